@@ -1,0 +1,167 @@
+"""The few frozen values that sources hand over: everything downstream knows only these.
+
+A source (the kernel programs or the sampler) is drained once an interval and yields facts.
+All times are CLOCK_MONOTONIC nanoseconds; all counts are what happened since the previous
+drain, never running totals, so that a consumer of facts needs no memory of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Cause(StrEnum):
+    """Why a process waits, as far as the source can tell."""
+
+    PEER_WINDOW = "peer_window"  # the receiver does not read: its window is closed
+    SEND_BUFFER = "send_buffer"  # our own buffer is full; the path is slower than the sender
+    LOSS = "loss"  # segments are being retransmitted, or a hole waits to be filled
+    NO_REPLY = "no_reply"  # the request was delivered, the answer is outstanding
+    CONNECTING = "connecting"  # the handshake has not finished
+
+
+class Direction(StrEnum):
+    """What the process was trying to do when it stalled."""
+
+    SEND = "send"
+    RECEIVE = "receive"
+    CONNECT = "connect"
+
+
+class ErrorKind(StrEnum):
+    """What went wrong on a connection; the value is the word in the record."""
+
+    RETRANSMIT = "RETRANSMIT"
+    REFUSED = "CONNECT_REFUSED"
+    TIMEOUT = "CONNECT_TIMEOUT"
+    RESET = "RESET"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as the probe's own pid namespace numbers it.
+
+    `start_ticks` is field 22 of /proc/<pid>/stat (clock ticks since boot): pid and start
+    together are an identity, the pid alone is not.  `comm` may hold any bytes the process
+    chose, decoded as UTF-8 with surrogateescape.
+    """
+
+    pid: int
+    start_ticks: int
+    comm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """One socket, with what identifies it and what a person wants to read about it.
+
+    `inode` is what /proc/<pid>/fd shows; `cookie` is unique for the life of the host.
+    Addresses are text, v4-mapped IPv6 already turned into IPv4; ports are host order.
+    `interface` is the device its packets take, None where that is not known.
+    `uid` and `cgroup` (the cgroup's id) say whose it is when no process is visible.
+    """
+
+    inode: int
+    cookie: int
+    protocol: str  # "tcp" or "udp"
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    interface: str | None = None
+    uid: int | None = None
+    cgroup: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Payload bytes that a process moved through a socket since the last drain.
+
+    `socket` is None where only the process and interface are known (UDP in the kernel is
+    counted that way, because its sockets may live for milliseconds).
+    """
+
+    owner: Process | None
+    interface: str | None
+    sent_bytes: int
+    received_bytes: int
+    socket: Socket | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A process wanted the network and the network did not deliver.
+
+    `duration_ns` is the total when it has ended, the time so far while it is ongoing.
+    `cause` is None where the source cannot tell.
+    """
+
+    owner: Process | None
+    socket: Socket
+    direction: Direction
+    duration_ns: int
+    ongoing: bool
+    cause: Cause | None = None
+    tid: int | None = None  # the blocked thread, where one is known
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionError:
+    """`count` failures of one kind on a socket since the last drain."""
+
+    owner: Process | None
+    socket: Socket
+    kind: ErrorKind
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceCounts:
+    """What an interface moved and lost since the last drain (bytes, packets)."""
+
+    name: str
+    rx_bytes: int
+    tx_bytes: int
+    rx_errors: int
+    tx_errors: int
+    rx_dropped: int
+    tx_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Facts that the source or the writer had to drop, by the place that dropped them."""
+
+    where: str
+    count: int
+
+
+Fact = Traffic | Stall | ConnectionError | InterfaceCounts | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All facts of one drain, with the moment that its counters were read (monotonic ns)."""
+
+    taken_ns: int
+    facts: list[Fact] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """A place that facts come from: the kernel programs, or the sampler."""
+
+    name: str
+
+    def fileno(self) -> int | None:
+        """A descriptor that becomes readable when `poll` has work, or None."""
+
+    def poll(self, now_ns: int) -> int:
+        """Do the work between two drains; return when to be called next (monotonic ns)."""
+
+    def drain(self, now_ns: int) -> Batch:
+        """Everything since the last drain."""
+
+    def close(self) -> None:
+        """Give back descriptors; nothing stays attached.  Safe to call twice."""
