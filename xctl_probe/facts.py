@@ -108,7 +108,7 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionError:
+class SocketError:
     """`count` failures of one kind on a socket since the last drain."""
 
     owner: Process | None
@@ -138,7 +138,7 @@ class Lost:
     count: int
 
 
-Fact = Traffic | Stall | ConnectionError | InterfaceCounts | Lost
+Fact = Traffic | Stall | SocketError | InterfaceCounts | Lost
 
 
 @dataclass(frozen=True, slots=True)

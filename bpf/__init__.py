@@ -1,0 +1,1 @@
+"""The kernel programs, and the objects compiled from them."""

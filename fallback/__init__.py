@@ -1,0 +1,1 @@
+"""The sampler: what any user may read, from sock_diag and /proc/net."""

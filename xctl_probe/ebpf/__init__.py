@@ -1,0 +1,1 @@
+"""The kernel source: CO-RE programs loaded through libbpf."""
