@@ -1,0 +1,99 @@
+"""Fixtures for tests on real traffic: a namespace, workers in it, the installed probe.
+
+Set XCTL_TEST_REQUIRE=1 (CI does) to fail, not skip, where a privilege or a tool is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness.backends import SELECTED, Backend
+from harness.install import Installed, install
+from harness.namespace import Namespace
+from harness.probe import Probe
+from harness.worker import Worker
+
+INTERVAL_S = 0.2
+
+
+@pytest.fixture(scope="session")
+def installed() -> Iterator[Installed]:
+    """The wheel of this checkout in an environment of its own, for any user to run."""
+    folder = Path(tempfile.mkdtemp(prefix="xctl-probe-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield install(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def make_netns() -> Iterator[Callable[..., Namespace]]:
+    """Make network namespaces that end with the test."""
+    made: list[Namespace] = []
+
+    def make(beside: Namespace | None = None) -> Namespace:
+        made.append(Namespace(beside))
+        return made[-1]
+
+    yield make
+    for namespace in reversed(made):
+        namespace.close()
+
+
+@pytest.fixture
+def netns(make_netns: Callable[..., Namespace]) -> Namespace:
+    return make_netns()
+
+
+@pytest.fixture
+def worker(installed: Installed, netns: Namespace) -> Iterator[Callable[..., Worker]]:
+    """Start workers in the namespace (or another one); they end with the test."""
+    started: list[Worker] = []
+
+    def start(role: str = "blocking", namespace: Namespace = netns, **options: object) -> Worker:
+        started.append(Worker(installed.traffic, namespace, role, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+@pytest.fixture(params=SELECTED, ids=lambda backend: backend.name)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each source that the tests run against."""
+    return request.param
+
+
+@pytest.fixture
+def start_probe(installed: Installed, netns: Namespace) -> Iterator[Callable[..., Probe]]:
+    """Start probes in the namespace, with exactly these options; they end with the test."""
+    started: list[Probe] = []
+
+    def start(*options: object, namespace: Namespace = netns, **more: object) -> Probe:
+        started.append(Probe(installed, namespace, *options, **more))
+        return started[-1]
+
+    yield start
+    for probe in started:
+        probe.close()
+
+
+@pytest.fixture
+def probe(backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
+    """Start a probe of the backend on loopback, and wait until it watches."""
+
+    def start(*options: object, interval: float = INTERVAL_S, **more: object) -> Probe:
+        words = (*backend.options, "--loopback", "--interval", interval, *options)
+        running = start_probe(*words, user=backend.user, **more)
+        running.wait_ready()
+        return running
+
+    return start

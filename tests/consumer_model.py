@@ -1,0 +1,295 @@
+"""A strict, independent model of the consumer: what it accepts, and the graph it builds.
+
+It shares no code with the probe on purpose: it is written from the consumer's contract, so
+that a mistake made on one side is not repeated on the other.  Every test that makes the
+probe write feeds every line to it; a line that the consumer would refuse, or that would
+harm it, raises `ContractError`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+PID_MAX = 2**32 - 1
+# A record may wait in a full pipe for as long as a consumer is stopped; it is never early.
+OLDEST_MS = 180_000
+EARLIEST_MS = 1_000
+WAITING_BELOW_MBPS = 1.0
+
+COUNT = r"[1-9][0-9]*"
+ANY_COUNT = r"(?:0|[1-9][0-9]*)"
+SOCKET = re.compile(rf"socket-{COUNT}")
+INTERFACE = re.compile(r"[!-.0-~]{1,64}")  # printable, without space and slash
+BANDWIDTH = re.compile(rf"{ANY_COUNT}\.[0-9]{{2}}")
+STALL = re.compile(rf"STALL_({ANY_COUNT})ms")
+SOCKET_ERROR = re.compile(
+    rf"(RETRANSMIT|CONNECT_REFUSED|CONNECT_TIMEOUT|RESET):({COUNT})",
+)
+INTERFACE_ERROR = re.compile(
+    rf"RX_ERR:({ANY_COUNT}),TX_ERR:({ANY_COUNT})|RX_DROP:({ANY_COUNT}),TX_DROP:({ANY_COUNT})",
+)
+PROBE_LOST = re.compile(rf"PROBE_LOST:({COUNT})")
+
+
+class ContractError(AssertionError):
+    """The consumer would reject this line, misread it or be harmed by it."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One accepted line.  `net` is the probe's detail, which the consumer itself ignores."""
+
+    ts: int
+    event_type: str
+    entity_id: str
+    pid: int | None
+    value: str
+    job_id: str | None = None
+    net: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def mbps(self) -> float:
+        return float(self.value)
+
+    @property
+    def stall_ms(self) -> int:
+        found = STALL.fullmatch(self.value)
+        assert found, f"not a stall: {self.value}"
+        return int(found[1])
+
+    @property
+    def ongoing(self) -> bool:
+        return bool(self.net["ongoing"])
+
+
+@dataclass
+class Graph:
+    """What the consumer knows after the lines so far."""
+
+    bandwidth_mbps: dict[str, float] = field(default_factory=dict)
+    waits: set[tuple[int, str]] = field(default_factory=set)
+    errors: dict[str, list[str]] = field(default_factory=dict)
+
+    def apply(self, record: Record) -> None:
+        """The effect of one record, as the contract's table has it."""
+        match record.event_type, record.pid:
+            case "transport.bw", None:
+                self.bandwidth_mbps[record.entity_id] = record.mbps
+            case "transport.bw", pid if record.mbps < WAITING_BELOW_MBPS:
+                self.waits.add((pid, record.entity_id))
+            case "transport.drop", int(pid):
+                self.waits.add((pid, record.entity_id))
+            case "error.net", _:
+                self.errors.setdefault(record.entity_id, []).append(record.value)
+
+
+class Consumer:
+    """Feed it lines; it keeps the records and the graph, or raises `ContractError`."""
+
+    def __init__(self, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._now_ms = now_ms
+        self.records: list[Record] = []
+        self.graph = Graph()
+
+    def feed(self, line: bytes) -> Record | None:
+        """Take one line, with or without its newline; a blank one gives None."""
+        line = line.removesuffix(b"\n")
+        if not line.strip():
+            return None
+        try:
+            record = _record(_object(line), self._now_ms())
+        except ContractError as error:
+            raise ContractError(f"{error}\n  in line: {line!r}") from None
+        self.records.append(record)
+        self.graph.apply(record)
+        return record
+
+    # What tests ask.
+
+    def interface_bandwidth(self, interface: str | None = None) -> list[Record]:
+        return [
+            r
+            for r in self.records
+            if r.event_type == "transport.bw" and r.pid is None and interface in (None, r.entity_id)
+        ]
+
+    def process_bandwidth(self, pid: int | None = None) -> list[Record]:
+        return [
+            r
+            for r in self.records
+            if r.event_type == "transport.bw" and r.pid is not None and pid in (None, r.pid)
+        ]
+
+    def sent_bytes(self, pid: int) -> int:
+        return _total(self.process_bandwidth(pid), "tx_bytes")
+
+    def received_bytes(self, pid: int) -> int:
+        return _total(self.process_bandwidth(pid), "rx_bytes")
+
+    def unattributed_bytes(self) -> int:
+        return _total(self.interface_bandwidth(), "unattributed_bytes")
+
+    def stalls(
+        self,
+        *,
+        pid: int | None = None,
+        inode: int | None = None,
+        ongoing: bool | None = None,
+    ) -> list[Record]:
+        """The `transport.drop` records, narrowed by process, socket and whether they ended."""
+        return [
+            r
+            for r in self.records
+            if r.event_type == "transport.drop"
+            and pid in (None, r.pid)
+            and (inode is None or r.entity_id == f"socket-{inode}")
+            and ongoing in (None, r.ongoing)
+        ]
+
+    def errors(self, entity_id: str | None = None) -> list[Record]:
+        return [
+            r
+            for r in self.records
+            if r.event_type == "error.net" and entity_id in (None, r.entity_id)
+        ]
+
+    def count(self, word: str, *, inode: int | None = None, pid: int | None = None) -> int:
+        """The sum of n over `<word>:<n>` on sockets, narrowed by socket and process."""
+        return sum(
+            int(found[2])
+            for r in self.errors(None if inode is None else f"socket-{inode}")
+            if pid in (None, r.pid)
+            and (found := SOCKET_ERROR.fullmatch(r.value))
+            and found[1] == word
+        )
+
+    def lost(self) -> int:
+        """The sum of n over `PROBE_LOST:<n>`."""
+        return sum(
+            int(found[1]) for r in self.errors("xctl-probe") if (found := PROBE_LOST.match(r.value))
+        )
+
+    def waits_on(self, pid: int) -> set[str]:
+        return {entity for waiting, entity in self.graph.waits if waiting == pid}
+
+
+def _total(records: Iterable[Record], key: str) -> int:
+    return sum(r.net.get(key, 0) for r in records)
+
+
+def _refuse(message: str) -> None:
+    raise ContractError(message)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The one JSON object of a line, refusing all that Python's parser lets through."""
+    try:
+        text = line.decode("ascii")
+    except UnicodeDecodeError:
+        raise ContractError("not ASCII") from None
+    try:
+        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise ContractError(f"not JSON: {error}") from None
+    if type(found) is not dict:
+        raise ContractError("not a JSON object")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            _refuse(f"duplicate key {key!r}")
+    return dict(pairs)
+
+
+def _no_constant(word: str) -> None:
+    _refuse(f"{word} is not JSON")
+
+
+def _record(fields: dict[str, Any], now_ms: int) -> Record:
+    if "node_id" in fields:
+        _refuse("node_id breaks the consumer's lookups")
+    for name in ("ts", "event_type", "entity_id", "value"):
+        if name not in fields:
+            _refuse(f"{name} is missing")
+    record = Record(
+        ts=_ts(fields["ts"], now_ms),
+        event_type=_text("event_type", fields["event_type"]),
+        entity_id=_text("entity_id", fields["entity_id"]),
+        pid=_pid(fields.get("pid")),
+        value=_text("value", fields["value"]),
+        job_id=None if fields.get("job_id") is None else _text("job_id", fields["job_id"]),
+        net=fields.get("net") or {},
+    )
+    if "link_down" in record.value:
+        _refuse("a value with link_down evicts the node's workloads")
+    form = FORMS.get(record.event_type)
+    if form is None:
+        raise ContractError(f"unknown event_type {record.event_type!r}")
+    form(record)
+    return record
+
+
+def _ts(ts: object, now_ms: int) -> int:
+    if type(ts) is not int or ts < 0:
+        raise ContractError(f"ts must be a natural number of ms, not {ts!r}")
+    if not now_ms - OLDEST_MS <= ts <= now_ms + EARLIEST_MS:
+        raise ContractError(f"ts {ts} is {ts - now_ms} ms from now: not Unix epoch ms?")
+    return ts
+
+
+def _text(name: str, value: object) -> str:
+    if type(value) is not str:
+        raise ContractError(f"{name} must be a string, not {value!r}")
+    if not value:
+        raise ContractError(f"{name} is empty")
+    return value
+
+
+def _pid(pid: object) -> int | None:
+    if pid is None:
+        return None
+    if type(pid) is not int or not 1 <= pid <= PID_MAX:
+        raise ContractError(f"pid must be 1..2^32-1 or null, not {pid!r}")
+    return pid
+
+
+def _bandwidth(record: Record) -> None:
+    if not BANDWIDTH.fullmatch(record.value):
+        _refuse(f"transport.bw carries Mbps with two decimals, not {record.value!r}")
+    if not INTERFACE.fullmatch(record.entity_id) or SOCKET.fullmatch(record.entity_id):
+        _refuse(f"transport.bw is about an interface, not {record.entity_id!r}")
+
+
+def _drop(record: Record) -> None:
+    if not STALL.fullmatch(record.value):
+        _refuse(f"transport.drop carries STALL_<n>ms, not {record.value!r}")
+    if not SOCKET.fullmatch(record.entity_id):
+        _refuse(f"transport.drop is about a socket, not {record.entity_id!r}")
+
+
+def _error(record: Record) -> None:
+    if record.entity_id == "xctl-probe":
+        good = PROBE_LOST.fullmatch(record.value)
+    elif SOCKET.fullmatch(record.entity_id):
+        good = SOCKET_ERROR.fullmatch(record.value)
+    else:
+        good = INTERFACE.fullmatch(record.entity_id) and INTERFACE_ERROR.fullmatch(record.value)
+        if good and not any(int(n) for n in good.groups() if n is not None):
+            _refuse(f"an error of zero is none: {record.value!r}")
+    if not good:
+        _refuse(f"error.net of {record.entity_id!r} cannot be {record.value!r}")
+
+
+FORMS: dict[str, Callable[[Record], None]] = {
+    "transport.bw": _bandwidth,
+    "transport.drop": _drop,
+    "error.net": _error,
+}

@@ -1,0 +1,1 @@
+"""What the loopback tests stand on: namespaces, workers, the installed probe."""

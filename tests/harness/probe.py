@@ -1,0 +1,170 @@
+"""Run the installed probe; every line that it writes goes through the model of the consumer."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from consumer_model import Consumer, ContractError
+
+from harness.install import Installed
+from harness.namespace import Namespace, end, spawn
+
+STDERR_BYTES_MAX = 4096
+STOP_S = 10.0
+
+
+class Probe:
+    """A running probe and what the consumer made of its output so far.
+
+    A line against the contract fails the next `wait_for` or `stop`, with the line in the
+    message.  `pause` stops reading, as a consumer that is stopped does.
+    """
+
+    def __init__(
+        self,
+        installed: Installed,
+        namespace: Namespace,
+        *options: object,
+        user: str = "unprivileged",
+        env: Mapping[str, str] | None = None,
+        **popen: Any,
+    ) -> None:
+        words = [*namespace.command(user), str(installed.command), *map(str, options)]
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
+        self.started_ns = time.monotonic_ns()
+        self.process = spawn(words, env=clean | dict(env or {}), **popen)
+        self.pid = self.process.pid
+        self.consumer = Consumer()
+        self.stderr = b""
+        self._broken: ContractError | None = None
+        self._news = threading.Condition()
+        self._reading = threading.Event()
+        self._reading.set()
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._read_records, self._read_stderr)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for(self, predicate: Callable[[Consumer], Any], timeout: float = 15.0) -> Any:
+        """Wait until the predicate over the consumer holds, and give back its value."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while not (found := predicate(self.consumer)):
+                self._raise_broken()
+                left = deadline - time.monotonic()
+                if left <= 0 or self._ended():
+                    raise AssertionError(self._story(f"not seen within {timeout} s"))
+                self._news.wait(min(left, 0.5))
+            self._raise_broken()
+            return found
+
+    def wait_for_intervals(self, count: int, timeout: float = 60.0) -> None:
+        """Wait until so many intervals have passed, by the heartbeat of an interface."""
+
+        def beats(consumer: Consumer) -> int:
+            return len({r.ts for r in consumer.interface_bandwidth()})
+
+        with self._news:
+            begin = beats(self.consumer)
+        self.wait_for(lambda consumer: beats(consumer) >= begin + count, timeout)
+
+    def wait_ready(self) -> None:
+        """Wait for the first interval, so that what follows is seen from its beginning."""
+        self.wait_for_intervals(1)
+
+    def pause(self) -> None:
+        self._reading.clear()
+
+    def resume(self) -> None:
+        self._reading.set()
+
+    def resident_bytes(self) -> int:
+        with open(f"/proc/{self.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> Consumer:
+        """Stop the probe as a user does; it flushes and exits 0."""
+        self.process.send_signal(number)
+        return self.wait_exit(0)
+
+    def wait_exit(self, code: int = 0, timeout: float = STOP_S) -> Consumer:
+        """Wait until the probe has left by itself."""
+        self.process.wait(timeout)
+        for thread in self._threads:
+            thread.join(timeout)
+        with self._news:
+            self._raise_broken()
+            assert self.process.returncode == code, self._story(
+                f"exit code {self.process.returncode}, not {code}",
+            )
+            assert len(self.stderr) < STDERR_BYTES_MAX, self._story("too much on stderr")
+            return self.consumer
+
+    def close(self) -> None:
+        self._reading.set()
+        end(self.process)
+        for thread in self._threads:
+            thread.join(STOP_S)
+
+    def _read_records(self) -> None:
+        for line in _lines(self.process.stdout, self._reading):
+            with self._news:
+                try:
+                    if not line.endswith(b"\n"):
+                        raise ContractError(f"the last line is cut short: {line!r}")
+                    self.consumer.feed(line)
+                except ContractError as error:
+                    self._broken = self._broken or error
+                self._news.notify_all()
+
+    def _read_stderr(self) -> None:
+        for line in _lines(self.process.stderr):
+            self.stderr += line
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None and not self._threads[0].is_alive()
+
+    def _raise_broken(self) -> None:
+        if self._broken is not None:
+            raise self._broken
+
+    def _story(self, what: str) -> str:
+        """What a person needs who reads that a test failed."""
+        rare = [r for r in self.consumer.records if r.event_type != "transport.bw"]
+        lines = [what, f"exit: {self.process.poll()}", f"stderr: {self.stderr.decode()!r}"]
+        lines += [f"{len(self.consumer.records)} records, the last of them:"]
+        lines += [f"  {r}" for r in self.consumer.records[-6:]]
+        lines += ["the last that are not bandwidth:", *(f"  {r}" for r in rare[-12:])]
+        return "\n".join(lines)
+
+
+def _lines(pipe: Any, reading: threading.Event | None = None) -> Any:
+    """Whole lines of a pipe as they come; while `reading` is clear, nothing is taken from it."""
+    if pipe is None:
+        return
+    rest = b""
+    descriptor = pipe.fileno()
+    while True:
+        if reading is not None:
+            reading.wait()
+        try:
+            select.select([descriptor], [], [])
+            if reading is not None and not reading.is_set():
+                continue
+            part = os.read(descriptor, 65_536)
+        except (OSError, ValueError):  # closed meanwhile
+            break
+        if not part:
+            break
+        *whole, rest = (rest + part).split(b"\n")
+        yield from (line + b"\n" for line in whole)
+    if rest:
+        yield rest

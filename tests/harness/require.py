@@ -1,0 +1,22 @@
+"""A test that cannot run here says so loudly, or fails where it must run (in CI)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+
+def require(condition: object, what: str) -> None:
+    """Skip unless `condition`; with XCTL_TEST_REQUIRE=1, fail.  `what` names the remedy."""
+    if condition:
+        return
+    if os.environ.get("XCTL_TEST_REQUIRE") == "1":
+        pytest.fail(f"XCTL_TEST_REQUIRE=1, and {what}", pytrace=False)
+    pytest.skip(f"NOT TESTED: {what}")
+
+
+def require_tools(*names: str) -> None:
+    for name in names:
+        require(shutil.which(name), f"{name} is not installed")

@@ -1,0 +1,161 @@
+"""A worker that does one blocking call after the other, like most programs ever written."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from typing import Any
+
+from talk import Longest, ends, failed, hello, inode, report, tcp_info
+
+CHUNK_BYTES = 65_536
+
+
+class Blocking:
+    """One listener, one current connection; the ones before it stay open."""
+
+    def __init__(self) -> None:
+        self.listener: socket.socket | None = None
+        self.sock: socket.socket | None = None
+        self.kept: list[socket.socket] = []
+
+    def _use(self, sock: socket.socket) -> None:
+        if self.sock is not None:
+            self.kept.append(self.sock)
+        self.sock = sock
+
+    def listen(self, host: str = "127.0.0.1", port: int = 0, rcvbuf: int = 0) -> dict[str, Any]:
+        """Listen on a port of the kernel's choice; `rcvbuf` bounds what a peer can push."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.listener = socket.socket(family, socket.SOCK_STREAM)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if rcvbuf:
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        self.listener.bind((host, port))
+        self.listener.listen(128)
+        return {"port": self.listener.getsockname()[1], "inode": inode(self.listener)}
+
+    def accept(self) -> dict[str, Any]:
+        sock, _ = self.listener.accept()
+        self._use(sock)
+        return ends(sock)
+
+    def connect(self, host: str, port: int, sndbuf: int = 0) -> dict[str, Any]:
+        """Connect; the inode is told before, for a connect that hangs or fails."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sndbuf:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
+        report("connecting", inode=inode(sock))
+        self._use(sock)
+        longest = Longest()
+        longest.measure(lambda: sock.connect((host, port)))
+        return ends(sock) | longest.fields()
+
+    def send(self, count: int, chunk: int = CHUNK_BYTES) -> dict[str, Any]:
+        """Send exactly `count` bytes; the longest call is the stall."""
+        return self._send(self.sock, count, chunk)
+
+    def recv(self, count: int) -> dict[str, Any]:
+        """Receive exactly `count` bytes, or fewer where the peer closes before."""
+        longest, received = Longest(), 0
+        while received < count:
+            wanted = min(count - received, 1 << 20)
+            got = longest.measure(lambda wanted=wanted: len(self.sock.recv(wanted)))
+            if not got:
+                break
+            received += got
+        return {"bytes": received, "inode": inode(self.sock)} | longest.fields()
+
+    def drain(self) -> dict[str, Any]:
+        """Receive until the peer closes."""
+        return self.recv(1 << 62)
+
+    def ask(self, question: int, answer: int) -> dict[str, Any]:
+        """Send a question and block until its answer is there, in one go."""
+        begin_ns = time.monotonic_ns()
+        self.sock.sendall(bytes(question))
+        received = self.recv(answer)["bytes"]
+        longest = Longest()
+        longest.note(begin_ns, time.monotonic_ns())
+        return {"bytes": received, "inode": inode(self.sock)} | longest.fields()
+
+    def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
+        """A line now and then that nobody answers, as a log sender does it."""
+        for _ in range(times):
+            self.sock.sendall(bytes(count))
+            time.sleep(every_ms / 1e3)
+        return {"bytes": count * times}
+
+    def brief(self, host: str, port: int, count: int, life_ms: int) -> dict[str, Any]:
+        """A connection that is over before anybody looks: connect, send, close."""
+        begin = time.monotonic()
+        with socket.create_connection((host, port)) as sock:
+            identity = ends(sock)
+            sent = self._send(sock, count, CHUNK_BYTES)["bytes"]
+            time.sleep(max(0.0, begin + life_ms / 1e3 - time.monotonic()))
+        return identity | {"bytes": sent, "life_ms": int((time.monotonic() - begin) * 1e3)}
+
+    def settle(self) -> dict[str, Any]:
+        """Wait until the peer has acknowledged all, then tell the kernel's own counts."""
+        while (info := tcp_info(self.sock))["unacked"]:
+            time.sleep(0.01)
+        return info | {"inode": inode(self.sock)}
+
+    def nap(self, life_ms: int) -> dict[str, Any]:
+        time.sleep(life_ms / 1e3)
+        return {}
+
+    def close(self) -> dict[str, Any]:
+        self.sock.close()
+        self.sock = None
+        return {}
+
+    # UDP
+
+    def bind(self, host: str = "127.0.0.1", port: int = 0) -> dict[str, Any]:
+        self._use(
+            socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        )
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.sock.bind((host, port))
+        return {"port": self.sock.getsockname()[1], "inode": inode(self.sock)}
+
+    def send_to(self, host: str, port: int, size: int, times: int) -> dict[str, Any]:
+        """Send `times` datagrams of `size` bytes from the current, or a new, UDP socket."""
+        if self.sock is None:
+            self._use(
+                socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+            )
+        sent = sum(self.sock.sendto(bytes(size), (host, port)) for _ in range(times))
+        return {"bytes": sent, "inode": inode(self.sock)}
+
+    def recv_from(self, times: int) -> dict[str, Any]:
+        """Receive exactly `times` datagrams."""
+        return {
+            "bytes": sum(len(self.sock.recv(65_536)) for _ in range(times)),
+            "inode": inode(self.sock),
+        }
+
+    @staticmethod
+    def _send(sock: socket.socket, count: int, chunk: int) -> dict[str, Any]:
+        payload, longest, sent = memoryview(bytes(chunk)), Longest(), 0
+        while sent < count:
+            part = payload[: count - sent]
+            sent += longest.measure(lambda part=part: sock.send(part))
+        return {"bytes": sent, "inode": inode(sock)} | longest.fields()
+
+
+def run() -> None:
+    """Obey stdin, one command a line, until it ends."""
+    worker = Blocking()
+    hello("blocking")
+    for line in sys.stdin:
+        verb, *words = line.split()
+        arguments = [int(word) if word.isdigit() else word for word in words]
+        try:
+            report(verb, **getattr(worker, verb.replace("-", "_"))(*arguments))
+        except OSError as error:
+            failed(verb, error)

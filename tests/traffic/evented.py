@@ -1,0 +1,104 @@
+"""A worker whose one thread sits in epoll, as asyncio, Node.js and Go programs do.
+
+No call of it ever blocks on a socket: what it waits for shows only in what it did before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from typing import Any
+
+from talk import Longest, ends, failed, hello, inode, report
+
+CHUNK_BYTES = 65_536
+
+
+class Evented:
+    """One current connection; the ones before it stay open."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.sock: socket.socket | None = None
+        self.kept: list[socket.socket] = []
+
+    async def connect(self, host: str, port: int) -> dict[str, Any]:
+        sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        report("connecting", inode=inode(sock))
+        if self.sock is not None:
+            self.kept.append(self.sock)
+        self.sock = sock
+        begin_ns = time.monotonic_ns()
+        await self.loop.sock_connect(sock, (host, port))
+        return ends(sock) | self._span(begin_ns)
+
+    async def send(self, count: int, chunk: int = CHUNK_BYTES) -> dict[str, Any]:
+        """Send exactly `count` bytes; the stall is the longest wait after an EAGAIN."""
+        payload, longest, sent = memoryview(bytes(chunk)), Longest(), 0
+        while sent < count:
+            try:
+                sent += self.sock.send(payload[: count - sent])
+            except BlockingIOError:
+                begin_ns = time.monotonic_ns()
+                await self._writable()
+                longest.note(begin_ns, time.monotonic_ns())
+        return {"bytes": sent, "inode": inode(self.sock)} | longest.fields()
+
+    async def recv(self, count: int) -> dict[str, Any]:
+        """Receive exactly `count` bytes, or fewer where the peer closes before."""
+        received, begin_ns = 0, time.monotonic_ns()
+        while received < count:
+            part = await self.loop.sock_recv(self.sock, min(count - received, 1 << 20))
+            if not part:
+                break
+            received += len(part)
+        return {"bytes": received, "inode": inode(self.sock)} | self._span(begin_ns)
+
+    async def ask(self, question: int, answer: int) -> dict[str, Any]:
+        """Send a question and await its answer."""
+        begin_ns = time.monotonic_ns()
+        await self.loop.sock_sendall(self.sock, bytes(question))
+        return await self.recv(answer) | self._span(begin_ns)
+
+    async def close(self) -> dict[str, Any]:
+        self.sock.close()
+        self.sock = None
+        return {}
+
+    async def _writable(self) -> None:
+        ready = self.loop.create_future()
+        self.loop.add_writer(self.sock, lambda: ready.done() or ready.set_result(None))
+        try:
+            await ready
+        finally:
+            self.loop.remove_writer(self.sock)
+
+    @staticmethod
+    def _span(begin_ns: int) -> dict[str, int]:
+        longest = Longest()
+        longest.note(begin_ns, time.monotonic_ns())
+        return longest.fields()
+
+
+async def obey() -> None:
+    """Obey stdin, one command a line; reading it is an event like any other."""
+    loop = asyncio.get_running_loop()
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    worker = Evented()
+    hello("evented")
+    while line := await lines.readline():
+        verb, *words = line.decode().split()
+        arguments = [int(word) if word.isdigit() else word for word in words]
+        try:
+            report(verb, **await getattr(worker, verb)(*arguments))
+        except OSError as error:
+            failed(verb, error)
+
+
+def run() -> None:
+    asyncio.run(obey())
