@@ -154,6 +154,10 @@ class Source(Protocol):
 
     name: str
 
+    @property
+    def sees(self) -> str:
+        """What it shows and what not, for the line at start."""
+
     def fileno(self) -> int | None:
         """A descriptor that becomes readable when `poll` has work, or None."""
 

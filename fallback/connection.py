@@ -1,0 +1,192 @@
+"""What is remembered of one TCP connection between samples, and how a sample updates it.
+
+`struct tcp_info` tells how long ago the last data went out and came in (`last_data_sent`,
+`last_data_recv`), to a scheduler tick.  So what happened between two samples is known by its
+end, not only by its sum, and a stall's beginning is exact although nobody was looking.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xctl_probe.fallback.sock_diag import (
+    ESTABLISHED,
+    FIN_WAIT1,
+    FIN_WAIT2,
+    LISTEN,
+    SYN_SENT,
+    TIMER_KEEPALIVE,
+    TcpSample,
+    Watch,
+)
+
+from xctl_probe.dialogue import ANSWERED_PER_SLIP, Dialogue
+from xctl_probe.facts import Cause, Direction, Socket, Stall
+
+_MS = 1_000_000
+# Both counted at least this often on a connection met in mid-life, it is a conversation.
+_CONVERSATION_SEGMENTS = 8
+# Faster than this over three whole intervals is a transfer, not a feed of events.
+_FLOW_BYTES_PER_S = 1_000_000
+STEADY_INTERVALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a connection's process waits for, since when (monotonic ns) and why."""
+
+    direction: Direction
+    since_ns: int
+    cause: Cause | None
+    tid: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One TCP connection; `peer` is the dialogue with its remote endpoint as a whole."""
+
+    socket: Socket
+    sample: TcpSample
+    watch: Watch
+    signature: bytes | None
+    opened: bool
+    peer: Dialogue
+    taken_ns: int  # when `sample` was taken
+    sent: int = 0  # payload bytes already reported, and so on
+    received: int = 0
+    retransmits: int = 0
+    generation: int = 0
+    dialogue: Dialogue = field(default_factory=Dialogue)
+    pending_ns: int | None = None  # the first send that was not answered yet
+    sent_ns: int = 0  # the latest send
+    received_ns: int = 0  # the latest arrival
+    progress_ns: int = 0  # when the peer last acknowledged something new
+    full_ns: int | None = None  # since when the send buffer is full
+    hole_ns: int | None = None  # since when out-of-order data waits for what is missing
+    flow_intervals: int = 0  # intervals of steady transfer until now
+    flow_bytes: int = 0  # `bytes_received` when the interval began
+    wait: Wait | None = None  # the stall that is running
+    ended: list[Stall] = field(default_factory=list)
+    searched: int = 0  # how often its owner was searched for in vain
+
+    @property
+    def quiet(self) -> bool:
+        """True when nothing but new activity can make a stall of it."""
+        return (
+            self.pending_ns is None
+            and self.full_ns is None
+            and self.hole_ns is None
+            and self.wait is None
+            and not self.flow_intervals
+            and not self.sample.wqueue
+            and self.sample.state in (ESTABLISHED, LISTEN)
+        )
+
+    def meet(self, now_ns: int) -> None:
+        """Judge the first sample: all that went before it is known only by its sum."""
+        info = self.sample.info
+        self.progress_ns = now_ns
+        self.sent_ns = now_ns - info.last_data_sent_ms * _MS
+        self.received_ns = now_ns - info.last_data_recv_ms * _MS
+        if not (info.data_segs_out and info.data_segs_in):
+            if info.data_segs_out:
+                self.pending_ns = self.sent_ns
+        elif not self._spoke_last():
+            self._answered()
+        else:
+            self.pending_ns = self.sent_ns
+            if info.data_segs_in >= max(_CONVERSATION_SEGMENTS, info.data_segs_out // 2):
+                self.dialogue.answered = 1
+        self._look_at_queues(now_ns)
+
+    def observe(self, sample: TcpSample, now_ns: int, stall_ns: int) -> None:
+        """Take in the next sample."""
+        before, self.sample = self.sample, sample
+        info = sample.info
+        wrote = sample.written > before.written
+        received = info.bytes_received != before.info.bytes_received
+        if wrote or received:
+            self._take_turns(before, wrote, received, now_ns, stall_ns)
+        if info.bytes_acked > before.info.bytes_acked:
+            self.progress_ns = now_ns - info.last_ack_recv_ms * _MS
+        self._look_at_queues(now_ns)
+        self.taken_ns = now_ns
+
+    def interval_ended(self, interval_ns: int) -> None:
+        """Note whether the interval was one of steady transfer towards us."""
+        received = self.sample.info.bytes_received
+        came, self.flow_bytes = received - self.flow_bytes, received
+        if came * 1_000_000_000 >= _FLOW_BYTES_PER_S * interval_ns:
+            self.flow_intervals += 1
+        elif came or self.flow_intervals < STEADY_INTERVALS:
+            self.flow_intervals = 0  # it thins out, or was never one: not broken off
+
+    def _take_turns(
+        self, before: TcpSample, wrote: bool, received: bool, now_ns: int, stall_ns: int
+    ) -> None:
+        info = self.sample.info
+        transmitted = info.data_segs_out != before.info.data_segs_out
+        last_send_ns = now_ns - info.last_data_sent_ms * _MS if transmitted else now_ns
+        if received:
+            self.received_ns = now_ns - info.last_data_recv_ms * _MS
+            if self.pending_ns is not None or wrote:
+                self._answered()
+            self.pending_ns = None
+        if wrote and (not received or self._spoke_last()):
+            if self.pending_ns is None:
+                self.pending_ns = last_send_ns
+            elif last_send_ns - self.sent_ns >= stall_ns and not info.backoff:
+                self._unanswered()
+        if wrote:
+            self.sent_ns = last_send_ns
+
+    def _spoke_last(self) -> bool:
+        """True when this side's last data is later than the peer's, as far as one can tell.
+
+        Within one tick both look the same; then a bare ACK that came later than the peer's
+        data shows that our data came last (a keepalive's ACK would show nothing).
+        """
+        info = self.sample.info
+        if info.last_data_sent_ms != info.last_data_recv_ms:
+            return info.last_data_sent_ms < info.last_data_recv_ms
+        return (
+            info.last_ack_recv_ms < info.last_data_recv_ms and self.sample.timer != TIMER_KEEPALIVE
+        )
+
+    def _answered(self) -> None:
+        self.dialogue.answered += 1
+        self.peer.answered += 1
+
+    def _unanswered(self) -> None:
+        # A steady conversation that has stalled stays one, though the process sends again.
+        if self.wait is None or self.dialogue.answered < ANSWERED_PER_SLIP:
+            self.dialogue.unanswered += 1
+            self.peer.unanswered += 1
+
+    def _look_at_queues(self, now_ns: int) -> None:
+        sample = self.sample
+        if sample.wmem_queued >= sample.sndbuf > 0:
+            if self.full_ns is None:
+                self.full_ns = self._filled_ns(now_ns)
+        elif sample.wmem_queued * 3 < sample.sndbuf * 2:  # sk_stream_is_writeable()
+            self.full_ns = None
+        hole = self.opened and sample.rmem_alloc > 0 and sample.rqueue == 0
+        if not hole:
+            self.hole_ns = None
+        elif self.hole_ns is None or self.received_ns > self.hole_ns:
+            self.hole_ns = max(self.received_ns, self.taken_ns)
+
+    def _filled_ns(self, now_ns: int) -> int:
+        """When the buffer filled up: soon after the last segment that still went out."""
+        last_sent = now_ns - self.sample.info.last_data_sent_ms * _MS
+        return last_sent if self.sample.info.bytes_acked else now_ns
+
+
+def waits_to_connect(connection: Connection) -> bool:
+    """True while the handshake of a connection that the process opened is under way."""
+    return connection.sample.state == SYN_SENT
+
+
+def may_receive(connection: Connection) -> bool:
+    """True while data can still come in on a connection that the process opened."""
+    return connection.opened and connection.sample.state in (ESTABLISHED, FIN_WAIT1, FIN_WAIT2)

@@ -1,0 +1,235 @@
+"""All TCP connections, from sock_diag: samples in, facts out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.sock_diag import (
+    ESTABLISHED,
+    LISTEN,
+    SYN_SENT,
+    SockDiag,
+    TcpSample,
+    cookie_of,
+    decode,
+    watch_of,
+)
+from xctl_probe.fallback.stalls import Judge, stall_of
+from xctl_probe.fallback.threads import BlockedThread, blocked_threads
+
+from xctl_probe.addresses import InterfaceByAddress
+from xctl_probe.dialogue import Endpoints
+from xctl_probe.facts import Direction, ErrorKind, Fact, Lost, Process, Socket, SocketError, Traffic
+from xctl_probe.owners import Owners
+
+# Ends are announced by a kernel worker, so a little late.
+_FIRST_LOOKS = 2
+_SEARCHES = 3  # a socket whose owner was not found in as many scans has none that we can see
+
+
+class Connections:
+    """The TCP connections of this network namespace.
+
+    Call `sample` as often as is affordable and `collect` once an interval.  Raises OSError
+    from both where the kernel stops answering.
+    """
+
+    def __init__(
+        self, diag: SockDiag, owners: Owners, interfaces: InterfaceByAddress, stall_ns: int
+    ) -> None:
+        self._diag = diag
+        self._owners = owners
+        self._interfaces = interfaces
+        self._stall_ns = stall_ns
+        self._judge = Judge(stall_ns, self._blocked_on)
+        self._endpoints = Endpoints()
+        self._connections: dict[bytes, Connection] = {}
+        self._watched: set[Connection] = set()  # those that may be stalled
+        self._moved: set[Connection] = set()  # those with something to report
+        self._unowned: set[Connection] = set()  # those whose owner is yet to be found
+        self._closed: list[Connection] = []
+        self._generation = 0
+        self._collected = 0  # the generation of the last collect
+        self._overruns = 0
+        self._threads: dict[int, list[BlockedThread]] = {}
+        self._sees_all = os.geteuid() == 0
+        self._uid = os.geteuid()
+
+    def sample(self, now_ns: int) -> None:
+        """Look at every socket once; `now_ns` is the monotonic time."""
+        self._generation += 1
+        self._threads.clear()
+        for message in self._diag.sockets():
+            connection = self._connections.get(cookie_of(message))
+            if connection is not None:
+                connection.generation = self._generation
+                signature = connection.watch.signature(message)
+                if signature is not None and signature == connection.signature and connection.quiet:
+                    continue
+            sample = decode(message)
+            if sample is None:
+                continue
+            if connection is None:
+                connection = self._meet(sample, now_ns)
+                connection.watch = watch_of(message)
+            else:
+                self._update(connection, sample, now_ns)
+            connection.signature = connection.watch.signature(message)
+        self._take_destroyed(now_ns)
+        self._find_owners()
+        for connection in [c for c in self._watched if c.quiet]:
+            self._watched.discard(connection)
+        for connection in self._watched:
+            self._judge.judge(connection, self._owner(connection), now_ns)
+
+    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:
+        """What happened since the last call, after a last sample."""
+        self._owners.begin()
+        self.sample(now_ns)
+        self._drop_vanished(now_ns)
+        self._check_owners()
+        for connection in self._moved | self._watched:
+            owner = self._owner(connection)
+            yield from _moved(connection, owner)
+            yield from connection.ended
+            connection.ended.clear()
+            if connection.wait:
+                yield stall_of(connection, connection.wait, owner, now_ns, ongoing=True)
+        for connection in self._moved | self._watched:
+            connection.interval_ended(interval_ns)
+        self._owners.forget([c.socket.inode for c in self._closed])
+        self._moved.clear()
+        self._closed.clear()
+        if self._diag.overruns > self._overruns:
+            yield Lost("sock_diag", self._diag.overruns - self._overruns)
+            self._overruns = self._diag.overruns
+
+    def _meet(self, sample: TcpSample, now_ns: int) -> Connection:
+        peer = self._endpoints.of(sample.remote_address, sample.remote_port)
+        connection = Connection(
+            self._socket(sample), sample, watch_of(b""), None, sample.opened, peer, now_ns,
+            progress_ns=now_ns, generation=self._generation,
+        )  # fmt: skip
+        self._connections[sample.cookie] = connection
+        if self._generation == 1:
+            connection.sent, connection.received = sample.sent_payload, sample.info.bytes_received
+            connection.retransmits = sample.info.total_retrans
+            connection.flow_bytes = connection.received
+        if sample.state != LISTEN:
+            connection.meet(now_ns)
+        self._note(connection)
+        self._unowned.add(connection)
+        return connection
+
+    def _update(self, connection: Connection, sample: TcpSample, now_ns: int) -> None:
+        before = connection.sample
+        if before.state == SYN_SENT and sample.state == ESTABLISHED:
+            connection.opened = True
+        if sample.inode and sample.inode != connection.socket.inode:
+            # It sat in a listener's queue: now it has been accepted, and has an owner.
+            connection.socket = self._socket(sample)
+            self._unowned.add(connection)
+        connection.observe(sample, now_ns, self._stall_ns)
+        self._note(connection)
+
+    def _note(self, connection: Connection) -> None:
+        self._moved.add(connection)
+        if not connection.quiet:
+            self._watched.add(connection)
+
+    def _socket(self, sample: TcpSample) -> Socket:
+        return Socket(
+            sample.inode, int.from_bytes(sample.cookie, "little"), "tcp",
+            sample.local_address, sample.local_port, sample.remote_address, sample.remote_port,
+            self._interfaces.of(sample.local_address, sample.remote_address, sample.bound_ifindex),
+            sample.uid, sample.cgroup,
+        )  # fmt: skip
+
+    def _take_destroyed(self, now_ns: int) -> None:
+        for message in self._diag.destroyed():
+            sample = decode(message)
+            if sample is None:
+                continue
+            connection = self._connections.pop(sample.cookie, None)
+            if connection is None:
+                if self._generation <= _FIRST_LOOKS:
+                    continue  # it may have ended before the first look, its bytes are not ours
+                connection = self._meet(sample, now_ns)
+                del self._connections[sample.cookie]
+                self._unowned.discard(connection)
+            else:
+                connection.observe(sample, now_ns, self._stall_ns)
+            self._close(connection, now_ns)
+
+    def _close(self, connection: Connection, now_ns: int) -> None:
+        self._judge.end(connection, self._owner(connection), now_ns)
+        self._watched.discard(connection)
+        self._unowned.discard(connection)
+        self._moved.add(connection)
+        self._closed.append(connection)
+
+    def _drop_vanished(self, now_ns: int) -> None:
+        # Those whose end was not announced within an interval: the announcement got lost.
+        gone = [k for k, c in self._connections.items() if c.generation <= self._collected]
+        self._collected = self._generation
+        for cookie in gone:
+            self._close(self._connections.pop(cookie), now_ns)
+
+    def _find_owners(self) -> None:
+        wanted = {
+            c.socket.inode: c
+            for c in self._unowned
+            if c.socket.inode and (self._sees_all or c.socket.uid == self._uid)
+        }
+        self._unowned.clear()
+        if wanted:
+            self._owners.search(wanted.keys())
+
+    def _check_owners(self) -> None:
+        """Search again for the owners of sockets in use, where the kept answer is wrong."""
+        wanted = set()
+        for connection in self._moved | self._watched:
+            inode = connection.sample.inode  # 0 once no process holds it: then keep the last
+            if not inode or not (self._sees_all or connection.socket.uid == self._uid):
+                continue
+            if self._owners.holds(inode):
+                connection.searched = 0
+            elif connection.searched < _SEARCHES:
+                connection.searched += 1
+                wanted.add(inode)
+        if wanted:
+            self._owners.search(wanted)
+
+    def _owner(self, connection: Connection) -> Process | None:
+        return self._owners.of(connection.socket.inode)
+
+    def _blocked_on(self, connection: Connection, direction: Direction) -> BlockedThread | None:
+        owner = self._owner(connection)
+        if owner is None:
+            return None
+        threads = self._threads.get(owner.pid)
+        if threads is None:
+            threads = self._threads[owner.pid] = blocked_threads(owner.pid)
+        for thread in threads:
+            if thread.direction is not direction or thread.fd is None:
+                continue
+            if self._owners.fd_inode(owner.pid, thread.fd) == connection.socket.inode:
+                return thread
+        return None
+
+
+def _moved(connection: Connection, owner: Process | None) -> Iterator[Fact]:
+    """Bytes and retransmits since the last call; moves the marks."""
+    sample, socket = connection.sample, connection.socket
+    sent = max(sample.sent_payload - connection.sent, 0)
+    received = max(sample.info.bytes_received - connection.received, 0)
+    if sent or received:
+        yield Traffic(owner, socket.interface, sent, received, socket)
+    retransmits = max(sample.info.total_retrans - connection.retransmits, 0)
+    if retransmits:
+        yield SocketError(owner, socket, ErrorKind.RETRANSMIT, retransmits)
+    connection.sent += sent
+    connection.received += received
+    connection.retransmits += retransmits

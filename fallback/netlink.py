@@ -1,0 +1,105 @@
+"""Just enough netlink to dump and to listen: framing, errors, a socket.  netlink(7)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port id
+_ERRNO = struct.Struct("=i")
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLM_F_REQUEST = 0x1
+NLM_F_DUMP = 0x300
+
+_SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP = 1
+_SO_RCVBUF_BYTES = 1 << 20  # what net.core.rmem_max allows of it
+_READ_BYTES = 1 << 16  # a dump is answered in pieces of up to 32 KiB
+
+
+def messages(buffer: bytes) -> Iterator[tuple[int, bytes]]:
+    """Split what one recv returned into (type, payload).
+
+    A length that does not fit ends the iteration: nothing after it can be trusted.
+    """
+    offset, end = 0, len(buffer)
+    while offset + HEADER.size <= end:
+        length, kind, _, _, _ = HEADER.unpack_from(buffer, offset)
+        if length < HEADER.size or offset + length > end:
+            return
+        yield kind, buffer[offset + HEADER.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def error_of(payload: bytes) -> OSError | None:
+    """The error that an NLMSG_ERROR or NLMSG_DONE payload carries, None for success."""
+    code = -_ERRNO.unpack_from(payload)[0] if len(payload) >= _ERRNO.size else errno.EBADMSG
+    return OSError(code, os.strerror(code)) if code else None
+
+
+class NetlinkSocket:
+    """A netlink socket of one family; raises OSError as the kernel gives it."""
+
+    def __init__(self, family: int) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, family
+        )
+        self._socket.bind((0, 0))
+        self._sequence = 0
+
+    def fileno(self) -> int:
+        """The descriptor, to wait on."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._socket.close()
+
+    def join(self, group: int) -> None:
+        """Receive the multicasts of `group`; needs no privilege where the family allows it."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SO_RCVBUF_BYTES)
+        self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+
+    def dump(self, kind: int, request: bytes) -> Iterator[bytes]:
+        """Send a dump request and yield the buffers that answer it, the last one included."""
+        self._sequence += 1
+        header = HEADER.pack(
+            HEADER.size + len(request), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0
+        )
+        self._socket.send(header + request)
+        while True:
+            buffer = self._socket.recv(_READ_BYTES)
+            yield buffer
+            if len(buffer) < HEADER.size:
+                raise OSError(errno.EBADMSG, "a netlink answer was cut short")
+            # NLMSG_DONE ends the last buffer or stands alone; an error always stands alone.
+            _, first, _, _, _ = HEADER.unpack_from(buffer)
+            if first == NLMSG_ERROR:
+                raise error_of(buffer[HEADER.size :]) or OSError(errno.EBADMSG, "unasked ACK")
+            if first == NLMSG_DONE or _ends_with_done(buffer):
+                return
+
+    def receive(self) -> bytes | None:
+        """The next waiting multicast buffer, None when there is none.
+
+        Raises OSError ENOBUFS when the kernel had to drop some: the caller counts that.
+        """
+        try:
+            return self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+
+def _ends_with_done(buffer: bytes) -> bool:
+    # DONE is 20 bytes (header and an int), longer only when it carries an error's text.
+    for size in (HEADER.size + 4, HEADER.size):
+        if len(buffer) >= size:
+            length, kind, _, _, _ = HEADER.unpack_from(buffer, len(buffer) - size)
+            if kind == NLMSG_DONE and length == size:
+                return True
+    return False

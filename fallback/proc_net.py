@@ -1,0 +1,207 @@
+"""TCP sockets from /proc/net/tcp and tcp6: what gVisor and hardened containers leave.
+
+There are no byte counts and no times here, only states, queues and timers, so this can tell
+that a thread is blocked on a socket that does not move, and nothing about who spoke last.
+Format: net/ipv4/tcp_ipv4.c, get_tcp4_sock(); proc_net_tcp in the kernel's documentation.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from xctl_probe.fallback.sock_diag import (
+    CLOSE_WAIT,
+    ESTABLISHED,
+    LISTEN,
+    SYN_SENT,
+    TIMER_PROBE,
+    TIMER_RETRANSMIT,
+)
+from xctl_probe.fallback.threads import BlockedThread, blocked_threads
+
+from xctl_probe.addresses import InterfaceByAddress, address_text
+from xctl_probe.facts import Cause, Direction, Fact, Process, Socket, Stall
+from xctl_probe.owners import Owners
+
+_AF_INET, _AF_INET6 = 2, 10
+_V4_DIGITS = 8
+_FIELDS = 10
+
+
+class Row(NamedTuple):
+    """One line of /proc/net/tcp.  Queues in bytes."""
+
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    state: int
+    tx_queue: int
+    rx_queue: int
+    timer: int
+    retries: int
+    uid: int
+    inode: int
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A socket that does not move: `since_ns` is when it was first seen like this."""
+
+    row: Row
+    socket: Socket
+    since_ns: int
+    stall: Stall | None = None
+
+
+class ProcNet:
+    """The TCP connections of this network namespace, as /proc/net shows them."""
+
+    def __init__(
+        self,
+        owners: Owners,
+        interfaces: InterfaceByAddress,
+        stall_ns: int,
+        proc: Path = Path("/proc"),
+    ) -> None:
+        self._owners = owners
+        self._interfaces = interfaces
+        self._stall_ns = stall_ns
+        self._proc = proc
+        self._held: dict[int, _Held] = {}
+        self._ended: list[Stall] = []
+        self._threads: dict[int, list[BlockedThread]] = {}
+
+    def sample(self, now_ns: int) -> None:
+        """Read both tables once.  Raises OSError where there is none."""
+        self._threads.clear()
+        seen = {row.inode: row for row in self._rows() if row.inode and row.state != LISTEN}
+        for inode in self._held.keys() - seen.keys():
+            self._end(self._held.pop(inode), now_ns)
+        for inode, row in seen.items():
+            held = self._held.get(inode)
+            if held is None or _moved(held.row, row):
+                if held is not None:
+                    self._end(held, now_ns)
+                held = self._held[inode] = _Held(row, self._socket(row), now_ns)
+            held.row = row
+            if now_ns - held.since_ns >= self._stall_ns:
+                self._judge(held, now_ns)
+
+    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:  # noqa: ARG002
+        """The stalls that ended since the last call, and those that go on."""
+        self._owners.begin()
+        self.sample(now_ns)
+        ended, self._ended = self._ended, []
+        yield from ended
+        for held in self._held.values():
+            if held.stall is not None:
+                yield held.stall
+
+    def _rows(self) -> Iterator[Row]:
+        table = self._proc / "net" / "tcp"
+        yield from parse(table.read_bytes())
+        try:
+            yield from parse((self._proc / "net" / "tcp6").read_bytes())
+        except FileNotFoundError:
+            return  # IPv6 is off
+
+    def _judge(self, held: _Held, now_ns: int) -> None:
+        cause = _cause(held.row)
+        if cause is None:
+            self._end(held, now_ns)
+            return
+        owner = self._owner(held.row)
+        direction = Direction.CONNECT if cause is Cause.CONNECTING else None
+        tid = None
+        if direction is None:
+            thread = self._blocked(owner, held.row.inode)
+            if thread is None or thread.direction is None:
+                self._end(held, now_ns)
+                return
+            direction, tid = thread.direction, thread.tid
+        held.stall = Stall(owner, held.socket, direction, now_ns - held.since_ns, True, cause, tid)
+
+    def _end(self, held: _Held, now_ns: int) -> None:
+        stall, held.stall = held.stall, None
+        if stall is not None:
+            lasted_ns = now_ns - held.since_ns
+            self._ended.append(replace(stall, duration_ns=lasted_ns, ongoing=False))
+
+    def _owner(self, row: Row) -> Process | None:
+        if not self._owners.holds(row.inode):
+            self._owners.search([row.inode])
+        return self._owners.of(row.inode)
+
+    def _blocked(self, owner: Process | None, inode: int) -> BlockedThread | None:
+        if owner is None:
+            return None
+        threads = self._threads.get(owner.pid)
+        if threads is None:
+            threads = self._threads[owner.pid] = blocked_threads(owner.pid)
+        for thread in threads:
+            if thread.fd is not None and self._owners.fd_inode(owner.pid, thread.fd) == inode:
+                return thread
+        return None
+
+    def _socket(self, row: Row) -> Socket:
+        return Socket(
+            row.inode, 0, "tcp",
+            row.local_address, row.local_port, row.remote_address, row.remote_port,
+            self._interfaces.of(row.local_address, row.remote_address), row.uid,
+        )  # fmt: skip
+
+
+def parse(table: bytes) -> Iterator[Row]:
+    """The rows of a table; a line that is none is passed over (the kernel's end in blanks)."""
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) < _FIELDS:
+            continue
+        try:
+            yield _row(fields)
+        except (ValueError, struct.error):
+            continue
+
+
+def _row(fields: list[bytes]) -> Row:
+    local, local_port = _address(fields[1])
+    remote, remote_port = _address(fields[2])
+    tx_queue, _, rx_queue = fields[4].partition(b":")
+    return Row(
+        local, local_port, remote, remote_port, int(fields[3], 16),
+        int(tx_queue, 16), int(rx_queue, 16), int(fields[5].partition(b":")[0], 16),
+        int(fields[6], 16), int(fields[7]), int(fields[9]),
+    )  # fmt: skip
+
+
+def _address(field: bytes) -> tuple[str, int]:
+    """`0100007F:1F90`: the address as 32-bit words in host order, the port as a number."""
+    address, _, port = field.partition(b":")
+    words = [int(address[i : i + _V4_DIGITS], 16) for i in range(0, len(address), _V4_DIGITS)]
+    raw = struct.pack(f"={len(words)}I", *words).ljust(16, b"\0")
+    family = _AF_INET if len(address) == _V4_DIGITS else _AF_INET6
+    return address_text(family, raw), int(port, 16)
+
+
+def _moved(before: Row, row: Row) -> bool:
+    return (before.state, before.tx_queue, before.rx_queue) != (
+        row.state, row.tx_queue, row.rx_queue,
+    )  # fmt: skip
+
+
+def _cause(row: Row) -> Cause | None:
+    """Why a socket that does not move does not; None where that is no sign of trouble."""
+    if row.state == SYN_SENT:
+        return Cause.CONNECTING
+    if row.state not in (ESTABLISHED, CLOSE_WAIT) or not row.tx_queue:
+        return None
+    if row.timer == TIMER_PROBE:
+        return Cause.PEER_WINDOW
+    if row.timer == TIMER_RETRANSMIT and row.retries:
+        return Cause.LOSS
+    return None

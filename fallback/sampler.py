@@ -1,0 +1,97 @@
+"""The source for anyone: samples what the kernel tells every user about TCP sockets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+from xctl_probe.fallback.connections import Connections
+from xctl_probe.fallback.proc_net import ProcNet
+from xctl_probe.fallback.sock_diag import SockDiag
+
+from xctl_probe.addresses import InterfaceByAddress
+from xctl_probe.errors import SourceUnavailable
+from xctl_probe.facts import Batch, Fact
+from xctl_probe.owners import Owners
+
+# Between two intervals it looks more often, as far as this share of a core allows: short
+# connections get their owner, and short stalls their length.
+_CPU_SHARE = 0.01
+_FINEST_NS = 25_000_000
+
+
+class _Sockets(Protocol):
+    def sample(self, now_ns: int) -> None: ...
+
+    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]: ...
+
+
+class Sampler:
+    """sock_diag where it answers, /proc/net where it is refused.
+
+    `stall_ns` is the least span that counts as a stall, `interval_ns` the time between two
+    drains.  Raises SourceUnavailable where neither can be read.
+    """
+
+    def __init__(
+        self,
+        owners: Owners,
+        interfaces: InterfaceByAddress,
+        *,
+        stall_ns: int,
+        interval_ns: int,
+        sock_diag: bool = True,
+    ) -> None:
+        self.name = "proc"
+        self.refused: str | None = None if sock_diag else "--no-sock-diag was given"
+        self._interval_ns = interval_ns
+        self._drained_ns = 0
+        self._diag: SockDiag | None = None
+        if sock_diag:
+            try:
+                self._diag = SockDiag()
+            except OSError as error:
+                self.refused = f"sock_diag is refused here ({error.strerror})"
+        self._sockets: _Sockets
+        if self._diag is not None:
+            self._sockets = Connections(self._diag, owners, interfaces, stall_ns)
+        else:
+            self._sockets = ProcNet(owners, interfaces, stall_ns)
+        try:
+            self._sockets.sample(time.monotonic_ns())
+        except OSError as error:
+            raise SourceUnavailable(
+                f"neither sock_diag nor /proc/net can be read here ({error.strerror}); "
+                "mount /proc, or allow AF_NETLINK sockets"
+            ) from error
+
+    @property
+    def sees(self) -> str:
+        """What the source in use shows, for the line at start."""
+        if self._diag is not None:
+            return "sock_diag: TCP by process; UDP only by interface"
+        return f"/proc/net only, {self.refused}: stalls, but no bytes by process"
+
+    def fileno(self) -> int | None:
+        """None: it looks when it is called."""
+        return None
+
+    def poll(self, now_ns: int) -> int:
+        """Look once; return when to look next, so that looking stays cheap."""
+        before_ns = time.thread_time_ns()
+        self._sockets.sample(now_ns)
+        cost_ns = time.thread_time_ns() - before_ns
+        return now_ns + max(int(cost_ns / _CPU_SHARE), _FINEST_NS)
+
+    def drain(self, now_ns: int) -> Batch:
+        """All that happened since the last drain."""
+        interval_ns = now_ns - self._drained_ns if self._drained_ns else self._interval_ns
+        self._drained_ns = now_ns
+        return Batch(now_ns, list(self._sockets.collect(now_ns, interval_ns)))
+
+    def close(self) -> None:
+        """Give the netlink sockets back."""
+        if self._diag is not None:
+            self._diag.close()
+            self._diag = None

@@ -1,0 +1,233 @@
+"""TCP sockets as sock_diag shows them to any user: the request, and the decoding.
+
+Sources: include/uapi/linux/inet_diag.h, include/uapi/linux/tcp.h, net/ipv4/inet_diag.c.
+The kernel's structs only ever grow at the end, so a shorter `tcp_info` (an older kernel) is
+read as zeros where it stops and a longer one is cut.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from xctl_probe.fallback.netlink import NLMSG_DONE, NetlinkSocket, messages
+
+from xctl_probe.addresses import address_text
+
+NETLINK_SOCK_DIAG = 4
+# The request of the days before SOCK_DIAG_BY_FAMILY: it alone answers for IPv4 and IPv6 in
+# one walk over the kernel's hash table, and walking it is half the cost of a small dump.
+TCPDIAG_GETSOCK = 18
+SOCK_DIAG_BY_FAMILY = 20
+DESTROY_GROUPS = (1, 3)  # SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY
+
+ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE, CLOSE_WAIT = 1, 2, 4, 5, 7, 8
+LISTEN = 10
+# TIME_WAIT (6) and NEW_SYN_RECV (12) are not full sockets: no owner, no counters.
+_STATES = 0xFFF & ~(1 << 6) & ~(1 << CLOSE)
+
+TIMER_NONE, TIMER_RETRANSMIT, TIMER_KEEPALIVE, TIMER_PROBE = 0, 1, 2, 4
+
+_INET_DIAG_INFO, _INET_DIAG_SKMEMINFO, _INET_DIAG_CGROUP_ID = 2, 7, 21
+_EXTENSIONS = 1 << (_INET_DIAG_INFO - 1) | 1 << (_INET_DIAG_SKMEMINFO - 1)
+
+# struct inet_diag_req (compat): family, two lengths, extensions, id, states, dbs
+_REQUEST = struct.pack("=BBBB48sII", 0, 0, 0, _EXTENSIONS, b"", _STATES, 0)
+
+# struct inet_diag_msg; the ports are big-endian, so they are taken as bytes
+_MSG = struct.Struct("=4B2s2s16s16sI8s5I")
+_COOKIE = slice(44, 52)
+_ATTRIBUTE = struct.Struct("=HH")
+_SKMEM = struct.Struct("=9I")
+_CGROUP = struct.Struct("=Q")
+# struct tcp_info up to snd_wnd (5.4), with what is not used skipped
+_INFO = struct.Struct(
+    "=B x 3B 3x I 12x I 16x I 4x 2I 8x I 28x I 16x 2Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
+)
+_INFO_COUNTERS = slice(120, 160)  # bytes and segments both ways: no change, no activity
+
+assert _MSG.size == 72  # noqa: PLR2004
+assert _INFO.size == 232  # noqa: PLR2004
+
+
+class TcpInfo(NamedTuple):
+    """The part of `struct tcp_info` that is used.  Times ms ago or us in all, as named."""
+
+    state: int
+    retransmits: int
+    probes: int
+    backoff: int
+    rto_us: int
+    unacked: int  # segments
+    last_data_sent_ms: int
+    last_data_recv_ms: int
+    last_ack_recv_ms: int
+    rtt_us: int
+    total_retrans: int  # segments
+    bytes_acked: int  # counts the SYN of an active opener, and the FIN
+    bytes_received: int
+    notsent_bytes: int
+    data_segs_in: int
+    data_segs_out: int
+    busy_us: int
+    rwnd_limited_us: int
+    sndbuf_limited_us: int
+    bytes_sent: int  # payload, retransmitted bytes included; 0 before kernel 4.19
+    bytes_retrans: int
+    snd_wnd: int
+
+
+class TcpSample(NamedTuple):
+    """One TCP socket at one moment.  Queues in bytes; the cookie as the kernel's 8 bytes."""
+
+    cookie: bytes
+    state: int
+    timer: int
+    timer_retries: int
+    timer_expires_ms: int
+    local_address: str
+    local_port: int
+    remote_address: str
+    remote_port: int
+    bound_ifindex: int
+    rqueue: int
+    wqueue: int
+    uid: int
+    inode: int
+    cgroup: int | None
+    rmem_alloc: int
+    sndbuf: int
+    wmem_queued: int
+    info: TcpInfo
+
+    @property
+    def sent_payload(self) -> int:
+        """Payload bytes that the peer has acknowledged.
+
+        `bytes_acked` counts SYN and FIN as a byte each; the payload ever sent does not, and
+        the two agree once nothing is in flight.
+        """
+        info = self.info
+        if not info.bytes_sent:
+            return max(info.bytes_acked - 1, 0) if info.bytes_acked > 1 else 0
+        return min(info.bytes_acked, info.bytes_sent - info.bytes_retrans)
+
+    @property
+    def written(self) -> int:
+        """Sequence space that the process has filled so far (payload, SYN and FIN)."""
+        return self.info.bytes_acked + self.wqueue
+
+    @property
+    def opened(self) -> bool:
+        """True where this side sent the SYN: its `bytes_acked` is one ahead of the payload."""
+        info = self.info
+        if self.state == SYN_SENT:
+            return True
+        in_sequence = self.written - info.notsent_bytes
+        return in_sequence - (info.bytes_sent - info.bytes_retrans) == 1
+
+
+_NO_INFO = TcpInfo(*(0 for _ in TcpInfo._fields))
+
+
+def cookie_of(message: bytes) -> bytes:
+    """The socket's identity, without decoding the rest."""
+    return message[_COOKIE]
+
+
+class Watch(NamedTuple):
+    """Where in a message of one shape the activity shows (its length says the shape)."""
+
+    length: int
+    counters: slice
+
+    def signature(self, message: bytes) -> bytes | None:
+        """What changes when the socket does anything; None if the shape is another."""
+        return message[self.counters] + message[56:64] if len(message) == self.length else None
+
+
+def watch_of(message: bytes) -> Watch:
+    """The watch for messages shaped like this one."""
+    for kind, start, _ in _attributes(message):
+        if kind == _INET_DIAG_INFO:
+            return Watch(
+                len(message), slice(start + _INFO_COUNTERS.start, start + _INFO_COUNTERS.stop)
+            )
+    return Watch(len(message), slice(0, 0))
+
+
+def decode(message: bytes) -> TcpSample | None:
+    """An inet_diag_msg with its attributes; None for what is too short to be one."""
+    if len(message) < _MSG.size:
+        return None
+    (family, state, timer, retries, sport, dport, source, destination, ifindex, cookie,
+     expires, rqueue, wqueue, uid, inode) = _MSG.unpack_from(message)  # fmt: skip
+    info, memory, cgroup = _NO_INFO, (0,) * 9, None
+    for kind, start, end in _attributes(message):
+        if kind == _INET_DIAG_INFO:
+            raw = message[start:end]
+            info = TcpInfo._make(_INFO.unpack_from(raw.ljust(_INFO.size, b"\0")))
+        elif kind == _INET_DIAG_SKMEMINFO and end - start >= _SKMEM.size:
+            memory = _SKMEM.unpack_from(message, start)
+        elif kind == _INET_DIAG_CGROUP_ID and end - start >= _CGROUP.size:
+            (cgroup,) = _CGROUP.unpack_from(message, start)
+    return TcpSample(
+        cookie, state, timer, retries, expires,
+        address_text(family, source), int.from_bytes(sport, "big"),
+        address_text(family, destination), int.from_bytes(dport, "big"),
+        ifindex, rqueue, wqueue, uid, inode, cgroup, memory[0], memory[3], memory[5], info,
+    )  # fmt: skip
+
+
+def _attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
+    """(type, start, end) of each attribute; stops at the first that does not fit."""
+    offset, end = _MSG.size, len(message)
+    while offset + _ATTRIBUTE.size <= end:
+        length, kind = _ATTRIBUTE.unpack_from(message, offset)
+        if length < _ATTRIBUTE.size or offset + length > end:
+            return
+        yield kind, offset + _ATTRIBUTE.size, offset + length
+        offset += (length + 3) & ~3
+
+
+class SockDiag:
+    """The two ways to hear of TCP sockets: asking for all, and being told of each one's end."""
+
+    def __init__(self) -> None:
+        """Raise OSError where sock_diag is refused (gVisor, seccomp)."""
+        self._dumps = NetlinkSocket(NETLINK_SOCK_DIAG)
+        self._destroyed = NetlinkSocket(NETLINK_SOCK_DIAG)
+        self.overruns = 0
+        for group in DESTROY_GROUPS:
+            self._destroyed.join(group)
+
+    def fileno(self) -> int:
+        """Readable when a socket's end has been announced."""
+        return self._destroyed.fileno()
+
+    def close(self) -> None:
+        """Give both descriptors back."""
+        self._dumps.close()
+        self._destroyed.close()
+
+    def sockets(self) -> Iterator[bytes]:
+        """One inet_diag_msg for each TCP socket of this network namespace."""
+        for buffer in self._dumps.dump(TCPDIAG_GETSOCK, _REQUEST):
+            for kind, message in messages(buffer):
+                if kind != NLMSG_DONE and len(message) >= _MSG.size:
+                    yield message
+
+    def destroyed(self) -> Iterator[bytes]:
+        """The inet_diag_msg of each socket that ended since the last call."""
+        while True:
+            try:
+                buffer = self._destroyed.receive()
+            except OSError:  # ENOBUFS: the kernel does not say how many it dropped
+                self.overruns += 1
+                continue
+            if buffer is None:
+                return
+            for kind, message in messages(buffer):
+                if kind == SOCK_DIAG_BY_FAMILY and len(message) >= _MSG.size:
+                    yield message

@@ -1,0 +1,158 @@
+"""Is a connection's process waiting for the network?  The evidence, weighed.
+
+Each rule answers with a `Wait` or None.  Where the evidence does not decide, the answer is
+None: a reader takes a stall for the root cause of a hang, so a false one is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xctl_probe.fallback.connection import (
+    STEADY_INTERVALS,
+    Connection,
+    Wait,
+    may_receive,
+    waits_to_connect,
+)
+from xctl_probe.fallback.sock_diag import (
+    CLOSE_WAIT,
+    ESTABLISHED,
+    TIMER_PROBE,
+    TIMER_RETRANSMIT,
+    TcpSample,
+)
+from xctl_probe.fallback.threads import BlockedThread
+
+from xctl_probe.facts import Cause, Direction, Process, Stall
+
+# The kernel retries a lost SYN at first after a second, later ones no sooner.
+_FIRST_SYN_RETRY_NS = 1_000_000_000
+
+# (connection, direction) to the thread that is blocked on it now, None if there is none
+BlockedOn = Callable[[Connection, Direction], BlockedThread | None]
+
+
+class Judge:
+    """Turns what is known of a connection into running and ended stalls.
+
+    `stall_ns` is how long a wait must last to be one.
+    """
+
+    def __init__(self, stall_ns: int, blocked_on: BlockedOn) -> None:
+        self._stall_ns = stall_ns
+        self._blocked_on = blocked_on
+
+    def judge(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
+        """Start, go on with or end the stall of `connection`."""
+        running, wait = connection.wait, None
+        if connection.sample.inode:  # else no process has it open: none can wait for it
+            wait = self._connecting(connection, now_ns) or self._sending(connection, now_ns)
+            wait = wait or self._receiving(connection, now_ns)
+        if running and (wait is None or wait.direction != running.direction):
+            self.end(connection, owner, now_ns)
+            running = None
+        if wait is None:
+            return
+        if running:
+            # The beginning stays: what follows may only refine the cause.
+            wait = Wait(wait.direction, running.since_ns, wait.cause, wait.tid)
+        connection.wait = wait
+
+    def end(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
+        """Close the running stall, if there is one."""
+        running, connection.wait = connection.wait, None
+        if running is None:
+            return
+        end_ns = now_ns
+        if running.direction is Direction.RECEIVE and connection.received_ns > running.since_ns:
+            end_ns = connection.received_ns
+        elif running.direction is Direction.SEND and connection.progress_ns > running.since_ns:
+            end_ns = connection.progress_ns
+        connection.ended.append(stall_of(connection, running, owner, end_ns, ongoing=False))
+
+    def _long(self, since_ns: int, now_ns: int) -> bool:
+        return now_ns - since_ns >= self._stall_ns
+
+    def _connecting(self, connection: Connection, now_ns: int) -> Wait | None:
+        if not waits_to_connect(connection):
+            return None
+        # Met in mid-connect, it has waited for its retries at least.
+        lasted = connection.sample.timer_retries * _FIRST_SYN_RETRY_NS
+        since_ns = min(connection.progress_ns, now_ns - lasted)
+        if not self._long(since_ns, now_ns):
+            return None
+        return Wait(Direction.CONNECT, since_ns, Cause.CONNECTING)
+
+    def _sending(self, connection: Connection, now_ns: int) -> Wait | None:
+        sample = connection.sample
+        if sample.state not in (ESTABLISHED, CLOSE_WAIT) or not sample.wqueue:
+            return None
+        since_ns = connection.progress_ns
+        if connection.full_ns is not None:
+            since_ns = max(since_ns, connection.full_ns)
+            if self._long(since_ns, now_ns):
+                return Wait(Direction.SEND, since_ns, _send_cause(sample))
+            return None
+        # Below its size the buffer may still hold a sender up (TCP_NOTSENT_LOWAT, memory
+        # pressure); only a thread seen blocked can tell.
+        if not sample.info.notsent_bytes or not self._long(since_ns, now_ns):
+            return None
+        thread = self._blocked_on(connection, Direction.SEND)
+        return Wait(Direction.SEND, since_ns, _send_cause(sample), thread.tid) if thread else None
+
+    def _receiving(self, connection: Connection, now_ns: int) -> Wait | None:
+        if not may_receive(connection) or connection.sample.rqueue:
+            return None
+        if connection.hole_ns is not None and self._long(connection.hole_ns, now_ns):
+            return Wait(Direction.RECEIVE, connection.hole_ns, Cause.LOSS)
+        if connection.pending_ns is not None:
+            return self._awaiting_reply(connection, connection.pending_ns, now_ns)
+        if connection.flow_intervals < STEADY_INTERVALS or not self._long(
+            connection.received_ns, now_ns
+        ):
+            return None
+        thread = self._blocked_on(connection, Direction.RECEIVE)
+        if thread is None:
+            connection.flow_intervals = 0  # nobody waits for more: the transfer was over
+            return None
+        return Wait(Direction.RECEIVE, connection.received_ns, None, thread.tid)
+
+    def _awaiting_reply(self, connection: Connection, since_ns: int, now_ns: int) -> Wait | None:
+        dialogue, peer = connection.dialogue, connection.peer
+        if not self._long(since_ns, now_ns) or dialogue.one_way():
+            return None
+        cause = _reply_cause(connection.sample)
+        if dialogue.expects_reply() or (not dialogue.answered and peer.expects_reply()):
+            return Wait(Direction.RECEIVE, since_ns, cause)
+        thread = self._blocked_on(connection, Direction.RECEIVE)
+        return Wait(Direction.RECEIVE, since_ns, cause, thread.tid) if thread else None
+
+
+def stall_of(
+    connection: Connection, wait: Wait, owner: Process | None, now_ns: int, *, ongoing: bool
+) -> Stall:
+    """The fact that a wait makes."""
+    return Stall(
+        owner, connection.socket, wait.direction, now_ns - wait.since_ns, ongoing, wait.cause,
+        wait.tid,
+    )  # fmt: skip
+
+
+def _send_cause(sample: TcpSample) -> Cause:
+    if sample.timer == TIMER_PROBE or sample.info.probes:
+        return Cause.PEER_WINDOW
+    if sample.timer == TIMER_RETRANSMIT and sample.info.retransmits:
+        return Cause.LOSS
+    if sample.info.notsent_bytes and not sample.info.unacked:
+        return Cause.PEER_WINDOW  # nothing is on its way, and nothing may be sent
+    return Cause.SEND_BUFFER
+
+
+def _reply_cause(sample: TcpSample) -> Cause | None:
+    info = sample.info
+    if not sample.wqueue:
+        return Cause.NO_REPLY
+    if info.unacked:
+        return Cause.LOSS if info.retransmits else None  # on its way, not known to be lost
+    return Cause.PEER_WINDOW if info.notsent_bytes else Cause.NO_REPLY

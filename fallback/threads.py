@@ -1,0 +1,81 @@
+"""What the threads of a process are blocked in right now.  proc(5): wchan, syscall.
+
+Both files may be read for one's own processes; /proc/<pid>/syscall also needs what ptrace
+needs (Yama may refuse it), and then only wchan speaks.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctl_probe.facts import Direction
+
+# Kernel functions in which a thread waits on a socket; `wait_woken` serves both ways.
+_RECEIVING = {b"sk_wait_data", b"__skb_wait_for_more_packets", b"__skb_recv_udp"}
+_SENDING = {b"sk_stream_wait_memory", b"sock_alloc_send_pskb", b"sock_wait_for_wmem"}
+_EITHER = {b"wait_woken"}
+
+_X86_64 = (
+    {0: "read", 19: "readv", 45: "recvfrom", 47: "recvmsg", 299: "recvmmsg"},
+    {1: "write", 20: "writev", 40: "sendfile", 44: "sendto", 46: "sendmsg", 307: "sendmmsg"},
+)
+_AARCH64 = (
+    {63: "read", 65: "readv", 207: "recvfrom", 212: "recvmsg", 243: "recvmmsg"},
+    {64: "write", 66: "writev", 71: "sendfile", 206: "sendto", 211: "sendmsg", 269: "sendmmsg"},
+)
+_RECEIVE_CALLS, _SEND_CALLS = _AARCH64 if platform.machine() == "aarch64" else _X86_64
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedThread:
+    """A thread that waits on a socket; what may not be read is None."""
+
+    tid: int
+    fd: int | None
+    direction: Direction | None
+
+
+def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]:
+    """The threads of `pid` that wait on a socket now; empty where none may be read."""
+    tasks = f"{proc}/{pid}/task"
+    try:
+        tids = os.listdir(tasks)
+    except OSError:
+        return []
+    found = []
+    for tid in tids:
+        wchan = _read(f"{tasks}/{tid}/wchan")
+        direction = None
+        if wchan in _RECEIVING:
+            direction = Direction.RECEIVE
+        elif wchan in _SENDING:
+            direction = Direction.SEND
+        elif wchan not in _EITHER:
+            continue
+        fd, called = _call(_read(f"{tasks}/{tid}/syscall"))
+        found.append(BlockedThread(int(tid), fd, called or direction))
+    return found
+
+
+def _call(text: bytes) -> tuple[int | None, Direction | None]:
+    """Descriptor and direction of a line of /proc/<pid>/syscall: number, arguments in hex."""
+    fields = text.split()
+    if len(fields) < 2 or not fields[0].isdigit():  # noqa: PLR2004 - "running", "-1 ..."
+        return None, None
+    number = int(fields[0])
+    if number in _RECEIVE_CALLS:
+        return int(fields[1], 16) & 0xFFFFFFFF, Direction.RECEIVE
+    if number in _SEND_CALLS:
+        return int(fields[1], 16) & 0xFFFFFFFF, Direction.SEND
+    return None, None
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(256)
+    except OSError:
+        return b""

@@ -1,0 +1,168 @@
+"""The command: options in, exit code out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xctl_probe.diagnostics import Diagnostics
+from xctl_probe.errors import ProbeError, UsageError
+from xctl_probe.records import to_line
+from xctl_probe.settings import Backend, Format, Settings, read_file
+from xctl_probe.sources import open_source
+from xctl_probe.stream import epoch_ms, stream
+from xctl_probe.text import to_text
+from xctl_probe.writer import Writer
+
+_NAME = "xctl-probe-network"
+_ENV = "XCTL_NETWORK_"
+_STDOUT = 1
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"{_NAME} {version(_NAME)}")
+        except PackageNotFoundError:
+            typer.echo(f"{_NAME} (not installed: run from a checkout)")
+        raise typer.Exit
+
+
+def _config(context: typer.Context, path: Path | None) -> Path | None:
+    if path is not None:
+        names = {"no-sock-diag": "no_sock_diag", "stall-ms": "stall_ms", "min-bw": "min_bw"}
+        context.default_map = {names.get(k, k): v for k, v in read_file(path).items()}
+    return path
+
+
+@app.command()
+def _stream(
+    interval: Annotated[
+        float,
+        typer.Option(envvar=_ENV + "INTERVAL", help="Seconds between two looks at everything."),
+    ] = 1.0,
+    duration: Annotated[
+        float | None,
+        typer.Option(envvar=_ENV + "DURATION", help="Seconds to run; for ever when left out."),
+    ] = None,
+    stall_ms: Annotated[
+        int,
+        typer.Option(envvar=_ENV + "STALL_MS", help="Milliseconds of waiting that make a stall."),
+    ] = 100,
+    min_bw: Annotated[
+        float,
+        typer.Option(
+            envvar=_ENV + "MIN_BW",
+            help="Mbps below which a process gets no bandwidth record. "
+            "A consumer reads a value below 1.0 as a process that waits.",
+        ),
+    ] = 1.0,
+    pid: Annotated[
+        list[int] | None,
+        typer.Option(envvar=_ENV + "PID", help="Only this process. May be repeated."),
+    ] = None,
+    interface: Annotated[
+        list[str] | None,
+        typer.Option(envvar=_ENV + "INTERFACE", help="Only this interface. May be repeated."),
+    ] = None,
+    loopback: Annotated[
+        bool, typer.Option("--loopback", envvar=_ENV + "LOOPBACK", help="Bandwidth of lo, too.")
+    ] = False,
+    backend: Annotated[
+        Backend,
+        typer.Option(envvar=_ENV + "BACKEND", help="Where facts come from; auto: best that works."),
+    ] = Backend.AUTO,
+    output: Annotated[
+        Format,
+        typer.Option("--format", envvar=_ENV + "FORMAT", help="auto: text on a terminal only."),
+    ] = Format.AUTO,
+    no_sock_diag: Annotated[
+        bool,
+        typer.Option(
+            "--no-sock-diag",
+            envvar=_ENV + "NO_SOCK_DIAG",
+            help="Sample /proc/net only, as where sock_diag is refused.",
+        ),
+    ] = False,
+    config: Annotated[  # noqa: ARG001 - its callback has read it
+        Path | None,
+        typer.Option(
+            envvar=_ENV + "CONFIG",
+            is_eager=True,
+            callback=_config,
+            help="A TOML file with these options by their long names.",
+        ),
+    ] = None,
+    show_version: Annotated[  # noqa: ARG001 - its callback has shown it
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show and exit.")
+    ] = False,
+) -> None:
+    """Write one JSON line per fact about this host's network to stdout.
+
+    transport.bw: bandwidth of interfaces and processes. transport.drop: which process waits
+    on which socket, for how long and why. error.net: retransmits, refusals, resets, errors.
+
+    xctl-probe-network | xctl ingest        feed a consumer
+
+    xctl-probe-network --pid 4711           does this process wait on the network?
+
+    An option counts before its variable (XCTL_NETWORK_INTERVAL and so on), a variable before
+    the file. Exit codes: 0 done, 1 no source works here, 2 bad input.
+    """
+    settings = Settings.checked(
+        interval=interval,
+        duration=duration,
+        stall_ms=stall_ms,
+        min_bw=min_bw,
+        pids=pid or [],
+        interfaces=interface or [],
+        loopback=loopback,
+        backend=backend,
+        output=output,
+        sock_diag=not no_sock_diag,
+    )
+    source, choice = open_source(settings)
+    Diagnostics().say(choice)
+    as_text = settings.format is Format.TEXT or (
+        settings.format is Format.AUTO and os.isatty(_STDOUT)
+    )
+    writer = Writer(_STDOUT, to_text if as_text else to_line, epoch_ms)
+    try:
+        stream(settings, source, writer, _STDOUT)
+    finally:
+        source.close()
+
+
+def main() -> None:
+    """Run the command; every error is one line on stderr and an exit code."""
+    for name in [n for n, value in os.environ.items() if n.startswith(_ENV) and not value]:
+        del os.environ[name]  # set to nothing is as good as not set
+    try:
+        code = app(prog_name=_NAME, standalone_mode=False) or 0
+    except ProbeError as error:
+        code = _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        message = " ".join(error.format_message().split())
+        code = _fail(f"{message.rstrip('.')}; see {_NAME} --help", UsageError.exit_code)
+
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    Diagnostics().say(message)
+    return code
+
+
+if __name__ == "__main__":
+    main()

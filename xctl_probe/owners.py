@@ -1,0 +1,134 @@
+"""Which process holds a socket, found through /proc/<pid>/fd.  proc(5).
+
+Costs one readlink for each descriptor of the processes that one may look into, so answers
+are kept: an inode is searched for once, and a kept answer is checked with a single readlink.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctl_probe.facts import Process
+
+_PREFIX = "socket:["
+# Others' processes cannot be looked into; asking again at every scan would be for nothing.
+_RETRY_SCANS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    pid: int
+    fd: str
+
+
+def read_process(pid: int, proc: Path = Path("/proc")) -> Process | None:
+    """Name and start of a process, None when it is gone."""
+    try:
+        stat = (proc / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    # The name may hold spaces and parentheses: it ends at the last ")".
+    head, _, tail = stat.rpartition(b")")
+    fields = tail.split()
+    if len(fields) < 20 or b"(" not in head:  # noqa: PLR2004 - starttime is field 22
+        return None
+    comm = head.split(b"(", 1)[1]
+    return Process(pid, int(fields[19]), comm.decode("utf-8", "backslashreplace"))
+
+
+class Owners:
+    """Socket inode to process, for the processes that the caller may look into."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._holding: dict[int, _Holding] = {}
+        self._processes: dict[int, Process | None] = {}
+        self._closed: dict[str, int] = {}  # pid that may not be read -> scans to skip it yet
+        self._recent: list[str] = []  # pids that held what was looked for, latest first
+
+    def begin(self) -> None:
+        """Start an interval: names are read anew (a process may have called exec)."""
+        self._processes.clear()
+
+    def process(self, pid: int) -> Process | None:
+        """The process with this pid, read once an interval."""
+        if pid not in self._processes:
+            self._processes[pid] = read_process(pid, self._proc)
+        return self._processes[pid]
+
+    def of(self, inode: int) -> Process | None:
+        """The process last seen to hold this socket, None if none was."""
+        holding = self._holding.get(inode)
+        return self.process(holding.pid) if holding else None
+
+    def holds(self, inode: int) -> bool:
+        """True when the kept answer for this inode is still right."""
+        holding = self._holding.get(inode)
+        return holding is not None and self._link(str(holding.pid), holding.fd) == inode
+
+    def forget(self, inodes: Collection[int]) -> None:
+        """Drop the answers for sockets that are gone."""
+        for inode in inodes:
+            self._holding.pop(inode, None)
+
+    def search(self, inodes: Collection[int]) -> None:
+        """Look for the holders of these sockets; stops when all are found.
+
+        Where several processes hold a socket, as after a fork, one of them is taken; the
+        check by `holds` moves it on when that one closes its copy.
+        """
+        missing = set(inodes)
+        found_in: list[str] = []
+        for pid in self._candidates():
+            if not missing:
+                break
+            for fd, inode in self._sockets(pid):
+                if inode in missing:
+                    missing.discard(inode)
+                    self._holding[inode] = _Holding(int(pid), fd)
+                    if found_in[-1:] != [pid]:
+                        found_in.append(pid)
+        self._recent = [*found_in, *(pid for pid in self._recent if pid not in found_in)][:64]
+
+    def fd_inode(self, pid: int, fd: int) -> int | None:
+        """The inode of the socket behind a descriptor; None if it is no socket or not ours."""
+        return self._link(str(pid), str(fd))
+
+    def _candidates(self) -> Iterator[str]:
+        # Those that had new sockets before, then the youngest first.
+        yield from self._recent
+        skip = set(self._recent)
+        pids = [entry for entry in os.listdir(self._proc) if entry.isdigit()]
+        for pid in sorted(pids, key=int, reverse=True):
+            if pid in skip:
+                continue
+            left = self._closed.get(pid, 0)
+            if left:
+                self._closed[pid] = left - 1
+                continue
+            yield pid
+        for pid in self._closed.keys() - set(pids):
+            del self._closed[pid]
+
+    def _sockets(self, pid: str) -> Iterator[tuple[str, int]]:
+        try:
+            fds = os.listdir(f"{self._proc}/{pid}/fd")
+        except PermissionError:
+            self._closed[pid] = _RETRY_SCANS
+            return
+        except OSError:
+            return
+        for fd in fds:
+            inode = self._link(pid, fd)
+            if inode is not None:
+                yield fd, inode
+
+    def _link(self, pid: str, fd: str) -> int | None:
+        try:
+            target = os.readlink(f"{self._proc}/{pid}/fd/{fd}")
+        except OSError:
+            return None
+        return int(target[len(_PREFIX) : -1]) if target.startswith(_PREFIX) else None

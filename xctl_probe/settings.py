@@ -1,0 +1,149 @@
+"""What the user asked for: options, `XCTL_NETWORK_*` variables and a TOML file, checked."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+
+from xctl_probe.errors import UsageError
+from xctl_probe.window import Filter
+
+_NS_PER_S = 1_000_000_000
+_NS_PER_MS = 1_000_000
+_SHORTEST_S, _LONGEST_S = 0.01, 3600.0
+
+
+class Backend(StrEnum):
+    """Where facts come from; `auto` takes the best that works."""
+
+    AUTO = "auto"
+    EBPF = "ebpf"
+    BCC = "bcc"
+    PROC = "proc"
+
+
+class Format(StrEnum):
+    """`auto`: text on a terminal, NDJSON elsewhere."""
+
+    AUTO = "auto"
+    NDJSON = "ndjson"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The stream's settings, valid.  `duration_ns` None: until told to stop."""
+
+    interval_ns: int
+    duration_ns: int | None
+    stall_ns: int
+    wanted: Filter
+    backend: Backend
+    format: Format
+    sock_diag: bool
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        interval: float,
+        duration: float | None,
+        stall_ms: int,
+        min_bw: float,
+        pids: list[int],
+        interfaces: list[str],
+        loopback: bool,
+        backend: Backend,
+        output: Format,
+        sock_diag: bool,
+    ) -> Settings:
+        """Settings from raw option values: seconds, milliseconds, Mbps.
+
+        Raises UsageError naming the option and the remedy.
+        """
+        if not (_SHORTEST_S <= interval <= _LONGEST_S):  # false for NaN, too
+            raise UsageError(
+                f"--interval {interval} is not a length of time: "
+                f"give seconds from {_SHORTEST_S} to {_LONGEST_S:.0f}"
+            )
+        if duration is not None and not 0 < duration < math.inf:
+            raise UsageError(f"--duration {duration}: give seconds above 0, or leave it out")
+        if stall_ms < 1:
+            raise UsageError(f"--stall-ms {stall_ms}: give at least 1 millisecond")
+        if not 0 <= min_bw < math.inf:
+            raise UsageError(f"--min-bw {min_bw}: give Mbps from 0 up")
+        for pid in pids:
+            if pid < 1 or not psutil.pid_exists(pid):
+                raise UsageError(f"--pid {pid}: no such process; see `ps -e` for those there are")
+        known = psutil.net_io_counters(pernic=True, nowrap=False)
+        for name in interfaces:
+            if name not in known:
+                raise UsageError(f"--interface {name}: unknown; there are {', '.join(known)}")
+        wanted = Filter(min_bw, frozenset(pids), frozenset(interfaces), loopback)
+        return cls(
+            interval_ns=round(interval * _NS_PER_S),
+            duration_ns=None if duration is None else round(duration * _NS_PER_S),
+            stall_ns=stall_ms * _NS_PER_MS,
+            wanted=wanted,
+            backend=backend,
+            format=output,
+            sock_diag=sock_diag,
+        )
+
+
+# Every key of the file, with the types it may have; a list may also be one of its items.
+_KEYS: dict[str, tuple[type, ...]] = {
+    "interval": (int, float),
+    "duration": (int, float),
+    "stall-ms": (int,),
+    "min-bw": (int, float),
+    "pid": (int, list),
+    "interface": (str, list),
+    "loopback": (bool,),
+    "backend": (str,),
+    "format": (str,),
+    "no-sock-diag": (bool,),
+}
+_ITEMS: dict[str, type] = {"pid": int, "interface": str}
+
+FileValue = int | float | str | bool | list[int] | list[str]
+
+
+def read_file(path: Path) -> dict[str, FileValue]:
+    """The settings in a TOML file, by long option name.
+
+    Raises UsageError for a file that cannot be read, is no TOML, or has a key or a type of
+    value that no option has.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"--config {path}: {error.strerror}; give the path of a readable TOML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--config {path}: not UTF-8 text at byte {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"--config {path}: not TOML: {error}") from error
+    for key, value in table.items():
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(_KEYS)}"
+            raise UsageError(f"--config {path}: unknown key {key!r}; {hint}")
+        if not _fits(key, value):
+            raise UsageError(f"--config {path}: {key} = {value!r} is not of the type it takes")
+    return {
+        key: [v] if key in _ITEMS and not isinstance(v, list) else v for key, v in table.items()
+    }
+
+
+def _fits(key: str, value: object) -> bool:
+    if isinstance(value, list):
+        return list in _KEYS[key] and all(type(item) is _ITEMS[key] for item in value)
+    return type(value) in _KEYS[key]  # not isinstance: true is an int to Python, not to people

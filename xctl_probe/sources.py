@@ -1,0 +1,58 @@
+"""Which source to take: the best one that works, or the one that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xctl_probe.addresses import InterfaceByAddress
+from xctl_probe.errors import SourceUnavailable
+from xctl_probe.facts import Source
+from xctl_probe.fallback.sampler import Sampler
+from xctl_probe.owners import Owners
+from xctl_probe.settings import Backend, Settings
+
+Opener = Callable[[Settings], Source]
+
+
+def open_source(settings: Settings) -> tuple[Source, str]:
+    """The source in use, and a line that says what it sees and why none better was taken.
+
+    Raises SourceUnavailable when the one that was asked for, or every one, cannot work.
+    """
+    if settings.backend is not Backend.AUTO:
+        source = _OPENERS[settings.backend](settings)
+        return source, f"source {source.name} ({source.sees})"
+    refused = []
+    for backend in (Backend.EBPF, Backend.BCC, Backend.PROC):
+        try:
+            source = _OPENERS[backend](settings)
+        except SourceUnavailable as error:
+            refused.append(f"not {backend}: {error}")
+        else:
+            return source, "; ".join([f"source {source.name} ({source.sees})", *refused])
+    raise SourceUnavailable("; ".join(refused))
+
+
+def _ebpf(settings: Settings) -> Source:  # noqa: ARG001
+    raise SourceUnavailable("the kernel backend is not part of this version; use --backend proc")
+
+
+def _bcc(settings: Settings) -> Source:  # noqa: ARG001
+    raise SourceUnavailable("the bcc backend is not part of this version; use --backend proc")
+
+
+def _proc(settings: Settings) -> Source:
+    return Sampler(
+        Owners(),
+        InterfaceByAddress(),
+        stall_ns=settings.stall_ns,
+        interval_ns=settings.interval_ns,
+        sock_diag=settings.sock_diag,
+    )
+
+
+_OPENERS: dict[Backend, Opener] = {
+    Backend.EBPF: _ebpf,
+    Backend.BCC: _bcc,
+    Backend.PROC: _proc,
+}

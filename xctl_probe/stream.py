@@ -1,0 +1,142 @@
+"""The stream: drains the source once an interval and writes what comes of it.
+
+The one module that knows all stages.  It never sleeps longer than until the next thing to
+do, and leaves when it is told to, when its time is up, or when nobody is there to read.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from xctl_probe.facts import Source
+from xctl_probe.interfaces import Interfaces
+from xctl_probe.settings import Settings
+from xctl_probe.window import summarize
+from xctl_probe.writer import ReaderGone, Writer
+
+_NS_PER_MS = 1_000_000
+_LAST_FLUSH_MS = 1000
+
+
+def epoch_ms() -> int:
+    """Now, as the records have it: ms since the Unix epoch."""
+    return time.time_ns() // _NS_PER_MS
+
+
+def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:
+    """Run until the end.  Returns normally for every end that is not an error."""
+    try:
+        with _stop_signals() as stop:
+            loop = _Loop(settings, source, writer, stdout, stop)
+            loop.run()
+            loop.drain()
+            writer.flush(_LAST_FLUSH_MS)
+    except ReaderGone:
+        return
+
+
+class _Loop:
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        writer: Writer,
+        stdout: int,
+        stop: socket.socket,
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._writer = writer
+        self._stdout = stdout
+        self._stop = stop
+        wanted = settings.wanted
+        self._interfaces = Interfaces(wanted.interfaces, loopback=wanted.loopback)
+        self._parent = os.getppid() if _is_pipe(stdout) else None
+        self._drained_ns = time.monotonic_ns()
+
+    def run(self) -> None:
+        """Poll, drain and write until there is a reason to leave."""
+        interval_ns = self._settings.interval_ns
+        next_poll_ns, next_drain_ns = 0, self._drained_ns + interval_ns
+        duration_ns = self._settings.duration_ns
+        end_ns = None if duration_ns is None else self._drained_ns + duration_ns
+        while True:
+            now_ns = time.monotonic_ns()
+            if end_ns is not None and now_ns >= end_ns:
+                return
+            if now_ns >= next_drain_ns:
+                self.drain()
+                # An interval that was missed (a stopped process) is not made up for.
+                next_drain_ns = max(next_drain_ns + interval_ns, now_ns)
+            elif now_ns >= next_poll_ns:
+                next_poll_ns = self._source.poll(now_ns)
+            self._writer.flush()
+            wake_ns = min(next_poll_ns, next_drain_ns, end_ns or next_drain_ns)
+            if self._wait(wake_ns) or self._orphaned():
+                return
+
+    def drain(self) -> None:
+        """Turn what the source has into records, and hand them to the writer."""
+        now_ns = time.monotonic_ns()
+        batch = self._source.drain(now_ns)
+        facts = [*batch.facts, *self._interfaces.collect()]
+        elapsed_ns = batch.taken_ns - self._drained_ns
+        self._drained_ns = batch.taken_ns
+        for record in summarize(facts, self._settings.wanted, elapsed_ns, epoch_ms()):
+            self._writer.put(record)
+
+    def _wait(self, wake_ns: int) -> bool:
+        """Sleep until there is something to do; True when asked to stop."""
+        poll = select.poll()
+        poll.register(self._stop, select.POLLIN)
+        # Registered even with nothing to write: a reader that leaves shows as an error.
+        poll.register(self._stdout, select.POLLOUT if self._writer.pending else 0)
+        source_fd = self._source.fileno()
+        if source_fd is not None:
+            poll.register(source_fd, select.POLLIN)
+        timeout_ns = max(wake_ns - time.monotonic_ns(), 0)
+        for fd, events in poll.poll(timeout_ns / _NS_PER_MS):
+            if fd == self._stop.fileno():
+                return True
+            if fd == self._stdout and events & ~select.POLLOUT:
+                raise ReaderGone
+        return False
+
+    def _orphaned(self) -> bool:
+        # A consumer that dies does not take its child along, and whoever inherited the
+        # other end of the pipe may keep it open for ever.
+        return self._parent is not None and os.getppid() != self._parent
+
+
+def _is_pipe(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[socket.socket]:
+    """A socket that becomes readable at SIGINT and SIGTERM."""
+    readable, writable = socket.socketpair()
+    writable.setblocking(False)
+    before = signal.set_wakeup_fd(writable.fileno(), warn_on_full_buffer=False)
+    handlers = {s: signal.signal(s, _noted) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield readable
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        readable.close()
+        writable.close()
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """The wakeup descriptor has the news already."""
