@@ -1,0 +1,109 @@
+"""`python -m tests.kernels [run|fetch|boot|table]`; `KERNELS=6.1,6.12` narrows it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from . import fetch, programs, results, run, suites
+from .boot import run_in_guest
+from .errors import KernelsError, UnavailableError
+from .expect import FLAVOURS
+from .fetch import CACHE, Kernel
+from .progress import Progress
+from .table import table
+
+
+def main() -> int:
+    """Exit code: 0 all as expected; 1 something is not, or could not be had in CI."""
+    options = _options()
+    progress = Progress()
+    try:
+        if options.action == "table":
+            sys.stdout.write(table(results.load()))
+            return 0
+        programs.ensure(progress.say)
+        kernels, missing = _kernels(options, progress)
+        return {"fetch": _only_fetch, "boot": _boot, "run": _run}[options.action](
+            options, kernels, progress
+        ) or int(bool(missing))
+    except KernelsError as error:
+        progress.say(f"ERROR: {error}")
+        return 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.kernels", description=__doc__)
+    parser.add_argument("action", nargs="?", default="run", help="run, fetch, boot or table")
+    parser.add_argument("--refresh", action="store_true", help="ask the suites again")
+    parser.add_argument("--headers", action="store_true", help="also fetch linux-headers (bcc)")
+    parser.add_argument("--flavours", default=",".join(FLAVOURS), help="default: %(default)s")
+    parser.add_argument("-k", dest="select", default="", help="pytest's -k, in the guest")
+    parser.add_argument("--no-store", action="store_true", help="leave docs/kernels.json alone")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="boot: what to run in the guest")
+    options = parser.parse_args()
+    if options.action not in {"run", "fetch", "boot", "table"}:
+        parser.error(f"unknown action {options.action!r}")
+    return options
+
+
+def _kernels(
+    options: argparse.Namespace, progress: Progress
+) -> tuple[list[Kernel], list[KernelsError]]:
+    """Those that could be had.  A missing one is said loudly, and in CI it is a failure."""
+    words = [word for word in os.environ.get("KERNELS", "").replace(",", " ").split() if word]
+    held = fetch.held_now(progress.say, refresh=options.refresh)
+    kernels, missing = dict[str, Kernel](), list[KernelsError]()
+    for word in words or suites.DEFAULT:
+        try:
+            offer = suites.choose(word, held)
+            kernels[offer.release] = fetch.fetch(offer, progress.say, headers=options.headers)
+        except UnavailableError as error:
+            progress.say(f"WARNING: NOT TESTED: {word}: {error}")
+            # a kernel asked for by name must not pass for tested
+            if run.in_ci() or words:
+                missing.append(error)
+    if not kernels:
+        raise UnavailableError("no kernel could be had")
+    return list(kernels.values()), missing
+
+
+def _only_fetch(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
+    for kernel in kernels:
+        progress.say(f"{kernel.series:5} {kernel.suite:17} {kernel.image}")
+    return 0
+
+
+def _boot(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
+    """Run a command in each, for a person: its output, and the worst exit code."""
+    command = [word for word in options.command if word != "--"] or ["uname", "-a"]
+    worst = 0
+    for kernel in kernels:
+        shared = CACHE / "runs" / f"{kernel.release}-boot"
+        done = run_in_guest(
+            kernel,
+            command,
+            shared,
+            run.LIMIT_S,
+            lambda seconds, doing: progress.update(f"{seconds:4.0f} s  {doing}"),
+        )
+        progress.say(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
+        sys.stdout.write((shared / "output.log").read_text(errors="replace"))
+        worst = max(worst, done.exit_code)
+    return worst
+
+
+def _run(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
+    flavours = tuple(options.flavours.split(","))
+    found = []
+    for kernel in kernels:
+        found.append(run.test_kernel(kernel, flavours, options.select, progress))
+        run.tell(found[-1], progress)
+        if not options.no_store:
+            results.store(found)
+    return int(not all(result.right for result in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""What Debian's kernels must support, written down: a feature that goes missing is a failure.
+
+Detection alone would turn a broken detector, or a kernel that lost a feature, into a "no" in
+the table that nobody notices.
+"""
+
+from __future__ import annotations
+
+FLAVOURS = ("fentry", "kprobe", "tracepoint", "proc")
+# The first series whose Debian kernel carries the flavour.
+SINCE = {
+    "fentry": (5, 10),
+    "kprobe": (5, 10),
+    "tracepoint": (6, 3),  # sock:sock_send_length, Linux 6e6eda44b939
+    "proc": (0, 0),
+}
+
+
+def expected(flavour: str, series: str) -> bool:
+    """Whether a Debian kernel of this series ("6.12") must carry the flavour."""
+    major, minor = series.split(".")
+    return (int(major), int(minor)) >= SINCE[flavour]

@@ -1,0 +1,1 @@
+"""What runs inside the guest, as root, on the kernel under test."""

@@ -1,0 +1,115 @@
+"""What a run found, as JSON that is committed: one entry for each kernel, by series."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .expect import FLAVOURS, expected
+from .fetch import REPOSITORY
+from .guest.features import NO, UNKNOWN, YES, supports
+
+PATH = REPOSITORY / "docs" / "kernels.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """How one flavour did on one kernel.
+
+    `outcome`: "yes", every test passed; "no", the kernel lacks what it needs, or a test
+    failed; "unknown", no test gave an answer.  `right` tells whether that is as expected.
+    """
+
+    outcome: str
+    right: bool
+    passed: int = 0
+    skipped: int = 0
+    failed: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One kernel's answers.  `seconds` is boot and tests together; `date` is ISO."""
+
+    release: str
+    series: str
+    suite: str
+    date: str
+    seconds: int
+    features: dict[str, str] = field(default_factory=dict)
+    flavours: dict[str, Flavour] = field(default_factory=dict)
+    kernel: Flavour | None = None  # the tests of the kernel itself, without a flavour
+    trouble: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether everything came out as it must."""
+        own = [self.kernel] if self.kernel else []
+        return not self.trouble and all(one.right for one in [*self.flavours.values(), *own])
+
+
+def judge(flavours: tuple[str, ...], series: str, shared: Path) -> dict[str, Flavour]:
+    """Each flavour's outcome from what the guest left in `shared`; "" is the kernel itself."""
+    features = _read_features(shared)
+    entries = _read_entries(shared)
+    return {name: _judge_one(name, series, features, entries) for name in ("", *flavours)}
+
+
+def _judge_one(
+    name: str, series: str, features: dict[str, str], entries: list[dict[str, str]]
+) -> Flavour:
+    mine = [entry for entry in entries if _flavour_of(entry["test"]) == name]
+    failed = tuple(entry["test"] for entry in mine if entry["outcome"] == "failed")
+    passed = sum(entry["outcome"] == "passed" for entry in mine)
+    skipped = sum(entry["outcome"] == "skipped" for entry in mine)
+    wanted = not name or expected(name, series)
+    carried = supports(name, features) if name else YES
+    if failed:
+        outcome, note = NO, f"{len(failed)} of {len(failed) + passed} tests failed"
+    elif carried == NO:
+        outcome, note = NO, "the kernel does not have it"
+    elif passed and carried == YES:
+        outcome, note = YES, ""
+    else:
+        outcome, note = UNKNOWN, "no answer"
+    right = not failed and outcome == (YES if wanted else NO)
+    return Flavour(outcome, right, passed, skipped, failed, note)
+
+
+def _flavour_of(test: str) -> str:
+    """`test_x[kprobe-1]` belongs to kprobe; a test without a flavour to the kernel, ""."""
+    words = re.findall(r"[a-z]+", test.partition("[")[2])
+    return next((word for word in words if word in FLAVOURS), "")
+
+
+def _read_features(shared: Path) -> dict[str, str]:
+    path = shared / "features.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _read_entries(shared: Path) -> list[dict[str, str]]:
+    path = shared / "results.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def features_of(shared: Path) -> dict[str, str]:
+    """The features that the guest wrote down; empty where it did not get so far."""
+    return _read_features(shared)
+
+
+def store(results: list[Result], path: Path = PATH) -> None:
+    """Write the results; kernels that this run left out keep their earlier entry."""
+    kept = {one["series"]: one for one in load(path)}
+    kept |= {result.series: asdict(result) for result in results}
+    ordered = sorted(kept.values(), key=lambda one: [int(n) for n in one["series"].split(".")])
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"kernels": ordered}, indent=1) + "\n")
+
+
+def load(path: Path = PATH) -> list[dict[str, Any]]:
+    """The stored entries, oldest kernel first; empty where there was no run yet."""
+    return list(json.loads(path.read_text())["kernels"]) if path.exists() else []

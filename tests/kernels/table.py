@@ -1,0 +1,31 @@
+"""The README's table of kernels by flavour, from the last run: `python -m tests.kernels table`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .expect import FLAVOURS
+
+
+def table(kernels: Iterable[dict[str, Any]]) -> str:
+    """Markdown from the entries of docs/kernels.json; ends in a newline."""
+    rows = [["kernel", "Debian", *FLAVOURS, "tested"]]
+    rows.append(["---"] * len(rows[0]))
+    for kernel in kernels:
+        cells = [_cell(kernel["flavours"].get(name)) for name in FLAVOURS]
+        rows.append([kernel["release"], kernel["suite"], *cells, kernel["date"]])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cell(flavour: dict[str, Any] | None) -> str:
+    if flavour is None:
+        return "not tested"
+    match flavour["outcome"], bool(flavour["failed"]):
+        case "yes", _:
+            return f"yes ({flavour['passed']} tests)"
+        case "no", True:
+            return f"fails {len(flavour['failed'])} of {len(flavour['failed']) + flavour['passed']}"
+        case "no", False:
+            return "no"
+    return "could not tell"
