@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +31,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 13 ms
+
         try:
             typer.echo(f"{_NAME} {version(_NAME)}")
         except PackageNotFoundError:

@@ -20,7 +20,7 @@ _RETRY_SCANS = 50
 
 @dataclass(frozen=True, slots=True)
 class _Holding:
-    pid: int
+    process: Process
     fd: str
 
 
@@ -54,20 +54,24 @@ class Owners:
         self._processes.clear()
 
     def process(self, pid: int) -> Process | None:
-        """The process with this pid, read once an interval."""
+        """The process with this pid, read once an interval; None when it is gone."""
         if pid not in self._processes:
             self._processes[pid] = read_process(pid, self._proc)
         return self._processes[pid]
 
     def of(self, inode: int) -> Process | None:
-        """The process last seen to hold this socket, None if none was."""
+        """The process last seen to hold this socket, alive or not; None if none was."""
         holding = self._holding.get(inode)
-        return self.process(holding.pid) if holding else None
+        if holding is None:
+            return None
+        held, now = holding.process, self.process(holding.process.pid)
+        # Another start under the same pid is another process.
+        return now if now is not None and now.start_ticks == held.start_ticks else held
 
     def holds(self, inode: int) -> bool:
         """True when the kept answer for this inode is still right."""
         holding = self._holding.get(inode)
-        return holding is not None and self._link(str(holding.pid), holding.fd) == inode
+        return holding is not None and self._link(str(holding.process.pid), holding.fd) == inode
 
     def forget(self, inodes: Collection[int]) -> None:
         """Drop the answers for sockets that are gone."""
@@ -86,11 +90,15 @@ class Owners:
             if not missing:
                 break
             for fd, inode in self._sockets(pid):
-                if inode in missing:
-                    missing.discard(inode)
-                    self._holding[inode] = _Holding(int(pid), fd)
-                    if found_in[-1:] != [pid]:
-                        found_in.append(pid)
+                if inode not in missing:
+                    continue
+                process = self.process(int(pid))
+                if process is None:
+                    break
+                missing.discard(inode)
+                self._holding[inode] = _Holding(process, fd)
+                if found_in[-1:] != [pid]:
+                    found_in.append(pid)
         self._recent = [*found_in, *(pid for pid in self._recent if pid not in found_in)][:64]
 
     def fd_inode(self, pid: int, fd: int) -> int | None:

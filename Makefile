@@ -1,0 +1,67 @@
+# make run: set up and stream.  make test: set up and test.  make help: the rest.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# The distribution's Python where there is one: other users, and so the tests of an
+# unprivileged probe, cannot execute one that lives in somebody's home.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+BIN := .venv/bin
+ARGS ?=
+
+# What Debian and Ubuntu call the programs that the targets need, and the program to look for.
+RUN_PROGRAMS := $(PYTHON):python3
+TEST_PROGRAMS := nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
+	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool
+
+.PHONY: help run test lint pytest bpf test-kernels bench clean
+help:  ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: .venv/run  ## set up and stream; options in ARGS, as in make run ARGS="--interval 0.5"
+	@exec $(BIN)/xctl-probe-network $(ARGS)
+
+test: lint bpf-check pytest  ## set up, check and test everything that runs on this kernel
+
+pytest: .venv/dev
+	$(BIN)/pytest $(PYTEST)
+
+lint: .venv/dev .venv/programs  ## ruff, mypy --strict, clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@# mypy wants the tree as it is installed: fallback/ and bpf/ inside the package
+	@rm -rf build/typed && mkdir -p build/typed
+	@cp -r xctl_probe build/typed/ && cp -r fallback bpf build/typed/xctl_probe/
+	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p xctl_probe
+	$(MAKE) -s -C bpf format-check
+
+bpf: .venv/programs  ## compile the kernel programs again
+	$(MAKE) -C bpf
+
+bpf-check: .venv/programs
+	$(MAKE) -C bpf check
+
+test-kernels: .venv/dev  ## boot real kernels under emulation and test in them; KERNELS=6.1 narrows
+	$(BIN)/python -m tests.kernels
+
+bench: .venv/dev  ## what the probe costs, measured here
+	$(BIN)/python -m bench
+
+clean:  ## remove what was made, but not downloaded kernels
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/run: pyproject.toml
+	@./.ci/programs $(RUN_PROGRAMS) venv:python3-venv
+	@echo "setting up .venv: the probe and what it needs ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/dev: .venv/run
+	@echo "setting up .venv: what the tests need ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.venv/programs: .venv/run
+	@./.ci/programs $(TEST_PROGRAMS)
+	@touch $@
