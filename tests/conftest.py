@@ -84,6 +84,7 @@ def start_probe(installed: Installed, netns: Namespace) -> Iterator[Callable[...
     yield start
     for probe in started:
         probe.close()
+        print(probe.story("what the probe said:"))  # pytest shows it when the test failed
 
 
 @pytest.fixture

@@ -52,6 +52,11 @@ class Record:
     job_id: str | None = None
     net: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    def __str__(self) -> str:
+        detail = " ".join(f"{key}={value}" for key, value in self.net.items())
+        who = "-" if self.pid is None else self.pid
+        return f"{self.ts} {self.event_type} {self.entity_id} pid {who} {self.value} {detail}"
+
     @property
     def mbps(self) -> float:
         return float(self.value)

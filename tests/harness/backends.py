@@ -17,7 +17,8 @@ class Backend:
 
     `bytes_tolerance` is a share of the bytes; `stall_tolerance_ms` goes on top of what
     `per_interval` says: whether the length of a stall is only right to the interval.
-    `owns_brief` tells whether a socket that lived between two samples has an owner.
+    `owns_brief`: a socket that lived between two samples has an owner.
+    `counts_udp` and `sees_connect_errors`: what only the kernel can tell.
     """
 
     name: str
@@ -27,6 +28,8 @@ class Backend:
     stall_tolerance_ms: int
     per_interval: bool
     owns_brief: bool
+    counts_udp: bool
+    sees_connect_errors: bool
 
     def tolerance_ms(self, interval_s: float) -> float:
         """By how much the length of an ended stall may be off."""
@@ -35,7 +38,27 @@ class Backend:
 
 KNOWN = (
     # 15 ms: the kernel accounts in jiffies, and the machine's other work delays a sample.
-    Backend("proc", "unprivileged", ("--backend", "proc"), 0.01, 15, True, False),
-    Backend("ebpf", "root", ("--backend", "ebpf"), 0.0, 5, False, True),
+    Backend(
+        "proc",
+        user="unprivileged",
+        options=("--backend", "proc"),
+        bytes_tolerance=0.01,
+        stall_tolerance_ms=15,
+        per_interval=True,
+        owns_brief=False,
+        counts_udp=False,
+        sees_connect_errors=False,
+    ),
+    Backend(
+        "ebpf",
+        user="root",
+        options=("--backend", "ebpf"),
+        bytes_tolerance=0.0,
+        stall_tolerance_ms=5,
+        per_interval=False,
+        owns_brief=True,
+        counts_udp=True,
+        sees_connect_errors=True,
+    ),
 )
 SELECTED = tuple(backend for backend in KNOWN if backend.name in ACTIVE)

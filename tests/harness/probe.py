@@ -61,7 +61,7 @@ class Probe:
                 self._raise_broken()
                 left = deadline - time.monotonic()
                 if left <= 0 or self._ended():
-                    raise AssertionError(self._story(f"not seen within {timeout} s"))
+                    raise AssertionError(self.story(f"not seen within {timeout} s"))
                 self._news.wait(min(left, 0.5))
             self._raise_broken()
             return found
@@ -79,6 +79,15 @@ class Probe:
     def wait_ready(self) -> None:
         """Wait for the first interval, so that what follows is seen from its beginning."""
         self.wait_for_intervals(1)
+
+    def wait_for_stderr(self, word: str, timeout: float = 15.0) -> None:
+        """Wait for what the probe says of itself, where there are no records to wait for."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while word.encode() not in self.stderr:
+                left = deadline - time.monotonic()
+                assert left > 0, self.story(f"no {word!r} on stderr within {timeout} s")
+                self._news.wait(left)
 
     def pause(self) -> None:
         self._reading.clear()
@@ -102,10 +111,10 @@ class Probe:
             thread.join(timeout)
         with self._news:
             self._raise_broken()
-            assert self.process.returncode == code, self._story(
+            assert self.process.returncode == code, self.story(
                 f"exit code {self.process.returncode}, not {code}",
             )
-            assert len(self.stderr) < STDERR_BYTES_MAX, self._story("too much on stderr")
+            assert len(self.stderr) < STDERR_BYTES_MAX, self.story("too much on stderr")
             return self.consumer
 
     def close(self) -> None:
@@ -127,7 +136,9 @@ class Probe:
 
     def _read_stderr(self) -> None:
         for line in _lines(self.process.stderr):
-            self.stderr += line
+            with self._news:
+                self.stderr += line
+                self._news.notify_all()
 
     def _ended(self) -> bool:
         return self.process.poll() is not None and not self._threads[0].is_alive()
@@ -136,14 +147,14 @@ class Probe:
         if self._broken is not None:
             raise self._broken
 
-    def _story(self, what: str) -> str:
+    def story(self, what: str) -> str:
         """What a person needs who reads that a test failed."""
-        rare = [r for r in self.consumer.records if r.event_type != "transport.bw"]
+        records = self.consumer.records
+        rare = [r for r in records if r.event_type != "transport.bw" or r.pid is not None]
         lines = [what, f"exit: {self.process.poll()}", f"stderr: {self.stderr.decode()!r}"]
-        lines += [f"{len(self.consumer.records)} records, the last of them:"]
-        lines += [f"  {r}" for r in self.consumer.records[-6:]]
-        lines += ["the last that are not bandwidth:", *(f"  {r}" for r in rare[-12:])]
-        return "\n".join(lines)
+        lines += [f"{len(records)} records, the last of them:", *map(str, records[-3:])]
+        lines += ["the last that are about a process or an error:", *map(str, rare[-20:])]
+        return "\n  ".join(lines)
 
 
 def _lines(pipe: Any, reading: threading.Event | None = None) -> Any:

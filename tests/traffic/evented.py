@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from talk import Longest, ends, failed, hello, inode, report
+from talk import Longest, ends, failed, hello, inode, report, tcp_info
 
 CHUNK_BYTES = 65_536
 
@@ -63,6 +63,12 @@ class Evented:
         begin_ns = time.monotonic_ns()
         await self.loop.sock_sendall(self.sock, bytes(question))
         return await self.recv(answer) | self._span(begin_ns)
+
+    async def settle(self) -> dict[str, Any]:
+        """Wait until the peer has acknowledged all, then tell the kernel's own counts."""
+        while (info := tcp_info(self.sock))["unacked"]:
+            await asyncio.sleep(0.01)
+        return info | {"inode": inode(self.sock)}
 
     async def close(self) -> dict[str, Any]:
         self.sock.close()

@@ -1,0 +1,141 @@
+"""A mistake gets one line that names it and the remedy, exit code 2, and no record."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+
+@pytest.fixture
+def refuse(installed, netns):
+    """Run the command with a mistake, as a user without privileges; its one line."""
+
+    def run(*options, env=None, code=2):
+        done = subprocess.run(
+            [*netns.command(), str(installed.command), *map(str, options)],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            cwd="/",
+            env={"PATH": "/usr/bin:/bin", **(env or {})},
+            check=False,
+        )
+        assert done.returncode == code, done
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        return line
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path_factory, installed):
+    """Write a configuration file where the unprivileged user can reach it."""
+
+    def write(text, mode=0o644):
+        path = installed.traffic.parent / "config.toml"
+        path.unlink(missing_ok=True)
+        path.write_text(text)
+        path.chmod(mode)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (("--interval", 0), ["--interval", "0"]),
+        (("--interval", "nan"), ["--interval", "nan"]),
+        (("--interval", "inf"), ["--interval", "inf"]),
+        (("--interval", -1), ["--interval", "-1"]),
+        (("--interval", "soon"), ["--interval", "soon"]),
+        (("--duration", 0), ["--duration"]),
+        (("--duration", "nan"), ["--duration", "nan"]),
+        (("--stall-ms", 0), ["--stall-ms"]),
+        (("--stall-ms", "long"), ["--stall-ms", "long"]),
+        (("--min-bw", "nan"), ["--min-bw", "nan"]),
+        (("--min-bw", -1), ["--min-bw", "-1"]),
+        (("--interface", "nope0"), ["--interface", "nope0", "lo"]),  # and those there are
+        (("--backend", "magic"), ["--backend", "magic", "proc"]),
+        (("--format", "xml"), ["--format", "xml", "ndjson"]),
+        (("--pid", 0), ["--pid"]),
+        (("--pid", "init"), ["--pid", "init"]),
+        (("--no-such-option",), ["--no-such-option"]),
+        (("--config", "/no/such/file.toml"), ["/no/such/file.toml"]),
+        (("--config", "/"), ["--config", "/"]),
+        (("surplus",), ["surplus"]),
+    ],
+)
+def test_a_bad_option_is_named(refuse, options, names):
+    """Each of these mistakes is refused with its option, its value and what is allowed."""
+    line = refuse(*options)
+    assert all(str(name) in line for name in names), line
+
+
+def test_a_dead_pid_is_named(refuse):
+    """A process that has ended cannot be watched."""
+    gone = subprocess.Popen(["true"])
+    gone.wait(10)
+    assert f"--pid {gone.pid}" in refuse("--pid", gone.pid)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("INTERVAL", "0"), ("INTERVAL", "often"), ("STALL_MS", "1.5"), ("INTERFACE", "nope0")],
+)
+def test_a_bad_variable_is_named(refuse, name, value):
+    """The same for what comes from the environment."""
+    line = refuse(env={f"XCTL_NETWORK_{name}": value})
+    assert value in line
+    assert name in line.upper().replace("-", "_")
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("interval = ", ["config.toml"]),
+        ("interval 1", ["config.toml"]),
+        ("intervall = 1.0", ["intervall", "interval"]),
+        ('interval = "fast"', ["interval", "fast"]),
+        ("interval = 0", ["interval", "0"]),
+        ("interval = nan", ["interval", "nan"]),
+        ("stall-ms = true", ["stall-ms", "rue"]),
+        ('pid = ["one"]', ["pid"]),
+        ('interface = "nope0"', ["interface", "nope0"]),
+        ("[network]\ninterval = 1", ["network"]),
+    ],
+)
+def test_a_bad_configuration_is_named(refuse, config, text, names):
+    """A malformed file, an unknown key and a wrong value each name the place."""
+    line = refuse("--config", config(text))
+    assert all(name in line for name in names), line
+
+
+def test_an_unreadable_configuration_is_named(refuse, config):
+    """A file that this user may not read is a mistake like any other."""
+    path = config("interval = 1.0", mode=0)
+    assert str(path) in refuse("--config", path)
+
+
+def test_a_source_that_cannot_work_is_an_error_when_asked_for(refuse):
+    """A forced backend is never replaced by another one."""
+    assert "backend" in refuse("--backend", "ebpf", code=1)
+
+
+def test_an_option_goes_before_a_variable_and_a_variable_before_the_file(start_probe, config):
+    """The order of precedence, read off the length of the intervals."""
+    path = config("interval = 0.1\nloopback = true\nbackend = 'proc'")
+    file = ("--config", path)
+    for options, env, expected_ms in [
+        (file, {}, 100),
+        (file, {"XCTL_NETWORK_INTERVAL": "0.2"}, 200),
+        ((*file, "--interval", "0.4"), {"XCTL_NETWORK_INTERVAL": "0.2"}, 400),
+        ((), {"XCTL_NETWORK_CONFIG": str(path)}, 100),
+    ]:
+        running = start_probe(*options, env=env)
+        running.wait_for_intervals(4)
+        spans_ms = [r.net["interval_ms"] for r in running.stop().interface_bandwidth("lo")]
+        # The last one is what was left at the stop; the middle one is untouched by a late start.
+        assert sorted(spans_ms[:-1])[1] == pytest.approx(expected_ms, abs=30)

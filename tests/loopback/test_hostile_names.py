@@ -1,0 +1,69 @@
+"""A process may call itself anything; what comes out is one valid line, and no escape code."""
+
+from __future__ import annotations
+
+import os
+import pty
+
+import pytest
+
+# At most 15 bytes each: quotes, newlines, a screen-clearing code, a title, invalid UTF-8, a
+# surrogate, a right-to-left override, and what would be a record's end.
+NAMES = [
+    b'"}\n{"ts":0,"\\',
+    b"\x1b[2J\x1b[31mred",
+    b"\x1b]0;owned\x07",
+    b"\xff\xfe\xc3(\x80\xf0\x9f",
+    b"\xed\xa0\x80 \xed\xb0\x80",
+    "\u202e\u2028\u009b31m".encode(),
+    b"link_down\r\x7f\t",
+]
+
+
+@pytest.fixture
+def waiting(worker):
+    """A process of that name, which waits for an answer until the test is over."""
+
+    def start(name):
+        server, client = worker(), worker(comm=name)
+        port = server.ask("listen")["port"]
+        client.connect("127.0.0.1", port)
+        server.ask("accept")
+        client.tell("ask", 7, 11)
+        server.ask("recv", 7)
+        return client
+
+    return start
+
+
+def test_hostile_names_are_valid_records(probe, waiting):
+    """Each process is told of under its own pid; the model checks every line for the rest."""
+    running = probe()
+    clients = {waiting(name).pid: name for name in NAMES}
+    running.wait_for(lambda c: {r.pid for r in c.stalls(ongoing=True)} >= clients.keys())
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert {r.pid for r in consumer.stalls()} == clients.keys()
+    for record in consumer.stalls():
+        assert isinstance(record.net["comm"], str)
+    (quoted,) = {r.net["comm"] for r in consumer.stalls() if clients[r.pid] == NAMES[0]}
+    assert quoted == NAMES[0].decode()
+
+
+@pytest.mark.parametrize("options", [(), ("--format", "text")], ids=["auto", "text"])
+def test_no_name_reaches_the_terminal_as_a_code(probe, start_probe, waiting, options):
+    """On a terminal every process is shown, in printable ASCII and newlines alone."""
+    ours, terminal = pty.openpty()
+    try:
+        words = ("--backend", "proc", "--interval", "0.2", *options)
+        running = start_probe(*words, stdout=terminal)
+        running.wait_for_stderr("source")
+        os.close(terminal)
+        pids = {str(waiting(name).pid).encode() for name in NAMES}
+        shown = b""
+        while not all(pid in shown for pid in pids):
+            shown += os.read(ours, 65_536)
+        assert not {byte for byte in shown if not 0x20 <= byte <= 0x7E} - set(b"\r\n")
+        assert b"waits" in shown
+    finally:
+        os.close(ours)

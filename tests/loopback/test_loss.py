@@ -1,0 +1,70 @@
+"""Packets are lost on purpose; the counts are compared with the socket's own."""
+
+from __future__ import annotations
+
+import pytest
+
+BULK_BYTES = 50_000_017
+
+
+@pytest.mark.parametrize("role", ["blocking", "evented"])
+def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, role):
+    """At 5 % loss the RETRANSMIT counts are exactly `total_retrans`, and the sender's."""
+    running = probe()
+    receiver, sender = worker(), worker(role)
+    port = receiver.ask("listen")["port"]
+    identity = sender.connect("127.0.0.1", port)
+    receiver.ask("accept")
+    netns.drop_incoming("meta l4proto tcp numgen random mod 100 < 5")
+    receiver.tell("recv", BULK_BYTES)
+    sender.ask("send", BULK_BYTES)
+    receiver.expect("recv")
+    total = sender.ask("settle")["total_retrans"]
+    assert total > 0, "no packet was lost: the test proves nothing"
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert consumer.count("RETRANSMIT", inode=identity["inode"]) == total
+    assert consumer.count("RETRANSMIT", pid=sender.pid) == total
+    # Loss is no excuse to count bytes twice.
+    assert consumer.sent_bytes(sender.pid) <= BULK_BYTES
+
+
+def test_a_sender_into_a_cut_line_waits_because_of_loss(probe, worker, netns):
+    """When nothing comes through any more, the cause is loss and not the peer's window."""
+    running = probe()
+    receiver, sender = worker(), worker("evented")
+    port = receiver.ask("listen")["port"]
+    identity = sender.connect("127.0.0.1", port)
+    receiver.ask("accept")
+    receiver.tell("drain")
+    netns.drop_incoming(f"tcp dport {port}")
+    sender.tell("send", 20_000_003)
+    running.wait_for(lambda consumer: len(consumer.stalls(pid=sender.pid, ongoing=True)) >= 3)
+    netns.lose_nothing()
+    sender.expect("send")
+    running.wait_for(lambda consumer: consumer.stalls(pid=sender.pid, ongoing=False))
+    consumer = running.stop()
+    stalls = consumer.stalls(inode=identity["inode"])
+    assert {r.pid for r in stalls} == {sender.pid}
+    assert {r.net["direction"] for r in stalls} == {"send"}
+    assert stalls[-1].net["cause"] == "loss"
+    assert consumer.count("RETRANSMIT", inode=identity["inode"]) > 0
+
+
+def test_a_refused_connect_is_an_error_of_its_process(probe, worker, backend):
+    """Nobody listens: the connecting process is told of, with its count."""
+    if not backend.sees_connect_errors:
+        pytest.skip(f"{backend.name} cannot see a refused connect, and says so")
+    running = probe()
+    gone, client = worker(), worker()
+    port = gone.ask("listen")["port"]
+    gone.close()
+    inodes = []
+    for _ in range(7):
+        client.tell("connect", "127.0.0.1", port)
+        inodes.append(client.expect("connecting")["inode"])
+        assert client.expect("connect")["error"] == "ECONNREFUSED"
+    running.wait_for(lambda consumer: consumer.count("CONNECT_REFUSED", pid=client.pid) >= 7)
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert [consumer.count("CONNECT_REFUSED", inode=inode) for inode in inodes] == [1] * 7
