@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Who moved how many bytes. */
+#ifndef ACCOUNTING_H
+#define ACCOUNTING_H
+
+#include "socket.h"
+
+static __noinline struct process_traffic *new_process(struct process_key *key,
+						      struct task_struct *task)
+{
+	struct process_traffic traffic = {};
+	struct owner owner = {};
+
+	describe(&owner, task);
+	traffic.start_ticks = owner.start_ticks;
+	traffic.pid = owner.pid;
+	__builtin_memcpy(traffic.comm, owner.comm, COMM_LEN);
+	bpf_map_update_elem(&processes, key, &traffic, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&processes, key);
+}
+
+/* A datagram: its socket may be gone before anybody asks, so it counts for the process. */
+static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 received)
+{
+	struct task_struct *task = current_task();
+	struct process_key key = {
+		.start_boottime_ns = FIELD_OF(task, group_leader, start_boottime),
+		.tgid = FIELD(task, tgid),
+		.ifindex = interface_of(sk),
+		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
+	};
+	struct process_traffic *traffic = bpf_map_lookup_elem(&processes, &key);
+
+	if (!traffic)
+		traffic = new_process(&key, task);
+	if (!traffic) {
+		count_lost(LOST_PROCESS);
+		return;
+	}
+	if (sent)
+		add(&traffic->sent_bytes, sent);
+	if (received)
+		add(&traffic->received_bytes, received);
+}
+
+/* Bytes of a socket that ends, or goes to another process. */
+static __noinline void give_to_process(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 sent = memory->unread_sent, received = memory->unread_received;
+	struct process_key key = {
+		.start_boottime_ns = memory->owner.start_boottime_ns,
+		.tgid = memory->owner.tgid,
+		.ifindex = interface_of(sk),
+		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+	};
+	struct process_traffic *traffic;
+
+	if (!sent && !received)
+		return;
+	traffic = bpf_map_lookup_elem(&processes, &key);
+	if (!traffic) {
+		struct process_traffic fresh = {
+			.start_ticks = memory->owner.start_ticks,
+			.pid = memory->owner.pid,
+		};
+
+		__builtin_memcpy(fresh.comm, memory->owner.comm, COMM_LEN);
+		bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST);
+		traffic = bpf_map_lookup_elem(&processes, &key);
+	}
+	if (traffic) {
+		add(&traffic->sent_bytes, sent);
+		add(&traffic->received_bytes, received);
+	} else {
+		count_lost(LOST_PROCESS);
+	}
+	add(&memory->unread_sent, -sent);
+	add(&memory->unread_received, -received);
+}
+
+static __always_inline void give_retransmits(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 count = memory->unread_retransmits;
+
+	if (!count)
+		return;
+	tell(sk, memory, RECORD_RETRANSMIT, count);
+	add(&memory->unread_retransmits, -count);
+}
+
+static __noinline void change_owner(struct sock *sk, struct sock_memory *memory,
+				    struct task_struct *task)
+{
+	if (memory->owner.tgid && memory->owner.tgid != (__u32)BPF_CORE_READ(task, tgid)) {
+		give_to_process(sk, memory);
+		give_retransmits(sk, memory);
+	}
+	describe(&memory->owner, task);
+	if (!memory->inode)
+		memory->inode = inode_of(sk);
+}
+
+/* The last task that did I/O owns the socket; called in that task only, never in softirq. */
+static __always_inline void own(struct sock *sk, struct sock_memory *memory)
+{
+	struct task_struct *task = current_task();
+
+	if (memory->owner.tgid != (__u32)FIELD(task, tgid) ||
+	    memory->owner.exec_id != (__u32)FIELD(task, self_exec_id))
+		change_owner(sk, memory, task);
+}
+
+#endif

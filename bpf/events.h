@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What each hooked place in the kernel means for a socket; the entry points only call these. */
+#ifndef EVENTS_H
+#define EVENTS_H
+
+#include "stalls.h"
+
+static __always_inline bool connected_udp(struct sock *sk)
+{
+	return FIELD(sk, __sk_common.skc_state) == TCP_ESTABLISHED;
+}
+
+static __always_inline int datagram_sent(struct sock *sk, int ret)
+{
+	struct sock_memory *memory;
+
+	if (ret <= 0)
+		return 0;
+	count_datagram(sk, ret, 0);
+	if (!connected_udp(sk))
+		return 0;
+	memory = memory_for(sk);
+	if (!memory)
+		return 0;
+	memory->opened = 1;
+	own(sk, memory);
+	note_send(memory, coarse_ns());
+	return 0;
+}
+
+static __always_inline int datagram_received(struct sock *sk, int ret, int flags)
+{
+	struct sock_memory *memory;
+
+	if (ret < 0)
+		return 0;
+	if (ret > 0 && !(flags & MSG_PEEK))
+		count_datagram(sk, 0, ret);
+	if (!connected_udp(sk))
+		return 0;
+	memory = memory_of(sk);
+	if (memory && memory->awaiting)
+		note_answer(sk, memory, coarse_ns(), ret, flags);
+	return 0;
+}
+
+/* `ret` is what the send call returns: bytes, or -errno. */
+static __always_inline int sent(struct sock *sk, int ret)
+{
+	enum transport transport = transport_of(sk);
+	struct sock_memory *memory;
+	__u64 now;
+
+	if (transport == TRANSPORT_OTHER)
+		return 0;
+	if (transport == TRANSPORT_UDP)
+		return datagram_sent(sk, ret);
+	if (ret <= 0 && ret != -EAGAIN)
+		return 0;
+	memory = memory_for(sk);
+	if (!memory)
+		return 0;
+	own(sk, memory);
+	now = coarse_ns();
+	if (ret == -EAGAIN) {
+		if (!memory->send_blocked_ns)
+			send_blocked(sk, memory);
+		return 0;
+	}
+	add(&memory->unread_sent, ret);
+	if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE)
+		give_to_process(sk, memory);
+	/*
+	 * A short send leaves the mark of the full buffer that it met: it has only begun to wait.
+	 * Where no hook tells of the full buffer, a set bit and a full queue must do.
+	 */
+	if (memory->send_blocked_ns) {
+		bool still = nospace(sk) && full(sk);
+
+		send_unblocked(sk, memory);
+		if (still)
+			send_blocked(sk, memory);
+	} else if (!settings.sees_full_buffer && full(sk) && nospace(sk)) {
+		send_blocked(sk, memory);
+	}
+	note_send(memory, now);
+	return 0;
+}
+
+/* `ret` is what the receive call returns; `flags` are its flags. */
+static __always_inline int received(struct sock *sk, int ret, int flags)
+{
+	enum transport transport = transport_of(sk);
+	struct sock_memory *memory;
+	__u64 now;
+
+	if (transport == TRANSPORT_OTHER || (flags & MSG_ERRQUEUE))
+		return 0; /* the error queue gives back what was sent */
+	if (transport == TRANSPORT_UDP)
+		return datagram_received(sk, ret, flags);
+	if (ret < 0)
+		return 0;
+	memory = memory_for(sk);
+	if (!memory)
+		return 0;
+	own(sk, memory);
+	now = coarse_ns();
+	if (ret > 0 && !(flags & MSG_PEEK)) {
+		add(&memory->unread_received, ret);
+		if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE)
+			give_to_process(sk, memory); /* read after a reset: nothing follows */
+	}
+	if (memory->awaiting)
+		note_answer(sk, memory, now, ret, flags);
+	else if (memory->hole_ns)
+		hole_filled(sk, memory, now);
+	memory->last_receive_ns = now;
+	return 0;
+}
+
+/* A send is about to wait for memory, or to return short. */
+static __always_inline int met_full_buffer(struct sock *sk)
+{
+	struct sock_memory *memory;
+
+	memory = memory_for(sk);
+	if (!memory)
+		return 0;
+	own(sk, memory);
+	if (!memory->send_blocked_ns)
+		send_blocked(sk, memory);
+	return 0;
+}
+
+static __always_inline int retransmitted(struct sock *sk, __u32 segments)
+{
+	struct sock_memory *memory = memory_for(sk);
+
+	if (!memory)
+		return 0;
+	add(&memory->unread_retransmits, segments);
+	memory->last_retransmit_ns = coarse_ns();
+	return 0;
+}
+
+static __always_inline int was_reset(struct sock *sk)
+{
+	struct sock_memory *memory;
+
+	if (FIELD(sk, __sk_common.skc_state) == TCP_SYN_SENT)
+		return 0; /* refused: told when the state changes */
+	memory = memory_for(sk);
+	if (memory)
+		tell(sk, memory, RECORD_RESET, 1);
+	return 0;
+}
+
+static __always_inline void connect_failed(struct sock *sk, struct sock_memory *memory)
+{
+	int error = FIELD(sk, sk_err);
+
+	if (error == ECONNREFUSED)
+		tell(sk, memory, RECORD_REFUSED, 1);
+	else if (error == ETIMEDOUT)
+		tell(sk, memory, RECORD_TIMEOUT, 1);
+}
+
+/* Called before the state changes, with the old and the new one. */
+static __always_inline int state_changed(struct sock *sk, int old, int new)
+{
+	struct sock_memory *memory;
+
+	if (transport_of(sk) != TRANSPORT_TCP)
+		return 0;
+	if (new == TCP_SYN_SENT || new == TCP_LISTEN) { /* in the task that called */
+		memory = memory_for(sk);
+		if (!memory)
+			return 0;
+		own(sk, memory);
+		if (new == TCP_SYN_SENT) {
+			memory->opened = 1;
+			memory->connect_ns = bpf_ktime_get_ns();
+		}
+		return 0;
+	}
+	memory = memory_of(sk);
+	if (!memory)
+		return 0;
+	/* shutdown(SHUT_WR) also leads to FIN_WAIT1, but a reply may still be awaited then. */
+	if (old == TCP_SYN_SENT || new == TCP_CLOSE ||
+	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&
+	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK))
+		connection_ended(sk, memory);
+	if (new != TCP_CLOSE)
+		return 0;
+	if (old == TCP_SYN_SENT)
+		connect_failed(sk, memory);
+	give_to_process(sk, memory);
+	give_retransmits(sk, memory);
+	learn(sk, memory);
+	memory->opened = 0;
+	memory->answered = memory->unanswered = 0;
+	memory->counted_answers = memory->counted_unanswered = 0;
+	return 0;
+}
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+#ifndef MAPS_H
+#define MAPS_H
+
+#include "kernel_types.h"
+#include "records.h"
+
+const volatile struct settings settings = {};
+
+/* The task that last did I/O on a socket. */
+struct owner {
+	__u64 start_boottime_ns;
+	__u64 start_ticks;
+	__u64 cgroup;
+	__u32 tgid; /* as the first namespace numbers it: to notice another task */
+	__u32 exec_id; /* of the program it runs: the name changes with it */
+	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
+	char comm[COMM_LEN];
+};
+
+/*
+ * What is remembered of a socket.  Times are coarse_ns() where not said otherwise, 0: never.
+ * The three counts are what user space has not read yet.  A reader subtracts what it took, so
+ * that what is added meanwhile stays; 5.10 has no atomic exchange.
+ */
+struct sock_memory {
+	__u64 unread_sent;
+	__u64 unread_received;
+	__u64 unread_retransmits;
+	__u64 last_send_ns;
+	__u64 last_receive_ns;
+	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender met a full buffer, nothing went since */
+	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
+	__u64 connect_ns; /* CLOCK_MONOTONIC: SYN sent, no answer yet */
+	__u64 hole_ns; /* an iterator saw data after a gap */
+	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */
+	__u64 last_retransmit_ns;
+	__u64 inode;
+	struct owner owner;
+	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
+	__u32 answered;
+	__u32 unanswered;
+	__u32 counted_answers; /* those of `answered` that the endpoint has */
+	__u32 counted_unanswered;
+	__u8 opened;
+	__u8 awaiting; /* sent, and not received since */
+	__u16 reserved;
+};
+
+#ifdef SOCKETS_IN_HASH
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64); /* address of the struct sock */
+	__type(value, struct sock_memory);
+} sockets SEC(".maps");
+#else
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sock_memory);
+} sockets SEC(".maps");
+#endif
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct process_key);
+	__type(value, struct process_traffic);
+} processes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct endpoint_key);
+	__type(value, struct endpoint);
+} endpoints SEC(".maps");
+
+/* Ports somebody listens on, while open sockets are seeded: {netns, port}. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u8);
+} listening SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOST_PLACES);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+static __always_inline void count_lost(__u32 where)
+{
+	__u64 *count = bpf_map_lookup_elem(&lost, &where);
+
+	if (count)
+		(*count)++;
+}
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What flavours differ in: how a field is read on the hot path, who the current task is, and
+ * where a socket's memory is.  A kprobe has no typed pointers, so its sockets are in a hash.
+ */
+#ifndef MEMORY_H
+#define MEMORY_H
+
+#include "owner.h"
+
+#ifdef SOCKETS_IN_HASH
+
+#define FIELD(sk, field) BPF_CORE_READ(sk, field)
+#define FIELD_OF(sk, pointer, field) BPF_CORE_READ(sk, pointer, field)
+#define ITERATOR_SK(ctx) ((ctx)->key ? *(struct sock **)(ctx)->key : (void *)0)
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+static __always_inline struct sock_memory *memory_of(struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	return bpf_map_lookup_elem(&sockets, &key);
+}
+
+static __always_inline struct sock_memory *memory_for(struct sock *sk)
+{
+	static const struct sock_memory empty;
+	__u64 key = (__u64)sk;
+	struct sock_memory *memory = bpf_map_lookup_elem(&sockets, &key);
+
+	if (memory)
+		return memory;
+	bpf_map_update_elem(&sockets, &key, &empty, BPF_NOEXIST);
+	memory = bpf_map_lookup_elem(&sockets, &key);
+	if (!memory)
+		count_lost(LOST_SOCKET);
+	return memory;
+}
+
+static __always_inline void forget(struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+
+	bpf_map_delete_elem(&sockets, &key);
+}
+
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter); /* 0 until somebody asks */
+}
+
+#else
+
+#define FIELD(sk, field) ((sk)->field)
+#define FIELD_OF(sk, pointer, field) ((sk)->pointer->field)
+#define ITERATOR_SK(ctx) ((ctx)->sk)
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return bpf_get_current_task_btf();
+}
+
+static __always_inline struct sock_memory *memory_of(struct sock *sk)
+{
+	return bpf_sk_storage_get(&sockets, sk, 0, 0);
+}
+
+static __always_inline struct sock_memory *memory_for(struct sock *sk)
+{
+	struct sock_memory *memory =
+		bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!memory)
+		count_lost(LOST_SOCKET);
+	return memory;
+}
+
+static __always_inline void forget(struct sock *sk) /* it goes with the socket */
+{
+}
+
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	return bpf_get_socket_cookie(sk);
+}
+
+#endif
+
+/*
+ * A tick's grain is enough for a threshold of 100 ms, and jiffies are read without a call
+ * (bpf_ktime_get_coarse_ns() is refused to these program types).  Since an origin of its own:
+ * only differences mean anything.
+ */
+static __always_inline __u64 coarse_ns(void)
+{
+	return bpf_jiffies64() * settings.tick_ns;
+}
+
+static __always_inline void add(__u64 *to, __u64 amount)
+{
+	__sync_fetch_and_add(to, amount);
+}
+
+enum transport {
+	TRANSPORT_OTHER,
+	TRANSPORT_TCP,
+	TRANSPORT_UDP,
+};
+
+static __always_inline enum transport transport_of(struct sock *sk)
+{
+	__u16 family = FIELD(sk, __sk_common.skc_family);
+	__u16 protocol;
+
+	if (family != AF_INET && family != AF_INET6)
+		return TRANSPORT_OTHER;
+	protocol = FIELD(sk, sk_protocol);
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+		return TRANSPORT_TCP;
+	if (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE)
+		return TRANSPORT_UDP;
+	return TRANSPORT_OTHER;
+}
+
+static __always_inline bool nospace(struct sock *sk)
+{
+	if (!FIELD(sk, sk_socket))
+		return false;
+	return FIELD_OF(sk, sk_socket, flags) & (1 << SOCK_NOSPACE);
+}
+
+static __always_inline bool full(struct sock *sk)
+{
+	return FIELD(sk, sk_wmem_queued) >= FIELD(sk, sk_sndbuf);
+}
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What kernel and user space say to each other.  xctl_probe/ebpf/records.py decodes it, and
+ * tests/pure/test_ebpf_records.py compares the two.  Needs only __u8 to __u64.
+ */
+#ifndef RECORDS_H
+#define RECORDS_H
+
+#define COMM_LEN 16
+#define ADDRESS_LEN 16
+
+enum record_kind {
+	RECORD_TRAFFIC = 1, /* sent_bytes, received_bytes since the record before */
+	RECORD_RETRANSMIT, /* occurrences: segments sent again */
+	RECORD_REFUSED,
+	RECORD_TIMEOUT,
+	RECORD_RESET,
+	RECORD_STALL, /* it has ended after span_ns */
+	RECORD_ONGOING, /* it lasts since span_ns */
+};
+
+enum stall_direction {
+	STALL_SEND = 1,
+	STALL_RECEIVE,
+	STALL_CONNECT,
+};
+
+/* What was seen around a stall; user space decides by it whether it is one, and why. */
+enum evidence {
+	SEEN_BLOCKED = 1, /* a thread blocked in a receive on this socket */
+	SEEN_POLLING = 2, /* a thread in poll or select with this socket */
+	SEEN_OPENED = 4, /* this side opened the connection */
+	SEEN_RETRANSMIT = 8, /* segments were sent again during the stall, or are being */
+	SEEN_PEER_WINDOW = 16, /* the peer's window limited the sender, most of the time */
+	SEEN_HOLE = 32, /* data is here that comes after data that is not */
+};
+
+/* One fact about one socket, from an iterator or through the ring. */
+struct record {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 span_ns;
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	__u64 start_ticks; /* of the owner, as field 22 of /proc/pid/stat */
+	__u64 cgroup;
+	__u64 inode;
+	__u64 cookie;
+	__u32 kind;
+	__u32 occurrences;
+	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
+	__u32 tid;
+	__u32 uid;
+	__u32 netns; /* inode */
+	__u32 ifindex; /* 0: unknown */
+	__u32 direction;
+	__u32 evidence;
+	__u32 answered; /* the connection's dialogue so far, as dialogue.py defines it */
+	__u32 unanswered;
+	__u16 family;
+	__u16 protocol;
+	__u16 local_port; /* host order */
+	__u16 remote_port;
+	__u8 local_address[ADDRESS_LEN]; /* network order; IPv4 in the first four bytes */
+	__u8 remote_address[ADDRESS_LEN];
+	char comm[COMM_LEN];
+	__u32 reserved;
+};
+
+/* Bytes of sockets that die unseen or are handed on are added up by process and interface. */
+struct process_key {
+	__u64 start_boottime_ns;
+	__u32 tgid; /* as the first namespace numbers it */
+	__u32 ifindex;
+	__u32 netns;
+	__u32 reserved;
+};
+
+struct process_traffic {
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	__u64 start_ticks;
+	__u32 pid;
+	__u32 reserved;
+	char comm[COMM_LEN];
+};
+
+/* The dialogue of all connections that were opened to one peer. */
+struct endpoint_key {
+	__u8 address[ADDRESS_LEN];
+	__u32 netns;
+	__u16 port;
+	__u16 family;
+};
+
+struct endpoint {
+	__u32 answered;
+	__u32 unanswered;
+};
+
+/* Places that can lose something; each has a counter on each CPU. */
+enum lost_where {
+	LOST_RING, /* no room in the ring buffer */
+	LOST_SOCKET, /* no memory for a socket's storage, or the hash is full */
+	LOST_PROCESS, /* the map of processes is full */
+	LOST_ENDPOINT, /* the map of endpoints refused an entry */
+	LOST_PLACES,
+};
+
+/* Set by user space before the program is loaded. */
+struct settings {
+	__u64 stall_ns;
+	__u64 tick_ns; /* length of a jiffy */
+	__u32 pid_namespace; /* inode */
+	__u32 sees_full_buffer; /* the moment a send meets a full buffer is hooked */
+};
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Spans in which a process wanted the network.  The kernel side notes candidates with what was
+ * seen; whether a quiet connection is a stall is decided in xctl_probe/ebpf/stalls.py.
+ */
+#ifndef STALLS_H
+#define STALLS_H
+
+#include "accounting.h"
+
+#define CHRONO_RWND_LIMITED 2 /* enum tcp_chrono; chrono_stat[] begins at its first real value */
+
+static __always_inline __u32 jiffies32(void)
+{
+	return bpf_jiffies64();
+}
+
+static __always_inline bool is_tcp(struct sock *sk)
+{
+	return FIELD(sk, sk_protocol) == IPPROTO_TCP; /* a MPTCP socket is no tcp_sock */
+}
+
+/* Jiffies that the peer's window limited the sender. */
+static __always_inline __u32 rwnd_limited(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 limited;
+
+	if (!is_tcp(sk))
+		return 0;
+	limited = BPF_CORE_READ(tp, chrono_stat[CHRONO_RWND_LIMITED - 1]);
+	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED)
+		limited += jiffies32() - BPF_CORE_READ(tp, chrono_start);
+	return limited;
+}
+
+/* When the last data came, as far as a jiffy tells; UDP does not note it. */
+static __always_inline __u64 arrival_ns(struct sock *sk, __u64 now)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	if (!is_tcp(sk))
+		return now;
+	return now -
+	       (__u64)(jiffies32() - BPF_CORE_READ(icsk, icsk_ack.lrcvtime)) * settings.tick_ns;
+}
+
+static __noinline void stall_ended(struct sock *sk, struct sock_memory *memory, __u32 direction,
+				   __u64 span_ns, __u32 evidence)
+{
+	struct record *record = reserve();
+
+	if (!record)
+		return;
+	fill(record, sk, memory);
+	record->kind = RECORD_STALL;
+	record->direction = direction;
+	record->span_ns = span_ns;
+	record->evidence |= evidence;
+	bpf_ringbuf_submit(record, 0);
+}
+
+static __always_inline __u32 retransmitted_since(struct sock_memory *memory, __u64 since_ns)
+{
+	return memory->last_retransmit_ns >= since_ns ? SEEN_RETRANSMIT : 0;
+}
+
+/* Rare enough for the exact clock. */
+static __noinline void send_blocked(struct sock *sk, struct sock_memory *memory)
+{
+	memory->rwnd_limited = rwnd_limited(sk);
+	memory->writable_ns = 0;
+	memory->send_blocked_ns = bpf_ktime_get_ns();
+}
+
+static __noinline void send_unblocked(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 end = memory->writable_ns ?: bpf_ktime_get_ns();
+	__u64 span = end - memory->send_blocked_ns;
+	__u32 evidence;
+
+	if (span >= settings.stall_ns) {
+		evidence = retransmitted_since(memory, coarse_ns() - span);
+		if ((rwnd_limited(sk) - memory->rwnd_limited) * settings.tick_ns >= span / 2)
+			evidence |= SEEN_PEER_WINDOW;
+		stall_ended(sk, memory, STALL_SEND, span, evidence);
+	}
+	memory->send_blocked_ns = 0;
+	memory->writable_ns = 0;
+}
+
+static __noinline void learn(struct sock *sk, struct sock_memory *memory)
+{
+	struct endpoint fresh = {
+		.answered = memory->answered - memory->counted_answers,
+		.unanswered = memory->unanswered - memory->counted_unanswered,
+	};
+	struct endpoint_key key = {
+		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+		.port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport)),
+		.family = FIELD(sk, __sk_common.skc_family),
+	};
+	__u8 local[ADDRESS_LEN];
+	struct endpoint *endpoint;
+
+	if (!memory->opened || !(fresh.answered | fresh.unanswered))
+		return;
+	memory->counted_answers = memory->answered;
+	memory->counted_unanswered = memory->unanswered;
+	read_addresses(sk, local, key.address);
+	endpoint = bpf_map_lookup_elem(&endpoints, &key);
+	if (endpoint) {
+		__sync_fetch_and_add(&endpoint->answered, fresh.answered);
+		__sync_fetch_and_add(&endpoint->unanswered, fresh.unanswered);
+	} else if (bpf_map_update_elem(&endpoints, &key, &fresh, BPF_ANY)) {
+		count_lost(LOST_ENDPOINT);
+	}
+}
+
+static __always_inline void note_send(struct sock_memory *memory, __u64 now)
+{
+	if (memory->awaiting && now - memory->last_send_ns >= settings.stall_ns)
+		memory->unanswered++;
+	memory->awaiting = 1;
+	memory->last_send_ns = now;
+}
+
+static __noinline void note_late_answer(struct sock *sk, struct sock_memory *memory, __u64 now,
+					__u32 evidence)
+{
+	__u64 span = now - memory->last_send_ns;
+
+	if (!memory->opened)
+		return;
+	if (memory->seen_blocked_ns >= memory->last_send_ns)
+		evidence |= SEEN_BLOCKED;
+	/* A datagram's arrival is not noted: the process may have slept beside a full queue. */
+	if (transport_of(sk) == TRANSPORT_UDP && !(evidence & SEEN_BLOCKED))
+		return;
+	if (span >= settings.stall_ns)
+		stall_ended(sk, memory, STALL_RECEIVE, span,
+			    evidence | retransmitted_since(memory, memory->last_send_ns));
+}
+
+static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, __u64 now, int ret,
+				   int flags)
+{
+	__u64 end = now;
+	__u32 evidence = 0;
+
+	if (now - memory->last_send_ns >= settings.stall_ns) {
+		if (ret > 0) /* a FIN is no data: its arrival is not noted */
+			end = arrival_ns(sk, now);
+		if (end + settings.tick_ns < memory->last_send_ns)
+			return; /* it had come before the send: not its answer */
+		/*
+		 * The thread was there when the data came: it waited, unless by a rare chance.
+		 * Not said of MSG_DONTWAIT (also O_NONBLOCK, see __sys_recvfrom()).
+		 */
+		if (!(flags & MSG_DONTWAIT) && now - end <= 2 * settings.tick_ns && is_tcp(sk))
+			evidence = SEEN_BLOCKED;
+		if (end > memory->last_send_ns)
+			note_late_answer(sk, memory, end, evidence);
+	}
+	memory->awaiting = 0;
+	if (ret > 0 && memory->answered++ == 0)
+		learn(sk, memory);
+}
+
+/* The iterator saw a gap in the sequence, and now the process has data again. */
+static __noinline void hole_filled(struct sock *sk, struct sock_memory *memory, __u64 now)
+{
+	__u64 end = arrival_ns(sk, now), span = end - memory->last_receive_ns;
+
+	memory->hole_ns = 0;
+	if (end > memory->last_receive_ns && span >= settings.stall_ns)
+		stall_ended(sk, memory, STALL_RECEIVE, span, SEEN_HOLE);
+}
+
+/* What still lasts ends here: established, failed, reset, or the process gave up. */
+static __noinline void connection_ended(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 now = coarse_ns();
+
+	if (memory->connect_ns) {
+		__u64 span = bpf_ktime_get_ns() - memory->connect_ns;
+
+		if (span >= settings.stall_ns)
+			stall_ended(sk, memory, STALL_CONNECT, span, 0);
+		memory->connect_ns = 0;
+	}
+	if (memory->send_blocked_ns)
+		send_unblocked(sk, memory);
+	if (memory->awaiting) {
+		note_late_answer(sk, memory, now, 0);
+		memory->awaiting = 0;
+	}
+	memory->hole_ns = 0;
+}
+
+#endif

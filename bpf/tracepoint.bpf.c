@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Attached to tracepoints alone: for kernels without kprobes and BPF trampolines.
+ * sock_send_length and sock_recv_length: 6.3, commit 6e6eda44b939.
+ */
+#include "events.h"
+#include "look.h"
+#include "seed.h"
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(on_send, struct sock *sk, int ret)
+{
+	return sent(sk, ret);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(on_receive, struct sock *sk, int ret, int flags)
+{
+	return received(sk, ret, flags);
+}
+
+/* Once for each segment that a send fills, before it looks for memory (6.16). */
+SEC("tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(on_full_buffer, struct sock *sk, struct msghdr *msg, struct sk_buff *skb,
+	     int size_goal)
+{
+	if (!full(sk) || (skb && (int)skb->len < size_goal)) /* the last segment has room */
+		return 0;
+	return met_full_buffer(sk);
+}
+
+#include "rare.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

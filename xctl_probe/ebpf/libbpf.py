@@ -1,0 +1,288 @@
+"""A thin typed binding to libbpf.so.1: only what the probe needs of it.
+
+PyPI's bindings either bring their own compiler (bcc, pythonbpf), wrap a bundled libbpf and lack
+iterators (pybpf, pylibbpf), or are abandoned; the twenty functions used here are the library's
+stable C interface (libbpf.h, bpf.h), the same from 1.0 on.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+from xctl_probe.errors import SourceUnavailable
+
+_LIBRARY = "libbpf.so.1"
+_MESSAGE_BYTES = 1 << 20  # a verifier log comes as one message
+_READ_BYTES = 65536
+_LEVEL_INFO = 1  # enum libbpf_print_level; what is above is for libbpf's own debugging
+
+_PrintCallback = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
+
+
+class KernelRefused(Exception):
+    """libbpf or the kernel said no; `errno` says why.  Translated where the remedy is known."""
+
+    def __init__(self, what: str, errno: int) -> None:
+        super().__init__(f"{what}: {os.strerror(errno)}")
+        self.what = what
+        self.errno = errno
+
+
+class _MapInfo(c.Structure):
+    """The arm of union bpf_iter_link_info that names a map (include/uapi/linux/bpf.h)."""
+
+    _fields_ = (("map_fd", c.c_uint32), ("padding", c.c_uint32 * 7))
+
+
+class _IterOptions(c.Structure):
+    """struct bpf_iter_attach_opts."""
+
+    _fields_ = (
+        ("size", c.c_size_t),
+        ("link_info", c.POINTER(_MapInfo)),
+        ("link_info_len", c.c_uint32),
+    )
+
+
+def _refused(what: str) -> KernelRefused:
+    return KernelRefused(what, c.get_errno())
+
+
+@dataclass(slots=True)
+class Library:
+    """libbpf.so.1 itself, and the messages that it would have printed.
+
+    Raises SourceUnavailable where the library is missing.
+    """
+
+    messages: list[str] = field(default_factory=list)
+    _lib: c.CDLL = field(init=False)
+    _print: object = field(init=False)
+
+    def __post_init__(self) -> None:
+        try:
+            self._lib = c.CDLL(_LIBRARY, use_errno=True)
+        except OSError:
+            msg = f"{_LIBRARY} is not installed: install libbpf1 (apt) or libbpf (dnf)"
+            raise SourceUnavailable(msg) from None
+        self._declare()
+        format_message = c.CDLL(None).vsnprintf
+        format_message.argtypes = [c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p]
+        messages = self.messages
+
+        def keep(level: int, template: bytes, arguments: int) -> int:
+            if level > _LEVEL_INFO:
+                return 0
+            text = c.create_string_buffer(_MESSAGE_BYTES)
+            format_message(text, _MESSAGE_BYTES, template, arguments)
+            messages.append(text.value.decode(errors="replace").rstrip())
+            return 0
+
+        self._print = _PrintCallback(keep)  # kept: libbpf calls it as long as it lives
+        self._lib.libbpf_set_print(self._print)
+
+    def _declare(self) -> None:
+        """Pointers are 64 bits wide, ctypes' default result is 32."""
+        lib = self._lib
+        pointer, text, number = c.c_void_p, c.c_char_p, c.c_int
+        for name, result, arguments in (
+            ("bpf_object__open_mem", pointer, [c.c_char_p, c.c_size_t, pointer]),
+            ("bpf_object__load", number, [pointer]),
+            ("bpf_object__close", None, [pointer]),
+            ("bpf_object__next_map", pointer, [pointer, pointer]),
+            ("bpf_object__find_map_by_name", pointer, [pointer, text]),
+            ("bpf_object__find_program_by_name", pointer, [pointer, text]),
+            ("bpf_map__name", text, [pointer]),
+            ("bpf_map__fd", number, [pointer]),
+            ("bpf_map__initial_value", pointer, [pointer, c.POINTER(c.c_size_t)]),
+            ("bpf_map__set_max_entries", number, [pointer, c.c_uint32]),
+            ("bpf_program__set_autoload", number, [pointer, c.c_bool]),
+            ("bpf_program__attach", pointer, [pointer]),
+            ("bpf_program__attach_iter", pointer, [pointer, pointer]),
+            ("bpf_link__fd", number, [pointer]),
+            ("bpf_link__destroy", number, [pointer]),
+            ("bpf_iter_create", number, [number]),
+            ("bpf_map_lookup_elem", number, [number, text, pointer]),
+            ("bpf_map_delete_elem", number, [number, text]),
+            (
+                "bpf_map_lookup_batch",
+                number,
+                [number, pointer, pointer, pointer, pointer, c.POINTER(c.c_uint32), pointer],
+            ),
+            ("libbpf_num_possible_cpus", number, []),
+        ):
+            function = getattr(lib, name)
+            function.restype, function.argtypes = result, arguments
+
+    def open(self, image: bytes) -> Object:
+        """A compiled object, not yet loaded.  Raises KernelRefused."""
+        handle = self._lib.bpf_object__open_mem(image, len(image), None)
+        if not handle:
+            raise _refused("open object")
+        return Object(self._lib, handle)
+
+
+@dataclass(slots=True)
+class Map:
+    """A map of a loaded object, read with raw bytes for key and value."""
+
+    fd: int
+    key_bytes: int
+    value_bytes: int
+    _lib: c.CDLL
+
+    def lookup(self, key: bytes, copies: int = 1) -> bytes | None:
+        """The value, or None; of a per-CPU map `copies` values on end, one for each CPU."""
+        value = c.create_string_buffer(self.value_bytes * copies)
+        if self._lib.bpf_map_lookup_elem(self.fd, key, value):
+            return None
+        return value.raw
+
+    def delete(self, key: bytes) -> None:
+        """Forget the key, if it is there."""
+        self._lib.bpf_map_delete_elem(self.fd, key)
+
+    def items(self, batch: int = 1024) -> Iterator[tuple[bytes, bytes]]:
+        """Everything in a hash, in batches (kernel 5.6).  Raises KernelRefused."""
+        keys = c.create_string_buffer(self.key_bytes * batch)
+        values = c.create_string_buffer(self.value_bytes * batch)
+        cursor = c.create_string_buffer(max(self.key_bytes, 8))
+        start: c.Array[c.c_char] | None = None
+        count = c.c_uint32()
+        while True:
+            count.value = batch
+            failed = self._lib.bpf_map_lookup_batch(
+                self.fd, start, cursor, keys, values, c.byref(count), None
+            )
+            error = c.get_errno() if failed else 0
+            if failed and error != _ENOENT:  # ENOENT: the end was reached
+                raise KernelRefused("read map", error)
+            for i in range(count.value):
+                yield (
+                    keys.raw[i * self.key_bytes : (i + 1) * self.key_bytes],
+                    values.raw[i * self.value_bytes : (i + 1) * self.value_bytes],
+                )
+            if failed:
+                return
+            start = cursor
+
+
+_ENOENT = 2
+
+
+@dataclass(slots=True)
+class Object:
+    """A BPF object: configured, loaded, attached, closed.  Closing detaches everything."""
+
+    _lib: c.CDLL
+    _handle: int | None
+    _links: list[int] = field(default_factory=list)
+
+    def _map(self, name: str) -> int:
+        handle: int | None = self._lib.bpf_object__find_map_by_name(self._handle, name.encode())
+        if not handle:
+            raise KernelRefused(f"no map {name}", _ENOENT)
+        return handle
+
+    def _program(self, name: str) -> int:
+        handle: int | None = self._lib.bpf_object__find_program_by_name(self._handle, name.encode())
+        if not handle:
+            raise KernelRefused(f"no program {name}", _ENOENT)
+        return handle
+
+    def set_constants(self, image: bytes) -> None:
+        """Write the beginning of .rodata, before the load makes it constant."""
+        handle = self._lib.bpf_object__next_map(self._handle, None)
+        while handle and not self._lib.bpf_map__name(handle).endswith(b".rodata"):
+            handle = self._lib.bpf_object__next_map(self._handle, handle)
+        size = c.c_size_t()
+        address = self._lib.bpf_map__initial_value(handle, c.byref(size)) if handle else None
+        if not address or size.value < len(image):
+            raise KernelRefused("no constants in the object", _ENOENT)
+        c.memmove(address, image, len(image))
+
+    def resize(self, name: str, entries: int) -> None:
+        """Set max_entries (a ring buffer: bytes) before the load."""
+        if self._lib.bpf_map__set_max_entries(self._map(name), entries):
+            raise _refused(f"resize {name}")
+
+    def skip(self, program: str) -> None:
+        """Do not load a program that this kernel has no place for."""
+        self._lib.bpf_program__set_autoload(self._program(program), False)
+
+    def load(self) -> None:
+        """Verify and load.  Raises KernelRefused."""
+        if self._lib.bpf_object__load(self._handle):
+            raise _refused("load")
+
+    def attach(self, program: str) -> None:
+        """Attach until closed: the link is a descriptor, and dies with the process."""
+        link = self._lib.bpf_program__attach(self._program(program))
+        if not link:
+            raise _refused(f"attach {program}")
+        self._links.append(link)
+
+    def iterator(self, program: str, over_map: str | None = None) -> KernelIterator:
+        """Attach an iterator program.  Raises KernelRefused."""
+        options = None
+        if over_map is not None:
+            info = _MapInfo(map_fd=self._lib.bpf_map__fd(self._map(over_map)))
+            options = c.byref(_IterOptions(c.sizeof(_IterOptions), c.pointer(info), c.sizeof(info)))
+        link = self._lib.bpf_program__attach_iter(self._program(program), options)
+        if not link:
+            raise _refused(f"attach {program}")
+        self._links.append(link)
+        return KernelIterator(self._lib.bpf_link__fd(link), self._lib)
+
+    def map(self, name: str, key_bytes: int, value_bytes: int) -> Map:
+        """A loaded map, with the sizes its header declares."""
+        fd = self._lib.bpf_map__fd(self._map(name))
+        return Map(fd, key_bytes, value_bytes, self._lib)
+
+    def per_cpu_sums(self, name: str, entries: int) -> list[int]:
+        """A per-CPU array of 64-bit counters, added up over the CPUs."""
+        cpus = self._lib.libbpf_num_possible_cpus()
+        array = self.map(name, 4, 8)
+        layout = struct.Struct(f"={cpus}Q")
+        values = (array.lookup(struct.pack("=I", i), cpus) for i in range(entries))
+        return [sum(layout.unpack(value)) if value else 0 for value in values]
+
+    def close(self) -> None:
+        """Detach and unload.  Safe to call twice."""
+        while self._links:
+            self._lib.bpf_link__destroy(self._links.pop())
+        if self._handle is not None:
+            self._lib.bpf_object__close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class KernelIterator:
+    """An attached iterator: each run walks everything once."""
+
+    link_fd: int
+    _lib: c.CDLL
+
+    def run(self) -> bytes:
+        """What the program wrote.  Raises KernelRefused."""
+        fd = self._lib.bpf_iter_create(self.link_fd)
+        if fd < 0:
+            raise _refused("start iterator")
+        chunks = []
+        try:
+            while chunk := os.read(fd, _READ_BYTES):
+                chunks.append(chunk)
+        finally:
+            os.close(fd)
+        return b"".join(chunks)

@@ -1,0 +1,133 @@
+"""Loading the best flavour that this kernel takes, or one sentence on why there is none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pkgutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xctl_probe.ebpf.flavours import FLAVOURS, FULL_BUFFER, Flavour, KernelNames
+from xctl_probe.ebpf.libbpf import KernelIterator, KernelRefused, Library, Object
+from xctl_probe.ebpf.records import SETTINGS
+from xctl_probe.errors import SourceUnavailable, UsageError
+
+_CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bounds of the kernel's maps: what is beyond is counted as lost."""
+
+    ring_bytes: int = 1 << 20  # a power of two of pages
+    processes: int = 16384
+    endpoints: int = 4096
+    hashed_sockets: int = 65536  # only where sockets have no storage of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Programs that run, and the ways to read what they noted."""
+
+    flavour: Flavour
+    programs: Object
+    drain: KernelIterator
+    look: KernelIterator
+    missing: tuple[str, ...]  # hooks that this kernel lacks, for those who ask
+
+
+def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | None) -> Loaded:
+    """Load and attach, and seed the sockets that are open already.
+
+    `attach` is a flavour's name or "auto"; `log` takes libbpf's messages.
+    Raises UsageError on an unknown name, SourceUnavailable where nothing works.
+    """
+    candidates = [f for f in FLAVOURS if attach in ("auto", f.name)]
+    if not candidates:
+        known = ", ".join(f.name for f in FLAVOURS)
+        msg = f"unknown attach flavour {attach!r}: use auto, {known}"
+        raise UsageError(msg)
+    library = Library()
+    names = KernelNames()
+    reasons = []
+    for flavour in candidates:
+        try:
+            return _load(library, names, flavour, stall_ns, sizes)
+        except _Unsupported as refusal:
+            reasons.append(f"{flavour.name}: {refusal}")
+        finally:
+            if log:
+                for message in library.messages:
+                    log(message)
+            library.messages.clear()
+    raise SourceUnavailable("; ".join(reasons))
+
+
+class _Unsupported(Exception):
+    """One flavour does not work here; the text says why."""
+
+
+def _load(
+    library: Library, names: KernelNames, flavour: Flavour, stall_ns: int, sizes: Sizes
+) -> Loaded:
+    absent = [hook for hook in flavour.hooks if hook.target not in names]
+    for hook in absent:
+        if not hook.optional:
+            msg = f"this kernel has no {hook.target.removeprefix('btf_trace_')}"
+            raise _Unsupported(msg)
+    image = pkgutil.get_data("xctl_probe.bpf", flavour.image)
+    if image is None:
+        raise _Unsupported(f"{flavour.image} is not installed")
+    missing = tuple(hook.program for hook in absent)
+    try:
+        programs = library.open(image)
+    except KernelRefused as refusal:
+        raise _Unsupported(str(refusal)) from None
+    try:
+        _configure(programs, flavour, missing, stall_ns, sizes)
+        programs.load()
+        for hook in flavour.hooks:
+            if hook.program not in missing:
+                programs.attach(hook.program)
+        _seed(programs)
+        drain = programs.iterator("drain_sockets", over_map="sockets")
+        look = programs.iterator("look_at_sockets", over_map="sockets")
+    except KernelRefused as refusal:
+        programs.close()
+        raise _Unsupported(_explain(refusal)) from None
+    return Loaded(flavour, programs, drain, look, missing)
+
+
+def _configure(
+    programs: Object, flavour: Flavour, missing: tuple[str, ...], stall_ns: int, sizes: Sizes
+) -> None:
+    tick_ns = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
+    pid_namespace = os.stat("/proc/self/ns/pid").st_ino
+    sees_full_buffer = FULL_BUFFER not in missing
+    programs.set_constants(SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer))
+    for program in missing:
+        programs.skip(program)
+    programs.resize("ring", sizes.ring_bytes)
+    programs.resize("processes", sizes.processes)
+    programs.resize("endpoints", sizes.endpoints)
+    if flavour.sockets_in_hash:
+        programs.resize("sockets", sizes.hashed_sockets)
+
+
+def _seed(programs: Object) -> None:
+    """Two walks over all descriptors: who listens must be known before who was accepted."""
+    programs.iterator("seed_listeners").run()
+    programs.iterator("seed_sockets").run()
+
+
+def _explain(refusal: KernelRefused) -> str:
+    """The kernel's refusal with its remedy."""
+    if refusal.errno in (errno.EPERM, errno.EACCES):
+        if os.geteuid():
+            return "not permitted: run as root, or with CAP_BPF and CAP_PERFMON"
+        return f"the kernel refuses it even to root ({refusal.what})"
+    if refusal.errno == errno.EINVAL:
+        return f"this kernel does not take the program ({refusal.what}); --verbose tells more"
+    return str(refusal)

@@ -1,0 +1,55 @@
+"""Traffic that the kernel adds up by process: datagrams, and the last bytes of ended sockets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from xctl_probe.ebpf.interfaces import Interfaces
+from xctl_probe.ebpf.libbpf import Map
+from xctl_probe.ebpf.records import ProcessTraffic, decode_process
+from xctl_probe.facts import Traffic
+
+_QUIET_DRAINS = 60  # after as many without traffic an invisible process is taken for ended
+
+
+@dataclass(slots=True)
+class _Seen:
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    quiet_drains: int = 0
+
+
+class Processes:
+    """The map `processes`, read as what was added since the last time.
+
+    The kernel's totals only grow and are never reset, because a reset would lose what is added
+    at the same moment; an entry is deleted when its process has ended.
+    """
+
+    def __init__(self, table: Map) -> None:
+        self._table = table
+        self._seen: dict[bytes, _Seen] = {}
+
+    def traffic(self, interfaces: Interfaces) -> Iterator[Traffic]:
+        """Bytes since the last call.  Raises KernelRefused."""
+        for key, value in list(self._table.items()):
+            now = decode_process(key, value)
+            seen = self._seen.setdefault(key, _Seen())
+            sent = now.sent_bytes - seen.sent_bytes
+            received = now.received_bytes - seen.received_bytes
+            if sent or received:
+                self._seen[key] = _Seen(now.sent_bytes, now.received_bytes)
+                yield Traffic(now.owner, interfaces.name(now.ifindex, now.netns), sent, received)
+                continue
+            seen.quiet_drains += 1
+            if _has_ended(now, seen.quiet_drains):
+                self._table.delete(key)
+                del self._seen[key]
+
+
+def _has_ended(process: ProcessTraffic, quiet_drains: int) -> bool:
+    if process.owner is None:
+        return quiet_drains >= _QUIET_DRAINS
+    return not os.path.exists(f"/proc/{process.owner.pid}")

@@ -1,0 +1,175 @@
+"""The kernel source: programs count and note in the kernel, this reads them once an interval."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from xctl_probe.dialogue import Dialogue
+from xctl_probe.ebpf.interfaces import Interfaces
+from xctl_probe.ebpf.loading import Sizes, load
+from xctl_probe.ebpf.processes import Processes
+from xctl_probe.ebpf.records import (
+    ENDPOINT,
+    ENDPOINT_KEY,
+    PROCESS_KEY,
+    PROCESS_TRAFFIC,
+    RECORD,
+    Kind,
+    LostWhere,
+    Record,
+    StallDirection,
+    decode,
+    endpoint_key,
+    socket_of,
+)
+from xctl_probe.ebpf.ring import Ring
+from xctl_probe.ebpf.stalls import cause, is_stall
+from xctl_probe.facts import (
+    Batch,
+    Direction,
+    ErrorKind,
+    Fact,
+    Lost,
+    SocketError,
+    Stall,
+    Traffic,
+)
+
+# Looking at all sockets between two drains may take this part of the time, not more.
+_LOOK_SHARE = 50
+
+_ERRORS = {
+    Kind.RETRANSMIT: ErrorKind.RETRANSMIT,
+    Kind.REFUSED: ErrorKind.REFUSED,
+    Kind.TIMEOUT: ErrorKind.TIMEOUT,
+    Kind.RESET: ErrorKind.RESET,
+}
+_DIRECTIONS = {
+    StallDirection.SEND: Direction.SEND,
+    StallDirection.RECEIVE: Direction.RECEIVE,
+    StallDirection.CONNECT: Direction.CONNECT,
+}
+
+
+class KernelSource:
+    """Facts from programs attached in the kernel; needs root or CAP_BPF and CAP_PERFMON.
+
+    `stall_ns` is the least length of a stall; `attach` names the flavour; `log` takes what
+    libbpf has to say.  Raises SourceUnavailable with the reason and the remedy.
+    """
+
+    name = "ebpf"
+
+    def __init__(
+        self,
+        *,
+        stall_ns: int = 100_000_000,
+        attach: str = "auto",
+        sizes: Sizes | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        sizes = sizes or Sizes()
+        self._stall_ns = stall_ns
+        self._loaded = load(attach, stall_ns, sizes, log)
+        self.attach = self._loaded.flavour.name
+        programs = self._loaded.programs
+        self._ring = Ring(programs.map("ring", 0, 0).fd, sizes.ring_bytes)
+        self._processes = Processes(
+            programs.map("processes", PROCESS_KEY.size, PROCESS_TRAFFIC.size)
+        )
+        self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
+        self._interfaces = Interfaces()
+        self._lost = [0] * len(LostWhere)
+        self._pending: list[Fact] = []
+        self._look_again_ns = 0
+
+    def fileno(self) -> int | None:
+        """The ring buffer: readable when something rare has happened."""
+        return self._ring.fd
+
+    def poll(self, now_ns: int) -> int:
+        """Take what the ring holds, and note who waits now; CLOCK_MONOTONIC ns.
+
+        What is seen here becomes evidence for stalls that end before the next drain.
+        """
+        self._pending.extend(self._from_ring())
+        if now_ns >= self._look_again_ns:
+            begun_ns = time.monotonic_ns()
+            self._loaded.look.run()
+            took_ns = time.monotonic_ns() - begun_ns
+            self._look_again_ns = now_ns + max(self._stall_ns, took_ns * _LOOK_SHARE)
+        return self._look_again_ns
+
+    def drain(self, now_ns: int) -> Batch:
+        """Everything since the last drain, and every stall that lasts at this moment."""
+        self._interfaces.forget()
+        chunk = self._loaded.drain.run()
+        facts = self._pending
+        self._pending = []
+        facts.extend(self._from_ring())
+        for record in decode(chunk):
+            facts.extend(self._facts(record))
+        facts.extend(self._processes.traffic(self._interfaces))
+        facts.extend(self._losses())
+        return Batch(now_ns, facts)
+
+    def close(self) -> None:
+        """Detach everything.  Safe to call twice."""
+        self._ring.close()
+        self._loaded.programs.close()
+
+    def _from_ring(self) -> Iterator[Fact]:
+        for body in self._ring.records():
+            yield from self._facts(Record._make(RECORD.unpack(body)))
+
+    def _facts(self, record: Record) -> Iterator[Fact]:
+        interface = self._interfaces.name(record.ifindex, record.netns)
+        if record.kind == Kind.TRAFFIC:
+            yield from _traffic(record, interface)
+        elif record.kind in (Kind.STALL, Kind.ONGOING):
+            if is_stall(record, self._endpoint(record)):
+                yield _stall(record, interface)
+        else:
+            yield _error(record, interface, _ERRORS[Kind(record.kind)], record.occurrences)
+
+    def _endpoint(self, record: Record) -> Dialogue:
+        """How connections that were opened to the same peer went, as the kernel noted it."""
+        value = self._endpoints.lookup(endpoint_key(record))
+        return Dialogue(*ENDPOINT.unpack(value)) if value else Dialogue()
+
+    def _losses(self) -> Iterator[Lost]:
+        totals = self._loaded.programs.per_cpu_sums("lost", len(LostWhere))
+        for where, total, before in zip(LostWhere, totals, self._lost, strict=True):
+            if total > before:
+                yield Lost(where.name.lower(), total - before)
+        self._lost = totals
+
+
+def _traffic(record: Record, interface: str | None) -> Iterator[Fact]:
+    if record.sent_bytes or record.received_bytes:
+        yield Traffic(
+            record.owner,
+            interface,
+            record.sent_bytes,
+            record.received_bytes,
+            socket_of(record, interface),
+        )
+    if record.occurrences:
+        yield _error(record, interface, ErrorKind.RETRANSMIT, record.occurrences)
+
+
+def _stall(record: Record, interface: str | None) -> Stall:
+    return Stall(
+        owner=record.owner,
+        socket=socket_of(record, interface),
+        direction=_DIRECTIONS[StallDirection(record.direction)],
+        duration_ns=record.span_ns,
+        ongoing=record.kind == Kind.ONGOING,
+        cause=cause(record),
+        tid=record.tid or None,
+    )
+
+
+def _error(record: Record, interface: str | None, kind: ErrorKind, count: int) -> SocketError:
+    return SocketError(record.owner, socket_of(record, interface), kind, count)

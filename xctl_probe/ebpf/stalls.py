@@ -1,0 +1,42 @@
+"""Which candidate is a stall, and why: the one place where that is decided for the kernel."""
+
+from __future__ import annotations
+
+from xctl_probe.dialogue import Dialogue
+from xctl_probe.ebpf.records import Evidence, Record, StallDirection
+from xctl_probe.facts import Cause
+
+
+def is_stall(record: Record, endpoint: Dialogue) -> bool:
+    """Did the process wait for the network, on evidence?
+
+    Sends and connects are the kernel's own finding.  A quiet receiver waits for an answer when
+    it opened the connection and a thread sits in the receive, or when sends were answered
+    before: on this connection, or, where it has no past, on those to the same `endpoint`.
+    """
+    if record.direction != StallDirection.RECEIVE:
+        return True
+    if not record.evidence & Evidence.OPENED:
+        return False  # a server waits for work, not for the network
+    if record.evidence & Evidence.HOLE:
+        return True
+    past = Dialogue(record.answered, record.unanswered)
+    if past.one_way():
+        return False
+    if record.evidence & Evidence.BLOCKED or past.expects_reply():
+        return True
+    return endpoint.expects_reply()
+
+
+def cause(record: Record) -> Cause:
+    """The most likely reason, by what was seen during the stall."""
+    seen = Evidence(record.evidence)
+    if record.direction == StallDirection.CONNECT:
+        return Cause.CONNECTING
+    if record.direction == StallDirection.SEND and seen & Evidence.PEER_WINDOW:
+        return Cause.PEER_WINDOW
+    if seen & (Evidence.RETRANSMIT | Evidence.HOLE):
+        return Cause.LOSS
+    if record.direction == StallDirection.SEND:
+        return Cause.SEND_BUFFER
+    return Cause.NO_REPLY
