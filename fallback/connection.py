@@ -52,19 +52,20 @@ class Connection:
     opened: bool
     peer: Dialogue
     taken_ns: int  # when `sample` was taken
+    met_ns: int  # when the first one was
     sent: int = 0  # payload bytes already reported, and so on
     received: int = 0
     retransmits: int = 0
     generation: int = 0
     dialogue: Dialogue = field(default_factory=Dialogue)
     pending_ns: int | None = None  # the first send that was not answered yet
-    sent_ns: int = 0  # the latest send
+    sent_ns: int = 0  # the latest segment with data that went out
+    wrote_ns: int = 0  # when the process last got something into the buffer
     received_ns: int = 0  # the latest arrival
-    progress_ns: int = 0  # when the peer last acknowledged something new
     full_ns: int | None = None  # since when the send buffer is full
     hole_ns: int | None = None  # since when out-of-order data waits for what is missing
     flow_intervals: int = 0  # intervals of steady transfer until now
-    flow_bytes: int = 0  # `bytes_received` when the interval began
+    flow_bytes: int = 0  # `received_payload` when the interval began
     wait: Wait | None = None  # the stall that is running
     ended: list[Stall] = field(default_factory=list)
     searched: int = 0  # how often its owner was searched for in vain
@@ -85,8 +86,8 @@ class Connection:
     def meet(self, now_ns: int) -> None:
         """Judge the first sample: all that went before it is known only by its sum."""
         info = self.sample.info
-        self.progress_ns = now_ns
         self.sent_ns = now_ns - info.last_data_sent_ms * _MS
+        self.wrote_ns = self.sent_ns if info.data_segs_out else now_ns
         self.received_ns = now_ns - info.last_data_recv_ms * _MS
         if not (info.data_segs_out and info.data_segs_in):
             if info.data_segs_out:
@@ -97,24 +98,23 @@ class Connection:
             self.pending_ns = self.sent_ns
             if info.data_segs_in >= max(_CONVERSATION_SEGMENTS, info.data_segs_out // 2):
                 self.dialogue.answered = 1
-        self._look_at_queues(now_ns)
+        self._look_at_queues(now_ns, wrote=False)
 
     def observe(self, sample: TcpSample, now_ns: int, stall_ns: int) -> None:
         """Take in the next sample."""
         before, self.sample = self.sample, sample
-        info = sample.info
         wrote = sample.written > before.written
-        received = info.bytes_received != before.info.bytes_received
+        received = sample.received_payload > before.received_payload
         if wrote or received:
             self._take_turns(before, wrote, received, now_ns, stall_ns)
-        if info.bytes_acked > before.info.bytes_acked:
-            self.progress_ns = now_ns - info.last_ack_recv_ms * _MS
-        self._look_at_queues(now_ns)
+        if wrote:
+            self.wrote_ns = now_ns
+        self._look_at_queues(now_ns, wrote=wrote)
         self.taken_ns = now_ns
 
     def interval_ended(self, interval_ns: int) -> None:
         """Note whether the interval was one of steady transfer towards us."""
-        received = self.sample.info.bytes_received
+        received = self.sample.received_payload
         came, self.flow_bytes = received - self.flow_bytes, received
         if came * 1_000_000_000 >= _FLOW_BYTES_PER_S * interval_ns:
             self.flow_intervals += 1
@@ -163,12 +163,14 @@ class Connection:
             self.dialogue.unanswered += 1
             self.peer.unanswered += 1
 
-    def _look_at_queues(self, now_ns: int) -> None:
+    def _look_at_queues(self, now_ns: int, *, wrote: bool) -> None:
         sample = self.sample
         if sample.wmem_queued >= sample.sndbuf > 0:
-            if self.full_ns is None:
+            if self.full_ns is None or wrote:
                 self.full_ns = self._filled_ns(now_ns)
-        elif sample.wmem_queued * 3 < sample.sndbuf * 2:  # sk_stream_is_writeable()
+        elif wrote or sample.wmem_queued * 3 <= sample.sndbuf * 2:
+            # Only below two thirds does the kernel wake a sender (sk_stream_is_writeable);
+            # what is acknowledged above that gets the process no further.
             self.full_ns = None
         hole = self.opened and sample.rmem_alloc > 0 and sample.rqueue == 0
         if not hole:
@@ -178,8 +180,8 @@ class Connection:
 
     def _filled_ns(self, now_ns: int) -> int:
         """When the buffer filled up: soon after the last segment that still went out."""
-        last_sent = now_ns - self.sample.info.last_data_sent_ms * _MS
-        return last_sent if self.sample.info.bytes_acked else now_ns
+        last_sent_ns = now_ns - self.sample.info.last_data_sent_ms * _MS
+        return max(last_sent_ns, self.taken_ns) if self.taken_ns < now_ns else last_sent_ns
 
 
 def waits_to_connect(connection: Connection) -> bool:

@@ -110,11 +110,11 @@ class Connections:
         peer = self._endpoints.of(sample.remote_address, sample.remote_port)
         connection = Connection(
             self._socket(sample), sample, watch_of(b""), None, sample.opened, peer, now_ns,
-            progress_ns=now_ns, generation=self._generation,
+            met_ns=now_ns, generation=self._generation,
         )  # fmt: skip
         self._connections[sample.cookie] = connection
         if self._generation == 1:
-            connection.sent, connection.received = sample.sent_payload, sample.info.bytes_received
+            connection.sent, connection.received = sample.sent_payload, sample.received_payload
             connection.retransmits = sample.info.total_retrans
             connection.flow_bytes = connection.received
         if sample.state != LISTEN:
@@ -224,7 +224,7 @@ def _moved(connection: Connection, owner: Process | None) -> Iterator[Fact]:
     """Bytes and retransmits since the last call; moves the marks."""
     sample, socket = connection.sample, connection.socket
     sent = max(sample.sent_payload - connection.sent, 0)
-    received = max(sample.info.bytes_received - connection.received, 0)
+    received = max(sample.received_payload - connection.received, 0)
     if sent or received:
         yield Traffic(owner, socket.interface, sent, received, socket)
     retransmits = max(sample.info.total_retrans - connection.retransmits, 0)

@@ -23,7 +23,8 @@ SOCK_DIAG_BY_FAMILY = 20
 DESTROY_GROUPS = (1, 3)  # SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY
 
 ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE, CLOSE_WAIT = 1, 2, 4, 5, 7, 8
-LISTEN = 10
+LAST_ACK, LISTEN, CLOSING = 9, 10, 11
+_GOT_FIN = frozenset((CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING))
 # TIME_WAIT (6) and NEW_SYN_RECV (12) are not full sockets: no owner, no counters.
 _STATES = 0xFFF & ~(1 << 6) & ~(1 << CLOSE)
 
@@ -112,6 +113,15 @@ class TcpSample(NamedTuple):
         if not info.bytes_sent:
             return max(info.bytes_acked - 1, 0) if info.bytes_acked > 1 else 0
         return min(info.bytes_acked, info.bytes_sent - info.bytes_retrans)
+
+    @property
+    def received_payload(self) -> int:
+        """Payload bytes that came in; `bytes_received` counts the peer's FIN as one.
+
+        A closed socket is taken to have got one: a reset costs this count a byte at most.
+        """
+        received = self.info.bytes_received
+        return received - 1 if received and self.state in _GOT_FIN else received
 
     @property
     def written(self) -> int:

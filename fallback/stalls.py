@@ -67,8 +67,6 @@ class Judge:
         end_ns = now_ns
         if running.direction is Direction.RECEIVE and connection.received_ns > running.since_ns:
             end_ns = connection.received_ns
-        elif running.direction is Direction.SEND and connection.progress_ns > running.since_ns:
-            end_ns = connection.progress_ns
         connection.ended.append(stall_of(connection, running, owner, end_ns, ongoing=False))
 
     def _long(self, since_ns: int, now_ns: int) -> bool:
@@ -79,7 +77,7 @@ class Judge:
             return None
         # Met in mid-connect, it has waited for its retries at least.
         lasted = connection.sample.timer_retries * _FIRST_SYN_RETRY_NS
-        since_ns = min(connection.progress_ns, now_ns - lasted)
+        since_ns = min(connection.met_ns, now_ns - lasted)
         if not self._long(since_ns, now_ns):
             return None
         return Wait(Direction.CONNECT, since_ns, Cause.CONNECTING)
@@ -88,12 +86,12 @@ class Judge:
         sample = connection.sample
         if sample.state not in (ESTABLISHED, CLOSE_WAIT) or not sample.wqueue:
             return None
-        since_ns = connection.progress_ns
-        if connection.full_ns is not None:
-            since_ns = max(since_ns, connection.full_ns)
+        since_ns = connection.full_ns
+        if since_ns is not None:
             if self._long(since_ns, now_ns):
                 return Wait(Direction.SEND, since_ns, _send_cause(sample))
             return None
+        since_ns = connection.wrote_ns
         # Below its size the buffer may still hold a sender up (TCP_NOTSENT_LOWAT, memory
         # pressure); only a thread seen blocked can tell.
         if not sample.info.notsent_bytes or not self._long(since_ns, now_ns):

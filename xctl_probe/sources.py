@@ -20,7 +20,10 @@ def open_source(settings: Settings) -> tuple[Source, str]:
     Raises SourceUnavailable when the one that was asked for, or every one, cannot work.
     """
     if settings.backend is not Backend.AUTO:
-        source = _OPENERS[settings.backend](settings)
+        try:
+            source = _OPENERS[settings.backend](settings)
+        except SourceUnavailable as error:
+            raise SourceUnavailable(f"--backend {settings.backend}: {error}") from error
         return source, f"source {source.name} ({source.sees})"
     refused = []
     for backend in (Backend.EBPF, Backend.BCC, Backend.PROC):
@@ -34,11 +37,11 @@ def open_source(settings: Settings) -> tuple[Source, str]:
 
 
 def _ebpf(settings: Settings) -> Source:  # noqa: ARG001
-    raise SourceUnavailable("the kernel backend is not part of this version; use --backend proc")
+    raise SourceUnavailable("not part of this version")
 
 
 def _bcc(settings: Settings) -> Source:  # noqa: ARG001
-    raise SourceUnavailable("the bcc backend is not part of this version; use --backend proc")
+    raise SourceUnavailable("not part of this version")
 
 
 def _proc(settings: Settings) -> Source:
