@@ -121,7 +121,7 @@ def test_an_unreadable_configuration_is_named(refuse, config):
 
 def test_a_source_that_cannot_work_is_an_error_when_asked_for(refuse):
     """A forced backend is never replaced by another one."""
-    assert "backend" in refuse("--backend", "ebpf", code=1)
+    assert "--backend ebpf" in refuse("--backend", "ebpf", code=1)
 
 
 def test_an_option_goes_before_a_variable_and_a_variable_before_the_file(start_probe, config):

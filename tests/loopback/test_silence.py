@@ -80,10 +80,8 @@ class Scenes:
         server.tell("recv_from", 1)
 
 
-@pytest.mark.timeout(180)
-def test_nobody_idle_is_ever_flagged(probe, worker):
-    """Thirty intervals of everything idle give no stall at all; one real wait then does."""
-    running = probe()
+def everything_idle(worker):
+    """All that is idle, and one client that an answer came to, ready to ask again."""
     scenes = Scenes(worker)
     scenes.idle_listener()
     scenes.keep_alive("blocking")
@@ -98,7 +96,14 @@ def test_nobody_idle_is_ever_flagged(probe, worker):
         scenes.greeted_by_nobody(role)
     scenes.sleeper()
     scenes.datagram_server()
+    return asking
 
+
+@pytest.mark.timeout(180)
+def test_nobody_idle_is_ever_flagged(probe, worker):
+    """Thirty intervals of everything idle give no stall at all; one real wait then does."""
+    running = probe()
+    asking = everything_idle(worker)
     running.wait_for_intervals(1)
     quiet_stderr = running.stderr
     running.wait_for_intervals(30)
@@ -110,3 +115,12 @@ def test_nobody_idle_is_ever_flagged(probe, worker):
     asking.tell("ask", QUESTION, ANSWER)
     running.wait_for(lambda consumer: consumer.stalls(pid=asking.pid))
     assert {r.pid for r in running.stop().stalls()} == {asking.pid}
+
+
+def test_nobody_idle_is_flagged_by_proc_net_either(start_probe, worker):
+    """The source that sees least has the most reason to be silent."""
+    running = start_probe("--backend", "proc", "--no-sock-diag", "--loopback", "--interval", 0.2)
+    running.wait_ready()
+    everything_idle(worker)
+    running.wait_for_intervals(30)
+    assert running.stop().stalls() == []

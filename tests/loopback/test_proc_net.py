@@ -1,0 +1,54 @@
+"""Where sock_diag is refused there is /proc/net: fewer facts, and none of them invented."""
+
+from __future__ import annotations
+
+import pytest
+
+MORE_THAN_BUFFERS = 20_000_003
+PROC_NET = ("--backend", "proc", "--no-sock-diag", "--loopback", "--interval", 0.2)
+
+
+@pytest.fixture
+def running(start_probe):
+    """A probe that has only /proc/net, as a gVisor or hardened container leaves it."""
+    probe = start_probe(*PROC_NET)
+    probe.wait_ready()
+    return probe
+
+
+@pytest.fixture
+def connected(worker):
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    identity = client.connect("127.0.0.1", port)
+    server.ask("accept")
+    return server, client, identity
+
+
+def test_a_blocked_sender_is_seen(running, connected):
+    """The thread that is in send, and its socket's queue, are enough."""
+    server, client, identity = connected
+    client.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
+    server.tell("recv", MORE_THAN_BUFFERS)
+    truth = client.expect("send")
+    ended = running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
+    consumer = running.stop()
+    assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}
+    assert {r.net["direction"] for r in consumer.stalls()} == {"send"}
+    # Its beginning is when it was first looked at: up to an interval late, at both ends.
+    assert ended[-1].stall_ms == pytest.approx(truth["stall_ms"], abs=450)
+
+
+def test_the_source_says_what_it_cannot_see(running, worker, connected):
+    """The line at start tells; no bytes of a process are claimed, an interface's are."""
+    server, client, _ = connected
+    server.tell("recv", MORE_THAN_BUFFERS)
+    client.ask("send", MORE_THAN_BUFFERS)
+    server.expect("recv")
+    running.wait_for_intervals(2)
+    assert b"/proc/net only" in running.stderr
+    consumer = running.stop()
+    assert consumer.process_bandwidth() == []
+    carried = sum(r.net["tx_bytes"] for r in consumer.interface_bandwidth("lo"))
+    assert carried > MORE_THAN_BUFFERS
