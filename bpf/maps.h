@@ -2,21 +2,7 @@
 #ifndef MAPS_H
 #define MAPS_H
 
-#include "kernel_types.h"
-#include "records.h"
-
-const volatile struct settings settings = {};
-
-/* The task that last did I/O on a socket. */
-struct owner {
-	__u64 start_boottime_ns;
-	__u64 start_ticks;
-	__u64 cgroup;
-	__u32 tgid; /* as the first namespace numbers it: to notice another task */
-	__u32 exec_id; /* of the program it runs: the name changes with it */
-	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
-	char comm[COMM_LEN];
-};
+#include "owner.h"
 
 /*
  * What is remembered of a socket.  Times are coarse_ns() where not said otherwise, 0: never.
@@ -92,20 +78,5 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } ring SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LOST_PLACES);
-	__type(key, __u32);
-	__type(value, __u64);
-} lost SEC(".maps");
-
-static __always_inline void count_lost(__u32 where)
-{
-	__u64 *count = bpf_map_lookup_elem(&lost, &where);
-
-	if (count)
-		(*count)++;
-}
 
 #endif

@@ -6,7 +6,7 @@
 #ifndef MEMORY_H
 #define MEMORY_H
 
-#include "owner.h"
+#include "maps.h"
 
 #ifdef SOCKETS_IN_HASH
 

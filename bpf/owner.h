@@ -3,10 +3,22 @@
 #ifndef OWNER_H
 #define OWNER_H
 
-#include "maps.h"
+#include "common.h"
 
 #define PID_LEVELS 33 /* MAX_PID_NS_LEVEL + 1 */
+#define FIRST_PID_NAMESPACE 0xEFFFFFFC /* PROC_PID_INIT_INO */
 #define TICK_USER_NS 10000000 /* USER_HZ is 100 */
+
+/* The task that last did I/O on a socket. */
+struct owner {
+	__u64 start_boottime_ns;
+	__u64 start_ticks;
+	__u64 cgroup;
+	__u32 tgid; /* as the first namespace numbers it: to notice another task */
+	__u32 exec_id; /* of the program it runs: the name changes with it */
+	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
+	char comm[COMM_LEN];
+};
 
 /*
  * bpf_get_ns_current_pid_tgid() knows only tasks whose innermost namespace is ours; a host's
@@ -14,9 +26,13 @@
  */
 static __noinline __u32 visible_pid(struct task_struct *task)
 {
-	struct pid *pid = BPF_CORE_READ(task, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
+	struct pid *pid;
+	__u32 level;
 
+	if (settings.pid_namespace == FIRST_PID_NAMESPACE)
+		return BPF_CORE_READ(task, pid);
+	pid = BPF_CORE_READ(task, thread_pid);
+	level = BPF_CORE_READ(pid, level);
 	for (__u32 i = 0; i < PID_LEVELS; i++) {
 		if (i > level)
 			break;

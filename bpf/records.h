@@ -97,6 +97,27 @@ struct endpoint {
 	__u32 unanswered;
 };
 
+/* One call, as --trace streams it. */
+struct call {
+	__u64 time_ns; /* CLOCK_MONOTONIC, at its return */
+	__u64 cookie;
+	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
+	__u32 tid;
+	__s32 result; /* bytes, or -errno */
+	__u32 flags; /* of a receive: MSG_PEEK and the like */
+	__u32 netns;
+	__u8 is_receive;
+	__u8 reserved;
+	__u16 family;
+	__u16 protocol;
+	__u16 local_port; /* host order */
+	__u16 remote_port;
+	__u16 reserved2;
+	__u8 local_address[ADDRESS_LEN];
+	__u8 remote_address[ADDRESS_LEN];
+	char comm[COMM_LEN];
+};
+
 /* Places that can lose something; each has a counter on each CPU. */
 enum lost_where {
 	LOST_RING, /* no room in the ring buffer */

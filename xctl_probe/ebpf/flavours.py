@@ -51,6 +51,15 @@ TRACEPOINT = Flavour(
 
 FLAVOURS = (TRACEPOINT,)  # best first
 
+TRACE = Flavour(
+    "trace",
+    "trace.bpf.o",
+    (
+        Hook("trace_send", "btf_trace_sock_send_length"),
+        Hook("trace_receive", "btf_trace_sock_recv_length"),
+    ),
+)
+
 
 class KernelNames:
     """The names in the kernel's BTF: what can be hooked is asked, not guessed from a version.

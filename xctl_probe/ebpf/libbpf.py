@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes as c
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -118,6 +118,13 @@ class Library:
         ):
             function = getattr(lib, name)
             function.restype, function.argtypes = result, arguments
+
+    def report(self, log: Callable[[str], None] | None) -> None:
+        """Hand the messages over, or drop them."""
+        if log:
+            for message in self.messages:
+                log(message)
+        self.messages.clear()
 
     def open(self, image: bytes) -> Object:
         """A compiled object, not yet loaded.  Raises KernelRefused."""

@@ -9,7 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xctl_probe.ebpf.flavours import FLAVOURS, FULL_BUFFER, Flavour, KernelNames
+from xctl_probe.ebpf import privileges
+from xctl_probe.ebpf.flavours import (
+    FLAVOURS,
+    FULL_BUFFER,
+    TRACE,
+    Flavour,
+    Hook,
+    KernelNames,
+)
 from xctl_probe.ebpf.libbpf import KernelIterator, KernelRefused, Library, Object
 from xctl_probe.ebpf.records import SETTINGS
 from xctl_probe.errors import SourceUnavailable, UsageError
@@ -49,8 +57,7 @@ def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | 
         known = ", ".join(f.name for f in FLAVOURS)
         msg = f"unknown attach flavour {attach!r}: use auto, {known}"
         raise UsageError(msg)
-    library = Library()
-    names = KernelNames()
+    library, names = _open_kernel()
     reasons = []
     for flavour in candidates:
         try:
@@ -58,39 +65,55 @@ def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | 
         except _Unsupported as refusal:
             reasons.append(f"{flavour.name}: {refusal}")
         finally:
-            if log:
-                for message in library.messages:
-                    log(message)
-            library.messages.clear()
+            library.report(log)
     raise SourceUnavailable("; ".join(reasons))
+
+
+def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
+    """The programs that stream every call, attached.  Raises SourceUnavailable."""
+    library, names = _open_kernel()
+    try:
+        _require(names, TRACE.hooks)
+        return _start(library, TRACE, 0, {"calls": ring_bytes}, ())
+    except _Unsupported as refusal:
+        raise SourceUnavailable(f"--trace: {refusal}") from None
+    finally:
+        library.report(log)
+
+
+def _open_kernel() -> tuple[Library, KernelNames]:
+    if (why := privileges.missing()) is not None:
+        raise SourceUnavailable(why)
+    return Library(), KernelNames()
 
 
 class _Unsupported(Exception):
     """One flavour does not work here; the text says why."""
 
 
-def _load(
-    library: Library, names: KernelNames, flavour: Flavour, stall_ns: int, sizes: Sizes
-) -> Loaded:
-    absent = [hook for hook in flavour.hooks if hook.target not in names]
+def _require(names: KernelNames, hooks: tuple[Hook, ...]) -> tuple[str, ...]:
+    """The optional programs that this kernel has no place for."""
+    absent = [hook for hook in hooks if hook.target not in names]
     for hook in absent:
         if not hook.optional:
             msg = f"this kernel has no {hook.target.removeprefix('btf_trace_')}"
             raise _Unsupported(msg)
-    image = pkgutil.get_data("xctl_probe.bpf", flavour.image)
-    if image is None:
-        raise _Unsupported(f"{flavour.image} is not installed")
-    missing = tuple(hook.program for hook in absent)
+    return tuple(hook.program for hook in absent)
+
+
+def _load(
+    library: Library, names: KernelNames, flavour: Flavour, stall_ns: int, sizes: Sizes
+) -> Loaded:
+    missing = _require(names, flavour.hooks)
+    bounds = {
+        "ring": sizes.ring_bytes,
+        "processes": sizes.processes,
+        "endpoints": sizes.endpoints,
+    }
+    if flavour.sockets_in_hash:
+        bounds["sockets"] = sizes.hashed_sockets
+    programs = _start(library, flavour, stall_ns, bounds, missing)
     try:
-        programs = library.open(image)
-    except KernelRefused as refusal:
-        raise _Unsupported(str(refusal)) from None
-    try:
-        _configure(programs, flavour, missing, stall_ns, sizes)
-        programs.load()
-        for hook in flavour.hooks:
-            if hook.program not in missing:
-                programs.attach(hook.program)
         _seed(programs)
         drain = programs.iterator("drain_sockets", over_map="sockets")
         look = programs.iterator("look_at_sockets", over_map="sockets")
@@ -100,20 +123,40 @@ def _load(
     return Loaded(flavour, programs, drain, look, missing)
 
 
-def _configure(
-    programs: Object, flavour: Flavour, missing: tuple[str, ...], stall_ns: int, sizes: Sizes
-) -> None:
+def _start(
+    library: Library,
+    flavour: Flavour,
+    stall_ns: int,
+    bounds: dict[str, int],
+    missing: tuple[str, ...],
+) -> Object:
+    """Configure, load, attach.  Raises _Unsupported."""
+    image = pkgutil.get_data("xctl_probe.bpf", flavour.image)
+    if image is None:
+        raise _Unsupported(f"{flavour.image} is not installed")
+    programs = None
+    try:
+        programs = library.open(image)
+        programs.set_constants(_settings(stall_ns, FULL_BUFFER not in missing))
+        for program in missing:
+            programs.skip(program)
+        for name, entries in bounds.items():
+            programs.resize(name, entries)
+        programs.load()
+        for hook in flavour.hooks:
+            if hook.program not in missing:
+                programs.attach(hook.program)
+    except KernelRefused as refusal:
+        if programs:
+            programs.close()
+        raise _Unsupported(_explain(refusal)) from None
+    return programs
+
+
+def _settings(stall_ns: int, sees_full_buffer: bool) -> bytes:
     tick_ns = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
     pid_namespace = os.stat("/proc/self/ns/pid").st_ino
-    sees_full_buffer = FULL_BUFFER not in missing
-    programs.set_constants(SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer))
-    for program in missing:
-        programs.skip(program)
-    programs.resize("ring", sizes.ring_bytes)
-    programs.resize("processes", sizes.processes)
-    programs.resize("endpoints", sizes.endpoints)
-    if flavour.sockets_in_hash:
-        programs.resize("sockets", sizes.hashed_sockets)
+    return SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer)
 
 
 def _seed(programs: Object) -> None:
@@ -125,9 +168,10 @@ def _seed(programs: Object) -> None:
 def _explain(refusal: KernelRefused) -> str:
     """The kernel's refusal with its remedy."""
     if refusal.errno in (errno.EPERM, errno.EACCES):
-        if os.geteuid():
-            return "not permitted: run as root, or with CAP_BPF and CAP_PERFMON"
-        return f"the kernel refuses it even to root ({refusal.what})"
+        return (
+            f"the kernel refuses it in spite of the privileges ({refusal.what}): "
+            "a seccomp profile, lockdown or a kernel built without it"
+        )
     if refusal.errno == errno.EINVAL:
         return f"this kernel does not take the program ({refusal.what}); --verbose tells more"
     return str(refusal)

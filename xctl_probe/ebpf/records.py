@@ -126,8 +126,12 @@ def process(pid: int, start_ticks: int, comm: bytes) -> Process | None:
     """None for pid 0: a task that the probe's namespace does not see."""
     if not pid:
         return None
-    name = comm.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-    return Process(pid, start_ticks, name)
+    return Process(pid, start_ticks, command(comm))
+
+
+def command(comm: bytes) -> str:
+    """A task's name: any bytes up to the first zero."""
+    return comm.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
 
 
 def endpoint_key(record: Record) -> bytes:

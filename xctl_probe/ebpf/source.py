@@ -84,6 +84,11 @@ class KernelSource:
         self._pending: list[Fact] = []
         self._look_again_ns = 0
 
+    @property
+    def sees(self) -> str:
+        """What it shows and what not, for the line at start."""
+        return f"{self.attach}: TCP and UDP by process, exact"
+
     def fileno(self) -> int | None:
         """The ring buffer: readable when something rare has happened."""
         return self._ring.fd

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What every object has: its settings, and counters of what it had to drop. */
+#ifndef COMMON_H
+#define COMMON_H
+
+#include "kernel_types.h"
+#include "records.h"
+
+const volatile struct settings settings = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LOST_PLACES);
+	__type(key, __u32);
+	__type(value, __u64);
+} lost SEC(".maps");
+
+static __always_inline void count_lost(__u32 where)
+{
+	__u64 *count = bpf_map_lookup_elem(&lost, &where);
+
+	if (count)
+		__sync_fetch_and_add(count, 1); /* a softirq may interrupt a task here */
+}
+
+#endif

@@ -1,0 +1,81 @@
+"""What the kernel noted becomes a stall, or not, by the dialogue's rules; and its cause."""
+
+from __future__ import annotations
+
+import pytest
+
+from xctl_probe.dialogue import Dialogue
+from xctl_probe.ebpf.records import RECORD, Evidence, Kind, Record, StallDirection
+from xctl_probe.ebpf.stalls import cause, is_stall
+from xctl_probe.facts import Cause
+
+NOTHING = Evidence(0)
+STRANGER = Dialogue()
+ANSWERED_BEFORE = Dialogue(answered=3)
+
+
+def candidate(
+    direction: StallDirection = StallDirection.RECEIVE,
+    seen: Evidence = NOTHING,
+    answered: int = 0,
+    unanswered: int = 0,
+) -> Record:
+    blank = Record._make(RECORD.unpack(bytes(RECORD.size)))
+    return blank._replace(
+        kind=Kind.STALL,
+        direction=direction,
+        evidence=seen,
+        answered=answered,
+        unanswered=unanswered,
+    )
+
+
+def test_a_blocked_sender_and_a_slow_connect_need_no_further_evidence() -> None:
+    assert is_stall(candidate(StallDirection.SEND), STRANGER)
+    assert is_stall(candidate(StallDirection.CONNECT), STRANGER)
+
+
+def test_a_server_that_waits_for_the_next_request_is_idle() -> None:
+    seen = Evidence.BLOCKED  # in recv, on a connection that it accepted
+    assert not is_stall(candidate(seen=seen, answered=23), ANSWERED_BEFORE)
+
+
+def test_a_client_blocked_in_its_first_receive_waits() -> None:
+    assert is_stall(candidate(seen=Evidence.OPENED | Evidence.BLOCKED), STRANGER)
+
+
+def test_a_client_in_epoll_waits_when_it_was_answered_before() -> None:
+    assert is_stall(candidate(seen=Evidence.OPENED, answered=1), STRANGER)
+    assert is_stall(candidate(seen=Evidence.OPENED), ANSWERED_BEFORE)
+    assert not is_stall(candidate(seen=Evidence.OPENED), STRANGER)
+
+
+def test_a_log_sender_is_silent_even_with_a_thread_in_the_receive() -> None:
+    seen = Evidence.OPENED | Evidence.BLOCKED
+    assert not is_stall(candidate(seen=seen, unanswered=1), ANSWERED_BEFORE)
+
+
+def test_one_lost_answer_does_not_make_a_one_way_stream() -> None:
+    assert is_stall(candidate(seen=Evidence.OPENED, answered=23, unanswered=1), STRANGER)
+
+
+def test_a_hole_in_the_sequence_proves_that_more_was_coming() -> None:
+    assert is_stall(candidate(seen=Evidence.OPENED | Evidence.HOLE), STRANGER)
+    assert not is_stall(candidate(seen=Evidence.HOLE), STRANGER)
+
+
+@pytest.mark.parametrize(
+    ("direction", "seen", "expected"),
+    [
+        (StallDirection.CONNECT, Evidence.RETRANSMIT, Cause.CONNECTING),
+        (StallDirection.SEND, Evidence.PEER_WINDOW, Cause.PEER_WINDOW),
+        (StallDirection.SEND, Evidence.PEER_WINDOW | Evidence.RETRANSMIT, Cause.PEER_WINDOW),
+        (StallDirection.SEND, Evidence.RETRANSMIT, Cause.LOSS),
+        (StallDirection.SEND, Evidence(0), Cause.SEND_BUFFER),
+        (StallDirection.RECEIVE, Evidence.BLOCKED, Cause.NO_REPLY),
+        (StallDirection.RECEIVE, Evidence.BLOCKED | Evidence.RETRANSMIT, Cause.LOSS),
+        (StallDirection.RECEIVE, Evidence.HOLE, Cause.LOSS),
+    ],
+)
+def test_cause(direction: StallDirection, seen: Evidence, expected: Cause) -> None:
+    assert cause(candidate(direction, seen)) is expected

@@ -1,0 +1,30 @@
+"""May this process load BPF programs at all?  Asked before, because EPERM does not say why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# include/uapi/linux/capability.h
+_CAP_SYS_ADMIN = 1 << 21
+_CAP_PERFMON = 1 << 38
+_CAP_BPF = 1 << 39
+
+_FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
+
+
+def missing(proc: Path = Path("/proc")) -> str | None:
+    """What is missing, with the remedy; None where nothing is, as far as /proc tells."""
+    if (proc / "self/ns/user").stat().st_ino != _FIRST_USER_NAMESPACE:
+        return "a user namespace has no right to BPF: run the probe outside of it"
+    held = _effective((proc / "self/status").read_text())
+    if held & _CAP_SYS_ADMIN or (held & _CAP_BPF and held & _CAP_PERFMON):
+        return None
+    return "not permitted: run as root, or with CAP_BPF and CAP_PERFMON"
+
+
+def _effective(status: str) -> int:
+    """The effective capabilities in /proc/<pid>/status, as bits."""
+    for line in status.splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
