@@ -59,6 +59,7 @@ class Connection:
     generation: int = 0
     dialogue: Dialogue = field(default_factory=Dialogue)
     pending_ns: int | None = None  # the first send that was not answered yet
+    tied: bool = False  # both sides spoke last within one tick: who did is not known yet
     sent_ns: int = 0  # the latest segment with data that went out
     wrote_ns: int = 0  # when the process last got something into the buffer
     received_ns: int = 0  # the latest arrival
@@ -107,6 +108,9 @@ class Connection:
         received = sample.received_payload > before.received_payload
         if wrote or received:
             self._take_turns(before, wrote, received, now_ns, stall_ns)
+        elif self.tied and self._spoke_last():
+            self.pending_ns = self.sent_ns
+            self.tied = False
         if wrote:
             self.wrote_ns = now_ns
         self._look_at_queues(now_ns, wrote=wrote)
@@ -132,7 +136,8 @@ class Connection:
             if self.pending_ns is not None or wrote:
                 self._answered()
             self.pending_ns = None
-        if wrote and (not received or self._spoke_last()):
+        self.tied = wrote and received and not self._spoke_last()
+        if wrote and not self.tied:
             if self.pending_ns is None:
                 self.pending_ns = last_send_ns
             elif last_send_ns - self.sent_ns >= stall_ns and not info.backoff:
@@ -143,13 +148,14 @@ class Connection:
     def _spoke_last(self) -> bool:
         """True when this side's last data is later than the peer's, as far as one can tell.
 
-        Within one tick both look the same; then a bare ACK that came later than the peer's
-        data shows that our data came last (a keepalive's ACK would show nothing).
+        Within one tick both look the same.  Then data that is not acknowledged yet, or a bare
+        ACK later than the peer's data, shows that ours came last (a keepalive's ACK would
+        show nothing).  That ACK may come 40 ms late, so the question is asked again.
         """
         info = self.sample.info
         if info.last_data_sent_ms != info.last_data_recv_ms:
             return info.last_data_sent_ms < info.last_data_recv_ms
-        return (
+        return self.sample.wqueue > 0 or (
             info.last_ack_recv_ms < info.last_data_recv_ms and self.sample.timer != TIMER_KEEPALIVE
         )
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.evidence import ProcessEvidence
 from xctl_probe.fallback.sock_diag import (
     ESTABLISHED,
     LISTEN,
@@ -17,11 +18,10 @@ from xctl_probe.fallback.sock_diag import (
     watch_of,
 )
 from xctl_probe.fallback.stalls import Judge, stall_of
-from xctl_probe.fallback.threads import BlockedThread, blocked_threads
 
 from xctl_probe.addresses import InterfaceByAddress
 from xctl_probe.dialogue import Endpoints
-from xctl_probe.facts import Direction, ErrorKind, Fact, Lost, Process, Socket, SocketError, Traffic
+from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError, Traffic
 from xctl_probe.owners import Owners
 
 # Ends are announced by a kernel worker, so a little late.
@@ -43,7 +43,8 @@ class Connections:
         self._owners = owners
         self._interfaces = interfaces
         self._stall_ns = stall_ns
-        self._judge = Judge(stall_ns, self._blocked_on)
+        self._evidence = ProcessEvidence(owners)
+        self._judge = Judge(stall_ns, self._evidence)
         self._endpoints = Endpoints()
         self._connections: dict[bytes, Connection] = {}
         self._watched: set[Connection] = set()  # those that may be stalled
@@ -53,14 +54,13 @@ class Connections:
         self._generation = 0
         self._collected = 0  # the generation of the last collect
         self._overruns = 0
-        self._threads: dict[int, list[BlockedThread]] = {}
         self._sees_all = os.geteuid() == 0
         self._uid = os.geteuid()
 
     def sample(self, now_ns: int) -> None:
         """Look at every socket once; `now_ns` is the monotonic time."""
         self._generation += 1
-        self._threads.clear()
+        self._evidence.begin()
         for message in self._diag.sockets():
             connection = self._connections.get(cookie_of(message))
             if connection is not None:
@@ -204,20 +204,6 @@ class Connections:
 
     def _owner(self, connection: Connection) -> Process | None:
         return self._owners.of(connection.socket.inode)
-
-    def _blocked_on(self, connection: Connection, direction: Direction) -> BlockedThread | None:
-        owner = self._owner(connection)
-        if owner is None:
-            return None
-        threads = self._threads.get(owner.pid)
-        if threads is None:
-            threads = self._threads[owner.pid] = blocked_threads(owner.pid)
-        for thread in threads:
-            if thread.direction is not direction or thread.fd is None:
-                continue
-            if self._owners.fd_inode(owner.pid, thread.fd) == connection.socket.inode:
-                return thread
-        return None
 
 
 def _moved(connection: Connection, owner: Process | None) -> Iterator[Fact]:

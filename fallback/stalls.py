@@ -6,7 +6,7 @@ None: a reader takes a stall for the root cause of a hang, so a false one is wor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from xctl_probe.fallback.connection import (
     STEADY_INTERVALS,
@@ -15,6 +15,7 @@ from xctl_probe.fallback.connection import (
     may_receive,
     waits_to_connect,
 )
+from xctl_probe.fallback.evidence import Blocked
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -22,15 +23,21 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_RETRANSMIT,
     TcpSample,
 )
-from xctl_probe.fallback.threads import BlockedThread
 
 from xctl_probe.facts import Cause, Direction, Process, Stall
 
 # The kernel retries a lost SYN at first after a second, later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
 
-# (connection, direction) to the thread that is blocked on it now, None if there is none
-BlockedOn = Callable[[Connection, Direction], BlockedThread | None]
+
+class Evidence(Protocol):
+    """What the owning process itself shows about a connection, where it may be looked into."""
+
+    def of_sending(self, connection: Connection) -> Blocked | None:
+        """Something of the process waits until it can send there."""
+
+    def of_receiving(self, connection: Connection) -> Blocked | None:
+        """A thread waits there for data."""
 
 
 class Judge:
@@ -39,9 +46,9 @@ class Judge:
     `stall_ns` is how long a wait must last to be one.
     """
 
-    def __init__(self, stall_ns: int, blocked_on: BlockedOn) -> None:
+    def __init__(self, stall_ns: int, evidence: Evidence) -> None:
         self._stall_ns = stall_ns
-        self._blocked_on = blocked_on
+        self._evidence = evidence
 
     def judge(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
         """Start, go on with or end the stall of `connection`."""
@@ -93,11 +100,11 @@ class Judge:
             return None
         since_ns = connection.wrote_ns
         # Below its size the buffer may still hold a sender up (TCP_NOTSENT_LOWAT, memory
-        # pressure); only a thread seen blocked can tell.
+        # pressure, a few bytes squeezed into the peer's window); then only the process tells.
         if not sample.info.notsent_bytes or not self._long(since_ns, now_ns):
             return None
-        thread = self._blocked_on(connection, Direction.SEND)
-        return Wait(Direction.SEND, since_ns, _send_cause(sample), thread.tid) if thread else None
+        blocked = self._evidence.of_sending(connection)
+        return Wait(Direction.SEND, since_ns, _send_cause(sample), blocked.tid) if blocked else None
 
     def _receiving(self, connection: Connection, now_ns: int) -> Wait | None:
         if not may_receive(connection) or connection.sample.rqueue:
@@ -110,7 +117,7 @@ class Judge:
             connection.received_ns, now_ns
         ):
             return None
-        thread = self._blocked_on(connection, Direction.RECEIVE)
+        thread = self._evidence.of_receiving(connection)
         if thread is None:
             connection.flow_intervals = 0  # nobody waits for more: the transfer was over
             return None
@@ -123,7 +130,7 @@ class Judge:
         cause = _reply_cause(connection.sample)
         if dialogue.expects_reply() or (not dialogue.answered and peer.expects_reply()):
             return Wait(Direction.RECEIVE, since_ns, cause)
-        thread = self._blocked_on(connection, Direction.RECEIVE)
+        thread = self._evidence.of_receiving(connection)
         return Wait(Direction.RECEIVE, since_ns, cause, thread.tid) if thread else None
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import select
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from xctl_probe.facts import Direction
 _RECEIVING = {b"sk_wait_data", b"__skb_wait_for_more_packets", b"__skb_recv_udp"}
 _SENDING = {b"sk_stream_wait_memory", b"sock_alloc_send_pskb", b"sock_wait_for_wmem"}
 _EITHER = {b"wait_woken"}
+
+_EPOLL_TARGET = re.compile(rb"tfd:.*events:\s*([0-9a-f]+).*ino:\s*([0-9a-f]+)")
 
 _X86_64 = (
     {0: "read", 19: "readv", 45: "recvfrom", 47: "recvmsg", 299: "recvmmsg"},
@@ -60,6 +64,32 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
     return found
 
 
+def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
+    """True when an epoll instance of `pid` is to report that this socket takes data again.
+
+    An event loop asks for that only after a send was refused.  Edge-triggered users ask for
+    it always, so theirs says nothing.  proc(5): fdinfo of an epoll descriptor.
+    """
+    try:
+        fds = os.listdir(f"{proc}/{pid}/fd")
+    except OSError:
+        return False
+    for fd in fds:
+        try:
+            if os.readlink(f"{proc}/{pid}/fd/{fd}") != "anon_inode:[eventpoll]":
+                continue
+        except OSError:
+            continue
+        for line in _read(f"{proc}/{pid}/fdinfo/{fd}", 1 << 20).splitlines():
+            target = _EPOLL_TARGET.match(line)
+            if target is None or int(target[2], 16) != inode:
+                continue
+            events = int(target[1], 16)
+            if events & select.EPOLLOUT and not events & select.EPOLLET:
+                return True
+    return False
+
+
 def _call(text: bytes) -> tuple[int | None, Direction | None]:
     """Descriptor and direction of a line of /proc/<pid>/syscall: number, arguments in hex."""
     fields = text.split()
@@ -73,9 +103,9 @@ def _call(text: bytes) -> tuple[int | None, Direction | None]:
     return None, None
 
 
-def _read(path: str) -> bytes:
+def _read(path: str, size: int = 256) -> bytes:
     try:
         with open(path, "rb") as file:
-            return file.read(256)
+            return file.read(size)
     except OSError:
         return b""

@@ -1,0 +1,56 @@
+"""What a process shows of itself: its blocked threads, and what its event loop asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xctl_probe.facts import Direction
+from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.threads import BlockedThread, blocked_threads, waits_writable
+from xctl_probe.owners import Owners
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Proof that a process waits; `tid` is the waiting thread, None for an event loop."""
+
+    tid: int | None
+
+
+class ProcessEvidence:
+    """Looks into the owner of a connection; one reading of a process serves one sample."""
+
+    def __init__(self, owners: Owners) -> None:
+        self._owners = owners
+        self._threads: dict[int, list[BlockedThread]] = {}
+
+    def begin(self) -> None:
+        """Forget the last sample's readings."""
+        self._threads.clear()
+
+    def of_sending(self, connection: Connection) -> Blocked | None:
+        """A thread blocked in a send, or an event loop that waits for the socket to drain."""
+        blocked = self._thread(connection, Direction.SEND)
+        if blocked is not None:
+            return blocked
+        owner, inode = self._owners.of(connection.socket.inode), connection.socket.inode
+        return Blocked(None) if owner and waits_writable(owner.pid, inode) else None
+
+    def of_receiving(self, connection: Connection) -> Blocked | None:
+        """A thread blocked in a receive."""
+        return self._thread(connection, Direction.RECEIVE)
+
+    def _thread(self, connection: Connection, direction: Direction) -> Blocked | None:
+        inode = connection.socket.inode
+        owner = self._owners.of(inode)
+        if owner is None:
+            return None
+        threads = self._threads.get(owner.pid)
+        if threads is None:
+            threads = self._threads[owner.pid] = blocked_threads(owner.pid)
+        for thread in threads:
+            if thread.direction is not direction or thread.fd is None:
+                continue
+            if self._owners.fd_inode(owner.pid, thread.fd) == inode:
+                return Blocked(thread.tid)
+        return None
