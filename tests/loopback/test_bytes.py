@@ -112,6 +112,25 @@ def test_a_process_is_charged_to_the_interface_it_uses(probe, worker, make_netns
     assert max(r.mbps for r in consumer.interface_bandwidth("lo")) == 0
 
 
+def test_only_the_chosen_interface_is_told_of(probe, worker, make_netns, netns):
+    """--interface narrows everything to it: traffic on loopback leaves no record."""
+    far = make_netns(beside=netns)
+    here, _ = netns.join(far)
+    running = probe("--interface", here)
+    receiver, sender = worker(), worker()
+    port = receiver.ask("listen")["port"]
+    sender.connect("127.0.0.1", port)
+    receiver.ask("accept")
+    receiver.tell("recv", BRIEF_BYTES)
+    sender.ask("send", BRIEF_BYTES)
+    receiver.expect("recv")
+    sender.tell("ask", 7, 11)  # a stall, but not there
+    running.wait_for_intervals(4)
+    consumer = running.stop()
+    assert consumer.graph.bandwidth_mbps.keys() == {here}
+    assert {r.entity_id for r in consumer.records} == {here}
+
+
 def test_a_little_bandwidth_is_not_told_of_a_process(probe, worker):
     """Below --min-bw a process's bandwidth would read as waiting, so it is not emitted."""
     running = probe()

@@ -12,12 +12,14 @@ class Scenes:
 
     def __init__(self, worker):
         self._worker = worker
+        self.servers = []
 
     def pair(self, client_role="blocking"):
         server, client = self._worker(), self._worker(client_role)
         port = server.ask("listen")["port"]
         client.connect("127.0.0.1", port)
         server.ask("accept")
+        self.servers.append(server)
         return server, client
 
     def idle_listener(self):
@@ -40,9 +42,9 @@ class Scenes:
             client.tell("recv", ANSWER)
         return client
 
-    def log_sender(self, every_ms):
+    def log_sender(self, client_role, every_ms):
         """A line now and then, read by the server and never answered."""
-        server, client = self.pair()
+        server, client = self.pair(client_role)
         server.tell("drain")
         client.tell("drip", LINE, every_ms, 1_000)
 
@@ -74,6 +76,12 @@ class Scenes:
         server.ask("recv", LINE)
         client.tell("nap", 60_000)
 
+    def hung_up_on(self, client_role):
+        """Answered, then closed by the server; the client's pool has not noticed yet."""
+        client = self.keep_alive(client_role, reads=False)
+        self.servers[-1].close()
+        return client
+
     def datagram_server(self):
         server = self._worker()
         server.ask("bind")
@@ -87,10 +95,11 @@ def everything_idle(worker):
     scenes.keep_alive("blocking")
     scenes.keep_alive("evented")
     asking = scenes.keep_alive("evented", reads=False)
-    scenes.log_sender(every_ms=70)
-    scenes.log_sender(every_ms=330)
-    scenes.log_sender(every_ms=1_900)
     for role in ("blocking", "evented"):
+        scenes.log_sender(role, every_ms=70)
+        scenes.log_sender(role, every_ms=330)
+        scenes.log_sender(role, every_ms=1_900)
+        scenes.hung_up_on(role)
         scenes.one_line(role)
         scenes.subscriber(role)
         scenes.greeted_by_nobody(role)

@@ -64,6 +64,13 @@ class Evented:
         await self.loop.sock_sendall(self.sock, bytes(question))
         return await self.recv(answer) | self._span(begin_ns)
 
+    async def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
+        """A line now and then that nobody answers, as a log sender does it."""
+        for _ in range(times):
+            await self.loop.sock_sendall(self.sock, bytes(count))
+            await asyncio.sleep(every_ms / 1e3)
+        return {"bytes": count * times}
+
     async def settle(self) -> dict[str, Any]:
         """Wait until the peer has acknowledged all, then tell the kernel's own counts."""
         while (info := tcp_info(self.sock))["unacked"]:
