@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from xctl_probe.dialogue import ANSWERED_PER_SLIP, Dialogue
+from xctl_probe.facts import Cause, Direction, Socket, Stall
 from xctl_probe.fallback.sock_diag import (
     ESTABLISHED,
     FIN_WAIT1,
     FIN_WAIT2,
     LISTEN,
     SYN_SENT,
-    TIMER_KEEPALIVE,
     TcpSample,
     Watch,
 )
-
-from xctl_probe.dialogue import ANSWERED_PER_SLIP, Dialogue
-from xctl_probe.facts import Cause, Direction, Socket, Stall
 
 _MS = 1_000_000
 # Both counted at least this often on a connection met in mid-life, it is a conversation.
@@ -59,7 +57,6 @@ class Connection:
     generation: int = 0
     dialogue: Dialogue = field(default_factory=Dialogue)
     pending_ns: int | None = None  # the first send that was not answered yet
-    tied: bool = False  # both sides spoke last within one tick: who did is not known yet
     sent_ns: int = 0  # the latest segment with data that went out
     wrote_ns: int = 0  # when the process last got something into the buffer
     received_ns: int = 0  # the latest arrival
@@ -108,9 +105,6 @@ class Connection:
         received = sample.received_payload > before.received_payload
         if wrote or received:
             self._take_turns(before, wrote, received, now_ns, stall_ns)
-        elif self.tied and self._spoke_last():
-            self.pending_ns = self.sent_ns
-            self.tied = False
         if wrote:
             self.wrote_ns = now_ns
         self._look_at_queues(now_ns, wrote=wrote)
@@ -131,13 +125,13 @@ class Connection:
         info = self.sample.info
         transmitted = info.data_segs_out != before.info.data_segs_out
         last_send_ns = now_ns - info.last_data_sent_ms * _MS if transmitted else now_ns
+        pending = self.pending_ns is not None
         if received:
             self.received_ns = now_ns - info.last_data_recv_ms * _MS
-            if self.pending_ns is not None or wrote:
+            if pending or wrote:
                 self._answered()
             self.pending_ns = None
-        self.tied = wrote and received and not self._spoke_last()
-        if wrote and not self.tied:
+        if wrote and (not received or self._spoke_last(before, pending)):
             if self.pending_ns is None:
                 self.pending_ns = last_send_ns
             elif last_send_ns - self.sent_ns >= stall_ns and not info.backoff:
@@ -145,19 +139,21 @@ class Connection:
         if wrote:
             self.sent_ns = last_send_ns
 
-    def _spoke_last(self) -> bool:
+    def _spoke_last(self, before: TcpSample | None = None, pending: bool = False) -> bool:
         """True when this side's last data is later than the peer's, as far as one can tell.
 
-        Within one tick both look the same.  Then data that is not acknowledged yet, or a bare
-        ACK later than the peer's data, shows that ours came last (a keepalive's ACK would
-        show nothing).  That ACK may come 40 ms late, so the question is asked again.
+        Within one tick both look the same.  Then data not acknowledged yet shows that ours
+        came last; or the segments do: as many in as out leave the turn where it was before
+        (`pending`: with the peer), one more out than in hands it to the peer.
         """
         info = self.sample.info
         if info.last_data_sent_ms != info.last_data_recv_ms:
             return info.last_data_sent_ms < info.last_data_recv_ms
-        return self.sample.wqueue > 0 or (
-            info.last_ack_recv_ms < info.last_data_recv_ms and self.sample.timer != TIMER_KEEPALIVE
-        )
+        if self.sample.wqueue or before is None:
+            return self.sample.wqueue > 0
+        segments_out = info.data_segs_out - before.info.data_segs_out
+        segments_in = info.data_segs_in - before.info.data_segs_in
+        return segments_out == segments_in + (0 if pending else 1)
 
     def _answered(self) -> None:
         self.dialogue.answered += 1

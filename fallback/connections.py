@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from xctl_probe.addresses import InterfaceByAddress
+from xctl_probe.dialogue import Endpoints
+from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError, Traffic
 from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.evidence import ProcessEvidence
 from xctl_probe.fallback.sock_diag import (
@@ -18,10 +21,6 @@ from xctl_probe.fallback.sock_diag import (
     watch_of,
 )
 from xctl_probe.fallback.stalls import Judge, stall_of
-
-from xctl_probe.addresses import InterfaceByAddress
-from xctl_probe.dialogue import Endpoints
-from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError, Traffic
 from xctl_probe.owners import Owners
 
 # Ends are announced by a kernel worker, so a little late.

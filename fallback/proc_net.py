@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
+from xctl_probe.addresses import InterfaceByAddress, address_text
+from xctl_probe.facts import Cause, Direction, Fact, Process, Socket, Stall
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -22,9 +24,6 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_RETRANSMIT,
 )
 from xctl_probe.fallback.threads import BlockedThread, blocked_threads
-
-from xctl_probe.addresses import InterfaceByAddress, address_text
-from xctl_probe.facts import Cause, Direction, Fact, Process, Socket, Stall
 from xctl_probe.owners import Owners
 
 _AF_INET, _AF_INET6 = 2, 10

@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from xctl_probe.fallback.connections import Connections
-from xctl_probe.fallback.proc_net import ProcNet
-from xctl_probe.fallback.sock_diag import SockDiag
-
 from xctl_probe.addresses import InterfaceByAddress
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.facts import Batch, Fact
+from xctl_probe.fallback.connections import Connections
+from xctl_probe.fallback.proc_net import ProcNet
+from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.owners import Owners
 
 # Between two intervals it looks more often, as far as this share of a core allows: short

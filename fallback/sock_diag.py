@@ -11,9 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from xctl_probe.fallback.netlink import NLMSG_DONE, NetlinkSocket, messages
-
 from xctl_probe.addresses import address_text
+from xctl_probe.fallback.netlink import NLMSG_DONE, NetlinkSocket, messages
 
 NETLINK_SOCK_DIAG = 4
 # The request of the days before SOCK_DIAG_BY_FAMILY: it alone answers for IPv4 and IPv6 in
@@ -28,7 +27,7 @@ _GOT_FIN = frozenset((CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING))
 # TIME_WAIT (6) and NEW_SYN_RECV (12) are not full sockets: no owner, no counters.
 _STATES = 0xFFF & ~(1 << 6) & ~(1 << CLOSE)
 
-TIMER_NONE, TIMER_RETRANSMIT, TIMER_KEEPALIVE, TIMER_PROBE = 0, 1, 2, 4
+TIMER_RETRANSMIT, TIMER_PROBE = 1, 4
 
 _INET_DIAG_INFO, _INET_DIAG_SKMEMINFO, _INET_DIAG_CGROUP_ID = 2, 7, 21
 _EXTENSIONS = 1 << (_INET_DIAG_INFO - 1) | 1 << (_INET_DIAG_SKMEMINFO - 1)
@@ -44,7 +43,7 @@ _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
 # struct tcp_info up to snd_wnd (5.4), with what is not used skipped
 _INFO = struct.Struct(
-    "=B x 3B 3x I 12x I 16x I 4x 2I 8x I 28x I 16x 2Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
+    "=B x 3B 3x I 12x I 16x I 4x I 12x I 28x I 16x 2Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
 )
 _INFO_COUNTERS = slice(120, 160)  # bytes and segments both ways: no change, no activity
 
@@ -63,7 +62,6 @@ class TcpInfo(NamedTuple):
     unacked: int  # segments
     last_data_sent_ms: int
     last_data_recv_ms: int
-    last_ack_recv_ms: int
     rtt_us: int
     total_retrans: int  # segments
     bytes_acked: int  # counts the SYN of an active opener, and the FIN

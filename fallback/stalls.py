@@ -6,8 +6,10 @@ None: a reader takes a stall for the root cause of a hang, so a false one is wor
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
+from xctl_probe.facts import Cause, Direction, Process, Stall
 from xctl_probe.fallback.connection import (
     STEADY_INTERVALS,
     Connection,
@@ -23,8 +25,6 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_RETRANSMIT,
     TcpSample,
 )
-
-from xctl_probe.facts import Cause, Direction, Process, Stall
 
 # The kernel retries a lost SYN at first after a second, later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
@@ -56,14 +56,14 @@ class Judge:
         if connection.sample.inode:  # else no process has it open: none can wait for it
             wait = self._connecting(connection, now_ns) or self._sending(connection, now_ns)
             wait = wait or self._receiving(connection, now_ns)
-        if running and (wait is None or wait.direction != running.direction):
+        if running and (
+            wait is None
+            or wait.direction != running.direction
+            or wait.since_ns > running.since_ns  # there was progress, and then none again
+        ):
             self.end(connection, owner, now_ns)
-            running = None
-        if wait is None:
-            return
-        if running:
-            # The beginning stays: what follows may only refine the cause.
-            wait = Wait(wait.direction, running.since_ns, wait.cause, wait.tid)
+        elif running and wait:
+            wait = replace(wait, since_ns=running.since_ns)
         connection.wait = wait
 
     def end(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
