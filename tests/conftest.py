@@ -6,6 +6,7 @@ Set XCTL_TEST_REQUIRE=1 (CI does) to fail, not skip, where a privilege or a tool
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,9 @@ from harness.probe import Probe
 from harness.worker import Worker
 
 INTERVAL_S = 0.2
+
+# A shell's background job ignores SIGINT, and so would every program that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

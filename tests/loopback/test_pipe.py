@@ -78,8 +78,9 @@ def test_a_dead_parent_ends_the_probe(installed, netns, watch_end, tmp_path):
         stderr=subprocess.PIPE,
     )
     try:
-        pid = int(parent.stderr.readline())
-        assert b"source" in parent.stderr.readline()  # it is up, and knows its parent
+        said = [parent.stderr.readline() for _ in range(2)]
+        pid = next(int(line) for line in said if line.strip().isdigit())
+        assert any(b"source" in line for line in said)  # it is up, and knows its parent
         ended = watch_end(pid)
     finally:
         parent.kill()
