@@ -139,7 +139,8 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 	if (!memory)
 		return 0;
 	add(&memory->unread_retransmits, segments);
-	memory->last_retransmit_ns = coarse_ns();
+	if (!window_closed(sk)) /* into a closed window it is a probe, or overran the buffer */
+		memory->last_loss_ns = coarse_ns();
 	return 0;
 }
 

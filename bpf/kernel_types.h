@@ -230,6 +230,8 @@ struct inet_connection_sock {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 snd_wnd;
+	__u32 data_segs_out;
+	__u64 bytes_received;
 	__u32 lsndtime; /* jiffies: the last data sent */
 	__u32 copied_seq;
 	__u32 rcv_nxt;

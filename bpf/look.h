@@ -98,8 +98,8 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 				memory->writable_ns = now;
 			return false;
 		}
-		if (is_tcp(sk) &&
-		    (!BPF_CORE_READ(tp, snd_wnd) ||
+		if (window_closed(sk) ||
+		    (is_tcp(sk) &&
 		     BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED))
 			record->evidence |= SEEN_PEER_WINDOW;
 	} else if (!memory->opened || !may_receive(sk) || !nothing_to_read(sk)) {
@@ -118,9 +118,9 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	if (now < since || now - since < settings.stall_ns)
 		return false;
 	record->span_ns = now - since;
-	if (is_tcp(sk) && BPF_CORE_READ(tp, inet_conn.icsk_retransmits))
+	if (is_tcp(sk) && !window_closed(sk) && BPF_CORE_READ(tp, inet_conn.icsk_retransmits))
 		record->evidence |= SEEN_RETRANSMIT;
-	record->evidence |= retransmitted_since(memory, coarse - record->span_ns);
+	record->evidence |= loss_in(memory, record->span_ns);
 	return true;
 }
 

@@ -20,7 +20,7 @@ struct sock_memory {
 	__u64 connect_ns; /* CLOCK_MONOTONIC: SYN sent, no answer yet */
 	__u64 hole_ns; /* an iterator saw data after a gap */
 	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */
-	__u64 last_retransmit_ns;
+	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
 	struct owner owner;
 	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */

@@ -30,7 +30,7 @@ enum evidence {
 	SEEN_BLOCKED = 1, /* a thread blocked in a receive on this socket */
 	SEEN_POLLING = 2, /* a thread in poll or select with this socket */
 	SEEN_OPENED = 4, /* this side opened the connection */
-	SEEN_RETRANSMIT = 8, /* segments were sent again during the stall, or are being */
+	SEEN_RETRANSMIT = 8, /* segments were lost: sent again to the end, or still being */
 	SEEN_PEER_WINDOW = 16, /* the peer's window limited the sender, most of the time */
 	SEEN_HOLE = 32, /* data is here that comes after data that is not */
 };

@@ -50,7 +50,10 @@ static __always_inline void seed_past(struct sock *sk, struct sock_memory *memor
 
 	memory->last_send_ns = now - since_send * settings.tick_ns;
 	memory->last_receive_ns = now - since_receive * settings.tick_ns;
-	memory->awaiting = since_send < since_receive;
+	if (BPF_CORE_READ(tp, bytes_received)) /* before the first, lrcvtime is the handshake's */
+		memory->awaiting = since_send < since_receive;
+	else
+		memory->awaiting = BPF_CORE_READ(tp, data_segs_out) != 0;
 }
 
 static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)

@@ -60,9 +60,20 @@ static __noinline void stall_ended(struct sock *sk, struct sock_memory *memory, 
 	bpf_ringbuf_submit(record, 0);
 }
 
-static __always_inline __u32 retransmitted_since(struct sock_memory *memory, __u64 since_ns)
+static __always_inline bool window_closed(struct sock *sk)
 {
-	return memory->last_retransmit_ns >= since_ns ? SEEN_RETRANSMIT : 0;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) && !BPF_CORE_READ(tp, snd_wnd);
+}
+
+/*
+ * Were segments lost in a span that ends now?  Retransmits back off, so that the last of them
+ * falls into its second half; an early one was repaired, and something else kept it waiting.
+ */
+static __always_inline __u32 loss_in(struct sock_memory *memory, __u64 span_ns)
+{
+	return memory->last_loss_ns >= coarse_ns() - span_ns / 2 ? SEEN_RETRANSMIT : 0;
 }
 
 /* Rare enough for the exact clock. */
@@ -80,7 +91,7 @@ static __noinline void send_unblocked(struct sock *sk, struct sock_memory *memor
 	__u32 evidence;
 
 	if (span >= settings.stall_ns) {
-		evidence = retransmitted_since(memory, coarse_ns() - span);
+		evidence = loss_in(memory, span);
 		if ((rwnd_limited(sk) - memory->rwnd_limited) * settings.tick_ns >= span / 2)
 			evidence |= SEEN_PEER_WINDOW;
 		stall_ended(sk, memory, STALL_SEND, span, evidence);
@@ -138,8 +149,7 @@ static __noinline void note_late_answer(struct sock *sk, struct sock_memory *mem
 	if (transport_of(sk) == TRANSPORT_UDP && !(evidence & SEEN_BLOCKED))
 		return;
 	if (span >= settings.stall_ns)
-		stall_ended(sk, memory, STALL_RECEIVE, span,
-			    evidence | retransmitted_since(memory, memory->last_send_ns));
+		stall_ended(sk, memory, STALL_RECEIVE, span, evidence | loss_in(memory, span));
 }
 
 static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, __u64 now, int ret,

@@ -69,7 +69,7 @@ def test_a_hole_in_the_sequence_proves_that_more_was_coming() -> None:
     [
         (StallDirection.CONNECT, Evidence.RETRANSMIT, Cause.CONNECTING),
         (StallDirection.SEND, Evidence.PEER_WINDOW, Cause.PEER_WINDOW),
-        (StallDirection.SEND, Evidence.PEER_WINDOW | Evidence.RETRANSMIT, Cause.PEER_WINDOW),
+        (StallDirection.SEND, Evidence.PEER_WINDOW | Evidence.RETRANSMIT, Cause.LOSS),
         (StallDirection.SEND, Evidence.RETRANSMIT, Cause.LOSS),
         (StallDirection.SEND, Evidence(0), Cause.SEND_BUFFER),
         (StallDirection.RECEIVE, Evidence.BLOCKED, Cause.NO_REPLY),

@@ -32,7 +32,7 @@ def test_addresses_are_text_and_a_mapped_one_is_ipv4() -> None:
 
 def test_a_task_outside_the_namespace_is_unknown_and_a_name_may_hold_any_bytes() -> None:
     assert process(0, 5, b"x") is None
-    assert process(23, 5, b"\xffab\0junk") == Process(23, 5, "\udcffab")
+    assert process(23, 5, b"\xffab\0junk") == Process(23, 5, "\\xffab")
 
 
 def test_an_entry_of_the_process_map() -> None:

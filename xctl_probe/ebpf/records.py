@@ -131,7 +131,7 @@ def process(pid: int, start_ticks: int, comm: bytes) -> Process | None:
 
 def command(comm: bytes) -> str:
     """A task's name: any bytes up to the first zero."""
-    return comm.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+    return comm.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
 def endpoint_key(record: Record) -> bytes:

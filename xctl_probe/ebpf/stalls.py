@@ -33,10 +33,8 @@ def cause(record: Record) -> Cause:
     seen = Evidence(record.evidence)
     if record.direction == StallDirection.CONNECT:
         return Cause.CONNECTING
-    if record.direction == StallDirection.SEND and seen & Evidence.PEER_WINDOW:
-        return Cause.PEER_WINDOW
     if seen & (Evidence.RETRANSMIT | Evidence.HOLE):
-        return Cause.LOSS
+        return Cause.LOSS  # before the window: a lossy path fills that, too
     if record.direction == StallDirection.SEND:
-        return Cause.SEND_BUFFER
+        return Cause.PEER_WINDOW if seen & Evidence.PEER_WINDOW else Cause.SEND_BUFFER
     return Cause.NO_REPLY
