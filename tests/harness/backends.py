@@ -18,6 +18,7 @@ class Backend:
     `bytes_tolerance` is a share of the bytes; `stall_tolerance_ms` goes on top of what
     `per_interval` says: whether the length of a stall is only right to the interval.
     `owns_brief`: a socket that lived between two samples has an owner.
+    `knows_the_user`: of several processes that hold a socket, the one that uses it.
     `counts_udp` and `sees_connect_errors`: what only the kernel can tell.
     """
 
@@ -28,8 +29,16 @@ class Backend:
     stall_tolerance_ms: int
     per_interval: bool
     owns_brief: bool
+    knows_the_user: bool
     counts_udp: bool
     sees_connect_errors: bool
+
+    @property
+    def all_bandwidth(self) -> tuple[str, ...]:
+        """Options to see each byte: where counts are exact, the last few of a transfer matter,
+        and would stay below the bandwidth from which a process is told of.
+        """
+        return () if self.bytes_tolerance else ("--min-bw", "0")
 
     def tolerance_ms(self, interval_s: float) -> float:
         """By how much the length of an ended stall may be off."""
@@ -46,6 +55,7 @@ KNOWN = (
         stall_tolerance_ms=15,
         per_interval=True,
         owns_brief=False,
+        knows_the_user=False,
         counts_udp=False,
         sees_connect_errors=False,
     ),
@@ -57,6 +67,7 @@ KNOWN = (
         stall_tolerance_ms=5,
         per_interval=False,
         owns_brief=True,
+        knows_the_user=True,
         counts_udp=True,
         sees_connect_errors=True,
     ),

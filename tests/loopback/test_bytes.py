@@ -20,7 +20,7 @@ def test_a_bulk_transfer_adds_up_at_both_ends(probe, worker, backend, host, afte
 
     Both for sockets that stay open and for those closed at once, between two samples.
     """
-    running = probe()
+    running = probe(*backend.all_bandwidth)
     receiver, sender = worker(), worker()
     port = receiver.ask("listen", host)["port"]
     sender.connect(host, port)
@@ -74,7 +74,7 @@ def test_a_connection_of_50_ms_is_counted(probe, worker, backend):
 
     The sampler may not know whose it was: then its bytes are on the interface's record.
     """
-    running = probe(interval=0.5)
+    running = probe(*backend.all_bandwidth, interval=0.5)
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]
     receiver.tell("accept")

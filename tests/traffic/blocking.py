@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
 from typing import Any
 
-from talk import Longest, ends, failed, hello, inode, report, tcp_info
+from talk import Longest, die_with_parent, ends, failed, hello, inode, report, tcp_info
 
 CHUNK_BYTES = 65_536
 
@@ -112,6 +113,35 @@ class Blocking:
         self.sock.close()
         self.sock = None
         return {}
+
+    # Sockets that change hands
+
+    def fork(self) -> dict[str, Any]:
+        """Go on in a child that shares the socket; the parent does nothing any more."""
+        parent = os.getpid()
+        if child := os.fork():
+            os.waitpid(child, 0)
+            os._exit(0)
+        die_with_parent()
+        return {"pid": os.getpid(), "parent": parent}
+
+    def give(self, name: str) -> dict[str, Any]:
+        """Pass the current connection to whoever listens on an abstract unix socket."""
+        with socket.socket(socket.AF_UNIX) as courier:
+            courier.connect("\0" + name)
+            socket.send_fds(courier, [b"x"], [self.sock.fileno()])
+        return self.close()
+
+    def take(self, name: str) -> dict[str, Any]:
+        """Take over a connection that another process gives."""
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("\0" + name)
+            listener.listen(1)
+            report("taking")
+            with listener.accept()[0] as courier:
+                _, (descriptor,), _, _ = socket.recv_fds(courier, 1, 1)
+        self._use(socket.socket(fileno=descriptor))
+        return ends(self.sock)
 
     # UDP
 

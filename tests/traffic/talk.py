@@ -7,9 +7,11 @@ never for time to pass.  Standard library only: a worker runs under any python3,
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -24,6 +26,8 @@ TCPI_TOTAL_RETRANS = 100
 TCPI_BYTES_ACKED = 120
 TCPI_BYTES_RECEIVED = 128
 
+PR_SET_PDEATHSIG = 1
+
 
 def report(event: str, **fields: Any) -> None:
     sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
@@ -36,6 +40,10 @@ def hello(role: str) -> None:
 
 def failed(event: str, error: OSError) -> None:
     report(event, error=errno.errorcode.get(error.errno or 0, repr(error)))
+
+
+def die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def inode(sock: socket.socket) -> int:
