@@ -5,6 +5,7 @@ Set XCTL_TEST_REQUIRE=1 (CI does) to fail, not skip, where a privilege or a tool
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -23,6 +24,9 @@ from harness.probe import Probe
 from harness.worker import Worker
 
 INTERVAL_S = 0.2
+
+# Where ip and nft are: not on the path of every user who may run them.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 # A shell's background job ignores SIGINT, and so would every program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
