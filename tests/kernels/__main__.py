@@ -41,7 +41,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--flavours", default=",".join(FLAVOURS), help="default: %(default)s")
     parser.add_argument("-k", dest="select", default="", help="pytest's -k, in the guest")
     parser.add_argument("--no-store", action="store_true", help="leave docs/kernels.json alone")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="boot: what to run in the guest")
+    parser.add_argument("command", nargs="*", help="boot: -- and what to run in the guest")
     options = parser.parse_args()
     if options.action not in {"run", "fetch", "boot", "table"}:
         parser.error(f"unknown action {options.action!r}")
@@ -77,7 +77,7 @@ def _only_fetch(options: argparse.Namespace, kernels: list[Kernel], progress: Pr
 
 def _boot(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
     """Run a command in each, for a person: its output, and the worst exit code."""
-    command = [word for word in options.command if word != "--"] or ["uname", "-a"]
+    command = options.command or ["uname", "-a"]
     worst = 0
     for kernel in kernels:
         shared = CACHE / "runs" / f"{kernel.release}-boot"

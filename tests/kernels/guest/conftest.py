@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from harness.install import CHECKOUT, Installed
+from harness.namespace import Namespace
+from harness.probe import Probe
 
 from kernels.expect import FLAVOURS
-from kernels.guest.features import detect
+from kernels.guest import flavours
+from kernels.guest.features import NO, detect, supports
+from kernels.guest.flavours import Flavour
+
+INTERVAL_S = 0.5
 
 RESULTS = pytest.StashKey[Path]()
 
@@ -55,12 +62,63 @@ def installed() -> Installed:
     )
 
 
+@pytest.fixture
+def sees(flavour: str, features: dict[str, str]) -> Flavour:
+    """The flavour under test; skips where the kernel does not carry it."""
+    if supports(flavour, features) == NO:
+        pytest.skip(f"this kernel does not carry {flavour}")
+    return flavours.flavour(flavour)
+
+
+@pytest.fixture
+def only_rare(sees: Flavour) -> None:
+    """For what leaves no trace in a socket that is still there to be sampled."""
+    if not sees.sees_rare:
+        pytest.skip("the sampler sees live sockets only, and says so")
+
+
+@pytest.fixture
+def probe(sees: Flavour, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
+    """Start the probe in this flavour, and wait until it watches.
+
+    --min-bw 0: so few bytes would otherwise not be worth a record.
+    """
+
+    def start(*options: object) -> Probe:
+        always = ("--interval", INTERVAL_S, "--loopback", "--min-bw", 0, "--format", "ndjson")
+        running = start_probe(*sees.options, *always, *options, user=sees.user)
+        running.wait_ready()
+        return running
+
+    return start
+
+
+@pytest.fixture
+def lose(netns: Namespace) -> Callable[[int], None]:
+    """Let the namespace's loopback lose this share of its packets, in percent; 0 ends it.
+
+    At one segment a packet, so that the share holds for segments as well.
+    """
+
+    def run(command: str) -> None:
+        netns.run(*command.split())
+
+    def set_to(percent: int) -> None:
+        if percent:
+            run("ip link set lo mtu 1500 gso_max_segs 1")
+            run(f"tc qdisc replace dev lo root netem loss {percent}%")
+        else:
+            run("tc qdisc del dev lo root")
+
+    return set_to
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """One JSON line for each test, flushed: a guest that dies leaves what it had proven."""
     if report.when == "call" or report.outcome != "passed":
         _append(
             {
-                "test": report.nodeid.rpartition("::")[2],
+                "test": report.location[2],
                 "when": report.when,
                 "outcome": report.outcome,
                 "seconds": round(report.duration, 2),

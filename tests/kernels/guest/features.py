@@ -18,7 +18,7 @@ from pathlib import Path
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
-_MAP_CREATE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 5, 17
+_MAP_CREATE, _PROG_LOAD, _PROG_GET_NEXT_ID, _RAW_TRACEPOINT_OPEN = 0, 5, 11, 17
 _MAP_TYPE_RINGBUF = 27
 _PROG_TYPE_KPROBE, _PROG_TYPE_TRACING = 2, 26
 _TRACE_RAW_TP, _TRACE_FENTRY, _TRACE_FEXIT, _TRACE_ITER = 23, 24, 25, 28
@@ -62,6 +62,18 @@ def _trace(function: str, attach_type: int) -> bool:
     finally:
         os.close(program)
     return True
+
+
+def program_ids() -> set[int]:
+    """The ids of all BPF programs in the kernel."""
+    found = set[int]()
+    last = 0
+    while True:
+        buffer = ctypes.create_string_buffer(struct.pack("<I", last), 128)
+        if _libc.syscall(_SYS_BPF, _PROG_GET_NEXT_ID, buffer, len(buffer)) < 0:
+            return found
+        (last,) = struct.unpack_from("<I", buffer, 4)
+        found.add(last)
 
 
 def btf() -> bool:

@@ -1,0 +1,87 @@
+"""Retransmits, refusals, timeouts and resets, each charged to the process whose socket it is."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+PATIENCE_S = 60
+BULK_BYTES = 1_000_003
+
+
+@pytest.fixture
+def bystander():
+    """Busy on a CPU: the task that a softirq interrupts, which must never be blamed."""
+    with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as process:
+        yield process
+        process.kill()
+
+
+def test_retransmits_in_softirq_are_the_senders(probe, worker, lose, bystander):
+    """Exactly `total_retrans` of the socket, under netem's 5 % loss; nobody else's."""
+    running = probe()
+    receiver, sender = worker(), worker()
+    port = receiver.ask("listen")["port"]
+    inode = sender.connect("127.0.0.1", port)["inode"]
+    receiver.ask("accept")
+    lose(5)
+    receiver.tell("recv", BULK_BYTES)
+    sender.ask("send", BULK_BYTES, timeout=PATIENCE_S)
+    receiver.expect("recv", PATIENCE_S)
+    lose(0)
+    total = sender.ask("settle", timeout=PATIENCE_S)["total_retrans"]
+    assert total > 0, "no packet was lost: the test proves nothing"
+    running.wait_for(lambda c: c.count("RETRANSMIT", inode=inode) >= total, PATIENCE_S)
+    running.wait_for_intervals(1)
+    consumer = running.stop()
+    assert consumer.count("RETRANSMIT", inode=inode) == total
+    assert {r.pid for r in consumer.errors(f"socket-{inode}")} == {sender.pid}
+    assert consumer.count("RETRANSMIT", pid=bystander.pid) == 0
+    # Loss is no excuse to count bytes twice.
+    assert consumer.sent_bytes(sender.pid) <= BULK_BYTES
+    assert consumer.lost() == 0
+
+
+def test_refused_connects_and_resets_are_errors_of_who_meets_them(probe, worker, only_rare):
+    """Seven refusals; and a server that closes over a request that it never read."""
+    running = probe()
+    server, client, refused = worker(), worker(), worker()
+    port = server.ask("listen")["port"]
+    inode = client.connect("127.0.0.1", port)["inode"]
+    server.ask("accept")
+    client.tell("ask", 23, 29)
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True), PATIENCE_S)
+    server.ask("close")
+    assert client.expect("ask")["error"] == "ECONNRESET"
+
+    inodes = []
+    for _ in range(7):
+        refused.tell("connect", "127.0.0.1", 23)
+        inodes.append(refused.expect("connecting")["inode"])
+        assert refused.expect("connect")["error"] == "ECONNREFUSED"
+    running.wait_for(lambda c: c.count("CONNECT_REFUSED", pid=refused.pid) >= 7, PATIENCE_S)
+    running.wait_for(lambda c: c.count("RESET", inode=inode), PATIENCE_S)
+    running.wait_for_intervals(1)
+    consumer = running.stop()
+    assert [consumer.count("CONNECT_REFUSED", inode=inode) for inode in inodes] == [1] * 7
+    assert consumer.count("RESET", inode=inode, pid=client.pid) == 1
+    assert consumer.count("RESET") == 1
+
+
+def test_a_handshake_that_gives_up_is_an_error_of_who_connects(
+    probe, worker, netns, lose, only_rare
+):
+    netns.run("sysctl", "-q", "-w", "net.ipv4.tcp_syn_retries=1")
+    running = probe()
+    client = worker()
+    lose(100)
+    client.tell("connect", "127.0.0.1", 23)
+    inode = client.expect("connecting")["inode"]
+    assert client.expect("connect", PATIENCE_S)["error"] == "ETIMEDOUT"
+    running.wait_for(lambda c: c.count("CONNECT_TIMEOUT", inode=inode), PATIENCE_S)
+    running.wait_for_intervals(1)
+    consumer = running.stop()
+    assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == 1
+    assert consumer.count("CONNECT_REFUSED", pid=client.pid) == 0
+    assert consumer.count("RETRANSMIT", inode=inode, pid=client.pid) >= 1

@@ -1,0 +1,117 @@
+"""Who waits, on which socket, for how long and why; and a hang while it hangs."""
+
+from __future__ import annotations
+
+PATIENCE_S = 60
+MORE_THAN_BUFFERS = 20_000_003
+QUESTION, ANSWER = 23, 29
+STALL_MS = 100
+
+
+def connected(worker, client_role="blocking"):
+    server, client = worker(), worker(client_role)
+    port = server.ask("listen")["port"]
+    identity = client.connect("127.0.0.1", port)
+    server.ask("accept")
+    return server, client, identity
+
+
+def wait_while_it_hangs(running, client, times=3):
+    """The stall shows again and again before anything ends it."""
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= times, PATIENCE_S)
+
+
+def assert_one_stall(consumer, client, inode, truth, sees, direction, causes):
+    records = consumer.stalls(pid=client.pid)
+    assert {r.entity_id for r in records} == {f"socket-{inode}"}
+    assert {r.net["direction"] for r in records} == {direction}
+    assert {r.net["comm"] for r in records} == {"python3"}
+    assert records[-1].net["cause"] in causes
+    assert [r.ongoing for r in records] == [True] * (len(records) - 1) + [False]
+    lengths = [r.stall_ms for r in records]
+    assert lengths == sorted(lengths)
+    assert lengths[0] >= STALL_MS
+    assert abs(lengths[-1] - truth["stall_ms"]) <= sees.late_ms, (lengths, truth)
+
+
+def answered(server, client):
+    """One exchange that was answered."""
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    server.ask("send", ANSWER)
+    client.expect("ask")
+
+
+def idle_ones(worker):
+    """A listener, a keep-alive server with its client, a log sender: nobody who waits."""
+    listener = worker()
+    listener.ask("listen")
+    listener.tell("accept")
+    server, client, _ = connected(worker)
+    answered(server, client)
+    server.tell("recv", QUESTION)
+    reader, sender, _ = connected(worker)
+    reader.tell("drain")
+    sender.tell("drip", 7, 50, 1_000)
+    return {one.pid for one in (listener, server, client, reader, sender)}
+
+
+def test_who_waits_is_told_while_it_lasts_and_who_is_idle_never(probe, worker, sees):
+    """Senders to a peer that does not read, clients without a reply; blocked, and in epoll."""
+    running = probe()
+    idle = idle_ones(worker)
+    senders = [connected(worker, role) for role in ("blocking", "evented")]
+    askers = [connected(worker, role) for role in ("blocking", "evented")]
+    answered(*askers[1][:2])  # in epoll, only an earlier answer tells that one is awaited
+    running.wait_for_intervals(2)
+    for server, client, _ in askers:
+        client.tell("ask", QUESTION, ANSWER)
+        server.ask("recv", QUESTION)
+    for _, client, _ in senders:
+        client.tell("send", MORE_THAN_BUFFERS)
+    for _, client, _ in senders + askers:
+        wait_while_it_hangs(running, client)
+
+    truths = {}
+    for server, client, _ in askers:
+        server.ask("send", ANSWER)
+        truths[client.pid] = client.expect("ask")
+    for server, client, _ in senders:
+        server.tell("recv", MORE_THAN_BUFFERS)
+        truths[client.pid] = client.expect("send")
+        server.expect("recv")
+    for _, client, _ in senders + askers:
+        running.wait_for(lambda c, pid=client.pid: c.stalls(pid=pid, ongoing=False), PATIENCE_S)
+    running.wait_for_intervals(1)
+    consumer = running.stop()
+    for found, direction, causes in (
+        (senders, "send", {"peer_window"}),
+        (askers, "receive", {"no_reply"}),
+    ):
+        for server, client, identity in found:
+            truth = truths[client.pid]
+            assert_one_stall(consumer, client, identity["inode"], truth, sees, direction, causes)
+            assert consumer.stalls(pid=server.pid) == []
+    assert {r.pid for r in consumer.stalls()} & idle == set()
+    assert consumer.lost() == 0
+
+
+def test_a_connect_waits_for_a_peer_that_says_nothing(probe, worker, lose, sees):
+    running = probe()
+    server = worker()
+    port = server.ask("listen")["port"]
+    clients = [worker(role) for role in ("blocking", "evented")]
+    lose(100)
+    for client in clients:
+        client.tell("connect", "127.0.0.1", port)
+    inodes = [client.expect("connecting")["inode"] for client in clients]
+    for client in clients:
+        wait_while_it_hangs(running, client)
+    lose(0)
+    truths = [client.expect("connect") for client in clients]
+    for client in clients:
+        running.wait_for(lambda c, pid=client.pid: c.stalls(pid=pid, ongoing=False), PATIENCE_S)
+    running.wait_for_intervals(1)
+    consumer = running.stop()
+    for client, inode, truth in zip(clients, inodes, truths, strict=True):
+        assert_one_stall(consumer, client, inode, truth, sees, "connect", {"connecting"})
