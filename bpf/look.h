@@ -152,8 +152,7 @@ static __noinline void name_waiter(struct record *record, struct sock *sk,
 /* A full buffer that was met before the probe came, or unseen: from now on it counts. */
 static __always_inline void find_unseen_sender(struct sock *sk, struct sock_memory *memory)
 {
-	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && nospace(sk) &&
-	    full(sk))
+	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && nospace(sk))
 		send_blocked(sk, memory);
 }
 

@@ -100,6 +100,25 @@ static __always_inline __u64 coarse_ns(void)
 	return bpf_jiffies64() * settings.tick_ns;
 }
 
+/* What coarse_ns() lags behind CLOCK_MONOTONIC right after a tick: the least that was seen. */
+static __s64 tick_origin_ns;
+
+static __always_inline __u64 exact_ns(void)
+{
+	__u64 now = bpf_ktime_get_ns();
+	__s64 lag = now - coarse_ns();
+
+	if (!tick_origin_ns || lag < tick_origin_ns)
+		tick_origin_ns = lag;
+	return now;
+}
+
+/* The CLOCK_MONOTONIC time of a coarse one, right to half a tick. */
+static __always_inline __u64 to_monotonic(__u64 coarse)
+{
+	return coarse + tick_origin_ns + settings.tick_ns / 2;
+}
+
 static __always_inline void add(__u64 *to, __u64 amount)
 {
 	__sync_fetch_and_add(to, amount);

@@ -72,7 +72,7 @@ static __always_inline void set_owner(struct record *record, struct owner *owner
 static __noinline void fill(struct record *record, struct sock *sk, struct sock_memory *memory)
 {
 	__builtin_memset(record, 0, sizeof(*record));
-	record->time_ns = bpf_ktime_get_ns();
+	record->time_ns = exact_ns();
 	set_owner(record, &memory->owner);
 	if (!memory->inode)
 		memory->inode = inode_of(sk);

@@ -8,6 +8,7 @@
 
 #include "accounting.h"
 
+#define WAKE_UP_TICKS 2 /* from the arrival of data to the return of who waited for it */
 #define CHRONO_RWND_LIMITED 2 /* enum tcp_chrono; chrono_stat[] begins at its first real value */
 
 static __always_inline __u32 jiffies32(void)
@@ -136,12 +137,13 @@ static __always_inline void note_send(struct sock_memory *memory, __u64 now)
 	memory->last_send_ns = now;
 }
 
-static __noinline void note_late_answer(struct sock *sk, struct sock_memory *memory, __u64 now,
+/* `end` is CLOCK_MONOTONIC. */
+static __noinline void note_late_answer(struct sock *sk, struct sock_memory *memory, __u64 end,
 					__u32 evidence)
 {
-	__u64 span = now - memory->last_send_ns;
+	__u64 begin = to_monotonic(memory->last_send_ns), span = end - begin;
 
-	if (!memory->opened)
+	if (!memory->opened || end < begin)
 		return;
 	if (memory->seen_blocked_ns >= memory->last_send_ns)
 		evidence |= SEEN_BLOCKED;
@@ -155,22 +157,24 @@ static __noinline void note_late_answer(struct sock *sk, struct sock_memory *mem
 static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, __u64 now, int ret,
 				   int flags)
 {
-	__u64 end = now;
+	__u64 arrival = now, end;
 	__u32 evidence = 0;
 
-	if (now - memory->last_send_ns >= settings.stall_ns) {
+	if (now - memory->last_send_ns + settings.tick_ns >= settings.stall_ns) {
+		end = exact_ns();
 		if (ret > 0) /* a FIN is no data: its arrival is not noted */
-			end = arrival_ns(sk, now);
-		if (end + settings.tick_ns < memory->last_send_ns)
+			arrival = arrival_ns(sk, now);
+		if (arrival + settings.tick_ns < memory->last_send_ns)
 			return; /* it had come before the send: not its answer */
+		if (now - arrival > WAKE_UP_TICKS * settings.tick_ns)
+			end = to_monotonic(arrival);
 		/*
 		 * The thread was there when the data came: it waited, unless by a rare chance.
 		 * Not said of MSG_DONTWAIT (also O_NONBLOCK, see __sys_recvfrom()).
 		 */
-		if (!(flags & MSG_DONTWAIT) && now - end <= 2 * settings.tick_ns && is_tcp(sk))
+		else if (!(flags & MSG_DONTWAIT) && is_tcp(sk))
 			evidence = SEEN_BLOCKED;
-		if (end > memory->last_send_ns)
-			note_late_answer(sk, memory, end, evidence);
+		note_late_answer(sk, memory, end, evidence);
 	}
 	memory->awaiting = 0;
 	if (ret > 0 && memory->answered++ == 0)
@@ -190,8 +194,6 @@ static __noinline void hole_filled(struct sock *sk, struct sock_memory *memory, 
 /* What still lasts ends here: established, failed, reset, or the process gave up. */
 static __noinline void connection_ended(struct sock *sk, struct sock_memory *memory)
 {
-	__u64 now = coarse_ns();
-
 	if (memory->connect_ns) {
 		__u64 span = bpf_ktime_get_ns() - memory->connect_ns;
 
@@ -202,7 +204,7 @@ static __noinline void connection_ended(struct sock *sk, struct sock_memory *mem
 	if (memory->send_blocked_ns)
 		send_unblocked(sk, memory);
 	if (memory->awaiting) {
-		note_late_answer(sk, memory, now, 0);
+		note_late_answer(sk, memory, exact_ns(), 0);
 		memory->awaiting = 0;
 	}
 	memory->hole_ns = 0;
