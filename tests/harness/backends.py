@@ -19,7 +19,7 @@ class Backend:
     `per_interval` says: whether the length of a stall is only right to the interval.
     `owns_brief`: a socket that lived between two samples has an owner.
     `knows_the_user`: of several processes that hold a socket, the one that uses it.
-    `counts_udp` and `sees_connect_errors`: what only the kernel can tell.
+    `counts_udp` and `sees_errors` (of connects, and resets): what only the kernel can tell.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Backend:
     owns_brief: bool
     knows_the_user: bool
     counts_udp: bool
-    sees_connect_errors: bool
+    sees_errors: bool
 
     @property
     def all_bandwidth(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ KNOWN = (
         owns_brief=False,
         knows_the_user=False,
         counts_udp=False,
-        sees_connect_errors=False,
+        sees_errors=False,
     ),
     Backend(
         "ebpf",
@@ -69,7 +69,7 @@ KNOWN = (
         owns_brief=True,
         knows_the_user=True,
         counts_udp=True,
-        sees_connect_errors=True,
+        sees_errors=True,
     ),
 )
 SELECTED = tuple(backend for backend in KNOWN if backend.name in ACTIVE)

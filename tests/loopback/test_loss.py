@@ -49,22 +49,3 @@ def test_a_sender_into_a_cut_line_waits_because_of_loss(probe, worker, netns):
     assert {r.net["direction"] for r in stalls} == {"send"}
     assert stalls[-1].net["cause"] == "loss"
     assert consumer.count("RETRANSMIT", inode=identity["inode"]) > 0
-
-
-def test_a_refused_connect_is_an_error_of_its_process(probe, worker, backend):
-    """Nobody listens: the connecting process is told of, with its count."""
-    if not backend.sees_connect_errors:
-        pytest.skip(f"{backend.name} cannot see a refused connect, and says so")
-    running = probe()
-    gone, client = worker(), worker()
-    port = gone.ask("listen")["port"]
-    gone.close()
-    inodes = []
-    for _ in range(7):
-        client.tell("connect", "127.0.0.1", port)
-        inodes.append(client.expect("connecting")["inode"])
-        assert client.expect("connect")["error"] == "ECONNREFUSED"
-    running.wait_for(lambda consumer: consumer.count("CONNECT_REFUSED", pid=client.pid) >= 7)
-    running.wait_for_intervals(2)
-    consumer = running.stop()
-    assert [consumer.count("CONNECT_REFUSED", inode=inode) for inode in inodes] == [1] * 7

@@ -173,6 +173,23 @@ def test_an_asyncio_client_waits_on_an_endpoint_that_answered_before(
     assert_stall(consumer, client, identity, truth, backend, **net)
 
 
+def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
+    """A steady flow that stops while a thread still wants more, until it goes on."""
+    running = probe()
+    server, client, identity = connected(worker)
+    part, parts = 100_003, 97
+    client.tell("recv", part * (parts + 1))
+    server.ask("drip", part, 10, parts)  # five intervals of it, at least
+    running.wait_for(ongoing_times(3, client.pid))
+    server.ask("send", part)
+    truth = client.expect("recv")
+    running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert_stall(consumer, client, identity, truth, backend, direction="receive")
+    assert consumer.waits_on(server.pid) == set()
+
+
 def test_a_stall_ends_when_the_peer_hangs_up(probe, worker, backend):
     """No reply but the end of the connection: the wait is over, and is told so."""
     running = probe()

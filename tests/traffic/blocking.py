@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import sys
 import time
 from typing import Any
@@ -42,13 +43,13 @@ class Blocking:
         self._use(sock)
         return ends(sock)
 
-    def connect(self, host: str, port: int, sndbuf: int = 0) -> dict[str, Any]:
+    def connect(self, host: str, port: int, syn_retries: int = 0) -> dict[str, Any]:
         """Connect; the inode is told before, for a connect that hangs or fails."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if sndbuf:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
+        if syn_retries:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, syn_retries)
         report("connecting", inode=inode(sock))
         self._use(sock)
         longest = Longest()
@@ -113,6 +114,11 @@ class Blocking:
         self.sock.close()
         self.sock = None
         return {}
+
+    def reset(self) -> dict[str, Any]:
+        """Close with a RST instead of a FIN: a lingering of no time at all, socket(7)."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return self.close()
 
     # Sockets that change hands
 

@@ -1,0 +1,65 @@
+"""What goes wrong on a connection is told of its process: refused, timed out, reset."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def running(probe, backend):
+    """A probe of a backend that can see such things."""
+    if not backend.sees_errors:
+        pytest.skip(f"{backend.name} cannot see errors of connects, and says so")
+    return probe()
+
+
+def test_refused_connects_are_errors_of_their_process(running, worker):
+    """Nobody listens: each of seven attempts is one error on its own socket."""
+    gone, client = worker(), worker()
+    port = gone.ask("listen")["port"]
+    gone.close()
+    inodes = []
+    for _ in range(7):
+        client.tell("connect", "127.0.0.1", port)
+        inodes.append(client.expect("connecting")["inode"])
+        assert client.expect("connect")["error"] == "ECONNREFUSED"
+    running.wait_for(lambda consumer: consumer.count("CONNECT_REFUSED", pid=client.pid) >= 7)
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert [consumer.count("CONNECT_REFUSED", inode=inode) for inode in inodes] == [1] * 7
+    assert consumer.count("RESET", pid=client.pid) == 0  # its RST is the refusal
+
+
+def test_a_connect_that_times_out_is_an_error_of_its_process(running, worker, netns):
+    """Nobody answers: a stall while it lasts, and one error at its end."""
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    netns.drop_incoming(f"tcp dport {port}")
+    client.tell("connect", "127.0.0.1", port, 1)  # one retry: 3 s in all
+    inode = client.expect("connecting")["inode"]
+    assert client.expect("connect")["error"] == "ETIMEDOUT"
+    running.wait_for(lambda consumer: consumer.count("CONNECT_TIMEOUT", inode=inode))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == 1
+    assert consumer.count("RETRANSMIT", inode=inode, pid=client.pid) == 1
+    assert consumer.stalls(inode=inode, ongoing=False)
+
+
+@pytest.mark.parametrize("victim", ["client", "server"])
+def test_a_reset_connection_is_an_error_of_its_process(running, worker, victim):
+    """The end that receives the RST has the error; the one that sent it has not."""
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    identities = {"client": client.connect("127.0.0.1", port), "server": server.ask("accept")}
+    ends = {"client": client, "server": server}
+    other = ends["server" if victim == "client" else "client"]
+    ends[victim].tell("recv", 7)
+    other.ask("reset")
+    assert ends[victim].expect("recv")["error"] == "ECONNRESET"
+    inode = identities[victim]["inode"]
+    running.wait_for(lambda consumer: consumer.count("RESET", inode=inode))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert consumer.count("RESET", pid=ends[victim].pid) == 1
+    assert consumer.count("RESET", pid=other.pid) == 0
