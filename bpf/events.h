@@ -3,7 +3,7 @@
 #ifndef EVENTS_H
 #define EVENTS_H
 
-#include "stalls.h"
+#include "waiters.h"
 
 static __always_inline bool connected_udp(struct sock *sk)
 {
@@ -112,8 +112,8 @@ static __always_inline int received(struct sock *sk, int ret, int flags)
 	}
 	if (memory->awaiting)
 		note_answer(sk, memory, now, ret, flags);
-	else if (memory->hole_ns)
-		hole_filled(sk, memory, now);
+	else if (memory->opened && now - memory->last_receive_ns >= settings.stall_ns)
+		pause_ended(sk, memory, now);
 	memory->last_receive_ns = now;
 	return 0;
 }
@@ -147,12 +147,20 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 static __always_inline int was_reset(struct sock *sk)
 {
 	struct sock_memory *memory;
+	bool polling = false;
 
 	if (FIELD(sk, __sk_common.skc_state) == TCP_SYN_SENT)
 		return 0; /* refused: told when the state changes */
 	memory = memory_for(sk);
-	if (memory)
-		tell(sk, memory, RECORD_RESET, 1);
+	if (!memory)
+		return 0;
+	if (!memory->owner.tgid) { /* accepted, and nothing sent or received yet */
+		struct task_struct *task = find_waiter(sk, &polling);
+
+		if (task)
+			describe(&memory->owner, task);
+	}
+	tell(sk, memory, RECORD_RESET, 1);
 	return 0;
 }
 

@@ -3,9 +3,11 @@
 #ifndef LOOK_H
 #define LOOK_H
 
-#include "stalls.h"
+#include "waiters.h"
 
-#define WAITERS 16 /* entries of a wait queue that are looked at */
+#define NS_PER_MS 1000000
+#define FLOW_NS (800ULL * NS_PER_MS)
+#define FLOW_BYTES_PER_MS 1000
 
 #ifdef SOCKETS_IN_HASH
 #define ITERATE_SOCKETS "iter/bpf_map_elem"
@@ -14,45 +16,6 @@
 #define ITERATE_SOCKETS "iter/bpf_sk_storage_map"
 #define socket_iterator struct bpf_iter__bpf_sk_storage_map
 #endif
-
-/*
- * The task that sleeps on the socket's wait queue in a call of its own (`*polling` false), or
- * in poll or select.  epoll waits elsewhere: its entries carry no task.
- */
-static __noinline struct task_struct *find_waiter(struct sock *sk, bool *polling)
-{
-	struct socket_wq *queue = BPF_CORE_READ(sk, sk_wq);
-	struct list_head *head, *at;
-	struct task_struct *polls = 0;
-
-	if (!queue)
-		return 0;
-	head = (void *)queue + bpf_core_field_offset(struct socket_wq, wait.head);
-	at = BPF_CORE_READ(head, next);
-	for (int i = 0; i < WAITERS; i++) {
-		struct wait_queue_entry *entry;
-		void *private;
-
-		if (!at || at == head)
-			break;
-		entry = (void *)at - bpf_core_field_offset(struct wait_queue_entry, entry);
-		private = BPF_CORE_READ(entry, private);
-		if (private && is_task(private)) {
-			*polling = false;
-			return private;
-		}
-		if (private && !polls) {
-			struct task_struct *task =
-				BPF_CORE_READ((struct poll_wqueues *)private, polling_task);
-
-			if (task && is_task(task))
-				polls = task;
-		}
-		at = BPF_CORE_READ(at, next);
-	}
-	*polling = polls != 0;
-	return polls;
-}
 
 static __always_inline bool nothing_to_read(struct sock *sk)
 {
@@ -76,6 +39,16 @@ static __always_inline bool has_hole(struct sock *sk)
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
 	return is_tcp(sk) && BPF_CORE_READ(tp, out_of_order_queue.rb_node);
+}
+
+/* Sustained: long and fast enough to be a transfer, not a subscription's news. */
+static __always_inline bool had_flow(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 lasted_ns = memory->last_receive_ns - memory->flow_begin_ns;
+	__u64 bytes = bytes_received(sk) - memory->flow_begin_bytes;
+
+	return memory->flow_begin_ns && lasted_ns >= FLOW_NS &&
+	       bytes / FLOW_BYTES_PER_MS >= lasted_ns / NS_PER_MS;
 }
 
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
@@ -107,11 +80,10 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	} else if (memory->awaiting) {
 		since = memory->last_send_ns;
 		record->direction = STALL_RECEIVE;
-	} else if (memory->last_receive_ns && has_hole(sk)) {
+	} else if (memory->last_receive_ns && (has_hole(sk) || had_flow(sk, memory))) {
 		since = memory->last_receive_ns;
 		record->direction = STALL_RECEIVE;
-		record->evidence |= SEEN_HOLE;
-		memory->hole_ns = now;
+		record->evidence |= has_hole(sk) ? SEEN_HOLE : SEEN_FLOW;
 	} else {
 		return false;
 	}
@@ -156,11 +128,6 @@ static __always_inline void find_unseen_sender(struct sock *sk, struct sock_memo
 		send_blocked(sk, memory);
 }
 
-static __always_inline bool anything_to_look_at(struct sock_memory *memory)
-{
-	return memory->awaiting || memory->send_blocked_ns || memory->connect_ns;
-}
-
 /* Every socket once: `drain` also takes its counts. */
 static __always_inline int look(socket_iterator *ctx, bool drain)
 {
@@ -189,8 +156,6 @@ static __always_inline int look(socket_iterator *ctx, bool drain)
 		add(&memory->unread_received, -received);
 		add(&memory->unread_retransmits, -retransmits);
 	}
-	if (!anything_to_look_at(memory) && !has_hole(sk))
-		return 0;
 	record.direction = record.evidence = record.span_ns = 0;
 	if (!find_wait(&record, sk, memory, now))
 		return 0;
@@ -203,6 +168,9 @@ static __always_inline int look(socket_iterator *ctx, bool drain)
 	record.direction = direction;
 	record.evidence |= evidence;
 	name_waiter(&record, sk, memory);
+	if (record.evidence & SEEN_HOLE ||
+	    (record.evidence & SEEN_FLOW && record.evidence & SEEN_BLOCKED))
+		memory->paused = record.evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
 	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 	return 0;
 }

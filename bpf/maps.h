@@ -18,7 +18,8 @@ struct sock_memory {
 	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender met a full buffer, nothing went since */
 	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
 	__u64 connect_ns; /* CLOCK_MONOTONIC: SYN sent, no answer yet */
-	__u64 hole_ns; /* an iterator saw data after a gap */
+	__u64 flow_begin_ns; /* received without a pause since */
+	__u64 flow_begin_bytes; /* tcp_sock.bytes_received as it began */
 	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
@@ -30,7 +31,7 @@ struct sock_memory {
 	__u32 counted_unanswered;
 	__u8 opened;
 	__u8 awaiting; /* sent, and not received since */
-	__u16 reserved;
+	__u16 paused; /* an iterator saw a pause in mid-stream: its evidence */
 };
 
 #ifdef SOCKETS_IN_HASH

@@ -33,6 +33,7 @@ enum evidence {
 	SEEN_RETRANSMIT = 8, /* segments were lost: sent again to the end, or still being */
 	SEEN_PEER_WINDOW = 16, /* the peer's window limited the sender, most of the time */
 	SEEN_HOLE = 32, /* data is here that comes after data that is not */
+	SEEN_FLOW = 64, /* a sustained flow came before */
 };
 
 /* One fact about one socket, from an iterator or through the ring. */

@@ -131,6 +131,8 @@ static __noinline void learn(struct sock *sk, struct sock_memory *memory)
 
 static __always_inline void note_send(struct sock_memory *memory, __u64 now)
 {
+	if (!memory->opened)
+		return; /* what a server sends is the answer */
 	if (memory->awaiting && now - memory->last_send_ns >= settings.stall_ns)
 		memory->unanswered++;
 	memory->awaiting = 1;
@@ -152,6 +154,19 @@ static __noinline void note_late_answer(struct sock *sk, struct sock_memory *mem
 		return;
 	if (span >= settings.stall_ns)
 		stall_ended(sk, memory, STALL_RECEIVE, span, evidence | loss_in(memory, span));
+}
+
+static __always_inline __u64 bytes_received(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) ? BPF_CORE_READ(tp, bytes_received) : 0;
+}
+
+static __always_inline void flow_begins(struct sock *sk, struct sock_memory *memory, __u64 now)
+{
+	memory->flow_begin_ns = now;
+	memory->flow_begin_bytes = bytes_received(sk);
 }
 
 static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, __u64 now, int ret,
@@ -177,18 +192,20 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 		note_late_answer(sk, memory, end, evidence);
 	}
 	memory->awaiting = 0;
+	flow_begins(sk, memory, now);
 	if (ret > 0 && memory->answered++ == 0)
 		learn(sk, memory);
 }
 
-/* The iterator saw a gap in the sequence, and now the process has data again. */
-static __noinline void hole_filled(struct sock *sk, struct sock_memory *memory, __u64 now)
+/* A pause in mid-stream that the iterator saw is over; or a flow begins. */
+static __noinline void pause_ended(struct sock *sk, struct sock_memory *memory, __u64 now)
 {
-	__u64 end = arrival_ns(sk, now), span = end - memory->last_receive_ns;
+	__u64 end = exact_ns(), begin = to_monotonic(memory->last_receive_ns);
 
-	memory->hole_ns = 0;
-	if (end > memory->last_receive_ns && span >= settings.stall_ns)
-		stall_ended(sk, memory, STALL_RECEIVE, span, SEEN_HOLE);
+	if (memory->paused && end > begin && end - begin >= settings.stall_ns)
+		stall_ended(sk, memory, STALL_RECEIVE, end - begin, memory->paused);
+	memory->paused = 0;
+	flow_begins(sk, memory, now);
 }
 
 /* What still lasts ends here: established, failed, reset, or the process gave up. */
@@ -207,7 +224,7 @@ static __noinline void connection_ended(struct sock *sk, struct sock_memory *mem
 		note_late_answer(sk, memory, exact_ns(), 0);
 		memory->awaiting = 0;
 	}
-	memory->hole_ns = 0;
+	memory->paused = 0;
 }
 
 #endif

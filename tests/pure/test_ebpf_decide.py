@@ -64,6 +64,11 @@ def test_a_hole_in_the_sequence_proves_that_more_was_coming() -> None:
     assert not is_stall(candidate(seen=Evidence.HOLE), STRANGER)
 
 
+def test_a_flow_that_broke_off_is_a_stall_only_while_a_thread_wants_more() -> None:
+    assert is_stall(candidate(seen=Evidence.OPENED | Evidence.FLOW | Evidence.BLOCKED), STRANGER)
+    assert not is_stall(candidate(seen=Evidence.OPENED | Evidence.FLOW), ANSWERED_BEFORE)
+
+
 @pytest.mark.parametrize(
     ("direction", "seen", "expected"),
     [

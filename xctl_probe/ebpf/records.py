@@ -43,6 +43,7 @@ class Evidence(IntFlag):
     RETRANSMIT = 8
     PEER_WINDOW = 16
     HOLE = 32
+    FLOW = 64
 
 
 class LostWhere(IntEnum):

@@ -12,7 +12,9 @@ def is_stall(record: Record, endpoint: Dialogue) -> bool:
 
     Sends and connects are the kernel's own finding.  A quiet receiver waits for an answer when
     it opened the connection and a thread sits in the receive, or when sends were answered
-    before: on this connection, or, where it has no past, on those to the same `endpoint`.
+    before: on this connection, or, where it has no past, on those to the same `endpoint`.  In
+    mid-stream a gap in the sequence tells that more was coming, or a flow that broke off while
+    a thread sits in the receive.
     """
     if record.direction != StallDirection.RECEIVE:
         return True
@@ -20,6 +22,8 @@ def is_stall(record: Record, endpoint: Dialogue) -> bool:
         return False  # a server waits for work, not for the network
     if record.evidence & Evidence.HOLE:
         return True
+    if record.evidence & Evidence.FLOW:
+        return bool(record.evidence & Evidence.BLOCKED)  # else it may have all it wanted
     past = Dialogue(record.answered, record.unanswered)
     if past.one_way():
         return False
