@@ -49,8 +49,7 @@ class Connection:
     signature: bytes | None
     opened: bool
     peer: Dialogue
-    taken_ns: int  # when `sample` was taken
-    met_ns: int  # when the first one was
+    met_ns: int  # when the first sample was taken
     sent: int = 0  # payload bytes already reported, and so on
     received: int = 0
     retransmits: int = 0
@@ -61,6 +60,7 @@ class Connection:
     wrote_ns: int = 0  # when the process last got something into the buffer
     received_ns: int = 0  # the latest arrival
     full_ns: int | None = None  # since when the send buffer is full
+    held_by_window: bool = False  # the peer's window was what held us up since the last look
     hole_ns: int | None = None  # since when out-of-order data waits for what is missing
     flow_intervals: int = 0  # intervals of steady transfer until now
     flow_bytes: int = 0  # `received_payload` when the interval began
@@ -81,8 +81,11 @@ class Connection:
             and self.sample.state in (ESTABLISHED, LISTEN)
         )
 
-    def meet(self, now_ns: int) -> None:
-        """Judge the first sample: all that went before it is known only by its sum."""
+    def meet(self, now_ns: int, looked_ns: int) -> None:
+        """Judge the first sample: all that went before it is known only by its sum.
+
+        `looked_ns` is when it was not there yet, 0 when nobody had looked before.
+        """
         info = self.sample.info
         self.sent_ns = now_ns - info.last_data_sent_ms * _MS
         self.wrote_ns = self.sent_ns if info.data_segs_out else now_ns
@@ -96,10 +99,10 @@ class Connection:
             self.pending_ns = self.sent_ns
             if info.data_segs_in >= max(_CONVERSATION_SEGMENTS, info.data_segs_out // 2):
                 self.dialogue.answered = 1
-        self._look_at_queues(now_ns, wrote=False)
+        self._look_at_queues(now_ns, looked_ns, wrote=False)
 
-    def observe(self, sample: TcpSample, now_ns: int, stall_ns: int) -> None:
-        """Take in the next sample."""
+    def observe(self, sample: TcpSample, now_ns: int, looked_ns: int, stall_ns: int) -> None:
+        """Take in the next sample; at `looked_ns`, the look before, all was as remembered."""
         before, self.sample = self.sample, sample
         wrote = sample.written > before.written
         received = sample.received_payload > before.received_payload
@@ -107,8 +110,9 @@ class Connection:
             self._take_turns(before, wrote, received, now_ns, stall_ns)
         if wrote:
             self.wrote_ns = now_ns
-        self._look_at_queues(now_ns, wrote=wrote)
-        self.taken_ns = now_ns
+        limited_us = sample.info.rwnd_limited_us
+        self.held_by_window = limited_us > before.info.rwnd_limited_us
+        self._look_at_queues(now_ns, looked_ns, wrote=wrote)
 
     def interval_ended(self, interval_ns: int) -> None:
         """Note whether the interval was one of steady transfer towards us."""
@@ -165,25 +169,26 @@ class Connection:
             self.dialogue.unanswered += 1
             self.peer.unanswered += 1
 
-    def _look_at_queues(self, now_ns: int, *, wrote: bool) -> None:
+    def _look_at_queues(self, now_ns: int, looked_ns: int, *, wrote: bool) -> None:
         sample = self.sample
         if sample.wmem_queued >= sample.sndbuf > 0:
             if self.full_ns is None or wrote:
-                self.full_ns = self._filled_ns(now_ns)
-        elif wrote or sample.wmem_queued * 3 <= sample.sndbuf * 2:
-            # Only below two thirds does the kernel wake a sender (sk_stream_is_writeable);
-            # what is acknowledged above that gets the process no further.
+                # It filled up soon after the last segment that still went out.
+                last_sent_ns = now_ns - sample.info.last_data_sent_ms * _MS
+                self.full_ns = max(last_sent_ns, looked_ns)
+        elif wrote or not self.crowded:
+            # What is acknowledged above that gets the process no further.
             self.full_ns = None
         hole = self.opened and sample.rmem_alloc > 0 and sample.rqueue == 0
         if not hole:
             self.hole_ns = None
         elif self.hole_ns is None or self.received_ns > self.hole_ns:
-            self.hole_ns = max(self.received_ns, self.taken_ns)
+            self.hole_ns = max(self.received_ns, looked_ns)
 
-    def _filled_ns(self, now_ns: int) -> int:
-        """When the buffer filled up: soon after the last segment that still went out."""
-        last_sent_ns = now_ns - self.sample.info.last_data_sent_ms * _MS
-        return max(last_sent_ns, self.taken_ns) if self.taken_ns < now_ns else last_sent_ns
+    @property
+    def crowded(self) -> bool:
+        """True while the kernel would not wake a sender (sk_stream_is_writeable)."""
+        return self.sample.wmem_queued * 3 > self.sample.sndbuf * 2
 
 
 def waits_to_connect(connection: Connection) -> bool:

@@ -11,6 +11,7 @@ from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError
 from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.evidence import ProcessEvidence
 from xctl_probe.fallback.sock_diag import (
+    CLOSE,
     ESTABLISHED,
     LISTEN,
     SYN_SENT,
@@ -25,7 +26,6 @@ from xctl_probe.owners import Owners
 
 # Ends are announced by a kernel worker, so a little late.
 _FIRST_LOOKS = 2
-_SEARCHES = 3  # a socket whose owner was not found in as many scans has none that we can see
 
 
 class Connections:
@@ -50,6 +50,7 @@ class Connections:
         self._moved: set[Connection] = set()  # those with something to report
         self._unowned: set[Connection] = set()  # those whose owner is yet to be found
         self._closed: list[Connection] = []
+        self._now_ns = self._looked_ns = 0  # this look, and the one before
         self._generation = 0
         self._collected = 0  # the generation of the last collect
         self._overruns = 0
@@ -60,6 +61,7 @@ class Connections:
         """Look at every socket once; `now_ns` is the monotonic time."""
         self._generation += 1
         self._evidence.begin()
+        self._looked_ns, self._now_ns = self._now_ns, now_ns
         for message in self._diag.sockets():
             connection = self._connections.get(cookie_of(message))
             if connection is not None:
@@ -109,7 +111,7 @@ class Connections:
         peer = self._endpoints.of(sample.remote_address, sample.remote_port)
         connection = Connection(
             self._socket(sample), sample, watch_of(b""), None, sample.opened, peer, now_ns,
-            met_ns=now_ns, generation=self._generation,
+            generation=self._generation,
         )  # fmt: skip
         self._connections[sample.cookie] = connection
         if self._generation == 1:
@@ -117,7 +119,7 @@ class Connections:
             connection.retransmits = sample.info.total_retrans
             connection.flow_bytes = connection.received
         if sample.state != LISTEN:
-            connection.meet(now_ns)
+            connection.meet(now_ns, self._looked_ns)
         self._note(connection)
         self._unowned.add(connection)
         return connection
@@ -130,7 +132,7 @@ class Connections:
             # It sat in a listener's queue: now it has been accepted, and has an owner.
             connection.socket = self._socket(sample)
             self._unowned.add(connection)
-        connection.observe(sample, now_ns, self._stall_ns)
+        connection.observe(sample, now_ns, self._looked_ns, self._stall_ns)
         self._note(connection)
 
     def _note(self, connection: Connection) -> None:
@@ -159,7 +161,7 @@ class Connections:
                 del self._connections[sample.cookie]
                 self._unowned.discard(connection)
             else:
-                connection.observe(sample, now_ns, self._stall_ns)
+                connection.observe(sample, now_ns, self._looked_ns, self._stall_ns)
             self._close(connection, now_ns)
 
     def _close(self, connection: Connection, now_ns: int) -> None:
@@ -195,8 +197,9 @@ class Connections:
                 continue
             if self._owners.holds(inode):
                 connection.searched = 0
-            elif connection.searched < _SEARCHES:
-                connection.searched += 1
+                continue
+            connection.searched += 1
+            if connection.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
                 wanted.add(inode)
         if wanted:
             self._owners.search(wanted)
@@ -213,6 +216,8 @@ def _moved(connection: Connection, owner: Process | None) -> Iterator[Fact]:
     if sent or received:
         yield Traffic(owner, socket.interface, sent, received, socket)
     retransmits = max(sample.info.total_retrans - connection.retransmits, 0)
+    if not socket.inode and sample.state != CLOSE:
+        retransmits = 0  # not accepted yet: told once there is a socket to name
     if retransmits:
         yield SocketError(owner, socket, ErrorKind.RETRANSMIT, retransmits)
     connection.sent += sent

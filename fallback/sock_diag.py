@@ -24,6 +24,7 @@ DESTROY_GROUPS = (1, 3)  # SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY
 ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE, CLOSE_WAIT = 1, 2, 4, 5, 7, 8
 LAST_ACK, LISTEN, CLOSING = 9, 10, 11
 _GOT_FIN = frozenset((CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING))
+_SENT_FIN = frozenset((CLOSE, FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING))
 # TIME_WAIT (6) and NEW_SYN_RECV (12) are not full sockets: no owner, no counters.
 _STATES = 0xFFF & ~(1 << 6) & ~(1 << CLOSE)
 
@@ -123,16 +124,22 @@ class TcpSample(NamedTuple):
 
     @property
     def written(self) -> int:
-        """Sequence space that the process has filled so far (payload, SYN and FIN)."""
-        return self.info.bytes_acked + self.wqueue
+        """Payload bytes that the process has got into the buffer so far, and its SYN.
+
+        Sequence space also holds our FIN, which is no data.  A closed socket is taken to
+        have sent one: a reset costs this count a byte.
+        """
+        return self.info.bytes_acked + self.wqueue - (self.state in _SENT_FIN)
 
     @property
     def opened(self) -> bool:
-        """True where this side sent the SYN: its `bytes_acked` is one ahead of the payload."""
+        """True where this side sent the SYN: its sequence is one ahead of its payload."""
         info = self.info
         if self.state == SYN_SENT:
             return True
-        in_sequence = self.written - info.notsent_bytes
+        # A FIN that waits behind unsent data is part of what was not sent.
+        fin_waits = info.notsent_bytes > 0 and self.state in _SENT_FIN
+        in_sequence = self.written + fin_waits - info.notsent_bytes
         return in_sequence - (info.bytes_sent - info.bytes_retrans) == 1
 
 

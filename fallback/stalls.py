@@ -54,7 +54,8 @@ class Judge:
         """Start, go on with or end the stall of `connection`."""
         running, wait = connection.wait, None
         if connection.sample.inode:  # else no process has it open: none can wait for it
-            wait = self._connecting(connection, now_ns) or self._sending(connection, now_ns)
+            wait = self._connecting(connection, now_ns)
+            wait = wait or self._sending(connection, owner, now_ns)
             wait = wait or self._receiving(connection, now_ns)
         if running and (
             wait is None
@@ -89,7 +90,7 @@ class Judge:
             return None
         return Wait(Direction.CONNECT, since_ns, Cause.CONNECTING)
 
-    def _sending(self, connection: Connection, now_ns: int) -> Wait | None:
+    def _sending(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
         sample = connection.sample
         if sample.state not in (ESTABLISHED, CLOSE_WAIT) or not sample.wqueue:
             return None
@@ -103,6 +104,10 @@ class Judge:
         # pressure, a few bytes squeezed into the peer's window); then only the process tells.
         if not sample.info.notsent_bytes or not self._long(since_ns, now_ns):
             return None
+        if owner is None:
+            # Nobody to ask; and without a pid, nobody is said to wait.
+            held = connection.crowded and connection.held_by_window
+            return Wait(Direction.SEND, since_ns, Cause.PEER_WINDOW) if held else None
         blocked = self._evidence.of_sending(connection)
         return Wait(Direction.SEND, since_ns, _send_cause(sample), blocked.tid) if blocked else None
 

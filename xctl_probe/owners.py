@@ -14,8 +14,6 @@ from pathlib import Path
 from xctl_probe.facts import Process
 
 _PREFIX = "socket:["
-# Others' processes cannot be looked into; asking again at every scan would be for nothing.
-_RETRY_SCANS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Owners:
         self._proc = proc
         self._holding: dict[int, _Holding] = {}
         self._processes: dict[int, Process | None] = {}
-        self._closed: dict[str, int] = {}  # pid that may not be read -> scans to skip it yet
+        self._closed: dict[str, int] = {}  # pid that may not be read -> its user then
         self._recent: list[str] = []  # pids that held what was looked for, latest first
 
     def begin(self) -> None:
@@ -113,11 +111,9 @@ class Owners:
         for pid in sorted(pids, key=int, reverse=True):
             if pid in skip:
                 continue
-            left = self._closed.get(pid, 0)
-            if left:
-                self._closed[pid] = left - 1
-                continue
-            yield pid
+            # Asking again is for nothing until it changes its user (su, setpriv).
+            if pid not in self._closed or self._closed[pid] != self._user(pid):
+                yield pid
         for pid in self._closed.keys() - set(pids):
             del self._closed[pid]
 
@@ -125,7 +121,7 @@ class Owners:
         try:
             fds = os.listdir(f"{self._proc}/{pid}/fd")
         except PermissionError:
-            self._closed[pid] = _RETRY_SCANS
+            self._closed[pid] = self._user(pid)
             return
         except OSError:
             return
@@ -133,6 +129,12 @@ class Owners:
             inode = self._link(pid, fd)
             if inode is not None:
                 yield fd, inode
+
+    def _user(self, pid: str) -> int:
+        try:
+            return os.stat(f"{self._proc}/{pid}").st_uid
+        except OSError:
+            return -1
 
     def _link(self, pid: str, fd: str) -> int | None:
         try:

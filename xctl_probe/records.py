@@ -88,7 +88,7 @@ def stall_event(stall: Stall, ts_ms: int) -> Event:
         "tid": stall.tid,
         **_socket_detail(stall.socket, stall.owner),
     }
-    entity = f"socket-{stall.socket.inode}"
+    entity = _entity(stall.socket)
     return Event(ts_ms, DROP, entity, _pid(stall.owner), f"STALL_{duration_ms}ms", net)
 
 
@@ -97,7 +97,7 @@ def error_event(error: SocketError, ts_ms: int) -> Event:
     return Event(
         ts_ms,
         ERROR,
-        f"socket-{error.socket.inode}",
+        _entity(error.socket),
         _pid(error.owner),
         f"{error.kind.value}:{error.count}",
         _socket_detail(error.socket, error.owner),
@@ -166,6 +166,11 @@ def _socket_detail(socket: Socket, owner: Process | None) -> dict[str, str | int
         "uid": socket.uid,
         "cgroup": socket.cgroup,
     }
+
+
+def _entity(socket: Socket) -> str:
+    # A connection that ended before it was accepted never had an inode.
+    return f"socket-{socket.inode}" if socket.inode else socket.interface or UNKNOWN_INTERFACE
 
 
 def _pid(owner: Process | None) -> int | None:
