@@ -32,7 +32,8 @@ class Info(c.Structure):
     _layout_ = "ms"
     _fields_ = (
         *((name, c.c_uint8) for name in (
-            "state", "ca_state", "retransmits", "probes", "backoff", "options", "wscale", "app_limited",
+            "state", "ca_state", "retransmits", "probes", "backoff", "options", "wscale",
+            "app_limited",
         )),
         *((name, c.c_uint32) for name in (
             "rto", "ato", "snd_mss", "rcv_mss", "unacked", "sacked", "lost", "retrans", "fackets",
