@@ -41,7 +41,7 @@ def moved(watch, actor):
         seen.until(lambda: (seen.sent(one.pid), seen.received(one.pid)) >= (sent, received))
         seen.drain()
         assert (seen.sent(one.pid), seen.received(one.pid)) == (sent, received)
-        return [fact for fact in seen.of(one.pid)]
+        return list(seen.of(one.pid))
 
     return check
 

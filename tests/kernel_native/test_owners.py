@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 from harness.require import require_tools
 
@@ -140,8 +141,6 @@ os.execv("/bin/sh", ["sh", "-c", f"printf 0123456789a >&{client.fileno()}; sleep
 
 def test_our_own_name_is_no_exception(watch):
     """The probe's own sockets are sockets like others."""
-    import socket
-
     seen = watch()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("127.0.0.1", 0))
