@@ -17,6 +17,7 @@ class Backend:
 
     `bytes_tolerance` is a share of the bytes; `stall_tolerance_ms` goes on top of what
     `per_interval` says: whether the length of a stall is only right to the interval.
+    `sees_host`: it tells of every network namespace, not only of the probe's own.
     `owns_brief`: a socket that lived between two samples has an owner.
     `knows_the_user`: of several processes that hold a socket, the one that uses it.
     `counts_udp` and `sees_errors` (of connects, and resets): what only the kernel can tell.
@@ -28,6 +29,7 @@ class Backend:
     bytes_tolerance: float
     stall_tolerance_ms: int
     per_interval: bool
+    sees_host: bool
     owns_brief: bool
     knows_the_user: bool
     counts_udp: bool
@@ -54,6 +56,7 @@ KNOWN = (
         bytes_tolerance=0.01,
         stall_tolerance_ms=15,
         per_interval=True,
+        sees_host=False,
         owns_brief=False,
         knows_the_user=False,
         counts_udp=False,
@@ -66,6 +69,7 @@ KNOWN = (
         bytes_tolerance=0.0,
         stall_tolerance_ms=5,
         per_interval=False,
+        sees_host=True,
         owns_brief=True,
         knows_the_user=True,
         counts_udp=True,

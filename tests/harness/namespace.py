@@ -6,6 +6,7 @@ user is root.  Either way, nothing of it outlives its holder, a `cat` on a pipe 
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Sequence
@@ -74,8 +75,16 @@ class Namespace:
             "nft",
             "add table inet test; "
             "add chain inet test input { type filter hook input priority 0; }; "
-            f"add rule inet test input {match} drop",
+            f"add rule inet test input {match} counter drop",
         )
+
+    def dropped_packets(self) -> int:
+        """How many packets the rule has dropped so far."""
+        listed = json.loads(self.run("nft", "--json", "list", "table", "inet", "test"))
+        words = [
+            word for part in listed["nftables"] for word in part.get("rule", {}).get("expr", ())
+        ]
+        return sum(word["counter"]["packets"] for word in words if "counter" in word)
 
     def lose_nothing(self) -> None:
         self.run("nft", "delete table inet test")

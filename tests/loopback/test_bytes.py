@@ -145,8 +145,9 @@ def test_a_little_bandwidth_is_not_told_of_a_process(probe, worker):
     receiver.expect("recv")
     running.wait_for_intervals(2)
     consumer = running.stop()
-    assert consumer.process_bandwidth() == []
-    assert consumer.graph.waits == set()
+    for worker_pid in (sender.pid, receiver.pid):
+        assert consumer.process_bandwidth(worker_pid) == []
+        assert consumer.waits_on(worker_pid) == set()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

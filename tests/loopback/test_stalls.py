@@ -44,10 +44,19 @@ def ended(pid):
     return lambda consumer: consumer.stalls(pid=pid, ongoing=False)
 
 
+def bounds_ms(truth):
+    """How long a stall lasted at least and at most, by the clocks of those who took part."""
+    begun_ns = truth.get("begun_ns", truth["stall_begin_ns"])
+    least_ns = truth["released_ns"] - begun_ns
+    most_ns = truth["stall_end_ns"] - truth["stall_begin_ns"]
+    return least_ns / 1e6, most_ns / 1e6
+
+
 def assert_stall(consumer, client, identity, truth, backend, **net):
     """The records of one stall say whose, which, why and how long, from first to last.
 
-    `truth` has the begin and the end on the client's own clock.
+    `truth` has the begin and the end on the client's own clock, and when the test let it go
+    on: between that and its end a machine with other work may take its time.
     """
     records = consumer.stalls(pid=client.pid)
     assert {r.entity_id for r in records} == {f"socket-{identity['inode']}"}
@@ -68,7 +77,8 @@ def assert_stall(consumer, client, identity, truth, backend, **net):
     tolerance_ms = backend.tolerance_ms(INTERVAL_MS / 1000)
     for record in ongoing:
         assert abs(record.stall_ms - (record.ts - begin_ms)) <= tolerance_ms + LATE_MS
-    assert abs(last.stall_ms - truth["stall_ms"]) <= tolerance_ms, truth
+    least_ms, most_ms = bounds_ms(truth)
+    assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms
     assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}
 
 
@@ -79,8 +89,9 @@ def test_a_sender_waits_for_a_peer_that_does_not_read(probe, worker, backend, ro
     server, client, identity = connected(worker, client_role=role)
     client.tell("send", MORE_THAN_BUFFERS)
     running.wait_for(ongoing_times(4, client.pid))
+    released_ns = time.monotonic_ns()
     server.tell("recv", MORE_THAN_BUFFERS)
-    truth = client.expect("send")
+    truth = client.expect("send") | {"released_ns": released_ns}
     server.expect("recv")
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
@@ -97,8 +108,9 @@ def test_a_blocked_client_waits_for_its_first_reply(probe, worker, backend):
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(ongoing_times(4, client.pid))
+    released_ns = time.monotonic_ns()
     server.ask("send", ANSWER)
-    truth = client.expect("ask")
+    truth = client.expect("ask") | {"released_ns": released_ns}
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
     consumer = running.stop()
@@ -116,8 +128,9 @@ def test_an_asyncio_client_waits_on_a_connection_that_answered_before(probe, wor
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(ongoing_times(4, client.pid))
+    released_ns = time.monotonic_ns()
     server.ask("send", ANSWER)
-    truth = client.expect("ask")
+    truth = client.expect("ask") | {"released_ns": released_ns}
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
     consumer = running.stop()
@@ -138,11 +151,17 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
         server.tell("nap", 3 * STALL_MS)
         server.tell("send", ANSWER)
         client.tell("ask", QUESTION, ANSWER)
-    truths = [client.expect("ask") for _ in range(requests)]
+    truths = []
+    for _ in range(requests):
+        answer = [server.expect(event) for event in ("recv", "nap", "send")][-1]
+        truths.append(client.expect("ask") | {"released_ns": answer["stall_begin_ns"]})
     running.wait_for_intervals(2)
-    told_ms = [r.stall_ms for r in running.stop().stalls(pid=client.pid, ongoing=False)]
+    told = running.stop().stalls(pid=client.pid, ongoing=False)
+    assert len(told) == requests
     tolerance_ms = backend.tolerance_ms(INTERVAL_MS / 1000)
-    assert told_ms == pytest.approx([t["stall_ms"] for t in truths], abs=tolerance_ms)
+    for record, truth in zip(told, truths, strict=True):
+        least_ms, most_ms = bounds_ms(truth)
+        assert least_ms - tolerance_ms <= record.stall_ms <= most_ms + tolerance_ms
 
 
 @pytest.mark.parametrize("before", ["open", "closed"])
@@ -164,8 +183,9 @@ def test_an_asyncio_client_waits_on_an_endpoint_that_answered_before(
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(ongoing_times(4, client.pid))
+    released_ns = time.monotonic_ns()
     server.ask("send", ANSWER)
-    truth = client.expect("ask")
+    truth = client.expect("ask") | {"released_ns": released_ns}
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
     consumer = running.stop()
@@ -179,10 +199,14 @@ def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
     server, client, identity = connected(worker)
     part, parts = 100_003, 97
     client.tell("recv", part * (parts + 1))
-    server.ask("drip", part, 10, parts)  # five intervals of it, at least
+    flowed = server.ask("drip", part, 10, parts)  # five intervals of it, at least
     running.wait_for(ongoing_times(3, client.pid))
+    released_ns = time.monotonic_ns()
     server.ask("send", part)
-    truth = client.expect("recv")
+    truth = client.expect("recv") | {"released_ns": released_ns}
+    # It begins with the arrival of the last part, before the call that waits for another.
+    truth["begun_ns"] = truth["stall_begin_ns"]
+    truth["stall_begin_ns"] = flowed["last_ns"]
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
     consumer = running.stop()
@@ -197,8 +221,9 @@ def test_a_stall_ends_when_the_peer_hangs_up(probe, worker, backend):
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(ongoing_times(2, client.pid))
+    released_ns = time.monotonic_ns()
     server.ask("close")
-    truth = client.expect("ask")
+    truth = client.expect("ask") | {"released_ns": released_ns}
     assert truth["bytes"] == 0
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
@@ -230,8 +255,9 @@ def test_a_connect_waits_for_a_peer_that_says_nothing(probe, worker, backend, ne
     client.tell("connect", "127.0.0.1", port)
     identity = client.expect("connecting")
     running.wait_for(ongoing_times(3, client.pid))
+    released_ns = time.monotonic_ns()
     netns.lose_nothing()
-    truth = client.expect("connect")
+    truth = client.expect("connect") | {"released_ns": released_ns}
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
     net = {"direction": "connect", "cause": "connecting", "remote": f"127.0.0.1:{port}"}
@@ -260,7 +286,7 @@ def test_a_stall_shorter_than_the_threshold_is_silent(probe, worker):
     server.tell("recv", MORE_THAN_BUFFERS)
     assert client.expect("send")["stall_ms"] > STALL_MS
     running.wait_for_intervals(2)
-    assert running.stop().stalls() == []
+    assert running.stop().stalls(pid=client.pid) == []
 
 
 def test_a_stall_of_another_user_has_no_pid(probe, worker, backend):

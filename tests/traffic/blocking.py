@@ -79,17 +79,19 @@ class Blocking:
         """Send a question and block until its answer is there, in one go."""
         begin_ns = time.monotonic_ns()
         self.sock.sendall(bytes(question))
+        asked = {"begun_ns": time.monotonic_ns(), "inode": inode(self.sock)}
         received = self.recv(answer)["bytes"]
         longest = Longest()
         longest.note(begin_ns, time.monotonic_ns())
-        return {"bytes": received, "inode": inode(self.sock)} | longest.fields()
+        return {"bytes": received} | asked | longest.fields()
 
     def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
         """A line now and then that nobody answers, as a log sender does it."""
         for _ in range(times):
+            last_ns = time.monotonic_ns()
             self.sock.sendall(bytes(count))
             time.sleep(every_ms / 1e3)
-        return {"bytes": count * times}
+        return {"bytes": count * times, "last_ns": last_ns}
 
     def brief(self, host: str, port: int, count: int, life_ms: int) -> dict[str, Any]:
         """A connection that is over before anybody looks: connect, send, close."""

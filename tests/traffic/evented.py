@@ -62,7 +62,8 @@ class Evented:
         """Send a question and await its answer."""
         begin_ns = time.monotonic_ns()
         await self.loop.sock_sendall(self.sock, bytes(question))
-        return await self.recv(answer) | self._span(begin_ns)
+        begun_ns = time.monotonic_ns()
+        return await self.recv(answer) | {"begun_ns": begun_ns} | self._span(begin_ns)
 
     async def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
         """A line now and then that nobody answers, as a log sender does it."""
