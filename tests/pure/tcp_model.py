@@ -81,7 +81,7 @@ class Tcp:
         self.segments_out = self.segments_in = 0
         self.sent_ms = self.received_ms = 0
         self.rqueue = self.rmem = self.wmem = 0
-        self.retransmits = self.probes = self.backoff = 0
+        self.retransmits = self.probes = self.backoff = self.rwnd_limited_us = 0
 
     @property
     def now_ns(self) -> int:
@@ -131,6 +131,7 @@ class Tcp:
             data_segs_in=self.segments_in, data_segs_out=self.segments_out,
             bytes_sent=self.transmitted + self.retransmitted_bytes,
             bytes_retrans=self.retransmitted_bytes,
+            rwnd_limited=self.rwnd_limited_us,
         )  # fmt: skip
         memory = struct.pack("=9I", self.rmem, 131_072, 0, SNDBUF, 0, self.wmem, 0, 0, 0)
         return (

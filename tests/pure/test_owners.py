@@ -209,8 +209,8 @@ def test_what_is_forgotten_is_unknown(proc, owners):
     assert owners.of(INODE) is None
 
 
-def test_processes_that_may_not_be_read_are_left_alone_for_a_while(proc, owners, monkeypatch):
-    """Others' processes are tried once in fifty searches, not at every one."""
+def test_processes_that_may_not_be_read_are_tried_once_for_each_user(proc, owners, monkeypatch):
+    """Others' processes are left alone until they change their user."""
     proc.add(233)
     tried = []
 
@@ -222,10 +222,14 @@ def test_processes_that_may_not_be_read_are_left_alone_for_a_while(proc, owners,
 
     listdir = os.listdir
     monkeypatch.setattr(module.os, "listdir", refuse)
-    for _ in range(51):
+    user = [1_009]
+    monkeypatch.setattr(owners, "_user", lambda _: user[0])
+    for _ in range(8):
         owners.search([INODE])
     assert len(tried) == 1
-    owners.search([INODE])
+    user[0] = 1_013
+    for _ in range(8):
+        owners.search([INODE])
     assert len(tried) == 2
 
 

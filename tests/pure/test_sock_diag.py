@@ -213,7 +213,6 @@ def test_a_connection_being_made_is_ours():
     assert Tcp(state=SYN_SENT).sample().opened
 
 
-@pytest.mark.xfail(strict=True, reason="a FIN counts as the SYN's byte: see `opened`")
 @pytest.mark.parametrize("fin_acked", [0, 1])
 def test_an_accepted_connection_stays_one_after_its_fin(fin_acked):
     """A server met while it waits for its client to close is not taken for a client."""
