@@ -12,7 +12,7 @@ import typer
 from xctl_probe.diagnostics import Diagnostics
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.records import to_line
-from xctl_probe.settings import Backend, Format, Settings, read_file
+from xctl_probe.settings import Attach, Backend, Format, Settings, read_file
 from xctl_probe.sources import open_source
 from xctl_probe.stream import epoch_ms, stream
 from xctl_probe.text import to_text
@@ -84,6 +84,10 @@ def _stream(
         Backend,
         typer.Option(envvar=_ENV + "BACKEND", help="Where facts come from; auto: best that works."),
     ] = Backend.AUTO,
+    attach: Annotated[
+        Attach,
+        typer.Option(envvar=_ENV + "ATTACH", help="How ebpf attaches; auto: best there is."),
+    ] = Attach.AUTO,
     output: Annotated[
         Format,
         typer.Option("--format", envvar=_ENV + "FORMAT", help="auto: text on a terminal only."),
@@ -95,6 +99,13 @@ def _stream(
             envvar=_ENV + "NO_SOCK_DIAG",
             help="Sample /proc/net only, as where sock_diag is refused.",
         ),
+    ] = False,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Stream every call instead, for debugging. Needs ebpf."),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show what the loader of the programs says.")
     ] = False,
     config: Annotated[  # noqa: ARG001 - its callback has read it
         Path | None,
@@ -121,6 +132,7 @@ def _stream(
     An option counts before its variable (XCTL_NETWORK_INTERVAL and so on), a variable before
     the file. Exit codes: 0 done, 1 no source works here, 2 bad input.
     """
+    diagnostics = Diagnostics()
     settings = Settings.checked(
         interval=interval,
         duration=duration,
@@ -132,12 +144,19 @@ def _stream(
         backend=backend,
         output=output,
         sock_diag=not no_sock_diag,
+        attach=attach,
+        log=diagnostics.say if verbose else None,
     )
-    source, choice = open_source(settings)
-    Diagnostics().say(choice)
     as_text = settings.format is Format.TEXT or (
         settings.format is Format.AUTO and os.isatty(_STDOUT)
     )
+    if trace:
+        from xctl_probe.tracing import trace_calls  # noqa: PLC0415 - the stream does without
+
+        trace_calls(settings, diagnostics, _STDOUT, as_text=as_text)
+        return
+    source, choice = open_source(settings)
+    diagnostics.say(choice)
     writer = Writer(_STDOUT, to_text if as_text else to_line, epoch_ms)
     try:
         stream(settings, source, writer, _STDOUT)

@@ -125,7 +125,7 @@ def lost_event(lost: Lost, ts_ms: int) -> Event:
 def to_line(record: Record) -> bytes:
     """One line of NDJSON: ASCII only, ending in a newline."""
     event = _bandwidth_event(record) if isinstance(record, Bandwidth) else record
-    return _ascii_json(
+    return ascii_json(
         {
             "ts": event.ts_ms,
             "event_type": event.event_type,
@@ -191,7 +191,8 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("xctl_json", _escape)
 
 
-def _ascii_json(value: Mapping[str, object]) -> bytes:
+def ascii_json(value: Mapping[str, object]) -> bytes:
+    """`value` as one line of ASCII JSON."""
     # orjson writes UTF-8; one invalid byte wedges the consumer for good, so no byte above
     # 126 leaves here.  Outside strings JSON is ASCII, so escaping the line escapes the strings.
     line = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

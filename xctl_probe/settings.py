@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +29,15 @@ class Backend(StrEnum):
     PROC = "proc"
 
 
+class Attach(StrEnum):
+    """How the kernel programs attach; `auto` takes the best that this kernel has."""
+
+    AUTO = "auto"
+    FENTRY = "fentry"
+    KPROBE = "kprobe"
+    TRACEPOINT = "tracepoint"
+
+
 class Format(StrEnum):
     """`auto`: text on a terminal, NDJSON elsewhere."""
 
@@ -47,6 +57,8 @@ class Settings:
     backend: Backend
     format: Format
     sock_diag: bool
+    attach: Attach = Attach.AUTO
+    log: Callable[[str], None] | None = None  # takes what the kernel's loader has to say
 
     @classmethod
     def checked(
@@ -62,6 +74,8 @@ class Settings:
         backend: Backend,
         output: Format,
         sock_diag: bool,
+        attach: Attach,
+        log: Callable[[str], None] | None,
     ) -> Settings:
         """Settings from raw option values: seconds, milliseconds, Mbps.
 
@@ -94,6 +108,8 @@ class Settings:
             backend=backend,
             format=output,
             sock_diag=sock_diag,
+            attach=attach,
+            log=log,
         )
 
 
@@ -107,6 +123,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "interface": (str, list),
     "loopback": (bool,),
     "backend": (str,),
+    "attach": (str,),
     "format": (str,),
     "no-sock-diag": (bool,),
 }

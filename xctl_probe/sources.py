@@ -36,8 +36,15 @@ def open_source(settings: Settings) -> tuple[Source, str]:
     raise SourceUnavailable("; ".join(refused))
 
 
-def _ebpf(settings: Settings) -> Source:  # noqa: ARG001
-    raise SourceUnavailable("not part of this version")
+def _ebpf(settings: Settings) -> Source:
+    # Imported only where it is tried: without privileges nobody pays for it.
+    from xctl_probe.ebpf.source import KernelSource  # noqa: PLC0415
+
+    return KernelSource(
+        stall_ns=settings.stall_ns,
+        attach=settings.attach,
+        log=settings.log,
+    )
 
 
 def _bcc(settings: Settings) -> Source:  # noqa: ARG001

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from enum import Enum, auto
 
 from xctl_probe.facts import Source
 from xctl_probe.interfaces import Interfaces
 from xctl_probe.settings import Settings
+from xctl_probe.signals import stop_signals
 from xctl_probe.window import summarize
 from xctl_probe.writer import ReaderGone, Writer
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
+# A source that has news is not asked more often than this: many small facts cost one look.
+_BREATH_NS = 10_000_000
 
 
 def epoch_ms() -> int:
@@ -34,13 +34,19 @@ def epoch_ms() -> int:
 def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:
     """Run until the end.  Returns normally for every end that is not an error."""
     try:
-        with _stop_signals() as stop:
+        with stop_signals() as stop:
             loop = _Loop(settings, source, writer, stdout, stop)
             loop.run()
             loop.drain()
             writer.flush(_LAST_FLUSH_MS)
     except ReaderGone:
         return
+
+
+class _Woken(Enum):
+    TIME = auto()
+    NEWS = auto()  # the source has something
+    STOP = auto()
 
 
 class _Loop:
@@ -65,7 +71,7 @@ class _Loop:
     def run(self) -> None:
         """Poll, drain and write until there is a reason to leave."""
         interval_ns = self._settings.interval_ns
-        next_poll_ns, next_drain_ns = 0, self._drained_ns + interval_ns
+        next_poll_ns, next_drain_ns, listen_ns = 0, self._drained_ns + interval_ns, 0
         duration_ns = self._settings.duration_ns
         end_ns = None if duration_ns is None else self._drained_ns + duration_ns
         while True:
@@ -78,10 +84,14 @@ class _Loop:
                 next_drain_ns = max(next_drain_ns + interval_ns, now_ns)
             elif now_ns >= next_poll_ns:
                 next_poll_ns = self._source.poll(now_ns)
+                listen_ns = now_ns + _BREATH_NS
             self._writer.flush()
             wake_ns = min(next_poll_ns, next_drain_ns, end_ns or next_drain_ns)
-            if self._wait(wake_ns) or self._orphaned():
+            why = self._wait(wake_ns, listen=now_ns >= listen_ns)
+            if why is _Woken.STOP or self._orphaned():
                 return
+            if why is _Woken.NEWS:
+                next_poll_ns = 0
 
     def drain(self) -> None:
         """Turn what the source has into records, and hand them to the writer."""
@@ -93,22 +103,27 @@ class _Loop:
         for record in summarize(facts, self._settings.wanted, elapsed_ns, epoch_ms()):
             self._writer.put(record)
 
-    def _wait(self, wake_ns: int) -> bool:
-        """Sleep until there is something to do; True when asked to stop."""
+    def _wait(self, wake_ns: int, *, listen: bool) -> _Woken:
+        """Sleep until there is something to do; with `listen`, news of the source count."""
         poll = select.poll()
         poll.register(self._stop, select.POLLIN)
         # Registered even with nothing to write: a reader that leaves shows as an error.
         poll.register(self._stdout, select.POLLOUT if self._writer.pending else 0)
+        now_ns = time.monotonic_ns()
         source_fd = self._source.fileno()
-        if source_fd is not None:
+        if source_fd is not None and listen:
             poll.register(source_fd, select.POLLIN)
-        timeout_ns = max(wake_ns - time.monotonic_ns(), 0)
-        for fd, events in poll.poll(timeout_ns / _NS_PER_MS):
+        elif source_fd is not None:
+            wake_ns = min(wake_ns, now_ns + _BREATH_NS)
+        woken = _Woken.TIME
+        for fd, events in poll.poll(max(wake_ns - now_ns, 0) / _NS_PER_MS):
             if fd == self._stop.fileno():
-                return True
+                return _Woken.STOP
+            if fd == source_fd:
+                woken = _Woken.NEWS
             if fd == self._stdout and events & ~select.POLLOUT:
                 raise ReaderGone
-        return False
+        return woken
 
     def _orphaned(self) -> bool:
         # A consumer that dies does not take its child along, and whoever inherited the
@@ -119,24 +134,3 @@ class _Loop:
 def _is_pipe(fd: int) -> bool:
     mode = os.fstat(fd).st_mode
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[socket.socket]:
-    """A socket that becomes readable at SIGINT and SIGTERM."""
-    readable, writable = socket.socketpair()
-    writable.setblocking(False)
-    before = signal.set_wakeup_fd(writable.fileno(), warn_on_full_buffer=False)
-    handlers = {s: signal.signal(s, _noted) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield readable
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(before)
-        readable.close()
-        writable.close()
-
-
-def _noted(number: int, frame: FrameType | None) -> None:
-    """The wakeup descriptor has the news already."""
