@@ -106,7 +106,7 @@ def _recall(remembered: Path) -> list[Offer]:
     ]
 
 
-def fetch(offer: Offer, say: Say, *, headers: bool = False) -> Kernel:
+def fetch(offer: Offer, say: Say) -> Kernel:
     """The offered kernel, from the cache if it is there; raises UnavailableError.
 
     A directory without its `kernel.json` was left half-done by an interrupted run: it is
@@ -126,8 +126,6 @@ def fetch(offer: Offer, say: Say, *, headers: bool = False) -> Kernel:
         subprocess.run(["depmod", "-b", kernel.directory, offer.release], check=True)
         shutil.rmtree(kernel.directory / "debs")
         marker.write_text(json.dumps({"version": offer.version, "suite": offer.suite}))
-    if headers:
-        _fetch_headers(offer, kernel, say)
     return kernel
 
 
@@ -135,7 +133,11 @@ def _download(packages: Sequence[Package], into: Path) -> list[Path]:
     return PrivateApt(CACHE / "apt", suites.SUITES).download(packages, into)
 
 
-def _fetch_headers(offer: Offer, kernel: Kernel, say: Say) -> None:
+def fetch_headers(offer: Offer, kernel: Kernel, say: Say) -> None:
+    """The headers that bcc compiles against, below the kernel's directory.
+
+    Raises UnavailableError: backports drop the headers of a kernel before the kernel.
+    """
     marker = kernel.headers / "complete"
     if marker.exists():
         return

@@ -3,43 +3,47 @@
 # Completes what virtme-init leaves out, runs the command, and leaves its exit code in
 # SHARED/exit.  The console is not trusted with results: it drops lines under load.
 set -u
-shared=$1
-shift
 
-ulimit -l unlimited # before 5.11 BPF maps are charged to RLIMIT_MEMLOCK
-ulimit -n 65536
-ulimit -c 0
+# A function, so that bash has read all of it: it reads a script as it goes, and the file may
+# be edited on the host meanwhile.
+main() {
+    shared=$1
+    shift
 
-is_mounted() { grep -q " $1 " /proc/mounts; }
-is_mounted /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
-is_mounted /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
-is_mounted /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
-is_mounted /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
-ip link set lo up
-sysctl -q net.core.bpf_jit_enable=1
-sysctl -q kernel.kptr_restrict=0 # kallsyms with addresses, as root sees them on most hosts
+    ulimit -l unlimited # before 5.11 BPF maps are charged to RLIMIT_MEMLOCK
+    ulimit -n 65536
+    ulimit -c 0
 
-# Headers unpacked for this kernel, where bcc looks for them.  The guest's /usr is a copy that
-# is thrown away, so nothing of this reaches the host.
-if [ -d "${KERNEL_HEADERS:-}" ]; then
-    release=$(uname -r)
-    cp -rs "$KERNEL_HEADERS"/usr/src/. /usr/src/
-    [ -d "$KERNEL_HEADERS/usr/lib" ] && cp -rs "$KERNEL_HEADERS"/usr/lib/linux-kbuild* /usr/lib/
-    mount -t tmpfs none /mnt
-    cp -rs "$(readlink -f "/lib/modules/$release")" "/mnt/$release"
-    for link in build source; do
-        rm -f "/mnt/$release/$link"
-    done
-    ln -s "/usr/src/linux-headers-$release" "/mnt/$release/build"
-    common=$(echo /usr/src/linux-headers-*-common)
-    ln -s "$common" "/mnt/$release/source"
-    mount --bind /mnt /lib/modules
-fi
+    is_mounted() { grep -q " $1 " /proc/mounts; }
+    is_mounted /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+    is_mounted /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug
+    is_mounted /sys/kernel/tracing || mount -t tracefs tracefs /sys/kernel/tracing
+    is_mounted /sys/fs/cgroup || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    ip link set lo up
+    sysctl -q net.core.bpf_jit_enable=1
+    sysctl -q kernel.kptr_restrict=0 # kallsyms with addresses, as root sees them on most hosts
 
-export PYTHONDONTWRITEBYTECODE=1 XCTL_IN_GUEST=1
-echo running >"$shared/stage"
-"$@" >"$shared/output.log" 2>&1 </dev/null
-code=$?
-sync
-echo "$code" >"$shared/exit.part" && mv "$shared/exit.part" "$shared/exit"
-exit "$code"
+    # Headers unpacked for this kernel, where bcc looks for them.  The guest's /usr is a copy that
+    # is thrown away and /lib/modules a tmpfs, so nothing of this reaches the host.
+    if [ -d "${KERNEL_HEADERS:-}" ]; then
+        release=$(uname -r)
+        modules=$(readlink -f "/lib/modules/$release")
+        ln -sf "$KERNEL_HEADERS"/usr/src/linux-headers-* /usr/src/
+        ln -sf "$KERNEL_HEADERS"/usr/lib/linux-kbuild-* /usr/lib/
+        rm "/lib/modules/$release"
+        mkdir "/lib/modules/$release"
+        ln -s "$modules"/* "/lib/modules/$release/"
+        ln -s "/usr/src/linux-headers-$release" "/lib/modules/$release/build"
+        ln -s "$(echo /usr/src/linux-headers-*-common)" "/lib/modules/$release/source"
+    fi
+
+    export PYTHONDONTWRITEBYTECODE=1 XCTL_IN_GUEST=1
+    echo running >"$shared/stage"
+    "$@" >"$shared/output.log" 2>&1 </dev/null
+    code=$?
+    sync
+    echo "$code" >"$shared/exit.part" && mv "$shared/exit.part" "$shared/exit"
+    exit "$code"
+}
+
+main "$@"

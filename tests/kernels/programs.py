@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from .errors import MissingProgramError
 from .fetch import Say
 
 # program -> Debian package.  Without udev the guest finds no script ports and prints nothing.
+_MACHINE = platform.machine()
 PROGRAMS = {
-    "qemu-system-x86_64": "qemu-system-x86",
+    f"qemu-system-{_MACHINE}": "qemu-system-x86" if _MACHINE == "x86_64" else "qemu-system-arm",
     "busybox": "busybox-static",
     "depmod": "kmod",
     "cpio": "cpio",
@@ -21,6 +23,7 @@ PROGRAMS = {
     "udevadm": "udev",
     "ip": "iproute2",
     "tc": "iproute2",
+    "setpriv": "util-linux",
 }
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 
+QUIET_S = 30.0  # in a log, a sign of life this often
+
 
 class Progress:
-    """One line that is rewritten on a terminal; elsewhere only what `say` prints."""
+    """One line that is rewritten on a terminal; in a log, a line now and then."""
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()
+        self._last = time.monotonic()
 
     def say(self, text: str) -> None:
         """A line that stays."""
         self.clear()
+        self._last = time.monotonic()
         print(text, flush=True)
 
     def update(self, text: str) -> None:
-        """A line that the next one overwrites."""
+        """What is going on; on a terminal, the next one overwrites it."""
         if self._live:
-            sys.stdout.write(f"\r\x1b[K{text[:100]}")
+            width = shutil.get_terminal_size().columns - 1
+            sys.stdout.write(f"\r\x1b[K{text[:width]}")
             sys.stdout.flush()
+        elif time.monotonic() - self._last > QUIET_S:
+            self.say(f"  {text}")
 
     def clear(self) -> None:
         """Take the overwritten line away."""

@@ -102,9 +102,14 @@ def features_of(shared: Path) -> dict[str, str]:
 
 
 def store(results: list[Result], path: Path = PATH) -> None:
-    """Write the results; kernels that this run left out keep their earlier entry."""
+    """Write the results; what this run left out, kernels or flavours, keeps its entry."""
     kept = {one["series"]: one for one in load(path)}
-    kept |= {result.series: asdict(result) for result in results}
+    for result in results:
+        earlier = kept.get(result.series, {})
+        entry = asdict(result)
+        if earlier.get("release") == result.release:
+            entry["flavours"] = earlier["flavours"] | entry["flavours"]
+        kept[result.series] = entry
     ordered = sorted(kept.values(), key=lambda one: [int(n) for n in one["series"].split(".")])
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"kernels": ordered}, indent=1) + "\n")

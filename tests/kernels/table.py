@@ -18,6 +18,18 @@ def table(kernels: Iterable[dict[str, Any]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+BEGIN, END = "<!-- kernels: python -m tests.kernels table -->", "<!-- kernels end -->"
+
+
+def replaced(document: str, text: str) -> str:
+    """The document with `text` between the two marks; raises ValueError where they are not."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"no {BEGIN} ... {END} in the document")
+    return f"{before}{begin}\n{text}{end}{after}"
+
+
 def _cell(flavour: dict[str, Any] | None) -> str:
     if flavour is None:
         return "not tested"
