@@ -22,6 +22,8 @@ from xctl_probe.writer import ReaderGone, Writer
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
+# Read at once: a parent that dies while the source is being opened is noticed, too.
+_PARENT_PID = os.getppid()
 # A source that has news is not asked more often than this: many small facts cost one look.
 _BREATH_NS = 10_000_000
 
@@ -65,7 +67,7 @@ class _Loop:
         self._stop = stop
         wanted = settings.wanted
         self._interfaces = Interfaces(wanted.interfaces, loopback=wanted.loopback)
-        self._parent = os.getppid() if _is_pipe(stdout) else None
+        self._read_by_parent = _is_pipe(stdout)
         self._drained_ns = time.monotonic_ns()
 
     def run(self) -> None:
@@ -128,7 +130,7 @@ class _Loop:
     def _orphaned(self) -> bool:
         # A consumer that dies does not take its child along, and whoever inherited the
         # other end of the pipe may keep it open for ever.
-        return self._parent is not None and os.getppid() != self._parent
+        return self._read_by_parent and os.getppid() != _PARENT_PID
 
 
 def _is_pipe(fd: int) -> bool:
