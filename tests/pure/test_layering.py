@@ -1,0 +1,126 @@
+"""Data flows one way: which module may import which, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = {"xctl_probe": "xctl_probe", "xctl_probe.fallback": "fallback"}
+
+# A stage and the modules of the package that it may know, at run time and for its types.
+STAGES = {
+    "addresses": set(),
+    "diagnostics": {"text"},
+    "dialogue": set(),
+    "errors": set(),
+    "facts": set(),
+    "interfaces": {"facts"},
+    "owners": {"facts"},
+    "records": {"addresses", "facts"},
+    "settings": {"errors", "window"},
+    "signals": set(),
+    "text": {"records"},
+    "window": {"facts", "records"},
+    "writer": {"facts", "records"},
+    # These compose the others.
+    "stream": {"facts", "interfaces", "settings", "signals", "window", "writer"},
+    "sources": {
+        "addresses", "ebpf.source", "errors", "facts", "fallback.sampler", "owners", "settings",
+    },
+    "tracing": {
+        "addresses", "diagnostics", "ebpf.trace", "records", "settings", "signals", "text",
+    },
+    "cli": {
+        "diagnostics", "errors", "records", "settings", "sources", "stream", "text", "tracing",
+        "writer",
+    },
+    "__main__": {"cli"},
+    "__init__": set(),
+}  # fmt: skip
+
+# What a source may know of the package outside its own folder.
+SOURCES_MAY_KNOW = {"addresses", "dialogue", "errors", "facts", "owners"}
+STANDARD = sys.stdlib_module_names
+THIRD_PARTY = {
+    "addresses": {"psutil"},
+    "interfaces": {"psutil"},
+    "settings": {"psutil"},
+    "records": {"orjson"},
+    "tracing": {"orjson"},
+    "cli": {"typer"},
+}
+
+
+def imported(path):
+    """Every module that a file imports, anywhere in it, by its absolute name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.name} imports by a relative name"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = (_file(inner) is not None) and node.module.startswith("xctl_probe")
+                found.add(inner if is_module else node.module)
+    return found
+
+
+def _file(module):
+    *package, name = module.split(".")
+    folder = FOLDERS.get(".".join(package), "/".join(package))
+    path = ROOT / folder / f"{name}.py"
+    return path if path.is_file() else None
+
+
+def ours(modules):
+    return {m.removeprefix("xctl_probe.") for m in modules if m.startswith("xctl_probe.")}
+
+
+def test_the_test_finds_imports():
+    """It would pass on a reader of imports that finds none."""
+    found = imported(ROOT / "xctl_probe/writer.py")
+    assert {"os", "select", "xctl_probe.facts", "xctl_probe.records"} <= found
+
+
+def test_every_stage_is_listed():
+    """A new module gets its place in the order, here."""
+    assert {path.stem for path in (ROOT / "xctl_probe").glob("*.py")} == STAGES.keys()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_imports_only_what_comes_before_it(stage):
+    """Stages know the types that they take and give, and not each other."""
+    assert ours(imported(ROOT / f"xctl_probe/{stage}.py")) <= STAGES[stage]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_needs_only_its_own_libraries(stage):
+    """The pure part works without libbpf, bcc, root, or anything not declared."""
+    outside = {m.partition(".")[0] for m in imported(ROOT / f"xctl_probe/{stage}.py")}
+    assert outside - STANDARD - {"xctl_probe"} <= THIRD_PARTY.get(stage, set())
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*ROOT.glob("fallback/*.py"), *ROOT.glob("xctl_probe/ebpf/*.py")]),
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_a_source_knows_facts_and_no_stage_after_them(path):
+    """Sources hand over facts: no window, record, writer or setting, and not the other source."""
+    own = "fallback" if path.parent.name == "fallback" else "ebpf"
+    known = {m for m in ours(imported(path)) if m.partition(".")[0] not in (own, "bpf")}
+    assert known <= SOURCES_MAY_KNOW
+
+
+def test_nothing_imports_in_a_circle():
+    """The order is one: every module can be put behind all that it imports."""
+    allowed = {stage: set(may) & STAGES.keys() for stage, may in STAGES.items()}
+    order = []
+    while ready := [s for s, may in allowed.items() if s not in order and may <= {*order}]:
+        order += ready
+    assert set(order) == STAGES.keys()
