@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from harness.backends import SELECTED, Backend
 from harness.install import Installed, install
 from harness.namespace import Namespace
 from harness.probe import Probe
+from harness.require import require
 from harness.worker import Worker
 
 INTERVAL_S = 0.2
@@ -74,10 +76,27 @@ def worker(installed: Installed, netns: Namespace) -> Iterator[Callable[..., Wor
         one.close()
 
 
+@pytest.fixture(scope="session")
+def refusals(installed: Installed) -> dict[str, str]:
+    """Why the probe cannot run on a backend here, in its own words; empty where it can."""
+    namespace = Namespace()
+    found = {}
+    for one in SELECTED:
+        words = [*namespace.command(one.user), str(installed.command), *one.options]
+        tried = subprocess.run(
+            [*words, "--duration", "0.1"], capture_output=True, text=True, check=False, timeout=60
+        )
+        found[one.name] = tried.stderr.strip() if tried.returncode else ""
+    namespace.close()
+    return found
+
+
 @pytest.fixture(params=SELECTED, ids=lambda backend: backend.name)
-def backend(request: pytest.FixtureRequest) -> Backend:
+def backend(request: pytest.FixtureRequest, refusals: dict[str, str]) -> Backend:
     """Each source that the tests run against."""
-    return request.param
+    one: Backend = request.param
+    require(not refusals[one.name], f"{one.name} cannot be used: {refusals[one.name]}")
+    return one
 
 
 @pytest.fixture

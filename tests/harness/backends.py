@@ -1,6 +1,6 @@
 """The sources that the same tests run against, and what each of them can see.
 
-To run the tests against another one, add its name to ACTIVE (or set XCTL_TEST_BACKENDS).
+Each is run unless XCTL_TEST_BACKENDS names only some of them (`proc`, `ebpf`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-ACTIVE = os.environ.get("XCTL_TEST_BACKENDS", "proc").split(",")
+ACTIVE = os.environ.get("XCTL_TEST_BACKENDS", "proc,ebpf").split(",")
 
 
 @dataclass(frozen=True)

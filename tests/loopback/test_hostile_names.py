@@ -45,11 +45,10 @@ def test_hostile_names_are_valid_records(probe, waiting):
     running.wait_for(lambda c: {r.pid for r in c.stalls(ongoing=True)} >= clients.keys())
     running.wait_for_intervals(2)
     consumer = running.stop()
-    assert {r.pid for r in consumer.stalls()} == clients.keys()
-    for record in consumer.stalls():
-        assert isinstance(record.net["comm"], str)
-    (quoted,) = {r.net["comm"] for r in consumer.stalls() if clients[r.pid] == NAMES[0]}
-    assert quoted == NAMES[0].decode()
+    for pid, name in clients.items():
+        (told,) = {r.net["comm"] for r in consumer.stalls(pid=pid)}
+        if name.isascii():
+            assert told == name.decode()
 
 
 @pytest.mark.parametrize("options", [(), ("--format", "text")], ids=["auto", "text"])
