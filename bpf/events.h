@@ -132,6 +132,13 @@ static __always_inline int met_full_buffer(struct sock *sk)
 	return 0;
 }
 
+static __always_inline __u32 segments_of(struct sk_buff *skb)
+{
+	struct tcp_skb_cb *cb = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
+
+	return BPF_CORE_READ(cb, tcp_gso_segs);
+}
+
 static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 {
 	struct sock_memory *memory = memory_for(sk);
@@ -141,6 +148,19 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 	add(&memory->unread_retransmits, segments);
 	if (!window_closed(sk)) /* into a closed window it is a probe, or overran the buffer */
 		memory->last_loss_ns = coarse_ns();
+	return 0;
+}
+
+/* In the task that called accept. */
+static __always_inline int was_accepted(struct sock *sk)
+{
+	struct sock_memory *memory;
+
+	if (transport_of(sk) != TRANSPORT_TCP)
+		return 0;
+	memory = memory_for(sk);
+	if (memory)
+		own(sk, memory);
 	return 0;
 }
 
@@ -174,6 +194,19 @@ static __always_inline void connect_failed(struct sock *sk, struct sock_memory *
 		tell(sk, memory, RECORD_TIMEOUT, 1);
 }
 
+/* The peer sends no more; without data to read, that is all the answer there will be. */
+static __always_inline void peer_finished(struct sock *sk, struct sock_memory *memory)
+{
+	struct task_struct *task;
+	bool polling = false;
+
+	if (!memory->awaiting || unread_bytes(sk) > 1) /* a FIN counts as one */
+		return;
+	task = find_waiter(sk, &polling);
+	note_late_answer(sk, memory, exact_ns(), task && !polling ? SEEN_BLOCKED : 0);
+	memory->awaiting = 0;
+}
+
 /* Called before the state changes, with the old and the new one. */
 static __always_inline int state_changed(struct sock *sk, int old, int new)
 {
@@ -200,6 +233,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&
 	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK))
 		connection_ended(sk, memory);
+	if (new == TCP_CLOSE_WAIT)
+		peer_finished(sk, memory);
 	if (new != TCP_CLOSE)
 		return 0;
 	if (old == TCP_SYN_SENT)
@@ -210,6 +245,17 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	memory->opened = 0;
 	memory->answered = memory->unanswered = 0;
 	memory->counted_answers = memory->counted_unanswered = 0;
+	return 0;
+}
+
+/* It is destroyed; with storage of its own, that goes by itself. */
+static __always_inline int socket_ended(struct sock *sk)
+{
+	struct sock_memory *memory = memory_of(sk);
+
+	if (memory)
+		give_to_process(sk, memory);
+	forget(sk);
 	return 0;
 }
 

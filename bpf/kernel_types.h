@@ -8,6 +8,10 @@
 
 #include <linux/bpf.h>
 #include <stdbool.h>
+#include <stddef.h>
+
+/* Registers by the kernel's names, which struct pt_regs below has, not by user space's. */
+#define __VMLINUX_H__
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -26,11 +30,13 @@
 #define ETIMEDOUT 110
 #define ECONNREFUSED 111
 
+#define S_IFMT 00170000
+#define S_IFSOCK 0140000
+
 #define MSG_PEEK 0x2
 #define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
 
-#define O_NONBLOCK 04000
 #define SOCK_NOSPACE 2 /* the bit in socket.flags: a sender met a full buffer */
 #define SHUTDOWN_MASK 3 /* both directions: close(), not shutdown(SHUT_WR) */
 #define RCV_SHUTDOWN 1
@@ -50,6 +56,19 @@ enum {
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long di;
+	unsigned long si;
+	unsigned long dx;
+	unsigned long ax;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31];
+};
+#endif
 
 struct list_head {
 	struct list_head *next;
@@ -131,11 +150,13 @@ struct task_struct {
 };
 
 struct inode {
+	__u16 i_mode;
 	unsigned long i_ino;
 };
 
 struct file {
-	unsigned int f_flags;
+	struct inode *f_inode;
+	void *private_data; /* of a socket's file: its struct socket */
 };
 
 struct socket {
@@ -254,6 +275,7 @@ struct sk_buff {
 	unsigned int len;
 };
 
+struct pipe_inode_info;
 struct request_sock;
 struct msghdr;
 

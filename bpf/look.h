@@ -9,23 +9,6 @@
 #define FLOW_NS (800ULL * NS_PER_MS)
 #define FLOW_BYTES_PER_MS 1000
 
-#ifdef SOCKETS_IN_HASH
-#define ITERATE_SOCKETS "iter/bpf_map_elem"
-#define socket_iterator struct bpf_iter__bpf_map_elem
-#else
-#define ITERATE_SOCKETS "iter/bpf_sk_storage_map"
-#define socket_iterator struct bpf_iter__bpf_sk_storage_map
-#endif
-
-static __always_inline bool nothing_to_read(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	if (!is_tcp(sk))
-		return true;
-	return BPF_CORE_READ(tp, rcv_nxt) == BPF_CORE_READ(tp, copied_seq);
-}
-
 static __always_inline bool may_receive(struct sock *sk)
 {
 	__u8 state = FIELD(sk, __sk_common.skc_state);
@@ -75,7 +58,7 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 		    (is_tcp(sk) &&
 		     BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED))
 			record->evidence |= SEEN_PEER_WINDOW;
-	} else if (!memory->opened || !may_receive(sk) || !nothing_to_read(sk)) {
+	} else if (!memory->opened || !may_receive(sk) || unread_bytes(sk)) {
 		return false;
 	} else if (memory->awaiting) {
 		since = memory->last_send_ns;
@@ -132,7 +115,7 @@ static __always_inline void find_unseen_sender(struct sock *sk, struct sock_memo
 static __always_inline int look(socket_iterator *ctx, bool drain)
 {
 	struct sock_memory *memory = ctx->value;
-	struct sock *sk = ITERATOR_SK(ctx);
+	struct sock *sk = iterated(ctx);
 	struct record record;
 	__u64 sent, received, retransmits, now = coarse_ns();
 

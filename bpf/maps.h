@@ -24,6 +24,9 @@ struct sock_memory {
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
 	struct owner owner;
+#ifdef SOCKETS_IN_HASH
+	__u64 consumed_bytes; /* see progress.h */
+#endif
 	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
 	__u32 answered;
 	__u32 unanswered;

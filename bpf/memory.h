@@ -12,7 +12,15 @@
 
 #define FIELD(sk, field) BPF_CORE_READ(sk, field)
 #define FIELD_OF(sk, pointer, field) BPF_CORE_READ(sk, pointer, field)
-#define ITERATOR_SK(ctx) ((ctx)->key ? *(struct sock **)(ctx)->key : (void *)0)
+#define ITERATE_SOCKETS "iter/bpf_map_elem"
+#define socket_iterator struct bpf_iter__bpf_map_elem
+
+static __always_inline struct sock *iterated(socket_iterator *ctx)
+{
+	struct sock **key = ctx->key;
+
+	return key ? *key : 0;
+}
 
 static __always_inline struct task_struct *current_task(void)
 {
@@ -57,7 +65,13 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 
 #define FIELD(sk, field) ((sk)->field)
 #define FIELD_OF(sk, pointer, field) ((sk)->pointer->field)
-#define ITERATOR_SK(ctx) ((ctx)->sk)
+#define ITERATE_SOCKETS "iter/bpf_sk_storage_map"
+#define socket_iterator struct bpf_iter__bpf_sk_storage_map
+
+static __always_inline struct sock *iterated(socket_iterator *ctx)
+{
+	return ctx->sk;
+}
 
 static __always_inline struct task_struct *current_task(void)
 {

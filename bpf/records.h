@@ -125,6 +125,7 @@ enum lost_where {
 	LOST_SOCKET, /* no memory for a socket's storage, or the hash is full */
 	LOST_PROCESS, /* the map of processes is full */
 	LOST_ENDPOINT, /* the map of endpoints refused an entry */
+	LOST_CALL, /* no room for a call in flight: what it sent is not counted */
 	LOST_PLACES,
 };
 

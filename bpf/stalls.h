@@ -61,6 +61,14 @@ static __noinline void stall_ended(struct sock *sk, struct sock_memory *memory, 
 	bpf_ringbuf_submit(record, 0);
 }
 
+/* What has come and lies in the queue; a FIN counts as one. */
+static __always_inline __u32 unread_bytes(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) ? BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) : 0;
+}
+
 static __always_inline bool window_closed(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;

@@ -4,8 +4,8 @@
  * sock_send_length and sock_recv_length: 6.3, commit 6e6eda44b939.
  */
 #include "events.h"
-#include "look.h"
-#include "seed.h"
+#include "iterators.h"
+#include "rare.h"
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(on_send, struct sock *sk, int ret)
@@ -28,7 +28,5 @@ int BPF_PROG(on_full_buffer, struct sock *sk, struct msghdr *msg, struct sk_buff
 		return 0;
 	return met_full_buffer(sk);
 }
-
-#include "rare.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

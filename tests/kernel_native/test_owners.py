@@ -81,13 +81,14 @@ subprocess.run(["nft", "add table inet t; add chain inet t i "
     "{ type filter hook input priority 0; }; "
     "add rule inet t i tcp sport 7777 tcp flags & syn == syn drop"], check=True)
 listener = socket.socket(); listener.bind(("127.0.0.1", 7777))
+ready_in, ready_out = os.pipe()
 child = os.fork()
 if not child:
-    listener.listen(); time.sleep(60); os._exit(0)
-listener.close()
+    listener.listen(); os.write(ready_out, b"."); time.sleep(60); os._exit(0)
+listener.close(); os.read(ready_in, 1)
 say(child)
 client = socket.socket(); client.setblocking(False)
-while client.connect_ex(("127.0.0.1", 7777)) == 111: time.sleep(0.01)
+client.connect_ex(("127.0.0.1", 7777))
 step()
 """,
         prefix=NET,

@@ -27,10 +27,13 @@ class Flavour:
     image: str  # file in xctl_probe.bpf
     hooks: tuple[Hook, ...]
     sockets_in_hash: bool = False
+    trampolines: bool = False  # the first hook is a function that one is tried on
+    needs: Path | None = None  # what the kernel shows where it can attach so at all
 
 
 FULL_BUFFER = "on_full_buffer"
 
+# Tracepoints that all flavours have in common; each is in the kernel's BTF by a type.
 _RARE = (
     Hook("on_retransmit", "btf_trace_tcp_retransmit_skb"),
     Hook("on_retransmit_synack", "btf_trace_tcp_retransmit_synack"),
@@ -49,7 +52,59 @@ TRACEPOINT = Flavour(
     ),
 )
 
-FLAVOURS = (TRACEPOINT,)  # best first
+_FENTRY_HOOKS = (
+    Hook("on_send", "inet_sendmsg"),
+    Hook("on_receive", "inet_recvmsg"),
+    Hook("on_send6", "inet6_sendmsg", optional=True),
+    Hook("on_receive6", "inet6_recvmsg", optional=True),
+    Hook("on_sendpage", "inet_sendpage", optional=True),
+    Hook("on_splice_read", "tcp_splice_read", optional=True),
+    Hook("on_accept", "inet_accept", optional=True),
+    Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True),
+    *_RARE,
+)
+
+FENTRY = Flavour("fentry", "fentry.bpf.o", _FENTRY_HOOKS, trampolines=True)
+
+# The same on kernels that give these programs no socket storage (before 5.11).
+FENTRY_HASH = Flavour(
+    "fentry",
+    "fentry_hash.bpf.o",
+    (
+        *_FENTRY_HOOKS,
+        Hook("on_tcp_end", "btf_trace_tcp_destroy_sock"),
+        Hook("on_udp_end", "udp_destroy_sock", optional=True),
+        Hook("on_udp6_end", "udpv6_destroy_sock", optional=True),
+    ),
+    sockets_in_hash=True,
+    trampolines=True,
+)
+
+KPROBE = Flavour(
+    "kprobe",
+    "kprobe.bpf.o",
+    (
+        Hook("begin_tcp_sendmsg", "tcp_sendmsg"),
+        Hook("end_tcp_sendmsg", "tcp_sendmsg"),
+        Hook("begin_tcp_sendpage", "tcp_sendpage", optional=True),
+        Hook("end_tcp_sendpage", "tcp_sendpage", optional=True),
+        Hook("begin_udp_sendmsg", "udp_sendmsg"),
+        Hook("end_udp_sendmsg", "udp_sendmsg"),
+        Hook("begin_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
+        Hook("end_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
+        Hook("on_datagram", "skb_consume_udp"),
+        Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True),
+        Hook("on_udp_end", "udp_destroy_sock", optional=True),
+        Hook("on_udp6_end", "udpv6_destroy_sock", optional=True),
+        Hook("on_receive", "btf_trace_tcp_rcv_space_adjust"),
+        Hook("on_tcp_end", "btf_trace_tcp_destroy_sock"),
+        *_RARE,
+    ),
+    sockets_in_hash=True,
+    needs=Path("/sys/bus/event_source/devices/kprobe"),
+)
+
+FLAVOURS = (FENTRY, FENTRY_HASH, KPROBE, TRACEPOINT)  # best first
 
 TRACE = Flavour(
     "trace",

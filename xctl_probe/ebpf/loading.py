@@ -15,7 +15,6 @@ from xctl_probe.ebpf.flavours import (
     FULL_BUFFER,
     TRACE,
     Flavour,
-    Hook,
     KernelNames,
 )
 from xctl_probe.ebpf.libbpf import KernelIterator, KernelRefused, Library, Object
@@ -43,7 +42,8 @@ class Loaded:
     programs: Object
     drain: KernelIterator
     look: KernelIterator
-    missing: tuple[str, ...]  # hooks that this kernel lacks, for those who ask
+    missing: tuple[str, ...]  # programs without which something is less exact
+    passed_over: tuple[str, ...]  # better flavours, and why they do not work here
 
 
 def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | None) -> Loaded:
@@ -54,27 +54,31 @@ def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | 
     """
     candidates = [f for f in FLAVOURS if attach in ("auto", f.name)]
     if not candidates:
-        known = ", ".join(f.name for f in FLAVOURS)
+        known = ", ".join(dict.fromkeys(f.name for f in FLAVOURS))
         msg = f"unknown attach flavour {attach!r}: use auto, {known}"
         raise UsageError(msg)
     library, names = _open_kernel()
-    reasons = []
+    reasons: dict[str, str] = {}
     for flavour in candidates:
         try:
-            return _load(library, names, flavour, stall_ns, sizes)
+            return _load(library, names, flavour, stall_ns, sizes, _sentences(reasons))
         except _Unsupported as refusal:
-            reasons.append(f"{flavour.name}: {refusal}")
+            reasons[flavour.name] = str(refusal)
         finally:
             library.report(log)
-    raise SourceUnavailable("; ".join(reasons))
+    raise SourceUnavailable("; ".join(_sentences(reasons)))
+
+
+def _sentences(reasons: dict[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}: {reason}" for name, reason in reasons.items())
 
 
 def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
     """The programs that stream every call, attached.  Raises SourceUnavailable."""
     library, names = _open_kernel()
     try:
-        _require(names, TRACE.hooks)
-        return _start(library, TRACE, 0, {"calls": ring_bytes}, ())
+        missing = _require(library, names, TRACE)
+        return _start(library, TRACE, 0, {"calls": ring_bytes}, missing)
     except _Unsupported as refusal:
         raise SourceUnavailable(f"--trace: {refusal}") from None
     finally:
@@ -91,20 +95,29 @@ class _Unsupported(Exception):
     """One flavour does not work here; the text says why."""
 
 
-def _require(names: KernelNames, hooks: tuple[Hook, ...]) -> tuple[str, ...]:
+def _require(library: Library, names: KernelNames, flavour: Flavour) -> tuple[str, ...]:
     """The optional programs that this kernel has no place for."""
-    absent = [hook for hook in hooks if hook.target not in names]
+    if flavour.needs and not flavour.needs.exists():
+        raise _Unsupported(f"this kernel has no {flavour.name}s")
+    absent = [hook for hook in flavour.hooks if hook.target not in names]
     for hook in absent:
         if not hook.optional:
             msg = f"this kernel has no {hook.target.removeprefix('btf_trace_')}"
             raise _Unsupported(msg)
+    if flavour.trampolines and library.refuses_trampolines(flavour.hooks[0].target):
+        raise _Unsupported("the kernel refuses BPF trampolines")
     return tuple(hook.program for hook in absent)
 
 
 def _load(
-    library: Library, names: KernelNames, flavour: Flavour, stall_ns: int, sizes: Sizes
+    library: Library,
+    names: KernelNames,
+    flavour: Flavour,
+    stall_ns: int,
+    sizes: Sizes,
+    passed_over: tuple[str, ...],
 ) -> Loaded:
-    missing = _require(names, flavour.hooks)
+    missing = _require(library, names, flavour)
     bounds = {
         "ring": sizes.ring_bytes,
         "processes": sizes.processes,
@@ -120,7 +133,7 @@ def _load(
     except KernelRefused as refusal:
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
-    return Loaded(flavour, programs, drain, look, missing)
+    return Loaded(flavour, programs, drain, look, missing, passed_over)
 
 
 def _start(
@@ -170,7 +183,7 @@ def _explain(refusal: KernelRefused) -> str:
     if refusal.errno in (errno.EPERM, errno.EACCES):
         return (
             f"the kernel refuses it in spite of the privileges ({refusal.what}): "
-            "a seccomp profile, lockdown or a kernel built without it"
+            "a seccomp profile or lockdown"
         )
     if refusal.errno == errno.EINVAL:
         return f"this kernel does not take the program ({refusal.what}); --verbose tells more"

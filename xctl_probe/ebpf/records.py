@@ -53,6 +53,7 @@ class LostWhere(IntEnum):
     SOCKET = 1
     PROCESS = 2
     ENDPOINT = 3
+    CALL = 4
 
 
 class Record(NamedTuple):

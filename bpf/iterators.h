@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The iterators that every object has: read out once an interval, and seed at start. */
+#ifndef ITERATORS_H
+#define ITERATORS_H
+
+#include "look.h"
+#include "seed.h"
+
+SEC(ITERATE_SOCKETS)
+int drain_sockets(socket_iterator *ctx)
+{
+	return look(ctx, true);
+}
+
+SEC(ITERATE_SOCKETS)
+int look_at_sockets(socket_iterator *ctx)
+{
+	return look(ctx, false);
+}
+
+SEC("iter/task_file")
+int seed_listeners(struct bpf_iter__task_file *ctx)
+{
+	return seed_listener(ctx);
+}
+
+SEC("iter/task_file")
+int seed_sockets(struct bpf_iter__task_file *ctx)
+{
+	return seed_socket(ctx);
+}
+
+#endif

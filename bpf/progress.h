@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What a process has read from a TCP socket, told by the socket itself.  A kretprobe on
+ * tcp_recvmsg would be missed once more threads than `maxactive` sleep in the call, silently; a
+ * sequence number is not, splice moves it too, and a peek does not.
+ */
+#ifndef PROGRESS_H
+#define PROGRESS_H
+
+#include "events.h"
+
+/* Bytes, since the connection began: what came, less what still lies in the queue. */
+static __always_inline __u64 consumed(struct sock *sk)
+{
+	return bytes_received(sk) - unread_bytes(sk);
+}
+
+/* The process has read, or the socket goes: whoever reads is current. */
+static __always_inline int progressed(struct sock *sk)
+{
+	struct sock_memory *memory;
+	__u64 total, before;
+
+	if (!is_tcp(sk))
+		return 0;
+	memory = memory_of(sk);
+	total = consumed(sk);
+	if (!memory) { /* open before the probe, and held by nobody that it sees */
+		memory = memory_for(sk);
+		if (memory)
+			memory->consumed_bytes = total;
+		return 0;
+	}
+	before = memory->consumed_bytes;
+	memory->consumed_bytes = total;
+	return total > before ? received(sk, total - before, 0) : 0;
+}
+
+#endif
