@@ -286,8 +286,13 @@ def _error(record: Record) -> None:
     elif SOCKET.fullmatch(record.entity_id):
         good = SOCKET_ERROR.fullmatch(record.value)
     else:
-        good = INTERFACE.fullmatch(record.entity_id) and INTERFACE_ERROR.fullmatch(record.value)
-        if good and not any(int(n) for n in good.groups() if n is not None):
+        # A connection that ended before it was accepted has no inode: its error is told of
+        # the interface, and of nobody.
+        good = INTERFACE.fullmatch(record.entity_id) and (
+            INTERFACE_ERROR.fullmatch(record.value)
+            or (record.pid is None and SOCKET_ERROR.fullmatch(record.value))
+        )
+        if good and not any(int(n) for n in good.groups() if n is not None and n.isdecimal()):
             _refuse(f"an error of zero is none: {record.value!r}")
     if not good:
         _refuse(f"error.net of {record.entity_id!r} cannot be {record.value!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 BULK_BYTES = 50_000_017
+CUT_BYTES = 20_000_003
 
 
 @pytest.mark.parametrize("role", ["blocking", "evented"])
@@ -31,21 +32,24 @@ def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, role)
 
 def test_a_sender_into_a_cut_line_waits_because_of_loss(probe, worker, netns):
     """When nothing comes through any more, the cause is loss and not the peer's window."""
-    running = probe()
+    running = probe("--min-bw", 0)
     receiver, sender = worker(), worker("evented")
     port = receiver.ask("listen")["port"]
     identity = sender.connect("127.0.0.1", port)
     receiver.ask("accept")
     receiver.tell("drain")
     netns.drop_incoming(f"tcp dport {port}")
-    sender.tell("send", 20_000_003)
+    sender.tell("send", CUT_BYTES)
     running.wait_for(lambda consumer: len(consumer.stalls(pid=sender.pid, ongoing=True)) >= 3)
     netns.lose_nothing()
     sender.expect("send")
     running.wait_for(lambda consumer: consumer.stalls(pid=sender.pid, ongoing=False))
+    sender.ask("settle")
+    running.wait_for_intervals(2)
     consumer = running.stop()
     stalls = consumer.stalls(inode=identity["inode"])
     assert {r.pid for r in stalls} == {sender.pid}
     assert {r.net["direction"] for r in stalls} == {"send"}
     assert stalls[-1].net["cause"] == "loss"
     assert consumer.count("RETRANSMIT", inode=identity["inode"]) > 0
+    assert consumer.sent_bytes(sender.pid) == CUT_BYTES

@@ -54,6 +54,7 @@ def line(fields):
         ERROR | {"entity_id": "eth0", "value": "RX_DROP:5,TX_DROP:0"},
         ERROR | {"entity_id": "xctl-probe", "value": "PROBE_LOST:11"},
         ERROR | {"value": "CONNECT_REFUSED:1"},
+        ERROR | {"entity_id": "eth0"},  # of a connection that was never accepted
     ],
 )
 def test_what_the_contract_allows_is_accepted(consumer, fields):
@@ -99,7 +100,7 @@ def test_what_the_contract_allows_is_accepted(consumer, fields):
         (ERROR | {"value": "RETRANSMIT:0"}, "cannot be"),
         (ERROR | {"value": "RETRANSMIT:"}, "cannot be"),
         (ERROR | {"value": "RX_ERR:1,TX_ERR:1"}, "cannot be"),
-        (ERROR | {"entity_id": "eth0"}, "cannot be"),
+        (ERROR | {"entity_id": "eth0", "pid": 23}, "cannot be"),
         (ERROR | {"entity_id": "eth0", "value": "RX_ERR:0,TX_ERR:0"}, "zero"),
         (ERROR | {"entity_id": "eth0", "value": "RX_ERR:1"}, "cannot be"),
     ],
