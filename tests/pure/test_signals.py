@@ -1,0 +1,41 @@
+"""SIGINT and SIGTERM become something to wait for, for as long as one waits."""
+
+from __future__ import annotations
+
+import select
+import signal
+
+import pytest
+
+from xctl_probe.signals import stop_signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_makes_the_socket_readable(number):
+    """At once, and without an exception in whatever runs."""
+    with stop_signals() as stop:
+        assert select.select([stop], [], [], 0)[0] == []
+        signal.raise_signal(number)
+        assert select.select([stop], [], [], 0)[0] == [stop]
+        assert stop.recv(7) == bytes([number])
+
+
+def test_the_handlers_before_are_back_afterwards():
+    """Whatever happens within; a library's user keeps his own."""
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    wakeup = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(wakeup)
+    with pytest.raises(ZeroDivisionError), stop_signals() as stop:
+        raise ZeroDivisionError
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+    after = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(after)
+    assert (after, stop.fileno()) == (wakeup, -1)
+
+
+def test_a_thousand_signals_do_not_block():
+    """The socket that wakes may be full; one byte in it is enough."""
+    with stop_signals() as stop:
+        for _ in range(1_009):
+            signal.raise_signal(signal.SIGTERM)
+        assert select.select([stop], [], [], 0)[0] == [stop]
