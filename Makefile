@@ -41,7 +41,7 @@ bpf: .venv/programs  ## compile the kernel programs again
 bpf-check: .venv/programs
 	$(MAKE) -C bpf check
 
-test-kernels: .venv/dev  ## boot real kernels under emulation and test in them; KERNELS=6.1 narrows
+test-kernels: .venv/kernels  ## boot real kernels under emulation and test in them; KERNELS=6.1 narrows
 	$(BIN)/python -m tests.kernels
 
 bench: .venv/dev  ## what the probe costs, measured here
@@ -60,6 +60,11 @@ clean:  ## remove what was made, but not downloaded kernels
 .venv/dev: .venv/run
 	@echo "setting up .venv: what the tests need ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.venv/kernels: .venv/dev
+	@echo "setting up .venv: what boots kernels ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,kernels]'
 	@touch $@
 
 .venv/programs: .venv/run

@@ -16,6 +16,7 @@ NLMSG_DONE = 3
 NLM_F_REQUEST = 0x1
 NLM_F_DUMP = 0x300
 
+_MAX_ERRNO = 4095
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
 _SO_RCVBUF_BYTES = 1 << 20  # what net.core.rmem_max allows of it
@@ -39,6 +40,8 @@ def messages(buffer: bytes) -> Iterator[tuple[int, bytes]]:
 def error_of(payload: bytes) -> OSError | None:
     """The error that an NLMSG_ERROR or NLMSG_DONE payload carries, None for success."""
     code = -_ERRNO.unpack_from(payload)[0] if len(payload) >= _ERRNO.size else errno.EBADMSG
+    if not 0 <= code <= _MAX_ERRNO:
+        code = errno.EBADMSG
     return OSError(code, os.strerror(code)) if code else None
 
 
@@ -66,23 +69,27 @@ class NetlinkSocket:
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
     def dump(self, kind: int, request: bytes) -> Iterator[bytes]:
-        """Send a dump request and yield the buffers that answer it, the last one included."""
+        """Send a dump request and yield the payloads that answer it.
+
+        Raises OSError as the kernel reports it, also when it does so at the end.
+        """
         self._sequence += 1
         header = HEADER.pack(
             HEADER.size + len(request), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0
         )
         self._socket.send(header + request)
         while True:
-            buffer = self._socket.recv(_READ_BYTES)
-            yield buffer
-            if len(buffer) < HEADER.size:
+            found = False
+            for answer, payload in messages(self._socket.recv(_READ_BYTES)):
+                found = True
+                if answer in (NLMSG_DONE, NLMSG_ERROR):
+                    error = error_of(payload)
+                    if error is not None:
+                        raise error
+                    return
+                yield payload
+            if not found:
                 raise OSError(errno.EBADMSG, "a netlink answer was cut short")
-            # NLMSG_DONE ends the last buffer or stands alone; an error always stands alone.
-            _, first, _, _, _ = HEADER.unpack_from(buffer)
-            if first == NLMSG_ERROR:
-                raise error_of(buffer[HEADER.size :]) or OSError(errno.EBADMSG, "unasked ACK")
-            if first == NLMSG_DONE or _ends_with_done(buffer):
-                return
 
     def receive(self) -> bytes | None:
         """The next waiting multicast buffer, None when there is none.
@@ -93,13 +100,3 @@ class NetlinkSocket:
             return self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
-
-
-def _ends_with_done(buffer: bytes) -> bool:
-    # DONE is 20 bytes (header and an int), longer only when it carries an error's text.
-    for size in (HEADER.size + 4, HEADER.size):
-        if len(buffer) >= size:
-            length, kind, _, _, _ = HEADER.unpack_from(buffer, len(buffer) - size)
-            if kind == NLMSG_DONE and length == size:
-                return True
-    return False

@@ -48,16 +48,18 @@ class Sampler:
         self._drained_ns = 0
         self._spent_ns = time.process_time_ns()
         self._diag: SockDiag | None = None
+        self._sockets: _Sockets
         if sock_diag:
             try:
                 self._diag = SockDiag()
+                self._sockets = Connections(self._diag, owners, interfaces, stall_ns)
+                self._sockets.sample(time.monotonic_ns())
             except OSError as error:
                 self.refused = f"sock_diag is refused here ({error.strerror})"
-        self._sockets: _Sockets
+                self.close()
         if self._diag is not None:
-            self._sockets = Connections(self._diag, owners, interfaces, stall_ns)
-        else:
-            self._sockets = ProcNet(owners, interfaces, stall_ns)
+            return
+        self._sockets = ProcNet(owners, interfaces, stall_ns)
         try:
             self._sockets.sample(time.monotonic_ns())
         except OSError as error:

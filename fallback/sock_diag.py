@@ -7,12 +7,13 @@ read as zeros where it stops and a longer one is cut.
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from xctl_probe.addresses import address_text
-from xctl_probe.fallback.netlink import NLMSG_DONE, NetlinkSocket, messages
+from xctl_probe.fallback.netlink import NetlinkSocket, messages
 
 NETLINK_SOCK_DIAG = 4
 # The request of the days before SOCK_DIAG_BY_FAMILY: it alone answers for IPv4 and IPv6 in
@@ -228,18 +229,19 @@ class SockDiag:
 
     def sockets(self) -> Iterator[bytes]:
         """One inet_diag_msg for each TCP socket of this network namespace."""
-        for buffer in self._dumps.dump(TCPDIAG_GETSOCK, _REQUEST):
-            for kind, message in messages(buffer):
-                if kind != NLMSG_DONE and len(message) >= _MSG.size:
-                    yield message
+        for message in self._dumps.dump(TCPDIAG_GETSOCK, _REQUEST):
+            if len(message) >= _MSG.size:
+                yield message
 
     def destroyed(self) -> Iterator[bytes]:
         """The inet_diag_msg of each socket that ended since the last call."""
         while True:
             try:
                 buffer = self._destroyed.receive()
-            except OSError:  # ENOBUFS: the kernel does not say how many it dropped
-                self.overruns += 1
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.overruns += 1  # the kernel does not say how many it dropped
                 continue
             if buffer is None:
                 return

@@ -19,6 +19,8 @@ from xctl_probe.facts import Direction
 _RECEIVING = {b"sk_wait_data", b"__skb_wait_for_more_packets", b"__skb_recv_udp"}
 _SENDING = {b"sk_stream_wait_memory", b"sock_alloc_send_pskb", b"sock_wait_for_wmem"}
 _EITHER = {b"wait_woken"}
+# Before 5.16 (kernel commit bc9bbb81730e) x86 could not tell: then the call has to.
+_UNKNOWN = {b"", b"0"}
 
 _EPOLL_TARGET = re.compile(rb"tfd:.*events:\s*([0-9a-f]+).*ino:\s*([0-9a-f]+)")
 
@@ -57,10 +59,11 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
             direction = Direction.RECEIVE
         elif wchan in _SENDING:
             direction = Direction.SEND
-        elif wchan not in _EITHER:
+        elif wchan not in _EITHER and wchan not in _UNKNOWN:
             continue
         fd, called = _call(_read(f"{tasks}/{tid}/syscall"))
-        found.append(BlockedThread(int(tid), fd, called or direction))
+        if called or wchan not in _UNKNOWN:
+            found.append(BlockedThread(int(tid), fd, called or direction))
     return found
 
 
@@ -93,13 +96,14 @@ def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
 def _call(text: bytes) -> tuple[int | None, Direction | None]:
     """Descriptor and direction of a line of /proc/<pid>/syscall: number, arguments in hex."""
     fields = text.split()
-    if len(fields) < 2 or not fields[0].isdigit():  # noqa: PLR2004 - "running", "-1 ..."
+    try:
+        number, first = int(fields[0]), int(fields[1], 16)
+    except (IndexError, ValueError):  # "running", "-1 ...", or not to be read
         return None, None
-    number = int(fields[0])
     if number in _RECEIVE_CALLS:
-        return int(fields[1], 16) & 0xFFFFFFFF, Direction.RECEIVE
+        return first & 0xFFFFFFFF, Direction.RECEIVE
     if number in _SEND_CALLS:
-        return int(fields[1], 16) & 0xFFFFFFFF, Direction.SEND
+        return first & 0xFFFFFFFF, Direction.SEND
     return None, None
 
 

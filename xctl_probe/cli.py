@@ -21,10 +21,18 @@ from xctl_probe.writer import Writer
 _NAME = "xctl-probe-network"
 _ENV = "XCTL_NETWORK_"
 _STDOUT = 1
+# Where a parameter is not called as its option is.
+_PARAMETERS = {
+    "no-sock-diag": "no_sock_diag",
+    "stall-ms": "stall_ms",
+    "min-bw": "min_bw",
+    "format": "output",
+}
 
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -42,13 +50,14 @@ def _version(wanted: bool) -> None:
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
-        names = {"no-sock-diag": "no_sock_diag", "stall-ms": "stall_ms", "min-bw": "min_bw"}
-        context.default_map = {names.get(k, k): v for k, v in read_file(path).items()}
+        settings = read_file(path)
+        context.default_map = {_PARAMETERS.get(k, k): v for k, v in settings.items()}
     return path
 
 
 @app.command()
 def _stream(
+    context: typer.Context,
     interval: Annotated[
         float,
         typer.Option(envvar=_ENV + "INTERVAL", help="Seconds between two looks at everything."),
@@ -132,7 +141,7 @@ def _stream(
     An option counts before its variable (XCTL_NETWORK_INTERVAL and so on), a variable before
     the file. Exit codes: 0 done, 1 no source works here, 2 bad input.
     """
-    diagnostics = Diagnostics()
+    diagnostics: Diagnostics = context.obj
     settings = Settings.checked(
         interval=interval,
         duration=duration,
@@ -166,22 +175,19 @@ def _stream(
 
 def main() -> None:
     """Run the command; every error is one line on stderr and an exit code."""
+    diagnostics = Diagnostics()
     for name in [n for n, value in os.environ.items() if n.startswith(_ENV) and not value]:
         del os.environ[name]  # set to nothing is as good as not set
     try:
-        code = app(prog_name=_NAME, standalone_mode=False) or 0
+        code = app(prog_name=_NAME, standalone_mode=False, obj=diagnostics) or 0
     except ProbeError as error:
-        code = _fail(str(error), error.exit_code)
+        diagnostics.fail(str(error))
+        code = error.exit_code
     except typer.TyperException as error:
         message = " ".join(error.format_message().split())
-        code = _fail(f"{message.rstrip('.')}; see {_NAME} --help", UsageError.exit_code)
-
+        diagnostics.fail(f"{message.rstrip('.')}; see {_NAME} --help")
+        code = UsageError.exit_code
     sys.exit(code)
-
-
-def _fail(message: str, code: int) -> int:
-    Diagnostics().say(message)
-    return code
 
 
 if __name__ == "__main__":

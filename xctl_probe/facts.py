@@ -45,7 +45,7 @@ class Process:
 
     `start_ticks` is field 22 of /proc/<pid>/stat (clock ticks since boot): pid and start
     together are an identity, the pid alone is not.  `comm` may hold any bytes the process
-    chose, decoded as UTF-8 with surrogateescape.
+    chose, decoded as UTF-8 with backslashreplace.
     """
 
     pid: int

@@ -31,7 +31,7 @@ def read_process(pid: int, proc: Path = Path("/proc")) -> Process | None:
     # The name may hold spaces and parentheses: it ends at the last ")".
     head, _, tail = stat.rpartition(b")")
     fields = tail.split()
-    if len(fields) < 20 or b"(" not in head:  # noqa: PLR2004 - starttime is field 22
+    if len(fields) < 20 or b"(" not in head or not fields[19].isdigit():  # noqa: PLR2004 - starttime is field 22
         return None
     comm = head.split(b"(", 1)[1]
     return Process(pid, int(fields[19]), comm.decode("utf-8", "backslashreplace"))

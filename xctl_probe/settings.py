@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from xctl_probe.window import Filter
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
 _SHORTEST_S, _LONGEST_S = 0.01, 3600.0
+_LONGEST_RUN_S = 1e9  # thirty years
+_LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
 class Backend(StrEnum):
@@ -86,14 +89,14 @@ class Settings:
                 f"--interval {interval} is not a length of time: "
                 f"give seconds from {_SHORTEST_S} to {_LONGEST_S:.0f}"
             )
-        if duration is not None and not 0 < duration < math.inf:
+        if duration is not None and not 0 < duration <= _LONGEST_RUN_S:
             raise UsageError(f"--duration {duration}: give seconds above 0, or leave it out")
         if stall_ms < 1:
             raise UsageError(f"--stall-ms {stall_ms}: give at least 1 millisecond")
         if not 0 <= min_bw < math.inf:
             raise UsageError(f"--min-bw {min_bw}: give Mbps from 0 up")
         for pid in pids:
-            if pid < 1 or not psutil.pid_exists(pid):
+            if not 1 <= pid <= _LARGEST_PID or not psutil.pid_exists(pid):
                 raise UsageError(f"--pid {pid}: no such process; see `ps -e` for those there are")
         known = psutil.net_io_counters(pernic=True, nowrap=False)
         for name in interfaces:
@@ -148,13 +151,15 @@ def read_file(path: Path) -> dict[str, FileValue]:
         raise UsageError(f"--config {path}: not UTF-8 text at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"--config {path}: not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--config {path}: no settings, but something absurd in it") from error
     for key, value in table.items():
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(_KEYS)}"
             raise UsageError(f"--config {path}: unknown key {key!r}; {hint}")
         if not _fits(key, value):
-            raise UsageError(f"--config {path}: {key} = {value!r} is not of the type it takes")
+            raise UsageError(f"--config {path}: the value of {key} is not of the kind it takes")
     return {
         key: [v] if key in _ITEMS and not isinstance(v, list) else v for key, v in table.items()
     }
@@ -162,5 +167,12 @@ def read_file(path: Path) -> dict[str, FileValue]:
 
 def _fits(key: str, value: object) -> bool:
     if isinstance(value, list):
-        return list in _KEYS[key] and all(type(item) is _ITEMS[key] for item in value)
-    return type(value) in _KEYS[key]  # not isinstance: true is an int to Python, not to people
+        return list in _KEYS[key] and all(_is(_ITEMS[key], item) for item in value)
+    return any(_is(kind, value) for kind in _KEYS[key])
+
+
+def _is(kind: type, value: object) -> bool:
+    # Not isinstance: true is an int to Python, not to people.  And TOML's numbers have no end.
+    if isinstance(value, int | float) and abs(value) > sys.maxsize:
+        return False
+    return type(value) is kind

@@ -12,6 +12,7 @@ import select
 from collections import deque
 from collections.abc import Callable
 
+from xctl_probe.errors import ProbeError
 from xctl_probe.facts import Lost, Process
 from xctl_probe.records import Bandwidth, Record, lost_event
 
@@ -73,7 +74,8 @@ class Writer:
     def flush(self, timeout_ms: int = 0) -> None:
         """Write what the reader takes, waiting at most `timeout_ms` each time it is slow.
 
-        Raises ReaderGone when the other end is closed.
+        Raises ReaderGone when the other end is closed, ProbeError when it takes no more (a
+        full disk).
         """
         while self.pending and self._writable(timeout_ms):
             self._write(self._next_chunk())
@@ -115,5 +117,9 @@ class Writer:
         try:
             while view:
                 view = view[os.write(self._fd, view) :]
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             raise ReaderGone from None
+        except OSError as error:
+            raise ProbeError(
+                f"stdout cannot be written ({error.strerror}); make room, or send it elsewhere"
+            ) from error
