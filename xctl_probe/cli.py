@@ -55,7 +55,7 @@ def _config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def _stream(
     context: typer.Context,
     interval: Annotated[
@@ -141,6 +141,8 @@ def _stream(
     An option counts before its variable (XCTL_NETWORK_INTERVAL and so on), a variable before
     the file. Exit codes: 0 done, 1 no source works here, 2 bad input.
     """
+    if context.invoked_subcommand is not None:
+        return
     diagnostics: Diagnostics = context.obj
     settings = Settings.checked(
         interval=interval,
