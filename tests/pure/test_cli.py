@@ -34,6 +34,8 @@ class Command:
     def say(self, message):
         self.said.append(message)
 
+    fail = say
+
     def run(self, *words, **variables):
         """The exit code.  `self.settings` has what it would have run with, else None."""
         self.settings, self.said = None, []
@@ -110,18 +112,13 @@ FILE_VALUES = [
     ('backend = "proc"', lambda s: s.backend is Backend.PROC),
     ('attach = "kprobe"', lambda s: s.attach == "kprobe"),
     ("no-sock-diag = true", lambda s: not s.sock_diag),
-    pytest.param(
-        'format = "text"',
-        lambda s: s.format is Format.TEXT,
-        marks=pytest.mark.xfail(strict=True, reason="default_map knows the parameter as `output`"),
-    ),
+    ('format = "text"', lambda s: s.format is Format.TEXT),
 ]
 
 
 def test_every_key_is_tried_below():
     """A new option gets its line, here."""
-    lines = [getattr(value, "values", value)[0] for value in FILE_VALUES]
-    assert {line.partition(" ")[0] for line in lines} == _KEYS.keys()
+    assert {line.partition(" ")[0] for line, _ in FILE_VALUES} == _KEYS.keys()
 
 
 @pytest.mark.parametrize(("line", "took"), FILE_VALUES)
@@ -162,9 +159,7 @@ def test_a_mistake_in_a_variable_is_one_line_too(command):
 @given(LITERALS, KEYS)
 @with_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_value_in_the_file_is_settings_or_exit_code_2(tmp_path, literal, key):
-    """Settings, or one line; never a traceback.  (Pids beyond C's int have their own test.)"""
-    if key == "pid" and re.fullmatch(r"-?[0-9]{10,}", literal):
-        return
+    """Settings, or one line; never a traceback."""
     path = tmp_path / "any.toml"
     path.write_text(f"{key} = {literal}\n")
     command = Command()
@@ -173,13 +168,9 @@ def test_any_value_in_the_file_is_settings_or_exit_code_2(tmp_path, literal, key
     assert len(command.said) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the parser of options makes a float of it")
 def test_an_absurd_number_in_the_file_is_a_mistake_like_any_other(command, file):
     """400 digits are a good TOML integer and no float."""
-    try:
-        assert command.run("--config", file("duration = 1" + "0" * 400)) == 2
-    except OverflowError:
-        pytest.fail("OverflowError got through")
+    assert command.run("--config", file("duration = 1" + "0" * 400)) == 2
 
 
 def options():

@@ -25,7 +25,7 @@ STAGES = {
     "signals": set(),
     "text": {"records"},
     "window": {"facts", "records"},
-    "writer": {"facts", "records"},
+    "writer": {"errors", "facts", "records"},
     # These compose the others.
     "stream": {"facts", "interfaces", "settings", "signals", "window", "writer"},
     "sources": {

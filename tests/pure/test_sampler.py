@@ -94,7 +94,6 @@ def test_proc_net_is_taken_when_asked_for(host):
     assert "--no-sock-diag was given" in host.sampler(sock_diag=False).sees
 
 
-@pytest.mark.xfail(strict=True, reason="only a refused socket leads to /proc/net")
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EPERM])
 def test_proc_net_is_taken_where_the_first_dump_is_refused(host, number):
     """A kernel without tcp_diag gives the socket and refuses the question."""

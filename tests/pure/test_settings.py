@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 
@@ -110,24 +109,21 @@ def test_a_mistake_is_named_with_its_remedy(option, value, message):
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="numbers beyond what C or a float holds", raises=OverflowError
-)
 @pytest.mark.parametrize(
-    ("option", "value"), [("duration", 1e300), ("pids", [2**31]), ("pids", [10**30])], ids=str
+    ("option", "value"), [("duration", 1e300), ("pids", 2**31), ("pids", 10**30)], ids=str
 )
 def test_an_absurd_number_is_a_mistake_like_any_other(option, value):
     """A duration of 10^300 s or a pid of 2^31 gets its line, too."""
-    with contextlib.suppress(UsageError):
-        checked(**{option: value})
+    with pytest.raises(UsageError, match=f"--{option.rstrip('s')} "):
+        checked(**{option: [value] if option == "pids" else value})
 
 
 @given(
     interval=st.floats(),
-    duration=st.none() | st.floats(max_value=1e200) | st.just(math.nan),
+    duration=st.none() | st.floats(),
     stall_ms=st.integers(),
     min_bw=st.floats(),
-    pids=st.lists(st.integers(-(2**31), 2**31 - 1) | st.just(PID), max_size=3),
+    pids=st.lists(st.integers() | st.just(PID), max_size=3),
     interfaces=st.lists(st.sampled_from(["eth0", "lo"]) | st.text(), max_size=3),
 )
 def test_any_values_are_settings_or_a_mistake(**values):
@@ -198,19 +194,19 @@ def test_an_empty_file_sets_nothing(file):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("interval = true", "interval = True is not of the type it takes"),
-        ("interval = '1'", "interval = '1' is not of the type"),
-        ("stall-ms = 1.5", "stall-ms = 1.5 is not of the type"),
-        ("pid = true", "pid = True is not"),
-        ("pid = [1, true]", "pid = [1, True] is not"),
-        ("pid = ['7']", "is not of the type"),
-        ("pid = [[7]]", "is not of the type"),
-        ("interface = [7]", "is not of the type"),
-        ("loopback = 1", "loopback = 1 is not"),
-        ("format = ['text']", "is not of the type"),
-        ("interval = 2026-11-21", "is not of the type"),
-        ("interval.of = 7", "is not of the type"),
-        ("[interval]", "is not of the type"),
+        ("interval = true", "is not of the kind it takes"),
+        ("interval = '1'", "is not of the kind it takes"),
+        ("stall-ms = 1.5", "is not of the kind it takes"),
+        ("pid = true", "is not of the kind it takes"),
+        ("pid = [1, true]", "is not of the kind it takes"),
+        ("pid = ['7']", "is not of the kind it takes"),
+        ("pid = [[7]]", "is not of the kind it takes"),
+        ("interface = [7]", "is not of the kind it takes"),
+        ("loopback = 1", "is not of the kind it takes"),
+        ("format = ['text']", "is not of the kind it takes"),
+        ("interval = 2026-11-21", "is not of the kind it takes"),
+        ("interval.of = 7", "is not of the kind it takes"),
+        ("[interval]", "is not of the kind it takes"),
         ("intervall = 7", "unknown key 'intervall'; did you mean 'interval'?"),
         ("stall_ms = 7", "did you mean 'stall-ms'?"),
         ("xyzzy = 7", "known keys: interval, duration, stall-ms"),
@@ -237,18 +233,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         read_file(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="tomllib raises more than TOMLDecodeError")
 @pytest.mark.parametrize(
     "content", ["interval = " + "9" * 5_000, "interval = " + "[" * 5_000], ids=["digits", "nested"]
 )
 def test_a_file_made_to_hurt_is_a_mistake_like_any_other(file, content):
     """Python's limits on digits and on recursion are not the user's to read."""
-    try:
+    with pytest.raises(UsageError, match=r"probe\.toml"):
         file(content)
-    except UsageError:
-        return
-    except (ValueError, RecursionError) as error:
-        pytest.fail(f"{type(error).__name__} got through")
 
 
 LITERALS = st.one_of(

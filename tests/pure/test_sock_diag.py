@@ -281,12 +281,10 @@ def netlink(kind, payload):
     return struct.pack("=IHHII", 16 + len(payload), kind, 2, 1, 0) + payload
 
 
-def test_a_dump_gives_each_socket_and_neither_its_end_nor_scraps(diag):
-    """Two sockets in two buffers come out; DONE and what is too short do not."""
+def test_a_dump_gives_each_socket_and_no_scraps(diag):
+    """Two sockets come out; what is too short to be one does not."""
     one, two = Tcp().send(3).message(), Tcp().send(5).message()
-    asked, _, _ = diag(
-        [netlink(20, one) + netlink(20, b"short"), netlink(20, two) + netlink(3, bytes(4))]
-    )
+    asked, _, _ = diag([one, b"short", two, two[:71]])
     assert list(asked.sockets()) == [one, two]
 
 
@@ -298,6 +296,14 @@ def test_announcements_that_were_dropped_are_counted(diag):
     )
     assert list(asked.destroyed()) == [message]
     assert asked.overruns == 2
+
+
+def test_another_error_is_not_taken_for_an_overrun(diag):
+    """It would be asked again for ever: it is raised."""
+    asked, _, _ = diag(announced=[OSError(9, "bad descriptor")])
+    with pytest.raises(OSError, match="bad descriptor"):
+        list(asked.destroyed())
+    assert asked.overruns == 0
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
