@@ -37,7 +37,6 @@ class Probe:
     ) -> None:
         words = [*namespace.command(user), str(installed.command), *map(str, options)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
-        self.started_ns = time.monotonic_ns()
         self.process = spawn(words, env=clean | dict(env or {}), **popen)
         self.pid = self.process.pid
         self.consumer = Consumer()
