@@ -66,6 +66,7 @@ class Connection:
     flow_bytes: int = 0  # `received_payload` when the interval began
     wait: Wait | None = None  # the stall that is running
     ended: list[Stall] = field(default_factory=list)
+    missed: int = 0  # intervals that the kernel has not shown it any more
     searched: int = 0  # how often its owner was searched for in vain
 
     @property

@@ -26,6 +26,7 @@ from xctl_probe.owners import Owners
 
 # Ends are announced by a kernel worker, so a little late.
 _FIRST_LOOKS = 2
+_PATIENCE = 8  # intervals that a socket may be missing before its end counts as not announced
 
 
 class Connections:
@@ -52,7 +53,6 @@ class Connections:
         self._closed: list[Connection] = []
         self._now_ns = self._looked_ns = 0  # this look, and the one before
         self._generation = 0
-        self._collected = 0  # the generation of the last collect
         self._overruns = 0
         self._sees_all = os.geteuid() == 0
         self._uid = os.geteuid()
@@ -66,6 +66,7 @@ class Connections:
             connection = self._connections.get(cookie_of(message))
             if connection is not None:
                 connection.generation = self._generation
+                connection.missed = 0
                 signature = connection.watch.signature(message)
                 if signature is not None and signature == connection.signature and connection.quiet:
                     continue
@@ -172,11 +173,15 @@ class Connections:
         self._closed.append(connection)
 
     def _drop_vanished(self, now_ns: int) -> None:
-        # Those whose end was not announced within an interval: the announcement got lost.
-        gone = [k for k, c in self._connections.items() if c.generation <= self._collected]
-        self._collected = self._generation
+        gone = [k for k, c in self._connections.items() if c.generation != self._generation]
         for cookie in gone:
-            self._close(self._connections.pop(cookie), now_ns)
+            connection = self._connections[cookie]
+            connection.missed += 1
+            self._judge.end(connection, self._owner(connection), now_ns)
+            self._watched.discard(connection)
+            self._moved.add(connection)
+            if connection.missed > _PATIENCE:
+                self._close(self._connections.pop(cookie), now_ns)
 
     def _find_owners(self) -> None:
         wanted = {

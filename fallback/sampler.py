@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from xctl_probe.addresses import InterfaceByAddress
@@ -80,20 +81,35 @@ class Sampler:
         return None
 
     def poll(self, now_ns: int) -> int:
-        """Look once; return when to look next, so that all of the probe stays cheap."""
-        self._sockets.sample(now_ns)
+        """Look once; return when to look next, so that all of the probe stays cheap.
+
+        Raises SourceUnavailable when the kernel does not answer any more.
+        """
+        with _kernel_answers():
+            self._sockets.sample(now_ns)
         spent_ns = time.process_time_ns()  # writing and draining cost, too
         cost_ns, self._spent_ns = spent_ns - self._spent_ns, spent_ns
         return now_ns + max(int(cost_ns / _CPU_SHARE), _FINEST_NS)
 
     def drain(self, now_ns: int) -> Batch:
-        """All that happened since the last drain."""
+        """All that happened since the last drain.  Raises SourceUnavailable as `poll` does."""
         interval_ns = now_ns - self._drained_ns if self._drained_ns else self._interval_ns
         self._drained_ns = now_ns
-        return Batch(now_ns, list(self._sockets.collect(now_ns, interval_ns)))
+        with _kernel_answers():
+            return Batch(now_ns, list(self._sockets.collect(now_ns, interval_ns)))
 
     def close(self) -> None:
         """Give the netlink sockets back."""
         if self._diag is not None:
             self._diag.close()
             self._diag = None
+
+
+@contextmanager
+def _kernel_answers() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SourceUnavailable(
+            f"the kernel no longer tells of its sockets ({error.strerror}); start the probe again"
+        ) from error

@@ -64,7 +64,9 @@ class Judge:
         ):
             self.end(connection, owner, now_ns)
         elif running and wait:
-            wait = replace(wait, since_ns=running.since_ns)
+            # What was found out stays: a full buffer alone is the weakest cause.
+            known = running.cause if wait.cause in (None, Cause.SEND_BUFFER) else wait.cause
+            wait = replace(wait, since_ns=running.since_ns, cause=known or wait.cause)
         connection.wait = wait
 
     def end(self, connection: Connection, owner: Process | None, now_ns: int) -> None:

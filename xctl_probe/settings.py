@@ -159,7 +159,7 @@ def read_file(path: Path) -> dict[str, FileValue]:
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(_KEYS)}"
             raise UsageError(f"--config {path}: unknown key {key!r}; {hint}")
         if not _fits(key, value):
-            raise UsageError(f"--config {path}: the value of {key} is not of the kind it takes")
+            raise UsageError(f"--config {path}: {key} = {repr(value)[:40]} is not what it takes")
     return {
         key: [v] if key in _ITEMS and not isinstance(v, list) else v for key, v in table.items()
     }
