@@ -23,16 +23,16 @@ struct owner {
 /*
  * bpf_get_ns_current_pid_tgid() knows only tasks whose innermost namespace is ours; a host's
  * probe must also name the processes of its containers.  0: not visible from our namespace.
+ * Takes the address of a struct pid: a function of scalars that is not static is verified
+ * once, whoever calls it, where its loop would be followed again for each caller.
  */
-static __noinline __u32 visible_pid(struct task_struct *task)
+__noinline __u32 visible_number(__u64 address)
 {
-	struct pid *pid;
-	__u32 level;
+	struct pid *pid = (void *)address;
+	__u32 level = BPF_CORE_READ(pid, level);
 
 	if (settings.pid_namespace == FIRST_PID_NAMESPACE)
-		return BPF_CORE_READ(task, pid);
-	pid = BPF_CORE_READ(task, thread_pid);
-	level = BPF_CORE_READ(pid, level);
+		level = 0;
 	for (__u32 i = 0; i < PID_LEVELS; i++) {
 		if (i > level)
 			break;
@@ -43,6 +43,11 @@ static __noinline __u32 visible_pid(struct task_struct *task)
 			return BPF_CORE_READ(at, nr);
 	}
 	return 0;
+}
+
+static __always_inline __u32 visible_pid(struct task_struct *task)
+{
+	return visible_number((__u64)BPF_CORE_READ(task, thread_pid));
 }
 
 static __noinline void describe(struct owner *owner, struct task_struct *task)
