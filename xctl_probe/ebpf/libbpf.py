@@ -25,6 +25,11 @@ _LEVEL_INFO = 1  # enum libbpf_print_level; what is above is for libbpf's own de
 # include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type, two instructions
 _PROG_TYPE_TRACING = 26
 _TRACE_FENTRY = 24
+_LINK_TYPE_PERF_EVENT = 7
+_KPROBE_EVENTS = (3, 4)  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE
+_RECURSION_MISSES_AT = 208  # in struct bpf_prog_info
+_KPROBE_MISSED_AT = 48  # in struct bpf_link_info: perf_event.kprobe.missed
+_INFO_BYTES = 256  # no less than either
 _R0_IS_0 = 0xB7
 _EXIT = 0x95
 
@@ -121,6 +126,8 @@ class Library:
             ("bpf_map__initial_value", pointer, [pointer, c.POINTER(c.c_size_t)]),
             ("bpf_map__set_max_entries", number, [pointer, c.c_uint32]),
             ("bpf_program__set_autoload", number, [pointer, c.c_bool]),
+            ("bpf_program__fd", number, [pointer]),
+            ("bpf_obj_get_info_by_fd", number, [number, pointer, c.POINTER(c.c_uint32)]),
             ("bpf_program__attach", pointer, [pointer]),
             ("bpf_program__attach_iter", pointer, [pointer, pointer]),
             ("bpf_link__fd", number, [pointer]),
@@ -226,6 +233,16 @@ class Map:
             start = cursor
 
 
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    program_fd: int
+    link: int
+
+
+def _u64_at(info: bytes, at: int) -> int:
+    return int.from_bytes(info[at : at + 8], "little")
+
+
 @dataclass(slots=True)
 class Object:
     """A BPF object: configured, loaded, attached, closed.  Closing detaches everything."""
@@ -233,6 +250,7 @@ class Object:
     _lib: c.CDLL
     _handle: int | None
     _links: list[int] = field(default_factory=list)
+    _attached: list[_Attached] = field(default_factory=list)
 
     def _map(self, name: str) -> int:
         handle: int | None = self._lib.bpf_object__find_map_by_name(self._handle, name.encode())
@@ -273,10 +291,35 @@ class Object:
 
     def attach(self, program: str) -> None:
         """Attach until closed: the link is a descriptor, and dies with the process."""
-        link = self._lib.bpf_program__attach(self._program(program))
+        handle = self._program(program)
+        link = self._lib.bpf_program__attach(handle)
         if not link:
             raise _refused(f"attach {program}")
         self._links.append(link)
+        self._attached.append(_Attached(self._lib.bpf_program__fd(handle), link))
+
+    def missed_runs(self) -> int:
+        """How often a program was due and did not run, as far as this kernel counts it.
+
+        The kernel does not let a program interrupt itself (recursion_misses, 5.12), and has
+        a limit of threads that sleep under one kretprobe (the link's `missed`, 6.7).
+        """
+        return sum(self._missed(one) for one in self._attached)
+
+    def _missed(self, one: _Attached) -> int:
+        misses = _u64_at(self._info(one.program_fd), _RECURSION_MISSES_AT)
+        link = self._info(self._lib.bpf_link__fd(one.link))
+        link_type, event_type = (int.from_bytes(link[at : at + 4], "little") for at in (0, 16))
+        if link_type == _LINK_TYPE_PERF_EVENT and event_type in _KPROBE_EVENTS:
+            misses += _u64_at(link, _KPROBE_MISSED_AT)
+        return misses
+
+    def _info(self, fd: int) -> bytes:
+        """The struct bpf_prog_info or bpf_link_info; zero where the kernel's is shorter."""
+        info = c.create_string_buffer(_INFO_BYTES)
+        length = c.c_uint32(_INFO_BYTES)
+        self._lib.bpf_obj_get_info_by_fd(fd, info, c.byref(length))
+        return info.raw
 
     def iterator(self, program: str, over_map: str | None = None) -> KernelIterator:
         """Attach an iterator program.  Raises KernelRefused."""
@@ -305,6 +348,7 @@ class Object:
 
     def close(self) -> None:
         """Detach and unload.  Safe to call twice."""
+        self._attached.clear()
         while self._links:
             self._lib.bpf_link__destroy(self._links.pop())
         if self._handle is not None:

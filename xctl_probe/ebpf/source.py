@@ -81,6 +81,7 @@ class KernelSource:
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
         self._interfaces = Interfaces()
         self._lost = [0] * len(LostWhere)
+        self._missed_runs = 0
         self._pending: list[Fact] = []
         self._look_again_ns = 0
 
@@ -149,6 +150,10 @@ class KernelSource:
             if total > before:
                 yield Lost(where.name.lower(), total - before)
         self._lost = totals
+        missed = self._loaded.programs.missed_runs()
+        if missed > self._missed_runs:
+            yield Lost("missed_runs", missed - self._missed_runs)
+        self._missed_runs = missed
 
 
 def _traffic(record: Record, interface: str | None) -> Iterator[Fact]:
