@@ -188,6 +188,10 @@ class Library:
         return Object(self._lib, handle)
 
 
+def _pieces(raw: bytes, size: int, count: int) -> list[bytes]:
+    return [raw[i * size : (i + 1) * size] for i in range(count)]
+
+
 @dataclass(slots=True)
 class Map:
     """A map of a loaded object, read with raw bytes for key and value."""
@@ -223,11 +227,11 @@ class Map:
             why = c.get_errno() if failed else 0
             if failed and why != errno.ENOENT:  # that is how it tells the end
                 raise KernelRefused("read map", why)
-            for i in range(count.value):
-                yield (
-                    keys.raw[i * self.key_bytes : (i + 1) * self.key_bytes],
-                    values.raw[i * self.value_bytes : (i + 1) * self.value_bytes],
-                )
+            yield from zip(
+                _pieces(keys.raw, self.key_bytes, count.value),
+                _pieces(values.raw, self.value_bytes, count.value),
+                strict=True,
+            )
             if failed:
                 return
             start = cursor
