@@ -299,7 +299,7 @@ def test_one_greeting_does_not_make_a_log_sender_a_client():
     for n in range(1, 9):
         scene.tcp.at(n * 150).send(101)
         scene.look(n * 150 + 11)
-    assert scene.connection.dialogue == Dialogue(1, 7)
+    assert scene.connection.dialogue == scene.connection.peer == Dialogue(1, 7)
     assert scene.look(9_000) is None
 
 
@@ -474,6 +474,24 @@ def test_a_reply_before_the_first_look_counts_as_an_answer():
     assert scene.look(160) == waits(RECEIVE, 53, NO_REPLY)
 
 
+def test_a_whole_exchange_between_two_looks_counts_as_answered():
+    """Asked and answered before anybody looked: the next request is expected to be answered."""
+    scene = Scene()
+    scene.tcp.at(10).send(7)
+    scene.tcp.at(13).receive(13)
+    scene.look(20)
+    assert scene.connection.dialogue == scene.connection.peer == Dialogue(1, 0)
+
+
+def test_a_sender_met_in_mid_life_has_been_held_up_since_its_last_segment():
+    """Data waits unsent and a thread is blocked: since what last went out, not since we looked."""
+    tcp = Tcp().at(53).send(1_009)
+    tcp.written += 1_013
+    scene = Scene(tcp.at(5_000))
+    scene.threads.sending = Blocked(TID)
+    assert scene.look(5_001) == waits(SEND, 53, Cause.PEER_WINDOW, TID)
+
+
 # What another connection to the same endpoint has shown
 
 
@@ -540,6 +558,13 @@ def test_a_full_buffer_is_a_send_stall_on_either_side(opened):
     scene.tcp.wmem = SNDBUF * 2 // 3
     assert scene.look(400) is None
     assert scene.stalls() == [(SEND, 347, Cause.SEND_BUFFER)]
+
+
+def test_a_full_buffer_after_the_peers_fin_is_a_stall_too():
+    """The peer has closed its side and still does not read."""
+    scene = full_sender()
+    scene.tcp.state, scene.tcp.fin_received = CLOSE_WAIT, 1
+    assert scene.look(200) == waits(SEND, 53, Cause.SEND_BUFFER)
 
 
 def test_a_buffer_that_is_nearly_full_is_no_stall():
@@ -734,8 +759,19 @@ def test_a_download_that_is_over_is_no_stall():
 def test_a_flow_that_thinned_out_has_not_broken_off():
     """A last interval with little data is how a transfer ends."""
     scene = download(5, 1_000_003)
+    scene.threads.receiving = Blocked(TID)
     scene.tcp.at(1_201).receive(1_009)
-    scene.ends_interval(1_400)
+    assert scene.look(1_299) is None
+    scene.connection.interval_ended(INTERVAL_MS * MS)
+    assert scene.look(9_000) is None
+
+
+def test_a_silent_interval_before_it_is_steady_begins_the_count_anew():
+    """Two intervals, a pause, one interval: never three on end."""
+    scene = download(2, 1_000_003)
+    scene.ends_interval(800)
+    scene.tcp.at(999).receive(1_000_003)
+    scene.ends_interval(1_000)
     scene.threads.receiving = Blocked(TID)
     assert scene.look(9_000) is None
 
