@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 ADDRESSES = {
@@ -28,6 +30,18 @@ client = socket.socket(family, socket.SOCK_DGRAM)
 @pytest.fixture(params=ADDRESSES.values(), ids=ADDRESSES.keys())
 def place(request):
     return request.param
+
+
+def setting(name):
+    """A sysctl, None where this kernel does not have it."""
+    path = Path("/proc/sys") / name
+    return path.read_text().strip() if path.exists() else None
+
+
+@pytest.fixture
+def attached(watch):
+    """The flavour in use."""
+    return watch().source.attach
 
 
 @pytest.fixture
@@ -226,14 +240,11 @@ step()
     )
 
 
-def test_multipath_tcp_counts_what_the_process_gave(moved):
-    try:
-        with open("/proc/sys/net/mptcp/enabled") as file:
-            enabled = file.read().strip() == "1"
-    except OSError:
-        enabled = False
-    if not enabled:
+def test_multipath_tcp_counts_what_the_process_gave(moved, attached):
+    if setting("net/mptcp/enabled") != "1":
         pytest.skip("this kernel has no MPTCP")
+    if attached == "kprobe":
+        pytest.skip("kprobe hooks tcp_sendmsg, which MPTCP does not call")
     moved(
         """
 IPPROTO_MPTCP = 262
@@ -345,3 +356,56 @@ step()
     one.go()
     seen.until(lambda: seen.sent(one.pid) == 1_009)
     assert seen.received(one.pid) == 0
+
+
+IO_URING = """
+import ctypes, mmap
+libc = ctypes.CDLL(None, use_errno=True)
+SETUP, ENTER, SEND, RECV, GETEVENTS = 425, 426, 26, 27, 1
+params = ctypes.create_string_buffer(120)  # struct io_uring_params
+ring = libc.syscall(SETUP, 4, params)
+assert ring >= 0, os.strerror(ctypes.get_errno())
+sq_head, sq_tail, sq_mask, _, _, _, sq_array = struct.unpack_from("7I", params, 40)
+cq_head, cq_tail, cq_mask, _, _, cqes = struct.unpack_from("6I", params, 80)
+sq = mmap.mmap(ring, 4096, offset=0)
+cq = mmap.mmap(ring, 4096, offset=0x8000000)
+sqes = mmap.mmap(ring, 4096, offset=0x10000000)
+def call(opcode, sock, data):
+    (tail,) = struct.unpack_from("I", sq, sq_tail)
+    (mask,) = struct.unpack_from("I", sq, sq_mask)
+    address = ctypes.addressof(data)
+    entry = struct.pack("=BBHiQQIIQ24x", opcode, 0, 0, sock.fileno(), 0, address, len(data), 0, 1)
+    sqes[(tail & mask) * 64 : (tail & mask) * 64 + 64] = entry
+    struct.pack_into("I", sq, sq_array + (tail & mask) * 4, tail & mask)
+    struct.pack_into("I", sq, sq_tail, tail + 1)
+    assert libc.syscall(ENTER, ring, 1, 1, GETEVENTS, None, 0) == 1
+    (head,) = struct.unpack_from("I", cq, cq_head)
+    (mask,) = struct.unpack_from("I", cq, cq_mask)
+    _, result = struct.unpack_from("Qi", cq, cqes + (head & mask) * 16)
+    struct.pack_into("I", cq, cq_head, head + 1)
+    return result
+"""
+
+
+def test_io_uring_counts_like_a_call(moved):
+    """Also where a receive has to wait, and is finished by another thread of the kernel."""
+    if setting("kernel/io_uring_disabled") == "2":
+        pytest.skip("io_uring is disabled here")
+    moved(
+        PAIR
+        + IO_URING
+        + """
+out, into = ctypes.create_string_buffer(b"x" * 101, 101), ctypes.create_string_buffer(1009)
+step()
+for _ in range(7): assert call(SEND, client, out) == 101
+got = 0
+while got < 707: got += call(RECV, server, into)
+def later(): time.sleep(0.05); client.send(b"y" * 53)
+threading.Thread(target=later).start()
+assert call(RECV, server, into) == 53
+step()
+""",
+        ADDRESSES["IPv4"],
+        760,
+        760,
+    )
