@@ -63,7 +63,7 @@ static __always_inline int sent(struct sock *sk, int ret)
 	own(sk, memory);
 	now = coarse_ns();
 	if (ret == -EAGAIN) {
-		if (!memory->send_blocked_ns)
+		if (!memory->send_blocked_ns && !memory->connect_ns)
 			send_blocked(sk, memory);
 		return 0;
 	}

@@ -83,19 +83,23 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 static __noinline void name_waiter(struct record *record, struct sock *sk,
 				   struct sock_memory *memory)
 {
-	bool polling = false;
+	bool polling = false, sends;
 	struct task_struct *task = find_waiter(sk, &polling);
 	struct owner owner = {};
 
 	if (!task)
 		return;
-	if (polling) {
+	if (polling) { /* of a datagram's socket, it is how resolvers wait */
 		record->evidence |= SEEN_POLLING;
+		if (transport_of(sk) == TRANSPORT_UDP)
+			memory->seen_blocked_ns = coarse_ns();
 		return;
 	}
+	sends = BPF_CORE_READ(sk, sk_write_pending);
+	if ((record->direction == STALL_RECEIVE && sends) ||
+	    (record->direction == STALL_SEND && !sends))
+		return; /* this one sleeps in the other direction */
 	if (record->direction == STALL_RECEIVE) {
-		if (BPF_CORE_READ(sk, sk_write_pending))
-			return; /* it waits to send */
 		record->evidence |= SEEN_BLOCKED;
 		memory->seen_blocked_ns = coarse_ns();
 	}
@@ -111,50 +115,82 @@ static __always_inline void find_unseen_sender(struct sock *sk, struct sock_memo
 		send_blocked(sk, memory);
 }
 
+/* What user space has not read yet. */
+struct counts {
+	__u64 sent;
+	__u64 received;
+	__u64 retransmits;
+};
+
+static __always_inline bool write_counts(struct seq_file *seq, struct sock *sk,
+					 struct sock_memory *memory, struct record *record,
+					 struct counts *counts)
+{
+	if ((__s64)counts->sent <= 0 && (__s64)counts->received <= 0 &&
+	    (__s64)counts->retransmits <= 0)
+		return true;
+	fill(record, sk, memory);
+	record->kind = RECORD_TRAFFIC;
+	record->sent_bytes = counts->sent;
+	record->received_bytes = counts->received;
+	record->occurrences = counts->retransmits;
+	return !bpf_seq_write(seq, record, sizeof(*record));
+}
+
+static __always_inline bool write_wait(struct seq_file *seq, struct sock *sk,
+				       struct sock_memory *memory, struct record *record, __u64 now)
+{
+	__u32 direction, evidence;
+	__u64 span;
+
+	record->direction = record->evidence = record->span_ns = 0;
+	if (!find_wait(record, sk, memory, now))
+		return true;
+	span = record->span_ns;
+	direction = record->direction;
+	evidence = record->evidence;
+	fill(record, sk, memory);
+	record->kind = RECORD_ONGOING;
+	record->span_ns = span;
+	record->direction = direction;
+	record->evidence |= evidence;
+	name_waiter(record, sk, memory);
+	if (record->evidence & SEEN_HOLE ||
+	    (record->evidence & SEEN_FLOW && record->evidence & SEEN_BLOCKED))
+		memory->paused = record->evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
+	return !bpf_seq_write(seq, record, sizeof(*record));
+}
+
 /* Every socket once: `drain` also takes its counts. */
 static __always_inline int look(socket_iterator *ctx, bool drain)
 {
 	struct sock_memory *memory = ctx->value;
+	struct seq_file *seq = ctx->meta->seq;
 	struct sock *sk = iterated(ctx);
+	struct counts counts = {};
 	struct record record;
-	__u64 sent, received, retransmits, now = coarse_ns();
 
 	if (!sk || !memory)
 		return 0;
 	if (transport_of(sk) == TRANSPORT_TCP)
 		find_unseen_sender(sk, memory);
-	sent = drain ? memory->unread_sent : 0;
-	received = drain ? memory->unread_received : 0;
-	retransmits = drain ? memory->unread_retransmits : 0;
-	if ((__s64)sent > 0 || (__s64)received > 0 || (__s64)retransmits > 0) {
-		fill(&record, sk, memory);
-		record.kind = RECORD_TRAFFIC;
-		record.sent_bytes = sent;
-		record.received_bytes = received;
-		record.occurrences = retransmits;
-		/* Refused when the buffer is full: the same socket is shown again after it. */
-		if (bpf_seq_write(ctx->meta->seq, &record, sizeof(record)))
-			return 0;
-		add(&memory->unread_sent, -sent);
-		add(&memory->unread_received, -received);
-		add(&memory->unread_retransmits, -retransmits);
+	if (drain) {
+		counts.sent = memory->unread_sent;
+		counts.received = memory->unread_received;
+		counts.retransmits = memory->unread_retransmits;
 	}
-	record.direction = record.evidence = record.span_ns = 0;
-	if (!find_wait(&record, sk, memory, now))
+	/*
+	 * Where a record finds no room, the kernel throws away all that was written for this
+	 * socket, and shows it again to the next read: only then are the counts taken.
+	 */
+	if (!write_counts(seq, sk, memory, &record, &counts) ||
+	    !write_wait(seq, sk, memory, &record, coarse_ns()))
 		return 0;
-	__u64 span = record.span_ns;
-	__u32 direction = record.direction, evidence = record.evidence;
-
-	fill(&record, sk, memory);
-	record.kind = RECORD_ONGOING;
-	record.span_ns = span;
-	record.direction = direction;
-	record.evidence |= evidence;
-	name_waiter(&record, sk, memory);
-	if (record.evidence & SEEN_HOLE ||
-	    (record.evidence & SEEN_FLOW && record.evidence & SEEN_BLOCKED))
-		memory->paused = record.evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
-	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	if (drain) {
+		add(&memory->unread_sent, -counts.sent);
+		add(&memory->unread_received, -counts.received);
+		add(&memory->unread_retransmits, -counts.retransmits);
+	}
 	return 0;
 }
 

@@ -71,6 +71,32 @@ step()
     assert seen.lost("process") >= 202
 
 
+def test_no_count_is_lost_between_two_buffers_of_the_iterator(watch, actor):
+    """Each socket has two records, its bytes and its stall: one may fit where both do not."""
+    seen = watch()
+    one = actor(
+        """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+listener = socket.create_server(("127.0.0.1", 0))
+pairs = []
+for _ in range(701):
+    client = socket.create_connection(listener.getsockname())
+    pairs.append((client, listener.accept()[0]))
+for client, server in pairs:
+    client.sendall(b"q"); server.recv(1); server.sendall(b"a"); client.recv(1)
+step()
+for client, server in pairs: client.sendall(b"q" * 7)
+time.sleep(0.2)
+step()
+"""
+    )
+    one.go()
+    seen.drain()
+    assert seen.sent(one.pid) == 701 * 9
+    assert len(seen.stalls(one.pid, ongoing=True)) == 701
+
+
 def test_nothing_is_reported_lost_where_nothing_is(watch, actor):
     seen = watch()
     one = actor(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from xctl_probe.facts import Process, Socket
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
-_PROTOCOLS_UDP = (17, 136)  # IPPROTO_UDP, IPPROTO_UDPLITE
+PROTOCOLS_UDP = (17, 136)  # IPPROTO_UDP, IPPROTO_UDPLITE
 
 
 class Kind(IntEnum):
@@ -155,7 +155,7 @@ def socket_of(record: Record, interface: str | None) -> Socket:
     return Socket(
         inode=record.inode,
         cookie=record.cookie,
-        protocol="udp" if record.protocol in _PROTOCOLS_UDP else "tcp",
+        protocol="udp" if record.protocol in PROTOCOLS_UDP else "tcp",
         local_address=address(record.family, record.local_address),
         local_port=record.local_port,
         remote_address=address(record.family, record.remote_address),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from xctl_probe.dialogue import Dialogue
-from xctl_probe.ebpf.records import Evidence, Record, StallDirection
+from xctl_probe.ebpf.records import PROTOCOLS_UDP, Evidence, Record, StallDirection
 from xctl_probe.facts import Cause
+
+_SOMEBODY_LISTENS = Evidence.BLOCKED | Evidence.POLLING
 
 
 def is_stall(record: Record, endpoint: Dialogue) -> bool:
@@ -24,6 +26,8 @@ def is_stall(record: Record, endpoint: Dialogue) -> bool:
         return True
     if record.evidence & Evidence.FLOW:
         return bool(record.evidence & Evidence.BLOCKED)  # else it may have all it wanted
+    if record.protocol in PROTOCOLS_UDP and not record.evidence & _SOMEBODY_LISTENS:
+        return False  # its queue may be full of answers
     past = Dialogue(record.answered, record.unanswered)
     if past.one_way():
         return False
