@@ -30,18 +30,20 @@ class ProcessEvidence:
 
     def of_sending(self, connection: Connection) -> Blocked | None:
         """A thread blocked in a send, or an event loop that waits for the socket to drain."""
-        blocked = self._thread(connection, Direction.SEND)
-        if blocked is not None:
-            return blocked
-        owner, inode = self._owners.of(connection.socket.inode), connection.socket.inode
+        inode = connection.socket.inode
+        thread = self.thread_on(inode, Direction.SEND)
+        if thread is not None:
+            return Blocked(thread.tid)
+        owner = self._owners.of(inode)
         return Blocked(None) if owner and waits_writable(owner.pid, inode) else None
 
     def of_receiving(self, connection: Connection) -> Blocked | None:
         """A thread blocked in a receive."""
-        return self._thread(connection, Direction.RECEIVE)
+        thread = self.thread_on(connection.socket.inode, Direction.RECEIVE)
+        return Blocked(thread.tid) if thread else None
 
-    def _thread(self, connection: Connection, direction: Direction) -> Blocked | None:
-        inode = connection.socket.inode
+    def thread_on(self, inode: int, *directions: Direction) -> BlockedThread | None:
+        """A thread that waits on this socket in one of these directions."""
         owner = self._owners.of(inode)
         if owner is None:
             return None
@@ -49,8 +51,8 @@ class ProcessEvidence:
         if threads is None:
             threads = self._threads[owner.pid] = blocked_threads(owner.pid)
         for thread in threads:
-            if thread.direction is not direction or thread.fd is None:
+            if thread.direction not in directions or thread.fd is None:
                 continue
             if self._owners.fd_inode(owner.pid, thread.fd) == inode:
-                return Blocked(thread.tid)
+                return thread
         return None

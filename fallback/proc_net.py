@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from xctl_probe.addresses import InterfaceByAddress, address_text
 from xctl_probe.facts import Cause, Direction, Fact, Process, Socket, Stall
+from xctl_probe.fallback.evidence import ProcessEvidence
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -23,7 +24,6 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_PROBE,
     TIMER_RETRANSMIT,
 )
-from xctl_probe.fallback.threads import BlockedThread, blocked_threads
 from xctl_probe.owners import Owners
 
 _AF_INET, _AF_INET6 = 2, 10
@@ -73,11 +73,11 @@ class ProcNet:
         self._proc = proc
         self._held: dict[int, _Held] = {}
         self._ended: list[Stall] = []
-        self._threads: dict[int, list[BlockedThread]] = {}
+        self._evidence = ProcessEvidence(owners)
 
     def sample(self, now_ns: int) -> None:
         """Read both tables once.  Raises OSError where there is none."""
-        self._threads.clear()
+        self._evidence.begin()
         seen = {row.inode: row for row in self._rows() if row.inode and row.state != LISTEN}
         for inode in self._held.keys() - seen.keys():
             self._end(self._held.pop(inode), now_ns)
@@ -118,7 +118,7 @@ class ProcNet:
         direction = Direction.CONNECT if cause is Cause.CONNECTING else None
         tid = None
         if direction is None:
-            thread = self._blocked(owner, held.row.inode)
+            thread = self._evidence.thread_on(held.row.inode, Direction.SEND, Direction.RECEIVE)
             if thread is None or thread.direction is None:
                 self._end(held, now_ns)
                 return
@@ -135,17 +135,6 @@ class ProcNet:
         if not self._owners.holds(row.inode):
             self._owners.search([row.inode])
         return self._owners.of(row.inode)
-
-    def _blocked(self, owner: Process | None, inode: int) -> BlockedThread | None:
-        if owner is None:
-            return None
-        threads = self._threads.get(owner.pid)
-        if threads is None:
-            threads = self._threads[owner.pid] = blocked_threads(owner.pid)
-        for thread in threads:
-            if thread.fd is not None and self._owners.fd_inode(owner.pid, thread.fd) == inode:
-                return thread
-        return None
 
     def _socket(self, row: Row) -> Socket:
         return Socket(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xctl_probe.facts import Cause, Direction, Process, Socket, Stall
-from xctl_probe.fallback import proc_net
+from xctl_probe.fallback import evidence
 from xctl_probe.fallback.proc_net import ProcNet, Row, parse
 from xctl_probe.fallback.threads import BlockedThread
 
@@ -123,7 +123,7 @@ class Table:
         self.proc = proc
         self.threads = []
         (proc / "net").mkdir()
-        monkeypatch.setattr(proc_net, "blocked_threads", lambda _: self.threads)
+        monkeypatch.setattr(evidence, "blocked_threads", lambda _: self.threads)
         self.net = ProcNet(Owners(), Interfaces(), 100 * MS, proc)
 
     def look(self, now_ms, **changes):
