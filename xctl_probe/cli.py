@@ -175,6 +175,22 @@ def _stream(
         source.close()
 
 
+@app.command("why")
+def _why(
+    context: typer.Context,
+    pid: Annotated[int, typer.Argument(help="The process to look into.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+) -> None:
+    """Explain in plain words what a process waits for, show the evidence, and exit.
+
+    Takes a third of a second. One's own processes need no privilege, others' need root.
+    """
+    from xctl_probe.why.command import run  # noqa: PLC0415 - the stream does without
+
+    stream_options = context.parent.params if context.parent else {}
+    run(pid, _STDOUT, as_json=as_json, sock_diag=not stream_options.get("no_sock_diag"))
+
+
 def main() -> None:
     """Run the command; every error is one line on stderr and an exit code."""
     diagnostics = Diagnostics()

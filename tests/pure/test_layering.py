@@ -36,7 +36,7 @@ STAGES = {
     },
     "cli": {
         "diagnostics", "errors", "records", "settings", "sources", "stream", "text", "tracing",
-        "writer",
+        "why.command", "writer",
     },
     "__main__": {"cli"},
     "__init__": set(),

@@ -1,0 +1,228 @@
+"""What is said of a process, for sockets and threads in every state that matters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from xctl_probe.facts import Cause
+from xctl_probe.why.calls import Call, Role, Watched
+from xctl_probe.why.sockets import Tcp, Udp
+from xctl_probe.why.threads import Thread
+from xctl_probe.why.verdict import Waiter, findings, waiters
+
+FD, INODE = 7, 4_241
+OPENED = Tcp(
+    FD, INODE, "ESTABLISHED", "10.0.0.11:40009", "10.0.0.7:5432", 0, 0, opened=True, moved=False,
+    probing=False, retransmits=0, next_try_ms=None, not_sent_bytes=0, unacked_segments=0,
+    last_send_ms=12_400, last_receive_ms=13_000, peer_window_bytes=65_536,
+)  # fmt: skip
+ASKED = replace(OPENED, reply_ms=12_400.0)
+ACCEPTED = replace(OPENED, opened=False)
+UNKNOWN = replace(
+    OPENED, opened=None, not_sent_bytes=None, unacked_segments=None, last_send_ms=None,
+    last_receive_ms=None, peer_window_bytes=None,
+)  # fmt: skip
+IN_RECV = Waiter(reads=True, alone=True, ms=12_500.0)
+IN_SEND = Waiter(writes=True, alone=True, ms=3_000.0)
+IN_EPOLL = Waiter(reads=True)
+
+
+def told(tcp, waiter=None):
+    """The one finding about a socket; None if there is nothing to say."""
+    found = findings([tcp], [], {INODE: waiter} if waiter else {})
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_a_reply_is_awaited_in_recv():
+    """The request was acknowledged: the network did its part, the peer has it."""
+    finding = told(ASKED, IN_RECV)
+    assert finding.text == (
+        "waits for a reply from 10.0.0.7:5432 for 12.4 s; "
+        "its request was acknowledged, so the peer has it"
+    )
+    assert (finding.waits, finding.certain, finding.cause) == (True, True, Cause.NO_REPLY)
+
+
+def test_in_an_event_loop_a_reply_is_only_likely():
+    """Unless sends on this connection were answered before."""
+    assert told(ASKED, IN_EPOLL).text.startswith("probably waits for a reply")
+    assert not told(ASKED, IN_EPOLL).certain
+    assert told(replace(ASKED, answered_before=True), IN_EPOLL).certain
+
+
+def test_who_was_never_answered_may_expect_nothing():
+    """A log sender's connection in an event loop."""
+    text = told(replace(ASKED, last_receive_ms=None), IN_EPOLL).text
+    assert text.startswith("probably")
+    assert "it may expect none" in text
+
+
+def test_a_request_on_its_way_is_not_said_to_be_delivered():
+    """Sent, and not acknowledged yet."""
+    finding = told(replace(ASKED, send_queue=23, unacked_segments=1), IN_RECV)
+    assert "on its way" in finding.text
+    assert finding.cause is None
+
+
+def test_nobody_who_reads_is_nobody_who_waits():
+    """An idle connection in the pool of a process that computes."""
+    assert told(ASKED) is None
+    assert told(OPENED, IN_EPOLL) is None
+
+
+def test_an_exchange_of_milliseconds_is_no_wait():
+    """That is how networks work."""
+    assert told(replace(ASKED, reply_ms=99.0), IN_RECV) is None
+
+
+def test_a_peer_that_does_not_read_is_named():
+    """Its window is closed: probes go out, or there is something to send and no room."""
+    stuck = replace(OPENED, send_queue=131_072, not_sent_bytes=131_072, full_ms=3_000.0)
+    for socket in (replace(stuck, probing=True), replace(stuck, peer_window_bytes=0)):
+        finding = told(socket, IN_SEND)
+        assert finding.text == (
+            "the peer 10.0.0.7:5432 does not read: its window is closed for 3.0 s; "
+            "128.0 KiB wait to be sent"
+        )
+        assert (finding.cause, finding.certain) == (Cause.PEER_WINDOW, True)
+
+
+def test_a_closed_window_that_nobody_waits_for_is_told_apart():
+    """The buffer has room, so the process may go on."""
+    finding = told(replace(OPENED, send_queue=23, not_sent_bytes=23, probing=True))
+    assert "may not be waiting for that" in finding.text
+    assert not finding.certain
+
+
+def test_a_peer_that_reads_slowly_is_told():
+    """Its window opens now and then."""
+    slow = replace(OPENED, send_queue=4_096, not_sent_bytes=4_096, window_share=0.83)
+    assert "held this side up 83% of the time" in told(slow, IN_SEND).text
+
+
+def test_a_slow_path_is_told_by_the_full_buffer():
+    """The window is open, nothing is retransmitted."""
+    full = replace(OPENED, send_queue=4_096, unacked_segments=3, full_ms=700.0)
+    assert told(full, IN_SEND).cause is Cause.SEND_BUFFER
+
+
+def test_losses_come_with_the_next_attempt():
+    """How many so far, and when the kernel tries again."""
+    lost = replace(
+        ASKED, send_queue=23, unacked_segments=1, retransmits=4, next_try_ms=6_000,
+        unanswered_ms=6_200.0,
+    )  # fmt: skip
+    finding = told(lost, IN_RECV)
+    assert finding.text == (
+        "no packet gets through to 10.0.0.7:5432 for 6.2 s: 4 retransmits, next in 6.0 s"
+    )
+    assert finding.cause is Cause.LOSS
+
+
+def test_a_connect_is_told_with_or_without_retries():
+    """At first it is just under way."""
+    connecting = replace(OPENED, state="SYN_SENT", unanswered_ms=300.0)
+    assert told(connecting).text == "still connecting to 10.0.0.7:5432 for 0.30 s"
+    connecting = replace(connecting, retransmits=1, next_try_ms=1_900, unanswered_ms=2_100.0)
+    assert told(connecting).text == (
+        "still connecting to 10.0.0.7:5432 for 2.1 s: 2 SYNs unanswered, next in 1.9 s"
+    )
+
+
+def test_a_hole_is_a_lost_packet():
+    """Later data has arrived."""
+    finding = told(replace(OPENED, hole_ms=1_300.0))
+    assert "was lost: what follows it arrived 1.3 s ago" in finding.text
+
+
+def test_a_server_waits_for_work():
+    """For a connection, or for the next request: neither is the network's fault."""
+    listener = replace(OPENED, state="LISTEN", opened=None, local="0.0.0.0:80")
+    accepting = Waiter(reads=True, accepts=True, alone=True)
+    for finding in (told(listener, accepting), told(ACCEPTED, IN_RECV), told(ACCEPTED, IN_EPOLL)):
+        assert not finding.waits
+    assert told(listener, accepting).text == "waits for connections on 0.0.0.0:80"
+    assert told(listener) is None
+
+
+def test_more_data_is_only_probably_awaited():
+    """It sits in recv and has asked for nothing: a download, or a subscription."""
+    finding = told(OPENED, IN_RECV)
+    assert finding.text == (
+        "probably waits for more data from 10.0.0.7:5432: the last came 13.0 s ago"
+    )
+    finding = told(replace(OPENED, last_receive_ms=None), IN_RECV)
+    assert "to speak first" in finding.text
+    assert not finding.certain
+
+
+def test_data_that_was_not_read_is_nobodys_stall():
+    """It is there: the process is what is slow."""
+    assert told(replace(ASKED, receive_queue=23), IN_RECV) is None
+
+
+def test_without_times_less_is_said():
+    """/proc/net has queues, timers and states."""
+    assert told(UNKNOWN, IN_RECV).text.startswith("probably waits for data")
+    assert told(UNKNOWN, IN_EPOLL) is None
+    closed = replace(UNKNOWN, send_queue=99, probing=True)
+    assert told(closed, IN_SEND).text == (
+        "the peer 10.0.0.7:5432 does not read: its window is closed; 99 bytes wait to be sent"
+    )
+
+
+def test_a_datagram_may_be_a_dns_answer():
+    """A connected UDP socket and a thread in recv on it, or in poll."""
+    udp = Udp(FD, INODE, "10.0.0.11:40009", "10.0.0.2:53", 0, 0, 0)
+    (finding,) = findings([], [udp], {INODE: IN_RECV})
+    assert finding.text == "waits for a DNS answer from 10.0.0.2:53 for 12.5 s"
+    (finding,) = findings([], [replace(udp, remote=None)], {INODE: IN_RECV})
+    assert not finding.waits
+    assert findings([], [udp], {}) == []
+
+
+def test_what_is_certain_and_longest_comes_first():
+    """The verdict is the first."""
+    sockets = [
+        replace(ACCEPTED, inode=1),
+        replace(ASKED, inode=2, reply_ms=60_000.0),
+        replace(ASKED, inode=3, reply_ms=200.0),
+        replace(ASKED, inode=5, reply_ms=300.0),
+    ]
+    waiting = {1: IN_RECV, 2: IN_EPOLL, 3: IN_RECV, 5: IN_RECV}
+    assert [f.inode for f in findings(sockets, [], waiting)] == [5, 3, 2, 1]
+
+
+THREAD = Thread(233, "client", "S", "", None, True, 0, None, idle_ms=17.0)
+
+
+@pytest.mark.parametrize(
+    ("role", "fds", "alone"),
+    [
+        (Role.RECEIVE, [FD], True),
+        (Role.POLL, [FD], True),
+        (Role.POLL, [FD, 3], True),  # 3 is no socket of the network: a pipe that wakes it
+        (Role.POLL, [FD, 11], False),
+        (Role.EPOLL, [FD], False),
+    ],
+)
+def test_a_thread_that_can_only_go_on_with_one_socket_is_evidence(role, fds, alone):
+    """A poll of one socket is as good as a recv; an event loop may have other things to do."""
+    call = Call("call", role, tuple(Watched(fd, True, False) for fd in fds))
+    found = waiters([(THREAD, call)], {INODE: FD, 1_009: 3, 1_013: 11}, {INODE, 1_013})
+    assert found[INODE].reads
+    assert found[INODE].alone is alone
+    assert found[INODE].ms == (17.0 if alone else None)
+
+
+def test_two_threads_on_one_socket_are_both_heard():
+    """One reads, the other writes."""
+    calls = [
+        Call("epoll_wait", Role.EPOLL, (Watched(FD, True, False),)),
+        Call("sendto", Role.SEND, (Watched(FD, False, True),)),
+    ]
+    found = waiters([(THREAD, call) for call in calls], {INODE: FD}, {INODE})[INODE]
+    assert (found.reads, found.writes, found.alone, found.ms) == (True, True, True, 17.0)

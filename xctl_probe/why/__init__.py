@@ -1,0 +1,1 @@
+"""`xctl-probe-network why PID`: one process, explained in plain words."""

@@ -1,0 +1,19 @@
+"""What `why` does: explain, print, leave."""
+
+from __future__ import annotations
+
+import os
+
+from xctl_probe.why.explain import explain
+from xctl_probe.why.report import to_json, to_text
+
+
+def run(pid: int, stdout: int, *, as_json: bool, sock_diag: bool) -> None:
+    """Write the explanation to `stdout`.  Raises UsageError where there is none."""
+    told = explain(pid, sock_diag=sock_diag)
+    view = memoryview(to_json(told) if as_json else to_text(told))
+    try:
+        while view:
+            view = view[os.write(stdout, view) :]
+    except BrokenPipeError:
+        return  # `| head`

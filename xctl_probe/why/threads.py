@@ -1,0 +1,110 @@
+"""The threads of one process: what each is in, and since when it has not run.
+
+/proc/<pid>/task/<tid>/sched says when a thread was last on a CPU (`se.exec_start`), so how
+long a blocked thread has been blocked is known although nobody was looking.  That clock
+leaves out interrupts and stolen time, so it differs from CPU to CPU (kernel/sched/core.c,
+update_rq_clock_task): "now" is read on the CPU where the thread ran.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctl_probe.why.calls import Call, Role, call_of
+
+_EXEC_START = b"se.exec_start"
+_PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread at one moment.
+
+    `wchan` is the kernel function it sleeps in, empty when it runs or that may not be read.
+    `call` is what it waits in, where descriptors are involved; `call_readable` is False where
+    /proc/<pid>/syscall is refused.  `last_ran_ms` is on the clock of CPU `cpu`.
+    """
+
+    tid: int
+    comm: str
+    state: str
+    wchan: str
+    call: Call | None
+    call_readable: bool
+    cpu: int
+    last_ran_ms: float | None
+    idle_ms: float | None = None
+
+
+def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
+    """The threads of `pid`, the first one first; empty when it is gone."""
+    try:
+        tids = sorted(int(name) for name in os.listdir(proc / str(pid) / "task"))
+    except OSError:
+        return []
+    found = (_read_thread(pid, tid, proc) for tid in tids)
+    return [thread for thread in found if thread is not None]
+
+
+def _read_thread(pid: int, tid: int, proc: Path) -> Thread | None:
+    task = proc / str(pid) / "task" / str(tid)
+    head, _, tail = _read(task / "stat").rpartition(b")")
+    fields = tail.split()
+    if len(fields) <= _PROCESSOR:
+        return None
+    wchan = _read(task / "wchan").decode("ascii", "replace")
+    syscall = _read(task / "syscall").decode("ascii", "replace")
+    return Thread(
+        tid=tid,
+        comm=head.partition(b"(")[2].decode("utf-8", "backslashreplace"),
+        state=fields[0].decode("ascii", "replace"),
+        wchan="" if wchan == "0" else wchan,
+        call=call_of(syscall, pid, proc),
+        call_readable=bool(syscall),
+        cpu=int(fields[_PROCESSOR]),
+        last_ran_ms=_last_ran_ms(task),
+    )
+
+
+def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int, float]:
+    """How long each sleeping thread has not run, by tid; moves the caller from CPU to CPU."""
+    waiting = [t for t in threads if t.last_ran_ms is not None and t.state != "R"]
+    found = {}
+    allowed = os.sched_getaffinity(0)
+    try:
+        for cpu in {thread.cpu for thread in waiting} & allowed:
+            os.sched_setaffinity(0, {cpu})
+            now_ms = _last_ran_ms(proc / "thread-self")
+            for thread in waiting:
+                if thread.cpu == cpu and now_ms is not None and thread.last_ran_ms is not None:
+                    found[thread.tid] = max(now_ms - thread.last_ran_ms, 0.0)
+    except OSError:
+        pass  # a CPU went offline: what is known so far is still true
+    finally:
+        os.sched_setaffinity(0, allowed)
+    return found
+
+
+def waits_in(thread: Thread, before: Thread | None) -> Call | None:
+    """The call that the thread was in at both looks; event loops may have run between."""
+    if before is None or thread.call is None or before.call is None:
+        return None
+    if thread.call.role in (Role.POLL, Role.EPOLL):
+        return thread.call if before.call.role is thread.call.role else None
+    return thread.call if before.call == thread.call else None
+
+
+def _last_ran_ms(task: Path) -> float | None:
+    for line in _read(task / "sched").splitlines():
+        if line.startswith(_EXEC_START):
+            return float(line.partition(b":")[2])
+    return None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

@@ -1,0 +1,218 @@
+"""What a process waits for: the evidence of its threads and sockets, weighed.
+
+Unlike the stream, which is silent where the evidence does not decide, this says "probably".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xctl_probe.facts import Cause
+from xctl_probe.why.calls import Call, Role
+from xctl_probe.why.sockets import Tcp, Udp
+from xctl_probe.why.threads import Thread
+from xctl_probe.why.words import counted, size, span
+
+SHORTEST_MS = 100  # a shorter wait is how networks work
+_MOSTLY = 0.5  # of the time looked at
+_DNS = ":53"
+_DELIVERS = ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "CLOSING", "LAST_ACK")
+_RECEIVES = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is the matter, or that is not.
+
+    `waits`: the process wants the network, and the network does not deliver.  `certain`: the
+    evidence decides; else the text says "probably".  `ms`: for how long, where it is known.
+    """
+
+    text: str
+    waits: bool
+    certain: bool = True
+    cause: Cause | None = None
+    inode: int | None = None
+    ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """How the process waits on one socket.
+
+    `alone`: a thread can only go on when this socket lets it: it is in a call on this socket,
+    or polls no other one.
+    """
+
+    reads: bool = False
+    writes: bool = False
+    accepts: bool = False
+    alone: bool = False
+    ms: float | None = None  # since when that thread has not run
+
+    def plus(self, other: Waiter) -> Waiter:
+        """Two threads' waits on the same socket."""
+        return Waiter(
+            self.reads or other.reads,
+            self.writes or other.writes,
+            self.accepts or other.accepts,
+            self.alone or other.alone,
+            other.ms if self.ms is None else self.ms,
+        )
+
+
+def waiters(
+    waiting: list[tuple[Thread, Call]], fds: dict[int, int], network: set[int]
+) -> dict[int, Waiter]:
+    """Inode to how it is waited on; `fds` is inode to descriptor, `network` those of TCP, UDP."""
+    inodes = {fd: inode for inode, fd in fds.items()}
+    found: dict[int, Waiter] = {}
+    for thread, call in waiting:
+        watched = {inodes[w.fd]: w for w in call.watched if inodes.get(w.fd) in network}
+        direct = call.role not in (Role.POLL, Role.EPOLL)
+        alone = direct or (call.role is Role.POLL and len(watched) == 1)
+        for inode, watch in watched.items():
+            waiter = Waiter(
+                watch.reads,
+                watch.writes,
+                call.role is Role.ACCEPT,
+                alone,
+                thread.idle_ms if alone else None,
+            )
+            found[inode] = found[inode].plus(waiter) if inode in found else waiter
+    return found
+
+
+def findings(tcp: list[Tcp], udp: list[Udp], waiting: dict[int, Waiter]) -> list[Finding]:
+    """All that is the matter with the sockets, what matters most first."""
+    found = [_of_tcp(socket, waiting.get(socket.inode)) for socket in tcp]
+    found += [_of_udp(socket, waiting[socket.inode]) for socket in udp if socket.inode in waiting]
+    told = [f for f in found if f is not None and (f.ms is None or f.ms >= SHORTEST_MS)]
+    return sorted(told, key=lambda f: (not f.waits, not f.certain, -(f.ms or 0.0)))
+
+
+def _of_tcp(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
+    if tcp.listening:
+        if waiter and waiter.reads:
+            return _idle(f"waits for connections on {tcp.local}", tcp, None)
+        return None
+    if tcp.state == "SYN_SENT":
+        return _connecting(tcp)
+    found = _sending(tcp, waiter) if tcp.state in _DELIVERS and tcp.send_queue else None
+    if found is None and tcp.state in _RECEIVES:
+        found = _receiving(tcp, waiter)
+    return found
+
+
+def _connecting(tcp: Tcp) -> Finding:
+    since = f" for {span(tcp.unanswered_ms)}" if tcp.unanswered_ms is not None else ""
+    tries = ""
+    if tcp.retransmits:
+        tries = f": {counted(tcp.retransmits + 1, 'SYN')} unanswered{_next_try(tcp)}"
+    text = f"still connecting to {tcp.remote}{since}{tries}"
+    return Finding(text, True, True, Cause.CONNECTING, tcp.inode, tcp.unanswered_ms)
+
+
+def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
+    """Something is on its way, or may not even leave."""
+    blocked = bool(waiter and (waiter.alone or waiter.writes)) or tcp.full_ms is not None
+    # Nobody waits for it as far as one sees: it is still the matter with this connection.
+    aside = "" if blocked else ", though this process may not be waiting for that"
+    unsent = tcp.not_sent_bytes or tcp.send_queue
+    if tcp.retransmits:
+        since = f" for {span(tcp.unanswered_ms)}" if tcp.unanswered_ms else ""
+        text = (
+            f"no packet gets through to {tcp.remote}{since}: "
+            f"{counted(tcp.retransmits, 'retransmit')}{_next_try(tcp)}{aside}"
+        )
+        return Finding(text, True, blocked, Cause.LOSS, tcp.inode, tcp.unanswered_ms)
+    if tcp.window_closed:
+        ms = tcp.full_ms if tcp.full_ms is not None else _float(tcp.last_send_ms)
+        since = f" for {span(ms)}" if ms is not None else ""
+        text = (
+            f"the peer {tcp.remote} does not read: its window is closed{since}; "
+            f"{size(unsent)} wait to be sent{aside}"
+        )
+        return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, ms)
+    if (tcp.window_share or 0.0) >= _MOSTLY:
+        text = (
+            f"the peer {tcp.remote} reads too slowly: its window held this side up "
+            f"{tcp.window_share:.0%} of the time looked at{aside}"
+        )
+        return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, tcp.full_ms)
+    if tcp.full_ms is not None:
+        text = f"the path to {tcp.remote} is slower than the sender: the send buffer is full"
+        return Finding(text, True, True, Cause.SEND_BUFFER, tcp.inode, tcp.full_ms)
+    return None
+
+
+def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
+    reads = bool(waiter and waiter.reads)
+    alone = reads and bool(waiter and waiter.alone)
+    if tcp.hole_ms is not None and tcp.opened:
+        text = (
+            f"waits for a packet from {tcp.remote} that was lost: "
+            f"what follows it arrived {span(tcp.hole_ms)} ago"
+        )
+        return Finding(text, True, True, Cause.LOSS, tcp.inode, tcp.hole_ms)
+    if not reads or tcp.receive_queue:
+        return None
+    idle_ms = waiter.ms if waiter else None
+    if tcp.opened is None:  # /proc/net does not tell who opened it, nor who spoke last
+        if not alone:
+            return None
+        since = f" for {span(idle_ms)}" if idle_ms is not None else ""
+        text = f"probably waits for data from {tcp.remote}{since}: a thread is blocked there"
+        return Finding(text, True, False, None, tcp.inode, idle_ms)
+    if not tcp.opened:
+        return _idle(f"waits for its client {tcp.remote} to ask something", tcp, waiter)
+    if tcp.reply_ms is not None:
+        return _reply(tcp, tcp.reply_ms, certain=alone or tcp.answered_before)
+    if not alone:
+        return None
+    if tcp.last_receive_ms is None:
+        return _quiet(tcp, idle_ms, f"waits for {tcp.remote} to speak first")
+    since = f"the last came {span(tcp.last_receive_ms)} ago"
+    return _quiet(
+        tcp, float(tcp.last_receive_ms), f"waits for more data from {tcp.remote}: {since}"
+    )
+
+
+def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
+    how = "waits" if certain else "probably waits"
+    state = "its request was acknowledged, so the peer has it"
+    cause: Cause | None = Cause.NO_REPLY
+    if tcp.send_queue:
+        state, cause = "its request is on its way, not acknowledged yet", None
+    if not certain and tcp.last_receive_ms is None:
+        state += "; none ever came on this connection, so it may expect none"
+    text = f"{how} for a reply from {tcp.remote} for {span(ms)}; {state}"
+    return Finding(text, True, certain, cause, tcp.inode, ms)
+
+
+def _quiet(tcp: Tcp, ms: float | None, text: str) -> Finding:
+    # It has asked for nothing since: it may be a subscriber, so "on the network" is a guess.
+    return Finding(f"probably {text}", True, False, None, tcp.inode, ms)
+
+
+def _idle(text: str, tcp: Tcp, waiter: Waiter | None) -> Finding:
+    return Finding(text, False, True, None, tcp.inode, waiter.ms if waiter else None)
+
+
+def _of_udp(udp: Udp, waiter: Waiter) -> Finding | None:
+    if not waiter.reads or udp.receive_queue:
+        return None
+    if udp.remote is None or not waiter.alone:
+        return Finding(f"waits for datagrams on {udp.local}", False, True, None, udp.inode)
+    what = "a DNS answer" if udp.remote.endswith(_DNS) else "a datagram"
+    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
+    text = f"waits for {what} from {udp.remote}{since}"
+    return Finding(text, True, True, Cause.NO_REPLY, udp.inode, waiter.ms)
+
+
+def _next_try(tcp: Tcp) -> str:
+    return f", next in {span(tcp.next_try_ms)}" if tcp.next_try_ms is not None else ""
+
+
+def _float(value: int | None) -> float | None:
+    return None if value is None else float(value)

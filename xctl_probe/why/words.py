@@ -1,0 +1,36 @@
+"""Quantities as people say them."""
+
+from __future__ import annotations
+
+_MS_PER_S = 1_000
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+_STEP = 1_024
+
+
+def span(ms: float) -> str:
+    """`12.4 s`, `4 min 10 s`, `3 h 5 min`, `2 d 3 h`."""
+    seconds = ms / _MS_PER_S
+    if seconds < 2 * _MINUTE_S:
+        return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"
+    whole = int(seconds)
+    if whole < _HOUR_S:
+        return f"{whole // _MINUTE_S} min {whole % _MINUTE_S} s"
+    if whole < _DAY_S:
+        return f"{whole // _HOUR_S} h {whole % _HOUR_S // _MINUTE_S} min"
+    return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
+
+
+def size(count: float) -> str:
+    """`23 bytes`, `64.0 KiB`, `3.2 MiB`."""
+    if count < 10 * _STEP:
+        return counted(int(count), "byte")
+    for unit in ("KiB", "MiB"):
+        count /= _STEP
+        if count < _STEP:
+            return f"{count:.1f} {unit}"
+    return f"{count / _STEP:.1f} GiB"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 retransmit`, `4 retransmits`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
