@@ -59,14 +59,16 @@ def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | 
         raise UsageError(msg)
     library, names = _open_kernel()
     reasons: dict[str, str] = {}
+    last: _Unsupported | None = None  # carries the errno to whoever asks
     for flavour in candidates:
         try:
             return _load(library, names, flavour, stall_ns, sizes, _sentences(reasons))
         except _Unsupported as refusal:
             reasons[flavour.name] = str(refusal)
+            last = refusal
         finally:
             library.report(log)
-    raise SourceUnavailable("; ".join(_sentences(reasons)))
+    raise SourceUnavailable("; ".join(_sentences(reasons))) from last
 
 
 def _sentences(reasons: dict[str, str]) -> tuple[str, ...]:
@@ -105,7 +107,8 @@ def _require(library: Library, names: KernelNames, flavour: Flavour) -> tuple[st
             msg = f"this kernel has no {hook.target.removeprefix('btf_trace_')}"
             raise _Unsupported(msg)
     if flavour.trampolines and library.refuses_trampolines(flavour.hooks[0].target):
-        raise _Unsupported("the kernel refuses BPF trampolines")
+        refusal = KernelRefused("load a program on entry", errno.EPERM)
+        raise _Unsupported("the kernel refuses BPF trampolines") from refusal
     return tuple(hook.program for hook in absent)
 
 
