@@ -8,12 +8,14 @@
 
 const volatile struct settings settings = {};
 
+#ifndef MAPS_ARE_FUNCTIONS /* see bcc.h */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, LOST_PLACES);
 	__type(key, __u32);
 	__type(value, __u64);
 } lost SEC(".maps");
+#endif
 
 static __always_inline void count_lost(__u32 where)
 {

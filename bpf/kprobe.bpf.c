@@ -5,39 +5,7 @@
  */
 #define SOCKETS_IN_HASH
 #include "iterators.h"
-#include "progress.h"
-
-/* The socket that a thread is sending on; a send seldom sleeps, so its return is seen. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
-	__type(key, __u64); /* thread */
-	__type(value, __u64); /* address of the struct sock */
-} sending SEC(".maps");
-
-static __always_inline int send_begins(struct sock *sk)
-{
-	__u64 thread = bpf_get_current_pid_tgid(), value = (__u64)sk;
-
-	if (bpf_map_update_elem(&sending, &thread, &value, BPF_ANY))
-		count_lost(LOST_CALL);
-	return 0;
-}
-
-/* udpv6_sendmsg calls udp_sendmsg for a mapped address: only the inner return finds a socket. */
-static __always_inline int send_ends(int ret)
-{
-	__u64 thread = bpf_get_current_pid_tgid();
-	__u64 *found = bpf_map_lookup_elem(&sending, &thread);
-	struct sock *sk;
-
-	if (!found)
-		return 0;
-	sk = (struct sock *)*found;
-	bpf_map_delete_elem(&sending, &thread);
-	return sent(sk, ret);
-}
+#include "kprobes.h"
 
 #define SEND_PROBES(function)                                                                      \
 	SEC("kprobe/" #function)                                                                   \
@@ -119,15 +87,7 @@ int on_reset(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/inet_sock_set_state")
 int on_state(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
-	int old = ctx->args[1], new = ctx->args[2];
-
-	/* Nothing was read yet, and the address may be that of one whose end was missed. */
-	if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED && is_tcp(sk)) {
-		forget(sk);
-		memory_for(sk);
-	}
-	return state_changed(sk, old, new);
+	return hashed_state_changed((struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -37,6 +37,8 @@ struct sock_memory {
 	__u16 paused; /* an iterator saw a pause in mid-stream: its evidence */
 };
 
+#ifndef MAPS_ARE_FUNCTIONS /* see bcc.h */
+
 #ifdef SOCKETS_IN_HASH
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -82,5 +84,23 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } ring SEC(".maps");
+
+/* What a new socket begins with. */
+static __always_inline const struct sock_memory *nothing_yet(void)
+{
+	static const struct sock_memory empty;
+
+	return &empty;
+}
+
+/* What coarse_ns() lags behind CLOCK_MONOTONIC right after a tick: the least that was seen. */
+static __always_inline __s64 *tick_origin(void)
+{
+	static __s64 lag_ns;
+
+	return &lag_ns;
+}
+
+#endif
 
 #endif

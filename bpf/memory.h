@@ -36,13 +36,15 @@ static __always_inline struct sock_memory *memory_of(struct sock *sk)
 
 static __always_inline struct sock_memory *memory_for(struct sock *sk)
 {
-	static const struct sock_memory empty;
+	const struct sock_memory *fresh;
 	__u64 key = (__u64)sk;
 	struct sock_memory *memory = bpf_map_lookup_elem(&sockets, &key);
 
 	if (memory)
 		return memory;
-	bpf_map_update_elem(&sockets, &key, &empty, BPF_NOEXIST);
+	fresh = nothing_yet();
+	if (fresh)
+		bpf_map_update_elem(&sockets, &key, fresh, BPF_NOEXIST);
 	memory = bpf_map_lookup_elem(&sockets, &key);
 	if (!memory)
 		count_lost(LOST_SOCKET);
@@ -114,23 +116,22 @@ static __always_inline __u64 coarse_ns(void)
 	return bpf_jiffies64() * settings.tick_ns;
 }
 
-/* What coarse_ns() lags behind CLOCK_MONOTONIC right after a tick: the least that was seen. */
-static __s64 tick_origin_ns;
-
 static __always_inline __u64 exact_ns(void)
 {
 	__u64 now = bpf_ktime_get_ns();
-	__s64 lag = now - coarse_ns();
+	__s64 lag = now - coarse_ns(), *origin = tick_origin();
 
-	if (!tick_origin_ns || lag < tick_origin_ns)
-		tick_origin_ns = lag;
+	if (origin && (!*origin || lag < *origin))
+		*origin = lag;
 	return now;
 }
 
 /* The CLOCK_MONOTONIC time of a coarse one, right to half a tick. */
 static __always_inline __u64 to_monotonic(__u64 coarse)
 {
-	return coarse + tick_origin_ns + settings.tick_ns / 2;
+	__s64 *origin = tick_origin();
+
+	return coarse + (origin ? *origin : 0) + settings.tick_ns / 2;
 }
 
 static __always_inline void add(__u64 *to, __u64 amount)
