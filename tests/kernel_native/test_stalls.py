@@ -161,7 +161,9 @@ sent = client.send(data)
 say(time.monotonic() - begin)
 """
     )
-    took_s = one.go()
+    one.start()
+    seen.until(lambda: len(seen.stalls(one.pid, ongoing=True)) >= 3)
+    took_s = one.finish()
     seen.until(lambda: seen.stalls(one.pid, ongoing=False))
     (ended,) = seen.stalls(one.pid, ongoing=False)
     assert ended.direction is Direction.SEND

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from xctl_probe.dialogue import Dialogue
 from xctl_probe.ebpf.interfaces import Interfaces
@@ -27,6 +27,7 @@ from xctl_probe.ebpf.ring import Ring
 from xctl_probe.ebpf.stalls import cause, is_stall
 from xctl_probe.facts import (
     Batch,
+    Cause,
     Direction,
     ErrorKind,
     Fact,
@@ -84,6 +85,7 @@ class KernelSource:
         self._missed_runs = 0
         self._pending: list[Fact] = []
         self._look_again_ns = 0
+        self._closed_windows: set[tuple[int, int]] = set()
 
     @property
     def sees(self) -> str:
@@ -102,7 +104,7 @@ class KernelSource:
         self._pending.extend(self._from_ring())
         if now_ns >= self._look_again_ns:
             begun_ns = time.monotonic_ns()
-            self._loaded.look.run()
+            self._remember(decode(self._loaded.look.run()))
             took_ns = time.monotonic_ns() - begun_ns
             self._look_again_ns = now_ns + max(self._stall_ns, took_ns * _LOOK_SHARE)
         return self._look_again_ns
@@ -114,7 +116,9 @@ class KernelSource:
         facts = self._pending
         self._pending = []
         facts.extend(self._from_ring())
-        for record in decode(chunk):
+        records = list(decode(chunk))
+        self._remember(records)
+        for record in records:
             facts.extend(self._facts(record))
         facts.extend(self._processes.traffic(self._interfaces))
         facts.extend(self._losses())
@@ -129,13 +133,22 @@ class KernelSource:
         for body in self._ring.records():
             yield from self._facts(Record._make(RECORD.unpack(body)))
 
+    def _remember(self, records: Iterable[Record]) -> None:
+        """Whose window is closed now: once it opens, the kernel sends again what overran it."""
+        self._closed_windows = {
+            (record.inode, record.direction)
+            for record in records
+            if record.kind == Kind.ONGOING and cause(record) is Cause.PEER_WINDOW
+        }
+
     def _facts(self, record: Record) -> Iterator[Fact]:
         interface = self._interfaces.name(record.ifindex, record.netns)
         if record.kind == Kind.TRAFFIC:
             yield from _traffic(record, interface)
         elif record.kind in (Kind.STALL, Kind.ONGOING):
             if is_stall(record, self._endpoint(record)):
-                yield _stall(record, interface)
+                closed = (record.inode, record.direction) in self._closed_windows
+                yield _stall(record, interface, Cause.PEER_WINDOW if closed else cause(record))
         else:
             yield _error(record, interface, _ERRORS[Kind(record.kind)], record.occurrences)
 
@@ -169,14 +182,14 @@ def _traffic(record: Record, interface: str | None) -> Iterator[Fact]:
         yield _error(record, interface, ErrorKind.RETRANSMIT, record.occurrences)
 
 
-def _stall(record: Record, interface: str | None) -> Stall:
+def _stall(record: Record, interface: str | None, why: Cause) -> Stall:
     return Stall(
         owner=record.owner,
         socket=socket_of(record, interface),
         direction=_DIRECTIONS[StallDirection(record.direction)],
         duration_ns=record.span_ns,
         ongoing=record.kind == Kind.ONGOING,
-        cause=cause(record),
+        cause=why,
         tid=record.tid or None,
     )
 
