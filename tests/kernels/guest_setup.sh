@@ -37,9 +37,20 @@ main() {
         ln -s "$(echo /usr/src/linux-headers-*-common)" "/lib/modules/$release/source"
     fi
 
+    # The host's files come through 9p uncached, and starting a Python reads many: the same
+    # files through a cache make it start in half the time.  boot.py sees that nobody changes
+    # what is read meanwhile.
+    root=/run/cached
+    tag=$(grep " $root " /proc/mounts | cut -d ' ' -f 1)
+    umount "$root"
+    mount -t 9p -o ro,version=9p2000.L,trans=virtio,msize=524288,cache=loose "$tag" "$root"
+    for path in /proc /sys /dev /run /tmp /lib/modules /usr/src "$shared"; do
+        [ -e "$path" ] && mount --rbind "$path" "$root$path"
+    done
+
     export PYTHONDONTWRITEBYTECODE=1 XCTL_IN_GUEST=1
     echo running >"$shared/stage"
-    "$@" >"$shared/output.log" 2>&1 </dev/null
+    chroot "$root" "$@" >"$shared/output.log" 2>&1 </dev/null
     code=$?
     sync
     echo "$code" >"$shared/exit.part" && mv "$shared/exit.part" "$shared/exit"
