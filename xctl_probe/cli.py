@@ -191,6 +191,20 @@ def _why(
     run(pid, _STDOUT, as_json=as_json, sock_diag=not stream_options.get("no_sock_diag"))
 
 
+@app.command("check")
+def _check(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+) -> None:
+    """Try every source here, say which work, and what would make the others work.
+
+    Loads, attaches and detaches for real; changes nothing. Exit code 0 when some source
+    works, else 1.
+    """
+    from xctl_probe.check.command import run  # noqa: PLC0415 - the stream does without
+
+    raise typer.Exit(run(_STDOUT, as_json=as_json))
+
+
 def main() -> None:
     """Run the command; every error is one line on stderr and an exit code."""
     diagnostics = Diagnostics()

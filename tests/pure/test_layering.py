@@ -14,6 +14,7 @@ FOLDERS = {"xctl_probe": "xctl_probe", "xctl_probe.fallback": "fallback"}
 # A stage and the modules of the package that it may know, at run time and for its types.
 STAGES = {
     "addresses": set(),
+    "blind_spots": set(),
     "diagnostics": {"text"},
     "dialogue": set(),
     "errors": set(),
@@ -35,8 +36,8 @@ STAGES = {
         "addresses", "diagnostics", "ebpf.trace", "records", "settings", "signals", "text",
     },
     "cli": {
-        "diagnostics", "errors", "records", "settings", "sources", "stream", "text", "tracing",
-        "why.command", "writer",
+        "check.command", "diagnostics", "errors", "records", "settings", "sources", "stream",
+        "text", "tracing", "why.command", "writer",
     },
     "__main__": {"cli"},
     "__init__": set(),

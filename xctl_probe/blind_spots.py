@@ -1,0 +1,64 @@
+"""What each source cannot see: declared once, for `check`, the documents and the tests.
+
+A silent gap reads as *nothing happened*.  So whoever asks is told, and a test that skips a
+source for its gap names the gap by its key here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BlindSpot:
+    """One gap: a key for tests, and what a user is told is missing."""
+
+    key: str
+    text: str
+
+
+_EVERYWHERE = (
+    BlindSpot(
+        "other_protocols", "protocols other than TCP and UDP: SCTP, raw sockets, RDMA, AF_XDP"
+    ),
+    BlindSpot("udp_socket", "which UDP socket: datagrams are told by process, or by interface"),
+    BlindSpot("mptcp_stalls", "stalls of Multipath TCP sockets"),
+)
+_KERNEL = _EVERYWHERE
+_SAMPLED = (
+    *_EVERYWHERE,
+    BlindSpot("udp_bytes", "UDP bytes of a process: UDP shows in its interface's total only"),
+    BlindSpot("connect_errors", "connections that were refused, timed out or reset"),
+    BlindSpot("foreign_owner", "the process behind other users' sockets, unless run as root"),
+    BlindSpot("other_namespaces", "sockets of other network namespaces, as containers have them"),
+    BlindSpot("shared_user", "which of several processes that hold a socket uses it"),
+)
+
+# By source and way to attach, as `check` names its rows.
+BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
+    "ebpf fentry": _KERNEL,
+    "ebpf kprobe": (
+        *_KERNEL,
+        BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
+    ),
+    "ebpf tracepoint": (
+        *_KERNEL,
+        BlindSpot("splice_in", "bytes that a process takes out of a socket by splice(2)"),
+    ),
+    "bcc": (
+        *_KERNEL,
+        BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
+    ),
+    "proc sock_diag": (
+        *_SAMPLED,
+        BlindSpot("brief_owner", "the process of a connection that ends between two looks"),
+        BlindSpot("brief_stall", "a request and its answer that both fall between two looks"),
+    ),
+    "proc net": (
+        *_SAMPLED,
+        BlindSpot("tcp_bytes", "bytes of processes: bandwidth is told by interface only"),
+        BlindSpot("retransmits", "retransmits, unless they hold a process up"),
+        BlindSpot("event_loops", "replies that are awaited: only blocked threads show"),
+        BlindSpot("exact_times", "when a stall began, closer than the look that first met it"),
+    ),
+}

@@ -1,0 +1,56 @@
+"""What `check` does: try every way, print, and say by the exit code whether one works."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from xctl_probe.check.attempts import AUTO, Answer, Outcome, Way, attempt, ways
+from xctl_probe.check.host import read_host
+from xctl_probe.check.kernel import besides_privileges, load_is_refused
+from xctl_probe.check.remedies import remedies
+from xctl_probe.check.report import Checked, Row, to_json, to_text
+from xctl_probe.settings import Backend, Format, Settings
+from xctl_probe.window import Filter
+
+_SETTINGS = Settings(
+    interval_ns=1_000_000_000,
+    duration_ns=None,
+    stall_ns=100_000_000,
+    wanted=Filter(),
+    backend=Backend.AUTO,
+    format=Format.TEXT,
+    sock_diag=True,
+)
+
+
+def run(stdout: int, *, as_json: bool) -> int:
+    """Write the answers; the exit code is 0 when some source works, else 1."""
+    checked = check()
+    view = memoryview(to_json(checked) if as_json else to_text(checked))
+    try:
+        while view:
+            view = view[os.write(stdout, view) :]
+    except BrokenPipeError:
+        pass  # `| head`
+    return 0 if checked.works else 1
+
+
+def check() -> Checked:
+    """Try every way there is, and the command's own choice among them."""
+    host = read_host()
+    rows = []
+    for way in ways():
+        outcome = attempt(way, _SETTINGS)
+        if way.backend is Backend.EBPF and not host.privileged and outcome.answer is Answer.NO:
+            outcome = _unprivileged(way, outcome)
+        rows.append(Row(way, outcome, tuple(remedies(way, outcome, host))))
+    return Checked(tuple(rows), attempt(AUTO, _SETTINGS), host)
+
+
+def _unprivileged(way: Way, outcome: Outcome) -> Outcome:
+    """The loader asks for privileges before it tries; here it is tried all the same."""
+    outcome = replace(outcome, besides=besides_privileges(way.attach))
+    if outcome.errno is None and load_is_refused():
+        outcome = replace(outcome, errno="EPERM", call="bpf(BPF_PROG_LOAD)")
+    return outcome
