@@ -37,9 +37,13 @@ class InterfaceByAddress:
 
     def refresh(self) -> None:
         """Read the host's addresses again (they change with DHCP, VPNs, containers)."""
+        try:
+            found = psutil.net_if_addrs()
+        except OSError:
+            return  # where netlink is refused: getifaddrs(3) asks by it
         self._interface = {
             address.address.partition("%")[0]: name
-            for name, addresses in psutil.net_if_addrs().items()
+            for name, addresses in found.items()
             for address in addresses
             if address.family in (socket.AF_INET, socket.AF_INET6)
         }

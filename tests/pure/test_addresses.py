@@ -104,3 +104,15 @@ def test_new_addresses_are_known_after_a_refresh(host):
     found.refresh()
     assert found.of("10.0.0.13", "10.0.0.11") == "eth0"
     assert found.of("10.0.0.7", "10.0.0.11") is None
+
+
+def test_without_netlink_no_address_is_known_and_that_is_no_error(monkeypatch):
+    """Hardened containers refuse it, and getifaddrs(3) asks by it."""
+
+    def refuse():
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(addresses.psutil, "net_if_addrs", refuse)
+    interfaces = InterfaceByAddress()
+    assert interfaces.of("10.0.0.7", "10.0.0.11") is None
+    assert interfaces.of("127.0.0.1", "127.0.0.1") == "lo"
