@@ -17,8 +17,10 @@ from xctl_probe.ebpf.flavours import (
     Flavour,
     KernelNames,
 )
-from xctl_probe.ebpf.libbpf import KernelIterator, KernelRefused, Library, Object
+from xctl_probe.ebpf.libbpf import KernelRefused, Library, Object
 from xctl_probe.ebpf.records import SETTINGS
+from xctl_probe.ebpf.ring import Ring
+from xctl_probe.ebpf.running import Running
 from xctl_probe.errors import SourceUnavailable, UsageError
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
@@ -34,19 +36,7 @@ class Sizes:
     hashed_sockets: int = 65536  # only where sockets have no storage of their own
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Programs that run, and the ways to read what they noted."""
-
-    flavour: Flavour
-    programs: Object
-    drain: KernelIterator
-    look: KernelIterator
-    missing: tuple[str, ...]  # programs without which something is less exact
-    passed_over: tuple[str, ...]  # better flavours, and why they do not work here
-
-
-def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | None) -> Loaded:
+def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | None) -> Running:
     """Load and attach, and seed the sockets that are open already.
 
     `attach` is a flavour's name or "auto"; `log` takes libbpf's messages.
@@ -119,7 +109,7 @@ def _load(
     stall_ns: int,
     sizes: Sizes,
     passed_over: tuple[str, ...],
-) -> Loaded:
+) -> Running:
     missing = _require(library, names, flavour)
     bounds = {
         "ring": sizes.ring_bytes,
@@ -136,7 +126,8 @@ def _load(
     except KernelRefused as refusal:
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
-    return Loaded(flavour, programs, drain, look, missing, passed_over)
+    news = Ring(programs.map("ring", 0, 0).fd, sizes.ring_bytes)
+    return Running(flavour.name, programs, news, drain, look, missing, passed_over)
 
 
 def _start(

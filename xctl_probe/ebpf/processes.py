@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xctl_probe.ebpf.interfaces import Interfaces
-from xctl_probe.ebpf.libbpf import Map
 from xctl_probe.ebpf.records import ProcessTraffic, decode_process
+from xctl_probe.ebpf.running import Table
 from xctl_probe.facts import Traffic
 
 _QUIET_DRAINS = 60  # after as many without traffic an invisible process is taken for ended
@@ -28,7 +28,7 @@ class Processes:
     at the same moment; an entry is deleted when its process has ended.
     """
 
-    def __init__(self, table: Map) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
         self._seen: dict[bytes, _Seen] = {}
 

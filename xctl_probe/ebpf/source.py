@@ -23,7 +23,7 @@ from xctl_probe.ebpf.records import (
     endpoint_key,
     socket_of,
 )
-from xctl_probe.ebpf.ring import Ring
+from xctl_probe.ebpf.running import Running
 from xctl_probe.ebpf.stalls import cause, is_stall
 from xctl_probe.facts import (
     Batch,
@@ -53,29 +53,16 @@ _DIRECTIONS = {
 }
 
 
-class KernelSource:
-    """Facts from programs attached in the kernel; needs root or CAP_BPF and CAP_PERFMON.
-
-    `stall_ns` is the least length of a stall; `attach` names the flavour; `log` takes what
-    libbpf has to say.  Raises SourceUnavailable with the reason and the remedy.
-    """
+class RunningSource:
+    """Facts from programs that run in the kernel, whoever compiled and attached them."""
 
     name = "ebpf"
 
-    def __init__(
-        self,
-        *,
-        stall_ns: int = 100_000_000,
-        attach: str = "auto",
-        sizes: Sizes | None = None,
-        log: Callable[[str], None] | None = None,
-    ) -> None:
-        sizes = sizes or Sizes()
+    def __init__(self, running: Running, stall_ns: int) -> None:
         self._stall_ns = stall_ns
-        self._loaded = load(attach, stall_ns, sizes, log)
-        self.attach = self._loaded.flavour.name
-        programs = self._loaded.programs
-        self._ring = Ring(programs.map("ring", 0, 0).fd, sizes.ring_bytes)
+        self._running = running
+        self.attach = running.name
+        programs = running.programs
         self._processes = Processes(
             programs.map("processes", PROCESS_KEY.size, PROCESS_TRAFFIC.size)
         )
@@ -94,7 +81,7 @@ class KernelSource:
 
     def fileno(self) -> int | None:
         """The ring buffer: readable when something rare has happened."""
-        return self._ring.fd
+        return self._running.news.fd
 
     def poll(self, now_ns: int) -> int:
         """Take what the ring holds, and note who waits now; CLOCK_MONOTONIC ns.
@@ -104,7 +91,7 @@ class KernelSource:
         self._pending.extend(self._from_ring())
         if now_ns >= self._look_again_ns:
             begun_ns = time.monotonic_ns()
-            self._remember(decode(self._loaded.look.run()))
+            self._remember(decode(self._running.look.run()))
             took_ns = time.monotonic_ns() - begun_ns
             self._look_again_ns = now_ns + max(self._stall_ns, took_ns * _LOOK_SHARE)
         return self._look_again_ns
@@ -112,7 +99,7 @@ class KernelSource:
     def drain(self, now_ns: int) -> Batch:
         """Everything since the last drain, and every stall that lasts at this moment."""
         self._interfaces.forget()
-        chunk = self._loaded.drain.run()
+        chunk = self._running.drain.run()
         facts = self._pending
         self._pending = []
         facts.extend(self._from_ring())
@@ -126,11 +113,11 @@ class KernelSource:
 
     def close(self) -> None:
         """Detach everything.  Safe to call twice."""
-        self._ring.close()
-        self._loaded.programs.close()
+        self._running.news.close()
+        self._running.programs.close()
 
     def _from_ring(self) -> Iterator[Fact]:
-        for body in self._ring.records():
+        for body in self._running.news.records():
             yield from self._facts(Record._make(RECORD.unpack(body)))
 
     def _remember(self, records: Iterable[Record]) -> None:
@@ -158,15 +145,33 @@ class KernelSource:
         return Dialogue(*ENDPOINT.unpack(value)) if value else Dialogue()
 
     def _losses(self) -> Iterator[Lost]:
-        totals = self._loaded.programs.per_cpu_sums("lost", len(LostWhere))
+        totals = self._running.programs.per_cpu_sums("lost", len(LostWhere))
         for where, total, before in zip(LostWhere, totals, self._lost, strict=True):
             if total > before:
                 yield Lost(where.name.lower(), total - before)
         self._lost = totals
-        missed = self._loaded.programs.missed_runs()
+        missed = self._running.programs.missed_runs()
         if missed > self._missed_runs:
             yield Lost("missed_runs", missed - self._missed_runs)
         self._missed_runs = missed
+
+
+class KernelSource(RunningSource):
+    """The programs compiled ahead; needs root or CAP_BPF and CAP_PERFMON, and kernel BTF.
+
+    `stall_ns` is the least length of a stall; `attach` names the flavour; `log` takes what
+    libbpf has to say.  Raises SourceUnavailable with the reason and the remedy.
+    """
+
+    def __init__(
+        self,
+        *,
+        stall_ns: int = 100_000_000,
+        attach: str = "auto",
+        sizes: Sizes | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__(load(attach, stall_ns, sizes or Sizes(), log), stall_ns)
 
 
 def _traffic(record: Record, interface: str | None) -> Iterator[Fact]:
