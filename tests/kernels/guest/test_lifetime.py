@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from kernels.expect import FLAVOURS
 from kernels.guest import flavours
-from kernels.guest.features import NO, program_ids, supports
+from kernels.guest.features import NO, YES, program_ids, supports
 
 PATIENCE_S = 60
 MORE_THAN_BUFFERS = 20_000_003
@@ -76,6 +77,16 @@ def test_a_killed_probe_leaves_nothing_attached(probe, worker):
     server.ask("recv", 23)
     again.wait_for(lambda c: c.sent_bytes(client.pid) == 23, PATIENCE_S)
     again.stop()
+
+
+def test_root_gets_the_best_flavour_that_the_kernel_carries(start_probe, features):
+    best = next(name for name in FLAVOURS if supports(name, features) == YES)
+    running = start_probe("--interval", 0.5, "--loopback", "--format", "ndjson", user="root")
+    running.wait_ready()
+    running.stop()
+    said = running.stderr.decode()
+    assert "source ebpf" in said
+    assert best in said
 
 
 def test_a_flavour_that_the_kernel_lacks_is_refused_in_one_line(features, flavour, installed):
