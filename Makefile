@@ -11,7 +11,7 @@ ARGS ?=
 
 # What Debian and Ubuntu call the programs that the targets need, and the program to look for.
 RUN_PROGRAMS := $(PYTHON):python3
-TEST_PROGRAMS := nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
+TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool
 
 .PHONY: help run test lint pytest bpf test-kernels bench clean

@@ -141,7 +141,7 @@ def _stream(
     An option counts before its variable (XCTL_NETWORK_INTERVAL and so on), a variable before
     the file. Exit codes: 0 done, 1 no source works here, 2 bad input.
     """
-    if context.invoked_subcommand is not None:
+    if context.invoked_subcommand not in (None, "top"):
         return
     diagnostics: Diagnostics = context.obj
     settings = Settings.checked(
@@ -158,6 +158,9 @@ def _stream(
         attach=attach,
         log=diagnostics.say if verbose else None,
     )
+    if context.invoked_subcommand == "top":
+        context.meta["settings"] = settings
+        return
     as_text = settings.format is Format.TEXT or (
         settings.format is Format.AUTO and os.isatty(_STDOUT)
     )
@@ -173,6 +176,17 @@ def _stream(
         stream(settings, source, writer, _STDOUT)
     finally:
         source.close()
+
+
+@app.command("top")
+def _top(context: typer.Context) -> None:
+    """Show live who moves how much and who waits for whom; keys open, sort, filter, pause.
+
+    The options of the stream go before the word: xctl-probe-network --interval 0.5 top.
+    """
+    from xctl_probe.top.command import run  # noqa: PLC0415 - the stream does without
+
+    run(context.meta["settings"])
 
 
 @app.command("why")

@@ -37,7 +37,7 @@ STAGES = {
     },
     "cli": {
         "check.command", "diagnostics", "errors", "records", "settings", "sources", "stream",
-        "text", "tracing", "why.command", "writer",
+        "text", "top.command", "tracing", "why.command", "writer",
     },
     "__main__": {"cli"},
     "__init__": set(),

@@ -1,0 +1,161 @@
+"""The live screen on networks broken on purpose: typed at and read, in a real terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+MORE_THAN_BUFFERS = 20_000_003
+QUESTION, ANSWER = 23, 29
+KEYS = "q quit  enter why"
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|4[0-7]|9[0-7])(?:;\d+)*m")
+
+
+@pytest.fixture
+def top(terminal, backend):
+    """Start the screen on a source, and wait until it is drawn."""
+
+    def start(*options, **more):
+        words = (*backend.options, "--interval", "0.3", *options, "top")
+        shown = terminal(*words, user=backend.user, **more)
+        shown.wait_for(f"top: {backend.name}")
+        return shown
+
+    return start
+
+
+def connected(worker, **client):
+    server, asker = worker(), worker(**client)
+    port = server.ask("listen")["port"]
+    asker.connect("127.0.0.1", port)
+    server.ask("accept")
+    return server, asker, f"127.0.0.1:{port}"
+
+
+def test_a_hang_shows_is_opened_and_ends(top, worker):
+    """Whom it waits for, while it waits; why; and that it is over."""
+    server, client, remote = connected(worker)
+    screen = top()
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    screen.wait_for("WAITING 1", f"{client.pid} python3", f"for data from {remote} (no_reply)")
+    screen.type("Down", "Enter")
+    screen.wait_for(f"{client.pid} python3: waits for a reply from {remote}", "esc back")
+    screen.type("Escape")
+    screen.wait_for("WAITING 1")
+    server.ask("send", ANSWER)
+    client.expect("ask")
+    screen.wait_for("WAITING 0, ended 1", "waited", "ended")
+    screen.type("q")
+    screen.wait_for("left with 0")
+
+
+def test_a_stopped_peer_and_lost_packets_have_their_causes(top, worker, netns):
+    """Both at once, each with its own."""
+    server, sender, reader = connected(worker)
+    _, asker, remote = connected(worker)
+    netns.drop_incoming(f"tcp dport {remote.partition(':')[2]}")
+    screen = top()
+    os.kill(server.pid, signal.SIGSTOP)
+    sender.tell("send", MORE_THAN_BUFFERS)
+    asker.tell("ask", QUESTION, ANSWER)
+    screen.wait_for(
+        "WAITING 2",
+        f"to send to {reader} (peer_window)",
+        f"for data from {remote} (loss)",
+        f"{asker.pid} python3         RETRANSMIT",
+    )
+
+
+def test_traffic_is_sorted_filtered_and_paused(top, worker):
+    """By keys, and the title says so."""
+    server, client, _ = connected(worker, comm=b"uploader")
+    screen = top()
+    server.tell("drain")
+    client.tell("drip", 100_003, 20, 1_009)
+    screen.wait_for(f"{client.pid} uploader", f"{server.pid} python3", "Mbps")
+    screen.type("s")
+    screen.wait_for("by rx")
+    screen.type("/", "u", "p", "l")
+    screen.wait_for("filter by pid, name or interface: upl_", without=f"{server.pid} python3")
+    screen.type("Enter")
+    screen.wait_for("filter 'upl'", f"{client.pid} uploader")
+    screen.type("p")
+    frozen = screen.wait_for("PAUSED")
+    subprocess.run(["sleep", "1"], check=True)  # three intervals in which nothing may change
+    assert screen.screen() == frozen
+    screen.type("p", "Escape")
+    screen.wait_for(f"{server.pid} python3", without="PAUSED")
+
+
+def test_any_size_and_a_resize(top, worker):
+    """It draws what fits, and draws again when the window changes."""
+    server, client, remote = connected(worker)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    screen = top(width=40, height=8)
+    screen.wait_for("WAITING 1", f"{client.pid}", "q quit")
+    screen.resize(120, 40)
+    screen.wait_for(f"for data from {remote}", KEYS, "TRAFFIC")
+    lines = screen.screen().splitlines()
+    assert lines[39].startswith(KEYS)
+    screen.resize(10, 3)
+    screen.wait_for("q quit")
+    screen.resize(100, 24)
+    screen.wait_for(f"for data from {remote}", KEYS)
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_colour_is_for_those_who_want_it(top, worker, no_color):
+    """NO_COLOR leaves bold and reverse."""
+    server, client, _ = connected(worker)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    screen = top(**({"NO_COLOR": "1"} if no_color else {}))
+    screen.wait_for("WAITING 1")
+    assert bool(COLOUR.search(screen.screen(styled=True))) is not no_color
+
+
+def test_a_hostile_name_draws_nothing(top, worker):
+    """Escape sequences in a process's name are shown, not obeyed."""
+    server, client, _ = connected(worker, comm=b"\x1b[2J\xe2\x80\xaeevil")
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    screen = top()
+    screen.wait_for("WAITING 1", "\\x1b[2J", KEYS)
+
+
+@pytest.mark.parametrize("how", ["q", "C-c", "SIGTERM"])
+def test_it_leaves_the_terminal_as_it_was(top, terminal, how):
+    """By key or by signal: exit code 0, the old screen, echo and cursor back."""
+    screen = top()
+    if how == "SIGTERM":
+        (child,) = (
+            Path(f"/proc/{screen.pane_pid()}/task/{screen.pane_pid()}/children").read_text().split()
+        )
+        os.kill(int(child), signal.SIGTERM)
+    else:
+        screen.type(how)
+    screen.wait_for("left with 0", without="WAITING")
+    screen.type("e", "c", "h", "o", "e", "d")
+    screen.wait_for("echoed")
+
+
+def test_without_a_terminal_it_says_so(installed, netns):
+    """One line, exit code 2."""
+    words = [*netns.command(), str(installed.command), "top"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 2
+    assert "top needs a terminal" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_dumb_terminal_is_told(terminal):
+    """It cannot be drawn on."""
+    screen = terminal("top", TERM="dumb")
+    screen.wait_for("TERM is dumb", "left with 2")

@@ -1,0 +1,1 @@
+"""`xctl-probe-network top`: who moves and who waits, live in a terminal."""
