@@ -15,7 +15,8 @@ from xctl_probe.why.threads import Thread
 from xctl_probe.why.words import counted, size, span
 
 _MOST_FINDINGS = 5
-_MOST_SOCKETS = 12
+_MOST_SOCKETS = 12  # of those that matter
+_FEW_SOCKETS = 5  # else
 _MOST_THREADS = 12
 _MOST_WATCHED = 3
 _NOTHING = "not waiting on the network"
@@ -162,19 +163,22 @@ def _doing(told: Explained, thread: Thread) -> str:
 
 
 def _socket_lines(told: Explained) -> Iterator[str]:
-    """What matters first; then what is in use; listeners and UDP last."""
+    """What matters first and in full; of the rest a few, listeners and UDP last."""
     order = {finding.inode: i for i, finding in enumerate(told.found)}
+    waits = {finding.inode for finding in told.found if finding.waits}
     last = len(order)
     tcp = sorted(told.tcp, key=lambda s: (order.get(s.inode, last), s.listening, s.fd))
-    shown = 0
-    for socket in tcp[:_MOST_SOCKETS]:
-        yield from _listener(socket) if socket.listening else _connection(socket)
-        shown += 1
-    for udp in told.udp[: max(_MOST_SOCKETS - shown, 1)]:
-        yield from _datagrams(udp)
-        shown += 1
-    left = len(told.tcp) + len(told.udp) - shown
-    if left > 0:
+    everything: list[Tcp | Udp] = [*tcp, *told.udp]
+    matter = [socket for socket in everything if socket.inode in waits][:_MOST_SOCKETS]
+    rest = [socket for socket in everything if socket.inode not in waits]
+    room = max(_FEW_SOCKETS - len(matter), 2)
+    shown = [*matter, *rest[:room]]
+    for socket in shown:
+        if isinstance(socket, Udp):
+            yield from _datagrams(socket)
+        else:
+            yield from _listener(socket) if socket.listening else _connection(socket)
+    if left := len(told.tcp) + len(told.udp) - len(shown):
         yield f"  and {counted(left, 'more socket')}; --json has them all"
 
 
