@@ -35,7 +35,7 @@ _KEPT_MODULES = re.compile(
 )
 _FILE = re.compile(
     r"\./(?:usr/)?(?:"
-    r"boot/(?P<boot>(?:vmlinuz|config)-.+)"
+    r"boot/(?P<boot>(?:vmlinuz|config)-[^/]+)"
     r"|lib/modules/(?P<release>[^/]+)/(?:(?P<kernel>vmlinuz|config)$|(?P<module>.+)))"
 )
 
@@ -178,7 +178,7 @@ def _unpack_kernel(deb: Path, release: str, into: Path) -> None:
 def _place(name: str, release: str) -> Path | None:
     """Where a file of the package belongs below the kernel's directory; None: not kept."""
     found = _FILE.fullmatch(name)
-    if found is None:
+    if found is None or ".." in Path(name).parts:
         return None
     if boot := found["boot"]:
         return Path("boot", boot)
