@@ -14,7 +14,7 @@ RUN_PROGRAMS := $(PYTHON):python3
 TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool
 
-.PHONY: help run test lint pytest bpf test-kernels bench clean
+.PHONY: help run test lint pytest bpf test-kernels bench docs clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -46,6 +46,9 @@ test-kernels: .venv/kernels  ## boot real kernels under emulation and test in th
 
 bench: .venv/dev  ## what the probe costs, measured here
 	$(BIN)/python -m bench
+
+docs: .venv/dev  ## write the man page and the shells' completions again
+	$(BIN)/python docs/generate.py
 
 clean:  ## remove what was made, but not downloaded kernels
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,7 +7,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from harness.namespace import Namespace
@@ -44,6 +44,10 @@ class Terminal:
         for key in keys:
             self._tmux("send-keys", key)
 
+    def type_text(self, text: str) -> None:
+        """Press the keys of a text, a tab among them."""
+        self._tmux("send-keys", "-l", "--", text)
+
     def resize(self, width: int, height: int) -> None:
         self._tmux("resize-window", "-x", width, "-y", height)
 
@@ -72,7 +76,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(installed, netns: Namespace) -> Iterator[Callable[..., Terminal]]:
-    """Run the installed probe in terminals that end with the test."""
+    """Run the installed probe, or a `command`, in terminals that end with the test."""
     started: list[Terminal] = []
 
     def start(
@@ -80,9 +84,11 @@ def terminal(installed, netns: Namespace) -> Iterator[Callable[..., Terminal]]:
         width: int = 100,
         height: int = 30,
         user: str = "unprivileged",
+        command: Sequence[str] = (),
         **env: str,
     ) -> Terminal:
-        words = [*netns.command(user), str(installed.command), *map(str, options)]
+        called = command or [str(installed.command), *map(str, options)]
+        words = [*netns.command(user), *called]
         started.append(Terminal(words, width, height, {"LC_ALL": "C.UTF-8"} | env))
         return started[-1]
 

@@ -1,0 +1,135 @@
+"""The man page and the shells' completions, from the command's own options: `make docs`.
+
+Committed, so that an installation has them; a test fails when they are stale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.completion import get_completion_script  # type: ignore[attr-defined]
+
+from xctl_probe.cli import app
+
+NAME = "xctl-probe-network"
+# Beside the code, so that whatever builds the package has them.
+FOLDER = Path(__file__).parents[1] / "xctl_probe" / "share"
+_COMPLETE = "_XCTL_PROBE_NETWORK_COMPLETE"
+_COMPLETIONS = {
+    "bash": f"{NAME}.bash",
+    "zsh": f"_{NAME}",
+    "fish": f"{NAME}.fish",
+}
+_EXIT_CODES = (
+    ("0", "Done; for check: some source works."),
+    ("1", "No source works here, or stdout cannot be written."),
+    ("2", "Bad input: an option, a variable, the file, or a process that is not there."),
+)
+_EXAMPLES = (
+    (f"{NAME} | xctl ingest", "Feed a consumer."),
+    (f"{NAME} why 4711", "What does this process wait for?"),
+    (f"{NAME} --interval 0.5 top", "Watch all of them, twice a second."),
+    (f"sudo {NAME} check", "Which sources work here, and what would make the others work?"),
+)
+
+
+def files() -> dict[str, str]:
+    """Name of a file in xctl_probe/share to its content."""
+    found = {f"{NAME}.1": man_page()}
+    for shell, path in _COMPLETIONS.items():
+        script = get_completion_script(prog_name=NAME, complete_var=_COMPLETE, shell=shell)
+        found[path] = f"{script.strip()}\n"
+    return found
+
+
+def man_page() -> str:
+    """The page in roff, man(7)."""
+    group: Any = typer.main.get_command(app)
+    summary, *paragraphs = (p for p in _paragraphs(group.help) if not p.startswith(NAME))
+    lines = [
+        f'.TH {NAME.upper()} 1 "" "" "User Commands"',
+        ".SH NAME",
+        f"{_text(NAME)} \\- which process waits on the network, where, how long and why",
+        ".SH SYNOPSIS",
+        f".B {_text(NAME)}",
+        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBcheck\\fR]",
+        ".SH DESCRIPTION",
+        _text(summary),
+        *(line for paragraph in paragraphs for line in (".PP", _text(paragraph))),
+        ".SH COMMANDS",
+        *_commands(group),
+        ".SH OPTIONS",
+        *_options(group),
+        ".SH ENVIRONMENT",
+        "Each option that names a variable above takes it from there; an option counts before its",
+        "variable, a variable before the file of",
+        ".BR \\-\\-config .",
+        ".B NO_COLOR",
+        "keeps",
+        ".B top",
+        "from using colour.",
+        ".SH EXIT STATUS",
+        *_tagged(_EXIT_CODES),
+        ".SH EXAMPLES",
+        *_tagged(_EXAMPLES),
+        ".SH SEE ALSO",
+        ".BR ss (8),",
+        ".BR tcp (7),",
+        ".BR bpf (2)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _commands(group: Any) -> Iterator[str]:
+    for name, command in group.commands.items():
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        words = "".join(f" \\fI{p.name.upper()}\\fR" for p in arguments)
+        yield from (".TP", f"\\fB{_text(name)}\\fR{words}")
+        yield _text(" ".join(_paragraphs(command.help)))
+        for option in _visible(command):
+            yield from (".RS", ".TP", f"\\fB{_text(option.opts[0])}\\fR", _text(option.help), ".RE")
+
+
+def _options(group: Any) -> Iterator[str]:
+    for option in _visible(group):
+        choices = getattr(option.type, "choices", None)
+        value = "" if option.is_flag else f" \\fI{option.name.upper().replace('_', '-')}\\fR"
+        if choices:
+            value = " " + "|".join(_text(str(getattr(c, "value", c))) for c in choices)
+        variable = f" Variable: {option.envvar}." if option.envvar else ""
+        yield from (".TP", f"\\fB{_text(option.opts[0])}\\fR{value}")
+        yield _text(option.help + variable)
+
+
+def _visible(command: Any) -> list[Any]:
+    return [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+
+
+def _tagged(pairs: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    for tag, text in pairs:
+        yield from (".TP", f".B {_text(tag)}", _text(text))
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip())]
+
+
+def _text(text: str) -> str:
+    """Text in roff: hyphens that are to be copied stay hyphens, no line is a request."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return f"\\&{escaped}" if escaped[:1] in (".", "'") else escaped
+
+
+def main() -> None:
+    """Write them all."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, content in files().items():
+        (FOLDER / name).write_text(content)
+
+
+if __name__ == "__main__":
+    main()

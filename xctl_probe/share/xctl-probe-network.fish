@@ -1,0 +1,1 @@
+complete --command xctl-probe-network --no-files --arguments "(env _XCTL_PROBE_NETWORK_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) xctl-probe-network)" --condition "env _XCTL_PROBE_NETWORK_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) xctl-probe-network"
