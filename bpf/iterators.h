@@ -9,13 +9,17 @@
 SEC(ITERATE_SOCKETS)
 int drain_sockets(socket_iterator *ctx)
 {
-	return look(ctx, true);
+	struct record record;
+
+	return look(ctx, &record, true);
 }
 
 SEC(ITERATE_SOCKETS)
 int look_at_sockets(socket_iterator *ctx)
 {
-	return look(ctx, false);
+	struct record record;
+
+	return look(ctx, &record, false);
 }
 
 SEC("iter/task_file")

@@ -161,14 +161,13 @@ static __always_inline bool write_wait(struct seq_file *seq, struct sock *sk,
 	return !bpf_seq_write(seq, record, sizeof(*record));
 }
 
-/* Every socket once: `drain` also takes its counts. */
-static __always_inline int look(socket_iterator *ctx, bool drain)
+/* Every socket once: `drain` also takes its counts.  The record is only room to write in. */
+static __always_inline int look(socket_iterator *ctx, struct record *record, bool drain)
 {
 	struct sock_memory *memory = ctx->value;
 	struct seq_file *seq = ctx->meta->seq;
 	struct sock *sk = iterated(ctx);
 	struct counts counts = {};
-	struct record record;
 
 	if (!sk || !memory)
 		return 0;
@@ -183,8 +182,8 @@ static __always_inline int look(socket_iterator *ctx, bool drain)
 	 * Where a record finds no room, the kernel throws away all that was written for this
 	 * socket, and shows it again to the next read: only then are the counts taken.
 	 */
-	if (!write_counts(seq, sk, memory, &record, &counts) ||
-	    !write_wait(seq, sk, memory, &record, coarse_ns()))
+	if (!write_counts(seq, sk, memory, record, &counts) ||
+	    !write_wait(seq, sk, memory, record, coarse_ns()))
 		return 0;
 	if (drain) {
 		add(&memory->unread_sent, -counts.sent);
