@@ -14,7 +14,7 @@ RUN_PROGRAMS := $(PYTHON):python3
 TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool
 
-.PHONY: help run test lint pytest bpf test-kernels bench docs clean
+.PHONY: help run test lint pytest bpf test-kernels bench docs pictures clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -49,6 +49,9 @@ bench: .venv/dev  ## what the probe costs, measured here
 
 docs: .venv/dev  ## write the man page and the shells' completions again
 	$(BIN)/python docs/generate.py
+
+pictures: .venv/dev .venv/programs  ## take the pictures of top and why again
+	$(BIN)/python -m tests.pictures
 
 clean:  ## remove what was made, but not downloaded kernels
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -147,3 +147,11 @@ def test_a_program_gets_one_object_on_one_line():
     assert found["findings"][0]["ms"] == 12_400
     assert found["threads"][0] | {"call": "recvfrom", "fds": [7]} == found["threads"][0]
     assert found["tcp"][0]["remote"] == "10.0.0.7:5432"
+
+
+@pytest.mark.parametrize("width", [40, 72, 100])
+def test_a_narrow_terminal_gets_folded_lines(width):
+    """At spaces, so that no address is cut."""
+    text = to_text(WAITING, width).decode()
+    assert all(len(line) <= width for line in text.splitlines())
+    assert " ".join(text.split()) == " ".join(to_text(WAITING).decode().split())

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from xctl_probe.text import printable
 from xctl_probe.top.model import Failed, Rates, Stalled, View
 from xctl_probe.top.ui import Mode, Shown, Ui, key_of, shown
-from xctl_probe.why.words import span
+from xctl_probe.why.words import folded, span
 
 _NS_PER_S = 1_000_000_000
 _Row = TypeVar("_Row", Stalled, Rates)
@@ -52,7 +52,7 @@ def draw(
         foot = Line(ui.message or _KEYS, "prompt" if ui.message else "keys")
     room = max(height - len(head) - 1, 0)
     if ui.mode is Mode.WHY:
-        body = [Line(line) for line in _scrolled(_folded(why, width), ui.scroll, room)]
+        body = [Line(line) for line in _scrolled(folded(why, width), ui.scroll, room)]
     elif ui.mode is Mode.HELP:
         body = [Line(line) for line in _HELP.splitlines()]
     else:
@@ -151,23 +151,6 @@ def _ago(now_ns: int, seen_ns: int) -> str:
 
 def _who(pid: int | None, comm: str) -> str:
     return f"{pid if pid is not None else '-':>7} {printable(comm)[:15]:<15}"
-
-
-def _folded(lines: Sequence[str], width: int) -> list[str]:
-    """Long lines go on in the next, indented, at a space where there is one."""
-    found = []
-    for line in lines:
-        rest = line
-        while len(rest) > width > 2 * _INDENT_WIDTH:
-            cut = rest.rfind(" ", _INDENT_WIDTH + 1, width)
-            cut = cut if cut > 0 else width
-            found.append(rest[:cut])
-            rest = " " * _INDENT_WIDTH + rest[cut:].lstrip()
-        found.append(rest)
-    return found
-
-
-_INDENT_WIDTH = 12
 
 
 def _scrolled(lines: list[str], scroll: int, room: int) -> list[str]:

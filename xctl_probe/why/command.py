@@ -11,7 +11,8 @@ from xctl_probe.why.report import to_json, to_text
 def run(pid: int, stdout: int, *, as_json: bool, sock_diag: bool) -> None:
     """Write the explanation to `stdout`.  Raises UsageError where there is none."""
     told = explain(pid, sock_diag=sock_diag)
-    view = memoryview(to_json(told) if as_json else to_text(told))
+    width = os.get_terminal_size(stdout).columns if os.isatty(stdout) else None
+    view = memoryview(to_json(told) if as_json else to_text(told, width or None))
     try:
         while view:
             view = view[os.write(stdout, view) :]

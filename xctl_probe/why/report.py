@@ -12,7 +12,7 @@ from xctl_probe.why.calls import Call, Role
 from xctl_probe.why.explain import Explained
 from xctl_probe.why.sockets import Tcp, Udp
 from xctl_probe.why.threads import Thread
-from xctl_probe.why.words import counted, size, span
+from xctl_probe.why.words import counted, folded, size, span
 
 _MOST_FINDINGS = 5
 _MOST_SOCKETS = 12  # of those that matter
@@ -21,6 +21,7 @@ _MOST_THREADS = 12
 _MOST_WATCHED = 3
 _NOTHING = "not waiting on the network"
 _INDENT = " " * 10
+_WIDE = 80
 
 _EVENTS = ("ep_poll", "do_epoll", "do_poll", "poll_schedule", "do_sys_poll", "do_select")
 # What a thread is doing in the kernel function that it sleeps in, by how its name begins.
@@ -62,8 +63,8 @@ def headline(told: Explained) -> str:
     return f"{_NOTHING}: of its {len(told.threads)} threads {what}" if doing else _NOTHING
 
 
-def to_text(told: Explained) -> bytes:
-    """Lines for a terminal: the verdict first, the evidence under it."""
+def to_text(told: Explained, width: int | None = None) -> bytes:
+    """Lines for a terminal, folded to its width: the verdict first, the evidence under it."""
     lines = [f"{told.process.pid} {told.process.comm}: {headline(told)}"]
     stopped = told.state in "Tt"
     others = [f.text for f in told.found[0 if stopped else 1 :] if f.waits]
@@ -77,7 +78,9 @@ def to_text(told: Explained) -> bytes:
     else:
         lines += ["", "  it has no TCP or UDP socket"]
     lines += [line for note in told.notes for line in ("", f"  note: {note}")]
-    return "".join(f"{printable(line).rstrip()}\n" for line in lines).encode("ascii")
+    lines = [printable(line).rstrip() for line in lines]
+    lines = lines if width is None else folded(lines, width)
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
 def to_json(told: Explained) -> bytes:
@@ -196,7 +199,9 @@ def _connection(tcp: Tcp) -> Iterator[str]:
     by = {True: ", opened by this process", False: ", accepted", None: ""}[tcp.opened]
     yield f"  fd {tcp.fd:<4} tcp {tcp.local} -> {tcp.remote}  {tcp.state}{by}"
     if tcp.state != "SYN_SENT":
-        yield f"{_INDENT}{_sent(tcp)}; {_received(tcp)}"
+        sent, received = _sent(tcp), _received(tcp)
+        both = f"{sent}; {received}"
+        yield from (f"{_INDENT}{t}" for t in ([both] if len(both) < _WIDE else [sent, received]))
     if path := _path(tcp):
         yield f"{_INDENT}{path}"
     if tcp.peer is not None:

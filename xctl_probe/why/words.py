@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _MS_PER_S = 1_000
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 _STEP = 1_024
+_INDENT_WIDTH = 12
 
 
 def span(ms: float) -> str:
@@ -34,3 +37,17 @@ def size(count: float) -> str:
 def counted(count: int, what: str) -> str:
     """`1 retransmit`, `4 retransmits`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def folded(lines: Iterable[str], width: int) -> list[str]:
+    """Long lines go on in the next, indented, at a space where there is one."""
+    found = []
+    for line in lines:
+        rest = line
+        while len(rest) > width > 2 * _INDENT_WIDTH:
+            cut = rest.rfind(" ", _INDENT_WIDTH + 1, width + 1)
+            cut = cut if cut > 0 else width
+            found.append(rest[:cut])
+            rest = " " * _INDENT_WIDTH + rest[cut:].lstrip()
+        found.append(rest)
+    return found
