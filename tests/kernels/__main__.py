@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import IO
 
 from . import fetch, programs, results, run, snapshot, suites
 from .boot import run_in_guest
@@ -27,6 +29,7 @@ def main() -> int:
         if options.action == "table":
             return _table(options.into)
         programs.ensure(progress.say)
+        lock = _alone(options.action, progress)  # noqa: F841 - held until the process ends
         kernels, missing = _kernels(options, progress)
         return {"fetch": _only_fetch, "boot": _boot, "run": _run}[options.action](
             options, kernels, progress
@@ -34,6 +37,18 @@ def main() -> int:
     except KernelsError as error:
         progress.say(f"ERROR: {error}")
         return 1
+
+
+def _alone(action: str, progress: Progress) -> IO[bytes]:
+    """Wait for another one that does the same: they would overwrite each other's results."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    lock = (CACHE / f"{action}.lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        progress.say(f"waiting for another {action} that uses {CACHE}")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def _options() -> argparse.Namespace:
