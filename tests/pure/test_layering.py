@@ -30,7 +30,8 @@ STAGES = {
     # These compose the others.
     "stream": {"facts", "interfaces", "settings", "signals", "window", "writer"},
     "sources": {
-        "addresses", "ebpf.source", "errors", "facts", "fallback.sampler", "owners", "settings",
+        "addresses", "bcc.source", "ebpf.source", "errors", "facts", "fallback.sampler",
+        "owners", "settings",
     },
     "tracing": {
         "addresses", "diagnostics", "ebpf.trace", "records", "settings", "signals", "text",
@@ -45,6 +46,12 @@ STAGES = {
 
 # What a source may know of the package outside its own folder.
 SOURCES_MAY_KNOW = {"addresses", "dialogue", "errors", "facts", "owners"}
+# The folder of each, and what of the package is its own; bcc compiles what ebpf brings along.
+SOURCES = {
+    "fallback": {"fallback"},
+    "xctl_probe/ebpf": {"bpf", "ebpf"},
+    "xctl_probe/bcc": {"bcc", "bpf", "ebpf"},
+}
 STANDARD = sys.stdlib_module_names
 THIRD_PARTY = {
     "addresses": {"psutil"},
@@ -108,13 +115,13 @@ def test_a_stage_needs_only_its_own_libraries(stage):
 
 @pytest.mark.parametrize(
     "path",
-    sorted([*ROOT.glob("fallback/*.py"), *ROOT.glob("xctl_probe/ebpf/*.py")]),
+    sorted(path for own in SOURCES for path in ROOT.glob(f"{own}/*.py")),
     ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_a_source_knows_facts_and_no_stage_after_them(path):
     """Sources hand over facts: no window, record, writer or setting, and not the other source."""
-    own = "fallback" if path.parent.name == "fallback" else "ebpf"
-    known = {m for m in ours(imported(path)) if m.partition(".")[0] not in (own, "bpf")}
+    own = SOURCES[path.parent.relative_to(ROOT).as_posix()]
+    known = {m for m in ours(imported(path)) if m.partition(".")[0] not in own}
     assert known <= SOURCES_MAY_KNOW
 
 

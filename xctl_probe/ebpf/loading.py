@@ -144,7 +144,7 @@ def _start(
     programs = None
     try:
         programs = library.open(image)
-        programs.set_constants(_settings(stall_ns, FULL_BUFFER not in missing))
+        programs.set_constants(constants(stall_ns, FULL_BUFFER not in missing))
         for program in missing:
             programs.skip(program)
         for name, entries in bounds.items():
@@ -160,7 +160,8 @@ def _start(
     return programs
 
 
-def _settings(stall_ns: int, sees_full_buffer: bool) -> bytes:
+def constants(stall_ns: int, sees_full_buffer: bool) -> bytes:
+    """The struct settings for this host and this run."""
     tick_ns = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
     pid_namespace = os.stat("/proc/self/ns/pid").st_ino
     return SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer)

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * The entry points for bcc: those of kprobe.bpf.c, and two in place of its iterators.  The
+ * logic is the same, in the same headers; bcc.h says how it gets there.
+ */
+#include "bcc.h"
+#include "kprobes.h"
+#include "look.h"
+#include "seed.h"
+
+/* By way of a number: bcc would take a pointer for one that it has to read through. */
+#define ARGUMENT(n, type) ((type)(unsigned long)PT_REGS_PARM##n(ctx))
+
+int begin_send(struct pt_regs *ctx)
+{
+	return send_begins(ARGUMENT(1, struct sock *));
+}
+
+int end_send(struct pt_regs *ctx)
+{
+	return send_ends((int)PT_REGS_RC(ctx));
+}
+
+int on_datagram(struct pt_regs *ctx)
+{
+	int length = ARGUMENT(3, int);
+
+	return length >= 0 ? received(ARGUMENT(1, struct sock *), length, 0) : 0;
+}
+
+int on_full_buffer(struct pt_regs *ctx)
+{
+	struct sock *sk = ARGUMENT(1, struct sock *);
+
+	return transport_of(sk) == TRANSPORT_TCP ? met_full_buffer(sk) : 0;
+}
+
+int on_udp_end(struct pt_regs *ctx)
+{
+	return socket_ended(ARGUMENT(1, struct sock *));
+}
+
+int on_receive(struct bpf_raw_tracepoint_args *ctx)
+{
+	return progressed((struct sock *)ctx->args[0]);
+}
+
+int on_tcp_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	return socket_ended((struct sock *)ctx->args[0]);
+}
+
+int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
+{
+#if RETRANSMIT_TELLS_ERROR /* from 6.17 on it fires on failure too */
+	if ((int)ctx->args[2])
+		return 0;
+#endif
+	return retransmitted((struct sock *)ctx->args[0], segments_of((void *)ctx->args[1]));
+}
+
+int on_retransmit_synack(struct bpf_raw_tracepoint_args *ctx)
+{
+	return retransmitted((struct sock *)ctx->args[0], 1);
+}
+
+int on_reset(struct bpf_raw_tracepoint_args *ctx)
+{
+	return was_reset((struct sock *)ctx->args[0]);
+}
+
+int on_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	return hashed_state_changed((struct sock *)ctx->args[0], ctx->args[1], ctx->args[2]);
+}
+
+/*
+ * In place of the iterator over the sockets.  Its uprobe is on a function that nobody but the
+ * probe calls in the probe's process: once for each key of the hash, as read in batches.
+ */
+int on_look(struct pt_regs *ctx)
+{
+	__u32 first = 0;
+	/* Not on the stack, where the verifier knows what each path wrote, and tells them apart. */
+	struct record *record = bpf_map_lookup_elem(&draft, &first);
+	struct bpf_iter_meta meta = {};
+	struct sock *sk = ARGUMENT(1, struct sock *);
+	struct bpf_iter__bpf_map_elem at = {
+		.meta = &meta,
+		.key = &sk,
+		.value = memory_of(sk),
+	};
+
+	return record ? look(&at, record, ARGUMENT(2, int)) : 0;
+}
+
+/* Who holds a socket, as user space found it in /proc. */
+struct seeding {
+	__u64 start_ticks;
+	__u32 pid;
+	__u32 listeners; /* the first pass */
+	char comm[COMM_LEN];
+};
+
+/*
+ * In place of the iterator over open files: runs as the probe reads /proc/<pid>/fdinfo/<fd>.
+ * The holder's task_struct is not at hand, so the owner is what user space says, until the
+ * next I/O tells: an exec_id that no task has sees to that.
+ */
+int on_fdinfo(struct pt_regs *ctx)
+{
+	struct bpf_iter__task_file at = {
+		.task = current_task(),
+		.file = ARGUMENT(2, struct file *),
+	};
+	__u32 first = 0;
+	struct seeding *from = bpf_map_lookup_elem(&seeding, &first);
+	struct sock_memory *memory;
+	struct sock *sk;
+
+	if (!from || visible_pid(at.task) != PROBE_PID)
+		return 0;
+	if (from->listeners)
+		return seed_listener(&at);
+	sk = file_sock(&at);
+	memory = memory_of(sk);
+	if (memory && memory->owner.tgid)
+		return 0;
+	seed_socket(&at);
+	memory = memory_of(sk);
+	if (!memory)
+		return 0;
+	memory->owner.start_boottime_ns = from->start_ticks * TICK_USER_NS;
+	memory->owner.start_ticks = from->start_ticks;
+	memory->owner.cgroup = 0;
+	memory->owner.tgid = from->pid;
+	memory->owner.exec_id = ~0;
+	memory->owner.pid = from->pid;
+	__builtin_memcpy(memory->owner.comm, from->comm, COMM_LEN);
+	return 0;
+}

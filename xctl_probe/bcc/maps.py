@@ -1,0 +1,160 @@
+"""Maps made and read through libbcc, which needs no libbpf of a certain version beside it."""
+
+from __future__ import annotations
+
+import ctypes as c
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctl_probe.errors import SourceUnavailable
+
+# enum bpf_map_type, and a flag, in include/uapi/linux/bpf.h
+HASH, ARRAY, PERCPU_ARRAY, LRU_HASH, QUEUE, RINGBUF = 1, 2, 6, 9, 22, 27
+NO_PREALLOC = 1
+
+_POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
+# What a kernel says that lacks a command of bpf(2), or a map's way to answer it.
+_NO_SUCH_COMMAND = (errno.EINVAL, errno.EOPNOTSUPP, 524)  # 524: ENOTSUPP
+
+
+class Library:
+    """The functions of libbcc.so that are used here, with their types (libbpf.h of bcc)."""
+
+    def __init__(self, shared: c.CDLL) -> None:
+        pointer, number = c.c_void_p, c.c_int
+
+        def function(name: str, *arguments: type) -> c._NamedFuncPointer:
+            # A subscript gives a function of our own: bcc declares other types for some.
+            found = shared[name]
+            found.restype, found.argtypes = number, arguments
+            return found
+
+        try:
+            self.create = function(
+                "bcc_create_map", number, c.c_char_p, number, number, number, number
+            )
+            self.lookup = function("bpf_lookup_elem", number, pointer, pointer)
+            self.update = function("bpf_update_elem", number, pointer, pointer, c.c_uint64)
+            self.delete = function("bpf_delete_elem", number, pointer)
+            self.take = function("bpf_lookup_and_delete", number, pointer, pointer)
+            self.first_key = function("bpf_get_first_key", number, pointer, c.c_size_t)
+            self.next_key = function("bpf_get_next_key", number, pointer, pointer)
+            self.lookup_batch = function(
+                "bpf_lookup_batch", number, *[pointer] * 4, c.POINTER(c.c_uint32)
+            )
+            self.info = function("bpf_obj_get_info", number, pointer, c.POINTER(c.c_uint32))
+        except AttributeError as missing:
+            msg = f"this bcc is too old ({missing}): 0.16 or newer is needed"
+            raise SourceUnavailable(msg) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A map of the probe's own."""
+
+    fd: int
+    key_bytes: int
+    value_bytes: int
+    _lib: Library
+
+    def lookup(self, key: bytes, copies: int = 1) -> bytes | None:
+        """The value, or None; of a per-CPU map `copies` values on end, one for each CPU."""
+        value = c.create_string_buffer(self.value_bytes * copies)
+        return None if self._lib.lookup(self.fd, key, value) else value.raw
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set it.  Raises OSError."""
+        if self._lib.update(self.fd, key, value, 0):
+            raise _os_error()
+
+    def delete(self, key: bytes) -> None:
+        """Forget the key, if it is there."""
+        self._lib.delete(self.fd, key)
+
+    def items(self, batch: int = 1024) -> Iterator[tuple[bytes, bytes]]:
+        """Everything in a hash, in batches where the kernel has them (5.6).  Raises OSError."""
+        keys = c.create_string_buffer(self.key_bytes * batch)
+        values = c.create_string_buffer(self.value_bytes * batch)
+        cursor = c.create_string_buffer(max(self.key_bytes, 8))
+        start = None
+        count = c.c_uint32()
+        while True:
+            count.value = batch
+            failed = self._lib.lookup_batch(self.fd, start, cursor, keys, values, c.byref(count))
+            why = c.get_errno() if failed else 0
+            if why in _NO_SUCH_COMMAND and start is None:
+                yield from self._one_by_one()
+                return
+            if failed and why != errno.ENOENT:  # that is how it tells the end
+                raise _os_error()
+            yield from zip(
+                _pieces(keys.raw, self.key_bytes, count.value),
+                _pieces(values.raw, self.value_bytes, count.value),
+                strict=True,
+            )
+            if failed:
+                return
+            start = cursor
+
+    def _one_by_one(self) -> Iterator[tuple[bytes, bytes]]:
+        key = c.create_string_buffer(self.key_bytes)
+        failed = self._lib.first_key(self.fd, key, self.key_bytes)
+        while not failed:
+            now = key.raw
+            value = self.lookup(now)
+            # Asked before the caller may delete this key: without it, the walk would start anew.
+            failed = self._lib.next_key(self.fd, now, key)
+            if value is not None:
+                yield now, value
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Records in a queue, for kernels without a ring buffer: nothing tells that one came."""
+
+    table: Table
+    fd: int | None = None
+
+    def records(self) -> Iterator[bytes]:
+        """What has come since the last time."""
+        body = c.create_string_buffer(self.table.value_bytes)
+        while not self.table._lib.take(self.table.fd, None, body):
+            yield body.raw
+
+    def close(self) -> None:
+        """The descriptor is closed with those of the other maps."""
+
+
+def make(lib: Library, kind: int, name: str, key: int, value: int, entries: int) -> Table:
+    """A new map; hashes take memory as they fill.  Raises OSError."""
+    flags = NO_PREALLOC if kind == HASH else 0
+    fd = lib.create(kind, name.encode(), key, value, entries, flags)
+    if fd < 0:
+        raise _os_error()
+    return Table(fd, key, value, lib)
+
+
+def per_cpu_sums(table: Table, entries: int) -> list[int]:
+    """A per-CPU array of 64-bit counters, added up over the CPUs."""
+    cpus = possible_cpus()
+    layout = struct.Struct(f"={cpus}Q")
+    values = (table.lookup(struct.pack("=I", i), cpus) for i in range(entries))
+    return [sum(layout.unpack(value)) if value else 0 for value in values]
+
+
+def possible_cpus(path: Path = _POSSIBLE_CPUS) -> int:
+    """How many values a per-CPU map has: the last number of a list like 0-3,8-11, plus one."""
+    return int(path.read_text().replace(",", "-").split("-")[-1]) + 1
+
+
+def _os_error() -> OSError:
+    number = c.get_errno()
+    return OSError(number, os.strerror(number))
+
+
+def _pieces(raw: bytes, size: int, count: int) -> list[bytes]:
+    return [raw[i * size : (i + 1) * size] for i in range(count)]

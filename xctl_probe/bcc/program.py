@@ -1,0 +1,310 @@
+"""The program: compiled for this kernel, loaded, attached."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes as c
+import os
+import pkgutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from types import ModuleType
+from typing import Any
+
+from xctl_probe.bcc import seed
+from xctl_probe.bcc.headers import Declared
+from xctl_probe.bcc.kernel import symbols
+from xctl_probe.bcc.maps import (
+    ARRAY,
+    HASH,
+    LRU_HASH,
+    PERCPU_ARRAY,
+    QUEUE,
+    RINGBUF,
+    Library,
+    Queue,
+    Table,
+    make,
+    per_cpu_sums,
+)
+from xctl_probe.bcc.walk import FUNCTION, LIBRARY, SocketWalk, trigger
+from xctl_probe.ebpf.loading import Sizes, constants
+from xctl_probe.ebpf.records import (
+    ENDPOINT,
+    ENDPOINT_KEY,
+    PROCESS_KEY,
+    PROCESS_TRAFFIC,
+    RECORD,
+    SETTINGS,
+    LostWhere,
+)
+from xctl_probe.ebpf.ring import Ring
+from xctl_probe.ebpf.running import News, Running
+from xctl_probe.errors import SourceUnavailable
+
+_MEMORY_BYTES = 192  # struct sock_memory in bpf/maps.h; the compiler compares
+_DRAFTS_BYTES = 4 * RECORD.size + 8  # struct drafts in bpf/bcc.h
+_WALK_BYTES = 1 << 18
+_QUEUED = 4096  # records
+_RECURSION_MISSES_AT = 208  # in struct bpf_prog_info, since 5.12
+_INFO_BYTES = 256
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """A program and the function, at whose entry or return, or the tracepoint that it hangs on."""
+
+    program: str
+    target: str
+    kind: str = "kprobe"  # or kretprobe, raw_tracepoint
+    optional: bool = False  # without it something is less exact, not missing
+
+
+_PROBES = (
+    _Probe("begin_send", "tcp_sendmsg"),
+    _Probe("end_send", "tcp_sendmsg", "kretprobe"),
+    _Probe("begin_send", "udp_sendmsg"),
+    _Probe("end_send", "udp_sendmsg", "kretprobe"),
+    _Probe("begin_send", "udpv6_sendmsg", optional=True),
+    _Probe("end_send", "udpv6_sendmsg", "kretprobe", optional=True),
+    _Probe("begin_send", "tcp_sendpage", optional=True),  # sendfile and splice, until 6.5
+    _Probe("end_send", "tcp_sendpage", "kretprobe", optional=True),
+    _Probe("on_datagram", "skb_consume_udp"),
+    _Probe("on_full_buffer", "sk_stream_wait_memory", optional=True),
+    _Probe("on_udp_end", "udp_destroy_sock", optional=True),
+    _Probe("on_udp_end", "udpv6_destroy_sock", optional=True),
+    _Probe("on_fdinfo", seed.FUNCTION, optional=True),
+    _Probe("on_receive", "tcp_rcv_space_adjust", "raw_tracepoint"),
+    _Probe("on_tcp_end", "tcp_destroy_sock", "raw_tracepoint"),
+    _Probe("on_retransmit", "tcp_retransmit_skb", "raw_tracepoint"),
+    _Probe("on_retransmit_synack", "tcp_retransmit_synack", "raw_tracepoint"),
+    _Probe("on_reset", "tcp_receive_reset", "raw_tracepoint"),
+    _Probe("on_state", "inet_sock_set_state", "raw_tracepoint"),
+)
+
+
+@dataclass(slots=True)
+class Compiled:
+    """Maps and programs of one run, as ebpf.running.Programs; closing detaches everything."""
+
+    _lib: Library
+    _bpf: Any  # bcc.BPF, which has no types
+    tables: dict[str, Table]
+    _fds: list[int] = field(default_factory=list)  # of the programs
+    _closed: bool = False
+
+    def map(self, name: str, key_bytes: int, value_bytes: int) -> Table:
+        """A map, whose sizes are known already."""
+        table = self.tables[name]
+        assert (table.key_bytes, table.value_bytes) == (key_bytes, value_bytes)
+        return table
+
+    def per_cpu_sums(self, name: str, entries: int) -> list[int]:
+        """A per-CPU array of 64-bit counters, added up over the CPUs."""
+        return per_cpu_sums(self.tables[name], entries)
+
+    def missed_runs(self) -> int:
+        """How often a program was due and did not run: bcc has no link that would tell more."""
+        total = 0
+        for fd in self._fds:
+            info = c.create_string_buffer(_INFO_BYTES)
+            self._lib.info(fd, info, c.byref(c.c_uint32(_INFO_BYTES)))
+            total += int.from_bytes(info.raw[_RECURSION_MISSES_AT:][:8], "little")
+        return total
+
+    def attach(self, probe: _Probe) -> None:
+        """Load the program, once, and attach it.  Raises what bcc raises: a bare Exception."""
+        kind = self._bpf.RAW_TRACEPOINT if probe.kind == "raw_tracepoint" else self._bpf.KPROBE
+        fd = self._bpf.load_func(probe.program.encode(), kind).fd
+        if fd not in self._fds:
+            self._fds.append(fd)
+        names = {"fn_name": probe.program.encode()}
+        if probe.kind == "raw_tracepoint":
+            self._bpf.attach_raw_tracepoint(tp=probe.target.encode(), **names)
+        elif probe.kind == "kretprobe":
+            self._bpf.attach_kretprobe(event=probe.target.encode(), **names)
+        else:
+            self._bpf.attach_kprobe(event=probe.target.encode(), **names)
+
+    def attach_walk(self) -> None:
+        """The uprobe that looks at one socket.  Raises what bcc raises."""
+        self._bpf.attach_uprobe(name=LIBRARY, sym=FUNCTION, fn_name=b"on_look", pid=os.getpid())
+
+    def close(self) -> None:
+        """Detach and unload.  Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._detach()
+        self._bpf.cleanup()  # programs, and the compiler's module
+        atexit.unregister(self._bpf.cleanup)
+        _close(self.tables)
+
+    def _detach(self) -> None:
+        """Close what is attached: bcc's own way stops at the first event that tracefs lacks."""
+        kprobes = [fd for fds in self._bpf.kprobe_fds.values() for fd in fds.values()]
+        for fd in [
+            *kprobes,
+            *self._bpf.uprobe_fds.values(),
+            *self._bpf.raw_tracepoint_fds.values(),
+        ]:
+            os.close(fd)
+        for attached in ("kprobe_fds", "uprobe_fds", "raw_tracepoint_fds"):
+            getattr(self._bpf, attached).clear()
+
+
+def start(
+    bcc: ModuleType, declared: Declared, stall_ns: int, sizes: Sizes, log: Log | None
+) -> Running:
+    """Compile, load, attach, and seed the sockets that are open already.
+
+    Raises SourceUnavailable.
+    """
+    present = symbols([p.target for p in _PROBES if p.kind != "raw_tracepoint"] + ["jiffies_64"])
+    missing = _missing(present)
+    lib = Library(bcc.lib)
+    try:
+        tables, news, written = _maps(lib, sizes)
+    except OSError as error:
+        raise SourceUnavailable(f"the kernel refuses the probe's maps ({error})") from None
+    flags = [
+        *declared.flags(),
+        *_constants(stall_ns, "on_full_buffer" not in missing),
+        *(f"-D{name}_FD={table.fd}" for name, table in tables.items()),
+    ]
+    if isinstance(news, Queue):
+        flags.append("-DRECORDS_IN_QUEUE")
+        # Both came within three releases; the queue is the sign of a kernel that lacks either.
+        flags.append(f"-DJIFFIES_ADDRESS={present.get('jiffies_64', 0)}UL")
+    try:
+        with _messages_to(log):
+            compiled = Compiled(lib, _compile(bcc, flags), tables)
+    except SourceUnavailable:
+        _close(tables)
+        raise
+    try:
+        with _messages_to(log):
+            for probe in _PROBES:
+                if probe.program not in missing and probe.target in {*present, *_tracepoints()}:
+                    compiled.attach(probe)
+            compiled.attach_walk()
+        if "on_fdinfo" not in missing:
+            seed.seed(tables["seeding"])
+    except Exception as error:  # bcc raises nothing narrower
+        compiled.close()
+        msg = f"the kernel refuses the program ({error}): a seccomp profile or lockdown, or this "
+        raise SourceUnavailable(msg + "kernel is too old; --verbose tells more") from None
+    call = trigger()
+    drain, look = (SocketWalk(tables["sockets"], written, call, drain) for drain in (True, False))
+    bcc.BPF.free_bcc_memory(compiled._bpf)
+    return Running("compiled by bcc", compiled, news, drain, look, missing)
+
+
+def _tracepoints() -> set[str]:
+    return {probe.target for probe in _PROBES if probe.kind == "raw_tracepoint"}
+
+
+def _missing(present: dict[str, int]) -> tuple[str, ...]:
+    """Optional programs that this kernel has no function for at all.
+
+    Raises SourceUnavailable for one that is not optional.
+    """
+    placed, absent = set[str](), dict[str, None]()
+    for probe in _PROBES:
+        if probe.kind == "raw_tracepoint" or probe.target in present:
+            placed.add(probe.program)
+        elif probe.optional:
+            absent[probe.program] = None
+        else:
+            raise SourceUnavailable(f"this kernel has no {probe.target} that could be probed")
+    return tuple(name for name in absent if name not in placed)
+
+
+def _constants(stall_ns: int, sees_full_buffer: bool) -> list[str]:
+    values = SETTINGS.unpack(constants(stall_ns, sees_full_buffer))
+    names = ("STALL_NS", "TICK_NS", "PID_NAMESPACE", "SEES_FULL_BUFFER")
+    return [
+        *(f"-D{name}={value}ULL" for name, value in zip(names, values, strict=True)),
+        f"-DPROBE_PID={os.getpid()}",
+        f"-DMEMORY_BYTES={_MEMORY_BYTES}",
+    ]
+
+
+def _maps(lib: Library, sizes: Sizes) -> tuple[dict[str, Table], News, News]:
+    """All maps, and the two that records come from.  Raises OSError."""
+    tables: dict[str, Table] = {}
+
+    def add(name: str, kind: int, key: int, value: int, entries: int) -> Table:
+        tables[name] = made = make(lib, kind, name, key, value, entries)
+        return made
+
+    try:
+        add("lost", PERCPU_ARRAY, 4, 8, len(LostWhere))
+        add("sockets", HASH, 8, _MEMORY_BYTES, sizes.hashed_sockets)
+        add("processes", HASH, PROCESS_KEY.size, PROCESS_TRAFFIC.size, sizes.processes)
+        add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, sizes.endpoints)
+        add("listening", HASH, 8, 1, sizes.processes)
+        add("sending", HASH, 8, 8, sizes.processes)
+        add("zeroes", ARRAY, 4, _MEMORY_BYTES, 1)
+        add("origin", ARRAY, 4, 8, 1)
+        add("draft", ARRAY, 4, RECORD.size, 1)
+        add("seeding", ARRAY, 4, seed.SEEDING.size, 1)
+        try:
+            news: News = Ring(add("ring", RINGBUF, 0, 0, sizes.ring_bytes).fd, sizes.ring_bytes)
+            written: News = Ring(add("walk", RINGBUF, 0, 0, _WALK_BYTES).fd, _WALK_BYTES)
+        except OSError:  # before 5.8
+            news = Queue(add("ring", QUEUE, 0, RECORD.size, _QUEUED))
+            written = Queue(add("walk", QUEUE, 0, RECORD.size, _QUEUED))
+            add("drafts", PERCPU_ARRAY, 4, _DRAFTS_BYTES, 1)
+    except OSError:
+        _close(tables)
+        raise
+    return tables, news, written
+
+
+def _close(tables: dict[str, Table]) -> None:
+    for table in tables.values():
+        os.close(table.fd)
+    tables.clear()
+
+
+def _compile(bcc: ModuleType, flags: list[str]) -> Any:
+    """A bcc.BPF.  Raises SourceUnavailable."""
+    source = pkgutil.get_data("xctl_probe.bpf", "bcc.c")
+    if source is None:
+        raise SourceUnavailable("bpf/bcc.c is not installed: install the probe again")
+    with as_file(files("xctl_probe.bpf")) as folder:
+        # -fms-extensions: 7.x's headers have unnamed members of a named type.
+        options = [f"-I{folder}", "-w", "-fms-extensions", *flags]
+        try:
+            return bcc.BPF(text=source, cflags=options)
+        except Exception as error:  # bcc raises nothing narrower
+            msg = (
+                f"bcc cannot compile the program ({error}): this bcc may be too old for the "
+                "kernel's headers; --verbose tells more"
+            )
+            raise SourceUnavailable(msg) from None
+
+
+@contextlib.contextmanager
+def _messages_to(log: Log | None) -> Iterator[None]:
+    """What libbcc and its compiler print on descriptor 2 goes to the log, or nowhere."""
+    kept = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as file:
+            os.dup2(file.fileno(), 2)
+            try:
+                yield
+            finally:
+                os.dup2(kept, 2)
+                if log:
+                    file.seek(0)
+                    for line in file.read().decode(errors="replace").splitlines():
+                        log(line)
+    finally:
+        os.close(kept)

@@ -1,0 +1,34 @@
+"""The kernel source by way of bcc: the same records as the compiled objects, read the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xctl_probe.bcc import distribution, headers, kernel, program
+from xctl_probe.ebpf.loading import Sizes
+from xctl_probe.ebpf.source import RunningSource
+
+
+class BccSource(RunningSource):
+    """Compiled on this host; needs root, the distribution's bcc, and the kernel's headers.
+
+    `stall_ns` is the least length of a stall; `log` takes what bcc and its compiler have to
+    say.  Raises SourceUnavailable with the reason and the remedy, and has imported bcc only
+    where everything else is there.
+    """
+
+    name = "bcc"
+
+    def __init__(
+        self,
+        *,
+        stall_ns: int = 100_000_000,
+        sizes: Sizes | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
+        kernel.require_privileges()
+        kernel.require_probes()
+        folder = distribution.find()
+        declared = headers.declared(headers.find())
+        bcc = distribution.load(folder)
+        super().__init__(program.start(bcc, declared, stall_ns, sizes or Sizes(), log), stall_ns)
