@@ -78,7 +78,7 @@ def _kernels(
         try:
             offer = suites.choose(word, held)
             kernels[offer.release] = kernel = fetch.fetch(offer, progress.say)
-            if options.headers:
+            if options.headers or "bcc" in options.flavours.split(","):
                 fetch.fetch_headers(offer, kernel, progress.say)
         except UnavailableError as error:
             progress.say(f"WARNING: NOT TESTED: {word}: {error}")

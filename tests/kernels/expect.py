@@ -7,12 +7,16 @@ the table that nobody notices.
 from __future__ import annotations
 
 FLAVOURS = ("fentry", "kprobe", "tracepoint", "proc")
+# Only when asked for: each of its starts compiles for a minute, under emulation.
+SLOW_FLAVOURS = ("bcc",)
+ALL_FLAVOURS = FLAVOURS + SLOW_FLAVOURS
 # The first series whose Debian kernel carries the flavour.
 SINCE = {
     "fentry": (5, 10),
     "kprobe": (5, 10),
     "tracepoint": (6, 3),  # sock:sock_send_length, Linux 6e6eda44b939
     "proc": (0, 0),
+    "bcc": (5, 10),
 }
 
 

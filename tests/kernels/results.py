@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .expect import FLAVOURS, expected
+from .expect import ALL_FLAVOURS, expected
 from .fetch import REPOSITORY
 from .guest.features import NO, UNKNOWN, YES, supports
 
@@ -83,7 +83,7 @@ def _judge_one(
 def _flavour_of(test: str) -> str:
     """`test_x[kprobe-1]` belongs to kprobe; a test without a flavour to the kernel, ""."""
     words = re.findall(r"[a-z]+", test.partition("[")[2])
-    return next((word for word in words if word in FLAVOURS), "")
+    return next((word for word in words if word in ALL_FLAVOURS), "")
 
 
 def _read_features(shared: Path) -> dict[str, str]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .expect import FLAVOURS
+from .expect import ALL_FLAVOURS
 
 
 def table(kernels: Iterable[dict[str, Any]]) -> str:
     """Markdown from the entries of docs/kernels.json; ends in a newline."""
-    rows = [["kernel", "Debian", *FLAVOURS, "tested"]]
+    rows = [["kernel", "Debian", *ALL_FLAVOURS, "tested"]]
     rows.append(["---"] * len(rows[0]))
     for kernel in kernels:
-        cells = [_cell(kernel["flavours"].get(name)) for name in FLAVOURS]
+        cells = [_cell(kernel["flavours"].get(name)) for name in ALL_FLAVOURS]
         rows.append([kernel["release"], kernel["suite"], *cells, kernel["date"]])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -84,6 +84,7 @@ def probe(sees: Flavour, start_probe: Callable[..., Probe]) -> Callable[..., Pro
     def start(*options: object) -> Probe:
         always = ("--interval", INTERVAL_S, "--loopback", "--min-bw", 0, "--format", "ndjson")
         running = start_probe(*sees.options, *always, *options, user=sees.user)
+        running.wait_for_stderr("source", sees.start_s)
         running.wait_ready()
         return running
 

@@ -181,12 +181,13 @@ def detect() -> dict[str, str]:
     return {probe.__name__: _ask(probe) for probe in PROBES}
 
 
-# What each flavour of the probe needs, in these terms (bcc: headers are looked for elsewhere).
+# What each flavour of the probe needs, in these terms (bcc: and headers, which come along).
 NEEDS = {
     "fentry": ("btf", "ringbuf", "fentry", "fexit", "tp_btf"),
     "kprobe": ("btf", "ringbuf", "kprobe"),
     "tracepoint": ("btf", "ringbuf", "tp_btf", "sock_send_length"),
     "proc": (),
+    "bcc": ("kprobe",),
 }
 
 

@@ -10,7 +10,8 @@ class Flavour:
     """`late_ms`: by how much an ended stall's length may be off, under emulation.
 
     `bytes_tolerance` is a share of the bytes.  `sees_rare` tells whether it sees what leaves no
-    trace in a live socket: refused connects, resets, UDP bytes.
+    trace in a live socket: refused connects, resets, UDP bytes.  `start_s` is how long a start
+    may take.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Flavour:
     bytes_tolerance: float
     late_ms: int
     sees_rare: bool
+    start_s: int = 60
 
 
 def flavour(name: str) -> Flavour:
@@ -27,6 +29,7 @@ def flavour(name: str) -> Flavour:
         # An interval late: it only looks once in each.
         return Flavour(name, ("--backend", "proc"), "unprivileged", 0.01, 900, sees_rare=False)
     if name == "bcc":
-        return Flavour(name, ("--backend", "bcc"), "root", 0.0, 200, sees_rare=True)
+        options = ("--backend", "bcc")
+        return Flavour(name, options, "root", 0.0, 200, sees_rare=True, start_s=240)
     options = ("--backend", "ebpf", "--attach", name)
     return Flavour(name, options, "root", 0.0, 200, sees_rare=True)
