@@ -183,6 +183,24 @@ def test_root_explains_a_process_of_another_namespace(installed, worker):
     assert told["findings"][0]["cause"] == "no_reply"
 
 
+def test_ones_own_process_in_a_namespace_that_one_may_not_enter(installed, worker):
+    """Queues and timers show all the same; what is missing, and the remedy, are said."""
+    require(os.geteuid() == 0, "only root can make a process that is elsewhere and somebody's own")
+    _, client, identity = connected(worker)
+    client.tell("send", MORE_THAN_BUFFERS)
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
+    words = [*drop, str(installed.command), "why", "--json", str(client.pid)]
+    deadline = time.monotonic() + 20
+    while True:
+        told = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+        if told["waits"]:
+            break
+        assert time.monotonic() < deadline, told
+    assert told["source"] == "/proc/net"
+    assert identity["remote"] in told["verdict"]
+    assert any("another network namespace" in note for note in told["notes"])
+
+
 def test_text_begins_with_the_verdict(why, worker):
     """What a person reads; a name that a process gave itself cannot drive the terminal."""
     server, client = worker(), worker(comm=b"\x1b[2Jevil\xff")

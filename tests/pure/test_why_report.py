@@ -58,7 +58,7 @@ def test_the_verdict_comes_first_and_the_evidence_under_it():
         ("anon_pipe_read", "S", "it is waiting on a pipe"),
         ("", "R", "it is running on a CPU"),
         ("folio_wait_bit_common", "D", "it is waiting for a disk"),
-        ("ep_poll", "S", "it is waiting for events, none of them from the network"),
+        ("ep_poll", "S", "it is waiting for events"),
         ("some_driver_ioctl", "D", "it is waiting for a device (some_driver_ioctl)"),
         ("", "S", "it is sleeping"),
     ],
@@ -67,6 +67,14 @@ def test_what_it_does_instead_is_said(wchan, state, says):
     """A process that hangs on something else is not the network's matter."""
     thread = replace(BLOCKED, wchan=wchan, state=state)
     assert headline(replace(IDLE, threads=(thread,))) == f"not waiting on the network: {says}"
+
+
+def test_an_event_loop_without_the_network_is_told_apart():
+    """Its pipes and timers are known, and none of them is a socket of TCP or UDP."""
+    loop = replace(BLOCKED, wchan="ep_poll")
+    call = Call("epoll_wait", Role.EPOLL, (Watched(3, True, False),))
+    told = replace(IDLE, threads=(loop,), waiting={PID: call})
+    assert headline(told).endswith("waiting for events, none of them from the network")
 
 
 def test_of_many_threads_the_commonest_are_named():

@@ -154,7 +154,7 @@ def _doing(told: Explained, thread: Thread) -> str:
         if thread.wchan.startswith(beginnings):
             return what
     if thread.wchan.startswith(_EVENTS):
-        if not thread.call_readable:
+        if thread.tid not in told.waiting:
             return "waiting for events"
         on = _network(told, thread)
         what = f"on {counted(len(on), 'socket')}" if on else "none of them from the network"

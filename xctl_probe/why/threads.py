@@ -36,6 +36,7 @@ class Thread:
     cpu: int
     last_ran_ms: float | None
     idle_ms: float | None = None
+    running: bool = False
 
 
 def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
@@ -65,6 +66,7 @@ def _read_thread(pid: int, tid: int, proc: Path) -> Thread | None:
         call_readable=bool(syscall),
         cpu=int(fields[_PROCESSOR]),
         last_ran_ms=_last_ran_ms(task),
+        running=fields[0] == b"R" or syscall.startswith("running"),
     )
 
 
@@ -88,12 +90,15 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
 
 
 def waits_in(thread: Thread, before: Thread | None) -> Call | None:
-    """The call that the thread was in at both looks; event loops may have run between."""
-    if before is None or thread.call is None or before.call is None:
+    """What the thread waits in; one that runs just now may have waited a moment before.
+
+    A client with a timeout wakes up now and then to look at the clock.
+    """
+    if thread.call is not None:
+        return thread.call
+    if before is None or before.call is None or not thread.running:
         return None
-    if thread.call.role in (Role.POLL, Role.EPOLL):
-        return thread.call if before.call.role is thread.call.role else None
-    return thread.call if before.call == thread.call else None
+    return before.call if before.call.role in (Role.POLL, Role.EPOLL) else None
 
 
 def _last_ran_ms(task: Path) -> float | None:
