@@ -47,6 +47,7 @@ class Library:
                 "bpf_lookup_batch", number, *[pointer] * 4, c.POINTER(c.c_uint32)
             )
             self.info = function("bpf_obj_get_info", number, pointer, c.POINTER(c.c_uint32))
+            self.destroy = function("bpf_module_destroy", pointer)
         except AttributeError as missing:
             msg = f"this bcc is too old ({missing}): 0.16 or newer is needed"
             raise SourceUnavailable(msg) from None

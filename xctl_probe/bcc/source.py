@@ -32,3 +32,8 @@ class BccSource(RunningSource):
         declared = headers.declared(headers.find())
         bcc = distribution.load(folder)
         super().__init__(program.start(bcc, declared, stall_ns, sizes or Sizes(), log), stall_ns)
+
+    @property
+    def sees(self) -> str:
+        """What it shows and what not, for the line at start."""
+        return "compiled for this kernel: TCP and UDP by process, exact"
