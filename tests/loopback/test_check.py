@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 
@@ -87,6 +88,30 @@ def test_root_gets_what_the_stream_takes(check, start_probe):
     assert found["by_name"][found["auto"]]["answer"] == "yes"
     for row in found["sources"]:
         assert row["reason"], row
+
+
+def test_the_remedy_for_nobody_works(check, installed, netns):
+    """Its Python is given the capabilities that `check` names: then nobody may load programs."""
+    require(os.geteuid() == 0, "only root can give capabilities to a file")
+    require_tools("setcap")
+    _, found = check()
+    (remedy,) = {r for one in found["sources"] for r in one["remedies"] if "setcap" in r} or {""}
+    capabilities = remedy.partition("setcap ")[2].split()[:1] or ["cap_bpf,cap_perfmon=ep"]
+    python = installed.python.with_name("python-with-capabilities")
+    shutil.copy(os.path.realpath(installed.python), python)
+    subprocess.run(["setcap", *capabilities, str(python)], check=True)
+    words = [*netns.command("root"), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done = subprocess.run(
+        [*words, str(python), "-m", "xctl_probe", "check", "--json"],
+        capture_output=True,
+        check=True,
+        cwd="/",
+    )
+    told = json.loads(done.stdout)
+    python.unlink()
+    _, roots = check(user="root")
+    assert told["auto"] == roots["auto"]
+    assert "CAP_BPF" in told["host"]["capabilities"]
 
 
 def test_a_seccomp_filter_is_named(check, installed):

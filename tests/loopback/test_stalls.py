@@ -6,6 +6,7 @@ import time
 from itertools import pairwise
 
 import pytest
+from harness.truth import bounds_ms
 
 INTERVAL_MS = 200  # conftest's
 STALL_MS = 100  # the default threshold
@@ -42,14 +43,6 @@ def ongoing_times(count, pid):
 
 def ended(pid):
     return lambda consumer: consumer.stalls(pid=pid, ongoing=False)
-
-
-def bounds_ms(truth):
-    """How long a stall lasted at least and at most, by the clocks of those who took part."""
-    begun_ns = truth.get("begun_ns", truth["stall_begin_ns"])
-    least_ns = truth["released_ns"] - begun_ns
-    most_ns = truth["stall_end_ns"] - truth["stall_begin_ns"]
-    return least_ns / 1e6, most_ns / 1e6
 
 
 def assert_stall(consumer, client, identity, truth, backend, **net):
