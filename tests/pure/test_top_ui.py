@@ -176,6 +176,19 @@ def test_the_chosen_line_is_on_the_screen_however_long_the_list():
     assert [line.text.split()[0] for line in lines if line.style == "selected"] == ["299"]
 
 
+def test_what_has_ended_leaves_room_for_what_moves():
+    """What runs does not give way."""
+    ended = tuple(replace(ENDED, entity=str(n), seen_ns=n) for n in range(50))
+    processes = tuple(Rates(n, "p", "eth0", 1, 0, 0) for n in range(1, 50))
+    view = replace(VIEW, stalls=(WAITS, *ended), processes=processes)
+    lines = text(view=view, height=40)
+    assert 8 <= sum(" waited " in line for line in lines) <= 14
+    assert sum("rx" in line for line in lines) >= 15
+    running = tuple(replace(WAITS, entity=str(n)) for n in range(25))
+    lines = text(view=replace(view, stalls=(*running, *ended)), height=40)
+    assert sum(" waits " in line for line in lines) == 25
+
+
 def test_a_long_explanation_is_folded_and_scrolled():
     """Nothing of it is out of reach."""
     why = [f"line {n} " + "word " * 30 for n in range(40)]

@@ -14,7 +14,8 @@ _NS_PER_S = 1_000_000_000
 _Row = TypeVar("_Row", Stalled, Rates)
 _KEYS = "q quit  enter why  / filter  s sort  r reverse  p pause  ? help"
 _WAITS = {"send": "to send to", "receive": "for data from", "connect": "to connect to"}
-_LEAST_PROCESS_LINES = 3
+_LEAST_LINES = 4  # with fewer the interfaces are left out
+_LEAST_PROCESSES = 2
 _HELP = """\
  up down k j     choose a line         enter   why does this process wait?
  page up, down   ten lines             esc     back; in the list: no filter
@@ -73,19 +74,15 @@ def _title(ui: Ui, title: str, width: int) -> str:
 
 
 def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line]:
-    """Stalls, processes, errors: each gets what it needs, the processes what is left."""
-    interfaces = _interface_lines(rows.interfaces, width) if room > _LEAST_PROCESS_LINES else []
-    left = room - len(interfaces)
+    """Stalls, processes, errors: what runs first, of what has ended no more than there is room."""
+    body = _interface_lines(rows.interfaces, width) if room > _LEAST_LINES else []
+    left = room - len(body)
     errors = min(len(rows.errors), max(left // 4 - 1, 0))
-    needed = _LEAST_PROCESS_LINES if rows.processes else 1
-    stalls = min(len(rows.stalls), max(left - needed - (errors and errors + 1) - 1, 0), left - 1)
-    stalls = max(stalls, 0)
-    body = list(interfaces)
     running = sum(stall.ongoing for stall in rows.stalls)
-    ended = len(rows.stalls) - running
-    body.append(_heading(f"WAITING {running}, ended {ended}", len(rows.stalls) - stalls, width))
-    for stall in _window(rows.stalls, stalls, ui):
-        body.append(_stall_line(stall, now_ns, ui))
+    stalls = _stall_lines(rows, running, left - 2 - (errors + 1 if errors else 0))
+    title = f"WAITING {running}, ended {len(rows.stalls) - running}"
+    body.append(_heading(title, len(rows.stalls) - stalls, width))
+    body += [_stall_line(stall, now_ns, ui) for stall in _window(rows.stalls, stalls, ui)]
     left = room - len(body) - (errors + 1 if errors else 0)
     if left > 0:
         body.append(_heading("TRAFFIC", len(rows.processes) - (left - 1), width))
@@ -95,6 +92,13 @@ def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line
         body.append(_heading("ERRORS in the last minute", len(rows.errors) - errors, width))
         body += [_error_line(error, now_ns) for error in rows.errors[:errors]]
     return body
+
+
+def _stall_lines(rows: Shown, running: int, room: int) -> int:
+    """How many stalls are shown: those that run, and the ended ones in a third of the room."""
+    others = len(rows.processes)
+    wanted = max(running, room - others, room // 3)
+    return max(min(len(rows.stalls), wanted, room - min(others, _LEAST_PROCESSES)), 0)
 
 
 def _window(rows: Sequence[_Row], count: int, ui: Ui) -> Sequence[_Row]:
