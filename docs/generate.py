@@ -1,4 +1,4 @@
-"""The man page and the shells' completions, from the command's own options: `make docs`.
+"""The man page, the shells' completions and the list of blind spots, from the code: `make docs`.
 
 Committed, so that an installation has them; a test fails when they are stale.
 """
@@ -13,11 +13,13 @@ from typing import Any
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
+from xctl_probe.blind_spots import BLIND_SPOTS
 from xctl_probe.cli import app
 
 NAME = "xctl-probe-network"
 # Beside the code, so that whatever builds the package has them.
 FOLDER = Path(__file__).parents[1] / "xctl_probe" / "share"
+BLIND_SPOTS_PAGE = Path(__file__).with_name("blind-spots.md")
 _COMPLETE = "_XCTL_PROBE_NETWORK_COMPLETE"
 _COMPLETIONS = {
     "bash": f"{NAME}.bash",
@@ -44,6 +46,23 @@ def files() -> dict[str, str]:
         script = get_completion_script(prog_name=NAME, complete_var=_COMPLETE, shell=shell)
         found[path] = f"{script.strip()}\n"
     return found
+
+
+def blind_spots() -> str:
+    """A table: one line for each gap, one column for each source."""
+    gaps = dict.fromkeys(spot for spots in BLIND_SPOTS.values() for spot in spots)
+    lines = [
+        "# What each source cannot see",
+        "",
+        "`xctl-probe-network check` says which source is taken here. x: not seen by that source.",
+        "",
+        f"| | {' | '.join(BLIND_SPOTS)} |",
+        f"|---|{'---|' * len(BLIND_SPOTS)}",
+    ]
+    for gap in gaps:
+        marks = (" x " if gap in spots else "   " for spots in BLIND_SPOTS.values())
+        lines.append(f"| {gap.text} |{'|'.join(marks)}|")
+    return "\n".join(lines) + "\n"
 
 
 def man_page() -> str:
@@ -129,6 +148,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, content in files().items():
         (FOLDER / name).write_text(content)
+    BLIND_SPOTS_PAGE.write_text(blind_spots())
 
 
 if __name__ == "__main__":

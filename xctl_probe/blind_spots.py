@@ -58,7 +58,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         *_SAMPLED,
         BlindSpot("tcp_bytes", "bytes of processes: bandwidth is told by interface only"),
         BlindSpot("retransmits", "retransmits, unless they hold a process up"),
-        BlindSpot("event_loops", "replies that are awaited: only blocked threads show"),
+        BlindSpot("replies", "waits for a reply: only connects and sends that are stuck show"),
         BlindSpot("exact_times", "when a stall began, closer than the look that first met it"),
     ),
 }

@@ -29,6 +29,7 @@ def test_what_is_committed_is_what_would_be_made(generate):
     """`make docs` renews them."""
     committed = {path.name: path.read_text() for path in generate.FOLDER.iterdir()}
     assert committed == generate.files()
+    assert generate.BLIND_SPOTS_PAGE.read_text() == generate.blind_spots()
 
 
 def test_what_is_made_is_installed(generate):
