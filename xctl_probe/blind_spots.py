@@ -22,9 +22,11 @@ _EVERYWHERE = (
         "other_protocols", "protocols other than TCP and UDP: SCTP, raw sockets, RDMA, AF_XDP"
     ),
     BlindSpot("udp_socket", "which UDP socket: datagrams are told by process, or by interface"),
+)
+_KERNEL = (
+    *_EVERYWHERE,
     BlindSpot("mptcp_stalls", "stalls of Multipath TCP sockets"),
 )
-_KERNEL = _EVERYWHERE
 _SAMPLED = (
     *_EVERYWHERE,
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP shows in its interface's total only"),
