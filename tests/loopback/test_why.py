@@ -248,8 +248,25 @@ def test_nothing_of_the_commands_is_loaded_by_the_stream(installed):
     assert not parts & {"xctl_probe.why", "xctl_probe.check", "xctl_probe.top", "rich.live"}
 
 
-def test_an_ended_reader_is_no_error(installed):
-    """`| head -1`."""
-    shell = f"{installed.command} why {os.getpid()} | head -0"
-    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
+@pytest.mark.parametrize("command", ["why $$", "check"])
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("| head -0", ""),
+        (">/dev/full", "stdout cannot be written (No space left on device)"),
+        (">&-", "stdout cannot be written (Bad file descriptor)"),
+    ],
+)
+def test_a_reader_that_leaves_is_no_error_and_a_full_disk_is_one_line(
+    installed, command, output, says
+):
+    """Never a traceback."""
+    done = subprocess.run(
+        ["sh", "-c", f"{installed.command} {command} {output}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr.count("\n") == (1 if says else 0), done.stderr
+    assert says in done.stderr

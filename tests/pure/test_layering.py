@@ -20,6 +20,7 @@ STAGES = {
     "errors": set(),
     "facts": set(),
     "interfaces": {"facts"},
+    "output": {"errors"},
     "owners": {"facts"},
     "records": {"addresses", "facts"},
     "settings": {"errors", "window"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from xctl_probe.check.attempts import AUTO, Answer, Outcome, Way, attempt, ways
@@ -10,6 +9,7 @@ from xctl_probe.check.host import read_host
 from xctl_probe.check.kernel import besides_privileges, load_is_refused
 from xctl_probe.check.remedies import remedies
 from xctl_probe.check.report import Checked, Row, to_json, to_text
+from xctl_probe.output import write_answer
 from xctl_probe.settings import Backend, Format, Settings
 from xctl_probe.window import Filter
 
@@ -27,12 +27,7 @@ _SETTINGS = Settings(
 def run(stdout: int, *, as_json: bool) -> int:
     """Write the answers; the exit code is 0 when some source works, else 1."""
     checked = check()
-    view = memoryview(to_json(checked) if as_json else to_text(checked))
-    try:
-        while view:
-            view = view[os.write(stdout, view) :]
-    except BrokenPipeError:
-        pass  # `| head`
+    write_answer(stdout, to_json(checked) if as_json else to_text(checked))
     return 0 if checked.works else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from xctl_probe.output import write_answer
 from xctl_probe.why.explain import explain
 from xctl_probe.why.report import to_json, to_text
 
@@ -12,9 +13,4 @@ def run(pid: int, stdout: int, *, as_json: bool, sock_diag: bool) -> None:
     """Write the explanation to `stdout`.  Raises UsageError where there is none."""
     told = explain(pid, sock_diag=sock_diag)
     width = os.get_terminal_size(stdout).columns if os.isatty(stdout) else None
-    view = memoryview(to_json(told) if as_json else to_text(told, width or None))
-    try:
-        while view:
-            view = view[os.write(stdout, view) :]
-    except BrokenPipeError:
-        return  # `| head`
+    write_answer(stdout, to_json(told) if as_json else to_text(told, width or None))
