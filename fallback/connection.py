@@ -22,6 +22,7 @@ from xctl_probe.fallback.sock_diag import (
 )
 
 _MS = 1_000_000
+_DELAYED_ACK_MS = 200  # TCP_DELACK_MAX, include/net/tcp.h
 # Both counted at least this often on a connection met in mid-life, it is a conversation.
 _CONVERSATION_SEGMENTS = 8
 # Faster than this over three whole intervals is a transfer, not a feed of events.
@@ -56,6 +57,7 @@ class Connection:
     generation: int = 0
     dialogue: Dialogue = field(default_factory=Dialogue)
     pending_ns: int | None = None  # the first send that was not answered yet
+    tied: bool = False  # both spoke last within one tick: who did is not known yet
     sent_ns: int = 0  # the latest segment with data that went out
     wrote_ns: int = 0  # when the process last got something into the buffer
     received_ns: int = 0  # the latest arrival
@@ -109,6 +111,8 @@ class Connection:
         received = sample.received_payload > before.received_payload
         if wrote or received:
             self._take_turns(before, wrote, received, now_ns, stall_ns)
+        elif self.tied and self._acknowledged_late():
+            self.pending_ns, self.tied = self.sent_ns, False
         if wrote:
             self.wrote_ns = now_ns
         limited_us = sample.info.rwnd_limited_us
@@ -136,7 +140,8 @@ class Connection:
             if pending or wrote:
                 self._answered()
             self.pending_ns = None
-        if wrote and (not received or self._spoke_last(before, pending)):
+        self.tied = wrote and received and not self._spoke_last(before, pending)
+        if wrote and not self.tied:
             if self.pending_ns is None:
                 self.pending_ns = last_send_ns
             elif last_send_ns - self.sent_ns >= stall_ns and not info.backoff:
@@ -147,18 +152,28 @@ class Connection:
     def _spoke_last(self, before: TcpSample | None = None, pending: bool = False) -> bool:
         """True when this side's last data is later than the peer's, as far as one can tell.
 
-        Within one tick both look the same.  Then data not acknowledged yet shows that ours
-        came last; or the segments do: as many in as out leave the turn where it was before
-        (`pending`: with the peer), one more out than in hands it to the peer.
+        Within one tick both look the same.  Then data not acknowledged yet, or late, shows
+        that ours came last; or the segments do: as many in as out leave the turn where it was
+        before (`pending`: with the peer), one more out than in hands it to the peer.
         """
         info = self.sample.info
         if info.last_data_sent_ms != info.last_data_recv_ms:
             return info.last_data_sent_ms < info.last_data_recv_ms
-        if self.sample.wqueue or before is None:
-            return self.sample.wqueue > 0
+        if self.sample.wqueue or self._acknowledged_late():
+            return True
+        if before is None:
+            return False
         segments_out = info.data_segs_out - before.info.data_segs_out
         segments_in = info.data_segs_in - before.info.data_segs_in
         return segments_out == segments_in + (0 if pending else 1)
+
+    def _acknowledged_late(self) -> bool:
+        """True when a bare ACK came after the peer's last data: it was for ours.
+
+        Such an ACK is delayed by 200 ms at most; later ones answer a keepalive.
+        """
+        info = self.sample.info
+        return 0 < info.last_data_recv_ms - info.last_ack_recv_ms <= _DELAYED_ACK_MS
 
     def _answered(self) -> None:
         self.dialogue.answered += 1

@@ -81,10 +81,15 @@ class Connections:
             connection.signature = connection.watch.signature(message)
         self._take_destroyed(now_ns)
         self._find_owners()
-        for connection in [c for c in self._watched if c.quiet]:
+        for connection in list(self._watched):
+            if connection.generation != self._generation:
+                # It has ended, and how will be announced: nothing new is known of it.
+                self._judge.end(connection, self._owner(connection), now_ns)
+                self._moved.add(connection)
+            elif not connection.quiet:
+                self._judge.judge(connection, self._owner(connection), now_ns)
+                continue
             self._watched.discard(connection)
-        for connection in self._watched:
-            self._judge.judge(connection, self._owner(connection), now_ns)
 
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:
         """What happened since the last call, after a last sample."""
@@ -177,9 +182,6 @@ class Connections:
         for cookie in gone:
             connection = self._connections[cookie]
             connection.missed += 1
-            self._judge.end(connection, self._owner(connection), now_ns)
-            self._watched.discard(connection)
-            self._moved.add(connection)
             if connection.missed > _PATIENCE:
                 self._close(self._connections.pop(cookie), now_ns)
 

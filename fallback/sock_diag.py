@@ -45,7 +45,7 @@ _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
 # struct tcp_info up to snd_wnd (5.4), with what is not used skipped
 _INFO = struct.Struct(
-    "=B x 3B 3x I 12x I 16x I 4x I 12x I 28x I 16x 2Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
+    "=B x 3B 3x I 12x I 16x I 4x 2I 8x I 28x I 16x 2Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
 )
 _INFO_COUNTERS = slice(120, 160)  # bytes and segments both ways: no change, no activity
 
@@ -64,6 +64,7 @@ class TcpInfo(NamedTuple):
     unacked: int  # segments
     last_data_sent_ms: int
     last_data_recv_ms: int
+    last_ack_recv_ms: int
     rtt_us: int
     total_retrans: int  # segments
     bytes_acked: int  # counts the SYN of an active opener, and the FIN

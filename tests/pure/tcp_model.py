@@ -79,7 +79,7 @@ class Tcp:
         self.fin_sent = self.fin_acked = self.fin_received = 0
         self.retransmitted_bytes = self.retransmits_ever = 0
         self.segments_out = self.segments_in = 0
-        self.sent_ms = self.received_ms = 0
+        self.sent_ms = self.received_ms = self.heard_ms = 0  # heard: the peer's latest ACK
         self.rqueue = self.rmem = self.wmem = 0
         self.retransmits = self.probes = self.backoff = self.rwnd_limited_us = 0
 
@@ -99,14 +99,20 @@ class Tcp:
         self.segments_out += segments
         self.sent_ms = self.now_ms
         if acked:
-            self.acked = self.transmitted
+            self.acknowledge()
+        return self
+
+    def acknowledge(self) -> Tcp:
+        """A bare ACK for all that was sent comes in."""
+        self.acked = self.transmitted
+        self.heard_ms = self.now_ms
         return self
 
     def receive(self, count: int, *, segments: int = 1) -> Tcp:
         """Data comes in and the process reads it."""
         self.received += count
         self.segments_in += segments
-        self.received_ms = self.now_ms
+        self.received_ms = self.heard_ms = self.now_ms
         return self
 
     def fill(self, count: int) -> Tcp:
@@ -124,6 +130,7 @@ class Tcp:
             unacked=int(self.transmitted > self.acked),
             last_data_sent=(self.now_ms // tick - self.sent_ms // tick) * tick,
             last_data_recv=(self.now_ms // tick - self.received_ms // tick) * tick,
+            last_ack_recv=(self.now_ms // tick - self.heard_ms // tick) * tick,
             total_retrans=self.retransmits_ever,
             bytes_acked=self.acked + self.fin_acked + (self.opened and self.state != SYN_SENT),
             bytes_received=self.received + self.fin_received,

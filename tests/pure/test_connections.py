@@ -211,6 +211,19 @@ def test_an_end_whose_announcement_was_lost_is_noticed(world):
     assert world.collect(3_000) == []
 
 
+def test_what_vanished_between_two_looks_waits_for_nothing(world):
+    """A connection that ended with a request outstanding, its end not announced yet: no stall."""
+    tcp = with_connection(world)
+    tcp.at(11).send(7)
+    world.look(12)
+    tcp.at(21).receive(7)
+    world.look(22)
+    tcp.at(31).send(7)
+    world.look(32)
+    world.diag.open.clear()
+    assert stalls(world.collect(232)) == []
+
+
 def test_lost_announcements_are_told(world):
     """Each overrun of the kernel's buffer counts once."""
     world.look(1)

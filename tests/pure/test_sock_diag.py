@@ -38,6 +38,7 @@ NAMES = {  # the probe's name of a field of struct tcp_info, where it is not the
     "rto_us": "rto",
     "last_data_sent_ms": "last_data_sent",
     "last_data_recv_ms": "last_data_recv",
+    "last_ack_recv_ms": "last_ack_recv",
     "rtt_us": "rtt",
     "busy_us": "busy_time",
     "rwnd_limited_us": "rwnd_limited",

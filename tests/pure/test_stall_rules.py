@@ -252,6 +252,17 @@ def test_within_one_tick_data_not_acknowledged_came_last():
     assert scene.look(300) == waits(RECEIVE, 60, NO_REPLY)
 
 
+def test_within_one_tick_a_late_acknowledgement_tells_who_came_last():
+    """A bare ACK 40 ms after the peer's data was for ours; the answer to a keepalive is not."""
+    for late_ms, waiting in ((40, waits(RECEIVE, 60, NO_REPLY)), (1_000, None)):
+        scene = answered_once(tick_ms=4)
+        scene.tcp.at(60).receive(13, segments=3).send(7)
+        scene.look(64)
+        scene.tcp.at(60 + late_ms).acknowledge()
+        scene.look(64 + late_ms)
+        assert scene.look(1_300) == waiting
+
+
 def test_the_later_tick_spoke_last_whatever_the_segments():
     """Where the clock tells, it decides: a long reply in many segments ends the turn."""
     scene = answered_once(tick_ms=4)
