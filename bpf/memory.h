@@ -34,6 +34,17 @@ static __always_inline struct sock_memory *memory_of(struct sock *sk)
 	return bpf_map_lookup_elem(&sockets, &key);
 }
 
+/* Bytes read from a TCP socket since it began: what came, less what still lies in the queue. */
+static __always_inline __u64 consumed(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	if (FIELD(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	return BPF_CORE_READ(tp, bytes_received) -
+	       (BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq));
+}
+
 static __always_inline struct sock_memory *memory_for(struct sock *sk)
 {
 	const struct sock_memory *fresh;
@@ -46,7 +57,9 @@ static __always_inline struct sock_memory *memory_for(struct sock *sk)
 	if (fresh)
 		bpf_map_update_elem(&sockets, &key, fresh, BPF_NOEXIST);
 	memory = bpf_map_lookup_elem(&sockets, &key);
-	if (!memory)
+	if (memory)
+		memory->consumed_bytes = consumed(sk); /* what was read before is not ours */
+	else
 		count_lost(LOST_SOCKET);
 	return memory;
 }

@@ -9,12 +9,6 @@
 
 #include "events.h"
 
-/* Bytes, since the connection began: what came, less what still lies in the queue. */
-static __always_inline __u64 consumed(struct sock *sk)
-{
-	return bytes_received(sk) - unread_bytes(sk);
-}
-
 /* The process has read, or the socket goes: whoever reads is current. */
 static __always_inline int progressed(struct sock *sk)
 {
@@ -26,9 +20,7 @@ static __always_inline int progressed(struct sock *sk)
 	memory = memory_of(sk);
 	total = consumed(sk);
 	if (!memory) { /* open before the probe, and held by nobody that it sees */
-		memory = memory_for(sk);
-		if (memory)
-			memory->consumed_bytes = total;
+		memory_for(sk);
 		return 0;
 	}
 	before = memory->consumed_bytes;

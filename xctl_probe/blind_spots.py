@@ -27,6 +27,11 @@ _KERNEL = (
     *_EVERYWHERE,
     BlindSpot("mptcp_stalls", "stalls of Multipath TCP sockets"),
 )
+_KPROBES = (
+    *_KERNEL,
+    BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
+    BlindSpot("tls_sends", "bytes sent through kernel TLS"),
+)
 _SAMPLED = (
     *_EVERYWHERE,
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP shows in its interface's total only"),
@@ -39,18 +44,12 @@ _SAMPLED = (
 # By source and way to attach, as `check` names its rows.
 BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     "ebpf fentry": _KERNEL,
-    "ebpf kprobe": (
-        *_KERNEL,
-        BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
-    ),
+    "ebpf kprobe": _KPROBES,
     "ebpf tracepoint": (
         *_KERNEL,
         BlindSpot("splice_in", "bytes that a process takes out of a socket by splice(2)"),
     ),
-    "bcc": (
-        *_KERNEL,
-        BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
-    ),
+    "bcc": _KPROBES,
     "proc sock_diag": (
         *_SAMPLED,
         BlindSpot("brief_owner", "the process of a connection that ends between two looks"),

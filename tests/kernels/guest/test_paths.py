@@ -18,8 +18,11 @@ TCP = (
     *("full_buffer", "tls", "mptcp", "v6", "v4_mapped"),
 )
 UDP = ("udp_peek", "udp_segments", "udp_cork", "udp_batches", "udp_v6", "udp_v4_mapped")
-# Not attached anywhere on this way: the tracepoints of 6.3 do not fire on it.
-BLIND = {("tracepoint", "splice_in")}
+# What xctl_probe/blind_spots.py declares: the tracepoints of 6.3 do not fire on a splice, and
+# neither Multipath TCP nor kernel TLS sends through tcp_sendmsg.
+BLIND = {("tracepoint", "splice_in")} | {
+    (flavour, way) for flavour in ("kprobe", "bcc") for way in ("mptcp", "tls")
+}
 # Records of 16 KiB each carry 29 bytes of header, nonce and tag; either count is a true one.
 TLS_OVERHEAD = 0.01
 
