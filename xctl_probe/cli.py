@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,11 @@ import typer
 
 from xctl_probe.diagnostics import Diagnostics
 from xctl_probe.errors import ProbeError, UsageError
-from xctl_probe.records import to_line
+from xctl_probe.records import Record, to_line
 from xctl_probe.settings import Attach, Backend, Format, Settings, read_file
 from xctl_probe.sources import open_source
 from xctl_probe.stream import epoch_ms, stream
-from xctl_probe.text import to_text
+from xctl_probe.text import to_coloured_text, to_text
 from xctl_probe.writer import Writer
 
 _NAME = "xctl-probe-network"
@@ -171,7 +172,7 @@ def _stream(
         return
     source, choice = open_source(settings)
     diagnostics.say(choice)
-    writer = Writer(_STDOUT, to_text if as_text else to_line, epoch_ms)
+    writer = Writer(_STDOUT, _renderer(as_text), epoch_ms)
     try:
         stream(settings, source, writer, _STDOUT)
     finally:
@@ -217,6 +218,14 @@ def _check(
     from xctl_probe.check.command import run  # noqa: PLC0415 - the stream does without
 
     raise typer.Exit(run(_STDOUT, as_json=as_json))
+
+
+def _renderer(as_text: bool) -> Callable[[Record], bytes]:
+    if not as_text:
+        return to_line
+    # https://no-color.org: any value but the empty one switches it off.
+    coloured = os.isatty(_STDOUT) and not os.environ.get("NO_COLOR")
+    return to_coloured_text if coloured else to_text
 
 
 def main() -> None:

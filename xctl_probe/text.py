@@ -9,6 +9,7 @@ from xctl_probe.records import DROP, Bandwidth, Event, Record
 _PID_WIDTH = 7
 _COMM_WIDTH = 15
 _MS_PER_S = 1000
+_RED, _YELLOW, _PLAIN = b"\x1b[31m", b"\x1b[33m", b"\x1b[0m"  # ECMA-48, 8.3.117
 
 
 def printable(text: str) -> str:
@@ -19,15 +20,25 @@ def printable(text: str) -> str:
 
 
 def to_text(record: Record) -> bytes:
-    """One line for a terminal, ending in a newline."""
-    if isinstance(record, Bandwidth):
-        line = _bandwidth(record)
-    elif record.event_type == DROP:
-        line = _stall(record)
-    else:
-        line = _error(record)
+    """One line without colour, ending in a newline."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.ts_ms / _MS_PER_S))
-    return f"{clock}  {printable(line)}\n".encode("ascii")
+    return f"{clock}  {printable(_line(record))}\n".encode("ascii")
+
+
+def to_coloured_text(record: Record) -> bytes:
+    """The same line for a terminal that shows colour: what goes wrong stands out."""
+    colour = b""
+    if not isinstance(record, Bandwidth):
+        ended = record.event_type == DROP and not record.net["ongoing"]
+        colour = _YELLOW if ended else _RED
+    text = to_text(record)
+    return colour + text[:-1] + _PLAIN + text[-1:] if colour else text
+
+
+def _line(record: Record) -> str:
+    if isinstance(record, Bandwidth):
+        return _bandwidth(record)
+    return _stall(record) if record.event_type == DROP else _error(record)
 
 
 def _bandwidth(record: Bandwidth) -> str:

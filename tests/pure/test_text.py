@@ -19,7 +19,7 @@ from xctl_probe.facts import (
     Stall,
 )
 from xctl_probe.records import Bandwidth, error_event, interface_events, lost_event, stall_event
-from xctl_probe.text import printable, to_text
+from xctl_probe.text import printable, to_coloured_text, to_text
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +105,14 @@ def test_a_hostile_name_is_shown_not_obeyed(comm, shown):
     """What it is can be read; what it wants does not happen."""
     line = to_text(Bandwidth(NOW_MS, "eth0", Process(233, 7_001, comm), 0, 0, 1))
     assert b" " + shown + b" " in line
+
+
+def test_colour_is_around_the_line_and_nowhere_else():
+    """A stall is coloured as a whole, running and ended differently; bandwidth is plain."""
+    stall = stall_event(Stall(None, SOCKET, Direction.SEND, 7_000_000, True), 1)
+    ended = stall_event(Stall(None, SOCKET, Direction.SEND, 7_000_000, False), 1)
+    for event, colour in ((stall, b"\x1b[31m"), (ended, b"\x1b[33m")):
+        plain = to_text(event)
+        assert to_coloured_text(event) == colour + plain[:-1] + b"\x1b[0m\n"
+    plain = Bandwidth(1, "eth0", None, 7, 11, 13)
+    assert to_coloured_text(plain) == to_text(plain)
