@@ -47,8 +47,10 @@ def _ebpf(settings: Settings) -> Source:
     )
 
 
-def _bcc(settings: Settings) -> Source:  # noqa: ARG001
-    raise SourceUnavailable("not part of this version")
+def _bcc(settings: Settings) -> Source:
+    from xctl_probe.bcc.source import BccSource  # noqa: PLC0415 - as above
+
+    return BccSource(stall_ns=settings.stall_ns, log=settings.log)
 
 
 def _proc(settings: Settings) -> Source:
