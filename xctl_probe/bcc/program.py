@@ -198,10 +198,9 @@ def start(
         raise
     try:
         with _messages_to(log):
-            for probe in _PROBES:
-                if probe.kind == "raw_tracepoint" or probe.target in present:
-                    compiled.attach(probe)
+            refused = _attach(compiled, present)
             compiled.attach_walk()
+        missing = (*missing, *refused)
         if "on_fdinfo" not in missing:
             seed.seed(tables["seeding"])
     except Exception as error:  # bcc raises nothing narrower
@@ -212,6 +211,21 @@ def start(
     drain, look = (SocketWalk(tables["sockets"], written, call, drain) for drain in (True, False))
     compiled.forget_compiler()
     return Running("", compiled, news, drain, look, missing)
+
+
+def _attach(compiled: Compiled, present: dict[str, int]) -> list[str]:
+    """All programs that have a place; returns those that were refused one (see `optional`)."""
+    refused = []
+    for probe in _PROBES:
+        if probe.kind != "raw_tracepoint" and probe.target not in present:
+            continue
+        try:
+            compiled.attach(probe)
+        except Exception:  # bcc raises nothing narrower
+            if not probe.optional:
+                raise
+            refused.append(probe.program)
+    return refused
 
 
 def _missing(present: dict[str, int]) -> tuple[str, ...]:
