@@ -254,6 +254,7 @@ struct tcp_sock {
 	__u32 data_segs_out;
 	__u64 bytes_received;
 	__u32 lsndtime; /* jiffies: the last data sent */
+	__u32 rcv_tstamp; /* jiffies: the last ACK received */
 	__u32 copied_seq;
 	__u32 rcv_nxt;
 	__u32 chrono_start;

@@ -5,6 +5,8 @@
 
 #include "stalls.h"
 
+#define DELAYED_ACK_NS 200000000ULL /* TCP_DELACK_MAX */
+
 static __always_inline struct sock *file_sock(struct bpf_iter__task_file *ctx)
 {
 	struct file *file = ctx->file;
@@ -54,13 +56,17 @@ static __always_inline void seed_past(struct sock *sk, struct sock_memory *memor
 	__u32 jiffies = jiffies32();
 	__u32 since_send = jiffies - BPF_CORE_READ(tp, lsndtime);
 	__u32 since_receive = jiffies - BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
+	__u32 since_ack = jiffies - BPF_CORE_READ(tp, rcv_tstamp);
 
 	memory->last_send_ns = now - since_send * settings.tick_ns;
 	memory->last_receive_ns = now - since_receive * settings.tick_ns;
-	if (BPF_CORE_READ(tp, bytes_received)) /* before the first, lrcvtime is the handshake's */
-		memory->awaiting = since_send < since_receive;
-	else
+	if (!BPF_CORE_READ(tp, bytes_received)) /* lrcvtime is the handshake's */
 		memory->awaiting = BPF_CORE_READ(tp, data_segs_out) != 0;
+	else if (since_send != since_receive)
+		memory->awaiting = since_send < since_receive;
+	else /* within one tick: a bare ACK after the peer's data was for ours, a keepalive's not */
+		memory->awaiting = since_ack < since_receive &&
+				   (since_receive - since_ack) * settings.tick_ns <= DELAYED_ACK_NS;
 }
 
 static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
