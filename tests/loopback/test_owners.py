@@ -39,6 +39,24 @@ def test_small_messages_are_counted_to_the_byte(probe, connected):
         assert (consumer.sent_bytes(pid), consumer.received_bytes(pid)) == (sent, received)
 
 
+def test_a_connection_that_waited_to_be_accepted_has_its_owner(probe, worker):
+    """Met while in the listener's queue, where it is nobody's; its life is over in a moment."""
+    running = probe(*ALL_BANDWIDTH)
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    client.connect("127.0.0.1", port)
+    running.wait_for_intervals(2)  # it is seen, without an owner
+    server.ask("accept")
+    running.wait_for_intervals(2)
+    transfer(client, server, FIRST_BYTES)
+    client.ask("close")
+    server.ask("close")
+    running.wait_for_intervals(3)
+    consumer = running.stop()
+    assert consumer.sent_bytes(client.pid) == FIRST_BYTES
+    assert consumer.received_bytes(server.pid) == FIRST_BYTES
+
+
 def test_a_socket_shared_after_fork_is_counted_once(probe, connected, backend):
     """Bytes belong to the process that moved them, and never to both that hold the socket.
 
