@@ -270,6 +270,29 @@ def test_a_stall_that_began_before_the_probe_is_seen(probe, worker):
     assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
 
 
+def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen(probe, worker):
+    """Where answer and next request fell into one tick, the later ACK tells who spoke last."""
+    server, client, identity = connected(worker)
+    exchanges = 3
+    for _ in range(exchanges):
+        server.tell("recv", 7)
+        server.tell("send", 11)
+    server.tell("recv", 7)
+    for _ in range(exchanges + 1):
+        client.tell("ask", 7, 11)
+    for _ in range(exchanges):
+        client.expect("ask")
+        server.expect("recv")
+        server.expect("send")
+    server.expect("recv")
+    running = probe()
+    running.wait_for(ongoing_times(2, client.pid))
+    server.ask("send", 11)
+    client.expect("ask")
+    running.wait_for(ended(client.pid))
+    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+
+
 def test_a_stall_shorter_than_the_threshold_is_silent(probe, worker):
     """Only --stall-ms and more is a stall: with ten seconds, one of a second is none."""
     running = probe("--stall-ms", 10_000)
