@@ -54,15 +54,15 @@ def _stream(trace: Trace, settings: Settings, stdout: int, line_of: _Line) -> No
         while not stopped:
             stopped = bool(wait.poll(READ_AGAIN_S * _MS_PER_S))
             wanted = (call for call in trace.calls() if not pids or call.pid in pids)
+            # Under a flood the calls never end: what must be done is done after each chunk.
             for chunk in _chunks(map(line_of, wanted)):
                 _write_all(stdout, chunk)
-                if wait.poll(0) or _over(begun_ns, settings.duration_ns):
-                    stopped = True
+                stopped = stopped or bool(wait.poll(0)) or _over(begun_ns, settings.duration_ns)
+                if stopped or time.monotonic_ns() >= report_ns:
+                    _report(trace.dropped(), stdout)
+                    report_ns += settings.interval_ns
+                if stopped:
                     break
-            stopped = stopped or _over(begun_ns, settings.duration_ns)
-            if stopped or time.monotonic_ns() >= report_ns:
-                _report(trace.dropped(), stdout)
-                report_ns += settings.interval_ns
 
 
 def _over(begun_ns: int, duration_ns: int | None) -> bool:
