@@ -218,13 +218,13 @@ class Connections:
 def _moved(connection: Connection, owner: Process | None) -> Iterator[Fact]:
     """Bytes and retransmits since the last call; moves the marks."""
     sample, socket = connection.sample, connection.socket
+    if not socket.inode and sample.state != CLOSE:
+        return  # not accepted yet: told once there is a socket to name, and an owner
     sent = max(sample.sent_payload - connection.sent, 0)
     received = max(sample.received_payload - connection.received, 0)
     if sent or received:
         yield Traffic(owner, socket.interface, sent, received, socket)
     retransmits = max(sample.info.total_retrans - connection.retransmits, 0)
-    if not socket.inode and sample.state != CLOSE:
-        retransmits = 0  # not accepted yet: told once there is a socket to name
     if retransmits:
         yield SocketError(owner, socket, ErrorKind.RETRANSMIT, retransmits)
     connection.sent += sent

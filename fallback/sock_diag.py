@@ -40,6 +40,7 @@ _REQUEST = struct.pack("=BBBB48sII", 0, 0, 0, _EXTENSIONS, b"", _STATES, 0)
 # struct inet_diag_msg; the ports are big-endian, so they are taken as bytes
 _MSG = struct.Struct("=4B2s2s16s16sI8s5I")
 _COOKIE = slice(44, 52)
+_QUEUES_AND_INODE = slice(56, 72)
 _ATTRIBUTE = struct.Struct("=HH")
 _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
@@ -160,8 +161,12 @@ class Watch(NamedTuple):
     counters: slice
 
     def signature(self, message: bytes) -> bytes | None:
-        """What changes when the socket does anything; None if the shape is another."""
-        return message[self.counters] + message[56:64] if len(message) == self.length else None
+        """What changes when the socket does anything or is accepted; None: another shape."""
+        return (
+            message[self.counters] + message[_QUEUES_AND_INODE]
+            if len(message) == self.length
+            else None
+        )
 
 
 def watch_of(message: bytes) -> Watch:

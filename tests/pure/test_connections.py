@@ -334,15 +334,17 @@ def test_a_connection_that_was_seen_connecting_is_opened_by_us(world):
 
 
 def test_a_connection_in_a_listeners_queue_gets_its_owner_when_accepted(world):
-    """Inode 0 until then; its socket's name and owner follow the accept."""
+    """Inode 0 until then; what came meanwhile is told with its name and owner."""
     tcp = Tcp(opened=False)
     tcp.inode = 0
     with_connection(world, tcp)
     tcp.at(11).receive(7)
-    assert traffic(world.collect(1_000)) == [(None, 0, 7)]
+    assert traffic(world.collect(1_000)) == []
     tcp.inode = INODE
-    tcp.at(1_011).receive(11)
     facts = world.collect(2_000)
+    assert traffic(facts) == [(OWNER, 0, 7)]
+    tcp.at(2_011).receive(11)
+    facts = world.collect(3_000)
     assert traffic(facts) == [(OWNER, 0, 11)]
     assert facts[0].socket == SOCKET
 
