@@ -118,10 +118,11 @@ class Owners:
             del self._closed[pid]
 
     def _sockets(self, pid: str) -> Iterator[tuple[str, int]]:
+        user = self._user(pid)  # before the try: it may change just then
         try:
             fds = os.listdir(f"{self._proc}/{pid}/fd")
         except PermissionError:
-            self._closed[pid] = self._user(pid)
+            self._closed[pid] = user
             return
         except OSError:
             return
@@ -132,7 +133,9 @@ class Owners:
 
     def _user(self, pid: str) -> int:
         try:
-            return os.stat(f"{self._proc}/{pid}").st_uid
+            # Not of /proc/<pid>: between setuid and exec that is the new user's already, while
+            # the descriptors stay root's.
+            return os.stat(f"{self._proc}/{pid}/fd").st_uid
         except OSError:
             return -1
 
