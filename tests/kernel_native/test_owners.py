@@ -47,11 +47,12 @@ def test_retransmits_are_exact_and_the_senders(watch, actor):
     one = actor(
         """
 import subprocess
+listener = socket.create_server(("127.0.0.1", 7777))
+client = socket.create_connection(("127.0.0.1", 7777)); server, _ = listener.accept()
+# Only now: a lost handshake would have the listener send its SYN-ACK again, under the same pid.
 subprocess.run(["nft", "add table inet t; add chain inet t i "
     "{ type filter hook input priority 0; }; "
     "add rule inet t i tcp dport 7777 numgen random mod 10 < 1 drop"], check=True)
-listener = socket.create_server(("127.0.0.1", 7777))
-client = socket.create_connection(("127.0.0.1", 7777)); server, _ = listener.accept()
 reader = threading.Thread(target=exactly, args=(server, 3_000_017)); reader.start()
 step()
 client.sendall(b"x" * 3_000_017)
