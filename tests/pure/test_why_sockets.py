@@ -18,13 +18,8 @@ from tcp_model import (
 )
 
 from xctl_probe.fallback.sock_diag import decode
-from xctl_probe.why.sockets import (
-    DiagLooks,
-    ProcLooks,
-    _unanswered_ms,
-    socket_fds,
-    udp_sockets,
-)
+from xctl_probe.why.diag_looks import DiagLooks, _unanswered_ms
+from xctl_probe.why.proc_looks import ProcLooks, socket_fds, udp_sockets
 from xctl_probe.why.words import counted, size, span
 
 FD, PID = 7, 233

@@ -15,7 +15,9 @@ from xctl_probe.facts import Process
 from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.owners import read_process
 from xctl_probe.why.calls import Call, Role, Watched
-from xctl_probe.why.sockets import DiagLooks, ProcLooks, Tcp, Udp, socket_fds, udp_sockets
+from xctl_probe.why.diag_looks import DiagLooks
+from xctl_probe.why.proc_looks import ProcLooks, socket_fds, udp_sockets
+from xctl_probe.why.sockets import Tcp, Udp
 from xctl_probe.why.threads import Thread, idle_times_ms, read_threads, waits_in
 from xctl_probe.why.verdict import Finding, findings, waiters
 
