@@ -8,8 +8,10 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from xctl_probe.ebpf.batches import read_batches
 from xctl_probe.errors import SourceUnavailable
 
 # enum bpf_map_type, and a flag, in include/uapi/linux/bpf.h
@@ -76,30 +78,21 @@ class Table:
         """Forget the key, if it is there."""
         self._lib.delete(self.fd, key)
 
-    def items(self, batch: int = 1024) -> Iterator[tuple[bytes, bytes]]:
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Everything in a hash, in batches where the kernel has them (5.6).  Raises OSError."""
-        keys = c.create_string_buffer(self.key_bytes * batch)
-        values = c.create_string_buffer(self.value_bytes * batch)
-        cursor = c.create_string_buffer(max(self.key_bytes, 8))
-        start = None
-        count = c.c_uint32()
-        while True:
-            count.value = batch
-            failed = self._lib.lookup_batch(self.fd, start, cursor, keys, values, c.byref(count))
-            why = c.get_errno() if failed else 0
-            if why in _NO_SUCH_COMMAND and start is None:
-                yield from self._one_by_one()
-                return
-            if failed and why != errno.ENOENT:  # that is how it tells the end
-                raise _os_error()
-            yield from zip(
-                _pieces(keys.raw, self.key_bytes, count.value),
-                _pieces(values.raw, self.value_bytes, count.value),
-                strict=True,
-            )
-            if failed:
-                return
-            start = cursor
+        batches = read_batches(
+            partial(self._lib.lookup_batch, self.fd), self.key_bytes, self.value_bytes
+        )
+        try:
+            first = next(batches, None)
+        except OSError as refusal:
+            if refusal.errno not in _NO_SUCH_COMMAND:
+                raise
+            yield from self._one_by_one()
+            return
+        if first is not None:
+            yield first
+            yield from batches
 
     def _one_by_one(self) -> Iterator[tuple[bytes, bytes]]:
         key = c.create_string_buffer(self.key_bytes)
@@ -155,7 +148,3 @@ def possible_cpus(path: Path = _POSSIBLE_CPUS) -> int:
 def _os_error() -> OSError:
     number = c.get_errno()
     return OSError(number, os.strerror(number))
-
-
-def _pieces(raw: bytes, size: int, count: int) -> list[bytes]:
-    return [raw[i * size : (i + 1) * size] for i in range(count)]

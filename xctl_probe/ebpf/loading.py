@@ -17,7 +17,8 @@ from xctl_probe.ebpf.flavours import (
     Flavour,
     KernelNames,
 )
-from xctl_probe.ebpf.libbpf import KernelRefused, Library, Object
+from xctl_probe.ebpf.libbpf import KernelRefused, Library
+from xctl_probe.ebpf.objects import Object, open_object
 from xctl_probe.ebpf.records import SETTINGS
 from xctl_probe.ebpf.ring import Ring
 from xctl_probe.ebpf.running import Running
@@ -143,7 +144,7 @@ def _start(
         raise _Unsupported(f"{flavour.image} is not installed")
     programs = None
     try:
-        programs = library.open(image)
+        programs = open_object(library, image)
         programs.set_constants(constants(stall_ns, FULL_BUFFER not in missing))
         for program in missing:
             programs.skip(program)

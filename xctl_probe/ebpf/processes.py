@@ -33,7 +33,7 @@ class Processes:
         self._seen: dict[bytes, _Seen] = {}
 
     def traffic(self, interfaces: Interfaces) -> Iterator[Traffic]:
-        """Bytes since the last call.  Raises KernelRefused."""
+        """Bytes since the last call.  Raises OSError."""
         for key, value in list(self._table.items()):
             now = decode_process(key, value)
             seen = self._seen.setdefault(key, _Seen())

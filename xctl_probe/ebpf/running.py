@@ -16,7 +16,7 @@ class Table(Protocol):
     def delete(self, key: bytes) -> None:
         """Forget the key, if it is there."""
 
-    def items(self, batch: int = 1024) -> Iterator[tuple[bytes, bytes]]:
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Everything in a hash."""
 
 

@@ -1,0 +1,43 @@
+"""A hash map read in batches: bpf(2)'s BPF_MAP_LOOKUP_BATCH, through whichever library."""
+
+from __future__ import annotations
+
+import ctypes as c
+import errno
+import os
+from collections.abc import Callable, Iterator
+
+_BATCH = 1024
+
+
+def read_batches(
+    lookup: Callable[..., int], key_bytes: int, value_bytes: int, batch: int = _BATCH
+) -> Iterator[tuple[bytes, bytes]]:
+    """Every key with its value.  Raises OSError, at once where the kernel has no batches (5.6).
+
+    `lookup` takes start, cursor, keys, values and count, as bpf_map_lookup_batch() does, and
+    returns 0, or -1 with errno set.
+    """
+    keys = c.create_string_buffer(key_bytes * batch)
+    values = c.create_string_buffer(value_bytes * batch)
+    cursor = c.create_string_buffer(max(key_bytes, 8))
+    start: c.Array[c.c_char] | None = None
+    count = c.c_uint32()
+    while True:
+        count.value = batch
+        failed = lookup(start, cursor, keys, values, c.pointer(count))
+        why = c.get_errno() if failed else 0
+        if failed and why != errno.ENOENT:  # that is how it tells the end
+            raise OSError(why, os.strerror(why))
+        yield from zip(
+            _pieces(keys.raw, key_bytes, count.value),
+            _pieces(values.raw, value_bytes, count.value),
+            strict=True,
+        )
+        if failed:
+            return
+        start = cursor
+
+
+def _pieces(raw: bytes, size: int, count: int) -> list[bytes]:
+    return [raw[i * size : (i + 1) * size] for i in range(count)]

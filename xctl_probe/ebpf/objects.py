@@ -1,0 +1,196 @@
+"""A BPF object through libbpf: opened, configured, loaded, attached, read, closed."""
+
+from __future__ import annotations
+
+import ctypes as c
+import errno
+import os
+import struct
+from dataclasses import dataclass, field
+from typing import Self
+
+from xctl_probe.ebpf.libbpf import KernelRefused, Library, refused
+from xctl_probe.ebpf.maps import Map
+
+_READ_BYTES = 65536
+
+# include/uapi/linux/bpf.h
+_LINK_TYPE_PERF_EVENT = 7
+_KPROBE_EVENTS = (3, 4)  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE
+_RECURSION_MISSES_AT = 208  # in struct bpf_prog_info
+_KPROBE_MISSED_AT = 48  # in struct bpf_link_info: perf_event.kprobe.missed
+_INFO_BYTES = 256  # no less than either
+
+
+class _MapInfo(c.Structure):
+    """The arm of union bpf_iter_link_info that names a map (include/uapi/linux/bpf.h)."""
+
+    _fields_ = (("map_fd", c.c_uint32), ("padding", c.c_uint32 * 7))
+
+
+class _IterOptions(c.Structure):
+    """struct bpf_iter_attach_opts."""
+
+    _fields_ = (
+        ("size", c.c_size_t),
+        ("link_info", c.POINTER(_MapInfo)),
+        ("link_info_len", c.c_uint32),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    program_fd: int
+    link: int
+
+
+def _u64_at(info: bytes, at: int) -> int:
+    return int.from_bytes(info[at : at + 8], "little")
+
+
+def open_object(library: Library, image: bytes) -> Object:
+    """A compiled object, not yet loaded.  Raises KernelRefused."""
+    handle = library.calls.bpf_object__open_mem(image, len(image), None)
+    if not handle:
+        raise refused("open object")
+    return Object(library.calls, handle)
+
+
+@dataclass(slots=True)
+class Object:
+    """A BPF object: configured, loaded, attached, closed.  Closing detaches everything."""
+
+    _lib: c.CDLL
+    _handle: int | None
+    _links: list[int] = field(default_factory=list)
+    _attached: list[_Attached] = field(default_factory=list)
+
+    def _map(self, name: str) -> int:
+        handle: int | None = self._lib.bpf_object__find_map_by_name(self._handle, name.encode())
+        if not handle:
+            raise KernelRefused(f"no map {name}", errno.ENOENT)
+        return handle
+
+    def _program(self, name: str) -> int:
+        handle: int | None = self._lib.bpf_object__find_program_by_name(self._handle, name.encode())
+        if not handle:
+            raise KernelRefused(f"no program {name}", errno.ENOENT)
+        return handle
+
+    def set_constants(self, image: bytes) -> None:
+        """Write the beginning of .rodata, before the load makes it constant."""
+        handle = self._lib.bpf_object__next_map(self._handle, None)
+        while handle and not self._lib.bpf_map__name(handle).endswith(b".rodata"):
+            handle = self._lib.bpf_object__next_map(self._handle, handle)
+        size = c.c_size_t()
+        address = self._lib.bpf_map__initial_value(handle, c.byref(size)) if handle else None
+        if not address or size.value < len(image):
+            raise KernelRefused("no constants in the object", errno.ENOENT)
+        c.memmove(address, image, len(image))
+
+    def resize(self, name: str, entries: int) -> None:
+        """Set max_entries (a ring buffer: bytes) before the load."""
+        if self._lib.bpf_map__set_max_entries(self._map(name), entries):
+            raise refused(f"resize {name}")
+
+    def skip(self, program: str) -> None:
+        """Do not load a program that this kernel has no place for."""
+        self._lib.bpf_program__set_autoload(self._program(program), False)
+
+    def load(self) -> None:
+        """Verify and load.  Raises KernelRefused."""
+        if self._lib.bpf_object__load(self._handle):
+            raise refused("load")
+
+    def attach(self, program: str) -> None:
+        """Attach until closed: the link is a descriptor, and dies with the process."""
+        handle = self._program(program)
+        link = self._lib.bpf_program__attach(handle)
+        if not link:
+            raise refused(f"attach {program}")
+        self._links.append(link)
+        self._attached.append(_Attached(self._lib.bpf_program__fd(handle), link))
+
+    def missed_runs(self) -> int:
+        """How often a program was due and did not run, as far as this kernel counts it.
+
+        The kernel does not let a program interrupt itself (recursion_misses, 5.12), and has
+        a limit of threads that sleep under one kretprobe (the link's `missed`, 6.7).
+        """
+        return sum(self._missed(one) for one in self._attached)
+
+    def _missed(self, one: _Attached) -> int:
+        misses = _u64_at(self._info(one.program_fd), _RECURSION_MISSES_AT)
+        link = self._info(self._lib.bpf_link__fd(one.link))
+        link_type, event_type = (int.from_bytes(link[at : at + 4], "little") for at in (0, 16))
+        if link_type == _LINK_TYPE_PERF_EVENT and event_type in _KPROBE_EVENTS:
+            misses += _u64_at(link, _KPROBE_MISSED_AT)
+        return misses
+
+    def _info(self, fd: int) -> bytes:
+        """The struct bpf_prog_info or bpf_link_info; zero where the kernel's is shorter."""
+        info = c.create_string_buffer(_INFO_BYTES)
+        length = c.c_uint32(_INFO_BYTES)
+        self._lib.bpf_obj_get_info_by_fd(fd, info, c.byref(length))
+        return info.raw
+
+    def iterator(self, program: str, over_map: str | None = None) -> KernelIterator:
+        """Attach an iterator program.  Raises KernelRefused."""
+        options = None
+        if over_map is not None:
+            info = _MapInfo(map_fd=self._lib.bpf_map__fd(self._map(over_map)))
+            options = c.byref(_IterOptions(c.sizeof(_IterOptions), c.pointer(info), c.sizeof(info)))
+        link = self._lib.bpf_program__attach_iter(self._program(program), options)
+        if not link:
+            raise refused(f"attach {program}")
+        self._links.append(link)
+        return KernelIterator(self._lib.bpf_link__fd(link), self._lib)
+
+    def map(self, name: str, key_bytes: int, value_bytes: int) -> Map:
+        """A loaded map, with the sizes its header declares."""
+        fd = self._lib.bpf_map__fd(self._map(name))
+        return Map(fd, key_bytes, value_bytes, self._lib)
+
+    def per_cpu_sums(self, name: str, entries: int) -> list[int]:
+        """A per-CPU array of 64-bit counters, added up over the CPUs."""
+        cpus = self._lib.libbpf_num_possible_cpus()
+        array = self.map(name, 4, 8)
+        layout = struct.Struct(f"={cpus}Q")
+        values = (array.lookup(struct.pack("=I", i), cpus) for i in range(entries))
+        return [sum(layout.unpack(value)) if value else 0 for value in values]
+
+    def close(self) -> None:
+        """Detach and unload.  Safe to call twice."""
+        self._attached.clear()
+        while self._links:
+            self._lib.bpf_link__destroy(self._links.pop())
+        if self._handle is not None:
+            self._lib.bpf_object__close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class KernelIterator:
+    """An attached iterator: each run walks everything once."""
+
+    link_fd: int
+    _lib: c.CDLL
+
+    def run(self) -> bytes:
+        """What the program wrote.  Raises KernelRefused."""
+        fd = self._lib.bpf_iter_create(self.link_fd)
+        if fd < 0:
+            raise refused("start iterator")
+        chunks = []
+        try:
+            while chunk := os.read(fd, _READ_BYTES):
+                chunks.append(chunk)
+        finally:
+            os.close(fd)
+        return b"".join(chunks)
