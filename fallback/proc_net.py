@@ -29,6 +29,7 @@ from xctl_probe.owners import Owners
 _AF_INET, _AF_INET6 = 2, 10
 _V4_DIGITS = 8
 _FIELDS = 10
+_SQUEEZE = 8  # what a full queue loses to a closed window is less than this part of it
 
 
 class Row(NamedTuple):
@@ -49,8 +50,9 @@ class Row(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """A socket that does not move: `since_ns` is when it was first seen like this."""
+    """A socket that does not move: `since_ns` is when `begun` was seen, `row` is the last look."""
 
+    begun: Row
     row: Row
     socket: Socket
     since_ns: int
@@ -83,10 +85,10 @@ class ProcNet:
             self._end(self._held.pop(inode), now_ns)
         for inode, row in seen.items():
             held = self._held.get(inode)
-            if held is None or _moved(held.row, row):
+            if held is None or _moved(held.begun, row):
                 if held is not None:
                     self._end(held, now_ns)
-                held = self._held[inode] = _Held(row, self._socket(row), now_ns)
+                held = self._held[inode] = _Held(row, row, self._socket(row), now_ns)
             held.row = row
             if now_ns - held.since_ns >= self._stall_ns:
                 self._judge(held, now_ns)
@@ -176,10 +178,13 @@ def _address(field: bytes) -> tuple[str, int]:
     return address_text(family, raw), int(port, 16)
 
 
-def _moved(before: Row, row: Row) -> bool:
-    return (before.state, before.tx_queue, before.rx_queue) != (
-        row.state, row.tx_queue, row.rx_queue,
-    )  # fmt: skip
+def _moved(begun: Row, row: Row) -> bool:
+    if (begun.state, begun.rx_queue) != (row.state, row.rx_queue):
+        return True
+    moved = abs(begun.tx_queue - row.tx_queue)
+    # A probe squeezes a few bytes into a window that is all but closed.
+    squeezed = row.timer == TIMER_PROBE and moved * _SQUEEZE <= begun.tx_queue
+    return moved > 0 and not squeezed
 
 
 def _cause(row: Row) -> Cause | None:

@@ -161,9 +161,29 @@ def test_a_blocked_sender_on_a_closed_window_is_a_stall(table):
     assert table.collect(106) == []
     table.look(107)
     assert table.collect(150) == [stall(Direction.SEND, 143, True, Cause.PEER_WINDOW, TID)]
-    table.look(1_016, tx=97)
+    table.look(1_016, tx=83)
     assert table.collect(1_020) == [stall(Direction.SEND, 1_009, False, Cause.PEER_WINDOW, TID)]
     assert table.collect(1_030) == []
+
+
+def test_what_a_probe_squeezes_out_does_not_cut_a_stall_in_two(table):
+    """A few bytes into a nearly closed window; all of it counts from the beginning, though."""
+    table.threads = [SENDER]
+    table.look(7, tx=803)
+    table.look(206, tx=751)
+    table.look(400, tx=709)
+    assert table.collect(400) == [stall(Direction.SEND, 393, True, Cause.PEER_WINDOW, TID)]
+    table.look(607, tx=701)
+    assert table.collect(608) == [stall(Direction.SEND, 600, False, Cause.PEER_WINDOW, TID)]
+
+
+def test_a_queue_that_moves_a_little_while_the_window_is_open_has_moved(table):
+    """Data flows; the thread in the send waits for its pace, not for the window."""
+    table.threads = [SENDER]
+    table.look(7, tx=803, timer=1, retries=1)
+    table.look(106, tx=797, timer=1, retries=1)
+    table.look(205, tx=809, timer=1, retries=1)
+    assert table.collect(205) == []
 
 
 def test_a_socket_that_is_gone_ends_its_stall(table):
