@@ -8,13 +8,14 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 BIN := .venv/bin
 ARGS ?=
+SOAK ?=
 
 # What Debian and Ubuntu call the programs that the targets need, and the program to look for.
 RUN_PROGRAMS := $(PYTHON):python3
 TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool
 
-.PHONY: help run test lint pytest bpf test-kernels bench docs pictures clean
+.PHONY: help run test lint pytest bpf test-kernels bench soak docs pictures clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -46,6 +47,9 @@ test-kernels: .venv/kernels  ## boot real kernels under emulation and test in th
 
 bench: .venv/dev  ## what the probe costs, measured here
 	$(BIN)/python -m bench
+
+soak: .venv/dev .venv/programs  ## churn and soak on this kernel; SOAK="--minutes 30 --mixes mix" for long
+	$(BIN)/python -m tests.soak $(SOAK)
 
 docs: .venv/dev  ## write the man page and the shells' completions again
 	$(BIN)/python docs/generate.py

@@ -1,0 +1,183 @@
+"""What the crowd did, what the probe said, what it took: one verdict for each promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soak.crowd import Crowd
+from soak.watched import Watched
+
+GROWTH_MIB = 1.0
+ANSWER_BYTES = 1009  # of tests/traffic/crowd.py
+STALL_NS = 100_000_000
+# A wait is measured around the call, a stall inside of it, by a clock that ticks.
+TICK_NS = 15_000_000
+# One second and the interval of a sampler's stall that is told as going on, or as ended late.
+LATE_NS = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One promise, and whether it was kept."""
+
+    promise: str
+    kept: bool
+    found: str
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.kept else 'FAIL'}  {self.promise}: {self.found}"
+
+
+def truth(crowd: Crowd) -> dict[tuple[int, str], tuple[int, int]]:
+    """(sent, received) of each pid and name, over all that had the pid."""
+    moved: dict[tuple[int, str], tuple[int, int]] = {}
+    for one in crowd.told():
+        who = (one["pid"], one["name"])
+        sent, received = moved.get(who, (0, 0))
+        moved[who] = (sent + one["sent"], received + one["received"])
+    return moved
+
+
+def told(crowd: Crowd, probe: Watched) -> dict[tuple[int, str], tuple[int, int]]:
+    """The same as the probe has it; of the host, only the crowd's."""
+    tally = probe.tally
+    whole_host = probe.backend.sees_host
+    return {
+        who: (tally.sent[who], tally.received[who])
+        for who in tally.sent.keys() | tally.received.keys()
+        if not whole_host or who[1].startswith(crowd.prefix)
+    }
+
+
+def all_is_told(crowd: Crowd, probe: Watched) -> bool:
+    """True when the probe's total has reached the truth: it comes an interval late."""
+    there = sum(map(sum, truth(crowd).values()))
+    here = sum(map(sum, told(crowd, probe).values()))
+    if not probe.backend.owns_brief:
+        here += probe.tally.unattributed
+    return here >= there
+
+
+def judge(crowd: Crowd, probe: Watched, load_from: int, growth_mib: float) -> list[Verdict]:
+    """Every promise; `load_from` is where in the gauge the load began."""
+    bytes_right = _bytes_exact if probe.backend.owns_brief else _bytes_sampled
+    return [
+        *bytes_right(crowd, probe),
+        *_health(crowd, probe),
+        *_resources(probe, load_from, growth_mib),
+        Verdict("the crowd itself did well", not crowd.failures, str(crowd.failures)),
+    ]
+
+
+def _bytes_exact(crowd: Crowd, probe: Watched) -> list[Verdict]:
+    there, here = truth(crowd), told(crowd, probe)
+    wrong = [
+        f"{who}: {here.get(who)}, not {there.get(who)}"
+        for who in sorted(there.keys() | here.keys())
+        if there.get(who, (0, 0)) != here.get(who, (0, 0))
+    ]
+    total = sum(map(sum, there.values()))
+    return [
+        Verdict(
+            f"bytes of {len(there)} processes exact", not wrong,
+            f"{len(wrong)} wrong {wrong[:5]}" if wrong else f"{total} bytes",
+        ),
+        *_resets(crowd, probe),
+    ]  # fmt: skip
+
+
+def _resets(crowd: Crowd, probe: Watched) -> list[Verdict]:
+    errors = probe.tally.errors
+    (server,) = (one for one in crowd.told() if one["name"] == f"{crowd.prefix}server")
+    sent = sum(one["resets"] for one in crowd.told() if one is not server)
+    # Told of nobody: the server had not yet touched the connection that was reset.
+    owned, unowned = errors[server["pid"], "RESET"], errors[None, "RESET"]
+    found = f"{owned} of the server and {unowned} of nobody, {sent} sent"
+    return [Verdict("resets exact", owned + unowned == sent, found)]
+
+
+def _bytes_sampled(crowd: Crowd, probe: Watched) -> list[Verdict]:
+    """The sampler: what has no owner is on the interface; nobody is told of too much."""
+    there, here = truth(crowd), told(crowd, probe)
+    total = sum(map(sum, there.values()))
+    owned, unowned = sum(map(sum, here.values())), probe.tally.unattributed
+    # Who resets a connection wipes its counters (tcp_disconnect).  The other end has counted
+    # what was acknowledged, so not always the last answer, and takes the reset for a FIN.
+    missing = crowd.total("reset_bytes") + crowd.total("resets", "server") * (ANSWER_BYTES + 1)
+    off = owned + unowned - total
+    more = [
+        f"{who}: {here[who]}, moved {there.get(who)}"
+        for who in here
+        if any(h > t for h, t in zip(here[who], there.get(who, (0, 0)), strict=True))
+    ]
+    kept = [who for who in there if who[1].endswith(("-hold", "-talk"))]
+    wrong = [
+        f"{who}: {here.get(who)}, not {there[who]}" for who in kept if here.get(who) != there[who]
+    ]
+    return [
+        Verdict(
+            "bytes of processes and of nobody add up, but for connections that were reset",
+            -missing <= off <= 0,
+            f"{owned} + {unowned} of {total}, {off:+d} of at most {-missing}",
+        ),
+        Verdict("nobody is told of more than it moved", not more, f"{len(more)} {more[:5]}"),
+        Verdict(
+            f"bytes of {len(kept)} processes with lasting connections exact", not wrong,
+            f"{len(wrong)} wrong {wrong[:5]}",
+        ),
+    ]  # fmt: skip
+
+
+def _health(crowd: Crowd, probe: Watched) -> list[Verdict]:
+    tally = probe.tally
+    ours = {pid for pid, _ in truth(crowd)}
+    stalls = [s for s in tally.stalls if s.pid in ours or not probe.backend.sees_host]
+    false = [s for s in stalls if not _was_a_wait(crowd, s.pid, s.begin_ns, s.end_ns)]
+    waits = sum(e - b >= STALL_NS for several in crowd.waits.values() for b, e in several)
+    lines = [str(s.record) for s in false[:5]]
+    return [
+        Verdict(
+            "no stall but where the process waited that long", not false,
+            f"{len(stalls)} told, {len(false)} false {lines}, {waits} waits of 100 ms or more",
+        ),
+        Verdict("nothing lost", not tally.lost, str(dict(tally.lost))),
+        Verdict("every line is as the consumer wants it", probe.broken is None, str(probe.broken)),
+        Verdict(
+            "stderr silent after the first line", probe.stderr.count(b"\n") == 1,
+            repr(probe.stderr.decode()),
+        ),
+    ]  # fmt: skip
+
+
+def _was_a_wait(crowd: Crowd, pid: int | None, begin_ns: int, end_ns: int) -> bool:
+    """Did this process (or anybody, where no pid is told) then wait for so long?"""
+    waits = (
+        crowd.waits.get(pid, ())
+        if pid is not None
+        else [wait for several in crowd.waits.values() for wait in several]
+    )
+    return any(
+        end - begin + TICK_NS >= end_ns - begin_ns
+        and begin - LATE_NS <= begin_ns
+        and end_ns <= end + LATE_NS
+        for begin, end in waits
+    )
+
+
+def _resources(probe: Watched, load_from: int, growth_mib: float) -> list[Verdict]:
+    gauge = probe.gauge
+    readings = gauge.readings[load_from:]
+    descriptors = [r.descriptors for r in readings]
+    threads = {r.threads for r in gauge.readings}
+    growth = gauge.growth_mib(load_from)
+    return [
+        Verdict(
+            "memory flat", growth <= growth_mib,
+            f"{growth:+.2f} MiB, at most {gauge.peak_mib():.1f} MiB",
+        ),
+        Verdict(
+            "no descriptor leaked", descriptors[-1] <= descriptors[0],
+            f"{descriptors[0]} to {descriptors[-1]}, at most {max(descriptors)}",
+        ),
+        Verdict("no thread more", len(threads) == 1, f"{sorted(threads)}"),
+    ]  # fmt: skip

@@ -1,0 +1,87 @@
+"""A probe under load: what it says, and what it takes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from consumer_model import ContractError
+from harness.backends import Backend
+from harness.install import Installed
+from harness.namespace import Namespace, end, spawn
+
+from soak.gauge import Gauge
+from soak.tally import Tally
+
+READY_S = 60.0
+
+
+class Watched:
+    """A running probe that reports everything, once an interval; its lines are added up."""
+
+    def __init__(
+        self, installed: Installed, namespace: Namespace, backend: Backend, interval_s: float
+    ) -> None:
+        self.backend = backend
+        options = (*backend.options, "--loopback", "--min-bw", "0", "--interval", str(interval_s))
+        words = [*namespace.command(backend.user), str(installed.command), *options]
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
+        self._process = spawn(words, env=clean)
+        self.pid = self._process.pid
+        self.tally = Tally()
+        self.stderr = b""
+        self.broken: ContractError | None = None
+        self._news = threading.Condition()
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (self._read_records, self._read_stderr)
+        ]
+        for thread in self._threads:
+            thread.start()
+        self.wait_for(lambda tally: tally.intervals >= 1, READY_S)  # it watches
+        self.gauge = Gauge(self.pid)
+
+    def wait_for(self, predicate: Callable[[Tally], object], timeout: float) -> bool:
+        """Wait until the predicate holds; false when it does not within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._news:
+            while not predicate(self.tally):
+                assert self.broken is None, self.broken
+                assert self._process.poll() is None, f"the probe ended: {self.stderr.decode()}"
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._news.wait(min(left, 0.5))
+        return True
+
+    def wait_intervals(self, count: int, timeout: float = 60.0) -> None:
+        wanted = self.tally.intervals + count
+        assert self.wait_for(lambda tally: tally.intervals >= wanted, timeout), "no heartbeat"
+
+    def kill(self) -> None:
+        """As by kill -9."""
+        self.gauge.close()
+        end(self._process)
+        for thread in self._threads:
+            thread.join(10)
+
+    def _read_records(self) -> None:
+        try:
+            for line in self._process.stdout:
+                with self._news:
+                    if line.endswith(b"\n"):
+                        self.tally.feed(line)
+                    self._news.notify_all()
+        except ContractError as error:
+            self.broken = error
+        except ValueError:  # the pipe was closed with the probe
+            return
+
+    def _read_stderr(self) -> None:
+        try:
+            for line in self._process.stderr:
+                self.stderr += line
+        except ValueError:
+            return
