@@ -13,8 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from harness.backends import KNOWN
 from harness.install import install
@@ -63,8 +62,8 @@ def main() -> int:
 
 def _report(progress: Progress, outcome: Outcome) -> None:
     progress.say(
-        f"{outcome.source}: {outcome.cpu_share:.1%} of a core; {outcome.idle_mib:.1f} MiB before "
-        f"the load, {outcome.peak_mib:.1f} at most; intervals up to {outcome.longest_interval_ms} ms"
+        f"{outcome.source}: {outcome.cpu_share:.1%} of a core; {outcome.idle_mib:.1f} MiB before the "
+        f"load, {outcome.peak_mib:.1f} at most; intervals of up to {outcome.longest_interval_ms} ms"
     )
     for verdict in outcome.verdicts:
         progress.say(f"  {verdict}")
