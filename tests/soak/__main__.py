@@ -61,10 +61,9 @@ def main() -> int:
 
 
 def _report(progress: Progress, outcome: Outcome) -> None:
-    progress.say(
-        f"{outcome.source}: {outcome.cpu_share:.1%} of a core; {outcome.idle_mib:.1f} MiB before the "
-        f"load, {outcome.peak_mib:.1f} at most; intervals of up to {outcome.longest_interval_ms} ms"
-    )
+    memory = f"{outcome.idle_mib:.1f} MiB before the load, {outcome.peak_mib:.1f} at most"
+    longest = f"intervals of up to {outcome.longest_interval_ms} ms"
+    progress.say(f"{outcome.source}: {outcome.cpu_share:.1%} of a core; {memory}; {longest}")
     for verdict in outcome.verdicts:
         progress.say(f"  {verdict}")
 
