@@ -21,7 +21,8 @@ from .suites import Offer, Package
 Say = Callable[[str], None]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("KERNELS_CACHE", REPOSITORY / ".cache" / "kernels"))
+# resolved: guests have it under a root of their own, where a link would lead out of it
+CACHE = Path(os.environ.get("KERNELS_CACHE", REPOSITORY / ".cache" / "kernels")).resolve()
 # A suite changes a few times a month; a day's work should not ask the mirror each time.
 OFFERS_AGE_S = 12 * 3600
 

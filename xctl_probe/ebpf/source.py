@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from xctl_probe.dialogue import Dialogue
 from xctl_probe.ebpf.interfaces import Interfaces
@@ -24,7 +24,8 @@ from xctl_probe.ebpf.records import (
     socket_of,
 )
 from xctl_probe.ebpf.running import Running
-from xctl_probe.ebpf.stalls import cause, is_stall
+from xctl_probe.ebpf.stalls import is_stall
+from xctl_probe.ebpf.windows import ClosedWindows
 from xctl_probe.facts import (
     Batch,
     Cause,
@@ -72,7 +73,7 @@ class RunningSource:
         self._missed_runs = 0
         self._pending: list[Fact] = []
         self._look_again_ns = 0
-        self._closed_windows: set[tuple[int, int]] = set()
+        self._windows = ClosedWindows()
 
     @property
     def sees(self) -> str:
@@ -88,11 +89,15 @@ class RunningSource:
 
         What is seen here becomes evidence for stalls that end before the next drain.
         """
-        self._pending.extend(self._from_ring())
-        if now_ns >= self._look_again_ns:
+        if now_ns < self._look_again_ns:
+            self._pending.extend(self._from_ring())
+        else:
             begun_ns = time.monotonic_ns()
-            self._remember(decode(self._running.look.run()))
+            waiting = list(decode(self._running.look.run()))
             took_ns = time.monotonic_ns() - begun_ns
+            # What ended before this look is told by what was seen at the one before.
+            self._pending.extend(self._from_ring())
+            self._windows.note(waiting)
             self._look_again_ns = now_ns + max(self._stall_ns, took_ns * _LOOK_SHARE)
         return self._look_again_ns
 
@@ -104,7 +109,7 @@ class RunningSource:
         self._pending = []
         facts.extend(self._from_ring())
         records = list(decode(chunk))
-        self._remember(records)
+        self._windows.note(records)
         for record in records:
             facts.extend(self._facts(record))
         facts.extend(self._processes.traffic(self._interfaces))
@@ -120,22 +125,13 @@ class RunningSource:
         for body in self._running.news.records():
             yield from self._facts(Record._make(RECORD.unpack(body)))
 
-    def _remember(self, records: Iterable[Record]) -> None:
-        """Whose window is closed now: once it opens, the kernel sends again what overran it."""
-        self._closed_windows = {
-            (record.inode, record.direction)
-            for record in records
-            if record.kind == Kind.ONGOING and cause(record) is Cause.PEER_WINDOW
-        }
-
     def _facts(self, record: Record) -> Iterator[Fact]:
         interface = self._interfaces.name(record.ifindex, record.netns)
         if record.kind == Kind.TRAFFIC:
             yield from _traffic(record, interface)
         elif record.kind in (Kind.STALL, Kind.ONGOING):
             if is_stall(record, self._endpoint(record)):
-                closed = (record.inode, record.direction) in self._closed_windows
-                yield _stall(record, interface, Cause.PEER_WINDOW if closed else cause(record))
+                yield _stall(record, interface, self._windows.cause(record))
         else:
             yield _error(record, interface, _ERRORS[Kind(record.kind)], record.occurrences)
 
