@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.backends import SELECTED, Backend
+from harness.backends import PROC_NET, SELECTED, Backend
 from harness.install import Installed, install
 from harness.namespace import Namespace
 from harness.probe import Probe
@@ -77,26 +77,38 @@ def worker(installed: Installed, netns: Namespace) -> Iterator[Callable[..., Wor
 
 
 @pytest.fixture(scope="session")
-def refusals(installed: Installed) -> dict[str, str]:
-    """Why the probe cannot run on a backend here, in its own words; empty where it can."""
+def trials(installed: Installed) -> dict[str, subprocess.CompletedProcess[str]]:
+    """A short run of the probe with each backend, by its name: whether it works here, and how."""
     namespace = Namespace()
     found = {}
-    for one in SELECTED:
+    for one in (*SELECTED, PROC_NET):
         words = [*namespace.command(one.user), str(installed.command), *one.options]
-        tried = subprocess.run(
+        found[one.name] = subprocess.run(
             [*words, "--duration", "0.1"], capture_output=True, text=True, check=False, timeout=60
         )
-        found[one.name] = tried.stderr.strip() if tried.returncode else ""
     namespace.close()
     return found
 
 
+Trials = dict[str, subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture(params=SELECTED, ids=lambda backend: backend.name)
-def backend(request: pytest.FixtureRequest, refusals: dict[str, str]) -> Backend:
-    """Each source that the tests run against."""
-    one: Backend = request.param
-    require(not refusals[one.name], f"{one.name} cannot be used: {refusals[one.name]}")
-    return one
+def backend(request: pytest.FixtureRequest, trials: Trials) -> Backend:
+    """Each source that the tests run against; one that cannot work here skips, or fails."""
+    return _working(request.param, trials)
+
+
+@pytest.fixture(params=(*SELECTED, PROC_NET), ids=lambda backend: backend.name)
+def every_backend(request: pytest.FixtureRequest, trials: Trials) -> Backend:
+    """These, and the one that sees least: for what is about the blind spots."""
+    return _working(request.param, trials)
+
+
+def _working(one: Backend, trials: Trials) -> Backend:
+    tried = trials[one.name]
+    require(not tried.returncode, f"{one.name} cannot be used: {tried.stderr.strip()}")
+    return one.as_started(tried.stderr)
 
 
 @pytest.fixture
@@ -117,7 +129,16 @@ def start_probe(installed: Installed, netns: Namespace) -> Iterator[Callable[...
 @pytest.fixture
 def probe(backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
     """Start a probe of the backend on loopback, and wait until it watches."""
+    return _starter(backend, start_probe)
 
+
+@pytest.fixture
+def every_probe(every_backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
+    """The same of `every_backend`."""
+    return _starter(every_backend, start_probe)
+
+
+def _starter(backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
     def start(*options: object, interval: float = INTERVAL_S, **more: object) -> Probe:
         words = (*backend.options, "--loopback", "--interval", interval, *options)
         running = start_probe(*words, user=backend.user, **more)

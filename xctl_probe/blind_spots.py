@@ -52,6 +52,11 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     "bcc": _KPROBES,
     "proc sock_diag": (
         *_SAMPLED,
+        BlindSpot(
+            "late_close", "last bytes of a connection that has ended, until its process closes it"
+        ),
+        BlindSpot("aborted", "last bytes of a connection that its process aborts (SO_LINGER of 0)"),
+        BlindSpot("reset_byte", "one byte of a connection that is reset: it is taken for a FIN"),
         BlindSpot("brief_owner", "the process of a connection that ends between two looks"),
         BlindSpot("brief_stall", "a request and its answer that both fall between two looks"),
     ),

@@ -1,39 +1,48 @@
 """The sources that the same tests run against, and what each of them can see.
 
-Each is run unless XCTL_TEST_BACKENDS names only some of them (`proc`, `ebpf`).
+Natively the tests run against `proc` and `ebpf` (the flavour that this kernel carries), unless
+XCTL_TEST_BACKENDS names only one of them; in a guest, against each flavour in turn.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+
+from xctl_probe.blind_spots import BLIND_SPOTS
 
 ACTIVE = os.environ.get("XCTL_TEST_BACKENDS", "proc,ebpf").split(",")
+_GAPS = {spot.key for spots in BLIND_SPOTS.values() for spot in spots}
 
 
 @dataclass(frozen=True)
 class Backend:
     """How to start the probe for a source, and how exact its records have to be.
 
-    `bytes_tolerance` is a share of the bytes; `stall_tolerance_ms` goes on top of what
-    `per_interval` says: whether the length of a stall is only right to the interval.
-    `sees_host`: it tells of every network namespace, not only of the probe's own.
-    `owns_brief`: a socket that lived between two samples has an owner.
-    `knows_the_user`: of several processes that hold a socket, the one that uses it.
-    `counts_udp` and `sees_errors` (of connects, and resets): what only the kernel can tell.
+    `source` is its column in the table of blind spots.  `bytes_tolerance` is a share of the
+    bytes; `stall_tolerance_ms` goes on top of what `per_interval` says: whether the length of
+    a stall is only right to the interval.  `start_s` is how long a start may take.
     """
 
     name: str
+    source: str
     user: str
     options: tuple[str, ...]
     bytes_tolerance: float
     stall_tolerance_ms: int
     per_interval: bool
-    sees_host: bool
-    owns_brief: bool
-    knows_the_user: bool
-    counts_udp: bool
-    sees_errors: bool
+    start_s: int = 15
+
+    def sees(self, gap: str) -> bool:
+        """Whether this is no declared gap of the source."""
+        assert gap in _GAPS, f"{gap!r} is in nobody's list of blind spots"
+        return gap not in {spot.key for spot in BLIND_SPOTS[self.source]}
+
+    def as_started(self, said: str) -> Backend:
+        """The same with the flavour that the probe chose, by its line at start."""
+        found = re.search(r"source ebpf \((\w+):", said)
+        return replace(self, source=f"ebpf {found[1]}") if found else self
 
     @property
     def all_bandwidth(self) -> tuple[str, ...]:
@@ -47,33 +56,35 @@ class Backend:
         return self.stall_tolerance_ms + (interval_s * 1000 if self.per_interval else 0)
 
 
-KNOWN = (
-    # 15 ms: the kernel accounts in jiffies, and the machine's other work delays a sample.
-    Backend(
-        "proc",
-        user="unprivileged",
-        options=("--backend", "proc"),
-        bytes_tolerance=0.01,
-        stall_tolerance_ms=15,
-        per_interval=True,
-        sees_host=False,
-        owns_brief=False,
-        knows_the_user=False,
-        counts_udp=False,
-        sees_errors=False,
-    ),
-    Backend(
-        "ebpf",
-        user="root",
-        options=("--backend", "ebpf"),
-        bytes_tolerance=0.0,
-        stall_tolerance_ms=5,
-        per_interval=False,
-        sees_host=True,
-        owns_brief=True,
-        knows_the_user=True,
-        counts_udp=True,
-        sees_errors=True,
-    ),
+# 15 ms: the kernel accounts in jiffies, and the machine's other work delays a sample.
+PROC = Backend(
+    "proc",
+    source="proc sock_diag",
+    user="unprivileged",
+    options=("--backend", "proc"),
+    bytes_tolerance=0.01,
+    stall_tolerance_ms=15,
+    per_interval=True,
 )
-SELECTED = tuple(backend for backend in KNOWN if backend.name in ACTIVE)
+PROC_NET = Backend(
+    "proc_net",
+    source="proc net",
+    user="unprivileged",
+    options=("--backend", "proc", "--no-sock-diag"),
+    bytes_tolerance=0.01,
+    stall_tolerance_ms=50,
+    per_interval=True,
+)
+
+
+# `as_started` names its flavour: the best that the kernel carries.
+EBPF = Backend(
+    "ebpf",
+    source="ebpf",
+    user="root",
+    options=("--backend", "ebpf"),
+    bytes_tolerance=0.0,
+    stall_tolerance_ms=5,
+    per_interval=False,
+)
+SELECTED = tuple(backend for backend in (PROC, EBPF) if backend.name in ACTIVE)

@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture
 def running(probe, backend):
     """A probe of a backend that can see such things."""
-    if not backend.sees_errors:
+    if not backend.sees("connect_errors"):
         pytest.skip(f"{backend.name} cannot see errors of connects, and says so")
     return probe()
 

@@ -1,7 +1,7 @@
-"""One program that makes known traffic: `python3 worker.py blocking|evented [NAME]`.
+"""One program that makes known traffic: `python3 worker.py blocking|evented|paths [NAME]`.
 
 NAME, in hexadecimal, is what the process calls itself (any 15 bytes).  It then obeys the
-commands on its stdin: see `blocking.py` and `evented.py`.
+commands on its stdin: see `blocking.py`, `evented.py` and `paths.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import blocking
 import evented
+import paths
 
 LONGEST_LIFE_S = 600  # so that a test that was killed leaves nothing behind
 
@@ -21,7 +22,7 @@ def main() -> None:
     signal.alarm(LONGEST_LIFE_S)
     if name:
         Path("/proc/self/comm").write_bytes(bytes.fromhex(name[0]))
-    {"blocking": blocking.run, "evented": evented.run}[role]()
+    {"blocking": blocking.run, "evented": evented.run, "paths": paths.run}[role]()
 
 
 if __name__ == "__main__":

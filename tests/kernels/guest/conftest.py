@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.backends import Backend
 from harness.install import CHECKOUT, Installed
 from harness.namespace import Namespace
 from harness.probe import Probe
@@ -16,7 +17,6 @@ from harness.probe import Probe
 from kernels.expect import FLAVOURS
 from kernels.guest import flavours
 from kernels.guest.features import NO, detect, supports
-from kernels.guest.flavours import Flavour
 
 INTERVAL_S = 0.5
 # They need a kernel of their own, and lose packets on purpose: never on the host.
@@ -60,7 +60,7 @@ def installed() -> Installed:
 
 
 @pytest.fixture
-def sees(flavour: str, features: dict[str, str]) -> Flavour:
+def backend(flavour: str, features: dict[str, str]) -> Backend:
     """The flavour under test; skips where the kernel does not carry it."""
     if supports(flavour, features) == NO:
         pytest.skip(f"this kernel does not carry {flavour}")
@@ -68,14 +68,14 @@ def sees(flavour: str, features: dict[str, str]) -> Flavour:
 
 
 @pytest.fixture
-def only_rare(sees: Flavour) -> None:
+def only_rare(backend: Backend) -> None:
     """For what leaves no trace in a socket that is still there to be sampled."""
-    if not sees.sees_rare:
+    if not backend.sees("connect_errors"):
         pytest.skip("the sampler sees live sockets only, and says so")
 
 
 @pytest.fixture
-def probe(sees: Flavour, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
+def probe(backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
     """Start the probe in this flavour, and wait until it watches.
 
     --min-bw 0: so few bytes would otherwise not be worth a record.
@@ -83,12 +83,23 @@ def probe(sees: Flavour, start_probe: Callable[..., Probe]) -> Callable[..., Pro
 
     def start(*options: object) -> Probe:
         always = ("--interval", INTERVAL_S, "--loopback", "--min-bw", 0, "--format", "ndjson")
-        running = start_probe(*sees.options, *always, *options, user=sees.user)
-        running.wait_for_stderr("source", sees.start_s)
+        running = start_probe(*backend.options, *always, *options, user=backend.user)
+        running.wait_for_stderr("source", backend.start_s)
         running.wait_ready()
         return running
 
     return start
+
+
+@pytest.fixture
+def every_backend(backend: Backend) -> Backend:
+    """What tests of tests/loopback ask for that are about the blind spots: here, each flavour."""
+    return backend
+
+
+@pytest.fixture
+def every_probe(probe: Callable[..., Probe]) -> Callable[..., Probe]:
+    return probe
 
 
 @pytest.fixture

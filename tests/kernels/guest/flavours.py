@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+
+from harness.backends import EBPF, PROC, Backend
+
+# Under emulation everything is late: by so much may the length of an ended stall be off.
+LATE_MS = 200
+# An interval more: the sampler looks once in each.
+LATE_SAMPLE_MS = 900
 
 
-@dataclass(frozen=True, slots=True)
-class Flavour:
-    """`late_ms`: by how much an ended stall's length may be off, under emulation.
-
-    `bytes_tolerance` is a share of the bytes.  `sees_rare` tells whether it sees what leaves no
-    trace in a live socket: refused connects, resets, UDP bytes.  `start_s` is how long a start
-    may take.
-    """
-
-    name: str
-    options: tuple[str, ...]
-    user: str
-    bytes_tolerance: float
-    late_ms: int
-    sees_rare: bool
-    start_s: int = 60
-
-
-def flavour(name: str) -> Flavour:
+def flavour(name: str) -> Backend:
     """The flavour of this name; "proc" is the sampler, which must need no privilege."""
     if name == "proc":
-        # An interval late: it only looks once in each.
-        return Flavour(name, ("--backend", "proc"), "unprivileged", 0.01, 900, sees_rare=False)
+        return replace(PROC, stall_tolerance_ms=LATE_SAMPLE_MS, per_interval=False, start_s=60)
+    late = replace(EBPF, name=name, stall_tolerance_ms=LATE_MS)
     if name == "bcc":
-        options = ("--backend", "bcc")
-        return Flavour(name, options, "root", 0.0, 200, sees_rare=True, start_s=240)
-    options = ("--backend", "ebpf", "--attach", name)
-    return Flavour(name, options, "root", 0.0, 200, sees_rare=True)
+        return replace(late, source="bcc", options=("--backend", "bcc"), start_s=240)
+    options = (*EBPF.options, "--attach", name)
+    return replace(late, source=f"ebpf {name}", options=options, start_s=60)

@@ -13,19 +13,19 @@ MESSAGE_BYTES, MESSAGES = 7, 23
 DATAGRAM_BYTES, DATAGRAMS = 1_009, 97
 
 
-def assert_bytes(found, sent, sees):
-    assert abs(found - sent) <= sent * sees.bytes_tolerance, f"{found} of {sent}"
+def assert_bytes(found, sent, backend):
+    assert abs(found - sent) <= sent * backend.bytes_tolerance, f"{found} of {sent}"
 
 
-def assert_ends(running, sender, receiver, count, sees):
+def assert_ends(running, sender, receiver, count, backend):
     """The sender sent and the receiver received `count`, and nothing went the other way."""
     running.wait_for(
         lambda c: min(c.sent_bytes(sender.pid), c.received_bytes(receiver.pid)) >= count * 0.99,
         PATIENCE_S,
     )
     consumer = running.consumer
-    assert_bytes(consumer.sent_bytes(sender.pid), count, sees)
-    assert_bytes(consumer.received_bytes(receiver.pid), count, sees)
+    assert_bytes(consumer.sent_bytes(sender.pid), count, backend)
+    assert_bytes(consumer.received_bytes(receiver.pid), count, backend)
     assert consumer.received_bytes(sender.pid) == 0
     assert consumer.sent_bytes(receiver.pid) == 0
 
@@ -42,7 +42,7 @@ def transfer(receiver, sender, count):
     assert receiver.expect("recv")["bytes"] == count
 
 
-def test_tcp_bytes_are_exact_at_both_ends(probe, worker, sees):
+def test_tcp_bytes_are_exact_at_both_ends(probe, worker, backend):
     """IPv4, IPv6 and the one in the other; sockets that stay open and sockets closed at once."""
     running = probe()
     open_ends, closed_ends, small_ends = [(worker(), worker()) for _ in range(3)]
@@ -50,7 +50,7 @@ def test_tcp_bytes_are_exact_at_both_ends(probe, worker, sees):
         connect(*open_ends, host)
         transfer(*open_ends, count)
         connect(*closed_ends, host)
-        if not sees.sees_rare:
+        if not backend.sees("brief_owner"):
             running.wait_for_intervals(2)  # the sampler must have met them to know their owner
         transfer(*closed_ends, count)
         closed_ends[1].ask("close")
@@ -66,13 +66,13 @@ def test_tcp_bytes_are_exact_at_both_ends(probe, worker, sees):
         (closed_ends, total),
         (small_ends, MESSAGE_BYTES * MESSAGES),
     ):
-        assert_ends(running, sender, receiver, count, sees)
+        assert_ends(running, sender, receiver, count, backend)
         # TCP only: a datagram socket that is not connected has no route of its own
         assert {r.entity_id for r in running.consumer.process_bandwidth(sender.pid)} == {"lo"}
     assert running.stop().lost() == 0
 
 
-def test_udp_bytes_are_exact_at_both_ends(probe, worker, sees, only_rare):
+def test_udp_bytes_are_exact_at_both_ends(probe, worker, backend, only_rare):
     running = probe()
     receiver, sender = worker(), worker()
     for host in ("127.0.0.1", "::1"):
@@ -82,11 +82,11 @@ def test_udp_bytes_are_exact_at_both_ends(probe, worker, sees, only_rare):
         receiver.expect("recv_from")
         sender.ask("close")
     running.wait_for_intervals(2)
-    assert_ends(running, sender, receiver, 2 * DATAGRAM_BYTES * DATAGRAMS, sees)
+    assert_ends(running, sender, receiver, 2 * DATAGRAM_BYTES * DATAGRAMS, backend)
     assert running.stop().lost() == 0
 
 
-def test_a_brief_connection_is_counted_and_owned(probe, worker, sees):
+def test_a_brief_connection_is_counted_and_owned(probe, worker, backend):
     """Come and gone between two looks; the sampler may not know whose it was."""
     running = probe()
     receiver, sender = worker(), worker()
@@ -99,8 +99,8 @@ def test_a_brief_connection_is_counted_and_owned(probe, worker, sees):
     receiver.expect("drain")
     receiver.ask("close")
     running.wait_for_intervals(3)
-    if sees.sees_rare:
-        assert_ends(running, sender, receiver, BRIEF_BYTES, sees)
+    if backend.sees("brief_owner"):
+        assert_ends(running, sender, receiver, BRIEF_BYTES, backend)
     consumer = running.stop()
     seen = consumer.sent_bytes(sender.pid) + consumer.received_bytes(receiver.pid)
-    assert_bytes(seen + consumer.unattributed_bytes(), 2 * BRIEF_BYTES, sees)
+    assert_bytes(seen + consumer.unattributed_bytes(), 2 * BRIEF_BYTES, backend)

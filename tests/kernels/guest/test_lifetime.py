@@ -24,7 +24,7 @@ def pair(worker):
     return server, client, inode
 
 
-def test_sockets_from_before_have_their_owners(probe, worker, sees):
+def test_sockets_from_before_have_their_owners(probe, worker, backend):
     """What moved before does not count; what moves now is theirs; a hang from before shows.
 
     The call that hangs was entered before anything was attached.
