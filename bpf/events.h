@@ -184,13 +184,19 @@ static __always_inline int was_reset(struct sock *sk)
 	return 0;
 }
 
-static __always_inline void connect_failed(struct sock *sk, struct sock_memory *memory)
+/* Nobody answers, or somebody on the way says so: at the connect, or on a connection that stood. */
+static __always_inline bool is_unreachable(int error)
+{
+	return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
+}
+
+static __always_inline void connection_failed(struct sock *sk, struct sock_memory *memory, int old)
 {
 	int error = FIELD(sk, sk_err);
 
-	if (error == ECONNREFUSED)
+	if (old == TCP_SYN_SENT && error == ECONNREFUSED)
 		tell(sk, memory, RECORD_REFUSED, 1);
-	else if (error == ETIMEDOUT)
+	else if (is_unreachable(error))
 		tell(sk, memory, RECORD_TIMEOUT, 1);
 }
 
@@ -237,8 +243,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		peer_finished(sk, memory);
 	if (new != TCP_CLOSE)
 		return 0;
-	if (old == TCP_SYN_SENT)
-		connect_failed(sk, memory);
+	connection_failed(sk, memory, old);
 	give_to_process(sk, memory);
 	give_retransmits(sk, memory);
 	learn(sk, memory);

@@ -24,6 +24,21 @@ static __always_inline bool has_hole(struct sock *sk)
 	return is_tcp(sk) && BPF_CORE_READ(tp, out_of_order_queue.rb_node);
 }
 
+/*
+ * Since when data is missing: since the last that was in order, in a stream that flows.  After
+ * a silence only the look that met the hole tells: a little late, where the silence is no stall.
+ */
+static __always_inline __u64 hole_since(struct sock *sk, struct sock_memory *memory, __u64 coarse)
+{
+	if (!has_hole(sk))
+		memory->hole_ns = 0;
+	else if (coarse - memory->last_receive_ns <= settings.stall_ns)
+		memory->hole_ns = memory->last_receive_ns;
+	else if (memory->hole_ns < memory->last_receive_ns)
+		memory->hole_ns = coarse;
+	return memory->hole_ns;
+}
+
 /* Sustained: long and fast enough to be a transfer, not a subscription's news. */
 static __always_inline bool had_flow(struct sock *sk, struct sock_memory *memory)
 {
@@ -63,10 +78,14 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	} else if (memory->awaiting) {
 		since = memory->last_send_ns;
 		record->direction = STALL_RECEIVE;
-	} else if (memory->last_receive_ns && (has_hole(sk) || had_flow(sk, memory))) {
-		since = memory->last_receive_ns;
+	} else if (memory->last_receive_ns) {
+		since = hole_since(sk, memory, coarse);
+		record->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
+		if (!since && had_flow(sk, memory))
+			since = memory->last_receive_ns;
+		if (!since)
+			return false;
 		record->direction = STALL_RECEIVE;
-		record->evidence |= has_hole(sk) ? SEEN_HOLE : SEEN_FLOW;
 	} else {
 		return false;
 	}

@@ -21,6 +21,7 @@ struct sock_memory {
 	__u64 flow_begin_ns; /* received without a pause since */
 	__u64 flow_begin_bytes; /* tcp_sock.bytes_received as it began */
 	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */
+	__u64 hole_ns; /* data is missing since, as far as an iterator saw */
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
 	struct owner owner;

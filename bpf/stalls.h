@@ -210,6 +210,8 @@ static __noinline void pause_ended(struct sock *sk, struct sock_memory *memory, 
 {
 	__u64 end = exact_ns(), begin = to_monotonic(memory->last_receive_ns);
 
+	if (memory->paused & SEEN_HOLE)
+		begin = to_monotonic(memory->hole_ns);
 	if (memory->paused && end > begin && end - begin >= settings.stall_ns)
 		stall_ended(sk, memory, STALL_RECEIVE, end - begin, memory->paused);
 	memory->paused = 0;

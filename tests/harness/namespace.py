@@ -70,12 +70,23 @@ class Namespace:
 
         At the input hook, for at the output hook the sender would be told of the loss.
         """
+        self._filter("input", f"{match} counter drop")
+
+    def refuse_incoming(self, match: str, answer: str) -> None:
+        """Have the incoming packets that an nft `match` names rejected with an ICMP `answer`."""
+        self._filter("input", f"{match} counter reject with {answer}")
+
+    def drop_outgoing(self, match: str) -> None:
+        """Keep packets from leaving; their sender is told."""
+        self._filter("output", f"{match} counter drop")
+
+    def _filter(self, hook: str, rule: str) -> None:
         require_tools("nft")
         self.run(
             "nft",
             "add table inet test; "
-            "add chain inet test input { type filter hook input priority 0; }; "
-            f"add rule inet test input {match} counter drop",
+            f"add chain inet test {hook} {{ type filter hook {hook} priority 0; }}; "
+            f"add rule inet test {hook} {rule}",
         )
 
     def dropped_packets(self) -> int:

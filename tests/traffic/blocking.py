@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from typing import Any
 
@@ -21,6 +23,7 @@ class Blocking:
         self.listener: socket.socket | None = None
         self.sock: socket.socket | None = None
         self.kept: list[socket.socket] = []
+        self.interrupted = 0
 
     def _use(self, sock: socket.socket) -> None:
         if self.sock is not None:
@@ -32,6 +35,7 @@ class Blocking:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.listener = socket.socket(family, socket.SOCK_STREAM)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # also what it accepts
         if rcvbuf:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.listener.bind((host, port))
@@ -85,6 +89,48 @@ class Blocking:
         longest.note(begin_ns, time.monotonic_ns())
         return {"bytes": received} | asked | longest.fields()
 
+    def ask_aside(self, question: int, answer: int) -> dict[str, Any]:
+        """The same in a thread of its own, which tells when it is done."""
+        sock = self.sock
+
+        def converse() -> None:
+            longest = Longest()
+            sock.sendall(bytes(question))
+            longest.measure(lambda: sock.recv(answer, socket.MSG_WAITALL))
+            report("answered", tid=threading.get_native_id(), **longest.fields())
+
+        thread = threading.Thread(target=converse, daemon=True)
+        thread.start()
+        return {"tid": thread.native_id, "inode": inode(sock)}
+
+    def ask_in_turns(self, question: int, answer: int, turn_ms: int) -> dict[str, Any]:
+        """Ask, and receive with SO_RCVTIMEO: the call gives up, and is made again at once."""
+        turn = struct.pack("@ll", 0, turn_ms * 1000)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, turn)
+        longest, begin_ns = Longest(), time.monotonic_ns()
+        self.sock.sendall(bytes(question))
+        begun_ns, turns, received = time.monotonic_ns(), 0, 0
+        while received < answer:
+            try:
+                received += len(self.sock.recv(answer))
+            except BlockingIOError:
+                turns += 1
+        longest.note(begin_ns, time.monotonic_ns())
+        return {"bytes": received, "turns": turns, "begun_ns": begun_ns} | longest.fields()
+
+    def heed_signals(self) -> dict[str, Any]:
+        """From now on SIGUSR1 interrupts a call with EINTR; Python makes it again, PEP 475."""
+        self.interrupted = 0
+
+        def heed(*_: object) -> None:
+            self.interrupted += 1
+
+        signal.signal(signal.SIGUSR1, heed)
+        return {}
+
+    def interruptions(self) -> dict[str, Any]:
+        return {"times": self.interrupted}
+
     def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
         """A line now and then that nobody answers, as a log sender does it."""
         for _ in range(times):
@@ -115,6 +161,16 @@ class Blocking:
     def close(self) -> dict[str, Any]:
         self.sock.close()
         self.sock = None
+        return {}
+
+    def finish(self) -> dict[str, Any]:
+        """Close the half that sends."""
+        self.sock.shutdown(socket.SHUT_WR)
+        return {}
+
+    def give_up_after(self, patience_ms: int) -> dict[str, Any]:
+        """How long sent data may stay unacknowledged before the connection fails, tcp(7)."""
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
         return {}
 
     def reset(self) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""Networks that break in the middle: a peer that vanishes, resets or stops, or is nowhere."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+QUESTION, ANSWER = 23, 29
+PATIENCE_MS = 1_200
+
+
+def connected(worker, client_role="blocking"):
+    server, client = worker(), worker(client_role)
+    port = server.ask("listen")["port"]
+    identity = client.connect("127.0.0.1", port)
+    server.ask("accept")
+    return server, client, identity | {"port": port}
+
+
+def answered(server, client):
+    client.tell("ask", QUESTION, ANSWER)
+    assert server.ask("recv", QUESTION)["bytes"] == QUESTION
+    server.ask("send", ANSWER)
+    assert client.expect("ask")["bytes"] == ANSWER
+
+
+def test_a_peer_that_vanishes(probe, worker, netns, backend):
+    """Every packet is lost, until the connection fails: told while it lasts, and why it ended."""
+    running = probe()
+    _, client, identity = connected(worker)
+    running.wait_for_intervals(2)
+    client.ask("give_up_after", PATIENCE_MS)
+    netns.drop_incoming(f"tcp dport {identity['port']}")
+    begin = time.monotonic()
+    client.tell("ask", QUESTION, ANSWER)
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
+    assert client.expect("ask")["error"] == "ETIMEDOUT"
+    lasted_ms = (time.monotonic() - begin) * 1e3
+    retransmits = netns.dropped_packets() - 1  # the question itself is none
+    client.ask("close")
+    inode = identity["inode"]
+    running.wait_for(lambda c: c.stalls(inode=inode, ongoing=False))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    *ongoing, ended = consumer.stalls(inode=inode)
+    assert {(r.pid, r.net["direction"]) for r in (*ongoing, ended)} == {(client.pid, "receive")}
+    assert ongoing[-1].net["cause"] == ended.net["cause"] == "loss"
+    late_ms = backend.tolerance_ms(0.2)
+    # The machine may take its time to run who is told of the failure.
+    assert PATIENCE_MS - late_ms <= ended.stall_ms <= lasted_ms + late_ms
+    assert consumer.count("RETRANSMIT", inode=inode, pid=client.pid) == retransmits > 0
+    told = 1 if backend.sees("connect_errors") else 0
+    assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == told
+    for other in ("RESET", "CONNECT_REFUSED"):
+        assert consumer.count(other, pid=client.pid) == 0
+
+
+def test_a_host_that_is_nowhere(probe, worker, netns, backend):
+    """Somebody on the way answers for it: no route to host, and no refusal either."""
+    running = probe()
+    client = worker()
+    netns.refuse_incoming("tcp dport 7777", "icmp type host-unreachable")
+    client.tell("connect", "127.0.0.1", 7777)
+    inode = client.expect("connecting")["inode"]
+    assert client.expect("connect")["error"] == "EHOSTUNREACH"
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    told = 1 if backend.sees("connect_errors") else 0
+    assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == told
+    assert consumer.count("CONNECT_REFUSED", pid=client.pid) == 0
+
+
+def test_a_reset_in_mid_stream(probe, worker, backend):
+    """The peer has read a part and resets: what each side moved is exact, and the error known."""
+    sent, read = 60_013, 30_011
+    running = probe("--min-bw", 0)
+    server, client, identity = connected(worker)
+    client.ask("send", sent)
+    server.ask("recv", read)
+    running.wait_for_intervals(2)
+    client.tell("recv", ANSWER)
+    server.ask("reset")
+    assert client.expect("recv")["error"] == "ECONNRESET"
+    running.wait_for_intervals(3)
+    consumer = running.stop()
+    assert consumer.sent_bytes(client.pid) == sent
+    # Before the reset the sampler has counted what arrived, the kernel what was read of it.
+    arrived = sent if backend.per_interval else read
+    assert consumer.received_bytes(server.pid) == arrived
+    told = 1 if backend.sees("connect_errors") else 0
+    assert consumer.count("RESET", inode=identity["inode"], pid=client.pid) == told
+    assert consumer.count("RESET", pid=server.pid) == 0
+    assert consumer.received_bytes(client.pid) == consumer.sent_bytes(server.pid) == 0
+
+
+@pytest.mark.parametrize("role", ["blocking", "evented"])
+@pytest.mark.parametrize("idle_s", [0, 1.5])
+def test_a_hole_in_a_download(probe, worker, netns, backend, role, idle_s):
+    """A segment is lost again and again, the one after it is here: more was coming, and is not.
+
+    Since the hole is there, however long nothing was to be had before it.
+    """
+    running = probe()
+    server, client, identity = connected(worker, role)
+    answered(server, client)
+    client.tell("recv", 777 + 1_001)
+    time.sleep(idle_s)
+    # Its length marks the segment: 20 bytes of IP, 20 of TCP, 12 of timestamps.
+    netns.drop_incoming(f"tcp sport {identity['port']} meta length {52 + 777}")
+    begin_ns = time.monotonic_ns()
+    server.ask("send", 777)
+    server.ask("send", 1_001)
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 4)
+    released_ns = time.monotonic_ns()
+    netns.lose_nothing()
+    client.expect("recv")
+    end_ns = time.monotonic_ns()
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
+    running.wait_for_intervals(2)
+    *ongoing, ended = running.stop().stalls(pid=client.pid)
+    assert {r.net["direction"] for r in (*ongoing, ended)} == {"receive"}
+    assert {r.net["cause"] for r in (*ongoing, ended)} == {"loss"}
+    assert [r.ongoing for r in (*ongoing, ended)] == [True] * len(ongoing) + [False]
+    # The hole is met by a look: a stall's length late, and the sampler's own lateness.
+    late_ms = 100 + backend.tolerance_ms(0.2)
+    assert (released_ns - begin_ns) / 1e6 - late_ms <= ended.stall_ms
+    assert ended.stall_ms <= (end_ns - begin_ns) / 1e6 + late_ms
+
+
+def test_a_half_closed_client_waits_for_its_answer(probe, worker):
+    """It has said that it sends no more, and reads on: that is a wait like any other."""
+    running = probe()
+    server, client, identity = connected(worker)
+    client.ask("send", QUESTION)
+    client.ask("finish")
+    client.tell("recv", ANSWER)
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
+    server.ask("send", ANSWER)
+    client.expect("recv")
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    stalls = consumer.stalls()
+    assert {(r.pid, r.net["cause"]) for r in stalls if r.pid in (client.pid, server.pid)} == {
+        (client.pid, "no_reply")
+    }
+    assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}
