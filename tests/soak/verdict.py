@@ -41,7 +41,7 @@ def truth(crowd: Crowd) -> dict[tuple[int, str], tuple[int, int]]:
 def told(crowd: Crowd, probe: Watched) -> dict[tuple[int, str], tuple[int, int]]:
     """The same as the probe has it; of the host, only the crowd's."""
     tally = probe.tally
-    whole_host = probe.backend.sees_host
+    whole_host = probe.backend.sees("other_namespaces")
     return {
         who: (tally.sent[who], tally.received[who])
         for who in tally.sent.keys() | tally.received.keys()
@@ -53,14 +53,14 @@ def all_is_told(crowd: Crowd, probe: Watched) -> bool:
     """True when the probe's total has reached the truth: it comes an interval late."""
     there = sum(map(sum, truth(crowd).values()))
     here = sum(map(sum, told(crowd, probe).values()))
-    if not probe.backend.owns_brief:
+    if not probe.backend.sees("brief_owner"):
         here += probe.tally.unattributed
     return here >= there
 
 
 def judge(crowd: Crowd, probe: Watched, load_from: int, growth_mib: float) -> list[Verdict]:
     """Every promise; `load_from` is where in the gauge the load began."""
-    bytes_right = _bytes_exact if probe.backend.owns_brief else _bytes_sampled
+    bytes_right = _bytes_exact if probe.backend.sees("brief_owner") else _bytes_sampled
     return [
         *bytes_right(crowd, probe),
         *_health(crowd, probe),
@@ -131,7 +131,9 @@ def _bytes_sampled(crowd: Crowd, probe: Watched) -> list[Verdict]:
 def _health(crowd: Crowd, probe: Watched) -> list[Verdict]:
     tally = probe.tally
     ours = {pid for pid, _ in truth(crowd)}
-    stalls = [s for s in tally.stalls if s.pid in ours or not probe.backend.sees_host]
+    stalls = [
+        s for s in tally.stalls if s.pid in ours or not probe.backend.sees("other_namespaces")
+    ]
     false = [s for s in stalls if not _was_a_wait(crowd, s.pid, s.begin_ns, s.end_ns)]
     waits = sum(e - b >= STALL_NS for several in crowd.waits.values() for b, e in several)
     lines = [str(s.record) for s in false[:5]]
