@@ -77,14 +77,15 @@ PROC_NET = Backend(
 )
 
 
-# `as_started` names its flavour: the best that the kernel carries.
+# `as_started` names its flavour; tracepoint is the one that sees least.
 EBPF = Backend(
     "ebpf",
-    source="ebpf",
+    source="ebpf tracepoint",
     user="root",
     options=("--backend", "ebpf"),
     bytes_tolerance=0.0,
     stall_tolerance_ms=5,
     per_interval=False,
 )
-SELECTED = tuple(backend for backend in (PROC, EBPF) if backend.name in ACTIVE)
+KNOWN = (PROC, EBPF)
+SELECTED = tuple(backend for backend in KNOWN if backend.name in ACTIVE)
