@@ -1,7 +1,7 @@
 """A thin typed binding to libbpf.so.1: only what the probe needs of it.
 
 PyPI's bindings either bring their own compiler (bcc, pythonbpf), wrap a bundled libbpf and lack
-iterators (pybpf, pylibbpf), or are abandoned; the twenty functions used here are the library's
+iterators (pybpf, pylibbpf), or are abandoned; the few functions used here are the library's
 stable C interface (libbpf.h, bpf.h), the same from 1.0 on.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes as c
 import errno
+import mmap
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ _LIBRARY = "libbpf.so.1"
 _MESSAGE_BYTES = 1 << 20  # a verifier log comes as one message
 _LEVEL_INFO = 1  # enum libbpf_print_level; what is above is for libbpf's own debugging
 
-# include/uapi/linux/bpf.h: enum bpf_prog_type, enum bpf_attach_type, two instructions
+# include/uapi/linux/bpf.h: of enum bpf_map_type, bpf_prog_type and bpf_attach_type one each,
+# and two instructions
+_MAP_TYPE_RINGBUF = 27
 _PROG_TYPE_TRACING = 26
 _TRACE_FENTRY = 24
 _R0_IS_0 = 0xB7
@@ -119,6 +122,7 @@ class Library:
             ),
             ("libbpf_num_possible_cpus", number, []),
             ("libbpf_find_vmlinux_btf_id", number, [text, number]),
+            ("bpf_map_create", number, [number, text, *[c.c_uint32] * 3, pointer]),
             (
                 "bpf_prog_load",
                 number,
@@ -156,3 +160,11 @@ class Library:
             os.close(fd)
             return False
         return c.get_errno() == errno.EPERM
+
+    def lacks_ring_buffer(self) -> bool:
+        """Is this kernel older than the ring buffer (5.8)?  Asked with the smallest there is."""
+        fd = self.calls.bpf_map_create(_MAP_TYPE_RINGBUF, None, 0, 0, mmap.PAGESIZE, None)
+        if fd >= 0:
+            os.close(fd)
+            return False
+        return c.get_errno() == errno.EINVAL

@@ -81,7 +81,11 @@ def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
 def _open_kernel() -> tuple[Library, KernelNames]:
     if (why := privileges.missing()) is not None:
         raise SourceUnavailable(why)
-    return Library(), KernelNames()
+    library, names = Library(), KernelNames()
+    if library.lacks_ring_buffer():
+        msg = "the kernel has no BPF ring buffer: it needs Linux 5.8; --backend bcc works without"
+        raise SourceUnavailable(msg) from KernelRefused("bpf(BPF_MAP_CREATE)", errno.EINVAL)
+    return library, names
 
 
 class _Unsupported(Exception):
