@@ -1,0 +1,75 @@
+"""Everything that is measured on this kernel, or, in a guest, on that one."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench import results, scaling, startup
+from bench.place import privileged
+from bench.progress import Progress
+from bench.rounds import compare
+from bench.servers import NotReady
+from bench.traffic import Workload
+from bench.watchers import Watcher
+from bench.watchers.probe import PROC, TRACEPOINT
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure, and how long."""
+
+    workloads: Sequence[Workload]
+    watchers: Sequence[Watcher]
+    rounds: int
+    seconds: float
+
+
+def comparisons(plan: Plan, progress: Progress) -> dict[str, Any]:
+    """Each workload under each watcher, as results.json has it."""
+    watchers = [one for one in plan.watchers if _usable(one, progress)]
+    found = {}
+    for workload in plan.workloads:
+        missing = [name for name in workload.needs if not shutil.which(name)]
+        if missing:
+            progress.say(f"NOT MEASURED: {workload.name}: {', '.join(missing)} is not installed")
+            continue
+        found[workload.name] = told = compare(
+            workload, watchers, plan.rounds, plan.seconds, progress.update
+        )
+        for name, one in told["with"].items():  # type: ignore[attr-defined]
+            ratio = one["rate_ratio"]
+            what = one["trouble"] or f"{ratio['median']:.3f} ({ratio['least']:.3f} to {ratio['most']:.3f})"
+            progress.say(f"{workload.name:12} {name:16} {what}")
+    return {
+        "host": results.host(),
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "watchers": {one.name: one.what for one in watchers},
+        "workloads": found,
+    }
+
+
+def _usable(watcher: Watcher, progress: Progress) -> bool:
+    missing = [name for name in watcher.needs if not shutil.which(name)]
+    if watcher.root and not privileged():
+        missing = ["root"]
+    if missing:
+        progress.say(f"NOT MEASURED: {watcher.name}: needs {', '.join(missing)}")
+    return not missing
+
+
+def scales(seconds: float, progress: Progress) -> dict[str, Any]:
+    """The probe's own curves and its start, by source."""
+    sources = [one for one in (TRACEPOINT, PROC) if _usable(one, progress)]
+    try:
+        return {
+            "start_ms": startup.measure(sources, progress.update),
+            "by_calls": scaling.calls(sources, seconds, progress.update),
+            "by_sockets": scaling.sockets(sources, seconds, progress.update),
+        }
+    except NotReady as error:
+        progress.say(f"NOT MEASURED: {error}")
+        return {}

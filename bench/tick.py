@@ -1,0 +1,59 @@
+"""How long one tick takes: `python -m bench.tick proc|FLAVOUR`.
+
+Says "ready", waits for a line, takes a tick over what has happened meanwhile and several over
+idle sockets, and says in JSON how long they took (ms of CPU: drain, summarize, lines).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+
+from xctl_probe.facts import Source
+from xctl_probe.records import to_line
+from xctl_probe.settings import Attach, Backend, Format, Settings
+from xctl_probe.sources import open_source
+from xctl_probe.window import summarize
+
+_IDLE_TICKS = 7
+
+
+def main() -> None:
+    """Open the source as the command does, and tick."""
+    how = sys.argv[1]
+    kernel = how != "proc"
+    settings = Settings.checked(
+        interval=1.0, duration=None, stall_ms=100, min_bw=0.0, pids=[], interfaces=[],
+        loopback=True, backend=Backend.EBPF if kernel else Backend.PROC, output=Format.NDJSON,
+        sock_diag=True, attach=Attach(how) if kernel else Attach.AUTO, log=None,
+    )  # fmt: skip
+    source, _ = open_source(settings)
+    for _ in range(2):  # what is done once: owners, names
+        _tick_ms(source, settings)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    active = _tick_ms(source, settings)
+    idle = [_tick_ms(source, settings) for _ in range(_IDLE_TICKS)]
+    source.close()
+    print(
+        json.dumps(
+            {
+                "tick_active_ms": round(active, 2),
+                "tick_idle_ms": round(statistics.median(idle), 2),
+            }
+        )
+    )
+
+
+def _tick_ms(source: Source, settings: Settings) -> float:
+    begun = time.process_time_ns()
+    facts = source.drain(time.monotonic_ns()).facts
+    for record in summarize(facts, settings.wanted, 1_000_000_000, time.time_ns() // 1_000_000):
+        to_line(record)
+    return (time.process_time_ns() - begun) / 1e6
+
+
+if __name__ == "__main__":
+    main()

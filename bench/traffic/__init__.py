@@ -1,0 +1,38 @@
+"""Traffic that is measured: each workload has its own sender and receiver, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run: `rate` in the workload's unit per second; None where it is not told."""
+
+    rate: float
+    p50_us: float | None = None
+    p99_us: float | None = None
+    calls: int | None = None  # sends and receives that were made
+    seconds: float = 0.0
+
+
+class Running(Protocol):
+    """A workload whose servers are up."""
+
+    def run(self, seconds: float) -> Outcome:
+        """Traffic for about this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A kind of traffic; `start` brings up what serves it, for as long as the context lasts."""
+
+    name: str
+    what: str
+    unit: str
+    start: Callable[[], AbstractContextManager[Running]]
+    needs: tuple[str, ...] = ()  # programs
+    calls_ns: bool = False  # one core, nothing sleeps: the time of a call shows what was added

@@ -1,0 +1,60 @@
+"""redis-benchmark: SET by fifty clients, against a redis that keeps nothing on disk."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.place import as_anybody
+from bench.servers import server
+from bench.traffic import Outcome
+from bench.traffic.programs import build_folder
+
+_PORT = 8732
+_CLIENTS = 50
+
+
+class Store:
+    """Counts out as many requests as last about as long as asked."""
+
+    def __init__(self) -> None:
+        self._per_s = 20_000.0
+
+    def run(self, seconds: float) -> Outcome:
+        """redis-benchmark's own figures."""
+        requests = max(int(self._per_s * seconds), 1000)
+        begun = time.monotonic()
+        done = subprocess.run(
+            [*as_anybody(), "redis-benchmark", "-p", str(_PORT), "-c", str(_CLIENTS), "-n", str(requests),
+             "-t", "set", "--csv"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        told = parse(done.stdout, requests, time.monotonic() - begun)
+        self._per_s = told.rate
+        return told
+
+
+def parse(text: str, requests: int, seconds: float) -> Outcome:
+    """The line of `redis-benchmark --csv`."""
+    row = next(csv.DictReader(text.splitlines()))
+    return Outcome(
+        float(row["rps"]),
+        float(row["p50_latency_ms"]) * 1e3,
+        float(row["p99_latency_ms"]) * 1e3,
+        4 * requests,
+        seconds,
+    )
+
+
+@contextmanager
+def store() -> Iterator[Store]:
+    """redis, serving; warmed up, so that it knows how fast it is."""
+    options = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    folder = str(build_folder())
+    with server(["redis-server", "--port", str(_PORT), "--dir", folder, *options], _PORT):
+        ready = Store()
+        ready.run(0.5)
+        yield ready

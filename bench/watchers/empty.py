@@ -1,0 +1,65 @@
+"""The limit: programs that do nothing, at the probe's hooks.
+
+`python -m bench.watchers.empty FLAVOUR` attaches those of one flavour, until it is ended.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+from bench.traffic.programs import build_folder
+from bench.watchers import Watcher
+from xctl_probe.ebpf.libbpf import KernelRefused, Library
+
+_SOURCE = Path(__file__).with_name("empty.bpf.c")
+_PROGRAM = re.compile(r'^HOOK\("[^"]+", (\w+)\)$', re.MULTILINE)
+
+
+def main() -> None:
+    """Attach, say "ready", and wait to be ended."""
+    flavour, image = sys.argv[1], Path(sys.argv[2])
+    names = _PROGRAM.findall(_SOURCE.read_text())
+    wanted = [name for name in names if name.startswith(flavour)]
+    library = Library()
+    with library.open(image.read_bytes()) as programs:
+        for name in set(names) - set(wanted):
+            programs.skip(name)
+        try:
+            programs.load()
+            for name in wanted:
+                programs.attach(name)
+        except KernelRefused:
+            library.report(print)
+            raise
+        print("ready", flush=True)
+        signal.sigwait({signal.SIGTERM})
+
+
+def _command(flavour: str) -> list[str]:
+    image = build_folder() / "empty.bpf.o"
+    if not image.exists():
+        words = ["clang-14", "-target", "bpf", "-O2", "-g", "-c", str(_SOURCE), "-o", str(image)]
+        subprocess.run(words, check=True)
+    return [sys.executable, "-m", "bench.watchers.empty", flavour, str(image)]
+
+
+def _empty(name: str, flavour: str, what: str) -> Watcher:
+    return Watcher(name, what, partial(_command, flavour), b"ready", needs=("clang-14",))
+
+
+EMPTY, EMPTY_KPROBE, EMPTY_FENTRY = (
+    _empty(name, flavour, f"programs that do nothing, the {flavour} flavour's hooks")
+    for name, flavour in (
+        ("empty", "tracepoint"),
+        ("empty-kprobe", "kprobe"),
+        ("empty-fentry", "fentry"),
+    )
+)
+
+if __name__ == "__main__":
+    main()
