@@ -45,6 +45,7 @@ def _measure(options: argparse.Namespace, progress: Progress) -> None:
             [one for one in (*NATIVE, *GUEST) if one.name in options.watchers],
             options.rounds,
             options.seconds,
+            few_starts=options.guest,
         )
         results.store(part, native.comparisons(plan, progress), path)
     if "scale" in options.parts:
@@ -69,7 +70,7 @@ def _options() -> argparse.Namespace:
     workloads = tuple(one.name for one in WORKLOADS)
     watchers = tuple(one.name for one in (*NATIVE, *GUEST))
     parser.add_argument("--quick", action="store_true", help="two short rounds: to try it out")
-    parser.add_argument("--vm", action="store_true", help="in a virtual machine: kprobe, fentry, bcc")
+    parser.add_argument("--vm", action="store_true", help="in a guest: kprobe, fentry, bcc")
     parser.add_argument("--rounds", type=int, help="of each comparison (7; quick: 2)")
     parser.add_argument("--seconds", type=float, help="of each run (2; quick: 1)")
     parser.add_argument("--parts", type=_names(PARTS), default=list(PARTS), help="of %(default)s")

@@ -42,8 +42,8 @@ def usage(pid: int) -> Usage:
     cpu_ns, resident, peak = 0, 0.0, 0.0
     for member in family(pid):
         try:
-            for thread in os.listdir(f"/proc/{member}/task"):
-                cpu_ns += int(Path(f"/proc/{member}/task/{thread}/schedstat").read_text().split()[0])
+            for thread in Path(f"/proc/{member}/task").iterdir():
+                cpu_ns += int((thread / "schedstat").read_text().split()[0])
             status = Path(f"/proc/{member}/status").read_text()
         except OSError:
             continue
@@ -61,7 +61,7 @@ def in_kernel(pid: int) -> InKernel:
     maps: dict[str, int] = {}
     for member in family(pid):
         for fields in _descriptors(member):
-            if "prog_id" in fields:
+            if "run_cnt" in fields:  # a link names its program, too
                 programs[fields["prog_id"]] = (
                     int(fields.get("run_time_ns", 0)),
                     int(fields.get("run_cnt", 0)),

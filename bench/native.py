@@ -25,24 +25,25 @@ class Plan:
     watchers: Sequence[Watcher]
     rounds: int
     seconds: float
+    few_starts: bool = False  # where a start takes long: all workloads between two
 
 
 def comparisons(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Each workload under each watcher, as results.json has it."""
     watchers = [one for one in plan.watchers if _usable(one, progress)]
-    found = {}
+    ready = []
     for workload in plan.workloads:
         missing = [name for name in workload.needs if not shutil.which(name)]
         if missing:
             progress.say(f"NOT MEASURED: {workload.name}: {', '.join(missing)} is not installed")
-            continue
-        found[workload.name] = told = compare(
-            workload, watchers, plan.rounds, plan.seconds, progress.update
-        )
-        for name, one in told["with"].items():  # type: ignore[attr-defined]
-            ratio = one["rate_ratio"]
-            what = one["trouble"] or f"{ratio['median']:.3f} ({ratio['least']:.3f} to {ratio['most']:.3f})"
-            progress.say(f"{workload.name:12} {name:16} {what}")
+        else:
+            ready.append(workload)
+    found: dict[str, Any] = {}
+    for together in [ready] if plan.few_starts else [[one] for one in ready]:
+        told = compare(together, watchers, plan.rounds, plan.seconds, progress.update)
+        for workload, one in told.items():
+            _tell(workload, one, progress)
+        found.update(told)
     return {
         "host": results.host(),
         "rounds": plan.rounds,
@@ -50,6 +51,13 @@ def comparisons(plan: Plan, progress: Progress) -> dict[str, Any]:
         "watchers": {one.name: one.what for one in watchers},
         "workloads": found,
     }
+
+
+def _tell(workload: str, told: dict[str, Any], progress: Progress) -> None:
+    for name, one in told["with"].items():
+        ratio = one["rate_ratio"]
+        text = one["trouble"] or "{median:.3f} ({least:.3f} to {most:.3f})".format(**ratio)
+        progress.say(f"{workload:12} {name:16} {text}")
 
 
 def _usable(watcher: Watcher, progress: Progress) -> bool:

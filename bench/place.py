@@ -35,9 +35,7 @@ def isolate() -> None:
 
 def privileged() -> bool:
     """True where kernel programs may be loaded: root of the host, not of a user namespace."""
-    return (
-        os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] == "4294967295"
-    )
+    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] == "4294967295"
 
 
 def as_anybody() -> list[str]:

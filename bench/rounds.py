@@ -1,4 +1,4 @@
-"""One kind of traffic, without and with each watcher in turn: without, A, without, B, without …
+"""Traffic without and with each watcher in turn: without, A, without, B, without …
 
 Each run with a watcher is compared with the two runs without that it lies between, so that a
 machine that gets slower meanwhile does not count against whoever came last.
@@ -7,18 +7,30 @@ machine that gets slower meanwhile does not count against whoever came last.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from bench.cost import InKernel, in_kernel, usage
+from bench.cost import in_kernel, usage
 from bench.place import privileged
 from bench.servers import NotReady
 from bench.spread import spread
 from bench.traffic import Outcome, Running, Workload
-from bench.watchers import Watcher, watching
+from bench.watchers import Watcher, Watching, watching
 from bench.watchers.stats import run_times
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a watcher took during one run."""
+
+    cpu_share: float  # of one core
+    resident_mib: float
+    peak_mib: float
+    kernel_kib: float
+    lost: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +40,7 @@ class Seen:
     outcome: Outcome
     before: Outcome
     after: Outcome
-    cpu_share: float  # of one core, over the run
-    resident_mib: float
-    peak_mib: float
-    kernel_kib: float
-    lost: int | None
+    cost: Cost
 
     def ratio(self, what: Callable[[Outcome], float | None]) -> float | None:
         """With, over the mean of the two without."""
@@ -49,110 +57,150 @@ class Seen:
 
 
 @dataclass(slots=True)
-class _Collected:
-    seen: list[Seen] = field(default_factory=list)
-    run_ns_per_call: float | None = None
-    trouble: str | None = None
+class _Found:
+    """Of one workload."""
+
+    without: list[Outcome] = field(default_factory=list)
+    seen: dict[str, list[Seen]] = field(default_factory=dict)  # by watcher
+    run_ns: dict[str, float] = field(default_factory=dict)  # likewise, for each call
 
 
 def compare(
-    workload: Workload, watchers: Sequence[Watcher], rounds: int, seconds: float, say: Say
-) -> dict[str, object]:
-    """All rounds of one workload, as results.json has them."""
-    without: list[Outcome] = []
-    by_watcher = {watcher.name: _Collected() for watcher in watchers}
-    with workload.start() as traffic:
-        traffic.run(min(seconds, 1.0))  # whatever the first run only has to do
+    workloads: Sequence[Workload],
+    watchers: Sequence[Watcher],
+    rounds: int,
+    seconds: float,
+    say: Say,
+) -> dict[str, dict[str, object]]:
+    """By workload, what results.json has of it.
+
+    The more workloads at once, the fewer starts of a watcher, and the further apart are the
+    runs that are compared.
+    """
+    found = {workload.name: _Found() for workload in workloads}
+    trouble: dict[str, str] = {}
+    with ExitStack() as stack:
+        traffic = {one.name: stack.enter_context(one.start()) for one in workloads}
+        for running in traffic.values():
+            running.run(min(seconds, 1.0))  # whatever the first run only has to do
+        _run_without(traffic, found, seconds)
         for done in range(rounds):
-            without.append(traffic.run(seconds))
             for watcher in watchers:
-                found = by_watcher[watcher.name]
-                if found.trouble:
+                if watcher.name in trouble:
                     continue
-                say(f"{workload.name}, round {done + 1} of {rounds}: {watcher.name}")
+                say(f"{', '.join(traffic)}: round {done + 1} of {rounds}, {watcher.name}")
                 try:
-                    run = _watched(watcher, traffic, seconds)
+                    runs = _run_with(watcher, traffic, found, seconds, clock=not done)
                 except NotReady as error:
-                    found.trouble = str(error)
+                    trouble[watcher.name] = str(error)
                     continue
-                before = without[-1]
-                without.append(traffic.run(seconds))
-                found.seen.append(Seen(run[0], before, without[-1], *run[1:]))
-        if privileged():
-            for watcher in watchers:
-                found = by_watcher[watcher.name]
-                if watcher.root and not found.trouble:
-                    say(f"{workload.name}, the kernel's clock: {watcher.name}")
-                    found.run_ns_per_call = _run_ns_per_call(watcher, traffic, seconds)
-    return {
-        "what": workload.what,
-        "unit": workload.unit,
-        "without": _alone(without),
-        "with": {
-            name: _told(found, workload.calls_ns) for name, found in by_watcher.items()
-        },
-    }  # fmt: skip
+                _run_without(traffic, found, seconds)
+                for name, (outcome, cost) in runs.items():
+                    before, after = found[name].without[-2:]
+                    seen = found[name].seen.setdefault(watcher.name, [])
+                    seen.append(Seen(outcome, before, after, cost))
+    return {one.name: _told(one, watchers, found[one.name], trouble) for one in workloads}
 
 
-def _watched(
-    watcher: Watcher, traffic: Running, seconds: float
-) -> tuple[Outcome, float, float, float, float, int | None]:
+def _run_without(traffic: dict[str, Running], found: dict[str, _Found], seconds: float) -> None:
+    for name, running in traffic.items():
+        found[name].without.append(running.run(seconds))
+
+
+def _run_with(
+    watcher: Watcher,
+    traffic: dict[str, Running],
+    found: dict[str, _Found],
+    seconds: float,
+    *,
+    clock: bool,
+) -> dict[str, tuple[Outcome, Cost]]:
+    runs = {}
     with watching(watcher) as now:
-        before, begun = usage(now.pid), time.monotonic()
-        outcome = traffic.run(seconds)
-        after, took = usage(now.pid), time.monotonic() - begun
-        kernel = in_kernel(now.pid)
-    return (
-        outcome,
+        for name, running in traffic.items():
+            runs[name] = _measured(watcher, now, running, seconds)
+            if clock and watcher.root and privileged():
+                took = _run_ns_per_call(now, running, seconds)
+                if took is not None:
+                    found[name].run_ns[watcher.name] = took
+    return runs
+
+
+def _measured(
+    watcher: Watcher, now: Watching, traffic: Running, seconds: float
+) -> tuple[Outcome, Cost]:
+    before, begun = usage(now.pid), time.monotonic()
+    outcome = traffic.run(seconds)
+    after, took = usage(now.pid), time.monotonic() - begun
+    cost = Cost(
         (after.cpu_ns - before.cpu_ns) / 1e9 / took,
         after.resident_mib,
         after.peak_mib,
-        kernel.memory_kib,
+        in_kernel(now.pid).memory_kib,
         watcher.lost(now.printed()),
     )
+    return outcome, cost
 
 
-def _run_ns_per_call(watcher: Watcher, traffic: Running, seconds: float) -> float | None:
-    """What its programs took, over the calls made: all that it does to one, by the kernel's clock."""
-    with watching(watcher) as now, run_times():
+def _run_ns_per_call(now: Watching, traffic: Running, seconds: float) -> float | None:
+    """What all its programs took over the calls made, by the kernel's clock."""
+    with run_times():
         before = in_kernel(now.pid)
         outcome = traffic.run(seconds)
         after = in_kernel(now.pid)
-    if not outcome.calls or not _ran(before, after):
+    if not outcome.calls or after.runs == before.runs:
         return None
     return (after.run_ns - before.run_ns) / outcome.calls
-
-
-def _ran(before: InKernel, after: InKernel) -> bool:
-    return after.runs > before.runs
 
 
 def _call_ns(outcome: Outcome) -> float | None:
     return outcome.seconds * 1e9 / outcome.calls if outcome.calls else None
 
 
-def _alone(runs: list[Outcome]) -> dict[str, object]:
+def _told(
+    workload: Workload, watchers: Sequence[Watcher], found: _Found, trouble: dict[str, str]
+) -> dict[str, object]:
     return {
-        "rate": spread((run.rate for run in runs), 2),
-        "p50_us": spread((run.p50_us for run in runs), 2),
-        "p99_us": spread((run.p99_us for run in runs), 2),
-        "call_ns": spread(map(_call_ns, runs), 1),
+        "what": workload.what,
+        "unit": workload.unit,
+        "without": {
+            "rate": spread((run.rate for run in found.without), 2),
+            "p50_us": spread((run.p50_us for run in found.without), 2),
+            "p99_us": spread((run.p99_us for run in found.without), 2),
+            "call_ns": spread(map(_call_ns, found.without), 1),
+        },
+        "with": {
+            one.name: {
+                **_compared(found.seen.get(one.name, []), workload.calls_ns),
+                **_costs([seen.cost for seen in found.seen.get(one.name, [])]),
+                "run_ns_per_call": _rounded(found.run_ns.get(one.name)),
+                "trouble": trouble.get(one.name),
+            }
+            for one in watchers
+        },
     }
 
 
-def _told(found: _Collected, calls_ns: bool) -> dict[str, object]:
-    seen = found.seen
-    lost = [one.lost for one in seen if one.lost is not None]
+def _compared(seen: Iterable[Seen], calls_ns: bool) -> dict[str, object]:
+    seen = list(seen)
     return {
         "rate_ratio": spread(one.ratio(lambda run: run.rate) for one in seen),
         "p50_ratio": spread(one.ratio(lambda run: run.p50_us) for one in seen),
         "p99_ratio": spread(one.ratio(lambda run: run.p99_us) for one in seen),
-        "cpu_share": spread((one.cpu_share for one in seen), 5),
-        "resident_mib": spread((one.resident_mib for one in seen), 1),
-        "peak_mib": spread((one.peak_mib for one in seen), 1),
-        "kernel_kib": spread((one.kernel_kib for one in seen), 1),
         "added_ns": spread((one.added_ns for one in seen), 1) if calls_ns else None,
-        "run_ns_per_call": found.run_ns_per_call and round(found.run_ns_per_call, 1),
-        "lost": sum(lost) if lost else None,
-        "trouble": found.trouble,
     }
+
+
+def _costs(costs: list[Cost]) -> dict[str, object]:
+    lost = [cost.lost for cost in costs if cost.lost is not None]
+    return {
+        "cpu_share": spread((cost.cpu_share for cost in costs), 5),
+        "resident_mib": spread((cost.resident_mib for cost in costs), 1),
+        "peak_mib": spread((cost.peak_mib for cost in costs), 1),
+        "maps_kib": spread((cost.kernel_kib for cost in costs), 1),
+        "lost": max(lost) if lost else None,  # in the worst run; it counts from its start
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -86,7 +86,8 @@ def _ticks(watcher: Watcher, held: OpenSockets) -> dict[str, object]:
          watcher.name],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert ticker.stdin is not None and ticker.stdout is not None
+    assert ticker.stdin is not None
+    assert ticker.stdout is not None
     ticker.stdout.readline()  # ready
     held.exchange()
     told, _ = ticker.communicate("\n")

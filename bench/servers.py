@@ -38,7 +38,10 @@ def listens(port: int) -> bool:
 def server(command: Sequence[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
     """A program that serves the port; ended with the context."""
     process = subprocess.Popen(
-        [*as_anybody(), *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [*as_anybody(), *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     try:
         wait_for(lambda: process.poll() is not None or listens(port), command[0])

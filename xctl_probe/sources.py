@@ -7,7 +7,6 @@ from collections.abc import Callable
 from xctl_probe.addresses import InterfaceByAddress
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.facts import Source
-from xctl_probe.fallback.sampler import Sampler
 from xctl_probe.owners import Owners
 from xctl_probe.settings import Backend, Settings
 
@@ -37,7 +36,7 @@ def open_source(settings: Settings) -> tuple[Source, str]:
 
 
 def _ebpf(settings: Settings) -> Source:
-    # Imported only where it is tried: without privileges nobody pays for it.
+    # Each is imported only where it is tried: nobody pays for the others (1 MB each).
     from xctl_probe.ebpf.source import KernelSource  # noqa: PLC0415
 
     return KernelSource(
@@ -54,6 +53,8 @@ def _bcc(settings: Settings) -> Source:
 
 
 def _proc(settings: Settings) -> Source:
+    from xctl_probe.fallback.sampler import Sampler  # noqa: PLC0415 - as above
+
     return Sampler(
         Owners(),
         InterfaceByAddress(),

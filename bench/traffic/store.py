@@ -28,8 +28,8 @@ class Store:
         requests = max(int(self._per_s * seconds), 1000)
         begun = time.monotonic()
         done = subprocess.run(
-            [*as_anybody(), "redis-benchmark", "-p", str(_PORT), "-c", str(_CLIENTS), "-n", str(requests),
-             "-t", "set", "--csv"],
+            [*as_anybody(), "redis-benchmark", "-p", str(_PORT), "-c", str(_CLIENTS),
+             "-n", str(requests), "-t", "set", "--csv"],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         told = parse(done.stdout, requests, time.monotonic() - begun)

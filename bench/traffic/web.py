@@ -33,8 +33,8 @@ class Web:
     def run(self, seconds: float) -> Outcome:
         """wrk's own figures; it counts whole seconds."""
         done = subprocess.run(
-            [*as_anybody(), "wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{max(round(seconds), 1)}s", "--latency",
-             f"http://127.0.0.1:{_PORT}/"],
+            [*as_anybody(), "wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{max(round(seconds), 1)}s",
+             "--latency", f"http://127.0.0.1:{_PORT}/"],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
         return parse(done.stdout)
@@ -44,7 +44,8 @@ def parse(text: str) -> Outcome:
     """What `wrk --latency` prints."""
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     count = re.search(r"(\d+) requests in ([\d.]+)s", text)
-    assert rate is not None and count is not None, text
+    assert rate is not None, text
+    assert count is not None, text
     return Outcome(
         float(rate[1]),
         _percentile(text, "50%"),

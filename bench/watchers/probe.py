@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from functools import partial
-from pathlib import Path
 
 from bench.place import as_anybody
 from bench.watchers import Watcher
 
-COMMAND = str(Path(sys.executable).with_name("xctl-probe-network"))
+COMMAND = (sys.executable, "-m", "xctl_probe")
 _LOST = re.compile(rb'"value":"PROBE_LOST:(\d+)"')
 
 
 def command(*options: str, privileged: bool = True) -> list[str]:
     """The probe as a consumer starts it, and with loopback, for the traffic is there."""
-    return [*([] if privileged else as_anybody()), COMMAND, "--loopback", *options]
+    return [*([] if privileged else as_anybody()), *COMMAND, "--loopback", *options]
 
 
 def lost(printed: bytes) -> int:

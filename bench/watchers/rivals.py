@@ -6,8 +6,8 @@ import re
 
 from bench.watchers import Watcher
 
-_EVERY_SECOND = "interval:s:1 { print(@sent); print(@received); clear(@sent); clear(@received); \
-printf(\"ready\\n\"); }"
+_EVERY_SECOND = 'interval:s:1 { print(@sent); print(@received); clear(@sent); clear(@received); \
+printf("ready\\n"); }'
 
 # What sock_send_length and sock_recv_length tell is what the calls return: bytes, or an error.
 _TRACEPOINTS = f"""
@@ -41,8 +41,8 @@ BPFTRACE_KPROBE = _bpftrace(
     "bpftrace-kprobe", "a bpftrace one-liner, bytes by pid, kretprobes", _KPROBES
 )
 NETHOGS = Watcher(
-    "nethogs", "nethogs, from captured packets", lambda: ["nethogs", "-a", "-t", "-C", "-d", "1", "lo"],
-    b"Refreshing", needs=("nethogs",),
+    "nethogs", "nethogs, from captured packets",
+    lambda: ["nethogs", "-a", "-t", "-C", "-d", "1", "lo"], b"Refreshing", needs=("nethogs",),
 )  # fmt: skip
 TCPTOP = Watcher(
     "tcptop", "bcc's tcptop, TCP only", lambda: ["tcptop-bpfcc", "-C", "1"],

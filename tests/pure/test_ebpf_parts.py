@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 
 from xctl_probe.ebpf import privileges
-from xctl_probe.ebpf.flavours import KernelNames
+from xctl_probe.ebpf.flavours import kernel_names
 from xctl_probe.ebpf.loading import Sizes, load
 from xctl_probe.ebpf.records import (
     PROCESS_KEY,
@@ -85,14 +86,23 @@ def test_root_of_a_user_namespace_is_told_so(
 
 def test_a_kernel_without_btf_ends_in_a_sentence_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match=r"CONFIG_DEBUG_INFO_BTF.*bcc"):
-        KernelNames(tmp_path / "vmlinux")
+        kernel_names(tmp_path / "vmlinux")
 
 
 def test_names_are_found_whole(tmp_path: Path) -> None:
-    (tmp_path / "vmlinux").write_bytes(b"\0tcp_sendmsg_locked\0tcp_recvmsg\0")
-    names = KernelNames(tmp_path / "vmlinux")
-    assert "tcp_recvmsg" in names
-    assert "tcp_sendmsg" not in names
+    btf = tmp_path / "vmlinux"
+    types, strings = b"inet_recvmsg\0", b"\0tcp_sendmsg_locked\0inet_sendmsg\0elsewhere\0"
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    btf.write_bytes(header + types + strings)
+    assert kernel_names(btf) == {"inet_sendmsg"}
+
+
+def test_a_name_that_is_cut_by_a_piece_is_found(tmp_path: Path) -> None:
+    btf = tmp_path / "vmlinux"
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 0)
+    for filler in range(65536 - 12, 65536 + 1):  # "inet_sendmsg" begins, ends, and is across
+        btf.write_bytes(header + b"\0" * filler + b"inet_sendmsg\0")
+        assert kernel_names(btf) == {"inet_sendmsg"}, filler
 
 
 def test_an_unknown_flavour_is_a_mistake_of_the_user() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xctl_probe.ebpf.flavours import FLAVOURS, Flavour, KernelNames
+from xctl_probe.ebpf.flavours import FLAVOURS, Flavour, kernel_names
 from xctl_probe.ebpf.libbpf import Library
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.settings import Attach
@@ -22,7 +22,7 @@ def besides_privileges(attach: Attach) -> str:
     """What else is there or missing, from libbpf and from what anybody may read of the kernel."""
     try:
         Library()
-        names = KernelNames()
+        names = kernel_names()
     except SourceUnavailable as error:
         return str(error)
     lacking = [_lacks(flavour, names) for flavour in FLAVOURS if flavour.name == attach]
@@ -31,7 +31,7 @@ def besides_privileges(attach: Attach) -> str:
     return f"the kernel has no {lacking[0]}, so root could not use it either"
 
 
-def _lacks(flavour: Flavour, names: KernelNames) -> str | None:
+def _lacks(flavour: Flavour, names: frozenset[str]) -> str | None:
     """The first thing that is missing; None where nothing is."""
     if flavour.needs is not None and not flavour.needs.exists():
         return f"{flavour.name}s"

@@ -15,7 +15,7 @@ from xctl_probe.ebpf.flavours import (
     FULL_BUFFER,
     TRACE,
     Flavour,
-    KernelNames,
+    kernel_names,
 )
 from xctl_probe.ebpf.libbpf import KernelRefused, Library
 from xctl_probe.ebpf.objects import Object, open_object
@@ -78,10 +78,10 @@ def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
         library.report(log)
 
 
-def _open_kernel() -> tuple[Library, KernelNames]:
+def _open_kernel() -> tuple[Library, frozenset[str]]:
     if (why := privileges.missing()) is not None:
         raise SourceUnavailable(why)
-    library, names = Library(), KernelNames()
+    library, names = Library(), kernel_names()
     if library.lacks_ring_buffer():
         msg = "the kernel has no BPF ring buffer: it needs Linux 5.8; --backend bcc works without"
         raise SourceUnavailable(msg) from KernelRefused("bpf(BPF_MAP_CREATE)", errno.EINVAL)
@@ -92,7 +92,7 @@ class _Unsupported(Exception):
     """One flavour does not work here; the text says why."""
 
 
-def _require(library: Library, names: KernelNames, flavour: Flavour) -> tuple[str, ...]:
+def _require(library: Library, names: frozenset[str], flavour: Flavour) -> tuple[str, ...]:
     """The optional programs that this kernel has no place for."""
     if flavour.needs and not flavour.needs.exists():
         raise _Unsupported(f"this kernel has no {flavour.name}s")
@@ -109,7 +109,7 @@ def _require(library: Library, names: KernelNames, flavour: Flavour) -> tuple[st
 
 def _load(
     library: Library,
-    names: KernelNames,
+    names: frozenset[str],
     flavour: Flavour,
     stall_ns: int,
     sizes: Sizes,

@@ -23,7 +23,7 @@ _SOURCES = Path(__file__).parent
 def build_folder() -> Path:
     """A directory that goes away with the benchmark."""
     folder = Path(tempfile.mkdtemp(prefix="xctl-bench-"))
-    folder.chmod(0o777)  # the servers write there, and have no privileges  # noqa: S103
+    folder.chmod(0o777)  # the servers write there, and have no privileges
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -46,7 +46,9 @@ class Program:
     def run(self, seconds: float) -> Outcome:
         """Traffic for so long, or a little longer."""
         done = subprocess.run(
-            [*as_anybody(), self.path, str(seconds), *self.options], check=True, stdout=subprocess.PIPE
+            [*as_anybody(), self.path, str(seconds), *self.options],
+            check=True,
+            stdout=subprocess.PIPE,
         )
         told = json.loads(done.stdout)
         return Outcome(
