@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xctl_probe.facts import Direction
 from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.only_socket import only_stream_socket
 from xctl_probe.fallback.threads import BlockedThread, blocked_threads, waits_writable
 from xctl_probe.owners import Owners
 
@@ -51,8 +52,13 @@ class ProcessEvidence:
         if threads is None:
             threads = self._threads[owner.pid] = blocked_threads(owner.pid)
         for thread in threads:
-            if thread.direction not in directions or thread.fd is None:
-                continue
-            if self._owners.fd_inode(owner.pid, thread.fd) == inode:
+            if thread.fd is None:
+                # Its call may not be read: `direction` is None where the function serves both.
+                fits = thread.direction is None or thread.direction in directions
+                if fits and only_stream_socket(owner.pid) == inode:
+                    return thread
+            elif thread.direction in directions and (
+                self._owners.fd_inode(owner.pid, thread.fd) == inode
+            ):
                 return thread
         return None

@@ -50,6 +50,8 @@ def test_kernel(
     judged = results.judge(flavours, kernel.series, shared)
     if select:  # what was not asked has no answer
         judged = {name: one for name, one in judged.items() if one.passed or one.failed}
+        if not judged and not trouble:
+            trouble = f"no test that -k {select} names was run"
     return Result(
         release=kernel.release,
         series=kernel.series,

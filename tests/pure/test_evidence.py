@@ -23,6 +23,7 @@ class Process:
         self.known = True
         self.threads = []
         self.loop_waits = False
+        self.only = None
         self.read = 0
 
     def of(self, inode):
@@ -47,6 +48,7 @@ def process(monkeypatch):
     made = Process()
     monkeypatch.setattr(evidence, "blocked_threads", made.blocked_threads)
     monkeypatch.setattr(evidence, "waits_writable", made.waits_writable)
+    monkeypatch.setattr(evidence, "only_stream_socket", lambda _: made.only)
     return made
 
 
@@ -64,6 +66,26 @@ def process(monkeypatch):
 def test_a_thread_proves_its_own_socket_and_direction(process, thread, sending, receiving):
     """Blocked elsewhere, or nobody knows where or which way: no proof."""
     process.threads = [thread]
+    found = ProcessEvidence(process)
+    assert found.of_sending(CONNECTION) == sending
+    assert found.of_receiving(CONNECTION) == receiving
+
+
+@pytest.mark.parametrize(
+    ("only", "direction", "sending", "receiving"),
+    [
+        (INODE, None, Blocked(239), Blocked(239)),
+        (INODE, RECEIVE, None, Blocked(239)),
+        (INODE + 2, None, None, None),
+        (None, None, None, None),
+    ],
+)
+def test_where_calls_may_not_be_read_the_only_socket_is_it(
+    process, only, direction, sending, receiving
+):
+    """As under Yama: a thread sleeps in a stream, and there is one it can be."""
+    process.only = only
+    process.threads = [BlockedThread(239, None, direction)]
     found = ProcessEvidence(process)
     assert found.of_sending(CONNECTION) == sending
     assert found.of_receiving(CONNECTION) == receiving
