@@ -77,7 +77,7 @@ PROC_NET = Backend(
 )
 
 
-# `as_started` names its flavour; tracepoint is the one that sees least.
+# Its flavour is what `as_started` finds chosen.
 EBPF = Backend(
     "ebpf",
     source="ebpf tracepoint",
