@@ -21,14 +21,18 @@ _EVERYWHERE = (
     BlindSpot(
         "other_protocols", "protocols other than TCP and UDP: SCTP, raw sockets, RDMA, AF_XDP"
     ),
+    BlindSpot("mptcp_detail", "why, and how long exactly, a Multipath TCP socket stalls"),
     BlindSpot("udp_socket", "which UDP socket: datagrams are told by process, or by interface"),
 )
 _KERNEL = (
     *_EVERYWHERE,
-    BlindSpot("mptcp_stalls", "stalls of Multipath TCP sockets"),
+    BlindSpot(
+        "udp_interface", "the interface of UDP sockets that are neither connected nor bound to one"
+    ),
 )
 _KPROBES = (
     *_KERNEL,
+    BlindSpot("mptcp_receive_stalls", "waits for a reply on Multipath TCP sockets"),
     BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
     BlindSpot("tls_sends", "bytes sent through kernel TLS"),
 )
@@ -36,6 +40,9 @@ _SAMPLED = (
     *_EVERYWHERE,
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP shows in its interface's total only"),
     BlindSpot("connect_errors", "connections that were refused, timed out or reset"),
+    BlindSpot(
+        "handshake_retransmits", "SYN-ACKs sent again, for a connection that is no socket yet"
+    ),
     BlindSpot("foreign_owner", "the process behind other users' sockets, unless run as root"),
     BlindSpot("other_namespaces", "sockets of other network namespaces, as containers have them"),
     BlindSpot("shared_user", "which of several processes that hold a socket uses it"),
@@ -58,6 +65,9 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         BlindSpot("aborted", "last bytes of a connection that its process aborts (SO_LINGER of 0)"),
         BlindSpot("reset_byte", "one byte of a connection that is reset: it is taken for a FIN"),
         BlindSpot("brief_owner", "the process of a connection that ends between two looks"),
+        BlindSpot(
+            "exact_times", "when a stalled send began, closer than the look that first met it"
+        ),
         BlindSpot("brief_stall", "a request and its answer that both fall between two looks"),
     ),
     "proc net": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import struct
@@ -14,6 +15,7 @@ from typing import Any
 from talk import Longest, die_with_parent, ends, failed, hello, inode, report, tcp_info
 
 CHUNK_BYTES = 65_536
+IPPROTO_MPTCP = 262
 
 
 class Blocking:
@@ -24,6 +26,7 @@ class Blocking:
         self.sock: socket.socket | None = None
         self.kept: list[socket.socket] = []
         self.interrupted = 0
+        self.protocol = 0
 
     def _use(self, sock: socket.socket) -> None:
         if self.sock is not None:
@@ -33,7 +36,7 @@ class Blocking:
     def listen(self, host: str = "127.0.0.1", port: int = 0, rcvbuf: int = 0) -> dict[str, Any]:
         """Listen on a port of the kernel's choice; `rcvbuf` bounds what a peer can push."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.listener = socket.socket(family, socket.SOCK_STREAM)
+        self.listener = socket.socket(family, socket.SOCK_STREAM, self.protocol)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # also what it accepts
         if rcvbuf:
@@ -50,7 +53,7 @@ class Blocking:
     def connect(self, host: str, port: int, syn_retries: int = 0) -> dict[str, Any]:
         """Connect; the inode is told before, for a connect that hangs or fails."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM, self.protocol)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if syn_retries:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, syn_retries)
@@ -189,6 +192,14 @@ class Blocking:
         die_with_parent()
         return {"pid": os.getpid(), "parent": parent}
 
+    def fork_idle(self) -> dict[str, Any]:
+        """The same, but it is the child that does nothing any more."""
+        if child := os.fork():
+            return {"pid": child}
+        die_with_parent()
+        while True:
+            signal.pause()
+
     def give(self, name: str) -> dict[str, Any]:
         """Pass the current connection to whoever listens on an abstract unix socket."""
         with socket.socket(socket.AF_UNIX) as courier:
@@ -206,6 +217,30 @@ class Blocking:
                 _, (descriptor,), _, _ = socket.recv_fds(courier, 1, 1)
         self._use(socket.socket(fileno=descriptor))
         return ends(self.sock)
+
+    # Many, and others
+
+    def use_multipath(self) -> dict[str, Any]:
+        """From now on TCP is Multipath TCP; an error where the kernel does not have it."""
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP).close()
+        self.protocol = IPPROTO_MPTCP
+        return {}
+
+    def hold(self, count: int) -> dict[str, Any]:
+        """Open so many connections to itself, which then idle."""
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            for _ in range(count):
+                self.kept.append(socket.create_connection(listener.getsockname()))
+                self.kept.append(listener.accept()[0])
+        return {}
+
+    def ping(self, size: int, times: int) -> dict[str, Any]:
+        """ICMP echo requests to itself from a raw socket, which takes a privilege."""
+        request = struct.pack("!BBHHH", 8, 0, 0, 0, 0) + bytes(size)
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
+            return {"bytes": sum(sock.sendto(request, ("127.0.0.1", 0)) for _ in range(times))}
 
     # UDP
 

@@ -1,0 +1,296 @@
+"""Each declared gap is one, and nothing else is: traffic that shows it, on every source.
+
+Whatever a source sees here it must not declare, and the reverse; the gaps that are about bytes
+of one connection are in test_paths.py.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+BYTES = 1_000_003
+MORE_THAN_BUFFERS = 20_000_003
+QUESTION, ANSWER = 23, 29
+LATE_MS = 100  # what the machine's other work may add
+
+
+@pytest.fixture
+def backend(every_backend):
+    return every_backend
+
+
+@pytest.fixture
+def probe(every_probe):
+    return every_probe
+
+
+@pytest.fixture
+def agrees(backend):
+    """Whether something showed is what the table says of this source."""
+
+    def check(gap, shown):
+        assert bool(shown) == backend.sees(gap), f"{gap}: declared is the opposite of what is"
+
+    return check
+
+
+def connected(server, client, host="127.0.0.1"):
+    port = server.ask("listen", host)["port"]
+    identity = client.connect(host, port)
+    server.ask("accept")
+    return identity
+
+
+def transfer(sender, receiver, count=BYTES):
+    receiver.tell("recv", count)
+    assert sender.ask("send", count)["bytes"] == count
+    assert receiver.expect("recv")["bytes"] == count
+
+
+def refuse_to_answer(server, client):
+    """A request that is read, and no more."""
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+
+
+def test_other_protocols(probe, worker, agrees):
+    """Pings are no process's bytes; their interface carried them."""
+    running = probe("--min-bw", 0)
+    pinging = worker(user="root")
+    size, times = 1_009, 23
+    sent = pinging.ask("ping", size, times)["bytes"]
+    running.wait_for_intervals(3)
+    consumer = running.stop()
+    agrees("other_protocols", consumer.process_bandwidth(pinging.pid))
+    assert sum(r.net["tx_bytes"] for r in consumer.interface_bandwidth("lo")) > sent
+
+
+def test_which_udp_socket(probe, worker, agrees, backend):
+    """Two sockets of one process are one sum."""
+    running = probe("--min-bw", 0)
+    receiver, sender = worker(), worker()
+    port = receiver.ask("bind")["port"]
+    for _ in range(2):
+        receiver.tell("recv_from", 7)
+        sender.ask("send_to", "127.0.0.1", port, 101, 7)
+        receiver.expect("recv_from")
+        sender.ask("close")
+    running.wait_for_intervals(3)
+    told = running.stop().process_bandwidth(sender.pid)
+    assert sum(r.net["tx_bytes"] for r in told) == (1_414 if backend.sees("udp_bytes") else 0)
+    agrees("udp_socket", [r for r in told if {"local", "inode"} & r.net.keys()])
+
+
+def test_the_interface_of_unconnected_udp(probe, worker, agrees, backend):
+    """Its route is looked up for each datagram and kept nowhere."""
+    if not backend.sees("udp_bytes"):
+        pytest.skip("no UDP bytes at all, which is declared and tested")
+    running = probe("--min-bw", 0)
+    receiver, sender = worker(), worker()
+    port = receiver.ask("bind")["port"]
+    sender.ask("send_to", "127.0.0.1", port, 1_009, 23)
+    running.wait_for_intervals(3)
+    (told,) = {r.entity_id for r in running.stop().process_bandwidth(sender.pid)}
+    assert told in {"lo", "unknown"}
+    agrees("udp_interface", told == "lo")
+
+
+@pytest.fixture
+def multipath(worker):
+    """A server and a client that speak Multipath TCP."""
+    pair = worker(), worker()
+    for one in pair:
+        if error := one.ask("use_multipath").get("error"):
+            pytest.skip(f"this kernel has no Multipath TCP: {error}")
+    return pair
+
+
+def test_waits_for_a_reply_by_multipath_tcp(probe, multipath, agrees, backend):
+    if not backend.sees("replies"):
+        pytest.skip("no waits for a reply at all, which is declared and tested")
+    running = probe()
+    server, client = multipath
+    connected(server, client)
+    refuse_to_answer(server, client)
+    running.wait_for_intervals(5)
+    server.ask("send", ANSWER)
+    truth_ms = client.expect("ask")["stall_ms"]
+    running.wait_for_intervals(3)
+    told = running.stop().stalls(pid=client.pid)
+    agrees("mptcp_receive_stalls", told)
+    if told and not backend.per_interval:
+        assert not told[-1].ongoing
+        assert abs(told[-1].stall_ms - truth_ms) < backend.tolerance_ms(0.2) + LATE_MS
+
+
+def test_stalled_sends_by_multipath_tcp(probe, multipath, agrees, backend):
+    """That one stalls is told by each source; why, and for how long exactly, by none."""
+    running = probe()
+    server, client = multipath
+    connected(server, client)
+    running.wait_for_intervals(2)
+    client.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
+    server.tell("recv", MORE_THAN_BUFFERS)
+    truth_ms = client.expect("send")["stall_ms"]
+    running.wait_for_intervals(3)
+    told = running.stop().stalls(pid=client.pid)
+    assert {r.net["direction"] for r in told} == {"send"}
+    off_ms = abs(told[-1].stall_ms - truth_ms)
+    in_time = not told[-1].ongoing and off_ms < backend.tolerance_ms(0.2) + LATE_MS
+    agrees("mptcp_detail", in_time and {r.net["cause"] for r in told} == {"peer_window"})
+
+
+def test_errors_of_connects(probe, worker, agrees):
+    running = probe()
+    client = worker()
+    client.tell("connect", "127.0.0.1", 1)
+    inode = client.expect("connecting")["inode"]
+    assert client.expect("connect")["error"] == "ECONNREFUSED"
+    running.wait_for_intervals(3)
+    agrees("connect_errors", running.stop().count("CONNECT_REFUSED", inode=inode))
+
+
+def test_repeated_answers_to_a_handshake(probe, worker, netns, agrees):
+    """A SYN-ACK that gets lost is sent again for a connection that is no socket yet."""
+    running = probe()
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    netns.drop_incoming(f"tcp sport {port} tcp flags & syn == syn")
+    client.tell("connect", "127.0.0.1", port)
+    client.expect("connecting")
+    running.wait_for_intervals(12)  # the first repeat comes after a second
+    agrees("handshake_retransmits", running.stop().count("RETRANSMIT", pid=server.pid))
+
+
+def test_processes_of_other_users(probe, worker, agrees):
+    running = probe()
+    server, client = worker(user="root"), worker(user="root")
+    connected(server, client)
+    client.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for_intervals(5)
+    agrees("foreign_owner", running.stop().stalls(pid=client.pid))
+
+
+def test_other_network_namespaces(probe, worker, make_netns, agrees):
+    running = probe()
+    elsewhere = make_netns()
+    server, client = worker(namespace=elsewhere), worker(namespace=elsewhere)
+    connected(server, client)
+    client.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for_intervals(5)
+    agrees("other_namespaces", running.stop().stalls(pid=client.pid))
+
+
+def test_which_holder_of_a_socket_uses_it(probe, worker, agrees, backend):
+    """Once the child sends, once the parent: one of the two is told of the wrong one."""
+    if not backend.sees("tcp_bytes"):
+        pytest.skip("no bytes at all, which is declared and tested")
+    running = probe("--min-bw", 0)
+    right = []
+    for user in ("child", "parent"):
+        server, client = worker(), worker()
+        connected(server, client)
+        running.wait_for_intervals(2)
+        if user == "child":
+            child = client.ask("fork")["pid"]
+            transfer(client, server)
+            pids = (child, client.pid)
+        else:
+            child = client.ask("fork_idle")["pid"]
+            transfer(client, server)
+            pids = (client.pid, child)
+        running.wait_for_intervals(3)
+        sent = [running.consumer.sent_bytes(pid) for pid in pids]
+        assert sum(sent) == BYTES  # whoever it is, never twice
+        right.append(sent == [BYTES, 0])
+    running.stop()
+    agrees("shared_user", all(right))
+
+
+def test_the_process_of_a_brief_connection(probe, worker, agrees, backend):
+    """Come and gone within a millisecond or two: all 97 have their process, or not all."""
+    if not backend.sees("tcp_bytes"):
+        pytest.skip("no bytes at all, which is declared and tested")
+    running = probe("--min-bw", 0)
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    for _ in range(97):
+        client.ask("brief", "127.0.0.1", port, 1_009, 0)
+    running.wait_for_intervals(3)
+    sent = running.stop().sent_bytes(client.pid)
+    agrees("brief_owner", sent == 97 * 1_009)
+
+
+def test_bytes_of_a_process(probe, worker, agrees):
+    running = probe("--min-bw", 0)
+    server, client = worker(), worker()
+    connected(server, client)
+    running.wait_for_intervals(2)
+    transfer(client, server)
+    running.wait_for_intervals(3)
+    agrees("tcp_bytes", running.stop().sent_bytes(client.pid) == BYTES)
+
+
+def test_retransmits_that_hold_nobody_up(probe, worker, netns, agrees):
+    running = probe()
+    server, client = worker(), worker()
+    identity = connected(server, client)
+    running.wait_for_intervals(2)
+    netns.drop_incoming("meta l4proto tcp numgen random mod 100 < 5")
+    transfer(client, server, 20 * BYTES)
+    netns.lose_nothing()
+    assert client.ask("settle")["total_retrans"]
+    running.wait_for_intervals(3)
+    agrees("retransmits", running.stop().count("RETRANSMIT", inode=identity["inode"]))
+
+
+def test_waits_for_a_reply(probe, worker, agrees):
+    running = probe()
+    server, client = worker(), worker()
+    connected(server, client)
+    refuse_to_answer(server, client)
+    running.wait_for_intervals(5)
+    agrees("replies", running.stop().stalls(pid=client.pid))
+
+
+def test_what_falls_between_two_looks(probe, worker, agrees, backend):
+    """Thousands of sockets make each look so dear that they are seldom: brief waits slip through,
+    and where only a look tells, a wait begins with it.
+    """
+    holder, server, client = worker(), worker(), worker()
+    holder.ask("hold", 2_000)
+    connected(server, client)
+    running = probe(interval=2.0)
+    if backend.sees("replies"):
+        waits = 11
+        for _ in range(waits):
+            server.tell("recv", QUESTION)
+            server.tell("nap", 150)
+            server.tell("send", ANSWER)
+            client.tell("ask", QUESTION, ANSWER)
+        for _ in range(waits):
+            client.expect("ask")
+            [server.expect(event) for event in ("recv", "nap", "send")]
+        running.wait_for_intervals(2)
+        told = running.consumer.stalls(pid=client.pid, ongoing=False)
+        agrees("brief_stall", len(told) == waits)
+    pairs = [(worker(), worker()) for _ in range(6)]
+    for receiver, sender in pairs:
+        connected(receiver, sender)
+    for _, sender in pairs:
+        sender.tell("send", MORE_THAN_BUFFERS)
+        time.sleep(0.17)  # each begins at another distance from a look
+    for _, sender in pairs:
+        running.wait_for(lambda c, pid=sender.pid: c.stalls(pid=pid, ongoing=True))
+    late_ms = []
+    for receiver, sender in pairs:
+        receiver.tell("recv", MORE_THAN_BUFFERS)
+        begun_ns = sender.expect("send")["stall_begin_ns"]
+        begun_ms = (begun_ns + time.time_ns() - time.monotonic_ns()) / 1e6
+        first = running.consumer.stalls(pid=sender.pid)[0]
+        late_ms.append(abs(first.ts - first.stall_ms - begun_ms))
+    running.stop()
+    agrees("exact_times", max(late_ms) < LATE_MS)
