@@ -45,6 +45,10 @@ _SAMPLED = (
     ),
     BlindSpot("foreign_owner", "the process behind other users' sockets, unless run as root"),
     BlindSpot("other_namespaces", "sockets of other network namespaces, as containers have them"),
+    BlindSpot(
+        "exact_times",
+        "when a stalled send (by /proc/net, a connect too) began: only the look that met it tells",
+    ),
     BlindSpot("shared_user", "which of several processes that hold a socket uses it"),
 )
 
@@ -65,9 +69,6 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         BlindSpot("aborted", "last bytes of a connection that its process aborts (SO_LINGER of 0)"),
         BlindSpot("reset_byte", "one byte of a connection that is reset: it is taken for a FIN"),
         BlindSpot("brief_owner", "the process of a connection that ends between two looks"),
-        BlindSpot(
-            "exact_times", "when a stalled send began, closer than the look that first met it"
-        ),
         BlindSpot("brief_stall", "a request and its answer that both fall between two looks"),
     ),
     "proc net": (
@@ -75,6 +76,5 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         BlindSpot("tcp_bytes", "bytes of processes: bandwidth is told by interface only"),
         BlindSpot("retransmits", "retransmits, unless they hold a process up"),
         BlindSpot("replies", "waits for a reply: only connects and sends that are stuck show"),
-        BlindSpot("exact_times", "when a stall began, closer than the look that first met it"),
     ),
 }
