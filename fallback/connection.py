@@ -75,7 +75,8 @@ class Connection:
     def quiet(self) -> bool:
         """True when nothing but new activity can make a stall of it."""
         return (
-            self.pending_ns is None
+            # Whoever accepted it has answered and waits for work: thousands of those are cheap.
+            (self.pending_ns is None or not self.opened)
             and self.full_ns is None
             and self.hole_ns is None
             and self.wait is None

@@ -306,6 +306,26 @@ def test_a_listener_and_idle_connections_are_never_stalled(world):
     assert stalls(world.collect(60_001)) == []
 
 
+def test_a_server_that_has_answered_costs_nothing_until_it_is_asked_again(world, monkeypatch):
+    """Thousands of keep-alive connections: the second look decodes none of them."""
+    decoded = []
+    decode = connections.decode
+    monkeypatch.setattr(connections, "decode", lambda m: decoded.append(m) or decode(m))
+    idle = Tcp(opened=False)
+    with_connection(world, idle)
+    idle.at(11).receive(7)
+    world.look(12)
+    idle.at(13).send(11)
+    world.look(20)
+    decoded.clear()
+    world.look(200)
+    world.look(1_000)
+    assert decoded == []
+    idle.at(1_001).receive(13)
+    world.look(1_002)
+    assert len(decoded) == 1
+
+
 def test_a_failed_connect_ends_its_stall(world):
     """A handshake that is given up has waited until the socket was destroyed."""
     world.look(1)
