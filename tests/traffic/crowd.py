@@ -236,6 +236,7 @@ def fork(run: Callable[[], None]) -> int:
 
 def main() -> None:
     plan = Plan(**json.loads(sys.argv[1]))
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()  # or the collector would copy every page that the processes share
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
