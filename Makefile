@@ -9,13 +9,14 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 BIN := .venv/bin
 ARGS ?=
 SOAK ?=
+FUZZ ?=
 
 # What Debian and Ubuntu call the programs that the targets need, and the program to look for.
 RUN_PROGRAMS := $(PYTHON):python3
 TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool
 
-.PHONY: help run test lint pytest bpf test-kernels bench soak docs pictures clean
+.PHONY: help run test lint pytest bpf test-kernels bench fuzz soak docs pictures clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -48,6 +49,9 @@ test-kernels: .venv/kernels  ## boot real kernels under emulation and test in th
 bench: .venv/dev  ## what the probe costs, measured here
 	$(BIN)/python -m bench
 
+fuzz: .venv/fuzz  ## hostile bytes to everything that reads bytes; FUZZ="--minutes 60" for long
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
 soak: .venv/dev .venv/programs  ## churn and soak on this kernel; SOAK="--minutes 30 --mixes mix" for long
 	$(BIN)/python -m tests.soak $(SOAK)
 
@@ -70,6 +74,11 @@ clean:  ## remove what was made, but not downloaded kernels
 .venv/dev: .venv/run
 	@echo "setting up .venv: what the tests need ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.venv/fuzz: .venv/dev
+	@echo "setting up .venv: what guides the fuzzing ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,fuzz]'
 	@touch $@
 
 .venv/kernels: .venv/dev

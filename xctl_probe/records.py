@@ -93,14 +93,15 @@ def stall_event(stall: Stall, ts_ms: int) -> Event:
 
 
 def error_event(error: SocketError, ts_ms: int) -> Event:
-    """`RETRANSMIT:<n>` and the like on the socket."""
+    """`RETRANSMIT:<n>` and the like on the socket; without an inode, of nobody."""
+    owner = error.owner if error.socket.inode else None
     return Event(
         ts_ms,
         ERROR,
         _entity(error.socket),
-        _pid(error.owner),
+        _pid(owner),
         f"{error.kind.value}:{error.count}",
-        _socket_detail(error.socket, error.owner),
+        _socket_detail(error.socket, owner),
     )
 
 

@@ -96,7 +96,9 @@ def test_an_error_is_its_word_and_count(kind):
 def test_an_error_of_a_socket_without_inode_is_acceptable():
     """It ended before anybody could hold it; its line is taken all the same."""
     socket = Socket(0, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 5_437, "eth0")
-    accepted(to_line(error_event(SocketError(None, socket, ErrorKind.RETRANSMIT, 3), NOW_MS)))
+    for owner in (None, CLIENT):  # of a subflow of Multipath TCP, the process is known
+        error = SocketError(owner, socket, ErrorKind.RETRANSMIT, 3)
+        assert accepted(to_line(error_event(error, NOW_MS))).pid is None
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from xctl_probe.ebpf import privileges
 from xctl_probe.errors import SourceUnavailable
 
 _PMUS = Path("/sys/bus/event_source/devices")
+_NAME = 2  # of the columns: address, type, name, module
 _KALLSYMS = Path("/proc/kallsyms")
 
 
@@ -37,9 +38,9 @@ def symbols(wanted: Collection[str], kallsyms: Path = _KALLSYMS) -> dict[str, in
     try:
         with kallsyms.open("rb") as lines:
             for line in lines:
-                address, _, name, *_ = line.split()
-                if name in names:
-                    found[name.decode()] = int(address, 16)
-    except OSError:
+                fields = line.split()
+                if len(fields) > _NAME and fields[_NAME] in names:
+                    found[fields[_NAME].decode()] = int(fields[0], 16)
+    except (OSError, ValueError):
         return {}
     return found

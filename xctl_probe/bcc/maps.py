@@ -19,6 +19,7 @@ HASH, ARRAY, PERCPU_ARRAY, LRU_HASH, QUEUE, RINGBUF = 1, 2, 6, 9, 22, 27
 NO_PREALLOC = 1
 
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
+_CPU_DIGITS = 5
 # What a kernel says that lacks a command of bpf(2), or a map's way to answer it.
 _NO_SUCH_COMMAND = (errno.EINVAL, errno.EOPNOTSUPP, 524)  # 524: ENOTSUPP
 
@@ -111,12 +112,15 @@ class Queue:
     """Records in a queue, for kernels without a ring buffer: nothing tells that one came."""
 
     table: Table
+    entries: int
     fd: int | None = None
 
     def records(self) -> Iterator[bytes]:
         """What has come since the last time."""
         body = c.create_string_buffer(self.table.value_bytes)
-        while not self.table._lib.take(self.table.fd, None, body):
+        for _ in range(self.entries):  # not for ever: more may come as fast as it is read
+            if self.table._lib.take(self.table.fd, None, body):
+                return
             yield body.raw
 
     def close(self) -> None:
@@ -141,8 +145,17 @@ def per_cpu_sums(table: Table, entries: int) -> list[int]:
 
 
 def possible_cpus(path: Path = _POSSIBLE_CPUS) -> int:
-    """How many values a per-CPU map has: the last number of a list like 0-3,8-11, plus one."""
-    return int(path.read_text().replace(",", "-").split("-")[-1]) + 1
+    """How many values a per-CPU map has: the last number of a list like 0-3,8-11, plus one.
+
+    Raises SourceUnavailable where the kernel shows no such list.
+    """
+    try:
+        last = path.read_bytes().replace(b",", b"-").split(b"-")[-1].strip()
+    except OSError:
+        last = b""
+    if not last.isdigit() or len(last) > _CPU_DIGITS:
+        raise SourceUnavailable(f"{path} does not tell the processors: mount /sys")
+    return int(last) + 1
 
 
 def _os_error() -> OSError:

@@ -277,8 +277,8 @@ def _maps(lib: Library, sizes: Sizes) -> tuple[dict[str, Table], News, News]:
             news: News = Ring(add("ring", RINGBUF, 0, 0, sizes.ring_bytes).fd, sizes.ring_bytes)
             written: News = Ring(add("walk", RINGBUF, 0, 0, _WALK_BYTES).fd, _WALK_BYTES)
         except OSError:  # before 5.8
-            news = Queue(add("ring", QUEUE, 0, RECORD.size, _QUEUED))
-            written = Queue(add("walk", QUEUE, 0, RECORD.size, _QUEUED))
+            news = Queue(add("ring", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)
+            written = Queue(add("walk", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)
             add("drafts", PERCPU_ARRAY, 4, _DRAFTS_BYTES, 1)
     except OSError:
         _close(tables)

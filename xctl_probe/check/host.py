@@ -128,7 +128,7 @@ def _fields(path: Path) -> dict[str, str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text("utf-8", "replace")  # a name in it may be any bytes
     except OSError:
         return ""
 

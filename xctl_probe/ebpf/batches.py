@@ -29,12 +29,13 @@ def read_batches(
         why = c.get_errno() if failed else 0
         if failed and why != errno.ENOENT:  # that is how it tells the end
             raise OSError(why, os.strerror(why))
+        found = min(count.value, batch)
         yield from zip(
-            _pieces(keys.raw, key_bytes, count.value),
-            _pieces(values.raw, value_bytes, count.value),
+            _pieces(keys.raw, key_bytes, found),
+            _pieces(values.raw, value_bytes, found),
             strict=True,
         )
-        if failed:
+        if failed or not found:
             return
         start = cursor
 

@@ -16,15 +16,21 @@ def missing(proc: Path = Path("/proc")) -> str | None:
     """What is missing, with the remedy; None where nothing is, as far as /proc tells."""
     if (proc / "self/ns/user").stat().st_ino != _FIRST_USER_NAMESPACE:
         return "a user namespace has no right to BPF: run the probe outside of it"
-    held = _effective((proc / "self/status").read_text())
+    held = _effective((proc / "self/status").read_bytes())
     if held & _CAP_SYS_ADMIN or (held & _CAP_BPF and held & _CAP_PERFMON):
         return None
     return "not permitted: run as root, or with CAP_BPF and CAP_PERFMON"
 
 
-def _effective(status: str) -> int:
-    """The effective capabilities in /proc/<pid>/status, as bits."""
+def _effective(status: bytes) -> int:
+    """The effective capabilities in /proc/<pid>/status, as bits; none where it does not say.
+
+    The name in its first line may be any bytes.
+    """
     for line in status.splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
+        if line.startswith(b"CapEff:"):
+            try:
+                return int(line.split()[1], 16)
+            except (IndexError, ValueError):
+                return 0
     return 0

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xctl_probe.ebpf.interfaces import Interfaces
-from xctl_probe.ebpf.records import ProcessTraffic, decode_process
+from xctl_probe.ebpf.records import MOST_BYTES, ProcessTraffic, decode_process
 from xctl_probe.ebpf.running import Table
-from xctl_probe.facts import Traffic
+from xctl_probe.facts import Lost, Traffic
 
 _QUIET_DRAINS = 60  # after as many without traffic an invisible process is taken for ended
 
@@ -32,8 +32,11 @@ class Processes:
         self._table = table
         self._seen: dict[bytes, _Seen] = {}
 
-    def traffic(self, interfaces: Interfaces) -> Iterator[Traffic]:
-        """Bytes since the last call.  Raises OSError."""
+    def traffic(self, interfaces: Interfaces) -> Iterator[Traffic | Lost]:
+        """Bytes since the last call; a total that makes no sense is told as lost.
+
+        Raises OSError.
+        """
         for key, value in list(self._table.items()):
             now = decode_process(key, value)
             seen = self._seen.setdefault(key, _Seen())
@@ -41,6 +44,9 @@ class Processes:
             received = now.received_bytes - seen.received_bytes
             if sent or received:
                 self._seen[key] = _Seen(now.sent_bytes, now.received_bytes)
+                if not (0 <= sent < MOST_BYTES and 0 <= received < MOST_BYTES):
+                    yield Lost("unsound_records", 1)
+                    continue
                 yield Traffic(now.owner, interfaces.name(now.ifindex, now.netns), sent, received)
                 continue
             seen.quiet_drains += 1

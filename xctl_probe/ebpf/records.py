@@ -93,6 +93,12 @@ class Record(NamedTuple):
         return process(self.pid, self.start_ticks, self.comm)
 
 
+# No socket moves 9 PB between two drains: that is a count gone wrong.
+MOST_BYTES = 1 << 53
+_DIRECTIONS = frozenset(StallDirection)
+_COUNTED = frozenset((Kind.RETRANSMIT, Kind.REFUSED, Kind.TIMEOUT, Kind.RESET))
+_STALLS = frozenset((Kind.STALL, Kind.ONGOING))
+
 RECORD = struct.Struct("=8Q11I4H16s16s16sI")
 PROCESS_KEY = struct.Struct("=QIIII")
 PROCESS_TRAFFIC = struct.Struct("=QQQII16s")
@@ -113,8 +119,17 @@ class ProcessTraffic(NamedTuple):
 
 
 def decode(chunk: bytes) -> Iterator[Record]:
-    """Records on end, as an iterator program wrote them."""
-    return map(Record._make, RECORD.iter_unpack(chunk))
+    """Records on end, as an iterator program wrote them; one that is not whole is left out."""
+    return map(Record._make, RECORD.iter_unpack(chunk[: len(chunk) // RECORD.size * RECORD.size]))
+
+
+def is_sound(record: Record) -> bool:
+    """False for what no program of the probe writes."""
+    if record.kind == Kind.TRAFFIC:
+        return record.sent_bytes < MOST_BYTES and record.received_bytes < MOST_BYTES
+    if record.kind in _STALLS:
+        return record.direction in _DIRECTIONS and record.inode > 0
+    return record.kind in _COUNTED and record.occurrences > 0
 
 
 def decode_process(key: bytes, value: bytes) -> ProcessTraffic:

@@ -36,19 +36,27 @@ class Ring:
     def _produced(self) -> int:
         return int.from_bytes(self._theirs[:8], "little")
 
+    def _waiting(self, at: int) -> int:
+        """Bytes that are to be read from this position on."""
+        return min(max(self._produced() - at, 0), self._mask + 1)
+
     def records(self) -> Iterator[bytes]:
-        """Everything submitted so far; each is given back to the kernel as the next is asked."""
+        """Everything submitted so far; each is given back to the kernel as the next is asked.
+
+        Not what comes meanwhile: a flood would never let the caller go.
+        """
         at = self._consumed.value
-        while at < self._produced():
+        end = at + self._waiting(at)
+        while at < end:
             start = _PAGE + (at & self._mask)
             length = int.from_bytes(self._theirs[start : start + 4], "little")
             if length & _BUSY:
                 return
-            size = length & ~_DISCARDED
+            size = min(length & ~_DISCARDED, max(end - at - _HEADER_BYTES, 0))
             if not length & _DISCARDED:
                 body = start + _HEADER_BYTES
                 yield self._theirs[body : body + size]
-            at += (size + _HEADER_BYTES + 7) & ~7
+            at = min(at + ((size + _HEADER_BYTES + 7) & ~7), end)
             self._consumed.value = at
 
     def batch(self, layout: struct.Struct) -> list[tuple[Any, ...]]:
@@ -60,7 +68,7 @@ class Ring:
         at = self._consumed.value
         stride = _HEADER_BYTES + layout.size
         start = _PAGE + (at & self._mask)
-        count = min((self._produced() - at) // stride, _BATCH_RECORDS)
+        count = min(self._waiting(at) // stride, _BATCH_RECORDS)
         whole = self._view[start : start + count * stride]
         lengths = whole.cast("I")[:: stride // 4].tobytes()
         ready = _ready(lengths, struct.pack("=I", layout.size))

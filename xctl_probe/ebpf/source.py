@@ -21,6 +21,7 @@ from xctl_probe.ebpf.records import (
     StallDirection,
     decode,
     endpoint_key,
+    is_sound,
     socket_of,
 )
 from xctl_probe.ebpf.running import Running
@@ -40,6 +41,8 @@ from xctl_probe.facts import (
 
 # Looking at all sockets between two drains may take this part of the time, not more.
 _LOOK_SHARE = 50
+
+_MOST_PENDING = 65_536  # facts between two drains
 
 _ERRORS = {
     Kind.RETRANSMIT: ErrorKind.RETRANSMIT,
@@ -71,6 +74,7 @@ class RunningSource:
         self._interfaces = Interfaces()
         self._lost = [0] * len(LostWhere)
         self._missed_runs = 0
+        self._unsound = self._unkept = 0  # records that make no sense, facts without room
         self._pending: list[Fact] = []
         self._look_again_ns = 0
         self._windows = ClosedWindows()
@@ -90,13 +94,13 @@ class RunningSource:
         What is seen here becomes evidence for stalls that end before the next drain.
         """
         if now_ns < self._look_again_ns:
-            self._pending.extend(self._from_ring())
+            self._keep(self._from_ring())
         else:
             begun_ns = time.monotonic_ns()
-            waiting = list(decode(self._running.look.run()))
+            waiting = self._decoded(self._running.look.run())
             took_ns = time.monotonic_ns() - begun_ns
             # What ended before this look is told by what was seen at the one before.
-            self._pending.extend(self._from_ring())
+            self._keep(self._from_ring())
             self._windows.note(waiting)
             self._look_again_ns = now_ns + max(self._stall_ns, took_ns * _LOOK_SHARE)
         return self._look_again_ns
@@ -108,7 +112,7 @@ class RunningSource:
         facts = self._pending
         self._pending = []
         facts.extend(self._from_ring())
-        records = list(decode(chunk))
+        records = self._decoded(chunk)
         self._windows.note(records)
         for record in records:
             facts.extend(self._facts(record))
@@ -121,9 +125,24 @@ class RunningSource:
         self._running.news.close()
         self._running.programs.close()
 
+    def _keep(self, facts: Iterator[Fact]) -> None:
+        """Until the next drain, which may be an hour away."""
+        for fact in facts:
+            if len(self._pending) < _MOST_PENDING:
+                self._pending.append(fact)
+            else:
+                self._unkept += 1
+
     def _from_ring(self) -> Iterator[Fact]:
         for body in self._running.news.records():
-            yield from self._facts(Record._make(RECORD.unpack(body)))
+            for record in self._decoded(body):
+                yield from self._facts(record)
+
+    def _decoded(self, chunk: bytes) -> list[Record]:
+        """Records on end; what is none is counted, and told as lost."""
+        records = [record for record in decode(chunk) if is_sound(record)]
+        self._unsound += -(-len(chunk) // RECORD.size) - len(records)
+        return records
 
     def _facts(self, record: Record) -> Iterator[Fact]:
         interface = self._interfaces.name(record.ifindex, record.netns)
@@ -150,6 +169,11 @@ class RunningSource:
         if missed > self._missed_runs:
             yield Lost("missed_runs", missed - self._missed_runs)
         self._missed_runs = missed
+        if self._unsound:
+            yield Lost("unsound_records", self._unsound)
+        if self._unkept:
+            yield Lost("pending", self._unkept)
+        self._unsound = self._unkept = 0
 
 
 class KernelSource(RunningSource):

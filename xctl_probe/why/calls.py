@@ -115,7 +115,7 @@ def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watche
     Edge-triggered users ask for writability always, so theirs says nothing and is left out.
     """
     try:
-        text = (proc / str(pid) / "fdinfo" / str(fd)).read_text()
+        text = (proc / str(pid) / "fdinfo" / str(fd)).read_text("ascii", "replace")
     except OSError:
         return ()
     found = []

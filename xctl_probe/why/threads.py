@@ -53,7 +53,7 @@ def _read_thread(pid: int, tid: int, proc: Path) -> Thread | None:
     task = proc / str(pid) / "task" / str(tid)
     head, _, tail = _read(task / "stat").rpartition(b")")
     fields = tail.split()
-    if len(fields) <= _PROCESSOR:
+    if len(fields) <= _PROCESSOR or not fields[_PROCESSOR].isdigit():
         return None
     wchan = _read(task / "wchan").decode("ascii", "replace")
     syscall = _read(task / "syscall").decode("ascii", "replace")
@@ -104,7 +104,10 @@ def waits_in(thread: Thread, before: Thread | None) -> Call | None:
 def _last_ran_ms(task: Path) -> float | None:
     for line in _read(task / "sched").splitlines():
         if line.startswith(_EXEC_START):
-            return float(line.partition(b":")[2])
+            try:
+                return float(line.partition(b":")[2])
+            except ValueError:
+                return None
     return None
 
 

@@ -1,0 +1,1 @@
+"""Bytes that no kernel would send, to everything that reads bytes: nothing but clean errors."""

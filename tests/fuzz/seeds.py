@@ -1,0 +1,54 @@
+"""What mutations start from: bytes that a kernel (6.18) really gave, from sockets on loopback."""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "seeds"
+
+
+@cache
+def captured(name: str) -> bytes:
+    return (FOLDER / name).read_bytes()
+
+
+def cut(*pieces: bytes) -> bytes:
+    """As `kernels_side.parts` takes it apart, to the 255th of the whole."""
+    whole, cuts, at = b"".join(pieces), [], 0
+    for piece in pieces[:-1]:
+        at += len(piece)
+        cuts.append(-(-at * 255 // max(len(whole), 1)))
+    return bytes(cuts) + whole
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """For each target, inputs that it takes without an error."""
+    dump, ends = captured("dump"), captured("ends")
+    records, rare = captured("records"), captured("ring")
+    processes, calls = captured("processes"), captured("calls")
+    btf = struct.pack("=4xI8xI4x", 24, 4) + b"\1\0\0\0" + b"\0tcp_sendmsg\0inet_recvmsg\0"
+    positions = bytes(8) + (3 * 112).to_bytes(8, "little")
+    files = ("stat", "task_stat", "wchan", "syscall", "sched", "fdinfo", "tcp", "tcp6", "udp")
+    return {
+        "netlink_messages": [dump, ends],
+        "sampler": [cut(dump, b"", dump, ends, dump, b""), cut(b"", b"", b"", ends, dump, dump)],
+        "why_looks": [cut(dump, dump)],
+        "kernel_source": [
+            cut(processes, bytes(8), records, records, b"\0" + rare),
+            cut(processes, b"", rare, rare, b""),
+        ],
+        "ring": [positions + calls[: 3 * 112], bytes(16) + rare],
+        "tables": [(2).to_bytes(4, "little") + b"\xff\0" + processes, processes],
+        "kernel_files": [captured("kallsyms"), captured("status"), btf, b"0-3,8-11"],
+        "proc_files": [b"\0".join([*map(captured, files), b"socket:[4241]"])],
+        "settings_file": [
+            b'interval = 0.5\nstall-ms = 200\npid = [1, 2]\ninterface = "lo"\nloopback = true\n',
+            b'min-bw = 1e3\nduration = 10\nbackend = "proc"\nattach = "kprobe"\nformat = "text"\n',
+        ],
+        "command_line": [
+            b"XCTL_NETWORK_INTERVAL=0.5\nXCTL_NETWORK_PID=1\0--interval\x000.5\0--pid\x001\0",
+            b"XCTL_NETWORK_LOOPBACK=1\0--stall-ms\x00100\0--interface\0lo\0--no-sock-diag",
+        ],
+    }

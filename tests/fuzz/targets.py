@@ -1,0 +1,311 @@
+"""What is fuzzed: each takes any bytes, and may raise only what its callers expect."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from itertools import zip_longest
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+from consumer_model import Consumer
+
+from fuzz.kernels_side import BatchLookup, Diag, Table, netlink, parts, ring_file
+from xctl_probe import cli, owners, tracing
+from xctl_probe.bcc import kernel, maps
+from xctl_probe.ebpf import privileges
+from xctl_probe.ebpf.batches import read_batches
+from xctl_probe.ebpf.flavours import kernel_names
+from xctl_probe.ebpf.processes import Processes
+from xctl_probe.ebpf.records import PROCESS_KEY, PROCESS_TRAFFIC, RECORD, decode_process
+from xctl_probe.ebpf.ring import Ring
+from xctl_probe.ebpf.running import Running
+from xctl_probe.ebpf.source import RunningSource
+from xctl_probe.ebpf.trace import CALL, Call
+from xctl_probe.errors import SourceUnavailable, UsageError
+from xctl_probe.facts import Fact
+from xctl_probe.fallback.connections import Connections
+from xctl_probe.fallback.proc_net import ProcNet
+from xctl_probe.fallback.sock_diag import decode
+from xctl_probe.fallback.threads import blocked_threads, waits_writable
+from xctl_probe.records import to_line
+from xctl_probe.settings import read_file
+from xctl_probe.text import to_text
+from xctl_probe.why.calls import call_of, epoll_watches
+from xctl_probe.why.diag_looks import DiagLooks
+from xctl_probe.why.proc_looks import ProcLooks, socket_fds, udp_sockets
+from xctl_probe.why.threads import read_threads
+from xctl_probe.window import Filter, summarize
+
+STALL_NS, SECOND_NS = 100_000_000, 1_000_000_000
+NOW_MS = 1_700_000_000_123
+EVERYTHING = Filter(min_mbps=0.0, loopback=True)
+PID, FD, INODE = 233, 7, 4_241
+
+
+class Interfaces:
+    """All addresses are of one interface: the host's own would make runs differ."""
+
+    def of(self, *_: object) -> str:
+        return "eth0"
+
+
+def written(facts: Iterable[Fact]) -> None:
+    """Whatever came in, what goes out is a record that the consumer takes."""
+    consumer = Consumer(now_ms=lambda: NOW_MS)
+    for record in summarize(facts, EVERYTHING, SECOND_NS, NOW_MS):
+        line = to_line(record)
+        assert len(line) <= 4096, line
+        assert consumer.feed(line)
+        assert to_text(record).isascii()
+
+
+def netlink_messages(data: bytes) -> None:
+    """A dump of anything: samples, or the kernel's error."""
+    with contextlib.suppress(OSError):
+        for payload in netlink(data).dump(18, b""):
+            sample = decode(payload)
+            if sample is not None:
+                _ = (sample.sent_payload, sample.received_payload, sample.written, sample.opened)
+
+
+def sampler(data: bytes) -> None:
+    """Three looks and the ends between them, from netlink bytes to lines."""
+    diag = Diag()
+    holders = owners.Owners(_proc().path)
+    connections = Connections(diag, holders, Interfaces(), STALL_NS)  # type: ignore[arg-type]
+    pieces = parts(data, 6)
+    with contextlib.suppress(OSError):
+        for look, (dump, ends) in enumerate(zip(pieces[::2], pieces[1::2], strict=True)):
+            diag.next(dump, ends)
+            written(connections.collect(look * SECOND_NS + 1, SECOND_NS))
+
+
+def why_looks(data: bytes) -> None:
+    """The same bytes as `why` reads them."""
+    looks = DiagLooks()
+    messages: list[bytes] = []
+    with contextlib.suppress(OSError):
+        for look, dump in enumerate(parts(data, 2)):
+            messages = [m for m in netlink(dump).dump(18, b"") if len(m) >= 72]
+            inodes = [int.from_bytes(m[68:72], "little") for m in messages]
+            looks.look(messages, inodes, look * SECOND_NS + 1)
+            looks.tcp(dict.fromkeys(inodes, FD), messages, SECOND_NS)
+
+
+def kernel_source(data: bytes) -> None:
+    """Records of the iterators and of the ring, endpoints, processes: all the kernel's."""
+    tables = parts(data, 5)
+
+    class Programs:
+        def map(self, name: str, key_bytes: int, value_bytes: int) -> Table:
+            return Table(tables[0 if name == "processes" else 1], key_bytes, value_bytes)
+
+        def per_cpu_sums(self, _name: str, entries: int) -> list[int]:
+            return [*tables[1][:entries], *[0] * (entries - len(tables[1]))]
+
+        def missed_runs(self) -> int:
+            return len(tables[1])
+
+    class News:
+        fd = None
+
+        def records(self) -> list[bytes]:
+            step = max(tables[4][0] if tables[4] else 0, RECORD.size)
+            return [tables[4][i : i + step] for i in range(0, len(tables[4]), step)]
+
+    def walk(chunk: bytes) -> SimpleNamespace:
+        return SimpleNamespace(run=lambda: chunk)
+
+    running = Running("x", Programs(), News(), walk(tables[2]), walk(tables[3]), ())  # type: ignore[arg-type]
+    source = RunningSource(running, STALL_NS)
+    for look in range(1, 3):
+        source.poll(look * SECOND_NS)
+        written(source.drain(look * SECOND_NS).facts)
+
+
+def ring(data: bytes) -> None:
+    """A ring buffer whose positions and headers are anything."""
+    size = 1 << 12
+    with ring_file(data, size) as fd:
+        for layout in (None, CALL):
+            reader = Ring(fd, size)
+            try:
+                found = reader.batch(layout) if layout else list(reader.records())
+                assert sum(map(len, found)) <= size
+                for row in found if layout else ():
+                    call = Call._make(row)
+                    assert tracing._json(call).isascii()
+                    assert tracing._text(call).isascii()
+            finally:
+                reader.close()
+
+
+def tables(data: bytes) -> None:
+    """Maps read in batches, and what the process map has in them."""
+    with contextlib.suppress(OSError):
+        found = list(read_batches(BatchLookup(data), PROCESS_KEY.size, PROCESS_TRAFFIC.size))
+        for key, value in found:
+            decode_process(key, value)
+    processes = Processes(Table(data, PROCESS_KEY.size, PROCESS_TRAFFIC.size))
+    for _ in range(2):
+        written(processes.traffic(SimpleNamespace(name=lambda *_: "eth0")))  # type: ignore[arg-type]
+
+
+def kernel_files(data: bytes) -> None:
+    """What /sys and /proc say of the kernel: BTF, symbols, processors, capabilities."""
+    folder = _proc()
+    folder.write("btf", data)
+    with contextlib.suppress(SourceUnavailable):
+        kernel_names(folder.path / "btf")
+    kernel.symbols(["tcp_sendmsg"], folder.path / "btf")
+    with contextlib.suppress(SourceUnavailable):
+        maps.possible_cpus(folder.path / "btf")
+    folder.write("self/status", data)
+    privileges.missing(folder.path)
+
+
+class _Proc:
+    """A /proc with one process, in memory."""
+
+    def __init__(self) -> None:
+        shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.path = Path(tempfile.mkdtemp(prefix="fuzz-", dir=shm))
+        for folder in (f"{PID}/fd", f"{PID}/fdinfo", f"{PID}/task/{PID}", f"{PID}/net", "self/ns"):
+            (self.path / folder).mkdir(parents=True)
+        (self.path / "net").symlink_to(f"{PID}/net")
+        (self.path / "self/ns/user").symlink_to("/proc/self/ns/user")
+        (self.path / f"{PID}/fd/{FD}").symlink_to("anon_inode:[eventpoll]")
+        (self.path / f"{PID}/fd/3").symlink_to(f"socket:[{INODE}]")
+        self.write(f"{PID}/stat", f"{PID} (x) {' '.join('1' * 50)}".encode())
+
+    def write(self, name: str, data: bytes) -> None:
+        (self.path / name).write_bytes(data)
+
+    def link(self, name: str, target: bytes) -> None:
+        path = os.fsencode(self.path / name)
+        with contextlib.suppress(OSError, ValueError):
+            os.unlink(path)
+            os.symlink(target, path)
+
+
+_THE_PROC: list[_Proc] = []
+
+
+def _proc() -> _Proc:
+    if not _THE_PROC:
+        _THE_PROC.append(_Proc())
+    return _THE_PROC[0]
+
+
+PROC_FILES = (
+    f"{PID}/stat", f"{PID}/task/{PID}/stat", f"{PID}/task/{PID}/wchan",
+    f"{PID}/task/{PID}/syscall", f"{PID}/task/{PID}/sched", f"{PID}/fdinfo/{FD}",
+    "net/tcp", "net/tcp6", "net/udp",
+)  # fmt: skip
+
+
+def proc_files(data: bytes) -> None:
+    """Every file of /proc that is parsed; they come apart at zero bytes."""
+    proc = _proc()
+    pieces = data.split(b"\0", len(PROC_FILES))
+    for name, content in zip_longest(PROC_FILES, pieces[: len(PROC_FILES)], fillvalue=b""):
+        proc.write(name, content)
+    proc.link(f"{PID}/fd/3", pieces[-1][:80] or b"socket:[4241]")
+    proc_root = proc.path
+    owners.read_process(PID, proc_root)
+    holders = owners.Owners(proc_root)
+    holders.search([INODE])
+    holders.holds(INODE)
+    holders.of(INODE)
+    blocked_threads(PID, proc_root)
+    waits_writable(PID, INODE, proc_root)
+    net = ProcNet(holders, Interfaces(), STALL_NS, proc_root)  # type: ignore[arg-type]
+    for look in range(1, 4):
+        written(net.collect(look * SECOND_NS, SECOND_NS))
+    read_threads(PID, proc_root)
+    call_of(pieces[0].decode("ascii", "replace"), PID, proc_root)
+    epoll_watches(PID, FD, proc_root)
+    fds = socket_fds(PID, proc_root)
+    looks = ProcLooks(PID, proc_root)
+    looks.look([*fds, INODE])
+    looks.tcp(fds | {INODE: 3})
+    udp_sockets(PID, fds | {INODE: 3}, proc_root)
+
+
+def settings_file(data: bytes) -> None:
+    """A configuration file: settings, or a mistake that is named."""
+    path = _proc().path / "probe.toml"
+    path.write_bytes(data)
+    with contextlib.suppress(UsageError):
+        read_file(path)
+    taken(["--config", str(path)], {})
+
+
+# These do something else than read settings.
+OTHER_WORK = ("check", "top", "why", "--trace", "--install-completion", "--show-completion")
+
+
+def command_line(data: bytes) -> None:
+    """Words and variables: settings, or a mistake that is named, and never a traceback."""
+    head, *words = [os.fsdecode(word) for word in data.split(b"\0")[:12]]
+    if any(word.startswith(OTHER_WORK) for word in words):
+        return
+    variables = {}
+    for line in head.split("\n")[:8]:
+        name, _, value = line.partition("=")
+        if name in VARIABLES:
+            variables[name] = value
+    taken(words, variables)
+
+
+VARIABLES = {
+    f"XCTL_NETWORK_{name}"
+    for name in ("INTERVAL", "DURATION", "STALL_MS", "MIN_BW", "PID", "INTERFACE", "LOOPBACK",
+                 "BACKEND", "ATTACH", "FORMAT", "NO_SOCK_DIAG", "CONFIG", "VERBOSE")
+}  # fmt: skip
+
+
+def taken(words: list[str], variables: dict[str, str]) -> None:
+    """The command took it, or said in one line why not."""
+    code, said = run_command(words, variables)
+    assert code in (0, 1, 2), (code, words)
+    assert code == 0 or len(said) == 1, (code, words, said)
+
+
+def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, list[str]]:
+    """Up to the point where it would open a source: its exit code and what it said."""
+    said: list[str] = []
+
+    def refuse(_settings: object) -> None:
+        raise SourceUnavailable("as far as it goes")
+
+    to_person = SimpleNamespace(say=said.append, fail=said.append)
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
+    with (
+        mock.patch.dict(os.environ, clean | variables, clear=True),
+        mock.patch.object(sys, "argv", ["xctl-probe-network", *words]),
+        mock.patch.object(cli, "open_source", refuse),
+        mock.patch.object(cli, "Diagnostics", return_value=to_person),
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        try:
+            cli.main()
+        except SystemExit as left:
+            return left.code, said
+    return 0, said
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    one.__name__: one
+    for one in (
+        netlink_messages, sampler, why_looks, kernel_source, ring, tables, kernel_files,
+        proc_files, settings_file, command_line,
+    )
+}  # fmt: skip

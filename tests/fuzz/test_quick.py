@@ -1,0 +1,26 @@
+"""The quick share of the fuzzing; `make fuzz` goes on for as long as one likes."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from fuzz.mutate import mutations
+from fuzz.seeds import seeds
+from fuzz.targets import TARGETS
+
+MUTATIONS = 400
+SLOWEST_S = 2.0  # of one input; each takes about a millisecond
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_but_clean_errors(name):
+    """Truncated, hostile and huge: what a target may raise it catches itself."""
+    for data in [*seeds()[name], *mutations(seeds()[name], MUTATIONS, name)]:
+        began_s = time.process_time()
+        try:
+            TARGETS[name](data)
+        except Exception as error:
+            raise AssertionError(f"{name}(bytes.fromhex({data.hex()!r}))") from error
+        assert time.process_time() - began_s < SLOWEST_S, data.hex()
