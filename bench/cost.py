@@ -66,7 +66,7 @@ def in_kernel(pid: int) -> InKernel:
                     int(fields.get("run_time_ns", 0)),
                     int(fields.get("run_cnt", 0)),
                 )
-            elif "map_id" in fields:
+            elif "map_id" in fields and "memlock" in fields:
                 maps[fields["map_id"]] = int(fields["memlock"])
     return InKernel(
         sum(ns for ns, _ in programs.values()),

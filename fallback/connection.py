@@ -17,6 +17,7 @@ from xctl_probe.fallback.sock_diag import (
     FIN_WAIT2,
     LISTEN,
     SYN_SENT,
+    Mark,
     TcpSample,
     Watch,
 )
@@ -51,6 +52,7 @@ class Connection:
     opened: bool
     peer: Dialogue
     met_ns: int  # when the first sample was taken
+    mark: Mark  # how far it had come by the latest sample
     sent: int = 0  # payload bytes already reported, and so on
     received: int = 0
     retransmits: int = 0
@@ -68,7 +70,6 @@ class Connection:
     flow_bytes: int = 0  # `received_payload` when the interval began
     wait: Wait | None = None  # the stall that is running
     ended: list[Stall] = field(default_factory=list)
-    missed: int = 0  # intervals that the kernel has not shown it any more
     searched: int = 0  # how often its owner was searched for in vain
 
     @property
@@ -107,17 +108,16 @@ class Connection:
 
     def observe(self, sample: TcpSample, now_ns: int, looked_ns: int, stall_ns: int) -> None:
         """Take in the next sample; at `looked_ns`, the look before, all was as remembered."""
-        before, self.sample = self.sample, sample
-        wrote = sample.written > before.written
-        received = sample.received_payload > before.received_payload
+        before, self.sample, self.mark = self.mark, sample, sample.mark
+        wrote = self.mark.written > before.written
+        received = self.mark.received_payload > before.received_payload
         if wrote or received:
             self._take_turns(before, wrote, received, now_ns, stall_ns)
         elif self.tied and self._acknowledged_late():
             self.pending_ns, self.tied = self.sent_ns, False
         if wrote:
             self.wrote_ns = now_ns
-        limited_us = sample.info.rwnd_limited_us
-        self.held_by_window = limited_us > before.info.rwnd_limited_us
+        self.held_by_window = self.mark.rwnd_limited_us > before.rwnd_limited_us
         self._look_at_queues(now_ns, looked_ns, wrote=wrote)
 
     def interval_ended(self, interval_ns: int) -> None:
@@ -130,10 +130,10 @@ class Connection:
             self.flow_intervals = 0  # it thins out, or was never one: not broken off
 
     def _take_turns(
-        self, before: TcpSample, wrote: bool, received: bool, now_ns: int, stall_ns: int
+        self, before: Mark, wrote: bool, received: bool, now_ns: int, stall_ns: int
     ) -> None:
         info = self.sample.info
-        transmitted = info.data_segs_out != before.info.data_segs_out
+        transmitted = info.data_segs_out != before.segments_out
         last_send_ns = now_ns - info.last_data_sent_ms * _MS if transmitted else now_ns
         pending = self.pending_ns is not None
         if received:
@@ -150,7 +150,7 @@ class Connection:
         if wrote:
             self.sent_ns = last_send_ns
 
-    def _spoke_last(self, before: TcpSample | None = None, pending: bool = False) -> bool:
+    def _spoke_last(self, before: Mark | None = None, pending: bool = False) -> bool:
         """True when this side's last data is later than the peer's, as far as one can tell.
 
         Within one tick both look the same.  Then data not acknowledged yet, or late, shows
@@ -164,8 +164,8 @@ class Connection:
             return True
         if before is None:
             return False
-        segments_out = info.data_segs_out - before.info.data_segs_out
-        segments_in = info.data_segs_in - before.info.data_segs_in
+        segments_out = info.data_segs_out - before.segments_out
+        segments_in = info.data_segs_in - before.segments_in
         return segments_out == segments_in + (0 if pending else 1)
 
     def _acknowledged_late(self) -> bool:

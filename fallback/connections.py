@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterator
 
 from xctl_probe.addresses import InterfaceByAddress
-from xctl_probe.dialogue import Endpoints
+from xctl_probe.dialogue import Dialogue, Endpoints
 from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError, Traffic
 from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.evidence import ProcessEvidence
+from xctl_probe.fallback.resting import Resting, inode_of, rest, socket_of, wake
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
     ESTABLISHED,
     LISTEN,
+    QUEUES_AND_INODE,
     SYN_SENT,
     SockDiag,
     TcpSample,
@@ -47,10 +49,13 @@ class Connections:
         self._judge = Judge(stall_ns, self._evidence)
         self._endpoints = Endpoints()
         self._connections: dict[bytes, Connection] = {}
+        self._resting: dict[bytes, Resting] = {}  # those on which nothing happens
+        self._missing: dict[bytes, int] = {}  # for how many intervals the kernel shows it no more
         self._watched: set[Connection] = set()  # those that may be stalled
         self._moved: set[Connection] = set()  # those with something to report
-        self._unowned: set[Connection] = set()  # those whose owner is yet to be found
+        self._unowned: set[int] = set()  # inodes whose owner is yet to be found
         self._closed: list[Connection] = []
+        self._vanished: list[int] = []  # inodes of those that rested, and whose end was not told
         self._now_ns = self._looked_ns = 0  # this look, and the one before
         self._generation = 0
         self._overruns = 0
@@ -62,23 +67,18 @@ class Connections:
         self._generation += 1
         self._evidence.begin()
         self._looked_ns, self._now_ns = self._now_ns, now_ns
+        generation, resting = self._generation, self._resting
         for message in self._diag.sockets():
-            connection = self._connections.get(cookie_of(message))
-            if connection is not None:
-                connection.generation = self._generation
-                connection.missed = 0
-                signature = connection.watch.signature(message)
-                if signature is not None and signature == connection.signature and connection.quiet:
+            cookie = cookie_of(message)
+            known = resting.get(cookie)
+            if known is not None:
+                # Nearly all of them, nearly always: this is where the time goes.
+                known.generation = generation
+                watch = known.watch
+                signature = message[watch.counters] + message[QUEUES_AND_INODE]
+                if signature == known.signature and len(message) == watch.length:
                     continue
-            sample = decode(message)
-            if sample is None:
-                continue
-            if connection is None:
-                connection = self._meet(sample, now_ns)
-                connection.watch = watch_of(message)
-            else:
-                self._update(connection, sample, now_ns)
-            connection.signature = connection.watch.signature(message)
+            self._look_at(cookie, message, now_ns)
         self._take_destroyed(now_ns)
         self._find_owners()
         for connection in list(self._watched):
@@ -97,26 +97,71 @@ class Connections:
         self.sample(now_ns)
         self._drop_vanished(now_ns)
         self._check_owners()
-        for connection in self._moved | self._watched:
+        touched = self._moved | self._watched
+        for connection in touched:
             owner = self._owner(connection)
             yield from _moved(connection, owner)
             yield from connection.ended
             connection.ended.clear()
             if connection.wait:
                 yield stall_of(connection, connection.wait, owner, now_ns, ongoing=True)
-        for connection in self._moved | self._watched:
-            connection.interval_ended(interval_ns)
-        self._owners.forget([c.socket.inode for c in self._closed])
         self._moved.clear()
+        for connection in touched:
+            connection.interval_ended(interval_ns)
+            self._rest(connection)
+        self._owners.forget([c.socket.inode for c in self._closed])
+        self._owners.forget(self._vanished)
+        self._vanished.clear()
         self._closed.clear()
         if self._diag.overruns > self._overruns:
             yield Lost("sock_diag", self._diag.overruns - self._overruns)
             self._overruns = self._diag.overruns
 
+    def _look_at(self, cookie: bytes, message: bytes, now_ns: int) -> None:
+        connection = self._connections.get(cookie)
+        if connection is not None:
+            connection.generation = self._generation
+            signature = connection.watch.signature(message)
+            if signature is not None and signature == connection.signature and connection.quiet:
+                return
+        sample = decode(message)
+        if sample is None:
+            return
+        if connection is None:
+            connection = self._awake(sample)
+        if connection is None:
+            connection = self._meet(sample, now_ns)
+            connection.watch = watch_of(message)
+        else:
+            self._update(connection, sample, now_ns)
+        connection.signature = connection.watch.signature(message)
+        if connection not in self._moved:
+            self._rest(connection)
+
+    def _awake(self, sample: TcpSample) -> Connection | None:
+        """The connection of the sample if it has rested until now."""
+        resting = self._resting.pop(sample.cookie, None)
+        if resting is None:
+            return None
+        connection = wake(resting, sample, self._interfaces)
+        self._connections[sample.cookie] = connection
+        return connection
+
+    def _rest(self, connection: Connection) -> None:
+        """Let it rest if there is nothing to say of it."""
+        cookie, signature = connection.sample.cookie, connection.signature
+        if signature is not None and connection.quiet and cookie in self._connections:
+            del self._connections[cookie]
+            self._resting[cookie] = rest(connection, signature)
+
     def _meet(self, sample: TcpSample, now_ns: int) -> Connection:
-        peer = self._endpoints.of(sample.remote_address, sample.remote_port)
+        # The peer of a connection that was accepted is no place that requests are sent to.
+        opened = sample.opened
+        peer = Dialogue()
+        if opened:
+            peer = self._endpoints.of(sample.remote_address, sample.remote_port)
         connection = Connection(
-            self._socket(sample), sample, watch_of(b""), None, sample.opened, peer, now_ns,
+            self._socket(sample), sample, watch_of(b""), None, opened, peer, now_ns, sample.mark,
             generation=self._generation,
         )  # fmt: skip
         self._connections[sample.cookie] = connection
@@ -126,8 +171,9 @@ class Connections:
             connection.flow_bytes = connection.received
         if sample.state != LISTEN:
             connection.meet(now_ns, self._looked_ns)
-        self._note(connection)
-        self._unowned.add(connection)
+        if self._generation > 1 or not connection.quiet:
+            self._note(connection)
+        self._want_owner(connection)
         return connection
 
     def _update(self, connection: Connection, sample: TcpSample, now_ns: int) -> None:
@@ -137,7 +183,7 @@ class Connections:
         if sample.inode and sample.inode != connection.socket.inode:
             # It sat in a listener's queue: now it has been accepted, and has an owner.
             connection.socket = self._socket(sample)
-            self._unowned.add(connection)
+            self._want_owner(connection)
         connection.observe(sample, now_ns, self._looked_ns, self._stall_ns)
         self._note(connection)
 
@@ -147,60 +193,64 @@ class Connections:
             self._watched.add(connection)
 
     def _socket(self, sample: TcpSample) -> Socket:
-        return Socket(
-            sample.inode, int.from_bytes(sample.cookie, "little"), "tcp",
-            sample.local_address, sample.local_port, sample.remote_address, sample.remote_port,
-            self._interfaces.of(sample.local_address, sample.remote_address, sample.bound_ifindex),
-            sample.uid, sample.cgroup,
-        )  # fmt: skip
+        return socket_of(sample, self._interfaces, sample.inode, sample.uid, sample.cgroup)
+
+    def _may_look_into(self, socket: Socket) -> bool:
+        return bool(socket.inode) and (self._sees_all or socket.uid == self._uid)
+
+    def _want_owner(self, connection: Connection) -> None:
+        if self._may_look_into(connection.socket):
+            self._unowned.add(connection.socket.inode)
 
     def _take_destroyed(self, now_ns: int) -> None:
         for message in self._diag.destroyed():
             sample = decode(message)
             if sample is None:
                 continue
-            connection = self._connections.pop(sample.cookie, None)
+            connection = self._connections.get(sample.cookie) or self._awake(sample)
             if connection is None:
                 if self._generation <= _FIRST_LOOKS:
                     continue  # it may have ended before the first look, its bytes are not ours
                 connection = self._meet(sample, now_ns)
-                del self._connections[sample.cookie]
-                self._unowned.discard(connection)
+                self._unowned.discard(connection.socket.inode)
             else:
                 connection.observe(sample, now_ns, self._looked_ns, self._stall_ns)
+            del self._connections[sample.cookie]
             self._close(connection, now_ns)
 
     def _close(self, connection: Connection, now_ns: int) -> None:
         self._judge.end(connection, self._owner(connection), now_ns)
         self._watched.discard(connection)
-        self._unowned.discard(connection)
+        self._unowned.discard(connection.socket.inode)
         self._moved.add(connection)
         self._closed.append(connection)
 
     def _drop_vanished(self, now_ns: int) -> None:
-        gone = [k for k, c in self._connections.items() if c.generation != self._generation]
-        for cookie in gone:
-            connection = self._connections[cookie]
-            connection.missed += 1
-            if connection.missed > _PATIENCE:
-                self._close(self._connections.pop(cookie), now_ns)
+        missing: dict[bytes, int] = {}
+        for known in (self._connections, self._resting):
+            for cookie, one in known.items():
+                if one.generation != self._generation:
+                    missing[cookie] = self._missing.get(cookie, 0) + 1
+        self._missing = missing
+        for cookie in [cookie for cookie, count in missing.items() if count > _PATIENCE]:
+            del missing[cookie]
+            connection = self._connections.pop(cookie, None)
+            if connection is not None:
+                self._close(connection, now_ns)
+            else:
+                self._vanished.append(inode_of(self._resting.pop(cookie)))
 
     def _find_owners(self) -> None:
-        wanted = {
-            c.socket.inode: c
-            for c in self._unowned
-            if c.socket.inode and (self._sees_all or c.socket.uid == self._uid)
-        }
-        self._unowned.clear()
-        if wanted:
-            self._owners.search(wanted.keys())
+        if self._unowned:
+            self._owners.search(self._unowned)
+            self._unowned.clear()
 
     def _check_owners(self) -> None:
         """Search again for the owners of sockets in use, where the kept answer is wrong."""
         wanted = set()
         for connection in self._moved | self._watched:
             inode = connection.sample.inode  # 0 once no process holds it: then keep the last
-            if not inode or not (self._sees_all or connection.socket.uid == self._uid):
+            if not inode or not self._may_look_into(connection.socket):
                 continue
             if self._owners.holds(inode):
                 connection.searched = 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from xctl_probe.addresses import address_text
@@ -40,7 +41,7 @@ _REQUEST = struct.pack("=BBBB48sII", 0, 0, 0, _EXTENSIONS, b"", _STATES, 0)
 # struct inet_diag_msg; the ports are big-endian, so they are taken as bytes
 _MSG = struct.Struct("=4B2s2s16s16sI8s5I")
 _COOKIE = slice(44, 52)
-_QUEUES_AND_INODE = slice(56, 72)
+QUEUES_AND_INODE = slice(56, 72)
 _ATTRIBUTE = struct.Struct("=HH")
 _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
@@ -81,6 +82,17 @@ class TcpInfo(NamedTuple):
     snd_wnd: int
 
 
+class Mark(NamedTuple):
+    """What the next sample is compared with.  Bytes, segments, and us of `rwnd_limited`."""
+
+    state: int
+    written: int
+    received_payload: int
+    segments_out: int
+    segments_in: int
+    rwnd_limited_us: int
+
+
 class TcpSample(NamedTuple):
     """One TCP socket at one moment.  Queues in bytes; the cookie as the kernel's 8 bytes."""
 
@@ -103,6 +115,15 @@ class TcpSample(NamedTuple):
     sndbuf: int
     wmem_queued: int
     info: TcpInfo
+
+    @property
+    def mark(self) -> Mark:
+        """How far it has come."""
+        info = self.info
+        return Mark(
+            self.state, self.written, self.received_payload, info.data_segs_out,
+            info.data_segs_in, info.rwnd_limited_us,
+        )  # fmt: skip
 
     @property
     def sent_payload(self) -> int:
@@ -163,7 +184,7 @@ class Watch(NamedTuple):
     def signature(self, message: bytes) -> bytes | None:
         """What changes when the socket does anything or is accepted; None: another shape."""
         return (
-            message[self.counters] + message[_QUEUES_AND_INODE]
+            message[self.counters] + message[QUEUES_AND_INODE]
             if len(message) == self.length
             else None
         )
@@ -173,10 +194,14 @@ def watch_of(message: bytes) -> Watch:
     """The watch for messages shaped like this one."""
     for kind, start, _ in _attributes(message):
         if kind == _INET_DIAG_INFO:
-            return Watch(
-                len(message), slice(start + _INFO_COUNTERS.start, start + _INFO_COUNTERS.stop)
-            )
-    return Watch(len(message), slice(0, 0))
+            return _watch(len(message), start + _INFO_COUNTERS.start, start + _INFO_COUNTERS.stop)
+    return _watch(len(message), 0, 0)
+
+
+@lru_cache(maxsize=256)
+def _watch(length: int, start: int, stop: int) -> Watch:
+    """Nearly all messages have the same few shapes: so have their watches."""
+    return Watch(length, slice(start, stop))
 
 
 def decode(message: bytes) -> TcpSample | None:
@@ -235,9 +260,8 @@ class SockDiag:
 
     def sockets(self) -> Iterator[bytes]:
         """One inet_diag_msg for each TCP socket of this network namespace."""
-        for message in self._dumps.dump(TCPDIAG_GETSOCK, _REQUEST):
-            if len(message) >= _MSG.size:
-                yield message
+        dump = self._dumps.dump(TCPDIAG_GETSOCK, _REQUEST)
+        return (message for message in dump if len(message) >= _MSG.size)
 
     def destroyed(self) -> Iterator[bytes]:
         """The inet_diag_msg of each socket that ended since the last call."""

@@ -54,7 +54,7 @@ class Scene:
         sample, now_ns = self.tcp.sample(), self.tcp.now_ns
         self.connection = Connection(
             SOCKET, sample, watch_of(b""), None, sample.opened, peer or Dialogue(), now_ns,
-            flow_bytes=sample.received_payload,
+            sample.mark, flow_bytes=sample.received_payload,
         )  # fmt: skip
         self.connection.meet(now_ns, 0)
         self.owner: Process | None = OWNER

@@ -66,7 +66,9 @@ def _met(sample: TcpSample, now_ns: int) -> Connection:
         sample.inode, 0, "tcp", sample.local_address, sample.local_port,
         sample.remote_address, sample.remote_port,
     )  # fmt: skip
-    connection = Connection(socket, sample, watch_of(b""), None, sample.opened, Dialogue(), now_ns)
+    connection = Connection(
+        socket, sample, watch_of(b""), None, sample.opened, Dialogue(), now_ns, sample.mark
+    )
     if sample.state != LISTEN:
         connection.meet(now_ns, 0)
     return connection
