@@ -150,7 +150,9 @@ class Connections:
     def _rest(self, connection: Connection) -> None:
         """Let it rest if there is nothing to say of it."""
         cookie, signature = connection.sample.cookie, connection.signature
-        if signature is not None and connection.quiet and cookie in self._connections:
+        alive = self._connections.get(cookie) is connection
+        if alive and signature is not None and connection.quiet:
+            self._watched.discard(connection)
             del self._connections[cookie]
             self._resting[cookie] = rest(connection, signature)
 

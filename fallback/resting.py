@@ -57,10 +57,10 @@ def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) ->
     socket = socket_of(sample, interfaces, inode, uid, None if cgroup == _NO_CGROUP else cgroup)
     return Connection(
         socket, sample, resting.watch, resting.signature, opened, resting.peer, met_ns,
-        Mark._make(mark), sent=sent, received=received, retransmits=retransmits, generation=resting.generation,
-        dialogue=Dialogue(answered, unanswered), tied=tied, sent_ns=sent_ns, wrote_ns=wrote_ns,
-        received_ns=received_ns, held_by_window=held_by_window, flow_bytes=flow_bytes,
-        searched=searched,
+        Mark._make(mark), sent=sent, received=received, retransmits=retransmits,
+        generation=resting.generation, dialogue=Dialogue(answered, unanswered), tied=tied,
+        sent_ns=sent_ns, wrote_ns=wrote_ns, received_ns=received_ns,
+        held_by_window=held_by_window, flow_bytes=flow_bytes, searched=searched,
     )  # fmt: skip
 
 

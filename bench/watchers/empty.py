@@ -15,6 +15,7 @@ from pathlib import Path
 from bench.traffic.programs import build_folder
 from bench.watchers import Watcher
 from xctl_probe.ebpf.libbpf import KernelRefused, Library
+from xctl_probe.ebpf.objects import open_object
 
 _SOURCE = Path(__file__).with_name("empty.bpf.c")
 _PROGRAM = re.compile(r'^HOOK\("[^"]+", (\w+)\)$', re.MULTILINE)
@@ -26,7 +27,7 @@ def main() -> None:
     names = _PROGRAM.findall(_SOURCE.read_text())
     wanted = [name for name in names if name.startswith(flavour)]
     library = Library()
-    with library.open(image.read_bytes()) as programs:
+    with open_object(library, image.read_bytes()) as programs:
         for name in set(names) - set(wanted):
             programs.skip(name)
         try:
