@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
+from pathlib import Path
 
 from harness.require import require, require_tools
 
@@ -121,6 +124,42 @@ class Namespace:
         self._holder.wait(10)
         self._holder.stdout.close()
         self._holder.stderr.close()
+
+
+class PidNamespace:
+    """A pid namespace below ours, with a /proc of its own, in one network namespace."""
+
+    def __init__(self, netns: Namespace) -> None:
+        require(os.geteuid() == 0, "only root can make a pid namespace here")
+        new = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        self._netns = netns
+        self._holder = subprocess.Popen(
+            [*netns.command("root"), *new, "sh", "-c", "echo up && exec cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._holder.stdout.readline() == b"up\n"
+
+    def command(self, user: str = "unprivileged") -> list[str]:
+        """As `Namespace.command`; what is started so is the child of the process we know."""
+        nsenter, *rest = self._netns.command(user)
+        below = f"/proc/{self._holder.pid}/ns"
+        return [nsenter, f"--pid={below}/pid_for_children", f"--mount={below}/mnt", *rest]
+
+    def pid_outside(self, pid: int) -> int:
+        """What we call the process that is `pid` in there."""
+        here = os.stat(f"/proc/{self._holder.pid}/ns/pid_for_children").st_ino
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                numbers = re.search(r"NSpid:(.*)", (process / "status").read_text())[1].split()
+                if int(numbers[-1]) == pid and (process / "ns/pid").stat().st_ino == here:
+                    return int(numbers[0])
+        raise AssertionError(f"nobody is {pid} in there")
+
+    def close(self) -> None:
+        self._holder.stdin.close()
+        self._holder.wait(10)
+        self._holder.stdout.close()
 
 
 def spawn(command: Sequence[str], **options: object) -> subprocess.Popen[bytes]:
