@@ -92,23 +92,25 @@ class Namespace:
             f"add rule inet test {hook} {rule}",
         )
 
-    def dropped_packets(self) -> int:
-        """How many packets the rule has dropped so far."""
+    def dropped_packets(self, hook: str = "input") -> int:
+        """How many packets the rules at a hook have dropped so far."""
         listed = json.loads(self.run("nft", "--json", "list", "table", "inet", "test"))
-        words = [
-            word for part in listed["nftables"] for word in part.get("rule", {}).get("expr", ())
-        ]
+        rules = [part["rule"] for part in listed["nftables"] if "rule" in part]
+        words = [word for rule in rules if rule["chain"] == hook for word in rule["expr"]]
         return sum(word["counter"]["packets"] for word in words if "counter" in word)
 
     def lose_nothing(self) -> None:
         self.run("nft", "delete table inet test")
 
-    def join(self, other: Namespace, subnet: str = "10.23.29") -> tuple[str, str]:
+    def join(
+        self, other: Namespace, subnet: str = "10.23.29", number: int | None = None
+    ) -> tuple[str, str]:
         """Join two namespaces by a veth pair; the interface's name here and there.
 
-        This end has the address `<subnet>.1`, the other `<subnet>.2`.
+        This end has the address `<subnet>.1`, the other `<subnet>.2`.  The same `number` makes
+        the same names again.
         """
-        number = next(_veth_number)
+        number = next(_veth_number) if number is None else number
         here, there = f"va{number}", f"vb{number}"
         self.run(
             *("ip", "link", "add", here, "type", "veth"),

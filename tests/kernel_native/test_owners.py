@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
-from harness.require import require_tools
+from harness.require import require, require_tools
 
 from xctl_probe.facts import ErrorKind
 
@@ -143,6 +144,42 @@ os.execv("/bin/sh", ["sh", "-c", f"printf 0123456789a >&{client.fileno()}; sleep
     starts = {fact.owner.start_ticks for fact in seen.of(one.pid)}
     assert starts == {start_ticks}
     assert "sh" in names
+
+
+def test_a_number_that_is_used_again_is_another_process(watch, actor):
+    """Its predecessor has just ended, and was told of in the same interval."""
+    require(Path("/proc/sys/kernel/ns_last_pid").exists(), "this kernel gives no say in numbers")
+    seen = watch()
+    one = actor(
+        """
+last = "/proc/sys/kernel/ns_last_pid"
+def send(count):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); sock.bind(("127.0.0.1", 0))
+    sock.connect(sock.getsockname()); sock.send(b"x" * count); os._exit(0)
+step()
+first = os.fork() or send(71)
+os.waitpid(first, 0)
+time.sleep(0.03)  # a process is told from another by the tick that it began in
+second = 0
+for _ in range(1000):  # others start processes, too: whoever is there first has the number
+    with open(last, "w") as file: file.write(str(first - 1))
+    second = os.fork()
+    if not second:
+        if os.getpid() == first: send(73)
+        os._exit(0)
+    os.waitpid(second, 0)
+    if second == first: break
+say((first, second))
+"""
+    )
+    first, second = one.go()
+    assert first == second, "the number was never free"
+    seen.until(lambda: seen.sent(first) == 71 + 73)
+    by_start = {}
+    for fact in seen.of(first):
+        start = fact.owner.start_ticks
+        by_start[start] = by_start.get(start, 0) + fact.sent_bytes
+    assert [by_start[start] for start in sorted(by_start)] == [71, 73]
 
 
 def test_our_own_name_is_no_exception(watch):

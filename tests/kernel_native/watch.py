@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
-from xctl_probe.ebpf.source import KernelSource
+from xctl_probe.bcc.source import BccSource
+from xctl_probe.ebpf.source import KernelSource, RunningSource
 from xctl_probe.facts import Direction, ErrorKind, Fact, Lost, SocketError, Stall, Traffic
 
 PATIENCE_S = 10.0
@@ -16,8 +17,10 @@ PAUSE_S = 0.02
 class Watch:
     """Collects all facts of one source."""
 
-    def __init__(self, **options: object) -> None:
-        self.source = KernelSource(**options)  # type: ignore[arg-type]
+    def __init__(self, attach: str = "auto", **options: object) -> None:
+        self.source: RunningSource = (
+            BccSource(**options) if attach == "bcc" else KernelSource(attach=attach, **options)
+        )
         self.facts: list[Fact] = []
 
     def drain(self) -> None:

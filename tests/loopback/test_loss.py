@@ -53,3 +53,30 @@ def test_a_sender_into_a_cut_line_waits_because_of_loss(probe, worker, netns):
     assert stalls[-1].net["cause"] == "loss"
     assert consumer.count("RETRANSMIT", inode=identity["inode"]) > 0
     assert consumer.sent_bytes(sender.pid) == CUT_BYTES
+
+
+def test_retransmits_that_could_not_leave_are_none(probe, worker, netns, backend):
+    """Since 6.17 the tracepoint tells of those as well; only what left is a retransmit.
+
+    The kernel's own count, which the sampler passes on, has the attempts.
+    """
+    running = probe()
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    inode = client.connect("127.0.0.1", port)["inode"]
+    server.ask("accept")
+    netns.drop_incoming(f"tcp dport {port}")
+    client.ask("send", 7)
+    running.wait_for(lambda consumer: consumer.count("RETRANSMIT", inode=inode) >= 2)
+    netns.drop_outgoing(f"tcp dport {port}")
+    left = netns.dropped_packets() - 1  # the first is no retransmit
+    running.wait_for_intervals(10)
+    assert netns.dropped_packets() - 1 == left
+    tried = client.ask("info")["total_retrans"]
+    assert netns.dropped_packets("output") >= tried - left > 0
+    running.wait_for_intervals(2)
+    told = running.stop().count("RETRANSMIT", inode=inode)
+    if backend.per_interval:
+        assert left < tried <= told
+    else:
+        assert told == left

@@ -157,6 +157,10 @@ class Blocking:
             time.sleep(0.01)
         return info | {"inode": inode(self.sock)}
 
+    def info(self) -> dict[str, Any]:
+        """The kernel's own counts, as they are now."""
+        return tcp_info(self.sock)
+
     def nap(self, life_ms: int) -> dict[str, Any]:
         time.sleep(life_ms / 1e3)
         return {}

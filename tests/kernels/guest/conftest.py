@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from harness.backends import Backend
 from harness.install import CHECKOUT, Installed
 from harness.namespace import Namespace
 from harness.probe import Probe
+from kernel_native.actors import Actor
+from kernel_native.watch import Watch
 
 from kernels.expect import FLAVOURS
 from kernels.guest import flavours
@@ -100,6 +103,21 @@ def every_backend(backend: Backend) -> Backend:
 @pytest.fixture
 def every_probe(probe: Callable[..., Probe]) -> Callable[..., Probe]:
     return probe
+
+
+@pytest.fixture
+def watch(flavour: str, backend: Backend) -> Iterator[Callable[..., Watch]]:
+    """What tests of tests/kernel_native start: the kernel source itself, without the probe."""
+    if flavour == "proc":
+        pytest.skip("not a kernel source")
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Watch(attach=flavour, **options))
+
+
+@pytest.fixture
+def actor() -> Iterator[Callable[..., Actor]]:
+    with ExitStack() as stack:
+        yield lambda script, **options: stack.enter_context(Actor(script, **options))
 
 
 @pytest.fixture

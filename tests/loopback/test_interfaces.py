@@ -1,0 +1,68 @@
+"""Interfaces that go away and come back, and one that is slower than who sends through it."""
+
+from __future__ import annotations
+
+BYTES = 3_000_017
+SLOW_BYTES = 300_007
+
+
+def transfer(worker, near, far, count):
+    """Over the veth pair; the sender's pid."""
+    receiver, sender = worker(namespace=far), worker(namespace=near)
+    port = receiver.ask("listen", "10.23.29.2")["port"]
+    sender.connect("10.23.29.2", port)
+    receiver.ask("accept")
+    receiver.tell("recv", count)
+    sender.ask("send", count)
+    receiver.expect("recv")
+    sender.ask("settle")
+    return sender
+
+
+def test_an_interface_that_is_made_again_begins_at_zero(probe, worker, make_netns, netns):
+    """Its counters go back; what it carried is the sum of both lives, never less, never wild."""
+    far = make_netns(beside=netns)
+    here, _ = netns.join(far, number=97)
+    running = probe("--min-bw", 0)
+    first = transfer(worker, netns, far, BYTES)
+    running.wait_for_intervals(3)
+    netns.run("ip", "link", "delete", here)
+    running.wait_for_intervals(3)
+    gone_ts = running.consumer.records[-1].ts
+    assert netns.join(far, number=97) == (here, "vb97")
+    running.wait_for(lambda c: [r for r in c.interface_bandwidth(here) if r.ts > gone_ts])
+    second = transfer(worker, netns, far, 2 * BYTES)
+    running.wait_for_intervals(3)
+    consumer = running.stop()
+    told = consumer.interface_bandwidth(here)
+    # Besides the payload: headers, and what the kernel says on a new link.
+    assert 3 * BYTES < sum(r.net["tx_bytes"] for r in told) < 3 * BYTES * 1.05
+    assert min(r.net["rx_bytes"] for r in told) >= 0
+    assert sum(r.net["rx_bytes"] for r in told) < BYTES
+    # None while it was gone: a zero would say that it is there.
+    assert len({r.ts for r in told}) < len({r.ts for r in consumer.interface_bandwidth("lo")})
+    for sender, count in ((first, BYTES), (second, 2 * BYTES)):
+        assert consumer.sent_bytes(sender.pid) == count
+
+
+def test_a_path_slower_than_its_sender(probe, worker, make_netns, netns):
+    """The receiver reads, nothing is lost: it is the sender's own buffer that is full."""
+    far = make_netns(beside=netns)
+    here, _ = netns.join(far)
+    shaped = "rate 400kbit burst 5kb limit 1mb"
+    netns.run("tc", "qdisc", "add", "dev", here, "root", "tbf", *shaped.split())
+    running = probe()
+    receiver, sender = worker(namespace=far), worker()
+    port = receiver.ask("listen", "10.23.29.2")["port"]
+    inode = sender.connect("10.23.29.2", port)["inode"]
+    receiver.ask("accept")
+    receiver.tell("drain")
+    sender.tell("send", SLOW_BYTES)
+    running.wait_for(lambda c: len(c.stalls(pid=sender.pid, ongoing=True)) >= 3)
+    sender.expect("send")
+    running.wait_for_intervals(3)
+    stalls = running.stop().stalls(pid=sender.pid)
+    assert {r.entity_id for r in stalls} == {f"socket-{inode}"}
+    assert {r.net["direction"] for r in stalls} == {"send"}
+    assert {r.net["cause"] for r in stalls} == {"send_buffer"}
+    assert not stalls[-1].ongoing
