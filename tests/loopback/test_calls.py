@@ -20,6 +20,14 @@ def connected(worker):
     return server, client, identity
 
 
+def answered(server, client):
+    """One exchange, after which the sampler needs no thread in the call to know of a wait."""
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    server.ask("send", ANSWER)
+    client.expect("ask")
+
+
 def assert_one_wait(consumer, client, identity, truth, backend):
     """One stall from first to last, as long as it really was."""
     *ongoing, ended = consumer.stalls(pid=client.pid)
@@ -49,6 +57,8 @@ def test_a_receive_with_a_timeout_that_is_made_again(probe, worker, backend):
     """SO_RCVTIMEO: each call gives up before it is a stall, and all of them together are one."""
     running = probe()
     server, client, identity = connected(worker)
+    answered(server, client)
+    running.wait_for_intervals(2)
     client.tell("ask_in_turns", QUESTION, ANSWER, 30)
     server.ask("recv", QUESTION)
     wait_until_told(running, client)
@@ -63,6 +73,8 @@ def test_a_receive_that_signals_interrupt(probe, worker, backend):
     """EINTR again and again, shorter apart than a stall: the wait goes on."""
     running = probe()
     server, client, identity = connected(worker)
+    answered(server, client)
+    running.wait_for_intervals(2)
     client.ask("heed_signals")
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
