@@ -57,6 +57,7 @@ class _Held:
     socket: Socket
     since_ns: int
     stall: Stall | None = None
+    searched: int = 0  # how often its owner was searched for in vain
 
 
 class ProcNet:
@@ -81,8 +82,10 @@ class ProcNet:
         """Read both tables once.  Raises OSError where there is none."""
         self._evidence.begin()
         seen = {row.inode: row for row in self._rows() if row.inode and row.state != LISTEN}
-        for inode in self._held.keys() - seen.keys():
+        gone = self._held.keys() - seen.keys()
+        for inode in gone:
             self._end(self._held.pop(inode), now_ns)
+        self._owners.forget(gone)
         for inode, row in seen.items():
             held = self._held.get(inode)
             if held is None or _moved(held.begun, row):
@@ -116,7 +119,7 @@ class ProcNet:
         if cause is None:
             self._end(held, now_ns)
             return
-        owner = self._owner(held.row)
+        owner = self._owner(held)
         direction = Direction.CONNECT if cause is Cause.CONNECTING else None
         tid = None
         if direction is None:
@@ -133,10 +136,15 @@ class ProcNet:
             lasted_ns = now_ns - held.since_ns
             self._ended.append(replace(stall, duration_ns=lasted_ns, ongoing=False))
 
-    def _owner(self, row: Row) -> Process | None:
-        if not self._owners.holds(row.inode):
-            self._owners.search([row.inode])
-        return self._owners.of(row.inode)
+    def _owner(self, held: _Held) -> Process | None:
+        inode = held.row.inode
+        if self._owners.holds(inode):
+            held.searched = 0
+        else:
+            held.searched += 1
+            if held.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
+                self._owners.search([inode])
+        return self._owners.of(inode)
 
     def _socket(self, row: Row) -> Socket:
         return Socket(

@@ -96,16 +96,27 @@ def test_any_bytes_never_raise(table):
 
 
 class Owners:
-    """Process 233 holds the socket, as its descriptor 5."""
+    """Process 233 holds the socket, as its descriptor 5; or, `hidden`, one that cannot be seen."""
+
+    def __init__(self):
+        self.hidden = False
+        self.searches = 0
+        self.forgotten = set()
 
     def begin(self):
         pass
 
     def holds(self, _inode):
-        return True
+        return not self.hidden
 
     def of(self, _inode):
-        return OWNER
+        return None if self.hidden else OWNER
+
+    def search(self, _inodes):
+        self.searches += 1
+
+    def forget(self, inodes):
+        self.forgotten |= set(inodes)
 
     def fd_inode(self, pid, fd):
         return 4_241 if (pid, fd) == (233, 5) else None
@@ -124,7 +135,8 @@ class Table:
         self.threads = []
         (proc / "net").mkdir()
         monkeypatch.setattr(evidence, "blocked_threads", lambda _: self.threads)
-        self.net = ProcNet(Owners(), Interfaces(), 100 * MS, proc)
+        self.owners = Owners()
+        self.net = ProcNet(self.owners, Interfaces(), 100 * MS, proc)
 
     def look(self, now_ms, **changes):
         self.write(**changes)
@@ -193,6 +205,22 @@ def test_a_socket_that_is_gone_ends_its_stall(table):
     table.look(200)
     table.look(464, lines=0)
     assert table.collect(465) == [stall(Direction.SEND, 457, False, Cause.PEER_WINDOW, TID)]
+
+
+def test_the_owner_of_a_socket_that_is_gone_is_forgotten(table):
+    """Else a long life would remember every socket that ever stalled."""
+    table.look(7)
+    table.look(200, lines=0)
+    assert table.owners.forgotten == {4_241}
+
+
+def test_an_owner_that_cannot_be_seen_is_not_sought_at_every_look(table):
+    """A search reads the descriptors of all processes: after 1, 2, 4 ... 64 looks of a hundred."""
+    table.owners.hidden = True
+    table.look(7, state=2, tx=1, timer=1)
+    for now_ms in range(200, 300):
+        table.look(now_ms, state=2, tx=1, timer=1)
+    assert table.owners.searches == 7
 
 
 def test_a_handshake_needs_no_thread(table):
