@@ -9,6 +9,7 @@ from xctl_probe.addresses import InterfaceByAddress
 from xctl_probe.dialogue import Dialogue, Endpoints
 from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError, Traffic
 from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.ended import Ended
 from xctl_probe.fallback.evidence import ProcessEvidence
 from xctl_probe.fallback.resting import Resting, inode_of, rest, socket_of, wake
 from xctl_probe.fallback.sock_diag import (
@@ -28,6 +29,7 @@ from xctl_probe.owners import Owners
 
 # Ends are announced by a kernel worker, so a little late.
 _FIRST_LOOKS = 2
+_MOST_CLOSED = 4_096  # between two drains
 _PATIENCE = 8  # intervals that a socket may be missing before its end counts as not announced
 
 
@@ -55,6 +57,7 @@ class Connections:
         self._moved: set[Connection] = set()  # those with something to report
         self._unowned: set[int] = set()  # inodes whose owner is yet to be found
         self._closed: list[Connection] = []
+        self._ended = Ended()  # what was `_closed`, once that is too many
         self._vanished: list[int] = []  # inodes of those that rested, and whose end was not told
         self._now_ns = self._looked_ns = 0  # this look, and the one before
         self._generation = 0
@@ -105,6 +108,7 @@ class Connections:
             connection.ended.clear()
             if connection.wait:
                 yield stall_of(connection, connection.wait, owner, now_ns, ongoing=True)
+        yield from self._ended.take()
         self._moved.clear()
         for connection in touched:
             connection.interval_ended(interval_ns)
@@ -153,8 +157,10 @@ class Connections:
         alive = self._connections.get(cookie) is connection
         if alive and signature is not None and connection.quiet:
             self._watched.discard(connection)
-            del self._connections[cookie]
-            self._resting[cookie] = rest(connection, signature)
+            resting = rest(connection, signature)
+            if resting is not None:
+                del self._connections[cookie]
+                self._resting[cookie] = resting
 
     def _meet(self, sample: TcpSample, now_ns: int) -> Connection:
         # The peer of a connection that was accepted is no place that requests are sent to.
@@ -226,6 +232,17 @@ class Connections:
         self._unowned.discard(connection.socket.inode)
         self._moved.add(connection)
         self._closed.append(connection)
+        if len(self._closed) >= _MOST_CLOSED:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep of all that have ended only what is to be told: an interval may last an hour."""
+        for connection in self._closed:
+            self._moved.discard(connection)
+            self._ended.add(_moved(connection, self._owner(connection)))
+            self._ended.add(connection.ended)
+        self._owners.forget([c.socket.inode for c in self._closed])
+        self._closed.clear()
 
     def _drop_vanished(self, now_ns: int) -> None:
         missing: dict[bytes, int] = {}

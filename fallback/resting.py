@@ -32,17 +32,20 @@ class Resting:
     peer: Dialogue
 
 
-def rest(connection: Connection, signature: bytes) -> Resting:
-    """Pack a connection that is quiet and has nothing to report."""
+def rest(connection: Connection, signature: bytes) -> Resting | None:
+    """Pack a connection that is quiet and has nothing to report; None where that is impossible."""
     socket, dialogue = connection.socket, connection.dialogue
-    memory = _MEMORY.pack(
-        connection.opened, connection.tied, connection.held_by_window,
-        connection.met_ns, connection.sent_ns, connection.wrote_ns, connection.received_ns,
-        connection.sent, connection.received, connection.retransmits, connection.flow_bytes,
-        dialogue.answered, dialogue.unanswered, connection.searched,
-        socket.inode, _NO_CGROUP if socket.cgroup is None else socket.cgroup, socket.uid or 0,
-        *connection.mark,
-    )  # fmt: skip
+    try:
+        memory = _MEMORY.pack(
+            connection.opened, connection.tied, connection.held_by_window,
+            connection.met_ns, connection.sent_ns, connection.wrote_ns, connection.received_ns,
+            connection.sent, connection.received, connection.retransmits, connection.flow_bytes,
+            dialogue.answered, dialogue.unanswered, connection.searched,
+            socket.inode, _NO_CGROUP if socket.cgroup is None else socket.cgroup, socket.uid or 0,
+            *connection.mark,
+        )  # fmt: skip
+    except struct.error:  # counts that no kernel has
+        return None
     return Resting(connection.generation, connection.watch, signature, memory, connection.peer)
 
 

@@ -15,12 +15,11 @@ SLOWEST_S = 2.0  # of one input; each takes about a millisecond
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_nothing_but_clean_errors(name):
+def test_nothing_but_clean_errors(name, tmp_path):
     """Truncated, hostile and huge: what a target may raise it catches itself."""
     for data in [*seeds()[name], *mutations(seeds()[name], MUTATIONS, name)]:
+        kept = tmp_path / "input"
+        kept.write_bytes(data)  # to try again with, where this fails
         began_s = time.process_time()
-        try:
-            TARGETS[name](data)
-        except Exception as error:
-            raise AssertionError(f"{name}(bytes.fromhex({data.hex()!r}))") from error
-        assert time.process_time() - began_s < SLOWEST_S, data.hex()
+        TARGETS[name](data)
+        assert time.process_time() - began_s < SLOWEST_S

@@ -28,7 +28,7 @@ from xctl_probe.facts import (
     Stall,
     Traffic,
 )
-from xctl_probe.fallback import connections
+from xctl_probe.fallback import connections, ended
 from xctl_probe.fallback.connections import Connections
 
 INTERVAL_NS = 1_000 * MS
@@ -230,6 +230,43 @@ def test_lost_announcements_are_told(world):
     world.diag.overruns = 7
     assert world.collect(2) == [Lost("sock_diag", 7)]
     assert world.collect(3) == []
+
+
+def test_ends_between_two_intervals_are_let_go_of_before_they_are_too_many(world, monkeypatch):
+    """An interval may last an hour: 67 connections with 7 bytes each, of which few are kept."""
+    monkeypatch.setattr(connections, "_MOST_CLOSED", 23)
+    world.look(1)
+    world.collect(2)
+    for number in range(67):
+        tcp = Tcp().at(10 + number)
+        tcp.cookie, tcp.inode = 1_000 + number, INODE
+        world.diag.open.append(tcp)
+        world.look(10 + number)
+        tcp.send(7)
+        tcp.retransmits_ever = 1
+        world.ends(tcp)
+        world.look(10 + number)
+        assert len(world.connections._closed) < 23
+        assert len(world.connections._moved) <= 23
+        assert len(world.owners.found) <= 1
+    facts = world.collect(100)
+    told = [f for f in facts if isinstance(f, Traffic)]
+    assert sum(f.sent_bytes for f in told) == 67 * 7
+    assert {f.owner for f in told} == {OWNER}
+    assert sum(f.count for f in facts if isinstance(f, SocketError)) == 67
+    assert [f for f in world.collect(200) if isinstance(f, Traffic)] == []
+
+
+def test_events_of_the_ended_without_room_are_counted(monkeypatch):
+    """3 of 5 find room; the traffic of all is added up."""
+    monkeypatch.setattr(ended, "_MOST_EVENTS", 3)
+    kept = ended.Ended()
+    for _ in range(5):
+        kept.add([SocketError(OWNER, SOCKET, ErrorKind.RESET, 1), Traffic(OWNER, "lo", 7, 11)])
+    facts = list(kept.take())
+    assert facts[0] == Traffic(OWNER, "lo", 35, 55)
+    assert facts[1:] == [SocketError(OWNER, SOCKET, ErrorKind.RESET, 1)] * 3 + [Lost("ended", 2)]
+    assert list(kept.take()) == []
 
 
 def test_retransmits_are_counted_as_they_grow(world):

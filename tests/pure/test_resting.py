@@ -114,6 +114,18 @@ def test_a_resting_connection_that_vanishes_untold_is_forgotten(monkeypatch):
     assert cookie not in world.connections._connections
 
 
+def test_a_connection_with_counts_that_no_kernel_has_stays_awake(monkeypatch):
+    """More was sent again than was sent: that cannot be packed."""
+    world = World(monkeypatch)
+    tcp = Tcp().send(7).receive(11)
+    tcp.retransmitted_bytes = 2**64 - 1
+    world.diag.open = [tcp]
+    world.look(1)
+    assert world.collect(2) == []
+    assert not world.connections._resting
+    assert len(world.connections._connections) == 1
+
+
 def test_a_resting_connection_that_ends_keeps_its_owner_for_the_last_bytes(monkeypatch):
     """The kernel's last word has no inode, no uid: what was remembered tells."""
     world = resting_world(monkeypatch)
