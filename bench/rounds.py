@@ -51,7 +51,7 @@ class Seen:
 
     @property
     def added_ns(self) -> float | None:
-        """By which a call got longer, from end to end."""
+        """By which a call got longer, from end to end, in CPU."""
         took = [_call_ns(one) for one in (self.outcome, self.before, self.after)]
         return None if None in took else took[0] - (took[1] + took[2]) / 2  # type: ignore[operator]
 
@@ -154,7 +154,10 @@ def _run_ns_per_call(now: Watching, traffic: Running, seconds: float) -> float |
 
 
 def _call_ns(outcome: Outcome) -> float | None:
-    return outcome.seconds * 1e9 / outcome.calls if outcome.calls else None
+    """By the CPU that was used: what else the machine does stays out of it."""
+    if outcome.cpu_seconds is None or not outcome.calls:
+        return None
+    return outcome.cpu_seconds * 1e9 / outcome.calls
 
 
 def _told(

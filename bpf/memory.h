@@ -12,6 +12,7 @@
 
 #define FIELD(sk, field) BPF_CORE_READ(sk, field)
 #define FIELD_OF(sk, pointer, field) BPF_CORE_READ(sk, pointer, field)
+#define FIELD_BEHIND(sk, pointer, next, field) BPF_CORE_READ(sk, pointer, next, field)
 #define ITERATE_SOCKETS "iter/bpf_map_elem"
 #define socket_iterator struct bpf_iter__bpf_map_elem
 
@@ -80,6 +81,7 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 
 #define FIELD(sk, field) ((sk)->field)
 #define FIELD_OF(sk, pointer, field) ((sk)->pointer->field)
+#define FIELD_BEHIND(sk, pointer, next, field) ((sk)->pointer->next->field)
 #define ITERATE_SOCKETS "iter/bpf_sk_storage_map"
 #define socket_iterator struct bpf_iter__bpf_sk_storage_map
 

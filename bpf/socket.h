@@ -28,11 +28,11 @@ static __always_inline __u32 interface_of(struct sock *sk)
 
 	if (ifindex)
 		return ifindex;
-	ifindex = BPF_CORE_READ(sk, sk_dst_cache, dev, ifindex);
+	ifindex = FIELD_BEHIND(sk, sk_dst_cache, dev, ifindex);
 	if (ifindex)
 		return ifindex;
 	if (bpf_core_field_exists(sk->sk_rx_dst_ifindex)) /* 5.16, commit 0c0a5ef809f9 */
-		ifindex = BPF_CORE_READ(sk, sk_rx_dst_ifindex);
+		ifindex = FIELD(sk, sk_rx_dst_ifindex);
 	else if (bpf_core_field_exists(inet->rx_dst_ifindex))
 		ifindex = BPF_CORE_READ(inet, rx_dst_ifindex);
 	if (ifindex)

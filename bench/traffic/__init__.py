@@ -17,6 +17,7 @@ class Outcome:
     p99_us: float | None = None
     calls: int | None = None  # sends and receives that were made
     seconds: float = 0.0
+    cpu_seconds: float | None = None  # of all processes that made the calls
 
 
 class Running(Protocol):

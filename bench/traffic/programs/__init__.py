@@ -57,6 +57,7 @@ class Program:
             told["p99_us"],
             told["calls"],
             told["seconds"],
+            told["cpu_seconds"],
         )
 
 

@@ -8,7 +8,7 @@
 
 int main(int argc, char **argv)
 {
-	uint64_t limit_ns = (argc > 1 ? atof(argv[1]) : 1) * 1e9, pairs = 0, begun, before, now;
+	uint64_t limit_ns = (argc > 1 ? atof(argv[1]) : 1) * 1e9, pairs = 0, begun, before, now, used;
 	struct sockaddr_in address = loopback(1, 0);
 	int receiver, sender;
 	char data[PAYLOAD] = {};
@@ -17,6 +17,7 @@ int main(int argc, char **argv)
 	receiver = bound(SOCK_DGRAM, &address);
 	sender = socket(AF_INET, SOCK_DGRAM, 0);
 	check(!connect(sender, (void *)&address, sizeof(address)), "connect");
+	used = cpu_ns(0);
 	begun = now = now_ns();
 	while (now - begun < limit_ns) {
 		before = now;
@@ -26,6 +27,6 @@ int main(int argc, char **argv)
 		note(now - before);
 		pairs++;
 	}
-	report(pairs, 2 * pairs, now - begun);
+	report(pairs, 2 * pairs, now - begun, cpu_ns(0) - used);
 	return 0;
 }
