@@ -13,7 +13,7 @@
 
 int begin_send(struct pt_regs *ctx)
 {
-	return send_begins(ARGUMENT(1, struct sock *));
+	return send_begins(ARGUMENT(1, struct socket *));
 }
 
 int end_send(struct pt_regs *ctx)

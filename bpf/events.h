@@ -87,24 +87,11 @@ static __always_inline int sent(struct sock *sk, int ret)
 	return 0;
 }
 
-/* `ret` is what the receive call returns; `flags` are its flags. */
-static __always_inline int received(struct sock *sk, int ret, int flags)
+/* Data was taken from the queue, in whatever task: `flags` are the call's. */
+static __always_inline int taken(struct sock *sk, struct sock_memory *memory, int ret, int flags)
 {
-	enum transport transport = transport_of(sk);
-	struct sock_memory *memory;
-	__u64 now;
+	__u64 now = coarse_ns();
 
-	if (transport == TRANSPORT_OTHER || (flags & MSG_ERRQUEUE))
-		return 0; /* the error queue gives back what was sent */
-	if (transport == TRANSPORT_UDP)
-		return datagram_received(sk, ret, flags);
-	if (ret < 0)
-		return 0;
-	memory = memory_for(sk);
-	if (!memory)
-		return 0;
-	own(sk, memory);
-	now = coarse_ns();
 	if (ret > 0 && !(flags & MSG_PEEK)) {
 		add(&memory->unread_received, ret);
 		if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE)
@@ -116,6 +103,25 @@ static __always_inline int received(struct sock *sk, int ret, int flags)
 		pause_ended(sk, memory, now);
 	memory->last_receive_ns = now;
 	return 0;
+}
+
+/* `ret` is what the receive call returns; `flags` are its flags. */
+static __always_inline int received(struct sock *sk, int ret, int flags)
+{
+	enum transport transport = transport_of(sk);
+	struct sock_memory *memory;
+
+	if (transport == TRANSPORT_OTHER || (flags & MSG_ERRQUEUE))
+		return 0; /* the error queue gives back what was sent */
+	if (transport == TRANSPORT_UDP)
+		return datagram_received(sk, ret, flags);
+	if (ret < 0)
+		return 0;
+	memory = memory_for(sk);
+	if (!memory)
+		return 0;
+	own(sk, memory);
+	return taken(sk, memory, ret, flags);
 }
 
 /* A send is about to wait for memory, or to return short. */

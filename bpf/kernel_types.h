@@ -223,8 +223,13 @@ typedef struct {
 	unsigned int val;
 } kuid_t;
 
+typedef struct {
+	int owned; /* by a process, in a call */
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	int sk_rx_dst_ifindex;
 	struct socket_wq *sk_wq;
 	int sk_err;

@@ -7,11 +7,12 @@
 #include "iterators.h"
 #include "kprobes.h"
 
+/* As in fentry.bpf.c, and for the same reasons; kernel TLS sends through no function below. */
 #define SEND_PROBES(function)                                                                      \
 	SEC("kprobe/" #function)                                                                   \
-	int BPF_KPROBE(begin_##function, struct sock *sk)                                          \
+	int BPF_KPROBE(begin_##function, struct socket *socket)                                    \
 	{                                                                                          \
-		return send_begins(sk);                                                            \
+		return send_begins(socket);                                                        \
 	}                                                                                          \
 	SEC("kretprobe/" #function)                                                                \
 	int BPF_KRETPROBE(end_##function, int ret)                                                 \
@@ -19,10 +20,9 @@
 		return send_ends(ret);                                                             \
 	}
 
-SEND_PROBES(tcp_sendmsg)
-SEND_PROBES(tcp_sendpage) /* sendfile and splice, until 6.5 */
-SEND_PROBES(udp_sendmsg)
-SEND_PROBES(udpv6_sendmsg)
+SEND_PROBES(inet_sendmsg)
+SEND_PROBES(inet6_sendmsg)
+SEND_PROBES(inet_sendpage) /* sendfile and splice, until 6.5 */
 
 /* The end of udp_recvmsg and udpv6_recvmsg: what it returns, or less than 0 for a peek. */
 SEC("kprobe/skb_consume_udp")

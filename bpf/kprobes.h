@@ -16,16 +16,21 @@ struct {
 } sending SEC(".maps");
 #endif
 
-static __always_inline int send_begins(struct sock *sk)
+static __always_inline int send_begins(struct socket *socket)
 {
-	__u64 thread = bpf_get_current_pid_tgid(), value = (__u64)sk;
+	__u64 thread = bpf_get_current_pid_tgid(), value = (__u64)BPF_CORE_READ(socket, sk);
 
+	/*
+	 * The return of its last send was missed: more threads slept in the call than the kernel
+	 * keeps returns for.  Only from 6.7 on does the kernel count them for who asks.
+	 */
+	if (bpf_map_lookup_elem(&sending, &thread))
+		count_lost(LOST_RETURN);
 	if (bpf_map_update_elem(&sending, &thread, &value, BPF_ANY))
 		count_lost(LOST_CALL);
 	return 0;
 }
 
-/* udpv6_sendmsg calls udp_sendmsg for a mapped address: only the inner return finds a socket. */
 static __always_inline int send_ends(int ret)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
@@ -36,6 +41,9 @@ static __always_inline int send_ends(int ret)
 		return 0;
 	sk = (struct sock *)*found;
 	bpf_map_delete_elem(&sending, &thread);
+	/* What such a socket receives, and its end, is not seen here. */
+	if (!sk || FIELD(sk, sk_protocol) == IPPROTO_MPTCP)
+		return 0;
 	return sent(sk, ret);
 }
 

@@ -9,7 +9,15 @@
 
 #include "events.h"
 
-/* The process has read, or the socket goes: whoever reads is current. */
+/*
+ * Kernel TLS of before 6.0 reads as segments come, in the task that the softirq interrupted; who
+ * has called holds the socket.
+ */
+static __noinline int taken_in_softirq(struct sock *sk, struct sock_memory *memory, int count)
+{
+	return taken(sk, memory, count, MSG_DONTWAIT);
+}
+
 static __always_inline int progressed(struct sock *sk)
 {
 	struct sock_memory *memory;
@@ -25,7 +33,11 @@ static __always_inline int progressed(struct sock *sk)
 	}
 	before = memory->consumed_bytes;
 	memory->consumed_bytes = total;
-	return total > before ? received(sk, total - before, 0) : 0;
+	if (total <= before)
+		return 0;
+	if (!BPF_CORE_READ(sk, sk_lock.owned))
+		return taken_in_softirq(sk, memory, total - before);
+	return received(sk, total - before, 0);
 }
 
 #endif

@@ -126,6 +126,7 @@ enum lost_where {
 	LOST_PROCESS, /* the map of processes is full */
 	LOST_ENDPOINT, /* the map of endpoints refused an entry */
 	LOST_CALL, /* no room for a call in flight: what it sent is not counted */
+	LOST_RETURN, /* a call's return was missed: what it sent is not counted */
 	LOST_PLACES,
 };
 

@@ -34,7 +34,6 @@ _KPROBES = (
     *_KERNEL,
     BlindSpot("mptcp_receive_stalls", "waits for a reply on Multipath TCP sockets"),
     BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
-    BlindSpot("tls_sends", "bytes sent through kernel TLS"),
 )
 _SAMPLED = (
     *_EVERYWHERE,

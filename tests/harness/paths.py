@@ -38,7 +38,7 @@ GAPS = {
     "half_closed": Gaps(("tcp_bytes", "late_close"), ("tcp_bytes", "late_close")),
     "after_reset": Gaps(("tcp_bytes", "aborted"), ("tcp_bytes", "late_close", "reset_byte")),
     "splice_in": Gaps(("tcp_bytes",), ("tcp_bytes", "splice_in")),
-    "tls": Gaps(("tcp_bytes", "tls_sends"), ("tcp_bytes",)),
+    "tls": _STREAM,
     "mptcp": Gaps(("tcp_bytes", "mptcp_bytes"), ("tcp_bytes", "mptcp_bytes")),
     **dict.fromkeys(
         (

@@ -205,6 +205,16 @@ def test_the_table_names_each_way_its_answer_and_what_auto_cannot_see():
     assert to_json(checked(Answer.NO)).count(b"\n") == 1
 
 
+def test_where_it_is_attached_is_told():
+    """To who asks why something is less exact, on this kernel or another."""
+    hooks = {"attached": ["inet_sendmsg", "tcp_sendpage"], "absent": [], "refused": ["one"]}
+    auto = attempts.Outcome(Answer.YES, "", source="ebpf kprobe", hooks=hooks)
+    lines = to_text(replace(checked(Answer.YES), auto=auto)).decode().splitlines()
+    assert "it is attached to: inet_sendmsg, tcp_sendpage" in lines
+    assert "refused by the kernel, so that something is less exact: one" in lines
+    assert not any(line.startswith("not in this kernel") for line in lines)
+
+
 @pytest.mark.parametrize(
     ("answers", "code"),
     [([Answer.NO, Answer.YES], 0), ([Answer.NO, Answer.UNKNOWN], 1)],

@@ -1,7 +1,7 @@
-"""One program that makes known traffic: `python3 worker.py blocking|evented|paths [NAME]`.
+"""One program that makes known traffic: `python3 worker.py ROLE [NAME]`.
 
 NAME, in hexadecimal, is what the process calls itself (any 15 bytes).  It then obeys the
-commands on its stdin: see `blocking.py`, `evented.py` and `paths.py`.
+commands on its stdin: see the module of its role.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import blocking
 import evented
 import paths
+import sleepers
 
 LONGEST_LIFE_S = 600  # so that a test that was killed leaves nothing behind
 
@@ -22,7 +23,8 @@ def main() -> None:
     signal.alarm(LONGEST_LIFE_S)
     if name:
         Path("/proc/self/comm").write_bytes(bytes.fromhex(name[0]))
-    {"blocking": blocking.run, "evented": evented.run, "paths": paths.run}[role]()
+    roles = {"blocking": blocking, "evented": evented, "paths": paths, "sleepers": sleepers}
+    roles[role].run()
 
 
 if __name__ == "__main__":

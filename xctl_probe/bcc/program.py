@@ -42,7 +42,7 @@ from xctl_probe.ebpf.records import (
     LostWhere,
 )
 from xctl_probe.ebpf.ring import Ring
-from xctl_probe.ebpf.running import News, Running
+from xctl_probe.ebpf.running import Hooks, News, Running
 from xctl_probe.errors import SourceUnavailable
 
 _MEMORY_BYTES = 192  # struct sock_memory in bpf/maps.h; the compiler compares
@@ -66,14 +66,12 @@ class _Probe:
 
 
 _PROBES = (
-    _Probe("begin_send", "tcp_sendmsg"),
-    _Probe("end_send", "tcp_sendmsg", "kretprobe"),
-    _Probe("begin_send", "udp_sendmsg"),
-    _Probe("end_send", "udp_sendmsg", "kretprobe"),
-    _Probe("begin_send", "udpv6_sendmsg", optional=True),
-    _Probe("end_send", "udpv6_sendmsg", "kretprobe", optional=True),
-    _Probe("begin_send", "tcp_sendpage", optional=True),  # sendfile and splice, until 6.5
-    _Probe("end_send", "tcp_sendpage", "kretprobe", optional=True),
+    _Probe("begin_send", "inet_sendmsg"),
+    _Probe("end_send", "inet_sendmsg", "kretprobe"),
+    _Probe("begin_send", "inet6_sendmsg", optional=True),
+    _Probe("end_send", "inet6_sendmsg", "kretprobe", optional=True),
+    _Probe("begin_send", "inet_sendpage", optional=True),  # sendfile and splice, until 6.5
+    _Probe("end_send", "inet_sendpage", "kretprobe", optional=True),
     _Probe("on_datagram", "skb_consume_udp"),
     _Probe("on_full_buffer", "sk_stream_wait_memory", optional=True),
     _Probe("on_udp_end", "udp_destroy_sock", optional=True),
@@ -198,10 +196,9 @@ def start(
         raise
     try:
         with _messages_to(log):
-            refused = _attach(compiled, present)
+            hooks = _attach(compiled, present)
             compiled.attach_walk()
-        missing = (*missing, *refused)
-        if "on_fdinfo" not in missing:
+        if seed.FUNCTION in hooks.attached:
             seed.seed(tables["seeding"])
     except Exception as error:  # bcc raises nothing narrower
         compiled.close()
@@ -210,22 +207,24 @@ def start(
     call = trigger()
     drain, look = (SocketWalk(tables["sockets"], written, call, drain) for drain in (True, False))
     compiled.forget_compiler()
-    return Running("", compiled, news, drain, look, missing)
+    return Running("", compiled, news, drain, look, hooks)
 
 
-def _attach(compiled: Compiled, present: dict[str, int]) -> list[str]:
-    """All programs that have a place; returns those that were refused one (see `optional`)."""
-    refused = []
+def _attach(compiled: Compiled, present: dict[str, int]) -> Hooks:
+    """All programs that have a place.  Raises what bcc raises for one that is needed."""
+    attached, absent, refused = [], [], []
     for probe in _PROBES:
         if probe.kind != "raw_tracepoint" and probe.target not in present:
+            absent.append(probe.target)
             continue
         try:
             compiled.attach(probe)
+            attached.append(probe.target)
         except Exception:  # bcc raises nothing narrower
             if not probe.optional:
                 raise
-            refused.append(probe.program)
-    return refused
+            refused.append(probe.target)
+    return Hooks(*(tuple(dict.fromkeys(places)) for places in (attached, absent, refused)))
 
 
 def _missing(present: dict[str, int]) -> tuple[str, ...]:

@@ -36,4 +36,4 @@ class BccSource(RunningSource):
     @property
     def sees(self) -> str:
         """What it shows and what not, for the line at start."""
-        return "compiled for this kernel: TCP and UDP by process, exact"
+        return f"compiled for this kernel: TCP and UDP by process, exact{self._refused}"

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import NoReturn
@@ -59,6 +59,7 @@ class Outcome:
     call: str | None = None
     source: str | None = None  # the name of the way that was taken, where it works
     besides: str | None = None  # where privileges are missing: would they be enough?
+    hooks: Mapping[str, Sequence[str]] | None = None  # as ebpf.running.Hooks has them
 
 
 AUTO = Way("auto", Backend.AUTO)
@@ -123,13 +124,15 @@ def _open(way: Way, settings: Settings) -> Outcome:
     try:
         source.drain(time.monotonic_ns())
         name, sees = _taken(source), source.sees
+        hooks = getattr(source, "hooks", None)
     except Exception as error:
         return Outcome(Answer.UNKNOWN, f"it opens, but reading fails: {error}")
     finally:
         source.close()
     if way.name == SOCK_DIAG and name != SOCK_DIAG:
         return _without_sock_diag(getattr(source, "refused", None))
-    return Outcome(Answer.YES, _short(sees, name), source=name)
+    places = asdict(hooks) if hooks is not None else None
+    return Outcome(Answer.YES, _short(sees, name), source=name, hooks=places)
 
 
 def _no(reason: str, refusal: BaseException) -> Outcome:

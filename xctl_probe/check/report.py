@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
 from xctl_probe.blind_spots import BLIND_SPOTS, BlindSpot
 from xctl_probe.check.attempts import Answer, Outcome, Way
@@ -14,6 +15,12 @@ from xctl_probe.text import printable
 
 _NAME_WIDTH = 17
 _CONDITION_WIDTH = 34
+_LINE_WIDTH = 100
+_PLACES = {
+    "attached": "it is attached to",
+    "absent": "not in this kernel, and not needed here",
+    "refused": "refused by the kernel, so that something is less exact",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,12 @@ def _lines(checked: Checked) -> Iterator[str]:
     else:
         yield f"auto takes {checked.auto.source}, which cannot see:"
         yield from (f"  - {spot.text}" for spot in checked.blind)
+        if checked.auto.hooks:
+            yield ""
+        for what, places in (checked.auto.hooks or {}).items():
+            if places:
+                text = f"{_PLACES[what]}: {', '.join(places)}"
+                yield from wrap(text, _LINE_WIDTH, subsequent_indent="  ")
     yield ""
     for condition in checked.host.conditions:
         effect = f": {condition.effect}" if condition.effect else ""
@@ -108,5 +121,6 @@ def _row(row: Row) -> dict[str, object]:
         "call": outcome.call,
         "besides": outcome.besides,
         "remedies": list(row.remedies),
+        "hooks": outcome.hooks,
         "cannot_see": [spot.key for spot in BLIND_SPOTS[row.way.name]],
     }

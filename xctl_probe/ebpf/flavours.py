@@ -22,6 +22,11 @@ class Hook:
     target: str
     optional: bool = False  # without it something is less exact, not missing
 
+    @property
+    def place(self) -> str:
+        """The function or tracepoint, as people call it."""
+        return self.target.removeprefix("btf_trace_")
+
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
@@ -88,14 +93,12 @@ KPROBE = Flavour(
     "kprobe",
     "kprobe.bpf.o",
     (
-        Hook("begin_tcp_sendmsg", "tcp_sendmsg"),
-        Hook("end_tcp_sendmsg", "tcp_sendmsg"),
-        Hook("begin_tcp_sendpage", "tcp_sendpage", optional=True),
-        Hook("end_tcp_sendpage", "tcp_sendpage", optional=True),
-        Hook("begin_udp_sendmsg", "udp_sendmsg"),
-        Hook("end_udp_sendmsg", "udp_sendmsg"),
-        Hook("begin_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
-        Hook("end_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
+        Hook("begin_inet_sendmsg", "inet_sendmsg"),
+        Hook("end_inet_sendmsg", "inet_sendmsg"),
+        Hook("begin_inet6_sendmsg", "inet6_sendmsg", optional=True),
+        Hook("end_inet6_sendmsg", "inet6_sendmsg", optional=True),
+        Hook("begin_inet_sendpage", "inet_sendpage", optional=True),
+        Hook("end_inet_sendpage", "inet_sendpage", optional=True),
         Hook("on_datagram", "skb_consume_udp"),
         Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True),
         Hook("on_udp_end", "udp_destroy_sock", optional=True),

@@ -15,13 +15,14 @@ from xctl_probe.ebpf.flavours import (
     FULL_BUFFER,
     TRACE,
     Flavour,
+    Hook,
     kernel_names,
 )
 from xctl_probe.ebpf.libbpf import KernelRefused, Library
 from xctl_probe.ebpf.objects import Object, open_object
 from xctl_probe.ebpf.records import SETTINGS
 from xctl_probe.ebpf.ring import Ring
-from xctl_probe.ebpf.running import Running
+from xctl_probe.ebpf.running import Hooks, Running
 from xctl_probe.errors import SourceUnavailable, UsageError
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
@@ -70,8 +71,8 @@ def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
     """The programs that stream every call, attached.  Raises SourceUnavailable."""
     library, names = _open_kernel()
     try:
-        missing = _require(library, names, TRACE)
-        return _start(library, TRACE, 0, {"calls": ring_bytes}, missing)
+        absent = _require(library, names, TRACE)
+        return _start(library, TRACE, 0, {"calls": ring_bytes}, absent)[0]
     except _Unsupported as refusal:
         raise SourceUnavailable(f"--trace: {refusal}") from None
     finally:
@@ -92,19 +93,19 @@ class _Unsupported(Exception):
     """One flavour does not work here; the text says why."""
 
 
-def _require(library: Library, names: frozenset[str], flavour: Flavour) -> tuple[str, ...]:
-    """The optional programs that this kernel has no place for."""
+def _require(library: Library, names: frozenset[str], flavour: Flavour) -> tuple[Hook, ...]:
+    """The optional hooks that this kernel has no place for."""
     if flavour.needs and not flavour.needs.exists():
         raise _Unsupported(f"this kernel has no {flavour.name}s")
     absent = [hook for hook in flavour.hooks if hook.target not in names]
     for hook in absent:
         if not hook.optional:
-            msg = f"this kernel has no {hook.target.removeprefix('btf_trace_')}"
+            msg = f"this kernel has no {hook.place}"
             raise _Unsupported(msg)
     if flavour.trampolines and library.refuses_trampolines(flavour.hooks[0].target):
         refusal = KernelRefused("load a program on entry", errno.EPERM)
         raise _Unsupported("the kernel refuses BPF trampolines") from refusal
-    return tuple(hook.program for hook in absent)
+    return tuple(absent)
 
 
 def _load(
@@ -115,7 +116,7 @@ def _load(
     sizes: Sizes,
     passed_over: tuple[str, ...],
 ) -> Running:
-    missing = _require(library, names, flavour)
+    absent = _require(library, names, flavour)
     bounds = {
         "ring": sizes.ring_bytes,
         "processes": sizes.processes,
@@ -123,7 +124,7 @@ def _load(
     }
     if flavour.sockets_in_hash:
         bounds["sockets"] = sizes.hashed_sockets
-    programs = _start(library, flavour, stall_ns, bounds, missing)
+    programs, hooks = _start(library, flavour, stall_ns, bounds, absent)
     try:
         _seed(programs)
         drain = programs.iterator("drain_sockets", over_map="sockets")
@@ -132,7 +133,7 @@ def _load(
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
     news = Ring(programs.map("ring", 0, 0).fd, sizes.ring_bytes)
-    return Running(flavour.name, programs, news, drain, look, missing, passed_over)
+    return Running(flavour.name, programs, news, drain, look, hooks, passed_over)
 
 
 def _start(
@@ -140,8 +141,8 @@ def _start(
     flavour: Flavour,
     stall_ns: int,
     bounds: dict[str, int],
-    missing: tuple[str, ...],
-) -> Object:
+    absent: tuple[Hook, ...],
+) -> tuple[Object, Hooks]:
     """Configure, load, attach.  Raises _Unsupported."""
     image = pkgutil.get_data("xctl_probe.bpf", flavour.image)
     if image is None:
@@ -149,20 +150,34 @@ def _start(
     programs = None
     try:
         programs = open_object(library, image)
-        programs.set_constants(constants(stall_ns, FULL_BUFFER not in missing))
-        for program in missing:
-            programs.skip(program)
+        sees_full_buffer = all(hook.program != FULL_BUFFER for hook in absent)
+        programs.set_constants(constants(stall_ns, sees_full_buffer))
+        for hook in absent:
+            programs.skip(hook.program)
         for name, entries in bounds.items():
             programs.resize(name, entries)
         programs.load()
-        for hook in flavour.hooks:
-            if hook.program not in missing:
-                programs.attach(hook.program)
+        return programs, _attach(programs, flavour, absent)
     except KernelRefused as refusal:
         if programs:
             programs.close()
         raise _Unsupported(_explain(refusal)) from None
-    return programs
+
+
+def _attach(programs: Object, flavour: Flavour, absent: tuple[Hook, ...]) -> Hooks:
+    """Raises KernelRefused for a hook that cannot be done without."""
+    attached, refused = [], []
+    for hook in flavour.hooks:
+        if hook in absent:
+            continue
+        try:
+            programs.attach(hook.program)
+            attached.append(hook.place)
+        except KernelRefused:
+            if not hook.optional:
+                raise
+            refused.append(hook.place)
+    return Hooks(*(tuple(dict.fromkeys(p)) for p in (attached, [h.place for h in absent], refused)))
 
 
 def constants(stall_ns: int, sees_full_buffer: bool) -> bytes:

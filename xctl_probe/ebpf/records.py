@@ -54,6 +54,7 @@ class LostWhere(IntEnum):
     PROCESS = 2
     ENDPOINT = 3
     CALL = 4
+    RETURN = 5
 
 
 class Record(NamedTuple):

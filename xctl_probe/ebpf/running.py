@@ -58,6 +58,19 @@ class News(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Hooks:
+    """Where programs are attached, by the kernel's names; the other two are not needed for all.
+
+    `absent`: this kernel has no such function or tracepoint, most often because another one
+    does its work.  `refused`: it is there, and the kernel takes no program on it.
+    """
+
+    attached: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """Programs that run, and the ways to read what they noted."""
 
@@ -66,5 +79,5 @@ class Running:
     news: News
     drain: Walk
     look: Walk
-    missing: tuple[str, ...]  # programs without which something is less exact
+    hooks: Hooks
     passed_over: tuple[str, ...] = ()  # better ways to attach, and why they do not work here

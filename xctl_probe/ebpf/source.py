@@ -66,6 +66,7 @@ class RunningSource:
         self._stall_ns = stall_ns
         self._running = running
         self.attach = running.name
+        self.hooks = running.hooks
         programs = running.programs
         self._processes = Processes(
             programs.map("processes", PROCESS_KEY.size, PROCESS_TRAFFIC.size)
@@ -82,7 +83,13 @@ class RunningSource:
     @property
     def sees(self) -> str:
         """What it shows and what not, for the line at start."""
-        return f"{self.attach}: TCP and UDP by process, exact"
+        return f"{self.attach}: TCP and UDP by process, exact{self._refused}"
+
+    @property
+    def _refused(self) -> str:
+        """Less exact, and why; empty where nothing is."""
+        refused = self.hooks.refused
+        return f", but the kernel refuses probes on {', '.join(refused)}" if refused else ""
 
     def fileno(self) -> int | None:
         """The ring buffer: readable when something rare has happened."""
@@ -161,14 +168,16 @@ class RunningSource:
 
     def _losses(self) -> Iterator[Lost]:
         totals = self._running.programs.per_cpu_sums("lost", len(LostWhere))
+        # The kernel counts these, too, and sooner, but not each kernel does.
+        missed = max(self._running.programs.missed_runs(), totals[LostWhere.RETURN])
+        totals[LostWhere.RETURN] = 0
         for where, total, before in zip(LostWhere, totals, self._lost, strict=True):
             if total > before:
                 yield Lost(where.name.lower(), total - before)
         self._lost = totals
-        missed = self._running.programs.missed_runs()
         if missed > self._missed_runs:
             yield Lost("missed_runs", missed - self._missed_runs)
-        self._missed_runs = missed
+        self._missed_runs = max(missed, self._missed_runs)
         if self._unsound:
             yield Lost("unsound_records", self._unsound)
         if self._unkept:

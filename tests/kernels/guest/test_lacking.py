@@ -13,17 +13,17 @@ BULK_BYTES = 1_000_003
 
 
 def test_bcc_is_taken_by_itself_and_does_without_any_of_it(
-    sees, start_probe, worker, netns, tmp_path
+    backend, start_probe, worker, netns, tmp_path
 ):
     """Records come by the queue, which only such a kernel makes it use."""
-    if sees.name != "bcc":
+    if backend.name != "bcc":
         pytest.skip("the other sources need BTF, or no kernel programs at all")
     running = start_probe(
         *("--interval", 0.5, "--loopback", "--min-bw", 0, "--format", "ndjson"),
         namespace=Lacking(netns, hidden(BTF, *TRACEFS), before_ring_buffers(tmp_path)),
         user="root",
     )
-    running.wait_for_stderr("source bcc", sees.start_s)
+    running.wait_for_stderr("source bcc", backend.start_s)
     running.wait_ready()
     receiver, sender, refused = worker(), worker(), worker()
     port = receiver.ask("listen")["port"]

@@ -1,0 +1,79 @@
+"""bcc and the compiled object, on the same traffic at the same time: the same facts."""
+
+from __future__ import annotations
+
+import pytest
+
+PATIENCE_S = 60
+BULK_BYTES = 1_000_003
+MORE_THAN_BUFFERS = 20_000_003
+# Each notes the ends of a stall by itself, to a tick of at most 10 ms.
+APART_MS = 20
+
+
+@pytest.fixture
+def both(start_probe, backend):
+    """The two engines, started one after the other; only where bcc is the flavour under test."""
+    if backend.name != "bcc":
+        pytest.skip("compared once, where bcc runs")
+    always = ("--interval", 0.5, "--loopback", "--min-bw", 0, "--format", "ndjson")
+    engines = [start_probe("--backend", name, *always, user="root") for name in ("bcc", "ebpf")]
+    for engine in engines:
+        engine.wait_for_stderr("source", backend.start_s)
+        engine.wait_ready()
+    return engines
+
+
+def told(consumer, sender, receiver, inode):
+    ended = consumer.stalls(pid=sender.pid, ongoing=False)
+    return {
+        "sent": consumer.sent_bytes(sender.pid),
+        "received": consumer.received_bytes(receiver.pid),
+        "retransmits": consumer.count("RETRANSMIT", inode=inode),
+        "stalls": [(s.entity_id, s.net["direction"], s.net["cause"]) for s in ended],
+        "lost": consumer.lost(),
+    }
+
+
+def test_they_tell_the_same_bytes_stalls_and_retransmits(both, worker, lose):
+    receiver, sender = worker(), worker()
+    port = receiver.ask("listen")["port"]
+    inode = sender.connect("127.0.0.1", port)["inode"]
+    receiver.ask("accept")
+    sender.tell("send", MORE_THAN_BUFFERS)
+    for engine in both:
+        engine.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=True), PATIENCE_S)
+    receiver.ask("recv", MORE_THAN_BUFFERS, timeout=PATIENCE_S)
+    sender.expect("send")
+    sender.tell("ask", 23, 29)
+    for engine in both:
+        engine.wait_for(
+            lambda c: [s for s in c.stalls(pid=sender.pid) if s.net["direction"] == "receive"],
+            PATIENCE_S,
+        )
+    receiver.ask("recv", 23)
+    receiver.ask("send", 29)
+    sender.expect("ask")
+    lose(5)
+    receiver.tell("recv", BULK_BYTES)
+    sender.ask("send", BULK_BYTES, timeout=PATIENCE_S)
+    receiver.expect("recv", PATIENCE_S)
+    lose(0)
+    total = sender.ask("settle", timeout=PATIENCE_S)["total_retrans"]
+    for engine in both:
+        engine.wait_for(lambda c: c.count("RETRANSMIT", inode=inode) >= total, PATIENCE_S)
+        engine.wait_for_intervals(2)
+    bcc, compiled = (engine.stop() for engine in both)
+    found = told(bcc, sender, receiver, inode)
+    assert found == told(compiled, sender, receiver, inode)
+    moved = MORE_THAN_BUFFERS + 23 + BULK_BYTES
+    assert (found["sent"], found["received"], found["lost"]) == (moved, moved, 0)
+    assert found["retransmits"] == total > 0
+    directions = [direction for _, direction, _ in found["stalls"]]
+    assert directions[:2] == ["send", "receive"]
+    for one, other in zip(
+        bcc.stalls(pid=sender.pid, ongoing=False),
+        compiled.stalls(pid=sender.pid, ongoing=False),
+        strict=True,
+    ):
+        assert abs(one.stall_ms - other.stall_ms) <= APART_MS
