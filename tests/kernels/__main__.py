@@ -14,9 +14,11 @@ from . import fetch, programs, results, run, snapshot, suites
 from .boot import run_in_guest
 from .errors import KernelsError, UnavailableError
 from .expect import FLAVOURS
-from .fetch import CACHE, Kernel
+from .fetch import CACHE, REPOSITORY, Kernel
 from .progress import Progress
 from .table import replaced, table
+
+README = REPOSITORY / "README.md"
 
 
 def main() -> int:
@@ -133,6 +135,7 @@ def _run(options: argparse.Namespace, kernels: list[Kernel], progress: Progress)
         run.tell(found[-1], progress)
         if not (options.no_store or options.select):  # a part of the tests proves nothing
             results.store(found)
+            _table(README)
     return int(not all(result.right for result in found))
 
 

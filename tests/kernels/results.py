@@ -38,6 +38,7 @@ class Result:
     release: str
     series: str
     suite: str
+    version: str  # of Debian's package
     date: str
     seconds: int
     features: dict[str, str] = field(default_factory=dict)
@@ -107,7 +108,7 @@ def store(results: list[Result], path: Path = PATH) -> None:
     for result in results:
         earlier = kept.get(result.series, {})
         entry = asdict(result)
-        if earlier.get("release") == result.release:
+        if earlier.get("version") == result.version:
             entry["flavours"] = earlier["flavours"] | entry["flavours"]
         kept[result.series] = entry
     ordered = sorted(kept.values(), key=lambda one: [int(n) for n in one["series"].split(".")])

@@ -56,6 +56,7 @@ def test_kernel(
         release=kernel.release,
         series=kernel.series,
         suite=kernel.suite,
+        version=kernel.version,
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         seconds=round(clock.seconds),
         features=results.features_of(shared),

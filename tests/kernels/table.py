@@ -10,11 +10,12 @@ from .expect import ALL_FLAVOURS
 
 def table(kernels: Iterable[dict[str, Any]]) -> str:
     """Markdown from the entries of docs/kernels.json; ends in a newline."""
-    rows = [["kernel", "Debian", *ALL_FLAVOURS, "tested"]]
+    rows = [["kernel", "Debian's package", *ALL_FLAVOURS, "tested"]]
     rows.append(["---"] * len(rows[0]))
     for kernel in kernels:
         cells = [_cell(kernel["flavours"].get(name)) for name in ALL_FLAVOURS]
-        rows.append([kernel["release"], kernel["suite"], *cells, kernel["date"]])
+        package = f"{kernel['version']} ({kernel['suite']})"
+        rows.append([kernel["series"], package, *cells, kernel["date"]])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -32,12 +33,12 @@ def replaced(document: str, text: str) -> str:
 
 def _cell(flavour: dict[str, Any] | None) -> str:
     if flavour is None:
-        return "not tested"
+        return "not run"
     match flavour["outcome"], bool(flavour["failed"]):
         case "yes", _:
-            return f"yes ({flavour['passed']} tests)"
+            return f"passed ({flavour['passed']} tests)"
         case "no", True:
             return f"fails {len(flavour['failed'])} of {len(flavour['failed']) + flavour['passed']}"
         case "no", False:
-            return "no"
+            return "not supported by this kernel"
     return "could not tell"

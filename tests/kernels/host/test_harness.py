@@ -113,7 +113,9 @@ def test_a_guest_that_died_could_not_tell(tmp_path):
 
 def test_the_table_takes_the_place_of_the_one_before():
     flavours = {"fentry": {"outcome": YES, "failed": [], "passed": 12}}
-    kernel = {"release": "R", "suite": "sid", "date": "2026-01-31", "flavours": flavours}
-    text = table([kernel])
-    assert "| R | sid | yes (12 tests) | not tested |" in text
+    flavours |= {"tracepoint": {"outcome": NO, "failed": [], "passed": 1}}
+    kernel = {"series": "7.2", "suite": "sid", "version": "7.2.13-1", "date": "2026-01-31"}
+    text = table([kernel | {"flavours": flavours}])
+    row = "| 7.2 | 7.2.13-1 (sid) | passed (12 tests) | not run | not supported by this kernel |"
+    assert row in text
     assert replaced(f"a\n{BEGIN}\nold\n{END}\nb", text) == f"a\n{BEGIN}\n{text}{END}\nb"

@@ -1,0 +1,30 @@
+"""The README's table of kernels is what the last runs left in docs/kernels.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kernels.expect import ALL_FLAVOURS
+from kernels.results import load
+from kernels.table import replaced, table
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_readme_has_the_table_of_the_last_runs() -> None:
+    """`python -m tests.kernels table --into README.md` renews it."""
+    text = README.read_text()
+    assert replaced(text, table(load())) == text
+
+
+def test_a_kernel_that_was_run_is_in_it_with_each_flavour() -> None:
+    kernels = load()
+    assert kernels, "docs/kernels.json is empty: make test-kernels"
+    rows = table(kernels).splitlines()
+    assert [row.count("|") for row in rows] == [len(ALL_FLAVOURS) + 4] * (len(kernels) + 2)
+
+
+def test_a_document_without_the_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="no <!-- kernels"):
+        replaced("# a document", "a table")
