@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from xctl_probe.bcc import program
 from xctl_probe.ebpf import records
 from xctl_probe.ebpf.trace import CALL, Call
 
@@ -83,6 +84,12 @@ class Btf:
             return self.size(element) * count
         return size_or_type
 
+    def struct_bytes(self, struct_name: str) -> int:
+        for kind, name, size, _ in self.types:
+            if kind == KIND_STRUCT and self.name(name) == struct_name:
+                return size
+        raise LookupError(struct_name)
+
     def fields(self, struct_name: str) -> list[Field]:
         for kind, name, _, extra in self.types:
             if kind == KIND_STRUCT and self.name(name) == struct_name:
@@ -118,6 +125,12 @@ def test_each_field_is_where_the_compiler_put_it(
 ) -> None:
     btf = Btf(section((BPF / image).read_bytes(), ".BTF"))
     assert [(offset, size) for _, offset, size in btf.fields(name)] == places(layout)
+
+
+def test_bcc_makes_room_for_what_is_remembered_of_a_socket() -> None:
+    """Else its compiler refuses the program, on the user's host."""
+    btf = Btf(section((BPF / "kprobe.bpf.o").read_bytes(), ".BTF"))
+    assert btf.struct_bytes("sock_memory") == program._MEMORY_BYTES
 
 
 @pytest.mark.parametrize(
