@@ -18,6 +18,7 @@ from xctl_probe.ebpf.batches import read_batches
 from xctl_probe.ebpf.processes import Processes
 from xctl_probe.ebpf.records import PROCESS_KEY, PROCESS_TRAFFIC, RECORD, Kind, Record
 from xctl_probe.ebpf.ring import Ring
+from xctl_probe.ebpf.running import Hooks
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.facts import ErrorKind, Lost, SocketError, Traffic
@@ -62,6 +63,7 @@ def kernel_source(drained=b"", news=()):
     return RunningSource(
         SimpleNamespace(
             name="x",
+            hooks=Hooks(()),
             programs=programs,
             news=SimpleNamespace(records=lambda: next(told, [])),
             drain=SimpleNamespace(run=lambda: next(chunks, b"")),
