@@ -15,8 +15,8 @@ from .progress import Progress, Stopwatch
 from .results import Result
 from .snapshot import Snapshot
 
-# Far above what a guest takes (two minutes a flavour): only a hang gets there.
-LIMIT_S = float(os.environ.get("KERNELS_LIMIT_S", "1800"))
+# Far above what a guest takes (five minutes a flavour): only a hang gets there.
+LIMIT_S = float(os.environ.get("KERNELS_LIMIT_S", "2700"))
 # Under emulation everything takes about ten times as long as the tests' own limits assume.
 TEST_LIMIT_S = 300
 
