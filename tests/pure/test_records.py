@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
+import select
 
 import pytest
 from consumer_model import Consumer
@@ -208,6 +209,7 @@ def test_any_record_is_one_line_that_the_consumer_takes(record):
     line = to_line(record)
     assert line.endswith(b"\n")
     assert all(0x20 <= byte <= 0x7E for byte in line[:-1])
+    assert len(line) <= select.PIPE_BUF  # a pipe takes it whole, or not at all
     assert accepted(line).ts == NOW_MS
 
 
