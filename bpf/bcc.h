@@ -159,7 +159,10 @@ static __always_inline __s64 *tick_origin(void)
 	return bpf_map_lookup_elem(&origin, &first);
 }
 
-/* Records leave by the ring buffer; before 5.8 by a queue, which needs no context either. */
+/*
+ * Records leave by the ring buffer; before 5.8 by a queue.  A perf buffer would want the program's
+ * context, which the shared logic does not have, and is one for each CPU, out of order.
+ */
 
 #ifdef RECORDS_IN_QUEUE
 MAP(drafts)
