@@ -47,7 +47,8 @@ def _measure(options: argparse.Namespace, progress: Progress) -> None:
             options.seconds,
             few_starts=options.guest,
         )
-        results.store(part, native.comparisons(plan, progress), path)
+        for measured in native.comparisons(plan, progress):
+            results.store(part, measured, path)
     if "scale" in options.parts:
         results.store(part, native.scales(options.seconds * 2, progress), path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +28,8 @@ class Plan:
     few_starts: bool = False  # where a start takes long: all workloads between two
 
 
-def comparisons(plan: Plan, progress: Progress) -> dict[str, Any]:
-    """Each workload under each watcher, as results.json has it."""
+def comparisons(plan: Plan, progress: Progress) -> Iterator[dict[str, Any]]:
+    """Each workload under each watcher, as results.json has it, piece by piece."""
     watchers = [one for one in plan.watchers if _usable(one, progress)]
     ready = []
     for workload in plan.workloads:
@@ -38,19 +38,17 @@ def comparisons(plan: Plan, progress: Progress) -> dict[str, Any]:
             progress.say(f"NOT MEASURED: {workload.name}: {', '.join(missing)} is not installed")
         else:
             ready.append(workload)
-    found: dict[str, Any] = {}
     for together in [ready] if plan.few_starts else [[one] for one in ready]:
         told = compare(together, watchers, plan.rounds, plan.seconds, progress.update)
         for workload, one in told.items():
             _tell(workload, one, progress)
-        found.update(told)
-    return {
-        "host": results.host(),
-        "rounds": plan.rounds,
-        "seconds": plan.seconds,
-        "watchers": {one.name: one.what for one in watchers},
-        "workloads": found,
-    }
+        yield {
+            "host": results.host(),
+            "rounds": plan.rounds,
+            "seconds": plan.seconds,
+            "watchers": {one.name: one.what for one in watchers},
+            "workloads": told,
+        }
 
 
 def _tell(workload: str, told: dict[str, Any], progress: Progress) -> None:

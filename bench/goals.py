@@ -1,0 +1,93 @@
+"""What was aimed at, beside what was measured: kept or missed, with the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bench.results import GUEST, NATIVE, Results
+
+_MANY_SOCKETS = 10_000
+_MANY_CALLS = 100_000
+_CALLS = ("datagrams", "pingpong")  # the workloads in which a call's time shows
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One line: what, the limit and the measurement as text, and whether it is kept."""
+
+    what: str
+    limit: str
+    measured: str
+    kept: bool
+
+
+def goals(results: Results) -> Iterator[Goal]:
+    """Those of which something was measured."""
+    native = results.get(NATIVE, {})
+    yield from _throughput(native)
+    yield from _scaling(native)
+    yield from _added(native, ("tracepoint",), "bpftrace", {"tracepoint": "empty"}, "")
+    yield from _added(
+        results.get(GUEST, {}), ("fentry", "kprobe", "bcc"), "bpftrace-kprobe",
+        {"fentry": "empty-fentry", "kprobe": "empty-kprobe", "bcc": "empty-kprobe"}, " (guest)",
+    )  # fmt: skip
+
+
+def _throughput(native: dict[str, Any]) -> Iterator[Goal]:
+    for name, seen in native.get("workloads", {}).get("nginx", {}).get("with", {}).items():
+        ratio = seen["rate_ratio"]
+        if name in ("tracepoint", "proc") and ratio:
+            text = f"{ratio['median']:.3f} ({ratio['least']:.3f} to {ratio['most']:.3f})"
+            yield Goal(f"nginx under wrk, {name}", "at least 0.99", text, ratio["median"] >= 0.99)
+
+
+def _scaling(native: dict[str, Any]) -> Iterator[Goal]:
+    for row in native.get("by_calls", []):
+        if abs(row["calls_per_s"] / _MANY_CALLS - 1) < 0.05:
+            yield _most(
+                f"CPU at 100,000 calls a second, {row['watcher']}", row["cpu_share"] * 100, 1, "%"
+            )
+    for name, took in native.get("start_ms", {}).items():
+        yield _most(f"first record, beyond the interval, {name}", took["median"], 300, " ms")
+    for row in native.get("by_sockets", []):
+        if row["sockets"] != _MANY_SOCKETS:
+            continue
+        name = row["watcher"]
+        yield _most(f"resident with 10,000 sockets, {name}", row["resident_mib"], 30, " MiB")
+        yield _most(f"at most resident, start included, {name}", row["peak_mib"], 30, " MiB")
+        if row["kernel_kib"] is not None:
+            held = row["kernel_kib"] / 1024
+            yield _most(f"kernel memory with 10,000 sockets, {name}", held, 16, " MiB")
+        yield _most(f"one tick, 10,000 idle sockets, {name}", row["tick_idle_ms"], 20, " ms")
+        yield _most(f"one tick, 10,000 busy sockets, {name}", row["tick_active_ms"], 20, " ms")
+
+
+def _most(what: str, value: float, limit: float, unit: str) -> Goal:
+    return Goal(what, f"at most {limit}{unit}", f"{value:.1f}{unit}", value <= limit)
+
+
+def _added(
+    part: dict[str, Any], ours: tuple[str, ...], rival: str, empty: dict[str, str], where: str
+) -> Iterator[Goal]:
+    for workload in _CALLS:
+        seen = part.get("workloads", {}).get(workload, {}).get("with", {})
+        added = {
+            name: one["added_ns"]["median"] for name, one in seen.items() if one.get("added_ns")
+        }
+        for name in ours:
+            if name not in added:
+                continue
+            for other, factor, word in (
+                (rival, 0.5, "half of"), (empty[name], 2.0, "twice"), ("tcptop", 1.0, "less than"),
+            ):  # fmt: skip
+                if other not in added or (other == "tcptop" and workload == "datagrams"):
+                    continue  # tcptop does not look at UDP
+                limit = factor * added[other]
+                yield Goal(
+                    f"added to a call, {workload}, {name}{where}",
+                    f"{word} {other}: {limit:.0f} ns",
+                    f"{added[name]:.0f} ns",
+                    added[name] <= limit,
+                )
