@@ -20,15 +20,14 @@ from bench.servers import NotReady, end
 _EACH = 18_000  # of one process: below the 20,000 descriptors that many hosts allow
 
 
-def _open_pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
+def _open_pairs(count: int, listener: socket.socket) -> list[tuple[socket.socket, socket.socket]]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     pairs = []
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        for _ in range(count // 2):
-            client = socket.create_connection(listener.getsockname())
-            server, _ = listener.accept()
-            pairs.append((client, server))
+    for _ in range(count // 2):
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+        pairs.append((client, server))
     return pairs
 
 
@@ -41,12 +40,14 @@ def _exchange(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
 
 def main() -> None:
     """Hold them until the input ends."""
-    pairs = _open_pairs(int(sys.argv[1]))
-    _exchange(pairs)
-    print("ready", flush=True)
-    for _ in sys.stdin:
+    # It stays open: a probe that comes later tells by it who accepted and who connected.
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        pairs = _open_pairs(int(sys.argv[1]), listener)
         _exchange(pairs)
-        print("done", flush=True)
+        print("ready", flush=True)
+        for _ in sys.stdin:
+            _exchange(pairs)
+            print("done", flush=True)
 
 
 @dataclass(frozen=True, slots=True)
