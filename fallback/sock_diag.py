@@ -213,8 +213,9 @@ def decode(message: bytes) -> TcpSample | None:
     info, memory, cgroup = _NO_INFO, (0,) * 9, None
     for kind, start, end in _attributes(message):
         if kind == _INET_DIAG_INFO:
-            raw = message[start:end]
-            info = TcpInfo._make(_INFO.unpack_from(raw.ljust(_INFO.size, b"\0")))
+            whole = end - start >= _INFO.size
+            raw = message if whole else message[:end].ljust(start + _INFO.size, b"\0")
+            info = TcpInfo._make(_INFO.unpack_from(raw, start))
         elif kind == _INET_DIAG_SKMEMINFO and end - start >= _SKMEM.size:
             memory = _SKMEM.unpack_from(message, start)
         elif kind == _INET_DIAG_CGROUP_ID and end - start >= _CGROUP.size:

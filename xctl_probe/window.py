@@ -106,7 +106,10 @@ def _add_traffic(sums: _Sums, fact: Traffic) -> None:
         count = fact.sent_bytes + fact.received_bytes
         sums.unowned[interface] = sums.unowned.get(interface, 0) + count
         return
-    total = sums.by_process.setdefault((interface, fact.owner), _Bytes())
+    key = (interface, fact.owner)
+    total = sums.by_process.get(key)
+    if total is None:
+        total = sums.by_process[key] = _Bytes()
     total.received += fact.received_bytes
     total.sent += fact.sent_bytes
 

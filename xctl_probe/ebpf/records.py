@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import NamedTuple
 
 from xctl_probe.facts import Process, Socket
@@ -140,6 +141,7 @@ def decode_process(key: bytes, value: bytes) -> ProcessTraffic:
     return ProcessTraffic(tgid, ifindex, netns, sent, received, process(pid, start_ticks, comm))
 
 
+@lru_cache(maxsize=1024)  # many sockets have one owner
 def process(pid: int, start_ticks: int, comm: bytes) -> Process | None:
     """None for pid 0: a task that the probe's namespace does not see."""
     if not pid:
@@ -157,6 +159,7 @@ def endpoint_key(record: Record) -> bytes:
     return ENDPOINT_KEY.pack(record.remote_address, record.netns, record.remote_port, record.family)
 
 
+@lru_cache(maxsize=4096)  # and many have one end in common
 def address(family: int, raw: bytes) -> str:
     """Text; a v4-mapped IPv6 address as IPv4."""
     if family == socket.AF_INET:
