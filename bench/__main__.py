@@ -18,7 +18,7 @@ PARTS = ("compare", "scale", "render")
 def main() -> int:
     """Exit code 0 when all that was asked for was measured."""
     options = _options()
-    progress = Progress()
+    progress = Progress(lines=options.guest)
     if options.vm:
         from bench import vm  # noqa: PLC0415 - needs what boots kernels
 

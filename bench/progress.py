@@ -1,4 +1,4 @@
-"""Progress, for a person at a terminal: one line that changes.  Elsewhere, nothing."""
+"""Progress, for a person at a terminal: one line that changes.  In a guest, lines for its host."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import time
 class Progress:
     """What is being measured now, and for how long already."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lines: bool = False) -> None:
+        self._lines = lines
         self._terminal = sys.stderr.isatty()
         self._begun = time.monotonic()
 
     def update(self, what: str) -> None:
         """Replace the line."""
+        if self._lines:
+            print(what, flush=True)
         if self._terminal:
             minutes, seconds = divmod(int(time.monotonic() - self._begun), 60)
             width = shutil.get_terminal_size().columns - 1

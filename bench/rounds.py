@@ -92,7 +92,8 @@ def compare(
                 try:
                     runs = _run_with(watcher, traffic, found, seconds, clock=not done)
                 except NotReady as error:
-                    trouble[watcher.name] = str(error)
+                    say(str(error))
+                    trouble[watcher.name] = str(error).splitlines()[-1]
                     continue
                 _run_without(traffic, found, seconds)
                 for name, (outcome, cost) in runs.items():

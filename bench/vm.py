@@ -7,6 +7,7 @@ a program: what is compared has run in the same guest, in turn.
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import shutil
 import sys
@@ -34,6 +35,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> int:
         fetch.fetch_headers(offer, kernel, progress.say)
         copy = snapshot.take()
         shutil.copytree(CHECKOUT / "bench", copy.root / "bench", dirs_exist_ok=True)
+        compileall.compile_dir(copy.root / "bench", quiet=1)
         shared = fetch.CACHE / "runs" / f"{kernel.release}-bench"
         command = _command(options, copy, shared)
         done = run_in_guest(

@@ -41,4 +41,6 @@ TRACEPOINT, KPROBE, FENTRY = (
     _probe(name, f"the probe, ebpf attached by {name}", "--backend", "ebpf", "--attach", name)
     for name in ("tracepoint", "kprobe", "fentry")
 )
-BCC = _probe("bcc", "the probe, compiled by bcc, attached by kprobe", "--backend", "bcc")
+BCC = _probe(
+    "bcc", "the probe, compiled by bcc, attached by kprobe", "--backend", "bcc", "--verbose"
+)
