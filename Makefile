@@ -16,7 +16,11 @@ RUN_PROGRAMS := $(PYTHON):python3
 TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool
 
-.PHONY: help run test lint pytest bpf test-kernels bench fuzz soak docs pictures clean
+# nginx and redis are left to you: Debian starts them as services when it installs them.
+BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpftrace \
+	nethogs:nethogs cc:gcc clang-14:clang-14 unshare:util-linux setpriv:util-linux ip:iproute2
+
+.PHONY: help run test lint pytest bpf test-kernels bench bench-vm fuzz soak docs pictures clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -46,8 +50,13 @@ bpf-check: .venv/programs
 test-kernels: .venv/kernels  ## boot real kernels under emulation and test in them; KERNELS=6.1 narrows
 	$(BIN)/python -m tests.kernels
 
-bench: .venv/dev  ## what the probe costs, measured here
-	$(BIN)/python -m bench
+bench: .venv/bench  ## what the probe costs, measured here: half an hour; ARGS=--quick to try it
+	$(BIN)/python -m bench $(ARGS)
+
+bench-vm: .venv/bench .venv/kernels  ## the same in a virtual machine, where there are kprobes
+	@./.ci/programs tcptop-bpfcc:bpfcc-tools
+	$(BIN)/python -m bench --vm --rounds 2 $(ARGS)
+	$(BIN)/python -m bench --parts render
 
 fuzz: .venv/fuzz  ## hostile bytes to everything that reads bytes; FUZZ="--minutes 60" for long
 	$(BIN)/python -m tests.fuzz $(FUZZ)
@@ -84,6 +93,12 @@ clean:  ## remove what was made, but not downloaded kernels
 .venv/kernels: .venv/dev
 	@echo "setting up .venv: what boots kernels ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,kernels]'
+	@touch $@
+
+.venv/bench: .venv/dev
+	@./.ci/programs $(BENCH_PROGRAMS)
+	@echo "setting up .venv: what draws the pictures ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,bench]'
 	@touch $@
 
 .venv/programs: .venv/run
