@@ -13,6 +13,7 @@ import pytest
 BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
 QUESTION, ANSWER = 23, 29
+TOO_LOOSE_MS = 500
 LATE_MS = 100  # what the machine's other work may add
 
 
@@ -140,7 +141,8 @@ def test_stalled_sends_by_multipath_tcp(probe, multipath, agrees, backend):
     assert {r.net["direction"] for r in told} == {"send"}
     off_ms = abs(told[-1].stall_ms - truth_ms)
     in_time = not told[-1].ongoing and off_ms < backend.tolerance_ms(0.2) + LATE_MS
-    agrees("mptcp_detail", in_time and {r.net["cause"] for r in told} == {"peer_window"})
+    if backend.tolerance_ms(0.2) < TOO_LOOSE_MS:  # else what is inexact passes for exact
+        agrees("mptcp_detail", in_time and {r.net["cause"] for r in told} == {"peer_window"})
 
 
 def test_errors_of_connects(probe, worker, agrees):
