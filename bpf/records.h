@@ -34,6 +34,7 @@ enum evidence {
 	SEEN_PEER_WINDOW = 16, /* the peer's window limited the sender, most of the time */
 	SEEN_HOLE = 32, /* data is here that comes after data that is not */
 	SEEN_FLOW = 64, /* a sustained flow came before */
+	SEEN_ANSWER = 128, /* it ended with data, not with the connection */
 };
 
 /* One fact about one socket, from an iterator or through the ring. */

@@ -197,6 +197,8 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 		 */
 		else if (!(flags & MSG_DONTWAIT) && is_tcp(sk))
 			evidence = SEEN_BLOCKED;
+		if (ret > 0)
+			evidence |= SEEN_ANSWER;
 		note_late_answer(sk, memory, end, evidence);
 	}
 	memory->awaiting = 0;

@@ -138,6 +138,8 @@ class Connection:
         pending = self.pending_ns is not None
         if received:
             self.received_ns = now_ns - info.last_data_recv_ms * _MS
+            if self.pending_ns is not None and not before.wqueue:  # else it was under way
+                self.peer.came_after(self.received_ns - self.pending_ns, stall_ns)
             if pending or wrote:
                 self._answered()
             self.pending_ns = None

@@ -26,6 +26,7 @@ from xctl_probe.fallback.sock_diag import (
 )
 from xctl_probe.fallback.stalls import Judge, stall_of
 from xctl_probe.owners import Owners
+from xctl_probe.peers.replies import Replies
 
 # Ends are announced by a kernel worker, so a little late.
 _FIRST_LOOKS = 2
@@ -41,14 +42,20 @@ class Connections:
     """
 
     def __init__(
-        self, diag: SockDiag, owners: Owners, interfaces: InterfaceByAddress, stall_ns: int
+        self,
+        diag: SockDiag,
+        owners: Owners,
+        interfaces: InterfaceByAddress,
+        stall_ns: int,
+        replies: Replies | None = None,
     ) -> None:
         self._diag = diag
         self._owners = owners
         self._interfaces = interfaces
         self._stall_ns = stall_ns
         self._evidence = ProcessEvidence(owners)
-        self._judge = Judge(stall_ns, self._evidence)
+        self._replies = replies or Replies(stall_ns)
+        self._judge = Judge(stall_ns, self._evidence, self._replies)
         self._endpoints = Endpoints()
         self._connections: dict[bytes, Connection] = {}
         self._resting: dict[bytes, Resting] = {}  # those on which nothing happens
@@ -69,6 +76,7 @@ class Connections:
         """Look at every socket once; `now_ns` is the monotonic time."""
         self._generation += 1
         self._evidence.begin()
+        self._replies.begin()
         self._looked_ns, self._now_ns = self._now_ns, now_ns
         generation, resting = self._generation, self._resting
         for message in self._diag.sockets():

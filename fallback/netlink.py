@@ -91,6 +91,20 @@ class NetlinkSocket:
             if not found:
                 raise OSError(errno.EBADMSG, "a netlink answer was cut short")
 
+    def ask(self, kind: int, request: bytes) -> bytes:
+        """Send a request that has one answer, and give back its payload.
+
+        Raises OSError as the kernel reports it: ENOENT where there is no such thing.
+        """
+        self._sequence += 1
+        header = HEADER.pack(HEADER.size + len(request), kind, NLM_F_REQUEST, self._sequence, 0)
+        self._socket.send(header + request)
+        for answer, payload in messages(self._socket.recv(_READ_BYTES)):
+            if answer == NLMSG_ERROR:
+                raise error_of(payload) or OSError(errno.EBADMSG, "a netlink answer says nothing")
+            return payload
+        raise OSError(errno.EBADMSG, "a netlink answer was cut short")
+
     def receive(self) -> bytes | None:
         """The next waiting multicast buffer, None when there is none.
 

@@ -14,6 +14,10 @@ from xctl_probe.fallback.connections import Connections
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.owners import Owners
+from xctl_probe.patience import Patient
+from xctl_probe.peers.agreement import OtherEnd
+from xctl_probe.peers.ends import Ends
+from xctl_probe.peers.replies import Replies
 
 # Between two intervals it looks more often, as far as this share of a core allows: short
 # connections get their owner, and short stalls their length.
@@ -31,7 +35,8 @@ class Sampler:
     """sock_diag where it answers, /proc/net where it is refused.
 
     `stall_ns` is the least span that counts as a stall, `interval_ns` the time between two
-    drains.  Raises SourceUnavailable where neither can be read.
+    drains; `patient` has the peers whose answers take their time.  Raises SourceUnavailable
+    where neither can be read.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Sampler:
         *,
         stall_ns: int,
         interval_ns: int,
+        patient: Patient | None = None,
         sock_diag: bool = True,
     ) -> None:
         self.name = "proc"
@@ -49,11 +55,13 @@ class Sampler:
         self._drained_ns = 0
         self._spent_ns = time.process_time_ns()
         self._diag: SockDiag | None = None
+        self._ends: Ends | None = None
         self._sockets: _Sockets
         if sock_diag:
             try:
-                self._diag = SockDiag()
-                self._sockets = Connections(self._diag, owners, interfaces, stall_ns)
+                self._diag, self._ends = SockDiag(), Ends()
+                replies = Replies(stall_ns, patient, OtherEnd(self._ends, owners))
+                self._sockets = Connections(self._diag, owners, interfaces, stall_ns, replies)
                 self._sockets.sample(time.monotonic_ns())
             except OSError as error:
                 self.refused = f"sock_diag is refused here ({error.strerror})"
@@ -103,6 +111,9 @@ class Sampler:
         if self._diag is not None:
             self._diag.close()
             self._diag = None
+        if self._ends is not None:
+            self._ends.close()
+            self._ends = None
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_RETRANSMIT,
     TcpSample,
 )
+from xctl_probe.peers.replies import Asked, Replies
 
 # The kernel retries a lost SYN at first after a second, later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
@@ -46,9 +47,10 @@ class Judge:
     `stall_ns` is how long a wait must last to be one.
     """
 
-    def __init__(self, stall_ns: int, evidence: Evidence) -> None:
+    def __init__(self, stall_ns: int, evidence: Evidence, replies: Replies) -> None:
         self._stall_ns = stall_ns
         self._evidence = evidence
+        self._replies = replies
 
     def judge(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
         """Start, go on with or end the stall of `connection`."""
@@ -56,7 +58,7 @@ class Judge:
         if connection.sample.inode:  # else no process has it open: none can wait for it
             wait = self._connecting(connection, now_ns)
             wait = wait or self._sending(connection, owner, now_ns)
-            wait = wait or self._receiving(connection, now_ns)
+            wait = wait or self._receiving(connection, owner, now_ns)
         if running and (
             wait is None
             or wait.direction != running.direction
@@ -113,13 +115,18 @@ class Judge:
         blocked = self._evidence.of_sending(connection)
         return Wait(Direction.SEND, since_ns, _send_cause(sample), blocked.tid) if blocked else None
 
-    def _receiving(self, connection: Connection, now_ns: int) -> Wait | None:
+    def _receiving(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
         if not may_receive(connection) or connection.sample.rqueue:
             return None
         if connection.hole_ns is not None and self._long(connection.hole_ns, now_ns):
             return Wait(Direction.RECEIVE, connection.hole_ns, Cause.LOSS)
         if connection.pending_ns is not None:
-            return self._awaiting_reply(connection, connection.pending_ns, now_ns)
+            wait = self._awaiting_reply(connection, connection.pending_ns, now_ns)
+        else:
+            wait = self._broken_off(connection, now_ns)
+        return wait and self._owed(connection, wait, owner, now_ns)
+
+    def _broken_off(self, connection: Connection, now_ns: int) -> Wait | None:
         if connection.flow_intervals < STEADY_INTERVALS or not self._long(
             connection.received_ns, now_ns
         ):
@@ -139,6 +146,17 @@ class Judge:
             return Wait(Direction.RECEIVE, since_ns, cause)
         thread = self._evidence.of_receiving(connection)
         return Wait(Direction.RECEIVE, since_ns, cause, thread.tid) if thread else None
+
+    def _owed(
+        self, connection: Connection, wait: Wait, owner: Process | None, now_ns: int
+    ) -> Wait | None:
+        """The wait, where its answer is not late by agreement."""
+        delivered = not connection.sample.wqueue
+        asked = Asked(connection.socket, wait.since_ns, owner, connection.peer, delivered)
+        told = self._replies.look(asked, now_ns)
+        if told is None:
+            return None
+        return replace(wait, since_ns=told.since_ns, cause=told.cause or wait.cause)
 
 
 def stall_of(

@@ -87,6 +87,15 @@ def _stream(
         list[str] | None,
         typer.Option(envvar=_ENV + "INTERFACE", help="Only this interface. May be repeated."),
     ] = None,
+    patient: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar=_ENV + "PATIENT",
+            metavar="PEER[:PORT]",
+            help="A peer that answers when it sees fit, as a queue or a long poll does: "
+            "waits for its replies are no stalls. May be repeated.",
+        ),
+    ] = None,
     loopback: Annotated[
         bool, typer.Option("--loopback", envvar=_ENV + "LOOPBACK", help="Bandwidth of lo, too.")
     ] = False,
@@ -157,6 +166,7 @@ def _stream(
         output=output,
         sock_diag=not no_sock_diag,
         attach=attach,
+        patient=patient or [],
         log=diagnostics.say if verbose else None,
     )
     if context.invoked_subcommand == "top":

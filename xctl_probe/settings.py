@@ -7,13 +7,14 @@ import math
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 import psutil
 
 from xctl_probe.errors import UsageError
+from xctl_probe.patience import Patient
 from xctl_probe.window import Filter
 
 _NS_PER_S = 1_000_000_000
@@ -61,6 +62,7 @@ class Settings:
     format: Format
     sock_diag: bool
     attach: Attach = Attach.AUTO
+    patient: Patient = field(default_factory=Patient)
     log: Callable[[str], None] | None = None  # takes what the kernel's loader has to say
 
     @classmethod
@@ -78,6 +80,7 @@ class Settings:
         output: Format,
         sock_diag: bool,
         attach: Attach,
+        patient: list[str],
         log: Callable[[str], None] | None,
     ) -> Settings:
         """Settings from raw option values: seconds, milliseconds, Mbps.
@@ -102,6 +105,14 @@ class Settings:
         for name in interfaces:
             if name not in known:
                 raise UsageError(f"--interface {name}: unknown; there are {', '.join(known)}")
+        for peer in patient:
+            try:
+                Patient.of([peer])
+            except ValueError:
+                raise UsageError(
+                    f"--patient {peer}: not a peer's address; give one as 10.0.0.7, "
+                    "10.0.0.7:6379 or [fd00::7]:6379"
+                ) from None
         wanted = Filter(min_bw, frozenset(pids), frozenset(interfaces), loopback)
         return cls(
             interval_ns=round(interval * _NS_PER_S),
@@ -112,6 +123,7 @@ class Settings:
             format=output,
             sock_diag=sock_diag,
             attach=attach,
+            patient=Patient.of(patient),
             log=log,
         )
 
@@ -128,9 +140,10 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "backend": (str,),
     "attach": (str,),
     "format": (str,),
+    "patient": (str, list),
     "no-sock-diag": (bool,),
 }
-_ITEMS: dict[str, type] = {"pid": int, "interface": str}
+_ITEMS: dict[str, type] = {"pid": int, "interface": str, "patient": str}
 
 FileValue = int | float | str | bool | list[int] | list[str]
 

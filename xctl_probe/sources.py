@@ -42,6 +42,7 @@ def _ebpf(settings: Settings) -> Source:
     return KernelSource(
         stall_ns=settings.stall_ns,
         attach=settings.attach,
+        patient=settings.patient,
         log=settings.log,
     )
 
@@ -49,7 +50,7 @@ def _ebpf(settings: Settings) -> Source:
 def _bcc(settings: Settings) -> Source:
     from xctl_probe.bcc.source import BccSource  # noqa: PLC0415 - as above
 
-    return BccSource(stall_ns=settings.stall_ns, log=settings.log)
+    return BccSource(stall_ns=settings.stall_ns, patient=settings.patient, log=settings.log)
 
 
 def _proc(settings: Settings) -> Source:
@@ -60,6 +61,7 @@ def _proc(settings: Settings) -> Source:
         InterfaceByAddress(),
         stall_ns=settings.stall_ns,
         interval_ns=settings.interval_ns,
+        patient=settings.patient,
         sock_diag=settings.sock_diag,
     )
 

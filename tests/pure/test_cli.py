@@ -111,6 +111,7 @@ FILE_VALUES = [
     ("loopback = true", lambda s: s.wanted.loopback),
     ('backend = "proc"', lambda s: s.backend is Backend.PROC),
     ('attach = "kprobe"', lambda s: s.attach == "kprobe"),
+    ('patient = "10.0.0.7:6379"', lambda s: s.patient.peers == {("10.0.0.7", 6379)}),
     ("no-sock-diag = true", lambda s: not s.sock_diag),
     ('format = "text"', lambda s: s.format is Format.TEXT),
 ]

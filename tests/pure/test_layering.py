@@ -15,6 +15,7 @@ FOLDERS = {"xctl_probe": "xctl_probe", "xctl_probe.fallback": "fallback"}
 STAGES = {
     "addresses": set(),
     "blind_spots": set(),
+    "calls": set(),
     "diagnostics": {"text"},
     "dialogue": set(),
     "errors": set(),
@@ -22,8 +23,9 @@ STAGES = {
     "interfaces": {"facts"},
     "output": {"errors"},
     "owners": {"facts"},
+    "patience": set(),
     "records": {"addresses", "facts"},
-    "settings": {"errors", "window"},
+    "settings": {"errors", "patience", "window"},
     "signals": set(),
     "text": {"records"},
     "window": {"facts", "records"},
@@ -46,7 +48,11 @@ STAGES = {
 }  # fmt: skip
 
 # What a source may know of the package outside its own folder.
-SOURCES_MAY_KNOW = {"addresses", "dialogue", "errors", "facts", "owners"}
+SOURCES_MAY_KNOW = {"addresses", "dialogue", "errors", "facts", "owners", "patience"}
+# What all sources share knows of them only how to ask the kernel for a socket.
+PEERS_MAY_KNOW = {
+    "calls", "dialogue", "facts", "fallback.netlink", "fallback.sock_diag", "owners", "patience",
+}  # fmt: skip
 # The folder of each, and what of the package is its own; bcc compiles what ebpf brings along.
 SOURCES = {
     "fallback": {"fallback"},
@@ -121,9 +127,18 @@ def test_a_stage_needs_only_its_own_libraries(stage):
 )
 def test_a_source_knows_facts_and_no_stage_after_them(path):
     """Sources hand over facts: no window, record, writer or setting, and not the other source."""
-    own = SOURCES[path.parent.relative_to(ROOT).as_posix()]
+    own = SOURCES[path.parent.relative_to(ROOT).as_posix()] | {"peers"}
     known = {m for m in ours(imported(path)) if m.partition(".")[0] not in own}
     assert known <= SOURCES_MAY_KNOW
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "xctl_probe/peers").glob("*.py")), ids=lambda path: path.stem
+)
+def test_what_the_sources_share_knows_none_of_them(path):
+    """The rules on replies take a socket and a time, from whichever source has them."""
+    known = {m for m in ours(imported(path)) if not m.startswith("peers.")}
+    assert known <= PEERS_MAY_KNOW
 
 
 def test_nothing_imports_in_a_circle():

@@ -27,6 +27,7 @@ GOOD = {
     "output": Format.AUTO,
     "sock_diag": True,
     "attach": Attach.AUTO,
+    "patient": [],
     "log": None,
 }
 
@@ -98,6 +99,8 @@ def test_the_bounds_themselves_are_allowed(option, value):
         ("pids", [2**22 + 1], "see `ps -e`"),
         ("interfaces", ["eth0", "eth7"], "--interface eth7: unknown; there are eth0, lo"),
         ("interfaces", [""], "unknown; there are eth0, lo"),
+        ("patient", ["10.0.0.7", "redis:6379"], "--patient redis:6379: not a peer's address"),
+        ("patient", ["10.0.0.7:0"], "give one as 10.0.0.7, 10.0.0.7:6379 or [fd00::7]:6379"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(option, value, message):
@@ -202,6 +205,7 @@ def test_an_empty_file_sets_nothing(file):
         ("pid = ['7']", "is not what it takes"),
         ("pid = [[7]]", "is not what it takes"),
         ("interface = [7]", "is not what it takes"),
+        ("patient = 6379", "is not what it takes"),
         ("loopback = 1", "is not what it takes"),
         ("format = ['text']", "is not what it takes"),
         ("interval = 2026-11-21", "is not what it takes"),

@@ -24,6 +24,7 @@ from xctl_probe.fallback.connection import Connection, Wait
 from xctl_probe.fallback.evidence import Blocked
 from xctl_probe.fallback.sock_diag import watch_of
 from xctl_probe.fallback.stalls import Judge
+from xctl_probe.peers.replies import Replies
 
 STALL_MS = 100
 INTERVAL_MS = 200
@@ -50,7 +51,7 @@ class Scene:
     def __init__(self, tcp=None, peer=None):
         self.tcp = tcp or Tcp()
         self.threads = Threads()
-        self.judge = Judge(STALL_MS * MS, self.threads)
+        self.judge = Judge(STALL_MS * MS, self.threads, Replies(STALL_MS * MS))
         sample, now_ns = self.tcp.sample(), self.tcp.now_ns
         self.connection = Connection(
             SOCKET, sample, watch_of(b""), None, sample.opened, peer or Dialogue(), now_ns,

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from test_why_verdict import ASKED, FD, IN_RECV, INODE
 
+from xctl_probe.calls import Call, Role, Watched
 from xctl_probe.facts import Process
-from xctl_probe.why.calls import Call, Role, Watched
 from xctl_probe.why.explain import Explained
 from xctl_probe.why.report import headline, to_json, to_text
 from xctl_probe.why.sockets import Peer, Udp

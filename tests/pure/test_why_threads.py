@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from xctl_probe.why.calls import Call, Role, Watched
+from xctl_probe.calls import Call, Role, Watched
 from xctl_probe.why.threads import Thread, idle_times_ms, read_threads, waits_in
 
 PID = 233

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from xctl_probe.calls import Call, Role, Watched
 from xctl_probe.facts import Cause
-from xctl_probe.why.calls import Call, Role, Watched
 from xctl_probe.why.sockets import Tcp, Udp
 from xctl_probe.why.threads import Thread
 from xctl_probe.why.verdict import Waiter, findings, waiters

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from xctl_probe.bcc import distribution, headers, kernel, program
 from xctl_probe.ebpf.loading import Sizes
 from xctl_probe.ebpf.source import RunningSource
+from xctl_probe.patience import Patient
 
 
 class BccSource(RunningSource):
     """Compiled on this host; needs root, the distribution's bcc, and the kernel's headers.
 
-    `stall_ns` is the least length of a stall; `log` takes what bcc and its compiler have to
+    `stall_ns` is the least length of a stall, `patient` has the peers whose answers take their
+    time; `log` takes what bcc and its compiler have to
     say.  Raises SourceUnavailable with the reason and the remedy, and has imported bcc only
     where everything else is there.
     """
@@ -23,6 +25,7 @@ class BccSource(RunningSource):
         self,
         *,
         stall_ns: int = 100_000_000,
+        patient: Patient | None = None,
         sizes: Sizes | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
@@ -31,7 +34,8 @@ class BccSource(RunningSource):
         folder = distribution.find()
         declared = headers.declared(headers.find())
         bcc = distribution.load(folder)
-        super().__init__(program.start(bcc, declared, stall_ns, sizes or Sizes(), log), stall_ns)
+        running = program.start(bcc, declared, stall_ns, sizes or Sizes(), log)
+        super().__init__(running, stall_ns, patient)
 
     @property
     def sees(self) -> str:

@@ -45,6 +45,7 @@ class Evidence(IntFlag):
     PEER_WINDOW = 16
     HOLE = 32
     FLOW = 64
+    ANSWER = 128
 
 
 class LostWhere(IntEnum):

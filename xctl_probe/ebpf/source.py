@@ -25,7 +25,7 @@ from xctl_probe.ebpf.records import (
     socket_of,
 )
 from xctl_probe.ebpf.running import Running
-from xctl_probe.ebpf.stalls import is_stall
+from xctl_probe.ebpf.waits import Told, Waits
 from xctl_probe.ebpf.windows import ClosedWindows
 from xctl_probe.facts import (
     Batch,
@@ -38,6 +38,7 @@ from xctl_probe.facts import (
     Stall,
     Traffic,
 )
+from xctl_probe.patience import Patient
 
 # Looking at all sockets between two drains may take this part of the time, not more.
 _LOOK_SHARE = 50
@@ -62,7 +63,7 @@ class RunningSource:
 
     name = "ebpf"
 
-    def __init__(self, running: Running, stall_ns: int) -> None:
+    def __init__(self, running: Running, stall_ns: int, patient: Patient | None = None) -> None:
         self._stall_ns = stall_ns
         self._running = running
         self.attach = running.name
@@ -72,6 +73,9 @@ class RunningSource:
             programs.map("processes", PROCESS_KEY.size, PROCESS_TRAFFIC.size)
         )
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
+        self._waits = Waits(
+            stall_ns, patient or Patient(), self._endpoint, self._windows.cause
+        )
         self._interfaces = Interfaces()
         self._lost = [0] * len(LostWhere)
         self._missed_runs = 0
@@ -105,10 +109,11 @@ class RunningSource:
         else:
             begun_ns = time.monotonic_ns()
             waiting = self._decoded(self._running.look.run())
-            took_ns = time.monotonic_ns() - begun_ns
             # What ended before this look is told by what was seen at the one before.
             self._keep(self._from_ring())
             self._windows.note(waiting)
+            self._waits.look(waiting)
+            took_ns = time.monotonic_ns() - begun_ns
             self._look_again_ns = now_ns + max(self._stall_ns, took_ns * _LOOK_SHARE)
         return self._look_again_ns
 
@@ -123,12 +128,14 @@ class RunningSource:
         self._windows.note(records)
         for record in records:
             facts.extend(self._facts(record))
+        facts.extend(map(self._stall, self._waits.tell(records)))
         facts.extend(self._processes.traffic(self._interfaces))
         facts.extend(self._losses())
         return Batch(now_ns, facts)
 
     def close(self) -> None:
         """Detach everything.  Safe to call twice."""
+        self._waits.close()
         self._running.news.close()
         self._running.programs.close()
 
@@ -155,11 +162,17 @@ class RunningSource:
         interface = self._interfaces.name(record.ifindex, record.netns)
         if record.kind == Kind.TRAFFIC:
             yield from _traffic(record, interface)
-        elif record.kind in (Kind.STALL, Kind.ONGOING):
-            if is_stall(record, self._endpoint(record)):
-                yield _stall(record, interface, self._windows.cause(record))
-        else:
+        elif record.kind == Kind.STALL:
+            told = self._waits.ended(record)
+            if told is not None:
+                yield self._stall(told)
+        elif record.kind != Kind.ONGOING:  # those are decided about together
             yield _error(record, interface, _ERRORS[Kind(record.kind)], record.occurrences)
+
+    def _stall(self, told: Told) -> Stall:
+        record = told.record
+        interface = self._interfaces.name(record.ifindex, record.netns)
+        return _stall(record, interface, told.cause)
 
     def _endpoint(self, record: Record) -> Dialogue:
         """How connections that were opened to the same peer went, as the kernel noted it."""
@@ -188,8 +201,9 @@ class RunningSource:
 class KernelSource(RunningSource):
     """The programs compiled ahead; needs root or CAP_BPF and CAP_PERFMON, and kernel BTF.
 
-    `stall_ns` is the least length of a stall; `attach` names the flavour; `log` takes what
-    libbpf has to say.  Raises SourceUnavailable with the reason and the remedy.
+    `stall_ns` is the least length of a stall; `attach` names the flavour; `patient` has the
+    peers whose answers take their time; `log` takes what libbpf has to say.  Raises
+    SourceUnavailable with the reason and the remedy.
     """
 
     def __init__(
@@ -197,10 +211,11 @@ class KernelSource(RunningSource):
         *,
         stall_ns: int = 100_000_000,
         attach: str = "auto",
+        patient: Patient | None = None,
         sizes: Sizes | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__(load(attach, stall_ns, sizes or Sizes(), log), stall_ns)
+        super().__init__(load(attach, stall_ns, sizes or Sizes(), log), stall_ns, patient)
 
 
 def _traffic(record: Record, interface: str | None) -> Iterator[Fact]:

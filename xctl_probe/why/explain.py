@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xctl_probe.calls import Call, Role, Watched
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.facts import Process
 from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.owners import read_process
-from xctl_probe.why.calls import Call, Role, Watched
 from xctl_probe.why.diag_looks import DiagLooks
 from xctl_probe.why.proc_looks import ProcLooks, socket_fds, udp_sockets
 from xctl_probe.why.sockets import Tcp, Udp

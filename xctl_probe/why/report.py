@@ -6,9 +6,9 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 
+from xctl_probe.calls import Call, Role
 from xctl_probe.records import ascii_json
 from xctl_probe.text import printable
-from xctl_probe.why.calls import Call, Role
 from xctl_probe.why.explain import Explained
 from xctl_probe.why.sockets import Tcp, Udp
 from xctl_probe.why.threads import Thread

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from xctl_probe.why.calls import Call, Role, call_of
+from xctl_probe.calls import Call, Role, call_of
 
 _EXEC_START = b"se.exec_start"
 _PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xctl_probe.calls import Call, Role
 from xctl_probe.facts import Cause
-from xctl_probe.why.calls import Call, Role
 from xctl_probe.why.sockets import Tcp, Udp
 from xctl_probe.why.threads import Thread
 from xctl_probe.why.words import counted, size, span

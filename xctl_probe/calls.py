@@ -87,6 +87,20 @@ def call_of(
     syscall: str, pid: int, proc: Path = Path("/proc"), machine: str = platform.machine()
 ) -> Call | None:
     """The call in a line of /proc/<pid>/syscall; None if it waits for no descriptor."""
+    known = parsed(syscall, machine)
+    if known is None:
+        return None
+    name, role, arguments = known
+    fd = arguments[0] & 0xFFFFFFFF
+    if role is Role.POLL:
+        return Call(name, role, polled(name, arguments, pid, proc))
+    if role is Role.EPOLL:
+        return Call(name, role, epoll_watches(pid, fd, proc))
+    return Call(name, role, (Watched(fd, *_DIRECTIONS[role]),))
+
+
+def parsed(syscall: str, machine: str = platform.machine()) -> tuple[str, Role, list[int]] | None:
+    """Name, role and arguments of the call in such a line; None if it waits for no descriptor."""
     fields = syscall.split()
     try:
         number, arguments = int(fields[0]), [int(field, 16) for field in fields[1:7]]
@@ -95,18 +109,18 @@ def call_of(
     known = _NUMBERS.get(machine, {}).get(number)
     if known is None or len(arguments) < 6:  # noqa: PLR2004 - a call has six
         return None
-    name, role = known
-    if role is Role.POLL:
+    return *known, arguments
 
-        def memory(address: int, size: int) -> bytes:
-            return _read_memory(proc / str(pid) / "mem", address, size)
 
-        decode = _polled if name.endswith("poll") else _selected
-        return Call(name, role, decode(arguments, memory))
-    fd = arguments[0] & 0xFFFFFFFF
-    if role is Role.EPOLL:
-        return Call(name, role, epoll_watches(pid, fd, proc))
-    return Call(name, role, (Watched(fd, *_DIRECTIONS[role]),))
+def polled(
+    name: str, arguments: list[int], pid: int, proc: Path = Path("/proc")
+) -> tuple[Watched, ...]:
+    """What a poll or select of `pid` asks for; empty where its memory may not be read."""
+
+    def memory(address: int, size: int) -> bytes:
+        return _read_memory(proc / str(pid) / "mem", address, size)
+
+    return (_polled if name.endswith("poll") else _selected)(arguments, memory)
 
 
 def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watched, ...]:

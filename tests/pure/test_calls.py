@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from xctl_probe.why.calls import Role, Watched, call_of, epoll_watches
+from xctl_probe.calls import Role, Watched, call_of, epoll_watches
 
 ADDRESS = 64  # of the call's argument, in a memory that is a small file
 POLLIN, POLLOUT = 1, 4

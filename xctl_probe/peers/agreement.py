@@ -1,0 +1,121 @@
+"""The other end of a connection, where it is on this host: has it the request, and what then?
+
+Two programs may have agreed that an answer takes its time: a blocking read of a queue, a long
+poll.  Then the peer has read the request and waits for more from the same connection.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from xctl_probe.facts import Process, Socket
+from xctl_probe.owners import Owners
+from xctl_probe.peers.doing import Doing, Processes
+from xctl_probe.peers.ends import End
+
+_SEARCHES = 2  # through all of /proc, in one look
+_MOST_SEARCHED = 4096
+
+
+class Finding(Enum):
+    """What the other end shows."""
+
+    UNKNOWN = auto()  # it is not on this host, or its process may not be looked into
+    ON_ITS_WAY = auto()  # the request has not arrived
+    UNREAD = auto()  # nobody has taken the request out of the peer's queue
+    ANSWER_LOST = auto()  # the peer has answered, and its answer does not get through
+    BUSY = auto()  # the peer has taken the request, and does something else
+    UNDECIDED = auto()  # busy, or on its way back to its event loop
+    AGREED = auto()  # the peer has taken the request, and waits for more from us
+
+
+class Lookup(Protocol):
+    """How the two ends of a connection are found."""
+
+    def near(self, of: Socket) -> End | None:
+        """The socket itself."""
+
+    def far(self, of: Socket) -> End | None:
+        """The socket at the other end."""
+
+
+@dataclass(slots=True)
+class Past:
+    """What earlier looks at the same wait have found."""
+
+    finding: Finding | None = None
+    peer: Process | None = None  # who has the other end
+    switches: int | None = None  # of the peer's threads, when it was last undecided
+
+
+class OtherEnd:
+    """Looks at the peers of waits; `begin` starts a look at many."""
+
+    def __init__(self, ends: Lookup, owners: Owners, processes: Processes | None = None) -> None:
+        self._ends = ends
+        self._owners = owners
+        self._processes = processes or Processes()
+        self._searched: OrderedDict[int, None] = OrderedDict()  # inodes, the latest last
+        self._searches = 0
+
+    def begin(self) -> None:
+        """Forget what the last look has read."""
+        self._processes.begin()
+        self._searches = 0
+
+    def find(self, socket: Socket, past: Past, *, delivered: bool | None = None) -> Finding:
+        """What the far end of `socket` shows now; `past` is brought up to date.
+
+        `delivered`: the request was acknowledged; None where that is to be found out.
+        """
+        if delivered is None:
+            near = self._ends.near(socket)
+            delivered = near is None or not near.unacknowledged_bytes
+        past.finding = self._find(socket, past) if delivered else Finding.ON_ITS_WAY
+        return past.finding
+
+    def _find(self, socket: Socket, past: Past) -> Finding:
+        far = self._ends.far(socket)
+        if far is None:
+            return Finding.UNKNOWN
+        if far.unread_bytes:
+            return Finding.UNREAD
+        if far.retransmits:
+            return Finding.ANSWER_LOST
+        peer = past.peer = self._owner(far.inode)
+        if peer is None:
+            searched = not far.inode or far.inode in self._searched
+            return Finding.UNKNOWN if searched else Finding.UNDECIDED
+        if past.finding is Finding.AGREED:
+            # It has gone back to its loop once: what it does since is for somebody else.
+            return Finding.BUSY if self._processes.stopped(peer.pid) else Finding.AGREED
+        return self._what_it_does(peer.pid, far.inode, past)
+
+    def _what_it_does(self, pid: int, inode: int, past: Past) -> Finding:
+        doing = self._processes.doing(pid, inode)
+        if doing is Doing.ELSE:
+            for relative in self._processes.relatives(pid):
+                if self._processes.doing(relative, inode) is Doing.WAITS_FOR_IT:
+                    doing = Doing.WAITS_FOR_IT
+        if doing is Doing.WAITS_FOR_IT:
+            return Finding.AGREED
+        if doing is not Doing.MAY_COME_BACK:
+            return Finding.BUSY
+        # An event loop that answers others meanwhile runs, sleeps, runs: only one that is
+        # found twice in the same long step is busy with something.
+        before, past.switches = past.switches, self._processes.switches(pid)
+        return Finding.BUSY if before == past.switches else Finding.UNDECIDED
+
+    def _owner(self, inode: int) -> Process | None:
+        if not self._owners.holds(inode):
+            if not inode or inode in self._searched or self._searches >= _SEARCHES:
+                return None
+            self._searches += 1
+            self._owners.search([inode])
+            self._searched[inode] = None
+            if len(self._searched) > _MOST_SEARCHED:
+                self._owners.forget([self._searched.popitem(last=False)[0]])
+        return self._owners.of(inode)

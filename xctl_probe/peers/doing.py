@@ -1,0 +1,162 @@
+"""What a process does that has read a request: does it wait for more from that connection?
+
+proc(5): task/<tid>/syscall says the call and its arguments, where ptrace's rules allow it;
+else task/<tid>/wchan says the kernel function.  fdinfo says what an epoll instance watches.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+from enum import Enum, auto
+from pathlib import Path
+
+from xctl_probe.calls import Role, parsed, polled
+
+# Where a thread waits for events, for which of them only its call tells.
+_IN_EPOLL = ("ep_poll", "do_epoll_wait")
+_IN_POLL = ("do_poll", "poll_schedule", "do_sys_poll", "do_select")
+_IN_RING = ("io_cqring_wait",)  # io_uring's requests show nowhere
+_WATCHED = re.compile(rb"tfd:\s*\d+ events:\s*([0-9a-f]+).*? ino:([0-9a-f]+)")
+_EPOLL = "anon_inode:[eventpoll]"
+_IO_URING_ENTER = "426 "  # on every architecture
+_MOST_THREADS = 256  # of one process: more are not looked at
+_MOST_RELATIVES = 16
+
+
+class Doing(Enum):
+    """What a process does, seen from one of its sockets."""
+
+    WAITS_FOR_IT = auto()  # a thread sleeps until more comes on this socket, or may do so
+    MAY_COME_BACK = auto()  # its event loop watches this socket, and is not asleep now
+    ELSE = auto()
+    STOPPED = auto()
+
+
+class Processes:
+    """Reads /proc; one reading of a process serves until `begin` is called."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._threads: dict[int, list[tuple[str, str]]] = {}
+        self._watched: dict[tuple[int, int], frozenset[int]] = {}
+        self._epolls: dict[int, list[int]] = {}
+
+    def begin(self) -> None:
+        """Forget what was read."""
+        self._threads.clear()
+        self._watched.clear()
+        self._epolls.clear()
+
+    def stopped(self, pid: int) -> bool:
+        """True while a signal or a debugger holds it."""
+        stat = _read(f"{self._proc}/{pid}/stat")
+        return stat.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
+
+    def switches(self, pid: int) -> int:
+        """How often its threads went to sleep so far: who computes does not."""
+        total = 0
+        for tid in self._tids(pid):
+            status = _read(f"{self._proc}/{pid}/task/{tid}/status")
+            _, _, count = status.partition(b"\nvoluntary_ctxt_switches:")
+            total += int(count.split()[0]) if count.split()[:1] else 0
+        return total
+
+    def relatives(self, pid: int) -> list[int]:
+        """Its parent and its children, who may have the same sockets open."""
+        stat = _read(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split()
+        children = _read(f"{self._proc}/{pid}/task/{pid}/children").split()
+        return [int(word) for word in stat[1:2] + children[:_MOST_RELATIVES]]
+
+    def doing(self, pid: int, inode: int) -> Doing:
+        """What `pid` does for the socket `inode`, which it holds and has read empty."""
+        if self.stopped(pid):
+            return Doing.STOPPED
+        if any(self._waits_for(pid, inode, *thread) for thread in self._threads_of(pid)):
+            return Doing.WAITS_FOR_IT
+        return Doing.MAY_COME_BACK if self._in_any_epoll(pid, inode) else Doing.ELSE
+
+    def _threads_of(self, pid: int) -> list[tuple[str, str]]:
+        threads = self._threads.get(pid)
+        if threads is None:
+            threads = self._threads[pid] = [self._thread(pid, tid) for tid in self._tids(pid)]
+        return threads
+
+    def _tids(self, pid: int) -> list[str]:
+        try:
+            return os.listdir(f"{self._proc}/{pid}/task")[:_MOST_THREADS]
+        except OSError:
+            return []
+
+    def _thread(self, pid: int, tid: str) -> tuple[str, str]:
+        task = f"{self._proc}/{pid}/task/{tid}"
+        call = _read(f"{task}/syscall").decode("ascii", "replace")
+        return call, "" if call else _read(f"{task}/wchan").decode("ascii", "replace")
+
+    def _waits_for(self, pid: int, inode: int, syscall: str, wchan: str) -> bool:
+        if not syscall:  # it may not be read: then how it sleeps has to do
+            if wchan.startswith(_IN_EPOLL):
+                return self._in_any_epoll(pid, inode)
+            return wchan.startswith((*_IN_POLL, *_IN_RING))
+        if syscall.startswith(_IO_URING_ENTER):
+            return True
+        call = parsed(syscall)
+        if call is None:
+            return False
+        name, role, arguments = call
+        fd = arguments[0] & 0xFFFFFFFF
+        if role is Role.EPOLL:
+            return inode in self._watches(pid, fd)
+        if role is Role.POLL:
+            asked = polled(name, arguments, pid, self._proc)
+            return any(w.reads and self._inode(pid, w.fd) == inode for w in asked)
+        return role is Role.RECEIVE and self._inode(pid, fd) == inode
+
+    def _in_any_epoll(self, pid: int, inode: int) -> bool:
+        epolls = self._epolls.get(pid)
+        if epolls is None:
+            epolls = self._epolls[pid] = self._find_epolls(pid)
+        return any(inode in self._watches(pid, fd) for fd in epolls)
+
+    def _find_epolls(self, pid: int) -> list[int]:
+        try:
+            fds = os.listdir(f"{self._proc}/{pid}/fd")
+        except OSError:
+            return []
+        return [int(fd) for fd in fds if _link(f"{self._proc}/{pid}/fd/{fd}") == _EPOLL]
+
+    def _watches(self, pid: int, epoll: int) -> frozenset[int]:
+        """Inodes that this epoll instance reports data of.
+
+        One-shot users are told once and ask again when they want more: until then the
+        kernel clears the events that they asked for.
+        """
+        known = self._watched.get((pid, epoll))
+        if known is None:
+            text = _read(f"{self._proc}/{pid}/fdinfo/{epoll}")
+            known = self._watched[pid, epoll] = frozenset(
+                int(inode, 16)
+                for events, inode in _WATCHED.findall(text)
+                if int(events, 16) & select.EPOLLIN
+            )
+        return known
+
+    def _inode(self, pid: int, fd: int) -> int | None:
+        target = _link(f"{self._proc}/{pid}/fd/{fd}")
+        return int(target[8:-1]) if target.startswith("socket:[") else None
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

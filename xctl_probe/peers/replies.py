@@ -1,0 +1,166 @@
+"""Which waits for a reply are told: one rule for all sources.
+
+A source says which wait it has evidence of.  Whether that is a stall is decided here, by what
+the user has declared, by what the other end shows where it is on this host, and by what is
+usual with that peer.  What the looks during a wait have found also decides about its end.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from xctl_probe.dialogue import Dialogue
+from xctl_probe.facts import Cause, Process, Socket
+from xctl_probe.patience import Patient
+from xctl_probe.peers.agreement import Finding, OtherEnd, Past
+
+_SILENT = (Finding.AGREED, Finding.UNDECIDED)
+_MOST_WAITS = 4096  # that are remembered
+_AT_ONCE = 64  # waits whose other ends are looked at in one stall's length
+
+
+class Asked(NamedTuple):
+    """A wait for a reply: since when (monotonic ns), on which socket, by whom.
+
+    `delivered`: the request was acknowledged; None where the source does not know.  `usual` is
+    the dialogue with the peer.
+    """
+
+    socket: Socket
+    since_ns: int
+    owner: Process | None
+    usual: Dialogue
+    delivered: bool | None = None
+
+
+class Told(NamedTuple):
+    """A stall: since when, and its cause where the other end has shown it."""
+
+    since_ns: int
+    cause: Cause | None = None
+
+
+@dataclass(slots=True)
+class _Kept:
+    since_ns: int  # the wait began
+    from_ns: int  # the stall began: later where the wait was one by agreement at first
+    looked_ns: int = 0
+    checked_ns: int | None = None  # when the other end was looked at
+    past: Past = field(default_factory=Past)
+    told: Told | None = None
+    owner: int | None = None
+
+
+class Replies:
+    """All waits for replies of one source, by socket.
+
+    `stall_ns` is the least length of a stall; `other_end` is None where nobody can look.
+    """
+
+    def __init__(
+        self, stall_ns: int, patient: Patient | None = None, other_end: OtherEnd | None = None
+    ) -> None:
+        self._stall_ns = stall_ns
+        self._patient = patient or Patient()
+        self._other_end = other_end
+        self._waits: OrderedDict[int, _Kept] = OrderedDict()
+        self._stalled: dict[int, list[int]] = {}  # pid to when its stalled waits began
+        self._new = 0
+
+    def begin(self) -> None:
+        """Start a look at all that waits."""
+        self._new = 0
+        self._stalled.clear()
+        for kept in self._waits.values():
+            if kept.told is not None and kept.owner is not None:
+                self._stalled.setdefault(kept.owner, []).append(kept.since_ns)
+        if self._other_end is not None:
+            self._other_end.begin()
+
+    def look(self, asked: Asked, now_ns: int) -> Told | None:
+        """The stall that this wait is now, None while it is none."""
+        if self._declared(asked):
+            return None
+        kept = self._keep(asked)
+        kept.looked_ns = now_ns
+        self._check(asked, kept, now_ns)
+        kept.told = self._judged(asked, kept, now_ns)
+        return kept.told
+
+    def end(self, asked: Asked, end_ns: int) -> Told | None:
+        """The stall that this wait was; None where it was none."""
+        if self._declared(asked):
+            return None
+        kept = self._same(asked)
+        self._waits.pop(asked.socket.cookie, None)
+        if kept is not None:
+            # A look that came between the end and its news knows nothing of the wait.
+            return kept.told
+        if asked.delivered is False:
+            return Told(asked.since_ns)
+        if asked.usual.is_usual(end_ns - asked.since_ns):
+            return None
+        # No look has seen it.  Where the peer keeps listening to this connection, it may
+        # have been by agreement.
+        found = self._find(asked, Past(), delivered=True)
+        return None if found in _SILENT else Told(asked.since_ns)
+
+    def _declared(self, asked: Asked) -> bool:
+        return self._patient.covers(asked.socket.remote_address, asked.socket.remote_port)
+
+    def _same(self, asked: Asked) -> _Kept | None:
+        kept = self._waits.get(asked.socket.cookie)
+        # One that began after the last look is another one.
+        return kept if kept is not None and asked.since_ns <= kept.looked_ns else None
+
+    def _keep(self, asked: Asked) -> _Kept:
+        kept = self._same(asked)
+        if kept is None:
+            kept = self._waits[asked.socket.cookie] = _Kept(asked.since_ns, asked.since_ns)
+            if len(self._waits) > _MOST_WAITS:
+                self._waits.popitem(last=False)
+        self._waits.move_to_end(asked.socket.cookie)
+        kept.owner = asked.owner.pid if asked.owner else None
+        return kept
+
+    def _check(self, asked: Asked, kept: _Kept, now_ns: int) -> None:
+        """Look at the other end, as often as is affordable."""
+        if kept.checked_ns is None:
+            self._new += 1
+            if self._new > _AT_ONCE:
+                return
+        elif now_ns - kept.checked_ns < self._stall_ns * (1 + len(self._waits) // _AT_ONCE):
+            return
+        before, kept.checked_ns = kept.past.finding, now_ns
+        found = self._find(asked, kept.past, delivered=asked.delivered)
+        if before is Finding.AGREED and found is not Finding.AGREED:
+            kept.from_ns = now_ns  # until now all was as agreed
+
+    def _find(self, asked: Asked, past: Past, *, delivered: bool | None) -> Finding:
+        if self._other_end is None or asked.socket.protocol != "tcp":
+            past.finding = Finding.UNKNOWN if delivered is not False else Finding.ON_ITS_WAY
+            return past.finding
+        return self._other_end.find(asked.socket, past, delivered=delivered)
+
+    def _judged(self, asked: Asked, kept: _Kept, now_ns: int) -> Told | None:
+        found = kept.past.finding
+        if found is None or now_ns - kept.from_ns < self._stall_ns:
+            return None
+        if found is Finding.UNKNOWN and asked.usual.is_usual(now_ns - kept.from_ns):
+            return None
+        if found in _SILENT and not self._waits_itself(kept):
+            return None
+        return Told(kept.from_ns, Cause.LOSS if found is Finding.ANSWER_LOST else None)
+
+    def _waits_itself(self, kept: _Kept) -> bool:
+        """Did the peer, as soon as it was asked, ask somebody else, and is it stalled there?
+
+        So does a proxy: whose answer is outstanding is then not its own agreement with us.
+        """
+        peer = kept.past.peer
+        if peer is None or peer.pid == kept.owner:
+            return False
+        asked = self._stalled.get(peer.pid, ())
+        return any(0 <= since_ns - kept.since_ns < self._stall_ns for since_ns in asked)
