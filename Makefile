@@ -14,6 +14,8 @@ FUZZ ?=
 # What Debian and Ubuntu call the programs that the targets need, and the program to look for.
 RUN_PROGRAMS := $(PYTHON):python3
 TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
+	nginx:nginx-light redis-server:redis-server redis-cli:redis-tools pg_ctlcluster:postgresql \
+	sshd:openssh-server ssh:openssh-client dnsmasq:dnsmasq-base \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool
 
 # nginx and redis are left to you: Debian starts them as services when it installs them.

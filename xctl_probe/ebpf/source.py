@@ -73,16 +73,14 @@ class RunningSource:
             programs.map("processes", PROCESS_KEY.size, PROCESS_TRAFFIC.size)
         )
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
-        self._waits = Waits(
-            stall_ns, patient or Patient(), self._endpoint, self._windows.cause
-        )
+        self._windows = ClosedWindows()
+        self._waits = Waits(stall_ns, patient or Patient(), self._endpoint, self._windows.cause)
         self._interfaces = Interfaces()
         self._lost = [0] * len(LostWhere)
         self._missed_runs = 0
         self._unsound = self._unkept = 0  # records that make no sense, facts without room
         self._pending: list[Fact] = []
         self._look_again_ns = 0
-        self._windows = ClosedWindows()
 
     @property
     def sees(self) -> str:
@@ -231,7 +229,7 @@ def _traffic(record: Record, interface: str | None) -> Iterator[Fact]:
         yield _error(record, interface, ErrorKind.RETRANSMIT, record.occurrences)
 
 
-def _stall(record: Record, interface: str | None, why: Cause) -> Stall:
+def _stall(record: Record, interface: str | None, why: Cause | None) -> Stall:
     return Stall(
         owner=record.owner,
         socket=socket_of(record, interface),

@@ -4,50 +4,64 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from xctl_probe.dialogue import Dialogue, Endpoints
 from xctl_probe.ebpf.records import Evidence, Kind, Record, StallDirection, address, socket_of
-from xctl_probe.ebpf.stalls import cause, is_stall
+from xctl_probe.ebpf.stalls import is_stall
 from xctl_probe.facts import Cause
 from xctl_probe.owners import Owners
 from xctl_probe.patience import Patient
+from xctl_probe.peers import replies
 from xctl_probe.peers.agreement import OtherEnd
 from xctl_probe.peers.ends import Ends
 from xctl_probe.peers.namespaces import ends_in
 from xctl_probe.peers.replies import Asked, Replies
 
 _MOST_NAMESPACES = 64  # that one looks into at a time
+_IDLE_NS = 60_000_000_000
+
+_Key = tuple[int, int]  # inode and direction
 
 
 class Told(NamedTuple):
     """A stall to tell of: the record with its length right, and the cause."""
 
     record: Record
-    cause: Cause
+    cause: Cause | None
 
 
-class _Namespace(NamedTuple):
+@dataclass(slots=True)
+class _Namespace:
     replies: Replies
     ends: Ends | None
+    used_ns: int = 0
 
 
 class Waits:
     """Decides about every candidate; remembers what the looks during a wait have found.
 
-    `endpoint` gives the dialogue with a record's peer as the kernel noted it.
+    `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
+    that the record itself shows.
     """
 
     def __init__(
-        self, stall_ns: int, patient: Patient, endpoint: Callable[[Record], Dialogue]
+        self,
+        stall_ns: int,
+        patient: Patient,
+        endpoint: Callable[[Record], Dialogue],
+        cause: Callable[[Record], Cause],
     ) -> None:
         self._stall_ns = stall_ns
         self._patient = patient
         self._endpoint = endpoint
+        self._cause = cause
         self._peers = Endpoints()
         self._owners = Owners()
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
-        self._open: dict[int, Told] = {}  # told as ongoing by the last drain, by cookie
+        self._open: dict[_Key, Told] = {}  # told as ongoing by the last drain
+        self._ended_ns: dict[_Key, int] = {}  # what has ended since the last look
 
     def close(self) -> None:
         """Give all descriptors back.  Safe to call twice."""
@@ -59,49 +73,55 @@ class Waits:
         self._owners.begin()
         for namespace in self._namespaces.values():
             namespace.replies.begin()
-        found = (self._ongoing(record) for record in records if record.kind == Kind.ONGOING)
+        found = [self._ongoing(record) for record in records if self._lasts(record)]
+        self._ended_ns.clear()
         return [told for told in found if told is not None]
 
     def tell(self, records: list[Record]) -> list[Told]:
         """The same for a drain, which tells it; also what was told and is no stall any more."""
+        waiting = {_key(record): record for record in records if self._lasts(record)}
         stalls = self.look(records)
-        before, self._open = self._open, {told.record.cookie: told for told in stalls}
-        waiting = {record.cookie: record for record in records if record.kind == Kind.ONGOING}
-        for cookie in before.keys() - self._open.keys():
-            if cookie in waiting:  # else it ends with a record of its own
-                stalls.append(_over(before[cookie], waiting[cookie].time_ns))
+        before, self._open = self._open, {_key(told.record): told for told in stalls}
+        for key in before.keys() - self._open.keys():
+            if key in waiting:  # else it ends with a record of its own
+                stalls.append(_over(before[key], waiting[key].time_ns))
+        self._leave_idle()
         return stalls
 
     def ended(self, record: Record) -> Told | None:
         """The stall that a wait was; None where it was none."""
+        self._ended_ns[_key(record)] = record.time_ns
         told = self._ended(record)
-        open_ = self._open.pop(record.cookie, None)
+        open_ = self._open.pop(_key(record), None)
         if told is None and open_ is not None:
             return _over(open_, record.time_ns)
         return told
+
+    def _lasts(self, record: Record) -> bool:
+        """True for a wait that goes on: news of its end may come after a look that saw it."""
+        if record.kind != Kind.ONGOING:
+            return False
+        ended_ns = self._ended_ns.get(_key(record), 0)
+        return record.time_ns - record.span_ns >= ended_ns - self._stall_ns // 2
 
     def _ongoing(self, record: Record) -> Told | None:
         if not is_stall(record, self._endpoint(record)):
             return None
         if not _awaits(record):
-            return Told(record, cause(record))
+            return Told(record, self._cause(record))
         told = self._replies(record).look(self._asked(record), record.time_ns)
-        if told is None:
-            return None
-        return Told(_from(record, told.since_ns), told.cause or cause(record))
+        return told and self._told(record, told)
 
     def _ended(self, record: Record) -> Told | None:
         if not is_stall(record, self._endpoint(record)):
             return None
         if not _awaits(record):
-            return Told(record, cause(record))
+            return Told(record, self._cause(record))
         asked = self._asked(record)
         told = self._replies(record).end(asked, record.time_ns)
         if record.evidence & Evidence.ANSWER and asked.delivered is not False:
             asked.usual.came_after(record.span_ns, self._stall_ns)
-        if told is None:
-            return None
-        return Told(_from(record, told.since_ns), told.cause or cause(record))
+        return told and self._told(record, told)
 
     def _asked(self, record: Record) -> Asked:
         delivered = None
@@ -124,21 +144,35 @@ class Waits:
             if len(self._namespaces) > _MOST_NAMESPACES:
                 self._leave(self._namespaces.popitem(last=False)[1])
         self._namespaces.move_to_end(record.netns)
+        found.used_ns = record.time_ns
         return found.replies
+
+    def _leave_idle(self) -> None:
+        """A namespace lives for as long as anybody has a socket in it."""
+        latest_ns = max((n.used_ns for n in self._namespaces.values()), default=0)
+        for netns, namespace in list(self._namespaces.items()):
+            if latest_ns - namespace.used_ns > _IDLE_NS:
+                self._leave(self._namespaces.pop(netns))
 
     @staticmethod
     def _leave(namespace: _Namespace) -> None:
         if namespace.ends is not None:
             namespace.ends.close()
 
+    def _told(self, record: Record, told: replies.Told) -> Told:
+        why: Cause | None = told.cause or self._cause(record)
+        if told.on_its_way and why is Cause.NO_REPLY:
+            why = None  # not known to be lost, and not delivered either
+        return Told(record._replace(span_ns=record.time_ns - told.since_ns), why)
+
+
+def _key(record: Record) -> _Key:
+    return record.inode, record.direction
+
 
 def _awaits(record: Record) -> bool:
     """True where the peer may owe nothing: for a hole in the sequence it does."""
     return record.direction == StallDirection.RECEIVE and not record.evidence & Evidence.HOLE
-
-
-def _from(record: Record, since_ns: int) -> Record:
-    return record._replace(span_ns=record.time_ns - since_ns)
 
 
 def _over(told: Told, now_ns: int) -> Told:

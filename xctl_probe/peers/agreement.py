@@ -94,6 +94,18 @@ class OtherEnd:
             return Finding.BUSY if self._processes.stopped(peer.pid) else Finding.AGREED
         return self._what_it_does(peer.pid, far.inode, past)
 
+    def keeps_listening(self, socket: Socket) -> bool:
+        """True when the peer watches this connection, whatever it does for it now.
+
+        Said of a wait that is over: what its queue holds is younger.
+        """
+        far = self._ends.far(socket)
+        peer = self._owner(far.inode) if far else None
+        if far is None or peer is None:
+            return False
+        past = Past()
+        return self._what_it_does(peer.pid, far.inode, past) is not Finding.BUSY
+
     def _what_it_does(self, pid: int, inode: int, past: Past) -> Finding:
         doing = self._processes.doing(pid, inode)
         if doing is Doing.ELSE:

@@ -36,10 +36,13 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A stall: since when, and its cause where the other end has shown it."""
+    """A stall: since when, its cause where the other end has shown it, and whether the request
+    is on its way still.
+    """
 
     since_ns: int
     cause: Cause | None = None
+    on_its_way: bool = False
 
 
 @dataclass(slots=True)
@@ -93,35 +96,33 @@ class Replies:
         """The stall that this wait was; None where it was none."""
         if self._declared(asked):
             return None
-        kept = self._same(asked)
-        self._waits.pop(asked.socket.cookie, None)
-        if kept is not None:
-            # A look that came between the end and its news knows nothing of the wait.
+        kept = self._waits.get(asked.socket.inode)
+        # News of its end may come late, when the next wait on this socket is known already.
+        if kept is not None and kept.since_ns <= end_ns - self._stall_ns // 2:
+            del self._waits[asked.socket.inode]
             return kept.told
         if asked.delivered is False:
             return Told(asked.since_ns)
         if asked.usual.is_usual(end_ns - asked.since_ns):
             return None
-        # No look has seen it.  Where the peer keeps listening to this connection, it may
-        # have been by agreement.
-        found = self._find(asked, Past(), delivered=True)
-        return None if found in _SILENT else Told(asked.since_ns)
+        # No look has seen it: where the peer keeps listening, it may have been by agreement.
+        tcp = asked.socket.protocol == "tcp"
+        if tcp and self._other_end is not None and self._other_end.keeps_listening(asked.socket):
+            return None
+        return Told(asked.since_ns)
 
     def _declared(self, asked: Asked) -> bool:
         return self._patient.covers(asked.socket.remote_address, asked.socket.remote_port)
 
-    def _same(self, asked: Asked) -> _Kept | None:
-        kept = self._waits.get(asked.socket.cookie)
-        # One that began after the last look is another one.
-        return kept if kept is not None and asked.since_ns <= kept.looked_ns else None
-
     def _keep(self, asked: Asked) -> _Kept:
-        kept = self._same(asked)
-        if kept is None:
-            kept = self._waits[asked.socket.cookie] = _Kept(asked.since_ns, asked.since_ns)
+        kept = self._waits.get(asked.socket.inode)
+        # When it was looked at, a wait had lasted a stall's length: one that begins after that
+        # is another.  A beginning is known to a scheduler tick.
+        if kept is None or asked.since_ns > kept.looked_ns - self._stall_ns // 2:
+            kept = self._waits[asked.socket.inode] = _Kept(asked.since_ns, asked.since_ns)
             if len(self._waits) > _MOST_WAITS:
                 self._waits.popitem(last=False)
-        self._waits.move_to_end(asked.socket.cookie)
+        self._waits.move_to_end(asked.socket.inode)
         kept.owner = asked.owner.pid if asked.owner else None
         return kept
 
@@ -134,15 +135,13 @@ class Replies:
         elif now_ns - kept.checked_ns < self._stall_ns * (1 + len(self._waits) // _AT_ONCE):
             return
         before, kept.checked_ns = kept.past.finding, now_ns
-        found = self._find(asked, kept.past, delivered=asked.delivered)
+        if self._other_end is None or asked.socket.protocol != "tcp":
+            lost = asked.delivered is False
+            kept.past.finding = Finding.ON_ITS_WAY if lost else Finding.UNKNOWN
+            return
+        found = self._other_end.find(asked.socket, kept.past, delivered=asked.delivered)
         if before is Finding.AGREED and found is not Finding.AGREED:
             kept.from_ns = now_ns  # until now all was as agreed
-
-    def _find(self, asked: Asked, past: Past, *, delivered: bool | None) -> Finding:
-        if self._other_end is None or asked.socket.protocol != "tcp":
-            past.finding = Finding.UNKNOWN if delivered is not False else Finding.ON_ITS_WAY
-            return past.finding
-        return self._other_end.find(asked.socket, past, delivered=delivered)
 
     def _judged(self, asked: Asked, kept: _Kept, now_ns: int) -> Told | None:
         found = kept.past.finding
@@ -152,7 +151,8 @@ class Replies:
             return None
         if found in _SILENT and not self._waits_itself(kept):
             return None
-        return Told(kept.from_ns, Cause.LOSS if found is Finding.ANSWER_LOST else None)
+        cause = Cause.LOSS if found is Finding.ANSWER_LOST else None
+        return Told(kept.from_ns, cause, found is Finding.ON_ITS_WAY)
 
     def _waits_itself(self, kept: _Kept) -> bool:
         """Did the peer, as soon as it was asked, ask somebody else, and is it stalled there?

@@ -1,0 +1,1 @@
+"""How to set up each program, one file for each."""

@@ -1,0 +1,186 @@
+"""Real programs whose network is broken: who waits, on whom and why, while it lasts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from servers.openssh import REALPATH
+
+INTERVAL_S = 0.25
+STALL_MS = 100
+LATE_MS = 150  # what the machine's other work may delay a look by
+MUCH = 30_000_001  # bytes: more than all buffers on the way
+
+
+@dataclass(frozen=True)
+class Case:
+    """A program, which client of it asks, how, and what its answer has in it."""
+
+    program: str
+    line: str | bytes
+    answer: str
+    client: str = "asks"
+
+    @property
+    def first(self) -> str | bytes:
+        """The same question, and small."""
+        return "7" if self.line == str(MUCH) else self.line
+
+    @property
+    def first_answer(self) -> str:
+        return self.answer.replace(str(MUCH), "7")
+
+
+ASKING = [
+    Case("nginx", "0", "answered 200"),
+    Case("redis", "PING", "PONG"),
+    Case("postgres", "select 'seven';", "seven"),
+    Case("websocket", "7", "echoed 7"),
+    Case("openssh", REALPATH, "/"),
+    Case("patient", "0", "answered 200"),
+]
+SENDING = [
+    Case("nginx", str(MUCH), "answered 200", "uploads"),
+    Case("redis", str(MUCH), "OK", "sets"),
+    Case("websocket", str(MUCH), f"echoed {MUCH}"),
+]
+
+
+def by_program(cases):
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.program)
+
+
+class Broken:
+    """One break, from the question on: what is told meanwhile, and afterwards."""
+
+    def __init__(self, everything, case, probe):
+        self.place, self.probe = everything.place, probe
+        self.program = getattr(everything, case.program)
+        self.client, self.case = getattr(self.program, case.client), case
+        self.asked_ms = 0.0
+        # One exchange that the probe sees: without, a client in poll may expect no answer.
+        self.client.ask(case.first, case.first_answer)
+        probe.wait_for_intervals(1)
+
+    def ask(self):
+        self.asked_ms = time.time() * 1000
+        self.client.tell(self.case.line)
+
+    def told_in_time(self, cause):
+        """The right process, socket and cause within two intervals."""
+        found = self.probe.wait_for(lambda c: self._first(c, cause))
+        after_ms = found.ts - self.asked_ms
+        assert after_ms <= STALL_MS + 2 * INTERVAL_S * 1000 + LATE_MS, self.story()
+        assert found.net["remote"] == f"127.0.0.1:{self.program.port}"
+        assert found.ongoing
+
+    def ends(self, healed_ms, direction, causes):
+        """It is over once the network is healed; nobody else was ever said to wait."""
+        self.client.expect(self.case.answer)
+        answered_ms = time.time() * 1000
+        self.probe.wait_for(lambda c: c.stalls(pid=self.client.pid, ongoing=False))
+        self._calm()
+        pids = self.place.pids()
+        told = [r for r in self.probe.consumer.stalls() if r.pid is None or r.pid in pids]
+        servers = {self.place.name(r.pid).partition(":")[0] for r in told}
+        assert servers == {self.case.program}, self.story()  # its other clients wait as well
+        told = [r for r in told if r.pid == self.client.pid]
+        *ongoing, last = told
+        assert ([r.ongoing for r in ongoing], last.ongoing) == ([True] * len(ongoing), False)
+        assert {r.net["direction"] for r in told} == {direction}
+        assert {r.net["cause"] for r in told} <= causes, self.story()
+        slack_ms = INTERVAL_S * 1000 + LATE_MS
+        assert healed_ms - self.asked_ms - slack_ms <= last.stall_ms, self.story()
+        assert last.stall_ms <= answered_ms - self.asked_ms + slack_ms, self.story()
+
+    def _calm(self):
+        """Wait until the server's other clients have their answers as well."""
+        while True:
+            before = self._count()
+            self.probe.wait_for_intervals(2)
+            if self._count() == before:
+                return
+
+    def _count(self):
+        remote = f"127.0.0.1:{self.program.port}"
+        return sum(r.net["remote"] == remote for r in self.probe.consumer.stalls())
+
+    def _first(self, consumer, cause):
+        for record in consumer.stalls(pid=self.client.pid):
+            if record.net["cause"] == cause:
+                return record
+        return None
+
+    def story(self):
+        return self.probe.story(f"asked at {self.asked_ms}, {self.client.name}")
+
+
+@pytest.fixture
+def broken(everything, watched, one):
+    return lambda case: Broken(everything, case, watched(one, "--interval", INTERVAL_S))
+
+
+@pytest.fixture
+def why(installed, everything):
+    """What an unprivileged user is told of one process; the verdict."""
+
+    def ask(pid: int, enough: Callable[[str], bool]) -> str:
+        words = [*everything.place.namespace.command(), str(installed.command), "why", "--json"]
+        deadline = time.monotonic() + 20
+        while True:
+            told = subprocess.run([*words, str(pid)], capture_output=True, text=True, check=False)
+            assert told.returncode == 0, told.stderr
+            verdict = json.loads(told.stdout)["verdict"]
+            if enough(verdict):
+                return verdict
+            assert time.monotonic() < deadline, verdict
+
+    return ask
+
+
+@by_program(ASKING)
+def test_packets_that_are_dropped(broken, case):
+    """By a firewall, silently: the request is sent again and again."""
+    scene = broken(case)
+    scene.place.namespace.drop_incoming(f"tcp dport {scene.program.port}")
+    try:
+        scene.ask()
+        scene.told_in_time("loss")
+    finally:
+        scene.place.namespace.lose_nothing()
+    healed_ms = time.time() * 1000
+    # At first it is not known whether the request is lost, or slow.
+    scene.ends(healed_ms, "receive", {"loss", None})
+
+
+@by_program(ASKING)
+def test_a_server_that_is_stopped(broken, case):
+    """The network has delivered; nobody takes the request."""
+    scene = broken(case)
+    workers = scene.program.workers()
+    scene.place.stop(*workers)
+    try:
+        scene.ask()
+        scene.told_in_time("no_reply")
+    finally:
+        scene.place.let_go(*workers)
+    scene.ends(time.time() * 1000, "receive", {"no_reply"})
+
+
+@by_program(SENDING)
+def test_a_window_that_is_full(broken, case):
+    """The other end is stopped, and this one has much to send."""
+    scene = broken(case)
+    workers = scene.program.workers()
+    scene.place.stop(*workers)
+    try:
+        scene.ask()
+        scene.told_in_time("peer_window")
+    finally:
+        scene.place.let_go(*workers)
+    scene.ends(time.time() * 1000, "send", {"peer_window", "send_buffer"})
