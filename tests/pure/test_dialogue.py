@@ -57,3 +57,22 @@ def test_a_dialogue_in_use_outlives_its_place():
     endpoints.of("10.0.0.7", 3)
     mine.answered = 11
     assert mine.expects_reply()
+
+
+def test_late_answers_become_usual():
+    """Ten stalls' length makes a long wait, three of them make a habit, up to twice the longest."""
+    dialogue = Dialogue()
+    for wait_ns in (1_000, 999, 7_000):
+        dialogue.came_after(wait_ns, 100)
+    assert not dialogue.is_usual(1_000)
+    dialogue.came_after(1_009, 100)
+    assert (dialogue.long_waits, dialogue.longest_ns) == (3, 7_000)
+    assert dialogue.is_usual(14_000)
+    assert not dialogue.is_usual(14_001)
+
+
+def test_the_same_address_in_another_namespace_is_another_endpoint():
+    """Every container has its 127.0.0.1."""
+    endpoints = Endpoints()
+    endpoints.of("127.0.0.1", 5_437, 3).answered += 1
+    assert endpoints.of("127.0.0.1", 5_437, 5) == Dialogue()
