@@ -47,8 +47,8 @@ class Scene:
         self.usual = usual or Dialogue()
         self.since_ms = 0
 
-    def asked(self, cookie=1, owner=CLIENT, delivered=None, since_ms=None, protocol="tcp"):
-        socket = Socket(7, cookie, protocol, "10.0.0.7", 40_009, "10.0.0.11", PORT)
+    def asked(self, inode=1, owner=CLIENT, delivered=None, since_ms=None, protocol="tcp"):
+        socket = Socket(inode, 7, protocol, "10.0.0.7", 40_009, "10.0.0.11", PORT)
         since_ms = self.since_ms if since_ms is None else since_ms
         return Asked(socket, since_ms * MS, owner, self.usual, delivered)
 
@@ -158,7 +158,7 @@ def test_nobody_looks_for_the_end_of_a_datagram():
     scene = Scene()
     scene.peer.listens = True
     assert scene.look(100, Finding.AGREED, protocol="udp") == 0
-    assert scene.end(200, protocol="udp", cookie=2) == 0
+    assert scene.end(200, protocol="udp", inode=2) == 0
     assert scene.peer.looks == 0
 
 
@@ -168,7 +168,7 @@ def test_nobody_looks_for_the_end_of_a_datagram():
 def proxied(began_ms, owner=SERVER):
     """The client waits for the server, which waits for somebody else since `began_ms`."""
     scene = Scene()
-    scene.look(1_000, Finding.UNREAD, cookie=2, owner=owner, since_ms=began_ms)
+    scene.look(1_000, Finding.UNREAD, inode=2, owner=owner, since_ms=began_ms)
     return scene
 
 
@@ -209,13 +209,13 @@ def test_two_late_answers_or_many_that_were_not_late_make_no_usual(usual):
     """Stalls of 300 ms, however many, stay stalls."""
     scene = Scene(usual=usual)
     assert scene.look(300) == 0
-    assert scene.end(400, cookie=2) == 0
+    assert scene.end(400, inode=2) == 0
 
 
 def test_an_end_within_the_usual_is_silent_though_no_look_saw_the_wait():
     scene = Scene(usual=late(1_000, 1_000, 1_000))
     assert scene.end(2_000) is None
-    assert scene.end(2_001, cookie=2) == 0
+    assert scene.end(2_001, inode=2) == 0
 
 
 @pytest.mark.parametrize("shows", [Finding.UNREAD, Finding.ANSWER_LOST, Finding.BUSY])
@@ -265,7 +265,7 @@ def test_of_many_waits_only_some_are_looked_at_at_once():
         before = scene.peer.looks
         scene.replies.begin()
         now_ms = 100 * (look + 1)
-        told = [scene.replies.look(scene.asked(cookie=c), now_ms * MS) for c in workers]
+        told = [scene.replies.look(scene.asked(inode=c), now_ms * MS) for c in workers]
         assert told == [None] * len(workers)
         assert scene.peer.looks - before <= 128
     assert scene.peer.looks >= 4 * len(workers)
@@ -274,6 +274,6 @@ def test_of_many_waits_only_some_are_looked_at_at_once():
 def test_it_remembers_a_bounded_number_of_waits():
     """Those looked at last."""
     scene = Scene()
-    for cookie in range(5_003):
-        scene.look(100, Finding.AGREED, cookie=cookie)
+    for inode in range(5_003):
+        scene.look(100, Finding.AGREED, inode=inode)
     assert len(scene.replies._waits) == 4_096

@@ -126,7 +126,7 @@ class RunningSource:
         self._windows.note(records)
         for record in records:
             facts.extend(self._facts(record))
-        facts.extend(map(self._stall, self._waits.tell(records)))
+        facts.extend(map(self._stall, self._waits.tell(records, now_ns)))
         facts.extend(self._processes.traffic(self._interfaces))
         facts.extend(self._losses())
         return Batch(now_ns, facts)

@@ -77,7 +77,7 @@ class Waits:
         self._ended_ns.clear()
         return [told for told in found if told is not None]
 
-    def tell(self, records: list[Record]) -> list[Told]:
+    def tell(self, records: list[Record], now_ns: int) -> list[Told]:
         """The same for a drain, which tells it; also what was told and is no stall any more."""
         waiting = {_key(record): record for record in records if self._lasts(record)}
         stalls = self.look(records)
@@ -85,7 +85,7 @@ class Waits:
         for key in before.keys() - self._open.keys():
             if key in waiting:  # else it ends with a record of its own
                 stalls.append(_over(before[key], waiting[key].time_ns))
-        self._leave_idle()
+        self._leave_idle(now_ns)
         return stalls
 
     def ended(self, record: Record) -> Told | None:
@@ -147,11 +147,10 @@ class Waits:
         found.used_ns = record.time_ns
         return found.replies
 
-    def _leave_idle(self) -> None:
+    def _leave_idle(self, now_ns: int) -> None:
         """A namespace lives for as long as anybody has a socket in it."""
-        latest_ns = max((n.used_ns for n in self._namespaces.values()), default=0)
         for netns, namespace in list(self._namespaces.items()):
-            if latest_ns - namespace.used_ns > _IDLE_NS:
+            if now_ns - namespace.used_ns > _IDLE_NS:
                 self._leave(self._namespaces.pop(netns))
 
     @staticmethod
