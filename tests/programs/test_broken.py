@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -123,24 +120,6 @@ class Broken:
 @pytest.fixture
 def broken(everything, watched, one):
     return lambda case: Broken(everything, case, watched(one, "--interval", INTERVAL_S))
-
-
-@pytest.fixture
-def why(installed, everything):
-    """What an unprivileged user is told of one process; the verdict."""
-
-    def ask(pid: int, enough: Callable[[str], bool]) -> str:
-        words = [*everything.place.namespace.command(), str(installed.command), "why", "--json"]
-        deadline = time.monotonic() + 20
-        while True:
-            told = subprocess.run([*words, str(pid)], capture_output=True, text=True, check=False)
-            assert told.returncode == 0, told.stderr
-            verdict = json.loads(told.stdout)["verdict"]
-            if enough(verdict):
-                return verdict
-            assert time.monotonic() < deadline, verdict
-
-    return ask
 
 
 @by_program(ASKING)

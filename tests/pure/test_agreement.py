@@ -11,7 +11,7 @@ from xctl_probe.peers.ends import End
 
 SOCKET = Socket(7, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 6_379)
 INODE = 4_241
-SERVER, PARENT = Process(239, 7_003, "server"), 233
+SERVER = Process(239, 7_003, "server")
 
 
 class Ends:
@@ -54,7 +54,7 @@ class Owners:
 
 class Processes:
     def __init__(self):
-        self.does = {SERVER.pid: Doing.ELSE, PARENT: Doing.ELSE}
+        self.does = {SERVER.pid: Doing.ELSE}
         self.sleeps = 0
         self.is_stopped = False
         self.looks = 0
@@ -68,9 +68,6 @@ class Processes:
 
     def switches(self, _pid):
         return self.sleeps
-
-    def relatives(self, _pid):
-        return [PARENT]
 
     def doing(self, pid, inode):
         assert inode == INODE
@@ -137,13 +134,6 @@ def test_a_request_that_is_not_acknowledged_is_on_its_way(near, delivered, found
 )
 def test_what_its_process_does_decides(does, found):
     assert Scene().finds(does) is found
-
-
-def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves():
-    """As sshd's child does, whose parent holds the connection, too."""
-    scene = Scene()
-    scene.processes.does[PARENT] = Doing.WAITS_FOR_IT
-    assert scene.finds(Doing.ELSE) is Finding.AGREED
 
 
 def test_an_event_loop_found_twice_in_one_long_step_is_busy():

@@ -159,7 +159,6 @@ def test_a_process_that_is_gone_does_nothing(tmp_path):
     processes = Processes(tmp_path)
     assert processes.doing(PID, INODE) is Doing.ELSE
     assert processes.switches(PID) == 0
-    assert processes.relatives(PID) == []
 
 
 def test_its_threads_sleeps_are_added_up(proc):
@@ -170,10 +169,21 @@ def test_its_threads_sleeps_are_added_up(proc):
     assert Processes(proc.path.parent).switches(PID) == 1_110
 
 
-def test_its_relatives_are_its_parent_and_its_children(proc):
+@pytest.mark.parametrize(("parent", "children"), [(241, ""), (1, "239 241 ")])
+def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves(
+    proc, tmp_path, parent, children
+):
+    """As sshd's child does, whose parent holds the connection, too."""
+    proc.state(parent=parent)
     (proc.path / f"task/{PID}").mkdir()
-    (proc.path / f"task/{PID}/children").write_text("241 251 ")
-    assert Processes(proc.path.parent).relatives(PID) == [223, 241, 251]
+    (proc.path / f"task/{PID}/children").write_text(children)
+    assert proc.doing() is Doing.ELSE
+    thread = tmp_path / "241/task/241"
+    thread.mkdir(parents=True)
+    (thread / "syscall").write_text(call(45, FD))
+    (tmp_path / "241/fd").mkdir()
+    (tmp_path / f"241/fd/{FD}").symlink_to(f"socket:[{INODE}]")
+    assert proc.doing() is Doing.WAITS_FOR_IT
 
 
 def test_one_reading_serves_until_the_next_look(proc):

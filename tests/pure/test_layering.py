@@ -51,7 +51,7 @@ STAGES = {
 SOURCES_MAY_KNOW = {"addresses", "dialogue", "errors", "facts", "owners", "patience"}
 # What all sources share knows of them only how to ask the kernel for a socket.
 PEERS_MAY_KNOW = {
-    "calls", "dialogue", "facts", "fallback.netlink", "fallback.sock_diag", "owners", "patience",
+    "calls", "dialogue", "facts", "fallback.netlink", "owners", "patience",
 }  # fmt: skip
 # The folder of each, and what of the package is its own; bcc compiles what ebpf brings along.
 SOURCES = {

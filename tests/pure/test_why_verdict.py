@@ -8,7 +8,7 @@ import pytest
 
 from xctl_probe.calls import Call, Role, Watched
 from xctl_probe.facts import Cause
-from xctl_probe.why.sockets import Tcp, Udp
+from xctl_probe.why.sockets import Peer, Tcp, Udp
 from xctl_probe.why.threads import Thread
 from xctl_probe.why.verdict import Waiter, findings, waiters
 
@@ -44,6 +44,35 @@ def test_a_reply_is_awaited_in_recv():
         "its request was acknowledged, so the peer has it"
     )
     assert (finding.waits, finding.certain, finding.cause) == (True, True, Cause.NO_REPLY)
+
+
+def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
+    """A blocking read of a queue: the network owes nothing."""
+    peer = Peer(0, 239, "redis-server", stopped=False, listens=True)
+    for waiter in (IN_RECV, IN_EPOLL):
+        finding = told(replace(ASKED, peer=peer), waiter)
+        assert finding.text == (
+            "waits for the answer of redis-server (pid 239) at 10.0.0.7:5432 for 12.4 s, "
+            "which has read the request and waits for other events"
+        )
+        assert (finding.waits, finding.certain, finding.cause) == (False, True, None)
+    on_its_way = told(replace(ASKED, peer=peer, send_queue=23), IN_RECV)
+    assert (on_its_way.waits, on_its_way.cause) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("peer", "says"),
+    [
+        (Peer(23, 239, "server", False), "server (pid 239) has not read its request"),
+        (Peer(23, 239, "server", True), "lie in the queue there, and it is stopped"),
+        (Peer(23, None, None, False), "the peer has not read its request"),
+        (Peer(0, 239, "server", False), "was acknowledged, so the peer has it"),
+    ],
+)
+def test_a_request_that_nobody_has_read_is_said_to_lie_there(peer, says):
+    finding = told(replace(ASKED, peer=peer), IN_RECV)
+    assert says in finding.text
+    assert (finding.waits, finding.cause) == (True, Cause.NO_REPLY)
 
 
 def test_in_an_event_loop_a_reply_is_only_likely():

@@ -108,10 +108,6 @@ class OtherEnd:
 
     def _what_it_does(self, pid: int, inode: int, past: Past) -> Finding:
         doing = self._processes.doing(pid, inode)
-        if doing is Doing.ELSE:
-            for relative in self._processes.relatives(pid):
-                if self._processes.doing(relative, inode) is Doing.WAITS_FOR_IT:
-                    doing = Doing.WAITS_FOR_IT
         if doing is Doing.WAITS_FOR_IT:
             return Finding.AGREED
         if doing is not Doing.MAY_COME_BACK:

@@ -63,14 +63,24 @@ class Processes:
             total += int(count.split()[0]) if count.split()[:1] else 0
         return total
 
-    def relatives(self, pid: int) -> list[int]:
-        """Its parent and its children, who may have the same sockets open."""
+    def doing(self, pid: int, inode: int) -> Doing:
+        """What `pid` does for the socket `inode`, which it holds and has read empty.
+
+        Its parent or a child may hold the same socket and be the one that serves it.
+        """
+        found = self._doing(pid, inode)
+        if found is Doing.ELSE:
+            for relative in self._relatives(pid):
+                if self._doing(relative, inode) is Doing.WAITS_FOR_IT:
+                    return Doing.WAITS_FOR_IT
+        return found
+
+    def _relatives(self, pid: int) -> list[int]:
         stat = _read(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split()
         children = _read(f"{self._proc}/{pid}/task/{pid}/children").split()
         return [int(word) for word in stat[1:2] + children[:_MOST_RELATIVES]]
 
-    def doing(self, pid: int, inode: int) -> Doing:
-        """What `pid` does for the socket `inode`, which it holds and has read empty."""
+    def _doing(self, pid: int, inode: int) -> Doing:
         if self.stopped(pid):
             return Doing.STOPPED
         if any(self._waits_for(pid, inode, *thread) for thread in self._threads_of(pid)):

@@ -12,18 +12,17 @@ from typing import NamedTuple
 
 from xctl_probe.facts import Socket
 from xctl_probe.fallback.netlink import NetlinkSocket
-from xctl_probe.fallback.sock_diag import (
-    LISTEN,
-    NETLINK_SOCK_DIAG,
-    SOCK_DIAG_BY_FAMILY,
-    TIMER_RETRANSMIT,
-    decode,
-)
+
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
+_LISTEN, _TIMER_RETRANSMIT = 10, 1
 
 # struct inet_diag_req_v2: family, protocol, extensions, padding, states; then the ports,
 # both addresses in 16 bytes each, an interface, and a cookie that fits every socket.
 _REQUEST = struct.Struct("=BBBBIHH16s16sI8s")
 _ANY_COOKIE = b"\xff" * 8
+# struct inet_diag_msg: state, timer and retries; then, after the addresses, both queues, a
+# user and the inode.
+_ANSWER = struct.Struct("=x3B52x2I4xI")
 
 
 class End(NamedTuple):
@@ -39,7 +38,7 @@ class Ends:
     """Looks up either end of a connection.  Raises OSError where sock_diag is refused."""
 
     def __init__(self) -> None:
-        self._netlink = NetlinkSocket(NETLINK_SOCK_DIAG)
+        self._netlink = NetlinkSocket(_NETLINK_SOCK_DIAG)
 
     def close(self) -> None:
         """Give the descriptor back.  Safe to call twice."""
@@ -61,14 +60,13 @@ class Ends:
             socket.inet_pton(family, local), socket.inet_pton(family, remote), 0, _ANY_COOKIE,
         )  # fmt: skip
         try:
-            found = decode(self._netlink.ask(SOCK_DIAG_BY_FAMILY, request))
+            answer = self._netlink.ask(_SOCK_DIAG_BY_FAMILY, request)
         except OSError:
             return None  # ENOENT; and a kernel that refuses has nothing to say either
-        if found is None or found.state == LISTEN:  # who listens there is not who was asked
+        if len(answer) < _ANSWER.size:
             return None
-        return End(
-            found.rqueue,
-            found.wqueue,
-            found.timer == TIMER_RETRANSMIT and found.timer_retries > 0,
-            found.inode,
-        )
+        state, timer, retries, unread, unacknowledged, inode = _ANSWER.unpack_from(answer)
+        if state == _LISTEN:  # who listens there is not who was asked
+            return None
+        lost = timer == _TIMER_RETRANSMIT and retries > 0
+        return End(unread, unacknowledged, lost, inode)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 from xctl_probe.fallback.sock_diag import TcpSample, decode
 from xctl_probe.owners import Owners
+from xctl_probe.peers.doing import Doing, Processes
 from xctl_probe.why.sockets import Peer
 
 # In struct inet_diag_msg: the two ports, this side's first, big-endian.
@@ -38,11 +38,12 @@ def _described(other: TcpSample, owners: Owners) -> Peer:
     process = owners.of(other.inode) if other.inode else None
     if process is None:
         return Peer(other.rqueue, None, None, stopped=False)
-    return Peer(other.rqueue, process.pid, process.comm, _is_stopped(process.pid))
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1] == [b"T"]
-    except OSError:
-        return False
+    processes = Processes()
+    doing = processes.doing(process.pid, other.inode)
+    return Peer(
+        other.rqueue,
+        process.pid,
+        process.comm,
+        stopped=processes.stopped(process.pid),
+        listens=not other.rqueue and doing is Doing.WAITS_FOR_IT,
+    )

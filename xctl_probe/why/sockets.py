@@ -31,6 +31,7 @@ class Peer:
     pid: int | None
     comm: str | None
     stopped: bool
+    listens: bool = False  # it has read all that came, and waits for more
 
 
 @dataclass(frozen=True, slots=True)

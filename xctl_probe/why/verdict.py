@@ -179,11 +179,23 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
 
 
 def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
+    peer = tcp.peer
+    who = f"{peer.comm} (pid {peer.pid})" if peer and peer.pid is not None else "the peer"
+    if peer and peer.listens and not tcp.send_queue:
+        # By agreement between the two programs: the network owes nothing.
+        text = (
+            f"waits for the answer of {who} at {tcp.remote} for {span(ms)}, "
+            "which has read the request and waits for other events"
+        )
+        return Finding(text, False, True, None, tcp.inode, ms)
     how = "waits" if certain else "probably waits"
     state = "its request was acknowledged, so the peer has it"
     cause: Cause | None = Cause.NO_REPLY
     if tcp.send_queue:
         state, cause = "its request is on its way, not acknowledged yet", None
+    elif peer and peer.unread_bytes:
+        state = f"{who} has not read its request: {size(peer.unread_bytes)} lie in the queue there"
+        state += ", and it is stopped" if peer.stopped else ""
     if not certain and tcp.last_receive_ms is None:
         state += "; none ever came on this connection, so it may expect none"
     text = f"{how} for a reply from {tcp.remote} for {span(ms)}; {state}"

@@ -7,7 +7,9 @@ from place import Place
 
 
 class Redis:
-    """`asks` is a redis-cli that asks when told to; `sets` one that can send much."""
+    """`asks` is a redis-cli that asks when told to; `sets` one that can send much; `blocked` and
+    `worker` wait for jobs.
+    """
 
     def __init__(self, place: Place) -> None:
         require_tools("redis-server", "redis-cli")
@@ -20,11 +22,11 @@ class Redis:
         self.asks.ask("PING", "PONG")
         subscriber = place.start("redis: subscriber", *command)
         subscriber.ask("SUBSCRIBE news", "news")
-        blocked = place.start("redis: BLPOP", *command)
-        blocked.ask("PING", "PONG")
-        blocked.tell("BLPOP never 0")
+        self.blocked = place.start("redis: BLPOP", *command)
+        self.blocked.ask("PING", "PONG")
+        self.blocked.tell("BLPOP never 0")
         place.actor("redis: pipelining", "redis_client.py", self.port, "pipeline")
-        place.actor("redis: worker", "redis_client.py", self.port, "worker")
+        self.worker = place.actor("redis: worker", "redis_client.py", self.port, "worker")
         place.actor("redis: producer", "redis_client.py", self.port, "push")
         self.sets = place.actor("redis: SET", "redis_client.py", self.port, "set")
         self.sets.ask("7", "OK")

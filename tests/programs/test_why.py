@@ -1,0 +1,86 @@
+"""Why a real program hangs, as an unprivileged user is told it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+
+import pytest
+
+MUCH = 30_000_001  # bytes: more than all buffers on the way
+
+
+@pytest.fixture
+def why(installed, everything):
+    """Ask until the verdict has these words in it; all that was said last where it never has."""
+
+    def ask(program, *words):
+        place = everything.place
+        user = [*place.namespace.command(), str(installed.command)]
+        deadline = time.monotonic() + 20
+        while True:
+            done = subprocess.run(
+                [*user, "why", "--json", str(program.pid)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            told = json.loads(done.stdout)
+            if all(word in told["verdict"] for word in words):
+                return told
+            assert time.monotonic() < deadline, told["verdict"]
+
+    return ask
+
+
+def test_a_wait_by_agreement_is_said_to_be_one(everything, why):
+    """It is not the network: the server has the request, and waits itself."""
+    redis = everything.redis
+    server = f"redis-server (pid {redis.server.pid}) at 127.0.0.1:{redis.port}"
+    words = f"waits for the answer of {server}", "has read the request and waits for other events"
+    for client in (redis.blocked, redis.worker):
+        told = why(client, "not waiting on the network", *words)
+        assert not told["waits"]
+
+
+def test_a_server_that_is_stopped_has_not_read_the_request(everything, why):
+    redis = everything.redis
+    everything.place.stop(redis.server.pid)
+    try:
+        redis.asks.tell("PING")
+        told = why(
+            redis.asks,
+            "for a reply from",
+            f"redis-server (pid {redis.server.pid}) has not read its request",
+            "and it is stopped",
+        )
+        assert (told["waits"], told["findings"][0]["cause"]) == (True, "no_reply")
+    finally:
+        everything.place.let_go(redis.server.pid)
+    redis.asks.expect("PONG")
+
+
+def test_packets_that_are_dropped_are_said_to_be_lost(everything, why):
+    postgres, namespace = everything.postgres, everything.place.namespace
+    namespace.drop_incoming(f"tcp dport {postgres.port}")
+    try:
+        postgres.asks.tell("select 'seven';")
+        told = why(postgres.asks, f"no packet gets through to 127.0.0.1:{postgres.port}")
+        assert (told["waits"], told["findings"][0]["cause"]) == (True, "loss")
+    finally:
+        namespace.lose_nothing()
+    postgres.asks.expect("seven")
+
+
+def test_a_server_that_does_not_read_has_a_closed_window(everything, why):
+    websocket = everything.websocket
+    everything.place.stop(websocket.server.pid)
+    try:
+        websocket.asks.tell(str(MUCH))
+        told = why(websocket.asks, f"the peer 127.0.0.1:{websocket.port} does not read")
+        assert (told["waits"], told["findings"][0]["cause"]) == (True, "peer_window")
+    finally:
+        everything.place.let_go(websocket.server.pid)
+    websocket.asks.expect(f"echoed {MUCH}")
