@@ -257,23 +257,23 @@ def test_a_wait_is_looked_at_once_in_a_stall_s_length():
 
 
 def test_of_many_waits_only_some_are_looked_at_at_once():
-    """A thousand workers that wait in one queue: at first 64 of them a look, then in turns."""
+    """Thousands of workers that wait in one queue: at first 1,024 in a look, then in turns."""
     scene = Scene()
     scene.peer.shows = Finding.AGREED
-    workers = range(1_000)
-    for look in range(100):
+    workers = range(7_001)
+    for look in range(40):
         before = scene.peer.looks
         scene.replies.begin()
         now_ms = 100 * (look + 1)
         told = [scene.replies.look(scene.asked(inode=c), now_ms * MS) for c in workers]
         assert told == [None] * len(workers)
-        assert scene.peer.looks - before <= 128
+        assert scene.peer.looks - before <= 2 * 1_024
     assert scene.peer.looks >= 4 * len(workers)
 
 
 def test_it_remembers_a_bounded_number_of_waits():
     """Those looked at last."""
     scene = Scene()
-    for inode in range(5_003):
-        scene.look(100, Finding.AGREED, inode=inode)
-    assert len(scene.replies._waits) == 4_096
+    for inode in range(16_411):
+        scene.replies.look(scene.asked(inode=inode), 100 * MS)
+    assert len(scene.replies._waits) == 16_384

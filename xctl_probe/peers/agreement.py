@@ -16,7 +16,7 @@ from xctl_probe.owners import Owners
 from xctl_probe.peers.doing import Doing, Processes
 from xctl_probe.peers.ends import End
 
-_SEARCHES = 2  # through all of /proc, in one look
+_SEARCHES = 2  # through all of /proc for one inode each, in one look; more go together
 _MOST_SEARCHED = 4096
 
 
@@ -59,12 +59,16 @@ class OtherEnd:
         self._owners = owners
         self._processes = processes or Processes()
         self._searched: OrderedDict[int, None] = OrderedDict()  # inodes, the latest last
+        self._wanted: set[int] = set()  # those that the next look begins with
         self._searches = 0
 
     def begin(self) -> None:
         """Forget what the last look has read."""
         self._processes.begin()
         self._searches = 0
+        if self._wanted:
+            self._search(self._wanted)
+            self._wanted = set()
 
     def find(self, socket: Socket, past: Past, *, delivered: bool | None = None) -> Finding:
         """What the far end of `socket` shows now; `past` is brought up to date.
@@ -119,11 +123,17 @@ class OtherEnd:
 
     def _owner(self, inode: int) -> Process | None:
         if not self._owners.holds(inode):
-            if not inode or inode in self._searched or self._searches >= _SEARCHES:
+            if not inode or inode in self._searched:
+                return None
+            if self._searches >= _SEARCHES:
+                self._wanted.add(inode)
                 return None
             self._searches += 1
-            self._owners.search([inode])
-            self._searched[inode] = None
-            if len(self._searched) > _MOST_SEARCHED:
-                self._owners.forget([self._searched.popitem(last=False)[0]])
+            self._search({inode})
         return self._owners.of(inode)
+
+    def _search(self, inodes: set[int]) -> None:
+        self._owners.search(inodes)
+        self._searched |= dict.fromkeys(inodes)
+        while len(self._searched) > _MOST_SEARCHED:
+            self._owners.forget([self._searched.popitem(last=False)[0]])

@@ -17,8 +17,8 @@ from xctl_probe.patience import Patient
 from xctl_probe.peers.agreement import Finding, OtherEnd, Past
 
 _SILENT = (Finding.AGREED, Finding.UNDECIDED)
-_MOST_WAITS = 4096  # that are remembered
-_AT_ONCE = 64  # waits whose other ends are looked at in one stall's length
+_MOST_WAITS = 16_384  # that are remembered
+_AT_ONCE = 1_024  # waits whose other ends are looked at in one stall's length
 
 
 class Asked(NamedTuple):
