@@ -17,7 +17,7 @@ from xctl_probe.fallback.sock_diag import Mark, TcpSample, Watch
 
 _NO_CGROUP = (1 << 64) - 1
 # Connection: opened, tied, held_by_window, met_ns to received_ns, counts; then its mark
-_MEMORY = struct.Struct("=3?4q4Q2II2QI" + "B5Q")
+_MEMORY = struct.Struct("=3?4q4Q2II2QI" + "B5QI")
 _INODE = 14  # its place among them
 
 

@@ -83,7 +83,7 @@ class TcpInfo(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """What the next sample is compared with.  Bytes, segments, and us of `rwnd_limited`."""
+    """What the next sample is compared with.  Bytes, segments, us of `rwnd_limited`, a queue."""
 
     state: int
     written: int
@@ -91,6 +91,7 @@ class Mark(NamedTuple):
     segments_out: int
     segments_in: int
     rwnd_limited_us: int
+    wqueue: int
 
 
 class TcpSample(NamedTuple):
@@ -122,7 +123,7 @@ class TcpSample(NamedTuple):
         info = self.info
         return Mark(
             self.state, self.written, self.received_payload, info.data_segs_out,
-            info.data_segs_in, info.rwnd_limited_us,
+            info.data_segs_in, info.rwnd_limited_us, self.wqueue,
         )  # fmt: skip
 
     @property

@@ -17,6 +17,7 @@ from consumer_model import Consumer
 from fuzz.kernels_side import BatchLookup, Diag, Table, netlink, parts, ring_file
 from xctl_probe import cli, owners, tracing
 from xctl_probe.bcc import kernel, maps
+from xctl_probe.calls import call_of, epoll_watches
 from xctl_probe.ebpf import privileges
 from xctl_probe.ebpf.batches import read_batches
 from xctl_probe.ebpf.flavours import kernel_names
@@ -35,7 +36,6 @@ from xctl_probe.fallback.threads import blocked_threads, waits_writable
 from xctl_probe.records import to_line
 from xctl_probe.settings import read_file
 from xctl_probe.text import to_text
-from xctl_probe.why.calls import call_of, epoll_watches
 from xctl_probe.why.diag_looks import DiagLooks
 from xctl_probe.why.proc_looks import ProcLooks, socket_fds, udp_sockets
 from xctl_probe.why.threads import read_threads

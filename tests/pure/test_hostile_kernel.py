@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from xctl_probe.bcc import kernel, maps
+from xctl_probe.calls import Watched, epoll_watches
 from xctl_probe.ebpf import privileges, source
 from xctl_probe.ebpf.batches import read_batches
 from xctl_probe.ebpf.processes import Processes
@@ -22,7 +23,6 @@ from xctl_probe.ebpf.running import Hooks
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.facts import ErrorKind, Lost, SocketError, Traffic
-from xctl_probe.why.calls import Watched, epoll_watches
 from xctl_probe.why.threads import read_threads
 
 SECOND_NS = 1_000_000_000
