@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,14 +54,16 @@ def everything() -> Iterator[Everything]:
 
 @pytest.fixture
 def watched(
-    installed: Installed, everything: Everything, refusals: dict[str, str]
+    installed: Installed,
+    everything: Everything,
+    trials: dict[str, subprocess.CompletedProcess[str]],
 ) -> Iterator[Callable[..., Probe]]:
     """Start probes of a backend beside the programs, and wait until they watch."""
     started: list[Probe] = []
 
     def start(backend: Backend, *options: object, **more: object) -> Probe:
-        refused = refusals[backend.name]
-        require(not refused, f"{backend.name} cannot be used: {refused}")
+        tried = trials[backend.name]
+        require(not tried.returncode, f"{backend.name} cannot be used: {tried.stderr.strip()}")
         words = (*backend.options, "--loopback", *options)
         running = Probe(installed, everything.place.namespace, *words, user=backend.user, **more)
         started.append(running)
