@@ -21,6 +21,7 @@ STAGES = {
     "errors": set(),
     "facts": set(),
     "interfaces": {"facts"},
+    "netlink": set(),
     "output": {"errors"},
     "owners": {"facts"},
     "patience": set(),
@@ -48,10 +49,12 @@ STAGES = {
 }  # fmt: skip
 
 # What a source may know of the package outside its own folder.
-SOURCES_MAY_KNOW = {"addresses", "dialogue", "errors", "facts", "owners", "patience"}
-# What all sources share knows of them only how to ask the kernel for a socket.
+SOURCES_MAY_KNOW = {
+    "addresses", "dialogue", "errors", "facts", "netlink", "owners", "patience",
+}  # fmt: skip
+# What all sources share knows none of them.
 PEERS_MAY_KNOW = {
-    "calls", "dialogue", "facts", "fallback.netlink", "owners", "patience",
+    "calls", "dialogue", "facts", "netlink", "owners", "patience",
 }  # fmt: skip
 # The folder of each, and what of the package is its own; bcc compiles what ebpf brings along.
 SOURCES = {

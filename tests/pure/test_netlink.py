@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from xctl_probe.fallback.netlink import (
+from xctl_probe.netlink import (
     NLMSG_DONE,
     NLMSG_ERROR,
     NetlinkSocket,

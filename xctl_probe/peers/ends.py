@@ -11,7 +11,7 @@ import struct
 from typing import NamedTuple
 
 from xctl_probe.facts import Socket
-from xctl_probe.fallback.netlink import NetlinkSocket
+from xctl_probe.netlink import NetlinkSocket
 
 _NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
 _LISTEN, _TIMER_RETRANSMIT = 10, 1
