@@ -6,7 +6,7 @@ import pytest
 
 from xctl_probe.facts import Process, Socket
 from xctl_probe.peers.agreement import Finding, OtherEnd, Past
-from xctl_probe.peers.doing import Doing
+from xctl_probe.peers.doing import Doing, Steps
 from xctl_probe.peers.ends import End
 
 SOCKET = Socket(7, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 6_379)
@@ -55,7 +55,7 @@ class Owners:
 class Processes:
     def __init__(self):
         self.does = {SERVER.pid: Doing.ELSE}
-        self.sleeps = 0
+        self.sleeps = self.ran_ns = self.queued_ns = 0
         self.is_stopped = False
         self.looks = 0
 
@@ -66,8 +66,8 @@ class Processes:
         assert pid == SERVER.pid
         return self.is_stopped
 
-    def switches(self, _pid):
-        return self.sleeps
+    def steps(self, _pid):
+        return Steps(self.sleeps, self.ran_ns, self.queued_ns)
 
     def doing(self, pid, inode):
         assert inode == INODE
@@ -136,11 +136,24 @@ def test_what_its_process_does_decides(does, found):
     assert Scene().finds(does) is found
 
 
-def test_an_event_loop_found_twice_in_one_long_step_is_busy():
-    """Between two looks it has not slept once: it computes."""
+def test_an_event_loop_found_again_and_again_in_one_long_step_is_busy():
+    """From look to look it has not slept once: it computes, or is blocked elsewhere."""
+    for ran_ns in (0, 7):
+        scene = Scene()
+        assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
+        scene.processes.ran_ns += ran_ns
+        assert scene.finds() is Finding.UNDECIDED
+        scene.processes.ran_ns += ran_ns
+        assert scene.finds() is Finding.BUSY
+
+
+def test_an_event_loop_that_lacks_a_processor_is_not_busy():
+    """On a crowded machine it waits to run, longer than it runs."""
     scene = Scene()
-    assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
-    assert scene.finds() is Finding.BUSY
+    for _ in range(7):
+        scene.processes.ran_ns += 7
+        scene.processes.queued_ns += 11
+        assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
 
 
 def test_an_event_loop_that_serves_others_meanwhile_is_not():

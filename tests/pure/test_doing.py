@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from xctl_probe.peers.doing import Doing, Processes
+from xctl_probe.peers.doing import Doing, Processes, Steps
 
 PID, TID, INODE, FD, EPOLL = 233, 239, 4_241, 7, 5
 EPOLLIN, EPOLLOUT, EPOLLET, EPOLLONESHOT = 0x1, 0x4, 1 << 31, 1 << 30
@@ -158,15 +158,16 @@ def test_any_thread_that_waits_is_enough(proc):
 def test_a_process_that_is_gone_does_nothing(tmp_path):
     processes = Processes(tmp_path)
     assert processes.doing(PID, INODE) is Doing.ELSE
-    assert processes.switches(PID) == 0
+    assert processes.steps(PID) == Steps(0, 0, 0)
 
 
-def test_its_threads_sleeps_are_added_up(proc):
+def test_its_threads_steps_are_added_up(proc):
     for tid, count in ((TID, 101), (TID + 1, 1_009)):
         proc.thread(tid=tid)
         status = f"Name:\ta\nvoluntary_ctxt_switches:\t{count}\nnonvoluntary_ctxt_switches:\t7\n"
         (proc.path / f"task/{tid}/status").write_text(status)
-    assert Processes(proc.path.parent).switches(PID) == 1_110
+        (proc.path / f"task/{tid}/schedstat").write_text(f"{count * 7} {count * 11} 13\n")
+    assert Processes(proc.path.parent).steps(PID) == Steps(1_110, 7_770, 12_210)
 
 
 @pytest.mark.parametrize(("parent", "children"), [(241, ""), (1, "239 241 ")])

@@ -13,11 +13,12 @@ from typing import Protocol
 
 from xctl_probe.facts import Process, Socket
 from xctl_probe.owners import Owners
-from xctl_probe.peers.doing import Doing, Processes
+from xctl_probe.peers.doing import Doing, Processes, Steps
 from xctl_probe.peers.ends import End
 
 _SEARCHES = 2  # through all of /proc for one inode each, in one look; more go together
 _MOST_SEARCHED = 4096
+_LOOKS_IN_A_STEP = 2
 
 
 class Finding(Enum):
@@ -48,7 +49,8 @@ class Past:
 
     finding: Finding | None = None
     peer: Process | None = None  # who has the other end
-    switches: int | None = None  # of the peer's threads, when it was last undecided
+    steps: Steps | None = None  # of the peer's threads, when it was last undecided
+    same_step: int = 0  # for how many looks on end it has been in the same
 
 
 class OtherEnd:
@@ -117,9 +119,12 @@ class OtherEnd:
         if doing is not Doing.MAY_COME_BACK:
             return Finding.BUSY
         # An event loop that answers others meanwhile runs, sleeps, runs: only one that is
-        # found twice in the same long step is busy with something.
-        before, past.switches = past.switches, self._processes.switches(pid)
-        return Finding.BUSY if before == past.switches else Finding.UNDECIDED
+        # found again and again in the same long step is busy with something, unless it is
+        # the processor that it waits for.
+        steps = self._processes.steps(pid)
+        same = past.steps is not None and steps.is_step_of(past.steps)
+        past.same_step, past.steps = past.same_step + 1 if same else 0, steps
+        return Finding.BUSY if past.same_step >= _LOOKS_IN_A_STEP else Finding.UNDECIDED
 
     def _owner(self, inode: int) -> Process | None:
         if not self._owners.holds(inode):

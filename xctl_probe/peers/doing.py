@@ -11,6 +11,7 @@ import re
 import select
 from enum import Enum, auto
 from pathlib import Path
+from typing import NamedTuple
 
 from xctl_probe.calls import Role, parsed, polled
 
@@ -34,6 +35,19 @@ class Doing(Enum):
     STOPPED = auto()
 
 
+class Steps(NamedTuple):
+    """How often threads went to sleep so far, and how long they ran and waited to be run."""
+
+    sleeps: int
+    ran_ns: int
+    queued_ns: int
+
+    def is_step_of(self, before: Steps) -> bool:
+        """True when they have not slept since, and it was not the processor that they lacked."""
+        ran_ns, queued_ns = self.ran_ns - before.ran_ns, self.queued_ns - before.queued_ns
+        return self.sleeps == before.sleeps and ran_ns >= queued_ns
+
+
 class Processes:
     """Reads /proc; one reading of a process serves until `begin` is called."""
 
@@ -54,14 +68,18 @@ class Processes:
         stat = _read(f"{self._proc}/{pid}/stat")
         return stat.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
 
-    def switches(self, pid: int) -> int:
-        """How often its threads went to sleep so far: who computes does not."""
-        total = 0
+    def steps(self, pid: int) -> Steps:
+        """How far its threads have come."""
+        sleeps = ran_ns = queued_ns = 0
         for tid in self._tids(pid):
             status = _read(f"{self._proc}/{pid}/task/{tid}/status")
             _, _, count = status.partition(b"\nvoluntary_ctxt_switches:")
-            total += int(count.split()[0]) if count.split()[:1] else 0
-        return total
+            sleeps += int(count.split()[0]) if count.split()[:1] else 0
+            times = _read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
+            if len(times) >= 2:  # noqa: PLR2004 - on a processor, and in the queue for one
+                ran_ns += int(times[0])
+                queued_ns += int(times[1])
+        return Steps(sleeps, ran_ns, queued_ns)
 
     def doing(self, pid: int, inode: int) -> Doing:
         """What `pid` does for the socket `inode`, which it holds and has read empty.

@@ -7,8 +7,8 @@ from place import Place
 
 
 class Redis:
-    """`asks` is a redis-cli that asks when told to; `sets` one that can send much; `blocked` and
-    `worker` wait for jobs.
+    """`asks` is a redis-cli that asks when told to; `sets` one that can send much; `blocked` waits
+    for a job that never comes.
     """
 
     def __init__(self, place: Place) -> None:
@@ -26,7 +26,7 @@ class Redis:
         self.blocked.ask("PING", "PONG")
         self.blocked.tell("BLPOP never 0")
         place.actor("redis: pipelining", "redis_client.py", self.port, "pipeline")
-        self.worker = place.actor("redis: worker", "redis_client.py", self.port, "worker")
+        place.actor("redis: worker", "redis_client.py", self.port, "worker")
         place.actor("redis: producer", "redis_client.py", self.port, "push")
         self.sets = place.actor("redis: SET", "redis_client.py", self.port, "set")
         self.sets.ask("7", "OK")
