@@ -242,3 +242,14 @@ def test_a_far_end_that_is_gone_or_hidden_does_not_listen():
     assert not scene.other.keeps_listening(SOCKET)
     scene.ends.far_end = None
     assert not scene.other.keeps_listening(SOCKET)
+
+
+def test_a_far_end_that_was_not_searched_for_yet_may_listen():
+    """What does not decide is silent."""
+    scene = Scene()
+    scene.owners.visible = False
+    listens = []
+    for inode in (2, 3, 5):
+        scene.ends.far_end = End(0, 0, False, inode)
+        listens.append(scene.other.keeps_listening(SOCKET))
+    assert listens == [False, False, True]

@@ -107,8 +107,10 @@ class OtherEnd:
         """
         far = self._ends.far(socket)
         peer = self._owner(far.inode) if far else None
-        if far is None or peer is None:
+        if far is None or not far.inode:
             return False
+        if peer is None:
+            return far.inode not in self._searched  # it may: nobody has looked for it yet
         past = Past()
         return self._what_it_does(peer.pid, far.inode, past) is not Finding.BUSY
 
