@@ -132,7 +132,10 @@ def _curves(
                 color=_COLOURS[name], linestyle=("-", "--")[n], label=name + suffix,
             )  # fmt: skip
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    if len(curves) > 1:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
     axes.set_xlabel(label)
     axes.set_ylabel(unit)
     axes.legend()

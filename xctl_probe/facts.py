@@ -79,8 +79,8 @@ class Socket:
 class Traffic:
     """Payload bytes that a process moved through a socket since the last drain.
 
-    `socket` is None where only the process and interface are known (UDP in the kernel is
-    counted that way, because its sockets may live for milliseconds).
+    `socket` is None where bytes are added up by process and interface: in the kernel those of
+    UDP, because its sockets may live for milliseconds, and at each drain those of TCP.
     """
 
     owner: Process | None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from xctl_probe.dialogue import Dialogue
+from xctl_probe.ebpf.bulk import split
 from xctl_probe.ebpf.interfaces import Interfaces
 from xctl_probe.ebpf.loading import Sizes, load
 from xctl_probe.ebpf.processes import Processes
@@ -122,7 +123,9 @@ class RunningSource:
         facts = self._pending
         self._pending = []
         facts.extend(self._from_ring())
-        records = self._decoded(chunk)
+        traffic, others = split(chunk, self._interfaces)
+        facts.extend(traffic)
+        records = self._decoded(others)
         self._windows.note(records)
         for record in records:
             facts.extend(self._facts(record))
