@@ -35,25 +35,28 @@ def told(consumer, sender, receiver, inode):
     }
 
 
+def wait_while_it_hangs(engines, sender, direction):
+    for engine in engines:
+        engine.wait_for(
+            lambda c: [s for s in c.stalls(pid=sender.pid) if s.net["direction"] == direction],
+            PATIENCE_S,
+        )
+
+
 def test_they_tell_the_same_bytes_stalls_and_retransmits(both, worker, lose):
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]
     inode = sender.connect("127.0.0.1", port)["inode"]
     receiver.ask("accept")
-    sender.tell("send", MORE_THAN_BUFFERS)
-    for engine in both:
-        engine.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=True), PATIENCE_S)
-    receiver.ask("recv", MORE_THAN_BUFFERS, timeout=PATIENCE_S)
-    sender.expect("send")
     sender.tell("ask", 23, 29)
-    for engine in both:
-        engine.wait_for(
-            lambda c: [s for s in c.stalls(pid=sender.pid) if s.net["direction"] == "receive"],
-            PATIENCE_S,
-        )
+    wait_while_it_hangs(both, sender, "receive")
     receiver.ask("recv", 23)
     receiver.ask("send", 29)
     sender.expect("ask")
+    sender.tell("send", MORE_THAN_BUFFERS)
+    wait_while_it_hangs(both, sender, "send")
+    receiver.ask("recv", MORE_THAN_BUFFERS, timeout=PATIENCE_S)
+    sender.expect("send")
     lose(5)
     receiver.tell("recv", BULK_BYTES)
     sender.ask("send", BULK_BYTES, timeout=PATIENCE_S)
@@ -70,7 +73,7 @@ def test_they_tell_the_same_bytes_stalls_and_retransmits(both, worker, lose):
     assert (found["sent"], found["received"], found["lost"]) == (moved, moved, 0)
     assert found["retransmits"] == total > 0
     directions = [direction for _, direction, _ in found["stalls"]]
-    assert directions[:2] == ["send", "receive"]
+    assert directions[:2] == ["receive", "send"]
     for one, other in zip(
         bcc.stalls(pid=sender.pid, ongoing=False),
         compiled.stalls(pid=sender.pid, ongoing=False),
