@@ -50,7 +50,7 @@ bpf-check: .venv/programs
 	$(MAKE) -C bpf check
 
 test-kernels: .venv/kernels  ## boot real kernels under emulation and test in them; KERNELS=6.1 narrows
-	$(BIN)/python -m tests.kernels
+	$(BIN)/python -m tests.kernels $(ARGS)
 
 bench: .venv/bench  ## what the probe costs, measured here: half an hour; ARGS=--quick to try it
 	$(BIN)/python -m bench $(ARGS)

@@ -10,6 +10,9 @@ FLAVOURS = ("fentry", "kprobe", "tracepoint", "proc")
 # Only when asked for: each of its starts compiles for a minute, under emulation.
 SLOW_FLAVOURS = ("bcc",)
 ALL_FLAVOURS = FLAVOURS + SLOW_FLAVOURS
+# The tests, by their files, that a way to attach must pass to be one: bytes, stalls, owners,
+# lost segments, failed connects, sockets from before, what a killed probe leaves behind.
+CORE = "test_bytes or test_stalls or test_errors or test_lifetime or test_features"
 # The first series whose Debian kernel carries the flavour.
 SINCE = {
     "fentry": (5, 10),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import results
@@ -21,6 +22,14 @@ LIMIT_S = float(os.environ.get("KERNELS_LIMIT_S", "2700"))
 TEST_LIMIT_S = 300
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which tests, as pytest's -k has it; `whole`: each flavour must have passed some of them."""
+
+    select: str
+    whole: bool
+
+
 def in_ci() -> bool:
     """CI=true, as every CI service sets it, or the tests' own word for "no skips"."""
     words = (os.environ.get(name, "").lower() for name in ("CI", "XCTL_TEST_REQUIRE"))
@@ -31,7 +40,7 @@ def test_kernel(
     kernel: Kernel,
     snapshot: Snapshot,
     flavours: tuple[str, ...],
-    select: str,
+    chosen: Chosen,
     progress: Progress,
 ) -> Result:
     """Run the guest's tests on one kernel; never raises for what the guest does."""
@@ -43,15 +52,15 @@ def test_kernel(
         progress.update(f"{kernel.release}  {seconds:4.0f} s  {doing}")
 
     try:
-        command = _command(snapshot, shared, flavours, select)
+        command = _command(snapshot, shared, flavours, chosen.select)
         run_in_guest(kernel, command, shared, LIMIT_S, watch)
     except GuestError as error:
         trouble = str(error)
     judged = results.judge(flavours, kernel.series, shared)
-    if select:  # what was not asked has no answer
+    if not chosen.whole:  # what was not asked has no answer
         judged = {name: one for name, one in judged.items() if one.passed or one.failed}
         if not judged and not trouble:
-            trouble = f"no test that -k {select} names was run"
+            trouble = f"no test that -k {chosen.select} names was run"
     return Result(
         release=kernel.release,
         series=kernel.series,
