@@ -26,7 +26,7 @@ def main() -> int:
     if set(options.parts) & {"compare", "scale"}:
         isolate()
         _measure(options, progress)
-    if "render" in options.parts and not options.guest:
+    if "render" in options.parts and options.results == results.PATH:
         from bench import render  # noqa: PLC0415 - needs matplotlib
 
         render.all_of(results.load())
