@@ -259,6 +259,7 @@ struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 snd_wnd;
 	__u32 data_segs_out;
+	__u32 packets_out; /* sent and not acknowledged */
 	__u64 bytes_received;
 	__u32 lsndtime; /* jiffies: the last data sent */
 	__u32 rcv_tstamp; /* jiffies: the last ACK received */
