@@ -43,6 +43,12 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 		add(&traffic->received_bytes, received);
 }
 
+/* A reader and give_to_process() took the same bytes at the same moment: both have told them. */
+static __always_inline bool overdrawn(struct sock_memory *memory)
+{
+	return (__s64)memory->unread_sent < 0 || (__s64)memory->unread_received < 0;
+}
+
 /* Bytes of a socket that ends, or goes to another process. */
 static __noinline void give_to_process(struct sock *sk, struct sock_memory *memory)
 {
@@ -76,6 +82,14 @@ static __noinline void give_to_process(struct sock *sk, struct sock_memory *memo
 	}
 	add(&memory->unread_sent, -sent);
 	add(&memory->unread_received, -received);
+	if (traffic && overdrawn(memory)) { /* the last of the two takes its share back */
+		sent = memory->unread_sent;
+		received = memory->unread_received;
+		add(&traffic->sent_bytes, sent);
+		add(&traffic->received_bytes, received);
+		add(&memory->unread_sent, -sent);
+		add(&memory->unread_received, -received);
+	}
 }
 
 static __always_inline void give_retransmits(struct sock *sk, struct sock_memory *memory)

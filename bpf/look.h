@@ -209,6 +209,8 @@ static __always_inline int look(socket_iterator *ctx, struct record *record, boo
 		add(&memory->unread_sent, -counts.sent);
 		add(&memory->unread_received, -counts.received);
 		add(&memory->unread_retransmits, -counts.retransmits);
+		if (overdrawn(memory))
+			give_to_process(sk, memory);
 	}
 	return 0;
 }
