@@ -291,6 +291,7 @@ def test_two_processes_on_one_socket_have_each_their_own(watch, actor):
 gate_in, gate_out = os.pipe(); back_in, back_out = os.pipe()
 child = os.fork()
 if not child:
+    os.close(gate_out)  # else its own end of the pipe keeps it waiting for ever
     while os.read(gate_in, 1):
         client.sendall(b"c" * 13); os.write(back_out, b".")
     os._exit(0)

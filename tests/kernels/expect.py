@@ -12,7 +12,7 @@ SLOW_FLAVOURS = ("bcc",)
 ALL_FLAVOURS = FLAVOURS + SLOW_FLAVOURS
 # The tests, by their files, that a way to attach must pass to be one: bytes, stalls, owners,
 # lost segments, failed connects, sockets from before, what a killed probe leaves behind.
-CORE = "test_bytes or test_stalls or test_errors or test_lifetime or test_features"
+CORE = "test_bytes.py or test_stalls.py or test_errors.py or test_lifetime.py or test_features.py"
 # The first series whose Debian kernel carries the flavour.
 SINCE = {
     "fentry": (5, 10),
