@@ -49,6 +49,7 @@ _CGROUP = struct.Struct("=Q")
 _INFO = struct.Struct(
     "=B x 3B 3x I 12x I 16x I 4x 2I 8x I 28x I 16x 2Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
 )
+UNKNOWN_WINDOW = (1 << 32) - 1  # no window is that large: 1 GiB is the most
 _INFO_COUNTERS = slice(120, 160)  # bytes and segments both ways: no change, no activity
 
 assert _MSG.size == 72  # noqa: PLR2004
@@ -79,7 +80,7 @@ class TcpInfo(NamedTuple):
     sndbuf_limited_us: int
     bytes_sent: int  # payload, retransmitted bytes included; 0 before kernel 4.19
     bytes_retrans: int
-    snd_wnd: int
+    snd_wnd: int  # bytes; UNKNOWN_WINDOW before 5.4
 
 
 class Mark(NamedTuple):
@@ -168,7 +169,7 @@ class TcpSample(NamedTuple):
         return in_sequence - (info.bytes_sent - info.bytes_retrans) == 1
 
 
-_NO_INFO = TcpInfo(*(0 for _ in TcpInfo._fields))
+_NO_INFO = TcpInfo(*(0 for _ in TcpInfo._fields))._replace(snd_wnd=UNKNOWN_WINDOW)
 
 
 def cookie_of(message: bytes) -> bytes:
@@ -217,6 +218,8 @@ def decode(message: bytes) -> TcpSample | None:
             whole = end - start >= _INFO.size
             raw = message if whole else message[:end].ljust(start + _INFO.size, b"\0")
             info = TcpInfo._make(_INFO.unpack_from(raw, start))
+            if not whole:
+                info = info._replace(snd_wnd=UNKNOWN_WINDOW)
         elif kind == _INET_DIAG_SKMEMINFO and end - start >= _SKMEM.size:
             memory = _SKMEM.unpack_from(message, start)
         elif kind == _INET_DIAG_CGROUP_ID and end - start >= _CGROUP.size:

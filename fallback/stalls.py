@@ -173,7 +173,8 @@ def stall_of(
 
 
 def _send_cause(sample: TcpSample) -> Cause:
-    if sample.timer == TIMER_PROBE or sample.info.probes:
+    # A receiver may also shut its window over what is on its way, which is then sent again.
+    if sample.timer == TIMER_PROBE or sample.info.probes or not sample.info.snd_wnd:
         return Cause.PEER_WINDOW
     if sample.timer == TIMER_RETRANSMIT and sample.info.retransmits:
         return Cause.LOSS

@@ -82,6 +82,7 @@ class Tcp:
         self.sent_ms = self.received_ms = self.heard_ms = 0  # heard: the peer's latest ACK
         self.rqueue = self.rmem = self.wmem = 0
         self.retransmits = self.probes = self.backoff = self.rwnd_limited_us = 0
+        self.snd_wnd = 65_536
 
     @property
     def now_ns(self) -> int:
@@ -139,6 +140,7 @@ class Tcp:
             bytes_sent=self.transmitted + self.retransmitted_bytes,
             bytes_retrans=self.retransmitted_bytes,
             rwnd_limited=self.rwnd_limited_us,
+            snd_wnd=self.snd_wnd,
         )  # fmt: skip
         memory = struct.pack("=9I", self.rmem, 131_072, 0, SNDBUF, 0, self.wmem, 0, 0, 0)
         return (

@@ -25,6 +25,7 @@ from tcp_model import (
 
 from xctl_probe.fallback import sock_diag
 from xctl_probe.fallback.sock_diag import (
+    UNKNOWN_WINDOW,
     SockDiag,
     TcpInfo,
     TcpSample,
@@ -71,7 +72,7 @@ def test_every_field_of_the_message_is_read_where_it_stands():
         bound_ifindex=3, rqueue=223, wqueue=227, uid=229, inode=233, cgroup=2**63 + 29,
         rmem_alloc=2, sndbuf=7, wmem_queued=13, info=None,
     )  # fmt: skip
-    assert set(sample.info) == {0}
+    assert set(sample.info) == {0, UNKNOWN_WINDOW}
     assert cookie_of(message) == COOKIE.to_bytes(8, "little")
 
 
@@ -88,13 +89,13 @@ def test_every_field_of_tcp_info_is_read_where_it_stands():
 
 @pytest.mark.parametrize("length", [0, 1, 7, 104, 120, 136, 160, 192, 224, 228, 232, 240, 280])
 def test_an_older_or_newer_tcp_info_is_read_as_far_as_it_goes(length):
-    """Every kernel's length decodes: zero past its end, and what is longer is cut."""
+    """Every kernel's length decodes: zero or unknown past its end; what is longer is cut."""
     raw = bytes(Info(state=1, total_retrans=7, bytes_acked=1_009, bytes_sent=1_013, snd_wnd=17))
     info = decode(fixed() + attribute(2, raw.ljust(280, b"\xaa")[:length])).info
     assert info.total_retrans == (7 if length >= 104 else 0)
     assert info.bytes_acked == (1_009 if length >= 128 else 0)
     assert info.bytes_sent == (1_013 if length >= 208 else 0)
-    assert info.snd_wnd == (17 if length >= 232 else 0)
+    assert info.snd_wnd == (17 if length >= 232 else UNKNOWN_WINDOW)
 
 
 def test_a_v4_mapped_address_is_ipv4():

@@ -65,6 +65,7 @@ def test_a_bulk_sender_that_keeps_moving_is_not_stalled():
     [
         ({"timer": TIMER_PROBE}, Cause.PEER_WINDOW),
         ({"probes": 1}, Cause.PEER_WINDOW),
+        ({"snd_wnd": 0, "timer": TIMER_RETRANSMIT, "retransmits": 1}, Cause.PEER_WINDOW),
         ({"timer": TIMER_RETRANSMIT, "retransmits": 1}, Cause.LOSS),
         ({"timer": TIMER_RETRANSMIT, "retransmits": 0}, Cause.SEND_BUFFER),
         ({"acked": 1_009}, Cause.PEER_WINDOW),
