@@ -47,6 +47,7 @@ def _measure(options: argparse.Namespace, progress: Progress) -> None:
             [one for one in (*NATIVE, *GUEST) if one.name in options.watchers],
             options.rounds,
             options.seconds,
+            round(busy, 2),
             few_starts=options.guest,
         )
         for measured in native.comparisons(plan, progress):

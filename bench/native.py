@@ -25,6 +25,7 @@ class Plan:
     watchers: Sequence[Watcher]
     rounds: int
     seconds: float
+    busy_share: float  # of the machine, with other things, before it began
     few_starts: bool = False  # where a start takes long: all workloads between two
 
 
@@ -44,6 +45,7 @@ def comparisons(plan: Plan, progress: Progress) -> Iterator[dict[str, Any]]:
             _tell(workload, one, progress)
         yield {
             "host": results.host(),
+            "busy_share": plan.busy_share,
             "rounds": plan.rounds,
             "seconds": plan.seconds,
             "watchers": {one.name: one.what for one in watchers},

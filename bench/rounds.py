@@ -189,6 +189,7 @@ def _compared(seen: Iterable[Seen], calls_ns: bool) -> dict[str, object]:
     seen = list(seen)
     return {
         "rate_ratio": spread(one.ratio(lambda run: run.rate) for one in seen),
+        "per_cpu_ratio": spread(one.ratio(lambda run: run.rate_per_cpu) for one in seen),
         "p50_ratio": spread(one.ratio(lambda run: run.p50_us) for one in seen),
         "p99_ratio": spread(one.ratio(lambda run: run.p99_us) for one in seen),
         "added_ns": spread((one.added_ns for one in seen), 1) if calls_ns else None,

@@ -32,6 +32,11 @@ def throughput_table(part: dict[str, Any]) -> str:
     return _by_workload(part, lambda seen: _ratio(seen["rate_ratio"]))
 
 
+def per_cpu_table(part: dict[str, Any]) -> str:
+    """Work done with a second of CPU, with over without: median, least to most."""
+    return _by_workload(part, lambda seen: _ratio(seen.get("per_cpu_ratio")))
+
+
 def latency_table(part: dict[str, Any]) -> str:
     """Latency with over latency without, medians: p50, p99."""
     return _by_workload(
@@ -119,9 +124,12 @@ def _part_page(title: str, part: dict[str, Any]) -> str:
     text = f"\n## {title}\n\n{host['kernel']}, {host['cpus']} cores ({host['cpu']}), "
     text += f"{host['date']}; {part['rounds']} rounds of {part['seconds']:g} s, "
     text += "each between two without.\n"
+    busy = part.get("busy_share", 0)
+    text += f"When it began, other things kept {busy:.0%} of the machine busy.\n"
     for heading, table in (
         ("Without", alone_table(part)),
         ("Throughput, with over without: median (least to most)", throughput_table(part)),
+        ("Work by second of CPU, with over without: median (least to most)", per_cpu_table(part)),
         ("Latency, with over without: p50, p99", latency_table(part)),
         ("What each takes", cost_table(part)),
     ):

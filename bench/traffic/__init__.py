@@ -19,6 +19,11 @@ class Outcome:
     seconds: float = 0.0
     cpu_seconds: float | None = None  # of all processes that made the calls
 
+    @property
+    def rate_per_cpu(self) -> float | None:
+        """What a second of CPU gets done: the rate, as far as nobody else has the cores."""
+        return self.rate * self.seconds / self.cpu_seconds if self.cpu_seconds else None
+
 
 class Running(Protocol):
     """A workload whose servers are up."""

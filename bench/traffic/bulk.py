@@ -6,10 +6,11 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.place import as_anybody
 from bench.servers import server
+from bench.spent import spent
 from bench.traffic import Outcome
 
 _PORT = 8733
@@ -20,15 +21,17 @@ class Bulk:
     """So many streams at once."""
 
     streams: int
+    server_pid: int
 
     def run(self, seconds: float) -> Outcome:
         """What the receiver got, in Gbit."""
-        done = subprocess.run(
-            [*as_anybody(), "iperf3", "-c", "127.0.0.1", "-p", str(_PORT), "-P", str(self.streams),
-             "-t", str(max(round(seconds), 1)), "-J"],
-            check=True, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        return parse(done.stdout)
+        with spent(self.server_pid) as cpu:
+            done = subprocess.run(
+                [*as_anybody(), "iperf3", "-c", "127.0.0.1", "-p", str(_PORT),
+                 "-P", str(self.streams), "-t", str(max(round(seconds), 1)), "-J"],
+                check=True, stdout=subprocess.PIPE,
+            )  # fmt: skip
+        return replace(parse(done.stdout), cpu_seconds=cpu.seconds)
 
 
 def parse(text: bytes) -> Outcome:
@@ -40,5 +43,5 @@ def parse(text: bytes) -> Outcome:
 @contextmanager
 def bulk(streams: int) -> Iterator[Bulk]:
     """iperf3, serving."""
-    with server(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(_PORT)], _PORT):
-        yield Bulk(streams)
+    with server(["iperf3", "-s", "-B", "127.0.0.1", "-p", str(_PORT)], _PORT) as process:
+        yield Bulk(streams, process.pid)

@@ -6,9 +6,11 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from bench.place import as_anybody
 from bench.servers import server
+from bench.spent import spent
 from bench.traffic import Outcome
 from bench.traffic.programs import build_folder
 
@@ -27,17 +29,21 @@ http {{
 _UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 
 
+@dataclass(frozen=True, slots=True)
 class Web:
     """A keep-alive client of 64 connections asks for 612 bytes, as fast as it goes."""
 
+    server_pid: int
+
     def run(self, seconds: float) -> Outcome:
         """wrk's own figures; it counts whole seconds."""
-        done = subprocess.run(
-            [*as_anybody(), "wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{max(round(seconds), 1)}s",
-             "--latency", f"http://127.0.0.1:{_PORT}/"],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        return parse(done.stdout)
+        with spent(self.server_pid) as cpu:
+            done = subprocess.run(
+                [*as_anybody(), "wrk", "-t2", f"-c{_CONNECTIONS}", f"-d{max(round(seconds), 1)}s",
+                 "--latency", f"http://127.0.0.1:{_PORT}/"],
+                check=True, capture_output=True, text=True,
+            )  # fmt: skip
+        return replace(parse(done.stdout), cpu_seconds=cpu.seconds)
 
 
 def parse(text: str) -> Outcome:
@@ -67,5 +73,6 @@ def web() -> Iterator[Web]:
     folder = build_folder()
     config = folder / "nginx.conf"
     config.write_text(_CONFIG.format(folder=folder, port=_PORT, body="x" * 612))
-    with server(["nginx", "-p", str(folder), "-c", str(config), "-e", "stderr"], _PORT):
-        yield Web()
+    command = ["nginx", "-p", str(folder), "-c", str(config), "-e", "stderr"]
+    with server(command, _PORT) as process:
+        yield Web(process.pid)

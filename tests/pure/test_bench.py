@@ -51,6 +51,14 @@ def test_a_run_lies_between_two_without():
     assert seen.added_ns == pytest.approx(2.0)
 
 
+def test_work_by_cpu_is_the_rate_over_the_cores_that_were_used():
+    """300 a second for 2 s with 1.5 s of CPU: 400 by each second of it."""
+    from bench.traffic import Outcome
+
+    assert Outcome(300, seconds=2.0, cpu_seconds=1.5).rate_per_cpu == 400
+    assert Outcome(300, seconds=2.0).rate_per_cpu is None
+
+
 def test_the_spread_of_nothing_is_nothing():
     from bench.spread import spread
 
