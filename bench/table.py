@@ -124,8 +124,9 @@ def _part_page(title: str, part: dict[str, Any]) -> str:
     text = f"\n## {title}\n\n{host['kernel']}, {host['cpus']} cores ({host['cpu']}), "
     text += f"{host['date']}; {part['rounds']} rounds of {part['seconds']:g} s, "
     text += "each between two without.\n"
-    busy = part.get("busy_share", 0)
-    text += f"When it began, other things kept {busy:.0%} of the machine busy.\n"
+    if "busy_share" in part:
+        busy = part["busy_share"]
+        text += f"When it began, other things kept {busy:.0%} of the machine busy.\n"
     for heading, table in (
         ("Without", alone_table(part)),
         ("Throughput, with over without: median (least to most)", throughput_table(part)),

@@ -15,19 +15,21 @@ from xctl_probe.facts import Source
 from xctl_probe.records import to_line
 from xctl_probe.settings import Attach, Backend, Format, Settings
 from xctl_probe.sources import open_source
-from xctl_probe.window import summarize
+from xctl_probe.window import Filter, summarize
 
 _IDLE_TICKS = 7
+_INTERVAL_NS = 1_000_000_000
 
 
 def main() -> None:
     """Open the source as the command does, and tick."""
     how = sys.argv[1]
     kernel = how != "proc"
-    settings = Settings.checked(
-        interval=1.0, duration=None, stall_ms=100, min_bw=0.0, pids=[], interfaces=[],
-        loopback=True, backend=Backend.EBPF if kernel else Backend.PROC, output=Format.NDJSON,
-        sock_diag=True, attach=Attach(how) if kernel else Attach.AUTO, log=None,
+    settings = Settings(
+        interval_ns=_INTERVAL_NS, duration_ns=None, stall_ns=100_000_000,
+        wanted=Filter(0.0, frozenset(), frozenset(), loopback=True),
+        backend=Backend.EBPF if kernel else Backend.PROC, format=Format.NDJSON, sock_diag=True,
+        attach=Attach(how) if kernel else Attach.AUTO,
     )  # fmt: skip
     source, _ = open_source(settings)
     for _ in range(2):  # what is done once: owners, names
@@ -50,7 +52,7 @@ def main() -> None:
 def _tick_ms(source: Source, settings: Settings) -> float:
     begun = time.process_time_ns()
     facts = source.drain(time.monotonic_ns()).facts
-    for record in summarize(facts, settings.wanted, 1_000_000_000, time.time_ns() // 1_000_000):
+    for record in summarize(facts, settings.wanted, _INTERVAL_NS, time.time_ns() // 1_000_000):
         to_line(record)
     return (time.process_time_ns() - begun) / 1e6
 
