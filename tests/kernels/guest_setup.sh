@@ -4,6 +4,16 @@
 # SHARED/exit.  The console is not trusted with results: it drops lines under load.
 set -u
 
+# A directory that the host lacks, as containers lack /lib/modules: the host's files are read-only
+# here, so its parent gets a layer that can be written to.
+provide() {
+    parent=$(readlink -f "$(dirname "$1")")
+    layer=$(mktemp -d /run/layer.XXXXXX)
+    mkdir "$layer/upper" "$layer/work"
+    mount -t overlay -o "lowerdir=$parent,upperdir=$layer/upper,workdir=$layer/work" overlay "$parent"
+    mkdir "$1"
+}
+
 # A function, so that bash has read all of it: it reads a script as it goes, and the file may
 # be edited on the host meanwhile.
 main() {
@@ -45,7 +55,9 @@ main() {
     umount "$root"
     mount -t 9p -o ro,version=9p2000.L,trans=virtio,msize=524288,cache=loose "$tag" "$root"
     for path in /proc /sys /dev /run /tmp /lib/modules /usr/src "$shared"; do
-        [ -e "$path" ] && mount --rbind "$path" "$root$path"
+        [ -e "$path" ] || continue
+        [ -e "$root$path" ] || provide "$root$path"
+        mount --rbind "$path" "$root$path"
     done
 
     export PYTHONDONTWRITEBYTECODE=1 XCTL_IN_GUEST=1

@@ -34,7 +34,7 @@ def test_a_peer_that_vanishes(probe, worker, netns, backend):
     netns.drop_incoming(f"tcp dport {identity['port']}")
     begin = time.monotonic()
     client.tell("ask", QUESTION, ANSWER)
-    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 2)
     assert client.expect("ask")["error"] == "ETIMEDOUT"
     lasted_ms = (time.monotonic() - begin) * 1e3
     retransmits = client.ask("info")["total_retrans"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import socket
 import struct
 
@@ -77,6 +78,8 @@ def coalesced(ends: Ends, _: int) -> Moved:
     sent = ends[0].send(bytes(ALL))
     into = bytearray(1 << 16)
     got, ancillary, *_ = ends[1].recvmsg_into([into], socket.CMSG_SPACE(4))
+    if got == SIZE and not ancillary:
+        raise OSError(errno.EOPNOTSUPP, "nothing was coalesced")
     assert [struct.unpack("i", data)[0] for *_, data in ancillary] == [SIZE]
     return sent, got
 
