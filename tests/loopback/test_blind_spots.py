@@ -13,7 +13,6 @@ import pytest
 BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
 QUESTION, ANSWER = 23, 29
-TOO_LOOSE_MS = 500
 LATE_MS = 100  # what the machine's other work may add
 
 
@@ -141,7 +140,7 @@ def test_stalled_sends_by_multipath_tcp(probe, multipath, agrees, backend):
     assert {r.net["direction"] for r in told} == {"send"}
     off_ms = abs(told[-1].stall_ms - truth_ms)
     in_time = not told[-1].ongoing and off_ms < backend.tolerance_ms(0.2) + LATE_MS
-    if backend.tolerance_ms(0.2) < TOO_LOOSE_MS:  # else what is inexact passes for exact
+    if not backend.per_interval:  # between two looks, a length may be right by chance
         agrees("mptcp_detail", in_time and {r.net["cause"] for r in told} == {"peer_window"})
 
 
