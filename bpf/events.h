@@ -24,7 +24,7 @@ static __always_inline int datagram_sent(struct sock *sk, int ret)
 		return 0;
 	memory->opened = 1;
 	own(sk, memory);
-	note_send(memory, coarse_ns());
+	note_send(sk, memory, coarse_ns(), ret);
 	return 0;
 }
 
@@ -83,7 +83,7 @@ static __always_inline int sent(struct sock *sk, int ret)
 	} else if (!settings.sees_full_buffer && full(sk) && nospace(sk)) {
 		send_blocked(sk, memory);
 	}
-	note_send(memory, now);
+	note_send(sk, memory, now, ret);
 	return 0;
 }
 

@@ -258,6 +258,8 @@ struct inet_connection_sock {
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 snd_wnd;
+	__u32 snd_una;
+	__u32 write_seq;
 	__u32 data_segs_out;
 	__u32 packets_out; /* sent and not acknowledged */
 	__u64 bytes_received;

@@ -77,7 +77,7 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	} else if (!memory->opened || !may_receive(sk) || unread_bytes(sk)) {
 		return false;
 	} else if (memory->awaiting) {
-		since = memory->last_send_ns;
+		since = memory->asked_ns;
 		record->direction = STALL_RECEIVE;
 	} else if (memory->last_receive_ns) {
 		since = hole_since(sk, memory, coarse);

@@ -14,6 +14,7 @@ struct sock_memory {
 	__u64 unread_received;
 	__u64 unread_retransmits;
 	__u64 last_send_ns;
+	__u64 asked_ns; /* what was sent since has had no answer: see note_send() */
 	__u64 last_receive_ns;
 	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender met a full buffer, nothing went since */
 	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */

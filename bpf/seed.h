@@ -58,7 +58,7 @@ static __always_inline void seed_past(struct sock *sk, struct sock_memory *memor
 	__u32 since_receive = jiffies - BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
 	__u32 since_ack = jiffies - BPF_CORE_READ(tp, rcv_tstamp);
 
-	memory->last_send_ns = now - since_send * settings.tick_ns;
+	memory->asked_ns = memory->last_send_ns = now - since_send * settings.tick_ns;
 	memory->last_receive_ns = now - since_receive * settings.tick_ns;
 	if (!BPF_CORE_READ(tp, bytes_received)) /* lrcvtime is the handshake's */
 		memory->awaiting = BPF_CORE_READ(tp, data_segs_out) != 0;

@@ -137,12 +137,42 @@ static __noinline void learn(struct sock *sk, struct sock_memory *memory)
 	}
 }
 
-static __always_inline void note_send(struct sock_memory *memory, __u64 now)
+/* The peer has not got all that was sent before the last `count` bytes. */
+static __always_inline bool undelivered(struct sock *sk, __u32 count)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 before;
+
+	if (!is_tcp(sk))
+		return false;
+	before = BPF_CORE_READ(tp, write_seq) - count;
+	return (__s32)(BPF_CORE_READ(tp, snd_una) - before) < 0;
+}
+
+/* Sent again after a pause in which nothing was received. */
+static __noinline void send_again(struct sock *sk, struct sock_memory *memory, __u64 now,
+				  __u32 count)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	if (unread_bytes(sk))
+		memory->asked_ns = now; /* the answer is there, the process has not read it yet */
+	else if (!undelivered(sk, count))
+		memory->unanswered++; /* or a ping while it waits: that goes on */
+	else if (!BPF_CORE_READ(icsk, icsk_retransmits))
+		memory->asked_ns = now; /* a long request, or a slow path: not all asked yet */
+}
+
+/* A wait begins with the end of the request, which may be written in pieces. */
+static __always_inline void note_send(struct sock *sk, struct sock_memory *memory, __u64 now,
+				      __u32 count)
 {
 	if (!memory->opened)
 		return; /* what a server sends is the answer */
 	if (memory->awaiting && now - memory->last_send_ns >= settings.stall_ns)
-		memory->unanswered++;
+		send_again(sk, memory, now, count);
+	else
+		memory->asked_ns = now;
 	memory->awaiting = 1;
 	memory->last_send_ns = now;
 }
@@ -151,11 +181,11 @@ static __always_inline void note_send(struct sock_memory *memory, __u64 now)
 static __noinline void note_late_answer(struct sock *sk, struct sock_memory *memory, __u64 end,
 					__u32 evidence)
 {
-	__u64 begin = to_monotonic(memory->last_send_ns), span = end - begin;
+	__u64 begin = to_monotonic(memory->asked_ns), span = end - begin;
 
 	if (!memory->opened || end < begin)
 		return;
-	if (memory->seen_blocked_ns >= memory->last_send_ns)
+	if (memory->seen_blocked_ns >= memory->asked_ns)
 		evidence |= SEEN_BLOCKED;
 	/* A datagram's arrival is not noted: the process may have slept beside a full queue. */
 	if (transport_of(sk) == TRANSPORT_UDP && !(evidence & SEEN_BLOCKED))
@@ -183,12 +213,12 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 	__u64 arrival = now, end;
 	__u32 evidence = 0;
 
-	if (now - memory->last_send_ns + settings.tick_ns >= settings.stall_ns) {
+	if (now - memory->asked_ns + settings.tick_ns >= settings.stall_ns) {
 		end = exact_ns();
 		if (ret > 0) /* a FIN is no data: its arrival is not noted */
 			arrival = arrival_ns(sk, now);
-		if (arrival + settings.tick_ns < memory->last_send_ns)
-			return; /* it had come before the send: not its answer */
+		if (arrival + settings.tick_ns < memory->asked_ns)
+			return; /* it had come before the request: not its answer */
 		if (now - arrival > WAKE_UP_TICKS * settings.tick_ns)
 			end = to_monotonic(arrival);
 		/*

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xctl_probe.dialogue import ANSWERED_PER_SLIP, Dialogue
+from xctl_probe.dialogue import Dialogue
 from xctl_probe.facts import Cause, Direction, Socket, Stall
 from xctl_probe.fallback.sock_diag import (
     ESTABLISHED,
@@ -147,7 +147,7 @@ class Connection:
         if wrote and not self.tied:
             if self.pending_ns is None:
                 self.pending_ns = last_send_ns
-            elif last_send_ns - self.sent_ns >= stall_ns and not info.backoff:
+            elif last_send_ns - self.sent_ns >= stall_ns and self._delivered(before):
                 self._unanswered()
         if wrote:
             self.sent_ns = last_send_ns
@@ -182,11 +182,14 @@ class Connection:
         self.dialogue.answered += 1
         self.peer.answered += 1
 
+    def _delivered(self, before: Mark) -> bool:
+        """True when the peer has all that was written until the look before."""
+        acknowledged = self.mark.written - self.sample.wqueue
+        return acknowledged >= before.written and not self.sample.info.backoff
+
     def _unanswered(self) -> None:
-        # A steady conversation that has stalled stays one, though the process sends again.
-        if self.wait is None or self.dialogue.answered < ANSWERED_PER_SLIP:
-            self.dialogue.unanswered += 1
-            self.peer.unanswered += 1
+        self.dialogue.unanswered += 1
+        self.peer.unanswered += 1
 
     def _look_at_queues(self, now_ns: int, looked_ns: int, *, wrote: bool) -> None:
         sample = self.sample

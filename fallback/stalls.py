@@ -142,7 +142,8 @@ class Judge:
         if not self._long(since_ns, now_ns) or dialogue.one_way():
             return None
         sample = connection.sample
-        if sample.info.notsent_bytes and not self._long(connection.wrote_ns, now_ns):
+        info = sample.info
+        if info.notsent_bytes and not info.backoff and not self._long(connection.wrote_ns, now_ns):
             return None  # a long request: the process is still writing it
         cause = _reply_cause(connection.sample)
         if dialogue.expects_reply() or (not dialogue.answered and peer.expects_reply()):

@@ -24,8 +24,14 @@ _EVERYWHERE = (
     BlindSpot("mptcp_detail", "why, and how long exactly, a Multipath TCP socket stalls"),
     BlindSpot("udp_socket", "which UDP socket: datagrams are told by process, or by interface"),
 )
+_BRIEF_WAIT = BlindSpot(
+    "brief_wait",
+    "a wait for a reply that was over before a look met it, of a peer on this host that listens"
+    " again: it may have been by agreement",
+)
 _KERNEL = (
     *_EVERYWHERE,
+    _BRIEF_WAIT,
     BlindSpot(
         "udp_interface", "the interface of UDP sockets that are neither connected nor bound to one"
     ),
@@ -62,6 +68,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     "bcc": _KPROBES,
     "proc sock_diag": (
         *_SAMPLED,
+        _BRIEF_WAIT,
         BlindSpot(
             "late_close", "last bytes of a connection that has ended, until its process closes it"
         ),

@@ -61,14 +61,19 @@ def test_a_pipelined_request_does_not_move_the_beginning():
 
 
 def test_a_steady_client_that_asks_again_is_in_the_same_stall():
-    """After eight exchanges, asking again while stalled neither ends the stall nor restarts it."""
+    """After eight exchanges, asking once more neither ends the stall nor restarts it.
+
+    Who goes on and on without an answer has become a one-way sender, after a long handshake.
+    """
     scene = conversation(8)
     scene.tcp.at(1_000).send(7)
     assert scene.look(1_103) == waits(RECEIVE, 1_000, NO_REPLY)
     scene.tcp.at(1_300).send(7)
     assert scene.look(1_310) == waits(RECEIVE, 1_000, NO_REPLY)
     assert scene.stalls() == []
-    assert scene.connection.dialogue == Dialogue(8, 0)
+    scene.tcp.at(1_500).send(7)
+    assert scene.look(1_510) is None
+    assert scene.connection.dialogue == Dialogue(8, 2)
 
 
 def test_a_young_client_that_sends_on_may_be_a_log_sender():

@@ -79,6 +79,21 @@ def test_a_retransmit_is_not_a_send_of_the_process():
     assert scene.connection.dialogue.unanswered == 0
 
 
+def test_what_was_not_delivered_cannot_be_answered():
+    """The process sends again before the kernel does: the first send is on its way all the same."""
+    scene = answered_once()
+    scene.tcp.at(53).send(7, acked=False)
+    scene.look(60)
+    scene.tcp.at(200).send(7, acked=False)
+    assert scene.look(203) == waits(RECEIVE, 53, None)
+    scene.tcp.at(400).acknowledge()
+    scene.look(410)
+    assert scene.connection.dialogue.unanswered == 0
+    scene.tcp.at(600).send(7)
+    scene.look(603)
+    assert scene.connection.dialogue.unanswered == 1
+
+
 @pytest.mark.parametrize("blocked", [None, Blocked(TID)])
 def test_a_subscriber_that_is_quiet_after_data_never_waits(blocked):
     """Subscribed once, events since: the silence between two events is no stall."""

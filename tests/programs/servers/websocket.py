@@ -1,7 +1,8 @@
 """Websockets by the library of that name, with pings: by the client, the server, or both.
 
 Who asks is pinged by nobody: a pong is a send that has no answer, and who pongs more often than
-it asks looks as one who expects none.
+it asks looks as one who expects none.  Nor does it ping: that may fall into the middle of a wait,
+which tests/loopback/test_pings.py is about.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from place import Place
 from program import Program
 
-DEFAULT_S = 20  # the library's
 OFTEN_S = 0.7
 
 
@@ -19,7 +19,7 @@ class Websocket:
     def __init__(self, place: Place) -> None:
         self.port, often = place.port(), place.port()
         self.server = self._actor(place, "websocket: server", "server", self.port, 0)
-        self.asks = self._actor(place, "websocket: asking", "client", self.port, DEFAULT_S)
+        self.asks = self._actor(place, "websocket: asking", "client", self.port, 0)
         self.asks.ask("7", "echoed 7")
         self._actor(place, "pings: server", "server", often, OFTEN_S)
         for pings_s in (0, OFTEN_S):  # pinged only, and pinging as well
