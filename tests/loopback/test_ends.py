@@ -1,4 +1,7 @@
-"""Either end of a connection, found by its addresses: as any user, for IPv4, mapped and IPv6."""
+"""Either end of a connection, found by its addresses: as any user, for IPv4, mapped and IPv6.
+
+In another namespace as root, by way of a process that lives there.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import os
 import socket
 
 import pytest
+from harness.require import require
 
 from xctl_probe.facts import Socket
 from xctl_probe.peers.ends import Ends
+from xctl_probe.peers.namespaces import ends_in
 
 
 @pytest.fixture
@@ -64,3 +69,32 @@ def test_a_connection_that_nobody_accepted_has_no_inode(ends):
         client.sendall(bytes(29))
         far = ends.far(described(client))
         assert (far.inode, far.unread_bytes) == (0, 29)
+
+
+def test_another_namespace_is_entered_by_way_of_a_process_in_it(ends, worker, netns):
+    """By nobody else's; and what it took to enter is given back."""
+    require(os.geteuid() == 0, "only root can enter a namespace")
+    server, client = worker(), worker()
+    told = client.connect("127.0.0.1", server.ask("listen")["port"])
+    far_inode = server.ask("accept")["inode"]
+    local, remote = (told[end].split(":") for end in ("local", "remote"))
+    there = Socket(told["inode"], 0, "tcp", local[0], int(local[1]), remote[0], int(remote[1]))
+    number = os.stat(f"/proc/{netns.pid}/ns/net").st_ino
+    open_before = len(os.listdir("/proc/self/fd"))
+    found = ends_in(number, client.pid)
+    assert (found.near(there).inode, found.far(there).inode) == (there.inode, far_inode)
+    assert ends.near(there) is None
+    found.close()
+    assert ends_in(number, os.getpid()) is None
+    assert ends_in(number, 0) is None
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_our_own_namespace_needs_nobody_to_lead_there(ends):
+    """Not even a process that we see."""
+    client, server = connected("127.0.0.1", "127.0.0.1")
+    with client, server:
+        here = described(client)
+        found = ends_in(os.stat("/proc/self/ns/net").st_ino, 0)
+        assert found.near(here) == ends.near(here)
+        found.close()

@@ -17,21 +17,31 @@ CHUNK_BYTES = 65_536
 
 
 class Evented:
-    """One current connection; the ones before it stay open."""
+    """One listener, one current connection; the ones before it stay open."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.listener: socket.socket | None = None
         self.sock: socket.socket | None = None
         self.kept: list[socket.socket] = []
+
+    async def listen(self, host: str = "127.0.0.1") -> dict[str, Any]:
+        """Listen on a port of the kernel's choice."""
+        self.listener = socket.create_server((host, 0))
+        self.listener.setblocking(False)
+        return {"port": self.listener.getsockname()[1], "inode": inode(self.listener)}
+
+    async def accept(self) -> dict[str, Any]:
+        sock, _ = await self.loop.sock_accept(self.listener)
+        self._use(sock)
+        return ends(sock)
 
     async def connect(self, host: str, port: int) -> dict[str, Any]:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
         report("connecting", inode=inode(sock))
-        if self.sock is not None:
-            self.kept.append(self.sock)
-        self.sock = sock
+        self._use(sock)
         begin_ns = time.monotonic_ns()
         await self.loop.sock_connect(sock, (host, port))
         return ends(sock) | self._span(begin_ns)
@@ -82,6 +92,11 @@ class Evented:
         self.sock.close()
         self.sock = None
         return {}
+
+    def _use(self, sock: socket.socket) -> None:
+        if self.sock is not None:
+            self.kept.append(self.sock)
+        self.sock = sock
 
     async def _writable(self) -> None:
         ready = self.loop.create_future()

@@ -36,6 +36,7 @@ class Told(NamedTuple):
 class _Namespace:
     replies: Replies
     ends: Ends | None
+    pid: int  # who led into it, or could not
     used_ns: int = 0
 
 
@@ -136,10 +137,12 @@ class Waits:
 
     def _replies(self, record: Record) -> Replies:
         found = self._namespaces.get(record.netns)
-        if found is None:
+        # A process that has left already, or is not seen, leads nowhere: another one may.
+        if found is None or (found.ends is None and found.pid != record.pid):
             ends = ends_in(record.netns, record.pid)
             other_end = OtherEnd(ends, self._owners) if ends else None
-            found = _Namespace(Replies(self._stall_ns, self._patient, other_end), ends)
+            rules = Replies(self._stall_ns, self._patient, other_end)
+            found = _Namespace(rules, ends, record.pid)
             self._namespaces[record.netns] = found
             if len(self._namespaces) > _MOST_NAMESPACES:
                 self._leave(self._namespaces.popitem(last=False)[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from contextlib import suppress
 
 from xctl_probe.peers.ends import Ends
 
@@ -19,24 +20,24 @@ def ends_in(netns: int, pid: int) -> Ends | None:
     try:
         if os.stat("/proc/self/ns/net").st_ino == netns:
             return Ends()
+        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    try:
+        return _ends_of(fd) if os.fstat(fd).st_ino == netns else None
+    finally:
+        os.close(fd)
+
+
+def _ends_of(namespace: int) -> Ends | None:
     # A netlink socket stays in the namespace where it was made; this thread ends there.
     found: list[Ends] = []
 
     def make() -> None:
-        try:
-            fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        try:
-            setns = ctypes.CDLL(None, use_errno=True).setns
-            if os.fstat(fd).st_ino == netns and setns(fd, _CLONE_NEWNET) == 0:
+        setns = ctypes.CDLL(None, use_errno=True).setns
+        with suppress(OSError):
+            if setns(namespace, _CLONE_NEWNET) == 0:
                 found.append(Ends())
-        except OSError:
-            pass
-        finally:
-            os.close(fd)
 
     thread = threading.Thread(target=make)
     thread.start()

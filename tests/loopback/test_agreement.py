@@ -1,0 +1,58 @@
+"""A wait by agreement, where client and server share a namespace that is not the probe's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+INTERVAL_S = 0.5
+STALL_MS = 100  # the default threshold
+LATE_MS = 100  # what the machine's other work may add
+QUESTION, ANSWER = 23, 29
+
+
+@pytest.fixture
+def asked(backend, probe, worker, make_netns):
+    """A request that an event loop of another namespace has read, and the probe that watches.
+
+    The loop waits for more from that connection.
+    """
+    if not backend.sees("other_namespaces"):
+        pytest.skip("no sockets of other namespaces at all, which is declared and tested")
+    running = probe(interval=INTERVAL_S)
+    elsewhere = make_netns()
+    server, client = worker("evented", namespace=elsewhere), worker(namespace=elsewhere)
+    inode = client.connect("127.0.0.1", server.ask("listen")["port"])["inode"]
+    server.ask("accept")
+    server.tell("recv", QUESTION)
+    server.tell("recv", QUESTION)
+    client.tell("ask", QUESTION, ANSWER)
+    server.expect("recv")
+    return running, server, client, inode
+
+
+def test_a_peer_in_another_namespace_is_looked_at(asked):
+    """It listens: nothing is told.  It is stopped: a stall from then on, until it goes on."""
+    running, server, client, inode = asked
+    running.wait_for_intervals(5)
+    assert running.consumer.stalls(inode=inode) == []
+
+    stopped_ms = time.time() * 1000
+    os.kill(server.pid, signal.SIGSTOP)
+    running.wait_for(lambda consumer: len(consumer.stalls(inode=inode, ongoing=True)) >= 2)
+    os.kill(server.pid, signal.SIGCONT)
+    running.wait_for(lambda consumer: consumer.stalls(inode=inode, ongoing=False))
+    running.wait_for_intervals(2)
+
+    *ongoing, last = running.stop().stalls(inode=inode)
+    assert [r.ongoing for r in ongoing] == [True] * len(ongoing)
+    assert not last.ongoing
+    assert last.stall_ms >= ongoing[-1].stall_ms
+    assert ongoing[0].ts <= stopped_ms + 2 * INTERVAL_S * 1000 + LATE_MS
+    for told in (*ongoing, last):
+        assert told.pid == client.pid
+        assert (told.net["direction"], told.net["cause"]) == ("receive", "no_reply")
+        assert STALL_MS <= told.stall_ms <= told.ts - stopped_ms + LATE_MS
