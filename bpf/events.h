@@ -80,6 +80,8 @@ static __always_inline int sent(struct sock *sk, int ret)
 		send_unblocked(sk, memory);
 		if (still)
 			send_blocked(sk, memory);
+		if (memory->awaiting) /* it has only now got all of its request in */
+			ask_anew(sk, memory, now, now);
 	} else if (!settings.sees_full_buffer && full(sk) && nospace(sk)) {
 		send_blocked(sk, memory);
 	}

@@ -4,6 +4,12 @@
 
 #include "owner.h"
 
+enum awaiting {
+	AWAITING_NOTHING,
+	AWAITING, /* sent, and not received since */
+	BEHIND_ANOTHER, /* and the answer to what was sent before lies unread */
+};
+
 /*
  * What is remembered of a socket.  Times are coarse_ns() where not said otherwise, 0: never.
  * The three counts are what user space has not read yet.  A reader subtracts what it took, so
@@ -35,7 +41,7 @@ struct sock_memory {
 	__u32 counted_answers; /* those of `answered` that the endpoint has */
 	__u32 counted_unanswered;
 	__u8 opened;
-	__u8 awaiting; /* sent, and not received since */
+	__u8 awaiting; /* enum awaiting */
 	__u16 paused; /* an iterator saw a pause in mid-stream: its evidence */
 };
 

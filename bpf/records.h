@@ -35,6 +35,7 @@ enum evidence {
 	SEEN_HOLE = 32, /* data is here that comes after data that is not */
 	SEEN_FLOW = 64, /* a sustained flow came before */
 	SEEN_ANSWER = 128, /* it ended with data, not with the connection */
+	SEEN_SENT_ON = 256, /* it ended as the process sent on: another wait begins */
 };
 
 /* One fact about one socket, from an iterator or through the ring. */

@@ -46,8 +46,18 @@ static __always_inline __u64 arrival_ns(struct sock *sk, __u64 now)
 	       (__u64)(jiffies32() - BPF_CORE_READ(icsk, icsk_ack.lrcvtime)) * settings.tick_ns;
 }
 
+struct span { /* CLOCK_MONOTONIC ns */
+	__u64 begin;
+	__u64 end;
+};
+
+static __always_inline bool is_long(struct span *span)
+{
+	return span->end > span->begin && span->end - span->begin >= settings.stall_ns;
+}
+
 static __noinline void stall_ended(struct sock *sk, struct sock_memory *memory, __u32 direction,
-				   __u64 span_ns, __u32 evidence)
+				   struct span *span, __u32 evidence)
 {
 	struct record *record = reserve();
 
@@ -56,7 +66,8 @@ static __noinline void stall_ended(struct sock *sk, struct sock_memory *memory, 
 	fill(record, sk, memory);
 	record->kind = RECORD_STALL;
 	record->direction = direction;
-	record->span_ns = span_ns;
+	record->time_ns = span->end; /* the answer may have lain there for a while */
+	record->span_ns = span->end - span->begin;
 	record->evidence |= evidence;
 	bpf_ringbuf_submit(record, 0);
 }
@@ -95,15 +106,18 @@ static __noinline void send_blocked(struct sock *sk, struct sock_memory *memory)
 
 static __noinline void send_unblocked(struct sock *sk, struct sock_memory *memory)
 {
-	__u64 end = memory->writable_ns ?: bpf_ktime_get_ns();
-	__u64 span = end - memory->send_blocked_ns;
+	struct span span = {
+		.begin = memory->send_blocked_ns,
+		.end = memory->writable_ns ?: bpf_ktime_get_ns(),
+	};
+	__u64 lasted = span.end - span.begin;
 	__u32 evidence;
 
-	if (span >= settings.stall_ns) {
-		evidence = loss_in(memory, span);
-		if ((rwnd_limited(sk) - memory->rwnd_limited) * settings.tick_ns >= span / 2)
+	if (is_long(&span)) {
+		evidence = loss_in(memory, lasted);
+		if ((rwnd_limited(sk) - memory->rwnd_limited) * settings.tick_ns >= lasted / 2)
 			evidence |= SEEN_PEER_WINDOW;
-		stall_ended(sk, memory, STALL_SEND, span, evidence);
+		stall_ended(sk, memory, STALL_SEND, &span, evidence);
 	}
 	memory->send_blocked_ns = 0;
 	memory->writable_ns = 0;
@@ -149,31 +163,50 @@ static __always_inline bool undelivered(struct sock *sk, __u32 count)
 	return (__s32)(BPF_CORE_READ(tp, snd_una) - before) < 0;
 }
 
-/* Sent again after a pause in which nothing was received. */
+/* From now on the wait is for what is sent now; whether it was told before, user space knows. */
+static __noinline void ask_anew(struct sock *sk, struct sock_memory *memory, __u64 now, __u64 ended)
+{
+	struct span span = { to_monotonic(memory->asked_ns), to_monotonic(ended) };
+
+	if (is_long(&span))
+		stall_ended(sk, memory, STALL_RECEIVE, &span, SEEN_SENT_ON);
+	memory->asked_ns = now;
+}
+
+/* Sent again, a stall's length after the request, and nothing received between. */
 static __noinline void send_again(struct sock *sk, struct sock_memory *memory, __u64 now,
 				  __u32 count)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 
-	if (unread_bytes(sk))
-		memory->asked_ns = now; /* the answer is there, the process has not read it yet */
-	else if (!undelivered(sk, count))
+	if (unread_bytes(sk)) {
+		ask_anew(sk, memory, now, arrival_ns(sk, now));
+		memory->awaiting = BEHIND_ANOTHER;
+	} else if (undelivered(sk, count)) {
+		/* A long request, or a slow path; but to be sent again is no progress. */
+		if (!BPF_CORE_READ(icsk, icsk_retransmits))
+			ask_anew(sk, memory, now, now);
+	} else if (now - memory->last_send_ns < settings.stall_ns) {
+		ask_anew(sk, memory, now, now); /* one request, in pieces */
+	} else {
 		memory->unanswered++; /* or a ping while it waits: that goes on */
-	else if (!BPF_CORE_READ(icsk, icsk_retransmits))
-		memory->asked_ns = now; /* a long request, or a slow path: not all asked yet */
+	}
 }
 
 /* A wait begins with the end of the request, which may be written in pieces. */
 static __always_inline void note_send(struct sock *sk, struct sock_memory *memory, __u64 now,
 				      __u32 count)
 {
+	bool waited;
+
 	if (!memory->opened)
 		return; /* what a server sends is the answer */
-	if (memory->awaiting && now - memory->last_send_ns >= settings.stall_ns)
+	waited = memory->awaiting && now - memory->asked_ns >= settings.stall_ns;
+	memory->awaiting = AWAITING;
+	if (waited)
 		send_again(sk, memory, now, count);
 	else
 		memory->asked_ns = now;
-	memory->awaiting = 1;
 	memory->last_send_ns = now;
 }
 
@@ -181,17 +214,17 @@ static __always_inline void note_send(struct sock *sk, struct sock_memory *memor
 static __noinline void note_late_answer(struct sock *sk, struct sock_memory *memory, __u64 end,
 					__u32 evidence)
 {
-	__u64 begin = to_monotonic(memory->asked_ns), span = end - begin;
+	struct span span = { to_monotonic(memory->asked_ns), end };
 
-	if (!memory->opened || end < begin)
+	if (!memory->opened || !is_long(&span))
 		return;
 	if (memory->seen_blocked_ns >= memory->asked_ns)
 		evidence |= SEEN_BLOCKED;
 	/* A datagram's arrival is not noted: the process may have slept beside a full queue. */
 	if (transport_of(sk) == TRANSPORT_UDP && !(evidence & SEEN_BLOCKED))
 		return;
-	if (span >= settings.stall_ns)
-		stall_ended(sk, memory, STALL_RECEIVE, span, evidence | loss_in(memory, span));
+	evidence |= loss_in(memory, span.end - span.begin);
+	stall_ended(sk, memory, STALL_RECEIVE, &span, evidence);
 }
 
 static __always_inline __u64 bytes_received(struct sock *sk)
@@ -213,6 +246,10 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 	__u64 arrival = now, end;
 	__u32 evidence = 0;
 
+	if (memory->awaiting == BEHIND_ANOTHER) {
+		memory->awaiting = AWAITING; /* this is that other's answer */
+		return;
+	}
 	if (now - memory->asked_ns + settings.tick_ns >= settings.stall_ns) {
 		end = exact_ns();
 		if (ret > 0) /* a FIN is no data: its arrival is not noted */
@@ -240,12 +277,12 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 /* A pause in mid-stream that the iterator saw is over; or a flow begins. */
 static __noinline void pause_ended(struct sock *sk, struct sock_memory *memory, __u64 now)
 {
-	__u64 end = exact_ns(), begin = to_monotonic(memory->last_receive_ns);
+	struct span span = { to_monotonic(memory->last_receive_ns), exact_ns() };
 
 	if (memory->paused & SEEN_HOLE)
-		begin = to_monotonic(memory->hole_ns);
-	if (memory->paused && end > begin && end - begin >= settings.stall_ns)
-		stall_ended(sk, memory, STALL_RECEIVE, end - begin, memory->paused);
+		span.begin = to_monotonic(memory->hole_ns);
+	if (memory->paused && is_long(&span))
+		stall_ended(sk, memory, STALL_RECEIVE, &span, memory->paused);
 	memory->paused = 0;
 	flow_begins(sk, memory, now);
 }
@@ -254,10 +291,10 @@ static __noinline void pause_ended(struct sock *sk, struct sock_memory *memory, 
 static __noinline void connection_ended(struct sock *sk, struct sock_memory *memory)
 {
 	if (memory->connect_ns) {
-		__u64 span = bpf_ktime_get_ns() - memory->connect_ns;
+		struct span span = { memory->connect_ns, bpf_ktime_get_ns() };
 
-		if (span >= settings.stall_ns)
-			stall_ended(sk, memory, STALL_CONNECT, span, 0);
+		if (is_long(&span))
+			stall_ended(sk, memory, STALL_CONNECT, &span, 0);
 		memory->connect_ns = 0;
 	}
 	if (memory->send_blocked_ns)

@@ -58,7 +58,7 @@ class Connection:
     retransmits: int = 0
     generation: int = 0
     dialogue: Dialogue = field(default_factory=Dialogue)
-    pending_ns: int | None = None  # the first send that was not answered yet
+    pending_ns: int | None = None  # the end of the request that was not answered yet
     tied: bool = False  # both spoke last within one tick: who did is not known yet
     sent_ns: int = 0  # the latest segment with data that went out
     wrote_ns: int = 0  # when the process last got something into the buffer
@@ -112,7 +112,7 @@ class Connection:
         wrote = self.mark.written > before.written
         received = self.mark.received_payload > before.received_payload
         if wrote or received:
-            self._take_turns(before, wrote, received, now_ns, stall_ns)
+            self._take_turns(before, wrote, received, now_ns, looked_ns, stall_ns)
         elif self.tied and self._acknowledged_late():
             self.pending_ns, self.tied = self.sent_ns, False
         if wrote:
@@ -130,14 +130,16 @@ class Connection:
             self.flow_intervals = 0  # it thins out, or was never one: not broken off
 
     def _take_turns(
-        self, before: Mark, wrote: bool, received: bool, now_ns: int, stall_ns: int
-    ) -> None:
+        self, before: Mark, wrote: bool, received: bool, now_ns: int, looked_ns: int,
+        stall_ns: int,
+    ) -> None:  # fmt: skip
         info = self.sample.info
         transmitted = info.data_segs_out != before.segments_out
         last_send_ns = now_ns - info.last_data_sent_ms * _MS if transmitted else now_ns
         pending = self.pending_ns is not None
         if received:
-            self.received_ns = now_ns - info.last_data_recv_ms * _MS
+            # By a tick it may look older than the look that has not seen it yet.
+            self.received_ns = max(now_ns - info.last_data_recv_ms * _MS, looked_ns)
             if self.pending_ns is not None and not before.wqueue:  # else it was under way
                 self.peer.came_after(self.received_ns - self.pending_ns, stall_ns)
             if pending or wrote:
@@ -147,8 +149,13 @@ class Connection:
         if wrote and not self.tied:
             if self.pending_ns is None:
                 self.pending_ns = last_send_ns
-            elif last_send_ns - self.sent_ns >= stall_ns and self._delivered(before):
-                self._unanswered()
+            elif not self._delivered(before):
+                if not info.backoff:  # else the kernel sends it again, which is no progress
+                    self.pending_ns = last_send_ns
+            elif last_send_ns - self.sent_ns < stall_ns:
+                self.pending_ns = last_send_ns  # one request, in pieces
+            else:
+                self._unanswered()  # or a ping while it waits: that goes on
         if wrote:
             self.sent_ns = last_send_ns
 
@@ -184,8 +191,7 @@ class Connection:
 
     def _delivered(self, before: Mark) -> bool:
         """True when the peer has all that was written until the look before."""
-        acknowledged = self.mark.written - self.sample.wqueue
-        return acknowledged >= before.written and not self.sample.info.backoff
+        return self.mark.written - self.sample.wqueue >= before.written
 
     def _unanswered(self) -> None:
         self.dialogue.unanswered += 1

@@ -142,9 +142,12 @@ class Judge:
         if not self._long(since_ns, now_ns) or dialogue.one_way():
             return None
         sample = connection.sample
-        info = sample.info
-        if info.notsent_bytes and not info.backoff and not self._long(connection.wrote_ns, now_ns):
-            return None  # a long request: the process is still writing it
+        if sample.info.notsent_bytes and not self._long(connection.wrote_ns, now_ns):
+            # A long request: the process is still writing it.  But once it is known to wait, what
+            # it adds while the request is being sent again changes nothing.
+            waited = connection.wait is not None and connection.wait.direction is Direction.RECEIVE
+            if not (waited and sample.info.backoff):
+                return None
         cause = _reply_cause(connection.sample)
         if dialogue.expects_reply() or (not dialogue.answered and peer.expects_reply()):
             return Wait(Direction.RECEIVE, since_ns, cause)

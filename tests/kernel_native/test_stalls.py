@@ -66,6 +66,36 @@ say(time.monotonic() - begin)
     one_ended(seen, one.pid, one.finish(), Direction.RECEIVE)
 
 
+def test_a_client_that_sends_on_before_it_reads_the_answer(watch, actor):
+    """The wait that was told ends when the answer came; the next one is another."""
+    seen = watch()
+    one = actor(
+        CONNECTION
+        + """
+def answer():
+    exactly(server, 7); server.sendall(b"a")
+    exactly(server, 7); time.sleep(0.5); server.sendall(b"a")
+    exactly(server, 7); time.sleep(0.3); server.sendall(b"a")
+thread = threading.Thread(target=answer); thread.start()
+client.sendall(b"q" * 7); client.recv(100)
+step()
+client.sendall(b"q" * 7); begin = time.monotonic()
+select.select([client], [], []); first = time.monotonic() - begin
+time.sleep(0.2)
+client.sendall(b"q" * 7); begin = time.monotonic()
+exactly(client, 2)
+say([first, time.monotonic() - begin])
+"""
+    )
+    one.start()
+    seen.until(lambda: seen.stalls(one.pid, ongoing=True))
+    took_ms = [took_s * 1000 for took_s in one.finish()]
+    seen.until(lambda: len(seen.stalls(one.pid, ongoing=False)) == 2)
+    seen.drain()
+    told_ms = [stall.duration_ns / MS for stall in seen.stalls(one.pid, ongoing=False)]
+    assert told_ms == pytest.approx(took_ms, abs=TICK_MS)
+
+
 def test_a_new_connection_to_who_answered_before(watch, actor):
     """Nothing was ever received on this connection, but on others to the same endpoint."""
     seen = watch()

@@ -157,6 +157,16 @@ def test_what_ended_is_one_socket_s_wait_in_one_direction(scene, after):
     assert scene.drain(2_150) == []
 
 
+def test_who_sends_on_ends_what_was_told_and_nothing_else(scene):
+    """The next wait on the socket begins there; a wait that nobody was told of ends in silence."""
+    assert scene.end(150, seen=IN_RECV | Evidence.SENT_ON) is None
+    scene.drain(1_150, lasts(1_150, 1_003))
+    sent_on = IN_RECV | Evidence.SENT_ON
+    assert scene.end(1_400, 1_003, seen=sent_on) == ("over", 397, NO_REPLY)
+    assert scene.drain(2_150, lasts(2_150, 1_400)) == [("lasts", 750, NO_REPLY)]
+    assert scene.end(2_400, 1_400) == ("over", 1_000, NO_REPLY)
+
+
 def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
     """To which the peer agrees."""
     scene.drain(150, lasts(150))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from stall_scene import CONNECT, SEND, TID, Scene, full_sender, waits
+from stall_scene import CONNECT, SEND, TID, Scene, answered_once, full_sender, waits
 from tcp_model import CLOSE_WAIT, ESTABLISHED, SNDBUF, SYN_SENT, TIMER_PROBE, TIMER_RETRANSMIT, Tcp
 
 from xctl_probe.facts import Cause
@@ -142,3 +142,15 @@ def test_a_handshake_met_in_its_middle_has_waited_for_its_retries():
     tcp.timer_retries = 3
     scene = Scene(tcp.at(5_000))
     assert scene.connection.wait == waits(CONNECT, 2_000, Cause.CONNECTING)
+
+
+def test_a_writer_that_is_sent_again_is_no_reader():
+    """What overran the peer's buffer is sent again while the process goes on writing: no reply is
+    awaited, although an answer once came and the first of it lies unanswered for long.
+    """
+    scene = answered_once()
+    for n in range(1, 8):
+        scene.tcp.at(40 + n * 53).send(1_009, acked=False).written += 2_003
+        scene.tcp.backoff = scene.tcp.retransmits = 1
+        assert scene.look(40 + n * 53 + 10) is None
+    assert scene.stalls() == []

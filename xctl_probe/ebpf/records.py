@@ -46,6 +46,7 @@ class Evidence(IntFlag):
     HOLE = 32
     FLOW = 64
     ANSWER = 128
+    SENT_ON = 256
 
 
 class LostWhere(IntEnum):

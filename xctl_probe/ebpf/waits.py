@@ -94,6 +94,8 @@ class Waits:
         self._ended_ns[_key(record)] = record.time_ns
         told = self._ended(record)
         open_ = self._open.pop(_key(record), None)
+        if record.evidence & Evidence.SENT_ON and open_ is None:
+            return None  # who sends on had not waited, unless that was told
         if told is None and open_ is not None:
             return _over(open_, record.time_ns)
         return told

@@ -98,7 +98,11 @@ class Replies:
             return None
         kept = self._waits.get(asked.socket.inode)
         # News of its end may come late, when the next wait on this socket is known already.
-        if kept is not None and kept.since_ns <= end_ns - self._stall_ns // 2:
+        if (
+            kept is not None
+            and kept.since_ns <= end_ns - self._stall_ns // 2
+            and not self._is_another(kept, asked)
+        ):
             del self._waits[asked.socket.inode]
             return kept.told
         if asked.delivered is False:
@@ -116,15 +120,18 @@ class Replies:
 
     def _keep(self, asked: Asked) -> _Kept:
         kept = self._waits.get(asked.socket.inode)
-        # When it was looked at, a wait had lasted a stall's length: one that begins after that
-        # is another.  A beginning is known to a scheduler tick.
-        if kept is None or asked.since_ns > kept.looked_ns - self._stall_ns // 2:
+        if kept is None or self._is_another(kept, asked):
             kept = self._waits[asked.socket.inode] = _Kept(asked.since_ns, asked.since_ns)
             if len(self._waits) > _MOST_WAITS:
                 self._waits.popitem(last=False)
         self._waits.move_to_end(asked.socket.inode)
         kept.owner = asked.owner.pid if asked.owner else None
         return kept
+
+    def _is_another(self, kept: _Kept, asked: Asked) -> bool:
+        # When it was looked at, a wait had lasted a stall's length: one that begins after that
+        # is another.  A beginning is known to a scheduler tick.
+        return asked.since_ns > kept.looked_ns - self._stall_ns // 2
 
     def _check(self, asked: Asked, kept: _Kept, now_ns: int) -> None:
         """Look at the other end, as often as is affordable."""
