@@ -80,7 +80,7 @@ def test_a_retransmit_is_not_a_send_of_the_process():
 
 
 def test_what_was_not_delivered_cannot_be_answered():
-    """The process sends again before the kernel does: not all was asked yet, and nothing slipped."""
+    """The process sends again before the kernel does: not all was asked yet, nothing slipped."""
     scene = answered_once()
     scene.tcp.at(53).send(7, acked=False)
     scene.look(60)
