@@ -119,6 +119,16 @@ def test_a_peer_that_takes_its_time_and_then_agrees_was_a_stall_until_then():
     assert scene.end(900) is None
 
 
+def test_a_stall_goes_on_while_it_is_not_known_what_the_peer_does():
+    """It may be on its way back to its loop; when it is there, the stall is over."""
+    scene = Scene()
+    assert scene.look(100, Finding.BUSY) == 0
+    assert scene.look(300, Finding.UNDECIDED) == 0
+    assert scene.look(500, Finding.BUSY) == 0
+    assert scene.look(700, Finding.UNDECIDED) == 0
+    assert scene.look(900, Finding.AGREED) is None
+
+
 def test_the_next_wait_on_a_socket_is_judged_by_itself():
     """The peer agreed to the last one; about this one nothing is known."""
     scene = Scene()

@@ -156,6 +156,8 @@ class Replies:
             return None
         if found is Finding.UNKNOWN and asked.usual.is_usual(now_ns - kept.from_ns):
             return None
+        if found is Finding.UNDECIDED and kept.told is not None:
+            return Told(kept.from_ns, kept.told.cause)  # nothing has ended it
         if found in _SILENT and not self._waits_itself(kept):
             return None
         cause = Cause.LOSS if found is Finding.ANSWER_LOST else None
