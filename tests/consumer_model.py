@@ -175,9 +175,16 @@ class Consumer:
 
     def lost(self) -> int:
         """The sum of n over `PROBE_LOST:<n>`."""
-        return sum(
-            int(found[1]) for r in self.errors("xctl-probe") if (found := PROBE_LOST.match(r.value))
-        )
+        return sum(self.losses().values())
+
+    def losses(self) -> dict[str, int]:
+        """The same by where it was lost."""
+        sums: dict[str, int] = {}
+        for record in self.errors("xctl-probe"):
+            if found := PROBE_LOST.match(record.value):
+                where = record.net["where"]
+                sums[where] = sums.get(where, 0) + int(found[1])
+        return sums
 
     def waits_on(self, pid: int) -> set[str]:
         return {entity for waiting, entity in self.graph.waits if waiting == pid}

@@ -94,7 +94,8 @@ def test_who_waits_is_told_while_it_lasts_and_who_is_idle_never(probe, worker, b
             assert_one_stall(consumer, client, identity["inode"], truth, backend, direction, causes)
             assert consumer.stalls(pid=server.pid) == []
     assert {r.pid for r in consumer.stalls()} & idle == set()
-    assert consumer.lost() == 0
+    # What the kernel does not run is told, which test_missed.py is about: kprobes, on a busy host.
+    assert consumer.losses().keys() <= {"missed_runs"}
 
 
 def test_a_connect_waits_for_a_peer_that_says_nothing(probe, worker, lose, backend):
