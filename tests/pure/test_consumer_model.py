@@ -161,11 +161,14 @@ def test_errors_stay_with_their_entity(consumer):
     consumer.feed(line(ERROR))
     consumer.feed(line(ERROR | {"value": "RETRANSMIT:5", "pid": 23}))
     consumer.feed(line(ERROR | {"value": "RESET:1"}))
-    consumer.feed(line(ERROR | {"entity_id": "xctl-probe", "value": "PROBE_LOST:13"}))
+    for where, count in (("ring", 11), ("socket", 2), ("ring", 7)):
+        lost = {"entity_id": "xctl-probe", "value": f"PROBE_LOST:{count}", "net": {"where": where}}
+        consumer.feed(line(ERROR | lost))
     assert consumer.graph.errors["socket-4242"] == ["RETRANSMIT:7", "RETRANSMIT:5", "RESET:1"]
     assert consumer.count("RETRANSMIT", inode=4242) == 12
     assert consumer.count("RETRANSMIT", pid=23) == 5
-    assert consumer.lost() == 13
+    assert consumer.losses() == {"ring": 18, "socket": 2}
+    assert consumer.lost() == 20
 
 
 def test_stalls_are_found_by_process_socket_and_state(consumer):
