@@ -55,6 +55,14 @@ def refuse_to_answer(server, client):
     server.ask("recv", QUESTION)
 
 
+def answer_late(server, client, late_ms):
+    """A request that is read at once and answered after a while."""
+    refuse_to_answer(server, client)
+    server.ask("nap", late_ms)
+    server.ask("send", ANSWER)
+    client.expect("ask")
+
+
 def test_other_protocols(probe, worker, agrees):
     """Pings are no process's bytes; their interface carried them."""
     running = probe("--min-bw", 0)
@@ -266,11 +274,7 @@ def test_waits_that_no_look_has_met(probe, worker, agrees, backend):
     running = probe()
     waits = 11
     for _ in range(waits):
-        client.tell("ask", QUESTION, ANSWER)
-        server.ask("recv", QUESTION)
-        server.ask("nap", 105)
-        server.ask("send", ANSWER)
-        client.expect("ask")
+        answer_late(server, client, 105)
         server.tell("recv", QUESTION)
         client.ask("nap", 300)
         client.ask("send", QUESTION)
@@ -290,12 +294,8 @@ def test_what_falls_between_two_looks(probe, worker, agrees, backend):
     if backend.sees("replies"):
         waits = 11
         for _ in range(waits):
-            client.tell("ask", QUESTION, ANSWER)
-            server.ask("recv", QUESTION)
-            server.ask("nap", 150)
-            server.ask("send", ANSWER)
-            client.expect("ask")
-            # Where it listened at once, it might have been by agreement: see below.
+            answer_late(server, client, 150)
+            # Where it listened at once, it might have been by agreement: see above.
             server.ask("nap", 300)
         running.wait_for_intervals(2)
         told = running.consumer.stalls(pid=client.pid, ongoing=False)
