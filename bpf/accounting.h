@@ -38,19 +38,16 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 		return;
 	}
 	if (sent)
-		add(&traffic->sent_bytes, sent);
+		add((__u64 *)&traffic->sent_bytes, sent);
 	if (received)
-		add(&traffic->received_bytes, received);
+		add((__u64 *)&traffic->received_bytes, received);
 }
 
-/* A reader and give_to_process() took the same bytes at the same moment: both have told them. */
-static __always_inline bool overdrawn(struct sock_memory *memory)
-{
-	return (__s64)memory->unread_sent < 0 || (__s64)memory->unread_received < 0;
-}
-
-/* Bytes of a socket that ends, or goes to another process. */
-static __noinline void give_to_process(struct sock *sk, struct sock_memory *memory)
+/*
+ * Bytes of a socket that go to its process.  Taken before they are given: where this is
+ * interrupted, a reader finds nothing, rather than the same bytes again.
+ */
+static __noinline void move_to_process(struct sock *sk, struct sock_memory *memory)
 {
 	__u64 sent = memory->unread_sent, received = memory->unread_received;
 	struct process_key key = {
@@ -63,6 +60,8 @@ static __noinline void give_to_process(struct sock *sk, struct sock_memory *memo
 
 	if (!sent && !received)
 		return;
+	add(&memory->unread_sent, -sent);
+	add(&memory->unread_received, -received);
 	traffic = bpf_map_lookup_elem(&processes, &key);
 	if (!traffic) {
 		struct process_traffic fresh = {
@@ -74,22 +73,42 @@ static __noinline void give_to_process(struct sock *sk, struct sock_memory *memo
 		bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST);
 		traffic = bpf_map_lookup_elem(&processes, &key);
 	}
-	if (traffic) {
-		add(&traffic->sent_bytes, sent);
-		add(&traffic->received_bytes, received);
-	} else {
+	if (!traffic) {
 		count_lost(LOST_PROCESS);
+		return;
 	}
-	add(&memory->unread_sent, -sent);
-	add(&memory->unread_received, -received);
-	if (traffic && overdrawn(memory)) { /* the last of the two takes its share back */
-		sent = memory->unread_sent;
-		received = memory->unread_received;
-		add(&traffic->sent_bytes, sent);
-		add(&traffic->received_bytes, received);
-		add(&memory->unread_sent, -sent);
-		add(&memory->unread_received, -received);
-	}
+	add((__u64 *)&traffic->sent_bytes, sent);
+	add((__u64 *)&traffic->received_bytes, received);
+}
+
+/* A reader and an end of the socket took the same bytes at the same moment: both have told them. */
+static __always_inline bool overdrawn(struct sock_memory *memory)
+{
+	return (__s64)memory->unread_sent < 0 || (__s64)memory->unread_received < 0;
+}
+
+/*
+ * What was taken twice is taken back from the process, by one of the two only, and both may
+ * find it.  BPF_NOEXIST lets one pass; 5.10 has no atomic exchange.
+ */
+static __noinline void settle(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 key = (__u64)sk;
+	__u8 yes = 1;
+
+	if (bpf_map_update_elem(&settling, &key, &yes, BPF_NOEXIST))
+		return;
+	if (overdrawn(memory))
+		move_to_process(sk, memory);
+	bpf_map_delete_elem(&settling, &key);
+}
+
+/* Bytes of a socket that ends, or goes to another process. */
+static __always_inline void give_to_process(struct sock *sk, struct sock_memory *memory)
+{
+	move_to_process(sk, memory);
+	if (overdrawn(memory))
+		settle(sk, memory);
 }
 
 static __always_inline void give_retransmits(struct sock *sk, struct sock_memory *memory)

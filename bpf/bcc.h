@@ -118,6 +118,7 @@ MAP(sockets)
 MAP(processes)
 MAP(endpoints)
 MAP(listening)
+MAP(settling)
 MAP(sending)
 MAP(ring)
 MAP(walk) /* what the walks over the sockets write, as ring: records */

@@ -146,8 +146,7 @@ static __always_inline bool write_counts(struct seq_file *seq, struct sock *sk,
 					 struct sock_memory *memory, struct record *record,
 					 struct counts *counts)
 {
-	if ((__s64)counts->sent <= 0 && (__s64)counts->received <= 0 &&
-	    (__s64)counts->retransmits <= 0)
+	if (!counts->sent && !counts->received && !counts->retransmits)
 		return true;
 	fill(record, sk, memory);
 	record->kind = RECORD_TRAFFIC;
@@ -197,6 +196,11 @@ static __always_inline int look(socket_iterator *ctx, struct record *record, boo
 		counts.sent = memory->unread_sent;
 		counts.received = memory->unread_received;
 		counts.retransmits = memory->unread_retransmits;
+		if ((__s64)counts.sent < 0 || (__s64)counts.received < 0)
+			counts.sent = counts.received = 0; /* it is being settled */
+		if ((__s64)counts.retransmits < 0)
+			counts.retransmits =
+				0; /* an end told them as well: the next make up for it */
 	}
 	/*
 	 * Where a record finds no room, the kernel throws away all that was written for this
@@ -210,7 +214,7 @@ static __always_inline int look(socket_iterator *ctx, struct record *record, boo
 		add(&memory->unread_received, -counts.received);
 		add(&memory->unread_retransmits, -counts.retransmits);
 		if (overdrawn(memory))
-			give_to_process(sk, memory);
+			settle(sk, memory);
 	}
 	return 0;
 }

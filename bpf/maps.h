@@ -88,6 +88,15 @@ struct {
 	__type(value, __u8);
 } listening SEC(".maps");
 
+/* Sockets whose bytes two have taken, while one gives them back: see settle(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, __u64); /* address of the struct sock */
+	__type(value, __u8);
+} settling SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);

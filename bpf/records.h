@@ -78,9 +78,10 @@ struct process_key {
 	__u32 reserved;
 };
 
+/* A total may go back by what a reader has told, too: see settle() in accounting.h. */
 struct process_traffic {
-	__u64 sent_bytes;
-	__u64 received_bytes;
+	__s64 sent_bytes;
+	__s64 received_bytes;
 	__u64 start_ticks;
 	__u32 pid;
 	__u32 reserved;

@@ -107,20 +107,36 @@ def test_rare_events_between_two_drains_are_bounded_and_counted(monkeypatch):
     assert facts[-1] == Lost("pending", 7)
 
 
-@pytest.mark.parametrize("absurd", [5, 1 << 54, 2**63])
+def totals(sent, received=0):
+    """The one entry of a process that has moved so much."""
+    pid = os.getpid()  # of a process that has ended, an entry without traffic is forgotten
+    return PROCESS_KEY.pack(1, pid, 1, 1, 0), PROCESS_TRAFFIC.pack(sent, received, 7, pid, 0, b"x")
+
+
+INTERFACES = SimpleNamespace(name=lambda *_: "eth0")
+
+
+@pytest.mark.parametrize("absurd", [1 << 54, -(1 << 54), -(2**63)])
 def test_a_process_whose_total_makes_no_sense_is_counted(absurd):
-    """It went back, or leapt: nothing negative or enormous is told, and it goes on from there."""
-
-    def row(sent):
-        return PROCESS_KEY.pack(1, 23, 1, 1, 0), PROCESS_TRAFFIC.pack(sent, 0, 7, 23, 0, b"x")
-
-    table, interfaces = Table(row(101)), SimpleNamespace(name=lambda *_: "eth0")
+    """It leapt: nothing negative or enormous is told, and it goes on from there."""
+    table = Table(totals(101))
     processes = Processes(table)
-    assert [f.sent_bytes for f in processes.traffic(interfaces)] == [101]
-    table.rows = [row(absurd)]
-    assert list(processes.traffic(interfaces)) == [Lost("unsound_records", 1)]
-    table.rows = [row(absurd + 13)]
-    assert [f.sent_bytes for f in processes.traffic(interfaces)] == [13]
+    assert [f.sent_bytes for f in processes.traffic(INTERFACES)] == [101]
+    table.rows = [totals(absurd)]
+    assert list(processes.traffic(INTERFACES)) == [Lost("unsound_records", 1)]
+    table.rows = [totals(absurd + 13)]
+    assert [f.sent_bytes for f in processes.traffic(INTERFACES)] == [13]
+
+
+def test_what_a_total_goes_back_by_is_made_up_for_before_more_is_told():
+    """A reader told the same bytes; what came the other way at the same time is told."""
+    table = Table(totals(1_009, 101))
+    processes = Processes(table)
+    told = []
+    for now in (totals(1_009, 101), totals(908, 202), totals(990, 202), totals(1_022, 202)):
+        table.rows = [now]
+        told += [(f.sent_bytes, f.received_bytes) for f in processes.traffic(INTERFACES)]
+    assert told == [(1_009, 101), (0, 101), (13, 0)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from kernel_native.watch import Watch
 from xctl_probe.errors import SourceUnavailable
 
 # More processes than processors: the reader is interrupted, now and then in the wrong moment.
-PROCESSES, CONNECTIONS = 6, 6_000
+PROCESSES, CONNECTIONS = 6, 12_000
 QUESTION, ANSWER = 101, 1_009
 SCRIPT = f"""
 listener = socket.create_server(("127.0.0.1", 0), backlog=100)

@@ -267,6 +267,7 @@ def _maps(lib: Library, sizes: Sizes) -> tuple[dict[str, Table], News, News]:
         add("processes", HASH, PROCESS_KEY.size, PROCESS_TRAFFIC.size, sizes.processes)
         add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, sizes.endpoints)
         add("listening", HASH, 8, 1, sizes.processes)
+        add("settling", HASH, 8, 1, 1024)
         add("sending", HASH, 8, 8, sizes.processes)
         add("zeroes", ARRAY, 4, _MEMORY_BYTES, 1)
         add("origin", ARRAY, 4, 8, 1)

@@ -15,7 +15,7 @@ _QUIET_DRAINS = 60  # after as many without traffic an invisible process is take
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Told:
     sent_bytes: int = 0
     received_bytes: int = 0
     quiet_drains: int = 0
@@ -24,13 +24,14 @@ class _Seen:
 class Processes:
     """The map `processes`, read as what was added since the last time.
 
-    The kernel's totals only grow and are never reset, because a reset would lose what is added
-    at the same moment; an entry is deleted when its process has ended.
+    The kernel's totals are never reset, because a reset would lose what is added at the same
+    moment; an entry is deleted when its process has ended.  A total may go back by what the
+    record of a socket has told, too: nothing more is told until it has made up for that.
     """
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._seen: dict[bytes, _Seen] = {}
+        self._told: dict[bytes, _Told] = {}
 
     def traffic(self, interfaces: Interfaces) -> Iterator[Traffic | Lost]:
         """Bytes since the last call; a total that makes no sense is told as lost.
@@ -39,20 +40,23 @@ class Processes:
         """
         for key, value in list(self._table.items()):
             now = decode_process(key, value)
-            seen = self._seen.setdefault(key, _Seen())
-            sent = now.sent_bytes - seen.sent_bytes
-            received = now.received_bytes - seen.received_bytes
-            if sent or received:
-                self._seen[key] = _Seen(now.sent_bytes, now.received_bytes)
-                if not (0 <= sent < MOST_BYTES and 0 <= received < MOST_BYTES):
-                    yield Lost("unsound_records", 1)
-                    continue
+            told = self._told.setdefault(key, _Told())
+            sent = now.sent_bytes - told.sent_bytes
+            received = now.received_bytes - told.received_bytes
+            if max(abs(sent), abs(received)) >= MOST_BYTES:
+                self._told[key] = _Told(now.sent_bytes, now.received_bytes)
+                yield Lost("unsound_records", 1)
+            elif sent > 0 or received > 0:
+                sent, received = max(sent, 0), max(received, 0)
+                told.sent_bytes += sent
+                told.received_bytes += received
+                told.quiet_drains = 0
                 yield Traffic(now.owner, interfaces.name(now.ifindex, now.netns), sent, received)
-                continue
-            seen.quiet_drains += 1
-            if _has_ended(now, seen.quiet_drains):
-                self._table.delete(key)
-                del self._seen[key]
+            else:
+                told.quiet_drains += 1
+                if _has_ended(now, told.quiet_drains):
+                    self._table.delete(key)
+                    del self._told[key]
 
 
 def _has_ended(process: ProcessTraffic, quiet_drains: int) -> bool:

@@ -105,7 +105,7 @@ _STALLS = frozenset((Kind.STALL, Kind.ONGOING))
 
 RECORD = struct.Struct("=8Q11I4H16s16s16sI")
 PROCESS_KEY = struct.Struct("=QIIII")
-PROCESS_TRAFFIC = struct.Struct("=QQQII16s")
+PROCESS_TRAFFIC = struct.Struct("=qqQII16s")
 ENDPOINT_KEY = struct.Struct("=16sIHH")
 ENDPOINT = struct.Struct("=II")
 SETTINGS = struct.Struct("=QQII")

@@ -119,9 +119,11 @@ class RunningSource:
     def drain(self, now_ns: int) -> Batch:
         """Everything since the last drain, and every stall that lasts at this moment."""
         self._interfaces.forget()
-        chunk = self._running.drain.run()
         facts = self._pending
         self._pending = []
+        # Before the sockets: what an end has given here, no socket's record can tell as well.
+        facts.extend(self._processes.traffic(self._interfaces))
+        chunk = self._running.drain.run()
         facts.extend(self._from_ring())
         traffic, others = split(chunk, self._interfaces)
         facts.extend(traffic)
@@ -130,7 +132,6 @@ class RunningSource:
         for record in records:
             facts.extend(self._facts(record))
         facts.extend(map(self._stall, self._waits.tell(records, now_ns)))
-        facts.extend(self._processes.traffic(self._interfaces))
         facts.extend(self._losses())
         return Batch(now_ns, facts)
 
