@@ -73,13 +73,26 @@ def test_what_is_no_stall_any_more_ends_with_the_drain_that_finds_it(scene):
     assert scene.drain(3_150) == []
 
 
-def test_what_is_no_stall_any_more_ends_with_its_own_record_where_that_comes_first(scene):
-    """No drain was between."""
+def test_what_is_no_stall_any_more_ends_with_the_look_that_found_it(scene):
+    """Before a record of its own, and told by the next drain."""
     scene.drain(150, lasts(150))
     scene.peer.shows = Finding.AGREED
     assert scene.look(lasts(400)) == []
-    assert scene.end(700) == ("over", 700, NO_REPLY)
-    assert scene.drain(1_150) == []
+    assert scene.end(700) is None
+    assert scene.drain(1_150) == [("over", 400, NO_REPLY)]
+    assert scene.drain(2_150) == []
+
+
+def test_what_is_a_stall_again_by_the_next_drain_has_ended_in_between(scene):
+    """It never gets shorter without an end."""
+    scene.drain(150, lasts(150))
+    scene.peer.shows = Finding.AGREED
+    scene.look(lasts(400))
+    scene.peer.shows = Finding.BUSY
+    scene.look(lasts(500))
+    told = [("over", 400, NO_REPLY), ("lasts", 650, NO_REPLY)]
+    assert scene.drain(1_150, lasts(1_150)) == told
+    assert scene.end(1_400) == ("over", 900, NO_REPLY)
 
 
 def test_a_wait_whose_evidence_is_gone_ends_once(scene):

@@ -62,6 +62,7 @@ class Waits:
         self._owners = Owners()
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, Told] = {}  # told as ongoing by the last drain
+        self._over: list[Told] = []  # such that a look since found to be no stall any more
         self._ended_ns: dict[_Key, int] = {}  # what has ended since the last look
 
     def close(self) -> None:
@@ -74,20 +75,25 @@ class Waits:
         self._owners.begin()
         for namespace in self._namespaces.values():
             namespace.replies.begin()
-        found = [self._ongoing(record) for record in records if self._lasts(record)]
+        stalls = []
+        for record in records:
+            if not self._lasts(record):  # it ends with a record of its own
+                continue
+            told = self._ongoing(record)
+            if told is not None:
+                stalls.append(told)
+            elif (open_ := self._open.pop(_key(record), None)) is not None:
+                self._over.append(_over(open_, record.time_ns))
         self._ended_ns.clear()
-        return [told for told in found if told is not None]
+        return stalls
 
     def tell(self, records: list[Record], now_ns: int) -> list[Told]:
-        """The same for a drain, which tells it; also what was told and is no stall any more."""
-        waiting = {_key(record): record for record in records if self._lasts(record)}
+        """The same for a drain, which tells it; first what was told and is no stall any more."""
         stalls = self.look(records)
-        before, self._open = self._open, {_key(told.record): told for told in stalls}
-        for key in before.keys() - self._open.keys():
-            if key in waiting:  # else it ends with a record of its own
-                stalls.append(_over(before[key], waiting[key].time_ns))
+        over, self._over = self._over, []
+        self._open = {_key(told.record): told for told in stalls}
         self._leave_idle(now_ns)
-        return stalls
+        return over + stalls
 
     def ended(self, record: Record) -> Told | None:
         """The stall that a wait was; None where it was none."""
