@@ -63,36 +63,52 @@ def test_a_look_between_two_drains_leaves_the_telling_to_them(scene):
     assert scene.drain(1_150, lasts(1_150)) == [("lasts", 1_150, NO_REPLY)]
 
 
-def test_what_is_no_stall_any_more_ends_with_the_drain_that_finds_it(scene):
-    """The peer has come back to its loop: it ends when its socket was read, and only then."""
-    scene.drain(150, lasts(150))
+def agrees(scene, now_ms):
+    """The peer is back in its loop, and waits for more at two looks on end."""
     scene.peer.shows = Finding.AGREED
-    assert scene.drain(1_163, lasts(1_150)) == [("over", 1_150, NO_REPLY)]
+    return scene.look(lasts(now_ms)), scene.look(lasts(now_ms + 100))
+
+
+def test_what_is_no_stall_any_more_ends_with_the_look_that_confirms_it(scene):
+    """The peer has come back to its loop: the next drain tells, and nothing tells again."""
+    scene.drain(150, lasts(150))
+    assert agrees(scene, 400) == ([("lasts", 400, NO_REPLY)], [])
+    assert scene.drain(1_163, lasts(1_150)) == [("over", 500, NO_REPLY)]
     assert scene.drain(2_150, lasts(2_150)) == []
     assert scene.end(2_400) is None
     assert scene.drain(3_150) == []
 
 
-def test_what_is_no_stall_any_more_ends_with_the_look_that_found_it(scene):
-    """Before a record of its own, and told by the next drain."""
+def test_it_does_so_before_a_record_of_its_own(scene):
+    """That comes with the answer."""
+    scene.drain(150, lasts(150))
+    agrees(scene, 400)
+    assert scene.end(700) is None
+    assert scene.drain(1_150) == [("over", 500, NO_REPLY)]
+    assert scene.drain(2_150) == []
+
+
+@pytest.mark.parametrize("drained", [True, False])
+def test_a_peer_that_has_just_answered_is_no_agreement(scene, drained):
+    """It was back in its loop when the look came to it; also where the answer lies unread."""
     scene.drain(150, lasts(150))
     scene.peer.shows = Finding.AGREED
-    assert scene.look(lasts(400)) == []
-    assert scene.end(700) is None
-    assert scene.drain(1_150) == [("over", 400, NO_REPLY)]
-    assert scene.drain(2_150) == []
+    scene.look(lasts(400))
+    if drained:
+        assert scene.drain(450) == []
+    assert scene.end(403) == ("over", 403, NO_REPLY)
+    assert scene.drain(1_150) == []
 
 
 def test_what_is_a_stall_again_by_the_next_drain_has_ended_in_between(scene):
     """It never gets shorter without an end."""
     scene.drain(150, lasts(150))
-    scene.peer.shows = Finding.AGREED
-    scene.look(lasts(400))
+    agrees(scene, 400)
     scene.peer.shows = Finding.BUSY
-    scene.look(lasts(500))
-    told = [("over", 400, NO_REPLY), ("lasts", 650, NO_REPLY)]
+    scene.look(lasts(600))
+    told = [("over", 500, NO_REPLY), ("lasts", 550, NO_REPLY)]
     assert scene.drain(1_150, lasts(1_150)) == told
-    assert scene.end(1_400) == ("over", 900, NO_REPLY)
+    assert scene.end(1_400) == ("over", 800, NO_REPLY)
 
 
 def test_a_wait_whose_evidence_is_gone_ends_once(scene):
@@ -121,8 +137,8 @@ def test_such_a_stall_ends_with_its_own_length_too_when_it_is_one_by_agreement_a
     scene.peer.shows = Finding.BUSY
     scene.look(lasts(5_200))
     scene.drain(5_300, lasts(5_300))
-    scene.peer.shows = Finding.AGREED
-    assert scene.drain(6_300, lasts(6_300)) == [("over", 1_100, NO_REPLY)]
+    agrees(scene, 6_000)
+    assert scene.drain(6_300, lasts(6_300)) == [("over", 900, NO_REPLY)]
 
 
 def test_only_what_lasts_is_looked_at(scene):

@@ -153,6 +153,7 @@ def test_an_end_without_a_record_keeps_the_cause_that_was_told(scene):
     scene.peer.shows = Finding.ON_ITS_WAY
     scene.drain(150, lasts(150))
     scene.peer.shows = Finding.AGREED
+    scene.look(lasts(1_000))
     assert scene.drain(1_150, lasts(1_150)) == [("over", 1_150, None)]
 
 

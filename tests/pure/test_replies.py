@@ -112,11 +112,31 @@ def test_what_ends_the_agreement_begins_a_stall():
 
 
 def test_a_peer_that_takes_its_time_and_then_agrees_was_a_stall_until_then():
-    """Told while it computed; from its return to the loop on, no more."""
+    """Told while it computed; no more once it was in its loop for two looks."""
     scene = Scene()
     assert scene.look(100, Finding.BUSY) == 0
-    assert scene.look(300, Finding.AGREED) is None
+    assert scene.look(300, Finding.AGREED) == 0
+    assert scene.look(399) == 0
+    assert scene.look(400) is None
     assert scene.end(900) is None
+
+
+@pytest.mark.parametrize(("end_ms", "told"), [(301, 0), (399, 0), (400, None), (900, None)])
+def test_a_peer_that_is_back_in_its_loop_may_just_have_answered(end_ms, told):
+    """It did so between the look at our end and the one at its own: the stall ends as it was."""
+    scene = Scene()
+    scene.look(100, Finding.BUSY)
+    scene.look(300, Finding.AGREED)
+    assert scene.end(end_ms) == told
+
+
+def test_a_peer_that_was_back_in_its_loop_for_one_look_goes_on_with_the_stall():
+    """It was stopped there: nothing has ended."""
+    scene = Scene()
+    scene.look(100, Finding.BUSY)
+    scene.look(300, Finding.AGREED)
+    assert scene.look(400, Finding.BUSY) == 0
+    assert scene.end(900) == 0
 
 
 def test_a_stall_goes_on_while_it_is_not_known_what_the_peer_does():
@@ -126,7 +146,8 @@ def test_a_stall_goes_on_while_it_is_not_known_what_the_peer_does():
     assert scene.look(300, Finding.UNDECIDED) == 0
     assert scene.look(500, Finding.BUSY) == 0
     assert scene.look(700, Finding.UNDECIDED) == 0
-    assert scene.look(900, Finding.AGREED) is None
+    assert scene.look(900, Finding.AGREED) == 0
+    assert scene.look(1_000) is None
 
 
 def test_the_next_wait_on_a_socket_is_judged_by_itself():

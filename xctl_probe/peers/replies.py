@@ -51,6 +51,7 @@ class _Kept:
     from_ns: int  # the stall began: later where the wait was one by agreement at first
     looked_ns: int = 0
     checked_ns: int | None = None  # when the other end was looked at
+    agreed_ns: int = 0  # when it was first found to wait for more
     past: Past = field(default_factory=Past)
     told: Told | None = None
     owner: int | None = None
@@ -104,7 +105,8 @@ class Replies:
             and not self._is_another(kept, asked)
         ):
             del self._waits[asked.socket.inode]
-            return kept.told
+            agreed = kept.past.finding is Finding.AGREED
+            return None if agreed and not self._has_just_agreed(kept, end_ns) else kept.told
         if asked.delivered is False:
             return Told(asked.since_ns)
         if asked.usual.is_usual(end_ns - asked.since_ns):
@@ -147,7 +149,9 @@ class Replies:
             kept.past.finding = Finding.ON_ITS_WAY if lost else Finding.UNKNOWN
             return
         found = self._other_end.find(asked.socket, kept.past, delivered=asked.delivered)
-        if before is Finding.AGREED and found is not Finding.AGREED:
+        if found is Finding.AGREED and before is not Finding.AGREED:
+            kept.agreed_ns = now_ns
+        if before is Finding.AGREED and found is not Finding.AGREED and kept.told is None:
             kept.from_ns = now_ns  # until now all was as agreed
 
     def _judged(self, asked: Asked, kept: _Kept, now_ns: int) -> Told | None:
@@ -158,10 +162,21 @@ class Replies:
             return None
         if found is Finding.UNDECIDED and kept.told is not None:
             return Told(kept.from_ns, kept.told.cause)  # nothing has ended it
+        if self._has_just_agreed(kept, now_ns):
+            return kept.told
         if found in _SILENT and not self._waits_itself(kept):
             return None
         cause = Cause.LOSS if found is Finding.ANSWER_LOST else None
         return Told(kept.from_ns, cause, found is Finding.ON_ITS_WAY)
+
+    def _has_just_agreed(self, kept: _Kept, now_ns: int) -> bool:
+        """Told as a stall, and now the peer waits for more: has it answered?
+
+        Then it went back to its loop between the look at our end and the one at its own.  What
+        waits at the next look, too, does so by agreement.
+        """
+        agreed = kept.past.finding is Finding.AGREED
+        return agreed and kept.told is not None and now_ns - kept.agreed_ns < self._stall_ns
 
     def _waits_itself(self, kept: _Kept) -> bool:
         """Did the peer, as soon as it was asked, ask somebody else, and is it stalled there?
