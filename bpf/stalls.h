@@ -151,6 +151,32 @@ static __noinline void learn(struct sock *sk, struct sock_memory *memory)
 	}
 }
 
+static __always_inline __u64 bytes_received(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) ? BPF_CORE_READ(tp, bytes_received) : 0;
+}
+
+static __always_inline void flow_begins(struct sock *sk, struct sock_memory *memory, __u64 now)
+{
+	memory->flow_begin_ns = now;
+	memory->flow_begin_bytes = bytes_received(sk);
+}
+
+/* A pause in mid-stream that the iterator saw is over; or a flow begins. */
+static __noinline void pause_ended(struct sock *sk, struct sock_memory *memory, __u64 now)
+{
+	struct span span = { to_monotonic(memory->last_receive_ns), exact_ns() };
+
+	if (memory->paused & SEEN_HOLE)
+		span.begin = to_monotonic(memory->hole_ns);
+	if (memory->paused && is_long(&span))
+		stall_ended(sk, memory, STALL_RECEIVE, &span, memory->paused);
+	memory->paused = 0;
+	flow_begins(sk, memory, now);
+}
+
 /* The peer has not got all that was sent before the last `count` bytes. */
 static __always_inline bool undelivered(struct sock *sk, __u32 count)
 {
@@ -201,6 +227,8 @@ static __always_inline void note_send(struct sock *sk, struct sock_memory *memor
 
 	if (!memory->opened)
 		return; /* what a server sends is the answer */
+	if (memory->paused)
+		pause_ended(sk, memory, now); /* from now on it waits for something else */
 	waited = memory->awaiting && now - memory->asked_ns >= settings.stall_ns;
 	memory->awaiting = AWAITING;
 	if (waited)
@@ -225,19 +253,6 @@ static __noinline void note_late_answer(struct sock *sk, struct sock_memory *mem
 		return;
 	evidence |= loss_in(memory, span.end - span.begin);
 	stall_ended(sk, memory, STALL_RECEIVE, &span, evidence);
-}
-
-static __always_inline __u64 bytes_received(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return is_tcp(sk) ? BPF_CORE_READ(tp, bytes_received) : 0;
-}
-
-static __always_inline void flow_begins(struct sock *sk, struct sock_memory *memory, __u64 now)
-{
-	memory->flow_begin_ns = now;
-	memory->flow_begin_bytes = bytes_received(sk);
 }
 
 static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, __u64 now, int ret,
@@ -274,19 +289,6 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 		learn(sk, memory);
 }
 
-/* A pause in mid-stream that the iterator saw is over; or a flow begins. */
-static __noinline void pause_ended(struct sock *sk, struct sock_memory *memory, __u64 now)
-{
-	struct span span = { to_monotonic(memory->last_receive_ns), exact_ns() };
-
-	if (memory->paused & SEEN_HOLE)
-		span.begin = to_monotonic(memory->hole_ns);
-	if (memory->paused && is_long(&span))
-		stall_ended(sk, memory, STALL_RECEIVE, &span, memory->paused);
-	memory->paused = 0;
-	flow_begins(sk, memory, now);
-}
-
 /* What still lasts ends here: established, failed, reset, or the process gave up. */
 static __noinline void connection_ended(struct sock *sk, struct sock_memory *memory)
 {
@@ -303,7 +305,8 @@ static __noinline void connection_ended(struct sock *sk, struct sock_memory *mem
 		note_late_answer(sk, memory, exact_ns(), 0);
 		memory->awaiting = 0;
 	}
-	memory->paused = 0;
+	if (memory->paused)
+		pause_ended(sk, memory, coarse_ns());
 }
 
 #endif

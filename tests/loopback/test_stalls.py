@@ -224,12 +224,17 @@ def test_a_stall_ends_when_the_peer_hangs_up(probe, worker, backend):
     assert_stall(running.stop(), client, identity, truth, backend, **net)
 
 
-def test_a_stall_ends_with_its_process(probe, worker):
+@pytest.mark.parametrize("waits_for", ["an answer", "more of a download"])
+def test_a_stall_ends_with_its_process(probe, worker, waits_for):
     """A process killed while it waits leaves one last record, and no endless ones."""
     running = probe()
     server, client, identity = connected(worker)
-    client.tell("ask", QUESTION, ANSWER)
-    server.ask("recv", QUESTION)
+    if waits_for == "an answer":
+        client.tell("ask", QUESTION, ANSWER)
+        server.ask("recv", QUESTION)
+    else:
+        client.tell("recv", 1 << 30)
+        server.ask("drip", 100_003, 10, 97)
     running.wait_for(ongoing_times(2, client.pid))
     client.close()
     running.wait_for(lambda c: c.stalls(inode=identity["inode"], ongoing=False))
