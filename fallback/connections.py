@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from xctl_probe.addresses import InterfaceByAddress
 from xctl_probe.dialogue import Dialogue, Endpoints
-from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError, Traffic
+from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError
 from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.ended import Ended
 from xctl_probe.fallback.evidence import ProcessEvidence
@@ -25,6 +25,7 @@ from xctl_probe.fallback.sock_diag import (
     watch_of,
 )
 from xctl_probe.fallback.stalls import Judge, stall_of
+from xctl_probe.fallback.sums import Sums
 from xctl_probe.owners import Owners
 from xctl_probe.peers.replies import Replies
 
@@ -62,6 +63,7 @@ class Connections:
         self._missing: dict[bytes, int] = {}  # for how many intervals the kernel shows it no more
         self._watched: set[Connection] = set()  # those that may be stalled
         self._moved: set[Connection] = set()  # those with something to report
+        self._sums = Sums()  # the bytes that are reported at the end of this interval
         self._unowned: set[int] = set()  # inodes whose owner is yet to be found
         self._closed: list[Connection] = []
         self._ended = Ended()  # what was `_closed`, once that is too many
@@ -111,12 +113,13 @@ class Connections:
         touched = self._moved | self._watched
         for connection in touched:
             owner = self._owner(connection)
-            yield from _moved(connection, owner)
+            yield from _moved(connection, owner, self._sums)
             yield from connection.ended
             connection.ended.clear()
             if connection.wait:
                 yield stall_of(connection, connection.wait, owner, now_ns, ongoing=True)
         yield from self._ended.take()
+        yield from self._sums.take()
         self._moved.clear()
         for connection in touched:
             connection.interval_ended(interval_ns)
@@ -247,7 +250,7 @@ class Connections:
         """Keep of all that have ended only what is to be told: an interval may last an hour."""
         for connection in self._closed:
             self._moved.discard(connection)
-            self._ended.add(_moved(connection, self._owner(connection)))
+            self._ended.add(_moved(connection, self._owner(connection), self._sums))
             self._ended.add(connection.ended)
         self._owners.forget([c.socket.inode for c in self._closed])
         self._closed.clear()
@@ -292,15 +295,15 @@ class Connections:
         return self._owners.of(connection.socket.inode)
 
 
-def _moved(connection: Connection, owner: Process | None) -> Iterator[Fact]:
-    """Bytes and retransmits since the last call; moves the marks."""
+def _moved(connection: Connection, owner: Process | None, sums: Sums) -> Iterator[Fact]:
+    """Bytes, added to the sums, and retransmits since the last call; moves the marks."""
     sample, socket = connection.sample, connection.socket
     if not socket.inode and sample.state != CLOSE:
         return  # not accepted yet: told once there is a socket to name, and an owner
     sent = max(sample.sent_payload - connection.sent, 0)
     received = max(sample.received_payload - connection.received, 0)
     if sent or received:
-        yield Traffic(owner, socket.interface, sent, received, socket)
+        sums.add(owner, socket.interface, sent, received)
     retransmits = max(sample.info.total_retrans - connection.retransmits, 0)
     if retransmits:
         yield SocketError(owner, socket, ErrorKind.RETRANSMIT, retransmits)

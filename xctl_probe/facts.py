@@ -80,7 +80,8 @@ class Traffic:
     """Payload bytes that a process moved through a socket since the last drain.
 
     `socket` is None where bytes are added up by process and interface: in the kernel those of
-    UDP, because its sockets may live for milliseconds, and at each drain those of TCP.
+    UDP, because its sockets may live for milliseconds, and at each drain, by all sources, those
+    of TCP.
     """
 
     owner: Process | None
