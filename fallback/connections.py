@@ -214,12 +214,13 @@ class Connections:
     def _socket(self, sample: TcpSample) -> Socket:
         return socket_of(sample, self._interfaces, sample.inode, sample.uid, sample.cgroup)
 
-    def _may_look_into(self, socket: Socket) -> bool:
-        return bool(socket.inode) and (self._sees_all or socket.uid == self._uid)
+    def _may_look_into(self, inode: int, uid: int | None) -> bool:
+        return bool(inode) and (self._sees_all or uid == self._uid)
 
     def _want_owner(self, connection: Connection) -> None:
-        if self._may_look_into(connection.socket):
-            self._unowned.add(connection.socket.inode)
+        socket = connection.socket
+        if self._may_look_into(socket.inode, socket.uid):
+            self._unowned.add(socket.inode)
 
     def _take_destroyed(self, now_ns: int) -> None:
         for message in self._diag.destroyed():
@@ -277,19 +278,20 @@ class Connections:
 
     def _check_owners(self) -> None:
         """Search again for the owners of sockets in use, where the kept answer is wrong."""
-        wanted = set()
+        in_use: dict[int, Connection] = {}
         for connection in self._moved | self._watched:
             inode = connection.sample.inode  # 0 once no process holds it: then keep the last
-            if not inode or not self._may_look_into(connection.socket):
+            if self._may_look_into(inode, connection.socket.uid):
+                in_use[inode] = connection
+        unheld = self._owners.unheld(in_use)
+        for inode, one in in_use.items():
+            if inode not in unheld:
+                one.searched = 0
                 continue
-            if self._owners.holds(inode):
-                connection.searched = 0
-                continue
-            connection.searched += 1
-            if connection.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
-                wanted.add(inode)
-        if wanted:
-            self._owners.search(wanted)
+            one.searched += 1
+            if one.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
+                self._unowned.add(inode)
+        self._find_owners()
 
     def _owner(self, connection: Connection) -> Process | None:
         return self._owners.of(connection.socket.inode)

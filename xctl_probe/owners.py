@@ -7,7 +7,7 @@ are kept: an inode is searched for once, and a kept answer is checked with a sin
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +68,22 @@ class Owners:
 
     def holds(self, inode: int) -> bool:
         """True when the kept answer for this inode is still right."""
-        holding = self._holding.get(inode)
-        return holding is not None and self._link(str(holding.process.pid), holding.fd) == inode
+        return not self.unheld((inode,))
+
+    def unheld(self, inodes: Iterable[int]) -> set[int]:
+        """Those of them for which the kept answer is not right any more, or there is none."""
+        wrong, root = set(), str(self._proc)
+        for inode in sorted(inodes):  # neighbours lie together in the kernel's memory and in ours
+            holding = self._holding.get(inode)
+            if holding is not None:
+                try:
+                    target = os.readlink(f"{root}/{holding.process.pid}/fd/{holding.fd}")
+                except OSError:
+                    target = ""
+                if target == f"{_PREFIX}{inode}]":
+                    continue
+            wrong.add(inode)
+        return wrong
 
     def forget(self, inodes: Collection[int]) -> None:
         """Drop the answers for sockets that are gone."""

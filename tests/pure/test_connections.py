@@ -65,8 +65,9 @@ class Owners:
     def of(self, inode):
         return self.found.get(inode)
 
-    def holds(self, inode):
-        return inode in self.found and self.now.get(inode) == self.found[inode]
+    def unheld(self, inodes):
+        held = {i for i in inodes if i in self.found and self.now.get(i) == self.found[i]}
+        return set(inodes) - held
 
     def search(self, inodes):
         self.searches.append(set(inodes))
