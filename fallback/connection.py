@@ -22,7 +22,7 @@ from xctl_probe.fallback.sock_diag import (
     Watch,
 )
 
-_MS = 1_000_000
+MS = 1_000_000  # in ns
 _DELAYED_ACK_MS = 200  # TCP_DELACK_MAX, include/net/tcp.h
 # Both counted at least this often on a connection met in mid-life, it is a conversation.
 _CONVERSATION_SEGMENTS = 8
@@ -92,9 +92,9 @@ class Connection:
         `looked_ns` is when it was not there yet, 0 when nobody had looked before.
         """
         info = self.sample.info
-        self.sent_ns = now_ns - info.last_data_sent_ms * _MS
+        self.sent_ns = now_ns - info.last_data_sent_ms * MS
         self.wrote_ns = self.sent_ns if info.data_segs_out else now_ns
-        self.received_ns = now_ns - info.last_data_recv_ms * _MS
+        self.received_ns = now_ns - info.last_data_recv_ms * MS
         if not (info.data_segs_out and info.data_segs_in):
             if info.data_segs_out:
                 self.pending_ns = self.sent_ns
@@ -113,7 +113,9 @@ class Connection:
         received = self.mark.received_payload > before.received_payload
         if wrote or received:
             self._take_turns(before, wrote, received, now_ns, looked_ns, stall_ns)
-        elif self.tied and self._acknowledged_late():
+        elif self.tied and acknowledged_late(
+            sample.info.last_data_recv_ms, sample.info.last_ack_recv_ms
+        ):
             self.pending_ns, self.tied = self.sent_ns, False
         if wrote:
             self.wrote_ns = now_ns
@@ -124,7 +126,7 @@ class Connection:
         """Note whether the interval was one of steady transfer towards us."""
         received = self.sample.received_payload
         came, self.flow_bytes = received - self.flow_bytes, received
-        if came * 1_000_000_000 >= _FLOW_BYTES_PER_S * interval_ns:
+        if flows(came, interval_ns):
             self.flow_intervals += 1
         elif came or self.flow_intervals < STEADY_INTERVALS:
             self.flow_intervals = 0  # it thins out, or was never one: not broken off
@@ -135,11 +137,11 @@ class Connection:
     ) -> None:  # fmt: skip
         info = self.sample.info
         transmitted = info.data_segs_out != before.segments_out
-        last_send_ns = now_ns - info.last_data_sent_ms * _MS if transmitted else now_ns
+        last_send_ns = now_ns - info.last_data_sent_ms * MS if transmitted else now_ns
         pending = self.pending_ns is not None
         if received:
             # By a tick it may look older than the look that has not seen it yet.
-            self.received_ns = max(now_ns - info.last_data_recv_ms * _MS, looked_ns)
+            self.received_ns = max(now_ns - info.last_data_recv_ms * MS, looked_ns)
             if self.pending_ns is not None and not before.wqueue:  # else it was under way
                 self.peer.came_after(self.received_ns - self.pending_ns, stall_ns)
             if pending or wrote:
@@ -160,30 +162,17 @@ class Connection:
             self.sent_ns = last_send_ns
 
     def _spoke_last(self, before: Mark | None = None, pending: bool = False) -> bool:
-        """True when this side's last data is later than the peer's, as far as one can tell.
-
-        Within one tick both look the same.  Then data not acknowledged yet, or late, shows
-        that ours came last; or the segments do: as many in as out leave the turn where it was
-        before (`pending`: with the peer), one more out than in hands it to the peer.
-        """
+        """See `spoke_last`; `pending`: before, it was the peer's turn."""
         info = self.sample.info
-        if info.last_data_sent_ms != info.last_data_recv_ms:
-            return info.last_data_sent_ms < info.last_data_recv_ms
-        if self.sample.wqueue or self._acknowledged_late():
-            return True
-        if before is None:
-            return False
-        segments_out = info.data_segs_out - before.segments_out
-        segments_in = info.data_segs_in - before.segments_in
-        return segments_out == segments_in + (0 if pending else 1)
-
-    def _acknowledged_late(self) -> bool:
-        """True when a bare ACK came after the peer's last data: it was for ours.
-
-        Such an ACK is delayed by 200 ms at most; later ones answer a keepalive.
-        """
-        info = self.sample.info
-        return 0 < info.last_data_recv_ms - info.last_ack_recv_ms <= _DELAYED_ACK_MS
+        by_segments = False
+        if before is not None:
+            segments_out = info.data_segs_out - before.segments_out
+            segments_in = info.data_segs_in - before.segments_in
+            by_segments = segments_out == segments_in + (0 if pending else 1)
+        return spoke_last(
+            info.last_data_sent_ms, info.last_data_recv_ms, info.last_ack_recv_ms,
+            bool(self.sample.wqueue) or by_segments,
+        )  # fmt: skip
 
     def _answered(self) -> None:
         self.dialogue.answered += 1
@@ -202,7 +191,7 @@ class Connection:
         if sample.wmem_queued >= sample.sndbuf > 0:
             if self.full_ns is None or wrote:
                 # It filled up soon after the last segment that still went out.
-                last_sent_ns = now_ns - sample.info.last_data_sent_ms * _MS
+                last_sent_ns = now_ns - sample.info.last_data_sent_ms * MS
                 self.full_ns = max(last_sent_ns, looked_ns)
         elif wrote or not self.crowded:
             # What is acknowledged above that gets the process no further.
@@ -219,9 +208,35 @@ class Connection:
         return self.sample.wmem_queued * 3 > self.sample.sndbuf * 2
 
 
+def spoke_last(sent_ms: int, received_ms: int, ack_received_ms: int, shown: bool) -> bool:
+    """True when this side's last data is later than the peer's, as far as one can tell.
+
+    The times are how long ago each was.  Within one tick both look the same.  Then data not
+    acknowledged yet, or late, shows that ours came last; or the segments do: as many in as out
+    leave the turn where it was before, one more out than in hands it to the peer.  `shown`: data
+    is not acknowledged, or the segments say so.
+    """
+    if sent_ms != received_ms:
+        return sent_ms < received_ms
+    return shown or acknowledged_late(received_ms, ack_received_ms)
+
+
+def acknowledged_late(received_ms: int, ack_received_ms: int) -> bool:
+    """True when a bare ACK came after the peer's last data: it was for ours.
+
+    Such an ACK is delayed by 200 ms at most; later ones answer a keepalive.
+    """
+    return 0 < received_ms - ack_received_ms <= _DELAYED_ACK_MS
+
+
 def waits_to_connect(connection: Connection) -> bool:
     """True while the handshake of a connection that the process opened is under way."""
     return connection.sample.state == SYN_SENT
+
+
+def flows(received: int, interval_ns: int) -> bool:
+    """True when so many bytes in one interval are a transfer."""
+    return received * 1_000_000_000 >= _FLOW_BYTES_PER_S * interval_ns
 
 
 def may_receive(connection: Connection) -> bool:

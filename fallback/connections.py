@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from xctl_probe.addresses import InterfaceByAddress
 from xctl_probe.dialogue import Dialogue, Endpoints
 from xctl_probe.facts import ErrorKind, Fact, Lost, Process, Socket, SocketError
+from xctl_probe.fallback import stirred
 from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.ended import Ended
 from xctl_probe.fallback.evidence import ProcessEvidence
-from xctl_probe.fallback.resting import Resting, inode_of, rest, socket_of, wake
+from xctl_probe.fallback.resting import Resting, inode_and_uid_of, rest, socket_of, wake
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
     ESTABLISHED,
@@ -59,10 +60,11 @@ class Connections:
         self._judge = Judge(stall_ns, self._evidence, self._replies)
         self._endpoints = Endpoints()
         self._connections: dict[bytes, Connection] = {}
-        self._resting: dict[bytes, Resting] = {}  # those on which nothing happens
+        self._resting: dict[bytes, Resting] = {}  # those on which nothing waits
+        self._stirred: set[Resting] = set()  # those of them with something to report
         self._missing: dict[bytes, int] = {}  # for how many intervals the kernel shows it no more
         self._watched: set[Connection] = set()  # those that may be stalled
-        self._moved: set[Connection] = set()  # those with something to report
+        self._moved: set[Connection] = set()  # those awake with something to report
         self._sums = Sums()  # the bytes that are reported at the end of this interval
         self._unowned: set[int] = set()  # inodes whose owner is yet to be found
         self._closed: list[Connection] = []
@@ -80,7 +82,7 @@ class Connections:
         self._evidence.begin()
         self._replies.begin()
         self._looked_ns, self._now_ns = self._now_ns, now_ns
-        generation, resting = self._generation, self._resting
+        generation, resting, looked_ns = self._generation, self._resting, self._looked_ns
         for message in self._diag.sockets():
             cookie = cookie_of(message)
             known = resting.get(cookie)
@@ -90,6 +92,10 @@ class Connections:
                 watch = known.watch
                 signature = message[watch.counters] + message[QUEUES_AND_INODE]
                 if signature == known.signature and len(message) == watch.length:
+                    continue
+                if stirred.observe(known, message, now_ns, looked_ns):
+                    known.signature = signature
+                    self._stirred.add(known)
                     continue
             self._look_at(cookie, message, now_ns)
         self._take_destroyed(now_ns)
@@ -110,6 +116,8 @@ class Connections:
         self.sample(now_ns)
         self._drop_vanished(now_ns)
         self._check_owners()
+        stirred.interval_ended(self._stirred, self._owners, interval_ns, self._sums)
+        self._stirred.clear()
         touched = self._moved | self._watched
         for connection in touched:
             owner = self._owner(connection)
@@ -158,6 +166,7 @@ class Connections:
         resting = self._resting.pop(sample.cookie, None)
         if resting is None:
             return None
+        self._stirred.discard(resting)
         connection = wake(resting, sample, self._interfaces)
         self._connections[sample.cookie] = connection
         return connection
@@ -269,7 +278,7 @@ class Connections:
             if connection is not None:
                 self._close(connection, now_ns)
             else:
-                self._vanished.append(inode_of(self._resting.pop(cookie)))
+                self._vanished.append(inode_and_uid_of(self._resting.pop(cookie))[0])
 
     def _find_owners(self) -> None:
         if self._unowned:
@@ -278,11 +287,15 @@ class Connections:
 
     def _check_owners(self) -> None:
         """Search again for the owners of sockets in use, where the kept answer is wrong."""
-        in_use: dict[int, Connection] = {}
+        in_use: dict[int, Connection | Resting] = {}
         for connection in self._moved | self._watched:
             inode = connection.sample.inode  # 0 once no process holds it: then keep the last
             if self._may_look_into(inode, connection.socket.uid):
                 in_use[inode] = connection
+        for resting in self._stirred:
+            inode, uid = inode_and_uid_of(resting)
+            if self._may_look_into(inode, uid):
+                in_use[inode] = resting
         unheld = self._owners.unheld(in_use)
         for inode, one in in_use.items():
             if inode not in unheld:

@@ -1,4 +1,4 @@
-"""A connection on which nothing happens, kept in 400 bytes instead of 2,000.
+"""A connection on which nothing waits, kept in 500 bytes instead of 2,000.
 
 Most sockets of a host are idle most of the time.  Of each is kept what a message of it would
 have to differ in, and what is remembered between two samples, packed.
@@ -16,20 +16,37 @@ from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.sock_diag import Mark, TcpSample, Watch
 
 _NO_CGROUP = (1 << 64) - 1
-# Connection: opened, tied, held_by_window, met_ns to received_ns, counts; then its mark
-_MEMORY = struct.Struct("=3?4q4Q2II2QI" + "B5QI")
-_INODE = 14  # its place among them
+# The memory has three parts.  What a look changes, of Connection: opened, tied, held_by_window,
+# sent_ns, wrote_ns, received_ns, dialogue.answered, retransmits, socket.inode, and its mark
+_LOOK = "3?3qIIQ" + "B4QI2Q"
+LOOK = struct.Struct("=" + _LOOK)
+# What an interval changes: sent, received, flow_bytes
+_INTERVAL = "3Q"
+INTERVAL, INTERVAL_AT = struct.Struct("=" + _INTERVAL), LOOK.size
+# What stays: socket.uid, socket.cgroup, dialogue.unanswered, met_ns
+_MEMORY = struct.Struct("=" + _LOOK + _INTERVAL + "IQIq")
+# What is told at an interval's end: inode, the mark's sent_payload and received_payload; then
+# what an interval changes
+ACCOUNT, ACCOUNT_AT = struct.Struct("=Q37x2Q" + _INTERVAL), struct.calcsize("=3?3qII")
+_INODE_AND_UID = struct.Struct("=Q77xI")
 
 
 @dataclass(slots=True, eq=False)
 class Resting:
-    """What is left of a quiet connection: `generation` says when the kernel last showed it."""
+    """What is left of a quiet connection.
+
+    `generation` says when the kernel last showed it; `memory` is laid out as above.  The rest is
+    the connection's.
+    """
 
     generation: int
     watch: Watch
     signature: bytes
-    memory: bytes
+    memory: bytearray
     peer: Dialogue
+    interface: str | None
+    searched: int
+    flow_intervals: int = 0
 
 
 def rest(connection: Connection, signature: bytes) -> Resting | None:
@@ -38,23 +55,26 @@ def rest(connection: Connection, signature: bytes) -> Resting | None:
     try:
         memory = _MEMORY.pack(
             connection.opened, connection.tied, connection.held_by_window,
-            connection.met_ns, connection.sent_ns, connection.wrote_ns, connection.received_ns,
-            connection.sent, connection.received, connection.retransmits, connection.flow_bytes,
-            dialogue.answered, dialogue.unanswered, connection.searched,
-            socket.inode, _NO_CGROUP if socket.cgroup is None else socket.cgroup, socket.uid or 0,
-            *connection.mark,
+            connection.sent_ns, connection.wrote_ns, connection.received_ns,
+            dialogue.answered, connection.retransmits, socket.inode, *connection.mark,
+            connection.sent, connection.received, connection.flow_bytes,
+            socket.uid or 0, _NO_CGROUP if socket.cgroup is None else socket.cgroup,
+            dialogue.unanswered, connection.met_ns,
         )  # fmt: skip
     except struct.error:  # counts that no kernel has
         return None
-    return Resting(connection.generation, connection.watch, signature, memory, connection.peer)
+    return Resting(
+        connection.generation, connection.watch, signature, bytearray(memory), connection.peer,
+        socket.interface, connection.searched,
+    )  # fmt: skip
 
 
 def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) -> Connection:
     """The connection as it was, with the sample that woke it: not yet observed."""
     (
-        opened, tied, held_by_window, met_ns, sent_ns, wrote_ns, received_ns,
-        sent, received, retransmits, flow_bytes, answered, unanswered, searched,
-        inode, cgroup, uid, *mark,
+        opened, tied, held_by_window, sent_ns, wrote_ns, received_ns, answered, retransmits,
+        inode, *mark,
+        sent, received, flow_bytes, uid, cgroup, unanswered, met_ns,
     ) = _MEMORY.unpack(resting.memory)  # fmt: skip
     # Who held it is remembered: a socket without a process any more has no inode and no uid.
     socket = socket_of(sample, interfaces, inode, uid, None if cgroup == _NO_CGROUP else cgroup)
@@ -63,14 +83,15 @@ def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) ->
         Mark._make(mark), sent=sent, received=received, retransmits=retransmits,
         generation=resting.generation, dialogue=Dialogue(answered, unanswered), tied=tied,
         sent_ns=sent_ns, wrote_ns=wrote_ns, received_ns=received_ns,
-        held_by_window=held_by_window, flow_bytes=flow_bytes, searched=searched,
+        held_by_window=held_by_window, flow_bytes=flow_bytes, searched=resting.searched,
+        flow_intervals=resting.flow_intervals,
     )  # fmt: skip
 
 
-def inode_of(resting: Resting) -> int:
+def inode_and_uid_of(resting: Resting) -> tuple[int, int]:
     """Of the socket, as it was last shown."""
-    inode: int = _MEMORY.unpack(resting.memory)[_INODE]
-    return inode
+    inode, uid = _INODE_AND_UID.unpack_from(resting.memory, ACCOUNT_AT)
+    return inode, uid
 
 
 def socket_of(

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from xctl_probe.addresses import address_text
+from xctl_probe.fallback.brief import Brief, Place, brief_of
 from xctl_probe.netlink import NetlinkSocket, messages
 
 NETLINK_SOCK_DIAG = 4
@@ -88,11 +89,12 @@ class Mark(NamedTuple):
 
     state: int
     written: int
-    received_payload: int
     segments_out: int
     segments_in: int
     rwnd_limited_us: int
     wqueue: int
+    sent_payload: int
+    received_payload: int
 
 
 class TcpSample(NamedTuple):
@@ -123,21 +125,15 @@ class TcpSample(NamedTuple):
         """How far it has come."""
         info = self.info
         return Mark(
-            self.state, self.written, self.received_payload, info.data_segs_out,
-            info.data_segs_in, info.rwnd_limited_us, self.wqueue,
+            self.state, self.written, info.data_segs_out, info.data_segs_in,
+            info.rwnd_limited_us, self.wqueue, self.sent_payload, self.received_payload,
         )  # fmt: skip
 
     @property
     def sent_payload(self) -> int:
-        """Payload bytes that the peer has acknowledged.
-
-        `bytes_acked` counts SYN and FIN as a byte each; the payload ever sent does not, and
-        the two agree once nothing is in flight.
-        """
+        """Payload bytes that the peer has acknowledged."""
         info = self.info
-        if not info.bytes_sent:
-            return max(info.bytes_acked - 1, 0) if info.bytes_acked > 1 else 0
-        return min(info.bytes_acked, info.bytes_sent - info.bytes_retrans)
+        return sent_payload(info.bytes_acked, info.bytes_sent, info.bytes_retrans)
 
     @property
     def received_payload(self) -> int:
@@ -172,6 +168,17 @@ class TcpSample(NamedTuple):
 _NO_INFO = TcpInfo(*(0 for _ in TcpInfo._fields))._replace(snd_wnd=UNKNOWN_WINDOW)
 
 
+def sent_payload(bytes_acked: int, bytes_sent: int, bytes_retrans: int) -> int:
+    """Payload bytes that the peer has acknowledged.
+
+    `bytes_acked` counts SYN and FIN as a byte each; the payload ever sent does not, and the
+    two agree once nothing is in flight.
+    """
+    if not bytes_sent:
+        return bytes_acked - 1 if bytes_acked > 1 else 0
+    return min(bytes_acked, bytes_sent - bytes_retrans)
+
+
 def cookie_of(message: bytes) -> bytes:
     """The socket's identity, without decoding the rest."""
     return message[_COOKIE]
@@ -182,6 +189,7 @@ class Watch(NamedTuple):
 
     length: int
     counters: slice
+    brief: Brief | None  # None where the message has to be decoded whole
 
     def signature(self, message: bytes) -> bytes | None:
         """What changes when the socket does anything or is accepted; None: another shape."""
@@ -194,16 +202,19 @@ class Watch(NamedTuple):
 
 def watch_of(message: bytes) -> Watch:
     """The watch for messages shaped like this one."""
-    for kind, start, _ in _attributes(message):
-        if kind == _INET_DIAG_INFO:
-            return _watch(len(message), start + _INFO_COUNTERS.start, start + _INFO_COUNTERS.stop)
-    return _watch(len(message), 0, 0)
+    places = {kind: Place(start, end) for kind, start, end in _attributes(message)}
+    info = places.get(_INET_DIAG_INFO)
+    brief = brief_of(message, places.get(_INET_DIAG_SKMEMINFO), info)
+    if info is None:
+        return _watch(len(message), 0, 0, brief)
+    first, last = info.start + _INFO_COUNTERS.start, info.start + _INFO_COUNTERS.stop
+    return _watch(len(message), first, last, brief)
 
 
 @lru_cache(maxsize=256)
-def _watch(length: int, start: int, stop: int) -> Watch:
+def _watch(length: int, start: int, stop: int, brief: Brief | None) -> Watch:
     """Nearly all messages have the same few shapes: so have their watches."""
-    return Watch(length, slice(start, stop))
+    return Watch(length, slice(start, stop), brief)
 
 
 def decode(message: bytes) -> TcpSample | None:

@@ -150,9 +150,10 @@ class Tcp:
             + socket.inet_aton(self.remote[0]).ljust(16, b"\0")
             + struct.pack("=IQ", 0, self.cookie)
             + struct.pack("=5I", 0, self.rqueue, self._wqueue(), self.uid, self.inode)
-            + attribute(2, bytes(info))
-            + attribute(7, memory)
+            # In the order of inet_sk_diag_fill.
             + attribute(21, struct.pack("=Q", CGROUP))
+            + attribute(7, memory)
+            + attribute(2, bytes(info))
         )
 
     def sample(self) -> TcpSample:

@@ -343,8 +343,8 @@ def test_a_listener_and_idle_connections_are_never_stalled(world):
     assert stalls(world.collect(60_001)) == []
 
 
-def test_a_server_that_has_answered_costs_nothing_until_it_is_asked_again(world, monkeypatch):
-    """Thousands of keep-alive connections: the second look decodes none of them."""
+def test_a_server_that_has_answered_costs_nothing_until_somebody_waits(world, monkeypatch):
+    """Thousands of keep-alive connections: none is decoded while it is idle, or only asked."""
     decoded = []
     decode = connections.decode
     monkeypatch.setattr(connections, "decode", lambda m: decoded.append(m) or decode(m))
@@ -360,6 +360,9 @@ def test_a_server_that_has_answered_costs_nothing_until_it_is_asked_again(world,
     assert decoded == []
     idle.at(1_001).receive(13)
     world.look(1_002)
+    assert decoded == []
+    idle.at(1_003).send(11, acked=False)
+    world.look(1_004)
     assert len(decoded) == 1
 
 

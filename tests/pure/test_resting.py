@@ -6,17 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tcp_model import ESTABLISHED, OWNER, Tcp
-from test_connections import World, traffic
+from test_connections import OTHER, World, traffic
 
 from xctl_probe.fallback.connections import Connections
-from xctl_probe.fallback.resting import inode_of
+from xctl_probe.fallback.resting import inode_and_uid_of
 
 _STEPS = st.one_of(
     st.tuples(st.just("send"), st.integers(1, 2_000_003)),
     st.tuples(st.just("receive"), st.integers(1, 2_000_003)),
     st.tuples(st.just("fill"), st.just(1_000_003)),
     st.tuples(st.just("unanswered"), st.integers(1, 97)),
-    st.tuples(st.just("acknowledge"), st.just(0)),
+    st.tuples(st.just("acknowledge"), st.integers(0, 1)),
+    st.tuples(st.just("exchange"), st.integers(1, 2_000_003)),
+    st.tuples(st.just("retransmit"), st.integers(0, 1)),
+    st.tuples(st.just("hole"), st.integers(0, 1)),
+    st.tuples(st.just("limited"), st.integers(0, 1)),
+    st.tuples(st.just("fork"), st.integers(0, 1)),
     st.tuples(st.just("wait"), st.integers(1, 1_500)),
     st.tuples(st.just("look"), st.just(0)),
     st.tuples(st.just("collect"), st.just(0)),
@@ -53,6 +58,16 @@ class Seen:
             tcp.send(number, acked=False)
         elif what == "acknowledge":
             tcp.acknowledge()
+        elif what == "exchange":
+            tcp.send(number).receive(7)
+        elif what == "retransmit":
+            tcp.retransmits_ever += 1
+        elif what == "hole":
+            tcp.rmem = 2_304 - tcp.rmem
+        elif what == "limited":
+            tcp.rwnd_limited_us += 1_009
+        elif what == "fork":
+            self.world.owners.now[tcp.inode] = OTHER
         else:
             getattr(tcp, what)(number)
 
@@ -100,17 +115,38 @@ def test_a_flow_that_ends_is_told_once_though_it_was_watched(monkeypatch):
     assert told == [(OWNER, 0, 1_000_003), (OWNER, 0, 2_000_003)]
 
 
+@pytest.mark.parametrize("more", [0, 7])
+def test_what_may_be_a_transfer_is_awake_from_the_next_look_on(monkeypatch, more):
+    """Whether it goes on or not: it may break off.  After an interval without, it rests."""
+    world = resting_world(monkeypatch)
+    (tcp,) = world.diag.open
+    tcp.at(900).receive(1_000_003)
+    assert traffic(world.collect(1_000)) == [(OWNER, 0, 1_000_003)]
+    assert not world.connections._stirred
+    tcp.received += more
+    world.look(1_025)
+    (connection,) = world.connections._connections.values()
+    assert connection.flow_intervals == 1
+    assert traffic(world.collect(2_000)) == ([(OWNER, 0, more)] if more else [])
+    (resting,) = world.connections._resting.values()
+    assert resting.flow_intervals == 0
+    tcp.at(2_900).receive(1_000_003)
+    assert traffic(world.collect(3_000)) == [(OWNER, 0, 1_000_003)]
+    assert resting.flow_intervals == 1
+
+
 def test_a_resting_connection_that_vanishes_untold_is_forgotten(monkeypatch):
     """Its end was lost: after some intervals nothing of it is left, its owner neither."""
     world = resting_world(monkeypatch)
     ((cookie, resting),) = world.connections._resting.items()
-    assert inode_of(resting) in world.owners.found
+    inode, _ = inode_and_uid_of(resting)
+    assert inode in world.owners.found
     world.diag.open.clear()
     for n in range(1, 12):
         world.collect(n * 1_000)
     assert not world.connections._resting
     assert not world.connections._missing
-    assert inode_of(resting) not in world.owners.found
+    assert inode not in world.owners.found
     assert cookie not in world.connections._connections
 
 
