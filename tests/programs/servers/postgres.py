@@ -30,7 +30,7 @@ class Postgres:
         settings = [word for option in OPTIONS for word in ("-c", option)]
         data = ("-D", folder / "data", "-p", self.port)
         self.server = place.start("postgres: server", binaries / "postgres", *data, *settings)
-        place.wait_listening(self.port)
+        self.server.expect("ready to accept connections")  # it listens before that
         self._binaries = binaries
         self.asks = self._psql(place, "postgres: asking")
         self._backend = int(self.asks.ask("select 'pid', pg_backend_pid();", "pid|").split("|")[1])
