@@ -101,6 +101,8 @@ static __always_inline int taken(struct sock *sk, struct sock_memory *memory, in
 	}
 	if (memory->awaiting)
 		note_answer(sk, memory, now, ret, flags);
+	else if (memory->hung_up && ret > 0)
+		count_answer(sk, memory);
 	else if (memory->opened && now - memory->last_receive_ns >= settings.stall_ns)
 		pause_ended(sk, memory, now);
 	memory->last_receive_ns = now;
@@ -208,7 +210,10 @@ static __always_inline void connection_failed(struct sock *sk, struct sock_memor
 		tell(sk, memory, RECORD_TIMEOUT, 1);
 }
 
-/* The peer sends no more; without data to read, that is all the answer there will be. */
+/*
+ * The peer sends no more; without data to read, that is all the answer there will be.  But a call
+ * that has taken data meets the FIN as it lets the socket go, and only then is the data told.
+ */
 static __always_inline void peer_finished(struct sock *sk, struct sock_memory *memory)
 {
 	struct task_struct *task;
@@ -219,6 +224,7 @@ static __always_inline void peer_finished(struct sock *sk, struct sock_memory *m
 	task = find_waiter(sk, &polling);
 	note_late_answer(sk, memory, exact_ns(), task && !polling ? SEEN_BLOCKED : 0);
 	memory->awaiting = 0;
+	memory->hung_up = 1;
 }
 
 /* Called before the state changes, with the old and the new one. */

@@ -42,7 +42,8 @@ struct sock_memory {
 	__u32 counted_unanswered;
 	__u8 opened;
 	__u8 awaiting; /* enum awaiting */
-	__u16 paused; /* an iterator saw a pause in mid-stream: its evidence */
+	__u8 paused; /* an iterator saw a pause in mid-stream: its evidence */
+	__u8 hung_up; /* the peer, with nothing unread: what was read just before may be untold */
 };
 
 #ifndef MAPS_ARE_FUNCTIONS /* see bcc.h */

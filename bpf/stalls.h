@@ -255,6 +255,13 @@ static __noinline void note_late_answer(struct sock *sk, struct sock_memory *mem
 	stall_ended(sk, memory, STALL_RECEIVE, &span, evidence);
 }
 
+static __always_inline void count_answer(struct sock *sk, struct sock_memory *memory)
+{
+	memory->hung_up = 0;
+	if (memory->answered++ == 0)
+		learn(sk, memory);
+}
+
 static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, __u64 now, int ret,
 				   int flags)
 {
@@ -285,8 +292,8 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 	}
 	memory->awaiting = 0;
 	flow_begins(sk, memory, now);
-	if (ret > 0 && memory->answered++ == 0)
-		learn(sk, memory);
+	if (ret > 0)
+		count_answer(sk, memory);
 }
 
 /* What still lasts ends here: established, failed, reset, or the process gave up. */

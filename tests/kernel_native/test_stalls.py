@@ -119,6 +119,34 @@ ask()
     seen.until(lambda: seen.stalls(one.pid, ongoing=True))
 
 
+def test_an_answer_is_one_though_the_peer_hangs_up_as_it_is_read(watch, actor):
+    """The reader meets the FIN as it lets the socket go: one in sixty of such short exchanges."""
+    seen, peers = watch(), 240
+    one = actor(
+        f"""
+listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range({peers})]
+def serve():
+    for listener in listeners:
+        with listener.accept()[0] as server: exactly(server, 7); server.sendall(b"a")
+    kept = [listener.accept()[0] for listener in listeners]
+    for server in kept: exactly(server, 7)
+    time.sleep(60)
+def ask(listener):
+    client = socket.create_connection(listener.getsockname()); client.setblocking(False)
+    client.sendall(b"q" * 7)
+    return client
+threading.Thread(target=serve, daemon=True).start()
+for listener in listeners:
+    with ask(listener) as client: select.select([client], [], []); client.recv(100)
+step()
+clients = [ask(listener) for listener in listeners]
+select.select(clients, [], [])
+"""
+    )
+    one.start()
+    seen.until(lambda: len({s.socket.inode for s in seen.stalls(one.pid, ongoing=True)}) == peers)
+
+
 def test_a_receive_that_hangs_for_ever_names_its_thread_each_time(watch, actor):
     seen = watch()
     one = actor(
