@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from sock_world import OTHER, World, stalls, traffic, with_connection
 from tcp_model import (
-    CLOSE,
     COOKIE,
     ESTABLISHED,
     INODE,
@@ -14,121 +14,16 @@ from tcp_model import (
     SOCKET,
     SYN_SENT,
     TIMER_PROBE,
-    UID,
     Tcp,
 )
 
-from xctl_probe.facts import (
-    Cause,
-    Direction,
-    ErrorKind,
-    Lost,
-    Process,
-    SocketError,
-    Stall,
-    Traffic,
-)
+from xctl_probe.facts import Cause, Direction, ErrorKind, Lost, SocketError, Stall, Traffic
 from xctl_probe.fallback import connections, ended
-from xctl_probe.fallback.connections import Connections
-
-INTERVAL_NS = 1_000 * MS
-OTHER = Process(239, 7_013, "other")
-
-
-class Diag:
-    """Stands in for the kernel: the sockets there are, and those whose end it tells."""
-
-    def __init__(self):
-        self.open: list[Tcp] = []
-        self.ended: list[bytes] = []
-        self.overruns = 0
-
-    def sockets(self):
-        return [tcp.message() for tcp in self.open]
-
-    def destroyed(self):
-        ended, self.ended = self.ended, []
-        return ended
-
-
-class Owners:
-    """Stands in for /proc/<pid>/fd: who holds which inode now."""
-
-    def __init__(self):
-        self.now = {INODE: OWNER}
-        self.found: dict[int, Process] = {}
-        self.searches: list[set[int]] = []
-
-    def begin(self):
-        pass
-
-    def of(self, inode):
-        return self.found.get(inode)
-
-    def unheld(self, inodes):
-        held = {i for i in inodes if i in self.found and self.now.get(i) == self.found[i]}
-        return set(inodes) - held
-
-    def search(self, inodes):
-        self.searches.append(set(inodes))
-        self.found.update({i: self.now[i] for i in inodes if i in self.now})
-
-    def forget(self, inodes):
-        for inode in inodes:
-            self.found.pop(inode, None)
-
-    def fd_inode(self, *_):
-        return None
-
-
-class Interfaces:
-    def of(self, *_):
-        return "eth0"
-
-
-class World:
-    def __init__(self, monkeypatch, uid=UID):
-        monkeypatch.setattr(connections.os, "geteuid", lambda: uid)
-        self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
-        self.connections = Connections(self.diag, self.owners, Interfaces(), 100 * MS)
-
-    def _to(self, now_ms):
-        for tcp in self.diag.open:
-            tcp.at(max(now_ms, tcp.now_ms))
-        return Tcp().at(now_ms).now_ns
-
-    def look(self, now_ms):
-        self.connections.sample(self._to(now_ms))
-
-    def collect(self, now_ms):
-        return list(self.connections.collect(self._to(now_ms), INTERVAL_NS))
-
-    def ends(self, tcp):
-        """The process closes, the kernel tells: no inode any more, and a closed state."""
-        self.diag.open.remove(tcp)
-        tcp.state, tcp.inode = CLOSE, 0
-        self.diag.ended.append(tcp.message())
 
 
 @pytest.fixture
 def world(monkeypatch):
     return World(monkeypatch)
-
-
-def with_connection(world, tcp=None):
-    tcp = tcp or Tcp()
-    world.diag.open.append(tcp)
-    world.look(1)
-    assert world.collect(2) == []
-    return tcp
-
-
-def traffic(facts):
-    return [(f.owner, f.sent_bytes, f.received_bytes) for f in facts if isinstance(f, Traffic)]
-
-
-def stalls(facts):
-    return [f for f in facts if isinstance(f, Stall)]
 
 
 def test_bytes_are_counted_once_and_go_to_the_owner(world):
@@ -391,65 +286,6 @@ def test_a_connection_that_was_seen_connecting_is_opened_by_us(world):
     world.look(12)
     (known,) = world.connections._connections.values()
     assert known.opened
-
-
-def test_a_connection_in_a_listeners_queue_gets_its_owner_when_accepted(world):
-    """Inode 0 until then; what came meanwhile is told with its owner."""
-    tcp = Tcp(opened=False)
-    tcp.inode = 0
-    with_connection(world, tcp)
-    tcp.at(11).receive(7)
-    assert traffic(world.collect(1_000)) == []
-    tcp.inode = INODE
-    assert traffic(world.collect(2_000)) == [(OWNER, 0, 7)]
-    tcp.at(2_011).receive(11)
-    tcp.retransmits_ever = 1
-    facts = world.collect(3_000)
-    assert traffic(facts) == [(OWNER, 0, 11)]
-    assert facts[0].socket == SOCKET
-
-
-def test_a_socket_handed_to_another_process_follows_it(world):
-    """After a fork the parent closes its copy: the next bytes are the child's."""
-    tcp = with_connection(world)
-    tcp.at(11).send(7)
-    assert traffic(world.collect(1_000)) == [(OWNER, 7, 0)]
-    world.owners.now[INODE] = OTHER
-    tcp.at(1_011).send(13)
-    assert traffic(world.collect(2_000)) == [(OTHER, 13, 0)]
-
-
-def test_a_closed_socket_keeps_its_last_owner(world):
-    """Bytes that drain after the close (inode 0) belong to the process that wrote them."""
-    tcp = with_connection(world)
-    tcp.at(11).send(7)
-    world.collect(1_000)
-    world.owners.now.clear()
-    tcp.inode = 0
-    tcp.at(1_011).send(13)
-    assert traffic(world.collect(2_000)) == [(OWNER, 13, 0)]
-
-
-def test_nobody_searches_for_other_users_processes(monkeypatch):
-    """Without privilege their sockets are told with the uid, and /proc is left alone."""
-    world = World(monkeypatch, uid=UID + 1)
-    tcp = with_connection(world)
-    tcp.at(11).send(7)
-    tcp.retransmits_ever = 1
-    error, moved = world.collect(1_000)
-    assert error == SocketError(None, SOCKET, ErrorKind.RETRANSMIT, 1)
-    assert moved == Traffic(None, "eth0", 7, 0)
-    assert world.owners.searches == []
-
-
-def test_an_owner_that_is_not_there_is_not_sought_for_ever(world):
-    """Ever less often: at the 1st, 2nd, 4th, 8th, 16th interval and at the first look."""
-    world.owners.now.clear()
-    tcp = with_connection(world)
-    for n in range(1, 30):
-        tcp.at(n * 1_000 - 7).send(7)
-        assert traffic(world.collect(n * 1_000)) == [(None, 7, 0)]
-    assert len(world.owners.searches) == 6
 
 
 def test_interleaved_connections_are_told_apart(world):

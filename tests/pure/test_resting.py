@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sock_world import OTHER, World, traffic
 from tcp_model import ESTABLISHED, OWNER, Tcp
-from test_connections import OTHER, World, traffic
 
 from xctl_probe.fallback.connections import Connections
 from xctl_probe.fallback.resting import inode_and_uid_of

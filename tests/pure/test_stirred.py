@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sock_world import Interfaces
 from tcp_model import CLOSE_WAIT, INODE, MS, OWNER, SNDBUF, SOCKET, Tcp, attribute
-from test_connections import Interfaces
 
 from xctl_probe.dialogue import Dialogue
 from xctl_probe.fallback import stirred
