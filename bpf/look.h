@@ -196,11 +196,12 @@ static __always_inline int look(socket_iterator *ctx, struct record *record, boo
 		counts.sent = memory->unread_sent;
 		counts.received = memory->unread_received;
 		counts.retransmits = memory->unread_retransmits;
+		/* An end has told them as well: bytes are being settled, ... */
 		if ((__s64)counts.sent < 0 || (__s64)counts.received < 0)
-			counts.sent = counts.received = 0; /* it is being settled */
+			counts.sent = counts.received = 0;
+		/* ... and for retransmits the next make up. */
 		if ((__s64)counts.retransmits < 0)
-			counts.retransmits =
-				0; /* an end told them as well: the next make up for it */
+			counts.retransmits = 0;
 	}
 	/*
 	 * Where a record finds no room, the kernel throws away all that was written for this
