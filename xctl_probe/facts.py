@@ -77,18 +77,16 @@ class Socket:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Payload bytes that a process moved through a socket since the last drain.
+    """Payload bytes that a process moved through an interface since the last drain.
 
-    `socket` is None where bytes are added up by process and interface: in the kernel those of
-    UDP, because its sockets may live for milliseconds, and at each drain, by all sources, those
-    of TCP.
+    None where the owner or the interface is not known.  A source may tell of the same two more
+    than once.
     """
 
     owner: Process | None
     interface: str | None
     sent_bytes: int
     received_bytes: int
-    socket: Socket | None = None
 
 
 @dataclass(frozen=True, slots=True)

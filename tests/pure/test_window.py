@@ -48,9 +48,9 @@ def test_a_process_is_one_record_for_each_interface():
     """Three sockets, two interfaces: 23 messages of 7 bytes and 29 of 11, added up."""
     found = records(
         [
-            Traffic(CLIENT, "eth0", 161, 0, SOCKET),
+            Traffic(CLIENT, "eth0", 161, 0),
             Traffic(CLIENT, "eth0", 0, 319),
-            Traffic(CLIENT, "lo", 13, 17, LOCAL),
+            Traffic(CLIENT, "lo", 13, 17),
             Traffic(OTHER, "eth0", 2, 3),
         ]
     )

@@ -121,7 +121,7 @@ class RunningSource:
         self._interfaces.forget()
         facts = self._pending
         self._pending = []
-        # Before the sockets: what an end has given here, no socket's record can tell as well.
+        # Before the sockets: what an end has given by now, no socket's record can tell again.
         facts.extend(self._processes.traffic(self._interfaces))
         chunk = self._running.drain.run()
         facts.extend(self._from_ring())
@@ -222,13 +222,7 @@ class KernelSource(RunningSource):
 
 def _traffic(record: Record, interface: str | None) -> Iterator[Fact]:
     if record.sent_bytes or record.received_bytes:
-        yield Traffic(
-            record.owner,
-            interface,
-            record.sent_bytes,
-            record.received_bytes,
-            socket_of(record, interface),
-        )
+        yield Traffic(record.owner, interface, record.sent_bytes, record.received_bytes)
     if record.occurrences:
         yield _error(record, interface, ErrorKind.RETRANSMIT, record.occurrences)
 

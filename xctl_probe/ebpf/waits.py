@@ -62,7 +62,7 @@ class Waits:
         self._owners = Owners()
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, Told] = {}  # told as ongoing by the last drain
-        self._over: list[Told] = []  # such that a look since found to be no stall any more
+        self._over: list[Told] = []  # of those, what a look since found to be none any more
         self._ended_ns: dict[_Key, int] = {}  # what has ended since the last look
 
     def close(self) -> None:
