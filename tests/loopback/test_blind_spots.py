@@ -274,11 +274,12 @@ def test_waits_that_no_look_has_met(probe, worker, agrees, backend):
     running = probe()
     waits = 11
     for _ in range(waits):
-        answer_late(server, client, 105)
-        server.tell("recv", QUESTION)
+        refuse_to_answer(server, client)
+        server.tell("answer_after", 105, ANSWER, QUESTION)
+        client.expect("ask")
         client.ask("nap", 300)
         client.ask("send", QUESTION)
-        server.expect("recv")
+        server.expect("answer_after")
     running.wait_for_intervals(2)
     agrees("brief_wait", len(running.stop().stalls(pid=client.pid, ongoing=False)) == waits)
 

@@ -121,6 +121,12 @@ class Blocking:
         longest.note(begin_ns, time.monotonic_ns())
         return {"bytes": received, "turns": turns, "begun_ns": begun_ns} | longest.fields()
 
+    def answer_after(self, late_ms: int, answer: int, question: int) -> dict[str, Any]:
+        """Answer what was asked after a while, and go straight back to listen for more."""
+        time.sleep(late_ms / 1e3)
+        self.sock.sendall(bytes(answer))
+        return self.recv(question)
+
     def heed_signals(self) -> dict[str, Any]:
         """From now on SIGUSR1 interrupts a call with EINTR; Python makes it again, PEP 475."""
         self.interrupted = 0
