@@ -25,7 +25,7 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 	struct task_struct *task = current_task();
 	struct process_key key = {
 		.start_boottime_ns = FIELD_OF(task, group_leader, start_boottime),
-		.tgid = FIELD(task, tgid),
+		.tgid = current_tgid(task),
 		.ifindex = interface_of(sk),
 		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
 	};
@@ -131,6 +131,8 @@ static __noinline void change_owner(struct sock *sk, struct sock_memory *memory,
 	describe(&memory->owner, task);
 	if (!memory->inode)
 		memory->inode = inode_of(sk);
+	/* Reset before anybody had read from it. */
+	memory->closed = FIELD(sk, __sk_common.skc_state) == TCP_CLOSE;
 }
 
 /* The last task that did I/O owns the socket; called in that task only, never in softirq. */
@@ -138,7 +140,7 @@ static __always_inline void own(struct sock *sk, struct sock_memory *memory)
 {
 	struct task_struct *task = current_task();
 
-	if (memory->owner.tgid != (__u32)FIELD(task, tgid) ||
+	if (memory->owner.tgid != current_tgid(task) ||
 	    memory->owner.exec_id != (__u32)FIELD(task, self_exec_id))
 		change_owner(sk, memory, task);
 }

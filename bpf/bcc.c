@@ -11,38 +11,56 @@
 /* By way of a number: bcc would take a pointer for one that it has to read through. */
 #define ARGUMENT(n, type) ((type)(unsigned long)PT_REGS_PARM##n(ctx))
 
-int begin_send(struct pt_regs *ctx)
+int on_release(struct pt_regs *ctx)
 {
-	return send_begins(ARGUMENT(1, struct socket *));
+	return released(ARGUMENT(1, struct sock *));
 }
 
-int end_send(struct pt_regs *ctx)
+int on_full_buffer(struct pt_regs *ctx)
 {
-	return send_ends((int)PT_REGS_RC(ctx));
+	return send_waits(ARGUMENT(1, struct sock *), ARGUMENT(2, long *));
+}
+
+int begin_udp(struct pt_regs *ctx)
+{
+	return datagram_begins(ARGUMENT(1, struct sock *), SENDER_UDP, ARGUMENT(3, unsigned long));
+}
+
+int end_udp(struct pt_regs *ctx)
+{
+	return datagram_ends((int)PT_REGS_RC(ctx), SENDER_UDP);
+}
+
+int begin_udpv6(struct pt_regs *ctx)
+{
+	return datagram_begins(ARGUMENT(1, struct sock *), SENDER_UDP6, ARGUMENT(3, unsigned long));
+}
+
+int end_udpv6(struct pt_regs *ctx)
+{
+	return datagram_ends((int)PT_REGS_RC(ctx), SENDER_UDP6);
+}
+
+int begin_page(struct pt_regs *ctx)
+{
+	return datagram_begins(ARGUMENT(1, struct sock *), SENDER_PAGE, ARGUMENT(4, unsigned long));
+}
+
+int end_page(struct pt_regs *ctx)
+{
+	return datagram_ends((int)PT_REGS_RC(ctx), SENDER_PAGE);
 }
 
 int on_datagram(struct pt_regs *ctx)
 {
 	int length = ARGUMENT(3, int);
 
-	return length >= 0 ? received(ARGUMENT(1, struct sock *), length, 0) : 0;
-}
-
-int on_full_buffer(struct pt_regs *ctx)
-{
-	struct sock *sk = ARGUMENT(1, struct sock *);
-
-	return transport_of(sk) == TRANSPORT_TCP ? met_full_buffer(sk) : 0;
+	return length >= 0 ? datagram_received(ARGUMENT(1, struct sock *), length, 0) : 0;
 }
 
 int on_udp_end(struct pt_regs *ctx)
 {
 	return socket_ended(ARGUMENT(1, struct sock *));
-}
-
-int on_receive(struct bpf_raw_tracepoint_args *ctx)
-{
-	return progressed((struct sock *)ctx->args[0]);
 }
 
 int on_tcp_end(struct bpf_raw_tracepoint_args *ctx)

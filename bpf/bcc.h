@@ -73,10 +73,14 @@ static __always_inline __u8 chrono_type_of(struct tcp_sock *tp)
 	return bits & 3;
 }
 
-/* Only socket.h asks: one of the two is there, the other must compile and is not reached. */
+/* What is asked for; what is not there must compile, and is not reached. */
 #define bpf_core_field_exists(field)                                                               \
-	(__builtin_strcmp(#field, "sk->sk_rx_dst_ifindex") ? !HAS_SK_RX_DST_IFINDEX                \
-							   : HAS_SK_RX_DST_IFINDEX)
+	(__builtin_strcmp(#field, "tp->is_mptcp") == 0		  ? IS_ENABLED(CONFIG_MPTCP)       \
+	 : __builtin_strcmp(#field, "sk->sk_rx_dst_ifindex") == 0 ? HAS_SK_RX_DST_IFINDEX          \
+								  : !HAS_SK_RX_DST_IFINDEX)
+#if !IS_ENABLED(CONFIG_MPTCP)
+#define is_mptcp repair_queue
+#endif
 #if HAS_SK_RX_DST_IFINDEX
 #define rx_dst_ifindex inet_sport
 #else

@@ -44,6 +44,32 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 	return 0;
 }
 
+/* `count` bytes went into the buffer of a stream. */
+static __always_inline int stream_sent(struct sock *sk, struct sock_memory *memory, __u64 now,
+				       int count)
+{
+	add(&memory->unread_sent, count);
+	if (memory->closed)
+		give_to_process(sk, memory);
+	/*
+	 * A short send leaves the mark of the full buffer that it met: it has only begun to wait.
+	 * Where no hook tells of the full buffer, a set bit and a full queue must do.
+	 */
+	if (memory->send_blocked_ns) {
+		bool still = nospace(sk) && full(sk);
+
+		send_unblocked(sk, memory);
+		if (still)
+			send_blocked(sk, memory);
+		if (memory->awaiting) /* it has only now got all of its request in */
+			ask_anew(sk, memory, now, now);
+	} else if (!settings.sees_full_buffer && full(sk) && nospace(sk)) {
+		send_blocked(sk, memory);
+	}
+	note_send(sk, memory, now, count);
+	return 0;
+}
+
 /* `ret` is what the send call returns: bytes, or -errno. */
 static __always_inline int sent(struct sock *sk, int ret)
 {
@@ -67,26 +93,7 @@ static __always_inline int sent(struct sock *sk, int ret)
 			send_blocked(sk, memory);
 		return 0;
 	}
-	add(&memory->unread_sent, ret);
-	if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE)
-		give_to_process(sk, memory);
-	/*
-	 * A short send leaves the mark of the full buffer that it met: it has only begun to wait.
-	 * Where no hook tells of the full buffer, a set bit and a full queue must do.
-	 */
-	if (memory->send_blocked_ns) {
-		bool still = nospace(sk) && full(sk);
-
-		send_unblocked(sk, memory);
-		if (still)
-			send_blocked(sk, memory);
-		if (memory->awaiting) /* it has only now got all of its request in */
-			ask_anew(sk, memory, now, now);
-	} else if (!settings.sees_full_buffer && full(sk) && nospace(sk)) {
-		send_blocked(sk, memory);
-	}
-	note_send(sk, memory, now, ret);
-	return 0;
+	return stream_sent(sk, memory, now, ret);
 }
 
 /* Data was taken from the queue, in whatever task: `flags` are the call's. */
@@ -96,7 +103,8 @@ static __always_inline int taken(struct sock *sk, struct sock_memory *memory, in
 
 	if (ret > 0 && !(flags & MSG_PEEK)) {
 		add(&memory->unread_received, ret);
-		if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE)
+		memory->flow_bytes += ret;
+		if (memory->closed)
 			give_to_process(sk, memory); /* read after a reset: nothing follows */
 	}
 	if (memory->awaiting)
@@ -239,6 +247,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		if (!memory)
 			return 0;
 		own(sk, memory);
+		memory->closed = memory->hung_up = 0;
 		if (new == TCP_SYN_SENT) {
 			memory->opened = 1;
 			memory->connect_ns = bpf_ktime_get_ns();
@@ -257,6 +266,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		peer_finished(sk, memory);
 	if (new != TCP_CLOSE)
 		return 0;
+	memory->closed = 1;
 	connection_failed(sk, memory, old);
 	give_to_process(sk, memory);
 	give_retransmits(sk, memory);

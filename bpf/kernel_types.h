@@ -39,6 +39,7 @@
 #define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
 
+#define SOCK_DONE 1 /* the bit in sock.sk_flags: a FIN has come */
 #define SOCK_NOSPACE 2 /* the bit in socket.flags: a sender met a full buffer */
 #define SHUTDOWN_MASK 3 /* both directions: close(), not shutdown(SHUT_WR) */
 #define RCV_SHUTDOWN 1
@@ -64,6 +65,7 @@ struct pt_regs {
 	unsigned long di;
 	unsigned long si;
 	unsigned long dx;
+	unsigned long cx;
 	unsigned long ax;
 };
 #elif defined(__TARGET_ARCH_arm64)
@@ -212,6 +214,7 @@ struct sock_common {
 	};
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned long skc_flags;
 	int skc_bound_dev_if;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
@@ -262,6 +265,7 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u32 data_segs_out;
 	__u32 packets_out; /* sent and not acknowledged */
+	bool is_mptcp; /* 5.6, with CONFIG_MPTCP */
 	__u64 bytes_received;
 	__u32 lsndtime; /* jiffies: the last data sent */
 	__u32 rcv_tstamp; /* jiffies: the last ACK received */

@@ -7,34 +7,41 @@
 #include "iterators.h"
 #include "kprobes.h"
 
-/* As in fentry.bpf.c, and for the same reasons; kernel TLS sends through no function below. */
-#define SEND_PROBES(function)                                                                      \
+/* The end of each call on a TCP socket, and of each wait in one. */
+SEC("kprobe/release_sock")
+int BPF_KPROBE(on_release, struct sock *sk)
+{
+	return released(sk);
+}
+
+SEC("kprobe/sk_stream_wait_memory")
+int BPF_KPROBE(on_full_buffer, struct sock *sk, long *patience)
+{
+	return send_waits(sk, patience);
+}
+
+#define SEND_PROBES(function, sender, count)                                                       \
 	SEC("kprobe/" #function)                                                                   \
-	int BPF_KPROBE(begin_##function, struct socket *socket)                                    \
+	int BPF_KPROBE(begin_##function, struct sock *sk, void *from, unsigned long third,         \
+		       unsigned long fourth)                                                       \
 	{                                                                                          \
-		return send_begins(socket);                                                        \
+		return datagram_begins(sk, sender, count);                                         \
 	}                                                                                          \
 	SEC("kretprobe/" #function)                                                                \
 	int BPF_KRETPROBE(end_##function, int ret)                                                 \
 	{                                                                                          \
-		return send_ends(ret);                                                             \
+		return datagram_ends(ret, sender);                                                 \
 	}
 
-SEND_PROBES(inet_sendmsg)
-SEND_PROBES(inet6_sendmsg)
-SEND_PROBES(inet_sendpage) /* sendfile and splice, until 6.5 */
+SEND_PROBES(udp_sendmsg, SENDER_UDP, third)
+SEND_PROBES(udpv6_sendmsg, SENDER_UDP6, third)
+SEND_PROBES(udp_sendpage, SENDER_PAGE, fourth)
 
 /* The end of udp_recvmsg and udpv6_recvmsg: what it returns, or less than 0 for a peek. */
 SEC("kprobe/skb_consume_udp")
 int BPF_KPROBE(on_datagram, struct sock *sk, struct sk_buff *skb, int length)
 {
-	return length >= 0 ? received(sk, length, 0) : 0;
-}
-
-SEC("kprobe/sk_stream_wait_memory")
-int BPF_KPROBE(on_full_buffer, struct sock *sk)
-{
-	return transport_of(sk) == TRANSPORT_TCP ? met_full_buffer(sk) : 0;
+	return length >= 0 ? datagram_received(sk, length, 0) : 0;
 }
 
 SEC("kprobe/udp_destroy_sock")
@@ -47,13 +54,6 @@ SEC("kprobe/udpv6_destroy_sock")
 int BPF_KPROBE(on_udp6_end, struct sock *sk)
 {
 	return socket_ended(sk);
-}
-
-/* In tcp_recvmsg and tcp_splice_read, each time that data was copied. */
-SEC("raw_tp/tcp_rcv_space_adjust")
-int on_receive(struct bpf_raw_tracepoint_args *ctx)
-{
-	return progressed((struct sock *)ctx->args[0]);
 }
 
 SEC("raw_tp/tcp_destroy_sock")

@@ -40,13 +40,12 @@ static __always_inline __u64 hole_since(struct sock *sk, struct sock_memory *mem
 }
 
 /* Sustained: long and fast enough to be a transfer, not a subscription's news. */
-static __always_inline bool had_flow(struct sock *sk, struct sock_memory *memory)
+static __always_inline bool had_flow(struct sock_memory *memory)
 {
 	__u64 lasted_ns = memory->last_receive_ns - memory->flow_begin_ns;
-	__u64 bytes = bytes_received(sk) - memory->flow_begin_bytes;
 
 	return memory->flow_begin_ns && lasted_ns >= FLOW_NS &&
-	       bytes / FLOW_BYTES_PER_MS >= lasted_ns / NS_PER_MS;
+	       memory->flow_bytes / FLOW_BYTES_PER_MS >= lasted_ns / NS_PER_MS;
 }
 
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
@@ -82,7 +81,7 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	} else if (memory->last_receive_ns) {
 		since = hole_since(sk, memory, coarse);
 		record->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
-		if (!since && had_flow(sk, memory))
+		if (!since && had_flow(memory))
 			since = memory->last_receive_ns;
 		if (!since)
 			return false;

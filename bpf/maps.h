@@ -10,6 +10,17 @@ enum awaiting {
 	BEHIND_ANOTHER, /* and the answer to what was sent before lies unread */
 };
 
+#ifdef SOCKETS_IN_HASH
+/* How far both ways of a TCP socket have been counted: see progress.h. */
+struct progress {
+	__u32 write_seq;
+	__u32 copied_seq;
+	__u8 counts; /* it is a stream of its own, and no part of a Multipath TCP socket */
+	__u8 placed; /* the numbers are known: not before it connects */
+	__u8 finishing; /* one of the two may have sent a FIN */
+};
+#endif
+
 /*
  * What is remembered of a socket.  Times are coarse_ns() where not said otherwise, 0: never.
  * The three counts are what user space has not read yet.  A reader subtracts what it took, so
@@ -26,14 +37,14 @@ struct sock_memory {
 	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
 	__u64 connect_ns; /* CLOCK_MONOTONIC: SYN sent, no answer yet */
 	__u64 flow_begin_ns; /* received without a pause since */
-	__u64 flow_begin_bytes; /* tcp_sock.bytes_received as it began */
+	__u64 flow_bytes; /* received since it began */
 	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */
 	__u64 hole_ns; /* data is missing since, as far as an iterator saw */
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
 	struct owner owner;
 #ifdef SOCKETS_IN_HASH
-	__u64 consumed_bytes; /* see progress.h */
+	struct progress progress;
 #endif
 	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
 	__u32 answered;
@@ -44,6 +55,7 @@ struct sock_memory {
 	__u8 awaiting; /* enum awaiting */
 	__u8 paused; /* an iterator saw a pause in mid-stream: its evidence */
 	__u8 hung_up; /* the peer, with nothing unread: what was read just before may be untold */
+	__u8 closed; /* TCP_CLOSE; what has come may still be read */
 };
 
 #ifndef MAPS_ARE_FUNCTIONS /* see bcc.h */

@@ -16,6 +16,8 @@
 #define ITERATE_SOCKETS "iter/bpf_map_elem"
 #define socket_iterator struct bpf_iter__bpf_map_elem
 
+#include "progress.h"
+
 static __always_inline struct sock *iterated(socket_iterator *ctx)
 {
 	struct sock **key = ctx->key;
@@ -35,15 +37,9 @@ static __always_inline struct sock_memory *memory_of(struct sock *sk)
 	return bpf_map_lookup_elem(&sockets, &key);
 }
 
-/* Bytes read from a TCP socket since it began: what came, less what still lies in the queue. */
-static __always_inline __u64 consumed(struct sock *sk)
+static __always_inline __u32 current_tgid(struct task_struct *task)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	if (FIELD(sk, sk_protocol) != IPPROTO_TCP)
-		return 0;
-	return BPF_CORE_READ(tp, bytes_received) -
-	       (BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq));
+	return bpf_get_current_pid_tgid() >> 32;
 }
 
 static __always_inline struct sock_memory *memory_for(struct sock *sk)
@@ -59,7 +55,7 @@ static __always_inline struct sock_memory *memory_for(struct sock *sk)
 		bpf_map_update_elem(&sockets, &key, fresh, BPF_NOEXIST);
 	memory = bpf_map_lookup_elem(&sockets, &key);
 	if (memory)
-		memory->consumed_bytes = consumed(sk); /* what was read before is not ours */
+		begin_progress(sk, &memory->progress);
 	else
 		count_lost(LOST_SOCKET);
 	return memory;
@@ -93,6 +89,11 @@ static __always_inline struct sock *iterated(socket_iterator *ctx)
 static __always_inline struct task_struct *current_task(void)
 {
 	return bpf_get_current_task_btf();
+}
+
+static __always_inline __u32 current_tgid(struct task_struct *task)
+{
+	return task->tgid;
 }
 
 static __always_inline struct sock_memory *memory_of(struct sock *sk)

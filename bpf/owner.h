@@ -59,7 +59,10 @@ static __noinline void describe(struct owner *owner, struct task_struct *task)
 	owner->start_boottime_ns = BPF_CORE_READ(leader, start_boottime);
 	owner->start_ticks = owner->start_boottime_ns / TICK_USER_NS;
 	owner->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
-	owner->pid = visible_pid(leader);
+	if (settings.pid_namespace == FIRST_PID_NAMESPACE)
+		owner->pid = owner->tgid;
+	else
+		owner->pid = visible_pid(leader);
 	BPF_CORE_READ_INTO(&owner->comm, leader, comm);
 }
 

@@ -151,17 +151,10 @@ static __noinline void learn(struct sock *sk, struct sock_memory *memory)
 	}
 }
 
-static __always_inline __u64 bytes_received(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return is_tcp(sk) ? BPF_CORE_READ(tp, bytes_received) : 0;
-}
-
-static __always_inline void flow_begins(struct sock *sk, struct sock_memory *memory, __u64 now)
+static __always_inline void flow_begins(struct sock_memory *memory, __u64 now)
 {
 	memory->flow_begin_ns = now;
-	memory->flow_begin_bytes = bytes_received(sk);
+	memory->flow_bytes = 0;
 }
 
 /* A pause in mid-stream that the iterator saw is over; or a flow begins. */
@@ -174,7 +167,7 @@ static __noinline void pause_ended(struct sock *sk, struct sock_memory *memory, 
 	if (memory->paused && is_long(&span))
 		stall_ended(sk, memory, STALL_RECEIVE, &span, memory->paused);
 	memory->paused = 0;
-	flow_begins(sk, memory, now);
+	flow_begins(memory, now);
 }
 
 /* The peer has not got all that was sent before the last `count` bytes. */
@@ -291,7 +284,7 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 		note_late_answer(sk, memory, end, evidence);
 	}
 	memory->awaiting = 0;
-	flow_begins(sk, memory, now);
+	flow_begins(memory, now);
 	if (ret > 0)
 		count_answer(sk, memory);
 }

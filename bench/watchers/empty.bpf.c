@@ -18,11 +18,9 @@ HOOK("tp_btf/tcp_sendmsg_locked", tracepoint_full_buffer)
 HOOK("fexit/inet_sendmsg", fentry_send)
 HOOK("fexit/inet_recvmsg", fentry_receive)
 
-HOOK("kprobe/tcp_sendmsg", kprobe_begin_send)
-HOOK("kretprobe/tcp_sendmsg", kprobe_end_send)
+HOOK("kprobe/release_sock", kprobe_release)
 HOOK("kprobe/udp_sendmsg", kprobe_begin_datagram)
 HOOK("kretprobe/udp_sendmsg", kprobe_end_datagram)
 HOOK("kprobe/skb_consume_udp", kprobe_datagram)
-HOOK("tp_btf/tcp_rcv_space_adjust", kprobe_receive)
 
 __attribute__((section("license"), used)) char LICENSE[] = "Dual MIT/GPL";

@@ -222,8 +222,13 @@ def test_each_map_of_the_program_is_made(monkeypatch, ring_buffers):
 
 
 def test_optional_programs_of_which_no_target_is_there_are_missing():
-    present = dict.fromkeys(("inet_sendmsg", "skb_consume_udp", "udp_destroy_sock"), 0)
-    assert program._missing(present) == ("on_full_buffer", "on_fdinfo")
+    present = dict.fromkeys(
+        ("release_sock", "udp_sendmsg", "skb_consume_udp", "udp_destroy_sock"), 0
+    )
+    assert program._missing(present) == (
+        *("end_udpv6", "begin_udpv6", "end_page", "begin_page"),
+        *("on_full_buffer", "on_fdinfo"),
+    )
     del present["skb_consume_udp"]
     with pytest.raises(SourceUnavailable, match="no skb_consume_udp that could be probed"):
         program._missing(present)

@@ -45,7 +45,7 @@ from xctl_probe.ebpf.ring import Ring
 from xctl_probe.ebpf.running import Hooks, News, Running
 from xctl_probe.errors import SourceUnavailable
 
-_MEMORY_BYTES = 208  # struct sock_memory in bpf/maps.h; the compiler compares
+_MEMORY_BYTES = 216  # struct sock_memory in bpf/maps.h; the compiler compares
 _DRAFTS_BYTES = 4 * RECORD.size + 8  # struct drafts in bpf/bcc.h
 _WALK_BYTES = 1 << 18
 _QUEUED = 4096  # records
@@ -66,18 +66,19 @@ class _Probe:
 
 
 _PROBES = (
-    _Probe("begin_send", "inet_sendmsg"),
-    _Probe("end_send", "inet_sendmsg", "kretprobe"),
-    _Probe("begin_send", "inet6_sendmsg", optional=True),
-    _Probe("end_send", "inet6_sendmsg", "kretprobe", optional=True),
-    _Probe("begin_send", "inet_sendpage", optional=True),  # sendfile and splice, until 6.5
-    _Probe("end_send", "inet_sendpage", "kretprobe", optional=True),
+    _Probe("on_release", "release_sock"),
+    # Returns first: of a call that begins meanwhile only the return is seen, which is nothing.
+    _Probe("end_udp", "udp_sendmsg", "kretprobe"),
+    _Probe("begin_udp", "udp_sendmsg"),
+    _Probe("end_udpv6", "udpv6_sendmsg", "kretprobe", optional=True),
+    _Probe("begin_udpv6", "udpv6_sendmsg", optional=True),
+    _Probe("end_page", "udp_sendpage", "kretprobe", optional=True),  # until 6.5
+    _Probe("begin_page", "udp_sendpage", optional=True),
     _Probe("on_datagram", "skb_consume_udp"),
     _Probe("on_full_buffer", "sk_stream_wait_memory", optional=True),
     _Probe("on_udp_end", "udp_destroy_sock", optional=True),
     _Probe("on_udp_end", "udpv6_destroy_sock", optional=True),
     _Probe("on_fdinfo", seed.FUNCTION, optional=True),
-    _Probe("on_receive", "tcp_rcv_space_adjust", "raw_tracepoint"),
     _Probe("on_tcp_end", "tcp_destroy_sock", "raw_tracepoint"),
     _Probe("on_retransmit", "tcp_retransmit_skb", "raw_tracepoint"),
     _Probe("on_retransmit_synack", "tcp_retransmit_synack", "raw_tracepoint"),
@@ -268,7 +269,7 @@ def _maps(lib: Library, sizes: Sizes) -> tuple[dict[str, Table], News, News]:
         add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, sizes.endpoints)
         add("listening", HASH, 8, 1, sizes.processes)
         add("settling", HASH, 8, 1, 1024)
-        add("sending", HASH, 8, 8, sizes.processes)
+        add("sending", LRU_HASH, 8, 8, sizes.processes)
         add("zeroes", ARRAY, 4, _MEMORY_BYTES, 1)
         add("origin", ARRAY, 4, 8, 1)
         add("draft", ARRAY, 4, RECORD.size, 1)

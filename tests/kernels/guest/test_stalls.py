@@ -94,7 +94,7 @@ def test_who_waits_is_told_while_it_lasts_and_who_is_idle_never(probe, worker, b
             assert_one_stall(consumer, client, identity["inode"], truth, backend, direction, causes)
             assert consumer.stalls(pid=server.pid) == []
     assert {r.pid for r in consumer.stalls()} & idle == set()
-    # What the kernel does not run is told, which test_missed.py is about: kprobes, on a busy host.
+    # What the kernel does not run is told: kprobes, on a busy host.
     assert consumer.losses().keys() <= {"missed_runs"}
 
 

@@ -1,4 +1,4 @@
-"""More threads asleep in a send than the kernel keeps returns for: no byte is lost in silence."""
+"""More threads asleep in a send than the kernel keeps returns for: each byte counts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ THREADS = RETURNS_KEPT + 7
 MORE_THAN_BUFFERS, ONCE_MORE = 9_000_011, 7
 
 
-def test_what_a_missed_return_hides_is_counted_as_lost(probe, worker, backend):
-    """By each kernel: only from 6.7 on do they tell of it themselves."""
+def test_sends_that_sleep_are_all_counted(probe, worker, backend):
+    """Where a return would be missed, nothing may depend on one."""
     if backend.name == "proc":
         pytest.skip("the sampler hooks nothing")
     running = probe()
@@ -24,11 +24,5 @@ def test_what_a_missed_return_hides_is_counted_as_lost(probe, worker, backend):
     consumer = running.stop()
     moved = THREADS * (MORE_THAN_BUFFERS + ONCE_MORE)
     assert consumer.received_bytes(sleepers.pid) == moved
-    hidden, rest = divmod(moved - consumer.sent_bytes(sleepers.pid), MORE_THAN_BUFFERS)
-    assert rest == 0
-    assert consumer.lost() >= hidden
-    assert (consumer.lost() > 0) == (hidden > 0)
-    if backend.name in ("kprobe", "bcc"):
-        assert hidden > 0, "no return was missed: the test proves nothing"
-    else:
-        assert hidden == 0
+    assert consumer.sent_bytes(sleepers.pid) == moved
+    assert consumer.lost() == 0
