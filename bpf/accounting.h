@@ -54,7 +54,7 @@ static __noinline void move_to_process(struct sock *sk, struct sock_memory *memo
 		.start_boottime_ns = memory->owner.start_boottime_ns,
 		.tgid = memory->owner.tgid,
 		.ifindex = interface_of(sk),
-		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
 	};
 	struct process_traffic *traffic;
 

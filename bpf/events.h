@@ -235,11 +235,17 @@ static __always_inline void peer_finished(struct sock *sk, struct sock_memory *m
 	memory->hung_up = 1;
 }
 
+#define STATES_THAT_MATTER                                                                         \
+	(1 << TCP_SYN_SENT | 1 << TCP_LISTEN | 1 << TCP_FIN_WAIT1 | 1 << TCP_LAST_ACK |            \
+	 1 << TCP_CLOSE_WAIT | 1 << TCP_CLOSE)
+
 /* Called before the state changes, with the old and the new one. */
 static __always_inline int state_changed(struct sock *sk, int old, int new)
 {
 	struct sock_memory *memory;
 
+	if (old != TCP_SYN_SENT && !(1 << new &STATES_THAT_MATTER))
+		return 0;
 	if (transport_of(sk) != TRANSPORT_TCP)
 		return 0;
 	if (new == TCP_SYN_SENT || new == TCP_LISTEN) { /* in the task that called */
@@ -250,7 +256,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		memory->closed = memory->hung_up = 0;
 		if (new == TCP_SYN_SENT) {
 			memory->opened = 1;
-			memory->connect_ns = bpf_ktime_get_ns();
+			memory->connect_ns = coarse_ns();
 		}
 		return 0;
 	}

@@ -56,7 +56,6 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	__u64 since, now = coarse;
 
 	if (memory->connect_ns) {
-		now = bpf_ktime_get_ns();
 		since = memory->connect_ns;
 		record->direction = STALL_CONNECT;
 	} else if (memory->send_blocked_ns) {

@@ -35,7 +35,7 @@ struct sock_memory {
 	__u64 last_receive_ns;
 	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender met a full buffer, nothing went since */
 	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
-	__u64 connect_ns; /* CLOCK_MONOTONIC: SYN sent, no answer yet */
+	__u64 connect_ns; /* SYN sent, no answer yet */
 	__u64 flow_begin_ns; /* received without a pause since */
 	__u64 flow_bytes; /* received since it began */
 	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */

@@ -92,7 +92,7 @@ static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
 	key = port_key(sk);
 	memory->opened = !bpf_map_lookup_elem(&listening, &key);
 	if (state == TCP_SYN_SENT)
-		memory->connect_ns = bpf_ktime_get_ns();
+		memory->connect_ns = coarse_ns();
 	else if (is_tcp(sk))
 		seed_past(sk, memory);
 	return 0;

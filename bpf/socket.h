@@ -79,7 +79,7 @@ static __noinline void fill(struct record *record, struct sock *sk, struct sock_
 	record->inode = memory->inode;
 	record->cookie = cookie_of(sk);
 	record->uid = BPF_CORE_READ(sk, sk_uid.val);
-	record->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	record->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
 	record->ifindex = interface_of(sk);
 	record->answered = memory->answered;
 	record->unanswered = memory->unanswered;

@@ -130,7 +130,7 @@ static __noinline void learn(struct sock *sk, struct sock_memory *memory)
 		.unanswered = memory->unanswered - memory->counted_unanswered,
 	};
 	struct endpoint_key key = {
-		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
 		.port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport)),
 		.family = FIELD(sk, __sk_common.skc_family),
 	};
@@ -289,16 +289,24 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 		count_answer(sk, memory);
 }
 
-/* What still lasts ends here: established, failed, reset, or the process gave up. */
-static __noinline void connection_ended(struct sock *sk, struct sock_memory *memory)
+/* Or given up; most are too short for a second look at the clock. */
+static __always_inline void connected(struct sock *sk, struct sock_memory *memory)
 {
-	if (memory->connect_ns) {
-		struct span span = { memory->connect_ns, bpf_ktime_get_ns() };
+	if (coarse_ns() - memory->connect_ns + settings.tick_ns >= settings.stall_ns) {
+		__u64 now = exact_ns();
+		struct span span = { to_monotonic(memory->connect_ns), now };
 
 		if (is_long(&span))
 			stall_ended(sk, memory, STALL_CONNECT, &span, 0);
-		memory->connect_ns = 0;
 	}
+	memory->connect_ns = 0;
+}
+
+/* What still lasts ends here: established, failed, reset, or the process gave up. */
+static __noinline void connection_ended(struct sock *sk, struct sock_memory *memory)
+{
+	if (memory->connect_ns)
+		connected(sk, memory);
 	if (memory->send_blocked_ns)
 		send_unblocked(sk, memory);
 	if (memory->awaiting) {
