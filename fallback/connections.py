@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from xctl_probe.addresses import InterfaceByAddress
@@ -12,6 +11,7 @@ from xctl_probe.fallback import stirred
 from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.ended import Ended
 from xctl_probe.fallback.evidence import ProcessEvidence
+from xctl_probe.fallback.holders import Holders, Searched
 from xctl_probe.fallback.resting import Resting, inode_and_uid_of, rest, socket_of, wake
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
@@ -66,15 +66,13 @@ class Connections:
         self._watched: set[Connection] = set()  # those that may be stalled
         self._moved: set[Connection] = set()  # those awake with something to report
         self._sums = Sums()  # the bytes that are reported at the end of this interval
-        self._unowned: set[int] = set()  # inodes whose owner is yet to be found
+        self._holders = Holders(owners)
         self._closed: list[Connection] = []
         self._ended = Ended()  # what was `_closed`, once that is too many
         self._vanished: list[int] = []  # inodes of those that rested, and whose end was not told
         self._now_ns = self._looked_ns = 0  # this look, and the one before
         self._generation = 0
         self._overruns = 0
-        self._sees_all = os.geteuid() == 0
-        self._uid = os.geteuid()
 
     def sample(self, now_ns: int) -> None:
         """Look at every socket once; `now_ns` is the monotonic time."""
@@ -99,7 +97,7 @@ class Connections:
                     continue
             self._look_at(cookie, message, now_ns)
         self._take_destroyed(now_ns)
-        self._find_owners()
+        self._holders.find()
         for connection in list(self._watched):
             if connection.generation != self._generation:
                 # It has ended, and how will be announced: nothing new is known of it.
@@ -115,7 +113,7 @@ class Connections:
         self._owners.begin()
         self.sample(now_ns)
         self._drop_vanished(now_ns)
-        self._check_owners()
+        self._holders.check(self._in_use())
         stirred.interval_ended(self._stirred, self._owners, interval_ns, self._sums)
         self._stirred.clear()
         touched = self._moved | self._watched
@@ -201,7 +199,7 @@ class Connections:
             connection.meet(now_ns, self._looked_ns)
         if self._generation > 1 or not connection.quiet:
             self._note(connection)
-        self._want_owner(connection)
+        self._holders.want(connection.socket.inode, connection.socket.uid)
         return connection
 
     def _update(self, connection: Connection, sample: TcpSample, now_ns: int) -> None:
@@ -211,7 +209,7 @@ class Connections:
         if sample.inode and sample.inode != connection.socket.inode:
             # It sat in a listener's queue: now it has been accepted, and has an owner.
             connection.socket = self._socket(sample)
-            self._want_owner(connection)
+            self._holders.want(connection.socket.inode, connection.socket.uid)
         connection.observe(sample, now_ns, self._looked_ns, self._stall_ns)
         self._note(connection)
 
@@ -223,14 +221,6 @@ class Connections:
     def _socket(self, sample: TcpSample) -> Socket:
         return socket_of(sample, self._interfaces, sample.inode, sample.uid, sample.cgroup)
 
-    def _may_look_into(self, inode: int, uid: int | None) -> bool:
-        return bool(inode) and (self._sees_all or uid == self._uid)
-
-    def _want_owner(self, connection: Connection) -> None:
-        socket = connection.socket
-        if self._may_look_into(socket.inode, socket.uid):
-            self._unowned.add(socket.inode)
-
     def _take_destroyed(self, now_ns: int) -> None:
         for message in self._diag.destroyed():
             sample = decode(message)
@@ -241,7 +231,7 @@ class Connections:
                 if self._generation <= _FIRST_LOOKS:
                     continue  # it may have ended before the first look, its bytes are not ours
                 connection = self._meet(sample, now_ns)
-                self._unowned.discard(connection.socket.inode)
+                self._holders.spare(connection.socket.inode)
             else:
                 connection.observe(sample, now_ns, self._looked_ns, self._stall_ns)
             del self._connections[sample.cookie]
@@ -250,7 +240,7 @@ class Connections:
     def _close(self, connection: Connection, now_ns: int) -> None:
         self._judge.end(connection, self._owner(connection), now_ns)
         self._watched.discard(connection)
-        self._unowned.discard(connection.socket.inode)
+        self._holders.spare(connection.socket.inode)
         self._moved.add(connection)
         self._closed.append(connection)
         if len(self._closed) >= _MOST_CLOSED:
@@ -280,31 +270,11 @@ class Connections:
             else:
                 self._vanished.append(inode_and_uid_of(self._resting.pop(cookie))[0])
 
-    def _find_owners(self) -> None:
-        if self._unowned:
-            self._owners.search(self._unowned)
-            self._unowned.clear()
-
-    def _check_owners(self) -> None:
-        """Search again for the owners of sockets in use, where the kept answer is wrong."""
-        in_use: dict[int, Connection | Resting] = {}
+    def _in_use(self) -> Iterator[tuple[int, int | None, Searched]]:
         for connection in self._moved | self._watched:
-            inode = connection.sample.inode  # 0 once no process holds it: then keep the last
-            if self._may_look_into(inode, connection.socket.uid):
-                in_use[inode] = connection
+            yield connection.sample.inode, connection.socket.uid, connection
         for resting in self._stirred:
-            inode, uid = inode_and_uid_of(resting)
-            if self._may_look_into(inode, uid):
-                in_use[inode] = resting
-        unheld = self._owners.unheld(in_use)
-        for inode, one in in_use.items():
-            if inode not in unheld:
-                one.searched = 0
-                continue
-            one.searched += 1
-            if one.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
-                self._unowned.add(inode)
-        self._find_owners()
+            yield *inode_and_uid_of(resting), resting
 
     def _owner(self, connection: Connection) -> Process | None:
         return self._owners.of(connection.socket.inode)

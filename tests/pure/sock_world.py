@@ -5,7 +5,7 @@ from __future__ import annotations
 from tcp_model import CLOSE, INODE, MS, OWNER, UID, Tcp
 
 from xctl_probe.facts import Process, Stall, Traffic
-from xctl_probe.fallback import connections
+from xctl_probe.fallback import holders
 from xctl_probe.fallback.connections import Connections
 
 INTERVAL_NS = 1_000 * MS
@@ -65,7 +65,7 @@ class Interfaces:
 
 class World:
     def __init__(self, monkeypatch, uid=UID):
-        monkeypatch.setattr(connections.os, "geteuid", lambda: uid)
+        monkeypatch.setattr(holders.os, "geteuid", lambda: uid)
         self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
         self.connections = Connections(self.diag, self.owners, Interfaces(), 100 * MS)
 
