@@ -1,7 +1,8 @@
 """A worker whose threads all sleep in a send at the same time, each to a peer that does not read.
 
 `block THREADS COUNT` begins, `release` reads all of it, `again COUNT` lets each thread send once
-more: into buffers that are empty, so that none sleeps.
+more: into buffers that are empty, so that none sleeps.  With a third number COUNT goes in datagrams
+of that size, which are read at once: there it is the interface that has to be slow.
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ def pair() -> tuple[socket.socket, socket.socket]:
         return sender, listener.accept()[0]
 
 
+def datagram_pair() -> tuple[socket.socket, socket.socket]:
+    sender, receiver = (socket.socket(type=socket.SOCK_DGRAM) for _ in range(2))
+    receiver.bind(("127.0.0.1", 0))
+    sender.connect(receiver.getsockname())
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that there is
+    return sender, receiver
+
+
 class Sleepers:
     """The threads, and both ends of the connection of each."""
 
@@ -32,10 +41,10 @@ class Sleepers:
         self.threads: list[threading.Thread] = []
         self.steps: threading.Barrier
 
-    def block(self, threads: int, count: int) -> None:
-        self.count, self.more = count, 0
+    def block(self, threads: int, count: int, datagram: int = 0) -> None:
+        self.count, self.more, self.piece = count, 0, datagram or count
         self.steps = threading.Barrier(threads + 1)
-        self.pairs = [pair() for _ in range(threads)]
+        self.pairs = [datagram_pair() if datagram else pair() for _ in range(threads)]
         self.threads = [
             threading.Thread(target=self._send, args=(sender,), daemon=True)
             for sender, _ in self.pairs
@@ -62,7 +71,8 @@ class Sleepers:
         report("again")
 
     def _send(self, sender: socket.socket) -> None:
-        sender.sendall(bytes(self.count))
+        for _ in range(self.count // self.piece):
+            sender.sendall(bytes(self.piece))
         self.steps.wait()
         self.steps.wait()
         sender.sendall(bytes(self.more))
