@@ -47,6 +47,16 @@ def test_a_connect_that_times_out_is_an_error_of_its_process(running, worker, ne
     assert consumer.stalls(inode=inode, ongoing=False)
 
 
+def test_a_reset_before_anything_was_read_is_its_process_too(running, worker):
+    """Accepted, and neither sent nor received on: not each kernel tells who has it."""
+    server, client = worker(), worker()
+    client.connect("127.0.0.1", server.ask("listen")["port"])
+    inode = server.ask("accept")["inode"]
+    client.ask("reset")
+    running.wait_for(lambda consumer: consumer.count("RESET", inode=inode))
+    assert {r.pid for r in running.stop().errors(f"socket-{inode}")} == {server.pid}
+
+
 @pytest.mark.parametrize("victim", ["client", "server"])
 def test_a_reset_connection_is_an_error_of_its_process(running, worker, victim):
     """The end that receives the RST has the error; the one that sent it has not."""

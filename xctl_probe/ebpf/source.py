@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from xctl_probe.dialogue import Dialogue
 from xctl_probe.ebpf.bulk import split
 from xctl_probe.ebpf.interfaces import Interfaces
+from xctl_probe.ebpf.late_owners import LateOwners
 from xctl_probe.ebpf.loading import Sizes, load
 from xctl_probe.ebpf.processes import Processes
 from xctl_probe.ebpf.records import (
@@ -77,6 +78,7 @@ class RunningSource:
         self._windows = ClosedWindows()
         self._waits = Waits(stall_ns, patient or Patient(), self._endpoint, self._windows.cause)
         self._interfaces = Interfaces()
+        self._late_owners = LateOwners()
         self._lost = [0] * len(LostWhere)
         self._missed_runs = 0
         self._unsound = self._unkept = 0  # records that make no sense, facts without room
@@ -104,12 +106,12 @@ class RunningSource:
         What is seen here becomes evidence for stalls that end before the next drain.
         """
         if now_ns < self._look_again_ns:
-            self._keep(self._from_ring())
+            self._keep(self._from_ring(now_ns))
         else:
             begun_ns = time.monotonic_ns()
             waiting = self._decoded(self._running.look.run())
             # What ended before this look is told by what was seen at the one before.
-            self._keep(self._from_ring())
+            self._keep(self._from_ring(now_ns))
             self._windows.note(waiting)
             self._waits.look(waiting)
             took_ns = time.monotonic_ns() - begun_ns
@@ -124,7 +126,7 @@ class RunningSource:
         # Before the sockets: what an end has given by now, no socket's record can tell again.
         facts.extend(self._processes.traffic(self._interfaces))
         chunk = self._running.drain.run()
-        facts.extend(self._from_ring())
+        facts.extend(self._from_ring(now_ns))
         traffic, others = split(chunk, self._interfaces)
         facts.extend(traffic)
         records = self._decoded(others)
@@ -141,7 +143,7 @@ class RunningSource:
         self._running.news.close()
         self._running.programs.close()
 
-    def _keep(self, facts: Iterator[Fact]) -> None:
+    def _keep(self, facts: Iterable[Fact]) -> None:
         """Until the next drain, which may be an hour away."""
         for fact in facts:
             if len(self._pending) < _MOST_PENDING:
@@ -149,10 +151,9 @@ class RunningSource:
             else:
                 self._unkept += 1
 
-    def _from_ring(self) -> Iterator[Fact]:
-        for body in self._running.news.records():
-            for record in self._decoded(body):
-                yield from self._facts(record)
+    def _from_ring(self, now_ns: int) -> list[Fact]:
+        records = (r for body in self._running.news.records() for r in self._decoded(body))
+        return self._late_owners.named((f for r in records for f in self._facts(r)), now_ns)
 
     def _decoded(self, chunk: bytes) -> list[Record]:
         """Records on end; what is none is counted, and told as lost."""
