@@ -10,7 +10,8 @@ from typing import TypeGuard
 from xctl_probe.facts import Fact, SocketError
 from xctl_probe.owners import Owners
 
-_SHARE = 200  # the part of the time that searching through /proc may take
+_SHARE = 200  # the part of the time that searching through /proc may take, in the long run
+_AHEAD_NS = 10_000_000_000  # of which so much may be used up at once: resets come in bursts
 
 
 class LateOwners:
@@ -18,13 +19,13 @@ class LateOwners:
 
     def __init__(self, owners: Owners | None = None) -> None:
         self._owners = owners or Owners()
-        self._again_ns = 0
+        self._paid_ns = 0  # until when the searches so far have used up their part
 
     def named(self, facts: Iterable[Fact], now_ns: int) -> list[Fact]:
         """The same facts, with the owners that were found; CLOCK_MONOTONIC ns."""
         facts = list(facts)
         nameless = [(at, fact) for at, fact in enumerate(facts) if _is_nameless(fact)]
-        if nameless and now_ns >= self._again_ns:
+        if nameless and self._paid_ns - now_ns < _AHEAD_NS:
             begun_ns = time.monotonic_ns()
             inodes = {fact.socket.inode for _, fact in nameless}
             self._owners.begin()
@@ -32,7 +33,8 @@ class LateOwners:
             for at, fact in nameless:
                 facts[at] = replace(fact, owner=self._owners.of(fact.socket.inode))
             self._owners.forget(inodes)
-            self._again_ns = now_ns + (time.monotonic_ns() - begun_ns) * _SHARE
+            took_ns = time.monotonic_ns() - begun_ns
+            self._paid_ns = max(self._paid_ns, now_ns) + took_ns * _SHARE
         return facts
 
 
