@@ -301,6 +301,7 @@ struct trace_event_raw_tcp_retransmit_skb {
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
+	__u64 session_id;
 };
 
 struct bpf_iter__bpf_sk_storage_map {

@@ -178,15 +178,37 @@ static __always_inline bool write_wait(struct seq_file *seq, struct sock *sk,
 	return !bpf_seq_write(seq, record, sizeof(*record));
 }
 
+/* The memory of the socket that is iterated; none where it was visited already. */
+static __always_inline struct sock_memory *iterated_memory(socket_iterator *ctx, struct sock *sk)
+{
+#ifdef SOCKETS_BY_FILE
+	struct sock_memory *memory = memory_of(sk);
+
+	return memory && memory->session != ctx->meta->session_id ? memory : 0;
+#else
+	return ctx->value;
+#endif
+}
+
+static __always_inline void mark_visited(socket_iterator *ctx, struct sock_memory *memory)
+{
+#ifdef SOCKETS_BY_FILE
+	memory->session = ctx->meta->session_id;
+#endif
+}
+
 /* Every socket once: `drain` also takes its counts.  The record is only room to write in. */
 static __always_inline int look(socket_iterator *ctx, struct record *record, bool drain)
 {
-	struct sock_memory *memory = ctx->value;
 	struct seq_file *seq = ctx->meta->seq;
 	struct sock *sk = iterated(ctx);
+	struct sock_memory *memory;
 	struct counts counts = {};
 
-	if (!sk || !memory)
+	if (!sk)
+		return 0;
+	memory = iterated_memory(ctx, sk);
+	if (!memory)
 		return 0;
 	if (transport_of(sk) == TRANSPORT_TCP)
 		find_unseen_sender(sk, memory);
@@ -208,6 +230,7 @@ static __always_inline int look(socket_iterator *ctx, struct record *record, boo
 	if (!write_counts(seq, sk, memory, record, &counts) ||
 	    !write_wait(seq, sk, memory, record, coarse_ns()))
 		return 0;
+	mark_visited(ctx, memory);
 	if (drain) {
 		add(&memory->unread_sent, -counts.sent);
 		add(&memory->unread_received, -counts.received);

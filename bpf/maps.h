@@ -46,6 +46,9 @@ struct sock_memory {
 #ifdef SOCKETS_IN_HASH
 	struct progress progress;
 #endif
+#ifdef SOCKETS_BY_FILE
+	__u64 session; /* of the iterator that visited it last: several files may be one socket */
+#endif
 	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
 	__u32 answered;
 	__u32 unanswered;

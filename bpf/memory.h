@@ -8,6 +8,24 @@
 
 #include "maps.h"
 
+static __always_inline struct sock *file_sock(struct bpf_iter__task_file *ctx)
+{
+	struct file *file = ctx->file;
+	struct socket *socket;
+
+	if (!ctx->task || !file)
+		return 0;
+#ifdef SOCKETS_IN_HASH /* the helper came with 5.11, as did socket storage for these programs */
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+#else
+	socket = bpf_sock_from_file(file);
+	return socket ? socket->sk : 0;
+#endif
+}
+
 #ifdef SOCKETS_IN_HASH
 
 #define FIELD(sk, field) BPF_CORE_READ(sk, field)
@@ -78,6 +96,17 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 #define FIELD(sk, field) ((sk)->field)
 #define FIELD_OF(sk, pointer, field) ((sk)->pointer->field)
 #define FIELD_BEHIND(sk, pointer, next, field) ((sk)->pointer->next->field)
+
+#ifdef SOCKETS_BY_FILE
+/* The kernel refuses iterators over maps: every socket is found by the files of the tasks. */
+#define ITERATE_SOCKETS "iter/task_file"
+#define socket_iterator struct bpf_iter__task_file
+
+static __always_inline struct sock *iterated(socket_iterator *ctx)
+{
+	return file_sock(ctx);
+}
+#else
 #define ITERATE_SOCKETS "iter/bpf_sk_storage_map"
 #define socket_iterator struct bpf_iter__bpf_sk_storage_map
 
@@ -85,6 +114,7 @@ static __always_inline struct sock *iterated(socket_iterator *ctx)
 {
 	return ctx->sk;
 }
+#endif
 
 static __always_inline struct task_struct *current_task(void)
 {

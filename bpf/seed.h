@@ -7,24 +7,6 @@
 
 #define DELAYED_ACK_NS 200000000ULL /* TCP_DELACK_MAX */
 
-static __always_inline struct sock *file_sock(struct bpf_iter__task_file *ctx)
-{
-	struct file *file = ctx->file;
-	struct socket *socket;
-
-	if (!ctx->task || !file)
-		return 0;
-#ifdef SOCKETS_IN_HASH /* the helper came with 5.11, as did socket storage for these programs */
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
-#else
-	socket = bpf_sock_from_file(file);
-	return socket ? socket->sk : 0;
-#endif
-}
-
 static __always_inline __u64 port_key(struct sock *sk)
 {
 	__u64 netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);

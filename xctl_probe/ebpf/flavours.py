@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xctl_probe.errors import SourceUnavailable
@@ -36,6 +36,7 @@ class Flavour:
     image: str  # file in xctl_probe.bpf
     hooks: tuple[Hook, ...]
     sockets_in_hash: bool = False
+    sockets_by_file: bool = False
     trampolines: bool = False  # the first hook is a function that one is tried on
     needs: Path | None = None  # what the kernel shows where it can attach so at all
 
@@ -60,6 +61,9 @@ TRACEPOINT = Flavour(
         *_RARE,
     ),
 )
+
+# The same on kernels that refuse iterators over maps: sockets are found by the files of tasks.
+TRACEPOINT_FILES = replace(TRACEPOINT, image="tracepoint_files.bpf.o", sockets_by_file=True)
 
 _FENTRY_HOOKS = (
     Hook("on_send", "inet_sendmsg"),
@@ -112,7 +116,7 @@ KPROBE = Flavour(
     needs=Path("/sys/bus/event_source/devices/kprobe"),
 )
 
-FLAVOURS = (FENTRY, FENTRY_HASH, KPROBE, TRACEPOINT)  # best first
+FLAVOURS = (FENTRY, FENTRY_HASH, KPROBE, TRACEPOINT, TRACEPOINT_FILES)  # best first
 
 TRACE = Flavour(
     "trace",

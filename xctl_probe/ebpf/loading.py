@@ -127,8 +127,9 @@ def _load(
     programs, hooks = _start(library, flavour, stall_ns, bounds, absent)
     try:
         _seed(programs)
-        drain = programs.iterator("drain_sockets", over_map="sockets")
-        look = programs.iterator("look_at_sockets", over_map="sockets")
+        over_map = None if flavour.sockets_by_file else "sockets"
+        drain = programs.iterator("drain_sockets", over_map=over_map)
+        look = programs.iterator("look_at_sockets", over_map=over_map)
     except KernelRefused as refusal:
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
