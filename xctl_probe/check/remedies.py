@@ -25,7 +25,9 @@ _NOTHING_TO_SET = {
     Attach.FENTRY: "a kernel with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS; no setting helps",
     Attach.KPROBE: "a kernel with CONFIG_KPROBES and CONFIG_KPROBE_EVENTS; no setting helps",
     Attach.TRACEPOINT: "Linux 6.3 or later",
+    Attach.TRACEPOINT_FILES: "Linux 6.3 or later",
 }
+_NO_MAP_ITERATORS = "a kernel that allows iterators over maps; tracepoint_files needs none"
 _REFUSED = {"EPERM", "EACCES"}
 
 
@@ -54,6 +56,8 @@ def remedies(way: Way, outcome: Outcome, host: Host) -> list[str]:
             found.append(_SECCOMP.format(what="bpf(2) and perf_event_open(2)"))
         if found:
             return found
+    if way.attach is Attach.TRACEPOINT and outcome.errno in _REFUSED:
+        return [_NO_MAP_ITERATORS]
     if way.backend is Backend.EBPF and outcome.errno in (None, *_REFUSED):
         return [_NOTHING_TO_SET[way.attach]]
     return []
