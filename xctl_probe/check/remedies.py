@@ -27,7 +27,10 @@ _NOTHING_TO_SET = {
     Attach.TRACEPOINT: "Linux 6.3 or later",
     Attach.TRACEPOINT_FILES: "Linux 6.3 or later",
 }
-_NO_MAP_ITERATORS = "a kernel that allows iterators over maps; tracepoint_files needs none"
+_WHERE_REFUSED = {
+    Attach.TRACEPOINT: "a kernel that allows iterators over maps; tracepoint_files needs none",
+    Attach.TRACEPOINT_FILES: "a kernel that allows tracing programs; no setting helps",
+}
 _REFUSED = {"EPERM", "EACCES"}
 
 
@@ -56,8 +59,7 @@ def remedies(way: Way, outcome: Outcome, host: Host) -> list[str]:
             found.append(_SECCOMP.format(what="bpf(2) and perf_event_open(2)"))
         if found:
             return found
-    if way.attach is Attach.TRACEPOINT and outcome.errno in _REFUSED:
-        return [_NO_MAP_ITERATORS]
     if way.backend is Backend.EBPF and outcome.errno in (None, *_REFUSED):
-        return [_NOTHING_TO_SET[way.attach]]
+        lacking = _NOTHING_TO_SET[way.attach]
+        return [_WHERE_REFUSED.get(way.attach, lacking) if outcome.errno else lacking]
     return []
