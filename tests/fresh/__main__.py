@@ -16,12 +16,14 @@ from .root import CHECKOUT, Root, Unavailable
 DEBIAN = {"bookworm": "main", "trixie": "main"}
 UBUNTU = {"noble": "main,universe"}
 SUITES = DEBIAN | UBUNTU
+# Its archive has no clang 14, which compiles the committed objects: no `make test` there.
+WITHOUT_CLANG_14 = {"trixie"}
 STREAM = f"cd {CHECKOUT} && make --no-print-directory run ARGS='--duration 2 --format ndjson'"
 TEST = f"cd {CHECKOUT} && make --no-print-directory lint bpf-check pytest PYTEST=tests/pure"
 
 
-def _try(suite: str) -> None:
-    """Raises Unavailable where there is no archive, AssertionError where the README is wrong."""
+def _try(suite: str) -> str:
+    """What was shown to work.  Raises Unavailable where there is no archive, AssertionError where the README is wrong."""
     root = Root(suite, SUITES[suite], of_debian=suite in DEBIAN)
     try:
         root.run("apt-get update -qq && apt-get install -y -qq --no-install-recommends make")
@@ -29,7 +31,10 @@ def _try(suite: str) -> None:
         # What the set-up says comes before.
         records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         assert any(r["event_type"] == "transport.bw" for r in records), said
+        if suite in WITHOUT_CLANG_14:
+            return "make run works; make test NOT TESTED: no clang 14 in the archive"
         root.run(TEST)
+        return "both commands work"
     finally:
         root.remove()
 
@@ -45,8 +50,7 @@ def main() -> int:
     for suite in suites:
         print(f"==== {suite}", flush=True)
         try:
-            _try(suite)
-            said.append(f"{suite}: both commands work")
+            said.append(f"{suite}: {_try(suite)}")
         except Unavailable as reason:
             said.append(f"{suite}: NOT TESTED: {reason}")
             failed |= suite == "bookworm"
