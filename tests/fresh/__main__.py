@@ -23,7 +23,10 @@ TEST = f"cd {CHECKOUT} && make --no-print-directory lint bpf-check pytest PYTEST
 
 
 def _try(suite: str) -> str:
-    """What was shown to work.  Raises Unavailable where there is no archive, AssertionError where the README is wrong."""
+    """What was shown to work.
+
+    Raises Unavailable where there is no archive, AssertionError where the README is wrong.
+    """
     root = Root(suite, SUITES[suite], of_debian=suite in DEBIAN)
     try:
         root.run("apt-get update -qq && apt-get install -y -qq --no-install-recommends make")
