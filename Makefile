@@ -23,7 +23,10 @@ TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-l
 BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpftrace \
 	nethogs:nethogs cc:gcc clang-14:clang-14 unshare:util-linux setpriv:util-linux ip:iproute2
 
-.PHONY: help run test lint pytest bpf test-kernels bench bench-vm fuzz soak docs pictures clean
+# Clean root file systems of their own need nothing of .venv.
+FRESH_PROGRAMS := debootstrap:debootstrap unshare:util-linux
+
+.PHONY: help run test lint pytest bpf test-fresh test-oldest test-kernels bench bench-vm fuzz soak docs pictures clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -49,6 +52,16 @@ bpf: .venv/programs  ## compile the kernel programs again
 
 bpf-check: .venv/programs
 	$(MAKE) -C bpf check
+
+test-fresh: .venv/run  ## both of README's commands where nothing is installed; SUITES=trixie narrows
+	@./.ci/programs $(FRESH_PROGRAMS)
+	PYTHONPATH=tests $(BIN)/python -m fresh $(SUITES)
+
+test-oldest: .venv/programs  ## the unit tests with the oldest dependencies that pyproject.toml allows
+	@mkdir -p build && $(PYTHON) .ci/oldest dev >build/oldest.txt
+	@$(PYTHON) -m venv --clear build/oldest
+	@build/oldest/bin/pip install -q --disable-pip-version-check -c build/oldest.txt -e '.[dev]'
+	build/oldest/bin/pytest tests/pure tests/loopback/test_bad_input.py
 
 test-kernels: .venv/kernels  ## boot real kernels under emulation and test in them; KERNELS=6.1 narrows
 	$(BIN)/python -m tests.kernels $(ARGS)

@@ -41,6 +41,10 @@ _KPROBES = (
     BlindSpot("mptcp_receive_stalls", "waits for a reply on Multipath TCP sockets"),
     BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
 )
+_TRACEPOINTS = (
+    *_KERNEL,
+    BlindSpot("splice_in", "bytes that a process takes out of a socket by splice(2)"),
+)
 _SAMPLED = (
     *_EVERYWHERE,
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP shows in its interface's total only"),
@@ -61,9 +65,19 @@ _SAMPLED = (
 BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     "ebpf fentry": _KERNEL,
     "ebpf kprobe": _KPROBES,
-    "ebpf tracepoint": (
-        *_KERNEL,
-        BlindSpot("splice_in", "bytes that a process takes out of a socket by splice(2)"),
+    "ebpf tracepoint": _TRACEPOINTS,
+    "ebpf tracepoint_files": (
+        *_TRACEPOINTS,
+        BlindSpot(
+            "unheld_socket",
+            "waits of a socket that no descriptor of a process holds, and its bytes while it is so:"
+            " it is being closed, is in a message of a unix socket, or only in an io_uring's table",
+        ),
+        BlindSpot(
+            "outside_processes",
+            "waits of processes outside the probe's own pid namespace, and their bytes until a"
+            " connection ends",
+        ),
     ),
     "bcc": _KPROBES,
     "proc sock_diag": (

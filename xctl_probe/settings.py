@@ -40,6 +40,7 @@ class Attach(StrEnum):
     FENTRY = "fentry"
     KPROBE = "kprobe"
     TRACEPOINT = "tracepoint"
+    TRACEPOINT_FILES = "tracepoint_files"
 
 
 class Format(StrEnum):

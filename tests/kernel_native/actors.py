@@ -9,7 +9,8 @@ from typing import Self
 STEP_S = 30.0
 
 # What every actor has at hand.  `step()` ends one step and waits to be told the next;
-# `say(x)` ends one and gives a value back.
+# `say(x)` ends one and gives a value back.  `since(clock())` is how long something took, and
+# how much of that this thread waited for a CPU: beside a busy host it notices an end late.
 PRELUDE = """
 import os, select, socket, struct, sys, threading, time
 def step():
@@ -17,6 +18,11 @@ def step():
     if not sys.stdin.readline(): os._exit(0)
 def say(value):
     sys.stdout.write(repr(value)); step()
+def clock():
+    with open("/proc/self/schedstat") as file: waited_for_cpu_ns = int(file.read().split()[1])
+    return time.monotonic(), waited_for_cpu_ns / 1e9
+def since(begin):
+    return [now - then for now, then in zip(clock(), begin)]
 def exactly(sock, count):
     got = 0
     while got < count:
@@ -25,6 +31,12 @@ def exactly(sock, count):
         got += part
     return got
 """
+
+
+def is_length(duration_ns: int, lasted: tuple[float, float], slack_ms: float = 5) -> bool:
+    """Whether a stall is as long as an actor found with `since`."""
+    took_ms, late_ms = (1000 * seconds for seconds in lasted)
+    return took_ms - late_ms - slack_ms <= duration_ns / 1e6 <= took_ms + slack_ms
 
 
 class Actor:

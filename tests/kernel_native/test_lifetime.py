@@ -11,6 +11,13 @@ from pathlib import Path
 import pytest
 from harness.require import require_tools
 
+# What is no part of Python or of the probe: the command line's libraries take most of a start.
+IMPORTED = """
+import sys
+from xctl_probe.ebpf import source
+names = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(names - sys.stdlib_module_names - {"__main__", "xctl_probe"}))
+"""
 HOLD = """
 import sys, time
 from xctl_probe.ebpf.source import KernelSource
@@ -86,16 +93,13 @@ def test_a_closed_source_gives_every_descriptor_back(watch):
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_it_starts_in_a_moment(watch):
-    """Importing it included; a loaded machine gets three times as long."""
-    watch().source.close()
-    begin = time.monotonic()
-    subprocess.run(
-        [sys.executable, "-S", "-c", "from xctl_probe.ebpf import source"],
+def test_it_starts_without_what_people_need():
+    """Importing is most of a start: `make bench` measures it, here is what makes it short."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", IMPORTED],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         check=True,
+        capture_output=True,
+        text=True,
     )
-    imported_s = time.monotonic() - begin
-    begin = time.monotonic()
-    watch()
-    assert time.monotonic() - begin + imported_s < 0.45
+    assert done.stdout.split() == []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.require import require, require_tools
 
+from xctl_probe.blind_spots import BLIND_SPOTS
 from xctl_probe.facts import ErrorKind
 
 NET = ("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$0" "$@"')
@@ -190,3 +191,32 @@ def test_our_own_name_is_no_exception(watch):
         one.sendto(b"x" * 73, one.getsockname())
         one.recv(100)
     seen.until(lambda: seen.received(os.getpid()) == 73)
+
+
+def test_a_socket_that_no_descriptor_holds(watch, actor):
+    """On its way through a unix socket: counted while it is, or a declared gap until it is held."""
+    seen = watch()
+    attach = seen.source.attach
+    spots = BLIND_SPOTS["bcc" if attach == "bcc" else f"ebpf {attach}"]
+    gap = "unheld_socket"
+    visible = gap not in {spot.key for spot in spots}
+    one = actor(
+        """
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname()); server, _ = listener.accept()
+ours, theirs = socket.socketpair()
+step()
+client.sendall(b"x" * 1_009)
+socket.send_fds(ours, [b"."], [client.fileno()]); client.close()
+exactly(server, 1_009)
+step()
+_, held, _, _ = socket.recv_fds(theirs, 1, 1)
+step()
+"""
+    )
+    one.go()
+    seen.until(lambda: seen.received(one.pid) == 1_009)
+    seen.drain()
+    assert seen.sent(one.pid) == (1_009 if visible else 0)
+    one.go()
+    seen.until(lambda: seen.sent(one.pid) == 1_009)

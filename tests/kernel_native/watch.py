@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from xctl_probe.bcc.source import BccSource
+from xctl_probe.ebpf.loading import Sizes
 from xctl_probe.ebpf.source import KernelSource, RunningSource
 from xctl_probe.facts import Direction, ErrorKind, Fact, Lost, SocketError, Stall, Traffic
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0  # only where a test fails
+RING_BYTES = 1 << 23  # what others on the host do meanwhile comes through it as well
 PAUSE_S = 0.02
 
 
@@ -19,7 +21,9 @@ class Watch:
 
     def __init__(self, attach: str = "auto", **options: object) -> None:
         self.source: RunningSource = (
-            BccSource(**options) if attach == "bcc" else KernelSource(attach=attach, **options)
+            BccSource(**options)
+            if attach == "bcc"
+            else KernelSource(attach=attach, **{"sizes": Sizes(ring_bytes=RING_BYTES), **options})
         )
         self.facts: list[Fact] = []
 

@@ -12,7 +12,10 @@ SLOW_FLAVOURS = ("bcc",)
 ALL_FLAVOURS = FLAVOURS + SLOW_FLAVOURS
 # The tests, by their files, that a way to attach must pass to be one: bytes, stalls, owners,
 # lost segments, failed connects, sockets from before, what a killed probe leaves behind.
-CORE = "test_bytes.py or test_stalls.py or test_errors.py or test_lifetime.py or test_features.py"
+CORE = (
+    "test_bytes.py or test_stalls.py or test_errors.py or test_lifetime.py or test_features.py"
+    " or test_by_file.py"
+)
 # The first series whose Debian kernel carries the flavour.
 SINCE = {
     "fentry": (5, 10),

@@ -49,7 +49,10 @@ def test_who_is_in_a_namespace_below_has_our_number(probe, worker, below):
 def test_who_is_not_in_the_probes_namespace_has_no_number(
     start_probe, backend, worker, below, netns
 ):
-    """In a container the probe tells its own processes by their numbers there, others as null."""
+    """In a container the probe tells its own processes by their numbers there.
+
+    Others come as null, or not at all where sockets are found by the files of visible processes.
+    """
     # By its duration: a signal would end nsenter, and not the probe in there.
     words = (*backend.options, "--loopback", "--interval", 0.2, "--duration", WATCH_S)
     running = start_probe(*words, namespace=below, user=backend.user)
@@ -58,4 +61,5 @@ def test_who_is_not_in_the_probes_namespace_has_no_number(
     _, outside_inode = stalled(worker, netns)
     consumer = running.wait_exit(timeout=30)
     assert {r.pid for r in consumer.stalls(inode=inside_inode)} == {inside.pid}
-    assert {r.pid for r in consumer.stalls(inode=outside_inode)} == {None}
+    outside = {None} if backend.sees("outside_processes") else set()
+    assert {r.pid for r in consumer.stalls(inode=outside_inode)} == outside

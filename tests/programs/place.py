@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -29,7 +30,8 @@ class Place:
         self.folder = Path(tempfile.mkdtemp(prefix="xctl-programs-", dir="/tmp"))
         self.folder.chmod(0o777)
         self.programs: list[Program] = []
-        self._ports = count(7_001)
+        # Others than those of another place beside this one: the probe sees both.
+        self._ports = count(random.randrange(10_000, 30_000, 100))
         shutil.copytree(ACTORS, self.folder / "actors", ignore=shutil.ignore_patterns("__py*"))
         self._copy_library("websockets")
         self._netns = os.stat(f"/proc/{self.namespace.pid}/ns/net").st_ino

@@ -10,6 +10,7 @@ from servers.openssh import REALPATH
 
 INTERVAL_S = 0.25
 STALL_MS = 100
+INTERVALS = 2  # between the moment from which a wait counts and the one that tells of it
 LATE_MS = 150  # what the machine's other work may delay a look by
 MUCH = 30_000_001  # bytes: more than all buffers on the way
 
@@ -69,10 +70,14 @@ class Broken:
         self.client.tell(self.case.line)
 
     def told_in_time(self, cause):
-        """The right process, socket and cause within two intervals."""
+        """The right process, socket and cause within three of the probe's own intervals.
+
+        Counted, not timed: beside other work both the question and the intervals are late.
+        """
         found = self.probe.wait_for(lambda c: self._first(c, cause))
-        after_ms = found.ts - self.asked_ms
-        assert after_ms <= STALL_MS + 2 * INTERVAL_S * 1000 + LATE_MS, self.story()
+        began_ms = found.ts - found.stall_ms + STALL_MS
+        beats = {r.ts for r in self.probe.consumer.interface_bandwidth()}
+        assert sum(began_ms < beat < found.ts for beat in beats) <= INTERVALS, self.story()
         assert found.net["remote"] == f"127.0.0.1:{self.program.port}"
         assert found.ongoing
 
@@ -82,8 +87,7 @@ class Broken:
         answered_ms = time.time() * 1000
         self.probe.wait_for(lambda c: c.stalls(pid=self.client.pid, ongoing=False))
         self._calm()
-        pids = self.place.pids()
-        told = [r for r in self.probe.consumer.stalls() if r.pid is None or r.pid in pids]
+        told = self._ours()
         servers = {self.place.name(r.pid).partition(":")[0] for r in told}
         assert servers == {self.case.program}, self.story()  # its other clients wait as well
         told = [r for r in told if r.pid == self.client.pid]
@@ -104,8 +108,17 @@ class Broken:
                 return
 
     def _count(self):
-        remote = f"127.0.0.1:{self.program.port}"
-        return sum(r.net["remote"] == remote for r in self.probe.consumer.stalls())
+        return len(self._ours())
+
+    def _ours(self):
+        """What is told of this place: another place has other ports."""
+        pids, port = self.place.pids(), f":{self.program.port}"
+        return [
+            r
+            for r in self.probe.consumer.stalls()
+            if r.pid in pids
+            or (r.pid is None and port in (r.net["remote"][-6:], r.net["local"][-6:]))
+        ]
 
     def _first(self, consumer, cause):
         for record in consumer.stalls(pid=self.client.pid):

@@ -173,6 +173,16 @@ def test_a_remedy_fits_what_stands_in_the_way(opens, host, reason, number, says)
     assert any(says in line for line in found), found
 
 
+def test_iterators_that_are_refused_are_no_matter_of_the_version():
+    """The kernel has the tracepoints; the other programs do without."""
+    way = Way("ebpf tracepoint", Backend.EBPF, Attach.TRACEPOINT)
+    outcome = attempts.Outcome(Answer.NO, "the kernel refuses iterators over maps", "EPERM")
+    (remedy,) = remedies(way, outcome, HOST)
+    assert "tracepoint_files" in remedy
+    (remedy,) = remedies(way, attempts.Outcome(Answer.NO, "no sock_send_length"), HOST)
+    assert remedy == "Linux 6.3 or later"
+
+
 def test_where_it_works_nothing_is_to_be_done():
     """And where what is missing is no privilege, none is asked for."""
     assert remedies(EBPF, attempts.Outcome(Answer.YES, ""), HOST) == []

@@ -12,6 +12,7 @@ from xctl_probe.blind_spots import BLIND_SPOTS
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "traps.md"
+DECLARED = {spot.key for spots in BLIND_SPOTS.values() for spot in spots}
 
 
 def functions(path):
@@ -33,8 +34,10 @@ def test_each_blind_spot_is_shown_by_traffic():
     asked = set(
         re.findall(r'agrees\(\s*"(\w+)"', (TESTS / "loopback/test_blind_spots.py").read_text())
     )
+    for path in ("loopback/test_namespaces.py", "kernel_native/test_owners.py"):
+        asked |= set(re.findall(r'(?:sees\(|= )"(\w+)"', (TESTS / path).read_text())) & DECLARED
     asked |= {key for gaps in GAPS.values() for key in (*gaps.sent, *gaps.received)}
-    assert asked == {spot.key for spots in BLIND_SPOTS.values() for spot in spots}
+    assert asked == DECLARED
 
 
 def test_each_way_that_the_worker_knows_has_its_gaps():

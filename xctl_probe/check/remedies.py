@@ -25,6 +25,11 @@ _NOTHING_TO_SET = {
     Attach.FENTRY: "a kernel with CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS; no setting helps",
     Attach.KPROBE: "a kernel with CONFIG_KPROBES and CONFIG_KPROBE_EVENTS; no setting helps",
     Attach.TRACEPOINT: "Linux 6.3 or later",
+    Attach.TRACEPOINT_FILES: "Linux 6.3 or later",
+}
+_WHERE_REFUSED = {
+    Attach.TRACEPOINT: "a kernel that allows iterators over maps; tracepoint_files needs none",
+    Attach.TRACEPOINT_FILES: "a kernel that allows tracing programs; no setting helps",
 }
 _REFUSED = {"EPERM", "EACCES"}
 
@@ -55,5 +60,6 @@ def remedies(way: Way, outcome: Outcome, host: Host) -> list[str]:
         if found:
             return found
     if way.backend is Backend.EBPF and outcome.errno in (None, *_REFUSED):
-        return [_NOTHING_TO_SET[way.attach]]
+        lacking = _NOTHING_TO_SET[way.attach]
+        return [_WHERE_REFUSED.get(way.attach, lacking) if outcome.errno else lacking]
     return []

@@ -13,7 +13,7 @@ from xctl_probe.check.host import Host
 from xctl_probe.records import ascii_json
 from xctl_probe.text import printable
 
-_NAME_WIDTH = 17
+_NAME_WIDTH = 23
 _CONDITION_WIDTH = 34
 _LINE_WIDTH = 100
 _PLACES = {

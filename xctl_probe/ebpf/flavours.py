@@ -40,6 +40,13 @@ class Flavour:
     trampolines: bool = False  # the first hook is a function that one is tried on
     needs: Path | None = None  # what the kernel shows where it can attach so at all
 
+    @property
+    def map_iterator(self) -> str | None:
+        """What the iterator that reads the sockets goes over; None where it goes over files."""
+        if self.sockets_by_file:
+            return None
+        return "bpf_map_elem" if self.sockets_in_hash else "bpf_sk_storage_map"
+
 
 FULL_BUFFER = "on_full_buffer"
 
@@ -63,7 +70,9 @@ TRACEPOINT = Flavour(
 )
 
 # The same on kernels that refuse iterators over maps: sockets are found by the files of tasks.
-TRACEPOINT_FILES = replace(TRACEPOINT, image="tracepoint_files.bpf.o", sockets_by_file=True)
+TRACEPOINT_FILES = replace(
+    TRACEPOINT, name="tracepoint_files", image="tracepoint_files.bpf.o", sockets_by_file=True
+)
 
 _FENTRY_HOOKS = (
     Hook("on_send", "inet_sendmsg"),

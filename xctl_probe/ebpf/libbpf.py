@@ -25,6 +25,7 @@ _LEVEL_INFO = 1  # enum libbpf_print_level; what is above is for libbpf's own de
 _MAP_TYPE_RINGBUF = 27
 _PROG_TYPE_TRACING = 26
 _TRACE_FENTRY = 24
+_TRACE_ITER = 28
 _R0_IS_0 = 0xB7
 _EXIT = 0x95
 
@@ -144,12 +145,19 @@ class Library:
 
         Asked with a program of two instructions, in 5 ms; a whole object takes 60.
         """
-        btf_id = self.calls.libbpf_find_vmlinux_btf_id(function.encode(), _TRACE_FENTRY)
+        return self._refuses(function, _TRACE_FENTRY)
+
+    def refuses_iterator(self, target: str) -> bool:
+        """Does the kernel refuse any program that iterates over this (`bpf_map_elem`)?"""
+        return self._refuses(target, _TRACE_ITER)
+
+    def _refuses(self, target: str, attach_type: int) -> bool:
+        btf_id = self.calls.libbpf_find_vmlinux_btf_id(target.encode(), attach_type)
         if btf_id < 0:
             return False
         options = _LoadOptions(
             size=c.sizeof(_LoadOptions),
-            expected_attach_type=_TRACE_FENTRY,
+            expected_attach_type=attach_type,
             attach_btf_id=btf_id,
         )
         program = (c.c_uint64 * 2)(_R0_IS_0, _EXIT)

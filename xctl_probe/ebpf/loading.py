@@ -105,6 +105,9 @@ def _require(library: Library, names: frozenset[str], flavour: Flavour) -> tuple
     if flavour.trampolines and library.refuses_trampolines(flavour.hooks[0].target):
         refusal = KernelRefused("load a program on entry", errno.EPERM)
         raise _Unsupported("the kernel refuses BPF trampolines") from refusal
+    if flavour.map_iterator and library.refuses_iterator(flavour.map_iterator):
+        refusal = KernelRefused(f"load an iterator over {flavour.map_iterator}", errno.EPERM)
+        raise _Unsupported("the kernel refuses iterators over maps") from refusal
     return tuple(absent)
 
 

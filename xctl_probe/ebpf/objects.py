@@ -183,13 +183,23 @@ class KernelIterator:
     _lib: c.CDLL
 
     def run(self) -> bytes:
-        """What the program wrote.  Raises KernelRefused."""
+        """What the program wrote.  Raises KernelRefused.
+
+        The kernel interrupts a read that met a million objects and wrote nothing (EAGAIN,
+        kernel/bpf/bpf_iter.c); the next read continues there.
+        """
         fd = self._lib.bpf_iter_create(self.link_fd)
         if fd < 0:
             raise refused("start iterator")
         chunks = []
         try:
-            while chunk := os.read(fd, _READ_BYTES):
+            while True:
+                try:
+                    chunk = os.read(fd, _READ_BYTES)
+                except BlockingIOError:
+                    continue
+                if not chunk:
+                    break
                 chunks.append(chunk)
         finally:
             os.close(fd)

@@ -1,0 +1,1 @@
+"""`make test-fresh`: both commands of the README where nothing is installed."""
