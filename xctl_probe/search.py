@@ -194,11 +194,15 @@ class Search(Owners):
             self._deferred.add(uid)
             return
         try:
-            with os.scandir(f"{self._proc}/{pid}/fd") as entries:
-                for count, entry in enumerate(entries):
-                    if count >= skip:
-                        yield entry.name, self._link(pid, entry.name)
+            for count, fd in enumerate(self._names(pid)):
+                if count >= skip:
+                    yield fd, self._link(pid, fd)
         except PermissionError:
             self._closed[pid] = self._user(pid)
         except OSError:
             return
+
+    def _names(self, pid: str) -> Iterator[str]:
+        with os.scandir(f"{self._proc}/{pid}/fd") as entries:
+            for entry in entries:
+                yield entry.name
