@@ -40,6 +40,7 @@ class Helper:
         self._pid = 0
         self._socket: socket.socket | None = None
         self._asked: tuple[Any, int] | None = None  # not answered yet, and since when
+        self.late: tuple[Any, Any] | None = None  # the latest request answered late, its answer
         self._hanging: set[int] = set()
         self._start_ns = 0  # not before
 
@@ -80,10 +81,11 @@ class Helper:
         self._reap()
         if self._asked is None:
             return True
-        self._answer(0)  # late: it serves nobody any more
-        if self._asked is None:
-            return True
         request, since_ns = self._asked
+        answer = self._answer(0)
+        if self._asked is None:
+            self.late = request, answer
+            return True
         late_ns = now_ns - since_ns
         if late_ns > _LOST_NS or (late_ns > _HANGS_NS and _sleeps_uninterruptibly(self._pid)):
             self._abandon(now_ns)
