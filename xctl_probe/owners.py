@@ -37,6 +37,16 @@ def read_process(pid: int, proc: Path = Path("/proc")) -> Process | None:
     return Process(pid, int(fields[19]), comm.decode("utf-8", "backslashreplace"))
 
 
+def real_user(pid: int | str, proc: Path = Path("/proc")) -> int:
+    """Whose process it is, also where it may not be looked into; -1 when it is gone."""
+    try:
+        status = (proc / str(pid) / "status").read_bytes()
+    except OSError:
+        return -1
+    words = status.partition(b"\nUid:")[2].split(maxsplit=1)
+    return int(words[0]) if words and words[0].isdigit() else -1
+
+
 class Owners:
     """Socket inode to process, for the processes that the caller may look into."""
 
@@ -90,11 +100,12 @@ class Owners:
         for inode in inodes:
             self._holding.pop(inode, None)
 
-    def search(self, inodes: Collection[int]) -> None:
+    def search(self, inodes: Collection[int], asker: int | None = None) -> set[int]:  # noqa: ARG002
         """Look for the holders of these sockets; stops when all are found.
 
         Where several processes hold a socket, as after a fork, one of them is taken; the
-        check by `holds` moves it on when that one closes its copy.
+        check by `holds` moves it on when that one closes its copy.  Returns those for which the
+        search is not over: none.
         """
         missing = set(inodes)
         found_in: list[str] = []
@@ -104,18 +115,27 @@ class Owners:
             for fd, inode in self._sockets(pid):
                 if inode not in missing:
                     continue
-                process = self.process(int(pid))
-                if process is None:
+                if not self._hold(inode, pid, fd):
                     break
                 missing.discard(inode)
-                self._holding[inode] = _Holding(process, fd)
                 if found_in[-1:] != [pid]:
                     found_in.append(pid)
-        self._recent = [*found_in, *(pid for pid in self._recent if pid not in found_in)][:64]
+        self._note_recent(found_in)
+        return set()
 
     def fd_inode(self, pid: int, fd: int) -> int | None:
         """The inode of the socket behind a descriptor; None if it is no socket or not ours."""
         return self._link(str(pid), str(fd))
+
+    def _hold(self, inode: int, pid: str, fd: str) -> bool:
+        """Keep the answer; False where the process is gone."""
+        process = self.process(int(pid))
+        if process is not None:
+            self._holding[inode] = _Holding(process, fd)
+        return process is not None
+
+    def _note_recent(self, found_in: list[str]) -> None:
+        self._recent = [*found_in, *(pid for pid in self._recent if pid not in found_in)][:64]
 
     def _candidates(self) -> Iterator[str]:
         # Those that had new sockets before, then the youngest first.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xctl_probe.ebpf import privileges
+from xctl_probe.ebpf import objects, privileges
 from xctl_probe.ebpf.flavours import kernel_names
 from xctl_probe.ebpf.loading import Sizes, load
 from xctl_probe.ebpf.records import (
@@ -108,3 +108,17 @@ def test_a_name_that_is_cut_by_a_piece_is_found(tmp_path: Path) -> None:
 def test_an_unknown_flavour_is_a_mistake_of_the_user() -> None:
     with pytest.raises(UsageError, match="tracepoint"):
         load("uprobe", 1, Sizes(), None)
+
+
+def test_an_iterator_that_has_come_to_nothing_yet_goes_on() -> None:
+    """After a million objects of which its program writes nothing, a read is EAGAIN."""
+    answers: list[bytes | None] = [None, b"ab", None, None, b"c", b""]
+
+    def read() -> bytes:
+        answer = answers.pop(0)
+        if answer is None:
+            raise BlockingIOError
+        return answer
+
+    assert list(objects._chunks(read)) == [b"ab", b"c"]
+    assert answers == []

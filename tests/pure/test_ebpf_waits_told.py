@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from waits_scene import (
     ANSWERED,
-    CLIENT,
     CONNECT,
     ELSEWHERE,
     IN_RECV,
@@ -38,7 +37,7 @@ def scene(make_scene):
 def far(make_scene):
     """All peers are on other hosts, where nobody can look."""
     scene = make_scene()
-    scene.gone.add(CLIENT)
+    scene.peer.shows = Finding.UNKNOWN
     return scene
 
 
@@ -113,7 +112,7 @@ def test_sends_connects_and_holes_are_the_kernel_s_own_finding(scene, wait, why)
     assert scene.drain(150, lasts(150, **wait)) == [("lasts", 150, why)]
     assert scene.end(400, **wait) == ("over", 400, why)
     assert scene.drain(1_150) == []
-    assert (scene.peer.asked, scene.entered) == ([], {})
+    assert (scene.peer.asked, scene.made) == ([], 0)
 
 
 def test_without_evidence_there_is_no_wait(scene):
@@ -187,63 +186,37 @@ def namespaces(scene, now_ms, numbers):
     return scene.drain(now_ms, *(lasts(now_ms, inode=n, netns=n) for n in numbers))
 
 
-def test_a_namespace_is_left_after_a_minute_without_a_wait_in_it(scene):
-    """Who is in it keeps it alive; and it is entered again for the next one."""
+def test_a_namespace_is_forgotten_after_a_minute_without_a_wait_in_it(scene):
+    """Who is in it keeps it alive."""
     namespaces(scene, 150, (NETNS, ELSEWHERE))
     namespaces(scene, 10_150, (NETNS,))
     scene.drain(60_150)
-    assert scene.closed() == {NETNS: [0], ELSEWHERE: [0]}
+    assert set(scene.waits._namespaces) == {NETNS, ELSEWHERE}
     scene.drain(60_151)
-    assert scene.closed() == {NETNS: [0], ELSEWHERE: [1]}
+    assert set(scene.waits._namespaces) == {NETNS}
     scene.drain(70_151)
-    assert scene.closed() == {NETNS: [1], ELSEWHERE: [1]}
-    namespaces(scene, 70_300, (NETNS,))
-    assert scene.closed() == {NETNS: [1, 0], ELSEWHERE: [1]}
+    assert not scene.waits._namespaces
 
 
 def test_the_end_of_a_wait_uses_its_namespace_too(scene):
     namespaces(scene, 150, (NETNS,))
     scene.end(50_150, 50_000)
     scene.drain(110_150)
-    assert scene.closed() == {NETNS: [0]}
+    assert set(scene.waits._namespaces) == {NETNS}
     scene.drain(110_151)
-    assert scene.closed() == {NETNS: [1]}
+    assert not scene.waits._namespaces
 
 
-def test_of_more_than_64_namespaces_the_one_used_longest_ago_is_left(scene):
-    namespaces(scene, 150, range(1, 65))
+def test_of_too_many_namespaces_the_one_used_longest_ago_is_forgotten(scene):
+    namespaces(scene, 150, range(1, 1_025))
     namespaces(scene, 250, (1,))
-    assert scene.closed() == {n: [0] for n in range(1, 65)}
-    namespaces(scene, 350, (65,))
-    assert [n for n, closed in scene.closed().items() if closed != [0]] == [2]
-    namespaces(scene, 450, (2,))
-    assert scene.closed()[2] == [1, 0]
-    assert [n for n, closed in scene.closed().items() if closed == [1]] == [3]
+    namespaces(scene, 350, (1_025,))
+    assert set(scene.waits._namespaces) == {1, *range(3, 1_026)}
 
 
-def test_close_gives_every_descriptor_back_once(scene):
-    """Also called twice, and where there was none to give back."""
-    namespaces(scene, 150, (NETNS, ELSEWHERE))
-    scene.gone.add(CLIENT)
-    namespaces(scene, 250, (23,))
-    scene.waits.close()
-    scene.waits.close()
-    assert scene.closed() == {NETNS: [1], ELSEWHERE: [1]}
-
-
-def test_a_namespace_is_entered_by_the_next_process_where_the_first_was_gone(scene):
-    """A client that gave up and left hides nobody's peer but its own."""
-    scene.gone.add(CLIENT)
-    scene.peer.shows = Finding.AGREED
-    assert scene.end(131) == ("over", 131, NO_REPLY)
-    assert scene.end(331, 200) == ("over", 131, NO_REPLY)
-    for now_ms in (550, 1_550):
-        assert scene.drain(now_ms, lasts(now_ms, 400, inode=11, pid=OTHER)) == []
-    assert scene.end(1_700, 400, inode=11, pid=OTHER) is None
-    assert scene.tried == [CLIENT, OTHER]
-
-
-def test_a_namespace_is_entered_once_for_all_processes_in_it(scene):
+def test_a_namespace_has_one_memory_for_all_processes_in_it(scene):
+    """And the latest of them leads there: one that gave up and left hides nobody's peer."""
     for now_ms in (150, 250):
         scene.drain(now_ms, lasts(now_ms), lasts(now_ms, inode=11, pid=OTHER))
-    assert scene.tried == [CLIENT]
+    assert scene.made == 1
+    assert scene.waits._namespaces[NETNS].ends.pid == OTHER

@@ -14,6 +14,7 @@ FOLDERS = {"xctl_probe": "xctl_probe", "xctl_probe.fallback": "fallback"}
 # A stage and the modules of the package that it may know, at run time and for its types.
 STAGES = {
     "addresses": set(),
+    "budget": set(),
     "blind_spots": set(),
     "calls": set(),
     "diagnostics": {"text"},
@@ -26,6 +27,7 @@ STAGES = {
     "owners": {"facts"},
     "patience": set(),
     "records": {"addresses", "facts"},
+    "search": {"budget", "owners"},
     "settings": {"errors", "patience", "window"},
     "signals": set(),
     "text": {"records"},
@@ -50,11 +52,11 @@ STAGES = {
 
 # What a source may know of the package outside its own folder.
 SOURCES_MAY_KNOW = {
-    "addresses", "dialogue", "errors", "facts", "netlink", "owners", "patience",
+    "addresses", "budget", "dialogue", "errors", "facts", "netlink", "owners", "patience", "search",
 }  # fmt: skip
 # What all sources share knows none of them.
 PEERS_MAY_KNOW = {
-    "calls", "dialogue", "facts", "netlink", "owners", "patience",
+    "budget", "calls", "dialogue", "facts", "netlink", "owners", "patience",
 }  # fmt: skip
 # The folder of each, and what of the package is its own; bcc compiles what ebpf brings along.
 SOURCES = {

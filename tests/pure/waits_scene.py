@@ -62,31 +62,18 @@ class Peer:
         return self.listens
 
 
-class Descriptor:
-    """What looking into a namespace costs."""
-
-    def __init__(self):
-        self.closed = 0
-
-    def close(self):
-        self.closed += 1
-
-
 class Scene:
-    """The kernel's records come in; `gone` are processes by which no namespace is entered."""
+    """The kernel's records come in."""
 
     def __init__(self, *patient):
         self.peer, self.endpoint = Peer(), Dialogue()
-        self.entered, self.gone, self.tried = {}, set(), []
+        self.made = 0  # rules, one for each namespace
         stall_ns = STALL_MS * MS
         self.waits = Waits(stall_ns, Patient.of(patient), lambda _record: self.endpoint, cause)
 
-    def ends_in(self, netns, pid):
-        self.tried.append(pid)
-        if pid in self.gone:
-            return None
-        self.entered.setdefault(netns, []).append(Descriptor())
-        return self.entered[netns][-1]
+    def other_end(self, *_, **__):
+        self.made += 1
+        return self.peer
 
     def look(self, *records):
         return [self._told(told) for told in self.waits.look(list(records))]
@@ -99,10 +86,6 @@ class Scene:
         told = self.waits.ended(ends(*args, **fields))
         return told and self._told(told)
 
-    def closed(self):
-        """How often the descriptors of each namespace were closed."""
-        return {netns: [one.closed for one in ones] for netns, ones in self.entered.items()}
-
     @staticmethod
     def _told(told):
         kind = {Kind.ONGOING: "lasts", Kind.STALL: "over"}[told.record.kind]
@@ -110,8 +93,7 @@ class Scene:
 
 
 def entered(monkeypatch, *patient):
-    """A scene whose namespaces and peers the probe meets in place of the host's."""
+    """A scene whose peers the probe meets in place of the host's."""
     scene = Scene(*patient)
-    monkeypatch.setattr(waits, "ends_in", scene.ends_in)
-    monkeypatch.setattr(waits, "OtherEnd", lambda _ends, _owners: scene.peer)
+    monkeypatch.setattr(waits, "OtherEnd", scene.other_end)
     return scene

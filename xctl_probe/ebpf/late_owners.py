@@ -29,7 +29,9 @@ class LateOwners:
             begun_ns = time.monotonic_ns()
             inodes = {fact.socket.inode for _, fact in nameless}
             self._owners.begin()
-            self._owners.search(inodes)
+            for uid in {fact.socket.uid for _, fact in nameless}:
+                of_user = {fact.socket.inode for _, fact in nameless if fact.socket.uid == uid}
+                self._owners.search(of_user, uid)
             for at, fact in nameless:
                 facts[at] = replace(fact, owner=self._owners.of(fact.socket.inode))
             self._owners.forget(inodes)

@@ -6,6 +6,7 @@ import ctypes as c
 import errno
 import os
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -191,16 +192,23 @@ class KernelIterator:
         fd = self._lib.bpf_iter_create(self.link_fd)
         if fd < 0:
             raise refused("start iterator")
-        chunks = []
         try:
-            while True:
-                try:
-                    chunk = os.read(fd, _READ_BYTES)
-                except BlockingIOError:
-                    continue
-                if not chunk:
-                    break
-                chunks.append(chunk)
+            return b"".join(_chunks(lambda: os.read(fd, _READ_BYTES)))
         finally:
             os.close(fd)
-        return b"".join(chunks)
+
+
+def _chunks(read: Callable[[], bytes]) -> Iterator[bytes]:
+    """What an iterator writes until its end.
+
+    One read goes over a million objects at most (MAX_ITER_OBJECTS, kernel/bpf/bpf_iter.c): where
+    the program has written nothing about all those, it is EAGAIN, and the next read goes on.
+    """
+    while True:
+        try:
+            chunk = read()
+        except BlockingIOError:
+            continue
+        if not chunk:
+            return
+        yield chunk

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from xctl_probe.budget import Budget
 from xctl_probe.dialogue import Dialogue
 from xctl_probe.ebpf.bulk import split
 from xctl_probe.ebpf.interfaces import Interfaces
@@ -41,6 +42,7 @@ from xctl_probe.facts import (
     Traffic,
 )
 from xctl_probe.patience import Patient
+from xctl_probe.search import Search
 
 # Looking at all sockets between two drains may take this part of the time, not more.
 _LOOK_SHARE = 50
@@ -76,9 +78,12 @@ class RunningSource:
         )
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
         self._windows = ClosedWindows()
-        self._waits = Waits(stall_ns, patient or Patient(), self._endpoint, self._windows.cause)
+        budget = Budget()
+        self._waits = Waits(
+            stall_ns, patient or Patient(), self._endpoint, self._windows.cause, budget
+        )
         self._interfaces = Interfaces()
-        self._late_owners = LateOwners()
+        self._late_owners = LateOwners(Search(budget))
         self._lost = [0] * len(LostWhere)
         self._missed_runs = 0
         self._unsound = self._unkept = 0  # records that make no sense, facts without room

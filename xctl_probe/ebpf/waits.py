@@ -7,19 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from xctl_probe.budget import Budget
 from xctl_probe.dialogue import Dialogue, Endpoints
 from xctl_probe.ebpf.records import Evidence, Kind, Record, StallDirection, address, socket_of
 from xctl_probe.ebpf.stalls import is_stall
 from xctl_probe.facts import Cause
-from xctl_probe.owners import Owners
 from xctl_probe.patience import Patient
 from xctl_probe.peers import replies
 from xctl_probe.peers.agreement import OtherEnd
-from xctl_probe.peers.ends import Ends
-from xctl_probe.peers.namespaces import ends_in
+from xctl_probe.peers.aside import ProcessesAside
+from xctl_probe.peers.namespaces import Elsewhere, Visits
 from xctl_probe.peers.replies import Asked, Replies
+from xctl_probe.search import Search
 
-_MOST_NAMESPACES = 64  # that one looks into at a time
+_MOST_NAMESPACES = 1_024  # that are remembered
 _IDLE_NS = 60_000_000_000
 
 _Key = tuple[int, int]  # inode and direction
@@ -35,8 +36,7 @@ class Told(NamedTuple):
 @dataclass(slots=True)
 class _Namespace:
     replies: Replies
-    ends: Ends | None
-    pid: int  # who led into it, or could not
+    ends: Elsewhere
     used_ns: int = 0
 
 
@@ -44,7 +44,7 @@ class Waits:
     """Decides about every candidate; remembers what the looks during a wait have found.
 
     `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
-    that the record itself shows.
+    that the record itself shows; `budget` is what reading about the peers may cost.
     """
 
     def __init__(
@@ -53,13 +53,17 @@ class Waits:
         patient: Patient,
         endpoint: Callable[[Record], Dialogue],
         cause: Callable[[Record], Cause],
+        budget: Budget | None = None,
     ) -> None:
+        budget = budget or Budget()
         self._stall_ns = stall_ns
         self._patient = patient
         self._endpoint = endpoint
         self._cause = cause
         self._peers = Endpoints()
-        self._owners = Owners()
+        self._owners = Search(budget)
+        self._processes = ProcessesAside(budget)
+        self._visits = Visits()
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, Told] = {}  # told as ongoing by the last drain
         self._over: list[Told] = []  # of those, what a look since found to be none any more
@@ -67,12 +71,14 @@ class Waits:
 
     def close(self) -> None:
         """Give all descriptors back.  Safe to call twice."""
-        while self._namespaces:
-            self._leave(self._namespaces.popitem()[1])
+        self._visits.close()
+        self._processes.close()
 
     def look(self, records: list[Record]) -> list[Told]:
         """What of all that waits at this moment is a stall."""
         self._owners.begin()
+        self._processes.begin()
+        self._visits.begin()
         for namespace in self._namespaces.values():
             namespace.replies.begin()
         stalls = []
@@ -85,6 +91,7 @@ class Waits:
             elif (open_ := self._open.pop(_key(record), None)) is not None:
                 self._over.append(_over(open_, record.time_ns))
         self._ended_ns.clear()
+        self._visits.leave()  # nobody's namespace is held until the next look
         return stalls
 
     def tell(self, records: list[Record], now_ns: int) -> list[Told]:
@@ -92,7 +99,7 @@ class Waits:
         stalls = self.look(records)
         over, self._over = self._over, []
         self._open = {_key(told.record): told for told in stalls}
-        self._leave_idle(now_ns)
+        self._forget_idle(now_ns)
         return over + stalls
 
     def ended(self, record: Record) -> Told | None:
@@ -145,29 +152,22 @@ class Waits:
 
     def _replies(self, record: Record) -> Replies:
         found = self._namespaces.get(record.netns)
-        # A process that has left already, or is not seen, leads nowhere: another one may.
-        if found is None or (found.ends is None and found.pid != record.pid):
-            ends = ends_in(record.netns, record.pid)
-            other_end = OtherEnd(ends, self._owners) if ends else None
-            rules = Replies(self._stall_ns, self._patient, other_end)
-            found = _Namespace(rules, ends, record.pid)
+        if found is None:
+            ends = Elsewhere(self._visits, record.netns, record.pid)
+            other_end = OtherEnd(ends, self._owners, self._processes, shared=True)
+            found = _Namespace(Replies(self._stall_ns, self._patient, other_end), ends)
             self._namespaces[record.netns] = found
             if len(self._namespaces) > _MOST_NAMESPACES:
-                self._leave(self._namespaces.popitem(last=False)[1])
+                self._namespaces.popitem(last=False)
         self._namespaces.move_to_end(record.netns)
+        found.ends.pid = record.pid  # one that has left already leads nowhere
         found.used_ns = record.time_ns
         return found.replies
 
-    def _leave_idle(self, now_ns: int) -> None:
-        """A namespace lives for as long as anybody has a socket in it."""
+    def _forget_idle(self, now_ns: int) -> None:
         for netns, namespace in list(self._namespaces.items()):
             if now_ns - namespace.used_ns > _IDLE_NS:
-                self._leave(self._namespaces.pop(netns))
-
-    @staticmethod
-    def _leave(namespace: _Namespace) -> None:
-        if namespace.ends is not None:
-            namespace.ends.close()
+                del self._namespaces[netns]
 
     def _told(self, record: Record, told: replies.Told) -> Told:
         why: Cause | None = told.cause or self._cause(record)

@@ -7,14 +7,17 @@ poll.  Then the peer has read the request and waits for more from the same conne
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
 from xctl_probe.facts import Process, Socket
 from xctl_probe.owners import Owners
+from xctl_probe.peers.aside import ProcessesAside
 from xctl_probe.peers.doing import Doing, Processes, Steps
 from xctl_probe.peers.ends import End
+from xctl_probe.peers.namespaces import NotNow
 
 _SEARCHES = 2  # through all of /proc for one inode each, in one look; more go together
 _MOST_SEARCHED = 4096
@@ -31,6 +34,9 @@ class Finding(Enum):
     BUSY = auto()  # the peer has taken the request, and does something else
     UNDECIDED = auto()  # busy, or on its way back to its event loop
     AGREED = auto()  # the peer has taken the request, and waits for more from us
+
+
+_UNSEEN = {Doing.UNKNOWN: Finding.UNKNOWN, Doing.LATER: Finding.UNDECIDED}
 
 
 class Lookup(Protocol):
@@ -54,33 +60,47 @@ class Past:
 
 
 class OtherEnd:
-    """Looks at the peers of waits; `begin` starts a look at many."""
+    """Looks at the peers of waits; `begin` starts a look at many.
 
-    def __init__(self, ends: Lookup, owners: Owners, processes: Processes | None = None) -> None:
+    Who shares `processes` among several begins them himself.
+    """
+
+    def __init__(
+        self,
+        ends: Lookup,
+        owners: Owners,
+        processes: Processes | ProcessesAside | None = None,
+        *,
+        shared: bool = False,
+    ) -> None:
         self._ends = ends
         self._owners = owners
         self._processes = processes or Processes()
+        self._shared = shared
         self._searched: OrderedDict[int, None] = OrderedDict()  # inodes, the latest last
-        self._wanted: set[int] = set()  # those that the next look begins with
+        self._wanted: dict[int, int | None] = {}  # and their user: the next look begins with them
         self._searches = 0
 
     def begin(self) -> None:
         """Forget what the last look has read."""
-        self._processes.begin()
+        if not self._shared:
+            self._processes.begin()
         self._searches = 0
-        if self._wanted:
-            self._search(self._wanted)
-            self._wanted = set()
+        wanted, self._wanted = self._wanted, {}
+        for asker in set(wanted.values()):
+            self._search({inode for inode, uid in wanted.items() if uid == asker}, asker)
 
     def find(self, socket: Socket, past: Past, *, delivered: bool | None = None) -> Finding:
         """What the far end of `socket` shows now; `past` is brought up to date.
 
         `delivered`: the request was acknowledged; None where that is to be found out.
         """
-        if delivered is None:
-            near = self._ends.near(socket)
-            delivered = near is None or not near.unacknowledged_bytes
-        past.finding = self._find(socket, past) if delivered else Finding.ON_ITS_WAY
+        with suppress(NotNow):
+            if delivered is None:
+                near = self._ends.near(socket)
+                delivered = near is None or not near.unacknowledged_bytes
+            past.finding = self._find(socket, past) if delivered else Finding.ON_ITS_WAY
+        past.finding = past.finding or Finding.UNDECIDED
         return past.finding
 
     def _find(self, socket: Socket, past: Past) -> Finding:
@@ -91,7 +111,7 @@ class OtherEnd:
             return Finding.UNREAD
         if far.retransmits:
             return Finding.ANSWER_LOST
-        peer = past.peer = self._owner(far.inode)
+        peer = past.peer = self._owner(far.inode, socket.uid)
         if peer is None:
             searched = not far.inode or far.inode in self._searched
             return Finding.UNKNOWN if searched else Finding.UNDECIDED
@@ -105,8 +125,11 @@ class OtherEnd:
 
         Said of a wait that is over: what its queue holds is younger.
         """
-        far = self._ends.far(socket)
-        peer = self._owner(far.inode) if far else None
+        try:
+            far = self._ends.far(socket)
+        except NotNow:
+            return True  # it may
+        peer = self._owner(far.inode, socket.uid) if far else None
         if far is None or not far.inode:
             return False
         if peer is None:
@@ -116,6 +139,8 @@ class OtherEnd:
 
     def _what_it_does(self, pid: int, inode: int, past: Past) -> Finding:
         doing = self._processes.doing(pid, inode)
+        if doing in _UNSEEN:
+            return _UNSEEN[doing]
         if doing is Doing.WAITS_FOR_IT:
             return Finding.AGREED
         if doing is not Doing.MAY_COME_BACK:
@@ -128,19 +153,20 @@ class OtherEnd:
         past.same_step, past.steps = past.same_step + 1 if same else 0, steps
         return Finding.BUSY if past.same_step >= _LOOKS_IN_A_STEP else Finding.UNDECIDED
 
-    def _owner(self, inode: int) -> Process | None:
+    def _owner(self, inode: int, asker: int | None) -> Process | None:
         if not self._owners.holds(inode):
             if not inode or inode in self._searched:
                 return None
             if self._searches >= _SEARCHES:
-                self._wanted.add(inode)
+                self._wanted[inode] = asker
                 return None
             self._searches += 1
-            self._search({inode})
+            self._search({inode}, asker)
         return self._owners.of(inode)
 
-    def _search(self, inodes: set[int]) -> None:
-        self._owners.search(inodes)
-        self._searched |= dict.fromkeys(inodes)
+    def _search(self, inodes: set[int], asker: int | None) -> None:
+        unfinished = self._owners.search(inodes, asker)
+        self._wanted |= dict.fromkeys(unfinished, asker)
+        self._searched |= dict.fromkeys(inodes - unfinished)
         while len(self._searched) > _MOST_SEARCHED:
             self._owners.forget([self._searched.popitem(last=False)[0]])

@@ -7,20 +7,17 @@ else task/<tid>/wchan says the kernel function.  fdinfo says what an epoll insta
 from __future__ import annotations
 
 import os
-import re
-import select
 from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.calls import Role, parsed, polled
+from xctl_probe.peers.epolls import Epolls
 
 # Where a thread waits for events, for which of them only its call tells.
 _IN_EPOLL = ("ep_poll", "do_epoll_wait")
 _IN_POLL = ("do_poll", "poll_schedule", "do_sys_poll", "do_select")
 _IN_RING = ("io_cqring_wait",)  # io_uring's requests show nowhere
-_WATCHED = re.compile(rb"tfd:\s*\d+ events:\s*([0-9a-f]+).*? ino:([0-9a-f]+)")
-_EPOLL = "anon_inode:[eventpoll]"
 _IO_URING_ENTER = "426 "  # on every architecture
 _MOST_THREADS = 256  # of one process: more are not looked at
 _MOST_RELATIVES = 16
@@ -33,6 +30,8 @@ class Doing(Enum):
     MAY_COME_BACK = auto()  # its event loop watches this socket, and is not asleep now
     ELSE = auto()
     STOPPED = auto()
+    LATER = auto()  # it could not be read in time; it is tried again
+    UNKNOWN = auto()  # it cannot be read
 
 
 class Steps(NamedTuple):
@@ -56,12 +55,14 @@ class Processes:
         self._threads: dict[int, list[tuple[str, str]]] = {}
         self._watched: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
+        self._sets = Epolls(proc)
 
     def begin(self) -> None:
         """Forget what was read."""
         self._threads.clear()
         self._watched.clear()
         self._epolls.clear()
+        self._sets.begin()
 
     def stopped(self, pid: int) -> bool:
         """True while a signal or a debugger holds it."""
@@ -91,6 +92,8 @@ class Processes:
             for relative in self._relatives(pid):
                 if self._doing(relative, inode) is Doing.WAITS_FOR_IT:
                     return Doing.WAITS_FOR_IT
+            if pid in self._sets.partly:
+                return Doing.UNKNOWN
         return found
 
     def _relatives(self, pid: int) -> list[int]:
@@ -144,30 +147,14 @@ class Processes:
     def _in_any_epoll(self, pid: int, inode: int) -> bool:
         epolls = self._epolls.get(pid)
         if epolls is None:
-            epolls = self._epolls[pid] = self._find_epolls(pid)
+            epolls = self._epolls[pid] = self._sets.of(pid)
         return any(inode in self._watches(pid, fd) for fd in epolls)
 
-    def _find_epolls(self, pid: int) -> list[int]:
-        try:
-            fds = os.listdir(f"{self._proc}/{pid}/fd")
-        except OSError:
-            return []
-        return [int(fd) for fd in fds if _link(f"{self._proc}/{pid}/fd/{fd}") == _EPOLL]
-
     def _watches(self, pid: int, epoll: int) -> frozenset[int]:
-        """Inodes that this epoll instance reports data of.
-
-        One-shot users are told once and ask again when they want more: until then the
-        kernel clears the events that they asked for.
-        """
+        """Inodes that this epoll instance reports data of."""
         known = self._watched.get((pid, epoll))
         if known is None:
-            text = _read(f"{self._proc}/{pid}/fdinfo/{epoll}")
-            known = self._watched[pid, epoll] = frozenset(
-                int(inode, 16)
-                for events, inode in _WATCHED.findall(text)
-                if int(events, 16) & select.EPOLLIN
-            )
+            known = self._watched[pid, epoll] = self._sets.watches(pid, epoll)
         return known
 
     def _inode(self, pid: int, fd: int) -> int | None:

@@ -1,0 +1,155 @@
+"""An ordinary user who wants the probe to stand still: `attackers.py NAME`, until stdin ends.
+
+Prints `ready` and the pid of the client whose wait has to be told all the same, or 0.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import fcntl
+import mmap
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+
+USER = 65_534
+CALLS = {"x86_64": (323, 272), "aarch64": (282, 97)}[os.uname().machine]  # userfaultfd, unshare
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+UFFDIO_API, UFFDIO_REGISTER = 0xC018AA3F, 0xC020AA00
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+
+
+def become_user() -> None:
+    os.setgroups([])
+    os.setgid(USER)
+    os.setuid(USER)
+    libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def asking(listener: socket.socket) -> tuple[int, socket.socket]:
+    """A client, in a process of its own, that waits for its reply; the server's end is read."""
+    pid = os.fork()
+    if not pid:
+        libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+        client = socket.create_connection(listener.getsockname())
+        client.sendall(b"request")
+        client.recv(1)
+        os._exit(0)
+    server = listener.accept()[0]
+    server.recv(100)
+    return pid, server
+
+
+def many_descriptors(count: int) -> None:
+    """Of processes that share one table each; and ends of connections that no process holds."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
+    become_user()
+    listener = socket.create_server(("127.0.0.1", 0))
+    left, _right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for _ in range(5):
+        _, server = asking(listener)
+        rights = array.array("i", [server.fileno()])
+        left.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        server.close()
+    null = os.open(os.devnull, os.O_RDONLY)
+    for _ in range(19_000):
+        os.dup(null)
+    for _ in range(count // 19_000 - 1):
+        if not os.fork():
+            libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+            signal.pause()
+    ready(0)
+
+
+def event_loop(watched: int, copies: int) -> None:
+    """A peer whose epoll instance is long, and has many descriptors."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
+    become_user()
+    pid, server = asking(socket.create_server(("127.0.0.1", 0)))
+    epoll = select.epoll()
+    idle = os.eventfd(0)
+    for _ in range(watched):
+        epoll.register(os.dup(idle), select.EPOLLIN)
+    for _ in range(copies):
+        os.dup(epoll.fileno())
+    ready(pid)
+    server.close()
+
+
+def page_that_never_comes() -> None:
+    """A peer that waits for events into a page that a userfaultfd never fills.
+
+    Meanwhile the kernel holds the instance's mutex: who reads its fdinfo waits, uninterruptibly.
+    """
+    fault = libc.syscall(CALLS[0], os.O_CLOEXEC)
+    fcntl.ioctl(fault, UFFDIO_API, bytearray(struct.pack("=QQQ", 0xAA, 0, 0)))
+    become_user()
+    pid, server = asking(socket.create_server(("127.0.0.1", 0)))
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    page = libc.mmap(None, mmap.PAGESIZE, 3, flags, -1, ctypes.c_long(0))
+    fcntl.ioctl(fault, UFFDIO_REGISTER, bytearray(struct.pack("=QQQQ", page, mmap.PAGESIZE, 1, 0)))
+    epoll = select.epoll()
+    for fd in (server.fileno(), os.eventfd(1)):
+        epoll.register(fd, select.EPOLLIN)
+    if not os.fork():
+        libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+        libc.epoll_wait(epoll.fileno(), ctypes.c_void_p(page), 8, -1)
+    ready(pid)
+
+
+def many_namespaces(count: int) -> None:
+    """Each with one wait, whose far end no process holds."""
+    become_user()
+    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else its own /proc files are root's
+    readable, writable = os.pipe()
+    for _ in range(count):
+        if not os.fork():
+            libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+            wait_elsewhere(writable)
+    came = 0
+    while came < count:
+        came += len(os.read(readable, count))
+    ready(0)
+
+
+def wait_elsewhere(writable: int) -> None:
+    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET):
+        os._exit(7)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+    listener = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(listener.getsockname())
+    server = listener.accept()[0]
+    client.sendall(b"request")
+    server.recv(100)
+    left, _right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    rights = array.array("i", [server.fileno()])
+    left.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+    server.close()
+    os.write(writable, b"x")
+    client.recv(1)
+
+
+def ready(pid: int) -> None:
+    os.write(1, b"ready %d\n" % pid)
+    sys.stdin.read()
+
+
+ATTACKS = {
+    "descriptors": lambda: many_descriptors(57_000),
+    "long_list": lambda: event_loop(15_000, 0),
+    "copies": lambda: event_loop(2_000, 2_000),
+    "page": page_that_never_comes,
+    "namespaces": lambda: many_namespaces(60),
+}
+
+if __name__ == "__main__":
+    ATTACKS[sys.argv[1]]()

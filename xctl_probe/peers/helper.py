@@ -1,0 +1,173 @@
+"""A child process that does what may never return, and can be left behind.
+
+To read what another process does may block for as long as that process wants (a page of its
+memory or a descriptor on a file system of its own), uninterruptibly: neither a thread nor a
+timeout gets away from that.  A child does: it is killed, and ends when the kernel lets it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import pickle
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+_MOST_HANGING = 4  # children that were left behind and have not ended yet
+_HANGS_NS = 300_000_000  # an answer that is late by this, of a child that sleeps uninterruptibly
+_LOST_NS = 3_000_000_000  # of any child
+_START_AGAIN_NS = 1_000_000_000
+_PACKET_BYTES = 1 << 16
+_PR_SET_PDEATHSIG = 1
+
+Serve = Callable[[Any], Any]
+
+
+class Helper:
+    """Answers requests by `serve`, in a child that is started with the first one.
+
+    One request at a time.  `blamed` is called with the request that a child was left behind for.
+    """
+
+    def __init__(self, serve: Serve, blamed: Callable[[Any], None]) -> None:
+        self._serve = serve
+        self._blamed = blamed
+        self._pid = 0
+        self._socket: socket.socket | None = None
+        self._asked: tuple[Any, int] | None = None  # not answered yet, and since when
+        self.late: tuple[Any, Any] | None = None  # the latest request answered late, its answer
+        self._hanging: set[int] = set()
+        self._start_ns = 0  # not before
+
+    @property
+    def pid(self) -> int | None:
+        """The child that answers now."""
+        return self._pid or None
+
+    def ask(self, request: Any, wait_ns: int) -> Any | None:
+        """The answer, None where there is none in time or nobody to ask."""
+        now_ns = time.monotonic_ns()
+        if not self._is_free(now_ns) or not (self._socket or self._start(now_ns)):
+            return None
+        assert self._socket is not None
+        try:
+            self._socket.send(pickle.dumps(request))
+        except OSError:
+            self._abandon(now_ns)
+            return None
+        self._asked = request, now_ns
+        return self._answer(wait_ns)
+
+    def close(self) -> None:
+        """Let the child go, wherever it is.  Safe to call twice."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._hanging.add(self._pid)
+            self._pid = 0
+        self._asked = None
+        self._reap()
+
+    def _is_free(self, now_ns: int) -> bool:
+        """True when no request is outstanding; leaves a child behind that hangs."""
+        self._reap()
+        if self._asked is None:
+            return True
+        request, since_ns = self._asked
+        answer = self._answer(0)
+        if self._asked is None:
+            self.late = request, answer
+            return True
+        late_ns = now_ns - since_ns
+        if late_ns > _LOST_NS or (late_ns > _HANGS_NS and _sleeps_uninterruptibly(self._pid)):
+            self._abandon(now_ns)
+            self._blamed(request)
+        return self._asked is None
+
+    def _abandon(self, now_ns: int) -> None:
+        self.close()
+        self._start_ns = now_ns + _START_AGAIN_NS
+
+    def _answer(self, wait_ns: int) -> Any | None:
+        assert self._socket is not None
+        self._socket.settimeout(wait_ns / 1e9)  # 0: not at all
+        try:
+            body = self._socket.recv(_PACKET_BYTES)
+        except (BlockingIOError, TimeoutError):
+            return None
+        except OSError:
+            body = b""
+        if not body:  # it has ended
+            self._abandon(time.monotonic_ns())
+            return None
+        self._asked = None
+        return pickle.loads(body)  # noqa: S301 - of our own child, which makes it of our own types
+
+    def _start(self, now_ns: int) -> bool:
+        if now_ns < self._start_ns or len(self._hanging) >= _MOST_HANGING:
+            return False
+        self._start_ns = now_ns + _START_AGAIN_NS
+        try:
+            ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            return False
+        parent = os.getpid()
+        try:
+            self._pid = os.fork()
+        except OSError:  # no more processes are to be had
+            ours.close()
+            its.close()
+            return False
+        if not self._pid:
+            _be_child(its, parent, self._serve)
+        its.close()
+        self._socket = ours
+        return True
+
+    def _reap(self) -> None:
+        for pid in list(self._hanging):
+            with suppress(ChildProcessError):
+                if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                    continue
+            self._hanging.discard(pid)
+
+
+def _sleeps_uninterruptibly(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[:1] == [b"D"]
+    except OSError:
+        return False
+
+
+def _be_child(its: socket.socket, parent: int, serve: Serve) -> None:
+    """Never returns.  Holds nothing of the parent's: no pipe, and no program in the kernel."""
+    try:
+        _let_go(its.detach())
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        its = socket.socket(fileno=3)
+        while os.getppid() == parent and (request := its.recv(_PACKET_BYTES)):
+            its.send(pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent
+    finally:
+        os._exit(0)
+
+
+def _let_go(keep: int) -> None:
+    gc.disable()  # the less it writes, the more of its memory it shares with the parent
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's: the parent ends, and so do we
+    nothing = os.open(os.devnull, os.O_RDWR)
+    copy = os.dup(keep) if keep <= 3 else keep  # noqa: PLR2004
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    os.dup2(copy, 3)
+    os.closerange(4, 1 << 20)
