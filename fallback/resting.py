@@ -47,6 +47,7 @@ class Resting:
     interface: str | None
     searched: int
     flow_intervals: int = 0
+    routing: int = 0  # which state of the host's routing `interface` is of
 
 
 def rest(connection: Connection, signature: bytes) -> Resting | None:

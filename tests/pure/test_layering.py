@@ -13,20 +13,22 @@ FOLDERS = {"xctl_probe": "xctl_probe", "xctl_probe.fallback": "fallback"}
 
 # A stage and the modules of the package that it may know, at run time and for its types.
 STAGES = {
-    "addresses": set(),
+    "addresses": {"links", "routes"},
     "blind_spots": set(),
     "calls": set(),
     "diagnostics": {"text"},
     "dialogue": set(),
     "errors": set(),
     "facts": set(),
-    "interfaces": {"facts"},
+    "interfaces": {"facts", "links"},
+    "links": {"netlink"},
     "netlink": set(),
     "output": {"errors"},
     "owners": {"facts"},
     "patience": set(),
     "records": {"addresses", "facts"},
-    "settings": {"errors", "patience", "window"},
+    "routes": {"links", "netlink"},
+    "settings": {"errors", "links", "patience", "window"},
     "signals": set(),
     "text": {"records"},
     "window": {"facts", "records"},
@@ -50,7 +52,7 @@ STAGES = {
 
 # What a source may know of the package outside its own folder.
 SOURCES_MAY_KNOW = {
-    "addresses", "dialogue", "errors", "facts", "netlink", "owners", "patience",
+    "addresses", "dialogue", "errors", "facts", "links", "netlink", "owners", "patience",
 }  # fmt: skip
 # What all sources share knows none of them.
 PEERS_MAY_KNOW = {
@@ -64,8 +66,6 @@ SOURCES = {
 }
 STANDARD = sys.stdlib_module_names
 THIRD_PARTY = {
-    "addresses": {"psutil"},
-    "interfaces": {"psutil"},
     "settings": {"psutil"},
     "records": {"orjson"},
     "tracing": {"orjson"},
