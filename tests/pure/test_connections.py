@@ -329,7 +329,7 @@ def test_a_buffer_filled_after_a_quiet_time_filled_after_it(world):
     """A write against a closed window after an idle time: stalled since then, not since before."""
     tcp = quiet_for(world, 60_000)
     tcp.at(60_011).fill(80_021)
-    tcp.timer = TIMER_PROBE
+    tcp.timer, tcp.snd_wnd = TIMER_PROBE, 0
     world.look(60_020)
     world.look(60_200)
     (stall,) = stalls(world.collect(60_300))
