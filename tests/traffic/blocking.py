@@ -188,6 +188,13 @@ class Blocking:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, most_s))
         return {}
 
+    def keep_alive(self, every_s: int) -> dict[str, Any]:
+        """Ask the peer's host whether it is there, that often while nothing comes, tcp(7)."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, every_s)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every_s)
+        return {}
+
     def pace(self, bytes_per_s: int) -> dict[str, Any]:
         """Have the kernel send no faster (SO_MAX_PACING_RATE), from a small buffer."""
         self.sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, bytes_per_s)
