@@ -29,6 +29,8 @@ _CONVERSATION_SEGMENTS = 8
 # Faster than this over three whole intervals is a transfer, not a feed of events.
 _FLOW_BYTES_PER_S = 1_000_000
 STEADY_INTERVALS = 3
+# Does a thread sit in a receive while sends go without an answer?
+UNKNOWN_HABIT, SENDS_ONLY, LISTENS = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,9 @@ class Connection:
     flow_bytes: int = 0  # `received_payload` when the interval began
     wait: Wait | None = None  # the stall that is running
     ended: list[Stall] = field(default_factory=list)
+    listened: bool | None = None  # since the last send: was a thread in a receive?  None: not asked
+    habit: int = UNKNOWN_HABIT  # what was found before it sent again without an answer
+    ask_ns: int = 0  # when to see again what a process does that only sends
     searched: int = 0  # how often its owner was searched for in vain
 
     @property
@@ -146,7 +151,7 @@ class Connection:
                 self.peer.came_after(self.received_ns - self.pending_ns, stall_ns)
             if pending or wrote:
                 self._answered()
-            self.pending_ns = None
+            self.pending_ns = self.listened = None
         self.tied = wrote and received and not self._spoke_last(before, pending)
         if wrote and not self.tied:
             if self.pending_ns is None:
@@ -183,6 +188,11 @@ class Connection:
         return self.mark.written - self.sample.wqueue >= before.written
 
     def _unanswered(self) -> None:
+        if self.listened:
+            self.habit = LISTENS
+        elif self.listened is False and self.habit == UNKNOWN_HABIT:
+            self.habit = SENDS_ONLY
+        self.listened, self.ask_ns = None, 0
         self.dialogue.unanswered += 1
         self.peer.unanswered += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from xctl_probe.addresses import InterfaceByAddress
 from xctl_probe.dialogue import Dialogue, Endpoints
@@ -73,6 +74,7 @@ class Connections:
         self._now_ns = self._looked_ns = 0  # this look, and the one before
         self._generation = 0
         self._overruns = 0
+        self._routing = 0  # how often the host's routing has changed
 
     def sample(self, now_ns: int) -> None:
         """Look at every socket once; `now_ns` is the monotonic time."""
@@ -94,6 +96,8 @@ class Connections:
                 if stirred.observe(known, message, now_ns, looked_ns):
                     known.signature = signature
                     self._stirred.add(known)
+                    if known.routing != self._routing:
+                        self._reroute(known, message)
                     continue
             self._look_at(cookie, message, now_ns)
         self._take_destroyed(now_ns)
@@ -111,6 +115,7 @@ class Connections:
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:
         """What happened since the last call, after a last sample."""
         self._owners.begin()
+        self._follow_routes()
         self.sample(now_ns)
         self._drop_vanished(now_ns)
         self._holders.check(self._in_use())
@@ -177,6 +182,7 @@ class Connections:
             self._watched.discard(connection)
             resting = rest(connection, signature)
             if resting is not None:
+                resting.routing = self._routing
                 del self._connections[cookie]
                 self._resting[cookie] = resting
 
@@ -220,6 +226,20 @@ class Connections:
 
     def _socket(self, sample: TcpSample) -> Socket:
         return socket_of(sample, self._interfaces, sample.inode, sample.uid, sample.cgroup)
+
+    def _follow_routes(self) -> None:
+        """Once an interval; what rests is asked for again when it moves something."""
+        if self._interfaces.refresh():
+            self._routing += 1
+            for connection in self._connections.values():
+                interface = self._socket(connection.sample).interface
+                connection.socket = replace(connection.socket, interface=interface)
+
+    def _reroute(self, resting: Resting, message: bytes) -> None:
+        sample = decode(message)
+        if sample is not None:
+            resting.interface = self._socket(sample).interface
+        resting.routing = self._routing
 
     def _take_destroyed(self, now_ns: int) -> None:
         for message in self._diag.destroyed():

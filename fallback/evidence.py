@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from xctl_probe.facts import Direction
 from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.only_socket import only_stream_socket
-from xctl_probe.fallback.threads import BlockedThread, blocked_threads, waits_writable
+from xctl_probe.fallback.threads import (
+    BlockedThread,
+    blocked_threads,
+    closing_threads,
+    waits_writable,
+)
 from xctl_probe.owners import Owners
 
 
@@ -37,6 +42,14 @@ class ProcessEvidence:
             return Blocked(thread.tid)
         owner = self._owners.of(inode)
         return Blocked(None) if owner and waits_writable(owner.pid, inode) else None
+
+    def of_closing(self, connection: Connection) -> Blocked | None:
+        """A thread in close(): its descriptor is gone already, so any of the owner's will do."""
+        owner = self._owners.of(connection.socket.inode)
+        tids = closing_threads(owner.pid) if owner else []
+        if not tids:
+            return None
+        return Blocked(tids[0] if len(tids) == 1 else None)
 
     def of_receiving(self, connection: Connection) -> Blocked | None:
         """A thread blocked in a receive."""

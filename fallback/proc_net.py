@@ -99,6 +99,7 @@ class ProcNet:
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:  # noqa: ARG002
         """The stalls that ended since the last call, and those that go on."""
         self._owners.begin()
+        self._interfaces.refresh()
         self.sample(now_ns)
         ended, self._ended = self._ended, []
         yield from ended

@@ -48,7 +48,7 @@ _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
 # struct tcp_info up to snd_wnd (5.4), with what is not used skipped
 _INFO = struct.Struct(
-    "=B x 3B 3x I 12x I 16x I 4x 2I 8x I 28x I 16x 2Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
+    "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
 )
 UNKNOWN_WINDOW = (1 << 32) - 1  # no window is that large: 1 GiB is the most
 _INFO_COUNTERS = slice(120, 160)  # bytes and segments both ways: no change, no activity
@@ -65,12 +65,15 @@ class TcpInfo(NamedTuple):
     probes: int
     backoff: int
     rto_us: int
+    snd_mss: int  # bytes
     unacked: int  # segments
     last_data_sent_ms: int
     last_data_recv_ms: int
     last_ack_recv_ms: int
     rtt_us: int
     total_retrans: int  # segments
+    pacing_rate: int  # bytes a second
+    max_pacing_rate: int  # SO_MAX_PACING_RATE; all ones: none
     bytes_acked: int  # counts the SYN of an active opener, and the FIN
     bytes_received: int
     notsent_bytes: int

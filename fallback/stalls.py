@@ -11,6 +11,7 @@ from typing import Protocol
 
 from xctl_probe.facts import Cause, Direction, Process, Stall
 from xctl_probe.fallback.connection import (
+    SENDS_ONLY,
     STEADY_INTERVALS,
     Connection,
     Wait,
@@ -20,15 +21,21 @@ from xctl_probe.fallback.connection import (
 from xctl_probe.fallback.evidence import Blocked
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
+    CLOSING,
     ESTABLISHED,
+    FIN_WAIT1,
+    LAST_ACK,
     TIMER_PROBE,
     TIMER_RETRANSMIT,
-    TcpSample,
+    UNKNOWN_WINDOW,
+    TcpInfo,
 )
 from xctl_probe.peers.replies import Asked, Replies
 
 # The kernel retries a lost SYN at first after a second, later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
+_CLOSING = (FIN_WAIT1, CLOSING, LAST_ACK)
+_NO_LIMIT = (1 << 64) - 1
 
 
 class Evidence(Protocol):
@@ -36,6 +43,9 @@ class Evidence(Protocol):
 
     def of_sending(self, connection: Connection) -> Blocked | None:
         """Something of the process waits until it can send there."""
+
+    def of_closing(self, connection: Connection) -> Blocked | None:
+        """A thread waits in close() until all is sent."""
 
     def of_receiving(self, connection: Connection) -> Blocked | None:
         """A thread waits there for data."""
@@ -96,12 +106,14 @@ class Judge:
 
     def _sending(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
         sample = connection.sample
+        if sample.state in _CLOSING:
+            return self._lingering(connection, now_ns)
         if sample.state not in (ESTABLISHED, CLOSE_WAIT) or not sample.wqueue:
             return None
         since_ns = connection.full_ns
         if since_ns is not None:
             if self._long(since_ns, now_ns):
-                return Wait(Direction.SEND, since_ns, _send_cause(sample))
+                return Wait(Direction.SEND, since_ns, _send_cause(connection))
             return None
         since_ns = connection.wrote_ns
         # Below its size the buffer may still hold a sender up (TCP_NOTSENT_LOWAT, memory
@@ -113,7 +125,21 @@ class Judge:
             held = connection.crowded and connection.held_by_window
             return Wait(Direction.SEND, since_ns, Cause.PEER_WINDOW) if held else None
         blocked = self._evidence.of_sending(connection)
-        return Wait(Direction.SEND, since_ns, _send_cause(sample), blocked.tid) if blocked else None
+        return (
+            Wait(Direction.SEND, since_ns, _send_cause(connection), blocked.tid)
+            if blocked
+            else None
+        )
+
+    def _lingering(self, connection: Connection, now_ns: int) -> Wait | None:
+        """In close(), until the peer has all of it (SO_LINGER, socket(7))."""
+        since_ns = connection.full_ns or connection.wrote_ns
+        if not connection.sample.wqueue or not self._long(since_ns, now_ns):
+            return None
+        blocked = self._evidence.of_closing(connection)
+        if blocked is None:
+            return None
+        return Wait(Direction.SEND, since_ns, _send_cause(connection), blocked.tid)
 
     def _receiving(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
         if not may_receive(connection) or connection.sample.rqueue:
@@ -139,8 +165,12 @@ class Judge:
 
     def _awaiting_reply(self, connection: Connection, since_ns: int, now_ns: int) -> Wait | None:
         dialogue, peer = connection.dialogue, connection.peer
-        if not self._long(since_ns, now_ns) or dialogue.one_way():
+        if not self._long(since_ns, now_ns):
             return None
+        if dialogue.one_way():
+            since_ns = connection.sent_ns  # until then it had something else to do
+            if not self._turned_to_receive(connection, now_ns):
+                return None
         sample = connection.sample
         if sample.info.notsent_bytes and not self._long(connection.wrote_ns, now_ns):
             # A long request: the process is still writing it.  But once it is known to wait, what
@@ -148,11 +178,27 @@ class Judge:
             waited = connection.wait is not None and connection.wait.direction is Direction.RECEIVE
             if not (waited and sample.info.backoff):
                 return None
-        cause = _reply_cause(connection.sample)
+        cause = _reply_cause(connection)
         if dialogue.expects_reply() or (not dialogue.answered and peer.expects_reply()):
             return Wait(Direction.RECEIVE, since_ns, cause)
         thread = self._evidence.of_receiving(connection)
-        return Wait(Direction.RECEIVE, since_ns, cause, thread.tid) if thread else None
+        connection.listened = bool(connection.listened or thread)
+        if thread is None:
+            return None
+        return Wait(Direction.RECEIVE, since_ns, cause, thread.tid)
+
+    def _turned_to_receive(self, connection: Connection, now_ns: int) -> bool:
+        """True where the process did nothing but send until now, and may sit in a receive instead.
+
+        An upload in slow pieces ends so.  Who has a thread in a receive beside its sends, as a
+        subscriber that pings may, does without answers.  It is asked about ever less often.
+        """
+        if connection.habit != SENDS_ONLY or not self._long(connection.sent_ns, now_ns):
+            return False
+        if connection.wait is None and now_ns < connection.ask_ns:
+            return False
+        connection.ask_ns = now_ns + (now_ns - connection.sent_ns)
+        return True
 
     def _owed(
         self, connection: Connection, wait: Wait, owner: Process | None, now_ns: int
@@ -176,21 +222,47 @@ def stall_of(
     )  # fmt: skip
 
 
-def _send_cause(sample: TcpSample) -> Cause:
+def _send_cause(connection: Connection) -> Cause | None:
+    sample = connection.sample
     # A receiver may also shut its window over what is on its way, which is then sent again.
-    if sample.timer == TIMER_PROBE or sample.info.probes or not sample.info.snd_wnd:
+    if not sample.info.snd_wnd:
         return Cause.PEER_WINDOW
     if sample.timer == TIMER_RETRANSMIT and sample.info.retransmits:
         return Cause.LOSS
     if sample.info.notsent_bytes and not sample.info.unacked:
-        return Cause.PEER_WINDOW  # nothing is on its way, and nothing may be sent
-    return Cause.SEND_BUFFER
+        return _held_back(connection)
+    if sample.info.snd_wnd == UNKNOWN_WINDOW and (
+        sample.timer == TIMER_PROBE or sample.info.probes
+    ):
+        return Cause.PEER_WINDOW
+    return Cause.PACING if _paced(sample.info) else Cause.SEND_BUFFER
 
 
-def _reply_cause(sample: TcpSample) -> Cause | None:
-    info = sample.info
+def _reply_cause(connection: Connection) -> Cause | None:
+    sample, info = connection.sample, connection.sample.info
     if not sample.wqueue:
         return Cause.NO_REPLY
     if info.unacked:
         return Cause.LOSS if info.retransmits else None  # on its way, not known to be lost
-    return Cause.PEER_WINDOW if info.notsent_bytes else Cause.NO_REPLY
+    return _held_back(connection) if info.notsent_bytes else Cause.NO_REPLY
+
+
+def _held_back(connection: Connection) -> Cause | None:
+    """Why nothing is on its way although there is something to send.
+
+    The kernel runs its timer for probes of a closed window then, whatever holds the data back.
+    """
+    info = connection.sample.info
+    if info.snd_wnd in (0, UNKNOWN_WINDOW) or info.snd_wnd < info.snd_mss:
+        return Cause.PEER_WINDOW
+    if connection.held_by_window:
+        return Cause.PEER_WINDOW
+    if _paced(info):
+        return Cause.PACING
+    # The window is open, and yet a probe did not get out.
+    return Cause.LOCAL_DROP if info.probes else None
+
+
+def _paced(info: TcpInfo) -> bool:
+    """True where the sender's own limit (SO_MAX_PACING_RATE) is its rate."""
+    return 0 < info.max_pacing_rate < _NO_LIMIT and info.pacing_rate >= info.max_pacing_rate

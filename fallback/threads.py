@@ -33,6 +33,7 @@ _AARCH64 = (
     {64: "write", 66: "writev", 71: "sendfile", 206: "sendto", 211: "sendmsg", 269: "sendmmsg"},
 )
 _RECEIVE_CALLS, _SEND_CALLS = _AARCH64 if platform.machine() == "aarch64" else _X86_64
+_CLOSE_CALL = b"57" if platform.machine() == "aarch64" else b"3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,24 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
         if called or wchan not in _UNKNOWN:
             found.append(BlockedThread(int(tid), fd, called or direction))
     return found
+
+
+def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
+    """The threads of `pid` that wait for a socket in close(); empty where none may be read.
+
+    Where its call may not be read, a thread in `wait_woken` may as well be in another one.
+    """
+    tasks = f"{proc}/{pid}/task"
+    try:
+        tids = os.listdir(tasks)
+    except OSError:
+        return []
+    return [
+        int(tid)
+        for tid in tids
+        if _read(f"{tasks}/{tid}/syscall").split(b" ")[0] == _CLOSE_CALL
+        and _read(f"{tasks}/{tid}/wchan") in _EITHER | _UNKNOWN
+    ]
 
 
 def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import socket
 from functools import lru_cache
 
-import psutil
+from xctl_probe.links import name_of
+from xctl_probe.routes import Routes
 
 _V4_MAPPED = b"\0" * 10 + b"\xff\xff"
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - the remote end of a listener
+_MOST_KNOWN = 8192  # 2 MiB
 
 
 @lru_cache(maxsize=8192)
@@ -24,40 +27,46 @@ def endpoint_text(address: str, port: int) -> str:
 
 
 class InterfaceByAddress:
-    """Which interface a socket's packets take, judged by its two addresses.
+    """Which interface a socket's packets take: the kernel's routing says it, by both addresses.
 
-    A packet to one of the host's own addresses goes through the loopback device, whatever
-    interface holds the address.  A local address names its interface; routing that sends
-    from one interface with another's address is not seen.
+    Not the interface that holds the local address: a service address lies on `lo`, and a packet
+    to one of the host's own goes through `lo`.  What the host's own NAT makes of a connection
+    shows in neither address.
     """
 
-    def __init__(self) -> None:
-        self._interface: dict[str, str] = {}
-        self.refresh()
+    def __init__(self, routes: Routes | None = None) -> None:
+        self._routes = routes or Routes()
+        self._known: dict[tuple[str, str, int], str | None] = {}
 
-    def refresh(self) -> None:
-        """Read the host's addresses again (they change with DHCP, VPNs, containers)."""
-        try:
-            found = psutil.net_if_addrs()
-        except OSError:
-            return  # where netlink is refused: getifaddrs(3) asks by it
-        self._interface = {
-            address.address.partition("%")[0]: name
-            for name, addresses in found.items()
-            for address in addresses
-            if address.family in (socket.AF_INET, socket.AF_INET6)
-        }
+    def refresh(self) -> bool:
+        """Forget all answers where the host's routes or interfaces have changed; whether so."""
+        changed = self._routes.changed()
+        if changed:
+            self._known.clear()
+        return changed
 
     def of(self, local: str, remote: str, bound_ifindex: int = 0) -> str | None:
-        """The interface's name, None when neither address is the host's."""
-        if _is_loopback(remote) or remote in self._interface:
+        """The interface's name, None where there is no route, or no remote end."""
+        key = (local, remote, bound_ifindex)
+        try:
+            return self._known[key]
+        except KeyError:
+            pass
+        if len(self._known) >= _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        found = self._known[key] = self._find(local, remote, bound_ifindex)
+        return found
+
+    def _find(self, local: str, remote: str, bound_ifindex: int) -> str | None:
+        if remote in _UNSPECIFIED:
+            return name_of(bound_ifindex) if bound_ifindex else None
+        if _is_loopback(remote):
             return "lo"
-        if bound_ifindex:
-            try:
-                return socket.if_indextoname(bound_ifindex)
-            except OSError:
-                return None  # it is gone, its sockets not yet
-        return self._interface.get(local)
+        try:
+            ifindex = self._routes.interface(local, remote, bound_ifindex)
+        except OSError:  # no route, or nobody to ask: what it is bound to is sure
+            ifindex = bound_ifindex
+        return name_of(ifindex) if ifindex else None
 
 
 def _is_loopback(address: str) -> bool:

@@ -22,6 +22,11 @@ _EVERYWHERE = (
         "other_protocols", "protocols other than TCP and UDP: SCTP, raw sockets, RDMA, AF_XDP"
     ),
     BlindSpot("mptcp_detail", "why, and how long exactly, a Multipath TCP socket stalls"),
+    BlindSpot(
+        "local_nat",
+        "what this host's own NAT makes of a connection: its interface is the one that the address"
+        " before it leads to",
+    ),
     BlindSpot("udp_socket", "which UDP socket: datagrams are told by process, or by interface"),
 )
 _BRIEF_WAIT = BlindSpot(
@@ -48,7 +53,12 @@ _TRACEPOINTS = (
 _SAMPLED = (
     *_EVERYWHERE,
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP shows in its interface's total only"),
-    BlindSpot("connect_errors", "connections that were refused, timed out or reset"),
+    BlindSpot(
+        "connect_errors",
+        "connects that failed, whatever the reason, and connections that were reset",
+    ),
+    BlindSpot("keepalives", "that a peer answers no keepalives any more"),
+    BlindSpot("policy_routes", "the interface, where rules route by mark, user, protocol or port"),
     BlindSpot(
         "handshake_retransmits", "SYN-ACKs sent again, for a connection that is no socket yet"
     ),

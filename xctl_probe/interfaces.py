@@ -1,15 +1,14 @@
-"""What each network interface moved and lost, from the kernel's own counters (psutil)."""
+"""What each network interface moved and lost, from the kernel's own counters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-import psutil
-
 from xctl_probe.facts import InterfaceCounts
+from xctl_probe.links import Birth, Counts, Link, Links
 
-_FIELDS = ("bytes_recv", "bytes_sent", "errin", "errout", "dropin", "dropout")
 _LOOPBACK = "lo"
+_NOTHING = Counts(0, 0, 0, 0, 0, 0)
 
 
 class Interfaces:
@@ -19,10 +18,17 @@ class Interfaces:
     named or `loopback` is true.
     """
 
-    def __init__(self, only: frozenset[str] = frozenset(), *, loopback: bool = False) -> None:
+    def __init__(
+        self,
+        only: frozenset[str] = frozenset(),
+        *,
+        loopback: bool = False,
+        links: Links | None = None,
+    ) -> None:
         self._only = only
         self._loopback = loopback
-        self._before = _counters()
+        self._links = links or Links()
+        self._before = {link.key: link for link in self._links.read()}
 
     def shows(self, name: str) -> bool:
         """True for an interface that is watched."""
@@ -31,23 +37,42 @@ class Interfaces:
         return self._loopback or name != _LOOPBACK
 
     def collect(self) -> Iterator[InterfaceCounts]:
-        """One fact for each watched interface, idle ones too."""
-        counters = _counters()
-        for name, now in counters.items():
-            if not self.shows(name):
+        """One fact for each watched interface, idle ones too, and for each that ended."""
+        links = self._links.read()
+        sums: dict[str, Counts] = {}
+        born = self._take_news(sums)
+        for link in links:
+            _add(sums, link, self._before.get(link.key))
+        # What was born after the counters were read is not among them yet.
+        self._before = born | {link.key: link for link in links}
+        for name, counts in sums.items():
+            if self.shows(name):
+                yield InterfaceCounts(name, *counts)
+
+    def _take_news(self, sums: dict[str, Counts]) -> dict[int | str, Link]:
+        """Add up what has ended; the interfaces that are new, as they were at first."""
+        born: dict[int | str, Link] = {}
+        for event in self._links.news():
+            link = event.link
+            if isinstance(event, Birth):
+                if link.key not in self._before:
+                    self._before[link.key] = born[link.key] = link
                 continue
-            before = self._before.get(name, now)
-            # A counter that went back belongs to an interface made anew: start afresh.
-            delta = (
-                [0] * len(now)
-                if any(n < b for n, b in zip(now, before, strict=True))
-                else [n - b for n, b in zip(now, before, strict=True)]
-            )
-            yield InterfaceCounts(name, *delta)
-        self._before = counters
+            before = self._before.pop(link.key, None)
+            born.pop(link.key, None)
+            if before is not None:
+                _add(sums, link, before)
+        return born
 
 
-def _counters() -> dict[str, tuple[int, ...]]:
-    # nowrap=False: psutil's own correction would add a re-created interface's past to it.
-    counters = psutil.net_io_counters(pernic=True, nowrap=False)
-    return {name: tuple(getattr(c, field) for field in _FIELDS) for name, c in counters.items()}
+def _add(sums: dict[str, Counts], link: Link, before: Link | None) -> None:
+    moved = _moved(before.counts, link.counts) if before else _NOTHING
+    known = sums.get(link.name, _NOTHING)
+    sums[link.name] = Counts._make(a + b for a, b in zip(known, moved, strict=True))
+
+
+def _moved(before: Counts, now: Counts) -> Counts:
+    # A counter that went back belongs to an interface made anew, or has wrapped: start afresh.
+    if any(n < b for n, b in zip(now, before, strict=True)):
+        return _NOTHING
+    return Counts._make(n - b for n, b in zip(now, before, strict=True))

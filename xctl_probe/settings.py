@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from xctl_probe.errors import UsageError
+from xctl_probe.links import Links, given_name
 from xctl_probe.patience import Patient
 from xctl_probe.window import Filter
 
@@ -102,7 +103,8 @@ class Settings:
         for pid in pids:
             if not 1 <= pid <= _LARGEST_PID or not psutil.pid_exists(pid):
                 raise UsageError(f"--pid {pid}: no such process; see `ps -e` for those there are")
-        known = psutil.net_io_counters(pernic=True, nowrap=False)
+        known = _interface_names()
+        interfaces = [given_name(name) for name in interfaces]
         for name in interfaces:
             if name not in known:
                 raise UsageError(f"--interface {name}: unknown; there are {', '.join(known)}")
@@ -177,6 +179,14 @@ def read_file(path: Path) -> dict[str, FileValue]:
     return {
         key: [v] if key in _ITEMS and not isinstance(v, list) else v for key, v in table.items()
     }
+
+
+def _interface_names() -> list[str]:
+    links = Links()
+    try:
+        return [link.name for link in links.read()]
+    finally:
+        links.close()
 
 
 def _fits(key: str, value: object) -> bool:

@@ -53,6 +53,9 @@ class Interfaces:
     def of(self, *_: object) -> str:
         return "eth0"
 
+    def refresh(self) -> bool:
+        return False
+
 
 def written(facts: Iterable[Fact]) -> None:
     """Whatever came in, what goes out is a record that the consumer takes."""

@@ -13,6 +13,7 @@ import pytest
 BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
 QUESTION, ANSWER = 23, 29
+SERVICE = "10.23.41.2"
 LATE_MS = 100  # what the machine's other work may add
 
 
@@ -318,3 +319,72 @@ def test_what_falls_between_two_looks(probe, worker, agrees, backend):
         late_ms.append(abs(first.ts - first.stall_ms - begun_ms))
     running.stop()
     agrees("exact_times", max(late_ms) < LATE_MS)
+
+
+def carriers(consumer, pid):
+    return {r.entity_id for r in consumer.process_bandwidth(pid)}
+
+
+def test_connections_that_the_hosts_own_nat_redirects(
+    probe, worker, agrees, backend, netns, make_netns
+):
+    """A service behind REDIRECT, as a transparent proxy is: no packet leaves the host."""
+    if not backend.sees("tcp_bytes"):
+        pytest.skip("no bytes of processes at all, which is declared and tested")
+    here, _ = netns.join(make_netns(beside=netns))
+    running = probe("--min-bw", 0)
+    receiver, sender = worker(), worker()
+    port = receiver.ask("listen", "0.0.0.0")["port"]
+    netns.run(
+        "nft",
+        "add table ip test; "
+        "add chain ip test output { type nat hook output priority -100; }; "
+        f"add rule ip test output ip daddr 10.23.29.2 tcp dport 4243 redirect to :{port}",
+    )
+    sender.connect("10.23.29.2", 4243)
+    receiver.ask("accept")
+    transfer(sender, receiver)
+    running.wait_for(lambda c: c.sent_bytes(sender.pid) == BYTES)
+    (told,) = carriers(running.stop(), sender.pid)
+    assert told in {here, "lo"}
+    agrees("local_nat", told == "lo")
+
+
+def test_routes_that_a_rule_chooses_by_port(probe, worker, agrees, backend, netns, make_netns):
+    """The routing tables are asked about two addresses: nothing else of a packet is known."""
+    if not backend.sees("tcp_bytes"):
+        pytest.skip("no bytes of processes at all, which is declared and tested")
+    far = make_netns(beside=netns)
+    usual, _ = netns.join(far)
+    chosen, _ = netns.join(far, subnet="10.23.37")
+    far.run(*f"ip address add {SERVICE}/32 dev lo".split())
+    netns.run(*f"ip route add {SERVICE} via 10.23.29.2 dev {usual}".split())
+    netns.run(*f"ip route add {SERVICE} via 10.23.37.2 dev {chosen} table 101".split())
+    running = probe("--min-bw", 0)
+    receiver, sender = worker(namespace=far), worker()
+    port = receiver.ask("listen", SERVICE)["port"]
+    netns.run(*f"ip rule add ipproto tcp dport {port} lookup 101".split())
+    sender.connect(SERVICE, port)
+    receiver.ask("accept")
+    transfer(sender, receiver)
+    running.wait_for(lambda c: c.sent_bytes(sender.pid) == BYTES)
+    (told,) = carriers(running.stop(), sender.pid)
+    assert told in {usual, chosen}
+    agrees("policy_routes", told == chosen)
+
+
+def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
+    """A subscriber on a dead line: nothing that the sampler compares changes on its socket."""
+    if backend.sees("keepalives"):
+        pytest.skip("tested where the kernel source is")
+    running = probe()
+    server, client = worker(), worker()
+    identity = connected(server, client)
+    client.ask("keep_alive", 1)
+    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
+    client.tell("recv", ANSWER)
+    while netns.dropped_packets() < 3:
+        running.wait_for_intervals(1)
+    running.wait_for_intervals(2)
+    told = running.stop().stalls(pid=client.pid)
+    agrees("keepalives", [r for r in told if r.net["cause"] == "keepalive"])

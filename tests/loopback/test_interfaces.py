@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+
+import pytest
+
 BYTES = 3_000_017
 SLOW_BYTES = 300_007
 
@@ -66,3 +71,73 @@ def test_a_path_slower_than_its_sender(probe, worker, make_netns, netns):
     assert {r.net["direction"] for r in stalls} == {"send"}
     assert {r.net["cause"] for r in stalls} == {"send_buffer"}
     assert not stalls[-1].ongoing
+
+
+@pytest.fixture
+def counted(netns):
+    """What an interface has sent so far, as the kernel has it."""
+
+    def read(name):
+        table = json.loads(netns.run("ip", "-json", "-statistics", "link", "show", "dev", name))
+        return table[0]["stats64"]["tx"]["bytes"]
+
+    return read
+
+
+def sent_by(consumer, name):
+    return sum(r.net["tx_bytes"] for r in consumer.interface_bandwidth(name))
+
+
+def quiet(netns, far):
+    """No neighbour discovery, which sends when it likes."""
+    for side in (netns, far):
+        for which in ("all", "default"):
+            side.run("sysctl", "-qw", f"net.ipv6.conf.{which}.disable_ipv6=1")
+
+
+def test_an_interface_that_is_made_is_told_from_its_first_byte(
+    probe, worker, make_netns, netns, counted
+):
+    """It appears, moves all, and idles, between two records: the sum is its own counter."""
+    far = make_netns(beside=netns)
+    quiet(netns, far)
+    running = probe("--min-bw", 0, interval=2)
+    running.wait_for_intervals(1)
+    here, _ = netns.join(far)
+    transfer(worker, netns, far, BYTES)
+    running.wait_for(lambda c: sent_by(c, here) == counted(here))
+    assert counted(here) > BYTES
+    consumer = running.stop()
+    assert sent_by(consumer, here) == counted(here)
+
+
+def test_a_renamed_interface_goes_on_under_its_new_name(probe, worker, make_netns, netns, counted):
+    """It was told by its old name until then, and nothing is lost or told twice."""
+    far = make_netns(beside=netns)
+    quiet(netns, far)
+    here, _ = netns.join(far)
+    before = counted(here)
+    running = probe("--min-bw", 0, interval=2)
+    transfer(worker, netns, far, BYTES)
+    netns.run("ip", "link", "set", "dev", here, "name", "wan0")
+    transfer(worker, netns, far, BYTES)
+    running.wait_for(
+        lambda c: sent_by(c, here) + sent_by(c, "wan0") == counted("wan0") - before > 2 * BYTES
+    )
+    assert sent_by(running.stop(), "wan0") > BYTES
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["all", "by its name"])
+def test_an_interface_whose_name_is_not_utf8(probe, worker, make_netns, netns, named):
+    """The kernel takes any bytes but a few; they come out as escapes, everywhere."""
+    far = make_netns(beside=netns)
+    here, _ = netns.join(far)
+    odd, shown = b"a\xff\xfeb", r"a\xff\xfeb"
+    netns.run("ip", "link", "set", "dev", here, "name", os.fsdecode(odd))
+    running = probe("--min-bw", 0, *(["--interface", os.fsdecode(odd)] if named else []))
+    sender = transfer(worker, netns, far, BYTES)
+    running.wait_for_intervals(3)
+    consumer = running.stop()
+    assert {r.entity_id for r in consumer.process_bandwidth(sender.pid)} == {shown}
+    assert consumer.sent_bytes(sender.pid) == BYTES
+    assert sent_by(consumer, shown) > BYTES

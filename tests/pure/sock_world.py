@@ -59,15 +59,23 @@ class Owners:
 
 
 class Interfaces:
+    def __init__(self):
+        self.name, self.changed = "eth0", False
+
     def of(self, *_):
-        return "eth0"
+        return self.name
+
+    def refresh(self):
+        changed, self.changed = self.changed, False
+        return changed
 
 
 class World:
     def __init__(self, monkeypatch, uid=UID):
         monkeypatch.setattr(holders.os, "geteuid", lambda: uid)
         self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
-        self.connections = Connections(self.diag, self.owners, Interfaces(), 100 * MS)
+        self.interfaces = Interfaces()
+        self.connections = Connections(self.diag, self.owners, self.interfaces, 100 * MS)
 
     def _to(self, now_ms):
         for tcp in self.diag.open:

@@ -29,11 +29,17 @@ class Threads:
     def __init__(self):
         self.sending: Blocked | None = None
         self.receiving: Blocked | None = None
+        self.closing: Blocked | None = None
+        self.asked = 0  # how often about receiving
 
     def of_sending(self, _connection):
         return self.sending
 
+    def of_closing(self, _connection):
+        return self.closing
+
     def of_receiving(self, _connection):
+        self.asked += 1
         return self.receiving
 
 

@@ -21,8 +21,10 @@ OWNER = Process(233, 7_001, "client")
 SOCKET = Socket(INODE, COOKIE, "tcp", *LOCAL, *REMOTE, "eth0", UID, CGROUP)
 
 ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE, CLOSE_WAIT, LISTEN = 1, 2, 4, 5, 7, 8, 10
+LAST_ACK, CLOSING = 9, 11
 TIMER_RETRANSMIT, TIMER_PROBE = 1, 4
 SNDBUF = 87_040
+NO_LIMIT = (1 << 64) - 1
 
 
 class Info(c.Structure):
@@ -83,6 +85,7 @@ class Tcp:
         self.rqueue = self.rmem = self.wmem = 0
         self.retransmits = self.probes = self.backoff = self.rwnd_limited_us = 0
         self.snd_wnd = 65_536
+        self.pacing_rate, self.max_pacing_rate = 1_000_003, NO_LIMIT
 
     @property
     def now_ns(self) -> int:
@@ -127,7 +130,8 @@ class Tcp:
         tick = self.tick_ms
         info = Info(
             state=self.state, retransmits=self.retransmits, probes=self.probes,
-            backoff=self.backoff,
+            backoff=self.backoff, snd_mss=1_448,
+            pacing_rate=self.pacing_rate, max_pacing_rate=self.max_pacing_rate,
             unacked=int(self.transmitted > self.acked),
             last_data_sent=(self.now_ms // tick - self.sent_ms // tick) * tick,
             last_data_recv=(self.now_ms // tick - self.received_ms // tick) * tick,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
-from collections import namedtuple
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,6 @@ from xctl_probe import addresses
 from xctl_probe.addresses import InterfaceByAddress, address_text, endpoint_text
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
-Address = namedtuple("Address", "family address")
 
 
 @given(st.binary(min_size=16, max_size=16))
@@ -43,76 +42,74 @@ def test_an_endpoint_is_written_so_that_its_port_is_found(address, text):
     assert endpoint_text(address, 5_437) == text
 
 
+class Host:
+    """Stands in for the kernel's routing: remote addresses and the device each is sent by."""
+
+    def __init__(self):
+        self.sent_by = {"10.0.0.11": 2, "10.0.0.7": 1, "fe80::b": 2, "192.0.2.9": 0}
+        self.asked = []
+        self.is_new = False
+
+    def interface(self, local, remote, bound_ifindex):
+        self.asked.append((local, remote, bound_ifindex))
+        if remote not in self.sent_by:
+            raise OSError(errno.ENETUNREACH, "")
+        return self.sent_by[remote]
+
+    def changed(self):
+        is_new, self.is_new = self.is_new, False
+        return is_new
+
+
 @pytest.fixture
 def host(monkeypatch):
-    """A host whose interfaces a test may change."""
-    interfaces = {
-        "lo": [Address(V4, "127.0.0.1"), Address(V6, "::1")],
-        "eth0": [
-            Address(V4, "10.0.0.7"),
-            Address(V6, "fe80::7%eth0"),
-            Address(17, "02:00:00:00:00:07"),
-        ],
-        "wg0": [Address(V4, "10.9.0.7")],
-    }
-    monkeypatch.setattr(addresses.psutil, "net_if_addrs", lambda: interfaces)
-    return interfaces
+    """A host whose routes a test may change."""
+    names = {1: "lo", 2: "eth0", 3: "wg0"}
+    monkeypatch.setattr(addresses, "name_of", names.get)
+    return Host()
 
 
 @pytest.mark.parametrize(
-    ("local", "remote", "interface"),
+    ("local", "remote", "bound", "interface"),
     [
-        ("10.0.0.7", "10.0.0.11", "eth0"),
-        ("10.9.0.7", "10.0.0.11", "wg0"),
-        ("fe80::7", "fe80::b", "eth0"),
-        ("127.0.0.1", "127.0.0.1", "lo"),
-        ("127.0.0.53", "127.9.9.9", "lo"),
-        ("::1", "::1", "lo"),
-        ("10.0.0.7", "10.0.0.7", "lo"),
-        ("10.0.0.7", "10.9.0.7", "lo"),
-        ("192.0.2.1", "10.0.0.11", None),
-        ("0.0.0.0", "0.0.0.0", None),
-        ("02:00:00:00:00:07", "10.0.0.11", None),
+        ("10.0.0.7", "10.0.0.11", 0, "eth0"),
+        ("10.99.0.1", "10.0.0.11", 0, "eth0"),
+        ("fe80::7", "fe80::b", 2, "eth0"),
+        ("10.0.0.7", "10.0.0.7", 3, "lo"),
+        ("127.0.0.53", "127.9.9.9", 0, "lo"),
+        ("::1", "::1", 0, "lo"),
+        ("10.0.0.7", "203.0.113.1", 0, None),
+        ("10.0.0.7", "203.0.113.1", 3, "wg0"),
+        ("10.0.0.7", "203.0.113.1", 11, None),
+        ("10.0.0.7", "192.0.2.9", 0, None),
+        ("10.0.0.7", "0.0.0.0", 0, None),
+        ("::", "::", 3, "wg0"),
     ],
 )
-def test_the_local_address_names_the_interface(host, local, remote, interface):
-    """Traffic to one of the host's own addresses is loopback, whoever holds the address."""
-    assert InterfaceByAddress().of(local, remote) == interface
+def test_the_route_names_the_interface(host, local, remote, bound, interface):
+    """Whatever holds the local address; without a route, only what it is bound to is sure."""
+    assert InterfaceByAddress(host).of(local, remote, bound) == interface
 
 
-def test_a_bound_device_outweighs_the_address(host, monkeypatch):
-    """SO_BINDTODEVICE decides; a device that is gone is unknown, not another one."""
-    names = {7: "wg0"}
-
-    def name(index):
-        if index not in names:
-            raise OSError
-        return names[index]
-
-    monkeypatch.setattr(addresses.socket, "if_indextoname", name)
-    found = InterfaceByAddress()
-    assert found.of("10.0.0.7", "10.0.0.11", 7) == "wg0"
-    assert found.of("10.0.0.7", "10.0.0.11", 11) is None
-    assert found.of("10.0.0.7", "10.9.0.7", 7) == "lo"
+def test_a_route_is_asked_for_once_until_something_changes(host):
+    """Asking costs a system call; DHCP, VPNs and links that fail change the answer."""
+    found = InterfaceByAddress(host)
+    assert [found.of("10.0.0.7", "10.0.0.11") for _ in range(3)] == ["eth0"] * 3
+    assert host.asked == [("10.0.0.7", "10.0.0.11", 0)]
+    host.sent_by["10.0.0.11"] = 3
+    assert not found.refresh()
+    assert found.of("10.0.0.7", "10.0.0.11") == "eth0"
+    host.is_new = True
+    assert found.refresh()
+    assert found.of("10.0.0.7", "10.0.0.11") == "wg0"
 
 
-def test_new_addresses_are_known_after_a_refresh(host):
-    """DHCP and VPNs change them."""
-    found = InterfaceByAddress()
-    host["eth0"] = [Address(V4, "10.0.0.13")]
-    assert found.of("10.0.0.13", "10.0.0.11") is None
-    found.refresh()
-    assert found.of("10.0.0.13", "10.0.0.11") == "eth0"
-    assert found.of("10.0.0.7", "10.0.0.11") is None
-
-
-def test_without_netlink_no_address_is_known_and_that_is_no_error(monkeypatch):
-    """Hardened containers refuse it, and getifaddrs(3) asks by it."""
-
-    def refuse():
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(addresses.psutil, "net_if_addrs", refuse)
-    interfaces = InterfaceByAddress()
-    assert interfaces.of("10.0.0.7", "10.0.0.11") is None
-    assert interfaces.of("127.0.0.1", "127.0.0.1") == "lo"
+def test_what_is_remembered_has_a_bound(host, monkeypatch):
+    """The oldest goes: whoever connects from many addresses must not fill our memory."""
+    monkeypatch.setattr(addresses, "_MOST_KNOWN", 2)
+    found = InterfaceByAddress(host)
+    for remote in ("10.0.0.11", "10.0.0.7", "fe80::b", "10.0.0.7", "10.0.0.11"):
+        found.of("10.0.0.7", remote)
+    assert [remote for _, remote, _ in host.asked] == [
+        "10.0.0.11", "10.0.0.7", "fe80::b", "10.0.0.11"
+    ]  # fmt: skip

@@ -329,9 +329,33 @@ def test_a_buffer_filled_after_a_quiet_time_filled_after_it(world):
     """A write against a closed window after an idle time: stalled since then, not since before."""
     tcp = quiet_for(world, 60_000)
     tcp.at(60_011).fill(80_021)
-    tcp.timer = TIMER_PROBE
+    tcp.timer, tcp.snd_wnd = TIMER_PROBE, 0
     world.look(60_020)
     world.look(60_200)
     (stall,) = stalls(world.collect(60_300))
     assert (stall.direction, stall.cause) == (Direction.SEND, Cause.PEER_WINDOW)
     assert stall.duration_ns <= 300 * MS
+
+
+# The way that packets take
+
+
+def moved_by(facts):
+    return {f.interface: f.sent_bytes for f in facts if isinstance(f, Traffic) and f.sent_bytes}
+
+
+@pytest.mark.parametrize("rests", [True, False], ids=["resting", "awake"])
+def test_a_new_route_is_followed_by_connections_that_stand(world, rests):
+    """Once an interval the host is asked whether its routes have changed."""
+    tcp = with_connection(world)
+    tcp.at(1_100).send(1_009)
+    assert moved_by(world.collect(2_000)) == {"eth0": 1_009}
+    if not rests:
+        tcp.at(2_100).send(7, acked=False)
+        world.look(2_110)
+    world.interfaces.name, world.interfaces.changed = "wg0", True
+    world.collect(3_000)
+    tcp.at(3_100).send(2_003)
+    world.collect(4_000)
+    tcp.at(4_100).send(3_001)
+    assert moved_by(world.collect(5_000)) == {"wg0": 3_001}

@@ -24,6 +24,7 @@ class Process:
         self.threads = []
         self.loop_waits = False
         self.only = None
+        self.closing = []
         self.read = 0
 
     def of(self, inode):
@@ -38,6 +39,10 @@ class Process:
         self.read += 1
         return self.threads
 
+    def closing_threads(self, pid):
+        assert pid == OWNER.pid
+        return self.closing
+
     def waits_writable(self, pid, inode):
         assert (pid, inode) == (OWNER.pid, INODE)
         return self.loop_waits
@@ -49,6 +54,7 @@ def process(monkeypatch):
     monkeypatch.setattr(evidence, "blocked_threads", made.blocked_threads)
     monkeypatch.setattr(evidence, "waits_writable", made.waits_writable)
     monkeypatch.setattr(evidence, "only_stream_socket", lambda _: made.only)
+    monkeypatch.setattr(evidence, "closing_threads", made.closing_threads)
     return made
 
 
@@ -113,6 +119,15 @@ def test_an_event_loop_speaks_for_sending_alone(process):
     assert found.of_sending(CONNECTION) == Blocked(239)
 
 
+@pytest.mark.parametrize(
+    ("tids", "found"), [([], None), ([239], Blocked(239)), ([239, 241], Blocked(None))]
+)
+def test_a_thread_in_close_has_no_descriptor_any_more(process, tids, found):
+    """One is the one; of several any may be it."""
+    process.closing = tids
+    assert ProcessEvidence(process).of_closing(CONNECTION) == found
+
+
 def test_without_an_owner_there_is_nobody_to_ask(process):
     """Another user's process, or none."""
     process.known, process.loop_waits = False, True
@@ -120,6 +135,7 @@ def test_without_an_owner_there_is_nobody_to_ask(process):
     found = ProcessEvidence(process)
     assert found.of_sending(CONNECTION) is None
     assert found.of_receiving(CONNECTION) is None
+    assert found.of_closing(CONNECTION) is None
     assert process.read == 0
 
 

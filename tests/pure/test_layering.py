@@ -21,7 +21,8 @@ STAGES = {
     "dialogue": set(),
     "errors": set(),
     "facts": set(),
-    "interfaces": {"facts"},
+    "interfaces": {"facts", "links"},
+    "links": {"netlink"},
     "netlink": set(),
     "output": {"errors"},
     "owners": {"facts"},
@@ -66,8 +67,6 @@ SOURCES = {
 }
 STANDARD = sys.stdlib_module_names
 THIRD_PARTY = {
-    "addresses": {"psutil"},
-    "interfaces": {"psutil"},
     "settings": {"psutil"},
     "records": {"orjson"},
     "tracing": {"orjson"},

@@ -123,8 +123,15 @@ class Owners:
 
 
 class Interfaces:
+    def __init__(self):
+        self.name, self.changed = "eth0", False
+
     def of(self, *_):
-        return "eth0"
+        return self.name
+
+    def refresh(self):
+        changed, self.changed = self.changed, False
+        return changed
 
 
 class Table:

@@ -58,6 +58,7 @@ def test_a_sender_met_in_mid_life_has_been_held_up_since_its_last_segment():
     """Data waits unsent and a thread is blocked: since what last went out, not since we looked."""
     tcp = Tcp().at(53).send(1_009)
     tcp.written += 1_013
+    tcp.snd_wnd = 0
     scene = Scene(tcp.at(5_000))
     scene.threads.sending = Blocked(TID)
     assert scene.look(5_001) == waits(SEND, 53, Cause.PEER_WINDOW, TID)

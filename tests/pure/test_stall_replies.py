@@ -205,6 +205,7 @@ def test_an_endpoint_that_mostly_does_not_answer_is_no_evidence():
         ("lost", Cause.LOSS),
         ("on its way", None),
         ("held", Cause.PEER_WINDOW),
+        ("corked", None),
     ],
 )
 def test_the_cause_of_a_missing_reply(script, cause):
@@ -214,9 +215,54 @@ def test_the_cause_of_a_missing_reply(script, cause):
     if script == "lost":
         scene.tcp.retransmits = 1
     if script == "held":
+        scene.tcp.snd_wnd = 0
+    if script in ("held", "corked"):
         scene.tcp.acked, scene.tcp.written = scene.tcp.transmitted, scene.tcp.written + 1_009
     scene.look(60)
     assert scene.look(160) == waits(RECEIVE, 53, cause)
+
+
+# Who only sends
+
+
+def upload(pieces, *, listening=False):
+    """A client that writes a piece every 250 ms, which nobody answers; the last at 250 * pieces."""
+    scene = Scene()
+    scene.threads.receiving = Blocked(TID) if listening else None
+    for n in range(1, pieces + 1):
+        scene.tcp.at(n * 250).send(1_009)
+        scene.look(n * 250 + 10)
+        if n < pieces:
+            scene.look(n * 250 + 200)
+    assert scene.connection.dialogue == Dialogue(0, pieces - 1)
+    scene.stalls()
+    return scene
+
+
+def test_an_upload_in_pieces_ends_with_a_wait_for_its_answer():
+    """Its thread sits in a receive now, and in none while it wrote."""
+    scene = upload(7)
+    assert scene.look(1_870) is None
+    scene.threads.receiving = Blocked(TID)
+    assert scene.look(2_000) == waits(RECEIVE, 1_750, NO_REPLY, TID)
+    scene.tcp.at(2_011).receive(13)
+    assert scene.look(2_020) is None
+    assert scene.stalls() == [(RECEIVE, 261, NO_REPLY)]
+
+
+def test_who_listens_beside_its_sends_waits_for_nothing():
+    """A subscriber that pings: its thread is always in a receive."""
+    scene = upload(7, listening=True)
+    assert scene.look(9_000) is None
+
+
+def test_who_only_sends_is_asked_about_ever_less_often():
+    """A log sender may stay so for days, and a look at its threads is dear."""
+    scene = upload(7)
+    asked = scene.threads.asked
+    for now_ms in range(2_000, 100_000, 50):
+        assert scene.look(now_ms) is None
+    assert 0 < scene.threads.asked - asked < 12
 
 
 # What is usual with a peer

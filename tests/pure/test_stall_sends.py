@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import pytest
 from stall_scene import CONNECT, SEND, TID, Scene, answered_once, full_sender, waits
-from tcp_model import CLOSE_WAIT, ESTABLISHED, SNDBUF, SYN_SENT, TIMER_PROBE, TIMER_RETRANSMIT, Tcp
+from tcp_model import (
+    CLOSE_WAIT,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT1,
+    LAST_ACK,
+    NO_LIMIT,
+    SNDBUF,
+    SYN_SENT,
+    TIMER_PROBE,
+    TIMER_RETRANSMIT,
+    Tcp,
+)
 
 from xctl_probe.facts import Cause
 from xctl_probe.fallback.evidence import Blocked
+from xctl_probe.fallback.sock_diag import UNKNOWN_WINDOW
 
 # Sending
 
@@ -60,19 +73,34 @@ def test_a_bulk_sender_that_keeps_moving_is_not_stalled():
     assert scene.stalls() == []
 
 
+HELD = {"timer": TIMER_PROBE, "acked": 1_009}  # nothing is in flight
+PACED = {"pacing_rate": 200_017, "max_pacing_rate": 200_017}
+
+
 @pytest.mark.parametrize(
     ("change", "cause"),
     [
-        ({"timer": TIMER_PROBE}, Cause.PEER_WINDOW),
-        ({"probes": 1}, Cause.PEER_WINDOW),
+        (HELD | {"snd_wnd": 0}, Cause.PEER_WINDOW),
+        (HELD | {"snd_wnd": 1_447}, Cause.PEER_WINDOW),
+        (HELD | {"rwnd_limited_us": 7_000}, Cause.PEER_WINDOW),
+        (HELD | {"snd_wnd": UNKNOWN_WINDOW}, Cause.PEER_WINDOW),
+        ({"snd_wnd": UNKNOWN_WINDOW, "probes": 1}, Cause.PEER_WINDOW),
         ({"snd_wnd": 0, "timer": TIMER_RETRANSMIT, "retransmits": 1}, Cause.PEER_WINDOW),
         ({"timer": TIMER_RETRANSMIT, "retransmits": 1}, Cause.LOSS),
         ({"timer": TIMER_RETRANSMIT, "retransmits": 0}, Cause.SEND_BUFFER),
-        ({"acked": 1_009}, Cause.PEER_WINDOW),
+        (HELD, None),
+        (HELD | {"probes": 1}, Cause.LOCAL_DROP),
+        (HELD | PACED, Cause.PACING),
+        (PACED, Cause.PACING),
+        (PACED | {"pacing_rate": 200_016}, Cause.SEND_BUFFER),
+        ({"pacing_rate": NO_LIMIT}, Cause.SEND_BUFFER),
     ],
 )
 def test_the_cause_of_a_send_stall(change, cause):
-    """The timer, the probes and what is in flight tell why the buffer does not drain."""
+    """The window, what is in flight and the sender's own limit say why the buffer does not drain.
+
+    The kernel's timer for probes runs whenever nothing is in flight: it says nothing.
+    """
     scene = full_sender()
     vars(scene.tcp).update(change)
     assert scene.look(200) == waits(SEND, 53, cause)
@@ -85,6 +113,7 @@ def test_a_sender_held_up_below_its_buffer_size_is_known_by_its_process(blocked)
     scene.tcp.at(53).send(1_009)
     scene.look(60)
     scene.tcp.at(71).written += 1_013
+    scene.tcp.snd_wnd = 0
     scene.look(80)
     assert scene.look(1_009) is None
     scene.threads.sending = blocked
@@ -119,6 +148,19 @@ def test_a_sender_nobody_may_look_into_is_judged_by_the_kernels_account(wmem, li
     scene.look(80)
     scene.tcp.rwnd_limited_us = limited_us
     assert scene.look(180) == (waits(SEND, 80, Cause.PEER_WINDOW) if waiting else None)
+
+
+@pytest.mark.parametrize("state", [FIN_WAIT1, LAST_ACK, CLOSING])
+def test_a_process_in_close_waits_until_the_peer_has_all(state):
+    """SO_LINGER: since the buffer was full; without a thread in close() it went on long ago."""
+    scene = full_sender()
+    vars(scene.tcp).update(HELD | {"snd_wnd": 0, "state": state, "fin_sent": 1})
+    assert scene.look(200) is None
+    scene.threads.closing = Blocked(TID)
+    assert scene.look(300) == waits(SEND, 53, Cause.PEER_WINDOW, TID)
+    scene.tcp.at(311).inode = 0
+    assert scene.look(320) is None
+    assert scene.stalls() == [(SEND, 267, Cause.PEER_WINDOW)]
 
 
 # Connecting

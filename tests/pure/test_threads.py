@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from xctl_probe.facts import Direction
 from xctl_probe.fallback import threads
-from xctl_probe.fallback.threads import BlockedThread, blocked_threads, waits_writable
+from xctl_probe.fallback.threads import (
+    BlockedThread,
+    blocked_threads,
+    closing_threads,
+    waits_writable,
+)
 
 SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
 PID, TID, INODE = 233, 239, 4_241
@@ -20,6 +25,7 @@ def x86_64(monkeypatch):
     """Numbers of system calls as on x86-64, wherever the tests run."""
     monkeypatch.setattr(threads, "_RECEIVE_CALLS", threads._X86_64[0])
     monkeypatch.setattr(threads, "_SEND_CALLS", threads._X86_64[1])
+    monkeypatch.setattr(threads, "_CLOSE_CALL", b"3")
 
 
 @pytest.fixture
@@ -221,3 +227,22 @@ def test_any_line_matches_or_not(line):
     """What the pattern takes are hexadecimal numbers, always."""
     found = threads._EPOLL_TARGET.match(line)
     assert found is None or (int(found[1], 16) >= 0 and int(found[2], 16) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("wchan", "syscall", "closes"),
+    [
+        (b"wait_woken", b"3 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n", True),
+        (b"0", b"3 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n", True),
+        (b"wait_woken", b"33 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n", False),
+        (b"nfs_wait_bit", b"3 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n", False),
+        (b"wait_woken", None, False),
+        (b"0", b"running\n", False),
+    ],
+    ids=["socket", "old kernel", "another call", "a file", "not to be read", "running"],
+)
+def test_a_thread_in_close_is_known_by_its_call(proc, wchan, syscall, closes):
+    """Its descriptor is gone: call and kernel function say that a socket's end keeps it."""
+    proc.thread(wchan, syscall)
+    assert closing_threads(PID, proc.path) == [TID] * closes
+    assert closing_threads(PID + 1, proc.path) == []

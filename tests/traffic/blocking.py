@@ -16,6 +16,7 @@ from talk import Longest, die_with_parent, ends, failed, hello, inode, report, t
 
 CHUNK_BYTES = 65_536
 IPPROTO_MPTCP = 262
+SO_MAX_PACING_RATE = 47
 
 
 class Blocking:
@@ -169,6 +170,35 @@ class Blocking:
 
     def nap(self, life_ms: int) -> dict[str, Any]:
         time.sleep(life_ms / 1e3)
+        return {}
+
+    def fill(self) -> dict[str, Any]:
+        """Send until the buffer takes no more, without waiting."""
+        sent = 0
+        self.sock.setblocking(False)
+        try:
+            while True:
+                sent += self.sock.send(bytes(CHUNK_BYTES))
+        except BlockingIOError:
+            self.sock.setblocking(True)
+        return {"bytes": sent}
+
+    def linger(self, most_s: int) -> dict[str, Any]:
+        """Have close() wait as long until the peer has all, socket(7)."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, most_s))
+        return {}
+
+    def keep_alive(self, every_s: int) -> dict[str, Any]:
+        """Ask the peer's host whether it is there, that often while nothing comes, tcp(7)."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, every_s)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every_s)
+        return {}
+
+    def pace(self, bytes_per_s: int) -> dict[str, Any]:
+        """Have the kernel send no faster (SO_MAX_PACING_RATE), from a small buffer."""
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, bytes_per_s)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK_BYTES)
         return {}
 
     def close(self) -> dict[str, Any]:

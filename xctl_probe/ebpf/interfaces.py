@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
+
+from xctl_probe.links import name_of
 
 
 class Interfaces:
@@ -24,12 +25,5 @@ class Interfaces:
         try:
             return self._names[ifindex]
         except KeyError:
-            name = self._names[ifindex] = _lookup(ifindex)
+            name = self._names[ifindex] = name_of(ifindex)
             return name
-
-
-def _lookup(ifindex: int) -> str | None:
-    try:
-        return socket.if_indextoname(ifindex)
-    except OSError:
-        return None

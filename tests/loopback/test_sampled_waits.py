@@ -1,0 +1,86 @@
+"""What the sampler makes of senders that are held back, and of waits that no usual call shows."""
+
+from __future__ import annotations
+
+import pytest
+
+PIECE, PIECES, ANSWER = 1_009, 3, 13
+BYTES_PER_S = 200_017
+MORE_THAN_BUFFERS = 20_000_003
+
+
+@pytest.fixture
+def running(start_probe):
+    """The sampler, as a user without privileges runs it."""
+    started = start_probe("--backend", "proc", "--loopback", "--interval", 0.2, "--min-bw", 0)
+    started.wait_ready()
+    return started
+
+
+@pytest.fixture
+def pair(worker):
+    """A receiver, a sender that is connected to it, and the port."""
+    receiver, sender = worker(), worker()
+    port = receiver.ask("listen")["port"]
+    sender.connect("127.0.0.1", port)
+    receiver.ask("accept")
+    return receiver, sender, port
+
+
+def causes(consumer, sender):
+    return [r.net["cause"] for r in consumer.stalls(pid=sender.pid)]
+
+
+def test_a_process_in_close_waits_for_its_peer(running, pair):
+    """SO_LINGER: no descriptor is left, and the thread stays in close() until all is read."""
+    receiver, sender, _ = pair
+    sender.ask("linger", 60)
+    sent = sender.ask("fill")["bytes"]
+    running.wait_for(lambda c: c.sent_bytes(sender.pid))  # else it is nobody's when it closes
+    sender.tell("close")
+    running.wait_for(
+        lambda c: [r for r in c.stalls(pid=sender.pid) if r.net["tid"] == sender.pid][2:]
+    )
+    assert receiver.ask("recv", sent)["bytes"] == sent
+    sender.expect("close")
+    running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=False))
+    told = running.stop().stalls(pid=sender.pid)
+    assert {r.net["direction"] for r in told} == {"send"}
+    assert {r.net["cause"] for r in told} == {"peer_window"}
+    assert [r.ongoing for r in told].count(False) == 1
+
+
+def test_a_sender_that_is_paced_is_not_held_up_by_its_peer(running, pair):
+    """The peer reads all, its window is open: the sender asked for it (SO_MAX_PACING_RATE)."""
+    receiver, sender, _ = pair
+    sender.ask("pace", BYTES_PER_S)
+    receiver.tell("drain")
+    sender.tell("send", 5 * BYTES_PER_S)
+    running.wait_for(lambda c: len(c.stalls(pid=sender.pid, ongoing=True)) >= 3)
+    assert {*causes(running.stop(), sender)} == {"pacing"}
+
+
+def test_a_sender_whose_own_host_drops_is_not_held_up_by_its_peer(running, pair, netns):
+    """A rule of the firewall at the output: nothing is in flight, and the window is open."""
+    _, sender, port = pair
+    netns.drop_outgoing(f"tcp dport {port}")
+    sender.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for(lambda c: "local_drop" in causes(c, sender))
+    assert {*causes(running.stop(), sender)} <= {None, "local_drop"}
+
+
+def test_an_upload_in_pieces_ends_with_a_wait(running, pair):
+    """Each piece goes unanswered, and then the process sits in a receive for the answer."""
+    receiver, sender, _ = pair
+    receiver.tell("recv", PIECE * PIECES)
+    sender.ask("drip", PIECE, 600, PIECES)
+    receiver.expect("recv")
+    assert not running.consumer.stalls(pid=sender.pid)
+    sender.tell("recv", ANSWER)
+    running.wait_for(lambda c: len(c.stalls(pid=sender.pid, ongoing=True)) >= 3)
+    receiver.ask("send", ANSWER)
+    sender.expect("recv")
+    running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=False))
+    told = running.stop().stalls(pid=sender.pid)
+    assert {(r.net["direction"], r.net["cause"]) for r in told} == {("receive", "no_reply")}
+    assert {r.net["tid"] for r in told} == {sender.pid}
