@@ -20,14 +20,16 @@ STAGES = {
     "dialogue": set(),
     "errors": set(),
     "facts": set(),
+    "freezer": set(),
     "interfaces": {"facts"},
     "netlink": set(),
     "output": {"errors"},
-    "owners": {"facts"},
+    "owners": {"facts", "tasks"},
     "patience": set(),
     "records": {"addresses", "facts"},
     "settings": {"errors", "patience", "window"},
     "signals": set(),
+    "tasks": set(),
     "text": {"records"},
     "window": {"facts", "records"},
     "writer": {"errors", "facts", "records"},
@@ -51,10 +53,11 @@ STAGES = {
 # What a source may know of the package outside its own folder.
 SOURCES_MAY_KNOW = {
     "addresses", "dialogue", "errors", "facts", "netlink", "owners", "patience",
+    "tasks",
 }  # fmt: skip
 # What all sources share knows none of them.
 PEERS_MAY_KNOW = {
-    "calls", "dialogue", "facts", "netlink", "owners", "patience",
+    "calls", "dialogue", "facts", "freezer", "netlink", "owners", "patience", "tasks",
 }  # fmt: skip
 # The folder of each, and what of the package is its own; bcc compiles what ebpf brings along.
 SOURCES = {
