@@ -13,17 +13,20 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
-from xctl_probe.calls import Role, parsed, polled
+from xctl_probe.calls import Role, anonymous_inode, epolls_among, parsed, polled
+from xctl_probe.freezer import Freezer
+from xctl_probe.tasks import reader_of, state_of
 
 # Where a thread waits for events, for which of them only its call tells.
 _IN_EPOLL = ("ep_poll", "do_epoll_wait")
 _IN_POLL = ("do_poll", "poll_schedule", "do_sys_poll", "do_select")
 _IN_RING = ("io_cqring_wait",)  # io_uring's requests show nowhere
-_WATCHED = re.compile(rb"tfd:\s*\d+ events:\s*([0-9a-f]+).*? ino:([0-9a-f]+)")
+_WATCHED = re.compile(rb"tfd:\s*(\d+) events:\s*([0-9a-f]+).*? ino:([0-9a-f]+)")
 _EPOLL = "anon_inode:[eventpoll]"
 _IO_URING_ENTER = "426 "  # on every architecture
 _MOST_THREADS = 256  # of one process: more are not looked at
 _MOST_RELATIVES = 16
+_MOST_NESTED = 16  # epoll descriptors that one epoll descriptor watches, in any depth
 
 
 class Doing(Enum):
@@ -53,20 +56,29 @@ class Processes:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
+        self._freezer = Freezer(proc)
+        self._stopped: dict[int, bool] = {}
+        self._readers: dict[int, int] = {}
         self._threads: dict[int, list[tuple[str, str]]] = {}
         self._watched: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
 
     def begin(self) -> None:
         """Forget what was read."""
+        self._freezer.begin()
+        self._stopped.clear()
+        self._readers.clear()
         self._threads.clear()
         self._watched.clear()
         self._epolls.clear()
 
     def stopped(self, pid: int) -> bool:
-        """True while a signal or a debugger holds it."""
-        stat = _read(f"{self._proc}/{pid}/stat")
-        return stat.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
+        """True while a signal, a debugger or its cgroup holds it."""
+        held = self._stopped.get(pid)
+        if held is None:
+            held = state_of(pid, self._proc) in ("T", "t") or self._freezer.frozen(pid)
+            self._stopped[pid] = held
+        return held
 
     def steps(self, pid: int) -> Steps:
         """How far its threads have come."""
@@ -137,8 +149,12 @@ class Processes:
         if role is Role.EPOLL:
             return inode in self._watches(pid, fd)
         if role is Role.POLL:
-            asked = polled(name, arguments, pid, self._proc)
-            return any(w.reads and self._inode(pid, w.fd) == inode for w in asked)
+            asked = polled(name, arguments, self._reader(pid), self._proc)
+            fds = [w.fd for w in asked if w.reads]
+            if any(self._inode(pid, fd) == inode for fd in fds):
+                return True
+            nested = epolls_among(self._reader(pid), fds, self._proc)
+            return any(inode in self._watches(pid, fd) for fd in nested)
         return role is Role.RECEIVE and self._inode(pid, fd) == inode
 
     def _in_any_epoll(self, pid: int, inode: int) -> bool:
@@ -147,31 +163,52 @@ class Processes:
             epolls = self._epolls[pid] = self._find_epolls(pid)
         return any(inode in self._watches(pid, fd) for fd in epolls)
 
+    def _reader(self, pid: int) -> int:
+        """The thread whose folder shows its descriptors."""
+        if pid not in self._readers:
+            self._readers[pid] = reader_of(pid, self._proc)
+        return self._readers[pid]
+
     def _find_epolls(self, pid: int) -> list[int]:
+        folder = f"{self._proc}/{self._reader(pid)}/fd"
         try:
-            fds = os.listdir(f"{self._proc}/{pid}/fd")
+            fds = os.listdir(folder)
         except OSError:
             return []
-        return [int(fd) for fd in fds if _link(f"{self._proc}/{pid}/fd/{fd}") == _EPOLL]
+        return [int(fd) for fd in fds if _link(f"{folder}/{fd}") == _EPOLL]
 
     def _watches(self, pid: int, epoll: int) -> frozenset[int]:
-        """Inodes that this epoll instance reports data of.
+        """Inodes that this epoll instance, or one that it watches, reports data of.
 
         One-shot users are told once and ask again when they want more: until then the
         kernel clears the events that they asked for.
         """
         known = self._watched.get((pid, epoll))
         if known is None:
-            text = _read(f"{self._proc}/{pid}/fdinfo/{epoll}")
-            known = self._watched[pid, epoll] = frozenset(
-                int(inode, 16)
-                for events, inode in _WATCHED.findall(text)
-                if int(events, 16) & select.EPOLLIN
-            )
+            inodes: set[int] = set()
+            waiting, met = [epoll], {epoll}
+            while waiting:
+                entries = self._entries(pid, waiting.pop())
+                inodes.update(inode for _, inode in entries)
+                inner = (fd for fd, inode in entries if inode == anonymous_inode())
+                for nested in epolls_among(self._reader(pid), inner, self._proc):
+                    if nested not in met and len(met) <= _MOST_NESTED:
+                        met.add(nested)
+                        waiting.append(nested)
+            known = self._watched[pid, epoll] = frozenset(inodes)
         return known
 
+    def _entries(self, pid: int, epoll: int) -> list[tuple[int, int]]:
+        """Descriptor and inode of what one instance reports data of."""
+        text = _read(f"{self._proc}/{self._reader(pid)}/fdinfo/{epoll}")
+        return [
+            (int(fd), int(inode, 16))
+            for fd, events, inode in _WATCHED.findall(text)
+            if int(events, 16) & select.EPOLLIN
+        ]
+
     def _inode(self, pid: int, fd: int) -> int | None:
-        target = _link(f"{self._proc}/{pid}/fd/{fd}")
+        target = _link(f"{self._proc}/{self._reader(pid)}/fd/{fd}")
         return int(target[8:-1]) if target.startswith("socket:[") else None
 
 
