@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.facts import Direction
+from xctl_probe.tasks import reader_of
 
 # Kernel functions in which a thread waits on a socket; `wait_woken` serves both ways.
 _RECEIVING = {b"sk_wait_data", b"__skb_wait_for_more_packets", b"__skb_recv_udp"}
@@ -92,6 +93,7 @@ def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
     An event loop asks for that only after a send was refused.  Edge-triggered users ask for
     it always, so theirs says nothing.  proc(5): fdinfo of an epoll descriptor.
     """
+    pid = reader_of(pid, proc)
     try:
         fds = os.listdir(f"{proc}/{pid}/fd")
     except OSError:

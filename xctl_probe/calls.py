@@ -10,9 +10,11 @@ import os
 import platform
 import select
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 
@@ -25,6 +27,7 @@ class Role(StrEnum):
     ACCEPT = "accept"
     POLL = "poll"  # poll and select: the call names its descriptors
     EPOLL = "epoll"  # the event loop's: they were named before
+    CLOSE = "close"  # the descriptor is no more; SO_LINGER makes it wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ _NUMBERS: dict[str, dict[int, tuple[str, Role]]] = {
         47: ("recvmsg", Role.RECEIVE), 299: ("recvmmsg", Role.RECEIVE),
         1: ("write", Role.SEND), 20: ("writev", Role.SEND), 40: ("sendfile", Role.SEND),
         44: ("sendto", Role.SEND), 46: ("sendmsg", Role.SEND), 307: ("sendmmsg", Role.SEND),
-        42: ("connect", Role.CONNECT),
+        42: ("connect", Role.CONNECT), 3: ("close", Role.CLOSE),
         43: ("accept", Role.ACCEPT), 288: ("accept4", Role.ACCEPT),
         7: ("poll", Role.POLL), 271: ("ppoll", Role.POLL),
         23: ("select", Role.POLL), 270: ("pselect6", Role.POLL),
@@ -64,7 +67,7 @@ _NUMBERS: dict[str, dict[int, tuple[str, Role]]] = {
         212: ("recvmsg", Role.RECEIVE), 243: ("recvmmsg", Role.RECEIVE),
         64: ("write", Role.SEND), 66: ("writev", Role.SEND), 71: ("sendfile", Role.SEND),
         206: ("sendto", Role.SEND), 211: ("sendmsg", Role.SEND), 269: ("sendmmsg", Role.SEND),
-        203: ("connect", Role.CONNECT),
+        203: ("connect", Role.CONNECT), 57: ("close", Role.CLOSE),
         202: ("accept", Role.ACCEPT), 242: ("accept4", Role.ACCEPT),
         73: ("ppoll", Role.POLL), 72: ("pselect6", Role.POLL),
         22: ("epoll_pwait", Role.EPOLL), 441: ("epoll_pwait2", Role.EPOLL),
@@ -76,9 +79,13 @@ _DIRECTIONS = {
     Role.SEND: (False, True),
     Role.CONNECT: (False, True),
     Role.ACCEPT: (True, False),
+    Role.CLOSE: (False, True),
 }
 _POLLFD = struct.Struct("=iHH")
 _MOST_FDS = 4096  # of one poll or select: more are not looked at
+_MOST_NESTED = 16  # epoll descriptors that others watch
+_MOST_LINKS = 64  # asked whether they are such
+_EPOLL = "anon_inode:[eventpoll]"
 
 ReadMemory = Callable[[int, int], bytes]
 
@@ -93,7 +100,10 @@ def call_of(
     name, role, arguments = known
     fd = arguments[0] & 0xFFFFFFFF
     if role is Role.POLL:
-        return Call(name, role, polled(name, arguments, pid, proc))
+        watched = polled(name, arguments, pid, proc)
+        nested = epolls_among(pid, (w.fd for w in watched if w.reads), proc)
+        inner = (w for epoll in nested for w in epoll_watches(pid, epoll, proc))
+        return Call(name, role, (*watched, *inner))
     if role is Role.EPOLL:
         return Call(name, role, epoll_watches(pid, fd, proc))
     return Call(name, role, (Watched(fd, *_DIRECTIONS[role]),))
@@ -124,14 +134,46 @@ def polled(
 
 
 def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watched, ...]:
-    """What an epoll descriptor watches.  proc(5): fdinfo.
+    """What an epoll descriptor watches, and what epoll descriptors among these do.
 
     Edge-triggered users ask for writability always, so theirs says nothing and is left out.
     """
+    found: list[Watched] = []
+    waiting, met = [fd], {fd}
+    while waiting:
+        entries = _entries(pid, waiting.pop(), proc)
+        found += (watched for watched, _ in entries)
+        inner = (w.fd for w, inode in entries if inode == anonymous_inode() and w.reads)
+        for nested in epolls_among(pid, inner, proc):
+            if nested not in met and len(met) <= _MOST_NESTED:
+                met.add(nested)
+                waiting.append(nested)
+    return tuple(found)
+
+
+def epolls_among(pid: int, fds: Iterable[int], proc: Path = Path("/proc")) -> list[int]:
+    """Those of the descriptors that are epoll's: the first few, of the first few."""
+    folder = proc / str(pid) / "fd"
+    found = [fd for fd in islice(fds, _MOST_LINKS) if _link(folder / str(fd)) == _EPOLL]
+    return found[:_MOST_NESTED]
+
+
+@cache
+def anonymous_inode() -> int:
+    """The inode that all epoll descriptors share with eventfd, timerfd and others; 0: unknown."""
+    try:
+        with select.epoll() as one:
+            return os.fstat(one.fileno()).st_ino
+    except OSError:
+        return 0
+
+
+def _entries(pid: int, fd: int, proc: Path) -> list[tuple[Watched, int]]:
+    """What one epoll descriptor watches, with its inode.  proc(5): fdinfo."""
     try:
         text = (proc / str(pid) / "fdinfo" / str(fd)).read_text("ascii", "replace")
     except OSError:
-        return ()
+        return []
     found = []
     for line in text.splitlines():
         words = line.replace(":", ": ").split()
@@ -139,11 +181,19 @@ def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watche
             continue
         try:
             target, events = int(words[1]), int(words[words.index("events:") + 1], 16)
+            inode = int(words[words.index("ino:") + 1], 16) if "ino:" in words else 0
         except (IndexError, ValueError):
             continue
         writes = bool(events & select.EPOLLOUT) and not events & select.EPOLLET
-        found.append(Watched(target, bool(events & select.EPOLLIN), writes))
-    return tuple(found)
+        found.append((Watched(target, bool(events & select.EPOLLIN), writes), inode))
+    return found
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _polled(arguments: list[int], memory: ReadMemory) -> tuple[Watched, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.facts import Process
+from xctl_probe.tasks import reader_of
 
 _PREFIX = "socket:["
 
@@ -19,6 +20,7 @@ _PREFIX = "socket:["
 @dataclass(frozen=True, slots=True)
 class _Holding:
     process: Process
+    reader: int  # the thread whose folder shows it
     fd: str
 
 
@@ -55,6 +57,7 @@ class Owners:
         self._holding: dict[int, _Holding] = {}
         self._processes: dict[int, Process | None] = {}
         self._closed: dict[str, int] = {}  # pid that may not be read -> its user then
+        self._without: set[int] = set()  # pids without descriptors: kernel threads
         self._recent: list[str] = []  # pids that held what was looked for, latest first
 
     def begin(self) -> None:
@@ -87,7 +90,7 @@ class Owners:
             holding = self._holding.get(inode)
             if holding is not None:
                 try:
-                    target = os.readlink(f"{root}/{holding.process.pid}/fd/{holding.fd}")
+                    target = os.readlink(f"{root}/{holding.reader}/fd/{holding.fd}")
                 except OSError:
                     target = ""
                 if target == f"{_PREFIX}{inode}]":
@@ -112,10 +115,10 @@ class Owners:
         for pid in self._candidates():
             if not missing:
                 break
-            for fd, inode in self._sockets(pid):
+            for reader, fd, inode in self._sockets(pid):
                 if inode not in missing:
                     continue
-                if not self._hold(inode, pid, fd):
+                if not self._hold(inode, pid, reader, fd):
                     break
                 missing.discard(inode)
                 if found_in[-1:] != [pid]:
@@ -125,13 +128,13 @@ class Owners:
 
     def fd_inode(self, pid: int, fd: int) -> int | None:
         """The inode of the socket behind a descriptor; None if it is no socket or not ours."""
-        return self._link(str(pid), str(fd))
+        return self._link(reader_of(pid, self._proc), str(fd))
 
-    def _hold(self, inode: int, pid: str, fd: str) -> bool:
+    def _hold(self, inode: int, pid: str, reader: int, fd: str) -> bool:
         """Keep the answer; False where the process is gone."""
         process = self.process(int(pid))
         if process is not None:
-            self._holding[inode] = _Holding(process, fd)
+            self._holding[inode] = _Holding(process, reader, fd)
         return process is not None
 
     def _note_recent(self, found_in: list[str]) -> None:
@@ -150,20 +153,36 @@ class Owners:
                 yield pid
         for pid in self._closed.keys() - set(pids):
             del self._closed[pid]
+        self._without &= set(map(int, pids))
 
-    def _sockets(self, pid: str) -> Iterator[tuple[str, int]]:
+    def _sockets(self, pid: str) -> Iterator[tuple[int, str, int]]:
         user = self._user(pid)  # before the try: it may change just then
         try:
-            fds = os.listdir(f"{self._proc}/{pid}/fd")
+            reader, fds = self._descriptors(int(pid))
         except PermissionError:
             self._closed[pid] = user
             return
         except OSError:
             return
         for fd in fds:
-            inode = self._link(pid, fd)
+            inode = self._link(reader, fd)
             if inode is not None:
-                yield fd, inode
+                yield reader, fd, inode
+
+    def _descriptors(self, pid: int) -> tuple[int, list[str]]:
+        """The descriptors of a process, and the thread in whose folder they are."""
+        try:
+            if fds := os.listdir(f"{self._proc}/{pid}/fd"):
+                return pid, fds
+        except PermissionError:
+            if (reader := reader_of(pid, self._proc)) == pid:
+                raise
+        else:
+            reader = pid if pid in self._without else reader_of(pid, self._proc)
+            if reader == pid:
+                self._without.add(pid)
+                return pid, []
+        return reader, os.listdir(f"{self._proc}/{reader}/fd")
 
     def _user(self, pid: str) -> int:
         try:
@@ -173,7 +192,7 @@ class Owners:
         except OSError:
             return -1
 
-    def _link(self, pid: str, fd: str) -> int | None:
+    def _link(self, pid: int, fd: str) -> int | None:
         try:
             target = os.readlink(f"{self._proc}/{pid}/fd/{fd}")
         except OSError:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from xctl_probe.budget import Budget
 from xctl_probe.owners import Owners, real_user
+from xctl_probe.tasks import reader_of
 
 _MOST_WANTED = 4_096
 _MOST_PASSES = 4  # through what may be read; then a socket is taken for nobody's
@@ -136,8 +137,11 @@ class Search(Owners):
     def _read(self, pid: str, uid: int) -> Iterator[int]:
         """Take what is looked for out of one process's descriptors."""
         skip = self._resume.pop(uid)[1] if self._resume.get(uid, ("",))[0] == pid else 0
-        for count, (fd, inode) in enumerate(self._descriptors(pid, uid, skip), start=1):
-            if inode in self._looking and not self._take(inode, pid, fd):
+        # A zombie leader's own folder lists none; before Linux 6.2 no folder has a size.
+        shown = self._user_and_size(pid)[1] > 0
+        reader = int(pid) if shown else reader_of(int(pid), self._proc)
+        for count, (fd, inode) in enumerate(self._links(reader, pid, uid, skip), start=1):
+            if inode in self._looking and not self._take(inode, pid, reader, fd):
                 return
             if not self._looking:
                 return
@@ -148,8 +152,8 @@ class Search(Owners):
                     return
         yield uid
 
-    def _take(self, inode: int, pid: str, fd: str) -> bool:
-        if not self._hold(inode, pid, fd):
+    def _take(self, inode: int, pid: str, reader: int, fd: str) -> bool:
+        if not self._hold(inode, pid, reader, fd):
             return False
         self._looking.discard(inode)
         self._done(inode)
@@ -188,21 +192,23 @@ class Search(Owners):
             return -1, 0
         return stat.st_uid, stat.st_size
 
-    def _descriptors(self, pid: str, uid: int, skip: int) -> Iterator[tuple[str, int | None]]:
+    def _links(
+        self, reader: int, pid: str, uid: int, skip: int
+    ) -> Iterator[tuple[str, int | None]]:
         """All of them; `inode` None where it is no socket.  Never a list: they may be a million."""
         if not self._may_read(uid):
             self._deferred.add(uid)
             return
         try:
-            for count, fd in enumerate(self._names(pid)):
+            for count, fd in enumerate(self._names(reader)):
                 if count >= skip:
-                    yield fd, self._link(pid, fd)
+                    yield fd, self._link(reader, fd)
         except PermissionError:
             self._closed[pid] = self._user(pid)
         except OSError:
             return
 
-    def _names(self, pid: str) -> Iterator[str]:
-        with os.scandir(f"{self._proc}/{pid}/fd") as entries:
+    def _names(self, reader: int) -> Iterator[str]:
+        with os.scandir(f"{self._proc}/{reader}/fd") as entries:
             for entry in entries:
                 yield entry.name

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from xctl_probe.calls import Role, Watched, call_of, epoll_watches
+from xctl_probe.calls import Role, Watched, anonymous_inode, call_of, epoll_watches
 
 ADDRESS = 64  # of the call's argument, in a memory that is a small file
 POLLIN, POLLOUT = 1, 4
@@ -98,3 +98,38 @@ def test_what_is_no_call_on_descriptors_is_none(proc, line):
 def test_an_unknown_machine_knows_no_calls(proc):
     """Numbers differ, so none is guessed."""
     assert called(proc, 45, 7, machine="riscv64") is None
+
+
+@pytest.fixture
+def nested(proc):
+    """Descriptors 5 and up, each an epoll that watches these."""
+    (proc / str(PID) / "fd").mkdir()
+
+    def write(fd, watched, inode=None):
+        ino = f"{inode or anonymous_inode():x}"
+        lines = (f"tfd: {w:8} events:       19 data: 1  pos:0 ino:{ino} sdev:e\n" for w in watched)
+        (proc / str(PID) / "fdinfo" / str(fd)).write_text("pos:\t0\n" + "".join(lines))
+        (proc / str(PID) / "fd" / str(fd)).symlink_to("anon_inode:[eventpoll]")
+
+    return write
+
+
+def test_an_epoll_among_what_is_watched_is_followed(proc, nested):
+    """Whichever call waits for it; two that watch each other are read once."""
+    nested(5, [6])
+    nested(6, [7, 5])
+    nested(7, [11], inode=0x2B)
+    for call in (
+        called(proc, 232, 5),
+        called(proc, 7, ADDRESS, 1, memory=struct.pack("=iHH", 5, POLLIN, 0)),
+    ):
+        assert Watched(11, True, False) in call.watched
+        assert len(call.watched) <= 5
+
+
+def test_a_thousand_copies_of_an_epoll_are_not_all_read(proc, nested):
+    """Who has so many has them to keep the reader busy."""
+    copies = range(10, 1_010)
+    for fd in copies:
+        nested(fd, copies)
+    assert len(epoll_watches(PID, 10, proc)) <= 17 * len(copies)

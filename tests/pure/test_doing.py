@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from xctl_probe.calls import anonymous_inode
 from xctl_probe.peers.doing import Doing, Processes, Steps
 
 PID, TID, INODE, FD, EPOLL = 233, 239, 4_241, 7, 5
@@ -197,3 +198,36 @@ def test_one_reading_serves_until_the_next_look(proc):
     assert processes.doing(PID, INODE) is Doing.WAITS_FOR_IT
     processes.begin()
     assert processes.doing(PID, INODE) is Doing.MAY_COME_BACK
+
+
+@pytest.mark.parametrize("number", [232, 7])  # epoll_wait and poll
+def test_an_epoll_that_another_watches_is_followed(proc, number):
+    proc.epoll(EPOLLIN, fd=EPOLL + 1)
+    proc.epoll(EPOLLIN, fd=EPOLL, inode=anonymous_inode())
+    nested = proc.path / f"fdinfo/{EPOLL}"
+    nested.write_text(nested.read_text().replace(f"tfd: {FD:8}", f"tfd: {EPOLL + 1:8}"))
+    (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", EPOLL, 1, 0))
+    proc.thread(call(number, *((EPOLL,) if number == 232 else (ADDRESS, 1))))
+    assert proc.doing() is Doing.WAITS_FOR_IT
+
+
+def test_a_process_whose_first_thread_has_ended_is_read_by_another(proc, tmp_path):
+    proc.state("Z")
+    other = tmp_path / str(TID)
+    (other / "fd").mkdir(parents=True)
+    (other / "stat").write_text(f"{TID} (a) S 1 0")
+    (other / f"fd/{FD}").symlink_to(f"socket:[{INODE}]")
+    (proc.path / f"fd/{FD}").unlink()
+    proc.thread(call(45, FD))
+    assert proc.doing() is Doing.WAITS_FOR_IT
+    assert not Processes(tmp_path).stopped(PID)
+
+
+def test_a_process_in_a_frozen_cgroup_waits_for_nothing(proc, tmp_path):
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mountinfo").write_text(f"30 1 0:26 / {tmp_path}/cg rw - cgroup2 cgroup2 rw\n")
+    (tmp_path / "cg/box").mkdir(parents=True)
+    (tmp_path / "cg/box/cgroup.events").write_text("populated 1\nfrozen 1\n")
+    (proc.path / "cgroup").write_text("0::/box\n")
+    proc.thread(call(45, FD))
+    assert proc.doing() is Doing.STOPPED

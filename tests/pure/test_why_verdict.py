@@ -99,7 +99,49 @@ def test_a_request_on_its_way_is_not_said_to_be_delivered():
 def test_nobody_who_reads_is_nobody_who_waits():
     """An idle connection in the pool of a process that computes."""
     assert told(ASKED) is None
-    assert told(OPENED, IN_EPOLL) is None
+    assert told(OPENED) is None
+
+
+def test_who_spoke_last_may_owe_the_rest():
+    """An idle connection in an event loop, or one in mid-answer: both look like this."""
+    finding = told(OPENED, IN_EPOLL)
+    assert finding.text == (
+        "waits for events, also from 10.0.0.7:5432: the last came 13.0 s ago, "
+        "and whether more is due only the two programs know"
+    )
+    assert (finding.waits, finding.seen) == (False, False)
+    listens = Peer(0, 239, "server", stopped=False, listens=True)
+    finding = told(replace(OPENED, peer=listens), IN_EPOLL)
+    assert finding.text == "waits for events; at 10.0.0.7:5432 server (pid 239) awaits a request"
+    assert (finding.waits, finding.seen) == (False, True)
+
+
+def test_a_peer_that_is_frozen_is_said_to_be():
+    """It may have read the request before."""
+    peer = Peer(23, 239, "server", stopped=True, frozen=True)
+    assert told(replace(ASKED, peer=peer), IN_RECV).text.endswith("queue there, and it is frozen")
+    peer = replace(peer, unread_bytes=0)
+    assert told(replace(ASKED, peer=peer), IN_RECV).text.endswith("server (pid 239) is frozen")
+
+
+def test_who_polls_busily_waits_for_a_peer_that_is_stuck():
+    """Without such a peer it may as well compute."""
+    spins = Waiter(spins=True)
+    peer = Peer(23, 239, "server", stopped=True)
+    finding = told(replace(ASKED, peer=peer), spins)
+    assert finding.text.startswith("probably waits for a reply from 10.0.0.7:5432 for 12.4 s")
+    assert (finding.waits, finding.certain, finding.cause) == (True, False, Cause.NO_REPLY)
+    for other in (None, Peer(0, 239, "server", stopped=False)):
+        assert told(replace(ASKED, peer=other), spins) is None
+    assert told(replace(ASKED, peer=peer, last_receive_ms=None), spins) is None
+    assert told(replace(ACCEPTED, peer=peer), spins) is None
+
+
+def test_who_was_answered_before_waits_rather_than_who_never_was():
+    """Two connections in one event loop; the older one only ever said hello."""
+    hello = replace(ASKED, inode=1, reply_ms=60_000.0, last_receive_ms=None)
+    found = findings([hello, ASKED], [], {1: IN_EPOLL, INODE: IN_EPOLL})
+    assert [finding.inode for finding in found] == [INODE, 1]
 
 
 def test_an_exchange_of_milliseconds_is_no_wait():
@@ -211,6 +253,29 @@ def test_a_datagram_may_be_a_dns_answer():
     (finding,) = findings([], [replace(udp, remote=None)], {INODE: IN_RECV})
     assert not finding.waits
     assert findings([], [udp], {}) == []
+    (finding,) = findings([], [udp], {INODE: IN_EPOLL})
+    assert finding.text == "probably waits for a DNS answer from 10.0.0.2:53"
+    assert (finding.waits, finding.certain) == (True, False)
+
+
+@pytest.mark.parametrize(("port", "seen"), [(40_009, False), (53, True)])
+def test_on_a_port_of_a_client_s_a_datagram_may_be_an_answer(port, seen):
+    """The kernel does not keep whether the socket sent anything."""
+    udp = Udp(FD, INODE, f"10.0.0.11:{port}", None, 0, 0, 0)
+    for waiter in (IN_RECV, IN_EPOLL):
+        (finding,) = findings([], [udp], {INODE: waiter}, range(32_768, 61_000))
+        assert finding.text == f"waits for datagrams on 10.0.0.11:{port}"
+        assert (finding.waits, finding.seen) == (False, seen)
+
+
+def test_a_datagram_that_waits_to_be_sent_is_the_path_s():
+    """A thread in sendto."""
+    udp = Udp(FD, INODE, "10.0.0.11:40009", "10.0.0.2:9", 0, 9_000, 0)
+    (finding,) = findings([], [udp], {INODE: IN_SEND})
+    assert finding.text == (
+        "waits to send a datagram for 3.0 s: the path to 10.0.0.2:9 is slower than the sender"
+    )
+    assert (finding.waits, finding.cause) == (True, Cause.SEND_BUFFER)
 
 
 def test_what_is_certain_and_longest_comes_first():

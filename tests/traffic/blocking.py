@@ -317,9 +317,9 @@ class Blocking:
         return {"bytes": sent, "inode": inode(sock)} | longest.fields()
 
 
-def run() -> None:
+def run(worker: Blocking | None = None) -> None:
     """Obey stdin, one command a line, until it ends."""
-    worker = Blocking()
+    worker = worker or Blocking()
     hello("blocking")
     for line in sys.stdin:
         verb, *words = line.split()

@@ -14,6 +14,7 @@ import blocking
 import evented
 import paths
 import sleepers
+import waits
 
 LONGEST_LIFE_S = 600  # so that a test that was killed leaves nothing behind
 
@@ -23,8 +24,15 @@ def main() -> None:
     signal.alarm(LONGEST_LIFE_S)
     if name:
         Path("/proc/self/comm").write_bytes(bytes.fromhex(name[0]))
-    roles = {"blocking": blocking, "evented": evented, "paths": paths, "sleepers": sleepers}
-    roles[role].run()
+    roles = {
+        "blocking": blocking.run,
+        "evented": evented.run,
+        "headless": waits.run_headless,
+        "paths": paths.run,
+        "sleepers": sleepers.run,
+        "waits": waits.run,
+    }
+    roles[role]()
 
 
 if __name__ == "__main__":

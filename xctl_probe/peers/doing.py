@@ -11,8 +11,10 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
-from xctl_probe.calls import Role, parsed, polled
+from xctl_probe.calls import Role, epolls_among, parsed, polled
+from xctl_probe.freezer import Freezer
 from xctl_probe.peers.epolls import Epolls
+from xctl_probe.tasks import reader_of, state_of
 
 # Where a thread waits for events, for which of them only its call tells.
 _IN_EPOLL = ("ep_poll", "do_epoll_wait")
@@ -52,6 +54,9 @@ class Processes:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
+        self._freezer = Freezer(proc)
+        self._stopped: dict[int, bool] = {}
+        self._readers: dict[int, int] = {}
         self._threads: dict[int, list[tuple[str, str]]] = {}
         self._watched: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
@@ -59,15 +64,21 @@ class Processes:
 
     def begin(self) -> None:
         """Forget what was read."""
+        self._freezer.begin()
+        self._stopped.clear()
+        self._readers.clear()
         self._threads.clear()
         self._watched.clear()
         self._epolls.clear()
         self._sets.begin()
 
     def stopped(self, pid: int) -> bool:
-        """True while a signal or a debugger holds it."""
-        stat = _read(f"{self._proc}/{pid}/stat")
-        return stat.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
+        """True while a signal, a debugger or its cgroup holds it."""
+        held = self._stopped.get(pid)
+        if held is None:
+            held = state_of(pid, self._proc) in ("T", "t") or self._freezer.frozen(pid)
+            self._stopped[pid] = held
+        return held
 
     def steps(self, pid: int) -> Steps:
         """How far its threads have come."""
@@ -92,7 +103,7 @@ class Processes:
             for relative in self._relatives(pid):
                 if self._doing(relative, inode) is Doing.WAITS_FOR_IT:
                     return Doing.WAITS_FOR_IT
-            if pid in self._sets.partly:
+            if self._reader(pid) in self._sets.partly:
                 return Doing.UNKNOWN
         return found
 
@@ -140,25 +151,35 @@ class Processes:
         if role is Role.EPOLL:
             return inode in self._watches(pid, fd)
         if role is Role.POLL:
-            asked = polled(name, arguments, pid, self._proc)
-            return any(w.reads and self._inode(pid, w.fd) == inode for w in asked)
+            asked = polled(name, arguments, self._reader(pid), self._proc)
+            fds = [w.fd for w in asked if w.reads]
+            if any(self._inode(pid, fd) == inode for fd in fds):
+                return True
+            nested = epolls_among(self._reader(pid), fds, self._proc)
+            return any(inode in self._watches(pid, fd) for fd in nested)
         return role is Role.RECEIVE and self._inode(pid, fd) == inode
 
     def _in_any_epoll(self, pid: int, inode: int) -> bool:
         epolls = self._epolls.get(pid)
         if epolls is None:
-            epolls = self._epolls[pid] = self._sets.of(pid)
+            epolls = self._epolls[pid] = self._sets.of(self._reader(pid))
         return any(inode in self._watches(pid, fd) for fd in epolls)
 
     def _watches(self, pid: int, epoll: int) -> frozenset[int]:
         """Inodes that this epoll instance reports data of."""
         known = self._watched.get((pid, epoll))
         if known is None:
-            known = self._watched[pid, epoll] = self._sets.watches(pid, epoll)
+            known = self._watched[pid, epoll] = self._sets.watches(self._reader(pid), epoll)
         return known
 
+    def _reader(self, pid: int) -> int:
+        """The thread whose folder shows its descriptors."""
+        if pid not in self._readers:
+            self._readers[pid] = reader_of(pid, self._proc)
+        return self._readers[pid]
+
     def _inode(self, pid: int, fd: int) -> int | None:
-        target = _link(f"{self._proc}/{pid}/fd/{fd}")
+        target = _link(f"{self._proc}/{self._reader(pid)}/fd/{fd}")
         return int(target[8:-1]) if target.startswith("socket:[") else None
 
 

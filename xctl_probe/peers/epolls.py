@@ -16,7 +16,9 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
-_WATCHED = re.compile(rb"tfd:\s*\d+ events:\s*([0-9a-f]+).*? ino:([0-9a-f]+)")
+from xctl_probe.calls import anonymous_inode, epolls_among
+
+_WATCHED = re.compile(rb"tfd:\s*(\d+) events:\s*([0-9a-f]+).*? ino:([0-9a-f]+)")
 _EPOLL = "anon_inode:[eventpoll]"
 _MOST_BYTES = 1 << 20  # of one list: about 13,000 entries
 _MOST_DESCRIPTORS = 1_024  # of a process, among which instances are searched for
@@ -27,13 +29,17 @@ _MOST_KEPT = 8
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 _KCMP_FILE = 0
 
+_MOST_NESTED = 16  # instances that one instance watches, in any depth
+
+_Entries = frozenset[tuple[int, int]]
+
 
 class Epolls:
     """Reads /proc; `partly` are the processes of which not everything was read."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
-        self._kept: OrderedDict[tuple[int, int], tuple[int, bool, frozenset[int]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], tuple[int, bool, _Entries]] = OrderedDict()
         self.partly: set[int] = set()
 
     def begin(self) -> None:
@@ -41,27 +47,44 @@ class Epolls:
         self.partly.clear()
 
     def watches(self, pid: int, epoll: int) -> frozenset[int]:
-        """Inodes that this instance reports data of; maybe as they were a moment ago.
+        """Inodes that this instance, or one that it watches, reports data of.
 
-        One-shot users are told once and ask again when they want more: until then the
-        kernel clears the events that they asked for.
+        Maybe as they were a moment ago.  `pid` is the thread whose folder shows the descriptors.
+        """
+        inodes: set[int] = set()
+        waiting, met = [epoll], {epoll}
+        while waiting:
+            entries = self._entries(pid, waiting.pop())
+            inodes.update(inode for _, inode in entries)
+            inner = (fd for fd, inode in entries if inode == anonymous_inode())
+            for nested in epolls_among(pid, inner, self._proc):
+                if nested not in met and len(met) <= _MOST_NESTED:
+                    met.add(nested)
+                    waiting.append(nested)
+        return frozenset(inodes)
+
+    def _entries(self, pid: int, epoll: int) -> _Entries:
+        """Descriptor and inode of what one instance reports data of.
+
+        A one-shot entry reports once and is armed again when its user wants more: until then
+        the kernel clears the events that it asked for.
         """
         begun_ns = time.monotonic_ns()
-        until_ns, partly, inodes = self._kept.get((pid, epoll), (0, False, frozenset()))
+        until_ns, partly, entries = self._kept.get((pid, epoll), (0, False, frozenset()))
         if begun_ns >= until_ns:
             text = _read(f"{self._proc}/{pid}/fdinfo/{epoll}")
             partly = len(text) >= _MOST_BYTES
-            inodes = frozenset(
-                int(inode, 16)
-                for events, inode in _WATCHED.findall(text)
+            entries = frozenset(
+                (int(fd), int(inode, 16))
+                for fd, events, inode in _WATCHED.findall(text)
                 if int(events, 16) & select.EPOLLIN
             )
             took_ns = time.monotonic_ns() - begun_ns
             if took_ns > _LONG_NS:
-                self._keep(pid, epoll, (begun_ns + took_ns * _SHARE, partly, inodes))
+                self._keep(pid, epoll, (begun_ns + took_ns * _SHARE, partly, entries))
         if partly:
             self.partly.add(pid)
-        return inodes
+        return entries
 
     def of(self, pid: int) -> list[int]:
         """Descriptors of this process, one for each of its instances."""
@@ -85,7 +108,7 @@ class Epolls:
         syscall = ctypes.CDLL(None).syscall
         return any(syscall(_KCMP, pid, pid, _KCMP_FILE, one, int(fd)) == 0 for one in found)
 
-    def _keep(self, pid: int, epoll: int, kept: tuple[int, bool, frozenset[int]]) -> None:
+    def _keep(self, pid: int, epoll: int, kept: tuple[int, bool, _Entries]) -> None:
         self._kept[pid, epoll] = kept
         self._kept.move_to_end((pid, epoll))
         if len(self._kept) > _MOST_KEPT:

@@ -21,7 +21,7 @@ from xctl_probe.fallback.sock_diag import (
 from xctl_probe.why.peers import peers_of
 from xctl_probe.why.sockets import STATES, Peer, Tcp
 
-_INODE = slice(68, 72)  # in struct inet_diag_msg
+INODE = slice(68, 72)  # in struct inet_diag_msg
 _NS_PER_MS = 1_000_000
 _US_PER_MS = 1_000
 _STALL_NS = 100_000_000
@@ -41,7 +41,7 @@ class DiagLooks:
         wanted = {inode.to_bytes(4, "little") for inode in inodes}
         seen = {}
         for message in messages:
-            if message[_INODE] not in wanted:
+            if message[INODE] not in wanted:
                 continue
             sample = decode(message)
             if sample is None:

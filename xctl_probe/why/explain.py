@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xctl_probe.calls import Call, Role, Watched
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.facts import Process
-from xctl_probe.fallback.sock_diag import SockDiag
+from xctl_probe.freezer import Freezer
 from xctl_probe.owners import read_process
-from xctl_probe.why.diag_looks import DiagLooks
-from xctl_probe.why.proc_looks import ProcLooks, socket_fds, udp_sockets
+from xctl_probe.tasks import reader_of, state_of
+from xctl_probe.why.access import fds_of, has_ended
+from xctl_probe.why.closing import closed_sockets
+from xctl_probe.why.namespaces import enter, is_elsewhere, namespaces_of
+from xctl_probe.why.others import File, Other, distant_files, other_sockets
+from xctl_probe.why.outside import outside
+from xctl_probe.why.places import Place
+from xctl_probe.why.proc_looks import ProcLooks, udp_sockets
 from xctl_probe.why.sockets import Tcp, Udp
 from xctl_probe.why.threads import Thread, idle_times_ms, read_threads, waits_in
-from xctl_probe.why.verdict import Finding, findings, waiters
+from xctl_probe.why.verdict import Finding, Waiter, findings, ranked, waiters
 
 GAP_S = 0.3
-_CLONE_NEWNET = 0x40000000
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 # Kernel functions in which a thread waits for the network, where nothing says on which socket.
@@ -47,6 +52,9 @@ class Explained:
     found: tuple[Finding, ...]
     source: str
     notes: tuple[str, ...]
+    others: tuple[Other, ...] = ()  # sockets that are not among `tcp` and `udp`
+    files: dict[int, File] = field(default_factory=dict)  # by descriptor: those a thread is in
+    frozen: bool = False  # its cgroup is
 
 
 def explain(
@@ -84,45 +92,63 @@ def explain(
 
 def _looks(pid: int, sock_diag: bool, gap_s: float, sleep: Callable[[float], None]) -> Explained:
     process = _alive(pid)
-    fds = _fds(pid)
+    fds = fds_of(pid)
     refused = "--no-sock-diag was given" if not sock_diag else None
-    if refused is None and _is_elsewhere(pid) and not _enter(pid):
+    reader = reader_of(pid)
+    if refused is None and is_elsewhere(reader) and not enter(reader):
         refused = (
             "it lives in another network namespace, which only root may enter "
             f"(sudo xctl-probe-network why {pid})"
         )
     if refused is None:
         try:
-            diag = SockDiag()
-            try:
-                return _look_at_diag(process, diag, fds, gap_s, sleep)
-            finally:
-                diag.close()
+            return _look_at_diag(process, fds, gap_s, sleep)
         except OSError as error:
             refused = f"sock_diag is refused here ({error.strerror})"
     note = f"{refused}; /proc/net has queues and timers, but no times, nor who spoke last"
     return _look_at_proc(process, fds, gap_s, sleep, [note])
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What two looks have shown; `fds` is inode to descriptor."""
+
+    before: list[Thread]
+    after: list[Thread]
+    fds: dict[int, int]
+    tcp: list[Tcp]
+    udp: list[Udp]
+
+
 def _look_at_diag(
-    process: Process,
-    diag: SockDiag,
-    fds: dict[int, int],
-    gap_s: float,
-    sleep: Callable[[float], None],
+    process: Process, fds: dict[int, int], gap_s: float, sleep: Callable[[float], None]
 ) -> Explained:
-    looks = DiagLooks()
-    begun_ns = time.monotonic_ns()
-    looks.look(diag.sockets(), fds, begun_ns)
-    before = read_threads(process.pid)
-    sleep(gap_s)
-    fds = _fds(process.pid)
-    now_ns = time.monotonic_ns()
-    messages = list(diag.sockets())
-    looks.look(messages, fds, now_ns)
-    after = read_threads(process.pid)
-    tcp = looks.tcp(fds, messages, now_ns - begun_ns)
-    return _explained(process, before, after, fds, tcp, "sock_diag", [])
+    pid = process.pid
+    with ExitStack() as stack:
+        places = [Place()]
+        stack.callback(places[0].close)
+        places[0].dump()
+        before = read_threads(pid)
+        closed = closed_sockets(pid, before, places[0].messages)
+        there = other_sockets(reader_of(pid), fds, places[0].inodes())
+        strangers = [socket.fd for socket in there if socket.internet]
+        for namespace in stack.enter_context(namespaces_of(pid, strangers)):
+            with suppress(OSError):
+                place = Place(namespace)
+                stack.callback(place.close)
+                place.dump()
+                places.append(place)
+        for place in places:
+            place.look(closed | fds)
+        sleep(gap_s)
+        fds = closed | fds_of(pid)
+        for place in places:
+            place.dump()
+            place.look(fds)
+        after = read_threads(pid)
+        tcp = [socket for place in places for socket in place.tcp(fds)]
+        udp = [socket for place in places for socket in place.udp(fds)]
+        return _explained(process, _Seen(before, after, fds, tcp, udp), "sock_diag", [])
 
 
 def _look_at_proc(
@@ -132,40 +158,37 @@ def _look_at_proc(
     sleep: Callable[[float], None],
     notes: list[str],
 ) -> Explained:
-    looks = ProcLooks(process.pid)
+    pid, reader = process.pid, reader_of(process.pid)
+    looks = ProcLooks(reader)
     try:
         looks.look(fds)
-        before = read_threads(process.pid)
+        before = read_threads(pid)
         sleep(gap_s)
-        fds = _fds(process.pid)
+        fds = fds_of(pid)
         looks.look(fds)
     except OSError as error:
         raise ProbeError(
-            f"neither sock_diag nor /proc/{process.pid}/net can be read here "
+            f"neither sock_diag nor /proc/{reader}/net can be read here "
             f"({error.strerror}); mount /proc, or allow AF_NETLINK sockets"
         ) from error
-    after = read_threads(process.pid)
-    return _explained(process, before, after, fds, looks.tcp(fds), "/proc/net", notes)
+    after = read_threads(pid)
+    seen = _Seen(before, after, fds, looks.tcp(fds), udp_sockets(reader, fds))
+    return _explained(process, seen, "/proc/net", notes)
 
 
-def _explained(
-    process: Process,
-    before: list[Thread],
-    after: list[Thread],
-    fds: dict[int, int],
-    tcp: list[Tcp],
-    source: str,
-    notes: list[str],
-) -> Explained:
+def _explained(process: Process, seen: _Seen, source: str, notes: list[str]) -> Explained:
     _same(process)
-    idle_ms = idle_times_ms(after)
-    threads = [replace(thread, idle_ms=idle_ms.get(thread.tid)) for thread in after]
-    udp = udp_sockets(process.pid, fds)
-    network = {socket.inode for socket in tcp} | {socket.inode for socket in udp}
-    earlier = {thread.tid: thread for thread in before}
+    reader = reader_of(process.pid)
+    idle_ms = idle_times_ms(seen.after)
+    threads = [replace(thread, idle_ms=idle_ms.get(thread.tid)) for thread in seen.after]
+    network = {s.inode for s in seen.tcp} | {s.inode for s in seen.udp}
+    others = other_sockets(reader, seen.fds, network)
+    foreign = [socket for socket in others if not socket.local]
+    earlier = {thread.tid: thread for thread in seen.before}
     waiting: list[tuple[Thread, Call]] = []
     for thread in threads:
-        call = waits_in(thread, earlier.get(thread.tid)) or _assumed(thread, fds, network)
+        call = waits_in(thread, earlier.get(thread.tid))
+        call = call or _assumed(thread, seen.fds, network, alone=not foreign)
         if call is not None:
             waiting.append((thread, call))
     if network and any(not thread.call_readable for thread in threads):
@@ -174,21 +197,43 @@ def _explained(
             "on which socket a thread waits may not be read here (/proc/PID/syscall; Yama's "
             f"kernel.yama.ptrace_scope, or a container's rules){remedy}"
         )
-    found = findings(tcp, udp, waiters(waiting, fds, network))
+    files = distant_files(reader, _files_in_use(waiting, seen.fds))
+    waited = waiters(waiting, seen.fds, network)
+    if any(t.running and t.tid in earlier and earlier[t.tid].running for t in threads):
+        waited = {s.inode: Waiter(spins=True) for s in seen.tcp} | waited
+    found = findings(seen.tcp, seen.udp, waited, ephemeral=_ephemeral())
     return Explained(
         process=process,
-        state=_state(process.pid),
+        state=state_of(process.pid),
         threads=tuple(threads),
         waiting={thread.tid: call for thread, call in waiting},
-        tcp=tuple(tcp),
-        udp=tuple(udp),
-        found=tuple(found),
+        tcp=tuple(seen.tcp),
+        udp=tuple(seen.udp),
+        found=tuple(ranked([*found, *outside(waiting, threads, files)])),
         source=source,
         notes=tuple(notes),
+        others=tuple(others),
+        files=files,
+        frozen=Freezer().frozen(process.pid),
     )
 
 
-def _assumed(thread: Thread, fds: dict[int, int], network: set[int]) -> Call | None:
+def _files_in_use(waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> set[int]:
+    """Descriptors in calls that are no sockets."""
+    direct = (call for _, call in waiting if call.role not in (Role.POLL, Role.EPOLL))
+    return {w.fd for call in direct for w in call.watched} - set(fds.values())
+
+
+def _ephemeral() -> range:
+    """The ports that the kernel chooses for a client, in the namespace of this thread."""
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_bytes().split()
+        return range(int(low), int(high) + 1)
+    except (OSError, ValueError):
+        return range(32_768, 61_000)
+
+
+def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: bool) -> Call | None:
     """What the name of the kernel function says, where the call itself may not be read."""
     direct = thread.wchan.startswith(_DIRECT)
     unreadable = not thread.call_readable and (direct or thread.wchan.startswith(_LOOPS))
@@ -196,71 +241,19 @@ def _assumed(thread: Thread, fds: dict[int, int], network: set[int]) -> Call | N
     if not unreadable and not thread.wchan.startswith("io_cqring_wait"):
         return None
     watched = tuple(Watched(fd, True, False) for inode, fd in fds.items() if inode in network)
-    return Call(thread.wchan, Role.POLL if direct else Role.EPOLL, watched)
+    return Call(thread.wchan, Role.POLL if direct and alone else Role.EPOLL, watched)
 
 
 def _alive(pid: int) -> Process:
     process = read_process(pid)
     if process is None:
         raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
-    if _state(pid) == "Z":
+    if has_ended(pid):
         raise UsageError(f"why {pid}: {process.comm} has ended; its parent has yet to notice")
     return process
 
 
 def _same(process: Process) -> None:
     now = read_process(process.pid)
-    if now is None or now.start_ticks != process.start_ticks or _state(process.pid) == "Z":
+    if now is None or now.start_ticks != process.start_ticks or has_ended(process.pid):
         raise UsageError(f"why {process.pid}: {process.comm} ended while it was looked at")
-
-
-def _fds(pid: int) -> dict[int, int]:
-    try:
-        return socket_fds(pid)
-    except PermissionError:
-        owner = os.stat(f"/proc/{pid}").st_uid
-        raise UsageError(
-            f"why {pid}: not permitted to look into a process of user {_user(owner)}: "
-            f"run as root (sudo xctl-probe-network why {pid})"
-        ) from None
-    except OSError:
-        raise UsageError(f"why {pid}: the process ended while it was looked at") from None
-
-
-def _user(uid: int) -> str:
-    import pwd  # noqa: PLC0415 - only for a refusal
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _state(pid: int) -> str:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return "X"
-    return stat.rpartition(b")")[2].split()[0].decode("ascii", "replace")
-
-
-def _is_elsewhere(pid: int) -> bool:
-    """Has the process a network namespace of its own?  False where that may not be known."""
-    try:
-        ours, its = (os.readlink(f"/proc/{name}/ns/net") for name in ("thread-self", pid))
-    except OSError:
-        return False
-    return ours != its
-
-
-def _enter(pid: int) -> bool:
-    """Move this thread into the network namespace of the process; setns(2)."""
-    setns = ctypes.CDLL(None, use_errno=True).setns
-    try:
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return bool(setns(fd, _CLONE_NEWNET) == 0)
-    finally:
-        os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from xctl_probe.fallback.sock_diag import TcpSample, decode
+from xctl_probe.freezer import Freezer
 from xctl_probe.owners import Owners
 from xctl_probe.peers.doing import Doing, Processes
 from xctl_probe.why.sockets import Peer
@@ -46,4 +47,5 @@ def _described(other: TcpSample, owners: Owners) -> Peer:
         process.comm,
         stopped=processes.stopped(process.pid),
         listens=not other.rqueue and doing is Doing.WAITS_FOR_IT,
+        frozen=Freezer().frozen(process.pid),
     )

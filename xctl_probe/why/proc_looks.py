@@ -27,6 +27,8 @@ def socket_fds(pid: int, proc: Path = Path("/proc")) -> dict[int, int]:
     for fd in sorted(map(int, os.listdir(folder))):
         try:
             target = os.readlink(folder / str(fd))
+        except PermissionError:
+            raise
         except OSError:
             continue  # closed meanwhile
         if target.startswith(_SOCKET):
@@ -75,8 +77,11 @@ def _of_row(fd: int, row: Row, first: Row) -> Tcp:
     )
 
 
-def udp_sockets(pid: int, fds: dict[int, int], proc: Path = Path("/proc")) -> list[Udp]:
-    """The process's UDP sockets; the last column of /proc/net/udp counts the drops."""
+def udp_sockets(pid: int | str, fds: dict[int, int], proc: Path = Path("/proc")) -> list[Udp]:
+    """The process's UDP sockets; the last column of /proc/net/udp counts the drops.
+
+    Of the namespace of `pid`, which may be `thread-self`.
+    """
     net = proc / str(pid) / "net"
     found = []
     for name in ("udp", "udp6"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from xctl_probe.calls import Call, Role
 from xctl_probe.records import ascii_json
 from xctl_probe.text import printable
+from xctl_probe.why.doing import Kind, doing, network
 from xctl_probe.why.explain import Explained
 from xctl_probe.why.sockets import Tcp, Udp
 from xctl_probe.why.threads import Thread
@@ -20,54 +21,60 @@ _FEW_SOCKETS = 5  # else
 _MOST_THREADS = 12
 _MOST_WATCHED = 3
 _NOTHING = "not waiting on the network"
+_UNSEEN = "whether it waits on the network could not be seen"
+_BRIEF = "waiting on the network, where nothing is late"
 _INDENT = " " * 10
 _WIDE = 80
-
-_EVENTS = ("ep_poll", "do_epoll", "do_poll", "poll_schedule", "do_sys_poll", "do_select")
-# What a thread is doing in the kernel function that it sleeps in, by how its name begins.
-_DOING = (
-    (("hrtimer_nanosleep", "do_nanosleep"), "sleeping"),
-    (("futex_",), "waiting for another thread"),
-    (("do_wait", "kernel_wait"), "waiting for a child process"),
-    (("pipe_", "anon_pipe_"), "waiting on a pipe"),
-    (("unix_",), "waiting on a local (unix) socket"),
-    (("n_tty_", "tty_"), "waiting for its terminal"),
-    (("do_sigtimedwait", "sigsuspend", "pause"), "waiting for a signal"),
-    (("rpc_", "nfs"), "waiting for an NFS server"),
-    (("io_schedule", "folio_", "blk_", "wait_on_page", "jbd2_"), "waiting for a disk"),
-    (("io_cqring_wait",), "waiting in io_uring"),
-    (("sk_wait_data", "__skb_wait", "inet_csk_accept", "sk_stream_wait", "wait_woken"),
-     "waiting on a socket"),
-)  # fmt: skip
-_STATES = {
-    "R": "running on a CPU",
-    "T": "stopped",
-    "t": "held by a debugger",
-    "D": "waiting for a device",
-}
 
 
 def headline(told: Explained) -> str:
     """The verdict in one sentence."""
+    if holds := _held(told):
+        return f"{_NOTHING}: {holds}"
+    first = told.found[0] if told.found else None
+    if first and first.waits:
+        return first.text
+    if first and not first.seen:
+        return f"{_UNSEEN}: it {first.text}"
+    threads = [doing(told, thread) for thread in told.threads]
+    for kind, answer in ((Kind.UNSEEN, _UNSEEN), (Kind.BRIEF, _BRIEF)):
+        texts = Counter(one.text for one in threads if one.kind is kind)
+        if texts:
+            return f"{answer}: {_threads(texts, len(threads))}"
+    if not threads:
+        return f"{_UNSEEN}: its threads may not be read"
+    if first:
+        return f"{_NOTHING}: it {first.text}"
+    return f"{_NOTHING}: {_threads(Counter(one.text for one in threads), len(threads))}"
+
+
+def _held(told: Explained) -> str | None:
+    """What keeps the whole process from running."""
+    if told.frozen:
+        return "its cgroup is frozen (docker unpause, systemctl thaw, or 0 into cgroup.freeze)"
     if told.state == "T":
-        return f"{_NOTHING}: it is stopped (kill -CONT {told.process.pid} lets it go on)"
-    if told.state == "t":
-        return f"{_NOTHING}: it is held by a debugger"
-    if told.found:
-        first = told.found[0]
-        return first.text if first.waits else f"{_NOTHING}: it {first.text}"
-    doing = Counter(_doing(told, thread) for thread in told.threads)
-    if len(doing) == 1:
-        return f"{_NOTHING}: it is {next(iter(doing))}"
-    what = ", ".join(f"{count} {word}" for word, count in doing.most_common(_MOST_WATCHED))
-    return f"{_NOTHING}: of its {len(told.threads)} threads {what}" if doing else _NOTHING
+        return f"it is stopped (kill -CONT {told.process.pid} lets it go on)"
+    return "it is held by a debugger" if told.state == "t" else None
+
+
+def _threads(texts: Counter[str], count: int) -> str:
+    if len(texts) == 1 and count in (1, texts.total()):
+        return f"it is {next(iter(texts))}"
+    what = ", ".join(f"{n} {text}" for text, n in texts.most_common(_MOST_WATCHED))
+    return f"of its {count} threads {what}"
+
+
+def _waits(told: Explained) -> bool | None:
+    """Null where it could not be seen."""
+    if told.found and told.found[0].waits:
+        return not _held(told)
+    return None if headline(told).startswith(_UNSEEN) else False
 
 
 def to_text(told: Explained, width: int | None = None) -> bytes:
     """Lines for a terminal, folded to its width: the verdict first, the evidence under it."""
     lines = [f"{told.process.pid} {told.process.comm}: {headline(told)}"]
-    stopped = told.state in "Tt"
-    others = [f.text for f in told.found[0 if stopped else 1 :] if f.waits]
+    others = [f.text for f in told.found[0 if _held(told) else 1 :] if f.waits]
     lines += [f"  also: {text}" for text in others[:_MOST_FINDINGS]]
     if len(others) > _MOST_FINDINGS:
         lines.append(f"  also: {len(others) - _MOST_FINDINGS} more such sockets")
@@ -76,7 +83,7 @@ def to_text(told: Explained, width: int | None = None) -> bytes:
     if told.tcp or told.udp:
         lines += ["", *_socket_lines(told)]
     else:
-        lines += ["", "  it has no TCP or UDP socket"]
+        lines += ["", f"  {_no_socket(told)}"]
     lines += [line for note in told.notes for line in ("", f"  note: {note}")]
     lines = [printable(line).rstrip() for line in lines]
     lines = lines if width is None else folded(lines, width)
@@ -91,15 +98,24 @@ def to_json(told: Explained) -> bytes:
             "comm": told.process.comm,
             "state": told.state,
             "verdict": headline(told),
-            "waits": bool(told.found and told.found[0].waits and told.state not in "Tt"),
+            "waits": _waits(told),
+            "frozen": told.frozen,
             "findings": [dataclasses.asdict(f) for f in told.found],
             "threads": [_thread_object(told, thread) for thread in told.threads],
             "tcp": [dataclasses.asdict(socket) for socket in told.tcp],
             "udp": [dataclasses.asdict(socket) for socket in told.udp],
+            "others": [dataclasses.asdict(socket) for socket in told.others],
             "source": told.source,
             "notes": list(told.notes),
         }
     )
+
+
+def _no_socket(told: Explained) -> str:
+    texts = Counter(socket.text for socket in told.others if not socket.local)
+    if not texts:
+        return "it has no TCP or UDP socket"
+    return "it has no TCP or UDP socket that can be seen, but " + ", ".join(texts)
 
 
 def _thread_object(told: Explained, thread: Thread) -> dict[str, object]:
@@ -120,9 +136,9 @@ def _thread_lines(told: Explained) -> Iterator[str]:
     others: Counter[str] = Counter()
     shown = 0
     for thread in told.threads:
-        on = _network(told, thread)
+        on = network(told, thread)
         if not on or shown == _MOST_THREADS:
-            others[_doing(told, thread)] += 1
+            others[doing(told, thread).text] += 1
             continue
         shown += 1
         idle = f", has not run for {span(thread.idle_ms)}" if thread.idle_ms is not None else ""
@@ -133,36 +149,12 @@ def _thread_lines(told: Explained) -> Iterator[str]:
             yield f"  {counted(count, 'other thread' if shown else 'thread')}: {what}"
 
 
-def _network(told: Explained, thread: Thread) -> list[Tcp | Udp]:
-    """The TCP and UDP sockets that the thread waits on."""
-    call = told.waiting.get(thread.tid)
-    fds = {watched.fd for watched in call.watched} if call else set()
-    sockets: tuple[Tcp | Udp, ...] = (*told.tcp, *told.udp)
-    return [socket for socket in sockets if socket.fd in fds]
-
-
 def _in_call(call: Call, on: list[Tcp | Udp]) -> str:
     if call.role in (Role.POLL, Role.EPOLL):
         named = ", ".join(f"fd {socket.fd}" for socket in on[:_MOST_WATCHED])
         more = f" and {len(on) - _MOST_WATCHED} more" if len(on) > _MOST_WATCHED else ""
         return f"{call.name} for {counted(len(on), 'socket')} ({named}{more})"
     return f"{call.name} on fd {on[0].fd}"
-
-
-def _doing(told: Explained, thread: Thread) -> str:
-    for beginnings, what in _DOING:
-        if thread.wchan.startswith(beginnings):
-            return what
-    if thread.wchan.startswith(_EVENTS):
-        if thread.tid not in told.waiting:
-            return "waiting for events"
-        on = _network(told, thread)
-        what = f"on {counted(len(on), 'socket')}" if on else "none of them from the network"
-        return f"waiting for events, {what}"
-    if thread.state in _STATES:
-        where = f" ({thread.wchan})" if thread.state == "D" and thread.wchan else ""
-        return _STATES[thread.state] + where
-    return f"sleeping in {thread.wchan}" if thread.wchan else "sleeping"
 
 
 def _socket_lines(told: Explained) -> Iterator[str]:
@@ -260,7 +252,8 @@ def _peer(tcp: Tcp) -> str:
     assert tcp.peer is not None
     peer = tcp.peer
     who = f"{peer.comm} (pid {peer.pid})" if peer.pid is not None else "a process not visible to us"
-    stopped = ", which is STOPPED" if peer.stopped else ""
+    held = "FROZEN" if peer.frozen else "STOPPED"
+    stopped = f", which is {held}" if peer.stopped else ""
     unread = f"{size(peer.unread_bytes)} unread" if peer.unread_bytes else "nothing unread"
     return f"the other end is on this host: {who}{stopped}, with {unread}"
 

@@ -30,8 +30,9 @@ class Peer:
     unread_bytes: int
     pid: int | None
     comm: str | None
-    stopped: bool
+    stopped: bool  # by a signal, a debugger or its cgroup
     listens: bool = False  # it has read all that came, and waits for more
+    frozen: bool = False  # its cgroup is
 
 
 @dataclass(frozen=True, slots=True)

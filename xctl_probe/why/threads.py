@@ -13,8 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.calls import Call, Role, call_of
+from xctl_probe.tasks import reader_of
 
 _EXEC_START = b"se.exec_start"
+_ENDED = ("Z", "X")
+# Kernel functions in which a thread waits on a socket.
+ON_SOCKETS = (
+    "sk_wait_data", "wait_woken", "__skb_wait_for", "__skb_recv_udp", "sk_stream_wait",
+    "inet_csk_accept", "inet_wait_for_connect", "sock_alloc_send_pskb", "sock_wait_for_wmem",
+)  # fmt: skip
 _PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on
 
 
@@ -40,16 +47,17 @@ class Thread:
 
 
 def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
-    """The threads of `pid`, the first one first; empty when it is gone."""
+    """The threads of `pid` that live, the first one first; empty when it is gone."""
     try:
         tids = sorted(int(name) for name in os.listdir(proc / str(pid) / "task"))
     except OSError:
         return []
-    found = (_read_thread(pid, tid, proc) for tid in tids)
-    return [thread for thread in found if thread is not None]
+    reader = reader_of(pid, proc)
+    found = (_read_thread(pid, tid, reader, proc) for tid in tids)
+    return [thread for thread in found if thread is not None and thread.state not in _ENDED]
 
 
-def _read_thread(pid: int, tid: int, proc: Path) -> Thread | None:
+def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
     task = proc / str(pid) / "task" / str(tid)
     head, _, tail = _read(task / "stat").rpartition(b")")
     fields = tail.split()
@@ -62,7 +70,7 @@ def _read_thread(pid: int, tid: int, proc: Path) -> Thread | None:
         comm=head.partition(b"(")[2].decode("utf-8", "backslashreplace"),
         state=fields[0].decode("ascii", "replace"),
         wchan="" if wchan == "0" else wchan,
-        call=call_of(syscall, pid, proc),
+        call=call_of(syscall, reader, proc),
         call_readable=bool(syscall),
         cpu=int(fields[_PROCESSOR]),
         last_ran_ms=_last_ran_ms(task),

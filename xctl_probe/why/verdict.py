@@ -5,11 +5,12 @@ Unlike the stream, which is silent where the evidence does not decide, this says
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from xctl_probe.calls import Call, Role
 from xctl_probe.facts import Cause
-from xctl_probe.why.sockets import Tcp, Udp
+from xctl_probe.why.sockets import Peer, Tcp, Udp
 from xctl_probe.why.threads import Thread
 from xctl_probe.why.words import counted, size, span
 
@@ -26,6 +27,8 @@ class Finding:
 
     `waits`: the process wants the network, and the network does not deliver.  `certain`: the
     evidence decides; else the text says "probably".  `ms`: for how long, where it is known.
+    `seen` is False where whether it waits cannot be seen from here.  `expects`: answers came
+    on this connection before.
     """
 
     text: str
@@ -34,6 +37,8 @@ class Finding:
     cause: Cause | None = None
     inode: int | None = None
     ms: float | None = None
+    seen: bool = True
+    expects: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Waiter:
     """How the process waits on one socket.
 
     `alone`: a thread can only go on when this socket lets it: it is in a call on this socket,
-    or polls no other one.
+    or polls no other one.  `spins`: no thread is in a call on it, and one runs all the while.
     """
 
     reads: bool = False
@@ -49,6 +54,7 @@ class Waiter:
     accepts: bool = False
     alone: bool = False
     ms: float | None = None  # since when that thread has not run
+    spins: bool = False
 
     def plus(self, other: Waiter) -> Waiter:
         """Two threads' waits on the same socket."""
@@ -83,12 +89,27 @@ def waiters(
     return found
 
 
-def findings(tcp: list[Tcp], udp: list[Udp], waiting: dict[int, Waiter]) -> list[Finding]:
-    """All that is the matter with the sockets, what matters most first."""
+def findings(
+    tcp: list[Tcp],
+    udp: list[Udp],
+    waiting: dict[int, Waiter],
+    ephemeral: range = range(32_768, 61_000),
+) -> list[Finding]:
+    """All that is the matter with the sockets, what matters most first.
+
+    `ephemeral` are the ports that the kernel gives to clients.
+    """
     found = [_of_tcp(socket, waiting.get(socket.inode)) for socket in tcp]
-    found += [_of_udp(socket, waiting[socket.inode]) for socket in udp if socket.inode in waiting]
-    told = [f for f in found if f is not None and (f.ms is None or f.ms >= SHORTEST_MS)]
-    return sorted(told, key=lambda f: (not f.waits, not f.certain, -(f.ms or 0.0)))
+    used = [socket for socket in udp if socket.inode in waiting]
+    found += [_of_udp(socket, waiting[socket.inode], ephemeral) for socket in used]
+    return ranked(f for f in found if f is not None and (f.ms is None or f.ms >= SHORTEST_MS))
+
+
+def ranked(found: Iterable[Finding]) -> list[Finding]:
+    """What matters most first: waits, then what could not be seen, then what is none."""
+    return sorted(
+        found, key=lambda f: (not f.waits, f.seen, not f.certain, not f.expects, -(f.ms or 0.0))
+    )
 
 
 def _of_tcp(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
@@ -155,6 +176,8 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
             f"what follows it arrived {span(tcp.hole_ms)} ago"
         )
         return Finding(text, True, True, Cause.LOSS, tcp.inode, tcp.hole_ms)
+    if waiter and waiter.spins and tcp.opened and tcp.reply_ms is not None:
+        return _spinning(tcp, tcp.reply_ms)
     if not reads or tcp.receive_queue:
         return None
     idle_ms = waiter.ms if waiter else None
@@ -169,7 +192,7 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if tcp.reply_ms is not None:
         return _reply(tcp, tcp.reply_ms, certain=alone or tcp.answered_before)
     if not alone:
-        return None
+        return _between(tcp)
     if tcp.last_receive_ms is None:
         return _quiet(tcp, idle_ms, f"waits for {tcp.remote} to speak first")
     since = f"the last came {span(tcp.last_receive_ms)} ago"
@@ -195,11 +218,43 @@ def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
         state, cause = "its request is on its way, not acknowledged yet", None
     elif peer and peer.unread_bytes:
         state = f"{who} has not read its request: {size(peer.unread_bytes)} lie in the queue there"
-        state += ", and it is stopped" if peer.stopped else ""
+        state += f", and it is {_held(peer)}" if peer.stopped else ""
+    elif peer and peer.stopped:
+        state = f"{who} is {_held(peer)}"
     if not certain and tcp.last_receive_ms is None:
         state += "; none ever came on this connection, so it may expect none"
     text = f"{how} for a reply from {tcp.remote} for {span(ms)}; {state}"
-    return Finding(text, True, certain, cause, tcp.inode, ms)
+    expects = tcp.last_receive_ms is not None
+    return Finding(text, True, certain, cause, tcp.inode, ms, expects=expects)
+
+
+def _spinning(tcp: Tcp, ms: float) -> Finding | None:
+    """MPI, UCX and others poll busily.  Who computes looks the same, unless the peer is stuck."""
+    stuck = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes)
+    if not stuck or tcp.last_receive_ms is None:
+        return None
+    found = _reply(tcp, ms, certain=False)
+    return replace(found, text=f"{found.text}; a thread runs all the while, as if it polled")
+
+
+def _held(peer: Peer) -> str:
+    return "frozen" if peer.frozen else "stopped"
+
+
+def _between(tcp: Tcp) -> Finding:
+    """An event loop, and a connection on which the peer spoke last: all of its answer?"""
+    peer = tcp.peer
+    if peer and peer.listens:
+        text = f"waits for events; at {tcp.remote} {peer.comm} (pid {peer.pid}) awaits a request"
+        return Finding(text, False, True, None, tcp.inode)
+    last = "nothing came yet"
+    if tcp.last_receive_ms is not None:
+        last = f"the last came {span(tcp.last_receive_ms)} ago"
+    text = (
+        f"waits for events, also from {tcp.remote}: {last}, and whether more is due only the two "
+        "programs know"
+    )
+    return Finding(text, False, False, None, tcp.inode, seen=False)
 
 
 def _quiet(tcp: Tcp, ms: float | None, text: str) -> Finding:
@@ -211,15 +266,23 @@ def _idle(text: str, tcp: Tcp, waiter: Waiter | None) -> Finding:
     return Finding(text, False, True, None, tcp.inode, waiter.ms if waiter else None)
 
 
-def _of_udp(udp: Udp, waiter: Waiter) -> Finding | None:
+def _of_udp(udp: Udp, waiter: Waiter, ephemeral: range) -> Finding | None:
+    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
+    if waiter.writes and waiter.alone and not waiter.reads:
+        to = udp.remote or "where it sends"
+        text = f"waits to send a datagram{since}: the path to {to} is slower than the sender"
+        return Finding(text, True, True, Cause.SEND_BUFFER, udp.inode, waiter.ms)
     if not waiter.reads or udp.receive_queue:
         return None
-    if udp.remote is None or not waiter.alone:
-        return Finding(f"waits for datagrams on {udp.local}", False, True, None, udp.inode)
-    what = "a DNS answer" if udp.remote.endswith(_DNS) else "a datagram"
-    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
-    text = f"waits for {what} from {udp.remote}{since}"
-    return Finding(text, True, True, Cause.NO_REPLY, udp.inode, waiter.ms)
+    if udp.remote is not None:
+        how = "waits" if waiter.alone else "probably waits"
+        what = "a DNS answer" if udp.remote.endswith(_DNS) else "a datagram"
+        text = f"{how} for {what} from {udp.remote}{since}"
+        return Finding(text, True, waiter.alone, Cause.NO_REPLY, udp.inode, waiter.ms)
+    text = f"waits for datagrams on {udp.local}"
+    # On a port of a client's it may have asked, which the kernel does not keep.
+    may_have_asked = int(udp.local.rpartition(":")[2]) in ephemeral
+    return Finding(text, False, True, None, udp.inode, seen=not may_have_asked)
 
 
 def _next_try(tcp: Tcp) -> str:

@@ -1,0 +1,103 @@
+"""Network namespaces that a process holds sockets of, and those that it lives in.
+
+A socket stays in the namespace where it was made; its process may have gone elsewhere, or have
+got it from elsewhere.  pidfd_getfd(2) duplicates the socket for a moment, and SIOCGSKNS opens
+its namespace; both need root.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+
+_CLONE_NEWNET = 0x40000000
+_PIDFD_GETFD = 438  # on every architecture
+_SIOCGSKNS = 0x894C
+_MOST_SOCKETS = 256  # asked for their namespace
+_MOST_NAMESPACES = 8
+
+
+def is_elsewhere(reader: int) -> bool:
+    """Has the process a network namespace of its own?  False where that may not be known."""
+    try:
+        ours, its = (os.readlink(f"/proc/{name}/ns/net") for name in ("thread-self", reader))
+    except OSError:
+        return False
+    return ours != its
+
+
+def enter(reader: int) -> bool:
+    """Move this thread into the network namespace of the process; setns(2)."""
+    try:
+        fd = os.open(f"/proc/{reader}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _set(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def entered(namespace: int) -> Iterator[None]:
+    """This thread in the namespace of a descriptor, for as long; OSError where it is refused."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if not _set(namespace):
+            raise PermissionError("the network namespace may not be entered")
+        try:
+            yield
+        finally:
+            _set(home)
+    finally:
+        os.close(home)
+
+
+@contextmanager
+def namespaces_of(pid: int, fds: Iterable[int]) -> Iterator[list[int]]:
+    """Descriptors of the namespaces of these sockets, without the one that this thread is in."""
+    found: dict[int, int] = {os.stat("/proc/thread-self/ns/net").st_ino: -1}
+    try:
+        with suppress(OSError):
+            _collect(pid, fds, found)
+        yield [fd for fd in found.values() if fd >= 0]
+    finally:
+        for fd in found.values():
+            if fd >= 0:
+                os.close(fd)
+
+
+def _collect(pid: int, fds: Iterable[int], found: dict[int, int]) -> None:
+    process = os.pidfd_open(pid)
+    try:
+        for fd in islice(fds, _MOST_SOCKETS):
+            namespace = _namespace(process, fd)
+            if namespace is None:
+                continue
+            inode = os.fstat(namespace).st_ino
+            if inode in found or len(found) > _MOST_NAMESPACES:
+                os.close(namespace)
+            else:
+                found[inode] = namespace
+    finally:
+        os.close(process)
+
+
+def _namespace(process: int, fd: int) -> int | None:
+    copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, fd, 0)
+    if copy < 0:
+        return None
+    try:
+        return fcntl.ioctl(copy, _SIOCGSKNS)
+    except OSError:
+        return None
+    finally:
+        os.close(copy)
+
+
+def _set(fd: int) -> bool:
+    return bool(ctypes.CDLL(None, use_errno=True).setns(fd, _CLONE_NEWNET) == 0)

@@ -1,0 +1,119 @@
+"""Descriptors that a thread may wait on and that are not TCP or UDP sockets as dumped.
+
+The attribute `system.sockprotoname` names the protocol of any socket (net/socket.c);
+fdinfo and mountinfo name the file system of any file, without asking that file system.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOCAL = {
+    "UNIX": "a local (unix) socket",
+    "UNIX-STREAM": "a local (unix) socket",
+    "NETLINK": "a netlink socket, which the kernel answers",
+    "ALG": "a socket of the kernel's cryptography",
+}
+_INTERNET = ("TCP", "UDP")
+_NAMES = {
+    "PING": "an ICMP socket", "RAW": "a raw socket", "PACKET": "a packet socket",
+    "MPTCP": "a Multipath TCP socket",
+}  # fmt: skip
+# File systems whose files are read over the network, and one that any program may stand behind.
+_NETWORK_FILES = ("nfs", "cifs", "smb3", "ceph", "9p", "afs", "ocfs2", "gfs2", "lustre")
+_FUSE = "fuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A socket that no dump shows; `protocol` as the kernel names it, empty if it does not."""
+
+    fd: int
+    inode: int
+    protocol: str
+
+    @property
+    def local(self) -> bool:
+        """True when its other end is on this host for certain."""
+        return self.protocol in _LOCAL
+
+    @property
+    def internet(self) -> bool:
+        """True for TCP and UDP: unconnected, or of another network namespace."""
+        return self.protocol.removesuffix("v6") in _INTERNET
+
+    @property
+    def text(self) -> str:
+        """What it is, for a person."""
+        if self.internet:
+            return f"a {self.protocol.removesuffix('v6')} socket that no dump shows"
+        name = self.protocol.removesuffix("v6")
+        known = _LOCAL.get(name) or _NAMES.get(name)
+        return known or (f"a {name} socket" if name else "a socket of an unknown protocol")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that lies elsewhere; `kind` is the type of its file system."""
+
+    kind: str
+    source: str  # server and path, as mounted
+
+    @property
+    def fuse(self) -> bool:
+        """True when a program on this host serves it, over the network or not."""
+        return self.kind.partition(".")[0] == _FUSE
+
+
+def other_sockets(reader: int, fds: dict[int, int], known: set[int]) -> list[Other]:
+    """The sockets of the process that are not among `known`; `fds` is inode to descriptor."""
+    return [Other(fd, i, _protocol(reader, fd)) for i, fd in fds.items() if i not in known]
+
+
+def distant_files(reader: int, fds: Iterable[int], proc: Path = Path("/proc")) -> dict[int, File]:
+    """Those of the descriptors that are files of a network or FUSE file system."""
+    found, mounts = {}, None
+    for fd in fds:
+        mount = _mount_of(proc / str(reader) / "fdinfo" / str(fd))
+        if mount is None:
+            continue
+        mounts = _mounts(proc / str(reader) / "mountinfo") if mounts is None else mounts
+        if mount in mounts:
+            found[fd] = mounts[mount]
+    return found
+
+
+def _protocol(reader: int, fd: int) -> str:
+    try:
+        name = os.getxattr(f"/proc/{reader}/fd/{fd}", "system.sockprotoname")
+    except OSError:
+        return ""
+    return name.rstrip(b"\0").decode("ascii", "replace")
+
+
+def _mount_of(path: Path) -> str | None:
+    for line in _read(path).splitlines():
+        if line.startswith("mnt_id:"):
+            return line.partition(":")[2].strip()
+    return None
+
+
+def _mounts(path: Path) -> dict[str, File]:
+    found = {}
+    for line in _read(path).splitlines():
+        before, _, after = line.partition(" - ")
+        kind, source = (*after.split(), "", "")[:2]
+        if kind.startswith(_NETWORK_FILES) or kind.partition(".")[0] == _FUSE:
+            found[before.partition(" ")[0]] = File(kind, source)
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(1 << 20).decode("utf-8", "backslashreplace")
+    except OSError:
+        return ""
