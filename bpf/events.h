@@ -205,7 +205,25 @@ static __always_inline int was_reset(struct sock *sk)
 /* Nobody answers, or somebody on the way says so: at the connect, or on a connection that stood. */
 static __always_inline bool is_unreachable(int error)
 {
-	return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
+	return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
+	       error == EHOSTDOWN || error == ENONET;
+}
+
+/* Somebody forbids it by ICMP: the errors that net/ipv4/icmp.c and net/ipv6/icmp.c make of it. */
+static __always_inline bool is_prohibited(int error)
+{
+	return error == EACCES || error == ENOPROTOOPT || error == EPROTO || error == EOPNOTSUPP;
+}
+
+/*
+ * connect() found no local port (EADDRNOTAVAIL): the call returns the error, the socket does not
+ * keep it.  A connect that is given up has a SYN that is not acknowledged, or is being closed.
+ */
+static __always_inline bool found_no_port(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) && !FIELD(sk, sk_shutdown) && !BPF_CORE_READ(tp, packets_out);
 }
 
 static __always_inline void connection_failed(struct sock *sk, struct sock_memory *memory, int old)
@@ -216,6 +234,12 @@ static __always_inline void connection_failed(struct sock *sk, struct sock_memor
 		tell(sk, memory, RECORD_REFUSED, 1);
 	else if (is_unreachable(error))
 		tell(sk, memory, RECORD_TIMEOUT, 1);
+	else if (is_prohibited(error))
+		tell(sk, memory, RECORD_PROHIBITED, 1);
+	else if (error == ECONNABORTED)
+		tell(sk, memory, RECORD_ABORTED, 1);
+	else if (old == TCP_SYN_SENT && !error && found_no_port(sk))
+		tell(sk, memory, RECORD_NO_PORT, 1);
 }
 
 /*

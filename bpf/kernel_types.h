@@ -27,9 +27,16 @@
 #define IPPROTO_MPTCP 262
 
 #define EAGAIN 11
+#define EACCES 13
+#define ENONET 64
+#define EPROTO 71
+#define ENOPROTOOPT 92
+#define EOPNOTSUPP 95
 #define ENETUNREACH 101
+#define ECONNABORTED 103
 #define ETIMEDOUT 110
 #define ECONNREFUSED 111
+#define EHOSTDOWN 112
 #define EHOSTUNREACH 113
 
 #define S_IFMT 00170000
@@ -244,6 +251,8 @@ struct sock {
 	struct dst_entry *sk_dst_cache;
 	int sk_sndbuf;
 	__u8 sk_shutdown;
+	unsigned long sk_pacing_rate; /* bytes a second; at most the one below, if nothing else */
+	unsigned long sk_max_pacing_rate; /* SO_MAX_PACING_RATE; all ones: none */
 };
 
 struct inet_sock {
@@ -253,6 +262,7 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	__u8 icsk_retransmits;
+	__u8 icsk_probes_out; /* into a closed window or a host that drops, or keepalives */
 	struct {
 		__u32 lrcvtime; /* jiffies: the last segment with data */
 	} icsk_ack;

@@ -94,6 +94,8 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	if (is_tcp(sk) && !window_closed(sk) && BPF_CORE_READ(tp, inet_conn.icsk_retransmits))
 		record->evidence |= SEEN_RETRANSMIT;
 	record->evidence |= loss_in(memory, record->span_ns);
+	if (record->direction != STALL_CONNECT)
+		record->evidence |= held_back(sk);
 	return true;
 }
 

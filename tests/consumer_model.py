@@ -28,7 +28,7 @@ INTERFACE = re.compile(r"[!-.0-~]{1,64}")  # printable, without space and slash
 BANDWIDTH = re.compile(rf"{ANY_COUNT}\.[0-9]{{2}}")
 STALL = re.compile(rf"STALL_({ANY_COUNT})ms")
 SOCKET_ERROR = re.compile(
-    rf"(RETRANSMIT|CONNECT_REFUSED|CONNECT_TIMEOUT|RESET):({COUNT})",
+    rf"(RETRANSMIT|CONNECT_(?:REFUSED|TIMEOUT|PROHIBITED|NO_PORT)|RESET|ABORTED):({COUNT})",
 )
 INTERFACE_ERROR = re.compile(
     rf"RX_ERR:({ANY_COUNT}),TX_ERR:({ANY_COUNT})|RX_DROP:({ANY_COUNT}),TX_DROP:({ANY_COUNT})",

@@ -18,7 +18,10 @@ class Cause(StrEnum):
     PEER_WINDOW = "peer_window"  # the receiver does not read: its window is closed
     SEND_BUFFER = "send_buffer"  # our own buffer is full; the path is slower than the sender
     LOSS = "loss"  # segments are being retransmitted, or a hole waits to be filled
+    PACING = "pacing"  # the sender asked the kernel to hold it back (SO_MAX_PACING_RATE)
+    LOCAL_DROP = "local_drop"  # this host drops what it sends: its firewall, or a full queue
     NO_REPLY = "no_reply"  # the request was delivered, the answer is outstanding
+    KEEPALIVE = "keepalive"  # the peer's host answers no keepalive
     CONNECTING = "connecting"  # the handshake has not finished
 
 
@@ -36,7 +39,10 @@ class ErrorKind(StrEnum):
     RETRANSMIT = "RETRANSMIT"
     REFUSED = "CONNECT_REFUSED"
     TIMEOUT = "CONNECT_TIMEOUT"
+    PROHIBITED = "CONNECT_PROHIBITED"  # the peer's host, or a router, forbids it: EACCES and such
+    NO_PORT = "CONNECT_NO_PORT"  # no local port is left to this address: EADDRNOTAVAIL
     RESET = "RESET"
+    ABORTED = "ABORTED"  # this host's administrator ended it (ss -K): ECONNABORTED
 
 
 @dataclass(frozen=True, slots=True)

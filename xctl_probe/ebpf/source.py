@@ -52,6 +52,9 @@ _ERRORS = {
     Kind.REFUSED: ErrorKind.REFUSED,
     Kind.TIMEOUT: ErrorKind.TIMEOUT,
     Kind.RESET: ErrorKind.RESET,
+    Kind.PROHIBITED: ErrorKind.PROHIBITED,
+    Kind.NO_PORT: ErrorKind.NO_PORT,
+    Kind.ABORTED: ErrorKind.ABORTED,
 }
 _DIRECTIONS = {
     StallDirection.SEND: Direction.SEND,

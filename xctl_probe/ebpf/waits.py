@@ -52,7 +52,7 @@ class Waits:
         stall_ns: int,
         patient: Patient,
         endpoint: Callable[[Record], Dialogue],
-        cause: Callable[[Record], Cause],
+        cause: Callable[[Record], Cause | None],
     ) -> None:
         self._stall_ns = stall_ns
         self._patient = patient
