@@ -48,7 +48,7 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 static __always_inline int stream_sent(struct sock *sk, struct sock_memory *memory, __u64 now,
 				       int count)
 {
-	add(&memory->unread_sent, count);
+	add(&memory->unread_sent, uncounted(memory, count, true));
 	if (memory->closed)
 		give_to_process(sk, memory);
 	/*
@@ -102,7 +102,7 @@ static __always_inline int taken(struct sock *sk, struct sock_memory *memory, in
 	__u64 now = coarse_ns();
 
 	if (ret > 0 && !(flags & MSG_PEEK)) {
-		add(&memory->unread_received, ret);
+		add(&memory->unread_received, uncounted(memory, ret, false));
 		memory->flow_bytes += ret;
 		if (memory->closed)
 			give_to_process(sk, memory); /* read after a reset: nothing follows */

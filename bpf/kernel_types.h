@@ -262,6 +262,7 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	__u8 icsk_retransmits;
+	const void *icsk_ulp_ops; /* what runs on top, as kernel TLS does */
 	__u8 icsk_probes_out; /* into a closed window or a host that drops, or keepalives */
 	struct {
 		__u32 lrcvtime; /* jiffies: the last segment with data */

@@ -3,7 +3,7 @@
 #ifndef LOOK_H
 #define LOOK_H
 
-#include "waiters.h"
+#include "in_call.h"
 
 #define NS_PER_MS 1000000
 #define FLOW_NS (800ULL * NS_PER_MS)
@@ -212,8 +212,10 @@ static __always_inline int look(socket_iterator *ctx, struct record *record, boo
 	memory = iterated_memory(ctx, sk);
 	if (!memory)
 		return 0;
-	if (transport_of(sk) == TRANSPORT_TCP)
+	if (transport_of(sk) == TRANSPORT_TCP) {
 		find_unseen_sender(sk, memory);
+		count_calls(sk, memory);
+	}
 	if (drain) {
 		counts.sent = memory->unread_sent;
 		counts.received = memory->unread_received;
