@@ -3,6 +3,7 @@
 #ifndef EVENTS_H
 #define EVENTS_H
 
+#include "closing.h"
 #include "waiters.h"
 
 static __always_inline bool connected_udp(struct sock *sk)
@@ -268,6 +269,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 {
 	struct sock_memory *memory;
 
+	if (lingers(sk))
+		close_lingers(sk, new);
 	if (old != TCP_SYN_SENT && !(1 << new &STATES_THAT_MATTER))
 		return 0;
 	if (transport_of(sk) != TRANSPORT_TCP)
@@ -290,8 +293,10 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	/* shutdown(SHUT_WR) also leads to FIN_WAIT1, but a reply may still be awaited then. */
 	if (old == TCP_SYN_SENT || new == TCP_CLOSE ||
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&
-	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK))
+	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK)) {
 		connection_ended(sk, memory);
+		give_to_process(sk, memory); /* no walk over files finds it after close() */
+	}
 	if (new == TCP_CLOSE_WAIT)
 		peer_finished(sk, memory);
 	if (new != TCP_CLOSE)

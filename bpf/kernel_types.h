@@ -46,6 +46,7 @@
 #define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
 
+#define SOCK_LINGER 4 /* the bit in sock.sk_flags: close() waits */
 #define SOCK_DONE 1 /* the bit in sock.sk_flags: a FIN has come */
 #define SOCK_NOSPACE 2 /* the bit in socket.flags: a sender met a full buffer */
 #define SHUTDOWN_MASK 3 /* both directions: close(), not shutdown(SHUT_WR) */
@@ -63,6 +64,7 @@ enum {
 	TCP_CLOSE_WAIT,
 	TCP_LAST_ACK,
 	TCP_LISTEN,
+	TCP_CLOSING,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -251,6 +253,7 @@ struct sock {
 	struct dst_entry *sk_dst_cache;
 	int sk_sndbuf;
 	__u8 sk_shutdown;
+	unsigned long sk_lingertime; /* jiffies */
 	unsigned long sk_pacing_rate; /* bytes a second; at most the one below, if nothing else */
 	unsigned long sk_max_pacing_rate; /* SO_MAX_PACING_RATE; all ones: none */
 };

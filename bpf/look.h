@@ -67,10 +67,7 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 				memory->writable_ns = now;
 			return false;
 		}
-		/* A window full of what is not acknowledged may be a line that is cut. */
-		if (window_closed(sk) ||
-		    (is_tcp(sk) && !BPF_CORE_READ(tp, packets_out) &&
-		     BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED))
+		if (window_limits(sk))
 			record->evidence |= SEEN_PEER_WINDOW;
 	} else if (!memory->opened || !may_receive(sk) || unread_bytes(sk)) {
 		return false;

@@ -64,6 +64,7 @@ struct sock_memory {
 	__u64 session; /* of the iterator that visited it last: several files may be one socket */
 #endif
 	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
+	__u32 closing; /* what a close has waited for may still be on its way */
 	__u32 answered;
 	__u32 unanswered;
 	__u32 counted_answers; /* those of `answered` that the endpoint has */

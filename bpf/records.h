@@ -20,6 +20,8 @@ enum record_kind {
 	RECORD_PROHIBITED,
 	RECORD_NO_PORT,
 	RECORD_ABORTED,
+	RECORD_CLOSING, /* a close begins to wait for at most span_ns: SO_LINGER */
+	RECORD_CLOSED, /* all that it waited for is acknowledged, or lost */
 };
 
 enum stall_direction {

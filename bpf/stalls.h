@@ -87,6 +87,16 @@ static __always_inline bool window_closed(struct sock *sk)
 	return is_tcp(sk) && !BPF_CORE_READ(tp, snd_wnd);
 }
 
+/* A window full of what is not acknowledged may be a line that is cut. */
+static __always_inline bool window_limits(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return window_closed(sk) ||
+	       (is_tcp(sk) && !BPF_CORE_READ(tp, packets_out) &&
+		BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED);
+}
+
 /* What this end itself does to keep data from leaving. */
 static __always_inline __u32 held_back(struct sock *sk)
 {

@@ -32,6 +32,7 @@ _BRIEF_WAIT = BlindSpot(
 _KERNEL = (
     *_EVERYWHERE,
     _BRIEF_WAIT,
+    BlindSpot("no_route", "a connect that fails at once for want of a route (ENETUNREACH)"),
     BlindSpot(
         "udp_interface", "the interface of UDP sockets that are neither connected nor bound to one"
     ),

@@ -28,6 +28,8 @@ class Kind(IntEnum):
     PROHIBITED = 8
     NO_PORT = 9
     ABORTED = 10
+    CLOSING = 11
+    CLOSED = 12
 
 
 class StallDirection(IntEnum):
@@ -106,7 +108,7 @@ class Record(NamedTuple):
 # No socket moves 9 PB between two drains: that is a count gone wrong.
 MOST_BYTES = 1 << 53
 _DIRECTIONS = frozenset(StallDirection)
-_STALLS = frozenset((Kind.STALL, Kind.ONGOING))
+_STALLS = frozenset((Kind.STALL, Kind.ONGOING, Kind.CLOSING, Kind.CLOSED))
 _COUNTED = frozenset(Kind) - _STALLS - {Kind.TRAFFIC}
 
 RECORD = struct.Struct("=8Q11I4H16s16s16sI")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from xctl_probe.dialogue import Dialogue
+from xctl_probe.ebpf import closers
 from xctl_probe.ebpf.bulk import split
 from xctl_probe.ebpf.interfaces import Interfaces
 from xctl_probe.ebpf.late_owners import LateOwners
@@ -80,6 +81,7 @@ class RunningSource:
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
         self._windows = ClosedWindows()
         self._waits = Waits(stall_ns, patient or Patient(), self._endpoint, self._windows.cause)
+        self._closers = closers.Closers(stall_ns)
         self._interfaces = Interfaces()
         self._late_owners = LateOwners()
         self._lost = [0] * len(LostWhere)
@@ -137,6 +139,7 @@ class RunningSource:
         for record in records:
             facts.extend(self._facts(record))
         facts.extend(map(self._stall, self._waits.tell(records, now_ns)))
+        facts.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
         facts.extend(self._losses())
         return Batch(now_ns, facts)
 
@@ -172,6 +175,12 @@ class RunningSource:
             told = self._waits.ended(record)
             if told is not None:
                 yield self._stall(told)
+        elif record.kind == Kind.CLOSING:
+            self._closers.begin(record)
+        elif record.kind == Kind.CLOSED:
+            ended = self._closers.end(record)
+            if ended is not None:
+                yield self._closing(ended)
         elif record.kind != Kind.ONGOING:  # those are decided about together
             yield _error(record, interface, _ERRORS[Kind(record.kind)], record.occurrences)
 
@@ -179,6 +188,9 @@ class RunningSource:
         record = told.record
         interface = self._interfaces.name(record.ifindex, record.netns)
         return _stall(record, interface, told.cause)
+
+    def _closing(self, record: Record) -> Stall:
+        return self._stall(Told(record, closers.cause(record)))
 
     def _endpoint(self, record: Record) -> Dialogue:
         """How connections that were opened to the same peer went, as the kernel noted it."""
@@ -201,6 +213,9 @@ class RunningSource:
             yield Lost("unsound_records", self._unsound)
         if self._unkept:
             yield Lost("pending", self._unkept)
+        if self._closers.unkept:
+            yield Lost("closing", self._closers.unkept)
+            self._closers.unkept = 0
         self._unsound = self._unkept = 0
 
 
