@@ -10,7 +10,9 @@ MS = 1_000_000
 BEGAN, PATIENCE_MS = 7_000 * MS, 20_000
 
 
-def closing(kind: Kind = Kind.CLOSING, after_ms: int = 0, cookie: int = 23, tid: int = 41) -> Record:
+def closing(
+    kind: Kind = Kind.CLOSING, after_ms: int = 0, cookie: int = 23, tid: int = 41
+) -> Record:
     blank = Record._make(RECORD.unpack(bytes(RECORD.size)))
     return blank._replace(
         kind=kind,
@@ -43,14 +45,14 @@ def test_it_is_told_once_a_drain_and_at_its_end() -> None:
 
 
 def test_what_no_drain_has_seen_is_not_told_at_its_end() -> None:
-    closers = Closers(100 * MS, lambda pid, tid: True)
+    closers = Closers(100 * MS, lambda *_: True)
     closers.begin(closing())
     assert closers.end(closing(Kind.CLOSED, 400)) is None
 
 
 def test_it_ends_when_the_thread_has_left_or_its_patience_has() -> None:
     there = [True]
-    closers = Closers(100 * MS, lambda pid, tid: there[0])
+    closers = Closers(100 * MS, lambda *_: there[0])
     for cookie in (1, 2):
         closers.begin(closing(cookie=cookie))
     assert len(closers.drain(BEGAN + 500 * MS)) == 2
@@ -63,14 +65,14 @@ def test_it_ends_when_the_thread_has_left_or_its_patience_has() -> None:
 
 
 def test_a_shutdown_whose_thread_does_something_else_is_nothing() -> None:
-    closers = Closers(100 * MS, lambda pid, tid: False)
+    closers = Closers(100 * MS, lambda *_: False)
     closers.begin(closing())
     assert closers.drain(BEGAN + 500 * MS) == []
 
 
 def test_a_thousand_closes_cost_no_more_than_some_looks_and_all_have_their_turn() -> None:
     looked: list[int] = []
-    closers = Closers(100 * MS, lambda pid, tid: looked.append(tid) is None)
+    closers = Closers(100 * MS, lambda _pid, tid: looked.append(tid) is None)
     for number in range(1, 1_101):
         closers.begin(closing(cookie=number, tid=number))
     assert closers.unkept == 1_100 - 1_024
