@@ -22,6 +22,7 @@ _EVERYWHERE = (
         "other_protocols", "protocols other than TCP and UDP: SCTP, raw sockets, RDMA, AF_XDP"
     ),
     BlindSpot("mptcp_detail", "why, and how long exactly, a Multipath TCP socket stalls"),
+    BlindSpot("no_route", "a connect that fails at once for want of a route (ENETUNREACH)"),
     BlindSpot("udp_socket", "which UDP socket: datagrams are told by process, or by interface"),
 )
 _BRIEF_WAIT = BlindSpot(
@@ -32,7 +33,6 @@ _BRIEF_WAIT = BlindSpot(
 _KERNEL = (
     *_EVERYWHERE,
     _BRIEF_WAIT,
-    BlindSpot("no_route", "a connect that fails at once for want of a route (ENETUNREACH)"),
     BlindSpot(
         "udp_interface", "the interface of UDP sockets that are neither connected nor bound to one"
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from xctl_probe.blind_spots import BLIND_SPOTS
 from xctl_probe.facts import Cause, Direction, ErrorKind
 
 MS = 1_000_000
@@ -203,28 +202,3 @@ except OSError as error: say(errno.errorcode[error.errno])
     seen.until(lambda: seen.errors(one.pid, ErrorKind.ABORTED))
     seen.drain()
     assert seen.errors(one.pid, ErrorKind.ABORTED) == 1
-
-
-def test_a_connect_without_a_route_is_a_declared_gap(watch, actor):
-    """It fails before the socket changes its state, which is what the programs see."""
-    seen = watch()
-    one = actor(
-        """
-import errno
-step()
-lost = socket.socket()
-say(errno.errorcode[lost.connect_ex(("192.0.2.1", 80))])
-try: socket.create_connection(("127.0.0.1", 1))
-except ConnectionRefusedError: pass
-step()
-""",
-        prefix=("unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$0" "$@"'),
-    )
-    assert one.go() == "ENETUNREACH"
-    one.go()
-    seen.until(lambda: seen.errors(one.pid, ErrorKind.REFUSED) == 1)
-    seen.drain()
-    errors = [f for f in seen.of(one.pid) if hasattr(f, "kind")]
-    visible = len(errors) > 1
-    declared = any(gap.key == "no_route" for gap in BLIND_SPOTS["ebpf tracepoint"])
-    assert visible is not declared

@@ -318,3 +318,13 @@ def test_what_falls_between_two_looks(probe, worker, agrees, backend):
         late_ms.append(abs(first.ts - first.stall_ms - begun_ms))
     running.stop()
     agrees("exact_times", max(late_ms) < LATE_MS)
+
+
+def test_connects_without_a_route(probe, worker, agrees):
+    """They fail before the socket changes its state."""
+    running, client = probe(), worker()
+    client.tell("connect", "192.0.2.1", 80)
+    inode = client.expect("connecting")["inode"]
+    assert client.expect("connect")["error"] == "ENETUNREACH"
+    running.wait_for_intervals(2)
+    agrees("no_route", running.stop().errors(f"socket-{inode}"))
