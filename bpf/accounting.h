@@ -145,4 +145,35 @@ static __always_inline void own(struct sock *sk, struct sock_memory *memory)
 		change_owner(sk, memory, task);
 }
 
+#ifdef COUNTS_BY_SEQUENCE
+
+static __always_inline __s64 uncounted(struct sock_memory *memory, int count, bool sends)
+{
+	return count;
+}
+
+#else
+
+/* A call has returned, and looks have seen it: what they counted is taken off. */
+static __noinline __s64 settle_call(struct way *way, int count)
+{
+	__s32 counted = way->ahead < count ? way->ahead : count;
+
+	__sync_fetch_and_add(&way->ahead, -counted);
+	__sync_fetch_and_add(&way->until, count - counted);
+	if (!way->ahead)
+		way->placed = 0;
+	return (__s64)count - counted;
+}
+
+/* Of what a call returns, what no look during it has counted. */
+static __always_inline __s64 uncounted(struct sock_memory *memory, int count, bool sends)
+{
+	struct way *way = sends ? &memory->sending : &memory->receiving;
+
+	return way->placed ? settle_call(way, count) : count;
+}
+
+#endif
+
 #endif

@@ -32,6 +32,7 @@
 
 #define KERNEL_TYPES_H
 #define SOCKETS_IN_HASH
+#define COUNTS_BY_SEQUENCE
 #define MAPS_ARE_FUNCTIONS
 
 #define current_task probed_task /* the kernel has a variable of this name until 6.2 */

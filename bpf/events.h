@@ -3,6 +3,7 @@
 #ifndef EVENTS_H
 #define EVENTS_H
 
+#include "closing.h"
 #include "waiters.h"
 
 static __always_inline bool connected_udp(struct sock *sk)
@@ -48,7 +49,7 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 static __always_inline int stream_sent(struct sock *sk, struct sock_memory *memory, __u64 now,
 				       int count)
 {
-	add(&memory->unread_sent, count);
+	add(&memory->unread_sent, uncounted(memory, count, true));
 	if (memory->closed)
 		give_to_process(sk, memory);
 	/*
@@ -102,7 +103,7 @@ static __always_inline int taken(struct sock *sk, struct sock_memory *memory, in
 	__u64 now = coarse_ns();
 
 	if (ret > 0 && !(flags & MSG_PEEK)) {
-		add(&memory->unread_received, ret);
+		add(&memory->unread_received, uncounted(memory, ret, false));
 		memory->flow_bytes += ret;
 		if (memory->closed)
 			give_to_process(sk, memory); /* read after a reset: nothing follows */
@@ -205,7 +206,25 @@ static __always_inline int was_reset(struct sock *sk)
 /* Nobody answers, or somebody on the way says so: at the connect, or on a connection that stood. */
 static __always_inline bool is_unreachable(int error)
 {
-	return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH;
+	return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
+	       error == EHOSTDOWN || error == ENONET;
+}
+
+/* Somebody forbids it by ICMP: the errors that net/ipv4/icmp.c and net/ipv6/icmp.c make of it. */
+static __always_inline bool is_prohibited(int error)
+{
+	return error == EACCES || error == ENOPROTOOPT || error == EPROTO || error == EOPNOTSUPP;
+}
+
+/*
+ * connect() found no local port (EADDRNOTAVAIL): the call returns the error, the socket does not
+ * keep it.  A connect that is given up has a SYN that is not acknowledged, or is being closed.
+ */
+static __always_inline bool found_no_port(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) && !FIELD(sk, sk_shutdown) && !BPF_CORE_READ(tp, packets_out);
 }
 
 static __always_inline void connection_failed(struct sock *sk, struct sock_memory *memory, int old)
@@ -216,6 +235,12 @@ static __always_inline void connection_failed(struct sock *sk, struct sock_memor
 		tell(sk, memory, RECORD_REFUSED, 1);
 	else if (is_unreachable(error))
 		tell(sk, memory, RECORD_TIMEOUT, 1);
+	else if (is_prohibited(error))
+		tell(sk, memory, RECORD_PROHIBITED, 1);
+	else if (error == ECONNABORTED)
+		tell(sk, memory, RECORD_ABORTED, 1);
+	else if (old == TCP_SYN_SENT && !error && found_no_port(sk))
+		tell(sk, memory, RECORD_NO_PORT, 1);
 }
 
 /*
@@ -244,6 +269,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 {
 	struct sock_memory *memory;
 
+	if (lingers(sk))
+		close_lingers(sk, new);
 	if (old != TCP_SYN_SENT && !(1 << new &STATES_THAT_MATTER))
 		return 0;
 	if (transport_of(sk) != TRANSPORT_TCP)
@@ -266,8 +293,10 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	/* shutdown(SHUT_WR) also leads to FIN_WAIT1, but a reply may still be awaited then. */
 	if (old == TCP_SYN_SENT || new == TCP_CLOSE ||
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&
-	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK))
+	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK)) {
 		connection_ended(sk, memory);
+		give_to_process(sk, memory); /* no walk over files finds it after close() */
+	}
 	if (new == TCP_CLOSE_WAIT)
 		peer_finished(sk, memory);
 	if (new != TCP_CLOSE)

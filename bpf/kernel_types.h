@@ -27,9 +27,16 @@
 #define IPPROTO_MPTCP 262
 
 #define EAGAIN 11
+#define EACCES 13
+#define ENONET 64
+#define EPROTO 71
+#define ENOPROTOOPT 92
+#define EOPNOTSUPP 95
 #define ENETUNREACH 101
+#define ECONNABORTED 103
 #define ETIMEDOUT 110
 #define ECONNREFUSED 111
+#define EHOSTDOWN 112
 #define EHOSTUNREACH 113
 
 #define S_IFMT 00170000
@@ -39,6 +46,7 @@
 #define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
 
+#define SOCK_LINGER 4 /* the bit in sock.sk_flags: close() waits */
 #define SOCK_DONE 1 /* the bit in sock.sk_flags: a FIN has come */
 #define SOCK_NOSPACE 2 /* the bit in socket.flags: a sender met a full buffer */
 #define SHUTDOWN_MASK 3 /* both directions: close(), not shutdown(SHUT_WR) */
@@ -56,6 +64,7 @@ enum {
 	TCP_CLOSE_WAIT,
 	TCP_LAST_ACK,
 	TCP_LISTEN,
+	TCP_CLOSING,
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -244,6 +253,9 @@ struct sock {
 	struct dst_entry *sk_dst_cache;
 	int sk_sndbuf;
 	__u8 sk_shutdown;
+	unsigned long sk_lingertime; /* jiffies */
+	unsigned long sk_pacing_rate; /* bytes a second; at most the one below, if nothing else */
+	unsigned long sk_max_pacing_rate; /* SO_MAX_PACING_RATE; all ones: none */
 };
 
 struct inet_sock {
@@ -253,6 +265,8 @@ struct inet_sock {
 
 struct inet_connection_sock {
 	__u8 icsk_retransmits;
+	const void *icsk_ulp_ops; /* what runs on top, as kernel TLS does */
+	__u8 icsk_probes_out; /* into a closed window or a host that drops, or keepalives */
 	struct {
 		__u32 lrcvtime; /* jiffies: the last segment with data */
 	} icsk_ack;

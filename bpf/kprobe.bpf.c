@@ -4,6 +4,7 @@
  * is the tracepoint of their end that empties it.
  */
 #define SOCKETS_IN_HASH
+#define COUNTS_BY_SEQUENCE
 #include "iterators.h"
 #include "kprobes.h"
 

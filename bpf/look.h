@@ -3,7 +3,7 @@
 #ifndef LOOK_H
 #define LOOK_H
 
-#include "waiters.h"
+#include "in_call.h"
 
 #define NS_PER_MS 1000000
 #define FLOW_NS (800ULL * NS_PER_MS)
@@ -67,10 +67,7 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 				memory->writable_ns = now;
 			return false;
 		}
-		/* A window full of what is not acknowledged may be a line that is cut. */
-		if (window_closed(sk) ||
-		    (is_tcp(sk) && !BPF_CORE_READ(tp, packets_out) &&
-		     BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED))
+		if (window_limits(sk))
 			record->evidence |= SEEN_PEER_WINDOW;
 	} else if (!memory->opened || !may_receive(sk) || unread_bytes(sk)) {
 		return false;
@@ -94,6 +91,8 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	if (is_tcp(sk) && !window_closed(sk) && BPF_CORE_READ(tp, inet_conn.icsk_retransmits))
 		record->evidence |= SEEN_RETRANSMIT;
 	record->evidence |= loss_in(memory, record->span_ns);
+	if (record->direction != STALL_CONNECT)
+		record->evidence |= held_back(sk);
 	return true;
 }
 
@@ -210,8 +209,10 @@ static __always_inline int look(socket_iterator *ctx, struct record *record, boo
 	memory = iterated_memory(ctx, sk);
 	if (!memory)
 		return 0;
-	if (transport_of(sk) == TRANSPORT_TCP)
+	if (transport_of(sk) == TRANSPORT_TCP) {
 		find_unseen_sender(sk, memory);
+		count_calls(sk, memory);
+	}
 	if (drain) {
 		counts.sent = memory->unread_sent;
 		counts.received = memory->unread_received;

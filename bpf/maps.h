@@ -21,6 +21,15 @@ struct progress {
 };
 #endif
 
+#ifndef COUNTS_BY_SEQUENCE
+/* One way of a TCP socket, as the looks have counted it: see in_call.h. */
+struct way {
+	__u32 until; /* sequence number */
+	__s32 ahead; /* bytes of a call that has not returned */
+	__u32 placed; /* since the last return */
+};
+#endif
+
 /*
  * What is remembered of a socket.  Times are coarse_ns() where not said otherwise, 0: never.
  * The three counts are what user space has not read yet.  A reader subtracts what it took, so
@@ -43,6 +52,11 @@ struct sock_memory {
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
 	struct owner owner;
+#ifndef COUNTS_BY_SEQUENCE
+	struct way sending;
+	struct way receiving;
+	__u64 waiting_ns; /* a look saw that nothing had come since asked_ns */
+#endif
 #ifdef SOCKETS_IN_HASH
 	struct progress progress;
 #endif
@@ -50,6 +64,7 @@ struct sock_memory {
 	__u64 session; /* of the iterator that visited it last: several files may be one socket */
 #endif
 	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
+	__u32 closing; /* what a close has waited for may still be on its way */
 	__u32 answered;
 	__u32 unanswered;
 	__u32 counted_answers; /* those of `answered` that the endpoint has */

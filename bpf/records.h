@@ -17,6 +17,11 @@ enum record_kind {
 	RECORD_RESET,
 	RECORD_STALL, /* it has ended after span_ns */
 	RECORD_ONGOING, /* it lasts since span_ns */
+	RECORD_PROHIBITED,
+	RECORD_NO_PORT,
+	RECORD_ABORTED,
+	RECORD_CLOSING, /* a close begins to wait for at most span_ns: SO_LINGER */
+	RECORD_CLOSED, /* all that it waited for is acknowledged, or lost */
 };
 
 enum stall_direction {
@@ -36,6 +41,9 @@ enum evidence {
 	SEEN_FLOW = 64, /* a sustained flow came before */
 	SEEN_ANSWER = 128, /* it ended with data, not with the connection */
 	SEEN_SENT_ON = 256, /* it ended as the process sent on: another wait begins */
+	SEEN_PACED = 512, /* the sender's own limit (SO_MAX_PACING_RATE) is its rate */
+	SEEN_UNSENT = 1024, /* data waits, none is on its way, and the window is open */
+	SEEN_UNSENDABLE = 2048, /* and the kernel tries in vain to send it */
 };
 
 /* One fact about one socket, from an iterator or through the ring. */

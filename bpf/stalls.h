@@ -87,6 +87,34 @@ static __always_inline bool window_closed(struct sock *sk)
 	return is_tcp(sk) && !BPF_CORE_READ(tp, snd_wnd);
 }
 
+/* A window full of what is not acknowledged may be a line that is cut. */
+static __always_inline bool window_limits(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return window_closed(sk) ||
+	       (is_tcp(sk) && !BPF_CORE_READ(tp, packets_out) &&
+		BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED);
+}
+
+/* What this end itself does to keep data from leaving. */
+static __always_inline __u32 held_back(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	unsigned long most = BPF_CORE_READ(sk, sk_max_pacing_rate);
+	__u32 seen = 0;
+
+	if (!is_tcp(sk))
+		return 0;
+	if (most != ~0UL && BPF_CORE_READ(sk, sk_pacing_rate) >= most)
+		seen |= SEEN_PACED;
+	if (BPF_CORE_READ(tp, packets_out) || !BPF_CORE_READ(tp, snd_wnd) ||
+	    BPF_CORE_READ(tp, write_seq) == BPF_CORE_READ(tp, snd_una))
+		return seen;
+	return seen | SEEN_UNSENT |
+	       (BPF_CORE_READ(tp, inet_conn.icsk_probes_out) ? SEEN_UNSENDABLE : 0);
+}
+
 /*
  * Were segments lost in a span that ends now?  Retransmits back off, so that the last of them
  * falls into its second half; an early one was repaired, and something else kept it waiting.
@@ -114,7 +142,7 @@ static __noinline void send_unblocked(struct sock *sk, struct sock_memory *memor
 	__u32 evidence;
 
 	if (is_long(&span)) {
-		evidence = loss_in(memory, lasted);
+		evidence = loss_in(memory, lasted) | held_back(sk);
 		if ((rwnd_limited(sk) - memory->rwnd_limited) * settings.tick_ns >= lasted / 2)
 			evidence |= SEEN_PEER_WINDOW;
 		stall_ended(sk, memory, STALL_SEND, &span, evidence);

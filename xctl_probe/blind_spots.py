@@ -27,6 +27,7 @@ _EVERYWHERE = (
         "what this host's own NAT makes of a connection: its interface is the one that the address"
         " before it leads to",
     ),
+    BlindSpot("no_route", "a connect that fails at once for want of a route (ENETUNREACH)"),
     BlindSpot("udp_socket", "which UDP socket: datagrams are told by process, or by interface"),
 )
 _BRIEF_WAIT = BlindSpot(

@@ -388,3 +388,13 @@ def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
     running.wait_for_intervals(2)
     told = running.stop().stalls(pid=client.pid)
     agrees("keepalives", [r for r in told if r.net["cause"] == "keepalive"])
+
+
+def test_connects_without_a_route(probe, worker, agrees):
+    """They fail before the socket changes its state."""
+    running, client = probe(), worker()
+    client.tell("connect", "192.0.2.1", 80)
+    inode = client.expect("connecting")["inode"]
+    assert client.expect("connect")["error"] == "ENETUNREACH"
+    running.wait_for_intervals(2)
+    agrees("no_route", running.stop().errors(f"socket-{inode}"))

@@ -91,3 +91,22 @@ def test_a_datagram_is_awaited_only_where_somebody_listens() -> None:
 )
 def test_cause(direction: StallDirection, seen: Evidence, expected: Cause) -> None:
     assert cause(candidate(direction, seen)) is expected
+
+
+@pytest.mark.parametrize(
+    ("direction", "seen", "expected"),
+    [
+        (StallDirection.SEND, Evidence.PACED, Cause.PACING),
+        (StallDirection.SEND, Evidence.PACED | Evidence.PEER_WINDOW, Cause.PEER_WINDOW),
+        (StallDirection.SEND, Evidence.UNSENT, None),
+        (StallDirection.SEND, Evidence.UNSENT | Evidence.UNSENDABLE, Cause.LOCAL_DROP),
+        (StallDirection.RECEIVE, Evidence.UNSENT, None),
+        (StallDirection.RECEIVE, Evidence.UNSENT | Evidence.UNSENDABLE, Cause.LOCAL_DROP),
+        (StallDirection.RECEIVE, Evidence.UNSENT | Evidence.PACED, Cause.PACING),
+        (StallDirection.RECEIVE, Evidence.PACED, Cause.NO_REPLY),
+    ],
+)
+def test_what_stays_on_this_host_is_neither_the_path_nor_the_peer(
+    direction: StallDirection, seen: Evidence, expected: Cause | None
+) -> None:
+    assert cause(candidate(direction, seen)) is expected

@@ -45,7 +45,7 @@ from xctl_probe.ebpf.ring import Ring
 from xctl_probe.ebpf.running import Hooks, News, Running
 from xctl_probe.errors import SourceUnavailable
 
-_MEMORY_BYTES = 216  # struct sock_memory in bpf/maps.h; the compiler compares
+_MEMORY_BYTES = 224  # struct sock_memory in bpf/maps.h; the compiler compares
 _DRAFTS_BYTES = 4 * RECORD.size + 8  # struct drafts in bpf/bcc.h
 _WALK_BYTES = 1 << 18
 _QUEUED = 4096  # records

@@ -25,6 +25,11 @@ class Kind(IntEnum):
     RESET = 5
     STALL = 6
     ONGOING = 7
+    PROHIBITED = 8
+    NO_PORT = 9
+    ABORTED = 10
+    CLOSING = 11
+    CLOSED = 12
 
 
 class StallDirection(IntEnum):
@@ -47,6 +52,9 @@ class Evidence(IntFlag):
     FLOW = 64
     ANSWER = 128
     SENT_ON = 256
+    PACED = 512
+    UNSENT = 1024
+    UNSENDABLE = 2048
 
 
 class LostWhere(IntEnum):
@@ -100,8 +108,8 @@ class Record(NamedTuple):
 # No socket moves 9 PB between two drains: that is a count gone wrong.
 MOST_BYTES = 1 << 53
 _DIRECTIONS = frozenset(StallDirection)
-_COUNTED = frozenset((Kind.RETRANSMIT, Kind.REFUSED, Kind.TIMEOUT, Kind.RESET))
-_STALLS = frozenset((Kind.STALL, Kind.ONGOING))
+_STALLS = frozenset((Kind.STALL, Kind.ONGOING, Kind.CLOSING, Kind.CLOSED))
+_COUNTED = frozenset(Kind) - _STALLS - {Kind.TRAFFIC}
 
 RECORD = struct.Struct("=8Q11I4H16s16s16sI")
 PROCESS_KEY = struct.Struct("=QIIII")

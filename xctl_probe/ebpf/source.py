@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from xctl_probe.budget import Budget
 from xctl_probe.dialogue import Dialogue
+from xctl_probe.ebpf import closers
 from xctl_probe.ebpf.bulk import split
 from xctl_probe.ebpf.interfaces import Interfaces
 from xctl_probe.ebpf.late_owners import LateOwners
@@ -54,6 +55,9 @@ _ERRORS = {
     Kind.REFUSED: ErrorKind.REFUSED,
     Kind.TIMEOUT: ErrorKind.TIMEOUT,
     Kind.RESET: ErrorKind.RESET,
+    Kind.PROHIBITED: ErrorKind.PROHIBITED,
+    Kind.NO_PORT: ErrorKind.NO_PORT,
+    Kind.ABORTED: ErrorKind.ABORTED,
 }
 _DIRECTIONS = {
     StallDirection.SEND: Direction.SEND,
@@ -82,6 +86,7 @@ class RunningSource:
         self._waits = Waits(
             stall_ns, patient or Patient(), self._endpoint, self._windows.cause, budget
         )
+        self._closers = closers.Closers(stall_ns)
         self._interfaces = Interfaces()
         self._late_owners = LateOwners(Search(budget))
         self._lost = [0] * len(LostWhere)
@@ -139,6 +144,7 @@ class RunningSource:
         for record in records:
             facts.extend(self._facts(record))
         facts.extend(map(self._stall, self._waits.tell(records, now_ns)))
+        facts.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
         facts.extend(self._losses())
         return Batch(now_ns, facts)
 
@@ -174,6 +180,12 @@ class RunningSource:
             told = self._waits.ended(record)
             if told is not None:
                 yield self._stall(told)
+        elif record.kind == Kind.CLOSING:
+            self._closers.begin(record)
+        elif record.kind == Kind.CLOSED:
+            ended = self._closers.end(record)
+            if ended is not None:
+                yield self._closing(ended)
         elif record.kind != Kind.ONGOING:  # those are decided about together
             yield _error(record, interface, _ERRORS[Kind(record.kind)], record.occurrences)
 
@@ -181,6 +193,9 @@ class RunningSource:
         record = told.record
         interface = self._interfaces.name(record.ifindex, record.netns)
         return _stall(record, interface, told.cause)
+
+    def _closing(self, record: Record) -> Stall:
+        return self._stall(Told(record, closers.cause(record)))
 
     def _endpoint(self, record: Record) -> Dialogue:
         """How connections that were opened to the same peer went, as the kernel noted it."""
@@ -203,6 +218,9 @@ class RunningSource:
             yield Lost("unsound_records", self._unsound)
         if self._unkept:
             yield Lost("pending", self._unkept)
+        if self._closers.unkept:
+            yield Lost("closing", self._closers.unkept)
+            self._closers.unkept = 0
         self._unsound = self._unkept = 0
 
 

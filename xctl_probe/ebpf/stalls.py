@@ -36,13 +36,24 @@ def is_stall(record: Record, endpoint: Dialogue) -> bool:
     return endpoint.expects_reply()
 
 
-def cause(record: Record) -> Cause:
-    """The most likely reason, by what was seen during the stall."""
+def cause(record: Record) -> Cause | None:
+    """The most likely reason, by what was seen during the stall; None where nothing decides."""
     seen = Evidence(record.evidence)
     if record.direction == StallDirection.CONNECT:
         return Cause.CONNECTING
     if seen & (Evidence.RETRANSMIT | Evidence.HOLE):
         return Cause.LOSS  # before the window: a lossy path fills that, too
-    if record.direction == StallDirection.SEND:
-        return Cause.PEER_WINDOW if seen & Evidence.PEER_WINDOW else Cause.SEND_BUFFER
-    return Cause.NO_REPLY
+    if record.direction == StallDirection.SEND and seen & Evidence.PEER_WINDOW:
+        return Cause.PEER_WINDOW
+    if seen & (Evidence.PACED | Evidence.UNSENT):
+        return _held_back(record.direction, seen)
+    return Cause.SEND_BUFFER if record.direction == StallDirection.SEND else Cause.NO_REPLY
+
+
+def _held_back(direction: int, seen: Evidence) -> Cause | None:
+    """What keeps data from leaving this host: neither the path nor the peer."""
+    if seen & Evidence.PACED and (direction == StallDirection.SEND or seen & Evidence.UNSENT):
+        return Cause.PACING
+    if seen & Evidence.UNSENDABLE:
+        return Cause.LOCAL_DROP
+    return None if seen & Evidence.UNSENT else Cause.NO_REPLY  # all of a paced request has left

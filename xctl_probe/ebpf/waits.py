@@ -52,7 +52,7 @@ class Waits:
         stall_ns: int,
         patient: Patient,
         endpoint: Callable[[Record], Dialogue],
-        cause: Callable[[Record], Cause],
+        cause: Callable[[Record], Cause | None],
         budget: Budget | None = None,
     ) -> None:
         budget = budget or Budget()

@@ -30,7 +30,7 @@ class ClosedWindows:
             if record.kind == Kind.ONGOING and self.cause(record) is Cause.PEER_WINDOW
         }
 
-    def cause(self, record: Record) -> Cause:
+    def cause(self, record: Record) -> Cause | None:
         """Why, with what was seen earlier in the same stall."""
         began_ns = self._begun_ns.get((record.inode, record.direction))
         if began_ns is None:
