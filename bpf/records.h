@@ -36,6 +36,7 @@ enum evidence {
 	SEEN_FLOW = 64, /* a sustained flow came before */
 	SEEN_ANSWER = 128, /* it ended with data, not with the connection */
 	SEEN_SENT_ON = 256, /* it ended as the process sent on: another wait begins */
+	SEEN_ALONE = 512, /* the thread that polls waits for this socket alone, with a timeout */
 };
 
 /* One fact about one socket, from an iterator or through the ring. */

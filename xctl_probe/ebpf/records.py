@@ -47,6 +47,7 @@ class Evidence(IntFlag):
     FLOW = 64
     ANSWER = 128
     SENT_ON = 256
+    ALONE = 512
 
 
 class LostWhere(IntEnum):
