@@ -32,6 +32,11 @@ _BRIEF_WAIT = BlindSpot(
 _KERNEL = (
     *_EVERYWHERE,
     _BRIEF_WAIT,
+    BlindSpot("unconnected_query", "where a datagram of an unconnected UDP socket went"),
+    BlindSpot(
+        "shared_query",
+        "waits for the first answer by UDP of who polls other sockets, too; but to port 53",
+    ),
     BlindSpot(
         "udp_interface", "the interface of UDP sockets that are neither connected nor bound to one"
     ),
@@ -44,6 +49,8 @@ _KPROBES = (
 _SAMPLED = (
     *_EVERYWHERE,
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP shows in its interface's total only"),
+    BlindSpot("datagram_waits", "waits for the answer to a datagram"),
+    BlindSpot("datagram_sends", "datagrams whose send is held up"),
     BlindSpot("connect_errors", "connections that were refused, timed out or reset"),
     BlindSpot(
         "handshake_retransmits", "SYN-ACKs sent again, for a connection that is no socket yet"
@@ -65,7 +72,10 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         *_KERNEL,
         BlindSpot("splice_in", "bytes that a process takes out of a socket by splice(2)"),
     ),
-    "bcc": _KPROBES,
+    "bcc": (
+        *_KPROBES,
+        BlindSpot("datagram_epoll", "waits for the answer to a datagram in epoll"),
+    ),
     "proc sock_diag": (
         *_SAMPLED,
         _BRIEF_WAIT,

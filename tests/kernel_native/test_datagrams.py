@@ -82,7 +82,7 @@ def test_a_first_query_that_is_answered_late(watch, actor, asks, waits):
 
 
 def test_a_wait_that_ends_with_its_socket(watch, actor):
-    """The kernel reports no end of a UDP socket; the next walk over all of them does not meet it."""
+    """The kernel reports no end of a UDP socket: the next walk does not meet it."""
     seen = watch()
     server = actor(SERVER)
     client = actor(RESOLVER, arguments=(server.said, "unconnected", "poll"))

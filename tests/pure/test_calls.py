@@ -98,3 +98,23 @@ def test_what_is_no_call_on_descriptors_is_none(proc, line):
 def test_an_unknown_machine_knows_no_calls(proc):
     """Numbers differ, so none is guessed."""
     assert called(proc, 45, 7, machine="riscv64") is None
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "gives_up"),
+    [
+        (7, (ADDRESS, 0, 5_000), True),
+        (7, (ADDRESS, 0, 0xFFFFFFFF), False),
+        (7, (ADDRESS, 0, 0xFFFFFFFFFFFFFFFF), False),
+        (271, (ADDRESS, 0, ADDRESS), True),
+        (271, (ADDRESS, 0, 0), False),
+        (23, (0, 0, 0, 0, ADDRESS), True),
+        (270, (0, 0, 0, 0, 0), False),
+        (232, (3, ADDRESS, 17, 5_000), True),
+        (281, (3, ADDRESS, 17, 0xFFFFFFFF), False),
+        (441, (3, ADDRESS, 17, ADDRESS), True),
+        (45, (7, ADDRESS, 17), False),
+    ],
+)
+def test_a_poll_that_was_given_a_timeout_gives_up(proc, number, arguments, gives_up):
+    assert called(proc, number, *arguments).gives_up is gives_up

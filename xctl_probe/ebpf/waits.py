@@ -90,7 +90,7 @@ class Waits:
             told = self._ongoing(record)
             if told is not None:
                 stalls.append(told)
-                if _key(record) in self._open:
+                if record.protocol in PROTOCOLS_UDP and _key(record) in self._open:
                     self._open[_key(record)] = told
             elif (open_ := self._open.pop(_key(record), None)) is not None:
                 self._over.append(_over(open_, record.time_ns))

@@ -36,7 +36,8 @@ _DOING = (
     (("rpc_", "nfs"), "waiting for an NFS server"),
     (("io_schedule", "folio_", "blk_", "wait_on_page", "jbd2_"), "waiting for a disk"),
     (("io_cqring_wait",), "waiting in io_uring"),
-    (("sk_wait_data", "__skb_wait", "inet_csk_accept", "sk_stream_wait", "wait_woken"),
+    (("sk_wait_data", "__skb_wait", "inet_csk_accept", "sk_stream_wait", "wait_woken",
+      "sock_alloc_send", "sock_wait_for_wmem"),
      "waiting on a socket"),
 )  # fmt: skip
 _STATES = {

@@ -41,7 +41,8 @@ class Waiter:
     """How the process waits on one socket.
 
     `alone`: a thread can only go on when this socket lets it: it is in a call on this socket,
-    or polls no other one.
+    or polls no other one.  `only`: the poll, of whatever kind, is for nothing else at all, and
+    `gives_up`: it has a timeout.
     """
 
     reads: bool = False
@@ -49,6 +50,8 @@ class Waiter:
     accepts: bool = False
     alone: bool = False
     ms: float | None = None  # since when that thread has not run
+    only: bool = False
+    gives_up: bool = False
 
     def plus(self, other: Waiter) -> Waiter:
         """Two threads' waits on the same socket."""
@@ -58,6 +61,8 @@ class Waiter:
             self.accepts or other.accepts,
             self.alone or other.alone,
             other.ms if self.ms is None else self.ms,
+            self.only or other.only,
+            self.gives_up or other.gives_up,
         )
 
 
@@ -71,6 +76,7 @@ def waiters(
         watched = {inodes[w.fd]: w for w in call.watched if inodes.get(w.fd) in network}
         direct = call.role not in (Role.POLL, Role.EPOLL)
         alone = direct or (call.role is Role.POLL and len(watched) == 1)
+        only = not direct and len(call.watched) == 1
         for inode, watch in watched.items():
             waiter = Waiter(
                 watch.reads,
@@ -78,6 +84,8 @@ def waiters(
                 call.role is Role.ACCEPT,
                 alone,
                 thread.idle_ms if alone else None,
+                only,
+                call.gives_up,
             )
             found[inode] = found[inode].plus(waiter) if inode in found else waiter
     return found
@@ -212,14 +220,31 @@ def _idle(text: str, tcp: Tcp, waiter: Waiter | None) -> Finding:
 
 
 def _of_udp(udp: Udp, waiter: Waiter) -> Finding | None:
+    if waiter.alone and waiter.writes and not waiter.reads:
+        return _held_datagram(udp, waiter) if udp.send_queue else None
     if not waiter.reads or udp.receive_queue:
         return None
-    if udp.remote is None or not waiter.alone:
-        return Finding(f"waits for datagrams on {udp.local}", False, True, None, udp.inode)
-    what = "a DNS answer" if udp.remote.endswith(_DNS) else "a datagram"
     since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
-    text = f"waits for {what} from {udp.remote}{since}"
-    return Finding(text, True, True, Cause.NO_REPLY, udp.inode, waiter.ms)
+    if udp.remote is not None and (waiter.alone or waiter.only or udp.remote.endswith(_DNS)):
+        what = "a DNS answer" if udp.remote.endswith(_DNS) else "a datagram"
+        how = "waits" if waiter.alone else "probably waits"
+        text = f"{how} for {what} from {udp.remote}{since}"
+        return Finding(text, True, waiter.alone, Cause.NO_REPLY, udp.inode, waiter.ms)
+    if waiter.only and waiter.gives_up and udp.chosen_port:
+        # Nothing shows whether it has sent: an answer is awaited so, and so may work be.
+        text = f"probably waits for an answer on {udp.local}{since}: it polls nothing else"
+        return Finding(text, True, False, None, udp.inode, waiter.ms)
+    return Finding(f"waits for datagrams on {udp.local}", False, True, None, udp.inode)
+
+
+def _held_datagram(udp: Udp, waiter: Waiter) -> Finding:
+    to = f" to {udp.remote}" if udp.remote else f" from {udp.local}"
+    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
+    text = (
+        f"waits to send a datagram{to}{since}: the path is slower than the sender, "
+        f"its send buffer is full ({size(udp.send_queue)})"
+    )
+    return Finding(text, True, True, Cause.SEND_BUFFER, udp.inode, waiter.ms)
 
 
 def _next_try(tcp: Tcp) -> str:
