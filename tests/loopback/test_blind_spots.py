@@ -126,7 +126,7 @@ def test_waits_for_a_datagram(probe, worker, agrees, backend, way):
         agrees("unconnected_query", {r.net["remote"] for r in told} == {f"127.0.0.1:{port}"})
 
 
-def test_datagrams_that_are_held_up(probe, worker, agrees, make_netns, netns):
+def test_datagrams_that_are_held_up(probe, worker, agrees, backend, make_netns, netns):
     """Behind a line of 16 kbit/s each send takes half a second, once the buffer is full."""
     far = make_netns(beside=netns)
     here, _ = netns.join(far)
@@ -135,6 +135,8 @@ def test_datagrams_that_are_held_up(probe, worker, agrees, make_netns, netns):
     running = probe()
     sender = worker()
     sender.tell("send_to", "10.23.29.2", 9, 1_009, 4_001)
+    if backend.sees("datagram_sends"):
+        running.wait_for(lambda c: c.stalls(pid=sender.pid))
     running.wait_for_intervals(9)
     told = running.stop().stalls(pid=sender.pid)
     agrees("datagram_sends", told)
