@@ -31,6 +31,7 @@
 #include <net/sock.h>
 
 #define KERNEL_TYPES_H
+#define KERNEL_STACK_BYTES THREAD_SIZE
 #define SOCKETS_IN_HASH
 #define COUNTS_BY_SEQUENCE
 #define MAPS_ARE_FUNCTIONS

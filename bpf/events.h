@@ -6,25 +6,28 @@
 #include "closing.h"
 #include "waiters.h"
 
-static __always_inline bool connected_udp(struct sock *sk)
-{
-	return FIELD(sk, __sk_common.skc_state) == TCP_ESTABLISHED;
-}
-
 static __always_inline int datagram_sent(struct sock *sk, int ret)
 {
 	struct sock_memory *memory;
+	bool asks;
 
 	if (ret <= 0)
 		return 0;
 	count_datagram(sk, ret, 0);
-	if (!connected_udp(sk))
+	asks = may_ask(sk);
+	if (!asks && !full_of_datagrams(sk))
 		return 0;
 	memory = memory_for(sk);
 	if (!memory)
 		return 0;
-	memory->opened = 1;
 	own(sk, memory);
+	if (memory->send_blocked_ns)
+		send_unblocked(sk, memory);
+	if (!asks || memory->unasked)
+		return 0;
+	if (memory->owed < MOST_OWED)
+		memory->owed++;
+	memory->opened = 1;
 	note_send(sk, memory, coarse_ns(), ret);
 	return 0;
 }
@@ -37,10 +40,18 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 		return 0;
 	if (ret > 0 && !(flags & MSG_PEEK))
 		count_datagram(sk, 0, ret);
-	if (!connected_udp(sk))
+	if (!may_ask(sk))
 		return 0;
-	memory = memory_of(sk);
-	if (memory && memory->awaiting)
+	memory = memory_for(sk);
+	if (!memory)
+		return 0;
+	if (!(flags & MSG_PEEK)) {
+		if (memory->owed)
+			memory->owed--;
+		else
+			memory->unasked = 1;
+	}
+	if (memory->awaiting)
 		note_answer(sk, memory, coarse_ns(), ret, flags);
 	return 0;
 }

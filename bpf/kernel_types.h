@@ -39,6 +39,8 @@
 #define EHOSTDOWN 112
 #define EHOSTUNREACH 113
 
+#define KERNEL_STACK_BYTES 16384 /* THREAD_SIZE: x86, without KASAN */
+
 #define S_IFMT 00170000
 #define S_IFSOCK 0140000
 
@@ -48,6 +50,7 @@
 
 #define SOCK_LINGER 4 /* the bit in sock.sk_flags: close() waits */
 #define SOCK_DONE 1 /* the bit in sock.sk_flags: a FIN has come */
+#define SOCK_BROADCAST 6 /* the bit there: SO_BROADCAST */
 #define SOCK_NOSPACE 2 /* the bit in socket.flags: a sender met a full buffer */
 #define SHUTDOWN_MASK 3 /* both directions: close(), not shutdown(SHUT_WR) */
 #define RCV_SHUTDOWN 1
@@ -76,6 +79,10 @@ struct pt_regs {
 	unsigned long dx;
 	unsigned long cx;
 	unsigned long ax;
+	unsigned long r10;
+	unsigned long r8;
+	unsigned long orig_ax; /* the number of the system call */
+	unsigned long cs;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -87,6 +94,10 @@ struct list_head {
 	struct list_head *next;
 };
 
+struct epoll_event {
+	__u32 events;
+};
+
 struct hlist_node {
 	struct hlist_node *next;
 };
@@ -95,11 +106,26 @@ struct hlist_head {
 	struct hlist_node *first;
 };
 
-struct rb_node;
+struct rb_node {
+	struct rb_node *rb_left;
+	struct rb_node *rb_right;
+};
 
 struct rb_root {
 	struct rb_node *rb_node;
 };
+
+struct rb_root_cached {
+	struct rb_root rb_root;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	atomic_t refs;
+} refcount_t;
 
 typedef struct {
 	long counter;
@@ -151,6 +177,7 @@ struct css_set {
 };
 
 struct task_struct {
+	void *stack;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
@@ -188,12 +215,39 @@ struct wait_queue_head {
 };
 
 struct wait_queue_entry {
+	unsigned int flags;
 	void *private;
 	struct list_head entry;
 };
 
+struct poll_table_page;
+
 struct poll_wqueues {
+	struct poll_table_page *table; /* further entries, where the first few are not enough */
 	struct task_struct *polling_task;
+	int inline_index; /* of those in use */
+};
+
+struct poll_table_entry {
+	unsigned long key; /* what is polled for */
+	struct wait_queue_entry wait;
+};
+
+struct eventpoll {
+	struct wait_queue_head wq; /* who sleeps in epoll_wait() */
+	struct rb_root_cached rbr; /* what is watched */
+};
+
+struct epitem {
+	struct rb_node rbn;
+	struct eventpoll *ep;
+	struct epoll_event event;
+};
+
+struct eppoll_entry {
+	struct epitem *base;
+	struct wait_queue_entry wait;
+	struct wait_queue_head *whead;
 };
 
 struct socket_wq {
@@ -247,6 +301,10 @@ struct sock {
 	int sk_err;
 	struct socket *sk_socket;
 	int sk_write_pending;
+	struct {
+		atomic_t rmem_alloc; /* what lies unread, with its overhead */
+	} sk_backlog;
+	refcount_t sk_wmem_alloc; /* what is not sent yet, likewise, and one */
 	int sk_wmem_queued;
 	kuid_t sk_uid;
 	__u16 sk_protocol;
@@ -261,6 +319,7 @@ struct sock {
 struct inet_sock {
 	__be16 inet_sport; /* kept when a closing socket gives its port back, unlike skc_num */
 	int rx_dst_ifindex; /* until 5.15: then struct sock has it */
+	struct ip_mc_socklist *mc_list; /* the multicast groups that it has joined */
 };
 
 struct inet_connection_sock {
@@ -304,6 +363,7 @@ struct sk_buff {
 	unsigned int len;
 };
 
+struct ip_mc_socklist;
 struct pipe_inode_info;
 struct request_sock;
 struct msghdr;

@@ -4,6 +4,7 @@
 #define LOOK_H
 
 #include "in_call.h"
+#include "datagram_waits.h"
 
 #define NS_PER_MS 1000000
 #define FLOW_NS (800ULL * NS_PER_MS)
@@ -55,6 +56,8 @@ static __always_inline bool find_wait(struct record *record, struct sock *sk,
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u64 since, now = coarse;
 
+	if (transport_of(sk) == TRANSPORT_UDP)
+		return find_datagram_wait(record, sk, memory, coarse);
 	if (memory->connect_ns) {
 		since = memory->connect_ns;
 		record->direction = STALL_CONNECT;
@@ -101,15 +104,16 @@ static __noinline void name_waiter(struct record *record, struct sock *sk,
 				   struct sock_memory *memory)
 {
 	bool polling = false, sends;
-	struct task_struct *task = find_waiter(sk, &polling);
+	struct task_struct *task;
 	struct owner owner = {};
 
+	if (transport_of(sk) == TRANSPORT_UDP)
+		return name_datagram_waiter(record, sk, memory);
+	task = find_waiter(sk, &polling);
 	if (!task)
 		return;
-	if (polling) { /* of a datagram's socket, it is how resolvers wait */
+	if (polling) {
 		record->evidence |= SEEN_POLLING;
-		if (transport_of(sk) == TRANSPORT_UDP)
-			memory->seen_blocked_ns = coarse_ns();
 		return;
 	}
 	sends = BPF_CORE_READ(sk, sk_write_pending);

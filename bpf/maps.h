@@ -74,6 +74,9 @@ struct sock_memory {
 	__u8 paused; /* an iterator saw a pause in mid-stream: its evidence */
 	__u8 hung_up; /* the peer, with nothing unread: what was read just before may be untold */
 	__u8 closed; /* TCP_CLOSE; what has come may still be read */
+	__u8 owed; /* UDP: datagrams sent and not answered by one, as far as it counts */
+	__u8 unasked; /* UDP: more has come than was asked for, so not each comes as an answer */
+	__u8 waited; /* UDP: how a thread was seen to wait: enum waited of datagrams.h */
 };
 
 #ifndef MAPS_ARE_FUNCTIONS /* see bcc.h */

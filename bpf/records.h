@@ -44,6 +44,7 @@ enum evidence {
 	SEEN_PACED = 512, /* the sender's own limit (SO_MAX_PACING_RATE) is its rate */
 	SEEN_UNSENT = 1024, /* data waits, none is on its way, and the window is open */
 	SEEN_UNSENDABLE = 2048, /* and the kernel tries in vain to send it */
+	SEEN_ALONE = 4096, /* the thread that polls waits for this socket alone, with a timeout */
 };
 
 /* One fact about one socket, from an iterator or through the ring. */

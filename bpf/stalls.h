@@ -7,6 +7,7 @@
 #define STALLS_H
 
 #include "accounting.h"
+#include "datagrams.h"
 
 #define WAKE_UP_TICKS 2 /* from the arrival of data to the return of who waited for it */
 #define CHRONO_RWND_LIMITED 2 /* enum tcp_chrono; chrono_stat[] begins at its first real value */
@@ -165,7 +166,7 @@ static __noinline void learn(struct sock *sk, struct sock_memory *memory)
 	__u8 local[ADDRESS_LEN];
 	struct endpoint *endpoint;
 
-	if (!memory->opened || !(fresh.answered | fresh.unanswered))
+	if (!memory->opened || !key.port || !(fresh.answered | fresh.unanswered))
 		return;
 	memory->counted_answers = memory->answered;
 	memory->counted_unanswered = memory->unanswered;
@@ -268,9 +269,10 @@ static __noinline void note_late_answer(struct sock *sk, struct sock_memory *mem
 	if (!memory->opened || !is_long(&span))
 		return;
 	if (memory->seen_blocked_ns >= memory->asked_ns)
-		evidence |= SEEN_BLOCKED;
+		evidence |=
+			transport_of(sk) == TRANSPORT_UDP ? seen_by(memory->waited) : SEEN_BLOCKED;
 	/* A datagram's arrival is not noted: the process may have slept beside a full queue. */
-	if (transport_of(sk) == TRANSPORT_UDP && !(evidence & SEEN_BLOCKED))
+	if (transport_of(sk) == TRANSPORT_UDP && !(evidence & (SEEN_BLOCKED | SEEN_POLLING)))
 		return;
 	evidence |= loss_in(memory, span.end - span.begin);
 	stall_ended(sk, memory, STALL_RECEIVE, &span, evidence);

@@ -38,6 +38,11 @@ _BRIEF_WAIT = BlindSpot(
 _KERNEL = (
     *_EVERYWHERE,
     _BRIEF_WAIT,
+    BlindSpot("unconnected_query", "where a datagram of an unconnected UDP socket went"),
+    BlindSpot(
+        "shared_query",
+        "waits for the first answer by UDP of who polls other sockets, too; but to port 53",
+    ),
     BlindSpot(
         "udp_interface", "the interface of UDP sockets that are neither connected nor bound to one"
     ),
@@ -54,6 +59,8 @@ _TRACEPOINTS = (
 _SAMPLED = (
     *_EVERYWHERE,
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP shows in its interface's total only"),
+    BlindSpot("datagram_waits", "waits for the answer to a datagram"),
+    BlindSpot("datagram_sends", "datagrams whose send is held up"),
     BlindSpot(
         "connect_errors",
         "connects that failed, whatever the reason, and connections that were reset",
@@ -90,7 +97,10 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
             " connection ends",
         ),
     ),
-    "bcc": _KPROBES,
+    "bcc": (
+        *_KPROBES,
+        BlindSpot("datagram_epoll", "waits for the answer to a datagram in epoll"),
+    ),
     "proc sock_diag": (
         *_SAMPLED,
         _BRIEF_WAIT,

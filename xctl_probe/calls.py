@@ -41,11 +41,15 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that a thread is in, and what it waits for there."""
+    """A system call that a thread is in, and what it waits for there.
+
+    `gives_up`: a poll of any kind that was given a timeout.
+    """
 
     name: str
     role: Role
     watched: tuple[Watched, ...]
+    gives_up: bool = False
 
 
 # Numbers from arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h
@@ -81,6 +85,12 @@ _DIRECTIONS = {
     Role.ACCEPT: (True, False),
     Role.CLOSE: (False, True),
 }
+_TIMEOUT_AT = {
+    "poll": 2, "ppoll": 2, "select": 4, "pselect6": 4,
+    "epoll_wait": 3, "epoll_pwait": 3, "epoll_pwait2": 3,
+}  # fmt: skip
+_MILLISECONDS = ("poll", "epoll_wait", "epoll_pwait")
+_NEGATIVE = 1 << 31  # in an int, whatever the upper half of the register holds
 _POLLFD = struct.Struct("=iHH")
 _MOST_FDS = 4096  # of one poll or select: more are not looked at
 _MOST_NESTED = 16  # epoll descriptors that others watch
@@ -103,10 +113,18 @@ def call_of(
         watched = polled(name, arguments, pid, proc)
         nested = epolls_among(pid, (w.fd for w in watched if w.reads), proc)
         inner = (w for epoll in nested for w in epoll_watches(pid, epoll, proc))
-        return Call(name, role, (*watched, *inner))
+        return Call(name, role, (*watched, *inner), _gives_up(name, arguments))
     if role is Role.EPOLL:
-        return Call(name, role, epoll_watches(pid, fd, proc))
+        return Call(name, role, epoll_watches(pid, fd, proc), _gives_up(name, arguments))
     return Call(name, role, (Watched(fd, *_DIRECTIONS[role]),))
+
+
+def _gives_up(name: str, arguments: list[int]) -> bool:
+    """Milliseconds, negative for no limit; or the address of a timespec or timeval, 0 for none."""
+    timeout = arguments[_TIMEOUT_AT[name]]
+    if name in _MILLISECONDS:
+        return not timeout & _NEGATIVE
+    return timeout != 0
 
 
 def parsed(syscall: str, machine: str = platform.machine()) -> tuple[str, Role, list[int]] | None:

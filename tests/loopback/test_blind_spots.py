@@ -106,6 +106,44 @@ def test_the_interface_of_unconnected_udp(probe, worker, agrees, backend):
     agrees("udp_interface", told == "lo")
 
 
+@pytest.mark.parametrize("way", ["alone", "epoll", "others"])
+def test_waits_for_a_datagram(probe, worker, agrees, backend, way):
+    """A query of an unconnected UDP socket that was never answered before."""
+    running = probe()
+    server, client = worker(), worker()
+    port = server.ask("bind")["port"]
+    client.tell("query", "127.0.0.1", port, QUESTION, way)
+    inode = client.expect("asked")["inode"]
+    running.wait_for_intervals(9)  # 1.8 s: such a wait is told of after one
+    told = running.stop().stalls(pid=client.pid)
+    if way == "alone" or not backend.sees("datagram_waits"):
+        agrees("datagram_waits", told)
+    elif way == "epoll":
+        agrees("datagram_epoll", told)
+    else:
+        agrees("shared_query", told)
+    assert {(r.entity_id, r.net["direction"]) for r in told} <= {(f"socket-{inode}", "receive")}
+    if told:
+        agrees("unconnected_query", {r.net["remote"] for r in told} == {f"127.0.0.1:{port}"})
+
+
+def test_datagrams_that_are_held_up(probe, worker, agrees, backend, make_netns, netns):
+    """Behind a line of 16 kbit/s each send takes half a second, once the buffer is full."""
+    far = make_netns(beside=netns)
+    here, _ = netns.join(far)
+    shaped = "rate 16kbit burst 1600 limit 1mb"
+    netns.run("tc", "qdisc", "add", "dev", here, "root", "tbf", *shaped.split())
+    running = probe()
+    sender = worker()
+    sender.tell("send_to", "10.23.29.2", 9, 1_009, 4_001)
+    if backend.sees("datagram_sends"):
+        running.wait_for(lambda c: c.stalls(pid=sender.pid))
+    running.wait_for_intervals(9)
+    told = running.stop().stalls(pid=sender.pid)
+    agrees("datagram_sends", told)
+    assert {(r.net["direction"], r.net["cause"]) for r in told} <= {("send", "send_buffer")}
+
+
 @pytest.fixture
 def multipath(worker):
     """A server and a client that speak Multipath TCP."""

@@ -133,3 +133,23 @@ def test_a_thousand_copies_of_an_epoll_are_not_all_read(proc, nested):
     for fd in copies:
         nested(fd, copies)
     assert len(epoll_watches(PID, 10, proc)) <= 17 * len(copies)
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "gives_up"),
+    [
+        (7, (ADDRESS, 0, 5_000), True),
+        (7, (ADDRESS, 0, 0xFFFFFFFF), False),
+        (7, (ADDRESS, 0, 0xFFFFFFFFFFFFFFFF), False),
+        (271, (ADDRESS, 0, ADDRESS), True),
+        (271, (ADDRESS, 0, 0), False),
+        (23, (0, 0, 0, 0, ADDRESS), True),
+        (270, (0, 0, 0, 0, 0), False),
+        (232, (3, ADDRESS, 17, 5_000), True),
+        (281, (3, ADDRESS, 17, 0xFFFFFFFF), False),
+        (441, (3, ADDRESS, 17, ADDRESS), True),
+        (45, (7, ADDRESS, 17), False),
+    ],
+)
+def test_a_poll_that_was_given_a_timeout_gives_up(proc, number, arguments, gives_up):
+    assert called(proc, number, *arguments).gives_up is gives_up

@@ -76,6 +76,52 @@ def test_a_datagram_is_awaited_only_where_somebody_listens() -> None:
     assert is_stall(datagram._replace(evidence=Evidence.OPENED | Evidence.POLLING), STRANGER)
 
 
+MS = 1_000_000
+ASKED = Evidence.OPENED
+ALONE = Evidence.POLLING | Evidence.ALONE
+
+
+@pytest.mark.parametrize(
+    ("seen", "waited_ms", "port", "answered", "unanswered", "expected"),
+    [
+        # a first query: who polls nothing else, or blocks, is believed after a second
+        (ALONE, 1_000, 0, 0, 0, True),
+        (ALONE, 999, 0, 0, 0, False),
+        (Evidence.BLOCKED, 1_000, 0, 0, 0, True),
+        (Evidence.BLOCKED, 999, 0, 0, 0, False),
+        (Evidence.POLLING, 2_000, 0, 0, 0, False),
+        (ALONE, 1_000, 3_001, 0, 0, True),
+        (Evidence.POLLING, 2_000, 3_001, 0, 0, False),
+        (Evidence.BLOCKED, 100, 3_001, 0, 0, True),
+        # answered before; sent again, and again, without an answer
+        (Evidence.POLLING, 100, 0, 1, 0, True),
+        (Evidence.POLLING, 100, 3_001, 1, 0, True),
+        (ALONE, 2_000, 0, 7, 1, False),
+        (Evidence.POLLING, 100, 0, 8, 1, True),
+        # only queries go to port 53
+        (Evidence.POLLING, 100, 53, 0, 3, True),
+        (NOTHING, 100, 53, 3, 0, False),
+        # resolvers have given up by then
+        (Evidence.POLLING, 30_000, 53, 0, 0, True),
+        (Evidence.POLLING, 30_001, 53, 0, 0, False),
+        (ALONE, 30_001, 0, 3, 0, False),
+        (Evidence.BLOCKED, 60_000, 0, 0, 0, True),
+    ],
+)
+def test_who_waits_for_a_datagram(seen, waited_ms, port, answered, unanswered, expected) -> None:
+    """Its port is 0 where the socket is not connected."""
+    asked = candidate(seen=ASKED | seen, answered=answered, unanswered=unanswered)
+    asked = asked._replace(protocol=17, remote_port=port, span_ns=waited_ms * MS)
+    assert is_stall(asked, STRANGER) is expected
+    assert not is_stall(asked._replace(evidence=seen), STRANGER)
+
+
+def test_sockets_that_are_not_connected_learn_nothing_from_each_other() -> None:
+    asked = candidate(seen=ASKED | Evidence.POLLING)._replace(protocol=17, span_ns=100 * MS)
+    assert not is_stall(asked, ANSWERED_BEFORE)
+    assert is_stall(asked._replace(remote_port=3_001), ANSWERED_BEFORE)
+
+
 @pytest.mark.parametrize(
     ("direction", "seen", "expected"),
     [

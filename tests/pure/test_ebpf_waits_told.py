@@ -220,3 +220,44 @@ def test_a_namespace_has_one_memory_for_all_processes_in_it(scene):
         scene.drain(now_ms, lasts(now_ms), lasts(now_ms, inode=11, pid=OTHER))
     assert scene.made == 1
     assert scene.waits._namespaces[NETNS].ends.pid == OTHER
+
+
+# Datagrams
+
+ALONE = Evidence.OPENED | Evidence.POLLING | Evidence.ALONE
+QUERY = {"protocol": 17, "remote_port": 0, "seen": ALONE}
+
+
+def test_a_query_that_no_walk_meets_any_more_is_over(scene):
+    """Its socket was closed: it lasted for as long as it was seen to."""
+    assert scene.drain(900, lasts(900, **QUERY)) == []
+    assert scene.drain(1_300, lasts(1_300, **QUERY)) == [("lasts", 1_300, NO_REPLY)]
+    assert scene.look(lasts(1_700, **QUERY)) == [("lasts", 1_700, NO_REPLY)]
+    assert scene.look() == []
+    assert scene.drain(2_300) == [("over", 1_700, NO_REPLY)]
+    assert scene.drain(3_300) == []
+
+
+def test_a_query_whose_answer_has_come_is_over_once(scene):
+    assert scene.drain(1_300, lasts(1_300, **QUERY)) == [("lasts", 1_300, NO_REPLY)]
+    answer = {**QUERY, "seen": ALONE | Evidence.ANSWER}
+    assert scene.end(1_700, **answer) == ("over", 1_700, NO_REPLY)
+    assert scene.drain(2_300) == []
+
+
+def test_a_datagram_that_could_leave_is_over(scene):
+    """Who was held up and who asked on the same socket are told apart."""
+    held = {"protocol": 17, "seen": Evidence(0), "direction": SEND}
+    assert scene.drain(600, lasts(600, **held)) == [("lasts", 600, Cause.SEND_BUFFER)]
+    assert scene.drain(1_300, lasts(1_300, **QUERY)) == [
+        ("over", 600, Cause.SEND_BUFFER),
+        ("lasts", 1_300, NO_REPLY),
+    ]
+
+
+def test_late_answers_to_one_query_make_no_other_late(scene):
+    """What is not connected has no peer in common, and nothing is usual there."""
+    answer = {**QUERY, "seen": ALONE | Evidence.ANSWER}
+    for inode in (11, 13, 17):
+        assert scene.end(9_000, inode=inode, **answer) == ("over", 9_000, NO_REPLY)
+    assert scene.drain(2_300, lasts(2_300, **QUERY)) == [("lasts", 2_300, NO_REPLY)]

@@ -190,6 +190,16 @@ def test_udp_sockets_come_with_their_drops(proc):
     assert (free.fd, free.remote, free.drops) == (7, None, 0)
 
 
+def test_a_port_of_a_udp_socket_is_the_kernels_choice_or_a_services(proc):
+    text = HEADER + "".join(
+        row(inode, ("0.0.0.0", 0), state=7).replace(":9C49", f":{port:04X}")
+        for inode, port in ((4_241, 32_767), (4_243, 32_768))
+    )
+    (proc / str(PID) / "net" / "udp").write_text(text)
+    service, client = udp_sockets(PID, {4_241: 7, 4_243: 11}, proc)
+    assert (service.chosen_port, client.chosen_port) == (False, True)
+
+
 def test_quantities_read_as_people_say_them():
     """Short, and never wrong by rounding to nothing."""
     times = [99, 1_234, 119_000, 250_000, 11_100_000, 183_600_000]

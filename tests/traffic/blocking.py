@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import socket
 import struct
@@ -17,6 +18,7 @@ from talk import Longest, die_with_parent, ends, failed, hello, inode, report, t
 CHUNK_BYTES = 65_536
 IPPROTO_MPTCP = 262
 SO_MAX_PACING_RATE = 47
+LONG_S = 600
 
 
 class Blocking:
@@ -300,6 +302,19 @@ class Blocking:
             )
         sent = sum(self.sock.sendto(bytes(size), (host, port)) for _ in range(times))
         return {"bytes": sent, "inode": inode(self.sock)}
+
+    def query(self, host: str, port: int, size: int, way: str) -> dict[str, Any]:
+        """Ask by a datagram and wait for the answer: polled `alone`, with `others`, in `epoll`."""
+        self.send_to(host, port, size, 1)
+        report("asked", inode=inode(self.sock))
+        if way == "epoll":
+            with select.epoll() as loop:
+                loop.register(self.sock, select.EPOLLIN)
+                loop.poll(LONG_S)
+        else:
+            others = [os.eventfd(0)] if way == "others" else []
+            select.select([self.sock, *others], [], [], LONG_S)
+        return {"bytes": len(self.sock.recv(65_536)), "inode": inode(self.sock)}
 
     def recv_from(self, times: int) -> dict[str, Any]:
         """Receive exactly `times` datagrams."""

@@ -55,6 +55,7 @@ class Evidence(IntFlag):
     PACED = 512
     UNSENT = 1024
     UNSENDABLE = 2048
+    ALONE = 4096
 
 
 class LostWhere(IntEnum):

@@ -7,6 +7,11 @@ from xctl_probe.ebpf.records import PROTOCOLS_UDP, Evidence, Record, StallDirect
 from xctl_probe.facts import Cause
 
 _SOMEBODY_LISTENS = Evidence.BLOCKED | Evidence.POLLING
+_DNS_PORT = 53
+# Where no datagram was ever answered, only its sender's patience tells that it waits for an answer.
+_GUESS_NS = 1_000_000_000
+# Resolvers give up sooner (resolv.conf(5): timeout).  Who still polls then is an idle event loop.
+_LONGEST_POLL_NS = 30_000_000_000
 
 
 def is_stall(record: Record, endpoint: Dialogue) -> bool:
@@ -26,14 +31,33 @@ def is_stall(record: Record, endpoint: Dialogue) -> bool:
         return True
     if record.evidence & Evidence.FLOW:
         return bool(record.evidence & Evidence.BLOCKED)  # else it may have all it wanted
-    if record.protocol in PROTOCOLS_UDP and not record.evidence & _SOMEBODY_LISTENS:
-        return False  # its queue may be full of answers
     past = Dialogue(record.answered, record.unanswered)
+    if record.protocol in PROTOCOLS_UDP:
+        return _awaits_datagram(record, past, endpoint)
     if past.one_way():
         return False
     if record.evidence & Evidence.BLOCKED or past.expects_reply():
         return True
     return endpoint.expects_reply()
+
+
+def _awaits_datagram(record: Record, past: Dialogue, endpoint: Dialogue) -> bool:
+    """A datagram has no handshake: its sender may be a client, or may expect nothing."""
+    seen = Evidence(record.evidence)
+    if not seen & _SOMEBODY_LISTENS:
+        return False  # its queue may be full of answers
+    if not seen & Evidence.BLOCKED and record.span_ns > _LONGEST_POLL_NS:
+        return False
+    if record.remote_port == _DNS_PORT:
+        return True  # only queries go there
+    if past.one_way():
+        return False
+    connected = record.remote_port != 0
+    if past.expects_reply() or (connected and endpoint.expects_reply()):
+        return True
+    if seen & Evidence.BLOCKED and connected:
+        return True
+    return bool(seen & (Evidence.BLOCKED | Evidence.ALONE)) and record.span_ns >= _GUESS_NS
 
 
 def cause(record: Record) -> Cause | None:

@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 from xctl_probe.budget import Budget
 from xctl_probe.dialogue import Dialogue, Endpoints
-from xctl_probe.ebpf.records import Evidence, Kind, Record, StallDirection, address, socket_of
+from xctl_probe.ebpf.records import (
+    PROTOCOLS_UDP,
+    Evidence,
+    Kind,
+    Record,
+    StallDirection,
+    address,
+    socket_of,
+)
 from xctl_probe.ebpf.stalls import is_stall
 from xctl_probe.facts import Cause
 from xctl_probe.patience import Patient
@@ -88,11 +96,21 @@ class Waits:
             told = self._ongoing(record)
             if told is not None:
                 stalls.append(told)
+                if record.protocol in PROTOCOLS_UDP and _key(record) in self._open:
+                    self._open[_key(record)] = told
             elif (open_ := self._open.pop(_key(record), None)) is not None:
                 self._over.append(_over(open_, record.time_ns))
+        self._close_datagrams({_key(record) for record in records})
         self._ended_ns.clear()
         self._visits.leave()  # nobody's namespace is held until the next look
         return stalls
+
+    def _close_datagrams(self, waiting: set[_Key]) -> None:
+        """What was told of a UDP socket that nobody waits on any more: its end tells nothing."""
+        for key, told in list(self._open.items()):
+            if told.record.protocol in PROTOCOLS_UDP and key not in waiting:
+                del self._open[key]
+                self._over.append(_over(told, told.record.time_ns))
 
     def tell(self, records: list[Record], now_ns: int) -> list[Told]:
         """The same for a drain, which tells it; first what was told and is no stall any more."""
@@ -146,7 +164,12 @@ class Waits:
         elif record.evidence & Evidence.FLOW:
             delivered = True  # it has asked for nothing
         remote = address(record.family, record.remote_address)
-        usual = self._peers.of(remote, record.remote_port, record.netns)
+        # Sockets that are not connected have no peer in common.
+        usual = (
+            self._peers.of(remote, record.remote_port, record.netns)
+            if record.remote_port
+            else Dialogue()
+        )
         since_ns = record.time_ns - record.span_ns
         return Asked(socket_of(record, None), since_ns, record.owner, usual, delivered)
 

@@ -32,6 +32,7 @@ _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 # Kernel functions in which a thread waits for the network, where nothing says on which socket.
 _DIRECT = ("sk_wait_data", "wait_woken", "__skb_wait_for", "sk_stream_wait", "inet_csk_accept")
+_SENDING = ("sock_alloc_send", "sock_wait_for_wmem")
 _LOOPS = ("ep_poll", "do_epoll_wait", "do_poll", "poll_schedule", "do_sys_poll", "do_select",
           "io_cqring_wait")  # fmt: skip
 
@@ -235,12 +236,15 @@ def _ephemeral() -> range:
 
 def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: bool) -> Call | None:
     """What the name of the kernel function says, where the call itself may not be read."""
-    direct = thread.wchan.startswith(_DIRECT)
+    sending = thread.wchan.startswith(_SENDING)
+    direct = sending or thread.wchan.startswith(_DIRECT)
     unreadable = not thread.call_readable and (direct or thread.wchan.startswith(_LOOPS))
     # io_uring's requests show nowhere.
     if not unreadable and not thread.wchan.startswith("io_cqring_wait"):
         return None
-    watched = tuple(Watched(fd, True, False) for inode, fd in fds.items() if inode in network)
+    watched = tuple(
+        Watched(fd, not sending, sending) for inode, fd in fds.items() if inode in network
+    )
     return Call(thread.wchan, Role.POLL if direct and alone else Role.EPOLL, watched)
 
 

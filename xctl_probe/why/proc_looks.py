@@ -15,6 +15,7 @@ from xctl_probe.fallback.sock_diag import SYN_SENT, TIMER_PROBE, TIMER_RETRANSMI
 from xctl_probe.why.sockets import STATES, Tcp, Udp
 
 _SOCKET = "socket:["
+_FIRST_CHOSEN_PORT = 32_768  # as Linux has it at first: ip(7), ip_local_port_range
 
 
 def socket_fds(pid: int, proc: Path = Path("/proc")) -> dict[int, int]:
@@ -102,6 +103,7 @@ def _udp(fd: int, row: Row, line: bytes) -> Udp:
         row.rx_queue,
         row.tx_queue,
         int(drops) if drops.isdigit() else 0,
+        row.local_port >= _FIRST_CHOSEN_PORT,
     )
 
 

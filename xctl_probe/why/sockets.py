@@ -85,7 +85,10 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Udp:
-    """A UDP socket.  Queues in bytes of kernel memory; `drops` are datagrams, ever."""
+    """A UDP socket.  Queues in bytes of kernel memory; `drops` are datagrams, ever.
+
+    `chosen_port`: the kernel chose it (net.ipv4.ip_local_port_range), as it does for clients.
+    """
 
     fd: int
     inode: int
@@ -94,3 +97,4 @@ class Udp:
     receive_queue: int
     send_queue: int
     drops: int
+    chosen_port: bool = False

@@ -47,6 +47,7 @@ class Waiter:
 
     `alone`: a thread can only go on when this socket lets it: it is in a call on this socket,
     or polls no other one.  `spins`: no thread is in a call on it, and one runs all the while.
+    `only`: the poll, of whatever kind, is for nothing else at all; `gives_up`: it has a timeout.
     """
 
     reads: bool = False
@@ -55,6 +56,8 @@ class Waiter:
     alone: bool = False
     ms: float | None = None  # since when that thread has not run
     spins: bool = False
+    only: bool = False
+    gives_up: bool = False
 
     def plus(self, other: Waiter) -> Waiter:
         """Two threads' waits on the same socket."""
@@ -64,6 +67,8 @@ class Waiter:
             self.accepts or other.accepts,
             self.alone or other.alone,
             other.ms if self.ms is None else self.ms,
+            only=self.only or other.only,
+            gives_up=self.gives_up or other.gives_up,
         )
 
 
@@ -77,6 +82,7 @@ def waiters(
         watched = {inodes[w.fd]: w for w in call.watched if inodes.get(w.fd) in network}
         direct = call.role not in (Role.POLL, Role.EPOLL)
         alone = direct or (call.role is Role.POLL and len(watched) == 1)
+        only = not direct and len(call.watched) == 1
         for inode, watch in watched.items():
             waiter = Waiter(
                 watch.reads,
@@ -84,6 +90,8 @@ def waiters(
                 call.role is Role.ACCEPT,
                 alone,
                 thread.idle_ms if alone else None,
+                only,
+                call.gives_up,
             )
             found[inode] = found[inode].plus(waiter) if inode in found else waiter
     return found
@@ -267,22 +275,34 @@ def _idle(text: str, tcp: Tcp, waiter: Waiter | None) -> Finding:
 
 
 def _of_udp(udp: Udp, waiter: Waiter, ephemeral: range) -> Finding | None:
-    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
-    if waiter.writes and waiter.alone and not waiter.reads:
-        to = udp.remote or "where it sends"
-        text = f"waits to send a datagram{since}: the path to {to} is slower than the sender"
-        return Finding(text, True, True, Cause.SEND_BUFFER, udp.inode, waiter.ms)
+    if waiter.alone and waiter.writes and not waiter.reads:
+        return _held_datagram(udp, waiter)
     if not waiter.reads or udp.receive_queue:
         return None
-    if udp.remote is not None:
-        how = "waits" if waiter.alone else "probably waits"
+    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
+    if udp.remote is not None and (waiter.alone or waiter.only or udp.remote.endswith(_DNS)):
         what = "a DNS answer" if udp.remote.endswith(_DNS) else "a datagram"
+        how = "waits" if waiter.alone else "probably waits"
         text = f"{how} for {what} from {udp.remote}{since}"
         return Finding(text, True, waiter.alone, Cause.NO_REPLY, udp.inode, waiter.ms)
+    if waiter.only and waiter.gives_up and udp.chosen_port:
+        # Nothing shows whether it has sent: an answer is awaited so, and so may work be.
+        text = f"probably waits for an answer on {udp.local}{since}: it polls nothing else"
+        return Finding(text, True, False, None, udp.inode, waiter.ms)
     text = f"waits for datagrams on {udp.local}"
     # On a port of a client's it may have asked, which the kernel does not keep.
     may_have_asked = int(udp.local.rpartition(":")[2]) in ephemeral
     return Finding(text, False, True, None, udp.inode, seen=not may_have_asked)
+
+
+def _held_datagram(udp: Udp, waiter: Waiter) -> Finding:
+    to = f" to {udp.remote}" if udp.remote else f" from {udp.local}"
+    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
+    text = (
+        f"waits to send a datagram{to}{since}: the path is slower than the sender, "
+        f"its send buffer is full ({size(udp.send_queue)})"
+    )
+    return Finding(text, True, True, Cause.SEND_BUFFER, udp.inode, waiter.ms)
 
 
 def _next_try(tcp: Tcp) -> str:
