@@ -268,16 +268,6 @@ def test_on_a_port_of_a_client_s_a_datagram_may_be_an_answer(port, seen):
         assert (finding.waits, finding.seen) == (False, seen)
 
 
-def test_a_datagram_that_waits_to_be_sent_is_the_path_s():
-    """A thread in sendto."""
-    udp = Udp(FD, INODE, "10.0.0.11:40009", "10.0.0.2:9", 0, 9_000, 0)
-    (finding,) = findings([], [udp], {INODE: IN_SEND})
-    assert finding.text == (
-        "waits to send a datagram for 3.0 s: the path to 10.0.0.2:9 is slower than the sender"
-    )
-    assert (finding.waits, finding.cause) == (True, Cause.SEND_BUFFER)
-
-
 def test_who_polls_a_connected_datagram_socket_alone_probably_waits():
     """In epoll too, as Go does; with other sockets it is an idle event loop, but for DNS."""
     udp = Udp(FD, INODE, "10.0.0.11:40009", "10.0.0.2:3001", 0, 0, 0)

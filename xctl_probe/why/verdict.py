@@ -276,7 +276,7 @@ def _idle(text: str, tcp: Tcp, waiter: Waiter | None) -> Finding:
 
 def _of_udp(udp: Udp, waiter: Waiter, ephemeral: range) -> Finding | None:
     if waiter.alone and waiter.writes and not waiter.reads:
-        return _held_datagram(udp, waiter)
+        return _held_datagram(udp, waiter) if udp.send_queue else None
     if not waiter.reads or udp.receive_queue:
         return None
     since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
