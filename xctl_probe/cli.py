@@ -186,6 +186,7 @@ def _stream(
     try:
         stream(settings, source, writer, _STDOUT)
     finally:
+        writer.close()
         source.close()
 
 

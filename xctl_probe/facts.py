@@ -131,10 +131,14 @@ class InterfaceCounts:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Facts that the source or the writer had to drop, by the place that dropped them."""
+    """Facts that the source or the writer had to drop, by the place that dropped them.
+
+    `uid`: of the user whose processes they are about, where that is known.
+    """
 
     where: str
     count: int
+    uid: int | None = None
 
 
 Fact = Traffic | Stall | SocketError | InterfaceCounts | Lost

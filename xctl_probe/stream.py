@@ -22,6 +22,7 @@ from xctl_probe.writer import ReaderGone, Writer
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
+_LONGEST_END_S = 1.7  # from a signal to the end
 # Read at once: a parent that dies while the source is being opened is noticed, too.
 _PARENT_PID = os.getppid()
 # A source that has news is not asked more often than this: many small facts cost one look.
@@ -36,7 +37,7 @@ def epoch_ms() -> int:
 def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:
     """Run until the end.  Returns normally for every end that is not an error."""
     try:
-        with stop_signals() as stop:
+        with stop_signals(_LONGEST_END_S) as stop:
             loop = _Loop(settings, source, writer, stdout, stop)
             loop.run()
             loop.drain()
@@ -109,9 +110,14 @@ class _Loop:
         """Sleep until there is something to do; with `listen`, news of the source count."""
         poll = select.poll()
         poll.register(self._stop, select.POLLIN)
-        # Registered even with nothing to write: a reader that leaves shows as an error.
-        poll.register(self._stdout, select.POLLOUT if self._writer.pending else 0)
+        # Registered even with nothing to write: a reader that leaves shows as an error.  And where
+        # a write took nothing, POLLOUT says nothing: the next attempt is a breath away.
+        held_up = self._writer.pending and self._writer.refused
+        writes = self._writer.pending and not held_up
+        poll.register(self._stdout, select.POLLOUT if writes else 0)
         now_ns = time.monotonic_ns()
+        if held_up:
+            wake_ns = min(wake_ns, now_ns + _BREATH_NS)
         source_fd = self._source.fileno()
         if source_fd is not None and listen:
             poll.register(source_fd, select.POLLIN)

@@ -1,0 +1,54 @@
+"""Room and work that many users share: who has little comes first, whoever asks for much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+
+
+class Room(Generic[K]):
+    """Room of a bounded size, in any unit.
+
+    Each may have as much as is still free, so that one of them has at most a half, and there is
+    always room for the next (dynamic thresholds, Choudhury and Hahne 1998).  None stands for what
+    no user can cause: it may have all.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._taken: dict[K | None, int] = {}
+
+    def take(self, who: K | None, count: int) -> bool:
+        """Take room; False where this one has had his part."""
+        before = 0 if who is None else self._taken.get(who, 0)
+        if before + count > self._free:
+            return False
+        self.add(who, count)
+        return True
+
+    def add(self, who: K | None, count: int) -> None:
+        """Take room that must be had: it may exceed the size."""
+        self._taken[who] = self._taken.get(who, 0) + count
+        self._free -= count
+
+    def give_back(self, who: K | None, count: int) -> None:
+        """Room that was taken before."""
+        self._free += count
+        left = self._taken[who] - count
+        if left:
+            self._taken[who] = left
+        else:
+            del self._taken[who]
+
+
+def shares(asked: Mapping[K, int], room: int) -> dict[K, int]:
+    """How much each gets of what he asked for, max-min fair: the least first, in full."""
+    given: dict[K, int] = {}
+    left = len(asked)
+    for who, count in sorted(asked.items(), key=lambda item: item[1]):
+        given[who] = min(count, room // left)
+        room -= given[who]
+        left -= 1
+    return given
