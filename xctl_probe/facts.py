@@ -108,12 +108,18 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class SocketError:
-    """`count` failures of one kind on a socket since the last drain."""
+    """`count` failures of one kind on a socket since the last drain.
+
+    With `sockets` above 1 it is the sum of so many of one process and one peer, and `socket` is the
+    first of them.  A sum over several peers or processes has no owner, and a socket with nothing
+    but its uid.
+    """
 
     owner: Process | None
     socket: Socket
     kind: ErrorKind
     count: int
+    sockets: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
+L = TypeVar("L")
 
 
 class Room(Generic[K]):
@@ -52,3 +53,38 @@ def shares(asked: Mapping[K, int], room: int) -> dict[K, int]:
         room -= given[who]
         left -= 1
     return given
+
+
+def choose(
+    asked: Mapping[K, Mapping[L, Sequence[int]]], room: int, most_each: int, turn: int = 0
+) -> tuple[list[int], dict[K, int]]:
+    """Which numbers get one of `room` places, and how many of each user's get none.
+
+    `asked` has numbers by user and process; a process gets `most_each` at most.  Of a process that
+    gets less than it asked for, the first half of the places stays with the same numbers, and the
+    other half goes round with `turn`.
+    """
+    wanted = {
+        who: {process: min(len(numbers), most_each) for process, numbers in of.items()}
+        for who, of in asked.items()
+    }
+    given = shares({who: sum(of.values()) for who, of in wanted.items()}, room)
+    kept: list[int] = []
+    refused: dict[K, int] = {}
+    for who, places in given.items():
+        for process, count in shares(wanted[who], places).items():
+            numbers = asked[who][process]
+            kept += _in_turn(numbers, count, turn)
+            if len(numbers) > count:
+                refused[who] = refused.get(who, 0) + len(numbers) - count
+    kept.sort()
+    return kept, refused
+
+
+def _in_turn(numbers: Sequence[int], count: int, turn: int) -> list[int]:
+    if count >= len(numbers):
+        return list(numbers)
+    steady = (count + 1) // 2
+    first, rest = list(numbers[:steady]), list(numbers[steady:])
+    start = turn * (count - steady) % len(rest)
+    return first + (rest + rest)[start : start + count - steady]

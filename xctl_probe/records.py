@@ -99,13 +99,18 @@ def stall_event(stall: Stall, ts_ms: int) -> Event:
 def error_event(error: SocketError, ts_ms: int) -> Event:
     """`RETRANSMIT:<n>` and the like on the socket; without an inode, of nobody."""
     owner = error.owner if error.socket.inode else None
+    detail = _socket_detail(error.socket, owner)
+    if error.sockets > 1:
+        detail |= {"local": None, "sockets": error.sockets}
+    if not error.socket.remote_address:  # of several peers
+        detail |= {"local": None, "remote": None}
     return Event(
         ts_ms,
         ERROR,
         _entity(error.socket),
         _pid(owner),
         f"{error.kind.value}:{error.count}",
-        _socket_detail(error.socket, owner),
+        detail,
         error.count,
     )
 

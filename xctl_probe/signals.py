@@ -37,17 +37,17 @@ def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
         writable.close()
 
 
-def _noted(number: int, frame: FrameType | None) -> None:
+def _noted(_number: int, _frame: FrameType | None) -> None:
     """The wakeup descriptor has the news already."""
 
 
 def _ending_within(longest_s: float) -> Callable[[int, FrameType | None], None]:
-    def noted(number: int, frame: FrameType | None) -> None:
+    def noted(_number: int, _frame: FrameType | None) -> None:
         if signal.getitimer(signal.ITIMER_REAL)[0] == 0:  # a second signal gives no more time
             signal.setitimer(signal.ITIMER_REAL, longest_s)
 
     return noted
 
 
-def _out_of_time(number: int, frame: FrameType | None) -> None:
+def _out_of_time(_number: int, _frame: FrameType | None) -> None:
     os._exit(0)

@@ -1,7 +1,8 @@
 """The first instructions of the command, before anything that takes time to import.
 
-Python turns SIGINT into an exception wherever it is, and a callback from C swallows that.  Until the
-stream waits for signals itself, SIGINT ends the process as SIGTERM does: at once, with no traceback.
+Python turns SIGINT into an exception wherever it is, and a callback from C swallows that.  Until
+the stream waits for signals itself, SIGINT ends the process as SIGTERM does: at once, with no
+traceback.
 """
 
 from __future__ import annotations
@@ -18,6 +19,6 @@ def main() -> None:
 
 
 def obey_sigint() -> None:
-    """SIGINT ends the process from now on, where it is not ignored (a background job of a shell)."""
+    """SIGINT ends the process from now on, where it is not ignored (a shell's background job)."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

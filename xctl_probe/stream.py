@@ -13,7 +13,8 @@ import stat
 import time
 from enum import Enum, auto
 
-from xctl_probe.facts import Source
+from xctl_probe.errors import is_shortage
+from xctl_probe.facts import Batch, Fact, Lost, Source
 from xctl_probe.interfaces import Interfaces
 from xctl_probe.settings import Settings
 from xctl_probe.signals import stop_signals
@@ -99,12 +100,29 @@ class _Loop:
     def drain(self) -> None:
         """Turn what the source has into records, and hand them to the writer."""
         now_ns = time.monotonic_ns()
-        batch = self._source.drain(now_ns)
-        facts = [*batch.facts, *self._interfaces.collect()]
+        batch = self._batch(now_ns)
+        facts = [*batch.facts, *self._counters()]
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
         for record in summarize(facts, self._settings.wanted, elapsed_ns, epoch_ms()):
             self._writer.put(record)
+
+    def _batch(self, now_ns: int) -> Batch:
+        """What the source has; where descriptors or memory ran out, that something is missing."""
+        try:
+            return self._source.drain(now_ns)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            return Batch(now_ns, [Lost("source", 1)])
+
+    def _counters(self) -> list[Fact]:
+        try:
+            return list(self._interfaces.collect())
+        except (OSError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            return [Lost("interfaces", 1)]
 
     def _wait(self, wake_ns: int, *, listen: bool) -> _Woken:
         """Sleep until there is something to do; with `listen`, news of the source count."""

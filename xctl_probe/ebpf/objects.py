@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 import errno
+import io
 import os
 import struct
 from dataclasses import dataclass, field
@@ -187,10 +188,10 @@ class KernelIterator:
         fd = self._lib.bpf_iter_create(self.link_fd)
         if fd < 0:
             raise refused("start iterator")
-        chunks = []
+        walked = io.BytesIO()  # not a list: joined, tens of thousands of records are there twice
         try:
             while chunk := os.read(fd, _READ_BYTES):
-                chunks.append(chunk)
+                walked.write(chunk)
         finally:
             os.close(fd)
-        return b"".join(chunks)
+        return walked.getvalue()

@@ -40,6 +40,9 @@ def _ends_of(namespace: int) -> Ends | None:
                 found.append(Ends())
 
     thread = threading.Thread(target=make)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads: seen as where the namespace may not be entered
+        return None
     thread.join()
     return found[0] if found else None
