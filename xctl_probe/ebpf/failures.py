@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from xctl_probe.ebpf.records import Record, process, socket_of
+from xctl_probe.ebpf.records import Kind, Record, process, socket_of
 from xctl_probe.facts import ErrorKind, Socket, SocketError
 
 _SOCKETS = 16  # of one process and peer, in one interval
@@ -69,7 +69,7 @@ class Failures:
         return False
 
     def sums(
-        self, kinds: Mapping[int, ErrorKind], interface: Callable[[int, int], str | None]
+        self, kinds: Mapping[Kind, ErrorKind], interface: Callable[[int, int], str | None]
     ) -> Iterator[SocketError]:
         """What was added up; from now on all begins anew.
 
@@ -79,8 +79,8 @@ class Failures:
             record = total.record
             owner = process(record.pid, record.start_ticks, record.comm)
             socket = socket_of(record, interface(record.ifindex, record.netns))
-            yield SocketError(owner, socket, kinds[peer[4]], total.count, total.sockets)
+            yield SocketError(owner, socket, kinds[Kind(peer[4])], total.count, total.sockets)
         for (user, kind), total in self._rest.items():
             nobodys = Socket(0, 0, "tcp", "", 0, "", 0, uid=user)
-            yield SocketError(None, nobodys, kinds[kind], total.count, total.sockets)
+            yield SocketError(None, nobodys, kinds[Kind(kind)], total.count, total.sockets)
         self._forget()
