@@ -5,18 +5,37 @@
 
 #include "socket.h"
 
+/*
+ * The entry of a process, a new one where there is none; the interface is left out where there is
+ * no room.  NULL: no room at all, which is counted.
+ */
+static __noinline struct process_traffic *traffic_of(struct process_key *key, struct owner *owner)
+{
+	struct process_traffic *traffic, fresh = {
+		.start_ticks = owner->start_ticks,
+		.pid = owner->pid,
+	};
+
+	__builtin_memcpy(fresh.comm, owner->comm, COMM_LEN);
+	bpf_map_update_elem(&processes, key, &fresh, BPF_NOEXIST);
+	traffic = bpf_map_lookup_elem(&processes, key);
+	if (traffic)
+		return traffic;
+	key->ifindex = key->netns = 0;
+	bpf_map_update_elem(&crowded_processes, key, &fresh, BPF_NOEXIST);
+	traffic = bpf_map_lookup_elem(&crowded_processes, key);
+	if (!traffic)
+		count_lost(LOST_PROCESS);
+	return traffic;
+}
+
 static __noinline struct process_traffic *new_process(struct process_key *key,
 						      struct task_struct *task)
 {
-	struct process_traffic traffic = {};
 	struct owner owner = {};
 
 	describe(&owner, task);
-	traffic.start_ticks = owner.start_ticks;
-	traffic.pid = owner.pid;
-	__builtin_memcpy(traffic.comm, owner.comm, COMM_LEN);
-	bpf_map_update_elem(&processes, key, &traffic, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&processes, key);
+	return traffic_of(key, &owner);
 }
 
 /* A datagram: its socket may be gone before anybody asks, so it counts for the process. */
@@ -33,10 +52,8 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 
 	if (!traffic)
 		traffic = new_process(&key, task);
-	if (!traffic) {
-		count_lost(LOST_PROCESS);
+	if (!traffic)
 		return;
-	}
 	if (sent)
 		add((__u64 *)&traffic->sent_bytes, sent);
 	if (received)
@@ -63,20 +80,10 @@ static __noinline void move_to_process(struct sock *sk, struct sock_memory *memo
 	add(&memory->unread_sent, -sent);
 	add(&memory->unread_received, -received);
 	traffic = bpf_map_lookup_elem(&processes, &key);
-	if (!traffic) {
-		struct process_traffic fresh = {
-			.start_ticks = memory->owner.start_ticks,
-			.pid = memory->owner.pid,
-		};
-
-		__builtin_memcpy(fresh.comm, memory->owner.comm, COMM_LEN);
-		bpf_map_update_elem(&processes, &key, &fresh, BPF_NOEXIST);
-		traffic = bpf_map_lookup_elem(&processes, &key);
-	}
-	if (!traffic) {
-		count_lost(LOST_PROCESS);
+	if (!traffic)
+		traffic = traffic_of(&key, &memory->owner);
+	if (!traffic)
 		return;
-	}
 	add((__u64 *)&traffic->sent_bytes, sent);
 	add((__u64 *)&traffic->received_bytes, received);
 }

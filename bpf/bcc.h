@@ -122,6 +122,7 @@ struct tcp_skb_cb {
 MAP(lost)
 MAP(sockets)
 MAP(processes)
+MAP(crowded_processes)
 MAP(endpoints)
 MAP(listening)
 MAP(settling)

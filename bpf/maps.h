@@ -106,6 +106,18 @@ struct {
 	__type(value, struct process_traffic);
 } processes SEC(".maps");
 
+/*
+ * Those that found no room above, by process alone: one process on very many interfaces must not
+ * take the room of all others.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct process_key);
+	__type(value, struct process_traffic);
+} crowded_processes SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);

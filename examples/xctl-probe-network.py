@@ -8,6 +8,11 @@ in; when this interpreter lacks what the probe needs, the checkout's .venv runs 
 Kept free of new syntax, so that an old python3 gets the one line below and no traceback.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # first: during the imports it ends this at once
+
 import os
 import sys
 from importlib.util import find_spec

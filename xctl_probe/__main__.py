@@ -1,5 +1,5 @@
 """`python3 -m xctl_probe`."""
 
-from xctl_probe.cli import main
+from xctl_probe.start import main
 
 main()

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from xctl_probe.diagnostics import Diagnostics
-from xctl_probe.errors import ProbeError, UsageError
+from xctl_probe.errors import ProbeError, UsageError, surroundings
 from xctl_probe.records import Record, to_line
 from xctl_probe.settings import Attach, Backend, Format, Settings, read_file
 from xctl_probe.sources import open_source
@@ -186,6 +186,7 @@ def _stream(
     try:
         stream(settings, source, writer, _STDOUT)
     finally:
+        writer.close()
         source.close()
 
 
@@ -252,6 +253,14 @@ def main() -> None:
         message = " ".join(error.format_message().split())
         diagnostics.fail(f"{message.rstrip('.')}; see {_NAME} --help")
         code = UsageError.exit_code
+    except (OSError, MemoryError) as error:
+        diagnostics.fail(surroundings(error))
+        code = ProbeError.exit_code
+    except RuntimeError as error:
+        if "thread" not in str(error):
+            raise
+        diagnostics.fail(surroundings(error))
+        code = ProbeError.exit_code
     sys.exit(code)
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+
+_SHORTAGES = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN, errno.ENOSPC)
+)
+
 
 class ProbeError(Exception):
     """Base of all; its text is the one line that the user sees.  Exit code 1."""
@@ -17,3 +23,23 @@ class UsageError(ProbeError):
 
 class SourceUnavailable(ProbeError):
     """A source cannot work here; the text names what is missing and what would help."""
+
+
+def is_shortage(error: Exception) -> bool:
+    """True where descriptors, memory or threads ran out: what failed may work the next time."""
+    if isinstance(error, MemoryError):
+        return True
+    # RuntimeError is how threading says EAGAIN.
+    return getattr(error, "errno", None) in _SHORTAGES or isinstance(error, RuntimeError)
+
+
+def surroundings(error: Exception) -> str:
+    """One line on a resource or a file that this system lacks, with the remedy."""
+    what = " ".join(str(error).split()) or type(error).__name__
+    if is_shortage(error):
+        remedy = "raise the limits of descriptors, memory and processes (ulimit -a)"
+    elif str(getattr(error, "filename", "")).startswith("/proc"):
+        remedy = "mount all of /proc (mount -t proc proc /proc, without subset=pid)"
+    else:
+        remedy = "see xctl-probe-network check"
+    return f"this system refuses what the probe needs: {what}; {remedy}"

@@ -114,12 +114,18 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class SocketError:
-    """`count` failures of one kind on a socket since the last drain."""
+    """`count` failures of one kind on a socket since the last drain.
+
+    With `sockets` above 1 it is the sum of so many of one process and one peer, and `socket` is the
+    first of them.  A sum over several peers or processes has no owner, and a socket with nothing
+    but its uid.
+    """
 
     owner: Process | None
     socket: Socket
     kind: ErrorKind
     count: int
+    sockets: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +143,14 @@ class InterfaceCounts:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Facts that the source or the writer had to drop, by the place that dropped them."""
+    """Facts that the source or the writer had to drop, by the place that dropped them.
+
+    `uid`: of the user whose processes they are about, where that is known.
+    """
 
     where: str
     count: int
+    uid: int | None = None
 
 
 Fact = Traffic | Stall | SocketError | InterfaceCounts | Lost

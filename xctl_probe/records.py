@@ -29,7 +29,10 @@ _BITS_NS_TO_MBPS = 8_000.0  # bytes per ns to megabits per second
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A stall or an error, ready to be written.  `ts_ms` is epoch milliseconds."""
+    """A stall or an error, ready to be written.  `ts_ms` is epoch milliseconds.
+
+    `count`: what happened, in all that it tells: the writer that drops it counts so many lost.
+    """
 
     ts_ms: int
     event_type: str
@@ -37,6 +40,7 @@ class Event:
     pid: int | None
     value: str
     net: Detail
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,19 @@ def stall_event(stall: Stall, ts_ms: int) -> Event:
 def error_event(error: SocketError, ts_ms: int) -> Event:
     """`RETRANSMIT:<n>` and the like on the socket; without an inode, of nobody."""
     owner = error.owner if error.socket.inode else None
+    detail = _socket_detail(error.socket, owner)
+    if error.sockets > 1:
+        detail |= {"local": None, "sockets": error.sockets}
+    if not error.socket.remote_address:  # of several peers
+        detail |= {"local": None, "remote": None}
     return Event(
         ts_ms,
         ERROR,
         _entity(error.socket),
         _pid(owner),
         f"{error.kind.value}:{error.count}",
-        _socket_detail(error.socket, owner),
+        detail,
+        error.count,
     )
 
 
@@ -120,7 +130,10 @@ def interface_events(counts: InterfaceCounts, ts_ms: int) -> list[Event]:
 
 def lost_event(lost: Lost, ts_ms: int) -> Event:
     """`PROBE_LOST:<n>`: facts that never became records."""
-    return Event(ts_ms, ERROR, PROBE, None, f"PROBE_LOST:{lost.count}", {"where": lost.where})
+    net: dict[str, str | int] = {"where": lost.where}
+    if lost.uid is not None:
+        net["uid"] = lost.uid
+    return Event(ts_ms, ERROR, PROBE, None, f"PROBE_LOST:{lost.count}", net, lost.count)
 
 
 def to_line(record: Record) -> bytes:

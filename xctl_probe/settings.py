@@ -22,6 +22,8 @@ _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
 _SHORTEST_S, _LONGEST_S = 0.01, 3600.0
 _LONGEST_RUN_S = 1e9  # thirty years
+_LONGEST_STALL_MS = 3_600_000  # an hour
+_LARGEST_FILE_BYTES = 1 << 20
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
@@ -96,8 +98,10 @@ class Settings:
             )
         if duration is not None and not 0 < duration <= _LONGEST_RUN_S:
             raise UsageError(f"--duration {duration}: give seconds above 0, or leave it out")
-        if stall_ms < 1:
-            raise UsageError(f"--stall-ms {stall_ms}: give at least 1 millisecond")
+        if not 1 <= stall_ms <= _LONGEST_STALL_MS:
+            raise UsageError(
+                f"--stall-ms {stall_ms}: give milliseconds from 1 to {_LONGEST_STALL_MS}"
+            )
         if not 0 <= min_bw < math.inf:
             raise UsageError(f"--min-bw {min_bw}: give Mbps from 0 up")
         for pid in pids:
@@ -158,7 +162,14 @@ def read_file(path: Path) -> dict[str, FileValue]:
     value that no option has.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_LARGEST_FILE_BYTES + 1)  # of /dev/zero, not all
+        if len(text) > _LARGEST_FILE_BYTES:
+            raise UsageError(
+                f"--config {path}: more than {_LARGEST_FILE_BYTES >> 20} MiB; "
+                "give the path of a TOML file with these options"
+            )
+        table = tomllib.loads(text.decode("utf-8"))
     except OSError as error:
         raise UsageError(
             f"--config {path}: {error.strerror}; give the path of a readable TOML file"

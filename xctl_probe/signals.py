@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
 @contextmanager
-def stop_signals() -> Iterator[socket.socket]:
-    """A socket that becomes readable at SIGINT and SIGTERM."""
+def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
+    """A socket that becomes readable at SIGINT and SIGTERM.
+
+    With `longest_s` the process ends so many seconds after the first of them, with exit code 0,
+    whatever it is busy with by then.
+    """
     readable, writable = socket.socketpair()
     writable.setblocking(False)
     before = signal.set_wakeup_fd(writable.fileno(), warn_on_full_buffer=False)
     handlers = {s: signal.signal(s, _noted) for s in (signal.SIGINT, signal.SIGTERM)}
+    if longest_s is not None:
+        handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, _out_of_time)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _ending_within(longest_s))
     try:
         yield readable
     finally:
+        if longest_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(before)
@@ -26,5 +37,17 @@ def stop_signals() -> Iterator[socket.socket]:
         writable.close()
 
 
-def _noted(number: int, frame: FrameType | None) -> None:
+def _noted(_number: int, _frame: FrameType | None) -> None:
     """The wakeup descriptor has the news already."""
+
+
+def _ending_within(longest_s: float) -> Callable[[int, FrameType | None], None]:
+    def noted(_number: int, _frame: FrameType | None) -> None:
+        if signal.getitimer(signal.ITIMER_REAL)[0] == 0:  # a second signal gives no more time
+            signal.setitimer(signal.ITIMER_REAL, longest_s)
+
+    return noted
+
+
+def _out_of_time(_number: int, _frame: FrameType | None) -> None:
+    os._exit(0)

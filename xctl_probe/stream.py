@@ -13,7 +13,8 @@ import stat
 import time
 from enum import Enum, auto
 
-from xctl_probe.facts import Source
+from xctl_probe.errors import is_shortage
+from xctl_probe.facts import Batch, Fact, Lost, Source
 from xctl_probe.interfaces import Interfaces
 from xctl_probe.settings import Settings
 from xctl_probe.signals import stop_signals
@@ -22,6 +23,7 @@ from xctl_probe.writer import ReaderGone, Writer
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
+_LONGEST_END_S = 1.7  # from a signal to the end
 # Read at once: a parent that dies while the source is being opened is noticed, too.
 _PARENT_PID = os.getppid()
 # A source that has news is not asked more often than this: many small facts cost one look.
@@ -36,7 +38,7 @@ def epoch_ms() -> int:
 def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:
     """Run until the end.  Returns normally for every end that is not an error."""
     try:
-        with stop_signals() as stop:
+        with stop_signals(_LONGEST_END_S) as stop:
             loop = _Loop(settings, source, writer, stdout, stop)
             loop.run()
             loop.drain()
@@ -98,20 +100,42 @@ class _Loop:
     def drain(self) -> None:
         """Turn what the source has into records, and hand them to the writer."""
         now_ns = time.monotonic_ns()
-        batch = self._source.drain(now_ns)
-        facts = [*batch.facts, *self._interfaces.collect()]
+        batch = self._batch(now_ns)
+        facts = [*batch.facts, *self._counters()]
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
         for record in summarize(facts, self._settings.wanted, elapsed_ns, epoch_ms()):
             self._writer.put(record)
 
+    def _batch(self, now_ns: int) -> Batch:
+        """What the source has; where descriptors or memory ran out, that something is missing."""
+        try:
+            return self._source.drain(now_ns)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            return Batch(now_ns, [Lost("source", 1)])
+
+    def _counters(self) -> list[Fact]:
+        try:
+            return list(self._interfaces.collect())
+        except (OSError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            return [Lost("interfaces", 1)]
+
     def _wait(self, wake_ns: int, *, listen: bool) -> _Woken:
         """Sleep until there is something to do; with `listen`, news of the source count."""
         poll = select.poll()
         poll.register(self._stop, select.POLLIN)
-        # Registered even with nothing to write: a reader that leaves shows as an error.
-        poll.register(self._stdout, select.POLLOUT if self._writer.pending else 0)
+        # Registered even with nothing to write: a reader that leaves shows as an error.  And where
+        # a write took nothing, POLLOUT says nothing: the next attempt is a breath away.
+        held_up = self._writer.pending and self._writer.refused
+        writes = self._writer.pending and not held_up
+        poll.register(self._stdout, select.POLLOUT if writes else 0)
         now_ns = time.monotonic_ns()
+        if held_up:
+            wake_ns = min(wake_ns, now_ns + _BREATH_NS)
         source_fd = self._source.fileno()
         if source_fd is not None and listen:
             poll.register(source_fd, select.POLLIN)

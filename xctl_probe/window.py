@@ -16,6 +16,7 @@ from xctl_probe.facts import (
     Stall,
     Traffic,
 )
+from xctl_probe.fair import choose
 from xctl_probe.records import (
     UNKNOWN_INTERFACE,
     Bandwidth,
@@ -25,6 +26,10 @@ from xctl_probe.records import (
     lost_event,
     stall_event,
 )
+
+# Records of one interval, so that no process and no user can flood the reader.
+_MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
+_OF_PROCESS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,17 @@ class _Bytes:
 
 
 @dataclass(slots=True)
+class _Failed:
+    count: int = 0
+    sockets: int = 1
+
+
+@dataclass(slots=True)
 class _Sums:
     by_process: dict[tuple[str, Process], _Bytes] = field(default_factory=dict)
     unowned: dict[str, int] = field(default_factory=dict)
-    errors: dict[tuple[Socket, ErrorKind, Process | None], int] = field(default_factory=dict)
+    stalls: list[Stall] = field(default_factory=list)
+    errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
 
 
 def summarize(
@@ -84,20 +96,58 @@ def summarize(
                 _add_traffic(sums, fact)
             case Stall() if wanted.wants_owner(fact.owner):
                 if wanted.wants_event(fact.socket.interface):
-                    yield stall_event(fact, ts_ms)
+                    sums.stalls.append(fact)
             case SocketError() if wanted.wants_owner(fact.owner):
                 if wanted.wants_event(fact.socket.interface):
                     key = (fact.socket, fact.kind, fact.owner)
-                    sums.errors[key] = sums.errors.get(key, 0) + fact.count
+                    failed = sums.errors.setdefault(key, _Failed())
+                    failed.count += fact.count
+                    failed.sockets = max(failed.sockets, fact.sockets)
             case InterfaceCounts():
                 interfaces.append(fact)
             case Lost():
                 losses.append(fact)
-    for (socket, kind, owner), count in sums.errors.items():
-        yield error_event(SocketError(owner, socket, kind, count), ts_ms)
+    yield from _stalls(sums.stalls, losses, ts_ms)
+    yield from _errors(sums, ts_ms)
     for lost in losses:
         yield lost_event(lost, ts_ms)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
+
+
+def _stalls(stalls: list[Stall], losses: list[Lost], ts_ms: int) -> Iterator[Record]:
+    """As many as the bound allows; the others are counted as lost, by user."""
+    numbers: dict[int | None, dict[Process | None, list[int]]] = {}
+    for number, stall in enumerate(stalls):
+        of_user = numbers.setdefault(stall.socket.uid, {})
+        of_user.setdefault(stall.owner, []).append(number)
+    kept, refused = choose(numbers, _MOST_STALLS, _OF_PROCESS)
+    for number in kept:
+        yield stall_event(stalls[number], ts_ms)
+    losses += [Lost("stalls", count, uid) for uid, count in refused.items()]
+
+
+def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
+    """As many as the bound allows; the others are added up by user and kind."""
+    errors = list(sums.errors.items())
+    numbers: dict[int | None, dict[Process | None, list[int]]] = {}
+    for number, ((socket, _, owner), _) in enumerate(errors):
+        numbers.setdefault(socket.uid, {}).setdefault(owner, []).append(number)
+    kept, _ = choose(numbers, _MOST_ERRORS, _OF_PROCESS)
+    for number in kept:
+        (socket, kind, owner), failed = errors[number]
+        yield error_event(SocketError(owner, socket, kind, failed.count, failed.sockets), ts_ms)
+    if len(kept) == len(errors):
+        return
+    rest: dict[tuple[int | None, ErrorKind], _Failed] = {}
+    chosen = set(kept)
+    for number, ((socket, kind, _), failed) in enumerate(errors):
+        if number not in chosen:
+            total = rest.setdefault((socket.uid, kind), _Failed(sockets=0))
+            total.count += failed.count
+            total.sockets += failed.sockets
+    for (uid, kind), total in rest.items():
+        nobodys = Socket(0, 0, "tcp", "", 0, "", 0, uid=uid)
+        yield error_event(SocketError(None, nobodys, kind, total.count, total.sockets), ts_ms)
 
 
 def _add_traffic(sums: _Sums, fact: Traffic) -> None:

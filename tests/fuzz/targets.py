@@ -106,7 +106,7 @@ def kernel_source(data: bytes) -> None:
 
     class Programs:
         def map(self, name: str, key_bytes: int, value_bytes: int) -> Table:
-            return Table(tables[0 if name == "processes" else 1], key_bytes, value_bytes)
+            return Table(tables[0 if name.endswith("processes") else 1], key_bytes, value_bytes)
 
         def per_cpu_sums(self, _name: str, entries: int) -> list[int]:
             return [*tables[1][:entries], *[0] * (entries - len(tables[1]))]

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xctl_probe.ebpf.bulk import split
+from xctl_probe.ebpf.bulk import records_at, split
 from xctl_probe.ebpf.records import MOST_BYTES, RECORD, Kind, Record, process
 
 
@@ -25,6 +25,7 @@ RECORDS = st.lists(
         received_bytes=st.sampled_from([0, 17, MOST_BYTES]),
         occurrences=st.sampled_from([0, 0, 3]),
         pid=st.sampled_from([0, 11, 23]),
+        uid=st.sampled_from([0, 97]),
         start_ticks=st.sampled_from([5, 6]),
         comm=st.sampled_from([b"one".ljust(16, b"\0"), b"two".ljust(16, b"\0")]),
         ifindex=st.sampled_from([1, 2]),
@@ -43,8 +44,17 @@ def is_plain(record):
 def test_what_is_added_up_and_what_is_left_make_the_whole(records, tail):
     """Each record is in one of the two; the sums are those of a loop that anybody can check."""
     chunk = b"".join(RECORD.pack(*record) for record in records) + tail
-    traffic, others = split(chunk, Interfaces())
-    assert others == b"".join(RECORD.pack(*r) for r in records if not is_plain(r)) + tail
+    traffic, waits, others = split(chunk, Interfaces())
+    left = [r for r in records if not is_plain(r)]
+    assert list(records_at(chunk, others)) == [r for r in left if r.kind != Kind.ONGOING]
+    assert {
+        (uid, pid): list(records_at(chunk, numbers))
+        for uid, of in waits.items()
+        for pid, numbers in of.items()
+    } == {
+        (uid, pid): [r for r in left if (r.kind, r.uid, r.pid) == (Kind.ONGOING, uid, pid)]
+        for uid, pid in {(r.uid, r.pid) for r in left if r.kind == Kind.ONGOING}
+    }
     sums = Counter()
     for r in filter(is_plain, records):
         owner = process(r.pid, r.start_ticks, r.comm)
@@ -60,5 +70,5 @@ def test_what_is_added_up_and_what_is_left_make_the_whole(records, tail):
 
 def test_many_sockets_of_one_process_are_one_fact():
     record = EMPTY._replace(kind=Kind.TRAFFIC, sent_bytes=7, received_bytes=11, pid=23, netns=7)
-    (fact,), others = split(RECORD.pack(*record) * 1_009, Interfaces())
-    assert (fact.sent_bytes, fact.received_bytes, others) == (7_063, 11_099, b"")
+    (fact,), waits, others = split(RECORD.pack(*record) * 1_009, Interfaces())
+    assert (fact.sent_bytes, fact.received_bytes, waits, others) == (7_063, 11_099, {}, [])

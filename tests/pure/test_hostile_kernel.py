@@ -8,6 +8,7 @@ import itertools
 import mmap
 import os
 import struct
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -73,6 +74,9 @@ def kernel_source(drained=b"", news=()):
     )
 
 
+OTHERS = packed(kind=Kind.REFUSED, occurrences=1, inode=9, uid=233)
+
+
 @pytest.mark.parametrize(
     "unsound",
     [
@@ -98,13 +102,25 @@ def test_a_record_that_makes_no_sense_is_counted_and_the_others_are_told(unsound
 
 
 def test_rare_events_between_two_drains_are_bounded_and_counted(monkeypatch):
-    """An interval may last an hour: 23 of 30 find room, 7 are told as lost."""
-    monkeypatch.setattr(source, "_MOST_PENDING", 23)
-    seen = kernel_source(news=[REFUSED] * 30)
+    """An interval may last an hour: one user's find half of the room, the rest is told as lost."""
+    monkeypatch.setattr(source, "_MOST_PENDING", 22)
+    seen = kernel_source(news=[REFUSED] * 16 + [OTHERS])
     seen.poll(SECOND_NS)
     facts = seen.drain(2 * SECOND_NS).facts
-    assert sum(isinstance(f, SocketError) for f in facts) == 23
-    assert facts[-1] == Lost("pending", 7)
+    assert Counter(f.socket.uid for f in facts if isinstance(f, SocketError)) == {0: 11, 233: 1}
+    assert facts[-1] == Lost("pending", 5, 0)
+
+
+def test_a_flood_of_failures_is_added_up_to_the_last(monkeypatch):
+    """A thousand refusals of one process are a few facts; another user's is one of its own."""
+    seen = kernel_source(news=[REFUSED] * 1_009 + [OTHERS])
+    seen.poll(SECOND_NS)
+    facts = [f for f in seen.drain(2 * SECOND_NS).facts if isinstance(f, SocketError)]
+    assert sum(f.count for f in facts if f.socket.uid == 0) == 1_009
+    assert sum(f.sockets for f in facts if f.socket.uid == 0) == 1_009
+    assert len(facts) < 32
+    assert [(f.count, f.sockets) for f in facts if f.socket.uid == 233] == [(1, 1)]
+    assert seen.drain(3 * SECOND_NS).facts == []  # each once
 
 
 def totals(sent, received=0):

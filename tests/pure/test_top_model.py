@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xctl_probe.facts import (
     Cause,
     Direction,
@@ -106,4 +108,8 @@ def test_a_storm_is_bounded():
     """Ten thousand failing sockets in one interval."""
     sockets = (Socket(n, n, "tcp", "::1", 1, "::1", 2, "lo") for n in range(1, 10_000))
     errors = [SocketError(CLIENT, socket, ErrorKind.REFUSED, 1) for socket in sockets]
-    assert len(add(Model(), S, *errors).errors) == 500
+    shown = add(Model(), S, *errors).errors
+    assert len(shown) == 257  # one process's share, and what exceeds it as one sum
+    assert sum(e.count for e in shown) == 9_999
+    many = [replace(e, owner=Process(n, 7, "many")) for n, e in enumerate(errors, 1)]
+    assert len(add(Model(), S, *many).errors) == 500

@@ -265,7 +265,8 @@ def _maps(lib: Library, sizes: Sizes) -> tuple[dict[str, Table], News, News]:
     try:
         add("lost", PERCPU_ARRAY, 4, 8, len(LostWhere))
         add("sockets", HASH, 8, _MEMORY_BYTES, sizes.hashed_sockets)
-        add("processes", HASH, PROCESS_KEY.size, PROCESS_TRAFFIC.size, sizes.processes)
+        for name in ("processes", "crowded_processes"):
+            add(name, HASH, PROCESS_KEY.size, PROCESS_TRAFFIC.size, sizes.processes)
         add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, sizes.endpoints)
         add("listening", HASH, 8, 1, sizes.processes)
         add("settling", HASH, 8, 1, 1024)

@@ -33,7 +33,7 @@ class Sizes:
     """Bounds of the kernel's maps: what is beyond is counted as lost."""
 
     ring_bytes: int = 1 << 20  # a power of two of pages
-    processes: int = 16384
+    processes: int = 16384  # and as many that found no room by interface
     endpoints: int = 4096
     hashed_sockets: int = 65536  # only where sockets have no storage of their own
 
@@ -123,6 +123,7 @@ def _load(
     bounds = {
         "ring": sizes.ring_bytes,
         "processes": sizes.processes,
+        "crowded_processes": sizes.processes,
         "endpoints": sizes.endpoints,
     }
     if flavour.sockets_in_hash:

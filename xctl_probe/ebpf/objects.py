@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes as c
 import errno
+import io
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -192,10 +193,13 @@ class KernelIterator:
         fd = self._lib.bpf_iter_create(self.link_fd)
         if fd < 0:
             raise refused("start iterator")
+        walked = io.BytesIO()  # not a list: joined, tens of thousands of records are there twice
         try:
-            return b"".join(_chunks(lambda: os.read(fd, _READ_BYTES)))
+            for chunk in _chunks(lambda: os.read(fd, _READ_BYTES)):
+                walked.write(chunk)
         finally:
             os.close(fd)
+        return walked.getvalue()
 
 
 def _chunks(read: Callable[[], bytes]) -> Iterator[bytes]:

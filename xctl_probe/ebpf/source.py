@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from xctl_probe.budget import Budget
 from xctl_probe.dialogue import Dialogue
 from xctl_probe.ebpf import closers
-from xctl_probe.ebpf.bulk import split
+from xctl_probe.ebpf.bulk import Sorted, records_at, split
+from xctl_probe.ebpf.failures import Failures
+from xctl_probe.ebpf.heap import give_back_memory
 from xctl_probe.ebpf.interfaces import Interfaces
 from xctl_probe.ebpf.late_owners import LateOwners
 from xctl_probe.ebpf.loading import Sizes, load
@@ -42,13 +45,16 @@ from xctl_probe.facts import (
     Stall,
     Traffic,
 )
+from xctl_probe.fair import Room, choose
 from xctl_probe.patience import Patient
 from xctl_probe.search import Search
 
 # Looking at all sockets between two drains may take this part of the time, not more.
 _LOOK_SHARE = 50
 
-_MOST_PENDING = 65_536  # facts between two drains
+_MOST_PENDING = 16_384  # facts between two drains, of all users
+_MOST_WAITS = 1_024  # that are decided about at one look, of all users
+_MUCH_BYTES = 1 << 20  # a walk that gave more has left memory behind
 
 _ERRORS = {
     Kind.RETRANSMIT: ErrorKind.RETRANSMIT,
@@ -77,9 +83,10 @@ class RunningSource:
         self.attach = running.name
         self.hooks = running.hooks
         programs = running.programs
-        self._processes = Processes(
-            programs.map("processes", PROCESS_KEY.size, PROCESS_TRAFFIC.size)
-        )
+        self._processes = [
+            Processes(programs.map(name, PROCESS_KEY.size, PROCESS_TRAFFIC.size))
+            for name in ("processes", "crowded_processes")
+        ]
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
         self._windows = ClosedWindows()
         budget = Budget()
@@ -91,8 +98,12 @@ class RunningSource:
         self._late_owners = LateOwners(Search(budget))
         self._lost = [0] * len(LostWhere)
         self._missed_runs = 0
-        self._unsound = self._unkept = 0  # records that make no sense, facts without room
+        self._unsound = 0  # records that make no sense
+        self._unkept: Counter[int | None] = Counter()  # facts without room, by uid
         self._pending: list[Fact] = []
+        self._room: Room[int] = Room(_MOST_PENDING)
+        self._failures = Failures()
+        self._turn = 0  # of the waits that are decided about, where there are too many
         self._look_again_ns = 0
 
     @property
@@ -119,7 +130,8 @@ class RunningSource:
             self._keep(self._from_ring(now_ns))
         else:
             begun_ns = time.monotonic_ns()
-            waiting = self._decoded(self._running.look.run())
+            chunk = self._running.look.run()
+            waiting, _ = self._chosen(chunk, self._sorted(chunk))
             # What ended before this look is told by what was seen at the one before.
             self._keep(self._from_ring(now_ns))
             self._windows.note(waiting)
@@ -133,19 +145,27 @@ class RunningSource:
         self._interfaces.forget()
         facts = self._pending
         self._pending = []
+        self._room = Room(_MOST_PENDING)
         # Before the sockets: what an end has given by now, no socket's record can tell again.
-        facts.extend(self._processes.traffic(self._interfaces))
+        for processes in self._processes:
+            facts.extend(processes.traffic(self._interfaces))
         chunk = self._running.drain.run()
         facts.extend(self._from_ring(now_ns))
-        traffic, others = split(chunk, self._interfaces)
-        facts.extend(traffic)
-        records = self._decoded(others)
-        self._windows.note(records)
-        for record in records:
+        found = self._sorted(chunk)
+        facts.extend(found.traffic)
+        for record in self._sound(records_at(chunk, found.others)):
             facts.extend(self._facts(record))
+        records, left_out = self._chosen(chunk, found)
+        self._windows.note(records)
         facts.extend(map(self._stall, self._waits.tell(records, now_ns)))
         facts.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
+        facts.extend(self._failures.sums(_ERRORS, self._interfaces.name))
+        facts.extend(Lost("waits", count, uid) for uid, count in left_out.items())
         facts.extend(self._losses())
+        much = len(chunk) > _MUCH_BYTES
+        del chunk, found
+        if much:
+            give_back_memory()
         return Batch(now_ns, facts)
 
     def close(self) -> None:
@@ -157,25 +177,45 @@ class RunningSource:
     def _keep(self, facts: Iterable[Fact]) -> None:
         """Until the next drain, which may be an hour away."""
         for fact in facts:
-            if len(self._pending) < _MOST_PENDING:
+            uid = fact.socket.uid if isinstance(fact, Stall | SocketError) else None
+            if self._room.take(uid, 1):
                 self._pending.append(fact)
             else:
-                self._unkept += 1
+                self._unkept[uid] += fact.count if isinstance(fact, SocketError) else 1
 
     def _from_ring(self, now_ns: int) -> list[Fact]:
         records = (r for body in self._running.news.records() for r in self._decoded(body))
         return self._late_owners.named((f for r in records for f in self._facts(r)), now_ns)
 
-    def _decoded(self, chunk: bytes) -> list[Record]:
+    def _decoded(self, chunk: bytes) -> Iterator[Record]:
         """Records on end; what is none is counted, and told as lost."""
-        records = [record for record in decode(chunk) if is_sound(record)]
-        self._unsound += -(-len(chunk) // RECORD.size) - len(records)
-        return records
+        self._unsound += len(chunk) % RECORD.size > 0
+        return self._sound(decode(chunk))
+
+    def _sorted(self, chunk: bytes) -> Sorted:
+        self._unsound += len(chunk) % RECORD.size > 0
+        return split(chunk, self._interfaces)
+
+    def _sound(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            if is_sound(record):
+                yield record
+            else:
+                self._unsound += 1
+
+    def _chosen(self, chunk: bytes, found: Sorted) -> tuple[list[Record], dict[int, int]]:
+        """The waits that are decided about, a bounded number; how many are left out, by uid."""
+        self._turn += 1
+        kept, left_out = choose(found.waits, _MOST_WAITS, _MOST_WAITS, self._turn)
+        return list(self._sound(records_at(chunk, kept))), left_out
 
     def _facts(self, record: Record) -> Iterator[Fact]:
         interface = self._interfaces.name(record.ifindex, record.netns)
         if record.kind == Kind.TRAFFIC:
-            yield from _traffic(record, interface)
+            if record.sent_bytes or record.received_bytes:
+                yield Traffic(record.owner, interface, record.sent_bytes, record.received_bytes)
+            if record.occurrences:
+                yield from self._failure(record, interface, Kind.RETRANSMIT)
         elif record.kind == Kind.STALL:
             told = self._waits.ended(record)
             if told is not None:
@@ -187,7 +227,12 @@ class RunningSource:
             if ended is not None:
                 yield self._closing(ended)
         elif record.kind != Kind.ONGOING:  # those are decided about together
-            yield _error(record, interface, _ERRORS[Kind(record.kind)], record.occurrences)
+            yield from self._failure(record, interface, Kind(record.kind))
+
+    def _failure(self, record: Record, interface: str | None, kind: Kind) -> Iterator[SocketError]:
+        if self._failures.has_room(record, kind, record.occurrences):
+            socket = socket_of(record, interface)
+            yield SocketError(record.owner, socket, _ERRORS[kind], record.occurrences)
 
     def _stall(self, told: Told) -> Stall:
         record = told.record
@@ -216,12 +261,13 @@ class RunningSource:
         self._missed_runs = max(missed, self._missed_runs)
         if self._unsound:
             yield Lost("unsound_records", self._unsound)
-        if self._unkept:
-            yield Lost("pending", self._unkept)
+        for uid, count in self._unkept.items():
+            yield Lost("pending", count, uid)
         if self._closers.unkept:
             yield Lost("closing", self._closers.unkept)
             self._closers.unkept = 0
-        self._unsound = self._unkept = 0
+        self._unsound = 0
+        self._unkept.clear()
 
 
 class KernelSource(RunningSource):
@@ -244,13 +290,6 @@ class KernelSource(RunningSource):
         super().__init__(load(attach, stall_ns, sizes or Sizes(), log), stall_ns, patient)
 
 
-def _traffic(record: Record, interface: str | None) -> Iterator[Fact]:
-    if record.sent_bytes or record.received_bytes:
-        yield Traffic(record.owner, interface, record.sent_bytes, record.received_bytes)
-    if record.occurrences:
-        yield _error(record, interface, ErrorKind.RETRANSMIT, record.occurrences)
-
-
 def _stall(record: Record, interface: str | None, why: Cause | None) -> Stall:
     return Stall(
         owner=record.owner,
@@ -261,7 +300,3 @@ def _stall(record: Record, interface: str | None, why: Cause | None) -> Stall:
         cause=why,
         tid=record.tid or None,
     )
-
-
-def _error(record: Record, interface: str | None, kind: ErrorKind, count: int) -> SocketError:
-    return SocketError(record.owner, socket_of(record, interface), kind, count)

@@ -9,6 +9,7 @@ update_rq_clock_task): "now" is read on the CPU where the thread ran.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,9 +92,10 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
                 if thread.cpu == cpu and now_ms is not None and thread.last_ran_ms is not None:
                     found[thread.tid] = max(now_ms - thread.last_ran_ms, 0.0)
     except OSError:
-        pass  # a CPU went offline: what is known so far is still true
+        pass  # a CPU went offline, or the call is refused: what is known so far is still true
     finally:
-        os.sched_setaffinity(0, allowed)
+        with suppress(OSError):
+            os.sched_setaffinity(0, allowed)
     return found
 
 
