@@ -131,11 +131,11 @@ class RunningSource:
         else:
             begun_ns = time.monotonic_ns()
             chunk = self._running.look.run()
-            waiting, _ = self._chosen(chunk, self._sorted(chunk))
+            waiting, left_out = self._chosen(chunk, self._sorted(chunk))
             # What ended before this look is told by what was seen at the one before.
             self._keep(self._from_ring(now_ns))
             self._windows.note(waiting)
-            self._waits.look(waiting)
+            self._waits.look(waiting, whole=not left_out)
             took_ns = time.monotonic_ns() - begun_ns
             self._look_again_ns = now_ns + max(self._stall_ns, took_ns * _LOOK_SHARE)
         return self._look_again_ns
@@ -157,7 +157,7 @@ class RunningSource:
             facts.extend(self._facts(record))
         records, left_out = self._chosen(chunk, found)
         self._windows.note(records)
-        facts.extend(map(self._stall, self._waits.tell(records, now_ns)))
+        facts.extend(map(self._stall, self._waits.tell(records, now_ns, whole=not left_out)))
         facts.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
         facts.extend(self._failures.sums(_ERRORS, self._interfaces.name))
         facts.extend(Lost("waits", count, uid) for uid, count in left_out.items())

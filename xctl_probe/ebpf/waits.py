@@ -82,8 +82,11 @@ class Waits:
         self._visits.close()
         self._processes.close()
 
-    def look(self, records: list[Record]) -> list[Told]:
-        """What of all that waits at this moment is a stall."""
+    def look(self, records: list[Record], *, whole: bool = True) -> list[Told]:
+        """What of all that waits at this moment is a stall.
+
+        `whole`: the records are all that waits, so what is not among them waits no more.
+        """
         self._owners.begin()
         self._processes.begin()
         self._visits.begin()
@@ -100,7 +103,8 @@ class Waits:
                     self._open[_key(record)] = told
             elif (open_ := self._open.pop(_key(record), None)) is not None:
                 self._over.append(_over(open_, record.time_ns))
-        self._close_datagrams({_key(record) for record in records})
+        if whole:
+            self._close_datagrams({_key(record) for record in records})
         self._ended_ns.clear()
         self._visits.leave()  # nobody's namespace is held until the next look
         return stalls
@@ -112,9 +116,9 @@ class Waits:
                 del self._open[key]
                 self._over.append(_over(told, told.record.time_ns))
 
-    def tell(self, records: list[Record], now_ns: int) -> list[Told]:
+    def tell(self, records: list[Record], now_ns: int, *, whole: bool = True) -> list[Told]:
         """The same for a drain, which tells it; first what was told and is no stall any more."""
-        stalls = self.look(records)
+        stalls = self.look(records, whole=whole)
         over, self._over = self._over, []
         self._open = {_key(told.record): told for told in stalls}
         self._forget_idle(now_ns)
