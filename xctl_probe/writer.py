@@ -80,10 +80,6 @@ class Writer:
         while self.pending and self._writable(timeout_ms):
             self._write(self._next_chunk())
 
-    def check(self) -> None:
-        """Raise ReaderGone when the other end is closed, though there is nothing to write."""
-        self._writable(0)
-
     def _writable(self, timeout_ms: int) -> bool:
         for _, events in self._poll.poll(timeout_ms):
             if events & (select.POLLERR | select.POLLNVAL | select.POLLHUP):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from xctl_probe.dialogue import Dialogue
 from xctl_probe.ebpf.bulk import split
+from xctl_probe.ebpf.endpoints import dialogue_of
 from xctl_probe.ebpf.interfaces import Interfaces
 from xctl_probe.ebpf.late_owners import LateOwners
 from xctl_probe.ebpf.loading import Sizes, load
@@ -22,7 +23,6 @@ from xctl_probe.ebpf.records import (
     Record,
     StallDirection,
     decode,
-    endpoint_key,
     is_sound,
     socket_of,
 )
@@ -178,9 +178,8 @@ class RunningSource:
         return _stall(record, interface, told.cause)
 
     def _endpoint(self, record: Record) -> Dialogue:
-        """How connections that were opened to the same peer went, as the kernel noted it."""
-        value = self._endpoints.lookup(endpoint_key(record))
-        return Dialogue(*ENDPOINT.unpack(value)) if value else Dialogue()
+        """How connections of the same owner to the same peer went, as the kernel noted it."""
+        return dialogue_of(record, self._endpoints.lookup)
 
     def _losses(self) -> Iterator[Lost]:
         totals = self._running.programs.per_cpu_sums("lost", len(LostWhere))

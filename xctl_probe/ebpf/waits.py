@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xctl_probe.dialogue import Dialogue, Endpoints
+from xctl_probe.dialogue import Dialogue, Dialogues, Endpoints, Usual
 from xctl_probe.ebpf.records import Evidence, Kind, Record, StallDirection, address, socket_of
 from xctl_probe.ebpf.stalls import is_stall
 from xctl_probe.facts import Cause
@@ -59,6 +59,7 @@ class Waits:
         self._endpoint = endpoint
         self._cause = cause
         self._peers = Endpoints()
+        self._connections = Dialogues()  # by cookie: how late answers came on each
         self._owners = Owners()
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, Told] = {}  # told as ongoing by the last drain
@@ -139,9 +140,14 @@ class Waits:
         elif record.evidence & Evidence.FLOW:
             delivered = True  # it has asked for nothing
         remote = address(record.family, record.remote_address)
-        usual = self._peers.of(remote, record.remote_port, record.netns)
+        comm = record.comm.split(b"\0", 1)[0]
+        peer = self._peers.of(
+            remote, record.remote_port, record.netns, uid=record.uid, comm=comm
+        )
+        here = self._connections.of(record.uid, record.cookie)
+        here.answered = record.answered
         since_ns = record.time_ns - record.span_ns
-        return Asked(socket_of(record, None), since_ns, record.owner, usual, delivered)
+        return Asked(socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered)
 
     def _replies(self, record: Record) -> Replies:
         found = self._namespaces.get(record.netns)

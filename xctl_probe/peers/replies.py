@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from xctl_probe.dialogue import Dialogue
+from xctl_probe.dialogue import Dialogue, Usual
 from xctl_probe.facts import Cause, Process, Socket
 from xctl_probe.patience import Patient
 from xctl_probe.peers.agreement import Finding, OtherEnd, Past
@@ -25,13 +25,13 @@ class Asked(NamedTuple):
     """A wait for a reply: since when (monotonic ns), on which socket, by whom.
 
     `delivered`: the request was acknowledged; None where the source does not know.  `usual` is
-    the dialogue with the peer.
+    how late the peer's answers are.
     """
 
     socket: Socket
     since_ns: int
     owner: Process | None
-    usual: Dialogue
+    usual: Dialogue | Usual
     delivered: bool | None = None
 
 
