@@ -56,9 +56,7 @@ class Dialogue:
 
     def is_prompt(self) -> bool:
         """True when answers here were hardly ever long in coming."""
-        return (
-            self.answered >= PROMPT_ANSWERS and self.long_waits * PROMPT_ANSWERS <= self.answered
-        )
+        return self.answered >= PROMPT_ANSWERS and self.long_waits * PROMPT_ANSWERS <= self.answered
 
 
 class Usual(NamedTuple):

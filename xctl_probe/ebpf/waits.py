@@ -141,9 +141,7 @@ class Waits:
             delivered = True  # it has asked for nothing
         remote = address(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
-        peer = self._peers.of(
-            remote, record.remote_port, record.netns, uid=record.uid, comm=comm
-        )
+        peer = self._peers.of(remote, record.remote_port, record.netns, uid=record.uid, comm=comm)
         here = self._connections.of(record.uid, record.cookie)
         here.answered = record.answered
         since_ns = record.time_ns - record.span_ns
