@@ -81,7 +81,8 @@ def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) ->
     return Connection(
         socket, sample, resting.watch, resting.signature, opened, resting.peer, met_ns,
         Mark._make(mark), sent=sent, received=received, retransmits=retransmits,
-        generation=resting.generation, dialogue=Dialogue(answered, unanswered, long_waits), tied=tied,
+        generation=resting.generation, tied=tied,
+        dialogue=Dialogue(answered, unanswered, long_waits),
         sent_ns=sent_ns, wrote_ns=wrote_ns, received_ns=received_ns,
         held_by_window=held_by_window, flow_bytes=flow_bytes, searched=resting.searched,
         flow_intervals=resting.flow_intervals,

@@ -16,6 +16,7 @@ STAGES = {
     "addresses": set(),
     "blind_spots": set(),
     "calls": set(),
+    "capabilities": set(),
     "diagnostics": {"text"},
     "dialogue": set(),
     "errors": set(),
@@ -41,8 +42,8 @@ STAGES = {
         "addresses", "diagnostics", "ebpf.trace", "records", "settings", "signals", "text",
     },
     "cli": {
-        "check.command", "diagnostics", "errors", "records", "settings", "sources", "stream",
-        "text", "top.command", "tracing", "why.command", "writer",
+        "capabilities", "check.command", "diagnostics", "errors", "records", "settings",
+        "sources", "stream", "text", "top.command", "tracing", "why.command", "writer",
     },
     "__main__": {"cli"},
     "__init__": set(),

@@ -28,7 +28,7 @@ def peer_of(record: Record) -> bytes:
 
 
 def peer_hash(peer: bytes) -> int:
-    """As peer_hash() in bpf/stalls.h."""
+    """The same number as the function of this name in bpf/stalls.h."""
     value = 0
     for word in _WORDS.unpack(peer):
         value = (value ^ word) * FACTOR & _64_BITS
