@@ -116,6 +116,7 @@ def test_a_pid_and_network_namespace_of_its_own(run_as):
 
 ENOUGH = "-all,+bpf,+perfmon"
 INSPECTS = f"{ENOUGH},+sys_ptrace,+dac_read_search"
+EVERYWHERE = f"{INSPECTS},+sys_admin"
 QUESTION, ANSWER = 23, 29
 
 
@@ -126,12 +127,12 @@ def start_with(worker, start_probe):
     `evented` waits for more from the connection; `blocking` does something else.
     """
 
-    def start(caps, role):
-        client, server = worker(user="root"), worker(role, user="root")
+    def start(caps, role, **where):
+        client, server = worker(user="root", **where), worker(role, user="root", **where)
         client.connect("127.0.0.1", server.ask("listen")["port"])
         server.ask("accept")
         running = start_probe(
-            *("--backend", "ebpf", "--interval", "0.2"),
+            *("--backend", "ebpf", "--loopback", "--interval", "0.2"),
             user="root",
             prefix=(*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}"),
         )
@@ -175,6 +176,28 @@ def test_who_may_not_inspect_the_far_end_says_so_and_asserts_nothing(start_with)
     server.ask("recv", QUESTION)
     running.wait_for_intervals(7)
     assert running.stop().stalls(pid=client.pid) == []
+
+
+@pytest.mark.parametrize(("caps", "shown"), [(INSPECTS, False), (EVERYWHERE, True)])
+def test_a_far_end_in_another_network_namespace_takes_sys_admin(
+    start_with, make_netns, caps, shown
+):
+    """A peer that hangs there is reported by who may enter the namespace, and by no other."""
+    running, server, client = start_with(caps, "blocking", namespace=make_netns())
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for_intervals(7)
+    assert bool(running.stop().stalls(pid=client.pid)) is shown
+
+
+@pytest.mark.parametrize(("caps", "answers"), [(ENOUGH, False), (INSPECTS, True)])
+def test_why_of_another_user_s_process(installed, worker, netns, caps, answers):
+    """It takes what reading its descriptors takes."""
+    asked = worker(user="root")
+    prefix = (*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}")
+    words = [*netns.command("root"), *prefix, str(installed.command), "why", str(asked.pid)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is answers, done.stderr
 
 
 def test_a_request_that_nobody_has_read_needs_no_privilege_to_be_seen(start_with):
