@@ -75,11 +75,21 @@ static __always_inline __u8 chrono_type_of(struct tcp_sock *tp)
 	return bits & 3;
 }
 
-/* What is asked for; what is not there must compile, and is not reached. */
+/*
+ * By name: one that is not known here does not compile.  What this kernel lacks must compile, and
+ * is not reached.
+ */
+#define IS_NAME(name, other) (__builtin_strcmp(name, other) == 0)
 #define bpf_core_field_exists(field)                                                               \
-	(__builtin_strcmp(#field, "tp->is_mptcp") == 0		  ? IS_ENABLED(CONFIG_MPTCP)       \
-	 : __builtin_strcmp(#field, "sk->sk_rx_dst_ifindex") == 0 ? HAS_SK_RX_DST_IFINDEX          \
-								  : !HAS_SK_RX_DST_IFINDEX)
+	({                                                                                         \
+		_Static_assert(IS_NAME(#field, "tp->is_mptcp") ||                                  \
+				       IS_NAME(#field, "sk->sk_rx_dst_ifindex") ||                 \
+				       IS_NAME(#field, "inet->rx_dst_ifindex"),                    \
+			       "bcc.h knows whether the kernel has this field");                   \
+		IS_NAME(#field, "tp->is_mptcp")		   ? IS_ENABLED(CONFIG_MPTCP)              \
+		: IS_NAME(#field, "sk->sk_rx_dst_ifindex") ? HAS_SK_RX_DST_IFINDEX                 \
+							   : !HAS_SK_RX_DST_IFINDEX;               \
+	})
 #if !IS_ENABLED(CONFIG_MPTCP)
 #define is_mptcp repair_queue
 #endif

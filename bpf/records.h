@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * What kernel and user space say to each other.  xctl_probe/ebpf/records.py decodes it, and
- * tests/pure/test_ebpf_records.py compares the two.  Needs only __u8 to __u64.
+ * tests/pure/test_ebpf_layout.py compares the two.  Needs only __u8 to __u64.
  */
 #ifndef RECORDS_H
 #define RECORDS_H
@@ -97,15 +97,32 @@ struct process_traffic {
 	char comm[COMM_LEN];
 };
 
-/* The dialogue of all connections that were opened to one peer. */
-struct endpoint_key {
+/* Whom a program talks to: sockets of one user that its processes of one name have opened. */
+struct peer {
 	__u8 address[ADDRESS_LEN];
+	char comm[COMM_LEN];
 	__u32 netns;
 	__u16 port;
 	__u16 family;
+} __attribute__((aligned(8))); /* read as words: see peer_hash() */
+
+/*
+ * Where the dialogue with a peer lies: in one of a few places of its user's own, so that no user
+ * can push out what is known of another's.
+ */
+struct endpoint_key {
+	__u32 uid;
+	__u32 place;
 };
 
+#define ENDPOINT_PLACES 1024 /* of each user; a power of two */
+#define ENDPOINT_TRIES 4 /* of them that one peer may have */
+#define ENDPOINT_SHIFT 7 /* bits of a peer's hash, from one to the next */
+#define PEER_HASH_FACTOR 0x9E3779B97F4A7C15ULL /* 2^64 divided by the golden ratio */
+
+/* The dialogue of all connections that a program has opened to one peer. */
 struct endpoint {
+	struct peer peer; /* another one may have the same place */
 	__u32 answered;
 	__u32 unanswered;
 };

@@ -152,26 +152,79 @@ static __noinline void send_unblocked(struct sock *sk, struct sock_memory *memor
 	memory->writable_ns = 0;
 }
 
+static __always_inline void describe_peer(struct peer *peer, struct sock *sk,
+					  struct sock_memory *memory)
+{
+	__u8 local[ADDRESS_LEN];
+
+	__builtin_memset(peer, 0, sizeof(*peer));
+	read_addresses(sk, local, peer->address);
+	peer->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
+	peer->port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
+	peer->family = FIELD(sk, __sk_common.skc_family);
+	/* Behind the end of a name an older kernel leaves what an earlier one had there. */
+	bpf_probe_read_kernel_str(peer->comm, COMM_LEN, memory->owner.comm);
+}
+
+/* As peer_hash() in xctl_probe/ebpf/endpoints.py. */
+static __always_inline __u32 peer_hash(struct peer *peer)
+{
+	__u64 *words = (__u64 *)peer;
+	__u64 hash = 0;
+
+	for (int i = 0; i < (int)(sizeof(*peer) / sizeof(*words)); i++) {
+		hash = (hash ^ words[i]) * PEER_HASH_FACTOR;
+		hash ^= hash >> 32;
+	}
+	return hash;
+}
+
+static __always_inline bool same_peer(struct peer *one, struct peer *other)
+{
+	__u64 *a = (__u64 *)one, *b = (__u64 *)other;
+	__u64 differs = 0;
+
+	for (int i = 0; i < (int)(sizeof(*one) / sizeof(*a)); i++)
+		differs |= a[i] ^ b[i];
+	return !differs;
+}
+
+/* What is known of a peer, and where: or none, and a place that is free, or else its first. */
+static __always_inline struct endpoint *endpoint_of(struct endpoint_key *key, struct peer *peer)
+{
+	__u32 hash = peer_hash(peer), free = hash % ENDPOINT_PLACES;
+	struct endpoint *endpoint;
+	bool found = false;
+
+	for (int i = 0; i < ENDPOINT_TRIES; i++) {
+		key->place = (hash >> (i * ENDPOINT_SHIFT)) % ENDPOINT_PLACES;
+		endpoint = bpf_map_lookup_elem(&endpoints, key);
+		if (endpoint && same_peer(&endpoint->peer, peer))
+			return endpoint;
+		if (!endpoint && !found) {
+			free = key->place;
+			found = true;
+		}
+	}
+	key->place = free;
+	return 0;
+}
+
 static __noinline void learn(struct sock *sk, struct sock_memory *memory)
 {
-	struct endpoint fresh = {
-		.answered = memory->answered - memory->counted_answers,
-		.unanswered = memory->unanswered - memory->counted_unanswered,
-	};
-	struct endpoint_key key = {
-		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
-		.port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport)),
-		.family = FIELD(sk, __sk_common.skc_family),
-	};
-	__u8 local[ADDRESS_LEN];
+	struct endpoint_key key = { .uid = BPF_CORE_READ(sk, sk_uid.val) };
+	struct endpoint fresh = {};
 	struct endpoint *endpoint;
 
-	if (!memory->opened || !key.port || !(fresh.answered | fresh.unanswered))
+	fresh.answered = memory->answered - memory->counted_answers;
+	fresh.unanswered = memory->unanswered - memory->counted_unanswered;
+	if (!memory->opened || !FIELD(sk, __sk_common.skc_dport) ||
+	    !(fresh.answered | fresh.unanswered))
 		return;
 	memory->counted_answers = memory->answered;
 	memory->counted_unanswered = memory->unanswered;
-	read_addresses(sk, local, key.address);
-	endpoint = bpf_map_lookup_elem(&endpoints, &key);
+	describe_peer(&fresh.peer, sk, memory);
+	endpoint = endpoint_of(&key, &fresh.peer);
 	if (endpoint) {
 		__sync_fetch_and_add(&endpoint->answered, fresh.answered);
 		__sync_fetch_and_add(&endpoint->unanswered, fresh.unanswered);

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xctl_probe.dialogue import Dialogue
+from xctl_probe.dialogue import Dialogue, Usual
 from xctl_probe.facts import Cause, Direction, Socket, Stall
 from xctl_probe.fallback.sock_diag import (
     ESTABLISHED,
@@ -45,7 +45,7 @@ class Wait:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One TCP connection; `peer` is the dialogue with its remote endpoint as a whole."""
+    """One TCP connection; `peer` is its user's dialogue with its remote endpoint as a whole."""
 
     socket: Socket
     sample: TcpSample
@@ -90,6 +90,11 @@ class Connection:
             and not self.sample.wqueue
             and self.sample.state in (ESTABLISHED, LISTEN)
         )
+
+    @property
+    def usual(self) -> Usual:
+        """How late answers come, here and of this peer."""
+        return Usual(self.dialogue, self.peer)
 
     def meet(self, now_ns: int, looked_ns: int) -> None:
         """Judge the first sample: all that went before it is known only by its sum.
@@ -148,7 +153,7 @@ class Connection:
             # By a tick it may look older than the look that has not seen it yet.
             self.received_ns = max(now_ns - info.last_data_recv_ms * MS, looked_ns)
             if self.pending_ns is not None and not before.wqueue:  # else it was under way
-                self.peer.came_after(self.received_ns - self.pending_ns, stall_ns)
+                self.usual.came_after(self.received_ns - self.pending_ns, stall_ns)
             if pending or wrote:
                 self._answered()
             self.pending_ns = self.listened = None

@@ -191,7 +191,7 @@ class Connections:
         opened = sample.opened
         peer = Dialogue()
         if opened:
-            peer = self._endpoints.of(sample.remote_address, sample.remote_port)
+            peer = self._endpoints.of(sample.remote_address, sample.remote_port, uid=sample.uid)
         connection = Connection(
             self._socket(sample), sample, watch_of(b""), None, opened, peer, now_ns, sample.mark,
             generation=self._generation,

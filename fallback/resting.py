@@ -23,8 +23,8 @@ LOOK = struct.Struct("=" + _LOOK)
 # What an interval changes: sent, received, flow_bytes
 _INTERVAL = "3Q"
 INTERVAL, INTERVAL_AT = struct.Struct("=" + _INTERVAL), LOOK.size
-# What stays: socket.uid, socket.cgroup, dialogue.unanswered, met_ns, habit
-_MEMORY = struct.Struct("=" + _LOOK + _INTERVAL + "IQIqB")
+# What stays: socket.uid, socket.cgroup, dialogue.unanswered, met_ns, habit, dialogue.long_waits
+_MEMORY = struct.Struct("=" + _LOOK + _INTERVAL + "IQIqBI")
 # What is told at an interval's end: inode, the mark's sent_payload and received_payload; then
 # what an interval changes
 ACCOUNT, ACCOUNT_AT = struct.Struct("=Q37x2Q" + _INTERVAL), struct.calcsize("=3?3qII")
@@ -60,7 +60,7 @@ def rest(connection: Connection, signature: bytes) -> Resting | None:
             dialogue.answered, connection.retransmits, socket.inode, *connection.mark,
             connection.sent, connection.received, connection.flow_bytes,
             socket.uid or 0, _NO_CGROUP if socket.cgroup is None else socket.cgroup,
-            dialogue.unanswered, connection.met_ns, connection.habit,
+            dialogue.unanswered, connection.met_ns, connection.habit, dialogue.long_waits,
         )  # fmt: skip
     except struct.error:  # counts that no kernel has
         return None
@@ -75,14 +75,15 @@ def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) ->
     (
         opened, tied, held_by_window, sent_ns, wrote_ns, received_ns, answered, retransmits,
         inode, *mark,
-        sent, received, flow_bytes, uid, cgroup, unanswered, met_ns, habit,
+        sent, received, flow_bytes, uid, cgroup, unanswered, met_ns, habit, long_waits,
     ) = _MEMORY.unpack(resting.memory)  # fmt: skip
     # Who held it is remembered: a socket without a process any more has no inode and no uid.
     socket = socket_of(sample, interfaces, inode, uid, None if cgroup == _NO_CGROUP else cgroup)
     return Connection(
         socket, sample, resting.watch, resting.signature, opened, resting.peer, met_ns,
         Mark._make(mark), sent=sent, received=received, retransmits=retransmits,
-        generation=resting.generation, dialogue=Dialogue(answered, unanswered), tied=tied,
+        generation=resting.generation, tied=tied,
+        dialogue=Dialogue(answered, unanswered, long_waits),
         sent_ns=sent_ns, wrote_ns=wrote_ns, received_ns=received_ns,
         held_by_window=held_by_window, flow_bytes=flow_bytes, searched=resting.searched,
         flow_intervals=resting.flow_intervals, habit=habit,

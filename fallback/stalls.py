@@ -205,7 +205,7 @@ class Judge:
     ) -> Wait | None:
         """The wait, where its answer is not late by agreement."""
         delivered = not connection.sample.wqueue
-        asked = Asked(connection.socket, wait.since_ns, owner, connection.peer, delivered)
+        asked = Asked(connection.socket, wait.since_ns, owner, connection.usual, delivered)
         told = self._replies.look(asked, now_ns)
         if told is None:
             return None

@@ -35,6 +35,11 @@ _BRIEF_WAIT = BlindSpot(
     "a wait for a reply that was over before a look met it, of a peer on this host that listens"
     " again: it may have been by agreement",
 )
+_HIDDEN_PEER = BlindSpot(
+    "hidden_peer",
+    "a wait for a peer of another user on this host that has read the request, unless run as"
+    " root: it may be intended",
+)
 _KERNEL = (
     *_EVERYWHERE,
     _BRIEF_WAIT,
@@ -104,6 +109,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     "proc sock_diag": (
         *_SAMPLED,
         _BRIEF_WAIT,
+        _HIDDEN_PEER,
         BlindSpot(
             "late_close", "last bytes of a connection that has ended, until its process closes it"
         ),

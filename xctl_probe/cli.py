@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from xctl_probe.capabilities import held, shortcoming
 from xctl_probe.diagnostics import Diagnostics
 from xctl_probe.errors import ProbeError, UsageError, surroundings
 from xctl_probe.records import Record, to_line
@@ -181,7 +182,7 @@ def _stream(
         trace_calls(settings, diagnostics, _STDOUT, as_text=as_text)
         return
     source, choice = open_source(settings)
-    diagnostics.say(choice)
+    diagnostics.say("; ".join(filter(None, (choice, shortcoming(held())))))
     writer = Writer(_STDOUT, _renderer(as_text), epoch_ms)
     try:
         stream(settings, source, writer, _STDOUT)

@@ -13,7 +13,9 @@ poll does, is not late yet.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # One unanswered phase in this many answered ones is a slip of an otherwise steady
 # request-response connection, and does not make it a one-way stream.
@@ -21,6 +23,8 @@ ANSWERED_PER_SLIP = 8
 # A wait of as many stalls' length is a long one; after as many of them they are usual.
 LONG_STALLS = 10
 LONG_WAITS = 3
+# A connection with so many answers, and hardly a long wait among them, is none of those.
+PROMPT_ANSWERS = 8
 
 
 @dataclass(slots=True)
@@ -50,25 +54,75 @@ class Dialogue:
         """True when such waits are how this peer answers: up to twice the longest so far."""
         return self.long_waits >= LONG_WAITS and wait_ns <= 2 * self.longest_ns
 
+    def is_prompt(self) -> bool:
+        """True when answers here were hardly ever long in coming."""
+        return self.answered >= PROMPT_ANSWERS and self.long_waits * PROMPT_ANSWERS <= self.answered
 
-class Endpoints:
-    """The dialogues of all connections so far, by peer: address, port and network namespace.
 
-    Bounded: the peer not heard of for longest is forgotten first.
+class Usual(NamedTuple):
+    """What answers usually take: `here`, on one connection, and of the `peer` to its owner."""
+
+    here: Dialogue
+    peer: Dialogue
+
+    def came_after(self, wait_ns: int, stall_ns: int) -> None:
+        """Note an answer that came so long after its request."""
+        self.here.came_after(wait_ns, stall_ns)
+        self.peer.came_after(wait_ns, stall_ns)
+
+    def is_usual(self, wait_ns: int) -> bool:
+        """True when the peer answers this owner so late, and answers here no sooner.
+
+        A worker that waits for its next job does not hide a lookup at the same server.
+        """
+        return self.peer.is_usual(wait_ns) and not self.here.is_prompt()
+
+
+class Dialogues:
+    """Dialogues by user and key.
+
+    Bounded: where there are too many, the user with the most forgets the one not asked for
+    longest.  So nobody makes another user's be forgotten while having more.
     """
 
     def __init__(self, capacity: int = 4096) -> None:
         self._capacity = capacity
-        self._by_peer: OrderedDict[tuple[str, int, int], Dialogue] = OrderedDict()
+        self._count = 0
+        self._by_user: dict[int, OrderedDict[Hashable, Dialogue]] = {}
 
-    def of(self, address: str, port: int, netns: int = 0) -> Dialogue:
-        """The dialogue with this peer, a new one where there was none."""
-        key = (address, port, netns)
-        dialogue = self._by_peer.get(key)
-        if dialogue is None:
-            dialogue = self._by_peer[key] = Dialogue()
-            if len(self._by_peer) > self._capacity:
-                self._by_peer.popitem(last=False)
-        else:
-            self._by_peer.move_to_end(key)
+    def of(self, uid: int, key: Hashable) -> Dialogue:
+        """The dialogue of this user under this key, a new one where there was none."""
+        mine = self._by_user.setdefault(uid, OrderedDict())
+        dialogue = mine.get(key)
+        if dialogue is not None:
+            mine.move_to_end(key)
+            return dialogue
+        dialogue = mine[key] = Dialogue()
+        self._count += 1
+        if self._count > self._capacity:
+            self._forget_one()
         return dialogue
+
+    def _forget_one(self) -> None:
+        uid, most = max(self._by_user.items(), key=lambda item: len(item[1]))
+        most.popitem(last=False)
+        if not most:
+            del self._by_user[uid]
+        self._count -= 1
+
+
+class Endpoints:
+    """The dialogues of all connections so far, by owner and peer: see `Dialogues`.
+
+    An owner is a user and, where the source knows it, the name of the program; a peer is an
+    address, a port and a network namespace.
+    """
+
+    def __init__(self, capacity: int = 4096) -> None:
+        self._dialogues = Dialogues(capacity)
+
+    def of(
+        self, address: str, port: int, netns: int = 0, *, uid: int = 0, comm: bytes = b""
+    ) -> Dialogue:
+        """The owner's dialogue with this peer, a new one where there was none."""
+        return self._dialogues.of(uid, (address, port, netns, comm))

@@ -102,10 +102,6 @@ class Writer:
         """Give back what was opened to write without waiting.  Safe to call twice."""
         self._outlet.close()
 
-    def check(self) -> None:
-        """Raise ReaderGone when the other end is closed, though there is nothing to write."""
-        self._writable(0)
-
     def _writable(self, timeout_ms: int) -> bool:
         for _, events in self._poll.poll(timeout_ms):
             if events & (select.POLLERR | select.POLLNVAL | select.POLLHUP):

@@ -7,7 +7,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from consumer_model import Consumer, ContractError
@@ -23,7 +23,8 @@ class Probe:
     """A running probe and what the consumer made of its output so far.
 
     A line against the contract fails the next `wait_for` or `stop`, with the line in the
-    message.  `pause` stops reading, as a consumer that is stopped does.
+    message.  `prefix` is a command that runs it, such as setpriv.  `pause` stops reading, as a
+    consumer that is stopped does.
     """
 
     def __init__(
@@ -33,9 +34,10 @@ class Probe:
         *options: object,
         user: str = "unprivileged",
         env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
         **popen: Any,
     ) -> None:
-        words = [*namespace.command(user), str(installed.command), *map(str, options)]
+        words = [*namespace.command(user), *prefix, str(installed.command), *map(str, options)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
         self.process = spawn(words, env=clean | dict(env or {}), **popen)
         self.pid = self.process.pid

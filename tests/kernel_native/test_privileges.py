@@ -114,5 +114,98 @@ def test_a_pid_and_network_namespace_of_its_own(run_as):
     assert run_as("unshare", "--pid", "--net", "--fork", "--mount-proc", "sh", "-c", shell) == WORKS
 
 
+ENOUGH = "-all,+bpf,+perfmon"
+INSPECTS = f"{ENOUGH},+sys_ptrace,+dac_read_search"
+EVERYWHERE = f"{INSPECTS},+sys_admin"
+QUESTION, ANSWER = 23, 29
+
+
+@pytest.fixture
+def start_with(worker, start_probe):
+    """A probe with some capabilities, and another user's connection with a far end of its role.
+
+    `evented` waits for more from the connection; `blocking` does something else.
+    """
+
+    def start(caps, role, **where):
+        client, server = worker(user="root", **where), worker(role, user="root", **where)
+        client.connect("127.0.0.1", server.ask("listen")["port"])
+        server.ask("accept")
+        running = start_probe(
+            *("--backend", "ebpf", "--loopback", "--interval", "0.2"),
+            user="root",
+            prefix=(*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}"),
+        )
+        running.wait_ready()
+        return running, server, client
+
+    return start
+
+
+def read_and_not_answered(server, client):
+    for _ in range(2):  # the second one waits for more
+        server.tell("recv", QUESTION)
+    client.tell("ask", QUESTION, ANSWER)
+    server.expect("recv")
+
+
+def test_who_inspects_the_far_end_reports_a_peer_that_is_busy(start_with):
+    """And says that this is so in its own network namespace only."""
+    running, server, client = start_with(INSPECTS, "blocking")
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
+    assert b"other network namespaces are not inspected" in running.stderr
+    assert b"needs CAP_SYS_ADMIN" in running.stderr
+
+
+@pytest.mark.parametrize("caps", [INSPECTS, ENOUGH])
+def test_a_wait_that_the_far_end_means_is_never_reported(start_with, caps):
+    running, server, client = start_with(caps, "evented")
+    read_and_not_answered(server, client)
+    running.wait_for_intervals(7)
+    assert running.stop().stalls(pid=client.pid) == []
+
+
+def test_who_may_not_inspect_the_far_end_says_so_and_asserts_nothing(start_with):
+    """That peer hangs, but one in its event loop looks the same."""
+    running, server, client = start_with(ENOUGH, "blocking")
+    running.wait_for_stderr("other users' processes are not inspected")
+    running.wait_for_stderr("needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for_intervals(7)
+    assert running.stop().stalls(pid=client.pid) == []
+
+
+@pytest.mark.parametrize(("caps", "shown"), [(INSPECTS, False), (EVERYWHERE, True)])
+def test_a_far_end_in_another_network_namespace_takes_sys_admin(
+    start_with, make_netns, caps, shown
+):
+    """A peer that hangs there is reported by who may enter the namespace, and by no other."""
+    running, server, client = start_with(caps, "blocking", namespace=make_netns())
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for_intervals(7)
+    assert bool(running.stop().stalls(pid=client.pid)) is shown
+
+
+@pytest.mark.parametrize(("caps", "answers"), [(ENOUGH, False), (INSPECTS, True)])
+def test_why_of_another_user_s_process(installed, worker, netns, caps, answers):
+    """It takes what reading its descriptors takes."""
+    asked = worker(user="root")
+    prefix = (*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}")
+    words = [*netns.command("root"), *prefix, str(installed.command), "why", str(asked.pid)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is answers, done.stderr
+
+
+def test_a_request_that_nobody_has_read_needs_no_privilege_to_be_seen(start_with):
+    """It lies in the queue at the far end."""
+    running, _, client = start_with(ENOUGH, "blocking")
+    client.tell("ask", QUESTION, ANSWER)
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
+
+
 def test_this_test_ran_as_root():
     require(os.geteuid() == 0, "run the tests as root")

@@ -222,6 +222,23 @@ def test_processes_of_other_users(probe, worker, agrees):
     agrees("foreign_owner", running.stop().stalls(pid=client.pid))
 
 
+def test_waits_for_a_peer_of_another_user_that_has_read_the_request(probe, worker, agrees, backend):
+    """It may be back in its event loop, for what one sees; unread, the request shows the wait."""
+    running = probe()
+    server, client = worker(user="root"), worker()
+    connected(server, client)
+    refuse_to_answer(server, client)
+    running.wait_for_intervals(5)
+    told = running.consumer.stalls(pid=client.pid)
+    if backend.sees("replies"):
+        agrees("hidden_peer", told)
+        before = len(told)
+        server.ask("send", ANSWER)
+        client.expect("ask")
+        client.tell("ask", QUESTION, ANSWER)
+        running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) > before)
+
+
 def test_other_network_namespaces(probe, worker, make_netns, agrees):
     running = probe()
     elsewhere = make_netns()

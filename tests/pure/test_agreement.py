@@ -187,11 +187,11 @@ def test_an_agreement_ends_when_the_peer_is_stopped_or_does_not_read():
 
 
 def test_a_process_that_one_may_not_see_is_searched_for_once():
-    """Another user's: nothing is known, and asking again is for nothing."""
+    """Another user's: it has the request, and asking again who it is is for nothing."""
     scene = Scene()
     scene.owners.visible = False
     for _ in range(7):
-        assert scene.finds(Doing.WAITS_FOR_IT) is Finding.UNKNOWN
+        assert scene.finds(Doing.WAITS_FOR_IT) is Finding.HIDDEN
     assert scene.owners.searches == 1
 
 
@@ -207,10 +207,10 @@ def test_searches_are_rationed_and_what_was_not_searched_for_is_undecided():
             found.append(scene.other.find(SOCKET, Past()))
         return found
 
-    assert finds() == [Finding.UNKNOWN] * 2 + [Finding.UNDECIDED] * 3
+    assert finds() == [Finding.HIDDEN] * 2 + [Finding.UNDECIDED] * 3
     assert scene.owners.searches == 2
     scene.other.begin()
-    assert finds() == [Finding.UNKNOWN] * 5
+    assert finds() == [Finding.HIDDEN] * 5
     assert scene.owners.searches == 3
 
 
@@ -237,20 +237,17 @@ def test_of_a_wait_that_is_over_only_the_listening_counts(does, listens):
     assert scene.other.keeps_listening(SOCKET) is listens
 
 
-def test_a_far_end_that_is_gone_or_hidden_does_not_listen():
+def test_a_far_end_that_is_gone_or_that_nobody_has_open_does_not_listen():
     scene = Scene()
-    scene.owners.visible = False
-    assert not scene.other.keeps_listening(SOCKET)
-    scene.ends.far_end = None
-    assert not scene.other.keeps_listening(SOCKET)
+    for far in (None, End(0, 0, False, 0)):
+        scene.ends.far_end = far
+        assert not scene.other.keeps_listening(SOCKET)
 
 
-def test_a_far_end_that_was_not_searched_for_yet_may_listen():
-    """What does not decide is silent."""
+def test_a_far_end_whose_process_is_not_seen_may_listen():
+    """What does not decide is silent: neither searched for in vain, nor not searched for yet."""
     scene = Scene()
     scene.owners.visible = False
-    listens = []
     for inode in (2, 3, 5):
         scene.ends.far_end = End(0, 0, False, inode)
-        listens.append(scene.other.keeps_listening(SOCKET))
-    assert listens == [False, False, True]
+        assert scene.other.keeps_listening(SOCKET)

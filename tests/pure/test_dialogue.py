@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xctl_probe.dialogue import ANSWERED_PER_SLIP, Dialogue, Endpoints
+from xctl_probe.dialogue import ANSWERED_PER_SLIP, Dialogue, Dialogues, Endpoints, Usual
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,43 @@ def test_the_same_address_in_another_namespace_is_another_endpoint():
     endpoints = Endpoints()
     endpoints.of("127.0.0.1", 5_437, 3).answered += 1
     assert endpoints.of("127.0.0.1", 5_437, 5) == Dialogue()
+
+
+def test_each_owner_has_a_past_of_its_own_with_a_peer():
+    """A user, and where it is known the name of its program."""
+    endpoints = Endpoints()
+    endpoints.of("10.0.0.7", 5_437, uid=3, comm=b"a").answered += 1
+    assert endpoints.of("10.0.0.7", 5_437, uid=5, comm=b"a") == Dialogue()
+    assert endpoints.of("10.0.0.7", 5_437, uid=3, comm=b"b") == Dialogue()
+    assert endpoints.of("10.0.0.7", 5_437, uid=3, comm=b"a") == Dialogue(1)
+
+
+def test_a_user_with_peers_without_number_makes_no_other_user_forget():
+    """Who has the most gives way, and of theirs what was not asked for longest."""
+    dialogues = Dialogues(capacity=11)
+    for key in range(3):
+        dialogues.of(3, key).answered = 1
+    for key in range(101):
+        dialogues.of(5, key).answered = 1
+    assert [dialogues.of(3, key).answered for key in range(3)] == [1] * 3
+    assert [dialogues.of(5, key).answered for key in range(93, 101)] == [1] * 8
+    assert dialogues.of(5, 92) == Dialogue()
+
+
+@pytest.mark.parametrize(
+    ("answered", "late", "excused"),
+    [(0, 0, True), (7, 0, True), (8, 0, False), (8, 1, False), (8, 2, True), (23, 23, True)],
+)
+def test_what_is_usual_of_the_peer_excuses_no_connection_with_prompt_answers(
+    answered, late, excused
+):
+    """A worker's waits for its next job are long ones; a lookup beside it is answered at once."""
+    usual = Usual(Dialogue(answered, long_waits=late), Dialogue(long_waits=3, longest_ns=1_009))
+    assert usual.is_usual(1_009) is excused
+    assert not usual.is_usual(2_019)
+
+
+def test_a_late_answer_is_one_of_the_connection_and_of_the_peer():
+    here, peer = Dialogue(), Dialogue()
+    Usual(here, peer).came_after(1_009, 100)
+    assert (here.long_waits, peer.long_waits) == (1, 1)

@@ -128,7 +128,9 @@ def test_a_loop_that_is_not_asleep_may_come_back(proc):
         ("do_select", False, Doing.WAITS_FOR_IT),
         ("io_cqring_wait", False, Doing.WAITS_FOR_IT),
         ("hrtimer_nanosleep", False, Doing.ELSE),
-        ("wait_woken", False, Doing.ELSE),
+        ("wait_woken", False, Doing.WAITS_FOR_IT),  # in a receive, for all one sees on this socket
+        ("sk_wait_data", False, Doing.WAITS_FOR_IT),
+        ("sk_stream_wait_memory", False, Doing.ELSE),
         ("0", False, Doing.ELSE),
     ],
 )

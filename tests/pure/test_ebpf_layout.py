@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xctl_probe.bcc import program
-from xctl_probe.ebpf import records
+from xctl_probe.ebpf import endpoints, records
 from xctl_probe.ebpf.trace import CALL, Call
 
 BPF = Path(__file__).parents[2] / "bpf"
@@ -114,6 +114,7 @@ def places(layout: struct.Struct) -> list[tuple[int, int]]:
         ("tracepoint.bpf.o", "record", records.RECORD),
         ("tracepoint.bpf.o", "process_key", records.PROCESS_KEY),
         ("tracepoint.bpf.o", "process_traffic", records.PROCESS_TRAFFIC),
+        ("tracepoint.bpf.o", "peer", records.PEER),
         ("tracepoint.bpf.o", "endpoint_key", records.ENDPOINT_KEY),
         ("tracepoint.bpf.o", "endpoint", records.ENDPOINT),
         ("tracepoint.bpf.o", "settings", records.SETTINGS),
@@ -171,6 +172,32 @@ def constants(enum: str, prefix: str) -> list[tuple[str, int]]:
 )
 def test_each_constant_has_its_value(enum: str, prefix: str, ours: type[IntEnum]) -> None:
     assert [(member.name, member.value) for member in ours] == constants(enum, prefix)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("ENDPOINT_PLACES", endpoints.PLACES),
+        ("ENDPOINT_TRIES", endpoints.TRIES),
+        ("ENDPOINT_SHIFT", endpoints.SHIFT),
+        ("PEER_HASH_FACTOR", endpoints.FACTOR),
+    ],
+)
+def test_a_peer_is_sought_where_the_kernel_puts_it(name: str, ours: int) -> None:
+    found = re.search(rf"#define {name} (\w+)", (BPF / "records.h").read_text())
+    assert found
+    assert int(found[1].removesuffix("ULL"), 0) == ours
+
+
+def test_bcc_knows_each_field_that_the_programs_ask_for() -> None:
+    """It would not compile, on the user's host; what only objects ahead of time have is no part."""
+    asked = set()
+    for header in BPF.glob("*.h"):
+        if header.name not in ("bcc.h", "rare.h"):
+            text = header.read_text()
+            asked |= set(re.findall(r"bpf_core_field_exists\(([^,)]*)\)", text))
+    known = set(re.findall(r'IS_NAME\(#field, "(.*?)"\)', (BPF / "bcc.h").read_text()))
+    assert asked == known
 
 
 def test_a_drift_would_be_seen() -> None:

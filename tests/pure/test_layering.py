@@ -17,6 +17,7 @@ STAGES = {
     "budget": set(),
     "blind_spots": set(),
     "calls": set(),
+    "capabilities": set(),
     "diagnostics": {"text"},
     "dialogue": set(),
     "errors": set(),
@@ -46,8 +47,8 @@ STAGES = {
         "addresses", "diagnostics", "ebpf.trace", "records", "settings", "signals", "text",
     },
     "cli": {
-        "check.command", "diagnostics", "errors", "records", "settings", "sources", "stream",
-        "text", "top.command", "tracing", "why.command", "writer",
+        "capabilities", "check.command", "diagnostics", "errors", "records", "settings",
+        "sources", "stream", "text", "top.command", "tracing", "why.command", "writer",
     },
     "start": {"cli"},
     "__main__": {"start"},

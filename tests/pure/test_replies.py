@@ -216,6 +216,47 @@ def test_a_process_is_not_its_own_proxy():
     assert scene.look(1_001, Finding.AGREED) is None
 
 
+# What nobody can look at
+
+
+def test_a_peer_that_may_not_be_inspected_is_silent_until_something_shows():
+    """It has the request; a stall begins with what shows that it does not serve it."""
+    scene = Scene()
+    assert scene.look(100, Finding.HIDDEN) is None
+    assert scene.look(5_000) is None
+    assert scene.look(6_000, Finding.ANSWER_LOST) is None
+    assert scene.look(6_100) == 6_000
+    assert scene.end(6_500) == 6_000
+
+
+def test_a_stall_ends_where_the_request_goes_to_a_peer_that_may_not_be_inspected():
+    scene = Scene()
+    assert scene.look(100, Finding.UNREAD) == 0
+    assert scene.look(200, Finding.HIDDEN) is None
+
+
+@pytest.mark.parametrize(
+    ("local", "remote", "told"),
+    [
+        ("127.0.0.1", "127.0.0.1", False),
+        ("::1", "::1", False),
+        ("10.0.0.7", "10.0.0.7", False),
+        ("10.0.0.7", "10.0.0.11", True),
+    ],
+)
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_namespace_that_may_not_be_entered_hides_the_peers_in_it(local, remote, told, looked):
+    """Whose address shows that they are on this host; a request on its way is told anyway."""
+    replies = Replies(STALL_MS * MS)
+    socket = Socket(1, 7, "tcp", local, 40_009, remote, PORT)
+    asked = Asked(socket, 0, CLIENT, Dialogue())
+    if looked:
+        assert (replies.look(asked, 200 * MS) is not None) is told
+    assert (replies.end(asked, 300 * MS) is not None) is told
+    lost = asked._replace(delivered=False)
+    assert replies.look(lost, 200 * MS) == Told(0, None, on_its_way=True)
+
+
 # What is usual
 
 

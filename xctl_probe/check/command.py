@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from xctl_probe.capabilities import held
 from xctl_probe.check.attempts import AUTO, Answer, Outcome, Way, attempt, ways
 from xctl_probe.check.host import read_host
 from xctl_probe.check.kernel import besides_privileges, load_is_refused
@@ -40,7 +41,7 @@ def check() -> Checked:
         if way.backend is Backend.EBPF and not host.privileged and outcome.answer is Answer.NO:
             outcome = _unprivileged(way, outcome)
         rows.append(Row(way, outcome, tuple(remedies(way, outcome, host))))
-    return Checked(tuple(rows), attempt(AUTO, _SETTINGS), host)
+    return Checked(tuple(rows), attempt(AUTO, _SETTINGS), host, held())
 
 
 def _unprivileged(way: Way, outcome: Outcome) -> Outcome:

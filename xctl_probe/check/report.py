@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from xctl_probe.blind_spots import BLIND_SPOTS, BlindSpot
+from xctl_probe.capabilities import FEATURES
 from xctl_probe.check.attempts import Answer, Outcome, Way
 from xctl_probe.check.host import Host
 from xctl_probe.records import ascii_json
@@ -16,6 +17,7 @@ from xctl_probe.text import printable
 _NAME_WIDTH = 23
 _CONDITION_WIDTH = 34
 _LINE_WIDTH = 100
+_FEATURE_WIDTH = 76
 _PLACES = {
     "attached": "it is attached to",
     "absent": "not in this kernel, and not needed here",
@@ -39,6 +41,7 @@ class Checked:
     rows: tuple[Row, ...]
     auto: Outcome
     host: Host
+    capabilities: frozenset[str] = frozenset()  # those in effect
 
     @property
     def works(self) -> bool:
@@ -86,9 +89,19 @@ def _lines(checked: Checked) -> Iterator[str]:
                 text = f"{_PLACES[what]}: {', '.join(places)}"
                 yield from wrap(text, _LINE_WIDTH, subsequent_indent="  ")
     yield ""
+    yield from _features(checked.capabilities)
+    yield ""
     for condition in checked.host.conditions:
         effect = f": {condition.effect}" if condition.effect else ""
         yield f"  {condition.name:<{_CONDITION_WIDTH}}{condition.value}{effect}"
+
+
+def _features(held: frozenset[str]) -> Iterator[str]:
+    yield f"  {'feature':<{_FEATURE_WIDTH}}{'here':<6}needs"
+    for feature in FEATURES:
+        lacks = feature.lacks(held)
+        needs = ", ".join(feature.needs)
+        yield f"  {feature.text:<{_FEATURE_WIDTH}}{'no' if lacks else 'yes':<6}{needs}"
 
 
 def _errno(outcome: Outcome) -> str:
@@ -106,6 +119,14 @@ def to_json(checked: Checked) -> bytes:
             "auto": checked.auto.source,
             "sources": [_row(row) for row in checked.rows],
             "blind_spots": [dataclasses.asdict(spot) for spot in checked.blind],
+            "features": [
+                {
+                    "feature": feature.text,
+                    "needs": list(feature.needs),
+                    "here": not feature.lacks(checked.capabilities),
+                }
+                for feature in FEATURES
+            ],
             "host": {c.name: c.value for c in checked.host.conditions},
         }
     )

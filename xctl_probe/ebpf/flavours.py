@@ -134,6 +134,7 @@ TRACE = Flavour(
         Hook("trace_send", "btf_trace_sock_send_length"),
         Hook("trace_receive", "btf_trace_sock_recv_length"),
     ),
+    map_iterator=None,
 )
 
 

@@ -34,7 +34,7 @@ class Sizes:
 
     ring_bytes: int = 1 << 20  # a power of two of pages
     processes: int = 16384  # and as many that found no room by interface
-    endpoints: int = 4096
+    endpoints: int = 16384
     hashed_sockets: int = 65536  # only where sockets have no storage of their own
 
 

@@ -115,8 +115,9 @@ _COUNTED = frozenset(Kind) - _STALLS - {Kind.TRAFFIC}
 RECORD = struct.Struct("=8Q11I4H16s16s16sI")
 PROCESS_KEY = struct.Struct("=QIIII")
 PROCESS_TRAFFIC = struct.Struct("=qqQII16s")
-ENDPOINT_KEY = struct.Struct("=16sIHH")
-ENDPOINT = struct.Struct("=II")
+PEER = struct.Struct("=16s16sIHH")
+ENDPOINT_KEY = struct.Struct("=II")
+ENDPOINT = struct.Struct("=40sII")
 SETTINGS = struct.Struct("=QQII")
 
 
@@ -163,11 +164,6 @@ def process(pid: int, start_ticks: int, comm: bytes) -> Process | None:
 def command(comm: bytes) -> str:
     """A task's name: any bytes up to the first zero."""
     return comm.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
-
-
-def endpoint_key(record: Record) -> bytes:
-    """The struct endpoint_key of the record's peer."""
-    return ENDPOINT_KEY.pack(record.remote_address, record.netns, record.remote_port, record.family)
 
 
 @lru_cache(maxsize=4096)  # and many have one end in common

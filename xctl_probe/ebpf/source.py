@@ -10,6 +10,7 @@ from xctl_probe.budget import Budget
 from xctl_probe.dialogue import Dialogue
 from xctl_probe.ebpf import closers
 from xctl_probe.ebpf.bulk import Sorted, records_at, split
+from xctl_probe.ebpf.endpoints import dialogue_of
 from xctl_probe.ebpf.failures import Failures
 from xctl_probe.ebpf.heap import give_back_memory
 from xctl_probe.ebpf.interfaces import Interfaces
@@ -27,7 +28,6 @@ from xctl_probe.ebpf.records import (
     Record,
     StallDirection,
     decode,
-    endpoint_key,
     is_sound,
     socket_of,
 )
@@ -243,9 +243,8 @@ class RunningSource:
         return self._stall(Told(record, closers.cause(record)))
 
     def _endpoint(self, record: Record) -> Dialogue:
-        """How connections that were opened to the same peer went, as the kernel noted it."""
-        value = self._endpoints.lookup(endpoint_key(record))
-        return Dialogue(*ENDPOINT.unpack(value)) if value else Dialogue()
+        """How connections of the same owner to the same peer went, as the kernel noted it."""
+        return dialogue_of(record, self._endpoints.lookup)
 
     def _losses(self) -> Iterator[Lost]:
         totals = self._running.programs.per_cpu_sums("lost", len(LostWhere))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from xctl_probe.budget import Budget
-from xctl_probe.dialogue import Dialogue, Endpoints
+from xctl_probe.dialogue import Dialogue, Dialogues, Endpoints, Usual
 from xctl_probe.ebpf.records import (
     PROTOCOLS_UDP,
     Evidence,
@@ -72,6 +72,7 @@ class Waits:
         self._owners = Search(budget)
         self._processes = ProcessesAside(budget)
         self._visits = Visits()
+        self._connections = Dialogues()  # by cookie: how late answers came on each
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, Told] = {}  # told as ongoing by the last drain
         self._over: list[Told] = []  # of those, what a look since found to be none any more
@@ -168,14 +169,17 @@ class Waits:
         elif record.evidence & Evidence.FLOW:
             delivered = True  # it has asked for nothing
         remote = address(record.family, record.remote_address)
+        comm = record.comm.split(b"\0", 1)[0]
         # Sockets that are not connected have no peer in common.
-        usual = (
-            self._peers.of(remote, record.remote_port, record.netns)
+        peer = (
+            self._peers.of(remote, record.remote_port, record.netns, uid=record.uid, comm=comm)
             if record.remote_port
             else Dialogue()
         )
+        here = self._connections.of(record.uid, record.cookie)
+        here.answered = record.answered
         since_ns = record.time_ns - record.span_ns
-        return Asked(socket_of(record, None), since_ns, record.owner, usual, delivered)
+        return Asked(socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered)
 
     def _replies(self, record: Record) -> Replies:
         found = self._namespaces.get(record.netns)

@@ -27,7 +27,8 @@ _LOOKS_IN_A_STEP = 2
 class Finding(Enum):
     """What the other end shows."""
 
-    UNKNOWN = auto()  # it is not on this host, or its process may not be looked into
+    UNKNOWN = auto()  # it is not on this host, as far as this can be found out
+    HIDDEN = auto()  # the peer has taken the request, and its process may not be inspected
     ON_ITS_WAY = auto()  # the request has not arrived
     UNREAD = auto()  # nobody has taken the request out of the peer's queue
     ANSWER_LOST = auto()  # the peer has answered, and its answer does not get through
@@ -113,15 +114,16 @@ class OtherEnd:
             return Finding.ANSWER_LOST
         peer = past.peer = self._owner(far.inode, socket.uid)
         if peer is None:
-            searched = not far.inode or far.inode in self._searched
-            return Finding.UNKNOWN if searched else Finding.UNDECIDED
+            if not far.inode:
+                return Finding.UNKNOWN  # no process has it open
+            return Finding.HIDDEN if far.inode in self._searched else Finding.UNDECIDED
         if past.finding is Finding.AGREED:
             # It has gone back to its loop once: what it does since is for somebody else.
             return Finding.BUSY if self._processes.stopped(peer.pid) else Finding.AGREED
         return self._what_it_does(peer.pid, far.inode, past)
 
     def keeps_listening(self, socket: Socket) -> bool:
-        """True when the peer watches this connection, whatever it does for it now.
+        """True when the peer watches this connection, or may do so unseen.
 
         Said of a wait that is over: what its queue holds is younger.
         """
@@ -133,7 +135,7 @@ class OtherEnd:
         if far is None or not far.inode:
             return False
         if peer is None:
-            return far.inode not in self._searched  # it may: nobody has looked for it yet
+            return True  # it may: its process is not found, or not searched for yet
         past = Past()
         return self._what_it_does(peer.pid, far.inode, past) is not Finding.BUSY
 

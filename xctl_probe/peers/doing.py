@@ -20,6 +20,8 @@ from xctl_probe.tasks import reader_of, state_of
 _IN_EPOLL = ("ep_poll", "do_epoll_wait")
 _IN_POLL = ("do_poll", "poll_schedule", "do_sys_poll", "do_select")
 _IN_RING = ("io_cqring_wait",)  # io_uring's requests show nowhere
+# In a receive; the first serves a send, too, and on which socket nothing tells.
+_IN_RECEIVE = ("wait_woken", "sk_wait_data")
 _IO_URING_ENTER = "426 "  # on every architecture
 _MOST_THREADS = 256  # of one process: more are not looked at
 _MOST_RELATIVES = 16
@@ -140,7 +142,7 @@ class Processes:
         if not syscall:  # it may not be read: then how it sleeps has to do
             if wchan.startswith(_IN_EPOLL):
                 return self._in_any_epoll(pid, inode)
-            return wchan.startswith((*_IN_POLL, *_IN_RING))
+            return wchan.startswith((*_IN_POLL, *_IN_RING, *_IN_RECEIVE))
         if syscall.startswith(_IO_URING_ENTER):
             return True
         call = parsed(syscall)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import NamedTuple
 
-from xctl_probe.dialogue import Dialogue
+from xctl_probe.dialogue import Dialogue, Usual
 from xctl_probe.facts import Cause, Process, Socket
 from xctl_probe.patience import Patient
 from xctl_probe.peers.agreement import Finding, OtherEnd, Past
 
-_SILENT = (Finding.AGREED, Finding.UNDECIDED)
+# The peer owes nothing, or may owe nothing: what is not seen is not asserted.
+_SILENT = (Finding.AGREED, Finding.UNDECIDED, Finding.HIDDEN)
+_OWES_NOTHING = (Finding.AGREED, Finding.HIDDEN)
 _MOST_WAITS = 16_384  # that are remembered
 _AT_ONCE = 1_024  # waits whose other ends are looked at in one stall's length
 
@@ -25,13 +28,13 @@ class Asked(NamedTuple):
     """A wait for a reply: since when (monotonic ns), on which socket, by whom.
 
     `delivered`: the request was acknowledged; None where the source does not know.  `usual` is
-    the dialogue with the peer.
+    how late the peer's answers are.
     """
 
     socket: Socket
     since_ns: int
     owner: Process | None
-    usual: Dialogue
+    usual: Dialogue | Usual
     delivered: bool | None = None
 
 
@@ -112,10 +115,14 @@ class Replies:
         if asked.usual.is_usual(end_ns - asked.since_ns):
             return None
         # No look has seen it: where the peer keeps listening, it may have been by agreement.
-        tcp = asked.socket.protocol == "tcp"
-        if tcp and self._other_end is not None and self._other_end.keeps_listening(asked.socket):
+        if asked.socket.protocol == "tcp" and self._may_listen(asked):
             return None
         return Told(asked.since_ns)
+
+    def _may_listen(self, asked: Asked) -> bool:
+        if self._other_end is None:
+            return _from_this_end(asked) is Finding.HIDDEN
+        return self._other_end.keeps_listening(asked.socket)
 
     def _declared(self, asked: Asked) -> bool:
         return self._patient.covers(asked.socket.remote_address, asked.socket.remote_port)
@@ -145,14 +152,13 @@ class Replies:
             return
         before, kept.checked_ns = kept.past.finding, now_ns
         if self._other_end is None or asked.socket.protocol != "tcp":
-            lost = asked.delivered is False
-            kept.past.finding = Finding.ON_ITS_WAY if lost else Finding.UNKNOWN
+            kept.past.finding = _from_this_end(asked)
             return
         found = self._other_end.find(asked.socket, kept.past, delivered=asked.delivered)
         if found is Finding.AGREED and before is not Finding.AGREED:
             kept.agreed_ns = now_ns
-        if before is Finding.AGREED and found is not Finding.AGREED and kept.told is None:
-            kept.from_ns = now_ns  # until now all was as agreed
+        if before in _OWES_NOTHING and found not in _OWES_NOTHING and kept.told is None:
+            kept.from_ns = now_ns  # until now all was as agreed, or may have been
 
     def _judged(self, asked: Asked, kept: _Kept, now_ns: int) -> Told | None:
         found = kept.past.finding
@@ -188,3 +194,17 @@ class Replies:
             return False
         asked = self._stalled.get(peer.pid, ())
         return any(0 <= since_ns - kept.since_ns < self._stall_ns for since_ns in asked)
+
+
+def _from_this_end(asked: Asked) -> Finding:
+    """What is known of a peer where no other end can be found."""
+    if asked.delivered is False:
+        return Finding.ON_ITS_WAY
+    hidden = asked.socket.protocol == "tcp" and _stays_here(asked.socket)
+    return Finding.HIDDEN if hidden else Finding.UNKNOWN
+
+
+def _stays_here(socket: Socket) -> bool:
+    """True when the addresses show that the peer is on this host, in whatever namespace."""
+    remote = socket.remote_address
+    return remote == socket.local_address or ip_address(remote).is_loopback

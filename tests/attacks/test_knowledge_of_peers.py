@@ -1,0 +1,163 @@
+"""What one user's requests teach of a peer hides nobody else's waits for it."""
+
+from __future__ import annotations
+
+import pytest
+from harness.namespace import end, spawn
+
+QUESTION, ANSWER, LINE = 23, 29, 7
+LATE_MS = 1_103  # more than ten times the default threshold
+PROMPT = 11  # answers that were not late: enough to be a habit
+MORE_THAN_A_TABLE = 6_007
+
+# Asks one address after the other; one listener has them all.
+ASK_THEM_ALL = f"""
+import socket, threading
+listener = socket.create_server(("0.0.0.0", 0), backlog=128)
+port = listener.getsockname()[1]
+def serve():
+    while True:
+        with listener.accept()[0] as server:
+            server.recv({LINE}); server.sendall(b"a")
+threading.Thread(target=serve, daemon=True).start()
+for number in range({MORE_THAN_A_TABLE}):
+    with socket.create_connection((f"127.23.{{number >> 8}}.{{number & 255}}", port)) as client:
+        client.sendall(bytes({LINE})); client.recv(1)
+print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def other_user():
+    """The other one of the two users that workers may be."""
+    return {"user": "root"}
+
+
+@pytest.fixture
+def far(make_netns, netns, worker):
+    """A server on another host: nobody here can look at its process."""
+    elsewhere = make_netns(beside=netns)
+    netns.join(elsewhere)
+    server = worker(namespace=elsewhere)
+    port = server.ask("listen", "10.23.29.2")["port"]
+
+    def connect(role="blocking", **options):
+        client = worker(role, **options)
+        client.connect("10.23.29.2", port)
+        server.ask("accept")
+        return client
+
+    return server, connect
+
+
+def answered(server, client):
+    """One exchange without delay."""
+    client.tell("ask", QUESTION, ANSWER)
+    assert server.ask("recv", QUESTION)["bytes"] == QUESTION
+    server.ask("send", ANSWER)
+    assert client.expect("ask")["bytes"] == ANSWER
+
+
+def answered_late(server, client, times=3):
+    """As a long poll or a blocking read of a queue is."""
+    for _ in range(times):
+        client.tell("ask", QUESTION, ANSWER)
+        assert server.ask("recv", QUESTION)["bytes"] == QUESTION
+        server.ask("nap", LATE_MS)
+        server.ask("send", ANSWER)
+        assert client.expect("ask")["bytes"] == ANSWER
+
+
+def hangs(server, client):
+    """A request that the server has read, and nothing after it."""
+    client.tell("ask", QUESTION, ANSWER)
+    assert server.ask("recv", QUESTION)["bytes"] == QUESTION
+
+
+def stalls_of(client):
+    return lambda consumer: consumer.stalls(pid=client.pid, ongoing=True)
+
+
+def test_another_user_s_late_answers_make_nobody_s_wait_usual(probe, far, other_user):
+    """Waits up to twice as long as those would be silent, were they the victim's own."""
+    running = probe()
+    server, connect = far
+    answered_late(server, connect(**other_user))
+    victim = connect()
+    hangs(server, victim)
+    first, *_ = running.wait_for(stalls_of(victim))
+    assert first.stall_ms < LATE_MS
+    assert first.net["cause"] == "no_reply"
+
+
+def test_one_s_own_late_answers_make_such_waits_usual(probe, far):
+    """The next process of the same job knows: it is told of only after twice as long."""
+    running = probe()
+    server, connect = far
+    answered_late(server, connect())
+    running.wait_for_intervals(2)
+    next_one = connect()
+    hangs(server, next_one)
+    first, *_ = running.wait_for(stalls_of(next_one))
+    assert first.stall_ms >= 2 * LATE_MS
+
+
+def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, far):
+    """Both are one user's: whose own answers were prompt so far is not excused by the other's."""
+    running = probe()
+    server, connect = far
+    answered_late(server, connect())
+    asks = connect()
+    for _ in range(PROMPT):
+        answered(server, asks)
+        running.wait_for_intervals(1)  # else two exchanges may be one to who samples
+    hangs(server, asks)
+    first, *_ = running.wait_for(stalls_of(asks))
+    assert first.stall_ms < LATE_MS
+
+
+def test_another_user_s_unanswered_bytes_make_no_client_a_log_sender(probe, worker, other_user):
+    """A new connection to who answered before waits for its reply, whatever others send there."""
+    running = probe()
+    server, client = worker(), worker("evented")
+    port = server.ask("listen")["port"]
+    client.connect("127.0.0.1", port)
+    server.ask("accept")
+    answered(server, client)
+    running.wait_for_intervals(2)
+
+    sender = worker(**other_user)
+    sender.connect("127.0.0.1", port)
+    server.ask("accept")
+    sender.ask("drip", LINE, 150, 11)
+    sender.ask("close")
+    running.wait_for_intervals(2)
+
+    client.connect("127.0.0.1", port)
+    server.ask("accept")
+    hangs(server, client)
+    running.wait_for(stalls_of(client))
+
+
+def test_another_user_s_peers_without_number_make_none_forgotten(probe, worker, netns):
+    """The table is full with them: what is known of others' peers stays."""
+    running = probe()
+    server, client = worker(), worker("evented")
+    port = server.ask("listen")["port"]
+    client.connect("127.0.0.1", port)
+    server.ask("accept")
+    answered(server, client)
+    client.ask("close")
+    running.wait_for_intervals(2)
+
+    flood = spawn([*netns.command("root"), "/usr/bin/python3", "-c", ASK_THEM_ALL])
+    try:
+        assert flood.stdout.readline() == b"done\n"
+    finally:
+        end(flood)
+    running.wait_for_intervals(2)
+
+    client.connect("127.0.0.1", port)
+    server.ask("accept")
+    hangs(server, client)
+    running.wait_for(stalls_of(client))

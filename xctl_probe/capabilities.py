@@ -1,0 +1,87 @@
+"""What each feature needs of capabilities(7), and which of them this process holds.
+
+Reading the descriptors of another user's process takes CAP_SYS_PTRACE (ptrace(2), access mode
+PTRACE_MODE_READ_FSCREDS) and, for the directory /proc/<pid>/fd, CAP_DAC_READ_SEARCH; entering
+its network namespace takes CAP_SYS_ADMIN (setns(2)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+BPF, PERFMON = "CAP_BPF", "CAP_PERFMON"
+PTRACE, READ_SEARCH, ADMIN = "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"
+
+# include/uapi/linux/capability.h
+_BITS = {READ_SEARCH: 2, PTRACE: 19, ADMIN: 21, PERFMON: 38, BPF: 39}
+_OVERRIDE_BIT = 1  # CAP_DAC_OVERRIDE, which may read as well
+_FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something that the probe shows, and the capabilities that it takes."""
+
+    text: str
+    needs: tuple[str, ...]
+
+    def lacks(self, held: frozenset[str]) -> tuple[str, ...]:
+        """Those of them that are not held."""
+        return tuple(name for name in self.needs if name not in held)
+
+
+KERNEL = Feature("bytes, stalls and errors of all processes, exact", (BPF, PERFMON))
+INSPECTION = Feature(
+    "what other users' processes at the far end do, owners of untouched resets",
+    (PTRACE, READ_SEARCH),
+)
+ELSEWHERE = Feature("the same in other network namespaces", (PTRACE, READ_SEARCH, ADMIN))
+WHY = Feature("`why` of other users' processes", (PTRACE, READ_SEARCH))
+FEATURES = (KERNEL, INSPECTION, ELSEWHERE, WHY)
+
+
+def held(proc: Path = Path("/proc")) -> frozenset[str]:
+    """The capabilities in effect, as far as they count for the host's processes.
+
+    None in a user namespace: there they are only about what is in it.
+    """
+    try:
+        if (proc / "self/ns/user").stat().st_ino != _FIRST_USER_NAMESPACE:
+            return frozenset()
+        status = (proc / "self/status").read_bytes()
+    except OSError:
+        return frozenset()
+    bits = _effective(status)
+    found = {name for name, bit in _BITS.items() if bits >> bit & 1}
+    if ADMIN in found:
+        found |= {BPF, PERFMON}  # as before they were split off, in 5.8
+    if bits >> _OVERRIDE_BIT & 1:
+        found.add(READ_SEARCH)
+    return frozenset(found)
+
+
+def shortcoming(having: frozenset[str]) -> str | None:
+    """What the stream leaves out for want of capabilities: for the line at start."""
+    if lacks := INSPECTION.lacks(having):
+        what = "other users' processes are not inspected"
+    elif lacks := ELSEWHERE.lacks(having):
+        what = "processes in other network namespaces are not inspected"
+    else:
+        return None
+    return f"{what}, so waits that such a peer may intend are not reported: needs {_all(lacks)}"
+
+
+def _all(names: tuple[str, ...]) -> str:
+    return " and ".join(names)
+
+
+def _effective(status: bytes) -> int:
+    for line in status.splitlines():
+        words = line.split()
+        if words[:1] == [b"CapEff:"] and len(words) > 1:
+            try:
+                return int(words[1], 16)
+            except ValueError:
+                return 0
+    return 0

@@ -1,0 +1,54 @@
+"""The dialogues that the kernel keeps, of every user and program with each of its peers."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from xctl_probe.dialogue import Dialogue
+from xctl_probe.ebpf.records import ENDPOINT, ENDPOINT_KEY, PEER, Record
+
+# The numbers of bpf/records.h: a test compares.
+PLACES, TRIES, SHIFT = 1024, 4, 7
+FACTOR = 0x9E3779B97F4A7C15
+_WORDS = struct.Struct(f"={PEER.size // 8}Q")
+_64_BITS = (1 << 64) - 1
+_32_BITS = (1 << 32) - 1
+
+
+def peer_of(record: Record) -> bytes:
+    """The struct peer of the record's connection."""
+    return PEER.pack(
+        record.remote_address,
+        record.comm.split(b"\0", 1)[0],
+        record.netns,
+        record.remote_port,
+        record.family,
+    )
+
+
+def peer_hash(peer: bytes) -> int:
+    """The same number as the function of this name in bpf/stalls.h."""
+    value = 0
+    for word in _WORDS.unpack(peer):
+        value = (value ^ word) * FACTOR & _64_BITS
+        value ^= value >> 32
+    return value & _32_BITS
+
+
+def places(uid: int, peer: bytes) -> list[bytes]:
+    """The keys, each a struct endpoint_key, under which the dialogue may lie."""
+    value = peer_hash(peer)
+    return [ENDPOINT_KEY.pack(uid, (value >> i * SHIFT) % PLACES) for i in range(TRIES)]
+
+
+def dialogue_of(record: Record, lookup: Callable[[bytes], bytes | None]) -> Dialogue:
+    """How this owner's connections to the record's peer went; `lookup` reads the kernel's map."""
+    peer = peer_of(record)
+    for key in places(record.uid, peer):
+        value = lookup(key)
+        if value is not None:
+            kept, answered, unanswered = ENDPOINT.unpack(value)
+            if kept == peer:
+                return Dialogue(answered, unanswered)
+    return Dialogue()
