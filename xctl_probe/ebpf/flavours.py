@@ -37,13 +37,14 @@ class Flavour:
     hooks: tuple[Hook, ...]
     sockets_in_hash: bool = False
     sockets_by_file: bool = False
+    iterates: bool = True  # sockets are read out
     trampolines: bool = False  # the first hook is a function that one is tried on
     needs: Path | None = None  # what the kernel shows where it can attach so at all
 
     @property
     def map_iterator(self) -> str | None:
-        """What the iterator that reads the sockets goes over; None where it goes over files."""
-        if self.sockets_by_file:
+        """The kind of map that is iterated over for its sockets; None where no map is."""
+        if self.sockets_by_file or not self.iterates:
             return None
         return "bpf_map_elem" if self.sockets_in_hash else "bpf_sk_storage_map"
 
@@ -134,7 +135,7 @@ TRACE = Flavour(
         Hook("trace_send", "btf_trace_sock_send_length"),
         Hook("trace_receive", "btf_trace_sock_recv_length"),
     ),
-    map_iterator=None,
+    iterates=False,
 )
 
 
