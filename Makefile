@@ -41,10 +41,7 @@ pytest: .venv/dev
 lint: .venv/dev .venv/programs  ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@# mypy wants the tree as it is installed: fallback/ and bpf/ inside the package
-	@rm -rf build/typed && mkdir -p build/typed
-	@cp -r xctl_probe build/typed/ && cp -r fallback bpf build/typed/xctl_probe/
-	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p xctl_probe
+	$(BIN)/mypy
 	$(MAKE) -s -C bpf format-check
 
 bpf: .venv/programs  ## compile the kernel programs again
@@ -61,10 +58,10 @@ test-oldest: .venv/programs  ## the unit tests with the oldest dependencies that
 	@mkdir -p build && $(PYTHON) .ci/oldest dev >build/oldest.txt
 	@$(PYTHON) -m venv --clear build/oldest
 	@build/oldest/bin/pip install -q --disable-pip-version-check -c build/oldest.txt -e '.[dev]'
-	build/oldest/bin/pytest tests/pure tests/loopback/test_bad_input.py
+	build/oldest/bin/pytest tests/unit tests/integration/test_bad_input.py
 
 test-kernels: .venv/kernels  ## boot real kernels under emulation and test in them; KERNELS=6.1 narrows
-	$(BIN)/python -m tests.kernels $(ARGS)
+	$(BIN)/python -m tests.vm $(ARGS)
 
 bench: .venv/bench  ## what the probe costs, measured here: half an hour; ARGS=--quick to try it
 	$(BIN)/python -m bench $(ARGS)
@@ -84,7 +81,7 @@ docs: .venv/dev  ## write the man page and the shells' completions again
 	$(BIN)/python docs/generate.py
 
 pictures: .venv/dev .venv/programs  ## take the pictures of top and why again
-	$(BIN)/python -m tests.pictures
+	$(BIN)/python docs/screenshots.py
 
 clean:  ## remove what was made, but not downloaded kernels
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,11 +11,11 @@ import statistics
 import sys
 import time
 
-from xctl_probe.facts import Source
-from xctl_probe.records import to_line
-from xctl_probe.settings import Attach, Backend, Format, Settings
-from xctl_probe.sources import open_source
-from xctl_probe.window import Filter, summarize
+from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.config import Attach, Backend, Format, Settings
+from xctl_probe.events import Source
+from xctl_probe.exporters.records import to_line
+from xctl_probe.sources.select import open_source
 
 _IDLE_TICKS = 7
 _INTERVAL_NS = 1_000_000_000

@@ -16,9 +16,9 @@ from pathlib import Path
 from bench.place import CHECKOUT
 from bench.progress import Progress
 from bench.results import GUEST, load, store
-from tests.kernels import fetch, programs, snapshot, suites
-from tests.kernels.boot import run_in_guest
-from tests.kernels.errors import KernelsError
+from tests.vm import fetch, programs, snapshot, suites
+from tests.vm.boot import run_in_guest
+from tests.vm.errors import KernelsError
 
 _DEFAULT_KERNEL = "6.1"
 _LIMIT_S = 3600.0

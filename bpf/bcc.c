@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The entry points for bcc: those of kprobe.bpf.c, and two in place of its iterators.  The
- * logic is the same, in the same headers; bcc.h says how it gets there.
+ * logic is the same, in the same headers; bcc_compat.h says how it gets there.
  */
-#include "bcc.h"
-#include "kprobes.h"
-#include "look.h"
-#include "seed.h"
+#include "include/bcc_compat.h"
+#include "include/kprobe_handlers.bpf.h"
+#include "include/sock_iter.bpf.h"
+#include "include/existing_sockets.bpf.h"
 
 /* By way of a number: bcc would take a pointer for one that it has to read through. */
 #define ARGUMENT(n, type) ((type)(unsigned long)PT_REGS_PARM##n(ctx))

@@ -4,9 +4,9 @@
  * MPTCP, each call once and with the same arguments on every kernel; those of tcp_recvmsg and
  * udp_recvmsg changed in 5.19, and a mapped address passes both udpv6_sendmsg and udp_sendmsg.
  */
-#include "events.h"
-#include "iterators.h"
-#include "rare.h"
+#include "include/handlers.bpf.h"
+#include "include/iterators.bpf.h"
+#include "include/tp_btf.bpf.h"
 
 SEC("fexit/inet_sendmsg")
 int BPF_PROG(on_send, struct socket *socket, struct msghdr *msg, size_t size, int ret)

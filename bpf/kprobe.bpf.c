@@ -5,8 +5,8 @@
  */
 #define SOCKETS_IN_HASH
 #define COUNTS_BY_SEQUENCE
-#include "iterators.h"
-#include "kprobes.h"
+#include "include/iterators.bpf.h"
+#include "include/kprobe_handlers.bpf.h"
 
 /* The end of each call on a TCP socket, and of each wait in one. */
 SEC("kprobe/release_sock")

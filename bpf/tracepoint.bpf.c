@@ -3,9 +3,9 @@
  * Attached to tracepoints alone: for kernels without kprobes and BPF trampolines.
  * sock_send_length and sock_recv_length: 6.3, commit 6e6eda44b939.
  */
-#include "events.h"
-#include "iterators.h"
-#include "rare.h"
+#include "include/handlers.bpf.h"
+#include "include/iterators.bpf.h"
+#include "include/tp_btf.bpf.h"
 
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(on_send, struct sock *sk, int ret)

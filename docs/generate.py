@@ -13,8 +13,8 @@ from typing import Any
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
-from xctl_probe.blind_spots import BLIND_SPOTS
 from xctl_probe.cli import app
+from xctl_probe.sources.blind_spots import BLIND_SPOTS
 
 NAME = "xctl-probe-network"
 # Beside the code, so that whatever builds the package has them.

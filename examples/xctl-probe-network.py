@@ -39,12 +39,7 @@ def run() -> None:
     """Run the probe in this interpreter."""
     if find_spec("xctl_probe") is None:
         sys.path.append(str(CHECKOUT))  # last: nothing installed is hidden by the checkout
-    if find_spec("xctl_probe.fallback") is None:
-        import xctl_probe  # noqa: PLC0415 (it may be missing until now)
-
-        # An installation maps fallback/ and bpf/ into the package; here they lie beside it.
-        xctl_probe.__path__.append(str(CHECKOUT))
-    from xctl_probe.cli import main  # noqa: PLC0415 (likewise)
+    from xctl_probe.cli import main  # noqa: PLC0415 (it may be missing until now)
 
     main()
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xctl_probe.dialogue import Dialogue, Usual
-from xctl_probe.facts import Cause, Direction, Socket, Stall
+from xctl_probe.events import Cause, Direction, Socket, Stall
 from xctl_probe.fallback.sock_diag import (
     ESTABLISHED,
     FIN_WAIT1,
@@ -21,6 +20,7 @@ from xctl_probe.fallback.sock_diag import (
     TcpSample,
     Watch,
 )
+from xctl_probe.stalls.request_history import Dialogue, Usual
 
 MS = 1_000_000  # in ns
 _DELAYED_ACK_MS = 200  # TCP_DELACK_MAX, include/net/tcp.h

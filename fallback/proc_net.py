@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from xctl_probe.addresses import InterfaceByAddress, address_text
-from xctl_probe.facts import Cause, Direction, Fact, Process, Socket, Stall
-from xctl_probe.fallback.evidence import ProcessEvidence
+from xctl_probe.events import Cause, Direction, Fact, Process, Socket, Stall
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -24,7 +22,9 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_PROBE,
     TIMER_RETRANSMIT,
 )
-from xctl_probe.owners import Owners
+from xctl_probe.fallback.thread_evidence import ProcessEvidence
+from xctl_probe.linux.addresses import InterfaceByAddress, address_text
+from xctl_probe.linux.socket_owners import Owners
 
 _AF_INET, _AF_INET6 = 2, 10
 _V4_DIGITS = 8

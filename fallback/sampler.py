@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from xctl_probe.addresses import InterfaceByAddress
 from xctl_probe.errors import SourceUnavailable
-from xctl_probe.facts import Batch, Fact
-from xctl_probe.fallback.connections import Connections
+from xctl_probe.events import Batch, Fact
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import SockDiag
-from xctl_probe.owners import Owners
-from xctl_probe.patience import Patient
-from xctl_probe.peers.agreement import OtherEnd
-from xctl_probe.peers.ends import Ends
-from xctl_probe.peers.replies import Replies
+from xctl_probe.fallback.socket_table import Connections
+from xctl_probe.linux.addresses import InterfaceByAddress
+from xctl_probe.linux.socket_lookup import Ends
+from xctl_probe.linux.socket_owners import Owners
+from xctl_probe.stalls.ignored_peers import Patient
+from xctl_probe.stalls.peer_inspector import OtherEnd
+from xctl_probe.stalls.reply_waits import Replies
 
 # Between two intervals it looks more often, as far as this share of a core allows: short
 # connections get their owner, and short stalls their length.

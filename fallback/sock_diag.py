@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from xctl_probe.addresses import address_text
-from xctl_probe.fallback.brief import Brief, Place, brief_of
-from xctl_probe.netlink import NetlinkSocket, messages
+from xctl_probe.fallback.hot_fields import Brief, Place, brief_of
+from xctl_probe.linux.addresses import address_text
+from xctl_probe.linux.netlink import NetlinkSocket, messages
 
 NETLINK_SOCK_DIAG = 4
 # The request of the days before SOCK_DIAG_BY_FAMILY: it alone answers for IPv4 and IPv6 in

@@ -18,12 +18,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.backends import PROC_NET, SELECTED, Backend
-from harness.install import Installed, install
-from harness.namespace import Namespace
-from harness.probe import Probe
-from harness.require import require
-from harness.worker import Worker
+from support.backends import PROC_NET, SELECTED, Backend
+from support.install import Installed, install
+from support.namespace import Namespace
+from support.probe import Probe
+from support.require import require
+from support.worker import Worker
 
 INTERVAL_S = 0.2
 

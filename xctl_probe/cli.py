@@ -10,15 +10,15 @@ from typing import Annotated
 
 import typer
 
-from xctl_probe.capabilities import held, shortcoming
-from xctl_probe.diagnostics import Diagnostics
+from xctl_probe.config import Attach, Backend, Format, Settings, read_file
 from xctl_probe.errors import ProbeError, UsageError, surroundings
-from xctl_probe.records import Record, to_line
-from xctl_probe.settings import Attach, Backend, Format, Settings, read_file
-from xctl_probe.sources import open_source
-from xctl_probe.stream import epoch_ms, stream
-from xctl_probe.text import to_coloured_text, to_text
-from xctl_probe.writer import Writer
+from xctl_probe.exporters.records import Record, to_line
+from xctl_probe.exporters.stdout import Writer
+from xctl_probe.exporters.text import to_coloured_text, to_text
+from xctl_probe.pipeline import epoch_ms, stream
+from xctl_probe.sources.privileges import held, shortcoming
+from xctl_probe.sources.select import open_source
+from xctl_probe.stderr import Diagnostics
 
 _NAME = "xctl-probe-network"
 _ENV = "XCTL_NETWORK_"
@@ -177,7 +177,7 @@ def _stream(
         settings.format is Format.AUTO and os.isatty(_STDOUT)
     )
     if trace:
-        from xctl_probe.tracing import trace_calls  # noqa: PLC0415 - the stream does without
+        from xctl_probe.commands.trace import trace_calls  # noqa: PLC0415 - the stream does without
 
         trace_calls(settings, diagnostics, _STDOUT, as_text=as_text)
         return
@@ -197,7 +197,7 @@ def _top(context: typer.Context) -> None:
 
     The options of the stream go before the word: xctl-probe-network --interval 0.5 top.
     """
-    from xctl_probe.top.command import run  # noqa: PLC0415 - the stream does without
+    from xctl_probe.commands.top.command import run  # noqa: PLC0415 - the stream does without
 
     run(context.meta["settings"])
 
@@ -212,7 +212,7 @@ def _why(
 
     Takes a third of a second. One's own processes need no privilege, others' need root.
     """
-    from xctl_probe.why.command import run  # noqa: PLC0415 - the stream does without
+    from xctl_probe.commands.why.command import run  # noqa: PLC0415 - the stream does without
 
     stream_options = context.parent.params if context.parent else {}
     run(pid, _STDOUT, as_json=as_json, sock_diag=not stream_options.get("no_sock_diag"))
@@ -227,7 +227,7 @@ def _check(
     Loads, attaches and detaches for real; changes nothing. Exit code 0 when some source
     works, else 1.
     """
-    from xctl_probe.check.command import run  # noqa: PLC0415 - the stream does without
+    from xctl_probe.commands.check.command import run  # noqa: PLC0415 - the stream does without
 
     raise typer.Exit(run(_STDOUT, as_json=as_json))
 

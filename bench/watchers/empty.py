@@ -14,8 +14,8 @@ from pathlib import Path
 
 from bench.traffic.programs import build_folder
 from bench.watchers import Watcher
+from xctl_probe.ebpf.bpf_object import open_object
 from xctl_probe.ebpf.libbpf import KernelRefused, Library
-from xctl_probe.ebpf.objects import open_object
 
 _SOURCE = Path(__file__).with_name("empty.bpf.c")
 _PROGRAM = re.compile(r'^HOOK\("[^"]+", (\w+)\)$', re.MULTILINE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 import pytest
-from harness.namespace import NOBODY, end, spawn
+from support.namespace import NOBODY, end, spawn
 
 CONNECTS, REFUSALS = 3_001, 2_003
 OF_PROCESS = 256  # records of stalls in one interval

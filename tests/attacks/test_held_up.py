@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness.namespace import end, spawn
-from harness.require import require
+from support.namespace import end, spawn
+from support.require import require
 
 INTERVAL_S = 0.2
 RESIDENT_BYTES = 60 << 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from harness.namespace import end, spawn
+from support.namespace import end, spawn
 
 QUESTION, ANSWER, LINE = 23, 29, 7
 LATE_MS = 1_103  # more than ten times the default threshold

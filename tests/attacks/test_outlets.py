@@ -8,7 +8,7 @@ import signal
 import socket
 
 import pytest
-from harness.namespace import end, spawn
+from support.namespace import end, spawn
 
 PATIENCE_S = 30
 

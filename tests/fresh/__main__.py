@@ -19,7 +19,7 @@ SUITES = DEBIAN | UBUNTU
 # Its archive has no clang 14, which compiles the committed objects: no `make test` there.
 WITHOUT_CLANG_14 = {"trixie"}
 STREAM = f"cd {CHECKOUT} && make --no-print-directory run ARGS='--duration 2 --format ndjson'"
-TEST = f"cd {CHECKOUT} && make --no-print-directory lint bpf-check pytest PYTEST=tests/pure"
+TEST = f"cd {CHECKOUT} && make --no-print-directory lint bpf-check pytest PYTEST=tests/unit"
 
 
 def _try(suite: str) -> str:

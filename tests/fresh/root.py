@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from kernels.apt import system_mirror
-from kernels.errors import UnavailableError
+from vm.apt import system_mirror
+from vm.errors import UnavailableError
 
 from .pip import THERE, settings
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kernels.progress import Progress
+from vm.progress import Progress
 
 from fuzz.seeds import seeds
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xctl_probe.fallback.sock_diag import SockDiag
-from xctl_probe.netlink import NLMSG_DONE, NetlinkSocket
+from xctl_probe.linux.netlink import NLMSG_DONE, NetlinkSocket
 
 DONE = (20).to_bytes(4, "little") + NLMSG_DONE.to_bytes(2, "little") + bytes(14)
 BUFFER_BYTES = 1 << 16  # of one recv

@@ -12,34 +12,35 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-from consumer_model import Consumer
+from support.consumer_model import Consumer
 
 from fuzz.kernels_side import BatchLookup, Diag, Table, netlink, parts, ring_file
-from xctl_probe import cli, owners, tracing
+from xctl_probe import cli
+from xctl_probe.aggregate import Filter, summarize
 from xctl_probe.bcc import kernel, maps
-from xctl_probe.calls import call_of, epoll_watches
-from xctl_probe.ebpf import privileges
+from xctl_probe.commands import trace
+from xctl_probe.commands.why.diag_sampler import DiagLooks
+from xctl_probe.commands.why.proc_sampler import ProcLooks, socket_fds, udp_sockets
+from xctl_probe.commands.why.threads import read_threads
+from xctl_probe.config import read_file
+from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, RECORD, decode_process
+from xctl_probe.ebpf.attach_variants import kernel_names
 from xctl_probe.ebpf.batches import read_batches
-from xctl_probe.ebpf.flavours import kernel_names
-from xctl_probe.ebpf.processes import Processes
-from xctl_probe.ebpf.records import PROCESS_KEY, PROCESS_TRAFFIC, RECORD, decode_process
-from xctl_probe.ebpf.ring import Ring
-from xctl_probe.ebpf.running import Running
+from xctl_probe.ebpf.call_trace import CALL, Call
+from xctl_probe.ebpf.process_totals import Processes
+from xctl_probe.ebpf.programs import Running
+from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.ebpf.source import RunningSource
-from xctl_probe.ebpf.trace import CALL, Call
 from xctl_probe.errors import SourceUnavailable, UsageError
-from xctl_probe.facts import Fact
-from xctl_probe.fallback.connections import Connections
+from xctl_probe.events import Fact
+from xctl_probe.exporters.records import to_line
+from xctl_probe.exporters.text import to_text
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import decode
-from xctl_probe.fallback.threads import blocked_threads, waits_writable
-from xctl_probe.records import to_line
-from xctl_probe.settings import read_file
-from xctl_probe.text import to_text
-from xctl_probe.why.diag_looks import DiagLooks
-from xctl_probe.why.proc_looks import ProcLooks, socket_fds, udp_sockets
-from xctl_probe.why.threads import read_threads
-from xctl_probe.window import Filter, summarize
+from xctl_probe.fallback.socket_table import Connections
+from xctl_probe.linux import capabilities, socket_owners
+from xctl_probe.linux.syscalls import call_of, epoll_watches
+from xctl_probe.linux.threads import blocked_threads, waits_writable
 
 STALL_NS, SECOND_NS = 100_000_000, 1_000_000_000
 NOW_MS = 1_700_000_000_123
@@ -79,7 +80,7 @@ def netlink_messages(data: bytes) -> None:
 def sampler(data: bytes) -> None:
     """Three looks and the ends between them, from netlink bytes to lines."""
     diag = Diag()
-    holders = owners.Owners(_proc().path)
+    holders = socket_owners.Owners(_proc().path)
     connections = Connections(diag, holders, Interfaces(), STALL_NS)  # type: ignore[arg-type]
     pieces = parts(data, 6)
     with contextlib.suppress(OSError):
@@ -142,8 +143,8 @@ def ring(data: bytes) -> None:
                 assert sum(map(len, found)) <= size
                 for row in found if layout else ():
                     call = Call._make(row)
-                    assert tracing._json(call).isascii()
-                    assert tracing._text(call).isascii()
+                    assert trace._json(call).isascii()
+                    assert trace._text(call).isascii()
             finally:
                 reader.close()
 
@@ -169,7 +170,7 @@ def kernel_files(data: bytes) -> None:
     with contextlib.suppress(SourceUnavailable):
         maps.possible_cpus(folder.path / "btf")
     folder.write("self/status", data)
-    privileges.missing(folder.path)
+    capabilities.missing(folder.path)
 
 
 class _Proc:
@@ -220,8 +221,8 @@ def proc_files(data: bytes) -> None:
         proc.write(name, content)
     proc.link(f"{PID}/fd/3", pieces[-1][:80] or b"socket:[4241]")
     proc_root = proc.path
-    owners.read_process(PID, proc_root)
-    holders = owners.Owners(proc_root)
+    socket_owners.read_process(PID, proc_root)
+    holders = socket_owners.Owners(proc_root)
     holders.search([INODE])
     holders.holds(INODE)
     holders.of(INODE)

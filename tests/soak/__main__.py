@@ -15,9 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from harness.backends import KNOWN
-from harness.install import install
-from kernels.progress import Progress
+from support.backends import KNOWN
+from support.install import install
+from vm.progress import Progress
 
 from soak.run import Outcome, run
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from harness.require import require_tools
+from support.require import require_tools
 
 _HELD = re.compile(r"^(prog|link)_id:\s*(\d+)$", re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""Drive tests/traffic/crowd.py, and keep what its processes say they did."""
+"""Drive tests/workloads/crowd.py, and keep what its processes say they did."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from harness.namespace import Namespace, end, spawn
+from support.namespace import Namespace, end, spawn
 
 PYTHON = "/usr/bin/python3"
 READY_S = 120.0

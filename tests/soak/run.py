@@ -8,9 +8,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
-from harness.backends import Backend
-from harness.install import Installed
-from harness.namespace import Namespace
+from support.backends import Backend
+from support.install import Installed
+from support.namespace import Namespace
 
 from soak.attached import existing, held_by
 from soak.crowd import Crowd

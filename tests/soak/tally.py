@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from consumer_model import Consumer, Record
+from support.consumer_model import Consumer, Record
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import select
 from contextlib import ExitStack
 
-from harness.require import require
-from kernel_native.actors import Actor
-from kernel_native.watch import Watch
+from support.actors import Actor
+from support.kernel_watch import Watch
+from support.require import require
 
 from xctl_probe.errors import SourceUnavailable
 

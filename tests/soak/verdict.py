@@ -9,7 +9,7 @@ from soak.tally import ToldStall
 from soak.watched import Watched
 
 GROWTH_MIB = 1.0
-ANSWER_BYTES = 1009  # of tests/traffic/crowd.py
+ANSWER_BYTES = 1009  # of tests/workloads/crowd.py
 STALL_NS = 100_000_000
 # A wait is measured around the call, a stall inside of it, by a clock that ticks.
 TICK_NS = 15_000_000

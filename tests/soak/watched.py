@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from consumer_model import ContractError
-from harness.backends import Backend
-from harness.install import Installed
-from harness.namespace import Namespace, end, spawn
+from support.backends import Backend
+from support.consumer_model import ContractError
+from support.install import Installed
+from support.namespace import Namespace, end, spawn
 
 from soak.gauge import Gauge
 from soak.tally import Tally

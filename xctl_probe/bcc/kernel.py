@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from xctl_probe.ebpf import privileges
 from xctl_probe.errors import SourceUnavailable
+from xctl_probe.linux import capabilities
 
 _PMUS = Path("/sys/bus/event_source/devices")
 _NAME = 2  # of the columns: address, type, name, module
@@ -15,7 +15,7 @@ _KALLSYMS = Path("/proc/kallsyms")
 
 def require_privileges() -> None:
     """Raises SourceUnavailable."""
-    if (why := privileges.missing()) is not None:
+    if (why := capabilities.missing()) is not None:
         raise SourceUnavailable(why)
 
 

@@ -14,9 +14,9 @@ from importlib.resources import as_file, files
 from types import ModuleType
 from typing import Any
 
-from xctl_probe.bcc import seed
-from xctl_probe.bcc.headers import Declared
+from xctl_probe.bcc import existing_sockets
 from xctl_probe.bcc.kernel import symbols
+from xctl_probe.bcc.kernel_headers import Declared
 from xctl_probe.bcc.maps import (
     ARRAY,
     HASH,
@@ -30,9 +30,8 @@ from xctl_probe.bcc.maps import (
     make,
     per_cpu_sums,
 )
-from xctl_probe.bcc.walk import FUNCTION, LIBRARY, SocketWalk, trigger
-from xctl_probe.ebpf.loading import Sizes, constants
-from xctl_probe.ebpf.records import (
+from xctl_probe.bcc.socket_iterator import FUNCTION, LIBRARY, SocketWalk, trigger
+from xctl_probe.ebpf.abi import (
     ENDPOINT,
     ENDPOINT_KEY,
     PROCESS_KEY,
@@ -41,12 +40,13 @@ from xctl_probe.ebpf.records import (
     SETTINGS,
     LostWhere,
 )
-from xctl_probe.ebpf.ring import Ring
-from xctl_probe.ebpf.running import Hooks, News, Running
+from xctl_probe.ebpf.loader import Sizes, constants
+from xctl_probe.ebpf.programs import Hooks, News, Running
+from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable
 
-_MEMORY_BYTES = 224  # struct sock_memory in bpf/maps.h; the compiler compares
-_DRAFTS_BYTES = 4 * RECORD.size + 8  # struct drafts in bpf/bcc.h
+_MEMORY_BYTES = 224  # struct sock_memory in bpf/include/maps.bpf.h; the compiler compares
+_DRAFTS_BYTES = 4 * RECORD.size + 8  # struct drafts in bpf/include/bcc_compat.h
 _WALK_BYTES = 1 << 18
 _QUEUED = 4096  # records
 _RECURSION_MISSES_AT = 208  # in struct bpf_prog_info, since 5.12
@@ -78,7 +78,7 @@ _PROBES = (
     _Probe("on_full_buffer", "sk_stream_wait_memory", optional=True),
     _Probe("on_udp_end", "udp_destroy_sock", optional=True),
     _Probe("on_udp_end", "udpv6_destroy_sock", optional=True),
-    _Probe("on_fdinfo", seed.FUNCTION, optional=True),
+    _Probe("on_fdinfo", existing_sockets.FUNCTION, optional=True),
     _Probe("on_tcp_end", "tcp_destroy_sock", "raw_tracepoint"),
     _Probe("on_retransmit", "tcp_retransmit_skb", "raw_tracepoint"),
     _Probe("on_retransmit_synack", "tcp_retransmit_synack", "raw_tracepoint"),
@@ -199,8 +199,8 @@ def start(
         with _messages_to(log):
             hooks = _attach(compiled, present)
             compiled.attach_walk()
-        if seed.FUNCTION in hooks.attached:
-            seed.seed(tables["seeding"])
+        if existing_sockets.FUNCTION in hooks.attached:
+            existing_sockets.seed(tables["seeding"])
     except Exception as error:  # bcc raises nothing narrower
         compiled.close()
         msg = f"the kernel refuses the program ({error}): a seccomp profile or lockdown, or this "
@@ -274,7 +274,7 @@ def _maps(lib: Library, sizes: Sizes) -> tuple[dict[str, Table], News, News]:
         add("zeroes", ARRAY, 4, _MEMORY_BYTES, 1)
         add("origin", ARRAY, 4, 8, 1)
         add("draft", ARRAY, 4, RECORD.size, 1)
-        add("seeding", ARRAY, 4, seed.SEEDING.size, 1)
+        add("seeding", ARRAY, 4, existing_sockets.SEEDING.size, 1)
         try:
             news: News = Ring(add("ring", RINGBUF, 0, 0, sizes.ring_bytes).fd, sizes.ring_bytes)
             written: News = Ring(add("walk", RINGBUF, 0, 0, _WALK_BYTES).fd, _WALK_BYTES)
@@ -301,7 +301,7 @@ def _compile(bcc: ModuleType, flags: list[str]) -> Any:
         raise SourceUnavailable("bpf/bcc.c is not installed: install the probe again")
     with as_file(files("xctl_probe.bpf")) as folder:
         # -fms-extensions: 7.x's headers have unnamed members of a named type.
-        options = [f"-I{folder}", "-w", "-fms-extensions", *flags]
+        options = [f"-I{folder}", f"-I{folder}/include", "-w", "-fms-extensions", *flags]
         try:
             return bcc.BPF(text=source, cflags=options)
         except Exception as error:  # bcc raises nothing narrower

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xctl_probe.bcc import distribution, headers, kernel, program
-from xctl_probe.ebpf.loading import Sizes
+from xctl_probe.bcc import find_package, kernel, kernel_headers, program
+from xctl_probe.ebpf.loader import Sizes
 from xctl_probe.ebpf.source import RunningSource
-from xctl_probe.patience import Patient
+from xctl_probe.stalls.ignored_peers import Patient
 
 
 class BccSource(RunningSource):
@@ -31,9 +31,9 @@ class BccSource(RunningSource):
     ) -> None:
         kernel.require_privileges()
         kernel.require_probes()
-        folder = distribution.find()
-        declared = headers.declared(headers.find())
-        bcc = distribution.load(folder)
+        folder = find_package.find()
+        declared = kernel_headers.declared(kernel_headers.find())
+        bcc = find_package.load(folder)
         running = program.start(bcc, declared, stall_ns, sizes or Sizes(), log)
         super().__init__(running, stall_ns, patient)
 

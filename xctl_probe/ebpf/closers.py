@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xctl_probe.ebpf.records import Evidence, Kind, Record
-from xctl_probe.facts import Cause
+from xctl_probe.ebpf.abi import Evidence, Kind, Record
+from xctl_probe.events import Cause
 
 _MOST = 1024  # closes that are followed at a time
 _AT_ONCE = 64  # threads that one drain looks at

@@ -5,10 +5,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from xctl_probe.dialogue import Dialogue
-from xctl_probe.ebpf.records import ENDPOINT, ENDPOINT_KEY, PEER, Record
+from xctl_probe.ebpf.abi import ENDPOINT, ENDPOINT_KEY, PEER, Record
+from xctl_probe.stalls.request_history import Dialogue
 
-# The numbers of bpf/records.h: a test compares.
+# The numbers of bpf/include/abi.h: a test compares.
 PLACES, TRIES, SHIFT = 1024, 4, 7
 FACTOR = 0x9E3779B97F4A7C15
 _WORDS = struct.Struct(f"={PEER.size // 8}Q")
@@ -28,7 +28,7 @@ def peer_of(record: Record) -> bytes:
 
 
 def peer_hash(peer: bytes) -> int:
-    """The same number as the function of this name in bpf/stalls.h."""
+    """The same number as the function of this name in bpf/include/stall.bpf.h."""
     value = 0
     for word in _WORDS.unpack(peer):
         value = (value ^ word) * FACTOR & _64_BITS

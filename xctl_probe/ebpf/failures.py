@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from xctl_probe.ebpf.records import Kind, Record, process, socket_of
-from xctl_probe.facts import ErrorKind, Socket, SocketError
+from xctl_probe.ebpf.abi import Kind, Record, process, socket_of
+from xctl_probe.events import ErrorKind, Socket, SocketError
 
 _SOCKETS = 16  # of one process and peer, in one interval
 _OF_PROCESS = 64  # facts

@@ -6,18 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from xctl_probe.budget import Budget
-from xctl_probe.dialogue import Dialogue
 from xctl_probe.ebpf import closers
-from xctl_probe.ebpf.bulk import Sorted, records_at, split
-from xctl_probe.ebpf.endpoints import dialogue_of
-from xctl_probe.ebpf.failures import Failures
-from xctl_probe.ebpf.heap import give_back_memory
-from xctl_probe.ebpf.interfaces import Interfaces
-from xctl_probe.ebpf.late_owners import LateOwners
-from xctl_probe.ebpf.loading import Sizes, load
-from xctl_probe.ebpf.processes import Processes
-from xctl_probe.ebpf.records import (
+from xctl_probe.ebpf.abi import (
     ENDPOINT,
     ENDPOINT_KEY,
     PROCESS_KEY,
@@ -31,10 +21,18 @@ from xctl_probe.ebpf.records import (
     is_sound,
     socket_of,
 )
-from xctl_probe.ebpf.running import Running
-from xctl_probe.ebpf.waits import Told, Waits
-from xctl_probe.ebpf.windows import ClosedWindows
-from xctl_probe.facts import (
+from xctl_probe.ebpf.endpoints import dialogue_of
+from xctl_probe.ebpf.failures import Failures
+from xctl_probe.ebpf.heap import give_back_memory
+from xctl_probe.ebpf.ifindex_names import Interfaces
+from xctl_probe.ebpf.loader import Sizes, load
+from xctl_probe.ebpf.owner_lookup import LateOwners
+from xctl_probe.ebpf.process_totals import Processes
+from xctl_probe.ebpf.programs import Running
+from xctl_probe.ebpf.stall_tracker import Told, Waits
+from xctl_probe.ebpf.traffic import Sorted, records_at, split
+from xctl_probe.ebpf.zero_window import ClosedWindows
+from xctl_probe.events import (
     Batch,
     Cause,
     Direction,
@@ -46,8 +44,10 @@ from xctl_probe.facts import (
     Traffic,
 )
 from xctl_probe.fair import Room, choose
-from xctl_probe.patience import Patient
-from xctl_probe.search import Search
+from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.owner_search import Search
+from xctl_probe.stalls.ignored_peers import Patient
+from xctl_probe.stalls.request_history import Dialogue
 
 # Looking at all sockets between two drains may take this part of the time, not more.
 _LOOK_SHARE = 50

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What kernel and user space say to each other.  xctl_probe/ebpf/abi.py decodes it, and
+ * tests/unit/ebpf/test_abi.py compares the two.  Needs only __u8 to __u64.
+ */
+#ifndef ABI_H
+#define ABI_H
+
+#define COMM_LEN 16
+#define ADDRESS_LEN 16
+
+enum record_kind {
+	RECORD_TRAFFIC = 1, /* sent_bytes, received_bytes since the record before */
+	RECORD_RETRANSMIT, /* occurrences: segments sent again */
+	RECORD_REFUSED,
+	RECORD_TIMEOUT,
+	RECORD_RESET,
+	RECORD_STALL, /* it has ended after span_ns */
+	RECORD_ONGOING, /* it lasts since span_ns */
+	RECORD_PROHIBITED,
+	RECORD_NO_PORT,
+	RECORD_ABORTED,
+	RECORD_CLOSING, /* a close begins to wait for at most span_ns: SO_LINGER */
+	RECORD_CLOSED, /* all that it waited for is acknowledged, or lost */
+};
+
+enum stall_direction {
+	STALL_SEND = 1,
+	STALL_RECEIVE,
+	STALL_CONNECT,
+};
+
+/* What was seen around a stall; user space decides by it whether it is one, and why. */
+enum evidence {
+	SEEN_BLOCKED = 1, /* a thread blocked in a receive on this socket */
+	SEEN_POLLING = 2, /* a thread in poll or select with this socket */
+	SEEN_OPENED = 4, /* this side opened the connection */
+	SEEN_RETRANSMIT = 8, /* segments were lost: sent again to the end, or still being */
+	SEEN_PEER_WINDOW = 16, /* the peer's window limited the sender, most of the time */
+	SEEN_HOLE = 32, /* data is here that comes after data that is not */
+	SEEN_FLOW = 64, /* a sustained flow came before */
+	SEEN_ANSWER = 128, /* it ended with data, not with the connection */
+	SEEN_SENT_ON = 256, /* it ended as the process sent on: another wait begins */
+	SEEN_PACED = 512, /* the sender's own limit (SO_MAX_PACING_RATE) is its rate */
+	SEEN_UNSENT = 1024, /* data waits, none is on its way, and the window is open */
+	SEEN_UNSENDABLE = 2048, /* and the kernel tries in vain to send it */
+	SEEN_ALONE = 4096, /* the thread that polls waits for this socket alone, with a timeout */
+};
+
+/* One fact about one socket, from an iterator or through the ring. */
+struct record {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u64 span_ns;
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	__u64 start_ticks; /* of the owner, as field 22 of /proc/pid/stat */
+	__u64 cgroup;
+	__u64 inode;
+	__u64 cookie;
+	__u32 kind;
+	__u32 occurrences;
+	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
+	__u32 tid;
+	__u32 uid;
+	__u32 netns; /* inode */
+	__u32 ifindex; /* 0: unknown */
+	__u32 direction;
+	__u32 evidence;
+	__u32 answered; /* the connection's dialogue so far, as dialogue.py defines it */
+	__u32 unanswered;
+	__u16 family;
+	__u16 protocol;
+	__u16 local_port; /* host order */
+	__u16 remote_port;
+	__u8 local_address[ADDRESS_LEN]; /* network order; IPv4 in the first four bytes */
+	__u8 remote_address[ADDRESS_LEN];
+	char comm[COMM_LEN];
+	__u32 reserved;
+};
+
+/* Bytes of sockets that die unseen or are handed on are added up by process and interface. */
+struct process_key {
+	__u64 start_boottime_ns;
+	__u32 tgid; /* as the first namespace numbers it */
+	__u32 ifindex;
+	__u32 netns;
+	__u32 reserved;
+};
+
+/* A total may go back by what a reader has told, too: see settle() in traffic.bpf.h. */
+struct process_traffic {
+	__s64 sent_bytes;
+	__s64 received_bytes;
+	__u64 start_ticks;
+	__u32 pid;
+	__u32 reserved;
+	char comm[COMM_LEN];
+};
+
+/* Whom a program talks to: sockets of one user that its processes of one name have opened. */
+struct peer {
+	__u8 address[ADDRESS_LEN];
+	char comm[COMM_LEN];
+	__u32 netns;
+	__u16 port;
+	__u16 family;
+} __attribute__((aligned(8))); /* read as words: see peer_hash() */
+
+/*
+ * Where the dialogue with a peer lies: in one of a few places of its user's own, so that no user
+ * can push out what is known of another's.
+ */
+struct endpoint_key {
+	__u32 uid;
+	__u32 place;
+};
+
+#define ENDPOINT_PLACES 1024 /* of each user; a power of two */
+#define ENDPOINT_TRIES 4 /* of them that one peer may have */
+#define ENDPOINT_SHIFT 7 /* bits of a peer's hash, from one to the next */
+#define PEER_HASH_FACTOR 0x9E3779B97F4A7C15ULL /* 2^64 divided by the golden ratio */
+
+/* The dialogue of all connections that a program has opened to one peer. */
+struct endpoint {
+	struct peer peer; /* another one may have the same place */
+	__u32 answered;
+	__u32 unanswered;
+};
+
+/* One call, as --trace streams it. */
+struct call {
+	__u64 time_ns; /* CLOCK_MONOTONIC, at its return */
+	__u64 cookie;
+	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
+	__u32 tid;
+	__s32 result; /* bytes, or -errno */
+	__u32 flags; /* of a receive: MSG_PEEK and the like */
+	__u32 netns;
+	__u8 is_receive;
+	__u8 reserved;
+	__u16 family;
+	__u16 protocol;
+	__u16 local_port; /* host order */
+	__u16 remote_port;
+	__u16 reserved2;
+	__u8 local_address[ADDRESS_LEN];
+	__u8 remote_address[ADDRESS_LEN];
+	char comm[COMM_LEN];
+};
+
+/* Places that can lose something; each has a counter on each CPU. */
+enum lost_where {
+	LOST_RING, /* no room in the ring buffer */
+	LOST_SOCKET, /* no memory for a socket's storage, or the hash is full */
+	LOST_PROCESS, /* the map of processes is full */
+	LOST_ENDPOINT, /* the map of endpoints refused an entry */
+	LOST_CALL, /* no room for a call in flight: what it sent is not counted */
+	LOST_RETURN, /* a call's return was missed: what it sent is not counted */
+	LOST_PLACES,
+};
+
+/* Set by user space before the program is loaded. */
+struct settings {
+	__u64 stall_ns;
+	__u64 tick_ns; /* length of a jiffy */
+	__u32 pid_namespace; /* inode */
+	__u32 sees_full_buffer; /* the moment a send meets a full buffer is hooked */
+};
+
+#endif

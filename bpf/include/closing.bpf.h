@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * close() with SO_LINGER stays until the peer has acknowledged everything.  Its descriptor is gone
+ * by then, so that no walk over files finds the socket: user space is sent the begin and the end,
+ * and sees by the thread whether the call lasts.
+ */
+#ifndef CLOSING_BPF_H
+#define CLOSING_BPF_H
+
+#include "stall.bpf.h"
+
+#define MOST_LINGER_TICKS (1ULL << 32)
+#define STATES_OF_A_CLOSE (1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK)
+
+static __always_inline void emit_closing(struct sock *sk, struct sock_memory *memory, __u32 kind,
+					 __u64 span_ns)
+{
+	struct task_struct *task = current_task();
+	struct record *record = reserve();
+	struct owner owner = {};
+
+	if (!record)
+		return;
+	fill(record, sk, memory);
+	record->kind = kind;
+	record->direction = STALL_SEND;
+	record->span_ns = span_ns;
+	if (window_limits(sk))
+		record->evidence |= SEEN_PEER_WINDOW;
+	if (kind == RECORD_CLOSING) { /* in the thread that closes */
+		describe(&owner, task);
+		set_owner(record, &owner);
+		record->tid = visible_pid(task);
+	}
+	bpf_ringbuf_submit(record, 0);
+}
+
+/* Called before the state changes, of a socket with SO_LINGER. */
+static __noinline void close_lingers(struct sock *sk, int new)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct sock_memory *memory = memory_of(sk);
+	__u64 ticks;
+
+	if (!memory || !is_tcp(sk))
+		return;
+	if (memory->closing && !(1 << new &STATES_OF_A_CLOSE)) {
+		memory->closing = 0;
+		emit_closing(sk, memory, RECORD_CLOSED, 0);
+		return;
+	}
+	ticks = BPF_CORE_READ(sk, sk_lingertime);
+	if (memory->closing || !ticks || (new != TCP_FIN_WAIT1 &&new != TCP_LAST_ACK) ||
+	    FIELD(sk, sk_shutdown) != SHUTDOWN_MASK ||
+	    BPF_CORE_READ(tp, write_seq) == BPF_CORE_READ(tp, snd_una))
+		return;
+	memory->closing = 1;
+	emit_closing(sk, memory, RECORD_CLOSING,
+		     (ticks < MOST_LINGER_TICKS ? ticks : MOST_LINGER_TICKS) * settings.tick_ns);
+}
+
+static __always_inline bool lingers(struct sock *sk)
+{
+	return FIELD(sk, __sk_common.skc_flags) & (1 << SOCK_LINGER);
+}
+
+#endif

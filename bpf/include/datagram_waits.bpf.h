@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Which thread waits on a UDP socket, how, and since when. */
+#ifndef DATAGRAM_WAITS_BPF_H
+#define DATAGRAM_WAITS_BPF_H
+
+#include "waitqueue.bpf.h"
+
+/* In the address of a task, which is a multiple of 64. */
+#define WAITER_RECEIVES 1ULL
+#define WAITER_SENDS 2ULL
+#define WAITER_POLLS 4ULL
+#define WAITER_ALONE 8ULL
+#define WAITER_BITS 15ULL
+
+#define WQ_FLAG_EXCLUSIVE 1 /* receivers sleep so, senders do not: net/core/{datagram,sock}.c */
+#define POLLED_TO_READ 1 /* POLLIN and EPOLLIN */
+
+/*
+ * Does the call that the sleeping thread is in give up after a while?  Its arguments are at the top
+ * of its kernel stack.  False where they are not found.
+ */
+static __always_inline bool has_timeout(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
+	void *top = BPF_CORE_READ(task, stack) + KERNEL_STACK_BYTES -
+		    bpf_core_type_size(struct pt_regs);
+
+	for (int padding = 0; padding <= 16; padding += 16) { /* with FRED there is some */
+		struct pt_regs *regs = top - padding;
+
+		if ((BPF_CORE_READ(regs, cs) & 3) != 3)
+			continue; /* not from user space */
+		switch (BPF_CORE_READ(regs, orig_ax)) {
+		case 7: /* poll */
+			return (int)BPF_CORE_READ(regs, dx) >= 0;
+		case 232: /* epoll_wait */
+		case 281: /* epoll_pwait */
+			return (int)BPF_CORE_READ(regs, r10) >= 0;
+		case 271: /* ppoll */
+			return BPF_CORE_READ(regs, dx) != 0;
+		case 441: /* epoll_pwait2 */
+			return BPF_CORE_READ(regs, r10) != 0;
+		case 23: /* select */
+		case 270: /* pselect6 */
+			return BPF_CORE_READ(regs, r8) != 0;
+		}
+	}
+#endif
+	return false;
+}
+
+static __always_inline __u64 polling_thread(struct wait_queue_entry *entry)
+{
+	struct poll_table_entry *polled =
+		(void *)entry - bpf_core_field_offset(struct poll_table_entry, wait);
+	struct poll_wqueues *all = BPF_CORE_READ(entry, private);
+	struct task_struct *task = BPF_CORE_READ(all, polling_task);
+	__u64 found;
+
+	if (!task || !is_task(task) || !(BPF_CORE_READ(polled, key) & POLLED_TO_READ))
+		return 0;
+	found = (__u64)task | WAITER_POLLS;
+	if (!BPF_CORE_READ(all, table) && BPF_CORE_READ(all, inline_index) == 1 &&
+	    has_timeout(task))
+		found |= WAITER_ALONE;
+	return found;
+}
+
+#ifndef MAPS_ARE_FUNCTIONS /* bcc compiles with the kernel's headers, and these are in none */
+/* Who sleeps in epoll_wait() for the socket; the entry is epoll's when it knows its queue. */
+static __always_inline __u64 epoll_thread(struct wait_queue_entry *entry, void *queue)
+{
+	struct eppoll_entry *watch =
+		(void *)entry - bpf_core_field_offset(struct eppoll_entry, wait);
+	struct epitem *item;
+	struct eventpoll *ep;
+	struct rb_node *node;
+	__u64 found;
+
+	if (BPF_CORE_READ(watch, whead) != queue)
+		return 0;
+	item = BPF_CORE_READ(watch, base);
+	if (!(BPF_CORE_READ(item, event.events) & POLLED_TO_READ))
+		return 0;
+	ep = BPF_CORE_READ(item, ep);
+	found = waiting_task((__u64)ep + bpf_core_field_offset(struct eventpoll, wq) -
+			     bpf_core_field_offset(struct socket_wq, wait));
+	if (!found || found & IS_POLLING)
+		return 0;
+	node = (void *)item + bpf_core_field_offset(struct epitem, rbn);
+	if (BPF_CORE_READ(ep, rbr.rb_root.rb_node) == node && !BPF_CORE_READ(node, rb_left) &&
+	    !BPF_CORE_READ(node, rb_right) && has_timeout((struct task_struct *)found))
+		found |= WAITER_ALONE;
+	return found | WAITER_POLLS;
+}
+#else
+static __always_inline __u64 epoll_thread(struct wait_queue_entry *entry, void *queue)
+{
+	return 0;
+}
+#endif
+
+/*
+ * The address of the task that waits on a struct socket_wq, with bits that say how; 0 for none.
+ * Who sleeps in a call on the socket comes before who polls.  Not static for the reason that
+ * visible_number() has.
+ */
+__noinline __u64 datagram_waiter(__u64 queue)
+{
+	void *head = (void *)queue + bpf_core_field_offset(struct socket_wq, wait);
+	struct list_head *first = head + bpf_core_field_offset(struct wait_queue_head, head);
+	struct list_head *at = BPF_CORE_READ(first, next);
+	__u64 polls = 0;
+
+	for (int i = 0; i < WAITERS; i++) {
+		struct wait_queue_entry *entry;
+		void *private;
+
+		if (!at || at == first)
+			break;
+		entry = (void *)at - bpf_core_field_offset(struct wait_queue_entry, entry);
+		private = BPF_CORE_READ(entry, private);
+		if (private && is_task(private))
+			return (__u64) private |
+			       (BPF_CORE_READ(entry, flags) & WQ_FLAG_EXCLUSIVE ? WAITER_RECEIVES
+										: WAITER_SENDS);
+		if (!polls)
+			polls = private ? polling_thread(entry) : epoll_thread(entry, head);
+		at = BPF_CORE_READ(at, next);
+	}
+	return polls;
+}
+
+static __always_inline __u64 waiter_of(struct sock *sk)
+{
+	return datagram_waiter((__u64)BPF_CORE_READ(sk, sk_wq));
+}
+
+/* A send that waits has begun before a look first meets it, after the look before. */
+static __always_inline bool find_held_datagram(struct record *record, struct sock *sk,
+					       struct sock_memory *memory)
+{
+	__u64 now;
+
+	if (!full_of_datagrams(sk) || !(waiter_of(sk) & WAITER_SENDS)) {
+		memory->send_blocked_ns = 0;
+		return false;
+	}
+	if (!memory->send_blocked_ns)
+		send_blocked(sk, memory);
+	now = bpf_ktime_get_ns();
+	if (now - memory->send_blocked_ns < settings.stall_ns)
+		return false;
+	record->direction = STALL_SEND;
+	record->span_ns = now - memory->send_blocked_ns;
+	return true;
+}
+
+/* As find_wait() in sock_iter.bpf.h, which calls it. */
+static __noinline bool find_datagram_wait(struct record *record, struct sock *sk,
+					  struct sock_memory *memory, __u64 coarse)
+{
+	__u64 waiter;
+
+	if (find_held_datagram(record, sk, memory))
+		return true;
+	if (!memory->awaiting || memory->unasked || has_datagrams(sk) || speaks_to_many(sk) ||
+	    coarse - memory->asked_ns < settings.stall_ns)
+		return false;
+	waiter = waiter_of(sk);
+	if (!(waiter & (WAITER_RECEIVES | WAITER_POLLS)))
+		return false;
+	memory->waited = waiter & WAITER_RECEIVES ? WAITED_BLOCKED : WAITED_POLLING;
+	if (waiter & WAITER_ALONE)
+		memory->waited |= WAITED_ALONE;
+	memory->seen_blocked_ns = coarse;
+	record->direction = STALL_RECEIVE;
+	record->span_ns = coarse - memory->asked_ns;
+	record->evidence |= seen_by(memory->waited);
+	return true;
+}
+
+/* The thread that sleeps is a better owner than the last that did I/O; who polls has it too. */
+static __noinline void name_datagram_waiter(struct record *record, struct sock *sk,
+					    struct sock_memory *memory)
+{
+	__u64 waiter = waiter_of(sk);
+	struct task_struct *task = (struct task_struct *)(waiter & ~WAITER_BITS);
+	struct owner owner = {};
+
+	if (!task)
+		return;
+	if (!(waiter & WAITER_POLLS)) {
+		describe(&owner, task);
+		set_owner(record, &owner);
+	} else if ((__u32)BPF_CORE_READ(task, tgid) != memory->owner.tgid) {
+		return;
+	}
+	record->tid = visible_pid(task);
+}
+
+#endif

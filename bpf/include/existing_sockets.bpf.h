@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Sockets that were open before the probe came get their owner from who holds them. */
+#ifndef EXISTING_SOCKETS_BPF_H
+#define EXISTING_SOCKETS_BPF_H
+
+#include "stall.bpf.h"
+
+#define DELAYED_ACK_NS 200000000ULL /* TCP_DELACK_MAX */
+
+static __always_inline __u64 port_key(struct sock *sk)
+{
+	__u64 netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+
+	return netns << 16 | BPF_CORE_READ(sk, __sk_common.skc_num);
+}
+
+/* First pass: what is listened on.  A connection from such a port was accepted, not opened. */
+static __always_inline int seed_listener(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = file_sock(ctx);
+	__u8 yes = 1;
+	__u64 key;
+
+	if (!sk || transport_of(sk) != TRANSPORT_TCP ||
+	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+		return 0;
+	key = port_key(sk);
+	if (bpf_map_update_elem(&listening, &key, &yes, BPF_ANY))
+		count_lost(LOST_SOCKET);
+	return 0;
+}
+
+/* What the kernel remembers of a connection's past, in place of what the probe did not see. */
+static __always_inline void seed_past(struct sock *sk, struct sock_memory *memory)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u64 now = coarse_ns();
+	__u32 jiffies = jiffies32();
+	__u32 since_send = jiffies - BPF_CORE_READ(tp, lsndtime);
+	__u32 since_receive = jiffies - BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
+	__u32 since_ack = jiffies - BPF_CORE_READ(tp, rcv_tstamp);
+
+	memory->asked_ns = memory->last_send_ns = now - since_send * settings.tick_ns;
+	memory->last_receive_ns = now - since_receive * settings.tick_ns;
+	if (!BPF_CORE_READ(tp, bytes_received)) /* lrcvtime is the handshake's */
+		memory->awaiting = BPF_CORE_READ(tp, data_segs_out) != 0;
+	else if (since_send != since_receive)
+		memory->awaiting = since_send < since_receive;
+	else /* within one tick: a bare ACK after the peer's data was for ours, a keepalive's not */
+		memory->awaiting = since_ack < since_receive &&
+				   (since_receive - since_ack) * settings.tick_ns <= DELAYED_ACK_NS;
+}
+
+static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
+{
+	struct sock *sk = file_sock(ctx);
+	struct task_struct *task = ctx->task;
+	struct sock_memory *memory;
+	__u8 state;
+	__u64 key;
+
+	if (!sk || !task || transport_of(sk) != TRANSPORT_TCP)
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_CLOSE)
+		return 0;
+	memory = memory_for(sk);
+	if (!memory || memory->owner.tgid)
+		return 0; /* it has done I/O meanwhile, or its first holder was taken */
+	describe(&memory->owner, task);
+	memory->inode = inode_of(sk);
+	if (state == TCP_LISTEN)
+		return 0;
+	key = port_key(sk);
+	memory->opened = !bpf_map_lookup_elem(&listening, &key);
+	if (state == TCP_SYN_SENT)
+		memory->connect_ns = coarse_ns();
+	else if (is_tcp(sk))
+		seed_past(sk, memory);
+	return 0;
+}
+
+#endif

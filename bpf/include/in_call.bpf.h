@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * A call that stays while data move: recv() with MSG_WAITALL, a large send.  Where bytes are
+ * counted as calls return, each look counts what the sequence numbers of the socket moved during
+ * the call, and the return counts the rest: what the looks have counted is taken off, so that
+ * all together is what the calls return.
+ */
+#ifndef IN_CALL_BPF_H
+#define IN_CALL_BPF_H
+
+#include "waitqueue.bpf.h"
+
+#ifdef COUNTS_BY_SEQUENCE /* each wait in a call counts already: see kprobe_handlers.bpf.h */
+
+static __always_inline void count_calls(struct sock *sk, struct sock_memory *memory)
+{
+}
+
+#else
+
+static __always_inline bool may_move(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+	__u8 state = FIELD(sk, __sk_common.skc_state);
+
+	if (!is_tcp(sk) || (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT))
+		return false; /* a SYN and a FIN count in the numbers, and are no data */
+	return !BPF_CORE_READ(icsk, icsk_ulp_ops); /* TLS: the numbers count its records */
+}
+
+/* What moved since the way was counted; the first look at it only notes where it is. */
+static __always_inline __u32 moved(struct way *way, __u32 now)
+{
+	__s32 count = now - way->until;
+
+	if (!way->placed) {
+		way->until = now;
+		way->placed = 1;
+		return 0;
+	}
+	return count > 0 ? count : 0;
+}
+
+static __always_inline void count_ahead(struct way *way, __u64 *unread, __u32 count)
+{
+	__sync_fetch_and_add(&way->until, count);
+	__sync_fetch_and_add(&way->ahead, count);
+	add(unread, count);
+}
+
+/*
+ * The answer to the last request is being read, by a call that has not returned.  The wait was
+ * over at some time after the look before this one, and is known to have lasted until then.
+ */
+static __noinline void answered_in_call(struct sock *sk, struct sock_memory *memory, __u64 arrival)
+{
+	if (memory->waiting_ns > memory->asked_ns)
+		note_late_answer(sk, memory, to_monotonic(memory->waiting_ns),
+				 SEEN_BLOCKED | SEEN_ANSWER);
+	memory->awaiting = 0;
+	flow_begins(memory, arrival);
+	count_answer(sk, memory);
+}
+
+/* Data that came after the request, and does not lie unread, was taken. */
+static __always_inline void follow_answer(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 now, arrival;
+
+	if (!memory->opened || memory->awaiting != AWAITING || unread_bytes(sk))
+		return;
+	now = coarse_ns();
+	arrival = arrival_ns(sk, now);
+	if (arrival > memory->asked_ns)
+		answered_in_call(sk, memory, arrival);
+	else
+		memory->waiting_ns = now;
+}
+
+static __always_inline void received_in_call(struct sock *sk, struct sock_memory *memory,
+					     __u32 count)
+{
+	__u64 now = coarse_ns();
+
+	count_ahead(&memory->receiving, &memory->unread_received, count);
+	memory->flow_bytes += count;
+	if (memory->paused)
+		pause_ended(sk, memory, now);
+	memory->last_receive_ns = arrival_ns(sk, now);
+}
+
+/* Nothing counts before a thread was seen asleep in the call: its process owns the bytes. */
+static __always_inline bool in_call(struct sock *sk, struct sock_memory *memory)
+{
+	bool polling = false;
+	struct task_struct *task = find_waiter(sk, &polling);
+
+	if (!task || polling)
+		return memory->receiving.ahead > 0 || memory->sending.ahead > 0;
+	if (memory->owner.tgid != (__u32)BPF_CORE_READ(task, tgid))
+		change_owner(sk, memory, task);
+	return true;
+}
+
+static __noinline void count_calls(struct sock *sk, struct sock_memory *memory)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 sent, received;
+
+	if (!may_move(sk))
+		return;
+	follow_answer(sk, memory);
+	sent = moved(&memory->sending, BPF_CORE_READ(tp, write_seq));
+	received = moved(&memory->receiving, BPF_CORE_READ(tp, copied_seq));
+	if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE_WAIT)
+		received = 0;
+	if ((!sent && !received) || !in_call(sk, memory))
+		return;
+	if (sent)
+		count_ahead(&memory->sending, &memory->unread_sent, sent);
+	if (received)
+		received_in_call(sk, memory, received);
+}
+
+#endif
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* The iterators that every object has: read out once an interval, and seed at start. */
+#ifndef ITERATORS_BPF_H
+#define ITERATORS_BPF_H
+
+#include "sock_iter.bpf.h"
+#include "existing_sockets.bpf.h"
+
+SEC(ITERATE_SOCKETS)
+int drain_sockets(socket_iterator *ctx)
+{
+	struct record record;
+
+	return look(ctx, &record, true);
+}
+
+SEC(ITERATE_SOCKETS)
+int look_at_sockets(socket_iterator *ctx)
+{
+	struct record record;
+
+	return look(ctx, &record, false);
+}
+
+SEC("iter/task_file")
+int seed_listeners(struct bpf_iter__task_file *ctx)
+{
+	return seed_listener(ctx);
+}
+
+SEC("iter/task_file")
+int seed_sockets(struct bpf_iter__task_file *ctx)
+{
+	return seed_socket(ctx);
+}
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+#ifndef MAPS_BPF_H
+#define MAPS_BPF_H
+
+#include "task.bpf.h"
+
+enum awaiting {
+	AWAITING_NOTHING,
+	AWAITING, /* sent, and not received since */
+	BEHIND_ANOTHER, /* and the answer to what was sent before lies unread */
+};
+
+#ifdef SOCKETS_IN_HASH
+/* How far both ways of a TCP socket have been counted: see tcp_seq.bpf.h. */
+struct progress {
+	__u32 write_seq;
+	__u32 copied_seq;
+	__u8 counts; /* it is a stream of its own, and no part of a Multipath TCP socket */
+	__u8 placed; /* the numbers are known: not before it connects */
+	__u8 finishing; /* one of the two may have sent a FIN */
+};
+#endif
+
+#ifndef COUNTS_BY_SEQUENCE
+/* One way of a TCP socket, as the looks have counted it: see in_call.bpf.h. */
+struct way {
+	__u32 until; /* sequence number */
+	__s32 ahead; /* bytes of a call that has not returned */
+	__u32 placed; /* since the last return */
+};
+#endif
+
+/*
+ * What is remembered of a socket.  Times are coarse_ns() where not said otherwise, 0: never.
+ * The three counts are what user space has not read yet.  A reader subtracts what it took, so
+ * that what is added meanwhile stays; 5.10 has no atomic exchange.
+ */
+struct sock_memory {
+	__u64 unread_sent;
+	__u64 unread_received;
+	__u64 unread_retransmits;
+	__u64 last_send_ns;
+	__u64 asked_ns; /* what was sent since has had no answer: see note_send() */
+	__u64 last_receive_ns;
+	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender met a full buffer, nothing went since */
+	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
+	__u64 connect_ns; /* SYN sent, no answer yet */
+	__u64 flow_begin_ns; /* received without a pause since */
+	__u64 flow_bytes; /* received since it began */
+	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */
+	__u64 hole_ns; /* data is missing since, as far as an iterator saw */
+	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
+	__u64 inode;
+	struct owner owner;
+#ifndef COUNTS_BY_SEQUENCE
+	struct way sending;
+	struct way receiving;
+	__u64 waiting_ns; /* a look saw that nothing had come since asked_ns */
+#endif
+#ifdef SOCKETS_IN_HASH
+	struct progress progress;
+#endif
+#ifdef SOCKETS_BY_FILE
+	__u64 session; /* of the iterator that visited it last: several files may be one socket */
+#endif
+	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
+	__u32 closing; /* what a close has waited for may still be on its way */
+	__u32 answered;
+	__u32 unanswered;
+	__u32 counted_answers; /* those of `answered` that the endpoint has */
+	__u32 counted_unanswered;
+	__u8 opened;
+	__u8 awaiting; /* enum awaiting */
+	__u8 paused; /* an iterator saw a pause in mid-stream: its evidence */
+	__u8 hung_up; /* the peer, with nothing unread: what was read just before may be untold */
+	__u8 closed; /* TCP_CLOSE; what has come may still be read */
+	__u8 owed; /* UDP: datagrams sent and not answered by one, as far as it counts */
+	__u8 unasked; /* UDP: more has come than was asked for, so not each comes as an answer */
+	__u8 waited; /* UDP: how a thread was seen to wait: enum waited of datagrams.bpf.h */
+};
+
+#ifndef MAPS_ARE_FUNCTIONS /* see bcc_compat.h */
+
+#ifdef SOCKETS_IN_HASH
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64); /* address of the struct sock */
+	__type(value, struct sock_memory);
+} sockets SEC(".maps");
+#else
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sock_memory);
+} sockets SEC(".maps");
+#endif
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct process_key);
+	__type(value, struct process_traffic);
+} processes SEC(".maps");
+
+/*
+ * Those that found no room above, by process alone: one process on very many interfaces must not
+ * take the room of all others.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct process_key);
+	__type(value, struct process_traffic);
+} crowded_processes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384); /* all places of 16 users */
+	__type(key, struct endpoint_key);
+	__type(value, struct endpoint);
+} endpoints SEC(".maps");
+
+/* Ports somebody listens on, while open sockets are seeded: {netns, port}. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u8);
+} listening SEC(".maps");
+
+/* Sockets whose bytes two have taken, while one gives them back: see settle(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, __u64); /* address of the struct sock */
+	__type(value, __u8);
+} settling SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} ring SEC(".maps");
+
+/* What a new socket begins with. */
+static __always_inline const struct sock_memory *nothing_yet(void)
+{
+	static const struct sock_memory empty;
+
+	return &empty;
+}
+
+/* What coarse_ns() lags behind CLOCK_MONOTONIC right after a tick: the least that was seen. */
+static __always_inline __s64 *tick_origin(void)
+{
+	static __s64 lag_ns;
+
+	return &lag_ns;
+}
+
+#endif
+
+#endif

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Sockets read out: what they moved since the last time, and what waits on them now. */
+#ifndef SOCK_ITER_BPF_H
+#define SOCK_ITER_BPF_H
+
+#include "in_call.bpf.h"
+#include "datagram_waits.bpf.h"
+
+#define NS_PER_MS 1000000
+#define FLOW_NS (800ULL * NS_PER_MS)
+#define FLOW_BYTES_PER_MS 1000
+
+static __always_inline bool may_receive(struct sock *sk)
+{
+	__u8 state = FIELD(sk, __sk_common.skc_state);
+
+	return (state == TCP_ESTABLISHED || state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2) &&
+	       !(FIELD(sk, sk_shutdown) & RCV_SHUTDOWN);
+}
+
+static __always_inline bool has_hole(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) && BPF_CORE_READ(tp, out_of_order_queue.rb_node);
+}
+
+/*
+ * Since when data is missing: since the last that was in order, in a stream that flows.  After
+ * a silence only the look that met the hole tells: a little late, where the silence is no stall.
+ */
+static __always_inline __u64 hole_since(struct sock *sk, struct sock_memory *memory, __u64 coarse)
+{
+	if (!has_hole(sk))
+		memory->hole_ns = 0;
+	else if (coarse - memory->last_receive_ns <= settings.stall_ns)
+		memory->hole_ns = memory->last_receive_ns;
+	else if (memory->hole_ns < memory->last_receive_ns)
+		memory->hole_ns = coarse;
+	return memory->hole_ns;
+}
+
+/* Sustained: long and fast enough to be a transfer, not a subscription's news. */
+static __always_inline bool had_flow(struct sock_memory *memory)
+{
+	__u64 lasted_ns = memory->last_receive_ns - memory->flow_begin_ns;
+
+	return memory->flow_begin_ns && lasted_ns >= FLOW_NS &&
+	       memory->flow_bytes / FLOW_BYTES_PER_MS >= lasted_ns / NS_PER_MS;
+}
+
+/* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
+static __always_inline bool find_wait(struct record *record, struct sock *sk,
+				      struct sock_memory *memory, __u64 coarse)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u64 since, now = coarse;
+
+	if (transport_of(sk) == TRANSPORT_UDP)
+		return find_datagram_wait(record, sk, memory, coarse);
+	if (memory->connect_ns) {
+		since = memory->connect_ns;
+		record->direction = STALL_CONNECT;
+	} else if (memory->send_blocked_ns) {
+		now = bpf_ktime_get_ns();
+		since = memory->send_blocked_ns;
+		record->direction = STALL_SEND;
+		if (!nospace(sk)) { /* it may send, and has not yet */
+			if (!memory->writable_ns)
+				memory->writable_ns = now;
+			return false;
+		}
+		if (window_limits(sk))
+			record->evidence |= SEEN_PEER_WINDOW;
+	} else if (!memory->opened || !may_receive(sk) || unread_bytes(sk)) {
+		return false;
+	} else if (memory->awaiting) {
+		since = memory->asked_ns;
+		record->direction = STALL_RECEIVE;
+	} else if (memory->last_receive_ns) {
+		since = hole_since(sk, memory, coarse);
+		record->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
+		if (!since && had_flow(memory))
+			since = memory->last_receive_ns;
+		if (!since)
+			return false;
+		record->direction = STALL_RECEIVE;
+	} else {
+		return false;
+	}
+	if (now < since || now - since < settings.stall_ns)
+		return false;
+	record->span_ns = now - since;
+	if (is_tcp(sk) && !window_closed(sk) && BPF_CORE_READ(tp, inet_conn.icsk_retransmits))
+		record->evidence |= SEEN_RETRANSMIT;
+	record->evidence |= loss_in(memory, record->span_ns);
+	if (record->direction != STALL_CONNECT)
+		record->evidence |= held_back(sk);
+	return true;
+}
+
+/* Names the thread that waits; it is a better owner than the last one that did I/O. */
+static __noinline void name_waiter(struct record *record, struct sock *sk,
+				   struct sock_memory *memory)
+{
+	bool polling = false, sends;
+	struct task_struct *task;
+	struct owner owner = {};
+
+	if (transport_of(sk) == TRANSPORT_UDP)
+		return name_datagram_waiter(record, sk, memory);
+	task = find_waiter(sk, &polling);
+	if (!task)
+		return;
+	if (polling) {
+		record->evidence |= SEEN_POLLING;
+		return;
+	}
+	sends = BPF_CORE_READ(sk, sk_write_pending);
+	if ((record->direction == STALL_RECEIVE && sends) ||
+	    (record->direction == STALL_SEND && !sends))
+		return; /* this one sleeps in the other direction */
+	if (record->direction == STALL_RECEIVE) {
+		record->evidence |= SEEN_BLOCKED;
+		memory->seen_blocked_ns = coarse_ns();
+	}
+	describe(&owner, task);
+	set_owner(record, &owner);
+	record->tid = visible_pid(task);
+}
+
+/* A full buffer that was met before the probe came, or unseen: from now on it counts. */
+static __always_inline void find_unseen_sender(struct sock *sk, struct sock_memory *memory)
+{
+	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && nospace(sk))
+		send_blocked(sk, memory);
+}
+
+/* What user space has not read yet. */
+struct counts {
+	__u64 sent;
+	__u64 received;
+	__u64 retransmits;
+};
+
+static __always_inline bool write_counts(struct seq_file *seq, struct sock *sk,
+					 struct sock_memory *memory, struct record *record,
+					 struct counts *counts)
+{
+	if (!counts->sent && !counts->received && !counts->retransmits)
+		return true;
+	fill(record, sk, memory);
+	record->kind = RECORD_TRAFFIC;
+	record->sent_bytes = counts->sent;
+	record->received_bytes = counts->received;
+	record->occurrences = counts->retransmits;
+	return !bpf_seq_write(seq, record, sizeof(*record));
+}
+
+static __always_inline bool write_wait(struct seq_file *seq, struct sock *sk,
+				       struct sock_memory *memory, struct record *record, __u64 now)
+{
+	__u32 direction, evidence;
+	__u64 span;
+
+	record->direction = record->evidence = record->span_ns = 0;
+	if (!find_wait(record, sk, memory, now))
+		return true;
+	span = record->span_ns;
+	direction = record->direction;
+	evidence = record->evidence;
+	fill(record, sk, memory);
+	record->kind = RECORD_ONGOING;
+	record->span_ns = span;
+	record->direction = direction;
+	record->evidence |= evidence;
+	name_waiter(record, sk, memory);
+	if (record->evidence & SEEN_HOLE ||
+	    (record->evidence & SEEN_FLOW && record->evidence & SEEN_BLOCKED))
+		memory->paused = record->evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
+	return !bpf_seq_write(seq, record, sizeof(*record));
+}
+
+/* The memory of the socket that is iterated; none where it was visited already. */
+static __always_inline struct sock_memory *iterated_memory(socket_iterator *ctx, struct sock *sk)
+{
+#ifdef SOCKETS_BY_FILE
+	struct sock_memory *memory = memory_of(sk);
+
+	return memory && memory->session != ctx->meta->session_id ? memory : 0;
+#else
+	return ctx->value;
+#endif
+}
+
+static __always_inline void mark_visited(socket_iterator *ctx, struct sock_memory *memory)
+{
+#ifdef SOCKETS_BY_FILE
+	memory->session = ctx->meta->session_id;
+#endif
+}
+
+/* Every socket once: `drain` also takes its counts.  The record is only room to write in. */
+static __always_inline int look(socket_iterator *ctx, struct record *record, bool drain)
+{
+	struct seq_file *seq = ctx->meta->seq;
+	struct sock *sk = iterated(ctx);
+	struct sock_memory *memory;
+	struct counts counts = {};
+
+	if (!sk)
+		return 0;
+	memory = iterated_memory(ctx, sk);
+	if (!memory)
+		return 0;
+	if (transport_of(sk) == TRANSPORT_TCP) {
+		find_unseen_sender(sk, memory);
+		count_calls(sk, memory);
+	}
+	if (drain) {
+		counts.sent = memory->unread_sent;
+		counts.received = memory->unread_received;
+		counts.retransmits = memory->unread_retransmits;
+		/* An end has told them as well: bytes are being settled, ... */
+		if ((__s64)counts.sent < 0 || (__s64)counts.received < 0)
+			counts.sent = counts.received = 0;
+		/* ... and for retransmits the next make up. */
+		if ((__s64)counts.retransmits < 0)
+			counts.retransmits = 0;
+	}
+	/*
+	 * Where a record finds no room, the kernel throws away all that was written for this
+	 * socket, and shows it again to the next read: only then are the counts taken.
+	 */
+	if (!write_counts(seq, sk, memory, record, &counts) ||
+	    !write_wait(seq, sk, memory, record, coarse_ns()))
+		return 0;
+	mark_visited(ctx, memory);
+	if (drain) {
+		add(&memory->unread_sent, -counts.sent);
+		add(&memory->unread_received, -counts.received);
+		add(&memory->unread_retransmits, -counts.retransmits);
+		if (overdrawn(memory))
+			settle(sk, memory);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * How much a process has sent and received on a TCP socket, told by the socket's own sequence
+ * numbers.  A kretprobe on tcp_sendmsg or tcp_recvmsg would be missed once more threads than
+ * `maxactive` sleep in the call; what a missed run hides here, the next one tells.  Splice,
+ * sendfile and zero copy move the same numbers, and a peek moves none.
+ */
+#ifndef TCP_SEQ_BPF_H
+#define TCP_SEQ_BPF_H
+
+#include "maps.bpf.h"
+
+/* A FIN counts as a byte of either way; the one that was read, alone or behind data, is none. */
+static __always_inline __u32 read_until(struct sock *sk, struct progress *progress)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 at = BPF_CORE_READ(tp, copied_seq);
+
+	if (progress->finishing && BPF_CORE_READ(sk, __sk_common.skc_flags) & (1 << SOCK_DONE) &&
+	    at == BPF_CORE_READ(tp, rcv_nxt))
+		at--;
+	return at;
+}
+
+static __always_inline bool is_subflow(struct tcp_sock *tp)
+{
+	return bpf_core_field_exists(tp->is_mptcp) && BPF_CORE_READ(tp, is_mptcp);
+}
+
+/* What went before is not ours. */
+static __noinline void begin_progress(struct sock *sk, struct progress *progress)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	progress->counts = BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP && !is_subflow(tp);
+	if (!progress->counts || state == TCP_CLOSE)
+		return;
+	progress->finishing = state > TCP_SYN_RECV;
+	progress->copied_seq = read_until(sk, progress);
+	if (state == TCP_SYN_SENT) /* what follows the SYN, and is not acknowledged yet, is new */
+		progress->write_seq = BPF_CORE_READ(tp, snd_una) + 1;
+	else
+		progress->write_seq = BPF_CORE_READ(tp, write_seq);
+	progress->placed = 1;
+}
+
+static __always_inline __u32 ahead_of(__u32 *counted, __u32 now)
+{
+	__s32 count = now - *counted;
+
+	if (count <= 0)
+		return 0;
+	*counted = now;
+	return count;
+}
+
+static __always_inline __u32 newly_sent(struct sock *sk, struct progress *progress)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return ahead_of(&progress->write_seq, BPF_CORE_READ(tp, write_seq));
+}
+
+static __always_inline __u32 newly_received(struct sock *sk, struct progress *progress)
+{
+	return ahead_of(&progress->copied_seq, read_until(sk, progress));
+}
+
+/* Called before the state changes. */
+static __always_inline void note_state(struct sock *sk, struct progress *progress, int old, int new)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	if (new == TCP_SYN_SENT) {
+		progress->placed = progress->finishing = 0;
+		return;
+	}
+	if (old == TCP_SYN_SENT && new == TCP_ESTABLISHED) /* since now it is known */
+		progress->copied_seq = BPF_CORE_READ(tp, copied_seq);
+	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK)
+		progress->write_seq++; /* our FIN, which goes now */
+	if (new > TCP_SYN_RECV)
+		progress->finishing = 1;
+}
+
+#endif

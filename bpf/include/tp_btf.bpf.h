@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Tracepoints with typed pointers: for the flavours that attach by BTF. */
+#ifndef TP_BTF_BPF_H
+#define TP_BTF_BPF_H
+
+#include "handlers.bpf.h"
+
+SEC("tp_btf/tcp_retransmit_skb")
+int on_retransmit(__u64 *ctx)
+{
+	/* From 6.17 on it fires on failure too, and says so in a third argument. */
+	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && (int)ctx[2])
+		return 0;
+	return retransmitted((struct sock *)ctx[0], segments_of((void *)ctx[1]));
+}
+
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(on_retransmit_synack, struct sock *listener)
+{
+	return retransmitted(listener, 1);
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(on_reset, struct sock *sk)
+{
+	return was_reset(sk);
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_state, struct sock *sk, int old, int new)
+{
+	return state_changed(sk, old, new);
+}
+
+#endif

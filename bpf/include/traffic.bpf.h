@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Who moved how many bytes. */
+#ifndef TRAFFIC_BPF_H
+#define TRAFFIC_BPF_H
+
+#include "sock.bpf.h"
+
+/*
+ * The entry of a process, a new one where there is none; the interface is left out where there is
+ * no room.  NULL: no room at all, which is counted.
+ */
+static __noinline struct process_traffic *traffic_of(struct process_key *key, struct owner *owner)
+{
+	struct process_traffic *traffic, fresh = {
+		.start_ticks = owner->start_ticks,
+		.pid = owner->pid,
+	};
+
+	__builtin_memcpy(fresh.comm, owner->comm, COMM_LEN);
+	bpf_map_update_elem(&processes, key, &fresh, BPF_NOEXIST);
+	traffic = bpf_map_lookup_elem(&processes, key);
+	if (traffic)
+		return traffic;
+	key->ifindex = key->netns = 0;
+	bpf_map_update_elem(&crowded_processes, key, &fresh, BPF_NOEXIST);
+	traffic = bpf_map_lookup_elem(&crowded_processes, key);
+	if (!traffic)
+		count_lost(LOST_PROCESS);
+	return traffic;
+}
+
+static __noinline struct process_traffic *new_process(struct process_key *key,
+						      struct task_struct *task)
+{
+	struct owner owner = {};
+
+	describe(&owner, task);
+	return traffic_of(key, &owner);
+}
+
+/* A datagram: its socket may be gone before anybody asks, so it counts for the process. */
+static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 received)
+{
+	struct task_struct *task = current_task();
+	struct process_key key = {
+		.start_boottime_ns = FIELD_OF(task, group_leader, start_boottime),
+		.tgid = current_tgid(task),
+		.ifindex = interface_of(sk),
+		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
+	};
+	struct process_traffic *traffic = bpf_map_lookup_elem(&processes, &key);
+
+	if (!traffic)
+		traffic = new_process(&key, task);
+	if (!traffic)
+		return;
+	if (sent)
+		add((__u64 *)&traffic->sent_bytes, sent);
+	if (received)
+		add((__u64 *)&traffic->received_bytes, received);
+}
+
+/*
+ * Bytes of a socket that go to its process.  Taken before they are given: where this is
+ * interrupted, a reader finds nothing, rather than the same bytes again.
+ */
+static __noinline void move_to_process(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 sent = memory->unread_sent, received = memory->unread_received;
+	struct process_key key = {
+		.start_boottime_ns = memory->owner.start_boottime_ns,
+		.tgid = memory->owner.tgid,
+		.ifindex = interface_of(sk),
+		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
+	};
+	struct process_traffic *traffic;
+
+	if (!sent && !received)
+		return;
+	add(&memory->unread_sent, -sent);
+	add(&memory->unread_received, -received);
+	traffic = bpf_map_lookup_elem(&processes, &key);
+	if (!traffic)
+		traffic = traffic_of(&key, &memory->owner);
+	if (!traffic)
+		return;
+	add((__u64 *)&traffic->sent_bytes, sent);
+	add((__u64 *)&traffic->received_bytes, received);
+}
+
+/* A reader and an end of the socket took the same bytes at the same moment: both have told them. */
+static __always_inline bool overdrawn(struct sock_memory *memory)
+{
+	return (__s64)memory->unread_sent < 0 || (__s64)memory->unread_received < 0;
+}
+
+/*
+ * What was taken twice is taken back from the process, by one of the two only, and both may
+ * find it.  BPF_NOEXIST lets one pass; 5.10 has no atomic exchange.
+ */
+static __noinline void settle(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 key = (__u64)sk;
+	__u8 yes = 1;
+
+	if (bpf_map_update_elem(&settling, &key, &yes, BPF_NOEXIST))
+		return;
+	if (overdrawn(memory))
+		move_to_process(sk, memory);
+	bpf_map_delete_elem(&settling, &key);
+}
+
+/* Bytes of a socket that ends, or goes to another process. */
+static __always_inline void give_to_process(struct sock *sk, struct sock_memory *memory)
+{
+	move_to_process(sk, memory);
+	if (overdrawn(memory))
+		settle(sk, memory);
+}
+
+static __always_inline void give_retransmits(struct sock *sk, struct sock_memory *memory)
+{
+	__u64 count = memory->unread_retransmits;
+
+	if (!count)
+		return;
+	tell(sk, memory, RECORD_RETRANSMIT, count);
+	add(&memory->unread_retransmits, -count);
+}
+
+static __noinline void change_owner(struct sock *sk, struct sock_memory *memory,
+				    struct task_struct *task)
+{
+	if (memory->owner.tgid && memory->owner.tgid != (__u32)BPF_CORE_READ(task, tgid)) {
+		give_to_process(sk, memory);
+		give_retransmits(sk, memory);
+	}
+	describe(&memory->owner, task);
+	if (!memory->inode)
+		memory->inode = inode_of(sk);
+	/* Reset before anybody had read from it. */
+	memory->closed = FIELD(sk, __sk_common.skc_state) == TCP_CLOSE;
+}
+
+/* The last task that did I/O owns the socket; called in that task only, never in softirq. */
+static __always_inline void own(struct sock *sk, struct sock_memory *memory)
+{
+	struct task_struct *task = current_task();
+
+	if (memory->owner.tgid != current_tgid(task) ||
+	    memory->owner.exec_id != (__u32)FIELD(task, self_exec_id))
+		change_owner(sk, memory, task);
+}
+
+#ifdef COUNTS_BY_SEQUENCE
+
+static __always_inline __s64 uncounted(struct sock_memory *memory, int count, bool sends)
+{
+	return count;
+}
+
+#else
+
+/* A call has returned, and looks have seen it: what they counted is taken off. */
+static __noinline __s64 settle_call(struct way *way, int count)
+{
+	__s32 counted = way->ahead < count ? way->ahead : count;
+
+	__sync_fetch_and_add(&way->ahead, -counted);
+	__sync_fetch_and_add(&way->until, count - counted);
+	if (!way->ahead)
+		way->placed = 0;
+	return (__s64)count - counted;
+}
+
+/* Of what a call returns, what no look during it has counted. */
+static __always_inline __s64 uncounted(struct sock_memory *memory, int count, bool sends)
+{
+	struct way *way = sends ? &memory->sending : &memory->receiving;
+
+	return way->placed ? settle_call(way, count) : count;
+}
+
+#endif
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Which thread waits on a socket at this moment. */
+#ifndef WAITQUEUE_BPF_H
+#define WAITQUEUE_BPF_H
+
+#include "stall.bpf.h"
+
+#define WAITERS 16 /* entries of a wait queue that are looked at */
+#define IS_POLLING 1ULL /* in the address of a task, which is even */
+
+/*
+ * The address of the task that sleeps on a struct socket_wq in a call of its own; with
+ * IS_POLLING, of one in poll or select; 0 for none.  epoll waits elsewhere: its entries carry
+ * no task.  Not static for the reason that visible_number() has.
+ */
+__noinline __u64 waiting_task(__u64 queue)
+{
+	struct list_head *head, *at;
+	__u64 polls = 0;
+
+	head = (void *)queue + bpf_core_field_offset(struct socket_wq, wait.head);
+	at = BPF_CORE_READ(head, next);
+	for (int i = 0; i < WAITERS; i++) {
+		struct wait_queue_entry *entry;
+		struct task_struct *task;
+		void *private;
+
+		if (!at || at == head)
+			break;
+		entry = (void *)at - bpf_core_field_offset(struct wait_queue_entry, entry);
+		private = BPF_CORE_READ(entry, private);
+		if (private && is_task(private))
+			return (__u64) private;
+		task = BPF_CORE_READ((struct poll_wqueues *)private, polling_task);
+		if (task && is_task(task))
+			polls = (__u64)task | IS_POLLING;
+		at = BPF_CORE_READ(at, next);
+	}
+	return polls;
+}
+
+static __always_inline struct task_struct *find_waiter(struct sock *sk, bool *polling)
+{
+	__u64 task = waiting_task((__u64)BPF_CORE_READ(sk, sk_wq));
+
+	*polling = task & IS_POLLING;
+	return (struct task_struct *)(task & ~IS_POLLING);
+}
+
+#endif

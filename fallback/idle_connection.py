@@ -1,0 +1,108 @@
+"""A connection on which nothing waits, kept in 500 bytes instead of 2,000.
+
+Most sockets of a host are idle most of the time.  Of each is kept what a message of it would
+have to differ in, and what is remembered between two samples, packed.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from xctl_probe.events import Socket
+from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.sock_diag import Mark, TcpSample, Watch
+from xctl_probe.linux.addresses import InterfaceByAddress
+from xctl_probe.stalls.request_history import Dialogue
+
+_NO_CGROUP = (1 << 64) - 1
+# The memory has three parts.  What a look changes, of Connection: opened, tied, held_by_window,
+# sent_ns, wrote_ns, received_ns, dialogue.answered, retransmits, socket.inode, and its mark
+_LOOK = "3?3qIIQ" + "B4QI2Q"
+LOOK = struct.Struct("=" + _LOOK)
+# What an interval changes: sent, received, flow_bytes
+_INTERVAL = "3Q"
+INTERVAL, INTERVAL_AT = struct.Struct("=" + _INTERVAL), LOOK.size
+# What stays: socket.uid, socket.cgroup, dialogue.unanswered, met_ns, habit, dialogue.long_waits
+_MEMORY = struct.Struct("=" + _LOOK + _INTERVAL + "IQIqBI")
+# What is told at an interval's end: inode, the mark's sent_payload and received_payload; then
+# what an interval changes
+ACCOUNT, ACCOUNT_AT = struct.Struct("=Q37x2Q" + _INTERVAL), struct.calcsize("=3?3qII")
+_INODE_AND_UID = struct.Struct("=Q77xI")
+
+
+@dataclass(slots=True, eq=False)
+class Resting:
+    """What is left of a quiet connection.
+
+    `generation` says when the kernel last showed it; `memory` is laid out as above.  The rest is
+    the connection's.
+    """
+
+    generation: int
+    watch: Watch
+    signature: bytes
+    memory: bytearray
+    peer: Dialogue
+    interface: str | None
+    searched: int
+    flow_intervals: int = 0
+    routing: int = 0  # which state of the host's routing `interface` is of
+
+
+def rest(connection: Connection, signature: bytes) -> Resting | None:
+    """Pack a connection that is quiet and has nothing to report; None where that is impossible."""
+    socket, dialogue = connection.socket, connection.dialogue
+    try:
+        memory = _MEMORY.pack(
+            connection.opened, connection.tied, connection.held_by_window,
+            connection.sent_ns, connection.wrote_ns, connection.received_ns,
+            dialogue.answered, connection.retransmits, socket.inode, *connection.mark,
+            connection.sent, connection.received, connection.flow_bytes,
+            socket.uid or 0, _NO_CGROUP if socket.cgroup is None else socket.cgroup,
+            dialogue.unanswered, connection.met_ns, connection.habit, dialogue.long_waits,
+        )  # fmt: skip
+    except struct.error:  # counts that no kernel has
+        return None
+    return Resting(
+        connection.generation, connection.watch, signature, bytearray(memory), connection.peer,
+        socket.interface, connection.searched,
+    )  # fmt: skip
+
+
+def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) -> Connection:
+    """The connection as it was, with the sample that woke it: not yet observed."""
+    (
+        opened, tied, held_by_window, sent_ns, wrote_ns, received_ns, answered, retransmits,
+        inode, *mark,
+        sent, received, flow_bytes, uid, cgroup, unanswered, met_ns, habit, long_waits,
+    ) = _MEMORY.unpack(resting.memory)  # fmt: skip
+    # Who held it is remembered: a socket without a process any more has no inode and no uid.
+    socket = socket_of(sample, interfaces, inode, uid, None if cgroup == _NO_CGROUP else cgroup)
+    return Connection(
+        socket, sample, resting.watch, resting.signature, opened, resting.peer, met_ns,
+        Mark._make(mark), sent=sent, received=received, retransmits=retransmits,
+        generation=resting.generation, tied=tied,
+        dialogue=Dialogue(answered, unanswered, long_waits),
+        sent_ns=sent_ns, wrote_ns=wrote_ns, received_ns=received_ns,
+        held_by_window=held_by_window, flow_bytes=flow_bytes, searched=resting.searched,
+        flow_intervals=resting.flow_intervals, habit=habit,
+    )  # fmt: skip
+
+
+def inode_and_uid_of(resting: Resting) -> tuple[int, int]:
+    """Of the socket, as it was last shown."""
+    inode, uid = _INODE_AND_UID.unpack_from(resting.memory, ACCOUNT_AT)
+    return inode, uid
+
+
+def socket_of(
+    sample: TcpSample, interfaces: InterfaceByAddress, inode: int, uid: int, cgroup: int | None
+) -> Socket:
+    """The fact that a sample's socket is, held as given."""
+    return Socket(
+        inode, int.from_bytes(sample.cookie, "little"), "tcp",
+        sample.local_address, sample.local_port, sample.remote_address, sample.remote_port,
+        interfaces.of(sample.local_address, sample.remote_address, sample.bound_ifindex),
+        uid, cgroup,
+    )  # fmt: skip

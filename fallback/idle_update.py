@@ -1,0 +1,107 @@
+"""Resting connections that move bytes in good order are brought up to date where they are packed.
+
+Where ten thousand sockets are busy, hardly any of them waits for anything, and to wake each would
+cost more than all the rest of a look.  It is what `Connection.observe` and `interval_ended` do,
+for the looks after which the connection is quiet again; whatever else a look may find wakes it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from xctl_probe.fallback.connection import MS, acknowledged_late, flows, spoke_last
+from xctl_probe.fallback.idle_connection import (
+    ACCOUNT,
+    ACCOUNT_AT,
+    INTERVAL,
+    INTERVAL_AT,
+    LOOK,
+    Resting,
+)
+from xctl_probe.fallback.sock_diag import ESTABLISHED, sent_payload
+from xctl_probe.linux.socket_owners import Owners
+from xctl_probe.traffic_totals import Sums
+
+
+def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int) -> bool:
+    """Take in the message; False, and nothing is changed, where the connection has to wake.
+
+    The times are those of this look and the one before (monotonic).
+    """
+    watch, memory = resting.watch, resting.memory
+    brief = watch.brief
+    if brief is None or resting.flow_intervals or len(message) != watch.length:
+        return False
+    (
+        state, bound_ifindex, rqueue, wqueue, inode,
+        memory_header, rmem_alloc, sndbuf, wmem_queued,
+        info_header, sent_ms, received_ms, ack_received_ms, retransmits,
+        bytes_acked, bytes_received, segments_in, segments_out, rwnd_limited_us,
+        bytes_sent, bytes_retrans,
+    ) = brief.layout.unpack_from(message)  # fmt: skip
+    (
+        opened, tied, _, last_sent_ns, last_wrote_ns, last_received_ns, answered,
+        known_retransmits, known_inode, _, written, known_segments_out, known_segments_in,
+        known_rwnd_limited_us, _, _, known_received,
+    ) = LOOK.unpack_from(memory)  # fmt: skip
+    if (
+        state != ESTABLISHED
+        or wqueue
+        or inode != known_inode
+        or not inode
+        or retransmits != known_retransmits
+        or bound_ifindex  # that interface may have got another name
+        or wmem_queued >= sndbuf > 0  # the buffer is full
+        or (opened and rmem_alloc and not rqueue)  # a hole in the sequence
+        or memory_header != brief.memory_header
+        or info_header != brief.info_header
+    ):
+        return False
+    # With an empty queue and before any FIN, what is acknowledged is what was written.
+    wrote, received = bytes_acked > written, bytes_received > known_received
+    if wrote and opened:
+        by_segments = segments_out - known_segments_out == segments_in - known_segments_in + 1
+        if not received or spoke_last(sent_ms, received_ms, ack_received_ms, by_segments):
+            return False  # now an answer is outstanding
+        answered += 1
+    elif tied and opened and not received and acknowledged_late(received_ms, ack_received_ms):
+        return False  # it was a request that came last
+    if wrote:
+        last_sent_ns = now_ns - sent_ms * MS if segments_out != known_segments_out else now_ns
+        last_wrote_ns = now_ns
+    if received:
+        last_received_ns = max(now_ns - received_ms * MS, looked_ns)
+    try:
+        latest = LOOK.pack(
+            opened, wrote and received if wrote or received else tied,
+            rwnd_limited_us > known_rwnd_limited_us,
+            last_sent_ns, last_wrote_ns, last_received_ns, answered, retransmits, inode,
+            state, bytes_acked, segments_out, segments_in, rwnd_limited_us, wqueue,
+            sent_payload(bytes_acked, bytes_sent, bytes_retrans), bytes_received,
+        )  # fmt: skip
+    except struct.error:  # counts that no kernel has
+        return False
+    memory[: LOOK.size] = latest
+    if wrote and opened:
+        resting.peer.answered += 1
+    return True
+
+
+def interval_ended(
+    stirred: Iterable[Resting], owners: Owners, interval_ns: int, sums: Sums
+) -> None:
+    """Add up what all these have moved in the interval.
+
+    Those to which it was one of steady transfer wake with the next look: they have to be watched.
+    """
+    for resting in stirred:
+        inode, sent_now, received_now, sent, received, flow_bytes = ACCOUNT.unpack_from(
+            resting.memory, ACCOUNT_AT
+        )
+        went, came = max(sent_now - sent, 0), max(received_now - received, 0)
+        if went or came:
+            sums.add(owners.of(inode), resting.interface, went, came)
+        if flows(received_now - flow_bytes, interval_ns):
+            resting.flow_intervals, resting.signature = 1, b""
+        INTERVAL.pack_into(resting.memory, INTERVAL_AT, sent + went, received + came, received_now)

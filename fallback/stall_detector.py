@@ -1,0 +1,268 @@
+"""Is a connection's process waiting for the network?  The evidence, weighed.
+
+Each rule answers with a `Wait` or None.  Where the evidence does not decide, the answer is
+None: a reader takes a stall for the root cause of a hang, so a false one is worse than none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from xctl_probe.events import Cause, Direction, Process, Stall
+from xctl_probe.fallback.connection import (
+    SENDS_ONLY,
+    STEADY_INTERVALS,
+    Connection,
+    Wait,
+    may_receive,
+    waits_to_connect,
+)
+from xctl_probe.fallback.sock_diag import (
+    CLOSE_WAIT,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT1,
+    LAST_ACK,
+    TIMER_PROBE,
+    TIMER_RETRANSMIT,
+    UNKNOWN_WINDOW,
+    TcpInfo,
+)
+from xctl_probe.fallback.thread_evidence import Blocked
+from xctl_probe.stalls.reply_waits import Asked, Replies
+
+# The kernel retries a lost SYN at first after a second, later ones no sooner.
+_FIRST_SYN_RETRY_NS = 1_000_000_000
+_CLOSING = (FIN_WAIT1, CLOSING, LAST_ACK)
+_NO_LIMIT = (1 << 64) - 1
+
+
+class Evidence(Protocol):
+    """What the owning process itself shows about a connection, where it may be looked into."""
+
+    def of_sending(self, connection: Connection) -> Blocked | None:
+        """Something of the process waits until it can send there."""
+
+    def of_closing(self, connection: Connection) -> Blocked | None:
+        """A thread waits in close() until all is sent."""
+
+    def of_receiving(self, connection: Connection) -> Blocked | None:
+        """A thread waits there for data."""
+
+
+class Judge:
+    """Turns what is known of a connection into running and ended stalls.
+
+    `stall_ns` is how long a wait must last to be one.
+    """
+
+    def __init__(self, stall_ns: int, evidence: Evidence, replies: Replies) -> None:
+        self._stall_ns = stall_ns
+        self._evidence = evidence
+        self._replies = replies
+
+    def judge(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
+        """Start, go on with or end the stall of `connection`."""
+        running, wait = connection.wait, None
+        if connection.sample.inode:  # else no process has it open: none can wait for it
+            wait = self._connecting(connection, now_ns)
+            wait = wait or self._sending(connection, owner, now_ns)
+            wait = wait or self._receiving(connection, owner, now_ns)
+        if running and (
+            wait is None
+            or wait.direction != running.direction
+            or wait.since_ns > running.since_ns  # there was progress, and then none again
+        ):
+            self.end(connection, owner, now_ns)
+        elif running and wait:
+            # What was found out stays: a full buffer alone is the weakest cause.
+            known = running.cause if wait.cause in (None, Cause.SEND_BUFFER) else wait.cause
+            wait = replace(wait, since_ns=running.since_ns, cause=known or wait.cause)
+        connection.wait = wait
+
+    def end(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
+        """Close the running stall, if there is one."""
+        running, connection.wait = connection.wait, None
+        if running is None:
+            return
+        end_ns = now_ns
+        if running.direction is Direction.RECEIVE and connection.received_ns > running.since_ns:
+            end_ns = connection.received_ns
+        connection.ended.append(stall_of(connection, running, owner, end_ns, ongoing=False))
+
+    def _long(self, since_ns: int, now_ns: int) -> bool:
+        return now_ns - since_ns >= self._stall_ns
+
+    def _connecting(self, connection: Connection, now_ns: int) -> Wait | None:
+        if not waits_to_connect(connection):
+            return None
+        # Met in mid-connect, it has waited for its retries at least.
+        lasted = connection.sample.timer_retries * _FIRST_SYN_RETRY_NS
+        since_ns = min(connection.met_ns, now_ns - lasted)
+        if not self._long(since_ns, now_ns):
+            return None
+        return Wait(Direction.CONNECT, since_ns, Cause.CONNECTING)
+
+    def _sending(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
+        sample = connection.sample
+        if sample.state in _CLOSING:
+            return self._lingering(connection, now_ns)
+        if sample.state not in (ESTABLISHED, CLOSE_WAIT) or not sample.wqueue:
+            return None
+        since_ns = connection.full_ns
+        if since_ns is not None:
+            if self._long(since_ns, now_ns):
+                return Wait(Direction.SEND, since_ns, _send_cause(connection))
+            return None
+        since_ns = connection.wrote_ns
+        # Below its size the buffer may still hold a sender up (TCP_NOTSENT_LOWAT, memory
+        # pressure, a few bytes squeezed into the peer's window); then only the process tells.
+        if not sample.info.notsent_bytes or not self._long(since_ns, now_ns):
+            return None
+        if owner is None:
+            # Nobody to ask; and without a pid, nobody is said to wait.
+            held = connection.crowded and connection.held_by_window
+            return Wait(Direction.SEND, since_ns, Cause.PEER_WINDOW) if held else None
+        blocked = self._evidence.of_sending(connection)
+        return (
+            Wait(Direction.SEND, since_ns, _send_cause(connection), blocked.tid)
+            if blocked
+            else None
+        )
+
+    def _lingering(self, connection: Connection, now_ns: int) -> Wait | None:
+        """In close(), until the peer has all of it (SO_LINGER, socket(7))."""
+        since_ns = connection.full_ns or connection.wrote_ns
+        if not connection.sample.wqueue or not self._long(since_ns, now_ns):
+            return None
+        blocked = self._evidence.of_closing(connection)
+        if blocked is None:
+            return None
+        return Wait(Direction.SEND, since_ns, _send_cause(connection), blocked.tid)
+
+    def _receiving(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
+        if not may_receive(connection) or connection.sample.rqueue:
+            return None
+        if connection.hole_ns is not None and self._long(connection.hole_ns, now_ns):
+            return Wait(Direction.RECEIVE, connection.hole_ns, Cause.LOSS)
+        if connection.pending_ns is not None:
+            wait = self._awaiting_reply(connection, connection.pending_ns, now_ns)
+        else:
+            wait = self._broken_off(connection, now_ns)
+        return wait and self._owed(connection, wait, owner, now_ns)
+
+    def _broken_off(self, connection: Connection, now_ns: int) -> Wait | None:
+        if connection.flow_intervals < STEADY_INTERVALS or not self._long(
+            connection.received_ns, now_ns
+        ):
+            return None
+        thread = self._evidence.of_receiving(connection)
+        if thread is None:
+            connection.flow_intervals = 0  # nobody waits for more: the transfer was over
+            return None
+        return Wait(Direction.RECEIVE, connection.received_ns, None, thread.tid)
+
+    def _awaiting_reply(self, connection: Connection, since_ns: int, now_ns: int) -> Wait | None:
+        dialogue, peer = connection.dialogue, connection.peer
+        if not self._long(since_ns, now_ns):
+            return None
+        if dialogue.one_way():
+            since_ns = connection.sent_ns  # until then it had something else to do
+            if not self._turned_to_receive(connection, now_ns):
+                return None
+        sample = connection.sample
+        if sample.info.notsent_bytes and not self._long(connection.wrote_ns, now_ns):
+            # A long request: the process is still writing it.  But once it is known to wait, what
+            # it adds while the request is being sent again changes nothing.
+            waited = connection.wait is not None and connection.wait.direction is Direction.RECEIVE
+            if not (waited and sample.info.backoff):
+                return None
+        cause = _reply_cause(connection)
+        if dialogue.expects_reply() or (not dialogue.answered and peer.expects_reply()):
+            return Wait(Direction.RECEIVE, since_ns, cause)
+        thread = self._evidence.of_receiving(connection)
+        connection.listened = bool(connection.listened or thread)
+        if thread is None:
+            return None
+        return Wait(Direction.RECEIVE, since_ns, cause, thread.tid)
+
+    def _turned_to_receive(self, connection: Connection, now_ns: int) -> bool:
+        """True where the process did nothing but send until now, and may sit in a receive instead.
+
+        An upload in slow pieces ends so.  Who has a thread in a receive beside its sends, as a
+        subscriber that pings may, does without answers.  It is asked about ever less often.
+        """
+        if connection.habit != SENDS_ONLY or not self._long(connection.sent_ns, now_ns):
+            return False
+        if connection.wait is None and now_ns < connection.ask_ns:
+            return False
+        connection.ask_ns = now_ns + (now_ns - connection.sent_ns)
+        return True
+
+    def _owed(
+        self, connection: Connection, wait: Wait, owner: Process | None, now_ns: int
+    ) -> Wait | None:
+        """The wait, where its answer is not late by agreement."""
+        delivered = not connection.sample.wqueue
+        asked = Asked(connection.socket, wait.since_ns, owner, connection.usual, delivered)
+        told = self._replies.look(asked, now_ns)
+        if told is None:
+            return None
+        return replace(wait, since_ns=told.since_ns, cause=told.cause or wait.cause)
+
+
+def stall_of(
+    connection: Connection, wait: Wait, owner: Process | None, now_ns: int, *, ongoing: bool
+) -> Stall:
+    """The fact that a wait makes."""
+    return Stall(
+        owner, connection.socket, wait.direction, now_ns - wait.since_ns, ongoing, wait.cause,
+        wait.tid,
+    )  # fmt: skip
+
+
+def _send_cause(connection: Connection) -> Cause | None:
+    sample = connection.sample
+    # A receiver may also shut its window over what is on its way, which is then sent again.
+    if not sample.info.snd_wnd:
+        return Cause.PEER_WINDOW
+    if sample.timer == TIMER_RETRANSMIT and sample.info.retransmits:
+        return Cause.LOSS
+    if sample.info.notsent_bytes and not sample.info.unacked:
+        return _held_back(connection)
+    if sample.info.snd_wnd == UNKNOWN_WINDOW and (
+        sample.timer == TIMER_PROBE or sample.info.probes
+    ):
+        return Cause.PEER_WINDOW
+    return Cause.PACING if _paced(sample.info) else Cause.SEND_BUFFER
+
+
+def _reply_cause(connection: Connection) -> Cause | None:
+    sample, info = connection.sample, connection.sample.info
+    if not sample.wqueue:
+        return Cause.NO_REPLY
+    if info.unacked:
+        return Cause.LOSS if info.retransmits else None  # on its way, not known to be lost
+    return _held_back(connection) if info.notsent_bytes else Cause.NO_REPLY
+
+
+def _held_back(connection: Connection) -> Cause | None:
+    """Why nothing is on its way although there is something to send.
+
+    The kernel runs its timer for probes of a closed window then, whatever holds the data back.
+    """
+    info = connection.sample.info
+    if info.snd_wnd in (0, UNKNOWN_WINDOW) or info.snd_wnd < info.snd_mss:
+        return Cause.PEER_WINDOW
+    if connection.held_by_window:
+        return Cause.PEER_WINDOW
+    if _paced(info):
+        return Cause.PACING
+    # The window is open, and yet a probe did not get out.
+    return Cause.LOCAL_DROP if info.probes else None
+
+
+def _paced(info: TcpInfo) -> bool:
+    """True where the sender's own limit (SO_MAX_PACING_RATE) is its rate."""
+    return 0 < info.max_pacing_rate < _NO_LIMIT and info.pacing_rate >= info.max_pacing_rate

@@ -1,0 +1,105 @@
+"""The probe comes fast, and leaves nothing: closed, ended or killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.require import require_tools
+
+# What is no part of Python or of the probe: the command line's libraries take most of a start.
+IMPORTED = """
+import sys
+from xctl_probe.ebpf import source
+names = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(names - sys.stdlib_module_names - {"__main__", "xctl_probe"}))
+"""
+HOLD = """
+import sys, time
+from xctl_probe.ebpf.source import KernelSource
+source = KernelSource()
+print(source.attach, flush=True)
+sys.stdin.readline()
+{last}
+"""
+
+
+def loaded_programs() -> set[str]:
+    """Identities of all programs in the kernel that bear one of our names."""
+    require_tools("bpftool")
+    listing = subprocess.run(
+        ["bpftool", "prog", "show"], capture_output=True, text=True, check=True
+    ).stdout
+    ours = ("on_send", "on_receive", "on_state", "on_retransmit", "drain_sockets")
+    lines = (line.split() for line in listing.splitlines() if " name " in line)
+    return {words[0] for words in lines if words[words.index("name") + 1] in ours}
+
+
+@pytest.fixture
+def holder(watch):
+    """Start a process with a source of its own."""
+    watch().source.close()  # skips where it cannot work
+    started = []
+
+    def start(last="source.close()"):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD.format(last=last)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout.readline().strip()
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def test_a_killed_probe_leaves_nothing(holder):
+    before = loaded_programs()
+    process = holder()
+    mine = loaded_programs() - before
+    assert len(mine) >= 5
+    process.kill()
+    process.wait()
+    # Other probes may come and go meanwhile: only what this one loaded has to be gone.
+    end = time.monotonic() + 10
+    while mine & loaded_programs():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_nothing_is_pinned(holder):
+    holder()
+    pinned = Path("/sys/fs/bpf")
+    assert not pinned.is_dir() or not [p for p in pinned.rglob("*") if "xctl" in p.name]
+
+
+def test_a_closed_source_gives_every_descriptor_back(watch):
+    before = set(os.listdir("/proc/self/fd"))
+    seen = watch()
+    assert len(os.listdir("/proc/self/fd")) > len(before)
+    seen.source.close()
+    seen.source.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_it_starts_without_what_people_need():
+    """Importing is most of a start: `make bench` measures it, here is what makes it short."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", IMPORTED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == []

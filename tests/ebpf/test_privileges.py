@@ -1,0 +1,211 @@
+"""What each privilege is worth: tried for real, by processes that have only that."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.require import require, require_tools
+
+SYSTEM_PYTHON = "/usr/bin/python3"  # another user cannot run one that lives in root's home
+
+# Counts its own 7 bytes, names itself, and says what a seeded listener's owner is.
+PROGRAM = """
+import os, socket, sys, time
+sys.path.insert(0, sys.argv[1])
+from xctl_probe.ebpf.source import KernelSource
+from xctl_probe.errors import SourceUnavailable
+listener = socket.create_server(("127.0.0.1", 0))
+victim = socket.create_connection(listener.getsockname()); other, _ = listener.accept()
+try:
+    source = KernelSource()
+except SourceUnavailable as reason:
+    print("unavailable:", reason)
+    sys.exit()
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); one.bind(("127.0.0.1", 0))
+one.sendto(b"x" * 7, one.getsockname()); one.recv(100)
+other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+other.close()
+facts = source.drain(time.monotonic_ns()).facts
+mine = [f for f in facts if getattr(f, "owner", None) and f.owner.pid == os.getpid()]
+moved = [(f.sent_bytes, f.received_bytes) for f in mine if hasattr(f, "sent_bytes")]
+print("sent", sum(s for s, _ in moved), "received", sum(r for _, r in moved))
+print("errors", [str(f.kind) for f in mine if hasattr(f, "kind")])
+source.close()
+"""
+
+WORKS = "sent 7 received 7\nerrors ['RESET']\n"
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+@pytest.fixture
+def package(tmp_path_factory, watch):
+    """The package laid out as installed, where any user may read it."""
+    watch().source.close()  # skips where not even we may
+    require(Path(SYSTEM_PYTHON).exists(), f"{SYSTEM_PYTHON} is missing")
+    folder = tmp_path_factory.mktemp("package")
+    root = Path(__file__).parents[2]
+    subprocess.run(["cp", "-r", root / "xctl_probe", folder], check=True)
+    for part in ("bpf", "fallback"):
+        subprocess.run(["cp", "-r", root / part, folder / "xctl_probe"], check=True)
+    subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
+    above = folder
+    while above != Path("/tmp") and above != Path("/"):
+        above.chmod(above.stat().st_mode | 0o055)
+        above = above.parent
+    return folder
+
+
+@pytest.fixture
+def run_as(package):
+    def run(*prefix):
+        require_tools(prefix[0])
+        done = subprocess.run(
+            [*prefix, SYSTEM_PYTHON, "-c", PROGRAM, package],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_root(run_as):
+    assert run_as("env") == WORKS
+
+
+def test_bpf_and_perfmon_lose_nothing(run_as):
+    """Iterators, seeding of one's own sockets and socket storage ask for no more than these."""
+    caps = "-all,+bpf,+perfmon"
+    assert run_as(*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}") == WORKS
+
+
+@pytest.mark.parametrize("only", ["bpf", "perfmon"])
+def test_one_of_the_two_is_not_enough(run_as, only):
+    caps = f"-all,+{only}"
+    said = run_as(*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}")
+    assert said.startswith("unavailable: not permitted")
+    assert "CAP_BPF and CAP_PERFMON" in said
+
+
+def test_a_user_with_nothing(run_as):
+    said = run_as(*NOBODY, "--inh-caps=-all", "--bounding-set=-all")
+    assert said == ("unavailable: not permitted: run as root, or with CAP_BPF and CAP_PERFMON\n")
+
+
+def test_root_without_capabilities(run_as):
+    said = run_as("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    assert "CAP_BPF and CAP_PERFMON" in said
+
+
+def test_root_of_a_user_namespace(run_as):
+    said = run_as("unshare", "--user", "--map-root-user")
+    assert said.startswith("unavailable: a user namespace")
+
+
+def test_a_pid_and_network_namespace_of_its_own(run_as):
+    """It sees itself under the number that it has in there."""
+    shell = 'ip link set lo up && "$0" "$@"'
+    assert run_as("unshare", "--pid", "--net", "--fork", "--mount-proc", "sh", "-c", shell) == WORKS
+
+
+ENOUGH = "-all,+bpf,+perfmon"
+INSPECTS = f"{ENOUGH},+sys_ptrace,+dac_read_search"
+EVERYWHERE = f"{INSPECTS},+sys_admin"
+QUESTION, ANSWER = 23, 29
+
+
+@pytest.fixture
+def start_with(worker, start_probe):
+    """A probe with some capabilities, and another user's connection with a far end of its role.
+
+    `evented` waits for more from the connection; `blocking` does something else.
+    """
+
+    def start(caps, role, **where):
+        client, server = worker(user="root", **where), worker(role, user="root", **where)
+        client.connect("127.0.0.1", server.ask("listen")["port"])
+        server.ask("accept")
+        running = start_probe(
+            *("--backend", "ebpf", "--loopback", "--interval", "0.2"),
+            user="root",
+            prefix=(*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}"),
+        )
+        running.wait_ready()
+        return running, server, client
+
+    return start
+
+
+def read_and_not_answered(server, client):
+    for _ in range(2):  # the second one waits for more
+        server.tell("recv", QUESTION)
+    client.tell("ask", QUESTION, ANSWER)
+    server.expect("recv")
+
+
+def test_who_inspects_the_far_end_reports_a_peer_that_is_busy(start_with):
+    """And says that this is so in its own network namespace only."""
+    running, server, client = start_with(INSPECTS, "blocking")
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
+    assert b"other network namespaces are not inspected" in running.stderr
+    assert b"needs CAP_SYS_ADMIN" in running.stderr
+
+
+@pytest.mark.parametrize("caps", [INSPECTS, ENOUGH])
+def test_a_wait_that_the_far_end_means_is_never_reported(start_with, caps):
+    running, server, client = start_with(caps, "evented")
+    read_and_not_answered(server, client)
+    running.wait_for_intervals(7)
+    assert running.stop().stalls(pid=client.pid) == []
+
+
+def test_who_may_not_inspect_the_far_end_says_so_and_asserts_nothing(start_with):
+    """That peer hangs, but one in its event loop looks the same."""
+    running, server, client = start_with(ENOUGH, "blocking")
+    running.wait_for_stderr("other users' processes are not inspected")
+    running.wait_for_stderr("needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for_intervals(7)
+    assert running.stop().stalls(pid=client.pid) == []
+
+
+@pytest.mark.parametrize(("caps", "shown"), [(INSPECTS, False), (EVERYWHERE, True)])
+def test_a_far_end_in_another_network_namespace_takes_sys_admin(
+    start_with, make_netns, caps, shown
+):
+    """A peer that hangs there is reported by who may enter the namespace, and by no other."""
+    running, server, client = start_with(caps, "blocking", namespace=make_netns())
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for_intervals(7)
+    assert bool(running.stop().stalls(pid=client.pid)) is shown
+
+
+@pytest.mark.parametrize(("caps", "answers"), [(ENOUGH, False), (INSPECTS, True)])
+def test_why_of_another_user_s_process(installed, worker, netns, caps, answers):
+    """It takes what reading its descriptors takes."""
+    asked = worker(user="root")
+    prefix = (*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}")
+    words = [*netns.command("root"), *prefix, str(installed.command), "why", str(asked.pid)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is answers, done.stderr
+
+
+def test_a_request_that_nobody_has_read_needs_no_privilege_to_be_seen(start_with):
+    """It lies in the queue at the far end."""
+    running, _, client = start_with(ENOUGH, "blocking")
+    client.tell("ask", QUESTION, ANSWER)
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
+
+
+def test_this_test_ran_as_root():
+    require(os.geteuid() == 0, "run the tests as root")

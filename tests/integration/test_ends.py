@@ -1,0 +1,100 @@
+"""Either end of a connection, found by its addresses: as any user, for IPv4, mapped and IPv6.
+
+In another namespace as root, by way of a process that lives there.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+from support.require import require
+
+from xctl_probe.events import Socket
+from xctl_probe.linux.netns import ends_in
+from xctl_probe.linux.socket_lookup import Ends
+
+
+@pytest.fixture
+def ends():
+    found = Ends()
+    yield found
+    found.close()
+
+
+def connected(listen, connect):
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    with socket.create_server((listen, 0), family=family, dualstack_ipv6=listen == "::") as server:
+        client = socket.create_connection((connect, server.getsockname()[1]))
+        return client, server.accept()[0]
+
+
+def described(sock):
+    local, remote = sock.getsockname()[:2], sock.getpeername()[:2]
+    return Socket(os.fstat(sock.fileno()).st_ino, 0, "tcp", *local, *remote)
+
+
+@pytest.mark.parametrize(
+    ("listen", "connect"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")]
+)
+def test_both_ends_are_found(ends, listen, connect):
+    """What is unread there, not acknowledged here, and whose sockets they are."""
+    client, server = connected(listen, connect)
+    with client, server:
+        here = described(client)
+        assert ends.near(here).inode == here.inode
+        far = ends.far(here)
+        assert (far.inode, far.unread_bytes) == (os.fstat(server.fileno()).st_ino, 0)
+        client.sendall(bytes(23))
+        assert ends.far(here).unread_bytes == 23
+        server.recv(7)
+        assert ends.far(here).unread_bytes == 16
+
+
+def test_a_connection_that_is_gone_has_no_ends_though_somebody_listens_there(ends):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        here = Socket(7, 0, "tcp", "127.0.0.1", 1, "127.0.0.1", port)
+        assert ends.near(here) is None
+        assert ends.far(here) is None
+
+
+def test_a_connection_that_nobody_accepted_has_no_inode(ends):
+    """Its data is unread all the same."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        client.sendall(bytes(29))
+        far = ends.far(described(client))
+        assert (far.inode, far.unread_bytes) == (0, 29)
+
+
+def test_another_namespace_is_entered_by_way_of_a_process_in_it(ends, worker, netns):
+    """By nobody else's; and what it took to enter is given back."""
+    require(os.geteuid() == 0, "only root can enter a namespace")
+    server, client = worker(), worker()
+    told = client.connect("127.0.0.1", server.ask("listen")["port"])
+    far_inode = server.ask("accept")["inode"]
+    local, remote = (told[end].split(":") for end in ("local", "remote"))
+    there = Socket(told["inode"], 0, "tcp", local[0], int(local[1]), remote[0], int(remote[1]))
+    number = os.stat(f"/proc/{netns.pid}/ns/net").st_ino
+    open_before = len(os.listdir("/proc/self/fd"))
+    found = ends_in(number, client.pid)
+    assert (found.near(there).inode, found.far(there).inode) == (there.inode, far_inode)
+    assert ends.near(there) is None
+    found.close()
+    assert ends_in(number, os.getpid()) is None
+    assert ends_in(number, 0) is None
+    assert len(os.listdir("/proc/self/fd")) == open_before
+
+
+def test_our_own_namespace_needs_nobody_to_lead_there(ends):
+    """Not even a process that we see."""
+    client, server = connected("127.0.0.1", "127.0.0.1")
+    with client, server:
+        here = described(client)
+        found = ends_in(os.stat("/proc/self/ns/net").st_ino, 0)
+        assert found.near(here) == ends.near(here)
+        found.close()

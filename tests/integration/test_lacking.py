@@ -1,0 +1,72 @@
+"""Kernels and hosts that lack something, simulated: each is told in one line, and done without."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from support.lacking import BTF, Lacking, before_ring_buffers, hidden
+from support.require import require
+
+PATIENCE_S = 60
+
+
+@pytest.fixture(autouse=True)
+def root():
+    require(os.geteuid() == 0, "only root finds out what the kernel lacks: run the tests as root")
+
+
+@pytest.fixture
+def lacking(netns, tmp_path):
+    """What a process finds: nothing where its BTF is, or no ring buffer."""
+    return {
+        "btf": Lacking(netns, hidden(BTF)),
+        "ring buffer": Lacking(netns, before_ring_buffers(tmp_path)),
+    }
+
+
+WHY = {
+    "btf": "the kernel has no type information (/sys/kernel/btf/vmlinux): it needs "
+    "CONFIG_DEBUG_INFO_BTF; --backend bcc works without",
+    "ring buffer": "the kernel has no BPF ring buffer: it needs Linux 5.8; "
+    "--backend bcc works without",
+}
+
+
+@pytest.mark.parametrize("what", WHY)
+def test_what_was_forced_fails_in_one_line_with_the_remedy(installed, lacking, what):
+    """Exit code 1, and nothing on stdout: never another source in its place."""
+    words = [*lacking[what].command("root"), str(installed.command), "--backend", "ebpf"]
+    done = subprocess.run(
+        [*words, "--duration", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.stderr == f"xctl-probe-network: --backend ebpf: {WHY[what]}\n"
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("what", WHY)
+def test_left_to_itself_it_takes_the_next_best_and_says_why(lacking, start_probe, worker, what):
+    """What that one is depends on this host (bcc, or the sampler): it works, in any case."""
+    running = start_probe(
+        *("--interval", 0.2, "--loopback", "--format", "ndjson"),
+        namespace=lacking[what],
+        user="root",
+    )
+    running.wait_for_stderr(f"; not ebpf: {WHY[what]}", PATIENCE_S)
+    running.wait_ready()
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    client.connect("127.0.0.1", port)
+    server.ask("accept")
+    client.tell("ask", 23, 29)
+    stalls = running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True), PATIENCE_S)
+    assert {stall.net["cause"] for stall in stalls} == {"no_reply"}
+    running.stop()
+    said = running.stderr.decode()
+    assert len(said.splitlines()) == 1
+    assert "source ebpf" not in said

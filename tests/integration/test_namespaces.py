@@ -1,0 +1,65 @@
+"""A process has the number that the probe's own pid namespace gives it, or none."""
+
+from __future__ import annotations
+
+import pytest
+from support.namespace import PidNamespace
+
+MORE_THAN_BUFFERS = 20_000_003
+BYTES = 1_000_003
+WATCH_S = 4
+
+
+@pytest.fixture
+def below(netns):
+    """A pid namespace below the one of the tests."""
+    namespace = PidNamespace(netns)
+    yield namespace
+    namespace.close()
+
+
+def stalled(worker, namespace):
+    server, client = worker(namespace=namespace), worker(namespace=namespace)
+    identity = client.connect("127.0.0.1", server.ask("listen")["port"])
+    server.ask("accept")
+    client.tell("send", MORE_THAN_BUFFERS)
+    return client, identity["inode"]
+
+
+def test_who_is_in_a_namespace_below_has_our_number(probe, worker, below):
+    """As a container's process has for the host: its own number means another process here."""
+    running = probe("--min-bw", 0)
+    server, client = worker(namespace=below), worker(namespace=below)
+    client.connect("127.0.0.1", server.ask("listen")["port"])
+    server.ask("accept")
+    running.wait_for_intervals(2)
+    server.tell("recv", BYTES)
+    client.ask("send", BYTES)
+    server.expect("recv")
+    waiting, inode = stalled(worker, below)
+    running.wait_for(lambda c: len(c.stalls(inode=inode, ongoing=True)) >= 2)
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert client.pid < 20, "not a number of the namespace below"
+    assert consumer.sent_bytes(below.pid_outside(client.pid)) == BYTES
+    assert consumer.received_bytes(below.pid_outside(server.pid)) == BYTES
+    assert {r.pid for r in consumer.stalls(inode=inode)} == {below.pid_outside(waiting.pid)}
+
+
+def test_who_is_not_in_the_probes_namespace_has_no_number(
+    start_probe, backend, worker, below, netns
+):
+    """In a container the probe tells its own processes by their numbers there.
+
+    Others come as null, or not at all where sockets are found by the files of visible processes.
+    """
+    # By its duration: a signal would end nsenter, and not the probe in there.
+    words = (*backend.options, "--loopback", "--interval", 0.2, "--duration", WATCH_S)
+    running = start_probe(*words, namespace=below, user=backend.user)
+    running.wait_ready()
+    inside, inside_inode = stalled(worker, below)
+    _, outside_inode = stalled(worker, netns)
+    consumer = running.wait_exit(timeout=30)
+    assert {r.pid for r in consumer.stalls(inode=inside_inode)} == {inside.pid}
+    outside = {None} if backend.sees("outside_processes") else set()
+    assert {r.pid for r in consumer.stalls(inode=outside_inode)} == outside

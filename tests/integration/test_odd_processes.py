@@ -1,0 +1,84 @@
+"""Processes that are easily misread: no first thread any more, frozen, an epoll in an epoll."""
+
+from __future__ import annotations
+
+import pytest
+from support.cgroup import frozen
+
+INTERVAL_S = 0.2
+QUESTION, ANSWER = 23, 29
+
+
+def connected(worker, server_role="blocking", client_role="blocking"):
+    server, client = worker(server_role), worker(client_role)
+    port = server.ask("listen")["port"]
+    inode = client.connect("127.0.0.1", port)["inode"]
+    server.ask("accept")
+    return server, client, inode
+
+
+def assert_one_stall(running, inode, pid):
+    """Of a reply, and of this process, until it has come."""
+    running.wait_for(lambda consumer: consumer.stalls(inode=inode, ongoing=False))
+    running.wait_for_intervals(2)
+    *ongoing, ended = running.stop().stalls(inode=inode)
+    assert ongoing
+    assert not ended.ongoing
+    for told in (*ongoing, ended):
+        assert told.pid == pid
+        assert (told.net["direction"], told.net["cause"]) == ("receive", "no_reply")
+
+
+def stalls(inode):
+    return lambda consumer: consumer.stalls(inode=inode, ongoing=True)
+
+
+def test_a_client_whose_first_thread_has_ended_waits(probe, worker):
+    """It is alive, and its sockets are its own."""
+    server, client, inode = connected(worker, client_role="headless")
+    running = probe(interval=INTERVAL_S)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(stalls(inode))
+    server.ask("send", ANSWER)
+    client.expect("ask")
+    assert_one_stall(running, inode, client.pid)
+
+
+def read_and_wait(probe, worker, role, *words):
+    """A request that the server reads, and then waits for more; the probe that watches."""
+    server, client, inode = connected(worker, role)
+    running = probe(interval=INTERVAL_S)
+    server.tell("recv", QUESTION)
+    server.tell(*words)
+    client.tell("ask", QUESTION, ANSWER)
+    server.expect("recv")
+    return running, server, client, inode
+
+
+def test_a_server_whose_first_thread_has_ended_may_listen(probe, worker):
+    """A wait by agreement."""
+    running, _, _, inode = read_and_wait(probe, worker, "headless", "recv", QUESTION)
+    running.wait_for_intervals(6)
+    assert running.stop().stalls(inode=inode) == []
+
+
+@pytest.mark.parametrize("how", ["poll", "epoll"])
+def test_a_server_that_waits_in_an_epoll_in_an_epoll_listens(probe, worker, how):
+    running, server, _, inode = read_and_wait(probe, worker, "waits", "wait_nested", how)
+    server.expect("waiting")
+    running.wait_for_intervals(6)
+    assert running.stop().stalls(inode=inode) == []
+
+
+@pytest.mark.parametrize("version", [2, 1])
+def test_a_server_that_is_frozen_does_not_listen(probe, worker, version):
+    """From then on its client waits, as for one that is stopped."""
+    running, server, client, inode = read_and_wait(probe, worker, "blocking", "recv", QUESTION)
+    running.wait_for_intervals(4)
+    assert running.consumer.stalls(inode=inode) == []
+    with frozen(server.pid, version):
+        running.wait_for(stalls(inode))
+    for told in running.stop().stalls(inode=inode):
+        assert told.pid == client.pid
+        assert (told.net["direction"], told.net["cause"]) == ("receive", "no_reply")

@@ -1,0 +1,167 @@
+"""The probe at the end of a pipe: readers that leave, stop or die, and signals."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+
+import pytest
+from support.truth import bounds_ms
+
+INTERVAL_S = 0.5
+WITHIN_S = 2 * INTERVAL_S + 0.5  # two intervals, and what a busy machine takes to end a process
+BULK_BYTES = 20_000_003
+
+
+@pytest.fixture
+def watch_end():
+    """Wait for the end of a process that is not our child, by its pid."""
+    descriptors = []
+
+    def watch(pid):
+        descriptors.append(os.pidfd_open(pid))
+
+        def ended(timeout_s):
+            return bool(select.select([descriptors[-1]], [], [], timeout_s)[0])
+
+        return ended
+
+    yield watch
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def command(installed, netns, *options):
+    return [*netns.command(), str(installed.command), *options]
+
+
+def test_a_reader_that_leaves_ends_the_probe_quietly(installed, netns):
+    """`| head -1`: exit code 0, one line on stderr (what the source is) and no traceback."""
+    words = command(installed, netns, "--backend", "proc", "--loopback", "--interval", "0.1")
+    script = 'set -o pipefail; "$@" | head -1; echo "codes ${PIPESTATUS[*]}"'
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *words],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=True,
+    )
+    record, codes = done.stdout.splitlines()
+    assert record.startswith('{"ts":')
+    assert codes == "codes 0 0"
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_closed_stdout_ends_a_probe_that_has_nothing_to_say(start_probe, watch_end):
+    """Without loopback this namespace has no interface, so nothing is ever written."""
+    reader, stdout = os.pipe()
+    running = start_probe("--backend", "proc", "--interval", INTERVAL_S, stdout=stdout)
+    os.close(stdout)
+    running.wait_for_stderr("source")
+    ended = watch_end(running.pid)
+    assert not ended(3 * INTERVAL_S)  # it runs while there is a reader
+    assert not select.select([reader], [], [], 0)[0]
+    os.close(reader)
+    assert ended(WITHIN_S)
+    running.wait_exit(0)
+
+
+def test_a_dead_parent_ends_the_probe(installed, netns, watch_end, tmp_path):
+    """Whoever started it was killed, and its stdout is still open: it leaves all the same."""
+    words = command(installed, netns, "--backend", "proc", "--interval", str(INTERVAL_S))
+    parent = subprocess.Popen(
+        ["sh", "-c", '"$@" & echo $! >&2; wait', "sh", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        said = [parent.stderr.readline() for _ in range(2)]
+        pid = next(int(line) for line in said if line.strip().isdigit())
+        assert any(b"source" in line for line in said)  # it is up, and knows its parent
+        ended = watch_end(pid)
+    finally:
+        parent.kill()
+        parent.wait(10)
+    try:
+        assert ended(WITHIN_S)
+    finally:
+        if not ended(0):
+            os.kill(pid, signal.SIGKILL)
+        parent.stdout.close()
+        parent.stderr.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_flushes_the_last_window(probe, worker, number):
+    """What moved since the last interval is written before the probe leaves with 0."""
+    running = probe(interval=2)
+    receiver, sender = worker(), worker()
+    port = receiver.ask("listen")["port"]
+    sender.connect("127.0.0.1", port)
+    receiver.ask("accept")
+    running.wait_for_intervals(1)  # the window that now begins has two seconds to go
+    receiver.tell("recv", BULK_BYTES)
+    sender.ask("send", BULK_BYTES)
+    receiver.expect("recv")
+    consumer = running.stop(number)
+    assert consumer.sent_bytes(sender.pid) == pytest.approx(BULK_BYTES, rel=0.01)
+    assert consumer.received_bytes(receiver.pid) == pytest.approx(BULK_BYTES, rel=0.01)
+
+
+def test_a_duration_ends_by_itself(start_probe):
+    """--duration: that long, and exit code 0."""
+    running = start_probe(
+        *("--backend", "proc", "--loopback", "--interval", "0.2", "--duration", "1"),
+    )
+    consumer = running.wait_exit(0)
+    assert 4 <= len(consumer.interface_bandwidth("lo")) <= 6
+
+
+@pytest.mark.timeout(120)
+def test_a_consumer_that_stops_for_30_s_loses_no_stall(probe, worker, backend):
+    """Every stall of those 30 s arrives afterwards, nothing is lost, and memory stays flat."""
+    server, client = worker(), worker()
+    # One process only: as root the probe would also queue what else happens on this host.
+    running = probe("--pid", client.pid)
+    fcntl.fcntl(running.process.stdout, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
+    port = server.ask("listen")["port"]
+    client.connect("127.0.0.1", port)
+    server.ask("accept")
+    running.wait_for_intervals(5)
+    before_bytes = running.resident_bytes()
+
+    running.pause()
+    waits = 23
+    for _ in range(waits):  # 30 s in all
+        server.tell("recv", 7)
+        server.tell("nap", 1_200)
+        server.tell("send", 11)
+        client.tell("ask", 7, 11)
+        client.tell("nap", 110)
+    truths = []
+    for _ in range(waits):
+        answer = [server.expect(event) for event in ("recv", "nap", "send")][-1]
+        truths.append(client.expect("ask") | {"released_ns": answer["stall_begin_ns"]})
+        client.expect("nap")
+    growth_bytes = running.resident_bytes() - before_bytes
+    running.resume()
+
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=False)) >= waits)
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    told = consumer.stalls(pid=client.pid, ongoing=False)
+    assert len(told) == waits
+    tolerance_ms = backend.tolerance_ms(0.2)
+    for record, truth in zip(told, truths, strict=True):
+        least_ms, most_ms = bounds_ms(truth)
+        assert least_ms - tolerance_ms <= record.stall_ms <= most_ms + tolerance_ms
+    assert consumer.lost() == 0
+    assert growth_bytes < 1 << 20
+    # Bandwidth was added up meanwhile: no byte of it is missing, though the records are few.
+    spans_ms = [r.net["interval_ms"] for r in consumer.interface_bandwidth("lo")]
+    assert sum(spans_ms) > 29_900
+    assert len(spans_ms) < 29_900 / 200 / 2

@@ -1,0 +1,339 @@
+"""Who waits, on which socket, for how long and why: against the workers' own clocks."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import pytest
+from support.truth import bounds_ms
+
+INTERVAL_MS = 200  # conftest's
+STALL_MS = 100  # the default threshold
+LATE_MS = 100  # what the machine's other work may delay a sample by
+MORE_THAN_BUFFERS = 20_000_003
+QUESTION, ANSWER = 23, 29
+
+
+def epoch_ms(monotonic_ns):
+    """A worker's moment on the clock of the records."""
+    return (monotonic_ns + time.time_ns() - time.monotonic_ns()) / 1e6
+
+
+def connected(worker, server_role="blocking", client_role="blocking", **listen):
+    """A server and a client with one connection, and what the client knows of its end."""
+    server, client = worker(server_role), worker(client_role)
+    port = server.ask("listen")["port"]
+    identity = client.connect("127.0.0.1", port)
+    server.ask("accept")
+    return server, client, identity | {"port": port}
+
+
+def answered(server, client):
+    """One exchange that was answered."""
+    client.tell("ask", QUESTION, ANSWER)
+    assert server.ask("recv", QUESTION)["bytes"] == QUESTION
+    server.ask("send", ANSWER)
+    assert client.expect("ask")["bytes"] == ANSWER
+
+
+def ongoing_times(count, pid):
+    return lambda consumer: len(consumer.stalls(pid=pid, ongoing=True)) >= count
+
+
+def ended(pid):
+    return lambda consumer: consumer.stalls(pid=pid, ongoing=False)
+
+
+def assert_stall(consumer, client, identity, truth, backend, **net):
+    """The records of one stall say whose, which, why and how long, from first to last.
+
+    `truth` has the begin and the end on the client's own clock, and when the test let it go
+    on: between that and its end a machine with other work may take its time.
+    """
+    records = consumer.stalls(pid=client.pid)
+    assert {r.entity_id for r in records} == {f"socket-{identity['inode']}"}
+    for record in records:
+        assert record.net["duration_ms"] == record.stall_ms >= STALL_MS
+        expected = {"protocol": "tcp", "comm": "python3", "interface": "lo"} | net
+        expected |= {end: identity[end] for end in ("local", "remote") if end in identity}
+        assert {key: record.net[key] for key in expected} == expected
+
+    *ongoing, last = records
+    assert [r.ongoing for r in records] == [True] * len(ongoing) + [False]
+    # Seen at the threshold, then once an interval for as long as it lasts.
+    begin_ms = epoch_ms(truth["stall_begin_ns"])
+    assert ongoing[0].ts <= begin_ms + STALL_MS + 2 * INTERVAL_MS + LATE_MS
+    steps = [after.ts - before.ts for before, after in pairwise(ongoing)]
+    assert all(0 < step <= 2 * INTERVAL_MS + LATE_MS for step in steps), steps
+    assert all(a.stall_ms < b.stall_ms for a, b in pairwise(ongoing))
+    tolerance_ms = backend.tolerance_ms(INTERVAL_MS / 1000)
+    for record in ongoing:
+        assert abs(record.stall_ms - (record.ts - begin_ms)) <= tolerance_ms + LATE_MS
+    least_ms, most_ms = bounds_ms(truth)
+    assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms
+    assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}
+
+
+@pytest.mark.parametrize("role", ["blocking", "evented"])
+def test_a_sender_waits_for_a_peer_that_does_not_read(probe, worker, backend, role):
+    """Whether it blocks in send or met EAGAIN: ongoing while it lasts, then its total."""
+    running = probe()
+    server, client, identity = connected(worker, client_role=role)
+    client.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for(ongoing_times(4, client.pid))
+    released_ns = time.monotonic_ns()
+    server.tell("recv", MORE_THAN_BUFFERS)
+    truth = client.expect("send") | {"released_ns": released_ns}
+    server.expect("recv")
+    running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    net = {"direction": "send", "cause": "peer_window"}
+    assert_stall(consumer, client, identity, truth, backend, **net)
+    assert consumer.waits_on(server.pid) == set()
+
+
+def test_a_blocked_client_waits_for_its_first_reply(probe, worker, backend):
+    """A thread in recv after a request is evidence enough, without any exchange before."""
+    running = probe()
+    server, client, identity = connected(worker)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(ongoing_times(4, client.pid))
+    released_ns = time.monotonic_ns()
+    server.ask("send", ANSWER)
+    truth = client.expect("ask") | {"released_ns": released_ns}
+    running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    net = {"direction": "receive", "cause": "no_reply"}
+    assert_stall(consumer, client, identity, truth, backend, **net)
+    assert consumer.waits_on(server.pid) == set()
+
+
+def test_an_asyncio_client_waits_on_a_connection_that_answered_before(probe, worker, backend):
+    """Its thread sits in epoll: that an answer came before is the evidence."""
+    running = probe()
+    server, client, identity = connected(worker, client_role="evented")
+    answered(server, client)
+    running.wait_for_intervals(2)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(ongoing_times(4, client.pid))
+    released_ns = time.monotonic_ns()
+    server.ask("send", ANSWER)
+    truth = client.expect("ask") | {"released_ns": released_ns}
+    running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    net = {"direction": "receive", "cause": "no_reply"}
+    assert_stall(consumer, client, identity, truth, backend, **net)
+
+
+@pytest.mark.parametrize("role", ["blocking", "evented"])
+def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, role):
+    """A client that asks again as soon as it is answered waits each time, from its asking."""
+    running = probe()
+    server, client, _ = connected(worker, client_role=role)
+    answered(server, client)
+    running.wait_for_intervals(2)
+    requests = 7
+    for _ in range(requests):
+        server.tell("recv", QUESTION)
+        server.tell("nap", 3 * STALL_MS)
+        server.tell("send", ANSWER)
+        client.tell("ask", QUESTION, ANSWER)
+    truths = []
+    for _ in range(requests):
+        answer = [server.expect(event) for event in ("recv", "nap", "send")][-1]
+        truths.append(client.expect("ask") | {"released_ns": answer["stall_begin_ns"]})
+    running.wait_for_intervals(2)
+    told = running.stop().stalls(pid=client.pid, ongoing=False)
+    assert len(told) == requests
+    tolerance_ms = backend.tolerance_ms(INTERVAL_MS / 1000)
+    for record, truth in zip(told, truths, strict=True):
+        least_ms, most_ms = bounds_ms(truth)
+        assert least_ms - tolerance_ms <= record.stall_ms <= most_ms + tolerance_ms
+
+
+@pytest.mark.parametrize("before", ["open", "closed"])
+def test_an_asyncio_client_waits_on_an_endpoint_that_answered_before(
+    probe,
+    worker,
+    backend,
+    before,
+):
+    """A new connection to an address and port that answered on another one."""
+    running = probe()
+    server, client, first = connected(worker, client_role="evented")
+    answered(server, client)
+    running.wait_for_intervals(2)
+    if before == "closed":
+        client.ask("close")
+    identity = client.connect("127.0.0.1", first["port"])
+    server.ask("accept")
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(ongoing_times(4, client.pid))
+    released_ns = time.monotonic_ns()
+    server.ask("send", ANSWER)
+    truth = client.expect("ask") | {"released_ns": released_ns}
+    running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    net = {"direction": "receive", "cause": "no_reply"}
+    assert_stall(consumer, client, identity, truth, backend, **net)
+
+
+def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
+    """A steady flow that stops while a thread still wants more, until it goes on."""
+    running = probe()
+    server, client, identity = connected(worker)
+    part, parts = 100_003, 97
+    client.tell("recv", part * (parts + 1))
+    flowed = server.ask("drip", part, 10, parts)  # five intervals of it, at least
+    running.wait_for(ongoing_times(3, client.pid))
+    released_ns = time.monotonic_ns()
+    server.ask("send", part)
+    truth = client.expect("recv") | {"released_ns": released_ns}
+    # It begins with the arrival of the last part, before the call that waits for another.
+    truth["begun_ns"] = truth["stall_begin_ns"]
+    truth["stall_begin_ns"] = flowed["last_ns"]
+    running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert_stall(consumer, client, identity, truth, backend, direction="receive")
+    assert consumer.waits_on(server.pid) == set()
+
+
+def test_a_stall_ends_when_the_peer_hangs_up(probe, worker, backend):
+    """No reply but the end of the connection: the wait is over, and is told so."""
+    running = probe()
+    server, client, identity = connected(worker)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(ongoing_times(2, client.pid))
+    released_ns = time.monotonic_ns()
+    server.ask("close")
+    truth = client.expect("ask") | {"released_ns": released_ns}
+    assert truth["bytes"] == 0
+    running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
+    net = {"direction": "receive", "cause": "no_reply"}
+    assert_stall(running.stop(), client, identity, truth, backend, **net)
+
+
+@pytest.mark.parametrize("waits_for", ["an answer", "more of a download"])
+def test_a_stall_ends_with_its_process(probe, worker, waits_for):
+    """A process killed while it waits leaves one last record, and no endless ones."""
+    running = probe()
+    server, client, identity = connected(worker)
+    if waits_for == "an answer":
+        client.tell("ask", QUESTION, ANSWER)
+        server.ask("recv", QUESTION)
+    else:
+        client.tell("recv", 1 << 30)
+        server.ask("drip", 100_003, 10, 97)
+    running.wait_for(ongoing_times(2, client.pid))
+    client.close()
+    running.wait_for(lambda c: c.stalls(inode=identity["inode"], ongoing=False))
+    running.wait_for_intervals(3)
+    last = running.stop().stalls(inode=identity["inode"])[-1]
+    assert (last.pid, last.ongoing) == (client.pid, False)
+
+
+@pytest.mark.parametrize("role", ["blocking", "evented"])
+def test_a_connect_waits_for_a_peer_that_says_nothing(probe, worker, backend, netns, role):
+    """SYNs into a black hole are a stall; it ends when one comes through."""
+    running = probe()
+    server, client = worker(), worker(role)
+    port = server.ask("listen")["port"]
+    netns.drop_incoming(f"tcp dport {port}")
+    client.tell("connect", "127.0.0.1", port)
+    identity = client.expect("connecting")
+    running.wait_for(ongoing_times(3, client.pid))
+    released_ns = time.monotonic_ns()
+    netns.lose_nothing()
+    truth = client.expect("connect") | {"released_ns": released_ns}
+    running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
+    net = {"direction": "connect", "cause": "connecting", "remote": f"127.0.0.1:{port}"}
+    consumer = running.stop()
+    assert_stall(consumer, client, {"inode": identity["inode"]}, truth, backend, **net)
+
+
+def test_a_stall_that_began_before_the_probe_is_seen(probe, worker):
+    """Sockets that exist already have an owner, and show what they wait for now."""
+    server, client, identity = connected(worker)
+    client.tell("send", MORE_THAN_BUFFERS)
+    running = probe()
+    running.wait_for(ongoing_times(2, client.pid))
+    server.tell("recv", MORE_THAN_BUFFERS)
+    client.expect("send")
+    running.wait_for(ended(client.pid))
+    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+
+
+def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen(probe, worker):
+    """Where answer and next request fell into one tick, the later ACK tells who spoke last."""
+    server, client, identity = connected(worker)
+    exchanges = 3
+    for _ in range(exchanges):
+        server.tell("recv", 7)
+        server.tell("send", 11)
+    server.tell("recv", 7)
+    for _ in range(exchanges + 1):
+        client.tell("ask", 7, 11)
+    for _ in range(exchanges):
+        client.expect("ask")
+        server.expect("recv")
+        server.expect("send")
+    server.expect("recv")
+    running = probe()
+    running.wait_for(ongoing_times(2, client.pid))
+    server.ask("send", 11)
+    client.expect("ask")
+    running.wait_for(ended(client.pid))
+    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+
+
+def test_a_stall_shorter_than_the_threshold_is_silent(probe, worker):
+    """Only --stall-ms and more is a stall: with ten seconds, one of a second is none."""
+    running = probe("--stall-ms", 10_000)
+    server, client, _ = connected(worker)
+    client.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for_intervals(5)
+    server.tell("recv", MORE_THAN_BUFFERS)
+    assert client.expect("send")["stall_ms"] > STALL_MS
+    running.wait_for_intervals(2)
+    assert running.stop().stalls(pid=client.pid) == []
+
+
+def test_a_stall_of_another_user_has_no_pid(probe, worker, backend):
+    """Without privileges a foreign process is null, with its uid for a person to read."""
+    if backend.user == "root":
+        pytest.skip("root sees everybody's processes")
+    running = probe()
+    server, client = worker(user="root"), worker(user="root")
+    port = server.ask("listen")["port"]
+    identity = client.connect("127.0.0.1", port)
+    server.ask("accept")
+    client.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for(lambda c: len(c.stalls(inode=identity["inode"], ongoing=True)) >= 2)
+    consumer = running.stop()
+    stalls = consumer.stalls(inode=identity["inode"])
+    assert {(r.pid, r.net["uid"]) for r in stalls} == {(None, 0)}
+    assert consumer.graph.waits == set()
+
+
+def test_only_the_chosen_process_is_told_of(probe, worker):
+    """--pid narrows the stalls to one process, though another waits as well."""
+    server, client, _ = connected(worker)
+    other_server, other, _ = connected(worker)
+    running = probe("--pid", client.pid)
+    for stalled in (other, client):
+        stalled.tell("send", MORE_THAN_BUFFERS)
+    running.wait_for(ongoing_times(3, client.pid))
+    assert {r.pid for r in running.stop().stalls()} == {client.pid}
+    del server, other_server

@@ -1,0 +1,279 @@
+"""`why PID` of real processes on networks broken on purpose, against the workers' own clocks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from support.require import require
+
+MORE_THAN_BUFFERS = 20_000_003
+QUESTION, ANSWER = 23, 29
+LATE_MS = 300  # what the machine's other work, a tick and a second look may add
+
+
+@pytest.fixture
+def why(installed, netns):
+    """Run it until `enough` holds of what it says; the object, and when it was asked."""
+
+    def run(pid, enough=lambda told: told["waits"], user="unprivileged", options=(), timeout=20):
+        deadline = time.monotonic() + timeout
+        while True:
+            asked_ns = time.monotonic_ns()
+            done = command(pid, user, options, "--json")
+            assert done.returncode == 0, done.stderr
+            told = json.loads(done.stdout) | {"asked_ns": asked_ns}
+            if enough(told):
+                return told
+            assert time.monotonic() < deadline, json.dumps(told, indent=1)
+
+    def command(pid, user="unprivileged", options=(), *more):
+        words = [*netns.command(user), str(installed.command), *options, "why", *more, str(pid)]
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+
+    run.command = command
+    return run
+
+
+def connected(worker, client_role="blocking", **listen):
+    server, client = worker(), worker(client_role)
+    port = server.ask("listen")["port"]
+    identity = client.connect("127.0.0.1", port)
+    server.ask("accept")
+    return server, client, identity | {"remote": f"127.0.0.1:{port}"}
+
+
+def at_least(ms):
+    """So long a wait, so that what is off by little shows."""
+    return lambda told: told["waits"] and (told["findings"][0]["ms"] or 0) >= ms
+
+
+def assert_since(told, since_ns):
+    """The wait began when the worker says; `ms` is of the second look, a little after asking."""
+    asked_ms = (told["asked_ns"] - since_ns) / 1e6
+    assert -LATE_MS <= told["findings"][0]["ms"] - asked_ms <= 1_000 + LATE_MS
+
+
+def test_a_client_in_recv_waits_for_its_reply(why, worker):
+    """Since its request, which was acknowledged; and its thread since then."""
+    server, client, identity = connected(worker)
+    begin_ns = time.monotonic_ns()
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    told = why(client.pid, at_least(500))
+    (finding,) = told["findings"]
+    assert (finding["cause"], finding["certain"]) == ("no_reply", True)
+    assert finding["inode"] == identity["inode"]
+    assert f"waits for a reply from {identity['remote']}" in told["verdict"]
+    assert "its request was acknowledged, so the peer has it" in told["verdict"]
+    assert_since(told, begin_ns)
+    (thread,) = told["threads"]
+    assert abs(thread["idle_ms"] - finding["ms"]) < LATE_MS
+    assert told["tcp"][0]["peer"]["pid"] == server.pid
+
+
+def test_a_client_in_an_event_loop_probably_waits(why, worker):
+    """The stream may be silent here, a person is told what is likely."""
+    server, client, _ = connected(worker, client_role="evented")
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    told = why(client.pid)
+    assert told["verdict"].startswith("probably waits for a reply")
+    assert not told["findings"][0]["certain"]
+
+
+def test_a_sender_is_told_that_its_peer_is_stopped(why, worker):
+    """Not the network: the process at the other end, which is on this host."""
+    server, client, identity = connected(worker)
+    os.kill(server.pid, signal.SIGSTOP)
+    begin_ns = time.monotonic_ns()
+    client.tell("send", MORE_THAN_BUFFERS)
+    told = why(client.pid, at_least(1_000))
+    assert told["findings"][0]["cause"] == "peer_window"
+    assert f"the peer {identity['remote']} does not read" in told["verdict"]
+    assert_since(told, begin_ns)
+    peer = told["tcp"][0]["peer"]
+    assert (peer["pid"], peer["stopped"]) == (server.pid, True)
+    assert peer["unread_bytes"] > 0
+    own = why(server.pid, lambda told: not told["waits"])
+    assert f"kill -CONT {server.pid}" in own["verdict"]
+
+
+def test_lost_packets_are_counted(why, worker, netns):
+    """How many retransmits, and when the next one is due."""
+    _, client, identity = connected(worker)
+    netns.drop_incoming(f"tcp dport {identity['remote'].partition(':')[2]}")
+    begin_ns = time.monotonic_ns()
+    client.tell("ask", QUESTION, ANSWER)
+    told = why(client.pid, lambda told: told["waits"] and told["tcp"][0]["retransmits"] >= 2)
+    assert f"no packet gets through to {identity['remote']}" in told["verdict"]
+    assert told["findings"][0]["cause"] == "loss"
+    assert told["tcp"][0]["next_try_ms"] <= told["tcp"][0]["rto_ms"]
+    assert_since(told, begin_ns)
+
+
+def test_a_connect_is_still_connecting(why, worker, netns):
+    """Since when follows from the timer; nobody was looking when it began."""
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    netns.drop_incoming(f"tcp dport {port}")
+    begin_ns = time.monotonic_ns()
+    client.tell("connect", "127.0.0.1", port)
+    client.expect("connecting")
+    told = why(client.pid, lambda told: told["waits"] and told["tcp"][0]["retransmits"] >= 1)
+    assert told["verdict"].startswith(f"still connecting to 127.0.0.1:{port} for ")
+    assert told["findings"][0]["cause"] == "connecting"
+    assert_since(told, begin_ns)
+
+
+def test_whoever_does_not_want_the_network_does_not_wait_for_it(why, worker):
+    """An idle server, a process that sleeps, a keep-alive client after its answer."""
+    server, client, _ = connected(worker)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    server.ask("send", ANSWER)
+    client.expect("ask")
+    for pid in (server.pid, client.pid):
+        told = why(pid, bool)
+        assert told["verdict"].startswith("not waiting on the network"), told["verdict"]
+    server.tell("recv", QUESTION)
+    told = why(server.pid, lambda told: told["findings"])
+    assert not told["waits"]
+    assert "its client" in told["verdict"]
+    client.tell("nap", 30_000)
+    told = why(client.pid, lambda told: "sleeping" in told["verdict"])
+    assert not told["waits"]
+
+
+def test_a_datagram_is_awaited(why, worker):
+    """Bound and not connected: it serves, and waits for work."""
+    server = worker()
+    port = server.ask("bind")["port"]
+    server.tell("recv_from", 3)
+    told = why(server.pid, lambda told: told["findings"])
+    assert told["verdict"].endswith(f"it waits for datagrams on 127.0.0.1:{port}")
+    assert told["udp"][0]["receive_queue"] == 0
+
+
+def test_without_sock_diag_less_is_said_and_that_is_said(why, worker, netns):
+    """As in gVisor: queues, timers, and a note on what is missing."""
+    _, client, identity = connected(worker)
+    client.tell("send", MORE_THAN_BUFFERS)
+    told = why(client.pid, lambda told: told["tcp"][0]["probing"], options=["--no-sock-diag"])
+    assert told["source"] == "/proc/net"
+    assert f"the peer {identity['remote']} does not read" in told["verdict"]
+    assert told["tcp"][0]["last_send_ms"] is None
+    assert any("--no-sock-diag" in note for note in told["notes"])
+
+
+def test_root_explains_a_process_of_another_namespace(installed, worker):
+    """It enters the namespace; the process's sockets show no less than from inside."""
+    require(os.geteuid() == 0, "only root may enter another network namespace")
+    server, client, _ = connected(worker)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    words = [str(installed.command), "why", "--json", str(client.pid)]
+    deadline = time.monotonic() + 20
+    told = {"findings": []}
+    while not told["findings"] and time.monotonic() < deadline:  # it waits, but not long yet
+        told = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    assert told["source"] == "sock_diag"
+    assert told["findings"][0]["cause"] == "no_reply"
+
+
+def test_ones_own_process_in_a_namespace_that_one_may_not_enter(installed, worker):
+    """Queues and timers show all the same; what is missing, and the remedy, are said."""
+    require(os.geteuid() == 0, "only root can make a process that is elsewhere and somebody's own")
+    _, client, identity = connected(worker)
+    client.tell("send", MORE_THAN_BUFFERS)
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
+    words = [*drop, str(installed.command), "why", "--json", str(client.pid)]
+    deadline = time.monotonic() + 20
+    while True:
+        told = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+        if told["waits"]:
+            break
+        assert time.monotonic() < deadline, told
+    assert told["source"] == "/proc/net"
+    assert identity["remote"] in told["verdict"]
+    assert any("another network namespace" in note for note in told["notes"])
+
+
+def test_text_begins_with_the_verdict(why, worker):
+    """What a person reads; a name that a process gave itself cannot drive the terminal."""
+    server, client = worker(), worker(comm=b"\x1b[2Jevil\xff")
+    client.connect("127.0.0.1", server.ask("listen")["port"])
+    client.tell("ask", QUESTION, ANSWER)
+    why(client.pid)
+    done = why.command(client.pid)
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(f"{client.pid} \\x1b[2Jevil\\xff: waits for a reply from")
+    assert done.stdout.isascii()
+    assert done.stderr == ""
+
+
+def test_mistakes_are_one_line_with_the_remedy(why, worker, netns):
+    """A pid that is gone, one that is none, one of somebody else."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    root = subprocess.Popen([*netns.command("root"), "sleep", "60"])
+    try:
+        for pid, says in (
+            (gone.pid, "no such process"),
+            (0, "no such process"),
+            ("x", "not a valid int"),
+            (root.pid, "run as root"),
+        ):
+            if pid == root.pid and os.geteuid() != 0:
+                continue
+            done = why.command(pid)
+            assert done.returncode == 2
+            assert done.stdout == ""
+            assert says in done.stderr
+            assert done.stderr.count("\n") == 1
+    finally:
+        root.kill()
+        root.wait()
+
+
+def test_nothing_of_the_commands_is_loaded_by_the_stream(installed):
+    """Its start pays for those beside it only with their names."""
+    script = "import sys, xctl_probe.cli; print(*sys.modules)"
+    done = subprocess.run(
+        [str(installed.python), "-c", script], capture_output=True, text=True, check=True, cwd="/"
+    )
+    parts = {".".join(name.split(".")[:2]) for name in done.stdout.split()}
+    assert not parts & {
+        "xctl_probe.commands.why",
+        "xctl_probe.commands.check",
+        "xctl_probe.commands.top",
+        "rich.live",
+    }
+
+
+@pytest.mark.parametrize("command", ["why $$", "check"])
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("| head -0", ""),
+        (">/dev/full", "stdout cannot be written (No space left on device)"),
+        (">&-", "stdout cannot be written (Bad file descriptor)"),
+    ],
+)
+def test_a_reader_that_leaves_is_no_error_and_a_full_disk_is_one_line(
+    installed, command, output, says
+):
+    """Never a traceback."""
+    done = subprocess.run(
+        ["sh", "-c", f"{installed.command} {command} {output}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr.count("\n") == (1 if says else 0), done.stderr
+    assert says in done.stderr

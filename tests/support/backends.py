@@ -1,0 +1,91 @@
+"""The sources that the same tests run against, and what each of them can see.
+
+Natively the tests run against `proc` and `ebpf` (the flavour that this kernel carries), unless
+XCTL_TEST_BACKENDS names only one of them; in a guest, against each flavour in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+
+from xctl_probe.sources.blind_spots import BLIND_SPOTS
+
+ACTIVE = os.environ.get("XCTL_TEST_BACKENDS", "proc,ebpf").split(",")
+_GAPS = {spot.key for spots in BLIND_SPOTS.values() for spot in spots}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How to start the probe for a source, and how exact its records have to be.
+
+    `source` is its column in the table of blind spots.  `bytes_tolerance` is a share of the
+    bytes; `stall_tolerance_ms` goes on top of what `per_interval` says: whether the length of
+    a stall is only right to the interval.  `start_s` is how long a start may take.
+    """
+
+    name: str
+    source: str
+    user: str
+    options: tuple[str, ...]
+    bytes_tolerance: float
+    stall_tolerance_ms: int
+    per_interval: bool
+    start_s: int = 15
+
+    def sees(self, gap: str) -> bool:
+        """Whether this is no declared gap of the source."""
+        assert gap in _GAPS, f"{gap!r} is in nobody's list of blind spots"
+        return gap not in {spot.key for spot in BLIND_SPOTS[self.source]}
+
+    def as_started(self, said: str) -> Backend:
+        """The same with the flavour that the probe chose, by its line at start."""
+        found = re.search(r"source ebpf \((\w+):", said)
+        return replace(self, source=f"ebpf {found[1]}") if found else self
+
+    @property
+    def all_bandwidth(self) -> tuple[str, ...]:
+        """Options to see each byte: where counts are exact, the last few of a transfer matter,
+        and would stay below the bandwidth from which a process is told of.
+        """
+        return () if self.bytes_tolerance else ("--min-bw", "0")
+
+    def tolerance_ms(self, interval_s: float) -> float:
+        """By how much the length of an ended stall may be off."""
+        return self.stall_tolerance_ms + (interval_s * 1000 if self.per_interval else 0)
+
+
+# 15 ms: the kernel accounts in jiffies, and the machine's other work delays a sample.
+PROC = Backend(
+    "proc",
+    source="proc sock_diag",
+    user="unprivileged",
+    options=("--backend", "proc"),
+    bytes_tolerance=0.01,
+    stall_tolerance_ms=15,
+    per_interval=True,
+)
+PROC_NET = Backend(
+    "proc_net",
+    source="proc net",
+    user="unprivileged",
+    options=("--backend", "proc", "--no-sock-diag"),
+    bytes_tolerance=0.01,
+    stall_tolerance_ms=50,
+    per_interval=True,
+)
+
+
+# Its flavour is what `as_started` finds chosen.
+EBPF = Backend(
+    "ebpf",
+    source="ebpf tracepoint",
+    user="root",
+    options=("--backend", "ebpf"),
+    bytes_tolerance=0.0,
+    stall_tolerance_ms=5,
+    per_interval=False,
+)
+KNOWN = (PROC, EBPF)
+SELECTED = tuple(backend for backend in KNOWN if backend.name in ACTIVE)

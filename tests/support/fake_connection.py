@@ -1,0 +1,128 @@
+"""A connection on paper that the sampler's rules look at, and what they find."""
+
+from __future__ import annotations
+
+from support.tcp_model import BOOT_NS, MS, OWNER, SOCKET, Tcp
+from xctl_probe.events import Cause, Direction, Process
+from xctl_probe.fallback.connection import Connection, Wait
+from xctl_probe.fallback.sock_diag import watch_of
+from xctl_probe.fallback.stall_detector import Judge
+from xctl_probe.fallback.thread_evidence import Blocked
+from xctl_probe.stalls.reply_waits import Replies
+from xctl_probe.stalls.request_history import Dialogue
+
+STALL_MS = 100
+INTERVAL_MS = 200
+TID = 239
+
+
+class Threads:
+    """What the process shows: a blocked thread or event loop for either way, or neither."""
+
+    def __init__(self):
+        self.sending: Blocked | None = None
+        self.receiving: Blocked | None = None
+        self.closing: Blocked | None = None
+        self.asked = 0  # how often about receiving
+
+    def of_sending(self, _connection):
+        return self.sending
+
+    def of_closing(self, _connection):
+        return self.closing
+
+    def of_receiving(self, _connection):
+        self.asked += 1
+        return self.receiving
+
+
+class Scene:
+    """A connection that is looked at; `tcp` is what happens to it meanwhile."""
+
+    def __init__(self, tcp=None, peer=None):
+        self.tcp = tcp or Tcp()
+        self.threads = Threads()
+        self.judge = Judge(STALL_MS * MS, self.threads, Replies(STALL_MS * MS))
+        sample, now_ns = self.tcp.sample(), self.tcp.now_ns
+        self.connection = Connection(
+            SOCKET, sample, watch_of(b""), None, sample.opened, peer or Dialogue(), now_ns,
+            sample.mark, flow_bytes=sample.received_payload,
+        )  # fmt: skip
+        self.connection.meet(now_ns, 0)
+        self.owner: Process | None = OWNER
+        self.looked_ns = now_ns
+        self.judge.judge(self.connection, self.owner, now_ns)
+
+    def look(self, now_ms):
+        """The wait that a look at this time finds."""
+        tcp = self.tcp.at(now_ms)
+        self.connection.observe(tcp.sample(), tcp.now_ns, self.looked_ns, STALL_MS * MS)
+        self.judge.judge(self.connection, self.owner, tcp.now_ns)
+        self.looked_ns = tcp.now_ns
+        return self.connection.wait
+
+    def ends_interval(self, now_ms):
+        wait = self.look(now_ms)
+        self.connection.interval_ended(INTERVAL_MS * MS)
+        return wait
+
+    def stalls(self):
+        """(direction, ms, cause) of each stall that ended since the last call."""
+        ended, self.connection.ended = self.connection.ended, []
+        assert all(s.owner == OWNER and s.socket == SOCKET and not s.ongoing for s in ended)
+        assert all(s.duration_ns % MS == 0 for s in ended)
+        return [(s.direction, s.duration_ns // MS, s.cause) for s in ended]
+
+
+def since(ms):
+    return BOOT_NS + ms * MS
+
+
+def waits(direction, since_ms, cause, tid=None):
+    return Wait(direction, since(since_ms), cause, tid)
+
+
+SEND, RECEIVE, CONNECT = Direction.SEND, Direction.RECEIVE, Direction.CONNECT
+NO_REPLY = Cause.NO_REPLY
+
+
+def answered_once(peer=None, tick_ms=1):
+    """A client whose first request, of 7 bytes at 10 ms, was answered at 31 ms."""
+    scene = Scene(Tcp(tick_ms=tick_ms), peer)
+    scene.tcp.at(10).send(7)
+    scene.look(20)
+    scene.tcp.at(31).receive(13)
+    scene.look(40)
+    return scene
+
+
+def conversation(exchanges):
+    """A client that was answered as often, each time 11 ms after a request every 100 ms."""
+    scene = Scene()
+    for n in range(1, exchanges + 1):
+        scene.tcp.at(n * 100).send(7)
+        scene.look(n * 100 + 3)
+        scene.tcp.at(n * 100 + 11).receive(13)
+        scene.look(n * 100 + 13)
+    assert scene.connection.dialogue == Dialogue(exchanges, 0)
+    return scene
+
+
+def full_sender(**options):
+    """A sender whose buffer was seen full at 60 ms; its last segment went out at 53 ms."""
+    scene = Scene(Tcp(**options))
+    scene.look(50)
+    scene.tcp.at(53).send(1_009, acked=False).fill(80_021)
+    scene.look(60)
+    return scene
+
+
+def download(intervals, each_bytes):
+    """A transfer that ran for as many whole intervals, its last data 1 ms before each end."""
+    scene = answered_once()
+    scene.ends_interval(200)
+    for n in range(1, intervals + 1):
+        now_ms = 200 + n * INTERVAL_MS
+        scene.tcp.at(now_ms - 1).receive(each_bytes, segments=101)
+        scene.ends_interval(now_ms)
+    return scene

@@ -1,0 +1,110 @@
+"""All connections of a host without a host: what its kernel and its /proc would show."""
+
+from __future__ import annotations
+
+from support.tcp_model import CLOSE, INODE, MS, OWNER, UID, Tcp
+from xctl_probe.events import Process, Stall, Traffic
+from xctl_probe.fallback import owner_cache
+from xctl_probe.fallback.socket_table import Connections
+
+INTERVAL_NS = 1_000 * MS
+OTHER = Process(239, 7_013, "other")
+
+
+class Diag:
+    """Stands in for the kernel: the sockets there are, and those whose end it tells."""
+
+    def __init__(self):
+        self.open: list[Tcp] = []
+        self.ended: list[bytes] = []
+        self.overruns = 0
+
+    def sockets(self):
+        return [tcp.message() for tcp in self.open]
+
+    def destroyed(self):
+        ended, self.ended = self.ended, []
+        return ended
+
+
+class Owners:
+    """Stands in for /proc/<pid>/fd: who holds which inode now."""
+
+    def __init__(self):
+        self.now = {INODE: OWNER}
+        self.found: dict[int, Process] = {}
+        self.searches: list[set[int]] = []
+
+    def begin(self):
+        pass
+
+    def of(self, inode):
+        return self.found.get(inode)
+
+    def unheld(self, inodes):
+        held = {i for i in inodes if i in self.found and self.now.get(i) == self.found[i]}
+        return set(inodes) - held
+
+    def search(self, inodes):
+        self.searches.append(set(inodes))
+        self.found.update({i: self.now[i] for i in inodes if i in self.now})
+
+    def forget(self, inodes):
+        for inode in inodes:
+            self.found.pop(inode, None)
+
+    def fd_inode(self, *_):
+        return None
+
+
+class Interfaces:
+    def __init__(self):
+        self.name, self.changed = "eth0", False
+
+    def of(self, *_):
+        return self.name
+
+    def refresh(self):
+        changed, self.changed = self.changed, False
+        return changed
+
+
+class World:
+    def __init__(self, monkeypatch, uid=UID):
+        monkeypatch.setattr(owner_cache.os, "geteuid", lambda: uid)
+        self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
+        self.interfaces = Interfaces()
+        self.connections = Connections(self.diag, self.owners, self.interfaces, 100 * MS)
+
+    def _to(self, now_ms):
+        for tcp in self.diag.open:
+            tcp.at(max(now_ms, tcp.now_ms))
+        return Tcp().at(now_ms).now_ns
+
+    def look(self, now_ms):
+        self.connections.sample(self._to(now_ms))
+
+    def collect(self, now_ms):
+        return list(self.connections.collect(self._to(now_ms), INTERVAL_NS))
+
+    def ends(self, tcp):
+        """The process closes, the kernel tells: no inode any more, and a closed state."""
+        self.diag.open.remove(tcp)
+        tcp.state, tcp.inode = CLOSE, 0
+        self.diag.ended.append(tcp.message())
+
+
+def with_connection(world, tcp=None):
+    tcp = tcp or Tcp()
+    world.diag.open.append(tcp)
+    world.look(1)
+    assert world.collect(2) == []
+    return tcp
+
+
+def traffic(facts):
+    return [(f.owner, f.sent_bytes, f.received_bytes) for f in facts if isinstance(f, Traffic)]
+
+
+def stalls(facts):
+    return [f for f in facts if isinstance(f, Stall)]

@@ -1,0 +1,86 @@
+"""A kernel source that is asked again and again until it has told what a test waits for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from xctl_probe.bcc.source import BccSource
+from xctl_probe.ebpf.loader import Sizes
+from xctl_probe.ebpf.source import KernelSource, RunningSource
+from xctl_probe.events import Direction, ErrorKind, Fact, Lost, SocketError, Stall, Traffic
+
+PATIENCE_S = 60.0  # only where a test fails
+RING_BYTES = 1 << 23  # what others on the host do meanwhile comes through it as well
+PAUSE_S = 0.02
+
+
+class Watch:
+    """Collects all facts of one source."""
+
+    def __init__(self, attach: str = "auto", **options: object) -> None:
+        self.source: RunningSource = (
+            BccSource(**options)
+            if attach == "bcc"
+            else KernelSource(attach=attach, **{"sizes": Sizes(ring_bytes=RING_BYTES), **options})
+        )
+        self.facts: list[Fact] = []
+
+    def drain(self) -> None:
+        self.facts += self.source.drain(time.monotonic_ns()).facts
+
+    def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+        """Drain until the condition holds; what was seen is told where it never does."""
+        end = time.monotonic() + patience_s
+        while True:
+            self.source.poll(time.monotonic_ns())
+            self.drain()
+            if condition():
+                return
+            assert time.monotonic() < end, "\n".join(map(repr, self.facts[-20:]))
+            time.sleep(PAUSE_S)
+
+    def for_s(self, seconds: float) -> None:
+        """Drain for a while: for what must not be told."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.source.poll(time.monotonic_ns())
+            self.drain()
+            time.sleep(PAUSE_S)
+
+    def of(self, pid: int) -> Iterator[Fact]:
+        for fact in self.facts:
+            owner = getattr(fact, "owner", None)
+            if owner and owner.pid == pid:
+                yield fact
+
+    def sent(self, pid: int) -> int:
+        return sum(f.sent_bytes for f in self.of(pid) if isinstance(f, Traffic))
+
+    def received(self, pid: int) -> int:
+        return sum(f.received_bytes for f in self.of(pid) if isinstance(f, Traffic))
+
+    def errors(self, pid: int, kind: ErrorKind) -> int:
+        found = (f for f in self.of(pid) if isinstance(f, SocketError))
+        return sum(f.count for f in found if f.kind is kind)
+
+    def stalls(
+        self, pid: int, *, ongoing: bool | None = None, direction: Direction | None = None
+    ) -> list[Stall]:
+        return [
+            f
+            for f in self.of(pid)
+            if isinstance(f, Stall)
+            and ongoing in (None, f.ongoing)
+            and direction in (None, f.direction)
+        ]
+
+    def lost(self, where: str) -> int:
+        return sum(f.count for f in self.facts if isinstance(f, Lost) and f.where == where)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.source.close()

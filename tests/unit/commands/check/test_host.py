@@ -1,0 +1,83 @@
+"""What is read of a host: from a /proc and a /sys made of files."""
+
+from __future__ import annotations
+
+import pytest
+
+from xctl_probe.commands.check import host as module
+from xctl_probe.commands.check.host import read_host
+
+ALL = f"{(1 << 41) - 1:016x}"
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """Read a host with these files; `privileged` is what the loader's own rule says."""
+
+    def read(*, privileged=True, **files):
+        for name, text in files.items():
+            path = tmp_path / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        monkeypatch.setattr(module, "missing", lambda _: None if privileged else "not permitted")
+        return read_host(tmp_path)
+
+    return read
+
+
+def effects(host):
+    return {c.name: c.effect for c in host.conditions}
+
+
+def test_a_bare_host_is_no_error(host):
+    """Everything is missing, and said to be."""
+    found = host()
+    assert found.lockdown is None
+    assert not found.seccomp
+    assert not found.container
+    assert effects(found)["kernel headers"] == "bcc cannot compile"
+
+
+def test_capabilities_and_seccomp_are_read_from_the_status(host):
+    """The effective ones."""
+    found = host(proc__self__status=f"CapEff:\t{ALL}\nSeccomp:\t2\n")
+    values = {c.name: c.value for c in found.conditions}
+    assert values["capabilities"] == "CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF"
+    assert found.seccomp
+    assert not found.user_namespace
+
+
+def test_capabilities_that_are_worth_nothing_are_a_user_namespaces(host):
+    """There they are all held."""
+    assert host(privileged=False, proc__self__status=f"CapEff:\t{ALL}\n").user_namespace
+    assert not host(privileged=False, proc__self__status="CapEff:\t0\n").user_namespace
+
+
+def test_what_stands_in_the_way_is_said_with_its_effect(host):
+    """Only where it does."""
+    found = host(
+        privileged=False,
+        proc__self__status="CapEff:\t0000000000000000\n",
+        proc__sys__kernel__perf_event_paranoid="3\n",
+        proc__sys__kernel__kptr_restrict="1\n",
+        proc__sys__kernel__unprivileged_bpf_disabled="2\n",
+    )
+    for name in ("capabilities", "kernel.perf_event_paranoid", "kernel.kptr_restrict"):
+        assert effects(found)[name], name
+    (tmp,) = {c.value for c in found.conditions if c.name == "kernel.unprivileged_bpf_disabled"}
+    assert tmp == "2"
+
+
+def test_lockdown_is_the_word_in_brackets(host):
+    """Only the stricter one refuses what the programs read."""
+    assert host(sys__kernel__security__lockdown="none [integrity] confidentiality\n").lockdown == (
+        "integrity"
+    )
+    found = host(sys__kernel__security__lockdown="none integrity [confidentiality]\n")
+    assert effects(found)["lockdown"] == "reading kernel memory is refused"
+
+
+@pytest.mark.parametrize("mark", [".dockerenv", "run__.containerenv"])
+def test_a_container_is_told_by_its_marks(host, mark):
+    """Those of docker and podman."""
+    assert host(**{mark: ""}).container

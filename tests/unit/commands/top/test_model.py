@@ -1,0 +1,115 @@
+"""What the live screen remembers of the records of each interval."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.commands.top.model import KEEP_NS, Model
+from xctl_probe.events import (
+    Cause,
+    Direction,
+    ErrorKind,
+    InterfaceCounts,
+    Process,
+    Socket,
+    SocketError,
+    Stall,
+    Traffic,
+)
+
+S = 1_000_000_000
+CLIENT, OTHER = Process(233, 7, "client"), Process(239, 11, "other")
+SOCKET = Socket(4_241, 1, "tcp", "10.0.0.11", 40_009, "10.0.0.7", 5_432, "eth0")
+EVERYTHING = Filter(0.0, loopback=True)
+
+
+def add(model, now_ns, *facts):
+    """One interval of a second that ends at `now_ns`, by the stream's own window."""
+    model.add(summarize(facts, EVERYTHING, S, 0), now_ns)
+    return model.view(now_ns)
+
+
+def stall(ms, *, ongoing, cause=Cause.NO_REPLY):
+    return Stall(CLIENT, SOCKET, Direction.RECEIVE, ms * 1_000_000, ongoing, cause)
+
+
+def test_bytes_become_rates_of_processes_and_interfaces():
+    """In Mbps, each by itself."""
+    view = add(
+        Model(),
+        S,
+        Traffic(CLIENT, "eth0", 1_000_000, 250_000),
+        Traffic(CLIENT, "lo", 125_000, 0),
+        InterfaceCounts("eth0", 500_000, 1_250_000, 0, 0, 0, 0),
+    )
+    rates = {(p.pid, p.interface): (p.rx_mbps, p.tx_mbps) for p in view.processes}
+    assert rates == {(233, "eth0"): (2.0, 8.0), (233, "lo"): (0.0, 1.0)}
+    (interface,) = view.interfaces
+    assert (interface.interface, interface.rx_mbps, interface.mbps) == ("eth0", 4.0, 14.0)
+
+
+def test_a_process_that_pauses_keeps_its_line_for_a_while():
+    """At zero; then it goes, so that the screen does not fill up."""
+    model = Model()
+    add(model, S, Traffic(CLIENT, "eth0", 1_000_000, 0))
+    (process,) = add(model, 2 * S).processes
+    assert process.mbps == 0
+    assert add(model, 7 * S).processes == ()
+
+
+def test_a_stall_runs_then_ends_then_is_forgotten():
+    """Each once, with its latest length."""
+    model = Model()
+    (running,) = add(model, S, stall(200, ongoing=True)).stalls
+    assert (running.ongoing, running.duration_ms, running.cause) == (True, 200, "no_reply")
+    (running,) = add(model, 2 * S, stall(1_200, ongoing=True)).stalls
+    assert running.duration_ms == 1_200
+    (ended,) = add(model, 3 * S, stall(1_500, ongoing=False)).stalls
+    assert (ended.ongoing, ended.duration_ms) == (False, 1_500)
+    assert len(add(model, 4 * S).stalls) == 1
+    assert add(model, 3 * S + KEEP_NS).stalls == ()
+
+
+def test_an_end_and_a_new_beginning_in_one_interval_are_two_stalls():
+    """The one that runs comes first."""
+    model = Model()
+    add(model, S, stall(900, ongoing=True))
+    view = add(model, 2 * S, stall(1_100, ongoing=False), stall(150, ongoing=True))
+    assert [(s.ongoing, s.duration_ms) for s in view.stalls] == [(True, 150), (False, 1_100)]
+
+
+def test_a_stall_whose_end_was_missed_does_not_run_for_ever():
+    """Nothing more is heard of it."""
+    model = Model()
+    add(model, S, stall(900, ongoing=True))
+    (ended,) = add(model, 2 * S).stalls
+    assert (ended.ongoing, ended.duration_ms) == (False, 900)
+
+
+def test_errors_are_counted_by_kind_and_socket():
+    """And the latest come first."""
+    model = Model()
+    add(model, S, SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 3))
+    add(model, 2 * S, SocketError(OTHER, SOCKET, ErrorKind.RESET, 1))
+    view = add(model, 3 * S, SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 4))
+    assert [(e.pid, e.what, e.count) for e in view.errors] == [
+        (233, "RETRANSMIT", 7), (239, "RESET", 1),
+    ]  # fmt: skip
+
+
+def test_an_interfaces_errors_are_those_that_happened():
+    """The record names both ways, the screen only the one that is not zero."""
+    view = add(Model(), S, InterfaceCounts("eth0", 0, 0, 5, 0, 0, 0))
+    assert [(e.entity, e.what, e.count) for e in view.errors] == [("eth0", "RX_ERR", 5)]
+
+
+def test_a_storm_is_bounded():
+    """Ten thousand failing sockets in one interval."""
+    sockets = (Socket(n, n, "tcp", "::1", 1, "::1", 2, "lo") for n in range(1, 10_000))
+    errors = [SocketError(CLIENT, socket, ErrorKind.REFUSED, 1) for socket in sockets]
+    shown = add(Model(), S, *errors).errors
+    assert len(shown) == 257  # one process's share, and what exceeds it as one sum
+    assert sum(e.count for e in shown) == 9_999
+    many = [replace(e, owner=Process(n, 7, "many")) for n, e in enumerate(errors, 1)]
+    assert len(add(Model(), S, *many).errors) == 500

@@ -1,0 +1,165 @@
+"""The explanation as a person reads it, and as a program does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from unit.commands.why.test_verdict import ASKED, FD, IN_RECV, INODE
+
+from xctl_probe.commands.why.diagnose import Explained
+from xctl_probe.commands.why.report import headline, to_json, to_text
+from xctl_probe.commands.why.sockets import Peer, Udp
+from xctl_probe.commands.why.threads import Thread
+from xctl_probe.commands.why.verdict import findings
+from xctl_probe.events import Process
+from xctl_probe.linux.syscalls import Call, Role, Watched
+
+PID = 233
+BLOCKED = Thread(PID, "client", "S", "wait_woken", None, True, 0, 1.0, idle_ms=12_500.0)
+IN_CALL = Call("recvfrom", Role.RECEIVE, (Watched(FD, True, False),))
+WAITING = Explained(
+    process=Process(PID, 7_001, "client"),
+    state="S",
+    threads=(BLOCKED,),
+    waiting={PID: IN_CALL},
+    tcp=(ASKED,),
+    udp=(),
+    found=tuple(findings([ASKED], [], {INODE: IN_RECV})),
+    source="sock_diag",
+    notes=(),
+)
+IDLE = replace(WAITING, tcp=(), found=(), waiting={})
+
+
+def lines(told):
+    text = to_text(told)
+    assert text.isascii()
+    assert b"\x1b" not in text
+    return text.decode().splitlines()
+
+
+def test_the_verdict_comes_first_and_the_evidence_under_it():
+    """Process, thread, socket."""
+    first, *rest = lines(WAITING)
+    assert first.startswith("233 client: waits for a reply from 10.0.0.7:5432 for 12.4 s")
+    evidence = "\n".join(rest)
+    assert "thread 233 client: in recvfrom on fd 7, has not run for 12.5 s" in evidence
+    assert "tcp 10.0.0.11:40009 -> 10.0.0.7:5432  ESTABLISHED, opened by this process" in evidence
+    assert "sent 12.4 s ago, all acknowledged; received 13.0 s ago" in evidence
+
+
+@pytest.mark.parametrize(
+    ("wchan", "state", "says"),
+    [
+        ("hrtimer_nanosleep", "S", "it is sleeping"),
+        ("futex_wait_queue", "S", "it is waiting for another thread"),
+        ("anon_pipe_read", "S", "it is waiting on a pipe"),
+        ("", "R", "it is running on a CPU"),
+        ("folio_wait_bit_common", "D", "it is waiting for a disk"),
+        ("ep_poll", "S", "it is waiting for events"),
+        ("some_driver_ioctl", "D", "it is waiting for a device (some_driver_ioctl)"),
+        ("", "S", "it is sleeping"),
+    ],
+)
+def test_what_it_does_instead_is_said(wchan, state, says):
+    """A process that hangs on something else is not the network's matter."""
+    thread = replace(BLOCKED, wchan=wchan, state=state)
+    assert headline(replace(IDLE, threads=(thread,))) == f"not waiting on the network: {says}"
+
+
+def test_an_event_loop_without_the_network_is_told_apart():
+    """Its pipes and timers are known, and none of them is a socket of TCP or UDP."""
+    loop = replace(BLOCKED, wchan="ep_poll")
+    call = Call("epoll_wait", Role.EPOLL, (Watched(3, True, False),))
+    told = replace(IDLE, threads=(loop,), waiting={PID: call})
+    assert headline(told).endswith("waiting for events, none of them from the network")
+
+
+def test_of_many_threads_the_commonest_are_named():
+    """In a pool most wait for each other."""
+    sleeping = replace(BLOCKED, wchan="futex_wait_queue")
+    busy = replace(BLOCKED, tid=PID + 1, wchan="", state="R")
+    told = replace(IDLE, threads=(sleeping, sleeping, busy))
+    assert headline(told).endswith(
+        "of its 3 threads 2 waiting for another thread, 1 running on a CPU"
+    )
+
+
+def test_a_stopped_process_is_said_to_be_stopped():
+    """Whatever its sockets look like: they come after it."""
+    first, also, *_ = lines(replace(WAITING, state="T"))
+    assert first.endswith("it is stopped (kill -CONT 233 lets it go on)")
+    assert also.startswith("  also: waits for a reply")
+
+
+def test_the_other_end_is_named_where_it_is_here():
+    """Who does not read, and that it was stopped."""
+    told = replace(WAITING, tcp=(replace(ASKED, peer=Peer(1_009, 239, "server", True)),))
+    assert any(
+        "the other end is on this host: server (pid 239), which is STOPPED, with 1009 bytes unread"
+        in line
+        for line in lines(told)
+    )
+
+
+def test_a_hostile_name_stays_text():
+    """A process calls itself what it likes."""
+    hostile = "\x1b[2J\u202ename\n"
+    told = replace(
+        WAITING,
+        process=Process(PID, 7_001, hostile),
+        threads=(replace(BLOCKED, comm=hostile),),
+        tcp=(replace(ASKED, peer=Peer(0, 239, hostile, False)),),
+    )
+    assert lines(told)[0].startswith("233 \\x1b[2J\\u202ename\\n: waits")
+    assert to_json(told).isascii()
+
+
+def test_a_thousand_sockets_do_not_flood_the_screen():
+    """Those that matter come first; the others are counted."""
+    many = tuple(replace(ASKED, inode=n, fd=n, reply_ms=None) for n in range(10, 1_010))
+    told = replace(WAITING, tcp=(*many, ASKED))
+    text = lines(told)
+    assert len(text) < 30
+    assert any(f"fd {FD} " in line for line in text)
+    assert any("996 more sockets; --json has them all" in line for line in text)
+    assert len(json.loads(to_json(told))["tcp"]) == 1_001
+
+
+def test_listeners_and_datagrams_have_their_queues():
+    """A full accept queue turns newcomers away."""
+    listener = replace(
+        ASKED, state="LISTEN", local="0.0.0.0:80", receive_queue=5, send_queue=4, opened=None
+    )
+    udp = Udp(11, 1_013, "0.0.0.0:53", None, 832, 0, 17)
+    text = "\n".join(lines(replace(IDLE, tcp=(listener,), udp=(udp,))))
+    assert "LISTEN, 5 of at most 4 connections wait to be accepted; it is full" in text
+    assert "udp 0.0.0.0:53  832 bytes to read, 0 bytes to send, 17 datagrams dropped ever" in text
+
+
+def test_what_could_not_be_seen_is_said():
+    """With the remedy."""
+    assert lines(replace(WAITING, notes=("run as root",)))[-1] == "  note: run as root"
+
+
+def test_a_program_gets_one_object_on_one_line():
+    """The same facts, with numbers as numbers."""
+    raw = to_json(WAITING)
+    assert raw.count(b"\n") == 1
+    found = json.loads(raw)
+    assert found["waits"] is True
+    assert found["verdict"] == headline(WAITING)
+    assert found["findings"][0]["cause"] == "no_reply"
+    assert found["findings"][0]["ms"] == 12_400
+    assert found["threads"][0] | {"call": "recvfrom", "fds": [7]} == found["threads"][0]
+    assert found["tcp"][0]["remote"] == "10.0.0.7:5432"
+
+
+@pytest.mark.parametrize("width", [40, 72, 100])
+def test_a_narrow_terminal_gets_folded_lines(width):
+    """At spaces, so that no address is cut."""
+    text = to_text(WAITING, width).decode()
+    assert all(len(line) <= width for line in text.splitlines())
+    assert " ".join(text.split()) == " ".join(to_text(WAITING).decode().split())

@@ -1,0 +1,97 @@
+"""What a thread waits in, from two looks at a /proc made of files."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads, waits_in
+from xctl_probe.linux.syscalls import Call, Role, Watched
+
+PID = 233
+POLL = Call("poll", Role.POLL, (Watched(7, True, False),))
+RECV = Call("recvfrom", Role.RECEIVE, (Watched(7, True, False),))
+
+
+def thread(call=None, *, running=False):
+    return Thread(PID, "client", "R" if running else "S", "", call, True, 0, None, running=running)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "found"),
+    [
+        (thread(RECV), thread(RECV), RECV),
+        (None, thread(RECV), RECV),  # a thread that was born between the looks
+        (thread(POLL), thread(running=True), POLL),  # it woke up to look at the clock
+        (thread(RECV), thread(running=True), None),  # its data came
+        (thread(POLL), thread(), None),  # it sleeps in something else now
+        (None, thread(running=True), None),
+    ],
+)
+def test_who_runs_just_now_may_have_waited_before(before, now, found):
+    """A poll that is woken by its timeout is still a wait."""
+    assert waits_in(now, before) == found
+
+
+@pytest.fixture
+def proc(tmp_path):
+    """A /proc with threads of any name and state."""
+
+    def write(tid, name, state="S", wchan="0", syscall="", ran_ms=None):
+        task = tmp_path / str(PID) / "task" / str(tid)
+        task.mkdir(parents=True)
+        (task / "stat").write_bytes(b"%d (%s) %s " % (tid, name, state.encode()) + b"1 " * 49)
+        (task / "wchan").write_text(wchan)
+        (task / "syscall").write_text(syscall)
+        if ran_ms is not None:
+            line = f"se.exec_start                                :       {ran_ms}\n"
+            (task / "sched").write_text(f"name ({tid}, #threads: 1)\n---\n{line}")
+
+    write.root = tmp_path
+    return write
+
+
+def test_threads_come_with_their_names_and_states(proc):
+    """A name may hold parentheses, spaces and any byte."""
+    proc(239, b"a) S (b\xff", wchan="sk_wait_data", syscall="45 0x7 0 0 0 0 0 0 0", ran_ms=1.5)
+    proc(233, b"main", state="R", syscall="running")
+    main, other = read_threads(PID, proc.root)
+    assert (main.tid, main.comm, main.running, main.call) == (233, "main", True, None)
+    assert (other.comm, other.state, other.wchan) == ("a) S (b\\xff", "S", "sk_wait_data")
+    assert other.last_ran_ms == 1.5
+    assert other.call_readable
+
+
+def test_what_may_not_be_read_is_not_known(proc):
+    """Yama, gVisor: no call, no kernel function, no time."""
+    proc(233, b"main")
+    (main,) = read_threads(PID, proc.root)
+    assert (main.call, main.call_readable, main.wchan, main.last_ran_ms) == (None, False, "", None)
+    assert read_threads(9_999, proc.root) == []
+
+
+def test_how_long_a_thread_has_not_run_is_read_from_the_scheduler():
+    """Against this process's own clock: a thread that waits for an event."""
+    stop, begun = threading.Event(), []
+
+    def wait():
+        begun.append((threading.get_native_id(), time.monotonic()))
+        stop.wait()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.3)
+    ((tid, since),) = begun
+    (one,) = [t for t in read_threads(os.getpid()) if t.tid == tid]
+    allowed = os.sched_getaffinity(0)
+    idle = idle_times_ms([one])
+    waited_ms = (time.monotonic() - since) * 1e3
+    stop.set()
+    waiting.join()
+    assert os.sched_getaffinity(0) == allowed
+    if one.last_ran_ms is None:
+        pytest.skip("this kernel shows no /proc/PID/sched")
+    assert waited_ms - 100 <= idle[tid] <= waited_ms + 20

@@ -1,0 +1,357 @@
+"""What is said of a process, for sockets and threads in every state that matters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from xctl_probe.commands.why.sockets import Peer, Tcp, Udp
+from xctl_probe.commands.why.threads import Thread
+from xctl_probe.commands.why.verdict import Waiter, findings, waiters
+from xctl_probe.events import Cause
+from xctl_probe.linux.syscalls import Call, Role, Watched
+
+FD, INODE = 7, 4_241
+OPENED = Tcp(
+    FD, INODE, "ESTABLISHED", "10.0.0.11:40009", "10.0.0.7:5432", 0, 0, opened=True, moved=False,
+    probing=False, retransmits=0, next_try_ms=None, not_sent_bytes=0, unacked_segments=0,
+    last_send_ms=12_400, last_receive_ms=13_000, peer_window_bytes=65_536,
+)  # fmt: skip
+ASKED = replace(OPENED, reply_ms=12_400.0)
+ACCEPTED = replace(OPENED, opened=False)
+UNKNOWN = replace(
+    OPENED, opened=None, not_sent_bytes=None, unacked_segments=None, last_send_ms=None,
+    last_receive_ms=None, peer_window_bytes=None,
+)  # fmt: skip
+IN_RECV = Waiter(reads=True, alone=True, ms=12_500.0)
+IN_SEND = Waiter(writes=True, alone=True, ms=3_000.0)
+IN_EPOLL = Waiter(reads=True)
+
+
+def told(tcp, waiter=None):
+    """The one finding about a socket; None if there is nothing to say."""
+    found = findings([tcp], [], {INODE: waiter} if waiter else {})
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_a_reply_is_awaited_in_recv():
+    """The request was acknowledged: the network did its part, the peer has it."""
+    finding = told(ASKED, IN_RECV)
+    assert finding.text == (
+        "waits for a reply from 10.0.0.7:5432 for 12.4 s; "
+        "its request was acknowledged, so the peer has it"
+    )
+    assert (finding.waits, finding.certain, finding.cause) == (True, True, Cause.NO_REPLY)
+
+
+def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
+    """A blocking read of a queue: the network owes nothing."""
+    peer = Peer(0, 239, "redis-server", stopped=False, listens=True)
+    for waiter in (IN_RECV, IN_EPOLL):
+        finding = told(replace(ASKED, peer=peer), waiter)
+        assert finding.text == (
+            "waits for the answer of redis-server (pid 239) at 10.0.0.7:5432 for 12.4 s, "
+            "which has read the request and waits for other events"
+        )
+        assert (finding.waits, finding.certain, finding.cause) == (False, True, None)
+    on_its_way = told(replace(ASKED, peer=peer, send_queue=23), IN_RECV)
+    assert (on_its_way.waits, on_its_way.cause) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("peer", "says"),
+    [
+        (Peer(23, 239, "server", False), "server (pid 239) has not read its request"),
+        (Peer(23, 239, "server", True), "lie in the queue there, and it is stopped"),
+        (Peer(23, None, None, False), "the peer has not read its request"),
+        (Peer(0, 239, "server", False), "was acknowledged, so the peer has it"),
+    ],
+)
+def test_a_request_that_nobody_has_read_is_said_to_lie_there(peer, says):
+    finding = told(replace(ASKED, peer=peer), IN_RECV)
+    assert says in finding.text
+    assert (finding.waits, finding.cause) == (True, Cause.NO_REPLY)
+
+
+def test_in_an_event_loop_a_reply_is_only_likely():
+    """Unless sends on this connection were answered before."""
+    assert told(ASKED, IN_EPOLL).text.startswith("probably waits for a reply")
+    assert not told(ASKED, IN_EPOLL).certain
+    assert told(replace(ASKED, answered_before=True), IN_EPOLL).certain
+
+
+def test_who_was_never_answered_may_expect_nothing():
+    """A log sender's connection in an event loop."""
+    text = told(replace(ASKED, last_receive_ms=None), IN_EPOLL).text
+    assert text.startswith("probably")
+    assert "it may expect none" in text
+
+
+def test_a_request_on_its_way_is_not_said_to_be_delivered():
+    """Sent, and not acknowledged yet."""
+    finding = told(replace(ASKED, send_queue=23, unacked_segments=1), IN_RECV)
+    assert "on its way" in finding.text
+    assert finding.cause is None
+
+
+def test_nobody_who_reads_is_nobody_who_waits():
+    """An idle connection in the pool of a process that computes."""
+    assert told(ASKED) is None
+    assert told(OPENED) is None
+
+
+def test_who_spoke_last_may_owe_the_rest():
+    """An idle connection in an event loop, or one in mid-answer: both look like this."""
+    finding = told(OPENED, IN_EPOLL)
+    assert finding.text == (
+        "waits for events, also from 10.0.0.7:5432: the last came 13.0 s ago, "
+        "and whether more is due only the two programs know"
+    )
+    assert (finding.waits, finding.seen) == (False, False)
+    listens = Peer(0, 239, "server", stopped=False, listens=True)
+    finding = told(replace(OPENED, peer=listens), IN_EPOLL)
+    assert finding.text == "waits for events; at 10.0.0.7:5432 server (pid 239) awaits a request"
+    assert (finding.waits, finding.seen) == (False, True)
+
+
+def test_a_peer_that_is_frozen_is_said_to_be():
+    """It may have read the request before."""
+    peer = Peer(23, 239, "server", stopped=True, frozen=True)
+    assert told(replace(ASKED, peer=peer), IN_RECV).text.endswith("queue there, and it is frozen")
+    peer = replace(peer, unread_bytes=0)
+    assert told(replace(ASKED, peer=peer), IN_RECV).text.endswith("server (pid 239) is frozen")
+
+
+def test_who_polls_busily_waits_for_a_peer_that_is_stuck():
+    """Without such a peer it may as well compute."""
+    spins = Waiter(spins=True)
+    peer = Peer(23, 239, "server", stopped=True)
+    finding = told(replace(ASKED, peer=peer), spins)
+    assert finding.text.startswith("probably waits for a reply from 10.0.0.7:5432 for 12.4 s")
+    assert (finding.waits, finding.certain, finding.cause) == (True, False, Cause.NO_REPLY)
+    for other in (None, Peer(0, 239, "server", stopped=False)):
+        assert told(replace(ASKED, peer=other), spins) is None
+    assert told(replace(ASKED, peer=peer, last_receive_ms=None), spins) is None
+    assert told(replace(ACCEPTED, peer=peer), spins) is None
+
+
+def test_who_was_answered_before_waits_rather_than_who_never_was():
+    """Two connections in one event loop; the older one only ever said hello."""
+    hello = replace(ASKED, inode=1, reply_ms=60_000.0, last_receive_ms=None)
+    found = findings([hello, ASKED], [], {1: IN_EPOLL, INODE: IN_EPOLL})
+    assert [finding.inode for finding in found] == [INODE, 1]
+
+
+def test_an_exchange_of_milliseconds_is_no_wait():
+    """That is how networks work."""
+    assert told(replace(ASKED, reply_ms=99.0), IN_RECV) is None
+
+
+def test_a_peer_that_does_not_read_is_named():
+    """Its window is closed: probes go out, or there is something to send and no room."""
+    stuck = replace(OPENED, send_queue=131_072, not_sent_bytes=131_072, full_ms=3_000.0)
+    for socket in (replace(stuck, probing=True), replace(stuck, peer_window_bytes=0)):
+        finding = told(socket, IN_SEND)
+        assert finding.text == (
+            "the peer 10.0.0.7:5432 does not read: its window is closed for 3.0 s; "
+            "128.0 KiB wait to be sent"
+        )
+        assert (finding.cause, finding.certain) == (Cause.PEER_WINDOW, True)
+
+
+def test_a_closed_window_that_nobody_waits_for_is_told_apart():
+    """The buffer has room, so the process may go on."""
+    finding = told(replace(OPENED, send_queue=23, not_sent_bytes=23, probing=True))
+    assert "may not be waiting for that" in finding.text
+    assert not finding.certain
+
+
+def test_a_peer_that_reads_slowly_is_told():
+    """Its window opens now and then."""
+    slow = replace(OPENED, send_queue=4_096, not_sent_bytes=4_096, window_share=0.83)
+    assert "held this side up 83% of the time" in told(slow, IN_SEND).text
+
+
+def test_a_slow_path_is_told_by_the_full_buffer():
+    """The window is open, nothing is retransmitted."""
+    full = replace(OPENED, send_queue=4_096, unacked_segments=3, full_ms=700.0)
+    assert told(full, IN_SEND).cause is Cause.SEND_BUFFER
+
+
+def test_losses_come_with_the_next_attempt():
+    """How many so far, and when the kernel tries again."""
+    lost = replace(
+        ASKED, send_queue=23, unacked_segments=1, retransmits=4, next_try_ms=6_000,
+        unanswered_ms=6_200.0,
+    )  # fmt: skip
+    finding = told(lost, IN_RECV)
+    assert finding.text == (
+        "no packet gets through to 10.0.0.7:5432 for 6.2 s: 4 retransmits, next in 6.0 s"
+    )
+    assert finding.cause is Cause.LOSS
+
+
+def test_a_connect_is_told_with_or_without_retries():
+    """At first it is just under way."""
+    connecting = replace(OPENED, state="SYN_SENT", unanswered_ms=300.0)
+    assert told(connecting).text == "still connecting to 10.0.0.7:5432 for 0.30 s"
+    connecting = replace(connecting, retransmits=1, next_try_ms=1_900, unanswered_ms=2_100.0)
+    assert told(connecting).text == (
+        "still connecting to 10.0.0.7:5432 for 2.1 s: 2 SYNs unanswered, next in 1.9 s"
+    )
+
+
+def test_a_hole_is_a_lost_packet():
+    """Later data has arrived."""
+    finding = told(replace(OPENED, hole_ms=1_300.0))
+    assert "was lost: what follows it arrived 1.3 s ago" in finding.text
+
+
+def test_a_server_waits_for_work():
+    """For a connection, or for the next request: neither is the network's fault."""
+    listener = replace(OPENED, state="LISTEN", opened=None, local="0.0.0.0:80")
+    accepting = Waiter(reads=True, accepts=True, alone=True)
+    for finding in (told(listener, accepting), told(ACCEPTED, IN_RECV), told(ACCEPTED, IN_EPOLL)):
+        assert not finding.waits
+    assert told(listener, accepting).text == "waits for connections on 0.0.0.0:80"
+    assert told(listener) is None
+
+
+def test_more_data_is_only_probably_awaited():
+    """It sits in recv and has asked for nothing: a download, or a subscription."""
+    finding = told(OPENED, IN_RECV)
+    assert finding.text == (
+        "probably waits for more data from 10.0.0.7:5432: the last came 13.0 s ago"
+    )
+    finding = told(replace(OPENED, last_receive_ms=None), IN_RECV)
+    assert "to speak first" in finding.text
+    assert not finding.certain
+
+
+def test_data_that_was_not_read_is_nobodys_stall():
+    """It is there: the process is what is slow."""
+    assert told(replace(ASKED, receive_queue=23), IN_RECV) is None
+
+
+def test_without_times_less_is_said():
+    """/proc/net has queues, timers and states."""
+    assert told(UNKNOWN, IN_RECV).text.startswith("probably waits for data")
+    assert told(UNKNOWN, IN_EPOLL) is None
+    closed = replace(UNKNOWN, send_queue=99, probing=True)
+    assert told(closed, IN_SEND).text == (
+        "the peer 10.0.0.7:5432 does not read: its window is closed; 99 bytes wait to be sent"
+    )
+
+
+def test_a_datagram_may_be_a_dns_answer():
+    """A connected UDP socket and a thread in recv on it, or in poll."""
+    udp = Udp(FD, INODE, "10.0.0.11:40009", "10.0.0.2:53", 0, 0, 0)
+    (finding,) = findings([], [udp], {INODE: IN_RECV})
+    assert finding.text == "waits for a DNS answer from 10.0.0.2:53 for 12.5 s"
+    (finding,) = findings([], [replace(udp, remote=None)], {INODE: IN_RECV})
+    assert not finding.waits
+    assert findings([], [udp], {}) == []
+    (finding,) = findings([], [udp], {INODE: IN_EPOLL})
+    assert finding.text == "probably waits for a DNS answer from 10.0.0.2:53"
+    assert (finding.waits, finding.certain) == (True, False)
+
+
+@pytest.mark.parametrize(("port", "seen"), [(40_009, False), (53, True)])
+def test_on_a_port_of_a_client_s_a_datagram_may_be_an_answer(port, seen):
+    """The kernel does not keep whether the socket sent anything."""
+    udp = Udp(FD, INODE, f"10.0.0.11:{port}", None, 0, 0, 0)
+    for waiter in (IN_RECV, IN_EPOLL):
+        (finding,) = findings([], [udp], {INODE: waiter}, range(32_768, 61_000))
+        assert finding.text == f"waits for datagrams on 10.0.0.11:{port}"
+        assert (finding.waits, finding.seen) == (False, seen)
+
+
+def test_who_polls_a_connected_datagram_socket_alone_probably_waits():
+    """In epoll too, as Go does; with other sockets it is an idle event loop, but for DNS."""
+    udp = Udp(FD, INODE, "10.0.0.11:40009", "10.0.0.2:3001", 0, 0, 0)
+    (finding,) = findings([], [udp], {INODE: Waiter(reads=True, only=True)})
+    assert finding.text == "probably waits for a datagram from 10.0.0.2:3001"
+    assert (finding.waits, finding.certain, finding.cause) == (True, False, Cause.NO_REPLY)
+    (finding,) = findings([], [udp], {INODE: IN_EPOLL})
+    assert not finding.waits
+    (finding,) = findings([], [replace(udp, remote="10.0.0.2:53")], {INODE: IN_EPOLL})
+    assert finding.text == "probably waits for a DNS answer from 10.0.0.2:53"
+    assert findings([], [replace(udp, receive_queue=23)], {INODE: Waiter(reads=True)}) == []
+
+
+def test_who_polls_an_unconnected_one_with_a_timeout_may_be_a_resolver():
+    """Nothing shows whether it has sent; services choose their port, or wait without a limit."""
+    polls = Waiter(reads=True, alone=True, ms=2_500.0, only=True, gives_up=True)
+    udp = Udp(FD, INODE, "0.0.0.0:40009", None, 0, 0, 0, chosen_port=True)
+    (finding,) = findings([], [udp], {INODE: polls})
+    assert finding.text == (
+        "probably waits for an answer on 0.0.0.0:40009 for 2.5 s: it polls nothing else"
+    )
+    assert (finding.waits, finding.certain, finding.cause) == (True, False, None)
+    for other, waiter in (
+        (replace(udp, chosen_port=False), polls),
+        (udp, replace(polls, gives_up=False)),
+        (udp, replace(polls, only=False, alone=False)),
+        (udp, IN_RECV),
+    ):
+        (finding,) = findings([], [other], {INODE: waiter})
+        assert not finding.waits
+
+
+def test_a_datagram_is_held_up_by_a_full_send_buffer():
+    udp = Udp(FD, INODE, "10.0.0.11:40009", "10.0.0.2:9", 0, 20_480, 0)
+    (finding,) = findings([], [udp], {INODE: IN_SEND})
+    assert finding.text == (
+        "waits to send a datagram to 10.0.0.2:9 for 3.0 s: the path is slower than the sender, "
+        "its send buffer is full (20.0 KiB)"
+    )
+    assert (finding.waits, finding.certain, finding.cause) == (True, True, Cause.SEND_BUFFER)
+    assert findings([], [replace(udp, send_queue=0)], {INODE: IN_SEND}) == []
+    (finding,) = findings([], [replace(udp, remote=None)], {INODE: IN_SEND})
+    assert finding.text.startswith("waits to send a datagram from 10.0.0.11:40009 for 3.0 s: ")
+
+
+def test_what_is_certain_and_longest_comes_first():
+    """The verdict is the first."""
+    sockets = [
+        replace(ACCEPTED, inode=1),
+        replace(ASKED, inode=2, reply_ms=60_000.0),
+        replace(ASKED, inode=3, reply_ms=200.0),
+        replace(ASKED, inode=5, reply_ms=300.0),
+    ]
+    waiting = {1: IN_RECV, 2: IN_EPOLL, 3: IN_RECV, 5: IN_RECV}
+    assert [f.inode for f in findings(sockets, [], waiting)] == [5, 3, 2, 1]
+
+
+THREAD = Thread(233, "client", "S", "", None, True, 0, None, idle_ms=17.0)
+
+
+@pytest.mark.parametrize(
+    ("role", "fds", "alone"),
+    [
+        (Role.RECEIVE, [FD], True),
+        (Role.POLL, [FD], True),
+        (Role.POLL, [FD, 3], True),  # 3 is no socket of the network: a pipe that wakes it
+        (Role.POLL, [FD, 11], False),
+        (Role.EPOLL, [FD], False),
+    ],
+)
+def test_a_thread_that_can_only_go_on_with_one_socket_is_evidence(role, fds, alone):
+    """A poll of one socket is as good as a recv; an event loop may have other things to do."""
+    call = Call("call", role, tuple(Watched(fd, True, False) for fd in fds))
+    found = waiters([(THREAD, call)], {INODE: FD, 1_009: 3, 1_013: 11}, {INODE, 1_013})
+    assert found[INODE].reads
+    assert found[INODE].alone is alone
+    assert found[INODE].ms == (17.0 if alone else None)
+
+
+def test_two_threads_on_one_socket_are_both_heard():
+    """One reads, the other writes."""
+    calls = [
+        Call("epoll_wait", Role.EPOLL, (Watched(FD, True, False),)),
+        Call("sendto", Role.SEND, (Watched(FD, False, True),)),
+    ]
+    found = waiters([(THREAD, call) for call in calls], {INODE: FD}, {INODE})[INODE]
+    assert (found.reads, found.writes, found.alone, found.ms) == (True, True, True, 17.0)

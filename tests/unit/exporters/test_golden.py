@@ -1,0 +1,77 @@
+"""A recorded run of events gives the same bytes as ever, as NDJSON and as text."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.events import (
+    Cause,
+    Direction,
+    ErrorKind,
+    InterfaceCounts,
+    Lost,
+    Process,
+    Socket,
+    SocketError,
+    Stall,
+    Traffic,
+)
+from xctl_probe.exporters.records import to_line
+from xctl_probe.exporters.text import to_coloured_text, to_text
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+TYPES = {
+    "traffic": Traffic,
+    "stall": Stall,
+    "socket_error": SocketError,
+    "interface": InterfaceCounts,
+    "dropped": Lost,
+}
+FIELDS = {
+    "owner": lambda fields: Process(**fields),
+    "socket": lambda fields: Socket(**fields),
+    "direction": Direction,
+    "cause": Cause,
+    "kind": ErrorKind,
+}
+# The recorded run was taken from real traffic on loopback, as root, with `--loopback` and an
+# interval of half a second; the last two intervals are written by hand, for rare shapes.
+ALL = Filter(loopback=True)
+FEW = Filter(min_mbps=0.0, pids=frozenset({4711}), interfaces=frozenset({"eth0"}))
+
+
+def event_of(fields):
+    kind = TYPES[fields.pop("type")]
+    return kind(
+        **{k: FIELDS[k](v) if k in FIELDS and v is not None else v for k, v in fields.items()}
+    )
+
+
+def rendered(wanted, render):
+    lines = []
+    for line in (GOLDEN / "events.jsonl").read_text().splitlines():
+        interval = json.loads(line)
+        events = [event_of(fields) for fields in interval["events"]]
+        records = summarize(events, wanted, interval["elapsed_ns"], interval["ts_ms"])
+        lines += [render(record) for record in records]
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "render"),
+    [
+        ("all.ndjson", ALL, to_line),
+        ("few.ndjson", FEW, to_line),
+        ("all.text", ALL, to_text),
+        ("all.coloured", ALL, to_coloured_text),
+    ],
+)
+def test_recorded_events_render_to_the_golden_bytes(name, wanted, render, monkeypatch):
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert rendered(wanted, render) == (GOLDEN / name).read_bytes()

@@ -1,0 +1,336 @@
+"""The writer before readers that are slow, stopped or gone."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xctl_probe.errors import ProbeError
+from xctl_probe.events import Process
+from xctl_probe.exporters.records import PROBE, Bandwidth, Event
+from xctl_probe.exporters.stdout import QUEUE_BYTES, ReaderGone, Writer
+
+NOW_MS, SECOND_NS = 1_700_000_000_123, 1_000_000_000
+CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
+PIPE_BYTES = 4_096
+
+
+def event(name, size=0):
+    """An event whose line is its name, filled up to `size` bytes."""
+    return Event(NOW_MS, "transport.drop", "socket-4241", None, name, {"fill": max(size, 0)})
+
+
+def render(record):
+    if isinstance(record, Bandwidth):
+        pid = record.owner.pid if record.owner else "-"
+        return f"bw {record.interface} {pid} {record.rx_bytes} {record.elapsed_ns}\n".encode()
+    where = f" at {record.net['where']}" if record.entity == PROBE else ""
+    return f"{record.value}{where}\n".rjust(int(record.net.get("fill") or 0), ".").encode()
+
+
+def bandwidth(rx, owner=None, interface="eth0"):
+    return Bandwidth(NOW_MS, interface, owner, rx, 0, SECOND_NS)
+
+
+class Pipe:
+    """A pipe of one page, its reader not blocking."""
+
+    def __init__(self):
+        self.read_fd, self.write_fd = os.pipe()
+        os.set_blocking(self.read_fd, False)
+        fcntl.fcntl(self.write_fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self.clogged = 0
+
+    def clog(self):
+        """Fill it: the reader has stopped."""
+        self.clogged = PIPE_BYTES
+        assert os.write(self.write_fd, b"#" * PIPE_BYTES) == PIPE_BYTES
+
+    def read(self):
+        try:
+            got = os.read(self.read_fd, 1 << 20)
+        except BlockingIOError:
+            return b""
+        clogged, self.clogged = self.clogged, max(self.clogged - len(got), 0)
+        return got[clogged:]
+
+    def drain(self, writer):
+        """All that the writer has, read page by page."""
+        pages = [self.read()]
+        while writer.pending:
+            writer.flush()
+            pages.append(self.read())
+        return pages
+
+    def close_reader(self):
+        os.close(self.read_fd)
+        self.read_fd = -1  # the number may be another file's soon
+
+    def close_writer(self):
+        os.close(self.write_fd)
+        self.write_fd = -1
+
+    def close(self):
+        for fd in (self.read_fd, self.write_fd):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+@pytest.fixture
+def pipe():
+    made = Pipe()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def writer(pipe):
+    return Writer(pipe.write_fd, render, lambda: NOW_MS)
+
+
+def test_what_is_put_comes_out_in_its_order(pipe, writer):
+    """23 events, one flush, the same 23 lines."""
+    for n in range(23):
+        writer.put(event(f"STALL_{n}ms"))
+    assert writer.pending
+    writer.flush()
+    assert pipe.read() == b"".join(b"STALL_%dms\n" % n for n in range(23))
+    assert not writer.pending
+
+
+def test_nothing_to_write_writes_nothing(pipe, writer):
+    """A flush without records is none."""
+    writer.flush()
+    assert pipe.read() == b""
+    assert not writer.pending
+
+
+def test_a_reader_that_stops_is_not_waited_for(pipe, writer):
+    """The flush returns at once, and everything comes when the reader goes on."""
+    pipe.clog()
+    for n in range(1_009):
+        writer.put(event(f"STALL_{n}ms"))
+        writer.flush()
+    assert writer.pending
+    assert b"".join(pipe.drain(writer)) == b"".join(b"STALL_%dms\n" % n for n in range(1_009))
+
+
+def test_events_come_before_the_bandwidth_that_waited_with_them(pipe, writer):
+    """What matters most is written first, and nothing twice."""
+    writer.put(bandwidth(7))
+    writer.put(event("one"))
+    writer.put(bandwidth(11, CLIENT))
+    writer.put(event("two"))
+    assert b"".join(pipe.drain(writer)) == (
+        b"one\ntwo\nbw eth0 - 7 1000000000\nbw eth0 233 11 1000000000\n"
+    )
+
+
+def test_bandwidth_that_waits_becomes_one_record_for_each(pipe, writer):
+    """97 intervals of a stopped reader: three records with all bytes and all the time."""
+    pipe.clog()
+    for _ in range(97):
+        writer.put(bandwidth(7))
+        writer.put(bandwidth(11, CLIENT))
+        writer.put(bandwidth(13, OTHER))
+        writer.flush()
+    assert b"".join(pipe.drain(writer)) == (
+        b"bw eth0 - 679 97000000000\nbw eth0 233 1067 97000000000\nbw eth0 239 1261 97000000000\n"
+    )
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.just("flush"),
+            st.just("read"),
+            st.builds(
+                bandwidth,
+                st.integers(0, 10**9),
+                st.sampled_from([None, CLIENT, OTHER]),
+                st.sampled_from(["eth0", "lo"]),
+            ),
+            st.builds(event, st.just("E"), st.integers(0, 1_009)),
+        ),
+        max_size=101,
+    )
+)
+def test_bytes_time_and_events_are_conserved_whatever_the_reader_does(steps):
+    """Any interleaving of puts, flushes and reads: the sums come out as they went in."""
+    pipe = Pipe()
+    try:
+        writer = Writer(pipe.write_fd, render, lambda: NOW_MS)
+        went_in, read = Counter(), b""
+        for step in steps:
+            if step == "flush":
+                writer.flush()
+            elif step == "read":
+                read += pipe.read()
+            else:
+                writer.put(step)
+                if isinstance(step, Bandwidth):
+                    key = (step.interface, str(step.owner.pid) if step.owner else "-")
+                    went_in[key, "bytes"] += step.rx_bytes
+                    went_in[key, "ns"] += step.elapsed_ns
+                else:
+                    went_in["events"] += 1
+        read += b"".join(pipe.drain(writer))
+    finally:
+        pipe.close()
+    came_out = Counter()
+    for line in read.decode().splitlines():
+        if line.startswith("bw "):
+            _, interface, pid, count, elapsed_ns = line.split()
+            came_out[(interface, pid), "bytes"] += int(count)
+            came_out[(interface, pid), "ns"] += int(elapsed_ns)
+        else:
+            assert line.strip(".") == "E"
+            came_out["events"] += 1
+    assert +came_out == +went_in
+
+
+def test_the_queue_is_bounded_and_what_it_refused_is_counted(pipe, writer):
+    """A stopped reader costs 4 MiB at most; afterwards the loss is told, exactly, and last."""
+    pipe.clog()
+    size = 1_009
+    kept = QUEUE_BYTES // size
+    for _ in range(kept + 23):
+        writer.put(event("E", size))
+        writer.flush()
+    lines = b"".join(pipe.drain(writer)).split()
+    assert {len(line) + 1 for line in lines[:kept]} == {size}
+    assert len(lines) == kept + 3  # "PROBE_LOST:23", "at" and "stdout" are the last
+    assert b" ".join(lines[-3:]) == b"PROBE_LOST:23 at stdout"
+
+
+def test_after_a_loss_there_is_room_again(pipe, writer):
+    """The bound holds for what waits, not for ever; each loss is told once."""
+    pipe.clog()
+    for _ in range(QUEUE_BYTES // 4_001 + 3):
+        writer.put(event("E", 4_001))
+    assert b"".join(pipe.drain(writer)).endswith(b"\nPROBE_LOST:3 at stdout\n")
+    writer.put(event("again"))
+    assert b"".join(pipe.drain(writer)) == b"again\n"
+
+
+def test_losses_are_told_behind_what_waited_and_before_bandwidth(pipe, writer):
+    """In their place: after the events that were kept, before the sums."""
+    pipe.clog()
+    writer.put(bandwidth(7))
+    for _ in range(QUEUE_BYTES // 4_001 + 5):
+        writer.put(event("E", 4_001))
+    lines = b"".join(pipe.drain(writer)).splitlines()
+    assert lines[-2:] == [b"PROBE_LOST:5 at stdout", b"bw eth0 - 7 1000000000"]
+
+
+def test_a_flood_of_processes_is_bounded_too(pipe, writer):
+    """10,000 sums may wait; those of more processes are counted as lost, not kept."""
+    pipe.clog()
+    for pid in range(1, 10_000 + 18):
+        writer.put(bandwidth(7, Process(pid, 7_001, "x")))
+    lines = b"".join(pipe.drain(writer)).splitlines()
+    assert lines[0] == b"PROBE_LOST:17 at stdout"
+    assert len(lines) == 10_001
+
+
+@pytest.mark.parametrize("size", [67, 1_009, 2_048, 2_049, 4_095, 4_096])
+def test_a_line_is_never_split_over_two_writes(pipe, writer, size):
+    """Each write is whole lines and at most PIPE_BUF, so a reader sees no half of one."""
+    pipe.clog()
+    for _ in range(101):
+        writer.put(event("E", size))
+    pages = [page for page in pipe.drain(writer) if page]
+    line = b"E\n".rjust(size, b".")
+    assert select.PIPE_BUF == PIPE_BYTES
+    assert all(len(page) <= PIPE_BYTES for page in pages)
+    assert all(page == line * (len(page) // size) for page in pages)
+    assert {len(page) for page in pages[:-1]} == {PIPE_BYTES // size * size}
+    assert sum(len(page) for page in pages) == 101 * size
+
+
+def test_the_descriptor_stays_in_blocking_mode(pipe, writer):
+    """O_NONBLOCK would be set for everyone who shares stdout."""
+    pipe.clog()
+    writer.put(event("E"))
+    writer.flush()
+    assert os.get_blocking(pipe.write_fd)
+
+
+@pytest.mark.parametrize("clogged", [False, True])
+def test_a_reader_that_is_gone_ends_it(pipe, writer, clogged):
+    """With room in the pipe or without: the next flush with something to say raises."""
+    if clogged:
+        pipe.clog()
+    writer.put(event("E"))
+    pipe.close_reader()
+    with pytest.raises(ReaderGone):
+        writer.flush()
+
+
+def test_a_closed_stdout_ends_it(pipe, writer):
+    """Started with >&-: nobody will ever read."""
+    pipe.close_writer()
+    writer.put(event("E"))
+    with pytest.raises(ReaderGone):
+        writer.flush()
+
+
+def test_a_reader_that_leaves_between_poll_and_write_ends_it(pipe, writer, monkeypatch):
+    """EPIPE is the same end."""
+    pipe.close_reader()
+    monkeypatch.setattr(writer, "_writable", lambda _: True)
+    writer.put(event("E"))
+    with pytest.raises(ReaderGone):
+        writer.flush()
+
+
+def test_stdout_may_be_a_socket():
+    """As some parents start their children; its end is noticed, too."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        writer = Writer(theirs.fileno(), render, lambda: NOW_MS)
+        writer.put(event("one"))
+        writer.flush()
+        assert ours.recv(64) == b"one\n"
+        ours.close()
+        writer.put(event("two"))
+        with pytest.raises(ReaderGone):
+            writer.flush()
+
+
+def test_stdout_may_be_a_file(tmp_path):
+    """A file always takes all."""
+    with (tmp_path / "out").open("wb") as file:
+        writer = Writer(file.fileno(), render, lambda: NOW_MS)
+        for _ in range(1_009):
+            writer.put(event("E", 101))
+        writer.flush()
+    assert (tmp_path / "out").stat().st_size == 1_009 * 101
+
+
+def test_a_full_disk_is_an_error_the_user_can_read():
+    """ENOSPC ends in one line with the remedy, not in a traceback."""
+    with open("/dev/full", "wb", buffering=0) as full:
+        writer = Writer(full.fileno(), render, lambda: NOW_MS)
+        writer.put(event("E"))
+        with pytest.raises(ProbeError, match=r"No space left on device\); make room"):
+            writer.flush()
+
+
+def test_a_last_flush_waits_for_a_reader_that_is_slow(pipe, writer):
+    """With a time limit it waits for room, and gives up when none comes."""
+    pipe.clog()
+    writer.put(event("E"))
+    writer.flush(timeout_ms=1)
+    assert writer.pending
+    pipe.read()
+    writer.flush(timeout_ms=1_000)
+    assert pipe.read() == b"E\n"

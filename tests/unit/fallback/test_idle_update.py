@@ -1,0 +1,172 @@
+"""What moves bytes in good order need not wake: it remembers what it would have, awake."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.fake_host import Interfaces
+from support.tcp_model import CLOSE_WAIT, INODE, MS, OWNER, SNDBUF, SOCKET, Tcp, attribute
+
+from xctl_probe.fallback import idle_update
+from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.idle_connection import rest, wake
+from xctl_probe.fallback.sock_diag import watch_of
+from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.traffic_totals import Sums
+
+STALL_NS = 100 * MS
+INTERVAL_NS = 1_000 * MS
+# What does not matter to whoever accepted: only who opened waits for answers.
+FOR_OPENERS = {"tied", "dialogue", "peer", "pending_ns"}
+
+
+def at_rest(tcp):
+    """A connection that rests, as the kernel shows `tcp` now."""
+    sample, message = tcp.sample(), tcp.message()
+    connection = Connection(
+        SOCKET, sample, watch_of(message), None, sample.opened, Dialogue(), tcp.now_ns,
+        sample.mark, sent=sample.sent_payload, received=sample.received_payload,
+        retransmits=sample.info.total_retrans, flow_bytes=sample.received_payload,
+    )  # fmt: skip
+    connection.meet(tcp.now_ns, 0)
+    connection.pending_ns = None
+    assert connection.quiet
+    return rest(connection, connection.watch.signature(message))
+
+
+def remembered(connection):
+    """All that is known of it but the sample itself, and what it has of its own."""
+    values = {name: getattr(connection, name) for name in Connection.__slots__}
+    del values["sample"], values["signature"], values["watch"]
+    if not connection.opened:
+        for name in FOR_OPENERS:
+            del values[name]
+    return values
+
+
+_CHANGES = st.one_of(
+    st.tuples(st.just("send"), st.integers(0, 2_000_003)),
+    st.tuples(st.just("receive"), st.integers(0, 2_000_003)),
+    st.tuples(st.just("wait"), st.integers(0, 400)),
+    st.tuples(st.just("acknowledge"), st.just(0)),
+    st.tuples(st.just("uncounted"), st.just(7)),  # sent, and in no segment
+)
+_ODD = st.sampled_from(
+    (None,) * 9
+    + (
+        ("state", CLOSE_WAIT), ("inode", 0), ("inode", INODE + 1), ("retransmits_ever", 1),
+        ("wmem", SNDBUF), ("wmem", SNDBUF - 1), ("rmem", 1), ("rqueue", 7), ("written", 10**7),
+        ("rwnd_limited_us", 1_009), ("fin_received", 1), ("retransmitted_bytes", 2**63),
+    )
+)  # fmt: skip
+
+
+def through(tcp, changes, odd):
+    """Let that happen."""
+    for what, number in changes:
+        if what == "wait":
+            tcp.at(tcp.now_ms + number)
+        elif what == "uncounted":
+            tcp.send(number, segments=0)
+        elif number:
+            getattr(tcp, what)(number)
+        else:
+            tcp.acknowledge()
+    if odd:
+        setattr(tcp, *odd)
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(
+    opened=st.booleans(),
+    tick_ms=st.sampled_from((1, 4, 10)),
+    before=st.lists(_CHANGES, max_size=6),
+    looks=st.lists(st.tuples(st.lists(_CHANGES, max_size=6), _ODD), min_size=1, max_size=3),
+)
+def test_observed_in_its_place_it_is_what_it_would_be_awake(opened, tick_ms, before, looks):
+    """Look after look, as long as it rests: each of its memories; and awake it is quiet."""
+    tcp = Tcp(opened=opened, tick_ms=tick_ms).at(1_009)
+    through(tcp, before, None)
+    tcp.acknowledge()
+    resting = at_rest(tcp)
+    awake = wake(at_rest(tcp), tcp.sample(), Interfaces())
+    for changes, odd in looks:
+        looked_ns = tcp.now_ns
+        through(tcp.at(tcp.now_ms + 1), changes, odd)
+        known = bytes(resting.memory), resting.peer.answered
+        if not idle_update.observe(resting, tcp.message(), tcp.now_ns, looked_ns):
+            assert (bytes(resting.memory), resting.peer.answered) == known
+            return
+        awake.observe(tcp.sample(), tcp.now_ns, looked_ns, STALL_NS)
+        assert awake.quiet
+        assert remembered(wake(resting, tcp.sample(), Interfaces())) == remembered(awake)
+
+
+@given(
+    opened=st.booleans(),
+    moved=st.lists(st.tuples(st.integers(0, 2_000_003), st.integers(0, 2_000_003)), max_size=3),
+    interval_ns=st.integers(MS, 3_600_000 * MS),
+)
+def test_the_interval_ends_as_it_does_awake(opened, moved, interval_ns):
+    """The same sums, the same marks, and the same flow that may break off."""
+    tcp = Tcp(opened=opened).at(1_009)
+    resting, owners, sums = at_rest(tcp), Owners(), Sums()
+    awake = wake(at_rest(tcp), tcp.sample(), Interfaces())
+    for sent, received in moved:
+        looked_ns = tcp.now_ns
+        through(tcp.at(tcp.now_ms + 13), [("send", sent), ("receive", received)], None)
+        if not idle_update.observe(resting, tcp.message(), tcp.now_ns, looked_ns):
+            return
+        awake.observe(tcp.sample(), tcp.now_ns, looked_ns, STALL_NS)
+    awake.sent, awake.received = awake.sample.sent_payload, awake.sample.received_payload
+    awake.interval_ended(interval_ns)
+    idle_update.interval_ended([resting], owners, interval_ns, sums)
+    assert remembered(wake(resting, tcp.sample(), Interfaces())) == remembered(awake)
+    sent, received = sum(s for s, _ in moved), sum(r for _, r in moved)
+    told = [(f.owner, f.interface, f.sent_bytes, f.received_bytes) for f in sums.take()]
+    assert told == ([(OWNER, "eth0", sent, received)] if sent or received else [])
+
+
+class Owners:
+    """One process has it."""
+
+    def of(self, inode):
+        return OWNER if inode == INODE else None
+
+
+def test_an_exchange_does_not_wake_either_end():
+    """What was asked and answered between two looks, on the side that asked and the other."""
+    for opened in (True, False):
+        tcp = Tcp(opened=opened).at(1_009)
+        resting = at_rest(tcp)
+        tcp.at(1_013).send(7).receive(13)
+        assert idle_update.observe(resting, tcp.message(), tcp.now_ns, 0)
+
+
+def test_a_request_wakes_it():
+    """The side that asked may have to wait."""
+    tcp = Tcp().at(1_009)
+    resting = at_rest(tcp)
+    assert not idle_update.observe(resting, tcp.at(1_013).send(7).message(), tcp.now_ns, 0)
+
+
+def test_numbers_are_never_read_from_another_place():
+    """A message of the same length whose attributes stand elsewhere is decoded."""
+    tcp = Tcp(opened=False).at(1_009)
+    resting = at_rest(tcp)
+    message = tcp.at(1_013).receive(7).message()
+    other = attribute(1, bytes(12))
+    shifted = message[:72] + other + message[72 : -len(other)]
+    assert len(shifted) == len(message)
+    known = bytes(resting.memory)
+    assert not idle_update.observe(resting, shifted, tcp.now_ns, 0)
+    assert bytes(resting.memory) == known
+
+
+def test_a_bound_socket_wakes():
+    """Its interface is found by its number, and may have another name by now."""
+    tcp = Tcp(opened=False).at(1_009)
+    resting = at_rest(tcp)
+    message = bytearray(tcp.at(1_013).receive(7).message())
+    message[40] = 3
+    assert not idle_update.observe(resting, bytes(message), tcp.now_ns, 0)

@@ -1,0 +1,73 @@
+"""Whose a connection is: found, followed, kept; and what is not searched for."""
+
+from __future__ import annotations
+
+import pytest
+from support.fake_host import OTHER, World, traffic, with_connection
+from support.tcp_model import INODE, OWNER, SOCKET, UID, Tcp
+
+from xctl_probe.events import ErrorKind, SocketError, Traffic
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return World(monkeypatch)
+
+
+def test_a_connection_in_a_listeners_queue_gets_its_owner_when_accepted(world):
+    """Inode 0 until then; what came meanwhile is told with its owner."""
+    tcp = Tcp(opened=False)
+    tcp.inode = 0
+    with_connection(world, tcp)
+    tcp.at(11).receive(7)
+    assert traffic(world.collect(1_000)) == []
+    tcp.inode = INODE
+    assert traffic(world.collect(2_000)) == [(OWNER, 0, 7)]
+    tcp.at(2_011).receive(11)
+    tcp.retransmits_ever = 1
+    facts = world.collect(3_000)
+    assert traffic(facts) == [(OWNER, 0, 11)]
+    assert facts[0].socket == SOCKET
+
+
+def test_a_socket_handed_to_another_process_follows_it(world):
+    """After a fork the parent closes its copy: the next bytes are the child's."""
+    tcp = with_connection(world)
+    tcp.at(11).send(7)
+    assert traffic(world.collect(1_000)) == [(OWNER, 7, 0)]
+    world.owners.now[INODE] = OTHER
+    tcp.at(1_011).send(13)
+    assert traffic(world.collect(2_000)) == [(OTHER, 13, 0)]
+
+
+def test_a_closed_socket_keeps_its_last_owner(world):
+    """Bytes that drain after the close (inode 0) belong to the process that wrote them."""
+    tcp = with_connection(world)
+    tcp.at(11).send(7)
+    world.collect(1_000)
+    world.owners.now.clear()
+    tcp.inode = 0
+    tcp.at(1_011).send(13)
+    assert traffic(world.collect(2_000)) == [(OWNER, 13, 0)]
+
+
+def test_nobody_searches_for_other_users_processes(monkeypatch):
+    """Without privilege their sockets are told with the uid, and /proc is left alone."""
+    world = World(monkeypatch, uid=UID + 1)
+    tcp = with_connection(world)
+    tcp.at(11).send(7)
+    tcp.retransmits_ever = 1
+    error, moved = world.collect(1_000)
+    assert error == SocketError(None, SOCKET, ErrorKind.RETRANSMIT, 1)
+    assert moved == Traffic(None, "eth0", 7, 0)
+    assert world.owners.searches == []
+
+
+def test_an_owner_that_is_not_there_is_not_sought_for_ever(world):
+    """Ever less often: at the 1st, 2nd, 4th, 8th, 16th interval and at the first look."""
+    world.owners.now.clear()
+    tcp = with_connection(world)
+    for n in range(1, 30):
+        tcp.at(n * 1_000 - 7).send(7)
+        assert traffic(world.collect(n * 1_000)) == [(None, 7, 0)]
+    assert len(world.owners.searches) == 6

@@ -1,0 +1,148 @@
+"""Data that was coming and stopped; and how the judge hands on what it found."""
+
+from __future__ import annotations
+
+import pytest
+from support.fake_connection import (
+    INTERVAL_MS,
+    NO_REPLY,
+    RECEIVE,
+    SEND,
+    TID,
+    answered_once,
+    download,
+    full_sender,
+    since,
+    waits,
+)
+from support.tcp_model import MS, OWNER, SOCKET
+
+from xctl_probe.events import Cause, Stall
+from xctl_probe.fallback.thread_evidence import Blocked
+
+# Receiving, in mid-stream
+
+
+def test_a_hole_in_the_sequence_is_a_stall_of_loss():
+    """Out-of-order data waits for what is missing: from the last look without it to its end."""
+    scene = answered_once()
+    scene.look(207)
+    scene.tcp.at(211).segments_in += 1
+    scene.tcp.rmem = 2_304
+    scene.look(220)
+    assert scene.look(306) is None
+    assert scene.look(307) == waits(RECEIVE, 207, Cause.LOSS)
+    scene.tcp.at(431).receive(1_009).rmem = 0
+    assert scene.look(440) is None
+    assert scene.stalls() == [(RECEIVE, 224, Cause.LOSS)]
+
+
+def test_a_hole_that_is_filled_and_opens_again_begins_anew():
+    """Data that came in between is progress: the stall ends with it."""
+    scene = answered_once()
+    scene.look(207)
+    scene.tcp.rmem = 2_304
+    assert scene.look(307) == waits(RECEIVE, 207, Cause.LOSS)
+    scene.tcp.at(431).receive(1_009)
+    assert scene.look(440) is None
+    assert scene.stalls() == [(RECEIVE, 224, Cause.LOSS)]
+    assert scene.look(531) == waits(RECEIVE, 431, Cause.LOSS)
+
+
+def test_data_that_waits_for_its_reader_is_no_hole():
+    """Memory is used because the process does not read."""
+    scene = answered_once()
+    tcp = scene.tcp.at(211).receive(1_009)
+    tcp.rmem, tcp.rqueue = 2_304, 1_009
+    assert scene.look(1_013) is None
+
+
+def test_a_steady_flow_that_breaks_off_under_a_blocked_reader_is_a_stall():
+    """Three intervals at 1 MB/s, then silence, and a thread that wants more."""
+    scene = download(3, 200_003)
+    scene.threads.receiving = Blocked(TID)
+    assert scene.look(898) is None
+    assert scene.look(899) == waits(RECEIVE, 799, None, TID)
+    assert scene.ends_interval(1_000) == waits(RECEIVE, 799, None, TID)
+    scene.tcp.at(1_201).receive(1_009)
+    assert scene.look(1_207) is None
+    assert scene.stalls() == [(RECEIVE, 402, None)]
+
+
+@pytest.mark.parametrize(
+    ("intervals", "each_bytes"), [(2, 200_003), (3, 199_999), (17, 1_009)], ids=str
+)
+def test_what_was_no_steady_flow_has_not_broken_off(intervals, each_bytes):
+    """Too short or too thin: a feed that pauses is no stall, though a thread reads."""
+    scene = download(intervals, each_bytes)
+    scene.threads.receiving = Blocked(TID)
+    assert scene.look(9_000) is None
+
+
+def test_a_download_that_is_over_is_no_stall():
+    """Nobody reads for more; and a thread that does so later waits for something else."""
+    scene = download(5, 1_000_003)
+    assert scene.look(1_500) is None
+    scene.threads.receiving = Blocked(TID)
+    assert scene.look(9_000) is None
+
+
+def test_a_flow_that_thinned_out_has_not_broken_off():
+    """A last interval with little data is how a transfer ends."""
+    scene = download(5, 1_000_003)
+    scene.threads.receiving = Blocked(TID)
+    scene.tcp.at(1_201).receive(1_009)
+    assert scene.look(1_299) is None
+    scene.connection.interval_ended(INTERVAL_MS * MS)
+    assert scene.look(9_000) is None
+
+
+def test_a_silent_interval_before_it_is_steady_begins_the_count_anew():
+    """Two intervals, a pause, one interval: never three on end."""
+    scene = download(2, 1_000_003)
+    scene.ends_interval(800)
+    scene.tcp.at(999).receive(1_000_003)
+    scene.ends_interval(1_000)
+    scene.threads.receiving = Blocked(TID)
+    assert scene.look(9_000) is None
+
+
+# What the judge hands on
+
+
+def test_a_stall_that_turns_into_another_kind_ends_first():
+    """A missing reply that becomes a full buffer is two stalls, one after the other."""
+    scene = answered_once()
+    scene.tcp.at(53).send(7)
+    assert scene.look(160) == waits(RECEIVE, 53, NO_REPLY)
+    scene.tcp.at(171).send(1_009, acked=False).fill(80_021)
+    scene.look(180)
+    wait = scene.look(400)
+    assert wait is not None
+    assert (wait.direction, wait.cause) == (SEND, Cause.SEND_BUFFER)
+    ((direction, duration_ms, cause),) = scene.stalls()
+    assert (direction, cause) == (RECEIVE, NO_REPLY)
+    assert duration_ms in (400 - 53, 180 - 53)
+
+
+def test_a_connection_that_ends_closes_its_stall():
+    """The fact has the owner, the socket and the whole length."""
+    scene = full_sender()
+    assert scene.look(200) == waits(SEND, 53, Cause.SEND_BUFFER)
+    scene.judge.end(scene.connection, OWNER, since(464))
+    assert scene.connection.ended == [
+        Stall(OWNER, SOCKET, SEND, 411 * MS, False, Cause.SEND_BUFFER, None)
+    ]
+    scene.judge.end(scene.connection, OWNER, since(700))
+    assert len(scene.connection.ended) == 1
+
+
+def test_a_quiet_connection_is_one_that_only_new_activity_can_stall():
+    """Answered and acknowledged it is quiet; waiting, full, in flight or flowing it is not."""
+    assert answered_once().connection.quiet
+    scene = answered_once()
+    scene.tcp.at(53).send(7)
+    scene.look(60)
+    assert not scene.connection.quiet
+    assert not full_sender().connection.quiet
+    assert not download(1, 200_003).connection.quiet

@@ -1,0 +1,235 @@
+"""What a process does for one of its sockets, read from a /proc made of files."""
+
+from __future__ import annotations
+
+import platform
+import struct
+
+import pytest
+
+from xctl_probe.linux.process_activity import Doing, Processes, Steps
+from xctl_probe.linux.syscalls import anonymous_inode
+
+PID, TID, INODE, FD, EPOLL = 233, 239, 4_241, 7, 5
+EPOLLIN, EPOLLOUT, EPOLLET, EPOLLONESHOT = 0x1, 0x4, 1 << 31, 1 << 30
+ADDRESS = 64  # of an argument, in a memory that is a small file
+ARGUMENTS = " 0x0 0x0 0x0 0x0 0x7ffe 0x7fff\n"
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() != "x86_64", reason="NOT TESTED: numbers of system calls as on x86-64"
+)
+
+
+class Proc:
+    """One process with one thread, a socket and an epoll instance."""
+
+    def __init__(self, path):
+        self.path = path / str(PID)
+        for folder in (f"task/{TID}", "fd", "fdinfo"):
+            (self.path / folder).mkdir(parents=True)
+        self.state()
+        self.link(FD, f"socket:[{INODE}]")
+
+    def state(self, state="S", parent=223):
+        (self.path / "stat").write_text(f"{PID} (a) b) {state} {parent} 0 0")
+
+    def link(self, fd, target):
+        (self.path / f"fd/{fd}").symlink_to(target)
+
+    def thread(self, syscall=None, wchan=None, tid=TID):
+        task = self.path / f"task/{tid}"
+        task.mkdir(exist_ok=True)
+        for name, text in (("syscall", syscall), ("wchan", wchan)):
+            if text is not None:
+                (task / name).write_text(text)
+
+    def epoll(self, events, fd=EPOLL, inode=INODE):
+        self.link(fd, "anon_inode:[eventpoll]")
+        line = f"tfd: {FD:8} events: {events:8x} data: 7  pos:0 ino:{inode:x} sdev:9\n"
+        (self.path / f"fdinfo/{fd}").write_text(f"pos:\t0\nflags:\t02\n{line}")
+
+    def doing(self):
+        return Processes(self.path.parent).doing(PID, INODE)
+
+
+@pytest.fixture
+def proc(tmp_path):
+    return Proc(tmp_path)
+
+
+def call(number, first=0, second=0):
+    return f"{number} {first:#x} {second:#x}" + ARGUMENTS
+
+
+@pytest.mark.parametrize(
+    ("fd", "events", "found"),
+    [
+        (EPOLL, EPOLLIN, Doing.WAITS_FOR_IT),
+        (EPOLL, EPOLLIN | EPOLLET, Doing.WAITS_FOR_IT),
+        (EPOLL, EPOLLOUT, Doing.ELSE),
+        (EPOLL, EPOLLONESHOT, Doing.ELSE),  # told once, and not asked again yet
+        (EPOLL + 1, EPOLLIN, Doing.MAY_COME_BACK),  # in another loop than the socket's
+    ],
+)
+def test_a_thread_in_epoll_waits_for_what_its_instance_watches(proc, fd, events, found):
+    proc.epoll(events)
+    proc.thread(call(232, fd))
+    assert proc.doing() is found
+
+
+def test_another_socket_s_loop_is_not_this_one_s(proc):
+    proc.epoll(EPOLLIN, inode=INODE + 1)
+    proc.thread(call(232, EPOLL))
+    assert proc.doing() is Doing.ELSE
+
+
+@pytest.mark.parametrize(
+    ("fd", "events", "found"),
+    [(FD, 1, Doing.WAITS_FOR_IT), (FD, 4, Doing.ELSE), (FD + 1, 1, Doing.ELSE)],
+)
+def test_a_thread_in_poll_waits_for_the_descriptors_it_names(proc, fd, events, found):
+    """They stand in its memory."""
+    (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", fd, events, 0))
+    proc.thread(call(7, ADDRESS, 1))
+    assert proc.doing() is found
+
+
+@pytest.mark.parametrize(
+    ("syscall", "found"),
+    [
+        (call(45, FD), Doing.WAITS_FOR_IT),  # recvfrom: a thread for each connection
+        (call(0, FD + 1), Doing.ELSE),  # read
+        (call(44, FD), Doing.ELSE),  # sendto
+        (call(426, 3), Doing.WAITS_FOR_IT),  # io_uring_enter: for what, nothing tells
+        (call(230), Doing.ELSE),  # clock_nanosleep
+        ("running\n", Doing.ELSE),
+    ],
+)
+def test_other_calls(proc, syscall, found):
+    proc.thread(syscall)
+    assert proc.doing() is found
+
+
+def test_a_loop_that_is_not_asleep_may_come_back(proc):
+    proc.epoll(EPOLLIN)
+    for syscall in ("running\n", call(230)):
+        proc.thread(syscall)
+        assert proc.doing() is Doing.MAY_COME_BACK
+
+
+@pytest.mark.parametrize(
+    ("wchan", "watched", "found"),
+    [
+        ("ep_poll", True, Doing.WAITS_FOR_IT),
+        ("do_epoll_wait", True, Doing.WAITS_FOR_IT),
+        ("ep_poll", False, Doing.ELSE),
+        ("poll_schedule_timeout.constprop.0", False, Doing.WAITS_FOR_IT),
+        ("do_sys_poll", False, Doing.WAITS_FOR_IT),
+        ("do_select", False, Doing.WAITS_FOR_IT),
+        ("io_cqring_wait", False, Doing.WAITS_FOR_IT),
+        ("hrtimer_nanosleep", False, Doing.ELSE),
+        ("wait_woken", False, Doing.WAITS_FOR_IT),  # in a receive, for all one sees on this socket
+        ("sk_wait_data", False, Doing.WAITS_FOR_IT),
+        ("sk_stream_wait_memory", False, Doing.ELSE),
+        ("0", False, Doing.ELSE),
+    ],
+)
+def test_where_the_call_may_not_be_read_its_function_has_to_do(proc, wchan, watched, found):
+    """Yama keeps /proc/<pid>/syscall from one's own processes, too."""
+    if watched:
+        proc.epoll(EPOLLIN)
+    proc.thread(None, wchan)
+    assert proc.doing() is found
+
+
+@pytest.mark.parametrize(("state", "stopped"), [("T", True), ("t", True), ("S", False)])
+def test_a_stopped_process_waits_for_nothing(proc, state, stopped):
+    proc.epoll(EPOLLIN)
+    proc.thread(call(232, EPOLL))
+    proc.state(state)
+    assert (proc.doing() is Doing.STOPPED) is stopped
+    assert Processes(proc.path.parent).stopped(PID) is stopped
+
+
+def test_any_thread_that_waits_is_enough(proc):
+    proc.epoll(EPOLLIN)
+    proc.thread("running\n")
+    proc.thread(call(232, EPOLL), tid=TID + 1)
+    assert proc.doing() is Doing.WAITS_FOR_IT
+
+
+def test_a_process_that_is_gone_does_nothing(tmp_path):
+    processes = Processes(tmp_path)
+    assert processes.doing(PID, INODE) is Doing.ELSE
+    assert processes.steps(PID) == Steps(0, 0, 0)
+
+
+def test_its_threads_steps_are_added_up(proc):
+    for tid, count in ((TID, 101), (TID + 1, 1_009)):
+        proc.thread(tid=tid)
+        status = f"Name:\ta\nvoluntary_ctxt_switches:\t{count}\nnonvoluntary_ctxt_switches:\t7\n"
+        (proc.path / f"task/{tid}/status").write_text(status)
+        (proc.path / f"task/{tid}/schedstat").write_text(f"{count * 7} {count * 11} 13\n")
+    assert Processes(proc.path.parent).steps(PID) == Steps(1_110, 7_770, 12_210)
+
+
+@pytest.mark.parametrize(("parent", "children"), [(241, ""), (1, "239 241 ")])
+def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves(
+    proc, tmp_path, parent, children
+):
+    """As sshd's child does, whose parent holds the connection, too."""
+    proc.state(parent=parent)
+    (proc.path / f"task/{PID}").mkdir()
+    (proc.path / f"task/{PID}/children").write_text(children)
+    assert proc.doing() is Doing.ELSE
+    thread = tmp_path / "241/task/241"
+    thread.mkdir(parents=True)
+    (thread / "syscall").write_text(call(45, FD))
+    (tmp_path / "241/fd").mkdir()
+    (tmp_path / f"241/fd/{FD}").symlink_to(f"socket:[{INODE}]")
+    assert proc.doing() is Doing.WAITS_FOR_IT
+
+
+def test_one_reading_serves_until_the_next_look(proc):
+    """A thousand sockets of one server cost one look at it."""
+    processes = Processes(proc.path.parent)
+    proc.epoll(EPOLLIN)
+    proc.thread(call(232, EPOLL))
+    assert processes.doing(PID, INODE) is Doing.WAITS_FOR_IT
+    proc.thread("running\n")
+    assert processes.doing(PID, INODE) is Doing.WAITS_FOR_IT
+    processes.begin()
+    assert processes.doing(PID, INODE) is Doing.MAY_COME_BACK
+
+
+@pytest.mark.parametrize("number", [232, 7])  # epoll_wait and poll
+def test_an_epoll_that_another_watches_is_followed(proc, number):
+    proc.epoll(EPOLLIN, fd=EPOLL + 1)
+    proc.epoll(EPOLLIN, fd=EPOLL, inode=anonymous_inode())
+    nested = proc.path / f"fdinfo/{EPOLL}"
+    nested.write_text(nested.read_text().replace(f"tfd: {FD:8}", f"tfd: {EPOLL + 1:8}"))
+    (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", EPOLL, 1, 0))
+    proc.thread(call(number, *((EPOLL,) if number == 232 else (ADDRESS, 1))))
+    assert proc.doing() is Doing.WAITS_FOR_IT
+
+
+def test_a_process_whose_first_thread_has_ended_is_read_by_another(proc, tmp_path):
+    proc.state("Z")
+    other = tmp_path / str(TID)
+    (other / "fd").mkdir(parents=True)
+    (other / "stat").write_text(f"{TID} (a) S 1 0")
+    (other / f"fd/{FD}").symlink_to(f"socket:[{INODE}]")
+    (proc.path / f"fd/{FD}").unlink()
+    proc.thread(call(45, FD))
+    assert proc.doing() is Doing.WAITS_FOR_IT
+    assert not Processes(tmp_path).stopped(PID)
+
+
+def test_a_process_in_a_frozen_cgroup_waits_for_nothing(proc, tmp_path):
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mountinfo").write_text(f"30 1 0:26 / {tmp_path}/cg rw - cgroup2 cgroup2 rw\n")
+    (tmp_path / "cg/box").mkdir(parents=True)
+    (tmp_path / "cg/box/cgroup.events").write_text("populated 1\nfrozen 1\n")
+    (proc.path / "cgroup").write_text("0::/box\n")
+    proc.thread(call(45, FD))
+    assert proc.doing() is Doing.STOPPED

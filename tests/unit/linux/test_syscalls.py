@@ -1,0 +1,155 @@
+"""What a blocked thread waits for, read from a /proc made of files."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from xctl_probe.linux.syscalls import Role, Watched, anonymous_inode, call_of, epoll_watches
+
+ADDRESS = 64  # of the call's argument, in a memory that is a small file
+POLLIN, POLLOUT = 1, 4
+PID = 233
+
+
+@pytest.fixture
+def proc(tmp_path):
+    """A /proc with one process: its memory and one epoll descriptor can be written."""
+    (tmp_path / str(PID) / "fdinfo").mkdir(parents=True)
+    return tmp_path
+
+
+def called(proc, number, *arguments, machine="x86_64", memory=b""):
+    (proc / str(PID) / "mem").write_bytes(bytes(ADDRESS) + memory)
+    six = [*arguments, 0, 0, 0, 0, 0, 0][:6]
+    line = " ".join([str(number), *map(hex, six), "0x7ffe0000", "0x7fff0000"])
+    return call_of(line, PID, proc, machine)
+
+
+@pytest.mark.parametrize(
+    ("machine", "number", "name", "role"),
+    [
+        ("x86_64", 45, "recvfrom", Role.RECEIVE),
+        ("x86_64", 0, "read", Role.RECEIVE),
+        ("x86_64", 44, "sendto", Role.SEND),
+        ("x86_64", 42, "connect", Role.CONNECT),
+        ("x86_64", 288, "accept4", Role.ACCEPT),
+        ("aarch64", 207, "recvfrom", Role.RECEIVE),
+        ("aarch64", 203, "connect", Role.CONNECT),
+    ],
+)
+def test_a_call_on_one_descriptor_waits_for_that(proc, machine, number, name, role):
+    """The descriptor is its first argument, of which the kernel takes 32 bits."""
+    call = called(proc, number, 0xFFFFFFFF00000007, machine=machine)
+    assert (call.name, call.role) == (name, role)
+    assert [watched.fd for watched in call.watched] == [7]
+
+
+def test_poll_names_its_descriptors_in_memory(proc):
+    """So a client with a timeout is seen to wait for one socket; a negative one is skipped."""
+    memory = struct.pack("=iHHiHHiHH", 7, POLLIN, 0, -1, POLLIN, 0, 11, POLLIN | POLLOUT, 0)
+    call = called(proc, 7, ADDRESS, 3, 5_000, memory=memory)
+    assert call.role is Role.POLL
+    assert call.watched == (Watched(7, True, False), Watched(11, True, True))
+
+
+def test_select_names_its_descriptors_as_bits(proc):
+    """Two sets, one for each direction; one of them may be missing."""
+    reads, writes = 1 << 3 | 1 << 17, 1 << 17 | 1 << 19
+    memory = reads.to_bytes(8, "little") + writes.to_bytes(8, "little")
+    call = called(proc, 23, 20, ADDRESS, ADDRESS + 8, memory=memory)
+    assert call.watched == (
+        Watched(3, True, False), Watched(17, True, True), Watched(19, False, True),
+    )  # fmt: skip
+    call = called(proc, 270, 20, ADDRESS, 0, memory=memory)
+    assert [watched.fd for watched in call.watched] == [3, 17]
+
+
+def test_an_absurd_count_or_address_is_no_error(proc):
+    """Memory may change, or never have been what the call says."""
+    for arguments in ((ADDRESS, 1 << 63), (1 << 63, 3), (0, 0)):
+        assert called(proc, 7, *arguments).role is Role.POLL
+
+
+def test_an_event_loop_watches_what_was_registered(proc):
+    """Edge-triggered users ask for writability always: theirs does not count."""
+    (proc / str(PID) / "fdinfo" / "5").write_text(
+        "pos:\t0\nflags:\t02\nmnt_id:\t15\nino:\t1057\n"
+        "tfd:        7 events:       19 data:                7  pos:0 ino:1f sdev:8\n"
+        "tfd:       11 events:        4 data:                b  pos:0 ino:2b sdev:8\n"
+        "tfd:       13 events: 8000201d data:                d  pos:0 ino:35 sdev:8\n"
+        "tfd: broken\n"
+    )
+    expected = (Watched(7, True, False), Watched(11, False, True), Watched(13, True, False))
+    assert epoll_watches(PID, 5, proc) == expected
+    assert called(proc, 232, 5).watched == expected
+    assert epoll_watches(PID, 6, proc) == ()
+
+
+@pytest.mark.parametrize(
+    "line", ["running", "-1 0x7ffe 0x7fff", "", "45", "45 x y z", "9999 0x0 0x0 0x0 0x0 0x0 0x0"]
+)
+def test_what_is_no_call_on_descriptors_is_none(proc, line):
+    """A running thread, one in a fault, one that may not be read, an unknown number."""
+    assert call_of(line, PID, proc, "x86_64") is None
+
+
+def test_an_unknown_machine_knows_no_calls(proc):
+    """Numbers differ, so none is guessed."""
+    assert called(proc, 45, 7, machine="riscv64") is None
+
+
+@pytest.fixture
+def nested(proc):
+    """Descriptors 5 and up, each an epoll that watches these."""
+    (proc / str(PID) / "fd").mkdir()
+
+    def write(fd, watched, inode=None):
+        ino = f"{inode or anonymous_inode():x}"
+        lines = (f"tfd: {w:8} events:       19 data: 1  pos:0 ino:{ino} sdev:e\n" for w in watched)
+        (proc / str(PID) / "fdinfo" / str(fd)).write_text("pos:\t0\n" + "".join(lines))
+        (proc / str(PID) / "fd" / str(fd)).symlink_to("anon_inode:[eventpoll]")
+
+    return write
+
+
+def test_an_epoll_among_what_is_watched_is_followed(proc, nested):
+    """Whichever call waits for it; two that watch each other are read once."""
+    nested(5, [6])
+    nested(6, [7, 5])
+    nested(7, [11], inode=0x2B)
+    for call in (
+        called(proc, 232, 5),
+        called(proc, 7, ADDRESS, 1, memory=struct.pack("=iHH", 5, POLLIN, 0)),
+    ):
+        assert Watched(11, True, False) in call.watched
+        assert len(call.watched) <= 5
+
+
+def test_a_thousand_copies_of_an_epoll_are_not_all_read(proc, nested):
+    """Who has so many has them to keep the reader busy."""
+    copies = range(10, 1_010)
+    for fd in copies:
+        nested(fd, copies)
+    assert len(epoll_watches(PID, 10, proc)) <= 17 * len(copies)
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "gives_up"),
+    [
+        (7, (ADDRESS, 0, 5_000), True),
+        (7, (ADDRESS, 0, 0xFFFFFFFF), False),
+        (7, (ADDRESS, 0, 0xFFFFFFFFFFFFFFFF), False),
+        (271, (ADDRESS, 0, ADDRESS), True),
+        (271, (ADDRESS, 0, 0), False),
+        (23, (0, 0, 0, 0, ADDRESS), True),
+        (270, (0, 0, 0, 0, 0), False),
+        (232, (3, ADDRESS, 17, 5_000), True),
+        (281, (3, ADDRESS, 17, 0xFFFFFFFF), False),
+        (441, (3, ADDRESS, 17, ADDRESS), True),
+        (45, (7, ADDRESS, 17), False),
+    ],
+)
+def test_a_poll_that_was_given_a_timeout_gives_up(proc, number, arguments, gives_up):
+    assert called(proc, number, *arguments).gives_up is gives_up

@@ -1,0 +1,243 @@
+"""What threads are blocked in, read from a /proc of one's own."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xctl_probe.events import Direction
+from xctl_probe.linux import threads
+from xctl_probe.linux.threads import BlockedThread, blocked_threads, closing_threads, waits_writable
+
+SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
+PID, TID, INODE = 233, 239, 4_241
+EPOLLIN, EPOLLOUT, EPOLLET = 0x1, 0x4, 1 << 31
+
+
+@pytest.fixture(autouse=True)
+def x86_64(monkeypatch):
+    """Numbers of system calls as on x86-64, wherever the tests run."""
+    monkeypatch.setattr(threads, "_RECEIVE_CALLS", threads._X86_64[0])
+    monkeypatch.setattr(threads, "_SEND_CALLS", threads._X86_64[1])
+    monkeypatch.setattr(threads, "_CLOSE_CALL", b"3")
+
+
+@pytest.fixture
+def proc(tmp_path):
+    """Add a thread, or an epoll descriptor, to the process's /proc."""
+
+    class Proc:
+        path = tmp_path
+
+        def thread(self, wchan=None, syscall=None, tid=TID):
+            task = tmp_path / f"{PID}/task/{tid}"
+            task.mkdir(parents=True)
+            for name, text in (("wchan", wchan), ("syscall", syscall)):
+                if text is not None:
+                    (task / name).write_bytes(text)
+
+        def epoll(self, fdinfo, fd=7, target="anon_inode:[eventpoll]"):
+            for folder in ("fd", "fdinfo"):
+                (tmp_path / f"{PID}/{folder}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"{PID}/fd/{fd}").symlink_to(target)
+            if fdinfo is not None:
+                (tmp_path / f"{PID}/fdinfo/{fd}").write_bytes(fdinfo)
+
+        def blocked(self):
+            return blocked_threads(PID, tmp_path)
+
+        def waits_writable(self):
+            return waits_writable(PID, INODE, tmp_path)
+
+    return Proc()
+
+
+@pytest.mark.parametrize(
+    ("wchan", "syscall", "found"),
+    [
+        (b"wait_woken", b"45 0x5 0x7f00 0x400 0x0 0x0 0x0 0x7ffe 0x7f01\n", (5, RECEIVE)),
+        (b"wait_woken", b"44 0x5 0x7f00 0x400 0x0 0x0 0x0 0x7ffe 0x7f01\n", (5, SEND)),
+        (b"wait_woken", b"0 0x3 0x7f00 0x400 0x0 0x0 0x0 0x7ffe 0x7f01\n", (3, RECEIVE)),
+        (b"sk_wait_data", b"", (None, RECEIVE)),
+        (b"sk_stream_wait_memory", None, (None, SEND)),
+        (b"__skb_wait_for_more_packets", b"47 0x1f 0x0", (31, RECEIVE)),
+        (b"sk_stream_wait_memory", b"40 0x11 0x5", (17, SEND)),
+        (b"wait_woken", None, (None, None)),
+        (b"wait_woken", b"running\n", (None, None)),
+        (b"wait_woken", b"-1 0x7ffe 0x7f01\n", (None, None)),
+        (b"wait_woken", b"232 0x5 0x7f00", (None, None)),
+        (b"wait_woken", b"0 0xffffffff00000003", (3, RECEIVE)),
+    ],
+)
+def test_a_thread_on_a_socket_is_found(proc, wchan, syscall, found):
+    """The kernel function or the call says which way, the call which descriptor."""
+    proc.thread(wchan, syscall)
+    assert proc.blocked() == [BlockedThread(TID, *found)]
+
+
+@pytest.mark.parametrize(
+    "wchan", [b"do_epoll_wait", b"pipe_read", b"hrtimer_nanosleep", b"futex_wait_queue"]
+)
+def test_a_thread_elsewhere_is_not(proc, wchan):
+    """Asleep, in epoll or on a pipe: it waits for no socket."""
+    proc.thread(wchan, b"0 0x5 0x0")
+    assert proc.blocked() == []
+
+
+@pytest.mark.parametrize("wchan", [b"0", b"", None])
+@pytest.mark.parametrize(
+    ("syscall", "found"),
+    [
+        (b"0 0x5 0x0", [BlockedThread(TID, 5, RECEIVE)]),
+        (b"44 0x5 0x0", [BlockedThread(TID, 5, SEND)]),
+        (b"232 0x5 0x0", []),
+        (b"running", []),
+        (b"", []),
+        (None, []),
+    ],
+)
+def test_where_the_function_is_not_known_the_call_has_to_tell(proc, wchan, syscall, found):
+    """x86 before 5.16, and kernels that do not show wchan: no call, no proof."""
+    proc.thread(wchan, syscall)
+    assert proc.blocked() == found
+
+
+def test_the_call_outweighs_the_function(proc):
+    """`sk_wait_data` also runs below sendmsg in places; the number says what was asked."""
+    proc.thread(b"sk_wait_data", b"46 0x5")
+    assert proc.blocked() == [BlockedThread(TID, 5, SEND)]
+
+
+def test_each_thread_is_looked_at(proc):
+    """Five threads, three of them on sockets."""
+    for tid, wchan in enumerate(
+        [b"wait_woken", b"poll_schedule", b"sk_wait_data", b"pipe_read", b"wait_woken"]
+    ):
+        proc.thread(wchan, b"0 0x5", tid=241 + tid)
+    assert sorted(thread.tid for thread in proc.blocked()) == [241, 243, 245]
+
+
+def test_a_process_that_is_gone_has_no_threads(proc):
+    """It may end between two looks."""
+    assert proc.blocked() == []
+    assert proc.waits_writable() is False
+
+
+@pytest.mark.parametrize("text", [b"0 zz", b"0 :", b"45 0x"])
+def test_a_mangled_call_is_unknown(text):
+    """Never an exception, whatever stands in /proc/<pid>/syscall."""
+    assert threads._call(text) == (None, None)
+
+
+NUMBER = [b"0", b"1", b"45", b"-1", b"0x5", b"0xffffffffffffffff", b"299"]
+
+
+@given(
+    st.sampled_from([*NUMBER, b"running", b"\xb2", b""]),
+    st.lists(st.sampled_from(NUMBER), max_size=8),
+)
+def test_any_line_of_calls_is_read(call, arguments):
+    """Descriptors are numbers of 32 bits, and only with a direction."""
+    fd, direction = threads._call(b" ".join([call, *arguments]))
+    assert (fd is None) == (direction is None)
+    assert fd is None or 0 <= fd < 2**32
+
+
+def target(events, inode=INODE, tfd=9):
+    return b"tfd: %8d events: %8x data: ffffffffffffffff  pos:0 ino:%x sdev:8\n" % (
+        tfd,
+        events,
+        inode,
+    )
+
+
+HEAD = b"pos:\t0\nflags:\t02000002\nmnt_id:\t15\nino:\t7919\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "waiting"),
+    [
+        (EPOLLIN, False),
+        (EPOLLOUT, True),
+        (EPOLLIN | EPOLLOUT | 0x2018, True),
+        (EPOLLOUT | EPOLLET, False),
+        (EPOLLIN | EPOLLOUT | EPOLLET, False),
+        (0, False),
+    ],
+)
+def test_an_event_loop_waits_when_it_asks_for_room(proc, events, waiting):
+    """Level-triggered interest in writing says so; edge-triggered users always ask."""
+    proc.epoll(HEAD + target(EPOLLOUT, inode=INODE + 1) + target(events))
+    assert proc.waits_writable() is waiting
+
+
+def test_the_inode_is_hexadecimal(proc):
+    """proc(5): 0x4241 is another socket than 4241."""
+    proc.epoll(HEAD + target(EPOLLOUT, inode=0x4241))
+    assert proc.waits_writable() is False
+
+
+def test_only_epoll_descriptors_are_read(proc):
+    """A socket or a file whose fdinfo says the same is none."""
+    proc.epoll(HEAD + target(EPOLLOUT), fd=7, target=f"socket:[{INODE}]")
+    assert proc.waits_writable() is False
+    proc.epoll(HEAD + target(EPOLLOUT), fd=11)
+    assert proc.waits_writable() is True
+
+
+def test_an_epoll_descriptor_that_is_closed_meanwhile_says_nothing(proc):
+    """Its link was there, its fdinfo is not."""
+    proc.epoll(None)
+    assert proc.waits_writable() is False
+
+
+def test_a_large_event_loop_is_read_to_its_end(proc):
+    """The 5,003rd of its sockets counts like the first."""
+    others = b"".join(target(EPOLLIN, inode=10_007 + n) for n in range(5_002))
+    proc.epoll(HEAD + others + target(EPOLLOUT))
+    assert proc.waits_writable() is True
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"tfd: events: ino:",
+        b"tfd:        5 events:       zz data: 0 ino:4241",
+        b"tfd:        5 events:       1d data: ffffffffffffffff\n",
+        b"tfd:" * 1_009,
+        b"\xff\xfe\0events:4 ino:1091",
+        b"tfd: 5 events: " + b"f" * 5_000 + b" ino:" + b"0" * 5_000,
+    ],
+)
+def test_hostile_lines_are_passed_over(proc, line):
+    """Lines without the inode (before 5.4), without events or without sense."""
+    proc.epoll(HEAD + line + b"\n")
+    assert proc.waits_writable() is False
+    assert threads._EPOLL_TARGET.match(b"tfd: 5 events: 1d ino: 7") is not None
+
+
+@given(st.binary(max_size=300))
+def test_any_line_matches_or_not(line):
+    """What the pattern takes are hexadecimal numbers, always."""
+    found = threads._EPOLL_TARGET.match(line)
+    assert found is None or (int(found[1], 16) >= 0 and int(found[2], 16) >= 0)
+
+
+@pytest.mark.parametrize(
+    ("wchan", "syscall", "closes"),
+    [
+        (b"wait_woken", b"3 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n", True),
+        (b"0", b"3 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n", True),
+        (b"wait_woken", b"33 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n", False),
+        (b"nfs_wait_bit", b"3 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n", False),
+        (b"wait_woken", None, False),
+        (b"0", b"running\n", False),
+    ],
+    ids=["socket", "old kernel", "another call", "a file", "not to be read", "running"],
+)
+def test_a_thread_in_close_is_known_by_its_call(proc, wchan, syscall, closes):
+    """Its descriptor is gone: call and kernel function say that a socket's end keeps it."""
+    proc.thread(wchan, syscall)
+    assert closing_threads(PID, proc.path) == [TID] * closes
+    assert closing_threads(PID + 1, proc.path) == []

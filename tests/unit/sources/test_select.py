@@ -1,0 +1,80 @@
+"""Which source is taken, and what is said about the others."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from xctl_probe.config import Backend
+from xctl_probe.errors import SourceUnavailable
+from xctl_probe.sources import select
+from xctl_probe.sources.select import open_source
+
+EBPF, BCC, PROC = Backend.EBPF, Backend.BCC, Backend.PROC
+
+
+@pytest.fixture
+def works(monkeypatch):
+    """Make these backends work; `tried` has those that were tried, in order."""
+    tried = []
+
+    def make(*backends):
+        def opener(backend):
+            def open_it(_settings):
+                tried.append(backend)
+                if backend not in backends:
+                    raise SourceUnavailable(f"no {backend} here")
+                return SimpleNamespace(name=backend.value, sees="all")
+
+            return open_it
+
+        monkeypatch.setattr(select, "_OPENERS", {b: opener(b) for b in (EBPF, BCC, PROC)})
+        return tried
+
+    return make
+
+
+def asked(backend):
+    return SimpleNamespace(backend=backend)
+
+
+@pytest.mark.parametrize(
+    ("working", "line", "order"),
+    [
+        ((EBPF, BCC, PROC), "source ebpf (all)", [EBPF]),
+        ((BCC, PROC), "source bcc (all); not ebpf: no ebpf here", [EBPF, BCC]),
+        (
+            (PROC,),
+            "source proc (all); not ebpf: no ebpf here; not bcc: no bcc here",
+            [EBPF, BCC, PROC],
+        ),
+    ],
+)
+def test_the_best_that_works_is_taken(works, working, line, order):
+    """One line names it, and why not the better ones."""
+    tried = works(*working)
+    source, said = open_source(asked(Backend.AUTO))
+    assert (source.name, said, tried) == (order[-1].value, line, order)
+
+
+def test_none_is_an_error_that_names_all_reasons(works):
+    """Exit code 1, not a probe that sees nothing."""
+    works()
+    with pytest.raises(SourceUnavailable) as caught:
+        open_source(asked(Backend.AUTO))
+    assert str(caught.value) == (
+        "not ebpf: no ebpf here; not bcc: no bcc here; not proc: no proc here"
+    )
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("backend", [EBPF, BCC, PROC])
+def test_the_one_that_was_asked_for_is_taken_or_fails(works, backend):
+    """Never another in its place, and no other is tried."""
+    tried = works(backend)
+    assert open_source(asked(backend))[1] == f"source {backend} (all)"
+    works()
+    with pytest.raises(SourceUnavailable, match=f"^--backend {backend}: no {backend} here$"):
+        open_source(asked(backend))
+    assert tried == [backend, backend]

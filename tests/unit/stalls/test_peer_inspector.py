@@ -1,0 +1,253 @@
+"""What the other end of a connection shows, where it is on this host."""
+
+from __future__ import annotations
+
+import pytest
+
+from xctl_probe.events import Process, Socket
+from xctl_probe.linux.process_activity import Doing, Steps
+from xctl_probe.linux.socket_lookup import End
+from xctl_probe.stalls.peer_inspector import Finding, OtherEnd, Past
+
+SOCKET = Socket(7, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 6_379)
+INODE = 4_241
+SERVER = Process(239, 7_003, "server")
+
+
+class Ends:
+    """A request that was read; change what differs."""
+
+    def __init__(self):
+        self.near_end = End(0, 0, False, 7)
+        self.far_end = End(0, 0, False, INODE)
+
+    def near(self, of):
+        assert of is SOCKET
+        return self.near_end
+
+    def far(self, of):
+        assert of is SOCKET
+        return self.far_end
+
+
+class Owners:
+    """The server holds the far end, once it has been searched for."""
+
+    def __init__(self):
+        self.known, self.searches, self.visible = set(), 0, True
+        self.forgotten, self.unfinished = [], set()
+
+    def holds(self, inode):
+        return inode in self.known
+
+    def search(self, inodes, _asker):
+        self.searches += 1
+        if self.visible:
+            self.known |= set(inodes)
+        return set(inodes) & self.unfinished
+
+    def of(self, inode):
+        return SERVER if inode in self.known else None
+
+    def forget(self, inodes):
+        self.forgotten += inodes
+
+
+class Processes:
+    def __init__(self):
+        self.does = {SERVER.pid: Doing.ELSE}
+        self.sleeps = self.ran_ns = self.queued_ns = 0
+        self.is_stopped = False
+        self.looks = 0
+
+    def begin(self):
+        pass
+
+    def stopped(self, pid):
+        assert pid == SERVER.pid
+        return self.is_stopped
+
+    def steps(self, _pid):
+        return Steps(self.sleeps, self.ran_ns, self.queued_ns)
+
+    def doing(self, pid, inode):
+        assert inode == INODE
+        self.looks += 1
+        return self.does[pid]
+
+
+class Scene:
+    def __init__(self):
+        self.ends, self.owners, self.processes = Ends(), Owners(), Processes()
+        self.other = OtherEnd(self.ends, self.owners, self.processes)
+        self.past = Past()
+
+    def finds(self, does=None, **options):
+        if does is not None:
+            self.processes.does[SERVER.pid] = does
+        self.other.begin()
+        return self.other.find(SOCKET, self.past, **options)
+
+
+@pytest.mark.parametrize(
+    ("far", "found"),
+    [
+        (None, Finding.UNKNOWN),
+        (End(1, 0, False, INODE), Finding.UNREAD),
+        (End(1, 0, False, 0), Finding.UNREAD),  # not even accepted
+        (End(0, 7, True, INODE), Finding.ANSWER_LOST),
+        (End(0, 7, False, INODE), Finding.AGREED),  # it is on its way
+        (End(0, 0, False, 0), Finding.UNKNOWN),
+    ],
+)
+def test_the_far_end_s_queues_come_first(far, found):
+    """What lies in them is sure, whatever its process does."""
+    scene = Scene()
+    scene.ends.far_end = far
+    assert scene.finds(Doing.WAITS_FOR_IT) is found
+
+
+@pytest.mark.parametrize(
+    ("near", "delivered", "found"),
+    [
+        (End(0, 7, False, 7), None, Finding.ON_ITS_WAY),
+        (End(0, 0, False, 7), None, Finding.AGREED),
+        (None, None, Finding.AGREED),
+        (End(0, 0, False, 7), False, Finding.ON_ITS_WAY),
+        (End(0, 7, False, 7), True, Finding.AGREED),  # the source knows better
+    ],
+)
+def test_a_request_that_is_not_acknowledged_is_on_its_way(near, delivered, found):
+    """The source knows it, or the near end is looked at."""
+    scene = Scene()
+    scene.ends.near_end = near
+    assert scene.finds(Doing.WAITS_FOR_IT, delivered=delivered) is found
+
+
+@pytest.mark.parametrize(
+    ("does", "found"),
+    [
+        (Doing.WAITS_FOR_IT, Finding.AGREED),
+        (Doing.ELSE, Finding.BUSY),
+        (Doing.STOPPED, Finding.BUSY),
+        (Doing.MAY_COME_BACK, Finding.UNDECIDED),
+    ],
+)
+def test_what_its_process_does_decides(does, found):
+    assert Scene().finds(does) is found
+
+
+def test_an_event_loop_found_again_and_again_in_one_long_step_is_busy():
+    """From look to look it has not slept once: it computes, or is blocked elsewhere."""
+    for ran_ns in (0, 7):
+        scene = Scene()
+        assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
+        scene.processes.ran_ns += ran_ns
+        assert scene.finds() is Finding.UNDECIDED
+        scene.processes.ran_ns += ran_ns
+        assert scene.finds() is Finding.BUSY
+
+
+def test_an_event_loop_that_lacks_a_processor_is_not_busy():
+    """On a crowded machine it waits to run, longer than it runs."""
+    scene = Scene()
+    for _ in range(7):
+        scene.processes.ran_ns += 7
+        scene.processes.queued_ns += 11
+        assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
+
+
+def test_an_event_loop_that_serves_others_meanwhile_is_not():
+    """It ran, slept and runs: where it slept is not known."""
+    scene = Scene()
+    for sleeps in (7, 11, 13):
+        scene.processes.sleeps = sleeps
+        assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
+
+
+def test_what_was_agreed_once_stays_so_while_it_serves_others():
+    """It has been back to its loop: no further look at its threads is needed."""
+    scene = Scene()
+    assert scene.finds(Doing.WAITS_FOR_IT) is Finding.AGREED
+    looks = scene.processes.looks
+    assert scene.finds(Doing.ELSE) is Finding.AGREED
+    assert scene.processes.looks == looks
+
+
+def test_an_agreement_ends_when_the_peer_is_stopped_or_does_not_read():
+    for far, stopped, found in (
+        (End(0, 0, False, INODE), True, Finding.BUSY),
+        (End(7, 0, False, INODE), False, Finding.UNREAD),
+        (End(0, 7, True, INODE), False, Finding.ANSWER_LOST),
+    ):
+        scene = Scene()
+        assert scene.finds(Doing.WAITS_FOR_IT) is Finding.AGREED
+        scene.ends.far_end, scene.processes.is_stopped = far, stopped
+        assert scene.finds() is found
+
+
+def test_a_process_that_one_may_not_see_is_searched_for_once():
+    """Another user's: it has the request, and asking again who it is is for nothing."""
+    scene = Scene()
+    scene.owners.visible = False
+    for _ in range(7):
+        assert scene.finds(Doing.WAITS_FOR_IT) is Finding.HIDDEN
+    assert scene.owners.searches == 1
+
+
+def test_searches_are_rationed_and_what_was_not_searched_for_is_undecided():
+    """Through all of /proc at most twice a look; the others go together in the next one."""
+    scene = Scene()
+    scene.owners.visible = False
+
+    def finds():
+        found = []
+        for inode in (2, 3, 5, 7, 11):
+            scene.ends.far_end = End(0, 0, False, inode)
+            found.append(scene.other.find(SOCKET, Past()))
+        return found
+
+    assert finds() == [Finding.HIDDEN] * 2 + [Finding.UNDECIDED] * 3
+    assert scene.owners.searches == 2
+    scene.other.begin()
+    assert finds() == [Finding.HIDDEN] * 5
+    assert scene.owners.searches == 3
+
+
+def test_it_forgets_the_owners_searched_for_first():
+    scene = Scene()
+    for inode in range(1, 4_100):
+        scene.ends.far_end = End(0, 0, False, inode)
+        scene.processes.does[SERVER.pid] = Doing.ELSE
+        scene.other.begin()
+        scene.other._owner(inode, None)
+    assert scene.owners.forgotten == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("does", "listens"),
+    [(Doing.WAITS_FOR_IT, True), (Doing.MAY_COME_BACK, True), (Doing.ELSE, False),
+     (Doing.STOPPED, False)],
+)  # fmt: skip
+def test_of_a_wait_that_is_over_only_the_listening_counts(does, listens):
+    """What the queue holds has come since."""
+    scene = Scene()
+    scene.ends.far_end = End(7, 0, False, INODE)
+    scene.processes.does[SERVER.pid] = does
+    assert scene.other.keeps_listening(SOCKET) is listens
+
+
+def test_a_far_end_that_is_gone_or_that_nobody_has_open_does_not_listen():
+    scene = Scene()
+    for far in (None, End(0, 0, False, 0)):
+        scene.ends.far_end = far
+        assert not scene.other.keeps_listening(SOCKET)
+
+
+def test_a_far_end_whose_process_is_not_seen_may_listen():
+    """What does not decide is silent: neither searched for in vain, nor not searched for yet."""
+    scene = Scene()
+    scene.owners.visible = False
+    for inode in (2, 3, 5):
+        scene.ends.far_end = End(0, 0, False, inode)
+        assert scene.other.keeps_listening(SOCKET)

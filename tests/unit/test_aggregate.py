@@ -1,0 +1,220 @@
+"""An interval's facts, added up: nothing gained, nothing lost, what matters first."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.events import (
+    Cause,
+    Direction,
+    ErrorKind,
+    InterfaceCounts,
+    Lost,
+    Process,
+    Socket,
+    SocketError,
+    Stall,
+    Traffic,
+)
+from xctl_probe.exporters.records import BANDWIDTH, DROP, ERROR, Bandwidth, Event
+
+NOW_MS, SECOND_NS = 1_700_000_000_123, 1_000_000_000
+CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
+REUSED = Process(233, 9_001, "client")  # the same pid, another process
+SOCKET = Socket(4_241, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 5_437, "eth0")
+LOCAL = Socket(4_243, 13, "tcp", "127.0.0.1", 40_011, "127.0.0.1", 5_441, "lo")
+ALL = Filter(min_mbps=0.0, loopback=True)
+
+
+def records(facts, wanted=ALL, elapsed_ns=SECOND_NS):
+    return list(summarize(facts, wanted, elapsed_ns, NOW_MS))
+
+
+def stall(owner=CLIENT, socket=SOCKET):
+    return Stall(owner, socket, Direction.RECEIVE, 1_301_000_000, False, Cause.NO_REPLY)
+
+
+def counts(name="eth0", rx=0, tx=0, **more):
+    zero = dict.fromkeys(("rx_errors", "tx_errors", "rx_dropped", "tx_dropped"), 0)
+    return InterfaceCounts(name, rx, tx, **(zero | more))
+
+
+def test_a_process_is_one_record_for_each_interface():
+    """Three sockets, two interfaces: 23 messages of 7 bytes and 29 of 11, added up."""
+    found = records(
+        [
+            Traffic(CLIENT, "eth0", 161, 0),
+            Traffic(CLIENT, "eth0", 0, 319),
+            Traffic(CLIENT, "lo", 13, 17),
+            Traffic(OTHER, "eth0", 2, 3),
+        ]
+    )
+    assert found == [
+        Bandwidth(NOW_MS, "eth0", CLIENT, 319, 161, SECOND_NS),
+        Bandwidth(NOW_MS, "lo", CLIENT, 17, 13, SECOND_NS),
+        Bandwidth(NOW_MS, "eth0", OTHER, 3, 2, SECOND_NS),
+    ]
+
+
+def test_a_reused_pid_is_not_added_to_the_one_before():
+    """Identity is pid and start."""
+    found = records([Traffic(CLIENT, "eth0", 7, 0), Traffic(REUSED, "eth0", 11, 0)])
+    assert [(r.owner, r.tx_bytes) for r in found] == [(CLIENT, 7), (REUSED, 11)]
+
+
+def test_an_interface_has_its_record_when_idle():
+    """The heartbeat: zero bytes over the measured time, nothing unattributed."""
+    assert records([counts("eth0")], elapsed_ns=1_009) == [
+        Bandwidth(NOW_MS, "eth0", None, 0, 0, 1_009, 0)
+    ]
+
+
+def test_what_no_process_accounts_for_is_told_with_the_interface():
+    """Its own counters, and beside them the bytes of unknown owners, both ways."""
+    found = records(
+        [Traffic(None, "eth0", 7, 11), Traffic(None, "eth0", 13, 0), Traffic(None, "lo", 17, 0),
+         counts("eth0", 1_009, 2_003)],
+    )  # fmt: skip
+    assert found == [Bandwidth(NOW_MS, "eth0", None, 1_009, 2_003, SECOND_NS, 31)]
+
+
+def test_what_matters_most_is_written_first():
+    """Stalls, errors, losses, then bandwidth, whatever the order of the facts."""
+    found = records(
+        [
+            counts("eth0", rx_errors=3),
+            Traffic(CLIENT, "eth0", 7, 11),
+            Lost("ring", 5),
+            SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1),
+            stall(),
+        ]
+    )
+    kinds = [r.event_type if isinstance(r, Event) else BANDWIDTH for r in found]
+    assert kinds == [DROP, ERROR, ERROR, ERROR, BANDWIDTH, BANDWIDTH]
+    values = [r.value for r in found if isinstance(r, Event)]
+    assert values == ["STALL_1301ms", "RESET:1", "PROBE_LOST:5", "RX_ERR:3,TX_ERR:0"]
+    assert {r.ts_ms for r in found} == {NOW_MS}
+
+
+def test_errors_of_one_kind_on_one_socket_add_up():
+    """Kinds, sockets and owners stay apart."""
+    found = records(
+        [
+            SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 3),
+            SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1),
+            SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 4),
+            SocketError(None, SOCKET, ErrorKind.RETRANSMIT, 5),
+            SocketError(CLIENT, LOCAL, ErrorKind.RETRANSMIT, 11),
+        ]
+    )
+    assert [(r.entity, r.pid, r.value) for r in found] == [
+        ("socket-4241", 233, "RETRANSMIT:7"),
+        ("socket-4241", 233, "RESET:1"),
+        ("socket-4241", None, "RETRANSMIT:5"),
+        ("socket-4243", 233, "RETRANSMIT:11"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pids", "stalled"),
+    [
+        (Filter(0.0), {233, 239}, 3),
+        (Filter(0.0, pids=frozenset({239})), {239}, 1),
+        (Filter(0.0, pids=frozenset({241})), set(), 0),
+        (Filter(0.0, interfaces=frozenset({"lo"})), {233}, 1),
+        (Filter(0.0, interfaces=frozenset({"wg0"})), set(), 0),
+    ],
+)
+def test_only_what_is_wanted_is_told(wanted, pids, stalled):
+    """By process and by interface; an unknown owner is nobody's pid."""
+    facts = [
+        Traffic(CLIENT, "lo", 7, 0),
+        Traffic(CLIENT, "eth0", 7, 0),
+        Traffic(OTHER, "eth0", 7, 0),
+        stall(CLIENT, LOCAL),
+        stall(OTHER, SOCKET),
+        stall(None, SOCKET),
+        counts("eth0"),
+        Lost("ring", 1),
+    ]
+    found = records(facts, wanted)
+    assert {r.owner.pid for r in found if isinstance(r, Bandwidth) and r.owner} == pids
+    assert sum(isinstance(r, Event) and r.event_type == DROP for r in found) == stalled
+    assert sum(isinstance(r, Event) and r.event_type == ERROR for r in found) == 1
+    assert sum(isinstance(r, Bandwidth) and r.owner is None for r in found) == 1
+
+
+def test_stalls_on_loopback_are_told_though_its_bandwidth_is_not():
+    """A database on this host hangs like any other."""
+    found = records([stall(CLIENT, LOCAL), Traffic(CLIENT, "lo", 10**9, 0)], Filter())
+    assert [r.event_type for r in found if isinstance(r, Event)] == [DROP]
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(("sent", "told"), [(124_999, False), (125_000, True)])
+def test_a_process_below_the_least_bandwidth_gets_no_record(sent, told):
+    """1 Mbps is 125,000 bytes a second; below it a consumer would read a wait."""
+    assert bool(records([Traffic(CLIENT, "eth0", sent, 0)], Filter())) is told
+
+
+def test_no_time_is_no_bandwidth():
+    """Two drains in the same nanosecond: zero Mbps, not a division by zero."""
+    (found,) = records([Traffic(CLIENT, "eth0", 7, 0)], elapsed_ns=0)
+    assert found.mbps == 0.0
+
+
+PROCESSES = st.sampled_from([CLIENT, OTHER, REUSED, None])
+NAMES = st.sampled_from(["eth0", "lo", "wg0", None])
+BYTES = st.integers(0, 2**48)
+TRAFFIC = st.builds(Traffic, PROCESSES, NAMES, BYTES, BYTES)
+ERRORS = st.builds(
+    SocketError,
+    PROCESSES,
+    st.sampled_from([SOCKET, LOCAL]),
+    st.sampled_from(list(ErrorKind)),
+    st.integers(1, 2**31),
+)
+COUNTS = st.builds(InterfaceCounts, st.just("eth0"), *[BYTES] * 6)
+FACTS = st.lists(st.one_of(TRAFFIC, ERRORS, COUNTS, st.builds(Lost, st.just("ring"), st.just(3))))
+
+
+@given(FACTS, st.randoms(use_true_random=False))
+def test_sums_are_conserved_whatever_the_facts(facts, random):
+    """Bytes by process and direction, and errors by kind, come out as they went in."""
+    went_in, came_out = Counter(), Counter()
+    for fact in facts:
+        if isinstance(fact, Traffic) and fact.owner:
+            went_in[fact.owner, fact.interface or "unknown", "sent"] += fact.sent_bytes
+            went_in[fact.owner, fact.interface or "unknown", "received"] += fact.received_bytes
+        elif isinstance(fact, SocketError):
+            pid = fact.owner.pid if fact.owner else None
+            went_in[pid, f"socket-{fact.socket.inode}", fact.kind.value] += fact.count
+        elif isinstance(fact, Lost):
+            went_in["lost"] += fact.count
+    random.shuffle(facts)
+    found = records(facts)
+    for record in found:
+        if isinstance(record, Bandwidth) and record.owner:
+            came_out[record.owner, record.interface, "sent"] += record.tx_bytes
+            came_out[record.owner, record.interface, "received"] += record.rx_bytes
+        elif isinstance(record, Event) and record.entity.startswith("socket-"):
+            word, _, count = record.value.partition(":")
+            came_out[record.pid, record.entity, word] += int(count)
+        elif isinstance(record, Event) and record.entity == "xctl-probe":
+            came_out["lost"] += int(record.value.partition(":")[2])
+    assert +came_out == +went_in
+
+
+@given(FACTS, st.floats(0, 1e6))
+def test_no_process_below_the_threshold_is_ever_told(facts, min_mbps):
+    """And each one at or above it is, once for each interface."""
+    wanted = Filter(min_mbps, loopback=True)
+    told = [r for r in records(facts, wanted) if isinstance(r, Bandwidth) and r.owner]
+    all_of_them = [r for r in records(facts) if isinstance(r, Bandwidth) and r.owner]
+    assert told == [r for r in all_of_them if r.mbps >= min_mbps]
+    assert len({(r.owner, r.interface) for r in told}) == len(told)

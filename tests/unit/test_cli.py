@@ -1,0 +1,197 @@
+"""The command: where a setting comes from, what it answers to mistakes, what the README says."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from hypothesis import HealthCheck, given
+from hypothesis import settings as with_settings
+from unit.test_config import KEYS, LITERALS
+
+from xctl_probe import cli
+from xctl_probe.config import _KEYS, Backend, Format
+from xctl_probe.errors import SourceUnavailable
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+class Command:
+    """Runs the command up to the point where it would open a source."""
+
+    def __init__(self):
+        self.settings = None
+        self.said = []
+
+    def open_source(self, settings):
+        self.settings = settings
+        raise SourceUnavailable("as far as it goes")
+
+    def say(self, message):
+        self.said.append(message)
+
+    fail = say
+
+    def run(self, *words, **variables):
+        """The exit code.  `self.settings` has what it would have run with, else None."""
+        self.settings, self.said = None, []
+        with pytest.MonkeyPatch.context() as patch:
+            for name in [n for n in os.environ if n.startswith("XCTL_")]:
+                patch.delenv(name)
+            for name, value in variables.items():
+                patch.setenv(f"XCTL_NETWORK_{name}", value)
+            patch.setattr(sys, "argv", ["xctl-probe-network", *map(str, words)])
+            patch.setattr(cli, "open_source", self.open_source)
+            patch.setattr(cli, "Diagnostics", lambda: self)
+            with pytest.raises(SystemExit) as left:
+                cli.main()
+        return left.value.code
+
+    def taken(self, *words, **variables):
+        """The settings, of a command without a mistake."""
+        assert self.run(*words, **variables) == 1, self.said
+        assert self.said == ["as far as it goes"]
+        assert self.settings is not None
+        return self.settings
+
+
+@pytest.fixture
+def command():
+    return Command()
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content):
+        path = tmp_path / "probe.toml"
+        path.write_text(content)
+        return path
+
+    return write
+
+
+def test_without_arguments_the_defaults_hold(command):
+    """As a consumer's child it gets none."""
+    found = command.taken()
+    assert (found.interval_ns, found.duration_ns, found.stall_ns) == (10**9, None, 10**8)
+    assert (found.backend, found.format, found.sock_diag) == (Backend.AUTO, Format.AUTO, True)
+    assert (found.wanted.min_mbps, found.wanted.loopback) == (1.0, False)
+
+
+def test_an_option_outweighs_a_variable_and_that_the_file(command, file):
+    """In this order, each by itself."""
+    path = file("interval = 2\nstall-ms = 2\nmin-bw = 2\n")
+    found = command.taken("--config", path, "--min-bw", 5, STALL_MS="3", MIN_BW="3")
+    assert (found.interval_ns, found.stall_ns) == (2_000_000_000, 3_000_000)
+    assert found.wanted.min_mbps == 5
+
+
+def test_the_file_may_be_named_by_a_variable(command, file):
+    """For a child that gets no arguments."""
+    path = file("interval = 2\n")
+    assert command.taken(CONFIG=str(path)).interval_ns == 2_000_000_000
+
+
+def test_a_variable_set_to_nothing_is_not_set(command):
+    """As an empty line in a unit file leaves it."""
+    assert command.taken(INTERVAL="", PID="").interval_ns == 1_000_000_000
+
+
+FILE_VALUES = [
+    ("interval = 7", lambda s: s.interval_ns == 7_000_000_000),
+    ("duration = 7", lambda s: s.duration_ns == 7_000_000_000),
+    ("stall-ms = 7", lambda s: s.stall_ns == 7_000_000),
+    ("min-bw = 7", lambda s: s.wanted.min_mbps == 7),
+    (f"pid = {os.getpid()}", lambda s: s.wanted.pids == {os.getpid()}),
+    ('interface = "lo"', lambda s: s.wanted.interfaces == {"lo"}),
+    ("loopback = true", lambda s: s.wanted.loopback),
+    ('backend = "proc"', lambda s: s.backend is Backend.PROC),
+    ('attach = "kprobe"', lambda s: s.attach == "kprobe"),
+    ('patient = "10.0.0.7:6379"', lambda s: s.patient.peers == {("10.0.0.7", 6379)}),
+    ("no-sock-diag = true", lambda s: not s.sock_diag),
+    ('format = "text"', lambda s: s.format is Format.TEXT),
+]
+
+
+def test_every_key_is_tried_below():
+    """A new option gets its line, here."""
+    assert {line.partition(" ")[0] for line, _ in FILE_VALUES} == _KEYS.keys()
+
+
+@pytest.mark.parametrize(("line", "took"), FILE_VALUES)
+def test_every_key_of_the_file_takes_effect(command, file, line, took):
+    """None is read, found good and forgotten."""
+    assert took(command.taken("--config", file(line)))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--interval", "0"], "--interval 0.0 is not a length of time"),
+        (["--interval", "soon"], "--interval"),
+        (["--pid", "0"], "--pid 0: no such process"),
+        (["--interface", "eth1009"], "--interface eth1009: unknown"),
+        (["--backend", "magic"], "magic"),
+        (["--no-such-option"], "--no-such-option"),
+        (["surplus"], "surplus"),
+        (["--config", "/nonexistent.toml"], "--config /nonexistent.toml: No such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(command, words, message):
+    """It names the mistake; nothing is started."""
+    assert command.run(*words) == 2
+    assert command.settings is None
+    (said,) = command.said
+    assert message in said
+    assert "\n" not in said
+
+
+def test_a_mistake_in_a_variable_is_one_line_too(command):
+    """A child's mistakes come from there."""
+    assert command.run(INTERVAL="soon") == 2
+    (said,) = command.said
+    assert "soon" in said
+
+
+@given(LITERALS, KEYS)
+@with_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_in_the_file_is_settings_or_exit_code_2(tmp_path, literal, key):
+    """Settings, or one line; never a traceback."""
+    path = tmp_path / "any.toml"
+    path.write_text(f"{key} = {literal}\n")
+    command = Command()
+    code = command.run("--config", path)
+    assert (code, command.settings is None) in [(1, False), (2, True)]
+    assert len(command.said) == 1
+
+
+def test_an_absurd_number_in_the_file_is_a_mistake_like_any_other(command, file):
+    """400 digits are a good TOML integer and no float."""
+    assert command.run("--config", file("duration = 1" + "0" * 400)) == 2
+
+
+def options():
+    """Every long option that --help shows."""
+    context = typer.main.get_command(cli.app)
+    return sorted({o for p in context.params for o in p.opts if o.startswith("--")})
+
+
+def test_the_options_are_found():
+    """The two tests below would pass on an empty list."""
+    assert {"--interval", "--pid", "--format", "--no-sock-diag", "--version"} <= {*options()}
+
+
+def test_the_readme_mentions_every_option():
+    """A reader of it need not run the program to learn what it can."""
+    text = README.read_text()
+    assert [o for o in options() if not re.search(rf"{o}(?![\w-])", text)] == []
+
+
+def test_every_option_has_help():
+    """No option is a riddle."""
+    params = typer.main.get_command(cli.app).params
+    assert [p.name for p in params if not getattr(p, "help", None)] == []

@@ -1,0 +1,276 @@
+"""Whatever the user asks for is a valid setting, or one line that names the mistake."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xctl_probe import config as module
+from xctl_probe.aggregate import Filter
+from xctl_probe.config import Attach, Backend, Format, Settings, read_file
+from xctl_probe.errors import UsageError
+
+PID = os.getpid()
+GOOD = {
+    "interval": 1.0,
+    "duration": None,
+    "stall_ms": 100,
+    "min_bw": 1.0,
+    "pids": [],
+    "interfaces": [],
+    "loopback": False,
+    "backend": Backend.AUTO,
+    "output": Format.AUTO,
+    "sock_diag": True,
+    "attach": Attach.AUTO,
+    "patient": [],
+    "log": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def interfaces(monkeypatch):
+    """The host has two interfaces."""
+    monkeypatch.setattr(module, "_interface_names", lambda: ["eth0", "lo"])
+
+
+def checked(**changes):
+    return Settings.checked(**(GOOD | changes))
+
+
+def test_what_is_given_is_what_is_set():
+    """Seconds and milliseconds become nanoseconds, lists become a filter."""
+    found = checked(
+        interval=0.25, duration=7, stall_ms=11, min_bw=2.5, pids=[PID, PID], interfaces=["eth0"],
+        loopback=True, backend=Backend.PROC, output=Format.TEXT, sock_diag=False,
+    )  # fmt: skip
+    assert found == Settings(
+        interval_ns=250_000_000,
+        duration_ns=7_000_000_000,
+        stall_ns=11_000_000,
+        wanted=Filter(2.5, frozenset({PID}), frozenset({"eth0"}), True),
+        backend=Backend.PROC,
+        format=Format.TEXT,
+        sock_diag=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("interval", 0.01),
+        ("interval", 3_600),
+        ("duration", 0.001),
+        ("stall_ms", 1),
+        ("min_bw", 0),
+        ("min_bw", 1e9),
+    ],
+)
+def test_the_bounds_themselves_are_allowed(option, value):
+    """The least and the greatest of each."""
+    assert isinstance(checked(**{option: value}), Settings)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("interval", 0, "--interval 0 is not a length of time"),
+        ("interval", 0.009, "seconds from 0.01 to 3600"),
+        ("interval", 3_600.1, "seconds from 0.01 to 3600"),
+        ("interval", -1.0, "--interval -1.0"),
+        ("interval", math.nan, "--interval nan"),
+        ("interval", math.inf, "--interval inf"),
+        ("duration", 0, "--duration 0: give seconds above 0"),
+        ("duration", -7.0, "or leave it out"),
+        ("duration", math.nan, "--duration nan"),
+        ("duration", math.inf, "--duration inf"),
+        ("stall_ms", 0, "--stall-ms 0: give milliseconds from 1 to 3600000"),
+        ("stall_ms", -11, "--stall-ms -11"),
+        ("stall_ms", 2**64, "--stall-ms 18446744073709551616: give milliseconds from 1"),
+        ("min_bw", -0.1, "--min-bw -0.1: give Mbps from 0 up"),
+        ("min_bw", math.nan, "--min-bw nan"),
+        ("min_bw", math.inf, "--min-bw inf"),
+        ("pids", [PID, 0], "--pid 0: no such process"),
+        ("pids", [-1], "--pid -1: no such process"),
+        ("pids", [2**22 + 1], "see `ps -e`"),
+        ("interfaces", ["eth0", "eth7"], "--interface eth7: unknown; there are eth0, lo"),
+        ("interfaces", [""], "unknown; there are eth0, lo"),
+        ("patient", ["10.0.0.7", "redis:6379"], "--patient redis:6379: not a peer's address"),
+        ("patient", ["10.0.0.7:0"], "give one as 10.0.0.7, 10.0.0.7:6379 or [fd00::7]:6379"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(option, value, message):
+    """The option as it is written, the value, and what to give instead; exit code 2."""
+    with pytest.raises(UsageError) as caught:
+        checked(**{option: value})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("duration", 1e300), ("pids", 2**31), ("pids", 10**30)], ids=str
+)
+def test_an_absurd_number_is_a_mistake_like_any_other(option, value):
+    """A duration of 10^300 s or a pid of 2^31 gets its line, too."""
+    with pytest.raises(UsageError, match=f"--{option.rstrip('s')} "):
+        checked(**{option: [value] if option == "pids" else value})
+
+
+@given(
+    interval=st.floats(),
+    duration=st.none() | st.floats(),
+    stall_ms=st.integers(),
+    min_bw=st.floats(),
+    pids=st.lists(st.integers() | st.just(PID), max_size=3),
+    interfaces=st.lists(st.sampled_from(["eth0", "lo"]) | st.text(), max_size=3),
+)
+def test_any_values_are_settings_or_a_mistake(**values):
+    """Settings that hold what they promise, or UsageError; nothing else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_interface_names", lambda: ["eth0", "lo"])
+        try:
+            found = checked(**values)
+        except UsageError:
+            return
+    assert 10_000_000 <= found.interval_ns <= 3_600_000_000_000
+    assert found.duration_ns is None or found.duration_ns >= 0
+    assert found.stall_ns >= 1_000_000
+    assert 0 <= found.wanted.min_mbps < math.inf
+    assert found.wanted.pids <= {*values["pids"]}
+    assert found.wanted.interfaces <= {"eth0", "lo"}
+
+
+# The file
+
+
+@pytest.fixture
+def file(tmp_path):
+    """The settings that a file of this content has."""
+
+    def read(content):
+        path = tmp_path / "probe.toml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_file(path)
+
+    return read
+
+
+def test_a_file_has_the_long_options(file):
+    """Each key with a value of its type; one process or interface need not be a list."""
+    content = """
+        interval = 0.5
+        duration = 7
+        stall-ms = 11
+        min-bw = 2
+        pid = 233
+        interface = ["eth0", "lo"]
+        loopback = true
+        backend = "proc"
+        format = "text"
+        no-sock-diag = false
+    """
+    assert file(content) == {
+        "interval": 0.5,
+        "duration": 7,
+        "stall-ms": 11,
+        "min-bw": 2,
+        "pid": [233],
+        "interface": ["eth0", "lo"],
+        "loopback": True,
+        "backend": "proc",
+        "format": "text",
+        "no-sock-diag": False,
+    }
+
+
+def test_an_empty_file_sets_nothing(file):
+    """Comments neither."""
+    assert file("") == {}
+    assert file("# interval = 7\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("interval = true", "is not what it takes"),
+        ("interval = '1'", "is not what it takes"),
+        ("stall-ms = 1.5", "is not what it takes"),
+        ("pid = true", "is not what it takes"),
+        ("pid = [1, true]", "is not what it takes"),
+        ("pid = ['7']", "is not what it takes"),
+        ("pid = [[7]]", "is not what it takes"),
+        ("interface = [7]", "is not what it takes"),
+        ("patient = 6379", "is not what it takes"),
+        ("loopback = 1", "is not what it takes"),
+        ("format = ['text']", "is not what it takes"),
+        ("interval = 2026-11-21", "is not what it takes"),
+        ("interval.of = 7", "is not what it takes"),
+        ("[interval]", "is not what it takes"),
+        ("intervall = 7", "unknown key 'intervall'; did you mean 'interval'?"),
+        ("stall_ms = 7", "did you mean 'stall-ms'?"),
+        ("xyzzy = 7", "known keys: interval, duration, stall-ms"),
+        ("interval = ", "not TOML"),
+        ("interval = 1\ninterval = 2", "not TOML"),
+        (b"interval = \xff", "not UTF-8 text at byte 11"),
+        (b"\xff\xfei\0", "not UTF-8 text at byte 0"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(file, content, message):
+    """The file, the key and what is wrong, in one line."""
+    with pytest.raises(UsageError) as caught:
+        file(content)
+    assert message in str(caught.value)
+    assert "probe.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """One that is not there, and a folder."""
+    with pytest.raises(UsageError, match=r"--config .*gone\.toml: No such file or directory; give"):
+        read_file(tmp_path / "gone.toml")
+    with pytest.raises(UsageError, match="Is a directory"):
+        read_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["interval = " + "9" * 5_000, "interval = " + "[" * 5_000], ids=["digits", "nested"]
+)
+def test_a_file_made_to_hurt_is_a_mistake_like_any_other(file, content):
+    """Python's limits on digits and on recursion are not the user's to read."""
+    with pytest.raises(UsageError, match=r"probe\.toml"):
+        file(content)
+
+
+LITERALS = st.one_of(
+    st.integers(-(2**63), 2**63 - 1).map(str),
+    st.floats().map(str),
+    st.booleans().map(lambda b: str(b).lower()),
+    st.sampled_from(['"text"', "'proc'", '"eth0"', "[]", "[7]", '["lo"]', "[true]", "{}", "{a=1}"]),
+    st.sampled_from(["1979-05-27", "07:32:00", "0x1F", "+nan", "1e5", "", "[[1]]", '"""x"""']),
+)
+KEYS = st.sampled_from([*module._KEYS, "xyzzy", '"in terval"', "interval.x", "[pid]"])
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.lists(st.tuples(KEYS, LITERALS).map(" = ".join), max_size=7)
+        .map("\n".join)
+        .map(str.encode),
+    )
+)
+def test_any_file_is_settings_or_a_mistake(tmp_path_factory, content):
+    """Known keys with values of their types, or UsageError; nothing else."""
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(content)
+    try:
+        found = read_file(path)
+    except UsageError:
+        return
+    assert found.keys() <= module._KEYS.keys()
+    assert all(isinstance(found[key], list) for key in ("pid", "interface") if key in found)

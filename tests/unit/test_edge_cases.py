@@ -1,0 +1,50 @@
+"""The list of traps names tests that exist, and every declared gap has traffic that shows it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from support.paths import GAPS
+
+from xctl_probe.sources.blind_spots import BLIND_SPOTS
+
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "edge-cases.md"
+DECLARED = {spot.key for spots in BLIND_SPOTS.values() for spot in spots}
+
+
+def functions(path):
+    return {
+        node.name
+        for node in ast.walk(ast.parse((TESTS / path).read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def test_each_test_that_the_page_names_exists():
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", PAGE.read_text())
+    assert len(named) > 40
+    assert [f"{path}::{test}" for path, test in named if test not in functions(path)] == []
+
+
+def test_each_blind_spot_is_shown_by_traffic():
+    """A key that no test asks about could be anything."""
+    asked = set(
+        re.findall(r'agrees\(\s*"(\w+)"', (TESTS / "integration/test_blind_spots.py").read_text())
+    )
+    for path in ("integration/test_namespaces.py", "ebpf/test_owners.py"):
+        asked |= set(re.findall(r'(?:sees\(|= )"(\w+)"', (TESTS / path).read_text())) & DECLARED
+    asked |= {key for gaps in GAPS.values() for key in (*gaps.sent, *gaps.received)}
+    assert asked == DECLARED
+
+
+def test_each_way_that_the_worker_knows_has_its_gaps():
+    source = ast.parse((TESTS / "workloads/paths.py").read_text())
+    (table,) = (
+        node.value
+        for node in ast.walk(source)
+        if isinstance(node, ast.AnnAssign) and node.target.id == "PATHS"
+    )
+    assert {key.value for key in table.keys} == GAPS.keys()

@@ -1,0 +1,132 @@
+"""What never returns is left behind; the probe goes on without its answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from xctl_probe.linux import helper as module
+from xctl_probe.linux.helper import Helper
+
+LONG_NS = 20_000_000_000
+
+
+def serve(request):
+    """As a process that can be held up by what it is asked."""
+    if request == "hang":
+        signal.pause()
+    if request == "end":
+        os._exit(7)
+    if request == "descriptors":
+        return sorted(os.listdir("/proc/self/fd"), key=int)[:5]
+    return request, os.getpid()
+
+
+@pytest.fixture
+def helper():
+    blamed = []
+    made = Helper(serve, blamed.append)
+    made.blamed = blamed
+    yield made
+    made.close()
+
+
+def test_one_child_answers_all(helper):
+    assert helper.pid is None  # lazily
+    word, pid = helper.ask("word", LONG_NS)
+    assert (word, pid) == ("word", helper.pid)
+    assert pid != os.getpid()
+    assert helper.ask(("other", 7), LONG_NS) == (("other", 7), pid)
+
+
+def test_it_holds_nothing_of_the_probe_s(helper):
+    """A pipe to the consumer, or a program in the kernel, would outlive the probe."""
+    readable, writable = os.pipe()
+    try:
+        # The last is that of the listing itself.
+        assert helper.ask("descriptors", LONG_NS) == ["0", "1", "2", "3", "4"]
+    finally:
+        os.close(readable)
+        os.close(writable)
+
+
+def test_what_hangs_is_waited_for_no_longer_than_said_and_left_behind(helper, monkeypatch):
+    _, first = helper.ask("word", LONG_NS)
+    assert helper.ask("hang", 1_000_000) is None
+    assert helper.ask("word", LONG_NS) is None  # it has not hung for long
+    assert helper.pid == first
+    monkeypatch.setattr(module, "_LOST_NS", 0)
+    monkeypatch.setattr(module, "_START_AGAIN_NS", 0)
+    assert helper.ask("word", LONG_NS)[0] == "word"
+    assert helper.pid != first
+    assert helper.blamed == ["hang"]
+    gone(first, helper)
+
+
+def test_who_sleeps_uninterruptibly_is_left_behind_sooner(helper, monkeypatch):
+    assert helper.ask("hang", 1_000_000) is None
+    monkeypatch.setattr(module, "_HANGS_NS", 0)
+    monkeypatch.setattr(module, "_sleeps_uninterruptibly", lambda _pid: True)
+    monkeypatch.setattr(module, "_START_AGAIN_NS", 0)
+    helper.ask("word", LONG_NS)
+    assert helper.blamed == ["hang"]
+
+
+def test_a_child_that_has_ended_is_replaced(helper, monkeypatch):
+    monkeypatch.setattr(module, "_START_AGAIN_NS", 0)
+    _, first = helper.ask("word", LONG_NS)
+    assert helper.ask("end", LONG_NS) is None
+    assert helper.ask("word", LONG_NS)[1] not in (None, first)
+    assert helper.blamed == []
+
+
+def test_only_so_many_are_left_behind(helper, monkeypatch):
+    """Four that the kernel does not let go, and no more are started."""
+    monkeypatch.setattr(module, "_START_AGAIN_NS", 0)
+    monkeypatch.setattr(module, "_LOST_NS", 0)
+    monkeypatch.setattr(Helper, "_reap", lambda _: None)
+    pids = set()
+    for _ in range(6):
+        helper.ask("hang", 1_000_000)
+        pids.add(helper.pid)
+        helper.ask("word", 0)
+        pids.add(helper.pid)
+    assert len(pids - {None}) == 4
+    monkeypatch.undo()
+    assert pids - {None} <= helper._hanging
+    for pid in pids - {None}:
+        gone(pid, helper)
+
+
+def test_a_late_answer_is_nobody_s(helper):
+    """It is kept apart: another request has an answer of its own."""
+    first = helper.ask("word", 0)
+    until = time.monotonic() + 20
+    while (answer := helper.ask("other", LONG_NS)) is None and time.monotonic() < until:
+        pass
+    assert answer == ("other", helper.pid)
+    assert first or helper.late == ("word", ("word", helper.pid))
+
+
+def test_without_processes_to_be_had_there_is_no_answer(helper, monkeypatch):
+    def refuse():
+        raise BlockingIOError
+
+    monkeypatch.setattr(module.os, "fork", refuse)
+    assert helper.ask("word", LONG_NS) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "_START_AGAIN_NS", 0)
+    helper._start_ns = 0
+    assert helper.ask("word", LONG_NS)[0] == "word"
+
+
+def gone(pid, helper):
+    until = time.monotonic() + 20
+    while pid in helper._hanging and time.monotonic() < until:
+        helper._reap()
+    assert pid not in helper._hanging
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

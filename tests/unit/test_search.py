@@ -1,0 +1,128 @@
+"""The search for holders goes on bit by bit, and one user's descriptors keep nobody waiting."""
+
+from __future__ import annotations
+
+import pytest
+
+from xctl_probe.events import Process
+from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.owner_search import Search
+
+MS = 1_000_000
+INODE = 4_241
+ATTACKER, VICTIM = 1_009, 1_013
+
+
+class World:
+    """A /proc whose descriptors take time to read, each `cost_ns`."""
+
+    def __init__(self, path, monkeypatch):
+        self.path, self.now_ns, self.cost_ns = path, 1_000_000 * MS, 10_000
+        self.users, self.tables, self.read = {}, {}, []
+        self.search = Search(Budget(), path, lambda: self.now_ns)
+        monkeypatch.setattr(self.search, "_names", lambda pid: map(str, self.tables[int(pid)]))
+        monkeypatch.setattr(self.search, "_link", self.link)
+        monkeypatch.setattr(self.search, "_user_and_size", self.user_and_size)
+
+    def link(self, pid, fd):
+        self.now_ns += self.cost_ns
+        self.read.append(int(pid))
+        return self.tables[int(pid)][int(fd)]
+
+    def user_and_size(self, pid):
+        return self.users[int(pid)], len(self.tables[int(pid)])
+
+    def add(self, pid, *inodes, user=VICTIM, others=0):
+        (self.path / str(pid)).mkdir()
+        stat = f"{pid} (client) S 1 {'0 ' * 16}20 7001 0 0\n"
+        (self.path / f"{pid}/stat").write_text(stat)
+        self.users[pid] = user
+        self.tables[pid] = dict(enumerate([None] * others + list(inodes)))
+
+    def looks(self, inodes, asker=VICTIM, most=600):
+        """How many looks, 100 ms apart, the search takes until it is over."""
+        for count in range(1, most):
+            if not self.search.search(inodes, asker):
+                return count
+            self.now_ns += 100 * MS
+        return most
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    return World(tmp_path, monkeypatch)
+
+
+def test_among_few_descriptors_it_is_over_at_once(world):
+    world.add(233, INODE)
+    world.add(239, 4_243)
+    assert world.search.search([INODE, 4_243, 4_259], VICTIM) == set()
+    assert world.search.of(INODE) == Process(233, 7_001, "client")
+    assert world.search.of(4_243) == Process(239, 7_001, "client")
+    assert world.search.of(4_259) is None
+
+
+def test_it_stops_after_a_moment_and_goes_on_where_it_was(world):
+    world.add(233, INODE, others=5_000)
+    begun_ns = world.now_ns
+    assert world.search.search([INODE], VICTIM) == {INODE}
+    assert world.now_ns - begun_ns < 25 * MS
+    assert world.looks([INODE]) < 10
+    assert world.search.of(INODE) == Process(233, 7_001, "client")
+    assert len(world.read) <= 5_001  # nothing was read twice
+
+
+def test_whose_socket_it_is_comes_first_and_who_has_few_descriptors(world):
+    world.add(211, INODE, user=VICTIM)
+    world.add(223, others=1_000, user=VICTIM)
+    world.add(227, user=ATTACKER, others=50)
+    assert world.search.search([INODE], VICTIM) == set()
+    assert set(world.read) == {211}
+
+
+def test_a_user_with_many_descriptors_keeps_no_other_waiting(world):
+    """He asks for what no process holds; the other one's search is over in a few looks."""
+    for pid in range(300, 303):
+        world.add(pid, user=ATTACKER, others=9_000)
+    world.add(211, INODE, others=700)
+    for inode in range(10):
+        world.search.search([inode], ATTACKER)
+        world.now_ns += 100 * MS
+    assert world.looks([INODE]) <= 5
+    assert world.search.of(INODE) == Process(211, 7_001, "client")
+
+
+def test_who_asks_for_much_pays_for_it(world):
+    """In the long run all of it takes a hundredth of the time."""
+    for pid in range(300, 303):
+        world.add(pid, user=ATTACKER, others=9_000)
+    begun_ns, read_before = world.now_ns, len(world.read)
+    for inode in range(1_000):
+        world.search.search([inode], ATTACKER)
+        world.now_ns += 100 * MS
+    took_ns = (len(world.read) - read_before) * world.cost_ns
+    # 100 ms ahead for each account, and the last piece.
+    assert took_ns < (world.now_ns - begun_ns) * 0.01 + 250 * MS
+
+
+def test_what_nobody_holds_is_over_though_not_all_was_read(world):
+    """Four times at most it goes through what it may read."""
+    for pid in range(300, 303):
+        world.add(pid, user=ATTACKER, others=9_000)
+    world.add(211, others=20)
+    assert world.looks([INODE]) < 60
+    assert world.search.of(INODE) is None
+
+
+def test_what_is_gone_is_searched_for_no_more(world):
+    world.add(233, others=5_000)
+    assert world.search.search([INODE], VICTIM) == {INODE}
+    world.search.forget([INODE])
+    assert not world.search._wanted
+    assert not world.search._passes
+
+
+def test_no_more_than_so_many_are_searched_for(world):
+    world.add(233, others=9_000)
+    world.search.search(range(1, 9_001), VICTIM)
+    assert len(world.search._wanted) <= 4_096

@@ -1,0 +1,68 @@
+"""A process whose first thread has ended, in a /proc made of files."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from xctl_probe.linux.socket_owners import Owners
+from xctl_probe.linux.tasks import reader_of, state_of
+
+PID, INODE = 233, 4_241
+
+
+@pytest.fixture
+def threads(tmp_path):
+    """The states of the threads, the first one first."""
+
+    def write(*states):
+        for tid, state in enumerate(states, PID):
+            (tmp_path / str(PID) / "task" / str(tid)).mkdir(parents=True)
+            (tmp_path / str(tid)).mkdir(exist_ok=True)
+            line = f"{tid} (a) b) {state} 1 " + "7 " * 49
+            (tmp_path / str(tid) / "stat").write_text(line)
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("states", "state", "reader"),
+    [
+        ("S", "S", PID),
+        ("TS", "T", PID),
+        ("ZS", "S", PID + 1),
+        ("ZZR", "R", PID + 2),
+        ("ZXT", "T", PID + 2),
+        ("Z", "Z", PID),
+        ("ZZ", "Z", PID),
+    ],
+)
+def test_a_thread_that_lives_speaks_for_its_process(threads, states, state, reader):
+    proc = threads(*states)
+    assert (state_of(PID, proc), reader_of(PID, proc)) == (state, reader)
+
+
+def test_a_process_that_is_gone_has_no_state(tmp_path):
+    assert (state_of(PID, tmp_path), reader_of(PID, tmp_path)) == ("", PID)
+    (tmp_path / str(PID)).mkdir()
+    (tmp_path / str(PID) / "stat").write_text("233 (a")
+    assert state_of(PID, tmp_path) == ""
+
+
+def test_its_sockets_are_found_by_that_thread(threads, monkeypatch):
+    """And belong to the process: /proc lists processes, though it has a folder for each thread."""
+    proc = threads("Z", "S")
+    monkeypatch.setattr(
+        "xctl_probe.linux.socket_owners.os.listdir",
+        lambda path: [str(PID)] if path == proc else [entry.name for entry in os.scandir(path)],
+    )
+    for tid in (PID, PID + 1):
+        (proc / str(tid) / "fd").mkdir()
+    (proc / str(PID + 1) / "fd/7").symlink_to(f"socket:[{INODE}]")
+    owners = Owners(proc)
+    owners.search({INODE})
+    assert owners.of(INODE).pid == PID
+    assert owners.holds(INODE)
+    assert owners.fd_inode(PID, 7) == INODE

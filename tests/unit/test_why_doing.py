@@ -1,0 +1,134 @@
+"""What each thread does, and the answer that all of them allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from unit.commands.why.test_report import BLOCKED, IDLE, PID
+from unit.commands.why.test_verdict import FD, INODE, OPENED
+
+from xctl_probe.commands.why.doing import Kind, doing
+from xctl_probe.commands.why.others import File, Other, distant_files
+from xctl_probe.commands.why.outside import outside
+from xctl_probe.commands.why.report import headline
+from xctl_probe.commands.why.verdict import ranked
+from xctl_probe.linux.syscalls import Call, Role, Watched
+
+NOTHING = "not waiting on the network"
+UNSEEN = "whether it waits on the network could not be seen"
+READ = Call("read", Role.RECEIVE, (Watched(FD, True, False),))
+LOOP = Call("epoll_wait", Role.EPOLL, (Watched(FD, True, False), Watched(9, True, False)))
+
+
+def explained(thread, call=None, **more):
+    """One process with this one thread."""
+    thread = replace(thread, call=call)
+    waiting = {thread.tid: call} if call else {}
+    told = replace(IDLE, threads=(thread,), waiting=waiting, **more)
+    found = outside(
+        list({thread.tid: (thread, call)}.values()) if call else [], [thread], told.files
+    )
+    return replace(told, found=tuple(ranked([*told.found, *found])))
+
+
+@pytest.mark.parametrize(
+    ("wchan", "says"),
+    [
+        ("rpc_wait_bit_killable", "waits for an NFS server"),
+        ("nfs4_handle_exception", "waits for an NFS server"),
+        ("wait_for_response", "waits for an SMB server"),
+        ("p9_client_rpc", "waits for a 9P server"),
+        ("ceph_mdsc_wait_request", "waits for a Ceph cluster"),
+    ],
+)
+def test_a_file_server_is_the_network(wchan, says):
+    told = explained(replace(BLOCKED, state="D", wchan=wchan))
+    assert headline(told).startswith(says)
+    assert told.found[0].waits
+
+
+def test_a_read_of_a_file_on_the_network_waits_for_its_server():
+    """Whatever kernel function it sleeps in."""
+    thread = replace(BLOCKED, state="D", wchan="folio_wait_bit_common")
+    told = explained(thread, READ, files={FD: File("nfs4", "server:/home")})
+    assert headline(told) == "waits for a file of server:/home (nfs4) for 12.5 s"
+    assert headline(explained(thread, READ)) == f"{NOTHING}: it is waiting for a disk"
+
+
+def test_what_a_fuse_file_system_waits_for_is_not_known():
+    """sshfs waits for the network, ntfs-3g for a disk."""
+    thread = replace(BLOCKED, wchan="request_wait_answer")
+    assert headline(explained(thread)).startswith(
+        f"{UNSEEN}: it is waiting for the program behind a FUSE file system"
+    )
+    told = explained(thread, READ, files={FD: File("fuse.sshfs", "host:/")})
+    assert headline(told) == f"{UNSEEN}: it is in read on a file of host:/ (fuse.sshfs)"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "answer"),
+    [
+        ("UNIX-STREAM", f"{NOTHING}: it is waiting on a local (unix) socket"),
+        ("NETLINK", f"{NOTHING}: it is waiting on a netlink socket, which the kernel answers"),
+        ("RAWv6", f"{UNSEEN}: it is in read on a raw socket (fd 7)"),
+        ("SCTP", f"{UNSEEN}: it is in read on a SCTP socket (fd 7)"),
+        ("MPTCP", f"{UNSEEN}: it is in read on a Multipath TCP socket (fd 7)"),
+        ("TCPv6", f"{UNSEEN}: it is in read on a TCP socket that no dump shows (fd 7)"),
+        ("", f"{UNSEEN}: it is in read on a socket of an unknown protocol (fd 7)"),
+    ],
+)
+def test_a_socket_of_another_protocol_is_local_or_unknown(protocol, answer):
+    other = Other(FD, INODE, protocol)
+    assert headline(explained(BLOCKED, READ, others=(other,))) == answer
+    told = explained(BLOCKED, LOOP, others=(other,))
+    assert doing(told, told.threads[0]).kind is (Kind.ELSE if other.local else Kind.UNSEEN)
+
+
+@pytest.mark.parametrize("wchan", ["", "wait_woken", "ep_poll", "do_sys_poll"])
+def test_a_call_that_may_not_be_read_may_be_about_any_socket(wchan):
+    """Yama; where there is no socket, only a function without a name leaves it open."""
+    thread = replace(BLOCKED, wchan=wchan, call_readable=False)
+    call = Call(wchan, Role.EPOLL, (Watched(FD, True, False),))
+    told = replace(IDLE, threads=(thread,), waiting={PID: call} if wchan else {}, tcp=(OPENED,))
+    assert headline(told).startswith(UNSEEN)
+    told = replace(told, tcp=())
+    assert headline(told).startswith(UNSEEN if not wchan else NOTHING)
+
+
+def test_every_thread_has_to_be_seen_to_wait_for_something_else():
+    """One of many is enough."""
+    others = [replace(BLOCKED, tid=PID + n, wchan="futex_wait_queue") for n in range(1, 4)]
+    told = explained(BLOCKED, READ, others=(Other(FD, INODE, "PING"),))
+    told = replace(told, threads=(*told.threads, *others))
+    assert headline(told) == f"{UNSEEN}: of its 4 threads 1 in read on an ICMP socket (fd 7)"
+    assert headline(replace(told, threads=())) == f"{UNSEEN}: its threads may not be read"
+
+
+def test_a_receive_where_nothing_is_late_is_no_denial():
+    """Data move, or the request was a moment ago."""
+    told = explained(BLOCKED, READ, tcp=(OPENED,))
+    assert headline(told) == (
+        "waiting on the network, where nothing is late: it is in read on fd 7 (10.0.0.7:5432)"
+    )
+
+
+def test_a_frozen_process_waits_for_its_cgroup():
+    told = explained(BLOCKED, READ, tcp=(OPENED,), frozen=True)
+    assert headline(told).startswith(f"{NOTHING}: its cgroup is frozen")
+
+
+def test_the_file_system_of_a_descriptor_is_read_without_asking_it(tmp_path):
+    folder = tmp_path / str(PID)
+    (folder / "fdinfo").mkdir(parents=True)
+    for fd, mount in ((3, 41), (5, 42), (7, 43)):
+        (folder / f"fdinfo/{fd}").write_text(f"pos:\t0\nflags:\t02\nmnt_id:\t{mount}\nino:\t7\n")
+    (folder / "mountinfo").write_text(
+        "41 1 8:1 / / rw - ext4 /dev/sda rw\n"
+        "42 41 0:50 / /home rw shared:1 - nfs4 server:/home rw\n"
+        "43 41 0:51 / /mnt rw - fuse.sshfs host:/ rw\n"
+    )
+    assert distant_files(PID, (3, 5, 7, 9), tmp_path) == {
+        5: File("nfs4", "server:/home"),
+        7: File("fuse.sshfs", "host:/"),
+    }

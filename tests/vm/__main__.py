@@ -1,0 +1,146 @@
+"""`python -m tests.vm [run|fetch|boot|table]`; `KERNELS=6.1,6.12` narrows it."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import IO
+
+from . import fetch, programs, results, run, snapshot, suites
+from .boot import run_in_guest
+from .errors import KernelsError, UnavailableError
+from .expect import CORE, FLAVOURS
+from .fetch import CACHE, REPOSITORY, Kernel
+from .progress import Progress
+from .table import replaced, table
+
+README = REPOSITORY / "README.md"
+
+
+def main() -> int:
+    """Exit code: 0 all as expected; 1 something is not, or could not be had in CI."""
+    options = _options()
+    progress = Progress()
+    # as an exception, so that a guest is ended with the program that started it
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        if options.action == "table":
+            return _table(options.into)
+        programs.ensure(progress.say)
+        lock = _alone(options.action, progress)  # noqa: F841 - held until the process ends
+        kernels, missing = _kernels(options, progress)
+        return {"fetch": _only_fetch, "boot": _boot, "run": _run}[options.action](
+            options, kernels, progress
+        ) or int(bool(missing))
+    except KernelsError as error:
+        progress.say(f"ERROR: {error}")
+        return 1
+
+
+def _alone(action: str, progress: Progress) -> IO[bytes]:
+    """Wait for another one that does the same: they would overwrite each other's results."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    lock = (CACHE / f"{action}.lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        progress.say(f"waiting for another {action} that uses {CACHE}")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
+    parser.add_argument("action", nargs="?", default="run", help="run, fetch, boot or table")
+    parser.add_argument("--refresh", action="store_true", help="ask the suites again")
+    parser.add_argument("--headers", action="store_true", help="also fetch linux-headers (bcc)")
+    parser.add_argument("--flavours", default=",".join(FLAVOURS), help="default: %(default)s")
+    parser.add_argument("-k", dest="select", default="", help="pytest's -k, in the guest")
+    parser.add_argument("--core", action="store_true", help="what every way must pass: minutes")
+    parser.add_argument("--no-store", action="store_true", help="leave docs/kernels.json alone")
+    parser.add_argument("--into", type=Path, help="table: the document whose table to renew")
+    parser.add_argument("command", nargs="*", help="boot: -- and what to run in the guest")
+    options = parser.parse_args()
+    if options.action not in {"run", "fetch", "boot", "table"}:
+        parser.error(f"unknown action {options.action!r}")
+    return options
+
+
+def _kernels(
+    options: argparse.Namespace, progress: Progress
+) -> tuple[list[Kernel], list[KernelsError]]:
+    """Those that could be had.  A missing one is said loudly, and in CI it is a failure."""
+    words = [word for word in os.environ.get("KERNELS", "").replace(",", " ").split() if word]
+    held = fetch.held_now(progress.say, refresh=options.refresh)
+    kernels, missing = dict[str, Kernel](), list[KernelsError]()
+    for word in words or suites.DEFAULT:
+        try:
+            offer = suites.choose(word, held)
+            kernels[offer.release] = kernel = fetch.fetch(offer, progress.say)
+            if options.headers or "bcc" in options.flavours.split(","):
+                fetch.fetch_headers(offer, kernel, progress.say)
+        except UnavailableError as error:
+            progress.say(f"WARNING: NOT TESTED: {word}: {error}")
+            # a kernel asked for by name must not pass for tested
+            if run.in_ci() or words:
+                missing.append(error)
+    if not kernels:
+        raise UnavailableError("no kernel could be had")
+    return list(kernels.values()), missing
+
+
+def _table(document: Path | None) -> int:
+    text = table(results.load())
+    if document is None:
+        sys.stdout.write(text)
+    else:
+        document.write_text(replaced(document.read_text(), text))
+    return 0
+
+
+def _only_fetch(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
+    for kernel in kernels:
+        progress.say(f"{kernel.series:5} {kernel.suite:17} {kernel.image}")
+    return 0
+
+
+def _boot(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
+    """Run a command in each, for a person: its output, and the worst exit code."""
+    command = options.command or ["uname", "-a"]
+    worst = 0
+    for kernel in kernels:
+        shared = CACHE / "runs" / f"{kernel.release}-boot"
+        done = run_in_guest(
+            kernel,
+            command,
+            shared,
+            run.LIMIT_S,
+            lambda seconds, doing: progress.update(f"{seconds:4.0f} s  {doing}"),
+        )
+        progress.say(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
+        sys.stdout.write((shared / "output.log").read_text(errors="replace"))
+        worst = max(worst, done.exit_code)
+    return worst
+
+
+def _run(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
+    flavours = tuple(options.flavours.split(","))
+    select = CORE if options.core else options.select
+    chosen = run.Chosen(select, whole=options.core or not select)
+    copy = snapshot.take()
+    found = []
+    for kernel in kernels:
+        found.append(run.test_kernel(kernel, copy, flavours, chosen, progress))
+        run.tell(found[-1], progress)
+        if chosen.whole and not options.no_store:  # any other part of the tests proves nothing
+            results.store(found)
+            _table(README)
+    return int(not all(result.right for result in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

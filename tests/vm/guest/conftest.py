@@ -1,0 +1,177 @@
+"""Fixtures inside the guest: its features, the flavours to run, results as they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.actors import Actor
+from support.backends import Backend
+from support.install import CHECKOUT, Installed
+from support.kernel_watch import Watch
+from support.namespace import Namespace
+from support.probe import Probe
+
+from vm.expect import FLAVOURS
+from vm.guest import flavours
+from vm.guest.features import NO, detect, supports
+
+INTERVAL_S = 0.5
+# They need a kernel of their own, and lose packets on purpose: never on the host.
+collect_ignore_glob = [] if os.environ.get("XCTL_IN_GUEST") else ["test_*.py"]
+
+RESULTS = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--flavours", default=",".join(FLAVOURS), help="which to test")
+    parser.addoption("--results", type=Path, help="directory for features.json, results.jsonl")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `flavour` runs once for each; a flavour's tests run together."""
+    if "flavour" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--flavours").split(",")
+        metafunc.parametrize("flavour", chosen, scope="session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def features(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What this kernel can do; written down at once, in case a test takes the guest along."""
+    found = detect()
+    if folder := request.config.getoption("--results"):
+        (folder / "features.json").write_text(json.dumps(found))
+    return found
+
+
+@pytest.fixture(scope="session")
+def installed() -> Installed:
+    """The checkout's own environment: a guest has no network to build another one."""
+    python = Path(sys.executable)
+    return Installed(
+        command=python.with_name("xctl-probe-network"),
+        python=python,
+        traffic=CHECKOUT / "tests" / "workloads",
+        checkout=CHECKOUT,
+        wheel=Path("/nonexistent"),
+    )
+
+
+@pytest.fixture
+def backend(flavour: str, features: dict[str, str]) -> Backend:
+    """The flavour under test; skips where the kernel does not carry it."""
+    if supports(flavour, features) == NO:
+        pytest.skip(f"this kernel does not carry {flavour}")
+    return flavours.flavour(flavour)
+
+
+@pytest.fixture
+def only_rare(backend: Backend) -> None:
+    """For what leaves no trace in a socket that is still there to be sampled."""
+    if not backend.sees("connect_errors"):
+        pytest.skip("the sampler sees live sockets only, and says so")
+
+
+@pytest.fixture
+def probe(backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
+    """Start the probe in this flavour, and wait until it watches.
+
+    --min-bw 0: so few bytes would otherwise not be worth a record.
+    """
+
+    def start(*options: object) -> Probe:
+        always = ("--interval", INTERVAL_S, "--loopback", "--min-bw", 0, "--format", "ndjson")
+        running = start_probe(*backend.options, *always, *options, user=backend.user)
+        running.wait_for_stderr("source", backend.start_s)
+        running.wait_ready()
+        return running
+
+    return start
+
+
+@pytest.fixture
+def every_backend(backend: Backend) -> Backend:
+    """What blind spot tests of tests/integration ask for: here, each flavour."""
+    return backend
+
+
+@pytest.fixture
+def every_probe(probe: Callable[..., Probe]) -> Callable[..., Probe]:
+    return probe
+
+
+@pytest.fixture
+def watch(flavour: str, backend: Backend) -> Iterator[Callable[..., Watch]]:
+    """What tests of tests/ebpf start: the kernel source itself, without the probe."""
+    if flavour == "proc":
+        pytest.skip("not a kernel source")
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(Watch(attach=flavour, **options))
+
+
+@pytest.fixture
+def actor() -> Iterator[Callable[..., Actor]]:
+    with ExitStack() as stack:
+        yield lambda script, **options: stack.enter_context(Actor(script, **options))
+
+
+@pytest.fixture
+def lose(netns: Namespace) -> Callable[[int], None]:
+    """Let the namespace's loopback lose this share of its packets, in percent; 0 ends it.
+
+    At one segment a packet, so that the share holds for segments as well.
+    """
+
+    def run(command: str) -> None:
+        netns.run(*command.split())
+
+    def set_to(percent: int) -> None:
+        if percent:
+            run("ip link set lo mtu 1500 gso_max_segs 1")
+            run(f"tc qdisc replace dev lo root netem loss {percent}%")
+        else:
+            run("tc qdisc del dev lo root")
+
+    return set_to
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """One JSON line for each test, flushed: a guest that dies leaves what it had proven."""
+    if report.when == "call" or report.outcome != "passed":
+        _append(
+            {
+                "test": report.location[2],
+                "when": report.when,
+                "outcome": report.outcome,
+                "seconds": round(report.duration, 2),
+                "why": _why(report),
+            }
+        )
+
+
+def _why(report: pytest.TestReport) -> str:
+    if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2])
+    if report.outcome == "failed":
+        crash = getattr(report.longrepr, "reprcrash", None)
+        return str(crash.message if crash else report.longrepr)[:600]
+    return ""
+
+
+_sink: list[Path] = []
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if folder := session.config.getoption("--results"):
+        _sink.append(folder / "results.jsonl")
+
+
+def _append(entry: dict[str, object]) -> None:
+    for path in _sink:
+        with path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")

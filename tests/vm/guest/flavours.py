@@ -1,0 +1,23 @@
+"""How to start the probe in each flavour, and how exact its records have to be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from support.backends import EBPF, PROC, Backend
+
+# Under emulation everything is late: by so much may the length of an ended stall be off.
+LATE_MS = 200
+# An interval more: the sampler looks once in each.
+LATE_SAMPLE_MS = 900
+
+
+def flavour(name: str) -> Backend:
+    """The flavour of this name; "proc" is the sampler, which must need no privilege."""
+    if name == "proc":
+        return replace(PROC, stall_tolerance_ms=LATE_SAMPLE_MS, per_interval=False, start_s=60)
+    late = replace(EBPF, name=name, stall_tolerance_ms=LATE_MS)
+    if name == "bcc":
+        return replace(late, source="bcc", options=("--backend", "bcc"), start_s=240)
+    options = (*EBPF.options, "--attach", name)
+    return replace(late, source=f"ebpf {name}", options=options, start_s=60)

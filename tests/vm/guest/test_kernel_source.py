@@ -1,0 +1,27 @@
+"""Losses that are counted, and whose a socket is, of the kernel source itself: as natively."""
+
+from ebpf.test_bytes import (
+    test_a_passed_socket_belongs_to_who_uses_it,
+    test_two_processes_on_one_socket_have_each_their_own,
+)
+from ebpf.test_losses import (
+    test_a_full_map_of_processes_is_counted_to_the_call,
+    test_a_full_ring_is_counted_to_the_record,
+)
+from ebpf.test_owners import (
+    test_a_number_that_is_used_again_is_another_process,
+    test_a_process_in_a_namespace_below_has_the_number_that_we_see,
+    test_a_socket_that_no_descriptor_holds,
+    test_open_sockets_have_their_owner_before_they_do_anything,
+)
+
+__all__ = [
+    "test_a_full_map_of_processes_is_counted_to_the_call",
+    "test_a_full_ring_is_counted_to_the_record",
+    "test_a_number_that_is_used_again_is_another_process",
+    "test_a_passed_socket_belongs_to_who_uses_it",
+    "test_a_process_in_a_namespace_below_has_the_number_that_we_see",
+    "test_a_socket_that_no_descriptor_holds",
+    "test_open_sockets_have_their_owner_before_they_do_anything",
+    "test_two_processes_on_one_socket_have_each_their_own",
+]

@@ -1,0 +1,100 @@
+"""What was there before the probe, and what is left when it is gone."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from vm.expect import FLAVOURS
+from vm.guest import flavours
+from vm.guest.features import NO, YES, program_ids, supports
+
+PATIENCE_S = 60
+MORE_THAN_BUFFERS = 20_000_003
+
+
+def pair(worker):
+    server, client = worker(), worker()
+    port = server.ask("listen")["port"]
+    inode = client.connect("127.0.0.1", port)["inode"]
+    server.ask("accept")
+    return server, client, inode
+
+
+def test_sockets_from_before_have_their_owners(probe, worker, backend):
+    """What moved before does not count; what moves now is theirs; a hang from before shows.
+
+    The call that hangs was entered before anything was attached.
+    """
+    server, client, _ = pair(worker)
+    client.ask("send", 100_003)
+    server.ask("recv", 100_003)
+    silent, hanging, inode = pair(worker)
+    hanging.tell("send", MORE_THAN_BUFFERS)
+
+    running = probe()
+    server.tell("recv", 23 * 7)
+    client.ask("drip", 7, 1, 23)
+    server.expect("recv")
+    running.wait_for(lambda c: c.received_bytes(server.pid) >= 23 * 7, PATIENCE_S)
+    running.wait_for(lambda c: len(c.stalls(pid=hanging.pid, ongoing=True)) >= 2, PATIENCE_S)
+    silent.tell("recv", MORE_THAN_BUFFERS)
+    hanging.expect("send")
+    running.wait_for(lambda c: c.stalls(pid=hanging.pid, ongoing=False), PATIENCE_S)
+    running.wait_for_intervals(1)
+    consumer = running.stop()
+    assert consumer.sent_bytes(client.pid) == 23 * 7
+    assert consumer.received_bytes(server.pid) == 23 * 7
+    assert {r.entity_id for r in consumer.stalls(pid=hanging.pid)} == {f"socket-{inode}"}
+
+
+def test_retransmits_of_a_socket_from_before_have_its_owner(probe, worker, lose):
+    """It makes no call any more: only what was there at the start tells whose it is."""
+    _, client, inode = pair(worker)
+    lose(100)
+    client.ask("send", 7)
+    running = probe()
+    # Where a start takes a minute, the next one is as far away by then.
+    running.wait_for(lambda c: c.count("RETRANSMIT", inode=inode), 2 * PATIENCE_S)
+    assert {r.pid for r in running.stop().errors(f"socket-{inode}")} == {client.pid}
+
+
+def test_a_killed_probe_leaves_nothing_attached(probe, worker):
+    """kill -9: no program, and the next probe works as the first did."""
+    before = program_ids()
+    running = probe()
+    running.process.send_signal(signal.SIGKILL)
+    running.process.wait(PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    while program_ids() - before and time.monotonic() < deadline:
+        time.sleep(0.1)  # the kernel frees programs after a grace period
+    assert program_ids() <= before
+    again = probe()
+    server, client, _ = pair(worker)
+    client.ask("send", 23)
+    server.ask("recv", 23)
+    again.wait_for(lambda c: c.sent_bytes(client.pid) == 23, PATIENCE_S)
+    again.stop()
+
+
+def test_root_gets_the_best_flavour_that_the_kernel_carries(start_probe, features):
+    best = next(name for name in FLAVOURS if supports(name, features) == YES)
+    running = start_probe("--interval", 0.5, "--loopback", "--format", "ndjson", user="root")
+    running.wait_ready()
+    running.stop()
+    said = running.stderr.decode()
+    assert "source ebpf" in said
+    assert best in said
+
+
+def test_a_flavour_that_the_kernel_lacks_is_refused_in_one_line(features, flavour, installed):
+    if supports(flavour, features) != NO:
+        pytest.skip("this kernel carries it")
+    command = [installed.command, *flavours.flavour(flavour).options, "--duration", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -1,0 +1,121 @@
+"""The harness' own judgement, without a guest: which kernels, and what a run has proven."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from vm import results, suites
+from vm.errors import UnavailableError
+from vm.expect import FLAVOURS
+from vm.fetch import _place
+from vm.guest.features import NO, PROBES, UNKNOWN, YES, supports
+from vm.suites import Package
+from vm.table import BEGIN, END, replaced, table
+
+ALL = {probe.__name__: YES for probe in PROBES}
+
+
+def held(suite, *releases, also=()):
+    names = [f"linux-image-{release}" for release in releases]
+    return suites.offers(suite, {n: Package(n, "1") for n in (*names, *also)}, "amd64")
+
+
+def test_the_newest_ordinary_kernel_of_a_suite_is_taken():
+    offers = held(
+        "bookworm",
+        "6.1.0-9-amd64",
+        "6.1.0-50-amd64",
+        "6.1.0-51-cloud-amd64",
+        "6.1.0-52-rt-amd64",
+        "6.1.0-53-amd64-unsigned",
+        "6.1.0-54-arm64",
+    )
+    assert suites.choose("bookworm", offers).release == "6.1.0-50-amd64"
+    assert suites.choose("6.1", offers).release == "6.1.0-50-amd64"
+
+
+def test_all_parts_of_a_split_package_are_taken():
+    parts = [f"linux-{part}-7.2.13+deb14-amd64" for part in ("binary", "modules", "base")]
+    (offer,) = held("sid", "7.2.13+deb14-amd64", also=parts)
+    assert [package.name for package in offer.packages][1:] == parts
+    assert offer.series == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("backported", "taken"),
+    [
+        (("6.18.9+deb13-amd64", "6.18.15+deb13-amd64", "7.1.13+deb13-amd64"), "6.18.15"),
+        (("7.0.13+deb13-amd64", "7.1.13+deb13-amd64", "7.2.12+deb13-amd64"), "7.1.13"),
+    ],
+)
+def test_backports_do_not_repeat_what_sid_has(backported, taken):
+    offers = held("trixie-backports", *backported) + held("sid", "7.2.13+deb14-amd64")
+    assert suites.choose("backports", offers).release.startswith(taken)
+
+
+def test_a_kernel_that_nobody_holds_is_an_error_that_names_those_there_are():
+    with pytest.raises(UnavailableError, match=r"'4\.19'.*6\.1"):
+        suites.choose("4.19", held("bookworm", "6.1.0-50-amd64"))
+
+
+@pytest.mark.parametrize(
+    ("member", "place"),
+    [
+        ("./boot/vmlinuz-6.1.0-50-amd64", "boot/vmlinuz-6.1.0-50-amd64"),
+        ("./usr/lib/modules/R/vmlinuz", "boot/vmlinuz-R"),
+        ("./lib/modules/R/kernel/net/tls/tls.ko", "lib/modules/R/kernel/net/tls/tls.ko"),
+        ("./usr/lib/modules/R/kernel/fs/9p/9p.ko.xz", "lib/modules/R/kernel/fs/9p/9p.ko.xz"),
+        ("./lib/modules/R/kernel/drivers/gpu/drm/drm.ko", None),
+        ("./usr/share/doc/x", None),
+        ("./boot/../../etc/passwd", None),
+        ("./lib/modules/R/kernel/net/../../../../../etc/passwd", None),
+    ],
+)
+def test_files_of_every_layout_land_in_one(member, place):
+    found = _place(member, "R")
+    assert (found and str(found)) == place
+
+
+def test_a_flavour_has_three_outcomes():
+    assert supports("fentry", ALL) == YES
+    assert supports("fentry", ALL | {"btf": NO}) == NO
+    assert supports("fentry", ALL | {"btf": f"{UNKNOWN}: EIO"}) == UNKNOWN
+    assert supports("fentry", {}) == UNKNOWN
+
+
+def left_behind(folder, features, *tests):
+    (folder / "features.json").write_text(json.dumps(features))
+    lines = [json.dumps({"test": f"test_x[{name}]", "outcome": how}) for name, how in tests]
+    (folder / "results.jsonl").write_text("\n".join(lines))
+    return results.judge(FLAVOURS, "6.1", folder)
+
+
+def test_a_flavour_that_passes_is_right_and_one_that_is_not_there_must_not_be(tmp_path):
+    without = ALL | {"sock_send_length": NO}
+    judged = left_behind(tmp_path, without, ("fentry", "passed"), ("tracepoint", "skipped"))
+    assert (judged["fentry"].outcome, judged["fentry"].right) == (YES, True)
+    assert (judged["tracepoint"].outcome, judged["tracepoint"].right) == (NO, True)
+
+
+def test_a_failed_test_or_a_lost_feature_is_never_right(tmp_path):
+    without = ALL | {"kprobe": NO}
+    judged = left_behind(tmp_path, without, ("fentry", "passed"), ("fentry", "failed"))
+    assert (judged["fentry"].outcome, judged["fentry"].right) == (NO, False)
+    assert (judged["kprobe"].outcome, judged["kprobe"].right) == (NO, False)
+
+
+def test_a_guest_that_died_could_not_tell(tmp_path):
+    judged = results.judge(FLAVOURS, "6.1", tmp_path)
+    assert {one.outcome for one in judged.values()} == {UNKNOWN}
+    assert not any(one.right for one in judged.values())
+
+
+def test_the_table_takes_the_place_of_the_one_before():
+    flavours = {"fentry": {"outcome": YES, "failed": [], "passed": 12}}
+    flavours |= {"tracepoint": {"outcome": NO, "failed": [], "passed": 1}}
+    kernel = {"series": "7.2", "suite": "sid", "version": "7.2.13-1", "date": "2026-01-31"}
+    text = table([kernel | {"flavours": flavours}])
+    row = "| 7.2 | 7.2.13-1 (sid) | passed (12 tests) | not run | not supported by this kernel |"
+    assert row in text
+    assert replaced(f"a\n{BEGIN}\nold\n{END}\nb", text) == f"a\n{BEGIN}\n{text}{END}\nb"

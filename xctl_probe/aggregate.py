@@ -1,0 +1,185 @@
+"""One interval's facts, added up into records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from xctl_probe.events import (
+    ErrorKind,
+    Fact,
+    InterfaceCounts,
+    Lost,
+    Process,
+    Socket,
+    SocketError,
+    Stall,
+    Traffic,
+)
+from xctl_probe.exporters.records import (
+    UNKNOWN_INTERFACE,
+    Bandwidth,
+    Record,
+    error_event,
+    interface_events,
+    lost_event,
+    stall_event,
+)
+from xctl_probe.fair import choose
+
+# Records of one interval, so that no process and no user can flood the reader.
+_MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
+_OF_PROCESS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What the user wants to see.  Empty sets mean everything.
+
+    `min_mbps`: a process below it gets no bandwidth record.  Loopback traffic counts only
+    with `loopback`, or when the interface is named.
+    """
+
+    min_mbps: float = 1.0
+    pids: frozenset[int] = frozenset()
+    interfaces: frozenset[str] = frozenset()
+    loopback: bool = False
+
+    def wants_owner(self, owner: Process | None) -> bool:
+        """True when facts about this process are wanted."""
+        return not self.pids or (owner is not None and owner.pid in self.pids)
+
+    def wants_traffic(self, interface: str | None) -> bool:
+        """True when bandwidth on this interface is wanted."""
+        if self.interfaces:
+            return interface in self.interfaces
+        return self.loopback or interface != "lo"
+
+    def wants_event(self, interface: str | None) -> bool:
+        """True when stalls and errors there are wanted; those on loopback always are."""
+        return not self.interfaces or interface in self.interfaces
+
+
+@dataclass(slots=True)
+class _Bytes:
+    received: int = 0
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class _Failed:
+    count: int = 0
+    sockets: int = 1
+
+
+@dataclass(slots=True)
+class _Sums:
+    by_process: dict[tuple[str, Process], _Bytes] = field(default_factory=dict)
+    unowned: dict[str, int] = field(default_factory=dict)
+    stalls: list[Stall] = field(default_factory=list)
+    errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
+
+
+def summarize(
+    facts: Iterable[Fact], wanted: Filter, elapsed_ns: int, ts_ms: int
+) -> Iterator[Record]:
+    """The records of one interval that lasted `elapsed_ns`, stamped `ts_ms` (epoch).
+
+    Stalls come first, then errors, then bandwidth: what matters most is written soonest.
+    """
+    sums = _Sums()
+    interfaces: list[InterfaceCounts] = []
+    losses: list[Lost] = []
+    for fact in facts:
+        match fact:
+            case Traffic():
+                _add_traffic(sums, fact)
+            case Stall() if wanted.wants_owner(fact.owner):
+                if wanted.wants_event(fact.socket.interface):
+                    sums.stalls.append(fact)
+            case SocketError() if wanted.wants_owner(fact.owner):
+                if wanted.wants_event(fact.socket.interface):
+                    key = (fact.socket, fact.kind, fact.owner)
+                    failed = sums.errors.setdefault(key, _Failed())
+                    failed.count += fact.count
+                    failed.sockets = max(failed.sockets, fact.sockets)
+            case InterfaceCounts():
+                interfaces.append(fact)
+            case Lost():
+                losses.append(fact)
+    yield from _stalls(sums.stalls, losses, ts_ms)
+    yield from _errors(sums, ts_ms)
+    for lost in losses:
+        yield lost_event(lost, ts_ms)
+    yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
+
+
+def _stalls(stalls: list[Stall], losses: list[Lost], ts_ms: int) -> Iterator[Record]:
+    """As many as the bound allows; the others are counted as lost, by user."""
+    numbers: dict[int | None, dict[Process | None, list[int]]] = {}
+    for number, stall in enumerate(stalls):
+        of_user = numbers.setdefault(stall.socket.uid, {})
+        of_user.setdefault(stall.owner, []).append(number)
+    kept, refused = choose(numbers, _MOST_STALLS, _OF_PROCESS)
+    for number in kept:
+        yield stall_event(stalls[number], ts_ms)
+    losses += [Lost("stalls", count, uid) for uid, count in refused.items()]
+
+
+def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
+    """As many as the bound allows; the others are added up by user and kind."""
+    errors = list(sums.errors.items())
+    numbers: dict[int | None, dict[Process | None, list[int]]] = {}
+    for number, ((socket, _, owner), _) in enumerate(errors):
+        numbers.setdefault(socket.uid, {}).setdefault(owner, []).append(number)
+    kept, _ = choose(numbers, _MOST_ERRORS, _OF_PROCESS)
+    for number in kept:
+        (socket, kind, owner), failed = errors[number]
+        yield error_event(SocketError(owner, socket, kind, failed.count, failed.sockets), ts_ms)
+    if len(kept) == len(errors):
+        return
+    rest: dict[tuple[int | None, ErrorKind], _Failed] = {}
+    chosen = set(kept)
+    for number, ((socket, kind, _), failed) in enumerate(errors):
+        if number not in chosen:
+            total = rest.setdefault((socket.uid, kind), _Failed(sockets=0))
+            total.count += failed.count
+            total.sockets += failed.sockets
+    for (uid, kind), total in rest.items():
+        nobodys = Socket(0, 0, "tcp", "", 0, "", 0, uid=uid)
+        yield error_event(SocketError(None, nobodys, kind, total.count, total.sockets), ts_ms)
+
+
+def _add_traffic(sums: _Sums, fact: Traffic) -> None:
+    interface = fact.interface or UNKNOWN_INTERFACE
+    if fact.owner is None:
+        count = fact.sent_bytes + fact.received_bytes
+        sums.unowned[interface] = sums.unowned.get(interface, 0) + count
+        return
+    key = (interface, fact.owner)
+    total = sums.by_process.get(key)
+    if total is None:
+        total = sums.by_process[key] = _Bytes()
+    total.received += fact.received_bytes
+    total.sent += fact.sent_bytes
+
+
+def _bandwidth(
+    sums: _Sums,
+    interfaces: list[InterfaceCounts],
+    wanted: Filter,
+    elapsed_ns: int,
+    ts_ms: int,
+) -> Iterator[Record]:
+    for counts in interfaces:
+        yield from interface_events(counts, ts_ms)
+        yield Bandwidth(
+            ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
+            sums.unowned.get(counts.name, 0),
+        )  # fmt: skip
+    for (interface, owner), count in sums.by_process.items():
+        if not (wanted.wants_owner(owner) and wanted.wants_traffic(interface)):
+            continue
+        record = Bandwidth(ts_ms, interface, owner, count.received, count.sent, elapsed_ns)
+        if record.mbps >= wanted.min_mbps:
+            yield record

@@ -1,0 +1,66 @@
+"""Sockets that were open before the probe came get their owner from who holds them.
+
+There is no iterator over open files without BTF.  Reading /proc/<pid>/fdinfo/<fd> of a socket
+calls sock_show_fdinfo() in the kernel (5.6, commit b4653342b151), with the file: a probe there
+seeds the socket, with the owner that was put into a map before.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from xctl_probe.bcc.maps import Table
+from xctl_probe.events import Process
+from xctl_probe.linux.socket_owners import read_process
+
+SEEDING = struct.Struct("=QII16s")  # struct seeding in bpf/bcc.c
+FUNCTION = "sock_show_fdinfo"
+_FIRST = struct.pack("=I", 0)
+
+
+def seed(table: Table, proc: Path = Path("/proc")) -> None:
+    """Two walks over all descriptors: who listens must be known before who was accepted."""
+    holders = list(_holders(proc))
+    for listeners in (True, False):
+        for process, fds in holders:
+            comm = process.comm.encode()
+            table.update(
+                _FIRST, SEEDING.pack(process.start_ticks, process.pid, listeners, comm[:15])
+            )
+            for fd in fds:
+                _read(proc / f"{process.pid}/fdinfo/{fd}")
+
+
+def _holders(proc: Path) -> Iterator[tuple[Process, list[str]]]:
+    """Processes with the descriptors that are sockets; not the probe itself."""
+    for entry in os.listdir(proc):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        fds = list(_sockets(proc / entry / "fd"))
+        process = read_process(int(entry), proc) if fds else None
+        if process is not None:
+            yield process, fds
+
+
+def _sockets(folder: Path) -> Iterator[str]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        try:
+            target = os.readlink(folder / name)
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            yield name
+
+
+def _read(path: Path) -> None:
+    try:
+        path.read_bytes()
+    except OSError:
+        return  # closed meanwhile

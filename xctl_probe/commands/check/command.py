@@ -1,0 +1,52 @@
+"""What `check` does: try every way, print, and say by the exit code whether one works."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xctl_probe.aggregate import Filter
+from xctl_probe.commands.check.host import read_host
+from xctl_probe.commands.check.kernel_features import besides_privileges, load_is_refused
+from xctl_probe.commands.check.probe_sources import AUTO, Answer, Outcome, Way, attempt, ways
+from xctl_probe.commands.check.remedies import remedies
+from xctl_probe.commands.check.report import Checked, Row, to_json, to_text
+from xctl_probe.config import Backend, Format, Settings
+from xctl_probe.exporters.answer import write_answer
+from xctl_probe.sources.privileges import held
+
+_SETTINGS = Settings(
+    interval_ns=1_000_000_000,
+    duration_ns=None,
+    stall_ns=100_000_000,
+    wanted=Filter(),
+    backend=Backend.AUTO,
+    format=Format.TEXT,
+    sock_diag=True,
+)
+
+
+def run(stdout: int, *, as_json: bool) -> int:
+    """Write the answers; the exit code is 0 when some source works, else 1."""
+    checked = check()
+    write_answer(stdout, to_json(checked) if as_json else to_text(checked))
+    return 0 if checked.works else 1
+
+
+def check() -> Checked:
+    """Try every way there is, and the command's own choice among them."""
+    host = read_host()
+    rows = []
+    for way in ways():
+        outcome = attempt(way, _SETTINGS)
+        if way.backend is Backend.EBPF and not host.privileged and outcome.answer is Answer.NO:
+            outcome = _unprivileged(way, outcome)
+        rows.append(Row(way, outcome, tuple(remedies(way, outcome, host))))
+    return Checked(tuple(rows), attempt(AUTO, _SETTINGS), host, held())
+
+
+def _unprivileged(way: Way, outcome: Outcome) -> Outcome:
+    """The loader asks for privileges before it tries; here it is tried all the same."""
+    outcome = replace(outcome, besides=besides_privileges(way.attach))
+    if outcome.errno is None and load_is_refused():
+        outcome = replace(outcome, errno="EPERM", call="bpf(BPF_PROG_LOAD)")
+    return outcome

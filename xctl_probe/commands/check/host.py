@@ -1,0 +1,140 @@
+"""What this host and this process allow: facts that decide about sources, with their effect."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctl_probe.linux.capabilities import missing
+
+# include/uapi/linux/capability.h
+_CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
+_SECCOMP_FILTER = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One fact: its name and value, and what follows where it stands in the way."""
+
+    name: str
+    value: str
+    effect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Read once, from files that anybody may read; None: it cannot be told."""
+
+    conditions: tuple[Condition, ...]
+    privileged: bool
+    user_namespace: bool  # one of its own: capabilities are worth nothing for BPF
+    seccomp: bool
+    lockdown: str | None
+    container: bool
+
+
+def read_host(root: Path = Path("/")) -> Host:
+    """The facts; `root` is where /proc and /sys are."""
+    status = _fields(root / "proc/self/status")
+    held = _capabilities(status.get("CapEff", "0"))
+    # The loader's own rule; who holds the capabilities and may not is in a user namespace.
+    privileged = missing(root / "proc") is None
+    enough = "CAP_SYS_ADMIN" in held or {"CAP_BPF", "CAP_PERFMON"} <= set(held)
+    seccomp = status.get("Seccomp") == _SECCOMP_FILTER
+    lockdown = _chosen(_text(root / "sys/kernel/security/lockdown"))
+    container = any((root / mark.lstrip("/")).exists() for mark in _CONTAINER_MARKS)
+    paranoid = _sysctl(root, "perf_event_paranoid")
+    release = platform.release()
+    headers = root / "lib/modules" / release / "build"
+    tracefs = [d for d in ("tracing", "debug/tracing") if _listable(root / "sys/kernel" / d)]
+    conditions = (
+        Condition("kernel", f"{release} {platform.machine()}"),
+        Condition(
+            "capabilities",
+            ", ".join(held) or "none of CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN",
+            "" if privileged else "kernel programs may not be loaded",
+        ),
+        Condition(
+            "kernel.unprivileged_bpf_disabled",
+            _shown(_sysctl(root, "unprivileged_bpf_disabled")),
+            "" if privileged else "at no value may tracing be loaded without CAP_BPF",
+        ),
+        Condition(
+            "kernel.perf_event_paranoid",
+            _shown(paranoid),
+            "" if privileged or paranoid is None else "kprobes need CAP_PERFMON",
+        ),
+        _kptr(_sysctl(root, "kptr_restrict"), privileged),
+        Condition(
+            "lockdown",
+            lockdown or "not compiled in, or not shown",
+            "reading kernel memory is refused" if lockdown == "confidentiality" else "",
+        ),
+        Condition(
+            "seccomp",
+            "filtered" if seccomp else "not filtered",
+            "bpf(2) and AF_NETLINK may be refused" if seccomp else "",
+        ),
+        Condition("container", "yes" if container else "no sign of one"),
+        Condition("tracefs", "readable" if tracefs else "not mounted, or not readable"),
+        Condition(
+            "kernel types (BTF)",
+            "present" if (root / "sys/kernel/btf/vmlinux").exists() else "missing",
+        ),
+        Condition(
+            "kernel headers",
+            str(headers) if headers.exists() else "missing",
+            "" if headers.exists() else "bcc cannot compile",
+        ),
+    )
+    return Host(
+        conditions, privileged, enough and not privileged, seccomp, lockdown, container
+    )  # fmt: skip
+
+
+def _kptr(value: int | None, privileged: bool) -> Condition:
+    hidden = value is not None and (value > 1 or (value == 1 and not privileged))
+    effect = "addresses in /proc/kallsyms are hidden, which bcc may need" if hidden else ""
+    return Condition("kernel.kptr_restrict", _shown(value), effect)
+
+
+def _shown(value: int | None) -> str:
+    return "not there, or not readable" if value is None else str(value)
+
+
+def _sysctl(root: Path, name: str) -> int | None:
+    text = _text(root / "proc/sys/kernel" / name).strip()
+    return int(text) if text.lstrip("-").isdigit() else None
+
+
+def _capabilities(hexadecimal: str) -> list[str]:
+    held = int(hexadecimal, 16)
+    return [name for name, bit in _CAPABILITIES.items() if held >> bit & 1]
+
+
+def _chosen(text: str) -> str | None:
+    """The word in brackets of `none [integrity] confidentiality`."""
+    _, bracket, rest = text.partition("[")
+    return rest.partition("]")[0] if bracket else None
+
+
+def _fields(path: Path) -> dict[str, str]:
+    pairs = (line.partition(":") for line in _text(path).splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace")  # a name in it may be any bytes
+    except OSError:
+        return ""
+
+
+def _listable(path: Path) -> bool:
+    try:
+        return bool(os.listdir(path))
+    except OSError:
+        return False

@@ -1,0 +1,192 @@
+"""Every source and way to attach, opened for real, each in a process of its own.
+
+A loader that crashes or hangs is an answer, too: could not tell.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import NoReturn
+
+from xctl_probe.config import Attach, Backend, Settings
+from xctl_probe.errors import SourceUnavailable
+from xctl_probe.events import Source
+from xctl_probe.fallback.sock_diag import SockDiag
+from xctl_probe.sources.select import open_source
+
+SOCK_DIAG, PROC_NET = "proc sock_diag", "proc net"
+LONGEST_S = 60.0  # bcc compiles
+_MS_PER_S = 1_000
+# What says nothing about the source: short of memory or descriptors, or somebody was faster.
+_PASSING = {
+    errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EBUSY,
+}  # fmt: skip
+
+
+class Answer(StrEnum):
+    """Does it work here?"""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "could not tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One source and one way to use it; `name` is its key in blind_spots.BLIND_SPOTS."""
+
+    name: str
+    backend: Backend
+    attach: Attach = Attach.AUTO
+    sock_diag: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of trying.  `call` is what was refused with `errno` (its name)."""
+
+    answer: Answer
+    reason: str
+    errno: str | None = None
+    call: str | None = None
+    source: str | None = None  # the name of the way that was taken, where it works
+    besides: str | None = None  # where privileges are missing: would they be enough?
+    hooks: Mapping[str, Sequence[str]] | None = None  # as ebpf.running.Hooks has them
+
+
+AUTO = Way("auto", Backend.AUTO)
+
+
+def ways() -> list[Way]:
+    """All of them, best first, from the same enumerations as the options."""
+    return [
+        *(Way(f"ebpf {a}", Backend.EBPF, a) for a in Attach if a is not Attach.AUTO),
+        Way("bcc", Backend.BCC),
+        Way(SOCK_DIAG, Backend.PROC),
+        Way(PROC_NET, Backend.PROC, sock_diag=False),
+    ]
+
+
+def attempt(way: Way, settings: Settings, longest_s: float = LONGEST_S) -> Outcome:
+    """Open, read once and close, in a child that leaves nothing behind."""
+    wanted = replace(settings, backend=way.backend, attach=way.attach, sock_diag=way.sock_diag)
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(readable)
+        _in_child(lambda: _open(way, wanted), writable)
+    os.close(writable)
+    try:
+        said, ended = _read(readable, longest_s)
+    finally:
+        os.close(readable)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if not ended:
+        return Outcome(Answer.UNKNOWN, f"no answer within {longest_s:.0f} s")
+    try:
+        found = json.loads(said)
+    except ValueError:
+        number = os.waitstatus_to_exitcode(status)
+        how = signal.Signals(-number).name if number < 0 else f"exit code {number}"
+        return Outcome(Answer.UNKNOWN, f"trying it ended with {how}")
+    return Outcome(Answer(found.pop("answer")), **found)
+
+
+def _in_child(work: Callable[[], Outcome], result: int) -> NoReturn:
+    """Do the work, write what came of it, and leave without the parent's clean-up."""
+    try:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for fd in (1, 2):  # compilers print
+            os.dup2(nowhere, fd)
+        os.write(result, json.dumps(asdict(work())).encode())
+    finally:
+        os._exit(0)
+
+
+def _open(way: Way, settings: Settings) -> Outcome:
+    try:
+        source, _ = open_source(settings)
+    except SourceUnavailable as refusal:
+        return _no(_short(str(refusal), way.name), refusal)
+    except Exception as error:
+        # Whatever it is, it is no answer.
+        return Outcome(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
+    try:
+        source.drain(time.monotonic_ns())
+        name, sees = _taken(source), source.sees
+        hooks = getattr(source, "hooks", None)
+    except Exception as error:
+        return Outcome(Answer.UNKNOWN, f"it opens, but reading fails: {error}")
+    finally:
+        source.close()
+    if way.name == SOCK_DIAG and name != SOCK_DIAG:
+        return _without_sock_diag(getattr(source, "refused", None))
+    places = asdict(hooks) if hooks is not None else None
+    return Outcome(Answer.YES, _short(sees, name), source=name, hooks=places)
+
+
+def _no(reason: str, refusal: BaseException) -> Outcome:
+    call, number = _refused(refusal)
+    answer = Answer.UNKNOWN if number in _PASSING else Answer.NO
+    return Outcome(answer, reason, errno.errorcode.get(number), call)
+
+
+def _without_sock_diag(reason: str | None) -> Outcome:
+    """The sampler works without it, and says in words only why it had to."""
+    try:
+        SockDiag().close()
+    except OSError as refusal:
+        return _no(reason or str(refusal), refusal)
+    return Outcome(Answer.NO, reason or "sock_diag does not answer")
+
+
+def _refused(error: BaseException) -> tuple[str | None, int]:
+    """What the kernel refused, and its errno, from the exception that began it all."""
+    cause: BaseException | None = error
+    while cause is not None:
+        number = getattr(cause, "errno", None)
+        if isinstance(number, int) and number:
+            return getattr(cause, "what", None), number
+        cause = cause.__cause__ or cause.__context__
+    return None, 0
+
+
+def _taken(source: Source) -> str:
+    """The name of the way that the source goes, as in `ways`."""
+    if source.name != Backend.PROC:
+        return f"{source.name} {getattr(source, 'attach', '')}".rstrip()
+    return SOCK_DIAG if getattr(source, "refused", None) is None else PROC_NET
+
+
+def _short(text: str, name: str) -> str:
+    """What a source says, without what the table names already."""
+    backend, _, attach = name.partition(" ")
+    for beginning in (f"--backend {backend}: ", f"{attach}: "):
+        text = text.removeprefix(beginning)
+    return text.replace(", --no-sock-diag was given", "")
+
+
+def _read(fd: int, longest_s: float) -> tuple[bytes, bool]:
+    """All that is written until the end of the pipe; False when the time is up before."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    deadline = time.monotonic() + longest_s
+    said = b""
+    while (left := deadline - time.monotonic()) > 0:
+        if not poll.poll(left * _MS_PER_S):
+            continue
+        chunk = os.read(fd, 1 << 16)
+        if not chunk:
+            return said, True
+        said += chunk
+    return said, False

@@ -1,0 +1,147 @@
+"""The answers as a table for a person, and as one JSON object for a program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from textwrap import wrap
+
+from xctl_probe.commands.check.host import Host
+from xctl_probe.commands.check.probe_sources import Answer, Outcome, Way
+from xctl_probe.exporters.records import ascii_json
+from xctl_probe.exporters.text import printable
+from xctl_probe.sources.blind_spots import BLIND_SPOTS, BlindSpot
+from xctl_probe.sources.privileges import FEATURES
+
+_NAME_WIDTH = 23
+_CONDITION_WIDTH = 34
+_LINE_WIDTH = 100
+_FEATURE_WIDTH = 76
+_PLACES = {
+    "attached": "it is attached to",
+    "absent": "not in this kernel, and not needed here",
+    "refused": "refused by the kernel, so that something is less exact",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way, what came of trying it, and what would help."""
+
+    way: Way
+    outcome: Outcome
+    remedies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Everything; `auto` is what the command would take, by its own choice."""
+
+    rows: tuple[Row, ...]
+    auto: Outcome
+    host: Host
+    capabilities: frozenset[str] = frozenset()  # those in effect
+
+    @property
+    def works(self) -> bool:
+        """True when some source does."""
+        return any(row.outcome.answer is Answer.YES for row in self.rows)
+
+    @property
+    def blind(self) -> tuple[BlindSpot, ...]:
+        """What the source that auto takes cannot see."""
+        return BLIND_SPOTS.get(self.auto.source or "", ())
+
+
+def to_text(checked: Checked) -> bytes:
+    """Lines for a terminal."""
+    lines = list(_lines(checked))
+    return "".join(f"{printable(line).rstrip()}\n" for line in lines).encode("ascii")
+
+
+def _lines(checked: Checked) -> Iterator[str]:
+    said: set[tuple[str, ...]] = set()
+    width = max(len(row.outcome.answer.value) for row in checked.rows) + 2
+    indent = " " * (2 + _NAME_WIDTH + width)
+    for row in checked.rows:
+        outcome = row.outcome
+        start = f"  {row.way.name:<{_NAME_WIDTH}}{outcome.answer.value:<{width}}"
+        yield start + outcome.reason + _errno(outcome)
+        if outcome.besides:
+            yield indent + outcome.besides
+        if row.remedies in said:
+            yield f"{indent}remedy: as above"
+        else:
+            yield from (f"{indent}remedy: {remedy}" for remedy in row.remedies)
+        if row.remedies:
+            said.add(row.remedies)
+    yield ""
+    if checked.auto.source is None:
+        yield f"auto takes none: {checked.auto.reason}"
+    else:
+        yield f"auto takes {checked.auto.source}, which cannot see:"
+        yield from (f"  - {spot.text}" for spot in checked.blind)
+        if checked.auto.hooks:
+            yield ""
+        for what, places in (checked.auto.hooks or {}).items():
+            if places:
+                text = f"{_PLACES[what]}: {', '.join(places)}"
+                yield from wrap(text, _LINE_WIDTH, subsequent_indent="  ")
+    yield ""
+    yield from _features(checked.capabilities)
+    yield ""
+    for condition in checked.host.conditions:
+        effect = f": {condition.effect}" if condition.effect else ""
+        yield f"  {condition.name:<{_CONDITION_WIDTH}}{condition.value}{effect}"
+
+
+def _features(held: frozenset[str]) -> Iterator[str]:
+    yield f"  {'feature':<{_FEATURE_WIDTH}}{'here':<6}needs"
+    for feature in FEATURES:
+        lacks = feature.lacks(held)
+        needs = ", ".join(feature.needs)
+        yield f"  {feature.text:<{_FEATURE_WIDTH}}{'no' if lacks else 'yes':<6}{needs}"
+
+
+def _errno(outcome: Outcome) -> str:
+    if outcome.errno is None:
+        return ""
+    call = f"{outcome.call}: " if outcome.call and outcome.call not in outcome.reason else ""
+    return f" ({call}{outcome.errno})"
+
+
+def to_json(checked: Checked) -> bytes:
+    """One object on one line."""
+    return ascii_json(
+        {
+            "works": checked.works,
+            "auto": checked.auto.source,
+            "sources": [_row(row) for row in checked.rows],
+            "blind_spots": [dataclasses.asdict(spot) for spot in checked.blind],
+            "features": [
+                {
+                    "feature": feature.text,
+                    "needs": list(feature.needs),
+                    "here": not feature.lacks(checked.capabilities),
+                }
+                for feature in FEATURES
+            ],
+            "host": {c.name: c.value for c in checked.host.conditions},
+        }
+    )
+
+
+def _row(row: Row) -> dict[str, object]:
+    outcome = row.outcome
+    return {
+        "name": row.way.name,
+        "answer": outcome.answer.value,
+        "reason": outcome.reason,
+        "errno": outcome.errno,
+        "call": outcome.call,
+        "besides": outcome.besides,
+        "remedies": list(row.remedies),
+        "hooks": outcome.hooks,
+        "cannot_see": [spot.key for spot in BLIND_SPOTS[row.way.name]],
+    }

@@ -1,0 +1,186 @@
+"""What the screen shows, added up from the same records that the stream writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from xctl_probe.exporters.records import DROP, Bandwidth, Event, Record
+
+_NS_PER_S = 1_000_000_000
+_BITS_NS_TO_MBPS = 8_000.0
+KEEP_NS = 60 * _NS_PER_S  # how long what has ended stays to be read
+_QUIET_NS = 5 * _NS_PER_S  # how long a process without traffic keeps its line
+_MOST = 500  # of anything
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a process or, with pid None, an interface moves, in Mbps."""
+
+    pid: int | None
+    comm: str
+    interface: str
+    rx_mbps: float
+    tx_mbps: float
+    seen_ns: int
+
+    @property
+    def mbps(self) -> float:
+        """Both ways together."""
+        return self.rx_mbps + self.tx_mbps
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """One stall, running or ended."""
+
+    entity: str
+    pid: int | None
+    comm: str
+    interface: str
+    direction: str
+    cause: str | None
+    remote: str
+    duration_ms: int
+    ongoing: bool
+    seen_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An error, counted since it was first seen."""
+
+    entity: str
+    pid: int | None
+    comm: str
+    interface: str
+    what: str
+    count: int
+    remote: str
+    seen_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One moment of all of it; what is running and what is latest comes first."""
+
+    now_ns: int
+    interfaces: tuple[Rates, ...] = ()
+    processes: tuple[Rates, ...] = ()
+    stalls: tuple[Stalled, ...] = ()
+    errors: tuple[Failed, ...] = ()
+
+
+@dataclass(slots=True)
+class Model:
+    """Remembers between intervals what the screen still has to show."""
+
+    _interfaces: dict[str, Rates] = field(default_factory=dict)
+    _processes: dict[tuple[int | None, str], Rates] = field(default_factory=dict)
+    _running: dict[tuple[str, int | None, str], Stalled] = field(default_factory=dict)
+    _ended: list[Stalled] = field(default_factory=list)
+    _errors: dict[tuple[str, int | None, str], Failed] = field(default_factory=dict)
+
+    def add(self, records: Iterable[Record], now_ns: int) -> None:
+        """Take in one interval; `now_ns` is the monotonic time."""
+        running, self._running = self._running, {}
+        self._processes = {
+            key: replace(one, rx_mbps=0.0, tx_mbps=0.0) for key, one in self._processes.items()
+        }
+        for record in records:
+            if isinstance(record, Bandwidth):
+                self._moved(record, now_ns)
+            elif record.event_type == DROP:
+                self._stalled(record, now_ns)
+            else:
+                self._failed(record, now_ns)
+        # A stall of which nothing is heard any more: its socket is gone, its end was missed.
+        for key, stall in running.items():
+            if key not in self._running and not self._has_ended(stall):
+                self._ended.append(replace(stall, ongoing=False, seen_ns=now_ns))
+        self._forget(now_ns)
+
+    def view(self, now_ns: int) -> View:
+        """Everything there is to show."""
+        running = sorted(self._running.values(), key=lambda s: -s.duration_ms)
+        ended = sorted(self._ended, key=lambda s: -s.seen_ns)
+        errors = sorted(self._errors.values(), key=lambda e: -e.seen_ns)
+        return View(
+            now_ns,
+            tuple(self._interfaces.values()),
+            tuple(self._processes.values()),
+            (*running, *ended),
+            tuple(errors),
+        )
+
+    def _moved(self, record: Bandwidth, now_ns: int) -> None:
+        per = _BITS_NS_TO_MBPS / record.elapsed_ns if record.elapsed_ns > 0 else 0.0
+        owner = record.owner
+        rates = Rates(
+            owner.pid if owner else None,
+            owner.comm if owner else "",
+            record.interface,
+            record.rx_bytes * per,
+            record.tx_bytes * per,
+            now_ns,
+        )
+        if owner is None:
+            self._interfaces[record.interface] = rates
+        else:
+            self._processes[owner.pid, record.interface] = rates
+
+    def _stalled(self, event: Event, now_ns: int) -> None:
+        net = event.net
+        stall = Stalled(
+            event.entity,
+            event.pid,
+            str(net["comm"] or ""),
+            str(net["interface"] or ""),
+            str(net["direction"]),
+            str(net["cause"]) if net["cause"] else None,
+            str(net["remote"]),
+            int(net["duration_ms"] or 0),
+            bool(net["ongoing"]),
+            now_ns,
+        )
+        if stall.ongoing:
+            self._running[event.entity, event.pid, stall.direction] = stall
+        else:
+            self._ended.append(stall)
+
+    def _has_ended(self, stall: Stalled) -> bool:
+        return any(
+            (e.entity, e.pid, e.direction) == (stall.entity, stall.pid, stall.direction)
+            and e.duration_ms >= stall.duration_ms
+            for e in self._ended
+        )
+
+    def _failed(self, event: Event, now_ns: int) -> None:
+        kinds = [part.partition(":") for part in event.value.split(",")]
+        for what, _, count in kinds:
+            key = (event.entity, event.pid, what)
+            before = self._errors.get(key)
+            total = (before.count if before else 0) + (int(count) if count.isdigit() else 0)
+            if total:
+                self._errors[key] = Failed(
+                    event.entity,
+                    event.pid,
+                    str(event.net.get("comm") or ""),
+                    str(event.net.get("interface") or ""),
+                    what,
+                    total,
+                    str(event.net.get("remote") or ""),
+                    now_ns,
+                )
+
+    def _forget(self, now_ns: int) -> None:
+        self._ended = [e for e in self._ended if now_ns - e.seen_ns < KEEP_NS][-_MOST:]
+        latest = [(k, e) for k, e in self._errors.items() if now_ns - e.seen_ns < KEEP_NS]
+        self._errors = dict(sorted(latest, key=lambda pair: pair[1].seen_ns)[-_MOST:])
+        self._processes = {
+            k: p for k, p in self._processes.items() if now_ns - p.seen_ns < _QUIET_NS
+        }
+        self._interfaces = {
+            k: i for k, i in self._interfaces.items() if now_ns - i.seen_ns < _QUIET_NS
+        }

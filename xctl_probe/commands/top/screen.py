@@ -1,0 +1,162 @@
+"""The lines of the screen, for a terminal of any size.  Pure: text and the name of a style."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
+from xctl_probe.commands.top.ui import Mode, Shown, Ui, key_of, shown
+from xctl_probe.commands.why.humanize import folded, span
+from xctl_probe.exporters.text import printable
+
+_NS_PER_S = 1_000_000_000
+_Row = TypeVar("_Row", Stalled, Rates)
+_KEYS = "q quit  enter why  / filter  s sort  r reverse  p pause  ? help"
+_WAITS = {"send": "to send to", "receive": "for data from", "connect": "to connect to"}
+_LEAST_LINES = 4  # with fewer the interfaces are left out
+_LEAST_PROCESSES = 2
+_HELP = """\
+ up down k j     choose a line         enter   why does this process wait?
+ page up, down   ten lines             esc     back; in the list: no filter
+ home, end       first, last line      /       filter by pid, name or interface
+ s               sort by total, rx, tx, pid, name
+ r               the other way round   p       pause: go on measuring, hold the screen
+ q, ctrl-c       quit
+
+ WAITING  processes that the network does not let go on: for how long, for whom, why.
+          A cause is peer_window (the peer does not read), send_buffer (a slow path),
+          loss, no_reply (the peer has the request) or connecting.
+ TRAFFIC  payload by process and interface, in Mbps.
+ ERRORS   retransmits, refusals, resets and the like in the last minute.
+"""
+
+
+class Line(NamedTuple):
+    """A line of text, and how it looks: a key of STYLES in command.py."""
+
+    text: str
+    style: str = ""
+
+
+def draw(
+    view: View, ui: Ui, width: int, height: int, *, title: str, why: Sequence[str] = ()
+) -> list[Line]:
+    """Exactly `height` lines of at most `width` characters."""
+    rows = shown(view, ui)
+    head = [Line(_title(ui, title, width), "title")]
+    if ui.mode is Mode.FILTER:
+        foot = Line(f"filter by pid, name or interface: {ui.filter}_", "prompt")
+    elif ui.mode is Mode.WHY:
+        foot = Line("esc back  up down scroll", "keys")
+    else:
+        foot = Line(ui.message or _KEYS, "prompt" if ui.message else "keys")
+    room = max(height - len(head) - 1, 0)
+    if ui.mode is Mode.WHY:
+        body = [Line(line) for line in _scrolled(folded(why, width), ui.scroll, room)]
+    elif ui.mode is Mode.HELP:
+        body = [Line(line) for line in _HELP.splitlines()]
+    else:
+        body = _lists(rows, view.now_ns, ui, room, width)
+    body = [*body, *[Line("")] * room][:room]
+    lines = [*head, *body, foot][-height:] if height < len(head) + 1 else [*head, *body, foot]
+    return [Line(printable(line.text)[:width], line.style) for line in lines]
+
+
+def _title(ui: Ui, title: str, width: int) -> str:
+    order = f"by {ui.sort}{', reversed' if ui.reverse else ''}"
+    states = [f"filter {ui.filter!r}"] if ui.filter and ui.mode is not Mode.FILTER else []
+    if ui.paused:
+        states.insert(0, "PAUSED")
+    right = "  ".join([*states, order])
+    left = title[: max(width - len(right) - 2, 0)]
+    return f"{left}{right:>{max(width - len(left), 0)}}"
+
+
+def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line]:
+    """Stalls, processes, errors: what runs first, of what has ended no more than there is room."""
+    body = _interface_lines(rows.interfaces, width) if room > _LEAST_LINES else []
+    left = room - len(body)
+    errors = min(len(rows.errors), max(left // 4 - 1, 0))
+    running = sum(stall.ongoing for stall in rows.stalls)
+    stalls = _stall_lines(rows, running, left - 2 - (errors + 1 if errors else 0))
+    title = f"WAITING {running}, ended {len(rows.stalls) - running}"
+    body.append(_heading(title, len(rows.stalls) - stalls, width))
+    body += [_stall_line(stall, now_ns, ui) for stall in _window(rows.stalls, stalls, ui)]
+    left = room - len(body) - (errors + 1 if errors else 0)
+    if left > 0:
+        body.append(_heading("TRAFFIC", len(rows.processes) - (left - 1), width))
+        body += [_process_line(p, ui) for p in _window(rows.processes, left - 1, ui)]
+    if errors:
+        body += [Line("")] * max(room - len(body) - errors - 1, 0)
+        body.append(_heading("ERRORS in the last minute", len(rows.errors) - errors, width))
+        body += [_error_line(error, now_ns) for error in rows.errors[:errors]]
+    return body
+
+
+def _stall_lines(rows: Shown, running: int, room: int) -> int:
+    """How many stalls are shown: those that run, and the ended ones in a third of the room."""
+    others = len(rows.processes)
+    wanted = max(running, room - others, room // 3)
+    return max(min(len(rows.stalls), wanted, room - min(others, _LEAST_PROCESSES)), 0)
+
+
+def _window(rows: Sequence[_Row], count: int, ui: Ui) -> Sequence[_Row]:
+    """As many rows as there is room for, the chosen one among them."""
+    keys = [key_of(row) for row in rows]
+    at = keys.index(ui.selected) if ui.selected in keys else 0
+    start = max(at - count + 1, 0)
+    return rows[start : start + max(count, 0)]
+
+
+def _heading(text: str, hidden: int, width: int) -> Line:
+    more = f" ({hidden} more)" if hidden > 0 else ""
+    return Line(f"{text}{more} ".ljust(width, "-"), "heading")
+
+
+def _interface_lines(interfaces: Sequence[Rates], width: int) -> list[Line]:
+    busy = sorted(interfaces, key=lambda i: -i.mbps)
+    text = "   ".join(f"{i.interface} rx {i.rx_mbps:.1f} tx {i.tx_mbps:.1f}" for i in busy)
+    return [Line(f"{text} Mbps"[:width])] if busy else []
+
+
+def _stall_line(stall: Stalled, now_ns: int, ui: Ui) -> Line:
+    age = span(stall.duration_ms)
+    what = f"{_WAITS[stall.direction]} {stall.remote}"
+    cause = f" ({stall.cause})" if stall.cause else ""
+    style = "stall"
+    word = "waits"
+    if not stall.ongoing:
+        cause += f", ended {_ago(now_ns, stall.seen_ns)}"
+        style, word = "ended", "waited"
+    text = f"{_who(stall.pid, stall.comm)} {word:<6} {age:>10} {what}{cause}"
+    return Line(text, "selected" if key_of(stall) == ui.selected else style)
+
+
+def _process_line(process: Rates, ui: Ui) -> Line:
+    text = (
+        f"{_who(process.pid, process.comm)} {process.interface:<10} "
+        f"rx {process.rx_mbps:>9.2f} tx {process.tx_mbps:>9.2f} Mbps"
+    )
+    return Line(text, "selected" if key_of(process) == ui.selected else "")
+
+
+def _error_line(error: Failed, now_ns: int) -> Line:
+    where = error.remote or error.interface or error.entity
+    ago = _ago(now_ns, error.seen_ns)
+    text = f"{_who(error.pid, error.comm)} {error.what} {error.count}  {where}, {ago}"
+    return Line(text, "error")
+
+
+def _ago(now_ns: int, seen_ns: int) -> str:
+    seconds = (now_ns - seen_ns) // _NS_PER_S
+    return f"{seconds} s ago" if seconds else "just now"
+
+
+def _who(pid: int | None, comm: str) -> str:
+    return f"{pid if pid is not None else '-':>7} {printable(comm)[:15]:<15}"
+
+
+def _scrolled(lines: list[str], scroll: int, room: int) -> list[str]:
+    start = min(scroll, max(len(lines) - room, 0))
+    return lines[start : start + room]

@@ -1,0 +1,143 @@
+"""One process's TCP sockets from two looks through sock_diag: times, queues and timers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xctl_probe.commands.why.peers import peers_of
+from xctl_probe.commands.why.sockets import STATES, Peer, Tcp
+from xctl_probe.events import Socket
+from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.sock_diag import (
+    LISTEN,
+    SYN_SENT,
+    TIMER_PROBE,
+    TIMER_RETRANSMIT,
+    UNKNOWN_WINDOW,
+    TcpSample,
+    decode,
+    watch_of,
+)
+from xctl_probe.linux.addresses import endpoint_text
+from xctl_probe.stalls.request_history import Dialogue
+
+INODE = slice(68, 72)  # in struct inet_diag_msg
+_NS_PER_MS = 1_000_000
+_US_PER_MS = 1_000
+_STALL_NS = 100_000_000
+
+
+class DiagLooks:
+    """Two looks through sock_diag."""
+
+    def __init__(self) -> None:
+        self._connections: dict[int, Connection] = {}
+        self._signatures: dict[int, bytes] = {}
+        self._first: dict[int, TcpSample] = {}
+        self._looked_ns = 0
+
+    def look(self, messages: Iterable[bytes], inodes: Iterable[int], now_ns: int) -> None:
+        """Take in a dump; `now_ns` is the monotonic time when it was made."""
+        wanted = {inode.to_bytes(4, "little") for inode in inodes}
+        seen = {}
+        for message in messages:
+            if message[INODE] not in wanted:
+                continue
+            sample = decode(message)
+            if sample is None:
+                continue
+            seen[sample.inode] = self._connections.get(sample.inode) or _met(sample, now_ns)
+            if sample.inode in self._connections:
+                seen[sample.inode].observe(sample, now_ns, self._looked_ns, _STALL_NS)
+            else:
+                self._first[sample.inode] = sample
+        self._connections, self._looked_ns = seen, now_ns
+
+    def tcp(self, fds: dict[int, int], messages: list[bytes], gap_ns: int) -> list[Tcp]:
+        """What the looks have shown; `messages` are those of the last look."""
+        peers = peers_of([c.sample for c in self._connections.values()], messages)
+        return [
+            _tcp(fds[i], c, self._first[i], self._looked_ns, gap_ns, peers.get(i))
+            for i, c in self._connections.items()
+        ]
+
+
+def _met(sample: TcpSample, now_ns: int) -> Connection:
+    socket = Socket(
+        sample.inode, 0, "tcp", sample.local_address, sample.local_port,
+        sample.remote_address, sample.remote_port,
+    )  # fmt: skip
+    connection = Connection(
+        socket, sample, watch_of(b""), None, sample.opened, Dialogue(), now_ns, sample.mark
+    )
+    if sample.state != LISTEN:
+        connection.meet(now_ns, 0)
+    return connection
+
+
+def _tcp(
+    fd: int,
+    connection: Connection,
+    first: TcpSample,
+    now_ns: int,
+    gap_ns: int,
+    peer: Peer | None,
+) -> Tcp:
+    sample = connection.sample
+    info = sample.info
+    limited_us = info.rwnd_limited_us - first.info.rwnd_limited_us
+    retransmitting = sample.timer == TIMER_RETRANSMIT and sample.timer_retries > 0
+    awaited = sample.state == SYN_SENT or retransmitting
+    waits = sample.timer in (TIMER_RETRANSMIT, TIMER_PROBE)
+    return Tcp(
+        fd=fd,
+        inode=sample.inode,
+        state=STATES.get(sample.state, str(sample.state)),
+        local=endpoint_text(sample.local_address, sample.local_port),
+        remote=endpoint_text(sample.remote_address, sample.remote_port),
+        receive_queue=sample.rqueue,
+        send_queue=sample.wqueue,
+        opened=None if sample.state == LISTEN else connection.opened,
+        moved=_progress(first) != _progress(sample),
+        probing=sample.timer == TIMER_PROBE,
+        retransmits=sample.timer_retries if sample.timer == TIMER_RETRANSMIT else 0,
+        next_try_ms=sample.timer_expires_ms if waits else None,
+        not_sent_bytes=info.notsent_bytes,
+        unacked_segments=info.unacked,
+        last_send_ms=info.last_data_sent_ms if info.data_segs_out else None,
+        last_receive_ms=info.last_data_recv_ms if info.data_segs_in else None,
+        rtt_ms=info.rtt_us / _US_PER_MS,
+        rto_ms=info.rto_us / _US_PER_MS,
+        retransmits_ever=info.total_retrans,
+        backoff=info.backoff,
+        peer_window_bytes=None if info.snd_wnd == UNKNOWN_WINDOW else info.snd_wnd,
+        window_share=min(limited_us * 1_000 / gap_ns, 1.0) if gap_ns else None,
+        unanswered_ms=_unanswered_ms(sample) if awaited else None,
+        full_ms=_ago(connection.full_ns, now_ns),
+        reply_ms=_ago(connection.pending_ns, now_ns) if connection.opened else None,
+        hole_ms=_ago(connection.hole_ns, now_ns),
+        answered_before=connection.dialogue.expects_reply(),
+        peer=peer,
+    )
+
+
+def _ago(since_ns: int | None, now_ns: int) -> float | None:
+    return None if since_ns is None else (now_ns - since_ns) / _NS_PER_MS
+
+
+def _progress(sample: TcpSample) -> tuple[int, ...]:
+    return (sample.written, sample.received_payload, sample.rqueue, sample.wqueue, sample.state)
+
+
+def _unanswered_ms(sample: TcpSample) -> float:
+    """Since when the first segment in the queue is on its way, from its timer.
+
+    Each expiry doubles the timeout, but the first few of a SYN do not (since kernel 6.5:
+    net.ipv4.tcp_syn_linear_timeouts): then there are more retries than doublings.
+    """
+    info = sample.info
+    rto_ms = info.rto_us / _US_PER_MS
+    first_ms = rto_ms / (1 << info.backoff)
+    constant = max(sample.timer_retries - info.backoff, 0)
+    past_ms = first_ms * (constant + (1 << info.backoff) - 1)
+    return past_ms + max(rto_ms - sample.timer_expires_ms, 0.0)

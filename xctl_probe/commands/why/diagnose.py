@@ -1,0 +1,263 @@
+"""Two looks at a process and its sockets, and what follows from them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from xctl_probe.commands.why.access import fds_of, has_ended
+from xctl_probe.commands.why.closing import closed_sockets
+from xctl_probe.commands.why.namespaces import enter, is_elsewhere, namespaces_of
+from xctl_probe.commands.why.others import File, Other, distant_files, other_sockets
+from xctl_probe.commands.why.outside import outside
+from xctl_probe.commands.why.places import Place
+from xctl_probe.commands.why.proc_sampler import ProcLooks, udp_sockets
+from xctl_probe.commands.why.sockets import Tcp, Udp
+from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads, waits_in
+from xctl_probe.commands.why.verdict import Finding, Waiter, findings, ranked, waiters
+from xctl_probe.errors import ProbeError, UsageError
+from xctl_probe.events import Process
+from xctl_probe.linux.freezer import Freezer
+from xctl_probe.linux.socket_owners import read_process
+from xctl_probe.linux.syscalls import Call, Role, Watched
+from xctl_probe.linux.tasks import reader_of, state_of
+
+GAP_S = 0.3
+_LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
+
+# Kernel functions in which a thread waits for the network, where nothing says on which socket.
+_DIRECT = ("sk_wait_data", "wait_woken", "__skb_wait_for", "sk_stream_wait", "inet_csk_accept")
+_SENDING = ("sock_alloc_send", "sock_wait_for_wmem")
+_LOOPS = ("ep_poll", "do_epoll_wait", "do_poll", "poll_schedule", "do_sys_poll", "do_select",
+          "io_cqring_wait")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What is known of one process; `waiting` are the threads that wait on descriptors.
+
+    `source` is where TCP was looked up; `notes` say what could not be seen, and the remedy.
+    """
+
+    process: Process
+    state: str
+    threads: tuple[Thread, ...]
+    waiting: dict[int, Call]
+    tcp: tuple[Tcp, ...]
+    udp: tuple[Udp, ...]
+    found: tuple[Finding, ...]
+    source: str
+    notes: tuple[str, ...]
+    others: tuple[Other, ...] = ()  # sockets that are not among `tcp` and `udp`
+    files: dict[int, File] = field(default_factory=dict)  # by descriptor: those a thread is in
+    frozen: bool = False  # its cgroup is
+
+
+def explain(
+    pid: int,
+    *,
+    sock_diag: bool = True,
+    gap_s: float = GAP_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Explained:
+    """Look twice, `gap_s` apart; without `sock_diag` at /proc/net only.
+
+    Raises UsageError for a pid that is none, that is gone, or that may not be looked into.
+    """
+    if not 0 < pid <= _LARGEST_PID:
+        raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
+    # On a thread of its own, which may move to another CPU or network namespace.
+    outcome: list[Explained | BaseException] = []
+
+    def look() -> None:
+        try:
+            outcome.append(_looks(pid, sock_diag, gap_s, sleep))
+        except (ProbeError, OSError) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    if not outcome:
+        raise ProbeError(f"why {pid}: the look at it failed; see above")
+    (result,) = outcome
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _looks(pid: int, sock_diag: bool, gap_s: float, sleep: Callable[[float], None]) -> Explained:
+    process = _alive(pid)
+    fds = fds_of(pid)
+    refused = "--no-sock-diag was given" if not sock_diag else None
+    reader = reader_of(pid)
+    if refused is None and is_elsewhere(reader) and not enter(reader):
+        refused = (
+            "it lives in another network namespace, which only root may enter "
+            f"(sudo xctl-probe-network why {pid})"
+        )
+    if refused is None:
+        try:
+            return _look_at_diag(process, fds, gap_s, sleep)
+        except OSError as error:
+            refused = f"sock_diag is refused here ({error.strerror})"
+    note = f"{refused}; /proc/net has queues and timers, but no times, nor who spoke last"
+    return _look_at_proc(process, fds, gap_s, sleep, [note])
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What two looks have shown; `fds` is inode to descriptor."""
+
+    before: list[Thread]
+    after: list[Thread]
+    fds: dict[int, int]
+    tcp: list[Tcp]
+    udp: list[Udp]
+
+
+def _look_at_diag(
+    process: Process, fds: dict[int, int], gap_s: float, sleep: Callable[[float], None]
+) -> Explained:
+    pid = process.pid
+    with ExitStack() as stack:
+        places = [Place()]
+        stack.callback(places[0].close)
+        places[0].dump()
+        before = read_threads(pid)
+        closed = closed_sockets(pid, before, places[0].messages)
+        there = other_sockets(reader_of(pid), fds, places[0].inodes())
+        strangers = [socket.fd for socket in there if socket.internet]
+        for namespace in stack.enter_context(namespaces_of(pid, strangers)):
+            with suppress(OSError):
+                place = Place(namespace)
+                stack.callback(place.close)
+                place.dump()
+                places.append(place)
+        for place in places:
+            place.look(closed | fds)
+        sleep(gap_s)
+        fds = closed | fds_of(pid)
+        for place in places:
+            place.dump()
+            place.look(fds)
+        after = read_threads(pid)
+        tcp = [socket for place in places for socket in place.tcp(fds)]
+        udp = [socket for place in places for socket in place.udp(fds)]
+        return _explained(process, _Seen(before, after, fds, tcp, udp), "sock_diag", [])
+
+
+def _look_at_proc(
+    process: Process,
+    fds: dict[int, int],
+    gap_s: float,
+    sleep: Callable[[float], None],
+    notes: list[str],
+) -> Explained:
+    pid, reader = process.pid, reader_of(process.pid)
+    looks = ProcLooks(reader)
+    try:
+        looks.look(fds)
+        before = read_threads(pid)
+        sleep(gap_s)
+        fds = fds_of(pid)
+        looks.look(fds)
+    except OSError as error:
+        raise ProbeError(
+            f"neither sock_diag nor /proc/{reader}/net can be read here "
+            f"({error.strerror}); mount /proc, or allow AF_NETLINK sockets"
+        ) from error
+    after = read_threads(pid)
+    seen = _Seen(before, after, fds, looks.tcp(fds), udp_sockets(reader, fds))
+    return _explained(process, seen, "/proc/net", notes)
+
+
+def _explained(process: Process, seen: _Seen, source: str, notes: list[str]) -> Explained:
+    _same(process)
+    reader = reader_of(process.pid)
+    idle_ms = idle_times_ms(seen.after)
+    threads = [replace(thread, idle_ms=idle_ms.get(thread.tid)) for thread in seen.after]
+    network = {s.inode for s in seen.tcp} | {s.inode for s in seen.udp}
+    others = other_sockets(reader, seen.fds, network)
+    foreign = [socket for socket in others if not socket.local]
+    earlier = {thread.tid: thread for thread in seen.before}
+    waiting: list[tuple[Thread, Call]] = []
+    for thread in threads:
+        call = waits_in(thread, earlier.get(thread.tid))
+        call = call or _assumed(thread, seen.fds, network, alone=not foreign)
+        if call is not None:
+            waiting.append((thread, call))
+    if network and any(not thread.call_readable for thread in threads):
+        remedy = "" if os.geteuid() == 0 else ": run as root to see it"
+        notes.append(
+            "on which socket a thread waits may not be read here (/proc/PID/syscall; Yama's "
+            f"kernel.yama.ptrace_scope, or a container's rules){remedy}"
+        )
+    files = distant_files(reader, _files_in_use(waiting, seen.fds))
+    waited = waiters(waiting, seen.fds, network)
+    if any(t.running and t.tid in earlier and earlier[t.tid].running for t in threads):
+        waited = {s.inode: Waiter(spins=True) for s in seen.tcp} | waited
+    found = findings(seen.tcp, seen.udp, waited, ephemeral=_ephemeral())
+    return Explained(
+        process=process,
+        state=state_of(process.pid),
+        threads=tuple(threads),
+        waiting={thread.tid: call for thread, call in waiting},
+        tcp=tuple(seen.tcp),
+        udp=tuple(seen.udp),
+        found=tuple(ranked([*found, *outside(waiting, threads, files)])),
+        source=source,
+        notes=tuple(notes),
+        others=tuple(others),
+        files=files,
+        frozen=Freezer().frozen(process.pid),
+    )
+
+
+def _files_in_use(waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> set[int]:
+    """Descriptors in calls that are no sockets."""
+    direct = (call for _, call in waiting if call.role not in (Role.POLL, Role.EPOLL))
+    return {w.fd for call in direct for w in call.watched} - set(fds.values())
+
+
+def _ephemeral() -> range:
+    """The ports that the kernel chooses for a client, in the namespace of this thread."""
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_bytes().split()
+        return range(int(low), int(high) + 1)
+    except (OSError, ValueError):
+        return range(32_768, 61_000)
+
+
+def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: bool) -> Call | None:
+    """What the name of the kernel function says, where the call itself may not be read."""
+    sending = thread.wchan.startswith(_SENDING)
+    direct = sending or thread.wchan.startswith(_DIRECT)
+    unreadable = not thread.call_readable and (direct or thread.wchan.startswith(_LOOPS))
+    # io_uring's requests show nowhere.
+    if not unreadable and not thread.wchan.startswith("io_cqring_wait"):
+        return None
+    watched = tuple(
+        Watched(fd, not sending, sending) for inode, fd in fds.items() if inode in network
+    )
+    return Call(thread.wchan, Role.POLL if direct and alone else Role.EPOLL, watched)
+
+
+def _alive(pid: int) -> Process:
+    process = read_process(pid)
+    if process is None:
+        raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
+    if has_ended(pid):
+        raise UsageError(f"why {pid}: {process.comm} has ended; its parent has yet to notice")
+    return process
+
+
+def _same(process: Process) -> None:
+    now = read_process(process.pid)
+    if now is None or now.start_ticks != process.start_ticks or has_ended(process.pid):
+        raise UsageError(f"why {process.pid}: {process.comm} ended while it was looked at")

@@ -1,0 +1,184 @@
+"""What each thread does: waits for the network, for something else, or what could not be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from xctl_probe.commands.why.diagnose import Explained
+from xctl_probe.commands.why.humanize import counted
+from xctl_probe.commands.why.others import Other
+from xctl_probe.commands.why.outside import IN_FILE_SERVERS, file_of
+from xctl_probe.commands.why.sockets import Tcp, Udp
+from xctl_probe.commands.why.threads import ON_SOCKETS, Thread
+from xctl_probe.linux.syscalls import Call, Role
+
+_EVENTS = ("ep_poll", "do_epoll", "do_poll", "poll_schedule", "do_sys_poll", "do_select")
+_RING = ("io_cqring_wait",)
+_FUSE = ("request_wait_answer", "fuse_")
+# What a thread is doing in the kernel function that it sleeps in, by how its name begins.
+_DOING = (
+    (("hrtimer_nanosleep", "do_nanosleep"), "sleeping"),
+    (("futex_",), "waiting for another thread"),
+    (("do_wait", "kernel_wait"), "waiting for a child process"),
+    (("pipe_", "anon_pipe_"), "waiting on a pipe"),
+    (("unix_",), "waiting on a local (unix) socket"),
+    (("n_tty_", "tty_"), "waiting for its terminal"),
+    (("do_sigtimedwait", "sigsuspend", "pause"), "waiting for a signal"),
+    (("io_schedule", "folio_", "blk_", "wait_on_page", "jbd2_"), "waiting for a disk"),
+    (("io_wq_worker", "io_worker"), "waiting for work of io_uring"),
+    (("do_freezer_trap", "get_signal", "__refrigerator"), "frozen with its cgroup"),
+    (_RING, "waiting in io_uring"),
+    *((beginnings, f"waiting for {server}") for beginnings, server in IN_FILE_SERVERS),
+    (_FUSE, "waiting for the program behind a FUSE file system, which may itself wait for "
+            "the network"),
+    (ON_SOCKETS, "waiting on a socket"),
+)  # fmt: skip
+_STATES = {
+    "R": "running on a CPU",
+    "T": "stopped",
+    "t": "held by a debugger",
+    "D": "waiting for a device",
+}
+
+
+class Kind(Enum):
+    """The answers that a thread allows."""
+
+    ELSE = auto()  # it runs, or waits for something that is not the network
+    FOUND = auto()  # on the network: the findings have it
+    BRIEF = auto()  # on the network, where nothing is late
+    UNSEEN = auto()  # on the network or not
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What a thread does, as the rest of a sentence that begins with *it is*."""
+
+    kind: Kind
+    text: str
+
+
+def doing(told: Explained, thread: Thread) -> Doing:
+    """What the thread does, as far as it could be seen."""
+    call = told.waiting.get(thread.tid)
+    if call is None or thread.running:
+        return _asleep(thread)
+    if thread.call is None:  # the function's name alone was read
+        return _assumed(told, thread)
+    if call.role in (Role.POLL, Role.EPOLL):
+        return _for_events(told, thread)
+    return _in_call(told, thread, call)
+
+
+def network(told: Explained, thread: Thread) -> list[Tcp | Udp]:
+    """The TCP and UDP sockets that the thread waits on."""
+    fds = _fds(told, thread)
+    sockets: tuple[Tcp | Udp, ...] = (*told.tcp, *told.udp)
+    return [socket for socket in sockets if socket.fd in fds]
+
+
+def _fds(told: Explained, thread: Thread) -> set[int]:
+    call = told.waiting.get(thread.tid)
+    return {watched.fd for watched in call.watched} if call else set()
+
+
+def _asleep(thread: Thread) -> Doing:
+    """From the kernel function and the state alone."""
+    if thread.running or thread.state == "R":
+        return Doing(Kind.ELSE, _STATES["R"])
+    text = next((what for names, what in _DOING if thread.wchan.startswith(names)), None)
+    if thread.wchan.startswith((*ON_SOCKETS, *_FUSE)):
+        return Doing(Kind.UNSEEN, text or "")
+    if thread.wchan.startswith(tuple(name for names, _ in IN_FILE_SERVERS for name in names)):
+        return Doing(Kind.FOUND, text or "")
+    if text is not None:
+        return Doing(Kind.ELSE, text)
+    if thread.wchan.startswith(_EVENTS):
+        return Doing(Kind.ELSE, "waiting for events")
+    if thread.state in _STATES:
+        where = f" ({thread.wchan})" if thread.state == "D" and thread.wchan else ""
+        return Doing(Kind.ELSE, _STATES[thread.state] + where)
+    if thread.wchan:
+        return Doing(Kind.ELSE, f"sleeping in {thread.wchan}")
+    if thread.call_readable:
+        return Doing(Kind.ELSE, "sleeping")
+    return Doing(Kind.UNSEEN, "sleeping, and in what may not be read")
+
+
+def _assumed(told: Explained, thread: Thread) -> Doing:
+    """On any of the process's sockets, where its call may not be read; or in io_uring."""
+    text = _asleep(thread).text
+    on = network(told, thread)
+    foreign = [other for other in told.others if not other.local]
+    if not on and not foreign:
+        where = ", none of them from the network" if thread.wchan.startswith(_EVENTS) else ""
+        return Doing(Kind.ELSE, text + where)
+    findings = {finding.inode: finding for finding in told.found}
+    if any(finding.waits for finding in told.found):
+        return Doing(Kind.FOUND, text)
+    if not foreign and all(socket.inode in findings or _listens(socket) for socket in on):
+        return Doing(Kind.ELSE, text)
+    count = counted(len(on) + len(foreign), "socket")
+    return Doing(Kind.UNSEEN, f"{text}, and whether on one of its {count} may not be read")
+
+
+def _for_events(told: Explained, thread: Thread) -> Doing:
+    """In poll, select or epoll."""
+    fds = _fds(told, thread)
+    foreign = [other for other in told.others if other.fd in fds and not other.local]
+    if foreign:
+        return Doing(Kind.UNSEEN, f"waiting for events, also on {_named(foreign[0])}")
+    on = network(told, thread)
+    if not on:
+        return Doing(Kind.ELSE, "waiting for events, none of them from the network")
+    text = f"waiting for events, on {counted(len(on), 'socket')}"
+    findings = {finding.inode for finding in told.found}
+    reads = {w.fd for w in told.waiting[thread.tid].watched if w.reads}
+    dark = [s for s in on if s.inode not in findings and s.fd in reads and not s.receive_queue]
+    # Without times, an idle connection is one that may owe an answer.
+    if told.source != "sock_diag" and not all(_listens(socket) for socket in dark):
+        return Doing(Kind.UNSEEN, text)
+    return Doing(Kind.FOUND if _waits(told, on) else Kind.ELSE, text)
+
+
+def _in_call(told: Explained, thread: Thread, call: Call) -> Doing:
+    """In a call on one descriptor."""
+    if call.role is Role.CLOSE:
+        found = _asleep(thread)
+        return Doing(Kind.FOUND, found.text) if thread.wchan.startswith(ON_SOCKETS) else found
+    fd = call.watched[0].fd
+    if on := network(told, thread):
+        return _on_socket(told, call, on[0])
+    for other in told.others:
+        if other.fd == fd:
+            if other.local:
+                return Doing(Kind.ELSE, f"waiting on {other.text}")
+            return Doing(Kind.UNSEEN, f"in {call.name} on {_named(other)}")
+    file = file_of(call, told.files)
+    if file is not None:
+        text = f"in {call.name} on a file of {file.source} ({file.kind})"
+        return Doing(Kind.UNSEEN if file.fuse else Kind.FOUND, text)
+    return _asleep(thread)
+
+
+def _on_socket(told: Explained, call: Call, socket: Tcp | Udp) -> Doing:
+    text = "waiting on a socket"
+    finding = next((f for f in told.found if f.inode == socket.inode), None)
+    if finding is not None:
+        return Doing(Kind.FOUND if finding.waits else Kind.ELSE, text)
+    where = socket.remote or socket.local
+    return Doing(Kind.BRIEF, f"in {call.name} on fd {socket.fd} ({where})")
+
+
+def _waits(told: Explained, on: list[Tcp | Udp]) -> bool:
+    inodes = {socket.inode for socket in on}
+    return any(f.waits and f.inode in inodes for f in told.found)
+
+
+def _listens(socket: Tcp | Udp) -> bool:
+    return isinstance(socket, Tcp) and socket.listening
+
+
+def _named(other: Other) -> str:
+    return f"{other.text} (fd {other.fd})"

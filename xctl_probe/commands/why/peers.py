@@ -1,0 +1,51 @@
+"""The other ends of connections that are on this host, and the processes that hold them."""
+
+from __future__ import annotations
+
+import struct
+
+from xctl_probe.commands.why.sockets import Peer
+from xctl_probe.fallback.sock_diag import TcpSample, decode
+from xctl_probe.linux.freezer import Freezer
+from xctl_probe.linux.process_activity import Doing, Processes
+from xctl_probe.linux.socket_owners import Owners
+
+# In struct inet_diag_msg: the two ports, this side's first, big-endian.
+_PORTS = slice(4, 8)
+
+
+def peers_of(samples: list[TcpSample], messages: list[bytes]) -> dict[int, Peer]:
+    """Inode to the other end, for the sockets whose other end is on this host, too."""
+    by_ports: dict[bytes, list[bytes]] = {}
+    for message in messages:
+        by_ports.setdefault(message[_PORTS], []).append(message)
+    ends: dict[int, TcpSample] = {}
+    for sample in samples:
+        swapped = struct.pack(">HH", sample.remote_port, sample.local_port)
+        for message in by_ports.get(swapped, ()):
+            other = decode(message)
+            if other is not None and _are_ends(sample, other):
+                ends[sample.inode] = other
+    owners = Owners()
+    owners.search({other.inode for other in ends.values()} - {0})
+    return {inode: _described(other, owners) for inode, other in ends.items()}
+
+
+def _are_ends(one: TcpSample, other: TcpSample) -> bool:
+    return (one.local_address, one.remote_address) == (other.remote_address, other.local_address)
+
+
+def _described(other: TcpSample, owners: Owners) -> Peer:
+    process = owners.of(other.inode) if other.inode else None
+    if process is None:
+        return Peer(other.rqueue, None, None, stopped=False)
+    processes = Processes()
+    doing = processes.doing(process.pid, other.inode)
+    return Peer(
+        other.rqueue,
+        process.pid,
+        process.comm,
+        stopped=processes.stopped(process.pid),
+        listens=not other.rqueue and doing is Doing.WAITS_FOR_IT,
+        frozen=Freezer().frozen(process.pid),
+    )

@@ -1,0 +1,57 @@
+"""The sockets of one network namespace at two looks."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+
+from xctl_probe.commands.why.diag_sampler import INODE, DiagLooks
+from xctl_probe.commands.why.namespaces import entered
+from xctl_probe.commands.why.proc_sampler import udp_sockets
+from xctl_probe.commands.why.sockets import Tcp, Udp
+from xctl_probe.fallback.sock_diag import SockDiag
+
+
+class Place:
+    """A network namespace: the one that this thread is in, or the one of a descriptor.
+
+    Raises OSError where sock_diag is refused.
+    """
+
+    def __init__(self, namespace: int | None = None) -> None:
+        self._namespace = namespace
+        with self._inside():
+            self._diag = SockDiag()
+        self._looks = DiagLooks()
+        self._begun_ns = self._last_ns = 0
+        self.messages: list[bytes] = []
+
+    def dump(self) -> None:
+        """Read all sockets into `messages`."""
+        self._last_ns = time.monotonic_ns()
+        self._begun_ns = self._begun_ns or self._last_ns
+        self.messages = list(self._diag.sockets())
+
+    def inodes(self) -> set[int]:
+        """Those of the last dump."""
+        return {int.from_bytes(message[INODE], "little") for message in self.messages}
+
+    def look(self, fds: dict[int, int]) -> None:
+        """Take in the last dump."""
+        self._looks.look(self.messages, fds, self._last_ns)
+
+    def tcp(self, fds: dict[int, int]) -> list[Tcp]:
+        """What the looks have shown."""
+        return self._looks.tcp(fds, self.messages, self._last_ns - self._begun_ns)
+
+    def udp(self, fds: dict[int, int]) -> list[Udp]:
+        """As /proc shows them there."""
+        with self._inside():
+            return udp_sockets("thread-self", fds)
+
+    def close(self) -> None:
+        """Give the netlink socket back."""
+        self._diag.close()
+
+    def _inside(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._namespace is None else entered(self._namespace)

@@ -1,0 +1,267 @@
+"""The explanation as text for a person, and as one JSON object for a program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+
+from xctl_probe.commands.why.diagnose import Explained
+from xctl_probe.commands.why.doing import Kind, doing, network
+from xctl_probe.commands.why.humanize import counted, folded, size, span
+from xctl_probe.commands.why.sockets import Tcp, Udp
+from xctl_probe.commands.why.threads import Thread
+from xctl_probe.exporters.records import ascii_json
+from xctl_probe.exporters.text import printable
+from xctl_probe.linux.syscalls import Call, Role
+
+_MOST_FINDINGS = 5
+_MOST_SOCKETS = 12  # of those that matter
+_FEW_SOCKETS = 5  # else
+_MOST_THREADS = 12
+_MOST_WATCHED = 3
+_NOTHING = "not waiting on the network"
+_UNSEEN = "whether it waits on the network could not be seen"
+_BRIEF = "waiting on the network, where nothing is late"
+_INDENT = " " * 10
+_WIDE = 80
+
+
+def headline(told: Explained) -> str:
+    """The verdict in one sentence."""
+    if holds := _held(told):
+        return f"{_NOTHING}: {holds}"
+    first = told.found[0] if told.found else None
+    if first and first.waits:
+        return first.text
+    if first and not first.seen:
+        return f"{_UNSEEN}: it {first.text}"
+    threads = [doing(told, thread) for thread in told.threads]
+    for kind, answer in ((Kind.UNSEEN, _UNSEEN), (Kind.BRIEF, _BRIEF)):
+        texts = Counter(one.text for one in threads if one.kind is kind)
+        if texts:
+            return f"{answer}: {_threads(texts, len(threads))}"
+    if not threads:
+        return f"{_UNSEEN}: its threads may not be read"
+    if first:
+        return f"{_NOTHING}: it {first.text}"
+    return f"{_NOTHING}: {_threads(Counter(one.text for one in threads), len(threads))}"
+
+
+def _held(told: Explained) -> str | None:
+    """What keeps the whole process from running."""
+    if told.frozen:
+        return "its cgroup is frozen (docker unpause, systemctl thaw, or 0 into cgroup.freeze)"
+    if told.state == "T":
+        return f"it is stopped (kill -CONT {told.process.pid} lets it go on)"
+    return "it is held by a debugger" if told.state == "t" else None
+
+
+def _threads(texts: Counter[str], count: int) -> str:
+    if len(texts) == 1 and count in (1, texts.total()):
+        return f"it is {next(iter(texts))}"
+    what = ", ".join(f"{n} {text}" for text, n in texts.most_common(_MOST_WATCHED))
+    return f"of its {count} threads {what}"
+
+
+def _waits(told: Explained) -> bool | None:
+    """Null where it could not be seen."""
+    if told.found and told.found[0].waits:
+        return not _held(told)
+    return None if headline(told).startswith(_UNSEEN) else False
+
+
+def to_text(told: Explained, width: int | None = None) -> bytes:
+    """Lines for a terminal, folded to its width: the verdict first, the evidence under it."""
+    lines = [f"{told.process.pid} {told.process.comm}: {headline(told)}"]
+    others = [f.text for f in told.found[0 if _held(told) else 1 :] if f.waits]
+    lines += [f"  also: {text}" for text in others[:_MOST_FINDINGS]]
+    if len(others) > _MOST_FINDINGS:
+        lines.append(f"  also: {len(others) - _MOST_FINDINGS} more such sockets")
+    if threads := list(_thread_lines(told)):
+        lines += ["", *threads]
+    if told.tcp or told.udp:
+        lines += ["", *_socket_lines(told)]
+    else:
+        lines += ["", f"  {_no_socket(told)}"]
+    lines += [line for note in told.notes for line in ("", f"  note: {note}")]
+    lines = [printable(line).rstrip() for line in lines]
+    lines = lines if width is None else folded(lines, width)
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def to_json(told: Explained) -> bytes:
+    """One object on one line."""
+    return ascii_json(
+        {
+            "pid": told.process.pid,
+            "comm": told.process.comm,
+            "state": told.state,
+            "verdict": headline(told),
+            "waits": _waits(told),
+            "frozen": told.frozen,
+            "findings": [dataclasses.asdict(f) for f in told.found],
+            "threads": [_thread_object(told, thread) for thread in told.threads],
+            "tcp": [dataclasses.asdict(socket) for socket in told.tcp],
+            "udp": [dataclasses.asdict(socket) for socket in told.udp],
+            "others": [dataclasses.asdict(socket) for socket in told.others],
+            "source": told.source,
+            "notes": list(told.notes),
+        }
+    )
+
+
+def _no_socket(told: Explained) -> str:
+    texts = Counter(socket.text for socket in told.others if not socket.local)
+    if not texts:
+        return "it has no TCP or UDP socket"
+    return "it has no TCP or UDP socket that can be seen, but " + ", ".join(texts)
+
+
+def _thread_object(told: Explained, thread: Thread) -> dict[str, object]:
+    call = told.waiting.get(thread.tid)
+    return {
+        "tid": thread.tid,
+        "comm": thread.comm,
+        "state": thread.state,
+        "wchan": thread.wchan or None,
+        "idle_ms": thread.idle_ms,
+        "call": call.name if call else None,
+        "fds": [watched.fd for watched in call.watched] if call else [],
+    }
+
+
+def _thread_lines(told: Explained) -> Iterator[str]:
+    """Threads that wait on the network one by one, the others by what they do."""
+    others: Counter[str] = Counter()
+    shown = 0
+    for thread in told.threads:
+        on = network(told, thread)
+        if not on or shown == _MOST_THREADS:
+            others[doing(told, thread).text] += 1
+            continue
+        shown += 1
+        idle = f", has not run for {span(thread.idle_ms)}" if thread.idle_ms is not None else ""
+        where = _in_call(told.waiting[thread.tid], on)
+        yield f"  thread {thread.tid} {thread.comm}: in {where}{idle}"
+    for what, count in others.most_common(_MOST_THREADS):
+        if shown or len(told.threads) > 1:  # of a single thread, the verdict says it
+            yield f"  {counted(count, 'other thread' if shown else 'thread')}: {what}"
+
+
+def _in_call(call: Call, on: list[Tcp | Udp]) -> str:
+    if call.role in (Role.POLL, Role.EPOLL):
+        named = ", ".join(f"fd {socket.fd}" for socket in on[:_MOST_WATCHED])
+        more = f" and {len(on) - _MOST_WATCHED} more" if len(on) > _MOST_WATCHED else ""
+        return f"{call.name} for {counted(len(on), 'socket')} ({named}{more})"
+    return f"{call.name} on fd {on[0].fd}"
+
+
+def _socket_lines(told: Explained) -> Iterator[str]:
+    """What matters first and in full; of the rest a few, listeners and UDP last."""
+    order = {finding.inode: i for i, finding in enumerate(told.found)}
+    waits = {finding.inode for finding in told.found if finding.waits}
+    last = len(order)
+    tcp = sorted(told.tcp, key=lambda s: (order.get(s.inode, last), s.listening, s.fd))
+    everything: list[Tcp | Udp] = [*tcp, *told.udp]
+    matter = [socket for socket in everything if socket.inode in waits][:_MOST_SOCKETS]
+    rest = [socket for socket in everything if socket.inode not in waits]
+    room = max(_FEW_SOCKETS - len(matter), 2)
+    shown = [*matter, *rest[:room]]
+    for socket in shown:
+        if isinstance(socket, Udp):
+            yield from _datagrams(socket)
+        else:
+            yield from _listener(socket) if socket.listening else _connection(socket)
+    if left := len(told.tcp) + len(told.udp) - len(shown):
+        yield f"  and {counted(left, 'more socket')}; --json has them all"
+
+
+def _listener(tcp: Tcp) -> Iterator[str]:
+    full = "; it is full, so newcomers are turned away" if _is_full(tcp) else ""
+    waiting = f"{tcp.receive_queue} of at most {tcp.send_queue} connections"
+    yield f"  fd {tcp.fd:<4} tcp {tcp.local}  LISTEN, {waiting} wait to be accepted{full}"
+
+
+def _is_full(tcp: Tcp) -> bool:
+    return tcp.receive_queue > tcp.send_queue > 0
+
+
+def _connection(tcp: Tcp) -> Iterator[str]:
+    by = {True: ", opened by this process", False: ", accepted", None: ""}[tcp.opened]
+    yield f"  fd {tcp.fd:<4} tcp {tcp.local} -> {tcp.remote}  {tcp.state}{by}"
+    if tcp.state != "SYN_SENT":
+        sent, received = _sent(tcp), _received(tcp)
+        both = f"{sent}; {received}"
+        yield from (f"{_INDENT}{t}" for t in ([both] if len(both) < _WIDE else [sent, received]))
+    if path := _path(tcp):
+        yield f"{_INDENT}{path}"
+    if tcp.peer is not None:
+        yield f"{_INDENT}{_peer(tcp)}"
+
+
+def _sent(tcp: Tcp) -> str:
+    if tcp.not_sent_bytes is None:  # /proc/net
+        return f"{size(tcp.send_queue)} sent and not acknowledged"
+    when = f"sent {_ago(tcp.last_send_ms)}"
+    if not tcp.send_queue:
+        return when if tcp.last_send_ms is None else f"{when}, all acknowledged"
+    flying = counted(tcp.unacked_segments or 0, "packet")
+    return (
+        f"{when}, {size(tcp.send_queue)} not acknowledged "
+        f"({flying} on the way, {size(tcp.not_sent_bytes)} not sent yet)"
+    )
+
+
+def _received(tcp: Tcp) -> str:
+    unread = f"{size(tcp.receive_queue)} not read yet"
+    if tcp.not_sent_bytes is None:
+        return unread
+    when = f"received {_ago(tcp.last_receive_ms)}"
+    return f"{when}, {unread}" if tcp.receive_queue else when
+
+
+def _ago(ms: int | None) -> str:
+    return "nothing yet" if ms is None else f"{span(ms)} ago"
+
+
+def _path(tcp: Tcp) -> str:
+    """What the kernel knows of the way to the peer; parts that say nothing are left out."""
+    parts = []
+    if tcp.rtt_ms:
+        parts.append(f"RTT {tcp.rtt_ms:.3g} ms")
+    if tcp.rto_ms is not None:
+        parts.append(f"timeout {span(tcp.rto_ms)}")
+    if tcp.retransmits_ever is not None:
+        now = f" ({tcp.retransmits} now, backoff {tcp.backoff})" if tcp.retransmits else ""
+        parts.append(f"{counted(tcp.retransmits_ever, 'retransmit')} ever{now}")
+    elif tcp.retransmits:
+        parts.append(f"{counted(tcp.retransmits, 'retransmit')} now")
+    if tcp.probing:
+        parts.append("peer window closed" + _next_probe(tcp))
+    elif tcp.peer_window_bytes:
+        parts.append(f"peer window {size(tcp.peer_window_bytes)}")
+    return ", ".join(parts)
+
+
+def _next_probe(tcp: Tcp) -> str:
+    return f", asked again in {span(tcp.next_try_ms)}" if tcp.next_try_ms is not None else ""
+
+
+def _peer(tcp: Tcp) -> str:
+    assert tcp.peer is not None
+    peer = tcp.peer
+    who = f"{peer.comm} (pid {peer.pid})" if peer.pid is not None else "a process not visible to us"
+    held = "FROZEN" if peer.frozen else "STOPPED"
+    stopped = f", which is {held}" if peer.stopped else ""
+    unread = f"{size(peer.unread_bytes)} unread" if peer.unread_bytes else "nothing unread"
+    return f"the other end is on this host: {who}{stopped}, with {unread}"
+
+
+def _datagrams(udp: Udp) -> Iterator[str]:
+    to = f" -> {udp.remote}" if udp.remote else ""
+    dropped = f", {counted(udp.drops, 'datagram')} dropped ever" if udp.drops else ""
+    yield (
+        f"  fd {udp.fd:<4} udp {udp.local}{to}  "
+        f"{size(udp.receive_queue)} to read, {size(udp.send_queue)} to send{dropped}"
+    )

@@ -1,0 +1,128 @@
+"""The threads of one process: what each is in, and since when it has not run.
+
+/proc/<pid>/task/<tid>/sched says when a thread was last on a CPU (`se.exec_start`), so how
+long a blocked thread has been blocked is known although nobody was looking.  That clock
+leaves out interrupts and stolen time, so it differs from CPU to CPU (kernel/sched/core.c,
+update_rq_clock_task): "now" is read on the CPU where the thread ran.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctl_probe.linux.syscalls import Call, Role, call_of
+from xctl_probe.linux.tasks import reader_of
+
+_EXEC_START = b"se.exec_start"
+_ENDED = ("Z", "X")
+# Kernel functions in which a thread waits on a socket.
+ON_SOCKETS = (
+    "sk_wait_data", "wait_woken", "__skb_wait_for", "__skb_recv_udp", "sk_stream_wait",
+    "inet_csk_accept", "inet_wait_for_connect", "sock_alloc_send_pskb", "sock_wait_for_wmem",
+)  # fmt: skip
+_PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread at one moment.
+
+    `wchan` is the kernel function it sleeps in, empty when it runs or that may not be read.
+    `call` is what it waits in, where descriptors are involved; `call_readable` is False where
+    /proc/<pid>/syscall is refused.  `last_ran_ms` is on the clock of CPU `cpu`.
+    """
+
+    tid: int
+    comm: str
+    state: str
+    wchan: str
+    call: Call | None
+    call_readable: bool
+    cpu: int
+    last_ran_ms: float | None
+    idle_ms: float | None = None
+    running: bool = False
+
+
+def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
+    """The threads of `pid` that live, the first one first; empty when it is gone."""
+    try:
+        tids = sorted(int(name) for name in os.listdir(proc / str(pid) / "task"))
+    except OSError:
+        return []
+    reader = reader_of(pid, proc)
+    found = (_read_thread(pid, tid, reader, proc) for tid in tids)
+    return [thread for thread in found if thread is not None and thread.state not in _ENDED]
+
+
+def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
+    task = proc / str(pid) / "task" / str(tid)
+    head, _, tail = _read(task / "stat").rpartition(b")")
+    fields = tail.split()
+    if len(fields) <= _PROCESSOR or not fields[_PROCESSOR].isdigit():
+        return None
+    wchan = _read(task / "wchan").decode("ascii", "replace")
+    syscall = _read(task / "syscall").decode("ascii", "replace")
+    return Thread(
+        tid=tid,
+        comm=head.partition(b"(")[2].decode("utf-8", "backslashreplace"),
+        state=fields[0].decode("ascii", "replace"),
+        wchan="" if wchan == "0" else wchan,
+        call=call_of(syscall, reader, proc),
+        call_readable=bool(syscall),
+        cpu=int(fields[_PROCESSOR]),
+        last_ran_ms=_last_ran_ms(task),
+        running=fields[0] == b"R" or syscall.startswith("running"),
+    )
+
+
+def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int, float]:
+    """How long each sleeping thread has not run, by tid; moves the caller from CPU to CPU."""
+    waiting = [t for t in threads if t.last_ran_ms is not None and t.state != "R"]
+    found = {}
+    allowed = os.sched_getaffinity(0)
+    try:
+        for cpu in {thread.cpu for thread in waiting} & allowed:
+            os.sched_setaffinity(0, {cpu})
+            now_ms = _last_ran_ms(proc / "thread-self")
+            for thread in waiting:
+                if thread.cpu == cpu and now_ms is not None and thread.last_ran_ms is not None:
+                    found[thread.tid] = max(now_ms - thread.last_ran_ms, 0.0)
+    except OSError:
+        pass  # a CPU went offline, or the call is refused: what is known so far is still true
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, allowed)
+    return found
+
+
+def waits_in(thread: Thread, before: Thread | None) -> Call | None:
+    """What the thread waits in; one that runs just now may have waited a moment before.
+
+    A client with a timeout wakes up now and then to look at the clock.
+    """
+    if thread.call is not None:
+        return thread.call
+    if before is None or before.call is None or not thread.running:
+        return None
+    return before.call if before.call.role in (Role.POLL, Role.EPOLL) else None
+
+
+def _last_ran_ms(task: Path) -> float | None:
+    for line in _read(task / "sched").splitlines():
+        if line.startswith(_EXEC_START):
+            try:
+                return float(line.partition(b":")[2])
+            except ValueError:
+                return None
+    return None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

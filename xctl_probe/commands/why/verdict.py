@@ -1,0 +1,313 @@
+"""What a process waits for: the evidence of its threads and sockets, weighed.
+
+Unlike the stream, which is silent where the evidence does not decide, this says "probably".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from xctl_probe.commands.why.humanize import counted, size, span
+from xctl_probe.commands.why.sockets import Peer, Tcp, Udp
+from xctl_probe.commands.why.threads import Thread
+from xctl_probe.events import Cause
+from xctl_probe.linux.syscalls import Call, Role
+
+SHORTEST_MS = 100  # a shorter wait is how networks work
+_MOSTLY = 0.5  # of the time looked at
+_DNS = ":53"
+_DELIVERS = ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "CLOSING", "LAST_ACK")
+_RECEIVES = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is the matter, or that is not.
+
+    `waits`: the process wants the network, and the network does not deliver.  `certain`: the
+    evidence decides; else the text says "probably".  `ms`: for how long, where it is known.
+    `seen` is False where whether it waits cannot be seen from here.  `expects`: answers came
+    on this connection before.
+    """
+
+    text: str
+    waits: bool
+    certain: bool = True
+    cause: Cause | None = None
+    inode: int | None = None
+    ms: float | None = None
+    seen: bool = True
+    expects: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """How the process waits on one socket.
+
+    `alone`: a thread can only go on when this socket lets it: it is in a call on this socket,
+    or polls no other one.  `spins`: no thread is in a call on it, and one runs all the while.
+    `only`: the poll, of whatever kind, is for nothing else at all; `gives_up`: it has a timeout.
+    """
+
+    reads: bool = False
+    writes: bool = False
+    accepts: bool = False
+    alone: bool = False
+    ms: float | None = None  # since when that thread has not run
+    spins: bool = False
+    only: bool = False
+    gives_up: bool = False
+
+    def plus(self, other: Waiter) -> Waiter:
+        """Two threads' waits on the same socket."""
+        return Waiter(
+            self.reads or other.reads,
+            self.writes or other.writes,
+            self.accepts or other.accepts,
+            self.alone or other.alone,
+            other.ms if self.ms is None else self.ms,
+            only=self.only or other.only,
+            gives_up=self.gives_up or other.gives_up,
+        )
+
+
+def waiters(
+    waiting: list[tuple[Thread, Call]], fds: dict[int, int], network: set[int]
+) -> dict[int, Waiter]:
+    """Inode to how it is waited on; `fds` is inode to descriptor, `network` those of TCP, UDP."""
+    inodes = {fd: inode for inode, fd in fds.items()}
+    found: dict[int, Waiter] = {}
+    for thread, call in waiting:
+        watched = {inodes[w.fd]: w for w in call.watched if inodes.get(w.fd) in network}
+        direct = call.role not in (Role.POLL, Role.EPOLL)
+        alone = direct or (call.role is Role.POLL and len(watched) == 1)
+        only = not direct and len(call.watched) == 1
+        for inode, watch in watched.items():
+            waiter = Waiter(
+                watch.reads,
+                watch.writes,
+                call.role is Role.ACCEPT,
+                alone,
+                thread.idle_ms if alone else None,
+                only,
+                call.gives_up,
+            )
+            found[inode] = found[inode].plus(waiter) if inode in found else waiter
+    return found
+
+
+def findings(
+    tcp: list[Tcp],
+    udp: list[Udp],
+    waiting: dict[int, Waiter],
+    ephemeral: range = range(32_768, 61_000),
+) -> list[Finding]:
+    """All that is the matter with the sockets, what matters most first.
+
+    `ephemeral` are the ports that the kernel gives to clients.
+    """
+    found = [_of_tcp(socket, waiting.get(socket.inode)) for socket in tcp]
+    used = [socket for socket in udp if socket.inode in waiting]
+    found += [_of_udp(socket, waiting[socket.inode], ephemeral) for socket in used]
+    return ranked(f for f in found if f is not None and (f.ms is None or f.ms >= SHORTEST_MS))
+
+
+def ranked(found: Iterable[Finding]) -> list[Finding]:
+    """What matters most first: waits, then what could not be seen, then what is none."""
+    return sorted(
+        found, key=lambda f: (not f.waits, f.seen, not f.certain, not f.expects, -(f.ms or 0.0))
+    )
+
+
+def _of_tcp(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
+    if tcp.listening:
+        if waiter and waiter.reads:
+            return _idle(f"waits for connections on {tcp.local}", tcp, None)
+        return None
+    if tcp.state == "SYN_SENT":
+        return _connecting(tcp)
+    found = _sending(tcp, waiter) if tcp.state in _DELIVERS and tcp.send_queue else None
+    if found is None and tcp.state in _RECEIVES:
+        found = _receiving(tcp, waiter)
+    return found
+
+
+def _connecting(tcp: Tcp) -> Finding:
+    since = f" for {span(tcp.unanswered_ms)}" if tcp.unanswered_ms is not None else ""
+    tries = ""
+    if tcp.retransmits:
+        tries = f": {counted(tcp.retransmits + 1, 'SYN')} unanswered{_next_try(tcp)}"
+    text = f"still connecting to {tcp.remote}{since}{tries}"
+    return Finding(text, True, True, Cause.CONNECTING, tcp.inode, tcp.unanswered_ms)
+
+
+def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
+    """Something is on its way, or may not even leave."""
+    blocked = bool(waiter and (waiter.alone or waiter.writes)) or tcp.full_ms is not None
+    # Nobody waits for it as far as one sees: it is still the matter with this connection.
+    aside = "" if blocked else ", though this process may not be waiting for that"
+    unsent = tcp.not_sent_bytes or tcp.send_queue
+    if tcp.retransmits:
+        since = f" for {span(tcp.unanswered_ms)}" if tcp.unanswered_ms else ""
+        text = (
+            f"no packet gets through to {tcp.remote}{since}: "
+            f"{counted(tcp.retransmits, 'retransmit')}{_next_try(tcp)}{aside}"
+        )
+        return Finding(text, True, blocked, Cause.LOSS, tcp.inode, tcp.unanswered_ms)
+    if tcp.window_closed:
+        ms = tcp.full_ms if tcp.full_ms is not None else _float(tcp.last_send_ms)
+        since = f" for {span(ms)}" if ms is not None else ""
+        text = (
+            f"the peer {tcp.remote} does not read: its window is closed{since}; "
+            f"{size(unsent)} wait to be sent{aside}"
+        )
+        return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, ms)
+    if (tcp.window_share or 0.0) >= _MOSTLY:
+        text = (
+            f"the peer {tcp.remote} reads too slowly: its window held this side up "
+            f"{tcp.window_share:.0%} of the time looked at{aside}"
+        )
+        return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, tcp.full_ms)
+    if tcp.full_ms is not None:
+        text = f"the path to {tcp.remote} is slower than the sender: the send buffer is full"
+        return Finding(text, True, True, Cause.SEND_BUFFER, tcp.inode, tcp.full_ms)
+    return None
+
+
+def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
+    reads = bool(waiter and waiter.reads)
+    alone = reads and bool(waiter and waiter.alone)
+    if tcp.hole_ms is not None and tcp.opened:
+        text = (
+            f"waits for a packet from {tcp.remote} that was lost: "
+            f"what follows it arrived {span(tcp.hole_ms)} ago"
+        )
+        return Finding(text, True, True, Cause.LOSS, tcp.inode, tcp.hole_ms)
+    if waiter and waiter.spins and tcp.opened and tcp.reply_ms is not None:
+        return _spinning(tcp, tcp.reply_ms)
+    if not reads or tcp.receive_queue:
+        return None
+    idle_ms = waiter.ms if waiter else None
+    if tcp.opened is None:  # /proc/net does not tell who opened it, nor who spoke last
+        if not alone:
+            return None
+        since = f" for {span(idle_ms)}" if idle_ms is not None else ""
+        text = f"probably waits for data from {tcp.remote}{since}: a thread is blocked there"
+        return Finding(text, True, False, None, tcp.inode, idle_ms)
+    if not tcp.opened:
+        return _idle(f"waits for its client {tcp.remote} to ask something", tcp, waiter)
+    if tcp.reply_ms is not None:
+        return _reply(tcp, tcp.reply_ms, certain=alone or tcp.answered_before)
+    if not alone:
+        return _between(tcp)
+    if tcp.last_receive_ms is None:
+        return _quiet(tcp, idle_ms, f"waits for {tcp.remote} to speak first")
+    since = f"the last came {span(tcp.last_receive_ms)} ago"
+    return _quiet(
+        tcp, float(tcp.last_receive_ms), f"waits for more data from {tcp.remote}: {since}"
+    )
+
+
+def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
+    peer = tcp.peer
+    who = f"{peer.comm} (pid {peer.pid})" if peer and peer.pid is not None else "the peer"
+    if peer and peer.listens and not tcp.send_queue:
+        # By agreement between the two programs: the network owes nothing.
+        text = (
+            f"waits for the answer of {who} at {tcp.remote} for {span(ms)}, "
+            "which has read the request and waits for other events"
+        )
+        return Finding(text, False, True, None, tcp.inode, ms)
+    how = "waits" if certain else "probably waits"
+    state = "its request was acknowledged, so the peer has it"
+    cause: Cause | None = Cause.NO_REPLY
+    if tcp.send_queue:
+        state, cause = "its request is on its way, not acknowledged yet", None
+    elif peer and peer.unread_bytes:
+        state = f"{who} has not read its request: {size(peer.unread_bytes)} lie in the queue there"
+        state += f", and it is {_held(peer)}" if peer.stopped else ""
+    elif peer and peer.stopped:
+        state = f"{who} is {_held(peer)}"
+    if not certain and tcp.last_receive_ms is None:
+        state += "; none ever came on this connection, so it may expect none"
+    text = f"{how} for a reply from {tcp.remote} for {span(ms)}; {state}"
+    expects = tcp.last_receive_ms is not None
+    return Finding(text, True, certain, cause, tcp.inode, ms, expects=expects)
+
+
+def _spinning(tcp: Tcp, ms: float) -> Finding | None:
+    """MPI, UCX and others poll busily.  Who computes looks the same, unless the peer is stuck."""
+    stuck = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes)
+    if not stuck or tcp.last_receive_ms is None:
+        return None
+    found = _reply(tcp, ms, certain=False)
+    return replace(found, text=f"{found.text}; a thread runs all the while, as if it polled")
+
+
+def _held(peer: Peer) -> str:
+    return "frozen" if peer.frozen else "stopped"
+
+
+def _between(tcp: Tcp) -> Finding:
+    """An event loop, and a connection on which the peer spoke last: all of its answer?"""
+    peer = tcp.peer
+    if peer and peer.listens:
+        text = f"waits for events; at {tcp.remote} {peer.comm} (pid {peer.pid}) awaits a request"
+        return Finding(text, False, True, None, tcp.inode)
+    last = "nothing came yet"
+    if tcp.last_receive_ms is not None:
+        last = f"the last came {span(tcp.last_receive_ms)} ago"
+    text = (
+        f"waits for events, also from {tcp.remote}: {last}, and whether more is due only the two "
+        "programs know"
+    )
+    return Finding(text, False, False, None, tcp.inode, seen=False)
+
+
+def _quiet(tcp: Tcp, ms: float | None, text: str) -> Finding:
+    # It has asked for nothing since: it may be a subscriber, so "on the network" is a guess.
+    return Finding(f"probably {text}", True, False, None, tcp.inode, ms)
+
+
+def _idle(text: str, tcp: Tcp, waiter: Waiter | None) -> Finding:
+    return Finding(text, False, True, None, tcp.inode, waiter.ms if waiter else None)
+
+
+def _of_udp(udp: Udp, waiter: Waiter, ephemeral: range) -> Finding | None:
+    if waiter.alone and waiter.writes and not waiter.reads:
+        return _held_datagram(udp, waiter) if udp.send_queue else None
+    if not waiter.reads or udp.receive_queue:
+        return None
+    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
+    if udp.remote is not None and (waiter.alone or waiter.only or udp.remote.endswith(_DNS)):
+        what = "a DNS answer" if udp.remote.endswith(_DNS) else "a datagram"
+        how = "waits" if waiter.alone else "probably waits"
+        text = f"{how} for {what} from {udp.remote}{since}"
+        return Finding(text, True, waiter.alone, Cause.NO_REPLY, udp.inode, waiter.ms)
+    if waiter.only and waiter.gives_up and udp.chosen_port:
+        # Nothing shows whether it has sent: an answer is awaited so, and so may work be.
+        text = f"probably waits for an answer on {udp.local}{since}: it polls nothing else"
+        return Finding(text, True, False, None, udp.inode, waiter.ms)
+    text = f"waits for datagrams on {udp.local}"
+    # On a port of a client's it may have asked, which the kernel does not keep.
+    may_have_asked = int(udp.local.rpartition(":")[2]) in ephemeral
+    return Finding(text, False, True, None, udp.inode, seen=not may_have_asked)
+
+
+def _held_datagram(udp: Udp, waiter: Waiter) -> Finding:
+    to = f" to {udp.remote}" if udp.remote else f" from {udp.local}"
+    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
+    text = (
+        f"waits to send a datagram{to}{since}: the path is slower than the sender, "
+        f"its send buffer is full ({size(udp.send_queue)})"
+    )
+    return Finding(text, True, True, Cause.SEND_BUFFER, udp.inode, waiter.ms)
+
+
+def _next_try(tcp: Tcp) -> str:
+    return f", next in {span(tcp.next_try_ms)}" if tcp.next_try_ms is not None else ""
+
+
+def _float(value: int | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,192 @@
+"""Decoding what the kernel programs write.  bpf/include/abi.h owns the layouts; a test compares."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from enum import IntEnum, IntFlag
+from functools import lru_cache
+from typing import NamedTuple
+
+from xctl_probe.events import Process, Socket
+
+_V4_MAPPED = bytes(10) + b"\xff\xff"
+PROTOCOLS_UDP = (17, 136)  # IPPROTO_UDP, IPPROTO_UDPLITE
+
+
+class Kind(IntEnum):
+    """enum record_kind."""
+
+    TRAFFIC = 1
+    RETRANSMIT = 2
+    REFUSED = 3
+    TIMEOUT = 4
+    RESET = 5
+    STALL = 6
+    ONGOING = 7
+    PROHIBITED = 8
+    NO_PORT = 9
+    ABORTED = 10
+    CLOSING = 11
+    CLOSED = 12
+
+
+class StallDirection(IntEnum):
+    """enum stall_direction."""
+
+    SEND = 1
+    RECEIVE = 2
+    CONNECT = 3
+
+
+class Evidence(IntFlag):
+    """enum evidence."""
+
+    BLOCKED = 1
+    POLLING = 2
+    OPENED = 4
+    RETRANSMIT = 8
+    PEER_WINDOW = 16
+    HOLE = 32
+    FLOW = 64
+    ANSWER = 128
+    SENT_ON = 256
+    PACED = 512
+    UNSENT = 1024
+    UNSENDABLE = 2048
+    ALONE = 4096
+
+
+class LostWhere(IntEnum):
+    """enum lost_where; the name in lower case is what the user reads."""
+
+    RING = 0
+    SOCKET = 1
+    PROCESS = 2
+    ENDPOINT = 3
+    CALL = 4
+    RETURN = 5
+
+
+class Record(NamedTuple):
+    """struct record: one fact about one socket."""
+
+    time_ns: int
+    span_ns: int
+    sent_bytes: int
+    received_bytes: int
+    start_ticks: int
+    cgroup: int
+    inode: int
+    cookie: int
+    kind: int
+    occurrences: int
+    pid: int
+    tid: int
+    uid: int
+    netns: int
+    ifindex: int
+    direction: int
+    evidence: int
+    answered: int
+    unanswered: int
+    family: int
+    protocol: int
+    local_port: int
+    remote_port: int
+    local_address: bytes
+    remote_address: bytes
+    comm: bytes
+    reserved: int
+
+    @property
+    def owner(self) -> Process | None:
+        """Who did the I/O, None where nobody visible did."""
+        return process(self.pid, self.start_ticks, self.comm)
+
+
+# No socket moves 9 PB between two drains: that is a count gone wrong.
+MOST_BYTES = 1 << 53
+_DIRECTIONS = frozenset(StallDirection)
+_STALLS = frozenset((Kind.STALL, Kind.ONGOING, Kind.CLOSING, Kind.CLOSED))
+_COUNTED = frozenset(Kind) - _STALLS - {Kind.TRAFFIC}
+
+RECORD = struct.Struct("=8Q11I4H16s16s16sI")
+PROCESS_KEY = struct.Struct("=QIIII")
+PROCESS_TRAFFIC = struct.Struct("=qqQII16s")
+PEER = struct.Struct("=16s16sIHH")
+ENDPOINT_KEY = struct.Struct("=II")
+ENDPOINT = struct.Struct("=40sII")
+SETTINGS = struct.Struct("=QQII")
+
+
+class ProcessTraffic(NamedTuple):
+    """The struct process_key and struct process_traffic: running totals of one process."""
+
+    tgid: int
+    ifindex: int
+    netns: int
+    sent_bytes: int
+    received_bytes: int
+    owner: Process | None
+
+
+def decode(chunk: bytes) -> Iterator[Record]:
+    """Records on end, as an iterator program wrote them; one that is not whole is left out."""
+    return map(Record._make, RECORD.iter_unpack(chunk[: len(chunk) // RECORD.size * RECORD.size]))
+
+
+def is_sound(record: Record) -> bool:
+    """False for what no program of the probe writes."""
+    if record.kind == Kind.TRAFFIC:
+        return record.sent_bytes < MOST_BYTES and record.received_bytes < MOST_BYTES
+    if record.kind in _STALLS:
+        return record.direction in _DIRECTIONS and record.inode > 0
+    return record.kind in _COUNTED and record.occurrences > 0
+
+
+def decode_process(key: bytes, value: bytes) -> ProcessTraffic:
+    """One entry of the map `processes`."""
+    _, tgid, ifindex, netns, _ = PROCESS_KEY.unpack(key)
+    sent, received, start_ticks, pid, _, comm = PROCESS_TRAFFIC.unpack(value)
+    return ProcessTraffic(tgid, ifindex, netns, sent, received, process(pid, start_ticks, comm))
+
+
+@lru_cache(maxsize=1024)  # many sockets have one owner
+def process(pid: int, start_ticks: int, comm: bytes) -> Process | None:
+    """None for pid 0: a task that the probe's namespace does not see."""
+    if not pid:
+        return None
+    return Process(pid, start_ticks, command(comm))
+
+
+def command(comm: bytes) -> str:
+    """A task's name: any bytes up to the first zero."""
+    return comm.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=4096)  # and many have one end in common
+def address(family: int, raw: bytes) -> str:
+    """Text; a v4-mapped IPv6 address as IPv4."""
+    if family == socket.AF_INET:
+        return socket.inet_ntop(socket.AF_INET, raw[:4])
+    if raw.startswith(_V4_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, raw[12:])
+    return socket.inet_ntop(socket.AF_INET6, raw)
+
+
+def socket_of(record: Record, interface: str | None) -> Socket:
+    """The record's socket as the facts know it."""
+    return Socket(
+        inode=record.inode,
+        cookie=record.cookie,
+        protocol="udp" if record.protocol in PROTOCOLS_UDP else "tcp",
+        local_address=address(record.family, record.local_address),
+        local_port=record.local_port,
+        remote_address=address(record.family, record.remote_address),
+        remote_port=record.remote_port,
+        interface=interface,
+        uid=record.uid,
+        cgroup=record.cgroup or None,
+    )

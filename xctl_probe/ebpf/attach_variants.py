@@ -1,0 +1,164 @@
+"""The ways to attach: which object, which of its programs, and what the kernel must have."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xctl_probe.errors import SourceUnavailable
+
+_KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+# struct btf_header (include/uapi/linux/btf.h): hdr_len and str_off are needed
+_BTF_HEADER = struct.Struct("=4xI8xI4x")
+_PIECE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One program and the name in the kernel's BTF that it hangs on."""
+
+    program: str
+    target: str
+    optional: bool = False  # without it something is less exact, not missing
+
+    @property
+    def place(self) -> str:
+        """The function or tracepoint, as people call it."""
+        return self.target.removeprefix("btf_trace_")
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One compiled object, and where it attaches."""
+
+    name: str
+    image: str  # file in xctl_probe.bpf
+    hooks: tuple[Hook, ...]
+    sockets_in_hash: bool = False
+    sockets_by_file: bool = False
+    iterates: bool = True  # sockets are read out
+    trampolines: bool = False  # the first hook is a function that one is tried on
+    needs: Path | None = None  # what the kernel shows where it can attach so at all
+
+    @property
+    def map_iterator(self) -> str | None:
+        """The kind of map that is iterated over for its sockets; None where no map is."""
+        if self.sockets_by_file or not self.iterates:
+            return None
+        return "bpf_map_elem" if self.sockets_in_hash else "bpf_sk_storage_map"
+
+
+FULL_BUFFER = "on_full_buffer"
+
+# Tracepoints that all flavours have in common; each is in the kernel's BTF by a type.
+_RARE = (
+    Hook("on_retransmit", "btf_trace_tcp_retransmit_skb"),
+    Hook("on_retransmit_synack", "btf_trace_tcp_retransmit_synack"),
+    Hook("on_reset", "btf_trace_tcp_receive_reset"),
+    Hook("on_state", "btf_trace_inet_sock_set_state"),
+)
+
+TRACEPOINT = Flavour(
+    "tracepoint",
+    "tracepoint.bpf.o",
+    (
+        Hook("on_send", "btf_trace_sock_send_length"),
+        Hook("on_receive", "btf_trace_sock_recv_length"),
+        Hook(FULL_BUFFER, "btf_trace_tcp_sendmsg_locked", optional=True),
+        *_RARE,
+    ),
+)
+
+# The same on kernels that refuse iterators over maps: sockets are found by the files of tasks.
+TRACEPOINT_FILES = replace(
+    TRACEPOINT, name="tracepoint_files", image="tracepoint_files.bpf.o", sockets_by_file=True
+)
+
+_FENTRY_HOOKS = (
+    Hook("on_send", "inet_sendmsg"),
+    Hook("on_receive", "inet_recvmsg"),
+    Hook("on_send6", "inet6_sendmsg", optional=True),
+    Hook("on_receive6", "inet6_recvmsg", optional=True),
+    Hook("on_sendpage", "inet_sendpage", optional=True),
+    Hook("on_splice_read", "tcp_splice_read", optional=True),
+    Hook("on_accept", "inet_accept", optional=True),
+    Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True),
+    *_RARE,
+)
+
+FENTRY = Flavour("fentry", "fentry.bpf.o", _FENTRY_HOOKS, trampolines=True)
+
+# The same on kernels that give these programs no socket storage (before 5.11).
+FENTRY_HASH = Flavour(
+    "fentry",
+    "fentry_hash.bpf.o",
+    (
+        *_FENTRY_HOOKS,
+        Hook("on_tcp_end", "btf_trace_tcp_destroy_sock"),
+        Hook("on_udp_end", "udp_destroy_sock", optional=True),
+        Hook("on_udp6_end", "udpv6_destroy_sock", optional=True),
+    ),
+    sockets_in_hash=True,
+    trampolines=True,
+)
+
+KPROBE = Flavour(
+    "kprobe",
+    "kprobe.bpf.o",
+    (
+        Hook("on_release", "release_sock"),
+        # Returns first: of a call that begins meanwhile only the return is seen, which is nothing.
+        Hook("end_udp_sendmsg", "udp_sendmsg"),
+        Hook("begin_udp_sendmsg", "udp_sendmsg"),
+        Hook("end_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
+        Hook("begin_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
+        Hook("end_udp_sendpage", "udp_sendpage", optional=True),
+        Hook("begin_udp_sendpage", "udp_sendpage", optional=True),
+        Hook("on_datagram", "skb_consume_udp"),
+        Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True),
+        Hook("on_udp_end", "udp_destroy_sock", optional=True),
+        Hook("on_udp6_end", "udpv6_destroy_sock", optional=True),
+        Hook("on_tcp_end", "btf_trace_tcp_destroy_sock"),
+        *_RARE,
+    ),
+    sockets_in_hash=True,
+    needs=Path("/sys/bus/event_source/devices/kprobe"),
+)
+
+FLAVOURS = (FENTRY, FENTRY_HASH, KPROBE, TRACEPOINT, TRACEPOINT_FILES)  # best first
+
+TRACE = Flavour(
+    "trace",
+    "call_trace.bpf.o",
+    (
+        Hook("trace_send", "btf_trace_sock_send_length"),
+        Hook("trace_receive", "btf_trace_sock_recv_length"),
+    ),
+    iterates=False,
+)
+
+
+def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
+    """The targets of all flavours that this kernel has: asked, not guessed from a version.
+
+    They are searched for piece by piece: the kernel's type information is 6 MB.  Raises
+    SourceUnavailable where the kernel has none.
+    """
+    wanted = {hook.target.encode() for flavour in (*FLAVOURS, TRACE) for hook in flavour.hooks}
+    found: set[bytes] = set()
+    try:
+        with path.open("rb", buffering=0) as file:
+            header = _BTF_HEADER.unpack(file.read(_BTF_HEADER.size))
+            file.seek(header[0] + header[1])
+            begun = b""
+            while piece := file.read(_PIECE_BYTES):
+                *whole, begun = (begun + piece).split(b"\0")
+                found |= wanted.intersection(whole)
+    except (OSError, struct.error):
+        msg = (
+            f"the kernel has no type information ({path}): it needs CONFIG_DEBUG_INFO_BTF; "
+            "--backend bcc works without"
+        )
+        raise SourceUnavailable(msg) from None
+    return frozenset(name.decode() for name in found)

@@ -1,0 +1,210 @@
+"""Loading the best flavour that this kernel takes, or one sentence on why there is none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pkgutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xctl_probe.ebpf.abi import SETTINGS
+from xctl_probe.ebpf.attach_variants import (
+    FLAVOURS,
+    FULL_BUFFER,
+    TRACE,
+    Flavour,
+    Hook,
+    kernel_names,
+)
+from xctl_probe.ebpf.bpf_object import Object, open_object
+from xctl_probe.ebpf.libbpf import KernelRefused, Library
+from xctl_probe.ebpf.programs import Hooks, Running
+from xctl_probe.ebpf.ringbuf import Ring
+from xctl_probe.errors import SourceUnavailable, UsageError
+from xctl_probe.linux import capabilities
+
+_CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bounds of the kernel's maps: what is beyond is counted as lost."""
+
+    ring_bytes: int = 1 << 20  # a power of two of pages
+    processes: int = 16384  # and as many that found no room by interface
+    endpoints: int = 16384
+    hashed_sockets: int = 65536  # only where sockets have no storage of their own
+
+
+def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | None) -> Running:
+    """Load and attach, and seed the sockets that are open already.
+
+    `attach` is a flavour's name or "auto"; `log` takes libbpf's messages.
+    Raises UsageError on an unknown name, SourceUnavailable where nothing works.
+    """
+    candidates = [f for f in FLAVOURS if attach in ("auto", f.name)]
+    if not candidates:
+        known = ", ".join(dict.fromkeys(f.name for f in FLAVOURS))
+        msg = f"unknown attach flavour {attach!r}: use auto, {known}"
+        raise UsageError(msg)
+    library, names = _open_kernel()
+    reasons: dict[str, str] = {}
+    last: _Unsupported | None = None  # carries the errno to whoever asks
+    for flavour in candidates:
+        try:
+            return _load(library, names, flavour, stall_ns, sizes, _sentences(reasons))
+        except _Unsupported as refusal:
+            reasons[flavour.name] = str(refusal)
+            last = refusal
+        finally:
+            library.report(log)
+    raise SourceUnavailable("; ".join(_sentences(reasons))) from last
+
+
+def _sentences(reasons: dict[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}: {reason}" for name, reason in reasons.items())
+
+
+def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
+    """The programs that stream every call, attached.  Raises SourceUnavailable."""
+    library, names = _open_kernel()
+    try:
+        absent = _require(library, names, TRACE)
+        return _start(library, TRACE, 0, {"calls": ring_bytes}, absent)[0]
+    except _Unsupported as refusal:
+        raise SourceUnavailable(f"--trace: {refusal}") from None
+    finally:
+        library.report(log)
+
+
+def _open_kernel() -> tuple[Library, frozenset[str]]:
+    if (why := capabilities.missing()) is not None:
+        raise SourceUnavailable(why)
+    library, names = Library(), kernel_names()
+    if library.lacks_ring_buffer():
+        msg = "the kernel has no BPF ring buffer: it needs Linux 5.8; --backend bcc works without"
+        raise SourceUnavailable(msg) from KernelRefused("bpf(BPF_MAP_CREATE)", errno.EINVAL)
+    return library, names
+
+
+class _Unsupported(Exception):
+    """One flavour does not work here; the text says why."""
+
+
+def _require(library: Library, names: frozenset[str], flavour: Flavour) -> tuple[Hook, ...]:
+    """The optional hooks that this kernel has no place for."""
+    if flavour.needs and not flavour.needs.exists():
+        raise _Unsupported(f"this kernel has no {flavour.name}s")
+    absent = [hook for hook in flavour.hooks if hook.target not in names]
+    for hook in absent:
+        if not hook.optional:
+            msg = f"this kernel has no {hook.place}"
+            raise _Unsupported(msg)
+    if flavour.trampolines and library.refuses_trampolines(flavour.hooks[0].target):
+        refusal = KernelRefused("load a program on entry", errno.EPERM)
+        raise _Unsupported("the kernel refuses BPF trampolines") from refusal
+    if flavour.map_iterator and library.refuses_iterator(flavour.map_iterator):
+        refusal = KernelRefused(f"load an iterator over {flavour.map_iterator}", errno.EPERM)
+        raise _Unsupported("the kernel refuses iterators over maps") from refusal
+    return tuple(absent)
+
+
+def _load(
+    library: Library,
+    names: frozenset[str],
+    flavour: Flavour,
+    stall_ns: int,
+    sizes: Sizes,
+    passed_over: tuple[str, ...],
+) -> Running:
+    absent = _require(library, names, flavour)
+    bounds = {
+        "ring": sizes.ring_bytes,
+        "processes": sizes.processes,
+        "crowded_processes": sizes.processes,
+        "endpoints": sizes.endpoints,
+    }
+    if flavour.sockets_in_hash:
+        bounds["sockets"] = sizes.hashed_sockets
+    programs, hooks = _start(library, flavour, stall_ns, bounds, absent)
+    try:
+        _seed(programs)
+        over_map = None if flavour.sockets_by_file else "sockets"
+        drain = programs.iterator("drain_sockets", over_map=over_map)
+        look = programs.iterator("look_at_sockets", over_map=over_map)
+    except KernelRefused as refusal:
+        programs.close()
+        raise _Unsupported(_explain(refusal)) from None
+    news = Ring(programs.map("ring", 0, 0).fd, sizes.ring_bytes)
+    return Running(flavour.name, programs, news, drain, look, hooks, passed_over)
+
+
+def _start(
+    library: Library,
+    flavour: Flavour,
+    stall_ns: int,
+    bounds: dict[str, int],
+    absent: tuple[Hook, ...],
+) -> tuple[Object, Hooks]:
+    """Configure, load, attach.  Raises _Unsupported."""
+    image = pkgutil.get_data("xctl_probe.bpf", f"objects/{flavour.image}")
+    if image is None:
+        raise _Unsupported(f"{flavour.image} is not installed")
+    programs = None
+    try:
+        programs = open_object(library, image)
+        sees_full_buffer = all(hook.program != FULL_BUFFER for hook in absent)
+        programs.set_constants(constants(stall_ns, sees_full_buffer))
+        for hook in absent:
+            programs.skip(hook.program)
+        for name, entries in bounds.items():
+            programs.resize(name, entries)
+        programs.load()
+        return programs, _attach(programs, flavour, absent)
+    except KernelRefused as refusal:
+        if programs:
+            programs.close()
+        raise _Unsupported(_explain(refusal)) from None
+
+
+def _attach(programs: Object, flavour: Flavour, absent: tuple[Hook, ...]) -> Hooks:
+    """Raises KernelRefused for a hook that cannot be done without."""
+    attached, refused = [], []
+    for hook in flavour.hooks:
+        if hook in absent:
+            continue
+        try:
+            programs.attach(hook.program)
+            attached.append(hook.place)
+        except KernelRefused:
+            if not hook.optional:
+                raise
+            refused.append(hook.place)
+    return Hooks(*(tuple(dict.fromkeys(p)) for p in (attached, [h.place for h in absent], refused)))
+
+
+def constants(stall_ns: int, sees_full_buffer: bool) -> bytes:
+    """The struct settings for this host and this run."""
+    tick_ns = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
+    pid_namespace = os.stat("/proc/self/ns/pid").st_ino
+    return SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer)
+
+
+def _seed(programs: Object) -> None:
+    """Two walks over all descriptors: who listens must be known before who was accepted."""
+    programs.iterator("seed_listeners").run()
+    programs.iterator("seed_sockets").run()
+
+
+def _explain(refusal: KernelRefused) -> str:
+    """The kernel's refusal with its remedy."""
+    if refusal.errno in (errno.EPERM, errno.EACCES):
+        return (
+            f"the kernel refuses it in spite of the privileges ({refusal.what}): "
+            "a seccomp profile or lockdown"
+        )
+    if refusal.errno == errno.EINVAL:
+        return f"this kernel does not take the program ({refusal.what}); --verbose tells more"
+    return str(refusal)

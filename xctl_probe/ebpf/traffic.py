@@ -1,0 +1,76 @@
+"""The records of a walk, sorted: most only say that a socket moved bytes, and those are added up.
+
+Ten thousand busy sockets belong to a few processes.  A fact for each socket would cost more than
+everything else of an interval together, and nobody asks for it.  Nor is each of ten thousand waits
+decoded before it is known which of them are decided about.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from xctl_probe.ebpf.abi import MOST_BYTES, RECORD, Kind, Record, process
+from xctl_probe.ebpf.ifindex_names import Interfaces
+from xctl_probe.events import Traffic
+
+# Of struct record: sent_bytes, received_bytes, start_ticks, kind, occurrences, pid, uid, netns,
+# ifindex, comm
+_BRIEF = struct.Struct("=16x3Q24x3I4x3I56x16s4x")
+assert _BRIEF.size == RECORD.size
+
+_TRAFFIC, _ONGOING = Kind.TRAFFIC.value, Kind.ONGOING.value
+_Who = tuple[int, int, bytes, int, int]
+
+
+class Sorted(NamedTuple):
+    """What a walk gave.  Records that are to be decoded are named by their number in the chunk.
+
+    `waits` has those of what waits, by user and pid.
+    """
+
+    traffic: list[Traffic]
+    waits: dict[int, dict[int, list[int]]]
+    others: list[int]
+
+
+def split(chunk: bytes, interfaces: Interfaces) -> Sorted:
+    """Traffic by process and interface, and where the records are that say something else.
+
+    What comes last and is no whole record is left out.
+    """
+    waits: dict[int, dict[int, list[int]]] = {}
+    others: list[int] = []
+    sums: dict[_Who, list[int]] = {}
+    size = RECORD.size
+    whole = len(chunk) // size * size
+    at = -1
+    for sent, received, start_ticks, kind, occurrences, pid, uid, netns, ifindex, comm in (
+        _BRIEF.iter_unpack(memoryview(chunk)[:whole])
+    ):  # fmt: skip
+        at += 1
+        if kind == _ONGOING:
+            waits.setdefault(uid, {}).setdefault(pid, []).append(at)
+            continue
+        if kind != _TRAFFIC or occurrences or sent >= MOST_BYTES or received >= MOST_BYTES:
+            others.append(at)
+            continue
+        who = (pid, start_ticks, comm, ifindex, netns)
+        total = sums.get(who)
+        if total is None:
+            sums[who] = [sent, received]
+        else:
+            total[0] += sent
+            total[1] += received
+    traffic = [
+        Traffic(process(*who[:3]), interfaces.name(*who[3:]), sent, received)
+        for who, (sent, received) in sums.items()
+    ]
+    return Sorted(traffic, waits, others)
+
+
+def records_at(chunk: bytes, numbers: Iterable[int]) -> Iterator[Record]:
+    """The records with these numbers."""
+    for number in numbers:
+        yield Record._make(RECORD.unpack_from(chunk, number * RECORD.size))

@@ -1,0 +1,1 @@
+"""Records, and the ways to write them."""

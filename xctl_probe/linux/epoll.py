@@ -1,0 +1,136 @@
+"""What epoll instances watch, read with care.  proc(5): fdinfo; kcmp(2).
+
+While the kernel writes the list, the instance's own process can neither wait nor change it: a
+list of 19,000 takes some milliseconds.  So what took long is not read again soon, a long list is
+read in part, and an instance with many descriptors is read once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import select
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+from xctl_probe.linux.syscalls import anonymous_inode, epolls_among
+
+_WATCHED = re.compile(rb"tfd:\s*(\d+) events:\s*([0-9a-f]+).*? ino:([0-9a-f]+)")
+_EPOLL = "anon_inode:[eventpoll]"
+_MOST_BYTES = 1 << 20  # of one list: about 13,000 entries
+_MOST_DESCRIPTORS = 1_024  # of a process, among which instances are searched for
+_MOST_INSTANCES = 16  # of a process
+_LONG_NS = 1_000_000
+_SHARE = 100  # a long list is being read for this part of the time
+_MOST_KEPT = 8
+_KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
+_KCMP_FILE = 0
+
+_MOST_NESTED = 16  # instances that one instance watches, in any depth
+
+_Entries = frozenset[tuple[int, int]]
+
+
+class Epolls:
+    """Reads /proc; `partly` are the processes of which not everything was read."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._kept: OrderedDict[tuple[int, int], tuple[int, bool, _Entries]] = OrderedDict()
+        self.partly: set[int] = set()
+
+    def begin(self) -> None:
+        """Forget what was noted of processes."""
+        self.partly.clear()
+
+    def watches(self, pid: int, epoll: int) -> frozenset[int]:
+        """Inodes that this instance, or one that it watches, reports data of.
+
+        Maybe as they were a moment ago.  `pid` is the thread whose folder shows the descriptors.
+        """
+        inodes: set[int] = set()
+        waiting, met = [epoll], {epoll}
+        while waiting:
+            entries = self._entries(pid, waiting.pop())
+            inodes.update(inode for _, inode in entries)
+            inner = (fd for fd, inode in entries if inode == anonymous_inode())
+            for nested in epolls_among(pid, inner, self._proc):
+                if nested not in met and len(met) <= _MOST_NESTED:
+                    met.add(nested)
+                    waiting.append(nested)
+        return frozenset(inodes)
+
+    def _entries(self, pid: int, epoll: int) -> _Entries:
+        """Descriptor and inode of what one instance reports data of.
+
+        A one-shot entry reports once and is armed again when its user wants more: until then
+        the kernel clears the events that it asked for.
+        """
+        begun_ns = time.monotonic_ns()
+        until_ns, partly, entries = self._kept.get((pid, epoll), (0, False, frozenset()))
+        if begun_ns >= until_ns:
+            text = _read(f"{self._proc}/{pid}/fdinfo/{epoll}")
+            partly = len(text) >= _MOST_BYTES
+            entries = frozenset(
+                (int(fd), int(inode, 16))
+                for fd, events, inode in _WATCHED.findall(text)
+                if int(events, 16) & select.EPOLLIN
+            )
+            took_ns = time.monotonic_ns() - begun_ns
+            if took_ns > _LONG_NS:
+                self._keep(pid, epoll, (begun_ns + took_ns * _SHARE, partly, entries))
+        if partly:
+            self.partly.add(pid)
+        return entries
+
+    def of(self, pid: int) -> list[int]:
+        """Descriptors of this process, one for each of its instances."""
+        found: list[int] = []
+        try:
+            with os.scandir(f"{self._proc}/{pid}/fd") as entries:
+                for count, entry in enumerate(entries):
+                    if count >= _MOST_DESCRIPTORS or len(found) >= _MOST_INSTANCES:
+                        self.partly.add(pid)
+                        break
+                    if _link(entry.path) == _EPOLL and not self._is_another(pid, found, entry.name):
+                        found.append(int(entry.name))
+        except OSError:
+            return found
+        return found
+
+    def _is_another(self, pid: int, found: list[int], fd: str) -> bool:
+        """True where one of `found` is a duplicate of this descriptor."""
+        if _KCMP is None or self._proc != Path("/proc"):
+            return False
+        syscall = ctypes.CDLL(None).syscall
+        return any(syscall(_KCMP, pid, pid, _KCMP_FILE, one, int(fd)) == 0 for one in found)
+
+    def _keep(self, pid: int, epoll: int, kept: tuple[int, bool, _Entries]) -> None:
+        self._kept[pid, epoll] = kept
+        self._kept.move_to_end((pid, epoll))
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _read(path: str) -> bytes:
+    """The beginning of the list; one read, because the kernel makes all of it for the first."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _MOST_BYTES)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

@@ -1,0 +1,188 @@
+"""The interfaces of this network namespace: names, counters, births and ends.  rtnetlink(7).
+
+A name is bytes to the kernel, which refuses only '/', ':' and blanks (dev_valid_name(),
+net/core/dev.c).  As text it is UTF-8 with backslashreplace, as a process's name is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from xctl_probe.linux.netlink import NetlinkSocket, messages
+
+NETLINK_ROUTE = 0
+LINK_GROUP = 1  # RTNLGRP_LINK
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_IFLA_IFNAME, _IFLA_STATS64 = 3, 23
+_AF_UNSPEC = 0
+
+_IFINFOMSG = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+_KIND = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+# struct rtnl_link_stats64 up to rx_missed_errors: packets, bytes, errors, dropped of both ways
+_STATS = struct.Struct("=16x 6Q 56x Q")
+_DEV_FIELDS = 16  # of a line of /proc/net/dev, after the name
+
+
+class Counts(NamedTuple):
+    """Running totals, in bytes and packets; as /proc/net/dev, what a ring missed is dropped."""
+
+    rx_bytes: int
+    tx_bytes: int
+    rx_errors: int
+    tx_errors: int
+    rx_dropped: int
+    tx_dropped: int
+
+
+class Link(NamedTuple):
+    """An interface at one moment; `key` is its ifindex, or its name where that is not known."""
+
+    key: int | str
+    name: str
+    counts: Counts
+
+
+class Birth(NamedTuple):
+    """An interface came into this namespace, with the counters of its past in another one."""
+
+    link: Link
+
+
+class End(NamedTuple):
+    """An interface left, with its last counters."""
+
+    link: Link
+
+
+def name_text(name: bytes) -> str:
+    """An interface's name as people and records have it."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def given_name(word: str) -> str:
+    """The same of a name that the user gave: a word of the command line is bytes, too."""
+    return name_text(os.fsencode(word)) if _is_encodable(word) else word
+
+
+def name_of(ifindex: int) -> str | None:
+    """The name of the interface with this index, None where there is none (any more)."""
+    try:
+        return name_text(os.fsencode(socket.if_indextoname(ifindex)))
+    except OSError:
+        return None
+
+
+class Links:
+    """Reads the interfaces by rtnetlink, or from /proc/net/dev where that is refused."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._dev = proc / "net" / "dev"
+        self._dumps: NetlinkSocket | None = None
+        self._news: NetlinkSocket | None = None
+        try:
+            self._dumps, self._news = NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_ROUTE)
+            self._news.join(LINK_GROUP)
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        """Give the descriptors back.  Safe to call twice."""
+        for one in (self._dumps, self._news):
+            if one is not None:
+                one.close()
+        self._dumps = self._news = None
+
+    def read(self) -> list[Link]:
+        """All of them now; none where the kernel shows none."""
+        if self._dumps is not None:
+            try:
+                return [_counted(message) for message in self._dumps.dump(_RTM_GETLINK, bytes(16))]
+            except (OSError, ValueError):  # refused, or an answer without counters (gVisor)
+                self.close()
+        try:
+            return list(parse_dev(self._dev.read_bytes()))
+        except OSError:
+            return []
+
+    def news(self) -> Iterator[Birth | End]:
+        """What came and went since the last call.
+
+        Changes of an interface show as births, too.  What the kernel had no room for is missing.
+        """
+        while self._news is not None:
+            try:
+                buffer = self._news.receive()
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    self.close()
+                continue
+            if buffer is None:
+                return
+            for kind, message in messages(buffer):
+                link = parse_link(message)
+                if link is not None and kind in (_RTM_NEWLINK, _RTM_DELLINK):
+                    yield Birth(link) if kind == _RTM_NEWLINK else End(link)
+
+
+def parse_link(message: bytes) -> Link | None:
+    """A link message (struct ifinfomsg); None for one that has no name or no counters.
+
+    A bridge's messages about its ports have a family of their own: no interface ends there.
+    """
+    if len(message) < _IFINFOMSG.size:
+        return None
+    family, _, index, _, _ = _IFINFOMSG.unpack_from(message)
+    name, counts = b"", None
+    for kind, value in attributes(message, _IFINFOMSG.size):
+        if kind == _IFLA_IFNAME:
+            name = value.partition(b"\0")[0]
+        elif kind == _IFLA_STATS64 and len(value) >= _STATS.size:
+            rx, tx, rx_err, tx_err, rx_drop, tx_drop, missed = _STATS.unpack_from(value)
+            counts = Counts(rx, tx, rx_err, tx_err, rx_drop + missed, tx_drop)
+    if family != _AF_UNSPEC or not name or counts is None:
+        return None
+    return Link(index, name_text(name), counts)
+
+
+def attributes(message: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    """(type, value) of each attribute from `offset` on; stops at the first that does not fit."""
+    while offset + _ATTRIBUTE.size <= len(message):
+        length, kind = _ATTRIBUTE.unpack_from(message, offset)
+        if length < _ATTRIBUTE.size or offset + length > len(message):
+            return
+        yield kind & _KIND, message[offset + _ATTRIBUTE.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def parse_dev(table: bytes) -> Iterator[Link]:
+    """The lines of /proc/net/dev; one that is none is passed over."""
+    for line in table.split(b"\n")[2:]:
+        name, _, rest = line.partition(b":")
+        fields = rest.split()
+        if len(fields) < _DEV_FIELDS or not all(field.isdigit() for field in fields):
+            continue
+        counts = Counts._make(int(fields[i]) for i in (0, 8, 2, 10, 3, 11))
+        text = name_text(name.strip(b" "))
+        yield Link(text, text, counts)
+
+
+def _counted(message: bytes) -> Link:
+    link = parse_link(message)
+    if link is None:
+        raise ValueError("a link without counters")
+    return link
+
+
+def _is_encodable(word: str) -> bool:
+    try:
+        os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,214 @@
+"""The search for the holders of sockets, in small pieces: nothing waits until it is over.
+
+A search goes through the descriptors of all processes, and anybody may have a million of them.
+So it is interrupted after a moment and goes on where it was; the users who are read about, and
+those whose sockets are searched for, have accounts of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.socket_owners import Owners, real_user
+from xctl_probe.linux.tasks import reader_of
+
+_MOST_WANTED = 4_096
+_MOST_PASSES = 4  # through what may be read; then a socket is taken for nobody's
+_FREE_NS = 20_000_000  # that reading about one user may take in a pass, whatever he owes
+# The part of the time that searching may take in bursts, and how long it may go on at once.
+_PACE, _AT_ONCE_NS = 0.1, 20_000_000
+_PIECE = 64  # descriptors that are read between two looks at the clock
+_LARGE = 512  # descriptors
+_ALL = "all"
+
+
+class _Candidate(NamedTuple):
+    rank: tuple[bool, bool, int, int]
+    pid: str
+    uid: int
+
+
+class Search(Owners):
+    """Owners whose search is interrupted, goes on with the next call and has a budget."""
+
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        proc: Path = Path("/proc"),
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        super().__init__(proc)
+        self._budget = budget or Budget()
+        self._clock = clock
+        self._pace = Budget(_PACE, _AT_ONCE_NS)
+        self._wanted: dict[int, int | None] = {}  # inode -> the user who asks
+        self._passes: dict[int, int] = {}  # inode -> passes that were in vain
+        self._pass: Iterator[int] | None = None  # yields whom the last piece was about
+        self._looking: set[int] = set()  # what the pass looks for
+        self._askers: frozenset[int | None] = frozenset()
+        self._spent_ns: dict[int, int] = {}  # in this pass, by the user read about
+        self._deferred: set[int] = set()  # users with descriptors that this pass has not read
+        self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to go on with
+
+    def search(self, inodes: Collection[int], asker: int | None = None) -> set[int]:
+        """Go on looking for the holders; return those for which it is not over.
+
+        `asker` is the user whose sockets these are.  What is not returned has been found, or
+        is held by none of the processes that were read.
+        """
+        for inode in inodes:
+            if len(self._wanted) < _MOST_WANTED:
+                self._wanted.setdefault(inode, asker)
+        self._go_on()
+        return {inode for inode in inodes if inode in self._wanted}
+
+    def forget(self, inodes: Collection[int]) -> None:
+        """Drop the answers for sockets that are gone, and search for them no more."""
+        super().forget(inodes)
+        for inode in inodes:
+            self._done(inode)
+
+    def _go_on(self) -> None:
+        while self._wanted and self._pace.allows(_ALL, self._clock()):
+            if self._pass is None and not self._begin_pass():
+                return
+            self._piece()
+
+    def _begin_pass(self) -> bool:
+        now_ns = self._clock()
+        askers = {uid for uid in self._wanted.values() if self._budget.allows(("for", uid), now_ns)}
+        self._looking = {inode for inode, uid in self._wanted.items() if uid in askers}
+        self._askers = frozenset(askers)
+        self._spent_ns, self._deferred = {}, set()
+        self._pass = self._walk() if self._looking else None
+        return self._pass is not None
+
+    def _piece(self) -> None:
+        assert self._pass is not None
+        begun_ns = self._clock()
+        about = next(self._pass, None)
+        now_ns = self._clock()
+        took_ns = now_ns - begun_ns
+        self._pace.charge(_ALL, took_ns, now_ns)
+        if about is None:
+            self._end_pass()
+            return
+        spent_ns = self._spent_ns[about] = self._spent_ns.get(about, 0) + took_ns
+        if spent_ns > _FREE_NS:
+            self._budget.charge(("about", about), took_ns, now_ns)
+        else:
+            for uid in self._askers:
+                self._budget.charge(("for", uid), took_ns // len(self._askers), now_ns)
+
+    def _end_pass(self) -> None:
+        self._pass = None
+        for inode in self._looking:
+            self._passes[inode] = self._passes.get(inode, 0) + 1
+            if not self._deferred or self._passes[inode] >= _MOST_PASSES:
+                self._done(inode)
+
+    def _done(self, inode: int) -> None:
+        self._wanted.pop(inode, None)
+        self._passes.pop(inode, None)
+
+    def _walk(self) -> Iterator[int]:
+        """One pass; yields the user whose descriptors the last piece has read."""
+        ranked: list[_Candidate] = []
+        for candidate in self._ranked():
+            ranked.append(candidate)
+            if not len(ranked) % _PIECE:
+                yield candidate.uid
+        ranked.sort()
+        found_in: list[str] = []
+        for _, pid, uid in ranked:
+            if not self._looking:
+                break
+            before = len(self._looking)
+            yield from self._read(pid, uid)
+            if len(self._looking) < before:
+                found_in.append(pid)
+        self._note_recent(found_in)
+
+    def _read(self, pid: str, uid: int) -> Iterator[int]:
+        """Take what is looked for out of one process's descriptors."""
+        skip = self._resume.pop(uid)[1] if self._resume.get(uid, ("",))[0] == pid else 0
+        # A zombie leader's own folder lists none; before Linux 6.2 no folder has a size.
+        shown = self._user_and_size(pid)[1] > 0
+        reader = int(pid) if shown else reader_of(int(pid), self._proc)
+        for count, (fd, inode) in enumerate(self._links(reader, pid, uid, skip), start=1):
+            if inode in self._looking and not self._take(inode, pid, reader, fd):
+                return
+            if not self._looking:
+                return
+            if not count % _PIECE:
+                yield uid
+                if not self._may_read(uid):
+                    self._defer(uid, pid, skip + count)
+                    return
+        yield uid
+
+    def _take(self, inode: int, pid: str, reader: int, fd: str) -> bool:
+        if not self._hold(inode, pid, reader, fd):
+            return False
+        self._looking.discard(inode)
+        self._done(inode)
+        return True
+
+    def _defer(self, uid: int, pid: str, at: int) -> None:
+        self._deferred.add(uid)
+        self._resume[uid] = pid, at
+
+    def _may_read(self, uid: int) -> bool:
+        if uid in self._deferred:
+            return False
+        free = self._spent_ns.get(uid, 0) <= _FREE_NS
+        return free or self._budget.allows(("about", uid), self._clock())
+
+    def _ranked(self) -> Iterator[_Candidate]:
+        """First who held such sockets before, whose they are, who has few descriptors."""
+        recent, pids = set(self._recent), [e for e in os.listdir(self._proc) if e.isdigit()]
+        for pid in self._closed.keys() - set(pids):
+            del self._closed[pid]
+        for pid in pids:
+            uid, size = self._user_and_size(pid)
+            if uid < 0 or self._closed.get(pid) == uid:
+                continue
+            if not uid and not 0 < size < _LARGE:
+                uid = real_user(pid, self._proc)  # a process may hide behind root's number
+            resumed = self._resume.get(uid, ("",))[0] == pid
+            rank = (pid not in recent, uid not in self._askers, -1 if resumed else size, -int(pid))
+            yield _Candidate(rank, pid, uid)
+
+    def _user_and_size(self, pid: str) -> tuple[int, int]:
+        """Whose process it is, -1 when it is gone; its descriptors, 0 before Linux 6.2."""
+        try:
+            stat = os.stat(f"{self._proc}/{pid}/fd")
+        except OSError:
+            return -1, 0
+        return stat.st_uid, stat.st_size
+
+    def _links(
+        self, reader: int, pid: str, uid: int, skip: int
+    ) -> Iterator[tuple[str, int | None]]:
+        """All of them; `inode` None where it is no socket.  Never a list: they may be a million."""
+        if not self._may_read(uid):
+            self._deferred.add(uid)
+            return
+        try:
+            for count, fd in enumerate(self._names(reader)):
+                if count >= skip:
+                    yield fd, self._link(reader, fd)
+        except PermissionError:
+            self._closed[pid] = self._user(pid)
+        except OSError:
+            return
+
+    def _names(self, reader: int) -> Iterator[str]:
+        with os.scandir(f"{self._proc}/{reader}/fd") as entries:
+            for entry in entries:
+                yield entry.name

@@ -1,0 +1,200 @@
+"""What a process does that has read a request: does it wait for more from that connection?
+
+proc(5): task/<tid>/syscall says the call and its arguments, where ptrace's rules allow it;
+else task/<tid>/wchan says the kernel function.  fdinfo says what an epoll instance watches.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum, auto
+from pathlib import Path
+from typing import NamedTuple
+
+from xctl_probe.linux.epoll import Epolls
+from xctl_probe.linux.freezer import Freezer
+from xctl_probe.linux.syscalls import Role, epolls_among, parsed, polled
+from xctl_probe.linux.tasks import reader_of, state_of
+
+# Where a thread waits for events, for which of them only its call tells.
+_IN_EPOLL = ("ep_poll", "do_epoll_wait")
+_IN_POLL = ("do_poll", "poll_schedule", "do_sys_poll", "do_select")
+_IN_RING = ("io_cqring_wait",)  # io_uring's requests show nowhere
+# In a receive; the first serves a send, too, and on which socket nothing tells.
+_IN_RECEIVE = ("wait_woken", "sk_wait_data")
+_IO_URING_ENTER = "426 "  # on every architecture
+_MOST_THREADS = 256  # of one process: more are not looked at
+_MOST_RELATIVES = 16
+
+
+class Doing(Enum):
+    """What a process does, seen from one of its sockets."""
+
+    WAITS_FOR_IT = auto()  # a thread sleeps until more comes on this socket, or may do so
+    MAY_COME_BACK = auto()  # its event loop watches this socket, and is not asleep now
+    ELSE = auto()
+    STOPPED = auto()
+    LATER = auto()  # it could not be read in time; it is tried again
+    UNKNOWN = auto()  # it cannot be read
+
+
+class Steps(NamedTuple):
+    """How often threads went to sleep so far, and how long they ran and waited to be run."""
+
+    sleeps: int
+    ran_ns: int
+    queued_ns: int
+
+    def is_step_of(self, before: Steps) -> bool:
+        """True when they have not slept since, and it was not the processor that they lacked."""
+        ran_ns, queued_ns = self.ran_ns - before.ran_ns, self.queued_ns - before.queued_ns
+        return self.sleeps == before.sleeps and ran_ns >= queued_ns
+
+
+class Processes:
+    """Reads /proc; one reading of a process serves until `begin` is called."""
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+        self._freezer = Freezer(proc)
+        self._stopped: dict[int, bool] = {}
+        self._readers: dict[int, int] = {}
+        self._threads: dict[int, list[tuple[str, str]]] = {}
+        self._watched: dict[tuple[int, int], frozenset[int]] = {}
+        self._epolls: dict[int, list[int]] = {}
+        self._sets = Epolls(proc)
+
+    def begin(self) -> None:
+        """Forget what was read."""
+        self._freezer.begin()
+        self._stopped.clear()
+        self._readers.clear()
+        self._threads.clear()
+        self._watched.clear()
+        self._epolls.clear()
+        self._sets.begin()
+
+    def stopped(self, pid: int) -> bool:
+        """True while a signal, a debugger or its cgroup holds it."""
+        held = self._stopped.get(pid)
+        if held is None:
+            held = state_of(pid, self._proc) in ("T", "t") or self._freezer.frozen(pid)
+            self._stopped[pid] = held
+        return held
+
+    def steps(self, pid: int) -> Steps:
+        """How far its threads have come."""
+        sleeps = ran_ns = queued_ns = 0
+        for tid in self._tids(pid):
+            status = _read(f"{self._proc}/{pid}/task/{tid}/status")
+            _, _, count = status.partition(b"\nvoluntary_ctxt_switches:")
+            sleeps += int(count.split()[0]) if count.split()[:1] else 0
+            times = _read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
+            if len(times) >= 2:  # noqa: PLR2004 - on a processor, and in the queue for one
+                ran_ns += int(times[0])
+                queued_ns += int(times[1])
+        return Steps(sleeps, ran_ns, queued_ns)
+
+    def doing(self, pid: int, inode: int) -> Doing:
+        """What `pid` does for the socket `inode`, which it holds and has read empty.
+
+        Its parent or a child may hold the same socket and be the one that serves it.
+        """
+        found = self._doing(pid, inode)
+        if found is Doing.ELSE:
+            for relative in self._relatives(pid):
+                if self._doing(relative, inode) is Doing.WAITS_FOR_IT:
+                    return Doing.WAITS_FOR_IT
+            if self._reader(pid) in self._sets.partly:
+                return Doing.UNKNOWN
+        return found
+
+    def _relatives(self, pid: int) -> list[int]:
+        stat = _read(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split()
+        children = _read(f"{self._proc}/{pid}/task/{pid}/children").split()
+        return [int(word) for word in stat[1:2] + children[:_MOST_RELATIVES]]
+
+    def _doing(self, pid: int, inode: int) -> Doing:
+        if self.stopped(pid):
+            return Doing.STOPPED
+        if any(self._waits_for(pid, inode, *thread) for thread in self._threads_of(pid)):
+            return Doing.WAITS_FOR_IT
+        return Doing.MAY_COME_BACK if self._in_any_epoll(pid, inode) else Doing.ELSE
+
+    def _threads_of(self, pid: int) -> list[tuple[str, str]]:
+        threads = self._threads.get(pid)
+        if threads is None:
+            threads = self._threads[pid] = [self._thread(pid, tid) for tid in self._tids(pid)]
+        return threads
+
+    def _tids(self, pid: int) -> list[str]:
+        try:
+            return os.listdir(f"{self._proc}/{pid}/task")[:_MOST_THREADS]
+        except OSError:
+            return []
+
+    def _thread(self, pid: int, tid: str) -> tuple[str, str]:
+        task = f"{self._proc}/{pid}/task/{tid}"
+        call = _read(f"{task}/syscall").decode("ascii", "replace")
+        return call, "" if call else _read(f"{task}/wchan").decode("ascii", "replace")
+
+    def _waits_for(self, pid: int, inode: int, syscall: str, wchan: str) -> bool:
+        if not syscall:  # it may not be read: then how it sleeps has to do
+            if wchan.startswith(_IN_EPOLL):
+                return self._in_any_epoll(pid, inode)
+            return wchan.startswith((*_IN_POLL, *_IN_RING, *_IN_RECEIVE))
+        if syscall.startswith(_IO_URING_ENTER):
+            return True
+        call = parsed(syscall)
+        if call is None:
+            return False
+        name, role, arguments = call
+        fd = arguments[0] & 0xFFFFFFFF
+        if role is Role.EPOLL:
+            return inode in self._watches(pid, fd)
+        if role is Role.POLL:
+            asked = polled(name, arguments, self._reader(pid), self._proc)
+            fds = [w.fd for w in asked if w.reads]
+            if any(self._inode(pid, fd) == inode for fd in fds):
+                return True
+            nested = epolls_among(self._reader(pid), fds, self._proc)
+            return any(inode in self._watches(pid, fd) for fd in nested)
+        return role is Role.RECEIVE and self._inode(pid, fd) == inode
+
+    def _in_any_epoll(self, pid: int, inode: int) -> bool:
+        epolls = self._epolls.get(pid)
+        if epolls is None:
+            epolls = self._epolls[pid] = self._sets.of(self._reader(pid))
+        return any(inode in self._watches(pid, fd) for fd in epolls)
+
+    def _watches(self, pid: int, epoll: int) -> frozenset[int]:
+        """Inodes that this epoll instance reports data of."""
+        known = self._watched.get((pid, epoll))
+        if known is None:
+            known = self._watched[pid, epoll] = self._sets.watches(self._reader(pid), epoll)
+        return known
+
+    def _reader(self, pid: int) -> int:
+        """The thread whose folder shows its descriptors."""
+        if pid not in self._readers:
+            self._readers[pid] = reader_of(pid, self._proc)
+        return self._readers[pid]
+
+    def _inode(self, pid: int, fd: int) -> int | None:
+        target = _link(f"{self._proc}/{self._reader(pid)}/fd/{fd}")
+        return int(target[8:-1]) if target.startswith("socket:[") else None
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

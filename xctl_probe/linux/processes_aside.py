@@ -1,0 +1,133 @@
+"""What processes do, read by a helper, so that nobody can hold the probe up."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.helper import Helper
+from xctl_probe.linux.process_activity import Doing, Processes, Steps
+from xctl_probe.linux.socket_owners import real_user
+
+_WAIT_NS = 50_000_000  # for all answers of one look
+_ASKED_AGAIN = 5  # looks in which there may be no answer before it is taken for unknown
+_BARRED_NS = 60_000_000_000  # who has held a helper up, doubled with each time
+_MOST_KEPT = 4_096
+_NEVER_SLEPT = Steps(-1, 0, 0)
+
+
+class _Request(NamedTuple):
+    look: int
+    pid: int
+    inode: int
+    uid: int
+
+
+class _Answer(NamedTuple):
+    doing: Doing
+    steps: Steps | None
+    spent_ns: int
+
+
+class _Reader:
+    """In the helper: one reading of a process serves one look."""
+
+    def __init__(self) -> None:
+        self._processes = Processes()
+        self._look = 0
+
+    def __call__(self, request: _Request) -> _Answer:
+        if request.look != self._look:
+            self._look = request.look
+            self._processes.begin()
+        begun_ns = time.process_time_ns()
+        doing = self._processes.doing(request.pid, request.inode)
+        comes_back = doing is Doing.MAY_COME_BACK
+        steps = self._processes.steps(request.pid) if comes_back else None
+        return _Answer(doing, steps, time.process_time_ns() - begun_ns)
+
+
+class ProcessesAside:
+    """As `Processes`, with answers that may be late (`LATER`) or never come (`UNKNOWN`)."""
+
+    def __init__(self, budget: Budget | None = None, helper: Helper | None = None) -> None:
+        self._budget = budget or Budget()
+        self._helper = helper or Helper(_Reader(), self._bar)
+        self._look = 1
+        self._wait_ns = _WAIT_NS
+        self._steps: dict[int, Steps] = {}
+        self._users: dict[int, int] = {}
+        self._missed: dict[tuple[int, int], int] = {}
+        self._barred: dict[tuple[str, int], tuple[int, int]] = {}  # until when, and how often
+
+    def begin(self) -> None:
+        """Forget what the last look has read."""
+        self._look += 1
+        self._wait_ns = _WAIT_NS
+        self._steps.clear()
+        self._users.clear()
+
+    def close(self) -> None:
+        """Let the helper go.  Safe to call twice."""
+        self._helper.close()
+
+    def stopped(self, pid: int) -> bool:
+        """True while a signal or a debugger holds it; proc(5): stat, which never blocks."""
+        return Processes().stopped(pid)
+
+    def steps(self, pid: int) -> Steps:
+        """How far its threads had come, when it was found that it may come back."""
+        return self._steps.get(pid, _NEVER_SLEPT)
+
+    def doing(self, pid: int, inode: int) -> Doing:
+        """What `pid` does for the socket `inode`, which it holds and has read empty."""
+        uid = self._users.get(pid)
+        if uid is None:
+            uid = self._users[pid] = real_user(pid, Path("/proc"))
+        now_ns = time.monotonic_ns()
+        if self._is_barred(pid, uid, now_ns):
+            return Doing.UNKNOWN
+        answer: _Answer | None = None
+        if self._wait_ns > 0 and self._budget.allows(("about", uid), now_ns):
+            answer = self._helper.ask(_Request(self._look, pid, inode, uid), self._wait_ns)
+            ended_ns = time.monotonic_ns()
+            self._wait_ns -= ended_ns - now_ns
+            answer = answer or self._late(pid, inode)
+        if answer is None:
+            return self._missing(pid, inode)
+        self._budget.charge(("about", uid), answer.spent_ns, ended_ns)
+        self._missed.pop((pid, inode), None)
+        if answer.steps is not None:
+            self._steps[pid] = answer.steps
+        return answer.doing
+
+    def _late(self, pid: int, inode: int) -> _Answer | None:
+        """What came too late for the look before: on a crowded host that is how all of it comes."""
+        if self._helper.late is None or not self._helper.late[1]:
+            return None
+        request: _Request = self._helper.late[0]
+        answer: _Answer = self._helper.late[1]
+        if request.look < self._look - 1 or (request.pid, request.inode) != (pid, inode):
+            return None
+        self._helper.late = None
+        return answer
+
+    def _missing(self, pid: int, inode: int) -> Doing:
+        if len(self._missed) >= _MOST_KEPT:
+            self._missed.clear()
+        missed = self._missed[pid, inode] = self._missed.get((pid, inode), 0) + 1
+        return Doing.LATER if missed <= _ASKED_AGAIN else Doing.UNKNOWN
+
+    def _bar(self, request: _Request) -> None:
+        """Ask no more about who has held a helper up; of root's processes only that one."""
+        key = ("uid", request.uid) if request.uid > 0 else ("pid", request.pid)
+        _, times = self._barred.get(key, (0, 0))
+        if len(self._barred) >= _MOST_KEPT:
+            self._barred.clear()
+        self._barred[key] = time.monotonic_ns() + (_BARRED_NS << min(times, 10)), times + 1
+
+    def _is_barred(self, pid: int, uid: int, now_ns: int) -> bool:
+        keys = (("uid", uid), ("pid", pid))
+        return any(now_ns < self._barred.get(key, (0, 0))[0] for key in keys)

@@ -1,0 +1,136 @@
+"""What the threads of a process are blocked in right now.  proc(5): wchan, syscall.
+
+Both files may be read for one's own processes; /proc/<pid>/syscall also needs what ptrace
+needs (Yama may refuse it), and then only wchan speaks.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import select
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctl_probe.events import Direction
+from xctl_probe.linux.tasks import reader_of
+
+# Kernel functions in which a thread waits on a socket; `wait_woken` serves both ways.
+_RECEIVING = {b"sk_wait_data", b"__skb_wait_for_more_packets", b"__skb_recv_udp"}
+_SENDING = {b"sk_stream_wait_memory", b"sock_alloc_send_pskb", b"sock_wait_for_wmem"}
+_EITHER = {b"wait_woken"}
+# Before 5.16 (kernel commit bc9bbb81730e) x86 could not tell: then the call has to.
+_UNKNOWN = {b"", b"0"}
+
+_EPOLL_TARGET = re.compile(rb"tfd:.*events:\s*([0-9a-f]+).*ino:\s*([0-9a-f]+)")
+
+_X86_64 = (
+    {0: "read", 19: "readv", 45: "recvfrom", 47: "recvmsg", 299: "recvmmsg"},
+    {1: "write", 20: "writev", 40: "sendfile", 44: "sendto", 46: "sendmsg", 307: "sendmmsg"},
+)
+_AARCH64 = (
+    {63: "read", 65: "readv", 207: "recvfrom", 212: "recvmsg", 243: "recvmmsg"},
+    {64: "write", 66: "writev", 71: "sendfile", 206: "sendto", 211: "sendmsg", 269: "sendmmsg"},
+)
+_RECEIVE_CALLS, _SEND_CALLS = _AARCH64 if platform.machine() == "aarch64" else _X86_64
+_CLOSE_CALL = b"57" if platform.machine() == "aarch64" else b"3"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedThread:
+    """A thread that waits on a socket; what may not be read is None."""
+
+    tid: int
+    fd: int | None
+    direction: Direction | None
+
+
+def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]:
+    """The threads of `pid` that wait on a socket now; empty where none may be read."""
+    tasks = f"{proc}/{pid}/task"
+    try:
+        tids = os.listdir(tasks)
+    except OSError:
+        return []
+    found = []
+    for tid in tids:
+        wchan = _read(f"{tasks}/{tid}/wchan")
+        direction = None
+        if wchan in _RECEIVING:
+            direction = Direction.RECEIVE
+        elif wchan in _SENDING:
+            direction = Direction.SEND
+        elif wchan not in _EITHER and wchan not in _UNKNOWN:
+            continue
+        fd, called = _call(_read(f"{tasks}/{tid}/syscall"))
+        if called or wchan not in _UNKNOWN:
+            found.append(BlockedThread(int(tid), fd, called or direction))
+    return found
+
+
+def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
+    """The threads of `pid` that wait for a socket in close(); empty where none may be read.
+
+    Where its call may not be read, a thread in `wait_woken` may as well be in another one.
+    """
+    tasks = f"{proc}/{pid}/task"
+    try:
+        tids = os.listdir(tasks)
+    except OSError:
+        return []
+    return [
+        int(tid)
+        for tid in tids
+        if _read(f"{tasks}/{tid}/syscall").split(b" ")[0] == _CLOSE_CALL
+        and _read(f"{tasks}/{tid}/wchan") in _EITHER | _UNKNOWN
+    ]
+
+
+def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
+    """True when an epoll instance of `pid` is to report that this socket takes data again.
+
+    An event loop asks for that only after a send was refused.  Edge-triggered users ask for
+    it always, so theirs says nothing.  proc(5): fdinfo of an epoll descriptor.
+    """
+    pid = reader_of(pid, proc)
+    try:
+        fds = os.listdir(f"{proc}/{pid}/fd")
+    except OSError:
+        return False
+    for fd in fds:
+        try:
+            if os.readlink(f"{proc}/{pid}/fd/{fd}") != "anon_inode:[eventpoll]":
+                continue
+        except OSError:
+            continue
+        for line in _read(f"{proc}/{pid}/fdinfo/{fd}", 1 << 20).splitlines():
+            target = _EPOLL_TARGET.match(line)
+            if target is None or int(target[2], 16) != inode:
+                continue
+            events = int(target[1], 16)
+            if events & select.EPOLLOUT and not events & select.EPOLLET:
+                return True
+    return False
+
+
+def _call(text: bytes) -> tuple[int | None, Direction | None]:
+    """Descriptor and direction of a line of /proc/<pid>/syscall: number, arguments in hex."""
+    fields = text.split()
+    try:
+        number, first = int(fields[0]), int(fields[1], 16)
+    except (IndexError, ValueError):  # "running", "-1 ...", or not to be read
+        return None, None
+    if number in _RECEIVE_CALLS:
+        return first & 0xFFFFFFFF, Direction.RECEIVE
+    if number in _SEND_CALLS:
+        return first & 0xFFFFFFFF, Direction.SEND
+    return None, None
+
+
+def _read(path: str, size: int = 256) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""

@@ -1,1 +1,0 @@
-"""Is a wait for a reply the network's doing?  What the peer and the past say to all sources."""

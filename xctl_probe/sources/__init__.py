@@ -1,0 +1,1 @@
+"""Where events come from: selection, interfaces, blind spots."""

@@ -1,0 +1,78 @@
+"""What each network interface moved and lost, from the kernel's own counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xctl_probe.events import InterfaceCounts
+from xctl_probe.linux.links import Birth, Counts, Link, Links
+
+_LOOPBACK = "lo"
+_NOTHING = Counts(0, 0, 0, 0, 0, 0)
+
+
+class Interfaces:
+    """Differences of the interface counters between two calls.
+
+    `only` names the interfaces to watch, all when empty; loopback is left out unless it is
+    named or `loopback` is true.
+    """
+
+    def __init__(
+        self,
+        only: frozenset[str] = frozenset(),
+        *,
+        loopback: bool = False,
+        links: Links | None = None,
+    ) -> None:
+        self._only = only
+        self._loopback = loopback
+        self._links = links or Links()
+        self._before = {link.key: link for link in self._links.read()}
+
+    def shows(self, name: str) -> bool:
+        """True for an interface that is watched."""
+        if self._only:
+            return name in self._only
+        return self._loopback or name != _LOOPBACK
+
+    def collect(self) -> Iterator[InterfaceCounts]:
+        """One fact for each watched interface, idle ones too, and for each that ended."""
+        links = self._links.read()
+        sums: dict[str, Counts] = {}
+        born = self._take_news(sums)
+        for link in links:
+            _add(sums, link, self._before.get(link.key))
+        # What was born after the counters were read is not among them yet.
+        self._before = born | {link.key: link for link in links}
+        for name, counts in sums.items():
+            if self.shows(name):
+                yield InterfaceCounts(name, *counts)
+
+    def _take_news(self, sums: dict[str, Counts]) -> dict[int | str, Link]:
+        """Add up what has ended; the interfaces that are new, as they were at first."""
+        born: dict[int | str, Link] = {}
+        for event in self._links.news():
+            link = event.link
+            if isinstance(event, Birth):
+                if link.key not in self._before:
+                    self._before[link.key] = born[link.key] = link
+                continue
+            before = self._before.pop(link.key, None)
+            born.pop(link.key, None)
+            if before is not None:
+                _add(sums, link, before)
+        return born
+
+
+def _add(sums: dict[str, Counts], link: Link, before: Link | None) -> None:
+    moved = _moved(before.counts, link.counts) if before else _NOTHING
+    known = sums.get(link.name, _NOTHING)
+    sums[link.name] = Counts._make(a + b for a, b in zip(known, moved, strict=True))
+
+
+def _moved(before: Counts, now: Counts) -> Counts:
+    # A counter that went back belongs to an interface made anew, or has wrapped: start afresh.
+    if any(n < b for n, b in zip(now, before, strict=True)):
+        return _NOTHING
+    return Counts._make(n - b for n, b in zip(now, before, strict=True))

@@ -1,0 +1,1 @@
+"""What counts as a stall, for every source and for `why`."""
