@@ -224,7 +224,8 @@ def test_each_map_of_the_program_is_made(monkeypatch, ring_buffers):
     monkeypatch.setattr(program.os, "close", lambda _: None)
     library = FakeLibrary(ring_buffers=ring_buffers)
     tables, news, _ = program._maps(library, Sizes())
-    declared = set(re.findall(r"^MAP\((\w+)\)", (BPF / "include" / "bcc_compat.h").read_text(), re.MULTILINE))
+    header = (BPF / "include" / "bcc_compat.h").read_text()
+    declared = set(re.findall(r"^MAP\((\w+)\)", header, re.MULTILINE))
     assert set(tables) == (declared - {"drafts"} if ring_buffers else declared)
     assert isinstance(news, maps.Queue) is not ring_buffers
 
