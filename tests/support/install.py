@@ -46,7 +46,7 @@ def copy_checkout(target: Path) -> Path:
     for name in SOURCES:
         source = CHECKOUT / name
         if source.is_dir():
-            shutil.copytree(source, target / name, ignore=_CACHES)
+            shutil.copytree(source, target / name, symlinks=True, ignore=_CACHES)
         elif source.exists():
             shutil.copy(source, target / name)
     return target

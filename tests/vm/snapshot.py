@@ -37,10 +37,8 @@ def take() -> Snapshot:
     """Copy what the guests need into the cache, over the copy of an earlier run."""
     snapshot = Snapshot(CACHE / "checkout")
     shutil.rmtree(snapshot.root, ignore_errors=True)
-    package = snapshot.packages / "xctl_probe"
-    shutil.copytree(REPOSITORY / "xctl_probe", package, ignore=_IGNORED)
-    for inner in ("fallback", "bpf"):
-        shutil.copytree(REPOSITORY / inner, package / inner, ignore=_IGNORED)
+    # Its links are followed: fallback/ and bpf/ are inside, as in an installation.
+    shutil.copytree(REPOSITORY / "xctl_probe", snapshot.packages / "xctl_probe", ignore=_IGNORED)
     shutil.copytree(REPOSITORY / "tests", snapshot.root / "tests", ignore=_IGNORED)
     shutil.copy(REPOSITORY / "pyproject.toml", snapshot.root)
     compileall.compile_dir(snapshot.root, quiet=1)  # once here, not at every start in there
