@@ -49,19 +49,20 @@ def files() -> dict[str, str]:
 
 
 def blind_spots() -> str:
-    """A table: one line for each gap, one column for each source."""
-    gaps = dict.fromkeys(spot for spots in BLIND_SPOTS.values() for spot in spots)
+    """A table: one line for each blind spot, one column for each source."""
+    declared = dict.fromkeys(spot for found in BLIND_SPOTS.values() for spot in found)
     lines = [
-        "# What each source cannot see",
+        "# What each source cannot observe",
         "",
-        "`xctl-probe-network check` says which source is taken here. x: not seen by that source.",
+        "`xctl-probe-network check` prints the source that is used here."
+        " x: not observed by that source.",
         "",
         f"| | {' | '.join(BLIND_SPOTS)} |",
         f"|---|{'---|' * len(BLIND_SPOTS)}",
     ]
-    for gap in gaps:
-        marks = (" x " if gap in spots else "   " for spots in BLIND_SPOTS.values())
-        lines.append(f"| {gap.text} |{'|'.join(marks)}|")
+    for spot in declared:
+        marks = (" x " if spot in spots else "   " for spots in BLIND_SPOTS.values())
+        lines.append(f"| {spot.text} |{'|'.join(marks)}|")
     return "\n".join(lines) + "\n"
 
 

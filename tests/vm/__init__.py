@@ -1,1 +1,1 @@
-"""Real kernels under emulation, and the socket tests in each: see README.md beside this."""
+"""Real kernels under emulation, and the socket tests in each: see docs/testing.md."""
