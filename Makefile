@@ -26,17 +26,30 @@ BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpf
 # Clean root file systems of their own need nothing of .venv.
 FRESH_PROGRAMS := debootstrap:debootstrap unshare:util-linux
 
-.PHONY: help run test lint pytest bpf test-fresh test-oldest test-kernels bench bench-vm fuzz soak docs pictures clean
+.PHONY: help run test pytest test-unit test-integration test-ebpf test-vm lint bpf bpf-check \
+	test-fresh test-oldest test-kernels bench bench-vm fuzz soak docs pictures clean
 help:  ## what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: .venv/run  ## set up and stream; options in ARGS, as in make run ARGS="--interval 0.5"
 	@exec $(BIN)/xctl-probe-network $(ARGS)
 
-test: lint bpf-check pytest  ## set up, check and test everything that runs on this kernel
+test: lint bpf-check pytest  ## set up, check and test everything that runs on this kernel: half an hour
 
-pytest: .venv/dev
+pytest: .venv/dev  ## tests alone; what to run in PYTEST, as in make pytest PYTEST="tests/unit -k stall"
 	$(BIN)/pytest $(PYTEST)
+
+# The durations are those of two cores.
+test-unit: .venv/dev  ## the unit tests, without privileges or traffic: under a minute
+	$(BIN)/pytest -q tests/unit tests/vm/host $(PYTEST)
+
+test-integration: .venv/dev .venv/programs  ## the installed probe on loopback traffic, every source: about 20 minutes
+	$(BIN)/pytest tests/integration tests/tui tests/apps tests/attacks $(PYTEST)
+
+test-ebpf: .venv/dev .venv/programs  ## the kernel source on this kernel, as root: about 5 minutes
+	$(BIN)/pytest tests/ebpf $(PYTEST)
+
+test-vm: test-kernels  ## another name of test-kernels: an hour with ARGS=--core, else several
 
 lint: .venv/dev .venv/programs  ## ruff, mypy --strict, clang-format
 	$(BIN)/ruff check .

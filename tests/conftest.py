@@ -33,6 +33,21 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 # A shell's background job ignores SIGINT, and so would every program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+_NEEDS_ROOT = ("ebpf",)
+_SLOW = ("apps", "attacks", "fuzz", "soak")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they need: by their folder, and by the source that they run against."""
+    for item in items:
+        inside = item.path.relative_to(Path(__file__).parent).parts
+        params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        as_root = any(isinstance(one, Backend) and one.user == "root" for one in params)
+        if inside[0] in _NEEDS_ROOT or as_root:
+            item.add_marker("needs_root")
+        if inside[0] in _SLOW:
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def installed() -> Iterator[Installed]:

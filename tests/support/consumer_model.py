@@ -3,7 +3,7 @@
 It shares no code with the probe on purpose: it is written from the consumer's contract, so
 that a mistake made on one side is not repeated on the other.  Every test that makes the
 probe write feeds every line to it; a line that the consumer would refuse, or that would
-harm it, raises `ContractError`.
+harm it, raises `ContractError`.  So does one that docs/records.schema.json has no place for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from support import records_schema
 
 PID_MAX = 2**32 - 1
 # A record may wait in a full pipe for as long as a consumer is stopped; it is never early.
@@ -94,10 +96,19 @@ class Graph:
 
 
 class Consumer:
-    """Feed it lines; it keeps the records and the graph, or raises `ContractError`."""
+    """Feed it lines; it keeps the records and the graph, or raises `ContractError`.
 
-    def __init__(self, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    `promised` raises SchemaError for a record that the probe does not document: the consumer
+    accepts more than the probe writes.
+    """
+
+    def __init__(
+        self,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        promised: Callable[[dict[str, Any]], None] = records_schema.check,
+    ) -> None:
         self._now_ms = now_ms
+        self._promised = promised
         self.records: list[Record] = []
         self.graph = Graph()
 
@@ -107,8 +118,10 @@ class Consumer:
         if not line.strip():
             return None
         try:
-            record = _record(_object(line), self._now_ms())
-        except ContractError as error:
+            fields = _object(line)
+            record = _record(fields, self._now_ms())
+            self._promised(fields)
+        except (ContractError, records_schema.SchemaError) as error:
             raise ContractError(f"{error}\n  in line: {line!r}") from None
         self.records.append(record)
         self.graph.apply(record)

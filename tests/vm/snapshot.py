@@ -18,7 +18,7 @@ _IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*cache")
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`packages` goes onto PYTHONPATH; `root` has pyproject.toml and tests/."""
+    """`packages` goes onto PYTHONPATH; `root` has pyproject.toml, tests/ and their schema."""
 
     root: Path
 
@@ -41,5 +41,7 @@ def take() -> Snapshot:
     shutil.copytree(REPOSITORY / "xctl_probe", snapshot.packages / "xctl_probe", ignore=_IGNORED)
     shutil.copytree(REPOSITORY / "tests", snapshot.root / "tests", ignore=_IGNORED)
     shutil.copy(REPOSITORY / "pyproject.toml", snapshot.root)
+    (snapshot.root / "docs").mkdir()
+    shutil.copy(REPOSITORY / "docs" / "records.schema.json", snapshot.root / "docs")
     compileall.compile_dir(snapshot.root, quiet=1)  # once here, not at every start in there
     return snapshot
