@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
 from xctl_probe.commands.top.ui import Mode, Shown, Ui, key_of, shown
 from xctl_probe.commands.why.humanize import folded, span
-from xctl_probe.exporters.text import printable
+from xctl_probe.exporters.sanitize import printable
 
 _NS_PER_S = 1_000_000_000
 _Row = TypeVar("_Row", Stalled, Rates)
