@@ -86,9 +86,7 @@ def _error(record: ErrorRecord) -> Detail:
             return {}
 
 
-def _socket(
-    socket: Socket, owner: Process | None, local: str | None, remote: str | None
-) -> Detail:
+def _socket(socket: Socket, owner: Process | None, local: str | None, remote: str | None) -> Detail:
     return {
         "protocol": socket.protocol,
         "local": local,

@@ -83,7 +83,7 @@ class InterfaceFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InterfaceErrors:
-    """Packets that an interface did not receive and did not send in the interval."""
+    """Packets that an interface failed to receive and to send in the interval: not both 0."""
 
     interface: str
     kind: InterfaceFailure

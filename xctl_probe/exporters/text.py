@@ -71,8 +71,8 @@ def _error(record: ErrorRecord) -> str:
     value = ",".join(f"{what}:{count}" for what, count in counts(record))
     where = ""
     if isinstance(record.error, SocketError):
-        ends = endpoints(record.error)
-        where = f"{ends[0] or '*'} -> {ends[1] or '*'}"
+        here, there = endpoints(record.error)
+        where = f"{here or '*'} -> {there or '*'}"
     return f"error  {_who(record.owner)}  {value}  {entity(record)}  {where}".rstrip()
 
 
