@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xctl_probe.events import Lost, Socket, SocketError
+from xctl_probe.events import Socket, SocketError
 from xctl_probe.exporters.records import (
     UNKNOWN_INTERFACE,
     BandwidthRecord,
@@ -18,28 +18,30 @@ PROBE = "xctl-probe"  # the entity of the probe's own losses
 
 def entity(record: Record) -> str:
     """`socket-<inode>`, the name of an interface, or `xctl-probe`."""
-    match record:
-        case BandwidthRecord():
-            return record.interface
-        case StallRecord():
-            return _socket(record.stall.socket)
-        case ErrorRecord(error=SocketError() as error):
-            return _socket(error.socket)
-        case ErrorRecord(error=InterfaceErrors() as error):
-            return error.interface
-        case _:
-            return PROBE
+    if isinstance(record, BandwidthRecord):
+        return record.interface
+    if isinstance(record, StallRecord):
+        return socket_entity(record.stall.socket)
+    error = record.error
+    if isinstance(error, SocketError):
+        return socket_entity(error.socket)
+    return error.interface if isinstance(error, InterfaceErrors) else PROBE
+
+
+def socket_entity(socket: Socket) -> str:
+    """`socket-<inode>`; without an inode, its interface."""
+    # A connection that ended before it was accepted never had an inode.
+    return f"socket-{socket.inode}" if socket.inode else socket.interface or UNKNOWN_INTERFACE
 
 
 def counts(record: ErrorRecord) -> tuple[tuple[str, int], ...]:
     """The words of what failed, each with how often, zeros included."""
-    match record.error:
-        case SocketError() as error:
-            return ((error.kind.value, error.count),)
-        case InterfaceErrors() as error:
-            return ((f"RX_{error.kind}", error.rx), (f"TX_{error.kind}", error.tx))
-        case Lost() as lost:
-            return (("PROBE_LOST", lost.count),)
+    error = record.error
+    if isinstance(error, SocketError):
+        return ((error.kind.value, error.count),)
+    if isinstance(error, InterfaceErrors):
+        return ((f"RX_{error.kind}", error.rx), (f"TX_{error.kind}", error.tx))
+    return (("PROBE_LOST", error.count),)
 
 
 def local(socket: Socket) -> str:
@@ -57,8 +59,3 @@ def endpoints(error: SocketError) -> tuple[str | None, str | None]:
     if not error.socket.remote_address:
         return None, None
     return None if error.sockets > 1 else local(error.socket), remote(error.socket)
-
-
-def _socket(socket: Socket) -> str:
-    # A connection that ended before it was accepted never had an inode.
-    return f"socket-{socket.inode}" if socket.inode else socket.interface or UNKNOWN_INTERFACE

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 
 import orjson
 
-from xctl_probe.events import Lost, Process, Socket, SocketError
-from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote
+from xctl_probe.events import Lost, Process, Socket, SocketError, Stall
+from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
 BANDWIDTH, DROP, ERROR = "transport.bw", "transport.drop", "error.net"
@@ -26,22 +26,27 @@ _NS_PER_MS = 1_000_000
 
 def to_line(record: Record) -> bytes:
     """The record as a line that the consumer takes."""
-    match record:
-        case BandwidthRecord():
-            event_type, value, net = BANDWIDTH, f"{record.mbps:.2f}", _bandwidth(record)
-        case StallRecord():
-            duration_ms = record.stall.duration_ns // _NS_PER_MS
-            event_type, value, net = DROP, f"STALL_{duration_ms}ms", _stall(record, duration_ms)
-        case ErrorRecord():
-            value = ",".join(f"{what}:{count}" for what, count in counts(record))
-            event_type, net = ERROR, _error(record)
+    owner = record.owner
+    # No match statement: an interval has up to thousands of records.
+    if isinstance(record, BandwidthRecord):
+        event_type, name, value = BANDWIDTH, record.interface, f"{record.mbps:.2f}"
+        net = _bandwidth(record)
+    elif isinstance(record, StallRecord):
+        stall = record.stall
+        duration_ms = stall.duration_ns // _NS_PER_MS
+        event_type, name, value = DROP, socket_entity(stall.socket), f"STALL_{duration_ms}ms"
+        net = _stall(stall, duration_ms)
+    else:
+        event_type, name = ERROR, entity(record)
+        value = ",".join([f"{what}:{count}" for what, count in counts(record)])
+        net = _error(record, owner)
     return ascii_json(
         {
             "ts": record.ts_ms,
             "event_type": event_type,
-            "entity_id": entity(record),
+            "entity_id": name,
             "job_id": None,
-            "pid": record.owner.pid if record.owner else None,
+            "pid": owner.pid if owner else None,
             "value": value,
             "net": net,
         }
@@ -63,27 +68,28 @@ def _bandwidth(record: BandwidthRecord) -> Detail:
     return net
 
 
-def _stall(record: StallRecord, duration_ms: int) -> Detail:
-    stall = record.stall
+def _stall(stall: Stall, duration_ms: int) -> Detail:
+    socket = stall.socket
     return {
         "ongoing": stall.ongoing,
         "direction": stall.direction.value,
         "cause": stall.cause.value if stall.cause else None,
         "duration_ms": duration_ms,
         "tid": stall.tid,
-        **_socket(stall.socket, stall.owner, local(stall.socket), remote(stall.socket)),
+        **_socket(socket, stall.owner, local(socket), remote(socket)),
     }
 
 
-def _error(record: ErrorRecord) -> Detail:
-    match record.error:
-        case SocketError() as error:
-            net = _socket(error.socket, record.owner, *endpoints(error))
-            return net | {"sockets": error.sockets} if error.sockets > 1 else net
-        case Lost(where=where, uid=uid):
-            return {"where": where} if uid is None else {"where": where, "uid": uid}
-        case _:
-            return {}
+def _error(record: ErrorRecord, owner: Process | None) -> Detail:
+    error = record.error
+    if isinstance(error, SocketError):
+        net = _socket(error.socket, owner, *endpoints(error))
+        if error.sockets > 1:
+            net["sockets"] = error.sockets
+        return net
+    if isinstance(error, Lost):
+        return {"where": error.where} | ({} if error.uid is None else {"uid": error.uid})
+    return {}
 
 
 def _socket(socket: Socket, owner: Process | None, local: str | None, remote: str | None) -> Detail:
