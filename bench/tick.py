@@ -14,7 +14,7 @@ import time
 from xctl_probe.aggregate import Filter, summarize
 from xctl_probe.config import Attach, Backend, Format, Settings
 from xctl_probe.events import Source
-from xctl_probe.exporters.records import to_line
+from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.sources.select import open_source
 
 _IDLE_TICKS = 7

@@ -18,12 +18,12 @@ from xctl_probe.events import (
 )
 from xctl_probe.exporters.records import (
     UNKNOWN_INTERFACE,
-    Bandwidth,
+    BandwidthRecord,
+    ErrorRecord,
+    InterfaceErrors,
+    InterfaceFailure,
     Record,
-    error_event,
-    interface_events,
-    lost_event,
-    stall_event,
+    StallRecord,
 )
 from xctl_probe.fair import choose
 
@@ -110,7 +110,7 @@ def summarize(
     yield from _stalls(sums.stalls, losses, ts_ms)
     yield from _errors(sums, ts_ms)
     for lost in losses:
-        yield lost_event(lost, ts_ms)
+        yield ErrorRecord(ts_ms, lost)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
 
 
@@ -122,7 +122,7 @@ def _stalls(stalls: list[Stall], losses: list[Lost], ts_ms: int) -> Iterator[Rec
         of_user.setdefault(stall.owner, []).append(number)
     kept, refused = choose(numbers, _MOST_STALLS, _OF_PROCESS)
     for number in kept:
-        yield stall_event(stalls[number], ts_ms)
+        yield StallRecord(ts_ms, stalls[number])
     losses += [Lost("stalls", count, uid) for uid, count in refused.items()]
 
 
@@ -135,7 +135,7 @@ def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
     kept, _ = choose(numbers, _MOST_ERRORS, _OF_PROCESS)
     for number in kept:
         (socket, kind, owner), failed = errors[number]
-        yield error_event(SocketError(owner, socket, kind, failed.count, failed.sockets), ts_ms)
+        yield ErrorRecord(ts_ms, SocketError(owner, socket, kind, failed.count, failed.sockets))
     if len(kept) == len(errors):
         return
     rest: dict[tuple[int | None, ErrorKind], _Failed] = {}
@@ -147,7 +147,7 @@ def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
             total.sockets += failed.sockets
     for (uid, kind), total in rest.items():
         nobodys = Socket(0, 0, "tcp", "", 0, "", 0, uid=uid)
-        yield error_event(SocketError(None, nobodys, kind, total.count, total.sockets), ts_ms)
+        yield ErrorRecord(ts_ms, SocketError(None, nobodys, kind, total.count, total.sockets))
 
 
 def _add_traffic(sums: _Sums, fact: Traffic) -> None:
@@ -172,14 +172,24 @@ def _bandwidth(
     ts_ms: int,
 ) -> Iterator[Record]:
     for counts in interfaces:
-        yield from interface_events(counts, ts_ms)
-        yield Bandwidth(
+        yield from _interface_errors(counts, ts_ms)
+        yield BandwidthRecord(
             ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
             sums.unowned.get(counts.name, 0),
         )  # fmt: skip
     for (interface, owner), count in sums.by_process.items():
         if not (wanted.wants_owner(owner) and wanted.wants_traffic(interface)):
             continue
-        record = Bandwidth(ts_ms, interface, owner, count.received, count.sent, elapsed_ns)
+        record = BandwidthRecord(ts_ms, interface, owner, count.received, count.sent, elapsed_ns)
         if record.mbps >= wanted.min_mbps:
             yield record
+
+
+def _interface_errors(counts: InterfaceCounts, ts_ms: int) -> Iterator[Record]:
+    """Errors and drops of an interface, where there were any."""
+    for kind, rx, tx in (
+        (InterfaceFailure.ERRORS, counts.rx_errors, counts.tx_errors),
+        (InterfaceFailure.DROPS, counts.rx_dropped, counts.tx_dropped),
+    ):
+        if rx or tx:
+            yield ErrorRecord(ts_ms, InterfaceErrors(counts.name, kind, rx, tx))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,8 @@ import typer
 
 from xctl_probe.config import Attach, Backend, Format, Settings, read_file
 from xctl_probe.errors import ProbeError, UsageError, surroundings
-from xctl_probe.exporters.records import Record, to_line
+from xctl_probe.exporters.base import Exporter
+from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.stdout import Writer
 from xctl_probe.exporters.text import to_coloured_text, to_text
 from xctl_probe.pipeline import epoch_ms, stream
@@ -183,7 +183,7 @@ def _stream(
         return
     source, choice = open_source(settings)
     diagnostics.say("; ".join(filter(None, (choice, shortcoming(held())))))
-    writer = Writer(_STDOUT, _renderer(as_text), epoch_ms)
+    writer = Writer(_STDOUT, _exporter(as_text), epoch_ms)
     try:
         stream(settings, source, writer, _STDOUT)
     finally:
@@ -232,7 +232,7 @@ def _check(
     raise typer.Exit(run(_STDOUT, as_json=as_json))
 
 
-def _renderer(as_text: bool) -> Callable[[Record], bytes]:
+def _exporter(as_text: bool) -> Exporter:
     if not as_text:
         return to_line
     # https://no-color.org: any value but the empty one switches it off.

@@ -1,7 +1,7 @@
-"""The stream: drains the source once an interval and writes what comes of it.
+"""The pipeline: polls and drains the source, and passes the records of each interval to a sink.
 
-The one module that knows all stages.  It never sleeps longer than until the next thing to
-do, and leaves when it is told to, when its time is up, or when nobody is there to read.
+stdout (`stream`) and the screen of `top` are such sinks.  The loop never sleeps longer than until
+the next thing to do.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import select
 import socket
 import stat
 import time
-from enum import Enum, auto
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from xctl_probe.aggregate import summarize
 from xctl_probe.config import Settings
 from xctl_probe.errors import is_shortage
 from xctl_probe.events import Batch, Fact, Lost, Source
+from xctl_probe.exporters.records import Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.signals import stop_signals
 from xctl_probe.sources.interfaces import Interfaces
@@ -26,7 +28,7 @@ _LAST_FLUSH_MS = 1000
 _LONGEST_END_S = 1.7  # from a signal to the end
 # Read at once: a parent that dies while the source is being opened is noticed, too.
 _PARENT_PID = os.getppid()
-# A source that has news is not asked more often than this: many small facts cost one look.
+# A source that has events is not polled more often than this: many small events cost one poll.
 _BREATH_NS = 10_000_000
 
 
@@ -35,50 +37,47 @@ def epoch_ms() -> int:
     return time.time_ns() // _NS_PER_MS
 
 
-def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:
-    """Run until the end.  Returns normally for every end that is not an error."""
-    try:
-        with stop_signals(_LONGEST_END_S) as stop:
-            loop = _Loop(settings, source, writer, stdout, stop)
-            loop.run()
-            loop.drain()
-            writer.flush(_LAST_FLUSH_MS)
-    except ReaderGone:
-        return
+class Sink(Protocol):
+    """Where the records of a run go, and what else can wake or end the run."""
+
+    @property
+    def ended(self) -> bool:
+        """True when the run is to end; asked after each wake-up."""
+
+    def put(self, records: Iterable[Record], now_ns: int) -> None:
+        """Take the records of one interval; `now_ns` is the monotonic time of the drain."""
+
+    def flush(self) -> None:
+        """Write or draw what is due, without waiting."""
+
+    def descriptors(self) -> Iterable[tuple[int, int]]:
+        """Descriptors to wait for, each with its poll(2) events."""
+
+    def retry_ns(self) -> int | None:
+        """In how many ns `flush` is due again at the latest, None for whenever something wakes."""
+
+    def wake(self, fd: int, events: int) -> None:
+        """One of the descriptors is ready."""
 
 
-class _Woken(Enum):
-    TIME = auto()
-    NEWS = auto()  # the source has something
-    STOP = auto()
+class Loop:
+    """Polls, drains and aggregates for a sink, by the intervals and the filter of the settings."""
 
-
-class _Loop:
-    def __init__(
-        self,
-        settings: Settings,
-        source: Source,
-        writer: Writer,
-        stdout: int,
-        stop: socket.socket,
-    ) -> None:
+    def __init__(self, settings: Settings, source: Source, sink: Sink) -> None:
         self._settings = settings
         self._source = source
-        self._writer = writer
-        self._stdout = stdout
-        self._stop = stop
+        self._sink = sink
         wanted = settings.wanted
         self._interfaces = Interfaces(wanted.interfaces, loopback=wanted.loopback)
-        self._read_by_parent = _is_pipe(stdout)
         self._drained_ns = time.monotonic_ns()
 
     def run(self) -> None:
-        """Poll, drain and write until there is a reason to leave."""
+        """Run until the sink ends it or the duration is over."""
         interval_ns = self._settings.interval_ns
         next_poll_ns, next_drain_ns, listen_ns = 0, self._drained_ns + interval_ns, 0
         duration_ns = self._settings.duration_ns
         end_ns = None if duration_ns is None else self._drained_ns + duration_ns
-        while True:
+        while not self._sink.ended:
             now_ns = time.monotonic_ns()
             if end_ns is not None and now_ns >= end_ns:
                 return
@@ -89,23 +88,19 @@ class _Loop:
             elif now_ns >= next_poll_ns:
                 next_poll_ns = self._source.poll(now_ns)
                 listen_ns = now_ns + _BREATH_NS
-            self._writer.flush()
+            self._sink.flush()
             wake_ns = min(next_poll_ns, next_drain_ns, end_ns or next_drain_ns)
-            why = self._wait(wake_ns, listen=now_ns >= listen_ns)
-            if why is _Woken.STOP or self._orphaned():
-                return
-            if why is _Woken.NEWS:
+            if self._wait(wake_ns, listen=now_ns >= listen_ns):
                 next_poll_ns = 0
 
     def drain(self) -> None:
-        """Turn what the source has into records, and hand them to the writer."""
+        """Aggregate what the source has into records for the sink."""
         now_ns = time.monotonic_ns()
         batch = self._batch(now_ns)
         facts = [*batch.facts, *self._counters()]
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
-        for record in summarize(facts, self._settings.wanted, elapsed_ns, epoch_ms()):
-            self._writer.put(record)
+        self._sink.put(summarize(facts, self._settings.wanted, elapsed_ns, epoch_ms()), now_ns)
 
     def _batch(self, now_ns: int) -> Batch:
         """What the source has; where descriptors or memory ran out, that something is missing."""
@@ -124,37 +119,79 @@ class _Loop:
                 raise
             return [Lost("interfaces", 1)]
 
-    def _wait(self, wake_ns: int, *, listen: bool) -> _Woken:
-        """Sleep until there is something to do; with `listen`, news of the source count."""
+    def _wait(self, wake_ns: int, *, listen: bool) -> bool:
+        """Sleep until there is something to do.  True where the source is ready (with `listen`)."""
         poll = select.poll()
-        poll.register(self._stop, select.POLLIN)
-        # Registered even with nothing to write: a reader that leaves shows as an error.  And where
-        # a write took nothing, POLLOUT says nothing: the next attempt is a breath away.
-        held_up = self._writer.pending and self._writer.refused
-        writes = self._writer.pending and not held_up
-        poll.register(self._stdout, select.POLLOUT if writes else 0)
+        for fd, events in self._sink.descriptors():
+            poll.register(fd, events)
         now_ns = time.monotonic_ns()
-        if held_up:
-            wake_ns = min(wake_ns, now_ns + _BREATH_NS)
+        retry_ns = self._sink.retry_ns()
+        if retry_ns is not None:
+            wake_ns = min(wake_ns, now_ns + retry_ns)
         source_fd = self._source.fileno()
         if source_fd is not None and listen:
             poll.register(source_fd, select.POLLIN)
         elif source_fd is not None:
             wake_ns = min(wake_ns, now_ns + _BREATH_NS)
-        woken = _Woken.TIME
+        source_ready = False
         for fd, events in poll.poll(max(wake_ns - now_ns, 0) / _NS_PER_MS):
-            if fd == self._stop.fileno():
-                return _Woken.STOP
             if fd == source_fd:
-                woken = _Woken.NEWS
-            if fd == self._stdout and events & ~select.POLLOUT:
-                raise ReaderGone
-        return woken
+                source_ready = True
+            else:
+                self._sink.wake(fd, events)
+        return source_ready
 
-    def _orphaned(self) -> bool:
+
+def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:
+    """Write records to stdout until the end.  Returns normally for every end that is no error."""
+    try:
+        with stop_signals(_LONGEST_END_S) as stop:
+            loop = Loop(settings, source, _Stdout(writer, stdout, stop))
+            loop.run()
+            loop.drain()
+            writer.flush(_LAST_FLUSH_MS)
+    except ReaderGone:
+        return
+
+
+class _Stdout:
+    """The sink of the stream.  A signal, a gone reader and a gone parent end the run."""
+
+    def __init__(self, writer: Writer, stdout: int, stop: socket.socket) -> None:
+        self._writer = writer
+        self._stdout = stdout
+        self._stop = stop
+        self._stopped = False
+        self._read_by_parent = _is_pipe(stdout)
+
+    @property
+    def ended(self) -> bool:
         # A consumer that dies does not take its child along, and whoever inherited the
         # other end of the pipe may keep it open for ever.
-        return self._read_by_parent and os.getppid() != _PARENT_PID
+        return self._stopped or (self._read_by_parent and os.getppid() != _PARENT_PID)
+
+    def put(self, records: Iterable[Record], now_ns: int) -> None:  # noqa: ARG002 - the screen's
+        for record in records:
+            self._writer.put(record)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def descriptors(self) -> Iterator[tuple[int, int]]:
+        yield self._stop.fileno(), select.POLLIN
+        # Registered even with nothing to write: a reader that leaves shows as an error.  And where
+        # a write took nothing, POLLOUT says nothing: the next attempt is a breath away.
+        writes = self._writer.pending and not self._writer.refused
+        yield self._stdout, select.POLLOUT if writes else 0
+
+    def retry_ns(self) -> int | None:
+        return _BREATH_NS if self._writer.pending and self._writer.refused else None
+
+    def wake(self, fd: int, events: int) -> None:
+        if fd == self._stop.fileno():
+            self._stopped = True
+        elif events & ~select.POLLOUT:
+            raise ReaderGone
 
 
 def _is_pipe(fd: int) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 
-from xctl_probe.exporters.text import printable
+from xctl_probe.exporters.sanitize import printable
 
 BUDGET_BYTES = 4096  # in the life of the process
 _LAST_WORD_BYTES = 512  # of it, kept for the error that ends the probe

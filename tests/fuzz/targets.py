@@ -33,7 +33,7 @@ from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.events import Fact
-from xctl_probe.exporters.records import to_line
+from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.text import to_text
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import decode

@@ -21,7 +21,13 @@ from xctl_probe.events import (
     Stall,
     Traffic,
 )
-from xctl_probe.exporters.records import BANDWIDTH, DROP, ERROR, Bandwidth, Event
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    ErrorRecord,
+    InterfaceErrors,
+    InterfaceFailure,
+    StallRecord,
+)
 
 NOW_MS, SECOND_NS = 1_700_000_000_123, 1_000_000_000
 CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
@@ -55,9 +61,9 @@ def test_a_process_is_one_record_for_each_interface():
         ]
     )
     assert found == [
-        Bandwidth(NOW_MS, "eth0", CLIENT, 319, 161, SECOND_NS),
-        Bandwidth(NOW_MS, "lo", CLIENT, 17, 13, SECOND_NS),
-        Bandwidth(NOW_MS, "eth0", OTHER, 3, 2, SECOND_NS),
+        BandwidthRecord(NOW_MS, "eth0", CLIENT, 319, 161, SECOND_NS),
+        BandwidthRecord(NOW_MS, "lo", CLIENT, 17, 13, SECOND_NS),
+        BandwidthRecord(NOW_MS, "eth0", OTHER, 3, 2, SECOND_NS),
     ]
 
 
@@ -70,7 +76,7 @@ def test_a_reused_pid_is_not_added_to_the_one_before():
 def test_an_interface_has_its_record_when_idle():
     """The heartbeat: zero bytes over the measured time, nothing unattributed."""
     assert records([counts("eth0")], elapsed_ns=1_009) == [
-        Bandwidth(NOW_MS, "eth0", None, 0, 0, 1_009, 0)
+        BandwidthRecord(NOW_MS, "eth0", None, 0, 0, 1_009, 0)
     ]
 
 
@@ -80,7 +86,7 @@ def test_what_no_process_accounts_for_is_told_with_the_interface():
         [Traffic(None, "eth0", 7, 11), Traffic(None, "eth0", 13, 0), Traffic(None, "lo", 17, 0),
          counts("eth0", 1_009, 2_003)],
     )  # fmt: skip
-    assert found == [Bandwidth(NOW_MS, "eth0", None, 1_009, 2_003, SECOND_NS, 31)]
+    assert found == [BandwidthRecord(NOW_MS, "eth0", None, 1_009, 2_003, SECOND_NS, 31)]
 
 
 def test_what_matters_most_is_written_first():
@@ -94,10 +100,13 @@ def test_what_matters_most_is_written_first():
             stall(),
         ]
     )
-    kinds = [r.event_type if isinstance(r, Event) else BANDWIDTH for r in found]
-    assert kinds == [DROP, ERROR, ERROR, ERROR, BANDWIDTH, BANDWIDTH]
-    values = [r.value for r in found if isinstance(r, Event)]
-    assert values == ["STALL_1301ms", "RESET:1", "PROBE_LOST:5", "RX_ERR:3,TX_ERR:0"]
+    assert found[:4] == [
+        StallRecord(NOW_MS, stall()),
+        ErrorRecord(NOW_MS, SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1)),
+        ErrorRecord(NOW_MS, Lost("ring", 5)),
+        ErrorRecord(NOW_MS, InterfaceErrors("eth0", InterfaceFailure.ERRORS, 3, 0)),
+    ]
+    assert [type(r) for r in found[4:]] == [BandwidthRecord, BandwidthRecord]
     assert {r.ts_ms for r in found} == {NOW_MS}
 
 
@@ -112,12 +121,29 @@ def test_errors_of_one_kind_on_one_socket_add_up():
             SocketError(CLIENT, LOCAL, ErrorKind.RETRANSMIT, 11),
         ]
     )
-    assert [(r.entity, r.pid, r.value) for r in found] == [
-        ("socket-4241", 233, "RETRANSMIT:7"),
-        ("socket-4241", 233, "RESET:1"),
-        ("socket-4241", None, "RETRANSMIT:5"),
-        ("socket-4243", 233, "RETRANSMIT:11"),
+    assert [r.error for r in found] == [
+        SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 7),
+        SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1),
+        SocketError(None, SOCKET, ErrorKind.RETRANSMIT, 5),
+        SocketError(CLIENT, LOCAL, ErrorKind.RETRANSMIT, 11),
     ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "found"),
+    [
+        ((0, 0, 0, 0), []),
+        ((2, 0, 0, 0), [("ERR", 2, 0)]),
+        ((0, 3, 0, 0), [("ERR", 0, 3)]),
+        ((0, 0, 5, 7), [("DROP", 5, 7)]),
+        ((2, 3, 5, 7), [("ERR", 2, 3), ("DROP", 5, 7)]),
+    ],
+)
+def test_an_interface_has_a_record_of_its_errors_and_of_its_drops(errors, found):
+    """Where there were any, and only then."""
+    records_ = records([InterfaceCounts("eth0", 0, 0, *errors)])
+    failures = [r.error for r in records_ if isinstance(r, ErrorRecord)]
+    assert [(e.kind.value, e.rx, e.tx) for e in failures] == found
 
 
 @pytest.mark.parametrize(
@@ -143,17 +169,16 @@ def test_only_what_is_wanted_is_told(wanted, pids, stalled):
         Lost("ring", 1),
     ]
     found = records(facts, wanted)
-    assert {r.owner.pid for r in found if isinstance(r, Bandwidth) and r.owner} == pids
-    assert sum(isinstance(r, Event) and r.event_type == DROP for r in found) == stalled
-    assert sum(isinstance(r, Event) and r.event_type == ERROR for r in found) == 1
-    assert sum(isinstance(r, Bandwidth) and r.owner is None for r in found) == 1
+    assert {r.owner.pid for r in found if isinstance(r, BandwidthRecord) and r.owner} == pids
+    assert sum(isinstance(r, StallRecord) for r in found) == stalled
+    assert sum(isinstance(r, ErrorRecord) for r in found) == 1
+    assert sum(isinstance(r, BandwidthRecord) and r.owner is None for r in found) == 1
 
 
 def test_stalls_on_loopback_are_told_though_its_bandwidth_is_not():
     """A database on this host hangs like any other."""
     found = records([stall(CLIENT, LOCAL), Traffic(CLIENT, "lo", 10**9, 0)], Filter())
-    assert [r.event_type for r in found if isinstance(r, Event)] == [DROP]
-    assert len(found) == 1
+    assert found == [StallRecord(NOW_MS, stall(CLIENT, LOCAL))]
 
 
 @pytest.mark.parametrize(("sent", "told"), [(124_999, False), (125_000, True)])
@@ -192,21 +217,20 @@ def test_sums_are_conserved_whatever_the_facts(facts, random):
             went_in[fact.owner, fact.interface or "unknown", "sent"] += fact.sent_bytes
             went_in[fact.owner, fact.interface or "unknown", "received"] += fact.received_bytes
         elif isinstance(fact, SocketError):
-            pid = fact.owner.pid if fact.owner else None
-            went_in[pid, f"socket-{fact.socket.inode}", fact.kind.value] += fact.count
+            went_in[fact.owner, fact.socket, fact.kind] += fact.count
         elif isinstance(fact, Lost):
             went_in["lost"] += fact.count
     random.shuffle(facts)
     found = records(facts)
     for record in found:
-        if isinstance(record, Bandwidth) and record.owner:
+        if isinstance(record, BandwidthRecord) and record.owner:
             came_out[record.owner, record.interface, "sent"] += record.tx_bytes
             came_out[record.owner, record.interface, "received"] += record.rx_bytes
-        elif isinstance(record, Event) and record.entity.startswith("socket-"):
-            word, _, count = record.value.partition(":")
-            came_out[record.pid, record.entity, word] += int(count)
-        elif isinstance(record, Event) and record.entity == "xctl-probe":
-            came_out["lost"] += int(record.value.partition(":")[2])
+        elif isinstance(record, ErrorRecord) and isinstance(record.error, SocketError):
+            error = record.error
+            came_out[error.owner, error.socket, error.kind] += error.count
+        elif isinstance(record, ErrorRecord) and isinstance(record.error, Lost):
+            came_out["lost"] += record.error.count
     assert +came_out == +went_in
 
 
@@ -214,7 +238,7 @@ def test_sums_are_conserved_whatever_the_facts(facts, random):
 def test_no_process_below_the_threshold_is_ever_told(facts, min_mbps):
     """And each one at or above it is, once for each interface."""
     wanted = Filter(min_mbps, loopback=True)
-    told = [r for r in records(facts, wanted) if isinstance(r, Bandwidth) and r.owner]
-    all_of_them = [r for r in records(facts) if isinstance(r, Bandwidth) and r.owner]
+    told = [r for r in records(facts, wanted) if isinstance(r, BandwidthRecord) and r.owner]
+    all_of_them = [r for r in records(facts) if isinstance(r, BandwidthRecord) and r.owner]
     assert told == [r for r in all_of_them if r.mbps >= min_mbps]
     assert len({(r.owner, r.interface) for r in told}) == len(told)

@@ -1,9 +1,11 @@
-"""The interval's arithmetic: rates by the monotonic clock, stamps by the other one."""
+"""The loop of stream and screen: rates by the monotonic clock, wake-ups by descriptors."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import select
+import time
 from types import SimpleNamespace
 from unittest import mock
 
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 from xctl_probe import pipeline
 from xctl_probe.aggregate import Filter
 from xctl_probe.events import Batch, InterfaceCounts, Process, Traffic
-from xctl_probe.exporters.records import Bandwidth
+from xctl_probe.exporters.records import BandwidthRecord
 
 CLIENT = Process(233, 7_001, "client")
 SECOND_NS = 1_000_000_000
+HOUR_NS = 3_600 * SECOND_NS
 
 
 def intervals(monotonic, wall):
@@ -31,19 +34,14 @@ def intervals(monotonic, wall):
     counts = SimpleNamespace(collect=lambda: [InterfaceCounts("eth0", 2_003, 1_009, 0, 0, 0, 0)])
     settings = SimpleNamespace(wanted=Filter(min_mbps=0.0))
     written = []
+    sink = SimpleNamespace(put=lambda records, _: written.extend(records))
     with (
         mock.patch.object(pipeline, "time", clocks),
         mock.patch.object(pipeline, "Interfaces", return_value=counts),
     ):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            loop = pipeline._Loop(
-                settings, source, SimpleNamespace(put=written.append), nowhere, None
-            )
-            for _ in wall:
-                loop.drain()
-        finally:
-            os.close(nowhere)
+        loop = pipeline.Loop(settings, source, sink)
+        for _ in wall:
+            loop.drain()
     return written
 
 
@@ -57,7 +55,7 @@ def test_a_clock_that_steps_moves_the_stamps_and_no_rate(steps):
     elapsed, wall = zip(*steps, strict=True)
     monotonic = list(itertools.accumulate(elapsed, initial=7))
     found = intervals(monotonic, wall)
-    assert all(isinstance(record, Bandwidth) for record in found)
+    assert all(isinstance(record, BandwidthRecord) for record in found)
     of_process = [record for record in found if record.owner]
     assert [r.elapsed_ns for r in of_process] == list(elapsed)
     assert [r.ts_ms for r in of_process] == [ns // 1_000_000 for ns in wall]
@@ -70,3 +68,100 @@ def test_two_drains_at_the_same_moment_are_no_bandwidth():
     found = intervals([7, 7], [SECOND_NS])
     assert {record.mbps for record in found} == {0.0}
     assert {record.rx_bytes for record in found} == {2_003}
+
+
+class PipedSource:
+    """A source whose descriptor is a pipe; `at_poll` has what happens at the n-th poll."""
+
+    def __init__(self):
+        self.reader, self.writer = os.pipe()
+        self.polls, self.drains, self.at_poll = 0, 0, {}
+
+    def fileno(self):
+        return self.reader
+
+    def poll(self, now_ns):
+        self.polls += 1
+        self.at_poll.get(self.polls, lambda: None)()
+        return now_ns + HOUR_NS
+
+    def drain(self, now_ns):
+        self.drains += 1
+        return Batch(now_ns, [])
+
+
+class CountingSink:
+    """A sink with one descriptor of its own, which is readable when the run is over."""
+
+    def __init__(self):
+        self.reader, self.writer = os.pipe()
+        self.ended, self.flushes, self.intervals, self.retry = False, 0, 0, None
+
+    def put(self, records, _now_ns):
+        self.intervals += not any(records)
+
+    def flush(self):
+        self.flushes += 1
+
+    def descriptors(self):
+        return ((self.reader, select.POLLIN),)
+
+    def retry_ns(self):
+        return self.retry
+
+    def wake(self, fd, events):
+        self.ended = fd == self.reader and bool(events & select.POLLIN)
+
+
+@pytest.fixture
+def source():
+    made = PipedSource()
+    yield made
+    os.close(made.reader)
+    os.close(made.writer)
+
+
+@pytest.fixture
+def sink():
+    made = CountingSink()
+    yield made
+    os.close(made.reader)
+    os.close(made.writer)
+
+
+def run(source, sink, interval_ns=HOUR_NS, duration_ns=None):
+    settings = SimpleNamespace(wanted=Filter(), interval_ns=interval_ns, duration_ns=duration_ns)
+    nothing = SimpleNamespace(collect=list)
+    with mock.patch.object(pipeline, "Interfaces", return_value=nothing):
+        pipeline.Loop(settings, source, sink).run()
+
+
+def test_the_sink_ends_the_run_by_its_own_descriptor(source, sink):
+    """A stop signal, a key: after one poll, without waiting for the interval."""
+    os.write(sink.writer, b"#")
+    run(source, sink)
+    assert (sink.ended, source.polls, sink.flushes, source.drains) == (True, 1, 1, 0)
+
+
+def test_a_source_that_is_ready_is_polled_again_after_the_least_time(source, sink):
+    """Many small events in the least time between two polls cost one poll."""
+    os.write(source.writer, b"#")
+    source.at_poll[2] = lambda: os.write(sink.writer, b"#")
+    begun_ns = time.monotonic_ns()
+    run(source, sink)
+    assert source.polls == 2
+    assert time.monotonic_ns() - begun_ns >= pipeline._BREATH_NS
+
+
+def test_each_interval_is_one_drain_and_the_duration_ends_the_run(source, sink):
+    """The sink gets the records of each; no more intervals than fit."""
+    run(source, sink, interval_ns=20_000_000, duration_ns=75_000_000)
+    assert not sink.ended
+    assert 1 <= source.drains == sink.intervals <= 3
+
+
+def test_a_sink_with_output_left_is_flushed_again_soon(source, sink):
+    """Although no descriptor wakes the loop."""
+    sink.retry = 2_000_000
+    run(source, sink, duration_ns=100_000_000)
+    assert sink.flushes >= 3

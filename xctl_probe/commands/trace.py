@@ -6,7 +6,6 @@ calls come, the kernel drops some, and this says exactly how many.
 
 from __future__ import annotations
 
-import os
 import select
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,8 +14,9 @@ import orjson
 
 from xctl_probe.config import Settings
 from xctl_probe.ebpf.call_trace import READ_AGAIN_S, Call, Trace
-from xctl_probe.exporters.records import ascii_json
-from xctl_probe.exporters.text import printable
+from xctl_probe.exporters.ndjson import ascii_json
+from xctl_probe.exporters.outlet import write_all
+from xctl_probe.exporters.sanitize import printable
 from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.signals import stop_signals
 from xctl_probe.stderr import Diagnostics
@@ -56,7 +56,7 @@ def _stream(trace: Trace, settings: Settings, stdout: int, line_of: _Line) -> No
             wanted = (call for call in trace.calls() if not pids or call.pid in pids)
             # Under a flood the calls never end: what must be done is done after each chunk.
             for chunk in _chunks(map(line_of, wanted)):
-                _write_all(stdout, chunk)
+                write_all(stdout, chunk)
                 stopped = stopped or bool(wait.poll(0)) or _over(begun_ns, settings.duration_ns)
                 if stopped or time.monotonic_ns() >= report_ns:
                     _report(trace.dropped(), stdout)
@@ -81,7 +81,7 @@ def _chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _report(dropped: int, stdout: int) -> None:
     if dropped:
-        _write_all(stdout, orjson.dumps({"dropped": dropped}) + b"\n")
+        write_all(stdout, orjson.dumps({"dropped": dropped}) + b"\n")
 
 
 def _json(call: Call) -> bytes:
@@ -112,9 +112,3 @@ def _text(call: Call) -> bytes:
         f"{protocol:<5} {call.result:>9}  {local} {arrow} {remote}"
     )
     return f"{line}\n".encode("ascii")
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

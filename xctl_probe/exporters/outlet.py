@@ -45,6 +45,13 @@ def outlet(fd: int) -> Outlet:
         return _Plain(fd) if stat.S_ISFIFO(mode) else _Thread(fd)
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, for as long as the reader takes.  Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
 class _Plain:
     def __init__(self, fd: int, *, opened: bool = False) -> None:
         self._fd = fd
@@ -107,9 +114,7 @@ class _Thread:
         """The thread dies with the process."""
 
     def _write_all(self, data: bytes) -> None:
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            write_all(self._fd, data)
         except OSError as error:
             self._error = error

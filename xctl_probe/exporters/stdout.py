@@ -1,4 +1,4 @@
-"""Records to stdout, whoever reads it and however slowly.
+"""Output to stdout: records, however slowly they are read, and the text of one command.
 
 The reader may stop for minutes.  Writing then must not stop the measuring, lose the record
 of a stall, or grow without bound: stall and error lines wait in a queue bounded in bytes, and
@@ -14,9 +14,16 @@ from collections import deque
 from collections.abc import Callable
 
 from xctl_probe.errors import ProbeError
-from xctl_probe.events import Lost, Process
-from xctl_probe.exporters.outlet import outlet
-from xctl_probe.exporters.records import Bandwidth, Event, Record, lost_event
+from xctl_probe.events import Lost, Process, SocketError
+from xctl_probe.exporters.base import Exporter
+from xctl_probe.exporters.outlet import outlet, write_all
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    ErrorRecord,
+    InterfaceErrors,
+    Record,
+    StallRecord,
+)
 from xctl_probe.fair import Room
 
 QUEUE_BYTES = 4 << 20
@@ -34,13 +41,10 @@ class ReaderGone(Exception):
 class Writer:
     """Writes records to a descriptor without ever waiting for its reader.
 
-    `render` turns a record into its line.  `now_ms` stamps the probe's own report of what it
-    had to drop.
+    `now_ms` stamps the probe's own report of what it had to drop.
     """
 
-    def __init__(
-        self, fd: int, render: Callable[[Record], bytes], now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, fd: int, render: Exporter, now_ms: Callable[[], int]) -> None:
         self._outlet = outlet(fd)
         self._render = render
         self._now_ms = now_ms
@@ -48,7 +52,7 @@ class Writer:
         self._room: Room[int] = Room(QUEUE_BYTES)
         self._rest = memoryview(b"")  # of a chunk that was taken in part
         self._refused = False
-        self._bandwidth: dict[tuple[str, Process | None], Bandwidth] = {}
+        self._bandwidth: dict[tuple[str, Process | None], BandwidthRecord] = {}
         self._lost = 0
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
@@ -65,11 +69,11 @@ class Writer:
 
     def put(self, record: Record) -> None:
         """Take a record; write it when the reader lets us."""
-        if isinstance(record, Bandwidth):
+        if isinstance(record, BandwidthRecord):
             key = (record.interface, record.owner)
             waiting = self._bandwidth.get(key)
             if waiting is not None:
-                record = waiting.plus(record)
+                record = waiting.merge(record)
             elif len(self._bandwidth) >= _COALESCED:
                 self._lost += 1
                 return
@@ -77,7 +81,7 @@ class Writer:
             return
         line, user = self._render(record), _user(record)
         if not self._room.take(user, len(line)):
-            self._lost += record.count
+            self._lost += _count(record)
             return
         self._lines.append((line, user))
 
@@ -112,13 +116,13 @@ class Writer:
     def _next_chunk(self) -> bytes:
         """Whole lines, as many as fit; what was dropped is told once there is room."""
         if self._lost and not self._lines:
-            event = lost_event(Lost("stdout", self._lost), self._now_ms())
+            record = ErrorRecord(self._now_ms(), Lost("stdout", self._lost))
             self._lost = 0
-            return self._render(event)
+            return self._render(record)
         if not self._lines:
             # Rendered only now, so that windows could be added to it while it waited.
-            for record in self._bandwidth.values():
-                line = self._render(record)
+            for waiting in self._bandwidth.values():
+                line = self._render(waiting)
                 self._lines.append((line, None))
                 self._room.add(None, len(line))
             self._bandwidth.clear()
@@ -140,14 +144,46 @@ class Writer:
         except (BrokenPipeError, ConnectionResetError):
             raise ReaderGone from None
         except OSError as error:
-            raise ProbeError(
-                f"stdout cannot be written ({error.strerror}); make room, or send it elsewhere"
-            ) from error
+            raise _cannot_write(error) from error
         self._refused = not taken
         self._rest = chunk[taken:]
 
 
-def _user(event: Event) -> int | None:
-    """Whose processes the event is about, None where that is not known, or nobody's."""
-    user = event.net.get("uid")
-    return user if isinstance(user, int) else None
+def write_answer(fd: int, answer: bytes) -> None:
+    """Write the whole output of a command that prints and leaves, and wait for the reader.
+
+    A reader that has left (`| head`) is no error.  Raises ProbeError where it cannot be written
+    (a full disk, a closed descriptor).
+    """
+    try:
+        write_all(fd, answer)
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        raise _cannot_write(error) from error
+
+
+def _cannot_write(error: OSError) -> ProbeError:
+    return ProbeError(
+        f"stdout cannot be written ({error.strerror}); make room, or send it elsewhere"
+    )
+
+
+def _count(record: StallRecord | ErrorRecord) -> int:
+    """How many failures are lost with this record."""
+    if isinstance(record, StallRecord) or isinstance(record.error, InterfaceErrors):
+        return 1
+    return record.error.count
+
+
+def _user(record: StallRecord | ErrorRecord) -> int | None:
+    """Whose processes the record is about, None where that is not known, or nobody's."""
+    match record:
+        case StallRecord():
+            return record.stall.socket.uid
+        case ErrorRecord(error=SocketError() as error):
+            return error.socket.uid
+        case ErrorRecord(error=Lost() as lost):
+            return lost.uid
+        case _:
+            return None

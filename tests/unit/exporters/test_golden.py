@@ -21,7 +21,7 @@ from xctl_probe.events import (
     Stall,
     Traffic,
 )
-from xctl_probe.exporters.records import to_line
+from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.text import to_coloured_text, to_text
 
 GOLDEN = Path(__file__).parents[2] / "golden"

@@ -7,6 +7,7 @@ import fcntl
 import os
 import select
 import socket
+import threading
 from collections import Counter
 
 import pytest
@@ -14,30 +15,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xctl_probe.errors import ProbeError
-from xctl_probe.events import Process
-from xctl_probe.exporters.records import PROBE, Bandwidth, Event
-from xctl_probe.exporters.stdout import QUEUE_BYTES, ReaderGone, Writer
+from xctl_probe.events import Direction, ErrorKind, Lost, Process, Socket, SocketError, Stall
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    ErrorRecord,
+    InterfaceErrors,
+    InterfaceFailure,
+    StallRecord,
+)
+from xctl_probe.exporters.stdout import QUEUE_BYTES, ReaderGone, Writer, write_answer
 
 NOW_MS, SECOND_NS = 1_700_000_000_123, 1_000_000_000
 CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
+SOCKET = Socket(4_241, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 5_437, "eth0")
 PIPE_BYTES = 4_096
 
 
 def event(name, size=0):
-    """An event whose line is its name, filled up to `size` bytes."""
-    return Event(NOW_MS, "transport.drop", "socket-4241", None, name, {"fill": max(size, 0)})
+    """A stall whose line is its name, filled up to `size` bytes."""
+    return StallRecord(NOW_MS, Stall(Process(1, 1, name), SOCKET, Direction.SEND, size, False))
 
 
 def render(record):
-    if isinstance(record, Bandwidth):
-        pid = record.owner.pid if record.owner else "-"
-        return f"bw {record.interface} {pid} {record.rx_bytes} {record.elapsed_ns}\n".encode()
-    where = f" at {record.net['where']}" if record.entity == PROBE else ""
-    return f"{record.value}{where}\n".rjust(int(record.net.get("fill") or 0), ".").encode()
+    match record:
+        case BandwidthRecord():
+            pid = record.owner.pid if record.owner else "-"
+            return f"bw {record.interface} {pid} {record.rx_bytes} {record.elapsed_ns}\n".encode()
+        case StallRecord(stall=stall):
+            return f"{stall.owner.comm}\n".rjust(stall.duration_ns, ".").encode()
+        case ErrorRecord(error=lost):
+            return f"PROBE_LOST:{lost.count} at {lost.where}\n".encode()
 
 
 def bandwidth(rx, owner=None, interface="eth0"):
-    return Bandwidth(NOW_MS, interface, owner, rx, 0, SECOND_NS)
+    return BandwidthRecord(NOW_MS, interface, owner, rx, 0, SECOND_NS)
 
 
 class Pipe:
@@ -176,7 +187,7 @@ def test_bytes_time_and_events_are_conserved_whatever_the_reader_does(steps):
                 read += pipe.read()
             else:
                 writer.put(step)
-                if isinstance(step, Bandwidth):
+                if isinstance(step, BandwidthRecord):
                     key = (step.interface, str(step.owner.pid) if step.owner else "-")
                     went_in[key, "bytes"] += step.rx_bytes
                     went_in[key, "ns"] += step.elapsed_ns
@@ -209,6 +220,24 @@ def test_the_queue_is_bounded_and_what_it_refused_is_counted(pipe, writer):
     assert {len(line) + 1 for line in lines[:kept]} == {size}
     assert len(lines) == kept + 3  # "PROBE_LOST:23", "at" and "stdout" are the last
     assert b" ".join(lines[-3:]) == b"PROBE_LOST:23 at stdout"
+
+
+@pytest.mark.parametrize(
+    ("error", "count"),
+    [
+        (SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 7), 7),
+        (Lost("ring", 11), 11),
+        (InterfaceErrors("eth0", InterfaceFailure.DROPS, 13, 17), 1),
+    ],
+)
+def test_a_record_that_finds_no_room_counts_with_all_its_failures(pipe, error, count):
+    """An interface counts once: its packets are no failures of a process."""
+    full = b"#" * (QUEUE_BYTES + 1) + b"\n"
+    writer = Writer(
+        pipe.write_fd, lambda r: full if r.error is error else render(r), lambda: NOW_MS
+    )
+    writer.put(ErrorRecord(NOW_MS, error))
+    assert b"".join(pipe.drain(writer)) == b"PROBE_LOST:%d at stdout\n" % count
 
 
 def test_after_a_loss_there_is_room_again(pipe, writer):
@@ -334,3 +363,31 @@ def test_a_last_flush_waits_for_a_reader_that_is_slow(pipe, writer):
     pipe.read()
     writer.flush(timeout_ms=1_000)
     assert pipe.read() == b"E\n"
+
+
+def test_an_answer_is_written_in_full(pipe):
+    """More than the pipe holds; a reader that leaves early is no error."""
+    answer = b"#" * 3 * PIPE_BYTES
+    got = []
+    reader = threading.Thread(target=lambda: got.extend(iter(lambda: os.read(fd, 101), b"")))
+    fd = os.dup(pipe.read_fd)
+    os.set_blocking(fd, True)
+    reader.start()
+    write_answer(pipe.write_fd, answer)
+    pipe.close_writer()
+    reader.join(5)
+    os.close(fd)
+    assert b"".join(got) == answer
+
+
+def test_an_answer_without_a_reader_is_no_error(pipe):
+    """`why 1 | head` ends quietly."""
+    pipe.close_reader()
+    write_answer(pipe.write_fd, b"#")
+
+
+def test_an_answer_to_a_full_disk_names_the_remedy():
+    """The same error as that of the stream."""
+    remedy = pytest.raises(ProbeError, match=r"No space left on device\); make room")
+    with open("/dev/full", "wb", buffering=0) as full, remedy:
+        write_answer(full.fileno(), b"#")

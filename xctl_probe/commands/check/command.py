@@ -11,7 +11,7 @@ from xctl_probe.commands.check.probe_sources import AUTO, Answer, Outcome, Way, 
 from xctl_probe.commands.check.remedies import remedies
 from xctl_probe.commands.check.report import Checked, Row, to_json, to_text
 from xctl_probe.config import Backend, Format, Settings
-from xctl_probe.exporters.answer import write_answer
+from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.sources.privileges import held
 
 _SETTINGS = Settings(

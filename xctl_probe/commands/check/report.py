@@ -9,8 +9,8 @@ from textwrap import wrap
 
 from xctl_probe.commands.check.host import Host
 from xctl_probe.commands.check.probe_sources import Answer, Outcome, Way
-from xctl_probe.exporters.records import ascii_json
-from xctl_probe.exporters.text import printable
+from xctl_probe.exporters.ndjson import ascii_json
+from xctl_probe.exporters.sanitize import printable
 from xctl_probe.sources.blind_spots import BLIND_SPOTS, BlindSpot
 from xctl_probe.sources.privileges import FEATURES
 

@@ -1,4 +1,4 @@
-"""What `top` does: drain the source, draw, and obey the keys, until told to stop."""
+"""What `top` does: draw the records of each interval, and obey the keys."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 from rich.text import Text
 
-from xctl_probe.aggregate import summarize
 from xctl_probe.commands.top.keys import raw_keys, read_keys
 from xctl_probe.commands.top.model import Model, View
 from xctl_probe.commands.top.screen import Line, draw
@@ -24,10 +23,9 @@ from xctl_probe.commands.why.diagnose import explain
 from xctl_probe.commands.why.report import to_text
 from xctl_probe.config import Settings
 from xctl_probe.errors import ProbeError, UsageError
-from xctl_probe.events import Source
-from xctl_probe.pipeline import epoch_ms
+from xctl_probe.exporters.records import Record
+from xctl_probe.pipeline import Loop
 from xctl_probe.signals import stop_signals
-from xctl_probe.sources.interfaces import Interfaces
 from xctl_probe.sources.select import open_source
 
 STYLES = {
@@ -41,8 +39,6 @@ STYLES = {
     "keys": "dim",
     "prompt": "bold",
 }
-_NS_PER_MS = 1_000_000
-_BREATH_NS = 10_000_000  # a source that has news is not asked more often, as in the stream
 _STDIN, _STDOUT = 0, 1
 
 
@@ -54,10 +50,18 @@ def run(settings: Settings) -> None:
         raise UsageError("top needs a terminal that can be drawn on: TERM is dumb or not set")
     source, _ = open_source(settings)
     try:
-        with stop_signals() as signals, raw_keys(_STDIN):
-            _Top(settings, source, signals).run()
+        with stop_signals() as signals, raw_keys(_STDIN), _live() as live:
+            # A person watches: everything counts, loopback and the smallest transfers, too.
+            wanted = replace(settings.wanted, min_mbps=0.0, loopback=True)
+            title = f"xctl-probe-network top: {source.name} ({source.sees})"
+            Loop(replace(settings, wanted=wanted), source, _Screen(live, signals, title)).run()
     finally:
         source.close()
+
+
+def _live() -> Live:
+    console = Console(highlight=False, emoji=False, markup=False)
+    return Live(console=console, screen=True, auto_refresh=False, transient=True)
 
 
 class _Why:
@@ -85,85 +89,49 @@ class _Why:
             self.lines = lines
 
 
-class _Top:
-    def __init__(self, settings: Settings, source: Source, signals: socket.socket) -> None:
-        self._settings = settings
-        self._source = source
+class _Screen:
+    """The sink of `top`.  A key, a signal and a gone terminal end the run."""
+
+    def __init__(self, live: Live, signals: socket.socket, title: str) -> None:
+        self._live = live
         self._signals = signals
-        wanted = settings.wanted
-        # A person looks: everything counts, loopback and the smallest transfers, too.
-        self._wanted = replace(wanted, min_mbps=0.0, loopback=True)
-        self._interfaces = Interfaces(wanted.interfaces, loopback=True)
+        self._title = title
         self._model = Model()
         self._view = View(time.monotonic_ns())
         self._ui = Ui()
         self._why = _Why()
-        self._drained_ns = time.monotonic_ns()
-        self._title = f"xctl-probe-network top: {source.name} ({source.sees})"
+        self._stale = False
         signal.signal(signal.SIGWINCH, lambda *_: None)  # wakes, by the wakeup descriptor
+        self._draw()
 
-    def run(self) -> None:
-        """Poll, drain and draw until there is a reason to leave."""
-        console = Console(highlight=False, emoji=False, markup=False)
-        interval_ns = self._settings.interval_ns
-        next_poll_ns, next_drain_ns = 0, self._drained_ns + interval_ns
-        duration_ns = self._settings.duration_ns
-        end_ns = None if duration_ns is None else self._drained_ns + duration_ns
-        listen_ns = 0
-        with Live(console=console, screen=True, auto_refresh=False, transient=True) as live:
-            self._draw(live)
-            while not self._ui.quit:
-                now_ns = time.monotonic_ns()
-                if end_ns is not None and now_ns >= end_ns:
-                    return
-                if now_ns >= next_drain_ns:
-                    self._drain(now_ns)
-                    next_drain_ns = max(next_drain_ns + interval_ns, now_ns)
-                    self._draw(live)
-                elif now_ns >= next_poll_ns:
-                    next_poll_ns = self._source.poll(now_ns)
-                    listen_ns = now_ns + _BREATH_NS
-                wake_ns = min(next_poll_ns, next_drain_ns, end_ns or next_drain_ns)
-                redraw, news = self._wait(wake_ns, listen=now_ns >= listen_ns)
-                if news:
-                    next_poll_ns = 0
-                if redraw:
-                    self._draw(live)
+    @property
+    def ended(self) -> bool:
+        return self._ui.quit
 
-    def _drain(self, now_ns: int) -> None:
-        batch = self._source.drain(now_ns)
-        elapsed_ns = batch.taken_ns - self._drained_ns
-        self._drained_ns = batch.taken_ns
-        facts = [*batch.facts, *self._interfaces.collect()]
-        self._model.add(summarize(facts, self._wanted, elapsed_ns, epoch_ms()), now_ns)
+    def put(self, records: Iterable[Record], now_ns: int) -> None:
+        self._model.add(records, now_ns)
+        self._stale = True
         if not self._ui.paused:
             self._view = self._model.view(now_ns)
             self._why.show(self._ui.why_pid)
 
-    def _wait(self, wake_ns: int, *, listen: bool) -> tuple[bool, bool]:
-        """Sleep until there is something to do: whether to draw, and whether there is news."""
-        poll = select.poll()
-        poll.register(self._signals, select.POLLIN)
-        poll.register(_STDIN, select.POLLIN)
-        now_ns = time.monotonic_ns()
-        source_fd = self._source.fileno()
-        if source_fd is not None and listen:
-            poll.register(source_fd, select.POLLIN)
-        elif source_fd is not None:
-            wake_ns = min(wake_ns, now_ns + _BREATH_NS)
-        redraw = news = False
-        for fd, _ in poll.poll(max(wake_ns - now_ns, 0) / _NS_PER_MS):
-            if fd == self._signals.fileno():
-                numbers = self._signals.recv(64)
-                redraw = True
-                if set(numbers) - {signal.SIGWINCH}:
-                    self._ui = replace(self._ui, quit=True)
-            elif fd == _STDIN:
-                redraw = True
-                self._obey(read_keys(_STDIN))
-            else:
-                news = True
-        return redraw, news
+    def flush(self) -> None:
+        if self._stale:
+            self._stale = False
+            self._draw()
+
+    def descriptors(self) -> Iterable[tuple[int, int]]:
+        return (self._signals.fileno(), select.POLLIN), (_STDIN, select.POLLIN)
+
+    def retry_ns(self) -> int | None:
+        return None
+
+    def wake(self, fd: int, events: int) -> None:  # noqa: ARG002 - a read shows every end
+        self._stale = True
+        if fd == _STDIN:
+            self._obey(read_keys(_STDIN))
+        elif set(self._signals.recv(64)) - {signal.SIGWINCH}:
+            self._ui = replace(self._ui, quit=True)
 
     def _obey(self, keys: list[str] | None) -> None:
         if keys is None:  # the terminal is gone
@@ -177,12 +145,12 @@ class _Top:
             if self._ui.mode is Mode.WHY or was.mode is Mode.WHY:
                 self._why.show(self._ui.why_pid)
 
-    def _draw(self, live: Live) -> None:
+    def _draw(self) -> None:
         # Not COLUMNS and LINES, which do not follow a resize.
         width, height = os.get_terminal_size(_STDOUT)
-        live.console.size = ConsoleDimensions(width, height)
+        self._live.console.size = ConsoleDimensions(width, height)
         lines = draw(self._view, self._ui, width, height, title=self._title, why=self._why.lines)
-        live.update(_rendered(lines), refresh=True)
+        self._live.update(_rendered(lines), refresh=True)
 
 
 def _rendered(lines: Sequence[Line]) -> Text:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from xctl_probe.exporters.records import DROP, Bandwidth, Event, Record
+from xctl_probe.events import Cause, Direction, Process, SocketError
+from xctl_probe.exporters.labels import counts, endpoints, entity, remote
+from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
 _NS_PER_S = 1_000_000_000
-_BITS_NS_TO_MBPS = 8_000.0
+_NS_PER_MS = 1_000_000
 KEEP_NS = 60 * _NS_PER_S  # how long what has ended stays to be read
 _QUIET_NS = 5 * _NS_PER_S  # how long a process without traffic keeps its line
 _MOST = 500  # of anything
@@ -39,8 +41,8 @@ class Stalled:
     pid: int | None
     comm: str
     interface: str
-    direction: str
-    cause: str | None
+    direction: Direction
+    cause: Cause | None
     remote: str
     duration_ms: int
     ongoing: bool
@@ -89,12 +91,13 @@ class Model:
             key: replace(one, rx_mbps=0.0, tx_mbps=0.0) for key, one in self._processes.items()
         }
         for record in records:
-            if isinstance(record, Bandwidth):
-                self._moved(record, now_ns)
-            elif record.event_type == DROP:
-                self._stalled(record, now_ns)
-            else:
-                self._failed(record, now_ns)
+            match record:
+                case BandwidthRecord():
+                    self._moved(record, now_ns)
+                case StallRecord():
+                    self._stalled(record, now_ns)
+                case ErrorRecord():
+                    self._failed(record, now_ns)
         # A stall of which nothing is heard any more: its socket is gone, its end was missed.
         for key, stall in running.items():
             if key not in self._running and not self._has_ended(stall):
@@ -114,40 +117,31 @@ class Model:
             tuple(errors),
         )
 
-    def _moved(self, record: Bandwidth, now_ns: int) -> None:
-        per = _BITS_NS_TO_MBPS / record.elapsed_ns if record.elapsed_ns > 0 else 0.0
-        owner = record.owner
-        rates = Rates(
-            owner.pid if owner else None,
-            owner.comm if owner else "",
-            record.interface,
-            record.rx_bytes * per,
-            record.tx_bytes * per,
-            now_ns,
-        )
-        if owner is None:
+    def _moved(self, record: BandwidthRecord, now_ns: int) -> None:
+        pid, comm = _process(record.owner)
+        rates = Rates(pid, comm, record.interface, record.rx_mbps, record.tx_mbps, now_ns)
+        if record.owner is None:
             self._interfaces[record.interface] = rates
         else:
-            self._processes[owner.pid, record.interface] = rates
+            self._processes[pid, record.interface] = rates
 
-    def _stalled(self, event: Event, now_ns: int) -> None:
-        net = event.net
-        stall = Stalled(
-            event.entity,
-            event.pid,
-            str(net["comm"] or ""),
-            str(net["interface"] or ""),
-            str(net["direction"]),
-            str(net["cause"]) if net["cause"] else None,
-            str(net["remote"]),
-            int(net["duration_ms"] or 0),
-            bool(net["ongoing"]),
+    def _stalled(self, record: StallRecord, now_ns: int) -> None:
+        stall = record.stall
+        row = Stalled(
+            entity(record),
+            *_process(record.owner),
+            stall.socket.interface or "",
+            stall.direction,
+            stall.cause,
+            remote(stall.socket),
+            stall.duration_ns // _NS_PER_MS,
+            stall.ongoing,
             now_ns,
         )
-        if stall.ongoing:
-            self._running[event.entity, event.pid, stall.direction] = stall
+        if row.ongoing:
+            self._running[row.entity, row.pid, row.direction] = row
         else:
-            self._ended.append(stall)
+            self._ended.append(row)
 
     def _has_ended(self, stall: Stalled) -> bool:
         return any(
@@ -156,22 +150,19 @@ class Model:
             for e in self._ended
         )
 
-    def _failed(self, event: Event, now_ns: int) -> None:
-        kinds = [part.partition(":") for part in event.value.split(",")]
-        for what, _, count in kinds:
-            key = (event.entity, event.pid, what)
+    def _failed(self, record: ErrorRecord, now_ns: int) -> None:
+        name, error = entity(record), record.error
+        pid, comm = _process(record.owner)
+        interface, peer = None, None
+        if isinstance(error, SocketError):
+            interface, (_, peer) = error.socket.interface, endpoints(error)
+        for what, count in counts(record):
+            key = (name, pid, what)
             before = self._errors.get(key)
-            total = (before.count if before else 0) + (int(count) if count.isdigit() else 0)
+            total = (before.count if before else 0) + count
             if total:
                 self._errors[key] = Failed(
-                    event.entity,
-                    event.pid,
-                    str(event.net.get("comm") or ""),
-                    str(event.net.get("interface") or ""),
-                    what,
-                    total,
-                    str(event.net.get("remote") or ""),
-                    now_ns,
+                    name, pid, comm, interface or "", what, total, peer or "", now_ns
                 )
 
     def _forget(self, now_ns: int) -> None:
@@ -184,3 +175,7 @@ class Model:
         self._interfaces = {
             k: i for k, i in self._interfaces.items() if now_ns - i.seen_ns < _QUIET_NS
         }
+
+
+def _process(owner: Process | None) -> tuple[int | None, str]:
+    return (owner.pid, owner.comm) if owner else (None, "")

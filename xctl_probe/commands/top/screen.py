@@ -8,12 +8,12 @@ from typing import NamedTuple, TypeVar
 from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
 from xctl_probe.commands.top.ui import Mode, Shown, Ui, key_of, shown
 from xctl_probe.commands.why.humanize import folded, span
-from xctl_probe.exporters.text import printable
+from xctl_probe.exporters.sanitize import printable
+from xctl_probe.exporters.text import WAITS
 
 _NS_PER_S = 1_000_000_000
 _Row = TypeVar("_Row", Stalled, Rates)
 _KEYS = "q quit  enter why  / filter  s sort  r reverse  p pause  ? help"
-_WAITS = {"send": "to send to", "receive": "for data from", "connect": "to connect to"}
 _LEAST_LINES = 4  # with fewer the interfaces are left out
 _LEAST_PROCESSES = 2
 _HELP = """\
@@ -122,7 +122,7 @@ def _interface_lines(interfaces: Sequence[Rates], width: int) -> list[Line]:
 
 def _stall_line(stall: Stalled, now_ns: int, ui: Ui) -> Line:
     age = span(stall.duration_ms)
-    what = f"{_WAITS[stall.direction]} {stall.remote}"
+    what = f"{WAITS[stall.direction]} {stall.remote}"
     cause = f" ({stall.cause})" if stall.cause else ""
     style = "stall"
     word = "waits"

@@ -6,7 +6,7 @@ import os
 
 from xctl_probe.commands.why.diagnose import explain
 from xctl_probe.commands.why.report import to_json, to_text
-from xctl_probe.exporters.answer import write_answer
+from xctl_probe.exporters.stdout import write_answer
 
 
 def run(pid: int, stdout: int, *, as_json: bool, sock_diag: bool) -> None:

@@ -11,8 +11,8 @@ from xctl_probe.commands.why.doing import Kind, doing, network
 from xctl_probe.commands.why.humanize import counted, folded, size, span
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
-from xctl_probe.exporters.records import ascii_json
-from xctl_probe.exporters.text import printable
+from xctl_probe.exporters.ndjson import ascii_json
+from xctl_probe.exporters.sanitize import printable
 from xctl_probe.linux.syscalls import Call, Role
 
 _MOST_FINDINGS = 5

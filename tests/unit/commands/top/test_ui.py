@@ -12,11 +12,13 @@ from xctl_probe.commands.top.keys import names
 from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
 from xctl_probe.commands.top.screen import draw
 from xctl_probe.commands.top.ui import Mode, Sort, Ui, pressed, shown
+from xctl_probe.events import Cause, Direction
 
 S = 1_000_000_000
 WAITS = Stalled(
-    "socket-1", 233, "client", "eth0", "receive", "no_reply", "10.0.0.7:5432", 12_400, True, 90 * S
-)
+    "socket-1", 233, "client", "eth0", Direction.RECEIVE, Cause.NO_REPLY, "10.0.0.7:5432", 12_400,
+    True, 90 * S,
+)  # fmt: skip
 ENDED = replace(
     WAITS, entity="socket-2", pid=239, comm="web", interface="lo", ongoing=False, seen_ns=87 * S
 )

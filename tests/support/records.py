@@ -1,0 +1,99 @@
+"""Records for tests of exporters: a few fixed values, and any values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import strategies as st
+
+from xctl_probe.events import (
+    Cause,
+    Direction,
+    ErrorKind,
+    Lost,
+    Process,
+    Socket,
+    SocketError,
+    Stall,
+)
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    ErrorRecord,
+    InterfaceErrors,
+    InterfaceFailure,
+    StallRecord,
+)
+
+NOW_MS = 1_700_000_000_123
+CLIENT = Process(233, 7_001, "client")
+SOCKET = Socket(4_241, 11, "tcp", "10.0.0.7", 40_009, "fe80::b", 5_437, "eth0", 1_009, 7_919)
+STALL = Stall(CLIENT, SOCKET, Direction.RECEIVE, 1_301_999_999, False, Cause.NO_REPLY, 239)
+
+# Whatever a process calls itself: sources decode with backslashreplace.
+TEXT = st.one_of(
+    st.binary(max_size=15).map(lambda raw: raw.decode("utf-8", "backslashreplace")),
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=15),
+)
+PIDS = st.integers(1, 2**32 - 1)
+PROCESSES = st.none() | st.builds(Process, PIDS, st.integers(0, 2**64 - 1), TEXT)
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
+PORTS = st.integers(0, 0xFFFF)
+SOCKETS = st.builds(
+    Socket,
+    inode=st.integers(1, 2**32 - 1),
+    cookie=st.integers(0, 2**64 - 1),
+    protocol=st.sampled_from(["tcp", "udp"]),
+    local_address=ADDRESSES,
+    local_port=PORTS,
+    remote_address=ADDRESSES,
+    remote_port=PORTS,
+    interface=st.none() | st.sampled_from(["eth0", "lo"]),
+    uid=st.none() | st.integers(0, 2**32 - 1),
+    cgroup=st.none() | st.integers(0, 2**64 - 1),
+)
+STALLS = st.builds(
+    Stall,
+    PROCESSES,
+    SOCKETS,
+    st.sampled_from(list(Direction)),
+    st.integers(0, 2**63 - 1),
+    st.booleans(),
+    st.none() | st.sampled_from(list(Cause)),
+    st.none() | PIDS,
+)
+ERRORS = st.builds(
+    SocketError, PROCESSES, SOCKETS, st.sampled_from(list(ErrorKind)), st.integers(1, 2**63)
+)
+LOSSES = st.builds(
+    Lost,
+    st.sampled_from(["ring", "stdout"]),
+    st.integers(1, 2**63),
+    st.none() | st.integers(0, 2**32 - 1),
+)
+INTERFACES = st.builds(
+    InterfaceErrors,
+    st.sampled_from(["eth0", "lo"]),
+    st.sampled_from(list(InterfaceFailure)),
+    st.integers(0, 2**63),
+    st.integers(0, 2**63),
+).filter(lambda errors: errors.rx or errors.tx)
+BANDWIDTHS = st.builds(
+    BandwidthRecord,
+    st.just(NOW_MS),
+    st.sampled_from(["eth0", "wlp3s0", "br-0a1b2c"]),
+    PROCESSES,
+    st.integers(0, 2**60),
+    st.integers(0, 2**60),
+    st.integers(0, 2**60),
+    st.none() | st.integers(0, 2**60),
+).map(
+    # An interface's record has them, a process's has none: as the aggregate makes them.
+    lambda b: replace(b, unattributed_bytes=None if b.owner else b.unattributed_bytes or 0)
+)
+RECORDS = st.one_of(
+    STALLS.map(lambda stall: StallRecord(NOW_MS, stall)),
+    ERRORS.map(lambda error: ErrorRecord(NOW_MS, error)),
+    LOSSES.map(lambda lost: ErrorRecord(NOW_MS, lost)),
+    INTERFACES.map(lambda errors: ErrorRecord(NOW_MS, errors)),
+    BANDWIDTHS,
+)

@@ -1,0 +1,61 @@
+"""Names of what a record is about, the same in every format."""
+
+from __future__ import annotations
+
+from xctl_probe.events import Socket, SocketError
+from xctl_probe.exporters.records import (
+    UNKNOWN_INTERFACE,
+    BandwidthRecord,
+    ErrorRecord,
+    InterfaceErrors,
+    Record,
+    StallRecord,
+)
+from xctl_probe.linux.addresses import endpoint_text
+
+PROBE = "xctl-probe"  # the entity of the probe's own losses
+
+
+def entity(record: Record) -> str:
+    """`socket-<inode>`, the name of an interface, or `xctl-probe`."""
+    if isinstance(record, BandwidthRecord):
+        return record.interface
+    if isinstance(record, StallRecord):
+        return socket_entity(record.stall.socket)
+    error = record.error
+    if isinstance(error, SocketError):
+        return socket_entity(error.socket)
+    return error.interface if isinstance(error, InterfaceErrors) else PROBE
+
+
+def socket_entity(socket: Socket) -> str:
+    """`socket-<inode>`; without an inode, its interface."""
+    # A connection that ended before it was accepted never had an inode.
+    return f"socket-{socket.inode}" if socket.inode else socket.interface or UNKNOWN_INTERFACE
+
+
+def counts(record: ErrorRecord) -> tuple[tuple[str, int], ...]:
+    """The words of what failed, each with how often, zeros included."""
+    error = record.error
+    if isinstance(error, SocketError):
+        return ((error.kind.value, error.count),)
+    if isinstance(error, InterfaceErrors):
+        return ((f"RX_{error.kind}", error.rx), (f"TX_{error.kind}", error.tx))
+    return (("PROBE_LOST", error.count),)
+
+
+def local(socket: Socket) -> str:
+    """The local address and port."""
+    return endpoint_text(socket.local_address, socket.local_port)
+
+
+def remote(socket: Socket) -> str:
+    """The peer's address and port."""
+    return endpoint_text(socket.remote_address, socket.remote_port)
+
+
+def endpoints(error: SocketError) -> tuple[str | None, str | None]:
+    """Local and remote; None where the count is a sum over several of them."""
+    if not error.socket.remote_address:
+        return None, None
+    return None if error.sockets > 1 else local(error.socket), remote(error.socket)

@@ -1,0 +1,124 @@
+"""Records as NDJSON: one JSON object a line, ASCII only.
+
+A line has six fields that the consumer reads (`ts`, `event_type`, `entity_id`, `job_id`,
+`pid`, `value`) and one object, `net`, with the detail.  A process bandwidth below 1.0 and every
+`transport.drop` with a pid read as *this process waits on the network*, so neither is written
+without cause.  docs/records.md is the reference.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+
+import orjson
+
+from xctl_probe.events import Lost, Process, Socket, SocketError, Stall
+from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
+from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
+
+BANDWIDTH, DROP, ERROR = "transport.bw", "transport.drop", "error.net"
+
+Detail = dict[str, str | int | float | bool | None]
+
+_NS_PER_MS = 1_000_000
+
+
+def to_line(record: Record) -> bytes:
+    """The record as a line that the consumer takes."""
+    owner = record.owner
+    # No match statement: an interval has up to thousands of records.
+    if isinstance(record, BandwidthRecord):
+        event_type, name, value = BANDWIDTH, record.interface, f"{record.mbps:.2f}"
+        net = _bandwidth(record)
+    elif isinstance(record, StallRecord):
+        stall = record.stall
+        duration_ms = stall.duration_ns // _NS_PER_MS
+        event_type, name, value = DROP, socket_entity(stall.socket), f"STALL_{duration_ms}ms"
+        net = _stall(stall, duration_ms)
+    else:
+        event_type, name = ERROR, entity(record)
+        value = ",".join([f"{what}:{count}" for what, count in counts(record)])
+        net = _error(record, owner)
+    return ascii_json(
+        {
+            "ts": record.ts_ms,
+            "event_type": event_type,
+            "entity_id": name,
+            "job_id": None,
+            "pid": owner.pid if owner else None,
+            "value": value,
+            "net": net,
+        }
+    )
+
+
+def _bandwidth(record: BandwidthRecord) -> Detail:
+    net: Detail = {
+        "rx_mbps": round(record.rx_mbps, 3),
+        "tx_mbps": round(record.tx_mbps, 3),
+        "rx_bytes": record.rx_bytes,
+        "tx_bytes": record.tx_bytes,
+        "interval_ms": record.elapsed_ns // _NS_PER_MS,
+    }
+    if record.owner is not None:
+        net["comm"] = record.owner.comm
+    if record.unattributed_bytes is not None:
+        net["unattributed_bytes"] = record.unattributed_bytes
+    return net
+
+
+def _stall(stall: Stall, duration_ms: int) -> Detail:
+    socket = stall.socket
+    return {
+        "ongoing": stall.ongoing,
+        "direction": stall.direction.value,
+        "cause": stall.cause.value if stall.cause else None,
+        "duration_ms": duration_ms,
+        "tid": stall.tid,
+        **_socket(socket, stall.owner, local(socket), remote(socket)),
+    }
+
+
+def _error(record: ErrorRecord, owner: Process | None) -> Detail:
+    error = record.error
+    if isinstance(error, SocketError):
+        net = _socket(error.socket, owner, *endpoints(error))
+        if error.sockets > 1:
+            net["sockets"] = error.sockets
+        return net
+    if isinstance(error, Lost):
+        return {"where": error.where} | ({} if error.uid is None else {"uid": error.uid})
+    return {}
+
+
+def _socket(socket: Socket, owner: Process | None, local: str | None, remote: str | None) -> Detail:
+    return {
+        "protocol": socket.protocol,
+        "local": local,
+        "remote": remote,
+        "interface": socket.interface,
+        "comm": owner.comm if owner else None,
+        "uid": socket.uid,
+        "cgroup": socket.cgroup,
+    }
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end].encode("utf-16-be")
+    units = (text[i : i + 2].hex() for i in range(0, len(text), 2))
+    return "".join(f"\\u{unit}" for unit in units), error.end
+
+
+codecs.register_error("xctl_json", _escape)
+
+
+def ascii_json(value: Mapping[str, object]) -> bytes:
+    """`value` as one line of ASCII JSON."""
+    # orjson writes UTF-8; one invalid byte wedges the consumer for good, so no byte above
+    # 126 leaves here.  Outside strings JSON is ASCII, so escaping the line escapes the strings.
+    line = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    if not line.isascii():
+        line = line.decode().encode("ascii", "xctl_json")
+    return line.replace(b"\x7f", b"\\u007f")
