@@ -63,7 +63,8 @@ def run(settings: Settings) -> None:
 class _Why:
     """The explanation of one process, looked up beside the screen and again each interval."""
 
-    def __init__(self) -> None:
+    def __init__(self, stall_ms: int) -> None:
+        self._stall_ms = stall_ms
         self.lines: Sequence[str] = ()
         self._pid: int | None = None
         self._thread: threading.Thread | None = None
@@ -78,7 +79,7 @@ class _Why:
 
     def _look(self, pid: int) -> None:
         try:
-            lines = to_text(explain(pid)).decode("ascii").splitlines()
+            lines = to_text(explain(pid, stall_ms=self._stall_ms)).decode("ascii").splitlines()
         except (ProbeError, OSError) as error:
             lines = [str(error)]
         if pid == self._pid:
@@ -97,7 +98,7 @@ class _Top:
         self._model = Model()
         self._view = View(time.monotonic_ns())
         self._ui = Ui()
-        self._why = _Why()
+        self._why = _Why(settings.stall_ns // _NS_PER_MS)
         self._drained_ns = time.monotonic_ns()
         self._title = f"xctl-probe-network top: {source.name} ({source.sees})"
         signal.signal(signal.SIGWINCH, lambda *_: None)  # wakes, by the wakeup descriptor
