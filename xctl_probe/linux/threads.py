@@ -13,16 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.events import Direction
+from xctl_probe.linux import wchan
 from xctl_probe.linux.epoll_fdinfo import entries
 from xctl_probe.linux.syscalls import Role, role_of
 from xctl_probe.linux.tasks import reader_of
-
-# Kernel functions in which a thread waits on a socket; `wait_woken` serves both ways.
-_RECEIVING = {b"sk_wait_data", b"__skb_wait_for_more_packets", b"__skb_recv_udp"}
-_SENDING = {b"sk_stream_wait_memory", b"sock_alloc_send_pskb", b"sock_wait_for_wmem"}
-_EITHER = {b"wait_woken"}
-# Before 5.16 (kernel commit bc9bbb81730e) x86 could not tell: then the call has to.
-_UNKNOWN = {b"", b"0"}
 
 _DIRECTIONS = {Role.RECEIVE: Direction.RECEIVE, Role.SEND: Direction.SEND}
 _MACHINE = platform.machine()
@@ -46,17 +40,17 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
         return []
     found = []
     for tid in tids:
-        wchan = _read(f"{tasks}/{tid}/wchan")
+        function = _wchan(f"{tasks}/{tid}")
         direction = None
-        if wchan in _RECEIVING:
+        if function.startswith(wchan.RECEIVE):
             direction = Direction.RECEIVE
-        elif wchan in _SENDING:
+        elif function.startswith(wchan.SEND):
             direction = Direction.SEND
-        elif wchan not in _EITHER and wchan not in _UNKNOWN:
+        elif not function.startswith(wchan.EITHER) and function not in wchan.UNKNOWN:
             continue
         fd, role = _call(_read(f"{tasks}/{tid}/syscall"))
         called = _DIRECTIONS.get(role) if role else None
-        if called or wchan not in _UNKNOWN:
+        if called or function not in wchan.UNKNOWN:
             found.append(BlockedThread(int(tid), fd if called else None, called or direction))
     return found
 
@@ -75,7 +69,7 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
         int(tid)
         for tid in tids
         if _call(_read(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
-        and _read(f"{tasks}/{tid}/wchan") in _EITHER | _UNKNOWN
+        and _closes(_wchan(f"{tasks}/{tid}"))
     ]
 
 
@@ -112,6 +106,14 @@ def _call(text: bytes) -> tuple[int | None, Role | None]:
         return None, None
     role = role_of(number, _MACHINE)
     return (first & 0xFFFFFFFF, role) if role is not None else (None, None)
+
+
+def _closes(function: str) -> bool:
+    return function.startswith(wchan.CLOSE) or function in wchan.UNKNOWN
+
+
+def _wchan(task: str) -> str:
+    return _read(f"{task}/wchan").decode("ascii", "replace")
 
 
 def _read(path: str, size: int = 256) -> bytes:

@@ -23,6 +23,7 @@ from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads,
 from xctl_probe.commands.why.verdict import Finding, Waiter, findings, ranked, waiters
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
+from xctl_probe.linux import wchan
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.socket_owners import read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
@@ -31,12 +32,6 @@ from xctl_probe.stalls.policy import STALL_MS
 
 GAP_S = 0.3
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
-
-# Kernel functions in which a thread waits for the network, where nothing says on which socket.
-_DIRECT = ("sk_wait_data", "wait_woken", "__skb_wait_for", "sk_stream_wait", "inet_csk_accept")
-_SENDING = ("sock_alloc_send", "sock_wait_for_wmem")
-_LOOPS = ("ep_poll", "do_epoll_wait", "do_poll", "poll_schedule", "do_sys_poll", "do_select",
-          "io_cqring_wait")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,11 +240,13 @@ def _ephemeral() -> range:
 
 def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: bool) -> Call | None:
     """What the name of the kernel function says, where the call itself may not be read."""
-    sending = thread.wchan.startswith(_SENDING)
-    direct = sending or thread.wchan.startswith(_DIRECT)
-    unreadable = not thread.call_readable and (direct or thread.wchan.startswith(_LOOPS))
+    sending = thread.wchan.startswith(wchan.SEND)
+    direct = thread.wchan.startswith(wchan.ON_SOCKETS)
+    unreadable = not thread.call_readable and (
+        direct or thread.wchan.startswith((*wchan.EVENTS, *wchan.RING))
+    )
     # io_uring's requests show nowhere.
-    if not unreadable and not thread.wchan.startswith("io_cqring_wait"):
+    if not unreadable and not thread.wchan.startswith(wchan.RING):
         return None
     watched = tuple(
         Watched(fd, not sending, sending) for inode, fd in fds.items() if inode in network
