@@ -20,15 +20,12 @@ from xctl_probe.fallback.sock_diag import (
     TcpSample,
     Watch,
 )
+from xctl_probe.stalls.policy import DELAYED_ACK_MS, is_transfer
 from xctl_probe.stalls.request_history import Dialogue, Usual
 
 MS = 1_000_000  # in ns
-_DELAYED_ACK_MS = 200  # TCP_DELACK_MAX, include/net/tcp.h
 # Both counted at least this often on a connection met in mid-life, it is a conversation.
 _CONVERSATION_SEGMENTS = 8
-# Faster than this over three whole intervals is a transfer, not a feed of events.
-_FLOW_BYTES_PER_S = 1_000_000
-STEADY_INTERVALS = 3
 # Does a thread sit in a receive while sends go without an answer?
 UNKNOWN_HABIT, SENDS_ONLY, LISTENS = range(3)
 
@@ -68,8 +65,8 @@ class Connection:
     full_ns: int | None = None  # since when the send buffer is full
     held_by_window: bool = False  # the peer's window was what held us up since the last look
     hole_ns: int | None = None  # since when out-of-order data waits for what is missing
-    flow_intervals: int = 0  # intervals of steady transfer until now
-    flow_bytes: int = 0  # `received_payload` when the interval began
+    flow_begin_ns: int = 0  # since when data arrives without a pause; 0: none is expected
+    flow_bytes: int = 0  # `received_payload` at that time
     wait: Wait | None = None  # the stall that is running
     ended: list[Stall] = field(default_factory=list)
     listened: bool | None = None  # since the last send: was a thread in a receive?  None: not asked
@@ -86,9 +83,16 @@ class Connection:
             and self.full_ns is None
             and self.hole_ns is None
             and self.wait is None
-            and not self.flow_intervals
+            and not (self.opened and self.transfers)
             and not self.sample.wqueue
             and self.sample.state in (ESTABLISHED, LISTEN)
+        )
+
+    @property
+    def transfers(self) -> bool:
+        """True once a sustained transfer towards this side has arrived, and until it is over."""
+        return self.flow_begin_ns != 0 and is_transfer(
+            self.received_ns - self.flow_begin_ns, self.sample.received_payload - self.flow_bytes
         )
 
     @property
@@ -105,6 +109,7 @@ class Connection:
         self.sent_ns = now_ns - info.last_data_sent_ms * MS
         self.wrote_ns = self.sent_ns if info.data_segs_out else now_ns
         self.received_ns = now_ns - info.last_data_recv_ms * MS
+        self._begin_flow(now_ns)
         if not (info.data_segs_out and info.data_segs_in):
             if info.data_segs_out:
                 self.pending_ns = self.sent_ns
@@ -132,14 +137,8 @@ class Connection:
         self.held_by_window = self.mark.rwnd_limited_us > before.rwnd_limited_us
         self._look_at_queues(now_ns, looked_ns, wrote=wrote)
 
-    def interval_ended(self, interval_ns: int) -> None:
-        """Note whether the interval was one of steady transfer towards us."""
-        received = self.sample.received_payload
-        came, self.flow_bytes = received - self.flow_bytes, received
-        if flows(came, interval_ns):
-            self.flow_intervals += 1
-        elif came or self.flow_intervals < STEADY_INTERVALS:
-            self.flow_intervals = 0  # it thins out, or was never one: not broken off
+    def _begin_flow(self, now_ns: int) -> None:
+        self.flow_begin_ns, self.flow_bytes = now_ns, self.sample.received_payload
 
     def _take_turns(
         self, before: Mark, wrote: bool, received: bool, now_ns: int, looked_ns: int,
@@ -150,8 +149,11 @@ class Connection:
         last_send_ns = now_ns - info.last_data_sent_ms * MS if transmitted else now_ns
         pending = self.pending_ns is not None
         if received:
+            paused = looked_ns - self.received_ns >= stall_ns  # as the look before has seen
             # By a tick it may look older than the look that has not seen it yet.
             self.received_ns = max(now_ns - info.last_data_recv_ms * MS, looked_ns)
+            if pending or wrote or paused:
+                self._begin_flow(self.received_ns)
             if self.pending_ns is not None and not before.wqueue:  # else it was under way
                 self.usual.came_after(self.received_ns - self.pending_ns, stall_ns)
             if pending or wrote:
@@ -241,17 +243,12 @@ def acknowledged_late(received_ms: int, ack_received_ms: int) -> bool:
 
     Such an ACK is delayed by 200 ms at most; later ones answer a keepalive.
     """
-    return 0 < received_ms - ack_received_ms <= _DELAYED_ACK_MS
+    return 0 < received_ms - ack_received_ms <= DELAYED_ACK_MS
 
 
 def waits_to_connect(connection: Connection) -> bool:
     """True while the handshake of a connection that the process opened is under way."""
     return connection.sample.state == SYN_SENT
-
-
-def flows(received: int, interval_ns: int) -> bool:
-    """True when so many bytes in one interval are a transfer."""
-    return received * 1_000_000_000 >= _FLOW_BYTES_PER_S * interval_ns
 
 
 def may_receive(connection: Connection) -> bool:

@@ -17,18 +17,19 @@ from xctl_probe.stalls.request_history import Dialogue
 
 _NO_CGROUP = (1 << 64) - 1
 # The memory has three parts.  What a look changes, of Connection: opened, tied, held_by_window,
-# sent_ns, wrote_ns, received_ns, dialogue.answered, retransmits, socket.inode, and its mark
-_LOOK = "3?3qIIQ" + "B4QI2Q"
+# sent_ns, wrote_ns, received_ns, flow_begin_ns, flow_bytes, dialogue.answered, retransmits,
+# socket.inode, and its mark
+_LOOK = "3?4qQIIQ" + "B4QI2Q"
 LOOK = struct.Struct("=" + _LOOK)
-# What an interval changes: sent, received, flow_bytes
-_INTERVAL = "3Q"
+# What an interval changes: sent, received
+_INTERVAL = "2Q"
 INTERVAL, INTERVAL_AT = struct.Struct("=" + _INTERVAL), LOOK.size
 # What stays: socket.uid, socket.cgroup, dialogue.unanswered, met_ns, habit, dialogue.long_waits
 _MEMORY = struct.Struct("=" + _LOOK + _INTERVAL + "IQIqBI")
 # What is told at an interval's end: inode, the mark's sent_payload and received_payload; then
 # what an interval changes
-ACCOUNT, ACCOUNT_AT = struct.Struct("=Q37x2Q" + _INTERVAL), struct.calcsize("=3?3qII")
-_INODE_AND_UID = struct.Struct("=Q77xI")
+ACCOUNT, ACCOUNT_AT = struct.Struct("=Q37x2Q" + _INTERVAL), struct.calcsize("=3?4qQII")
+_INODE_AND_UID = struct.Struct("=Q69xI")
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +47,6 @@ class Resting:
     peer: Dialogue
     interface: str | None
     searched: int
-    flow_intervals: int = 0
     routing: int = 0  # which state of the host's routing `interface` is of
 
 
@@ -57,8 +57,9 @@ def rest(connection: Connection, signature: bytes) -> Resting | None:
         memory = _MEMORY.pack(
             connection.opened, connection.tied, connection.held_by_window,
             connection.sent_ns, connection.wrote_ns, connection.received_ns,
+            connection.flow_begin_ns, connection.flow_bytes,
             dialogue.answered, connection.retransmits, socket.inode, *connection.mark,
-            connection.sent, connection.received, connection.flow_bytes,
+            connection.sent, connection.received,
             socket.uid or 0, _NO_CGROUP if socket.cgroup is None else socket.cgroup,
             dialogue.unanswered, connection.met_ns, connection.habit, dialogue.long_waits,
         )  # fmt: skip
@@ -73,9 +74,9 @@ def rest(connection: Connection, signature: bytes) -> Resting | None:
 def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) -> Connection:
     """The connection as it was, with the sample that woke it: not yet observed."""
     (
-        opened, tied, held_by_window, sent_ns, wrote_ns, received_ns, answered, retransmits,
-        inode, *mark,
-        sent, received, flow_bytes, uid, cgroup, unanswered, met_ns, habit, long_waits,
+        opened, tied, held_by_window, sent_ns, wrote_ns, received_ns, flow_begin_ns, flow_bytes,
+        answered, retransmits, inode, *mark,
+        sent, received, uid, cgroup, unanswered, met_ns, habit, long_waits,
     ) = _MEMORY.unpack(resting.memory)  # fmt: skip
     # Who held it is remembered: a socket without a process any more has no inode and no uid.
     socket = socket_of(sample, interfaces, inode, uid, None if cgroup == _NO_CGROUP else cgroup)
@@ -85,8 +86,8 @@ def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) ->
         generation=resting.generation, tied=tied,
         dialogue=Dialogue(answered, unanswered, long_waits),
         sent_ns=sent_ns, wrote_ns=wrote_ns, received_ns=received_ns,
-        held_by_window=held_by_window, flow_bytes=flow_bytes, searched=resting.searched,
-        flow_intervals=resting.flow_intervals, habit=habit,
+        held_by_window=held_by_window, flow_begin_ns=flow_begin_ns, flow_bytes=flow_bytes,
+        searched=resting.searched, habit=habit,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Resting connections that move bytes in good order are brought up to date where they are packed.
 
 Where ten thousand sockets are busy, hardly any of them waits for anything, and to wake each would
-cost more than all the rest of a look.  It is what `Connection.observe` and `interval_ended` do,
+cost more than all the rest of a look.  It is what `Connection.observe` does,
 for the looks after which the connection is quiet again; whatever else a look may find wakes it.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from xctl_probe.fallback.connection import MS, acknowledged_late, flows, spoke_last
+from xctl_probe.fallback.connection import MS, acknowledged_late, spoke_last
 from xctl_probe.fallback.idle_connection import (
     ACCOUNT,
     ACCOUNT_AT,
@@ -21,17 +21,18 @@ from xctl_probe.fallback.idle_connection import (
 )
 from xctl_probe.fallback.sock_diag import ESTABLISHED, sent_payload
 from xctl_probe.linux.socket_owners import Owners
+from xctl_probe.stalls.policy import is_transfer
 from xctl_probe.traffic_totals import Sums
 
 
-def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int) -> bool:
+def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int, stall_ns: int) -> bool:
     """Take in the message; False, and nothing is changed, where the connection has to wake.
 
     The times are those of this look and the one before (monotonic).
     """
     watch, memory = resting.watch, resting.memory
     brief = watch.brief
-    if brief is None or resting.flow_intervals or len(message) != watch.length:
+    if brief is None or len(message) != watch.length:
         return False
     (
         state, bound_ifindex, rqueue, wqueue, inode,
@@ -41,8 +42,8 @@ def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int) -> bo
         bytes_sent, bytes_retrans,
     ) = brief.layout.unpack_from(message)  # fmt: skip
     (
-        opened, tied, _, last_sent_ns, last_wrote_ns, last_received_ns, answered,
-        known_retransmits, known_inode, _, written, known_segments_out, known_segments_in,
+        opened, tied, _, last_sent_ns, last_wrote_ns, last_received_ns, flow_begin_ns, flow_bytes,
+        answered, known_retransmits, known_inode, _, written, known_segments_out, known_segments_in,
         known_rwnd_limited_us, _, _, known_received,
     ) = LOOK.unpack_from(memory)  # fmt: skip
     if (
@@ -71,12 +72,22 @@ def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int) -> bo
         last_sent_ns = now_ns - sent_ms * MS if segments_out != known_segments_out else now_ns
         last_wrote_ns = now_ns
     if received:
+        paused = looked_ns - last_received_ns >= stall_ns
         last_received_ns = max(now_ns - received_ms * MS, looked_ns)
+        if wrote or paused:
+            flow_begin_ns, flow_bytes = last_received_ns, bytes_received
+        elif (
+            opened
+            and flow_begin_ns
+            and is_transfer(last_received_ns - flow_begin_ns, bytes_received - flow_bytes)
+        ):
+            return False  # it may break off
     try:
         latest = LOOK.pack(
             opened, wrote and received if wrote or received else tied,
             rwnd_limited_us > known_rwnd_limited_us,
-            last_sent_ns, last_wrote_ns, last_received_ns, answered, retransmits, inode,
+            last_sent_ns, last_wrote_ns, last_received_ns, flow_begin_ns, flow_bytes,
+            answered, retransmits, inode,
             state, bytes_acked, segments_out, segments_in, rwnd_limited_us, wqueue,
             sent_payload(bytes_acked, bytes_sent, bytes_retrans), bytes_received,
         )  # fmt: skip
@@ -88,20 +99,13 @@ def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int) -> bo
     return True
 
 
-def interval_ended(
-    stirred: Iterable[Resting], owners: Owners, interval_ns: int, sums: Sums
-) -> None:
-    """Add up what all these have moved in the interval.
-
-    Those to which it was one of steady transfer wake with the next look: they have to be watched.
-    """
+def interval_ended(stirred: Iterable[Resting], owners: Owners, sums: Sums) -> None:
+    """Add up what all these have moved in the interval."""
     for resting in stirred:
-        inode, sent_now, received_now, sent, received, flow_bytes = ACCOUNT.unpack_from(
+        inode, sent_now, received_now, sent, received = ACCOUNT.unpack_from(
             resting.memory, ACCOUNT_AT
         )
         went, came = max(sent_now - sent, 0), max(received_now - received, 0)
         if went or came:
             sums.add(owners.of(inode), resting.interface, went, came)
-        if flows(received_now - flow_bytes, interval_ns):
-            resting.flow_intervals, resting.signature = 1, b""
-        INTERVAL.pack_into(resting.memory, INTERVAL_AT, sent + went, received + came, received_now)
+        INTERVAL.pack_into(resting.memory, INTERVAL_AT, sent + went, received + came)

@@ -25,6 +25,7 @@ from xctl_probe.fallback.sock_diag import (
 from xctl_probe.fallback.thread_evidence import ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress, address_text
 from xctl_probe.linux.socket_owners import Owners
+from xctl_probe.stalls.causes import Evidence, cause
 
 _AF_INET, _AF_INET6 = 2, 10
 _V4_DIGITS = 8
@@ -116,12 +117,12 @@ class ProcNet:
             return  # IPv6 is off
 
     def _judge(self, held: _Held, now_ns: int) -> None:
-        cause = _cause(held.row)
-        if cause is None:
+        why = _cause(held.row)
+        if why is None:
             self._end(held, now_ns)
             return
         owner = self._owner(held)
-        direction = Direction.CONNECT if cause is Cause.CONNECTING else None
+        direction = Direction.CONNECT if why is Cause.CONNECTING else None
         tid = None
         if direction is None:
             thread = self._evidence.thread_on(held.row.inode, Direction.SEND, Direction.RECEIVE)
@@ -129,7 +130,7 @@ class ProcNet:
                 self._end(held, now_ns)
                 return
             direction, tid = thread.direction, thread.tid
-        held.stall = Stall(owner, held.socket, direction, now_ns - held.since_ns, True, cause, tid)
+        held.stall = Stall(owner, held.socket, direction, now_ns - held.since_ns, True, why, tid)
 
     def _end(self, held: _Held, now_ns: int) -> None:
         stall, held.stall = held.stall, None
@@ -199,11 +200,12 @@ def _moved(begun: Row, row: Row) -> bool:
 def _cause(row: Row) -> Cause | None:
     """Why a socket that does not move does not; None where that is no sign of trouble."""
     if row.state == SYN_SENT:
-        return Cause.CONNECTING
+        return cause(Evidence(Direction.CONNECT))
     if row.state not in (ESTABLISHED, CLOSE_WAIT) or not row.tx_queue:
         return None
-    if row.timer == TIMER_PROBE:
-        return Cause.PEER_WINDOW
-    if row.timer == TIMER_RETRANSMIT and row.retries:
-        return Cause.LOSS
-    return None
+    probing = row.timer == TIMER_PROBE
+    retransmitted = row.timer == TIMER_RETRANSMIT and row.retries > 0
+    if not probing and not retransmitted:
+        return None
+    seen = Evidence(Direction.SEND, retransmitted=retransmitted, window_closed=probing)
+    return cause(seen)

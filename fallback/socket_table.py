@@ -83,6 +83,7 @@ class Connections:
         self._replies.begin()
         self._looked_ns, self._now_ns = self._now_ns, now_ns
         generation, resting, looked_ns = self._generation, self._resting, self._looked_ns
+        stall_ns = self._stall_ns
         for message in self._diag.sockets():
             cookie = cookie_of(message)
             known = resting.get(cookie)
@@ -93,7 +94,7 @@ class Connections:
                 signature = message[watch.counters] + message[QUEUES_AND_INODE]
                 if signature == known.signature and len(message) == watch.length:
                     continue
-                if idle_update.observe(known, message, now_ns, looked_ns):
+                if idle_update.observe(known, message, now_ns, looked_ns, stall_ns):
                     known.signature = signature
                     self._stirred.add(known)
                     if known.routing != self._routing:
@@ -112,14 +113,14 @@ class Connections:
                 continue
             self._watched.discard(connection)
 
-    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:
+    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:  # noqa: ARG002
         """What happened since the last call, after a last sample."""
         self._owners.begin()
         self._follow_routes()
         self.sample(now_ns)
         self._drop_vanished(now_ns)
         self._holders.check(self._in_use())
-        idle_update.interval_ended(self._stirred, self._owners, interval_ns, self._sums)
+        idle_update.interval_ended(self._stirred, self._owners, self._sums)
         self._stirred.clear()
         touched = self._moved | self._watched
         for connection in touched:
@@ -133,7 +134,6 @@ class Connections:
         yield from self._sums.take()
         self._moved.clear()
         for connection in touched:
-            connection.interval_ended(interval_ns)
             self._rest(connection)
         self._owners.forget([c.socket.inode for c in self._closed])
         self._owners.forget(self._vanished)
@@ -200,7 +200,6 @@ class Connections:
         if self._generation == 1:
             connection.sent, connection.received = sample.sent_payload, sample.received_payload
             connection.retransmits = sample.info.total_retrans
-            connection.flow_bytes = connection.received
         if sample.state != LISTEN:
             connection.meet(now_ns, self._looked_ns)
         if self._generation > 1 or not connection.quiet:

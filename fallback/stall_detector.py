@@ -1,6 +1,6 @@
-"""Is a connection's process waiting for the network?  The evidence, weighed.
+"""Turns samples of a TCP connection into waits, by the rules of `stalls`.
 
-Each rule answers with a `Wait` or None.  Where the evidence does not decide, the answer is
+Each step answers with a `Wait` or None.  Where the evidence does not decide, the answer is
 None: a reader takes a stall for the root cause of a hang, so a false one is worse than none.
 """
 
@@ -12,7 +12,6 @@ from typing import Protocol
 from xctl_probe.events import Cause, Direction, Process, Stall
 from xctl_probe.fallback.connection import (
     SENDS_ONLY,
-    STEADY_INTERVALS,
     Connection,
     Wait,
     may_receive,
@@ -30,7 +29,10 @@ from xctl_probe.fallback.sock_diag import (
     TcpInfo,
 )
 from xctl_probe.fallback.thread_evidence import Blocked
+from xctl_probe.stalls.causes import Evidence, cause
+from xctl_probe.stalls.policy import expects_reply
 from xctl_probe.stalls.reply_waits import Asked, Replies
+from xctl_probe.stalls.request_history import Dialogue
 
 # The kernel retries a lost SYN at first after a second, later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
@@ -38,7 +40,7 @@ _CLOSING = (FIN_WAIT1, CLOSING, LAST_ACK)
 _NO_LIMIT = (1 << 64) - 1
 
 
-class Evidence(Protocol):
+class ThreadEvidence(Protocol):
     """What the owning process itself shows about a connection, where it may be looked into."""
 
     def of_sending(self, connection: Connection) -> Blocked | None:
@@ -57,7 +59,7 @@ class Judge:
     `stall_ns` is how long a wait must last to be one.
     """
 
-    def __init__(self, stall_ns: int, evidence: Evidence, replies: Replies) -> None:
+    def __init__(self, stall_ns: int, evidence: ThreadEvidence, replies: Replies) -> None:
         self._stall_ns = stall_ns
         self._evidence = evidence
         self._replies = replies
@@ -153,13 +155,11 @@ class Judge:
         return wait and self._owed(connection, wait, owner, now_ns)
 
     def _broken_off(self, connection: Connection, now_ns: int) -> Wait | None:
-        if connection.flow_intervals < STEADY_INTERVALS or not self._long(
-            connection.received_ns, now_ns
-        ):
+        if not connection.transfers or not self._long(connection.received_ns, now_ns):
             return None
         thread = self._evidence.of_receiving(connection)
         if thread is None:
-            connection.flow_intervals = 0  # nobody waits for more: the transfer was over
+            connection.flow_begin_ns = 0  # no thread waits for more: the transfer is over
             return None
         return Wait(Direction.RECEIVE, connection.received_ns, None, thread.tid)
 
@@ -171,6 +171,7 @@ class Judge:
             since_ns = connection.sent_ns  # until then it had something else to do
             if not self._turned_to_receive(connection, now_ns):
                 return None
+            dialogue = peer = Dialogue()  # only a thread in a receive shows that it waits now
         sample = connection.sample
         if sample.info.notsent_bytes and not self._long(connection.wrote_ns, now_ns):
             # A long request: the process is still writing it.  But once it is known to wait, what
@@ -178,14 +179,14 @@ class Judge:
             waited = connection.wait is not None and connection.wait.direction is Direction.RECEIVE
             if not (waited and sample.info.backoff):
                 return None
-        cause = _reply_cause(connection)
-        if dialogue.expects_reply() or (not dialogue.answered and peer.expects_reply()):
-            return Wait(Direction.RECEIVE, since_ns, cause)
+        why = _reply_cause(connection)
+        if expects_reply(dialogue, peer, blocked=False):  # reading the threads costs more
+            return Wait(Direction.RECEIVE, since_ns, why)
         thread = self._evidence.of_receiving(connection)
         connection.listened = bool(connection.listened or thread)
-        if thread is None:
+        if thread is None or not expects_reply(dialogue, peer, blocked=True):
             return None
-        return Wait(Direction.RECEIVE, since_ns, cause, thread.tid)
+        return Wait(Direction.RECEIVE, since_ns, why, thread.tid)
 
     def _turned_to_receive(self, connection: Connection, now_ns: int) -> bool:
         """True where the process did nothing but send until now, and may sit in a receive instead.
@@ -223,44 +224,50 @@ def stall_of(
 
 
 def _send_cause(connection: Connection) -> Cause | None:
-    sample = connection.sample
+    sample, info = connection.sample, connection.sample.info
     # A receiver may also shut its window over what is on its way, which is then sent again.
-    if not sample.info.snd_wnd:
-        return Cause.PEER_WINDOW
-    if sample.timer == TIMER_RETRANSMIT and sample.info.retransmits:
-        return Cause.LOSS
-    if sample.info.notsent_bytes and not sample.info.unacked:
-        return _held_back(connection)
-    if sample.info.snd_wnd == UNKNOWN_WINDOW and (
-        sample.timer == TIMER_PROBE or sample.info.probes
-    ):
-        return Cause.PEER_WINDOW
-    return Cause.PACING if _paced(sample.info) else Cause.SEND_BUFFER
+    zero_window = info.snd_wnd == 0
+    unsent = bool(info.notsent_bytes and not info.unacked)
+    probing = sample.timer == TIMER_PROBE or bool(info.probes)
+    closed = _holds_back(connection) if unsent else info.snd_wnd == UNKNOWN_WINDOW and probing
+    return cause(
+        Evidence(
+            Direction.SEND,
+            retransmitted=bool(sample.timer == TIMER_RETRANSMIT and info.retransmits)
+            and not zero_window,
+            window_closed=zero_window or closed,
+            paced=_paced(info),
+            unsent=unsent,
+            unsendable=bool(info.probes),
+        )
+    )
 
 
 def _reply_cause(connection: Connection) -> Cause | None:
     sample, info = connection.sample, connection.sample.info
     if not sample.wqueue:
-        return Cause.NO_REPLY
-    if info.unacked:
-        return Cause.LOSS if info.retransmits else None  # on its way, not known to be lost
-    return _held_back(connection) if info.notsent_bytes else Cause.NO_REPLY
+        return cause(Evidence(Direction.RECEIVE))
+    return cause(
+        Evidence(
+            Direction.RECEIVE,
+            retransmitted=bool(info.unacked and info.retransmits),
+            undelivered=bool(info.unacked),
+            window_closed=_holds_back(connection),
+            paced=_paced(info),
+            unsent=bool(info.notsent_bytes),
+            unsendable=bool(info.probes),
+        )
+    )
 
 
-def _held_back(connection: Connection) -> Cause | None:
-    """Why nothing is on its way although there is something to send.
+def _holds_back(connection: Connection) -> bool:
+    """Return whether the peer's window is why data waits while none is in flight.
 
     The kernel runs its timer for probes of a closed window then, whatever holds the data back.
     """
     info = connection.sample.info
-    if info.snd_wnd in (0, UNKNOWN_WINDOW) or info.snd_wnd < info.snd_mss:
-        return Cause.PEER_WINDOW
-    if connection.held_by_window:
-        return Cause.PEER_WINDOW
-    if _paced(info):
-        return Cause.PACING
-    # The window is open, and yet a probe did not get out.
-    return Cause.LOCAL_DROP if info.probes else None
+    closed = info.snd_wnd in (0, UNKNOWN_WINDOW) or info.snd_wnd < info.snd_mss
+    return closed or connection.held_by_window
 
 
 def _paced(info: TcpInfo) -> bool:

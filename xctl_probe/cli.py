@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from xctl_probe.config import Attach, Backend, Format, Settings, read_file
+from xctl_probe.config import Attach, Backend, Format, Settings, check_stall_ms, read_file
 from xctl_probe.errors import ProbeError, UsageError, surroundings
 from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.ndjson import to_line
@@ -214,8 +214,11 @@ def _why(
     """
     from xctl_probe.commands.why.command import run  # noqa: PLC0415 - the stream does without
 
-    stream_options = context.parent.params if context.parent else {}
-    run(pid, _STDOUT, as_json=as_json, sock_diag=not stream_options.get("no_sock_diag"))
+    assert context.parent is not None
+    options = context.parent.params
+    stall_ms: int = options["stall_ms"]
+    check_stall_ms(stall_ms)
+    run(pid, _STDOUT, as_json=as_json, sock_diag=not options["no_sock_diag"], stall_ms=stall_ms)
 
 
 @app.command("check")

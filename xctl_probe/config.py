@@ -54,6 +54,12 @@ class Format(StrEnum):
     TEXT = "text"
 
 
+def check_stall_ms(stall_ms: int) -> None:
+    """Raise UsageError where this is no least length of a stall."""
+    if not 1 <= stall_ms <= _LONGEST_STALL_MS:
+        raise UsageError(f"--stall-ms {stall_ms}: give milliseconds from 1 to {_LONGEST_STALL_MS}")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The stream's settings, valid.  `duration_ns` None: until told to stop."""
@@ -98,10 +104,7 @@ class Settings:
             )
         if duration is not None and not 0 < duration <= _LONGEST_RUN_S:
             raise UsageError(f"--duration {duration}: give seconds above 0, or leave it out")
-        if not 1 <= stall_ms <= _LONGEST_STALL_MS:
-            raise UsageError(
-                f"--stall-ms {stall_ms}: give milliseconds from 1 to {_LONGEST_STALL_MS}"
-            )
+        check_stall_ms(stall_ms)
         if not 0 <= min_bw < math.inf:
             raise UsageError(f"--min-bw {min_bw}: give Mbps from 0 up")
         for pid in pids:

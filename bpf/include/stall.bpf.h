@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * Spans in which a process wanted the network.  The kernel side notes candidates with what was
- * seen; whether a quiet connection is a stall is decided in xctl_probe/ebpf/stall_policy.py.
+ * seen; whether a quiet connection is a stall is decided in xctl_probe/stalls/policy.py.
  */
 #ifndef STALL_BPF_H
 #define STALL_BPF_H

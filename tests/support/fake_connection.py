@@ -12,7 +12,7 @@ from xctl_probe.stalls.reply_waits import Replies
 from xctl_probe.stalls.request_history import Dialogue
 
 STALL_MS = 100
-INTERVAL_MS = 200
+PART_MS = 200
 TID = 239
 
 
@@ -46,7 +46,7 @@ class Scene:
         sample, now_ns = self.tcp.sample(), self.tcp.now_ns
         self.connection = Connection(
             SOCKET, sample, watch_of(b""), None, sample.opened, peer or Dialogue(), now_ns,
-            sample.mark, flow_bytes=sample.received_payload,
+            sample.mark,
         )  # fmt: skip
         self.connection.meet(now_ns, 0)
         self.owner: Process | None = OWNER
@@ -60,11 +60,6 @@ class Scene:
         self.judge.judge(self.connection, self.owner, tcp.now_ns)
         self.looked_ns = tcp.now_ns
         return self.connection.wait
-
-    def ends_interval(self, now_ms):
-        wait = self.look(now_ms)
-        self.connection.interval_ended(INTERVAL_MS * MS)
-        return wait
 
     def stalls(self):
         """(direction, ms, cause) of each stall that ended since the last call."""
@@ -117,12 +112,12 @@ def full_sender(**options):
     return scene
 
 
-def download(intervals, each_bytes):
-    """A transfer that ran for as many whole intervals, its last data 1 ms before each end."""
+def download(parts, each_bytes):
+    """A transfer after a pause: its parts arrive at 399 ms, 599 ms and so on."""
     scene = answered_once()
-    scene.ends_interval(200)
-    for n in range(1, intervals + 1):
-        now_ms = 200 + n * INTERVAL_MS
+    scene.look(200)
+    for n in range(1, parts + 1):
+        now_ms = 200 + n * PART_MS
         scene.tcp.at(now_ms - 1).receive(each_bytes, segments=101)
-        scene.ends_interval(now_ms)
+        scene.look(now_ms)
     return scene

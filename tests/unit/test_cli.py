@@ -16,6 +16,7 @@ from unit.test_config import KEYS, LITERALS
 from xctl_probe import cli
 from xctl_probe.config import _KEYS, Backend, Format
 from xctl_probe.errors import SourceUnavailable
+from xctl_probe.stalls.policy import STALL_MS
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -195,3 +196,26 @@ def test_every_option_has_help():
     """No option is a riddle."""
     params = typer.main.get_command(cli.app).params
     assert [p.name for p in params if not getattr(p, "help", None)] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "stall_ms"),
+    [((), {}, STALL_MS), (("--stall-ms", 233), {}, 233), ((), {"STALL_MS": "239"}, 239)],
+)
+def test_why_takes_the_length_of_a_stall(command, monkeypatch, words, variables, stall_ms):
+    """From the option before the word, as top does."""
+    given = []
+
+    def explain(pid, **options):
+        given.append((pid, options))
+        raise SourceUnavailable("as far as it goes")
+
+    monkeypatch.setattr("xctl_probe.commands.why.command.explain", explain)
+    assert command.run(*words, "why", 4_711, **variables) == 1
+    assert given == [(4_711, {"sock_diag": True, "stall_ms": stall_ms})]
+
+
+def test_why_refuses_a_length_that_is_none(command):
+    """By the rule of the stream."""
+    assert command.run("--stall-ms", 0, "why", 4_711) == 2
+    assert command.said == ["--stall-ms 0: give milliseconds from 1 to 3600000"]

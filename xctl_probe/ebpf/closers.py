@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import Evidence, Kind, Record
 from xctl_probe.events import Cause
+from xctl_probe.linux import wchan
 
 _MOST = 1024  # closes that are followed at a time
 _AT_ONCE = 64  # threads that one drain looks at
-_WAITS = frozenset(("wait_woken", "sk_stream_wait_close", "inet_wait_woken"))
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ def sleeps_on_a_socket(pid: int, tid: int) -> bool:
     """True where the thread sleeps as close() does.  /proc/<pid>/task/<tid>/wchan, proc(5)."""
     try:
         with open(f"/proc/{pid}/task/{tid}/wchan", encoding="ascii") as file:
-            return file.read() in _WAITS
+            return file.read().startswith(wchan.CLOSE)
     except (OSError, UnicodeError):
         return False
 

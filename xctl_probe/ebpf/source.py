@@ -29,13 +29,12 @@ from xctl_probe.ebpf.loader import Sizes, load
 from xctl_probe.ebpf.owner_lookup import LateOwners
 from xctl_probe.ebpf.process_totals import Processes
 from xctl_probe.ebpf.programs import Running
+from xctl_probe.ebpf.stall_policy import DIRECTIONS, seen_wait
 from xctl_probe.ebpf.stall_tracker import Told, Waits
 from xctl_probe.ebpf.traffic import Sorted, records_at, split
-from xctl_probe.ebpf.zero_window import ClosedWindows
 from xctl_probe.events import (
     Batch,
     Cause,
-    Direction,
     ErrorKind,
     Fact,
     Lost,
@@ -46,6 +45,7 @@ from xctl_probe.events import (
 from xctl_probe.fair import Room, choose
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.owner_search import Search
+from xctl_probe.stalls.causes import ClosedWindows
 from xctl_probe.stalls.ignored_peers import Patient
 from xctl_probe.stalls.request_history import Dialogue
 
@@ -64,11 +64,6 @@ _ERRORS = {
     Kind.PROHIBITED: ErrorKind.PROHIBITED,
     Kind.NO_PORT: ErrorKind.NO_PORT,
     Kind.ABORTED: ErrorKind.ABORTED,
-}
-_DIRECTIONS = {
-    StallDirection.SEND: Direction.SEND,
-    StallDirection.RECEIVE: Direction.RECEIVE,
-    StallDirection.CONNECT: Direction.CONNECT,
 }
 
 
@@ -90,9 +85,7 @@ class RunningSource:
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
         self._windows = ClosedWindows()
         budget = Budget()
-        self._waits = Waits(
-            stall_ns, patient or Patient(), self._endpoint, self._windows.cause, budget
-        )
+        self._waits = Waits(stall_ns, patient or Patient(), self._endpoint, self._cause, budget)
         self._closers = closers.Closers(stall_ns)
         self._interfaces = Interfaces()
         self._late_owners = LateOwners(Search(budget))
@@ -134,7 +127,7 @@ class RunningSource:
             waiting, left_out = self._chosen(chunk, self._sorted(chunk))
             # What ended before this look is told by what was seen at the one before.
             self._keep(self._from_ring(now_ns))
-            self._windows.note(waiting)
+            self._windows.note(map(seen_wait, waiting))
             self._waits.look(waiting, whole=not left_out)
             took_ns = time.monotonic_ns() - begun_ns
             self._look_again_ns = now_ns + max(self._stall_ns, took_ns * _LOOK_SHARE)
@@ -156,7 +149,7 @@ class RunningSource:
         for record in self._sound(records_at(chunk, found.others)):
             facts.extend(self._facts(record))
         records, left_out = self._chosen(chunk, found)
-        self._windows.note(records)
+        self._windows.note(map(seen_wait, records))
         facts.extend(map(self._stall, self._waits.tell(records, now_ns, whole=not left_out)))
         facts.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
         facts.extend(self._failures.sums(_ERRORS, self._interfaces.name))
@@ -242,6 +235,9 @@ class RunningSource:
     def _closing(self, record: Record) -> Stall:
         return self._stall(Told(record, closers.cause(record)))
 
+    def _cause(self, record: Record) -> Cause | None:
+        return self._windows.cause(seen_wait(record))
+
     def _endpoint(self, record: Record) -> Dialogue:
         """How connections of the same owner to the same peer went, as the kernel noted it."""
         return dialogue_of(record, self._endpoints.lookup)
@@ -293,7 +289,7 @@ def _stall(record: Record, interface: str | None, why: Cause | None) -> Stall:
     return Stall(
         owner=record.owner,
         socket=socket_of(record, interface),
-        direction=_DIRECTIONS[StallDirection(record.direction)],
+        direction=DIRECTIONS[StallDirection(record.direction)],
         duration_ns=record.span_ns,
         ongoing=record.kind == Kind.ONGOING,
         cause=why,

@@ -1,4 +1,4 @@
-"""The kernel's candidates for stalls: those that are told, from when on, and why."""
+"""Turns the kernel's records of waits into stalls, by the rules of `stalls`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Namespace:
 
 
 class Waits:
-    """Decides about every candidate; remembers what the looks during a wait have found.
+    """Applies the rules to every wait; remembers what the samples during it have found.
 
     `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
     that the record itself shows; `budget` is what reading about the peers may cost.

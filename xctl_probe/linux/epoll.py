@@ -10,15 +10,14 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import re
 import select
 import time
 from collections import OrderedDict
 from pathlib import Path
 
+from xctl_probe.linux import epoll_fdinfo
 from xctl_probe.linux.syscalls import anonymous_inode, epolls_among
 
-_WATCHED = re.compile(rb"tfd:\s*(\d+) events:\s*([0-9a-f]+).*? ino:([0-9a-f]+)")
 _EPOLL = "anon_inode:[eventpoll]"
 _MOST_BYTES = 1 << 20  # of one list: about 13,000 entries
 _MOST_DESCRIPTORS = 1_024  # of a process, among which instances are searched for
@@ -75,9 +74,9 @@ class Epolls:
             text = _read(f"{self._proc}/{pid}/fdinfo/{epoll}")
             partly = len(text) >= _MOST_BYTES
             entries = frozenset(
-                (int(fd), int(inode, 16))
-                for fd, events, inode in _WATCHED.findall(text)
-                if int(events, 16) & select.EPOLLIN
+                (entry.fd, entry.inode)
+                for entry in epoll_fdinfo.entries(text)
+                if entry.inode and entry.events & select.EPOLLIN
             )
             took_ns = time.monotonic_ns() - begun_ns
             if took_ns > _LONG_NS:

@@ -11,17 +11,12 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
+from xctl_probe.linux import wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.syscalls import Role, epolls_among, parsed, polled
 from xctl_probe.linux.tasks import reader_of, state_of
 
-# Where a thread waits for events, for which of them only its call tells.
-_IN_EPOLL = ("ep_poll", "do_epoll_wait")
-_IN_POLL = ("do_poll", "poll_schedule", "do_sys_poll", "do_select")
-_IN_RING = ("io_cqring_wait",)  # io_uring's requests show nowhere
-# In a receive; the first serves a send, too, and on which socket nothing tells.
-_IN_RECEIVE = ("wait_woken", "sk_wait_data")
 _IO_URING_ENTER = "426 "  # on every architecture
 _MOST_THREADS = 256  # of one process: more are not looked at
 _MOST_RELATIVES = 16
@@ -138,11 +133,11 @@ class Processes:
         call = _read(f"{task}/syscall").decode("ascii", "replace")
         return call, "" if call else _read(f"{task}/wchan").decode("ascii", "replace")
 
-    def _waits_for(self, pid: int, inode: int, syscall: str, wchan: str) -> bool:
+    def _waits_for(self, pid: int, inode: int, syscall: str, function: str) -> bool:
         if not syscall:  # it may not be read: then how it sleeps has to do
-            if wchan.startswith(_IN_EPOLL):
+            if function.startswith(wchan.EPOLL):
                 return self._in_any_epoll(pid, inode)
-            return wchan.startswith((*_IN_POLL, *_IN_RING, *_IN_RECEIVE))
+            return function.startswith((*wchan.POLL, *wchan.RING, *wchan.STREAM_RECEIVE))
         if syscall.startswith(_IO_URING_ENTER):
             return True
         call = parsed(syscall)

@@ -17,6 +17,8 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from xctl_probe.linux.epoll_fdinfo import entries
+
 
 class Role(StrEnum):
     """What a call does to the descriptors it is given."""
@@ -140,6 +142,12 @@ def parsed(syscall: str, machine: str = platform.machine()) -> tuple[str, Role, 
     return *known, arguments
 
 
+def role_of(number: int, machine: str = platform.machine()) -> Role | None:
+    """Return what the call of this number does to a descriptor; None if it waits for none."""
+    known = _NUMBERS.get(machine, {}).get(number)
+    return known[1] if known else None
+
+
 def polled(
     name: str, arguments: list[int], pid: int, proc: Path = Path("/proc")
 ) -> tuple[Watched, ...]:
@@ -159,9 +167,9 @@ def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watche
     found: list[Watched] = []
     waiting, met = [fd], {fd}
     while waiting:
-        entries = _entries(pid, waiting.pop(), proc)
-        found += (watched for watched, _ in entries)
-        inner = (w.fd for w, inode in entries if inode == anonymous_inode() and w.reads)
+        members = _entries(pid, waiting.pop(), proc)
+        found += (watched for watched, _ in members)
+        inner = (w.fd for w, inode in members if inode == anonymous_inode() and w.reads)
         for nested in epolls_among(pid, inner, proc):
             if nested not in met and len(met) <= _MOST_NESTED:
                 met.add(nested)
@@ -187,21 +195,13 @@ def anonymous_inode() -> int:
 
 
 def _entries(pid: int, fd: int, proc: Path) -> list[tuple[Watched, int]]:
-    """What one epoll descriptor watches, with its inode.  proc(5): fdinfo."""
+    """What one epoll descriptor watches, with its inode."""
     try:
-        text = (proc / str(pid) / "fdinfo" / str(fd)).read_text("ascii", "replace")
+        text = (proc / str(pid) / "fdinfo" / str(fd)).read_bytes()
     except OSError:
         return []
     found = []
-    for line in text.splitlines():
-        words = line.replace(":", ": ").split()
-        if words[:1] != ["tfd:"]:
-            continue
-        try:
-            target, events = int(words[1]), int(words[words.index("events:") + 1], 16)
-            inode = int(words[words.index("ino:") + 1], 16) if "ino:" in words else 0
-        except (IndexError, ValueError):
-            continue
+    for target, events, inode in entries(text):
         writes = bool(events & select.EPOLLOUT) and not events & select.EPOLLET
         found.append((Watched(target, bool(events & select.EPOLLIN), writes), inode))
     return found

@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import select
 from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.events import Direction
+from xctl_probe.linux import wchan
+from xctl_probe.linux.epoll_fdinfo import entries
+from xctl_probe.linux.syscalls import Role, role_of
 from xctl_probe.linux.tasks import reader_of
 
-# Kernel functions in which a thread waits on a socket; `wait_woken` serves both ways.
-_RECEIVING = {b"sk_wait_data", b"__skb_wait_for_more_packets", b"__skb_recv_udp"}
-_SENDING = {b"sk_stream_wait_memory", b"sock_alloc_send_pskb", b"sock_wait_for_wmem"}
-_EITHER = {b"wait_woken"}
-# Before 5.16 (kernel commit bc9bbb81730e) x86 could not tell: then the call has to.
-_UNKNOWN = {b"", b"0"}
-
-_EPOLL_TARGET = re.compile(rb"tfd:.*events:\s*([0-9a-f]+).*ino:\s*([0-9a-f]+)")
-
-_X86_64 = (
-    {0: "read", 19: "readv", 45: "recvfrom", 47: "recvmsg", 299: "recvmmsg"},
-    {1: "write", 20: "writev", 40: "sendfile", 44: "sendto", 46: "sendmsg", 307: "sendmmsg"},
-)
-_AARCH64 = (
-    {63: "read", 65: "readv", 207: "recvfrom", 212: "recvmsg", 243: "recvmmsg"},
-    {64: "write", 66: "writev", 71: "sendfile", 206: "sendto", 211: "sendmsg", 269: "sendmmsg"},
-)
-_RECEIVE_CALLS, _SEND_CALLS = _AARCH64 if platform.machine() == "aarch64" else _X86_64
-_CLOSE_CALL = b"57" if platform.machine() == "aarch64" else b"3"
+_DIRECTIONS = {Role.RECEIVE: Direction.RECEIVE, Role.SEND: Direction.SEND}
+_MACHINE = platform.machine()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +40,18 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
         return []
     found = []
     for tid in tids:
-        wchan = _read(f"{tasks}/{tid}/wchan")
+        function = _wchan(f"{tasks}/{tid}")
         direction = None
-        if wchan in _RECEIVING:
+        if function.startswith(wchan.RECEIVE):
             direction = Direction.RECEIVE
-        elif wchan in _SENDING:
+        elif function.startswith(wchan.SEND):
             direction = Direction.SEND
-        elif wchan not in _EITHER and wchan not in _UNKNOWN:
+        elif not function.startswith(wchan.EITHER) and function not in wchan.UNKNOWN:
             continue
-        fd, called = _call(_read(f"{tasks}/{tid}/syscall"))
-        if called or wchan not in _UNKNOWN:
-            found.append(BlockedThread(int(tid), fd, called or direction))
+        fd, role = _call(_read(f"{tasks}/{tid}/syscall"))
+        called = _DIRECTIONS.get(role) if role else None
+        if called or function not in wchan.UNKNOWN:
+            found.append(BlockedThread(int(tid), fd if called else None, called or direction))
     return found
 
 
@@ -82,8 +68,8 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
     return [
         int(tid)
         for tid in tids
-        if _read(f"{tasks}/{tid}/syscall").split(b" ")[0] == _CLOSE_CALL
-        and _read(f"{tasks}/{tid}/wchan") in _EITHER | _UNKNOWN
+        if _call(_read(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
+        and _closes(_wchan(f"{tasks}/{tid}"))
     ]
 
 
@@ -104,28 +90,30 @@ def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
                 continue
         except OSError:
             continue
-        for line in _read(f"{proc}/{pid}/fdinfo/{fd}", 1 << 20).splitlines():
-            target = _EPOLL_TARGET.match(line)
-            if target is None or int(target[2], 16) != inode:
-                continue
-            events = int(target[1], 16)
-            if events & select.EPOLLOUT and not events & select.EPOLLET:
+        for entry in entries(_read(f"{proc}/{pid}/fdinfo/{fd}", 1 << 20)):
+            asks = entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
+            if entry.inode == inode and asks:
                 return True
     return False
 
 
-def _call(text: bytes) -> tuple[int | None, Direction | None]:
-    """Descriptor and direction of a line of /proc/<pid>/syscall: number, arguments in hex."""
+def _call(text: bytes) -> tuple[int | None, Role | None]:
+    """Descriptor and role of a line of /proc/<pid>/syscall: number, arguments in hex."""
     fields = text.split()
     try:
         number, first = int(fields[0]), int(fields[1], 16)
     except (IndexError, ValueError):  # "running", "-1 ...", or not to be read
         return None, None
-    if number in _RECEIVE_CALLS:
-        return first & 0xFFFFFFFF, Direction.RECEIVE
-    if number in _SEND_CALLS:
-        return first & 0xFFFFFFFF, Direction.SEND
-    return None, None
+    role = role_of(number, _MACHINE)
+    return (first & 0xFFFFFFFF, role) if role is not None else (None, None)
+
+
+def _closes(function: str) -> bool:
+    return function.startswith(wchan.CLOSE) or function in wchan.UNKNOWN
+
+
+def _wchan(task: str) -> str:
+    return _read(f"{task}/wchan").decode("ascii", "replace")
 
 
 def _read(path: str, size: int = 256) -> bytes:

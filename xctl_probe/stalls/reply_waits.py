@@ -1,4 +1,4 @@
-"""Which waits for a reply are told: one rule for all sources.
+"""The state of every wait for a reply that a source has evidence of.
 
 A source says which wait it has evidence of.  Whether that is a stall is decided here, by what
 the user has declared, by what the other end shows where it is on this host, and by what is

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from support.fake_host import OTHER, World, traffic
 from support.tcp_model import ESTABLISHED, OWNER, Tcp
 
+from xctl_probe.fallback import thread_evidence
 from xctl_probe.fallback.idle_connection import inode_and_uid_of
 from xctl_probe.fallback.socket_table import Connections
 
@@ -115,24 +116,23 @@ def test_a_flow_that_ends_is_told_once_though_it_was_watched(monkeypatch):
     assert told == [(OWNER, 0, 1_000_003), (OWNER, 0, 2_000_003)]
 
 
-@pytest.mark.parametrize("more", [0, 7])
-def test_what_may_be_a_transfer_is_awake_from_the_next_look_on(monkeypatch, more):
-    """Whether it goes on or not: it may break off.  After an interval without, it rests."""
+def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatch):
+    """It may break off; where no thread waits for more, it has not."""
+    monkeypatch.setattr(thread_evidence, "blocked_threads", lambda _pid: [])
     world = resting_world(monkeypatch)
     (tcp,) = world.diag.open
-    tcp.at(900).receive(1_000_003)
-    assert traffic(world.collect(1_000)) == [(OWNER, 0, 1_000_003)]
-    assert not world.connections._stirred
-    tcp.received += more
-    world.look(1_025)
+    for n in range(9):
+        assert not world.connections._connections
+        tcp.at(97 + n * 100).receive(200_003)
+        world.look(98 + n * 100)
     (connection,) = world.connections._connections.values()
-    assert connection.flow_intervals == 1
-    assert traffic(world.collect(2_000)) == ([(OWNER, 0, more)] if more else [])
-    (resting,) = world.connections._resting.values()
-    assert resting.flow_intervals == 0
-    tcp.at(2_900).receive(1_000_003)
-    assert traffic(world.collect(3_000)) == [(OWNER, 0, 1_000_003)]
-    assert resting.flow_intervals == 1
+    assert connection.transfers
+    assert traffic(world.collect(905)) == [(OWNER, 0, 9 * 200_003)]
+    assert world.connections._connections
+    assert world.collect(1_004) == []
+    assert world.collect(1_100) == []
+    assert not world.connections._connections
+    assert len(world.connections._resting) == 1
 
 
 def test_a_resting_connection_that_vanishes_untold_is_forgotten(monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from support.fake_connection import (
-    INTERVAL_MS,
     NO_REPLY,
     RECEIVE,
     SEND,
@@ -57,53 +56,55 @@ def test_data_that_waits_for_its_reader_is_no_hole():
     assert scene.look(1_013) is None
 
 
-def test_a_steady_flow_that_breaks_off_under_a_blocked_reader_is_a_stall():
-    """Three intervals at 1 MB/s, then silence, and a thread that wants more."""
-    scene = download(3, 200_003)
+def test_a_transfer_that_breaks_off_under_a_blocked_reader_is_a_stall():
+    """800 ms at 1 MB/s, then silence, and a thread that wants more."""
+    scene = download(5, 200_003)
     scene.threads.receiving = Blocked(TID)
-    assert scene.look(898) is None
-    assert scene.look(899) == waits(RECEIVE, 799, None, TID)
-    assert scene.ends_interval(1_000) == waits(RECEIVE, 799, None, TID)
-    scene.tcp.at(1_201).receive(1_009)
-    assert scene.look(1_207) is None
+    assert scene.look(1_298) is None
+    assert scene.look(1_299) == waits(RECEIVE, 1_199, None, TID)
+    assert scene.look(1_400) == waits(RECEIVE, 1_199, None, TID)
+    scene.tcp.at(1_601).receive(1_009)
+    assert scene.look(1_607) is None
     assert scene.stalls() == [(RECEIVE, 402, None)]
 
 
 @pytest.mark.parametrize(
-    ("intervals", "each_bytes"), [(2, 200_003), (3, 199_999), (17, 1_009)], ids=str
+    ("parts", "each_bytes"), [(4, 1_000_003), (5, 199_999), (17, 1_009)], ids=str
 )
-def test_what_was_no_steady_flow_has_not_broken_off(intervals, each_bytes):
+def test_what_was_no_transfer_has_not_broken_off(parts, each_bytes):
     """Too short or too thin: a feed that pauses is no stall, though a thread reads."""
-    scene = download(intervals, each_bytes)
+    scene = download(parts, each_bytes)
     scene.threads.receiving = Blocked(TID)
     assert scene.look(9_000) is None
 
 
 def test_a_download_that_is_over_is_no_stall():
-    """Nobody reads for more; and a thread that does so later waits for something else."""
-    scene = download(5, 1_000_003)
-    assert scene.look(1_500) is None
+    """No thread reads for more; and a thread that does so later waits for something else."""
+    scene = download(7, 1_000_003)
+    assert scene.look(1_900) is None
     scene.threads.receiving = Blocked(TID)
     assert scene.look(9_000) is None
 
 
-def test_a_flow_that_thinned_out_has_not_broken_off():
-    """A last interval with little data is how a transfer ends."""
-    scene = download(5, 1_000_003)
+def test_an_event_after_a_pause_is_no_transfer_that_broke_off():
+    """The count begins anew after a pause that a sample has seen."""
+    scene = download(7, 1_000_003)
+    assert scene.look(1_800) is None
+    scene.tcp.at(1_807).receive(1_009)
     scene.threads.receiving = Blocked(TID)
-    scene.tcp.at(1_201).receive(1_009)
-    assert scene.look(1_299) is None
-    scene.connection.interval_ended(INTERVAL_MS * MS)
+    assert scene.look(1_809) is None
     assert scene.look(9_000) is None
 
 
-def test_a_silent_interval_before_it_is_steady_begins_the_count_anew():
-    """Two intervals, a pause, one interval: never three on end."""
-    scene = download(2, 1_000_003)
-    scene.ends_interval(800)
-    scene.tcp.at(999).receive(1_000_003)
-    scene.ends_interval(1_000)
+def test_a_snapshot_and_a_later_event_are_no_transfer():
+    """So many bytes, and 800 ms from the first to the last, but not without a pause."""
+    scene = answered_once()
+    scene.tcp.at(41).receive(3_000_017, segments=101)
+    scene.look(50)
+    scene.look(160)
+    scene.tcp.at(900).receive(1_009)
     scene.threads.receiving = Blocked(TID)
+    scene.look(910)
     assert scene.look(9_000) is None
 
 
@@ -145,4 +146,5 @@ def test_a_quiet_connection_is_one_that_only_new_activity_can_stall():
     scene.look(60)
     assert not scene.connection.quiet
     assert not full_sender().connection.quiet
-    assert not download(1, 200_003).connection.quiet
+    assert download(4, 200_003).connection.quiet
+    assert not download(5, 200_003).connection.quiet

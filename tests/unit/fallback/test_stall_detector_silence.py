@@ -110,7 +110,7 @@ def test_a_subscriber_that_is_quiet_after_data_never_waits(blocked):
     for now_ms in (700, 1_009, 4_001):
         scene.tcp.at(now_ms).receive(1_013)
         assert scene.look(now_ms + 7) is None
-        assert scene.ends_interval(now_ms + 200) is None
+        assert scene.look(now_ms + 200) is None
     assert scene.look(90_001) is None
     assert scene.stalls() == []
 

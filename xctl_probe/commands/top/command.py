@@ -54,7 +54,11 @@ def run(settings: Settings) -> None:
             # A person watches: everything counts, loopback and the smallest transfers, too.
             wanted = replace(settings.wanted, min_mbps=0.0, loopback=True)
             title = f"xctl-probe-network top: {source.name} ({source.sees})"
-            Loop(replace(settings, wanted=wanted), source, _Screen(live, signals, title)).run()
+            Loop(
+                replace(settings, wanted=wanted),
+                source,
+                _Screen(live, signals, title, settings.stall_ns // _NS_PER_MS),
+            ).run()
     finally:
         source.close()
 
@@ -67,7 +71,8 @@ def _live() -> Live:
 class _Why:
     """The explanation of one process, looked up beside the screen and again each interval."""
 
-    def __init__(self) -> None:
+    def __init__(self, stall_ms: int) -> None:
+        self._stall_ms = stall_ms
         self.lines: Sequence[str] = ()
         self._pid: int | None = None
         self._thread: threading.Thread | None = None
@@ -82,7 +87,7 @@ class _Why:
 
     def _look(self, pid: int) -> None:
         try:
-            lines = to_text(explain(pid)).decode("ascii").splitlines()
+            lines = to_text(explain(pid, stall_ms=self._stall_ms)).decode("ascii").splitlines()
         except (ProbeError, OSError) as error:
             lines = [str(error)]
         if pid == self._pid:
@@ -92,14 +97,14 @@ class _Why:
 class _Screen:
     """The sink of `top`.  A key, a signal and a gone terminal end the run."""
 
-    def __init__(self, live: Live, signals: socket.socket, title: str) -> None:
+    def __init__(self, live: Live, signals: socket.socket, title: str, stall_ms: int) -> None:
         self._live = live
         self._signals = signals
         self._title = title
         self._model = Model()
         self._view = View(time.monotonic_ns())
         self._ui = Ui()
-        self._why = _Why()
+        self._why = _Why(stall_ms)
         self._stale = False
         signal.signal(signal.SIGWINCH, lambda *_: None)  # wakes, by the wakeup descriptor
         self._draw()

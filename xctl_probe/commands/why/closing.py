@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterable
 
 from xctl_probe.commands.why.diag_sampler import INODE
-from xctl_probe.commands.why.threads import ON_SOCKETS, Thread
+from xctl_probe.commands.why.threads import Thread
 from xctl_probe.fallback.sock_diag import CLOSING, FIN_WAIT1, LAST_ACK
 from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.syscalls import Role
+from xctl_probe.linux.wchan import ON_SOCKETS
 
 _STATE = 1  # in struct inet_diag_msg
 _UID = slice(64, 68)

@@ -19,18 +19,19 @@ from xctl_probe.fallback.sock_diag import (
     watch_of,
 )
 from xctl_probe.linux.addresses import endpoint_text
+from xctl_probe.stalls.policy import STALL_MS
 from xctl_probe.stalls.request_history import Dialogue
 
 INODE = slice(68, 72)  # in struct inet_diag_msg
 _NS_PER_MS = 1_000_000
 _US_PER_MS = 1_000
-_STALL_NS = 100_000_000
 
 
 class DiagLooks:
-    """Two looks through sock_diag."""
+    """Two looks through sock_diag; a wait of `stall_ms` is a stall."""
 
-    def __init__(self) -> None:
+    def __init__(self, stall_ms: int = STALL_MS) -> None:
+        self._stall_ns = stall_ms * _NS_PER_MS
         self._connections: dict[int, Connection] = {}
         self._signatures: dict[int, bytes] = {}
         self._first: dict[int, TcpSample] = {}
@@ -48,7 +49,7 @@ class DiagLooks:
                 continue
             seen[sample.inode] = self._connections.get(sample.inode) or _met(sample, now_ns)
             if sample.inode in self._connections:
-                seen[sample.inode].observe(sample, now_ns, self._looked_ns, _STALL_NS)
+                seen[sample.inode].observe(sample, now_ns, self._looked_ns, self._stall_ns)
             else:
                 self._first[sample.inode] = sample
         self._connections, self._looked_ns = seen, now_ns

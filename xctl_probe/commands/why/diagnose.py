@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from xctl_probe.commands.why.access import fds_of, has_ended
 from xctl_probe.commands.why.closing import closed_sockets
@@ -22,19 +23,15 @@ from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads,
 from xctl_probe.commands.why.verdict import Finding, Waiter, findings, ranked, waiters
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
+from xctl_probe.linux import wchan
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.socket_owners import read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
+from xctl_probe.stalls.policy import STALL_MS
 
 GAP_S = 0.3
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
-
-# Kernel functions in which a thread waits for the network, where nothing says on which socket.
-_DIRECT = ("sk_wait_data", "wait_woken", "__skb_wait_for", "sk_stream_wait", "inet_csk_accept")
-_SENDING = ("sock_alloc_send", "sock_wait_for_wmem")
-_LOOPS = ("ep_poll", "do_epoll_wait", "do_poll", "poll_schedule", "do_sys_poll", "do_select",
-          "io_cqring_wait")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +59,13 @@ def explain(
     pid: int,
     *,
     sock_diag: bool = True,
+    stall_ms: int = STALL_MS,
     gap_s: float = GAP_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Explained:
     """Look twice, `gap_s` apart; without `sock_diag` at /proc/net only.
+
+    `stall_ms` is the least length of a wait that counts.
 
     Raises UsageError for a pid that is none, that is gone, or that may not be looked into.
     """
@@ -76,7 +76,7 @@ def explain(
 
     def look() -> None:
         try:
-            outcome.append(_looks(pid, sock_diag, gap_s, sleep))
+            outcome.append(_looks(pid, sock_diag, _How(stall_ms, gap_s, sleep)))
         except (ProbeError, OSError) as error:
             outcome.append(error)
 
@@ -91,7 +91,15 @@ def explain(
     return result
 
 
-def _looks(pid: int, sock_diag: bool, gap_s: float, sleep: Callable[[float], None]) -> Explained:
+class _How(NamedTuple):
+    """What counts as a wait, and the pause between the two samples."""
+
+    stall_ms: int
+    gap_s: float
+    sleep: Callable[[float], None]
+
+
+def _looks(pid: int, sock_diag: bool, how: _How) -> Explained:
     process = _alive(pid)
     fds = fds_of(pid)
     refused = "--no-sock-diag was given" if not sock_diag else None
@@ -103,11 +111,11 @@ def _looks(pid: int, sock_diag: bool, gap_s: float, sleep: Callable[[float], Non
         )
     if refused is None:
         try:
-            return _look_at_diag(process, fds, gap_s, sleep)
+            return _look_at_diag(process, fds, how)
         except OSError as error:
             refused = f"sock_diag is refused here ({error.strerror})"
     note = f"{refused}; /proc/net has queues and timers, but no times, nor who spoke last"
-    return _look_at_proc(process, fds, gap_s, sleep, [note])
+    return _look_at_proc(process, fds, how, [note])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +129,10 @@ class _Seen:
     udp: list[Udp]
 
 
-def _look_at_diag(
-    process: Process, fds: dict[int, int], gap_s: float, sleep: Callable[[float], None]
-) -> Explained:
+def _look_at_diag(process: Process, fds: dict[int, int], how: _How) -> Explained:
     pid = process.pid
     with ExitStack() as stack:
-        places = [Place()]
+        places = [Place(stall_ms=how.stall_ms)]
         stack.callback(places[0].close)
         places[0].dump()
         before = read_threads(pid)
@@ -135,13 +141,13 @@ def _look_at_diag(
         strangers = [socket.fd for socket in there if socket.internet]
         for namespace in stack.enter_context(namespaces_of(pid, strangers)):
             with suppress(OSError):
-                place = Place(namespace)
+                place = Place(namespace, stall_ms=how.stall_ms)
                 stack.callback(place.close)
                 place.dump()
                 places.append(place)
         for place in places:
             place.look(closed | fds)
-        sleep(gap_s)
+        how.sleep(how.gap_s)
         fds = closed | fds_of(pid)
         for place in places:
             place.dump()
@@ -149,22 +155,18 @@ def _look_at_diag(
         after = read_threads(pid)
         tcp = [socket for place in places for socket in place.tcp(fds)]
         udp = [socket for place in places for socket in place.udp(fds)]
-        return _explained(process, _Seen(before, after, fds, tcp, udp), "sock_diag", [])
+        return _explained(
+            process, _Seen(before, after, fds, tcp, udp), "sock_diag", [], how.stall_ms
+        )
 
 
-def _look_at_proc(
-    process: Process,
-    fds: dict[int, int],
-    gap_s: float,
-    sleep: Callable[[float], None],
-    notes: list[str],
-) -> Explained:
+def _look_at_proc(process: Process, fds: dict[int, int], how: _How, notes: list[str]) -> Explained:
     pid, reader = process.pid, reader_of(process.pid)
     looks = ProcLooks(reader)
     try:
         looks.look(fds)
         before = read_threads(pid)
-        sleep(gap_s)
+        how.sleep(how.gap_s)
         fds = fds_of(pid)
         looks.look(fds)
     except OSError as error:
@@ -174,10 +176,12 @@ def _look_at_proc(
         ) from error
     after = read_threads(pid)
     seen = _Seen(before, after, fds, looks.tcp(fds), udp_sockets(reader, fds))
-    return _explained(process, seen, "/proc/net", notes)
+    return _explained(process, seen, "/proc/net", notes, how.stall_ms)
 
 
-def _explained(process: Process, seen: _Seen, source: str, notes: list[str]) -> Explained:
+def _explained(
+    process: Process, seen: _Seen, source: str, notes: list[str], stall_ms: int
+) -> Explained:
     _same(process)
     reader = reader_of(process.pid)
     idle_ms = idle_times_ms(seen.after)
@@ -202,7 +206,7 @@ def _explained(process: Process, seen: _Seen, source: str, notes: list[str]) -> 
     waited = waiters(waiting, seen.fds, network)
     if any(t.running and t.tid in earlier and earlier[t.tid].running for t in threads):
         waited = {s.inode: Waiter(spins=True) for s in seen.tcp} | waited
-    found = findings(seen.tcp, seen.udp, waited, ephemeral=_ephemeral())
+    found = findings(seen.tcp, seen.udp, waited, _ephemeral(), stall_ms)
     return Explained(
         process=process,
         state=state_of(process.pid),
@@ -210,7 +214,7 @@ def _explained(process: Process, seen: _Seen, source: str, notes: list[str]) -> 
         waiting={thread.tid: call for thread, call in waiting},
         tcp=tuple(seen.tcp),
         udp=tuple(seen.udp),
-        found=tuple(ranked([*found, *outside(waiting, threads, files)])),
+        found=tuple(ranked([*found, *outside(waiting, threads, files, stall_ms)])),
         source=source,
         notes=tuple(notes),
         others=tuple(others),
@@ -236,11 +240,13 @@ def _ephemeral() -> range:
 
 def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: bool) -> Call | None:
     """What the name of the kernel function says, where the call itself may not be read."""
-    sending = thread.wchan.startswith(_SENDING)
-    direct = sending or thread.wchan.startswith(_DIRECT)
-    unreadable = not thread.call_readable and (direct or thread.wchan.startswith(_LOOPS))
+    sending = thread.wchan.startswith(wchan.SEND)
+    direct = thread.wchan.startswith(wchan.ON_SOCKETS)
+    unreadable = not thread.call_readable and (
+        direct or thread.wchan.startswith((*wchan.EVENTS, *wchan.RING))
+    )
     # io_uring's requests show nowhere.
-    if not unreadable and not thread.wchan.startswith("io_cqring_wait"):
+    if not unreadable and not thread.wchan.startswith(wchan.RING):
         return None
     watched = tuple(
         Watched(fd, not sending, sending) for inode, fd in fds.items() if inode in network

@@ -10,11 +10,10 @@ from xctl_probe.commands.why.humanize import counted
 from xctl_probe.commands.why.others import Other
 from xctl_probe.commands.why.outside import IN_FILE_SERVERS, file_of
 from xctl_probe.commands.why.sockets import Tcp, Udp
-from xctl_probe.commands.why.threads import ON_SOCKETS, Thread
+from xctl_probe.commands.why.threads import Thread
 from xctl_probe.linux.syscalls import Call, Role
+from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, RING
 
-_EVENTS = ("ep_poll", "do_epoll", "do_poll", "poll_schedule", "do_sys_poll", "do_select")
-_RING = ("io_cqring_wait",)
 _FUSE = ("request_wait_answer", "fuse_")
 # What a thread is doing in the kernel function that it sleeps in, by how its name begins.
 _DOING = (
@@ -28,7 +27,7 @@ _DOING = (
     (("io_schedule", "folio_", "blk_", "wait_on_page", "jbd2_"), "waiting for a disk"),
     (("io_wq_worker", "io_worker"), "waiting for work of io_uring"),
     (("do_freezer_trap", "get_signal", "__refrigerator"), "frozen with its cgroup"),
-    (_RING, "waiting in io_uring"),
+    (RING, "waiting in io_uring"),
     *((beginnings, f"waiting for {server}") for beginnings, server in IN_FILE_SERVERS),
     (_FUSE, "waiting for the program behind a FUSE file system, which may itself wait for "
             "the network"),
@@ -94,7 +93,7 @@ def _asleep(thread: Thread) -> Doing:
         return Doing(Kind.FOUND, text or "")
     if text is not None:
         return Doing(Kind.ELSE, text)
-    if thread.wchan.startswith(_EVENTS):
+    if thread.wchan.startswith(EVENTS):
         return Doing(Kind.ELSE, "waiting for events")
     if thread.state in _STATES:
         where = f" ({thread.wchan})" if thread.state == "D" and thread.wchan else ""
@@ -112,7 +111,7 @@ def _assumed(told: Explained, thread: Thread) -> Doing:
     on = network(told, thread)
     foreign = [other for other in told.others if not other.local]
     if not on and not foreign:
-        where = ", none of them from the network" if thread.wchan.startswith(_EVENTS) else ""
+        where = ", none of them from the network" if thread.wchan.startswith(EVENTS) else ""
         return Doing(Kind.ELSE, text + where)
     findings = {finding.inode: finding for finding in told.found}
     if any(finding.waits for finding in told.found):

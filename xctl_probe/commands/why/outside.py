@@ -8,8 +8,9 @@ from xctl_probe.commands.why.closing import closes
 from xctl_probe.commands.why.humanize import span
 from xctl_probe.commands.why.others import File
 from xctl_probe.commands.why.threads import Thread
-from xctl_probe.commands.why.verdict import SHORTEST_MS, Finding
+from xctl_probe.commands.why.verdict import Finding
 from xctl_probe.linux.syscalls import Call, Role
+from xctl_probe.stalls.policy import STALL_MS
 
 # Kernel functions in which a thread waits for a file server, and what serves there.
 IN_FILE_SERVERS = (
@@ -22,15 +23,21 @@ IN_FILE_SERVERS = (
 
 
 def outside(
-    waiting: list[tuple[Thread, Call]], threads: list[Thread], files: Mapping[int, File]
+    waiting: list[tuple[Thread, Call]],
+    threads: list[Thread],
+    files: Mapping[int, File],
+    stall_ms: int = STALL_MS,
 ) -> Iterator[Finding]:
-    """Of each thread, where it waits so; `files` are those of network file systems, by fd."""
+    """Of each thread, where it waits so; `files` are those of network file systems, by fd.
+
+    The text names a time from `stall_ms` on.
+    """
     calls = {thread.tid: call for thread, call in waiting}
     for thread in threads:
         text = None if thread.running else _text(thread, calls.get(thread.tid), files)
         if text is not None:
             idle = thread.idle_ms or 0.0
-            since = f" for {span(idle)}" if idle >= SHORTEST_MS else ""
+            since = f" for {span(idle)}" if idle >= stall_ms else ""
             yield Finding(f"{text}{since}", waits=True)
 
 

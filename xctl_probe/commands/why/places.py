@@ -10,6 +10,7 @@ from xctl_probe.commands.why.namespaces import entered
 from xctl_probe.commands.why.proc_sampler import udp_sockets
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.fallback.sock_diag import SockDiag
+from xctl_probe.stalls.policy import STALL_MS
 
 
 class Place:
@@ -18,11 +19,11 @@ class Place:
     Raises OSError where sock_diag is refused.
     """
 
-    def __init__(self, namespace: int | None = None) -> None:
+    def __init__(self, namespace: int | None = None, *, stall_ms: int = STALL_MS) -> None:
         self._namespace = namespace
         with self._inside():
             self._diag = SockDiag()
-        self._looks = DiagLooks()
+        self._looks = DiagLooks(stall_ms)
         self._begun_ns = self._last_ns = 0
         self.messages: list[bytes] = []
 

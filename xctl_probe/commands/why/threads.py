@@ -18,11 +18,6 @@ from xctl_probe.linux.tasks import reader_of
 
 _EXEC_START = b"se.exec_start"
 _ENDED = ("Z", "X")
-# Kernel functions in which a thread waits on a socket.
-ON_SOCKETS = (
-    "sk_wait_data", "wait_woken", "__skb_wait_for", "__skb_recv_udp", "sk_stream_wait",
-    "inet_csk_accept", "inet_wait_for_connect", "sock_alloc_send_pskb", "sock_wait_for_wmem",
-)  # fmt: skip
 _PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on
 
 

@@ -13,8 +13,9 @@ from xctl_probe.commands.why.sockets import Peer, Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.events import Cause
 from xctl_probe.linux.syscalls import Call, Role
+from xctl_probe.stalls.causes import TABLE
+from xctl_probe.stalls.policy import STALL_MS
 
-SHORTEST_MS = 100  # a shorter wait is how networks work
 _MOSTLY = 0.5  # of the time looked at
 _DNS = ":53"
 _DELIVERS = ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "CLOSING", "LAST_ACK")
@@ -102,15 +103,17 @@ def findings(
     udp: list[Udp],
     waiting: dict[int, Waiter],
     ephemeral: range = range(32_768, 61_000),
+    stall_ms: int = STALL_MS,
 ) -> list[Finding]:
     """All that is the matter with the sockets, what matters most first.
 
-    `ephemeral` are the ports that the kernel gives to clients.
+    `ephemeral` are the ports that the kernel gives to clients.  A wait below `stall_ms` is how
+    networks work.
     """
     found = [_of_tcp(socket, waiting.get(socket.inode)) for socket in tcp]
     used = [socket for socket in udp if socket.inode in waiting]
     found += [_of_udp(socket, waiting[socket.inode], ephemeral) for socket in used]
-    return ranked(f for f in found if f is not None and (f.ms is None or f.ms >= SHORTEST_MS))
+    return ranked(f for f in found if f is not None and (f.ms is None or f.ms >= stall_ms))
 
 
 def ranked(found: Iterable[Finding]) -> list[Finding]:
@@ -299,7 +302,7 @@ def _held_datagram(udp: Udp, waiter: Waiter) -> Finding:
     to = f" to {udp.remote}" if udp.remote else f" from {udp.local}"
     since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
     text = (
-        f"waits to send a datagram{to}{since}: the path is slower than the sender, "
+        f"waits to send a datagram{to}{since}: {TABLE[Cause.SEND_BUFFER].text}, "
         f"its send buffer is full ({size(udp.send_queue)})"
     )
     return Finding(text, True, True, Cause.SEND_BUFFER, udp.inode, waiter.ms)

@@ -209,3 +209,15 @@ def test_the_layout_that_is_peeked_into_is_the_kernels():
     message = Tcp().message()
     assert message[4:8] == struct.pack(">HH", LOCAL[1], REMOTE[1])
     assert message[68:72] == INODE.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(("stall_ms", "reply_ms"), [(100, 500), (201, 300)])
+def test_a_request_may_have_pieces_less_than_a_stall_apart(stall_ms, reply_ms):
+    """A send after a longer pause is another request, and the wait for the first goes on."""
+    tcp = Tcp().at(101).send(23)
+    looks = DiagLooks(stall_ms)
+    looks.look([tcp.message()], {INODE}, tcp.now_ns)
+    tcp.at(301).send(29).at(601)
+    looks.look([tcp.message()], {INODE}, tcp.now_ns)
+    (found,) = looks.tcp({INODE: FD}, [tcp.message()], 500 * MS)
+    assert found.reply_ms == reply_ms

@@ -355,3 +355,10 @@ def test_two_threads_on_one_socket_are_both_heard():
     ]
     found = waiters([(THREAD, call) for call in calls], {INODE: FD}, {INODE})[INODE]
     assert (found.reads, found.writes, found.alone, found.ms) == (True, True, True, 17.0)
+
+
+@pytest.mark.parametrize("stall_ms", [1, 100, 12_400, 12_401])
+def test_a_wait_counts_from_stall_ms_on(stall_ms):
+    """As in the stream; --stall-ms of the command line."""
+    found = findings([ASKED], [], {INODE: IN_RECV}, stall_ms=stall_ms)
+    assert len(found) == (stall_ms <= 12_400)

@@ -1,0 +1,80 @@
+"""Which waits for data are stalls: the rules and thresholds that both sources share.
+
+A source obtains the evidence, and passes it here as small values.  Causes are in `causes`; what
+the peer shows of a wait for a reply is weighed in `reply_waits`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from xctl_probe.stalls.request_history import Dialogue
+
+NS_PER_MS = 1_000_000
+# The least length of a stall where the user gives none (--stall-ms).
+STALL_MS = 100
+# A transfer, as opposed to a feed of events, lasts this long at this rate.  The kernel programs
+# have the same two in bpf/include/sock_iter.bpf.h.
+FLOW_NS = 800 * NS_PER_MS
+FLOW_BYTES_PER_MS = 1_000
+# TCP_DELACK_MAX, include/net/tcp.h; also in bpf/include/existing_sockets.bpf.h.
+DELAYED_ACK_MS = 200
+DNS_PORT = 53
+# A sender of datagrams that was never answered is reported after this time.
+UNANSWERED_DATAGRAM_NS = 1_000_000_000
+# Resolvers give up sooner (resolv.conf(5): timeout).  A longer poll is an idle event loop.
+LONGEST_DATAGRAM_POLL_NS = 30_000_000_000
+
+
+class DatagramWait(NamedTuple):
+    """What is known of a wait for a datagram.
+
+    `blocked`: a thread is in a receive.  `polling`: a thread polls the socket, `alone`: no other
+    socket, and with a timeout.  `remote_port` is 0 on a socket that is not connected.
+    """
+
+    blocked: bool
+    polling: bool
+    alone: bool
+    remote_port: int
+    span_ns: int
+
+
+def expects_reply(connection: Dialogue, peer: Dialogue, *, blocked: bool) -> bool:
+    """Return whether a request on a stream expects a reply.
+
+    `connection` and `peer` count the replies on this connection and from its peer to the same
+    owner.  `blocked`: a thread is in a receive on this socket.
+    """
+    if connection.one_way():
+        return False
+    return blocked or connection.expects_reply() or peer.expects_reply()
+
+
+def expects_datagram(wait: DatagramWait, connection: Dialogue, peer: Dialogue) -> bool:
+    """Return whether a datagram expects an answer.
+
+    A datagram has no handshake: its sender may be a client, or may expect nothing.
+    """
+    if not (wait.blocked or wait.polling):
+        return False  # its queue may be full of answers
+    if not wait.blocked and wait.span_ns > LONGEST_DATAGRAM_POLL_NS:
+        return False
+    if wait.remote_port == DNS_PORT:
+        return True  # only queries go there
+    if connection.one_way():
+        return False
+    connected = wait.remote_port != 0
+    if connection.expects_reply() or (connected and peer.expects_reply()):
+        return True
+    if wait.blocked and connected:
+        return True
+    return (wait.blocked or wait.alone) and wait.span_ns >= UNANSWERED_DATAGRAM_NS
+
+
+def is_transfer(lasted_ns: int, received_bytes: int) -> bool:
+    """Return whether so many bytes in so long a time are a sustained transfer.
+
+    Mirrors `had_flow` in bpf/include/sock_iter.bpf.h, whole milliseconds included.
+    """
+    return lasted_ns >= FLOW_NS and received_bytes // FLOW_BYTES_PER_MS >= lasted_ns // NS_PER_MS
