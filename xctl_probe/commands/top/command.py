@@ -40,6 +40,7 @@ STYLES = {
     "prompt": "bold",
 }
 _STDIN, _STDOUT = 0, 1
+_NS_PER_MS = 1_000_000
 
 
 def run(settings: Settings) -> None:
