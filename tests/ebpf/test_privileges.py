@@ -47,9 +47,7 @@ def package(tmp_path_factory, watch):
     require(Path(SYSTEM_PYTHON).exists(), f"{SYSTEM_PYTHON} is missing")
     folder = tmp_path_factory.mktemp("package")
     root = Path(__file__).parents[2]
-    subprocess.run(["cp", "-r", root / "xctl_probe", folder], check=True)
-    for part in ("bpf", "fallback"):
-        subprocess.run(["cp", "-r", root / part, folder / "xctl_probe"], check=True)
+    subprocess.run(["cp", "-rL", root / "xctl_probe", folder], check=True)
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
     above = folder
     while above != Path("/tmp") and above != Path("/"):

@@ -26,6 +26,10 @@ class NotNow(Exception):
     """This look has been in enough namespaces: another one will be in this."""
 
 
+class NotEntered(Exception):
+    """The namespace may not be entered, or the process that led there is gone."""
+
+
 class Visits:
     """Counts the namespaces that looks go into: each has its turn, new ones first.
 
@@ -105,14 +109,18 @@ class Elsewhere:
         self.pid = pid
 
     def near(self, of: Socket) -> End | None:
-        """The socket itself, None where it is not seen.  Raises NotNow."""
-        ends = self._visits.ends(self._netns, self.pid)
-        return ends.near(of) if ends else None
+        """The socket itself, None where it is not seen.  Raises NotNow, NotEntered."""
+        return self._ends().near(of)
 
     def far(self, of: Socket) -> End | None:
-        """The socket at the other end, None where it is not seen.  Raises NotNow."""
+        """The socket at the other end, None where it is not seen.  Raises NotNow, NotEntered."""
+        return self._ends().far(of)
+
+    def _ends(self) -> Ends:
         ends = self._visits.ends(self._netns, self.pid)
-        return ends.far(of) if ends else None
+        if ends is None:
+            raise NotEntered
+        return ends
 
 
 def ends_in(netns: int, pid: int) -> Ends | None:

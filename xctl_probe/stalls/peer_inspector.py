@@ -10,10 +10,11 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from ipaddress import ip_address
 from typing import Protocol
 
 from xctl_probe.events import Process, Socket
-from xctl_probe.linux.netns import NotNow
+from xctl_probe.linux.netns import NotEntered, NotNow
 from xctl_probe.linux.process_activity import Doing, Processes, Steps
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import End
@@ -97,10 +98,13 @@ class OtherEnd:
         `delivered`: the request was acknowledged; None where that is to be found out.
         """
         with suppress(NotNow):
-            if delivered is None:
-                near = self._ends.near(socket)
-                delivered = near is None or not near.unacknowledged_bytes
-            past.finding = self._find(socket, past) if delivered else Finding.ON_ITS_WAY
+            try:
+                if delivered is None:
+                    near = self._ends.near(socket)
+                    delivered = near is None or not near.unacknowledged_bytes
+                past.finding = self._find(socket, past) if delivered else Finding.ON_ITS_WAY
+            except NotEntered:
+                past.finding = seen_from_here(socket)
         past.finding = past.finding or Finding.UNDECIDED
         return past.finding
 
@@ -131,6 +135,8 @@ class OtherEnd:
             far = self._ends.far(socket)
         except NotNow:
             return True  # it may
+        except NotEntered:
+            return seen_from_here(socket) is Finding.HIDDEN
         peer = self._owner(far.inode, socket.uid) if far else None
         if far is None or not far.inode:
             return False
@@ -172,3 +178,10 @@ class OtherEnd:
         self._searched |= dict.fromkeys(inodes - unfinished)
         while len(self._searched) > _MOST_SEARCHED:
             self._owners.forget([self._searched.popitem(last=False)[0]])
+
+
+def seen_from_here(socket: Socket) -> Finding:
+    """What is known of a peer where its socket cannot be found: is it on this host at all?"""
+    remote = socket.remote_address
+    here = remote == socket.local_address or ip_address(remote).is_loopback
+    return Finding.HIDDEN if here and socket.protocol == "tcp" else Finding.UNKNOWN

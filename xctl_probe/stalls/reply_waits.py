@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import NamedTuple
 
 from xctl_probe.events import Cause, Process, Socket
 from xctl_probe.stalls.ignored_peers import Patient
-from xctl_probe.stalls.peer_inspector import Finding, OtherEnd, Past
+from xctl_probe.stalls.peer_inspector import Finding, OtherEnd, Past, seen_from_here
 from xctl_probe.stalls.request_history import Dialogue, Usual
 
 # The peer owes nothing, or may owe nothing: what is not seen is not asserted.
@@ -200,11 +199,4 @@ def _from_this_end(asked: Asked) -> Finding:
     """What is known of a peer where no other end can be found."""
     if asked.delivered is False:
         return Finding.ON_ITS_WAY
-    hidden = asked.socket.protocol == "tcp" and _stays_here(asked.socket)
-    return Finding.HIDDEN if hidden else Finding.UNKNOWN
-
-
-def _stays_here(socket: Socket) -> bool:
-    """True when the addresses show that the peer is on this host, in whatever namespace."""
-    remote = socket.remote_address
-    return remote == socket.local_address or ip_address(remote).is_loopback
+    return seen_from_here(asked.socket)
