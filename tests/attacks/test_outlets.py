@@ -94,16 +94,23 @@ def test_a_configuration_without_an_end_is_one_line(start):
     assert line.startswith("xctl-probe-network: --config /dev/zero: more than 1 MiB")
 
 
-def test_no_proc_net_is_one_line(start):
-    """A /proc that shows processes only: exit code 1, and the remedy."""
-    script = 'mount -t proc -o subset=pid proc /proc && exec "$0" --duration 1'
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        ("--backend proc", 0, "source proc (sock_diag"),
+        ("--backend proc --no-sock-diag", 1, "mount /proc"),
+    ],
+)
+def test_without_proc_net_only_its_own_source_is_lost(start, options, code, text):
+    """A /proc that shows processes only: netlink serves, and what needs the files is one line."""
+    script = f'mount -t proc -o subset=pid proc /proc && exec "$0" --duration 1 {options}'
     probe = start("--version")
     command = probe.args[-2]
     probe.wait(PATIENCE_S)
     running = spawn(["unshare", "--mount", "--pid", "--fork", "sh", "-c", script, command])
     try:
-        assert running.wait(PATIENCE_S) == 1
+        assert running.wait(PATIENCE_S) == code
         (line,) = running.stderr.read().decode().splitlines()
-        assert "mount all of /proc" in line
+        assert text in line
     finally:
         end(running)
