@@ -16,11 +16,17 @@
 #define POLLED_TO_READ 1 /* POLLIN and EPOLLIN */
 
 /*
- * Does the call that the sleeping thread is in give up after a while?  Its arguments are at the top
- * of its kernel stack.  False where they are not found.
+ * Functions of addresses that are not static are verified once each, as visible_number() says:
+ * inline, the loop of datagram_waiter() takes the verifier 20,000 steps.
  */
-static __always_inline bool has_timeout(struct task_struct *task)
+
+/*
+ * Does the call that the sleeping thread is in give up after a while?  Its arguments are at the top
+ * of its kernel stack.  0 where they are not found.
+ */
+__noinline __u32 has_timeout(__u64 address)
 {
+	struct task_struct *task = (void *)address;
 #if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
 	void *top = BPF_CORE_READ(task, stack) + KERNEL_STACK_BYTES -
 		    bpf_core_type_size(struct pt_regs);
@@ -46,11 +52,12 @@ static __always_inline bool has_timeout(struct task_struct *task)
 		}
 	}
 #endif
-	return false;
+	return 0;
 }
 
-static __always_inline __u64 polling_thread(struct wait_queue_entry *entry)
+__noinline __u64 polling_thread(__u64 address)
 {
+	struct wait_queue_entry *entry = (void *)address;
 	struct poll_table_entry *polled =
 		(void *)entry - bpf_core_field_offset(struct poll_table_entry, wait);
 	struct poll_wqueues *all = BPF_CORE_READ(entry, private);
@@ -61,15 +68,16 @@ static __always_inline __u64 polling_thread(struct wait_queue_entry *entry)
 		return 0;
 	found = (__u64)task | WAITER_POLLS;
 	if (!BPF_CORE_READ(all, table) && BPF_CORE_READ(all, inline_index) == 1 &&
-	    has_timeout(task))
+	    has_timeout((__u64)task))
 		found |= WAITER_ALONE;
 	return found;
 }
 
 #ifndef MAPS_ARE_FUNCTIONS /* bcc compiles with the kernel's headers, and these are in none */
 /* Who sleeps in epoll_wait() for the socket; the entry is epoll's when it knows its queue. */
-static __always_inline __u64 epoll_thread(struct wait_queue_entry *entry, void *queue)
+__noinline __u64 epoll_thread(__u64 address, __u64 queue)
 {
+	struct wait_queue_entry *entry = (void *)address;
 	struct eppoll_entry *watch =
 		(void *)entry - bpf_core_field_offset(struct eppoll_entry, wait);
 	struct epitem *item;
@@ -77,7 +85,7 @@ static __always_inline __u64 epoll_thread(struct wait_queue_entry *entry, void *
 	struct rb_node *node;
 	__u64 found;
 
-	if (BPF_CORE_READ(watch, whead) != queue)
+	if ((__u64)BPF_CORE_READ(watch, whead) != queue)
 		return 0;
 	item = BPF_CORE_READ(watch, base);
 	if (!(BPF_CORE_READ(item, event.events) & POLLED_TO_READ))
@@ -89,12 +97,12 @@ static __always_inline __u64 epoll_thread(struct wait_queue_entry *entry, void *
 		return 0;
 	node = (void *)item + bpf_core_field_offset(struct epitem, rbn);
 	if (BPF_CORE_READ(ep, rbr.rb_root.rb_node) == node && !BPF_CORE_READ(node, rb_left) &&
-	    !BPF_CORE_READ(node, rb_right) && has_timeout((struct task_struct *)found))
+	    !BPF_CORE_READ(node, rb_right) && has_timeout(found))
 		found |= WAITER_ALONE;
 	return found | WAITER_POLLS;
 }
 #else
-static __always_inline __u64 epoll_thread(struct wait_queue_entry *entry, void *queue)
+static __always_inline __u64 epoll_thread(__u64 address, __u64 queue)
 {
 	return 0;
 }
@@ -125,7 +133,8 @@ __noinline __u64 datagram_waiter(__u64 queue)
 			       (BPF_CORE_READ(entry, flags) & WQ_FLAG_EXCLUSIVE ? WAITER_RECEIVES
 										: WAITER_SENDS);
 		if (!polls)
-			polls = private ? polling_thread(entry) : epoll_thread(entry, head);
+			polls = private ? polling_thread((__u64)entry)
+					: epoll_thread((__u64)entry, (__u64)head);
 		at = BPF_CORE_READ(at, next);
 	}
 	return polls;
