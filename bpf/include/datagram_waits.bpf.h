@@ -151,7 +151,7 @@ static __always_inline bool find_held_datagram(struct record *record, struct soc
 {
 	__u64 now;
 
-	if (!full_of_datagrams(sk) || !(waiter_of(sk) & WAITER_SENDS)) {
+	if (!holds_senders(sk) || !(waiter_of(sk) & WAITER_SENDS)) {
 		memory->send_blocked_ns = 0;
 		return false;
 	}

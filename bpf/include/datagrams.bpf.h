@@ -39,6 +39,15 @@ static __always_inline bool full_of_datagrams(struct sock *sk)
 	return FIELD(sk, sk_wmem_alloc.refs.counter) - 1 >= FIELD(sk, sk_sndbuf);
 }
 
+/*
+ * A sender that sleeps may still sleep: it is woken when half of the buffer is free, while what
+ * leaves before makes it less than full.  As sock_writeable().
+ */
+static __always_inline bool holds_senders(struct sock *sk)
+{
+	return FIELD(sk, sk_wmem_alloc.refs.counter) - 1 >= FIELD(sk, sk_sndbuf) >> 1;
+}
+
 static __always_inline bool has_datagrams(struct sock *sk)
 {
 	return BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter) > 0;
