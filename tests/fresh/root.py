@@ -126,7 +126,7 @@ class Root:
         for name in filter(None, names.decode().split("\0")):
             if (_HERE / name).exists():
                 (there / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(_HERE / name, there / name)
+                shutil.copy2(_HERE / name, there / name, follow_symlinks=False)
 
 
 def _require(*command: object) -> None:
