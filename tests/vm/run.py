@@ -19,7 +19,7 @@ from .snapshot import Snapshot
 # Far above what a guest takes (five minutes a flavour): only a hang gets there.
 LIMIT_S = float(os.environ.get("KERNELS_LIMIT_S", "2700"))
 # Under emulation everything takes about ten times as long as the tests' own limits assume.
-TEST_LIMIT_S = 300
+TEST_LIMIT_S = 600
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ LATE_SAMPLE_MS = 900
 def flavour(name: str) -> Backend:
     """The flavour of this name; "proc" is the sampler, which must need no privilege."""
     if name == "proc":
-        return replace(PROC, stall_tolerance_ms=LATE_SAMPLE_MS, per_interval=False, start_s=60)
+        return replace(PROC, stall_tolerance_ms=LATE_SAMPLE_MS, per_interval=False, start_s=240)
     late = replace(EBPF, name=name, stall_tolerance_ms=LATE_MS)
     if name == "bcc":
         return replace(late, source="bcc", options=("--backend", "bcc"), start_s=240)
     options = (*EBPF.options, "--attach", name)
-    return replace(late, source=f"ebpf {name}", options=options, start_s=60)
+    return replace(late, source=f"ebpf {name}", options=options, start_s=240)
