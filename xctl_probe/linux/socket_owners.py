@@ -126,6 +126,11 @@ class Owners:
         self._note_recent(found_in)
         return set()
 
+    @property
+    def refused(self) -> bool:
+        """True where the descriptors of some process may not be read: it may hold anything."""
+        return bool(self._closed)
+
     def fd_inode(self, pid: int, fd: int) -> int | None:
         """The inode of the socket behind a descriptor; None if it is no socket or not ours."""
         return self._link(reader_of(pid, self._proc), str(fd))

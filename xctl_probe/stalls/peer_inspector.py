@@ -120,7 +120,10 @@ class OtherEnd:
         if peer is None:
             if not far.inode:
                 return Finding.UNKNOWN  # no process has it open
-            return Finding.HIDDEN if far.inode in self._searched else Finding.UNDECIDED
+            if far.inode not in self._searched:
+                return Finding.UNDECIDED
+            # Not found among all processes, it is held up or in flight: that excuses no wait.
+            return Finding.HIDDEN if self._owners.refused else Finding.UNKNOWN
         if past.finding is Finding.AGREED:
             # It has gone back to its loop once: what it does since is for somebody else.
             return Finding.BUSY if self._processes.stopped(peer.pid) else Finding.AGREED
@@ -140,8 +143,8 @@ class OtherEnd:
         peer = self._owner(far.inode, socket.uid) if far else None
         if far is None or not far.inode:
             return False
-        if peer is None:
-            return True  # it may: its process is not found, or not searched for yet
+        if peer is None:  # it may: its process is not searched for yet, or may not be read
+            return far.inode not in self._searched or self._owners.refused
         past = Past()
         return self._what_it_does(peer.pid, far.inode, past) is not Finding.BUSY
 

@@ -36,6 +36,11 @@ class Owners:
     def __init__(self):
         self.known, self.searches, self.visible = set(), 0, True
         self.forgotten, self.unfinished = [], set()
+        self.all_readable = False
+
+    @property
+    def refused(self):
+        return not self.visible and not self.all_readable
 
     def holds(self, inode):
         return inode in self.known
@@ -212,6 +217,14 @@ def test_searches_are_rationed_and_what_was_not_searched_for_is_undecided():
     scene.other.begin()
     assert finds() == [Finding.HIDDEN] * 5
     assert scene.owners.searches == 3
+
+
+def test_a_process_that_is_not_found_though_all_may_be_read_excuses_no_wait():
+    """It is held up, or a message of a unix socket: a user must not hide a wait so."""
+    scene = Scene()
+    scene.owners.visible, scene.owners.all_readable = False, True
+    assert scene.finds(Doing.WAITS_FOR_IT) is Finding.UNKNOWN
+    assert scene.other.keeps_listening(SOCKET) is False
 
 
 def test_it_forgets_the_owners_searched_for_first():
