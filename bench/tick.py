@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 
-from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.config import Attach, Backend, Format, Settings
 from xctl_probe.events import Source
 from xctl_probe.exporters.ndjson import to_line
@@ -28,7 +28,7 @@ def main() -> None:
     settings = Settings(
         interval_ns=_INTERVAL_NS, duration_ns=None, stall_ns=100_000_000,
         wanted=Filter(0.0, frozenset(), frozenset(), loopback=True),
-        backend=Backend.EBPF if kernel else Backend.PROC, format=Format.NDJSON, sock_diag=True,
+        backend=Backend.EBPF if kernel else Backend.SAMPLER, format=Format.NDJSON, sock_diag=True,
         attach=Attach(how) if kernel else Attach.AUTO,
     )  # fmt: skip
     source, _ = open_source(settings)
@@ -51,8 +51,8 @@ def main() -> None:
 
 def _tick_ms(source: Source, settings: Settings) -> float:
     begun = time.process_time_ns()
-    facts = source.drain(time.monotonic_ns()).facts
-    for record in summarize(facts, settings.wanted, _INTERVAL_NS, time.time_ns() // 1_000_000):
+    events = source.drain(time.monotonic_ns()).events
+    for record in aggregate(events, settings.wanted, _INTERVAL_NS, time.time_ns() // 1_000_000):
         to_line(record)
     return (time.process_time_ns() - begun) / 1e6
 

@@ -13,42 +13,42 @@
 
 int on_release(struct pt_regs *ctx)
 {
-	return released(ARGUMENT(1, struct sock *));
+	return on_release_sock(ARGUMENT(1, struct sock *));
 }
 
 int on_full_buffer(struct pt_regs *ctx)
 {
-	return send_waits(ARGUMENT(1, struct sock *), ARGUMENT(2, long *));
+	return on_wait_for_memory(ARGUMENT(1, struct sock *), ARGUMENT(2, long *));
 }
 
 int begin_udp(struct pt_regs *ctx)
 {
-	return datagram_begins(ARGUMENT(1, struct sock *), SENDER_UDP, ARGUMENT(3, unsigned long));
+	return udp_send_enter(ARGUMENT(1, struct sock *), SENDER_UDP, ARGUMENT(3, unsigned long));
 }
 
 int end_udp(struct pt_regs *ctx)
 {
-	return datagram_ends((int)PT_REGS_RC(ctx), SENDER_UDP);
+	return udp_send_exit((int)PT_REGS_RC(ctx), SENDER_UDP);
 }
 
 int begin_udpv6(struct pt_regs *ctx)
 {
-	return datagram_begins(ARGUMENT(1, struct sock *), SENDER_UDP6, ARGUMENT(3, unsigned long));
+	return udp_send_enter(ARGUMENT(1, struct sock *), SENDER_UDP6, ARGUMENT(3, unsigned long));
 }
 
 int end_udpv6(struct pt_regs *ctx)
 {
-	return datagram_ends((int)PT_REGS_RC(ctx), SENDER_UDP6);
+	return udp_send_exit((int)PT_REGS_RC(ctx), SENDER_UDP6);
 }
 
 int begin_page(struct pt_regs *ctx)
 {
-	return datagram_begins(ARGUMENT(1, struct sock *), SENDER_PAGE, ARGUMENT(4, unsigned long));
+	return udp_send_enter(ARGUMENT(1, struct sock *), SENDER_PAGE, ARGUMENT(4, unsigned long));
 }
 
 int end_page(struct pt_regs *ctx)
 {
-	return datagram_ends((int)PT_REGS_RC(ctx), SENDER_PAGE);
+	return udp_send_exit((int)PT_REGS_RC(ctx), SENDER_PAGE);
 }
 
 int on_datagram(struct pt_regs *ctx)
@@ -96,24 +96,24 @@ int on_state(struct bpf_raw_tracepoint_args *ctx)
  * In place of the iterator over the sockets.  Its uprobe is on a function that nobody but the
  * probe calls in the probe's process: once for each key of the hash, as read in batches.
  */
-int on_look(struct pt_regs *ctx)
+int on_iterate(struct pt_regs *ctx)
 {
 	__u32 first = 0;
 	/* Not on the stack, where the verifier knows what each path wrote, and tells them apart. */
-	struct record *record = bpf_map_lookup_elem(&draft, &first);
+	struct event *event = bpf_map_lookup_elem(&event_scratch, &first);
 	struct bpf_iter_meta meta = {};
 	struct sock *sk = ARGUMENT(1, struct sock *);
 	struct bpf_iter__bpf_map_elem at = {
 		.meta = &meta,
 		.key = &sk,
-		.value = memory_of(sk),
+		.value = sock_state_lookup(sk),
 	};
 
-	return record ? look(&at, record, ARGUMENT(2, int)) : 0;
+	return event ? visit_sock(&at, event, ARGUMENT(2, int)) : 0;
 }
 
 /* Who holds a socket, as user space found it in /proc. */
-struct seeding {
+struct current_owner {
 	__u64 start_ticks;
 	__u32 pid;
 	__u32 listeners; /* the first pass */
@@ -132,20 +132,20 @@ int on_fdinfo(struct pt_regs *ctx)
 		.file = ARGUMENT(2, struct file *),
 	};
 	__u32 first = 0;
-	struct seeding *from = bpf_map_lookup_elem(&seeding, &first);
-	struct sock_memory *memory;
+	struct current_owner *from = bpf_map_lookup_elem(&current_owner, &first);
+	struct sock_state *memory;
 	struct sock *sk;
 
-	if (!from || visible_pid(at.task) != PROBE_PID)
+	if (!from || task_pid_nr_in_probe_ns(at.task) != PROBE_PID)
 		return 0;
 	if (from->listeners)
 		return seed_listener(&at);
 	sk = file_sock(&at);
-	memory = memory_of(sk);
+	memory = sock_state_lookup(sk);
 	if (memory && memory->owner.tgid)
 		return 0;
 	seed_socket(&at);
-	memory = memory_of(sk);
+	memory = sock_state_lookup(sk);
 	if (!memory)
 		return 0;
 	memory->owner.start_boottime_ns = from->start_ticks * TICK_USER_NS;

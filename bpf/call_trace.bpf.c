@@ -50,8 +50,8 @@ static __always_inline int stream(struct sock *sk, int result, int flags, bool i
 		return 0;
 	}
 	call->time_ns = bpf_ktime_get_ns();
-	call->pid = visible_pid(task->group_leader);
-	call->tid = visible_pid(task);
+	call->pid = task_pid_nr_in_probe_ns(task->group_leader);
+	call->tid = task_pid_nr_in_probe_ns(task);
 	call->result = result;
 	call->flags = flags;
 	call->is_receive = is_receive;

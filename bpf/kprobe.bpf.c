@@ -12,26 +12,26 @@
 SEC("kprobe/release_sock")
 int BPF_KPROBE(on_release, struct sock *sk)
 {
-	return released(sk);
+	return on_release_sock(sk);
 }
 
 SEC("kprobe/sk_stream_wait_memory")
-int BPF_KPROBE(on_full_buffer, struct sock *sk, long *patience)
+int BPF_KPROBE(on_full_buffer, struct sock *sk, long *timeo_p)
 {
-	return send_waits(sk, patience);
+	return on_wait_for_memory(sk, timeo_p);
 }
 
-#define SEND_PROBES(function, sender, count)                                                       \
+#define SEND_PROBES(function, func, count)                                                         \
 	SEC("kprobe/" #function)                                                                   \
 	int BPF_KPROBE(begin_##function, struct sock *sk, void *from, unsigned long third,         \
 		       unsigned long fourth)                                                       \
 	{                                                                                          \
-		return datagram_begins(sk, sender, count);                                         \
+		return udp_send_enter(sk, func, count);                                            \
 	}                                                                                          \
 	SEC("kretprobe/" #function)                                                                \
 	int BPF_KRETPROBE(end_##function, int ret)                                                 \
 	{                                                                                          \
-		return datagram_ends(ret, sender);                                                 \
+		return udp_send_exit(ret, func);                                                   \
 	}
 
 SEND_PROBES(udp_sendmsg, SENDER_UDP, third)

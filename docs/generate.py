@@ -117,7 +117,11 @@ def _commands(group: Any) -> Iterator[str]:
 def _options(group: Any) -> Iterator[str]:
     for option in _visible(group):
         choices = getattr(option.type, "choices", None)
-        value = "" if option.is_flag else f" \\fI{option.name.upper().replace('_', '-')}\\fR"
+        value = (
+            ""
+            if option.is_flag
+            else f" \\fI{option.metavar or option.name.upper().replace('_', '-')}\\fR"
+        )
         if choices:
             value = " " + "|".join(_text(str(getattr(c, "value", c))) for c in choices)
         variable = f" Variable: {option.envvar}." if option.envvar else ""

@@ -16,12 +16,12 @@ from xctl_probe.fallback.sock_diag import (
     FIN_WAIT2,
     LISTEN,
     SYN_SENT,
-    Mark,
+    ChangeDetector,
+    Counters,
     TcpSample,
-    Watch,
 )
 from xctl_probe.stalls.policy import DELAYED_ACK_MS, is_transfer
-from xctl_probe.stalls.request_history import Dialogue, Usual
+from xctl_probe.stalls.request_history import RequestHistory, Usual
 
 MS = 1_000_000  # in ns
 # Both counted at least this often on a connection met in mid-life, it is a conversation.
@@ -46,19 +46,19 @@ class Connection:
 
     socket: Socket
     sample: TcpSample
-    watch: Watch
-    signature: bytes | None
+    detector: ChangeDetector
+    fingerprint: bytes | None
     opened: bool
-    peer: Dialogue
-    met_ns: int  # when the first sample was taken
-    mark: Mark  # how far it had come by the latest sample
+    peer_history: RequestHistory
+    first_sample_ns: int  # when the first sample was taken
+    counters: Counters  # how far it had come by the latest sample
     sent: int = 0  # payload bytes already reported, and so on
     received: int = 0
     retransmits: int = 0
     generation: int = 0
-    dialogue: Dialogue = field(default_factory=Dialogue)
+    history: RequestHistory = field(default_factory=RequestHistory)
     pending_ns: int | None = None  # the end of the request that was not answered yet
-    tied: bool = False  # both spoke last within one tick: who did is not known yet
+    order_ambiguous: bool = False  # both spoke last within one tick: who did is not known yet
     sent_ns: int = 0  # the latest segment with data that went out
     wrote_ns: int = 0  # when the process last got something into the buffer
     received_ns: int = 0  # the latest arrival
@@ -72,10 +72,10 @@ class Connection:
     listened: bool | None = None  # since the last send: was a thread in a receive?  None: not asked
     habit: int = UNKNOWN_HABIT  # what was found before it sent again without an answer
     ask_ns: int = 0  # when to see again what a process does that only sends
-    searched: int = 0  # how often its owner was searched for in vain
+    failed_lookups: int = 0  # how often its owner was searched for in vain
 
     @property
-    def quiet(self) -> bool:
+    def idle(self) -> bool:
         """True when nothing but new activity can make a stall of it."""
         return (
             # Whoever accepted it has answered and waits for work: thousands of those are cheap.
@@ -98,12 +98,12 @@ class Connection:
     @property
     def usual(self) -> Usual:
         """How late answers come, here and of this peer."""
-        return Usual(self.dialogue, self.peer)
+        return Usual(self.history, self.peer_history)
 
-    def meet(self, now_ns: int, looked_ns: int) -> None:
+    def init_from_first_sample(self, now_ns: int, last_sample_ns: int) -> None:
         """Judge the first sample: all that went before it is known only by its sum.
 
-        `looked_ns` is when it was not there yet, 0 when nobody had looked before.
+        `last_sample_ns` is when it was not there yet, 0 when nobody had looked before.
         """
         info = self.sample.info
         self.sent_ns = now_ns - info.last_data_sent_ms * MS
@@ -118,30 +118,30 @@ class Connection:
         else:
             self.pending_ns = self.sent_ns
             if info.data_segs_in >= max(_CONVERSATION_SEGMENTS, info.data_segs_out // 2):
-                self.dialogue.answered = 1
-        self._look_at_queues(now_ns, looked_ns, wrote=False)
+                self.history.answered = 1
+        self._update_queues(now_ns, last_sample_ns, wrote=False)
 
-    def observe(self, sample: TcpSample, now_ns: int, looked_ns: int, stall_ns: int) -> None:
-        """Take in the next sample; at `looked_ns`, the look before, all was as remembered."""
-        before, self.sample, self.mark = self.mark, sample, sample.mark
-        wrote = self.mark.written > before.written
-        received = self.mark.received_payload > before.received_payload
+    def observe(self, sample: TcpSample, now_ns: int, last_sample_ns: int, stall_ns: int) -> None:
+        """Take in the next sample; at `last_sample_ns`, the look before, all was as remembered."""
+        before, self.sample, self.counters = self.counters, sample, sample.counters
+        wrote = self.counters.written > before.written
+        received = self.counters.received_payload > before.received_payload
         if wrote or received:
-            self._take_turns(before, wrote, received, now_ns, looked_ns, stall_ns)
-        elif self.tied and acknowledged_late(
+            self._update_turn(before, wrote, received, now_ns, last_sample_ns, stall_ns)
+        elif self.order_ambiguous and acknowledged_late(
             sample.info.last_data_recv_ms, sample.info.last_ack_recv_ms
         ):
-            self.pending_ns, self.tied = self.sent_ns, False
+            self.pending_ns, self.order_ambiguous = self.sent_ns, False
         if wrote:
             self.wrote_ns = now_ns
-        self.held_by_window = self.mark.rwnd_limited_us > before.rwnd_limited_us
-        self._look_at_queues(now_ns, looked_ns, wrote=wrote)
+        self.held_by_window = self.counters.rwnd_limited_us > before.rwnd_limited_us
+        self._update_queues(now_ns, last_sample_ns, wrote=wrote)
 
     def _begin_flow(self, now_ns: int) -> None:
         self.flow_begin_ns, self.flow_bytes = now_ns, self.sample.received_payload
 
-    def _take_turns(
-        self, before: Mark, wrote: bool, received: bool, now_ns: int, looked_ns: int,
+    def _update_turn(
+        self, before: Counters, wrote: bool, received: bool, now_ns: int, last_sample_ns: int,
         stall_ns: int,
     ) -> None:  # fmt: skip
         info = self.sample.info
@@ -149,18 +149,18 @@ class Connection:
         last_send_ns = now_ns - info.last_data_sent_ms * MS if transmitted else now_ns
         pending = self.pending_ns is not None
         if received:
-            paused = looked_ns - self.received_ns >= stall_ns  # as the look before has seen
+            paused = last_sample_ns - self.received_ns >= stall_ns  # as the look before has seen
             # By a tick it may look older than the look that has not seen it yet.
-            self.received_ns = max(now_ns - info.last_data_recv_ms * MS, looked_ns)
+            self.received_ns = max(now_ns - info.last_data_recv_ms * MS, last_sample_ns)
             if pending or wrote or paused:
                 self._begin_flow(self.received_ns)
             if self.pending_ns is not None and not before.wqueue:  # else it was under way
-                self.usual.came_after(self.received_ns - self.pending_ns, stall_ns)
+                self.usual.record_latency(self.received_ns - self.pending_ns, stall_ns)
             if pending or wrote:
                 self._answered()
             self.pending_ns = self.listened = None
-        self.tied = wrote and received and not self._spoke_last(before, pending)
-        if wrote and not self.tied:
+        self.order_ambiguous = wrote and received and not self._spoke_last(before, pending)
+        if wrote and not self.order_ambiguous:
             if self.pending_ns is None:
                 self.pending_ns = last_send_ns
             elif not self._delivered(before):
@@ -173,7 +173,7 @@ class Connection:
         if wrote:
             self.sent_ns = last_send_ns
 
-    def _spoke_last(self, before: Mark | None = None, pending: bool = False) -> bool:
+    def _spoke_last(self, before: Counters | None = None, pending: bool = False) -> bool:
         """See `spoke_last`; `pending`: before, it was the peer's turn."""
         info = self.sample.info
         by_segments = False
@@ -187,12 +187,12 @@ class Connection:
         )  # fmt: skip
 
     def _answered(self) -> None:
-        self.dialogue.answered += 1
-        self.peer.answered += 1
+        self.history.answered += 1
+        self.peer_history.answered += 1
 
-    def _delivered(self, before: Mark) -> bool:
+    def _delivered(self, before: Counters) -> bool:
         """True when the peer has all that was written until the look before."""
-        return self.mark.written - self.sample.wqueue >= before.written
+        return self.counters.written - self.sample.wqueue >= before.written
 
     def _unanswered(self) -> None:
         if self.listened:
@@ -200,27 +200,27 @@ class Connection:
         elif self.listened is False and self.habit == UNKNOWN_HABIT:
             self.habit = SENDS_ONLY
         self.listened, self.ask_ns = None, 0
-        self.dialogue.unanswered += 1
-        self.peer.unanswered += 1
+        self.history.unanswered += 1
+        self.peer_history.unanswered += 1
 
-    def _look_at_queues(self, now_ns: int, looked_ns: int, *, wrote: bool) -> None:
+    def _update_queues(self, now_ns: int, last_sample_ns: int, *, wrote: bool) -> None:
         sample = self.sample
         if sample.wmem_queued >= sample.sndbuf > 0:
             if self.full_ns is None or wrote:
                 # It filled up soon after the last segment that still went out.
                 last_sent_ns = now_ns - sample.info.last_data_sent_ms * MS
-                self.full_ns = max(last_sent_ns, looked_ns)
-        elif wrote or not self.crowded:
+                self.full_ns = max(last_sent_ns, last_sample_ns)
+        elif wrote or not self.above_writeable_threshold:
             # What is acknowledged above that gets the process no further.
             self.full_ns = None
         hole = self.opened and sample.rmem_alloc > 0 and sample.rqueue == 0
         if not hole:
             self.hole_ns = None
         elif self.hole_ns is None or self.received_ns > self.hole_ns:
-            self.hole_ns = max(self.received_ns, looked_ns)
+            self.hole_ns = max(self.received_ns, last_sample_ns)
 
     @property
-    def crowded(self) -> bool:
+    def above_writeable_threshold(self) -> bool:
         """True while the kernel would not wake a sender (sk_stream_is_writeable)."""
         return self.sample.wmem_queued * 3 > self.sample.sndbuf * 2
 

@@ -24,7 +24,7 @@ _SKMEM, _SKMEM_USED = "I I 8x I 4x I", 24
 _INFO = "I 44x I 4x 2I 40x I 16x 2Q 16x 2I 16x Q 16x 2Q"
 
 
-class Brief(NamedTuple):
+class HotFieldLayout(NamedTuple):
     """Where they stand, and the two headers that show that the message has this shape."""
 
     layout: struct.Struct
@@ -32,14 +32,16 @@ class Brief(NamedTuple):
     info_header: int
 
 
-class Place(NamedTuple):
+class AttributeSpan(NamedTuple):
     """An attribute in a message: where it begins and ends, without its header."""
 
     start: int
     end: int
 
 
-def brief_of(message: bytes, memory: Place | None, info: Place | None) -> Brief | None:
+def hot_field_layout(
+    message: bytes, memory: AttributeSpan | None, info: AttributeSpan | None
+) -> HotFieldLayout | None:
     """For messages shaped like this one; None where the kernel is too old to tell all."""
     if memory is None or info is None:
         return None
@@ -47,16 +49,16 @@ def brief_of(message: bytes, memory: Place | None, info: Place | None) -> Brief 
         return None
     if info.start < memory.end:  # no kernel does so
         return None
-    return _brief(memory.start, info.start, _header(message, memory), _header(message, info))
+    return _layout(memory.start, info.start, _header(message, memory), _header(message, info))
 
 
-def _header(message: bytes, place: Place) -> int:
+def _header(message: bytes, place: AttributeSpan) -> int:
     return int.from_bytes(message[place.start - _HEADER_BYTES : place.start], sys.byteorder)
 
 
 @lru_cache(maxsize=256)
-def _brief(memory: int, info: int, memory_header: int, info_header: int) -> Brief:
+def _layout(memory: int, info: int, memory_header: int, info_header: int) -> HotFieldLayout:
     before_memory = memory - _HEADER_BYTES - _MSG_BYTES
     before_info = info - _HEADER_BYTES - memory - _SKMEM_USED
     layout = struct.Struct(f"={_MSG} {before_memory}x {_SKMEM} {before_info}x {_INFO}")
-    return Brief(layout, memory_header, info_header)
+    return HotFieldLayout(layout, memory_header, info_header)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from xctl_probe.events import Socket
 from xctl_probe.fallback.connection import Connection
-from xctl_probe.fallback.sock_diag import Mark, TcpSample, Watch
+from xctl_probe.fallback.sock_diag import ChangeDetector, Counters, TcpSample
 from xctl_probe.linux.addresses import InterfaceByAddress
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
 _NO_CGROUP = (1 << 64) - 1
 # The memory has three parts.  What a look changes, of Connection: opened, tied, held_by_window,
@@ -33,7 +33,7 @@ _INODE_AND_UID = struct.Struct("=Q69xI")
 
 
 @dataclass(slots=True, eq=False)
-class Resting:
+class IdleConnection:
     """What is left of a quiet connection.
 
     `generation` says when the kernel last showed it; `memory` is laid out as above.  The rest is
@@ -41,59 +41,60 @@ class Resting:
     """
 
     generation: int
-    watch: Watch
-    signature: bytes
+    detector: ChangeDetector
+    fingerprint: bytes
     memory: bytearray
-    peer: Dialogue
+    peer_history: RequestHistory
     interface: str | None
-    searched: int
+    failed_lookups: int
     routing: int = 0  # which state of the host's routing `interface` is of
 
 
-def rest(connection: Connection, signature: bytes) -> Resting | None:
+def pack(connection: Connection, fingerprint: bytes) -> IdleConnection | None:
     """Pack a connection that is quiet and has nothing to report; None where that is impossible."""
-    socket, dialogue = connection.socket, connection.dialogue
+    socket, dialogue = connection.socket, connection.history
     try:
         memory = _MEMORY.pack(
-            connection.opened, connection.tied, connection.held_by_window,
+            connection.opened, connection.order_ambiguous, connection.held_by_window,
             connection.sent_ns, connection.wrote_ns, connection.received_ns,
             connection.flow_begin_ns, connection.flow_bytes,
-            dialogue.answered, connection.retransmits, socket.inode, *connection.mark,
+            dialogue.answered, connection.retransmits, socket.inode, *connection.counters,
             connection.sent, connection.received,
             socket.uid or 0, _NO_CGROUP if socket.cgroup is None else socket.cgroup,
-            dialogue.unanswered, connection.met_ns, connection.habit, dialogue.long_waits,
+            dialogue.unanswered, connection.first_sample_ns, connection.habit, dialogue.long_waits,
         )  # fmt: skip
     except struct.error:  # counts that no kernel has
         return None
-    return Resting(
-        connection.generation, connection.watch, signature, bytearray(memory), connection.peer,
-        socket.interface, connection.searched,
+    return IdleConnection(
+        connection.generation, connection.detector, fingerprint, bytearray(memory),
+        connection.peer_history,
+        socket.interface, connection.failed_lookups,
     )  # fmt: skip
 
 
-def wake(resting: Resting, sample: TcpSample, interfaces: InterfaceByAddress) -> Connection:
+def unpack(idle: IdleConnection, sample: TcpSample, interfaces: InterfaceByAddress) -> Connection:
     """The connection as it was, with the sample that woke it: not yet observed."""
     (
         opened, tied, held_by_window, sent_ns, wrote_ns, received_ns, flow_begin_ns, flow_bytes,
         answered, retransmits, inode, *mark,
         sent, received, uid, cgroup, unanswered, met_ns, habit, long_waits,
-    ) = _MEMORY.unpack(resting.memory)  # fmt: skip
+    ) = _MEMORY.unpack(idle.memory)  # fmt: skip
     # Who held it is remembered: a socket without a process any more has no inode and no uid.
     socket = socket_of(sample, interfaces, inode, uid, None if cgroup == _NO_CGROUP else cgroup)
     return Connection(
-        socket, sample, resting.watch, resting.signature, opened, resting.peer, met_ns,
-        Mark._make(mark), sent=sent, received=received, retransmits=retransmits,
-        generation=resting.generation, tied=tied,
-        dialogue=Dialogue(answered, unanswered, long_waits),
+        socket, sample, idle.detector, idle.fingerprint, opened, idle.peer_history, met_ns,
+        Counters._make(mark), sent=sent, received=received, retransmits=retransmits,
+        generation=idle.generation, order_ambiguous=tied,
+        history=RequestHistory(answered, unanswered, long_waits),
         sent_ns=sent_ns, wrote_ns=wrote_ns, received_ns=received_ns,
         held_by_window=held_by_window, flow_begin_ns=flow_begin_ns, flow_bytes=flow_bytes,
-        searched=resting.searched, habit=habit,
+        failed_lookups=idle.failed_lookups, habit=habit,
     )  # fmt: skip
 
 
-def inode_and_uid_of(resting: Resting) -> tuple[int, int]:
+def inode_and_uid_of(idle: IdleConnection) -> tuple[int, int]:
     """Of the socket, as it was last shown."""
-    inode, uid = _INODE_AND_UID.unpack_from(resting.memory, ACCOUNT_AT)
+    inode, uid = _INODE_AND_UID.unpack_from(idle.memory, ACCOUNT_AT)
     return inode, uid
 
 

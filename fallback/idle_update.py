@@ -17,21 +17,23 @@ from xctl_probe.fallback.idle_connection import (
     INTERVAL,
     INTERVAL_AT,
     LOOK,
-    Resting,
+    IdleConnection,
 )
 from xctl_probe.fallback.sock_diag import ESTABLISHED, sent_payload
 from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.stalls.policy import is_transfer
-from xctl_probe.traffic_totals import Sums
+from xctl_probe.traffic_totals import TrafficTotals
 
 
-def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int, stall_ns: int) -> bool:
+def update(
+    idle: IdleConnection, message: bytes, now_ns: int, last_sample_ns: int, stall_ns: int
+) -> bool:
     """Take in the message; False, and nothing is changed, where the connection has to wake.
 
     The times are those of this look and the one before (monotonic).
     """
-    watch, memory = resting.watch, resting.memory
-    brief = watch.brief
+    watch, memory = idle.detector, idle.memory
+    brief = watch.hot_fields
     if brief is None or len(message) != watch.length:
         return False
     (
@@ -72,8 +74,8 @@ def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int, stall
         last_sent_ns = now_ns - sent_ms * MS if segments_out != known_segments_out else now_ns
         last_wrote_ns = now_ns
     if received:
-        paused = looked_ns - last_received_ns >= stall_ns
-        last_received_ns = max(now_ns - received_ms * MS, looked_ns)
+        paused = last_sample_ns - last_received_ns >= stall_ns
+        last_received_ns = max(now_ns - received_ms * MS, last_sample_ns)
         if wrote or paused:
             flow_begin_ns, flow_bytes = last_received_ns, bytes_received
         elif (
@@ -95,17 +97,15 @@ def observe(resting: Resting, message: bytes, now_ns: int, looked_ns: int, stall
         return False
     memory[: LOOK.size] = latest
     if wrote and opened:
-        resting.peer.answered += 1
+        idle.peer_history.answered += 1
     return True
 
 
-def interval_ended(stirred: Iterable[Resting], owners: Owners, sums: Sums) -> None:
+def interval_ended(changed: Iterable[IdleConnection], owners: Owners, sums: TrafficTotals) -> None:
     """Add up what all these have moved in the interval."""
-    for resting in stirred:
-        inode, sent_now, received_now, sent, received = ACCOUNT.unpack_from(
-            resting.memory, ACCOUNT_AT
-        )
+    for idle in changed:
+        inode, sent_now, received_now, sent, received = ACCOUNT.unpack_from(idle.memory, ACCOUNT_AT)
         went, came = max(sent_now - sent, 0), max(received_now - received, 0)
         if went or came:
-            sums.add(owners.of(inode), resting.interface, went, came)
-        INTERVAL.pack_into(resting.memory, INTERVAL_AT, sent + went, received + came)
+            sums.add(owners.get(inode), idle.interface, went, came)
+        INTERVAL.pack_into(idle.memory, INTERVAL_AT, sent + went, received + came)

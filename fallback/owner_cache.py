@@ -9,13 +9,13 @@ from typing import Protocol
 from xctl_probe.linux.socket_owners import Owners
 
 
-class Searched(Protocol):
+class CachedOwner(Protocol):
     """What remembers how often its owner was searched in vain since it was last found."""
 
-    searched: int
+    failed_lookups: int
 
 
-class Holders:
+class OwnerCache:
     """The owners of one look after the other; of other users' sockets only root finds any."""
 
     def __init__(self, owners: Owners) -> None:
@@ -23,37 +23,37 @@ class Holders:
         self._wanted: set[int] = set()  # inodes
         self._uid = os.geteuid()
 
-    def want(self, inode: int, uid: int | None) -> None:
+    def request(self, inode: int, uid: int | None) -> None:
         """Have it searched for by the next `find`, where this user may see it."""
         if self._may_see(inode, uid):
             self._wanted.add(inode)
 
-    def spare(self, inode: int) -> None:
+    def cancel(self, inode: int) -> None:
         """It is gone: nobody needs to search."""
         self._wanted.discard(inode)
 
-    def find(self) -> None:
+    def resolve(self) -> None:
         """Search for all that are wanted, in one go."""
         if self._wanted:
             self._owners.search(self._wanted)
             self._wanted.clear()
 
-    def check(self, in_use: Iterable[tuple[int, int | None, Searched]]) -> None:
+    def revalidate(self, in_use: Iterable[tuple[int, int | None, CachedOwner]]) -> None:
         """Search again where the process that was found holds the socket no more.
 
         In use are an inode (0 once no process holds it: then the last owner stays), its user,
         and who remembers it.
         """
         asked = {inode: one for inode, uid, one in in_use if self._may_see(inode, uid)}
-        unheld = self._owners.unheld(asked)
+        unheld = self._owners.stale(asked)
         for inode, one in asked.items():
             if inode not in unheld:
-                one.searched = 0
+                one.failed_lookups = 0
                 continue
-            one.searched += 1
-            if one.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
+            one.failed_lookups += 1
+            if one.failed_lookups.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
                 self._wanted.add(inode)
-        self.find()
+        self.resolve()
 
     def _may_see(self, inode: int, uid: int | None) -> bool:
         return bool(inode) and (not self._uid or uid == self._uid)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from xctl_probe.events import Cause, Direction, Fact, Process, Socket, Stall
+from xctl_probe.events import Cause, Direction, Event, Process, Socket, Stall
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -97,7 +97,7 @@ class ProcNet:
             if now_ns - held.since_ns >= self._stall_ns:
                 self._judge(held, now_ns)
 
-    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:  # noqa: ARG002
+    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]:  # noqa: ARG002
         """The stalls that ended since the last call, and those that go on."""
         self._owners.begin()
         self._interfaces.refresh()
@@ -140,13 +140,13 @@ class ProcNet:
 
     def _owner(self, held: _Held) -> Process | None:
         inode = held.row.inode
-        if self._owners.holds(inode):
+        if self._owners.is_current(inode):
             held.searched = 0
         else:
             held.searched += 1
             if held.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
                 self._owners.search([inode])
-        return self._owners.of(inode)
+        return self._owners.get(inode)
 
     def _socket(self, row: Row) -> Socket:
         return Socket(

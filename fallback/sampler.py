@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from xctl_probe.errors import SourceUnavailable
-from xctl_probe.events import Batch, Fact
+from xctl_probe.events import Batch, Event
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import SockDiag
-from xctl_probe.fallback.socket_table import Connections
+from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.linux.addresses import InterfaceByAddress
-from xctl_probe.linux.socket_lookup import Ends
+from xctl_probe.linux.socket_lookup import SocketLookup
 from xctl_probe.linux.socket_owners import Owners
-from xctl_probe.stalls.ignored_peers import Patient
-from xctl_probe.stalls.peer_inspector import OtherEnd
-from xctl_probe.stalls.reply_waits import Replies
+from xctl_probe.stalls.ignored_peers import IgnoredPeers
+from xctl_probe.stalls.peer_inspector import PeerInspector
+from xctl_probe.stalls.reply_waits import ReplyWaits
 
 # Between two intervals it looks more often, as far as this share of a core allows: short
 # connections get their owner, and short stalls their length.
@@ -28,14 +28,14 @@ _FINEST_NS = 25_000_000
 class _Sockets(Protocol):
     def sample(self, now_ns: int) -> None: ...
 
-    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]: ...
+    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]: ...
 
 
 class Sampler:
     """sock_diag where it answers, /proc/net where it is refused.
 
     `stall_ns` is the least span that counts as a stall, `interval_ns` the time between two
-    drains; `patient` has the peers whose answers take their time.  Raises SourceUnavailable
+    drains; `ignored_peers` has the peers whose answers take their time.  Raises SourceUnavailable
     where neither can be read.
     """
 
@@ -46,22 +46,22 @@ class Sampler:
         *,
         stall_ns: int,
         interval_ns: int,
-        patient: Patient | None = None,
+        ignored_peers: IgnoredPeers | None = None,
         sock_diag: bool = True,
     ) -> None:
-        self.name = "proc"
+        self.name = "sampler"
         self.refused: str | None = None if sock_diag else "--no-sock-diag was given"
         self._interval_ns = interval_ns
         self._drained_ns = 0
         self._spent_ns = time.process_time_ns()
         self._diag: SockDiag | None = None
-        self._ends: Ends | None = None
+        self._lookup: SocketLookup | None = None
         self._sockets: _Sockets
         if sock_diag:
             try:
-                self._diag, self._ends = SockDiag(), Ends()
-                replies = Replies(stall_ns, patient, OtherEnd(self._ends, owners))
-                self._sockets = Connections(self._diag, owners, interfaces, stall_ns, replies)
+                self._diag, self._lookup = SockDiag(), SocketLookup()
+                replies = ReplyWaits(stall_ns, ignored_peers, PeerInspector(self._lookup, owners))
+                self._sockets = SocketTable(self._diag, owners, interfaces, stall_ns, replies)
                 self._sockets.sample(time.monotonic_ns())
             except OSError as error:
                 self.refused = f"sock_diag is refused here ({error.strerror})"
@@ -78,7 +78,7 @@ class Sampler:
             ) from error
 
     @property
-    def sees(self) -> str:
+    def description(self) -> str:
         """What the source in use shows, for the line at start."""
         if self._diag is not None:
             return "sock_diag: TCP by process; UDP only by interface"
@@ -111,9 +111,9 @@ class Sampler:
         if self._diag is not None:
             self._diag.close()
             self._diag = None
-        if self._ends is not None:
-            self._ends.close()
-            self._ends = None
+        if self._lookup is not None:
+            self._lookup.close()
+            self._lookup = None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from xctl_probe.fallback.hot_fields import Brief, Place, brief_of
+from xctl_probe.fallback.hot_fields import AttributeSpan, HotFieldLayout, hot_field_layout
 from xctl_probe.linux.addresses import address_text
 from xctl_probe.linux.netlink import NetlinkSocket, messages
 
@@ -87,7 +87,7 @@ class TcpInfo(NamedTuple):
     snd_wnd: int  # bytes; UNKNOWN_WINDOW before 5.4
 
 
-class Mark(NamedTuple):
+class Counters(NamedTuple):
     """What the next sample is compared with.  Bytes, segments, us of `rwnd_limited`, a queue."""
 
     state: int
@@ -124,10 +124,10 @@ class TcpSample(NamedTuple):
     info: TcpInfo
 
     @property
-    def mark(self) -> Mark:
+    def counters(self) -> Counters:
         """How far it has come."""
         info = self.info
-        return Mark(
+        return Counters(
             self.state, self.written, info.data_segs_out, info.data_segs_in,
             info.rwnd_limited_us, self.wqueue, self.sent_payload, self.received_payload,
         )  # fmt: skip
@@ -187,14 +187,14 @@ def cookie_of(message: bytes) -> bytes:
     return message[_COOKIE]
 
 
-class Watch(NamedTuple):
+class ChangeDetector(NamedTuple):
     """Where in a message of one shape the activity shows (its length says the shape)."""
 
     length: int
     counters: slice
-    brief: Brief | None  # None where the message has to be decoded whole
+    hot_fields: HotFieldLayout | None  # None where the message has to be decoded whole
 
-    def signature(self, message: bytes) -> bytes | None:
+    def fingerprint(self, message: bytes) -> bytes | None:
         """What changes when the socket does anything or is accepted; None: another shape."""
         return (
             message[self.counters] + message[QUEUES_AND_INODE]
@@ -203,21 +203,23 @@ class Watch(NamedTuple):
         )
 
 
-def watch_of(message: bytes) -> Watch:
+def change_detector_of(message: bytes) -> ChangeDetector:
     """The watch for messages shaped like this one."""
-    places = {kind: Place(start, end) for kind, start, end in _attributes(message)}
+    places = {kind: AttributeSpan(start, end) for kind, start, end in _attributes(message)}
     info = places.get(_INET_DIAG_INFO)
-    brief = brief_of(message, places.get(_INET_DIAG_SKMEMINFO), info)
+    brief = hot_field_layout(message, places.get(_INET_DIAG_SKMEMINFO), info)
     if info is None:
-        return _watch(len(message), 0, 0, brief)
+        return _change_detector(len(message), 0, 0, brief)
     first, last = info.start + _INFO_COUNTERS.start, info.start + _INFO_COUNTERS.stop
-    return _watch(len(message), first, last, brief)
+    return _change_detector(len(message), first, last, brief)
 
 
 @lru_cache(maxsize=256)
-def _watch(length: int, start: int, stop: int, brief: Brief | None) -> Watch:
+def _change_detector(
+    length: int, start: int, stop: int, brief: HotFieldLayout | None
+) -> ChangeDetector:
     """Nearly all messages have the same few shapes: so have their watches."""
-    return Watch(length, slice(start, stop), brief)
+    return ChangeDetector(length, slice(start, stop), brief)
 
 
 def decode(message: bytes) -> TcpSample | None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xctl_probe.events import ErrorKind, Fact, Lost, Process, Socket, SocketError
+from xctl_probe.events import DroppedEvents, ErrorKind, Event, Process, Socket, SocketError
 from xctl_probe.fallback import idle_update
-from xctl_probe.fallback.closed_events import Ended
+from xctl_probe.fallback.closed_events import ClosedEvents
 from xctl_probe.fallback.connection import Connection
-from xctl_probe.fallback.idle_connection import Resting, inode_and_uid_of, rest, socket_of, wake
-from xctl_probe.fallback.owner_cache import Holders, Searched
+from xctl_probe.fallback.idle_connection import (
+    IdleConnection,
+    inode_and_uid_of,
+    pack,
+    socket_of,
+    unpack,
+)
+from xctl_probe.fallback.owner_cache import CachedOwner, OwnerCache
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
     ESTABLISHED,
@@ -19,25 +25,27 @@ from xctl_probe.fallback.sock_diag import (
     SYN_SENT,
     SockDiag,
     TcpSample,
+    change_detector_of,
     cookie_of,
     decode,
-    watch_of,
 )
-from xctl_probe.fallback.stall_detector import Judge, stall_of
+from xctl_probe.fallback.stall_detector import StallDetector, stall_of
 from xctl_probe.fallback.thread_evidence import ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress
 from xctl_probe.linux.socket_owners import Owners
-from xctl_probe.stalls.reply_waits import Replies
-from xctl_probe.stalls.request_history import Dialogue, Endpoints
-from xctl_probe.traffic_totals import Sums
+from xctl_probe.stalls.reply_waits import ReplyWaits
+from xctl_probe.stalls.request_history import PeerHistory, RequestHistory
+from xctl_probe.traffic_totals import TrafficTotals
 
 # Ends are announced by a kernel worker, so a little late.
-_FIRST_LOOKS = 2
+_FIRST_SAMPLES = 2
 _MOST_CLOSED = 4_096  # between two drains
-_PATIENCE = 8  # intervals that a socket may be missing before its end counts as not announced
+_MAX_MISSED_INTERVALS = (
+    8  # intervals that a socket may be missing before its end counts as not announced
+)
 
 
-class Connections:
+class SocketTable:
     """The TCP connections of this network namespace.
 
     Call `sample` as often as is affordable and `collect` once an interval.  Raises OSError
@@ -50,28 +58,28 @@ class Connections:
         owners: Owners,
         interfaces: InterfaceByAddress,
         stall_ns: int,
-        replies: Replies | None = None,
+        replies: ReplyWaits | None = None,
     ) -> None:
         self._diag = diag
         self._owners = owners
         self._interfaces = interfaces
         self._stall_ns = stall_ns
         self._evidence = ProcessEvidence(owners)
-        self._replies = replies or Replies(stall_ns)
-        self._judge = Judge(stall_ns, self._evidence, self._replies)
-        self._endpoints = Endpoints()
+        self._replies = replies or ReplyWaits(stall_ns)
+        self._detector = StallDetector(stall_ns, self._evidence, self._replies)
+        self._peers = PeerHistory()
         self._connections: dict[bytes, Connection] = {}
-        self._resting: dict[bytes, Resting] = {}  # those on which nothing waits
-        self._stirred: set[Resting] = set()  # those of them with something to report
+        self._idle: dict[bytes, IdleConnection] = {}  # those on which nothing waits
+        self._idle_changed: set[IdleConnection] = set()  # those of them with something to report
         self._missing: dict[bytes, int] = {}  # for how many intervals the kernel shows it no more
         self._watched: set[Connection] = set()  # those that may be stalled
-        self._moved: set[Connection] = set()  # those awake with something to report
-        self._sums = Sums()  # the bytes that are reported at the end of this interval
-        self._holders = Holders(owners)
+        self._changed: set[Connection] = set()  # those awake with something to report
+        self._totals = TrafficTotals()  # the bytes that are reported at the end of this interval
+        self._owner_cache = OwnerCache(owners)
         self._closed: list[Connection] = []
-        self._ended = Ended()  # what was `_closed`, once that is too many
+        self._closed_events = ClosedEvents()  # what was `_closed`, once that is too many
         self._vanished: list[int] = []  # inodes of those that rested, and whose end was not told
-        self._now_ns = self._looked_ns = 0  # this look, and the one before
+        self._now_ns = self._last_sample_ns = 0  # this look, and the one before
         self._generation = 0
         self._overruns = 0
         self._routing = 0  # how often the host's routing has changed
@@ -80,120 +88,125 @@ class Connections:
         """Look at every socket once; `now_ns` is the monotonic time."""
         self._generation += 1
         self._evidence.begin()
-        self._replies.begin()
-        self._looked_ns, self._now_ns = self._now_ns, now_ns
-        generation, resting, looked_ns = self._generation, self._resting, self._looked_ns
+        self._replies.begin_sample()
+        self._last_sample_ns, self._now_ns = self._now_ns, now_ns
+        generation, idle, last_sample_ns = self._generation, self._idle, self._last_sample_ns
         stall_ns = self._stall_ns
         for message in self._diag.sockets():
             cookie = cookie_of(message)
-            known = resting.get(cookie)
+            known = idle.get(cookie)
             if known is not None:
                 # Nearly all of them, nearly always: this is where the time goes.
                 known.generation = generation
-                watch = known.watch
-                signature = message[watch.counters] + message[QUEUES_AND_INODE]
-                if signature == known.signature and len(message) == watch.length:
+                watch = known.detector
+                fingerprint = message[watch.counters] + message[QUEUES_AND_INODE]
+                if fingerprint == known.fingerprint and len(message) == watch.length:
                     continue
-                if idle_update.observe(known, message, now_ns, looked_ns, stall_ns):
-                    known.signature = signature
-                    self._stirred.add(known)
+                if idle_update.update(known, message, now_ns, last_sample_ns, stall_ns):
+                    known.fingerprint = fingerprint
+                    self._idle_changed.add(known)
                     if known.routing != self._routing:
                         self._reroute(known, message)
                     continue
-            self._look_at(cookie, message, now_ns)
+            self._sample_one(cookie, message, now_ns)
         self._take_destroyed(now_ns)
-        self._holders.find()
+        self._owner_cache.resolve()
         for connection in list(self._watched):
             if connection.generation != self._generation:
                 # It has ended, and how will be announced: nothing new is known of it.
-                self._judge.end(connection, self._owner(connection), now_ns)
-                self._moved.add(connection)
-            elif not connection.quiet:
-                self._judge.judge(connection, self._owner(connection), now_ns)
+                self._detector.end(connection, self._owner(connection), now_ns)
+                self._changed.add(connection)
+            elif not connection.idle:
+                self._detector.update(connection, self._owner(connection), now_ns)
                 continue
             self._watched.discard(connection)
 
-    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Fact]:  # noqa: ARG002
+    def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]:  # noqa: ARG002
         """What happened since the last call, after a last sample."""
         self._owners.begin()
         self._follow_routes()
         self.sample(now_ns)
         self._drop_vanished(now_ns)
-        self._holders.check(self._in_use())
-        idle_update.interval_ended(self._stirred, self._owners, self._sums)
-        self._stirred.clear()
-        touched = self._moved | self._watched
+        self._owner_cache.revalidate(self._in_use())
+        idle_update.interval_ended(self._idle_changed, self._owners, self._totals)
+        self._idle_changed.clear()
+        touched = self._changed | self._watched
         for connection in touched:
             owner = self._owner(connection)
-            yield from _moved(connection, owner, self._sums)
+            yield from _changed(connection, owner, self._totals)
             yield from connection.ended
             connection.ended.clear()
             if connection.wait:
                 yield stall_of(connection, connection.wait, owner, now_ns, ongoing=True)
-        yield from self._ended.take()
-        yield from self._sums.take()
-        self._moved.clear()
+        yield from self._closed_events.take()
+        yield from self._totals.take()
+        self._changed.clear()
         for connection in touched:
-            self._rest(connection)
+            self._make_idle(connection)
         self._owners.forget([c.socket.inode for c in self._closed])
         self._owners.forget(self._vanished)
         self._vanished.clear()
         self._closed.clear()
         if self._diag.overruns > self._overruns:
-            yield Lost("sock_diag", self._diag.overruns - self._overruns)
+            yield DroppedEvents("sock_diag", self._diag.overruns - self._overruns)
             self._overruns = self._diag.overruns
 
-    def _look_at(self, cookie: bytes, message: bytes, now_ns: int) -> None:
+    def _sample_one(self, cookie: bytes, message: bytes, now_ns: int) -> None:
         connection = self._connections.get(cookie)
         if connection is not None:
             connection.generation = self._generation
-            signature = connection.watch.signature(message)
-            if signature is not None and signature == connection.signature and connection.quiet:
+            fingerprint = connection.detector.fingerprint(message)
+            if (
+                fingerprint is not None
+                and fingerprint == connection.fingerprint
+                and connection.idle
+            ):
                 return
         sample = decode(message)
         if sample is None:
             return
         if connection is None:
-            connection = self._awake(sample)
+            connection = self._make_active(sample)
         if connection is None:
-            connection = self._meet(sample, now_ns)
-            connection.watch = watch_of(message)
+            connection = self._add(sample, now_ns)
+            connection.detector = change_detector_of(message)
         else:
             self._update(connection, sample, now_ns)
-        connection.signature = connection.watch.signature(message)
-        if connection not in self._moved:
-            self._rest(connection)
+        connection.fingerprint = connection.detector.fingerprint(message)
+        if connection not in self._changed:
+            self._make_idle(connection)
 
-    def _awake(self, sample: TcpSample) -> Connection | None:
+    def _make_active(self, sample: TcpSample) -> Connection | None:
         """The connection of the sample if it has rested until now."""
-        resting = self._resting.pop(sample.cookie, None)
-        if resting is None:
+        idle = self._idle.pop(sample.cookie, None)
+        if idle is None:
             return None
-        self._stirred.discard(resting)
-        connection = wake(resting, sample, self._interfaces)
+        self._idle_changed.discard(idle)
+        connection = unpack(idle, sample, self._interfaces)
         self._connections[sample.cookie] = connection
         return connection
 
-    def _rest(self, connection: Connection) -> None:
+    def _make_idle(self, connection: Connection) -> None:
         """Let it rest if there is nothing to say of it."""
-        cookie, signature = connection.sample.cookie, connection.signature
+        cookie, fingerprint = connection.sample.cookie, connection.fingerprint
         alive = self._connections.get(cookie) is connection
-        if alive and signature is not None and connection.quiet:
+        if alive and fingerprint is not None and connection.idle:
             self._watched.discard(connection)
-            resting = rest(connection, signature)
-            if resting is not None:
-                resting.routing = self._routing
+            idle = pack(connection, fingerprint)
+            if idle is not None:
+                idle.routing = self._routing
                 del self._connections[cookie]
-                self._resting[cookie] = resting
+                self._idle[cookie] = idle
 
-    def _meet(self, sample: TcpSample, now_ns: int) -> Connection:
+    def _add(self, sample: TcpSample, now_ns: int) -> Connection:
         # The peer of a connection that was accepted is no place that requests are sent to.
         opened = sample.opened
-        peer = Dialogue()
+        peer = RequestHistory()
         if opened:
-            peer = self._endpoints.of(sample.remote_address, sample.remote_port, uid=sample.uid)
+            peer = self._peers.of(sample.remote_address, sample.remote_port, uid=sample.uid)
         connection = Connection(
-            self._socket(sample), sample, watch_of(b""), None, opened, peer, now_ns, sample.mark,
+            self._socket(sample), sample, change_detector_of(b""), None, opened, peer, now_ns,
+            sample.counters,
             generation=self._generation,
         )  # fmt: skip
         self._connections[sample.cookie] = connection
@@ -201,10 +214,10 @@ class Connections:
             connection.sent, connection.received = sample.sent_payload, sample.received_payload
             connection.retransmits = sample.info.total_retrans
         if sample.state != LISTEN:
-            connection.meet(now_ns, self._looked_ns)
-        if self._generation > 1 or not connection.quiet:
+            connection.init_from_first_sample(now_ns, self._last_sample_ns)
+        if self._generation > 1 or not connection.idle:
             self._note(connection)
-        self._holders.want(connection.socket.inode, connection.socket.uid)
+        self._owner_cache.request(connection.socket.inode, connection.socket.uid)
         return connection
 
     def _update(self, connection: Connection, sample: TcpSample, now_ns: int) -> None:
@@ -214,13 +227,13 @@ class Connections:
         if sample.inode and sample.inode != connection.socket.inode:
             # It sat in a listener's queue: now it has been accepted, and has an owner.
             connection.socket = self._socket(sample)
-            self._holders.want(connection.socket.inode, connection.socket.uid)
-        connection.observe(sample, now_ns, self._looked_ns, self._stall_ns)
+            self._owner_cache.request(connection.socket.inode, connection.socket.uid)
+        connection.observe(sample, now_ns, self._last_sample_ns, self._stall_ns)
         self._note(connection)
 
     def _note(self, connection: Connection) -> None:
-        self._moved.add(connection)
-        if not connection.quiet:
+        self._changed.add(connection)
+        if not connection.idle:
             self._watched.add(connection)
 
     def _socket(self, sample: TcpSample) -> Socket:
@@ -234,72 +247,74 @@ class Connections:
                 interface = self._socket(connection.sample).interface
                 connection.socket = replace(connection.socket, interface=interface)
 
-    def _reroute(self, resting: Resting, message: bytes) -> None:
+    def _reroute(self, idle: IdleConnection, message: bytes) -> None:
         sample = decode(message)
         if sample is not None:
-            resting.interface = self._socket(sample).interface
-        resting.routing = self._routing
+            idle.interface = self._socket(sample).interface
+        idle.routing = self._routing
 
     def _take_destroyed(self, now_ns: int) -> None:
         for message in self._diag.destroyed():
             sample = decode(message)
             if sample is None:
                 continue
-            connection = self._connections.get(sample.cookie) or self._awake(sample)
+            connection = self._connections.get(sample.cookie) or self._make_active(sample)
             if connection is None:
-                if self._generation <= _FIRST_LOOKS:
+                if self._generation <= _FIRST_SAMPLES:
                     continue  # it may have ended before the first look, its bytes are not ours
-                connection = self._meet(sample, now_ns)
-                self._holders.spare(connection.socket.inode)
+                connection = self._add(sample, now_ns)
+                self._owner_cache.cancel(connection.socket.inode)
             else:
-                connection.observe(sample, now_ns, self._looked_ns, self._stall_ns)
+                connection.observe(sample, now_ns, self._last_sample_ns, self._stall_ns)
             del self._connections[sample.cookie]
             self._close(connection, now_ns)
 
     def _close(self, connection: Connection, now_ns: int) -> None:
-        self._judge.end(connection, self._owner(connection), now_ns)
+        self._detector.end(connection, self._owner(connection), now_ns)
         self._watched.discard(connection)
-        self._holders.spare(connection.socket.inode)
-        self._moved.add(connection)
+        self._owner_cache.cancel(connection.socket.inode)
+        self._changed.add(connection)
         self._closed.append(connection)
         if len(self._closed) >= _MOST_CLOSED:
-            self._let_go()
+            self._flush_closed()
 
-    def _let_go(self) -> None:
+    def _flush_closed(self) -> None:
         """Keep of all that have ended only what is to be told: an interval may last an hour."""
         for connection in self._closed:
-            self._moved.discard(connection)
-            self._ended.add(_moved(connection, self._owner(connection), self._sums))
-            self._ended.add(connection.ended)
+            self._changed.discard(connection)
+            self._closed_events.add(_changed(connection, self._owner(connection), self._totals))
+            self._closed_events.add(connection.ended)
         self._owners.forget([c.socket.inode for c in self._closed])
         self._closed.clear()
 
     def _drop_vanished(self, now_ns: int) -> None:
         missing: dict[bytes, int] = {}
-        for known in (self._connections, self._resting):
+        for known in (self._connections, self._idle):
             for cookie, one in known.items():
                 if one.generation != self._generation:
                     missing[cookie] = self._missing.get(cookie, 0) + 1
         self._missing = missing
-        for cookie in [cookie for cookie, count in missing.items() if count > _PATIENCE]:
+        for cookie in [
+            cookie for cookie, count in missing.items() if count > _MAX_MISSED_INTERVALS
+        ]:
             del missing[cookie]
             connection = self._connections.pop(cookie, None)
             if connection is not None:
                 self._close(connection, now_ns)
             else:
-                self._vanished.append(inode_and_uid_of(self._resting.pop(cookie))[0])
+                self._vanished.append(inode_and_uid_of(self._idle.pop(cookie))[0])
 
-    def _in_use(self) -> Iterator[tuple[int, int | None, Searched]]:
-        for connection in self._moved | self._watched:
+    def _in_use(self) -> Iterator[tuple[int, int | None, CachedOwner]]:
+        for connection in self._changed | self._watched:
             yield connection.sample.inode, connection.socket.uid, connection
-        for resting in self._stirred:
-            yield *inode_and_uid_of(resting), resting
+        for idle in self._idle_changed:
+            yield *inode_and_uid_of(idle), idle
 
     def _owner(self, connection: Connection) -> Process | None:
-        return self._owners.of(connection.socket.inode)
+        return self._owners.get(connection.socket.inode)
 
 
-def _moved(connection: Connection, owner: Process | None, sums: Sums) -> Iterator[Fact]:
+def _changed(connection: Connection, owner: Process | None, sums: TrafficTotals) -> Iterator[Event]:
     """Bytes, added to the sums, and retransmits since the last call; moves the marks."""
     sample, socket = connection.sample, connection.socket
     if not socket.inode and sample.state != CLOSE:

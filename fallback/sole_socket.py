@@ -18,7 +18,7 @@ _TERMINALS = ("/dev/pts/", "/dev/tty", "/dev/console")
 _OUTPUT = ("1", "2")  # what is written there is not read from
 
 
-def only_stream_socket(pid: int, proc: Path = Path("/proc")) -> int | None:
+def sole_stream_socket(pid: int, proc: Path = Path("/proc")) -> int | None:
     """Inode of the only socket in whose stream a thread can wait; None where that is open."""
     folder = f"{proc}/{pid}/fd"
     found: set[int] = set()

@@ -31,8 +31,8 @@ from xctl_probe.fallback.sock_diag import (
 from xctl_probe.fallback.thread_evidence import Blocked
 from xctl_probe.stalls.causes import Evidence, cause
 from xctl_probe.stalls.policy import expects_reply
-from xctl_probe.stalls.reply_waits import Asked, Replies
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
+from xctl_probe.stalls.request_history import RequestHistory
 
 # The kernel retries a lost SYN at first after a second, later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
@@ -53,18 +53,18 @@ class ThreadEvidence(Protocol):
         """A thread waits there for data."""
 
 
-class Judge:
+class StallDetector:
     """Turns what is known of a connection into running and ended stalls.
 
     `stall_ns` is how long a wait must last to be one.
     """
 
-    def __init__(self, stall_ns: int, evidence: ThreadEvidence, replies: Replies) -> None:
+    def __init__(self, stall_ns: int, evidence: ThreadEvidence, replies: ReplyWaits) -> None:
         self._stall_ns = stall_ns
         self._evidence = evidence
         self._replies = replies
 
-    def judge(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
+    def update(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
         """Start, go on with or end the stall of `connection`."""
         running, wait = connection.wait, None
         if connection.sample.inode:  # else no process has it open: none can wait for it
@@ -93,7 +93,7 @@ class Judge:
             end_ns = connection.received_ns
         connection.ended.append(stall_of(connection, running, owner, end_ns, ongoing=False))
 
-    def _long(self, since_ns: int, now_ns: int) -> bool:
+    def _exceeds_threshold(self, since_ns: int, now_ns: int) -> bool:
         return now_ns - since_ns >= self._stall_ns
 
     def _connecting(self, connection: Connection, now_ns: int) -> Wait | None:
@@ -101,8 +101,8 @@ class Judge:
             return None
         # Met in mid-connect, it has waited for its retries at least.
         lasted = connection.sample.timer_retries * _FIRST_SYN_RETRY_NS
-        since_ns = min(connection.met_ns, now_ns - lasted)
-        if not self._long(since_ns, now_ns):
+        since_ns = min(connection.first_sample_ns, now_ns - lasted)
+        if not self._exceeds_threshold(since_ns, now_ns):
             return None
         return Wait(Direction.CONNECT, since_ns, Cause.CONNECTING)
 
@@ -114,17 +114,17 @@ class Judge:
             return None
         since_ns = connection.full_ns
         if since_ns is not None:
-            if self._long(since_ns, now_ns):
+            if self._exceeds_threshold(since_ns, now_ns):
                 return Wait(Direction.SEND, since_ns, _send_cause(connection))
             return None
         since_ns = connection.wrote_ns
         # Below its size the buffer may still hold a sender up (TCP_NOTSENT_LOWAT, memory
         # pressure, a few bytes squeezed into the peer's window); then only the process tells.
-        if not sample.info.notsent_bytes or not self._long(since_ns, now_ns):
+        if not sample.info.notsent_bytes or not self._exceeds_threshold(since_ns, now_ns):
             return None
         if owner is None:
             # Nobody to ask; and without a pid, nobody is said to wait.
-            held = connection.crowded and connection.held_by_window
+            held = connection.above_writeable_threshold and connection.held_by_window
             return Wait(Direction.SEND, since_ns, Cause.PEER_WINDOW) if held else None
         blocked = self._evidence.of_sending(connection)
         return (
@@ -136,7 +136,7 @@ class Judge:
     def _lingering(self, connection: Connection, now_ns: int) -> Wait | None:
         """In close(), until the peer has all of it (SO_LINGER, socket(7))."""
         since_ns = connection.full_ns or connection.wrote_ns
-        if not connection.sample.wqueue or not self._long(since_ns, now_ns):
+        if not connection.sample.wqueue or not self._exceeds_threshold(since_ns, now_ns):
             return None
         blocked = self._evidence.of_closing(connection)
         if blocked is None:
@@ -146,16 +146,16 @@ class Judge:
     def _receiving(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
         if not may_receive(connection) or connection.sample.rqueue:
             return None
-        if connection.hole_ns is not None and self._long(connection.hole_ns, now_ns):
+        if connection.hole_ns is not None and self._exceeds_threshold(connection.hole_ns, now_ns):
             return Wait(Direction.RECEIVE, connection.hole_ns, Cause.LOSS)
         if connection.pending_ns is not None:
             wait = self._awaiting_reply(connection, connection.pending_ns, now_ns)
         else:
             wait = self._broken_off(connection, now_ns)
-        return wait and self._owed(connection, wait, owner, now_ns)
+        return wait and self._filter_expected(connection, wait, owner, now_ns)
 
     def _broken_off(self, connection: Connection, now_ns: int) -> Wait | None:
-        if not connection.transfers or not self._long(connection.received_ns, now_ns):
+        if not connection.transfers or not self._exceeds_threshold(connection.received_ns, now_ns):
             return None
         thread = self._evidence.of_receiving(connection)
         if thread is None:
@@ -164,16 +164,16 @@ class Judge:
         return Wait(Direction.RECEIVE, connection.received_ns, None, thread.tid)
 
     def _awaiting_reply(self, connection: Connection, since_ns: int, now_ns: int) -> Wait | None:
-        dialogue, peer = connection.dialogue, connection.peer
-        if not self._long(since_ns, now_ns):
+        dialogue, peer = connection.history, connection.peer_history
+        if not self._exceeds_threshold(since_ns, now_ns):
             return None
         if dialogue.one_way():
             since_ns = connection.sent_ns  # until then it had something else to do
             if not self._turned_to_receive(connection, now_ns):
                 return None
-            dialogue = peer = Dialogue()  # only a thread in a receive shows that it waits now
+            dialogue = peer = RequestHistory()  # only a thread in a receive shows that it waits now
         sample = connection.sample
-        if sample.info.notsent_bytes and not self._long(connection.wrote_ns, now_ns):
+        if sample.info.notsent_bytes and not self._exceeds_threshold(connection.wrote_ns, now_ns):
             # A long request: the process is still writing it.  But once it is known to wait, what
             # it adds while the request is being sent again changes nothing.
             waited = connection.wait is not None and connection.wait.direction is Direction.RECEIVE
@@ -194,20 +194,22 @@ class Judge:
         An upload in slow pieces ends so.  Who has a thread in a receive beside its sends, as a
         subscriber that pings may, does without answers.  It is asked about ever less often.
         """
-        if connection.habit != SENDS_ONLY or not self._long(connection.sent_ns, now_ns):
+        if connection.habit != SENDS_ONLY or not self._exceeds_threshold(
+            connection.sent_ns, now_ns
+        ):
             return False
         if connection.wait is None and now_ns < connection.ask_ns:
             return False
         connection.ask_ns = now_ns + (now_ns - connection.sent_ns)
         return True
 
-    def _owed(
+    def _filter_expected(
         self, connection: Connection, wait: Wait, owner: Process | None, now_ns: int
     ) -> Wait | None:
         """The wait, where its answer is not late by agreement."""
         delivered = not connection.sample.wqueue
-        asked = Asked(connection.socket, wait.since_ns, owner, connection.usual, delivered)
-        told = self._replies.look(asked, now_ns)
+        asked = ReplyWait(connection.socket, wait.since_ns, owner, connection.usual, delivered)
+        told = self._replies.observe(asked, now_ns)
         if told is None:
             return None
         return replace(wait, since_ns=told.since_ns, cause=told.cause or wait.cause)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from xctl_probe.events import Direction
 from xctl_probe.fallback.connection import Connection
-from xctl_probe.fallback.sole_socket import only_stream_socket
+from xctl_probe.fallback.sole_socket import sole_stream_socket
 from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.threads import BlockedThread, blocked_threads, closing_threads, waits_writable
 
@@ -35,12 +35,12 @@ class ProcessEvidence:
         thread = self.thread_on(inode, Direction.SEND)
         if thread is not None:
             return Blocked(thread.tid)
-        owner = self._owners.of(inode)
+        owner = self._owners.get(inode)
         return Blocked(None) if owner and waits_writable(owner.pid, inode) else None
 
     def of_closing(self, connection: Connection) -> Blocked | None:
         """A thread in close(): its descriptor is gone already, so any of the owner's will do."""
-        owner = self._owners.of(connection.socket.inode)
+        owner = self._owners.get(connection.socket.inode)
         tids = closing_threads(owner.pid) if owner else []
         if not tids:
             return None
@@ -53,7 +53,7 @@ class ProcessEvidence:
 
     def thread_on(self, inode: int, *directions: Direction) -> BlockedThread | None:
         """A thread that waits on this socket in one of these directions."""
-        owner = self._owners.of(inode)
+        owner = self._owners.get(inode)
         if owner is None:
             return None
         threads = self._threads.get(owner.pid)
@@ -63,7 +63,7 @@ class ProcessEvidence:
             if thread.fd is None:
                 # Its call may not be read: `direction` is None where the function serves both.
                 fits = thread.direction is None or thread.direction in directions
-                if fits and only_stream_socket(owner.pid) == inode:
+                if fits and sole_stream_socket(owner.pid) == inode:
                     return thread
             elif thread.direction in directions and (
                 self._owners.fd_inode(owner.pid, thread.fd) == inode

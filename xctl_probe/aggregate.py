@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from xctl_probe.events import (
+    DroppedEvents,
     ErrorKind,
-    Fact,
-    InterfaceCounts,
-    Lost,
+    Event,
+    InterfaceDelta,
     Process,
     Socket,
     SocketError,
     Stall,
-    Traffic,
+    TrafficDelta,
 )
 from xctl_probe.exporters.records import (
     UNKNOWN_INTERFACE,
@@ -80,33 +80,33 @@ class _Sums:
     errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
 
 
-def summarize(
-    facts: Iterable[Fact], wanted: Filter, elapsed_ns: int, ts_ms: int
+def aggregate(
+    events: Iterable[Event], wanted: Filter, elapsed_ns: int, ts_ms: int
 ) -> Iterator[Record]:
     """The records of one interval that lasted `elapsed_ns`, stamped `ts_ms` (epoch).
 
     Stalls come first, then errors, then bandwidth: what matters most is written soonest.
     """
     sums = _Sums()
-    interfaces: list[InterfaceCounts] = []
-    losses: list[Lost] = []
-    for fact in facts:
-        match fact:
-            case Traffic():
-                _add_traffic(sums, fact)
-            case Stall() if wanted.wants_owner(fact.owner):
-                if wanted.wants_event(fact.socket.interface):
-                    sums.stalls.append(fact)
-            case SocketError() if wanted.wants_owner(fact.owner):
-                if wanted.wants_event(fact.socket.interface):
-                    key = (fact.socket, fact.kind, fact.owner)
+    interfaces: list[InterfaceDelta] = []
+    losses: list[DroppedEvents] = []
+    for event in events:
+        match event:
+            case TrafficDelta():
+                _add_traffic(sums, event)
+            case Stall() if wanted.wants_owner(event.owner):
+                if wanted.wants_event(event.socket.interface):
+                    sums.stalls.append(event)
+            case SocketError() if wanted.wants_owner(event.owner):
+                if wanted.wants_event(event.socket.interface):
+                    key = (event.socket, event.kind, event.owner)
                     failed = sums.errors.setdefault(key, _Failed())
-                    failed.count += fact.count
-                    failed.sockets = max(failed.sockets, fact.sockets)
-            case InterfaceCounts():
-                interfaces.append(fact)
-            case Lost():
-                losses.append(fact)
+                    failed.count += event.count
+                    failed.sockets = max(failed.sockets, event.sockets)
+            case InterfaceDelta():
+                interfaces.append(event)
+            case DroppedEvents():
+                losses.append(event)
     yield from _stalls(sums.stalls, losses, ts_ms)
     yield from _errors(sums, ts_ms)
     for lost in losses:
@@ -114,7 +114,7 @@ def summarize(
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
 
 
-def _stalls(stalls: list[Stall], losses: list[Lost], ts_ms: int) -> Iterator[Record]:
+def _stalls(stalls: list[Stall], losses: list[DroppedEvents], ts_ms: int) -> Iterator[Record]:
     """As many as the bound allows; the others are counted as lost, by user."""
     numbers: dict[int | None, dict[Process | None, list[int]]] = {}
     for number, stall in enumerate(stalls):
@@ -123,7 +123,7 @@ def _stalls(stalls: list[Stall], losses: list[Lost], ts_ms: int) -> Iterator[Rec
     kept, refused = choose(numbers, _MOST_STALLS, _OF_PROCESS)
     for number in kept:
         yield StallRecord(ts_ms, stalls[number])
-    losses += [Lost("stalls", count, uid) for uid, count in refused.items()]
+    losses += [DroppedEvents("stalls", count, uid) for uid, count in refused.items()]
 
 
 def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
@@ -150,23 +150,23 @@ def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
         yield ErrorRecord(ts_ms, SocketError(None, nobodys, kind, total.count, total.sockets))
 
 
-def _add_traffic(sums: _Sums, fact: Traffic) -> None:
-    interface = fact.interface or UNKNOWN_INTERFACE
-    if fact.owner is None:
-        count = fact.sent_bytes + fact.received_bytes
+def _add_traffic(sums: _Sums, event: TrafficDelta) -> None:
+    interface = event.interface or UNKNOWN_INTERFACE
+    if event.owner is None:
+        count = event.sent_bytes + event.received_bytes
         sums.unowned[interface] = sums.unowned.get(interface, 0) + count
         return
-    key = (interface, fact.owner)
+    key = (interface, event.owner)
     total = sums.by_process.get(key)
     if total is None:
         total = sums.by_process[key] = _Bytes()
-    total.received += fact.received_bytes
-    total.sent += fact.sent_bytes
+    total.received += event.received_bytes
+    total.sent += event.sent_bytes
 
 
 def _bandwidth(
     sums: _Sums,
-    interfaces: list[InterfaceCounts],
+    interfaces: list[InterfaceDelta],
     wanted: Filter,
     elapsed_ns: int,
     ts_ms: int,
@@ -185,7 +185,7 @@ def _bandwidth(
             yield record
 
 
-def _interface_errors(counts: InterfaceCounts, ts_ms: int) -> Iterator[Record]:
+def _interface_errors(counts: InterfaceDelta, ts_ms: int) -> Iterator[Record]:
     """Errors and drops of an interface, where there were any."""
     for kind, rx, tx in (
         (InterfaceFailure.ERRORS, counts.rx_errors, counts.tx_errors),

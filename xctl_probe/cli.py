@@ -28,8 +28,12 @@ _PARAMETERS = {
     "no-sock-diag": "no_sock_diag",
     "stall-ms": "stall_ms",
     "min-bw": "min_bw",
+    "ignore-reply-wait": "ignored_peers",
+    "patient": "former_patient",
     "format": "output",
 }
+
+_FORMER_BACKENDS = {"proc": "sampler"}
 
 app = typer.Typer(
     add_completion=True,
@@ -53,6 +57,8 @@ def _version(wanted: bool) -> None:
 def _config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
         settings = read_file(path)
+        if "backend" in settings:
+            settings["backend"] = _current_backend(str(settings["backend"]))
         context.default_map = {_PARAMETERS.get(k, k): v for k, v in settings.items()}
     return path
 
@@ -62,7 +68,7 @@ def _stream(
     context: typer.Context,
     interval: Annotated[
         float,
-        typer.Option(envvar=_ENV + "INTERVAL", help="Seconds between two looks at everything."),
+        typer.Option(envvar=_ENV + "INTERVAL", help="Reporting interval in seconds."),
     ] = 1.0,
     duration: Annotated[
         float | None,
@@ -76,6 +82,7 @@ def _stream(
         float,
         typer.Option(
             envvar=_ENV + "MIN_BW",
+            metavar="MBPS",
             help="Mbps below which a process gets no bandwidth record. "
             "A consumer reads a value below 1.0 as a process that waits.",
         ),
@@ -88,13 +95,23 @@ def _stream(
         list[str] | None,
         typer.Option(envvar=_ENV + "INTERFACE", help="Only this interface. May be repeated."),
     ] = None,
-    patient: Annotated[
+    ignored_peers: Annotated[
         list[str] | None,
         typer.Option(
-            envvar=_ENV + "PATIENT",
+            "--ignore-reply-wait",
+            envvar=_ENV + "IGNORE_REPLY_WAIT",
             metavar="PEER[:PORT]",
             help="A peer that answers when it sees fit, as a queue or a long poll does: "
             "waits for its replies are no stalls. May be repeated.",
+        ),
+    ] = None,
+    former_patient: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--patient",
+            envvar=_ENV + "PATIENT",
+            hidden=True,
+            help="The former name of --ignore-reply-wait.",
         ),
     ] = None,
     loopback: Annotated[
@@ -122,7 +139,7 @@ def _stream(
     ] = False,
     trace: Annotated[
         bool,
-        typer.Option("--trace", help="Stream every call instead, for debugging. Needs ebpf."),
+        typer.Option("--trace", help="Print every send and receive call (debugging; ebpf only)."),
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show what the loader of the programs says.")
@@ -167,7 +184,7 @@ def _stream(
         output=output,
         sock_diag=not no_sock_diag,
         attach=attach,
-        patient=patient or [],
+        ignored_peers=[*(ignored_peers or []), *(former_patient or [])],
         log=diagnostics.say if verbose else None,
     )
     if context.invoked_subcommand == "top":
@@ -243,13 +260,41 @@ def _exporter(as_text: bool) -> Exporter:
     return to_coloured_text if coloured else to_text
 
 
+def _current_backend(name: str) -> str:
+    return _FORMER_BACKENDS.get(name, name)
+
+
+def _current_words(words: list[str]) -> list[str]:
+    """The arguments, with the present name of a backend in place of a former one."""
+    found = []
+    for before, word in zip(["", *words], words, strict=False):
+        option, equals, value = word.partition("=")
+        if before == "--backend":
+            found.append(_current_backend(word))
+        elif option == "--backend" and equals:
+            found.append(f"--backend={_current_backend(value)}")
+        else:
+            found.append(word)
+    return found
+
+
 def main() -> None:
     """Run the command; every error is one line on stderr and an exit code."""
     diagnostics = Diagnostics()
     for name in [n for n, value in os.environ.items() if n.startswith(_ENV) and not value]:
         del os.environ[name]  # set to nothing is as good as not set
+    if (backend := os.environ.get(f"{_ENV}BACKEND")) is not None:
+        os.environ[f"{_ENV}BACKEND"] = _current_backend(backend)
     try:
-        code = app(prog_name=_NAME, standalone_mode=False, obj=diagnostics) or 0
+        code = (
+            app(
+                _current_words(sys.argv[1:]),
+                prog_name=_NAME,
+                standalone_mode=False,
+                obj=diagnostics,
+            )
+            or 0
+        )
     except ProbeError as error:
         diagnostics.fail(str(error))
         code = error.exit_code

@@ -16,7 +16,7 @@ import psutil
 from xctl_probe.aggregate import Filter
 from xctl_probe.errors import UsageError
 from xctl_probe.linux.links import Links, given_name
-from xctl_probe.stalls.ignored_peers import Patient
+from xctl_probe.stalls.ignored_peers import IgnoredPeers
 
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
@@ -33,7 +33,7 @@ class Backend(StrEnum):
     AUTO = "auto"
     EBPF = "ebpf"
     BCC = "bcc"
-    PROC = "proc"
+    SAMPLER = "sampler"
 
 
 class Attach(StrEnum):
@@ -72,7 +72,7 @@ class Settings:
     format: Format
     sock_diag: bool
     attach: Attach = Attach.AUTO
-    patient: Patient = field(default_factory=Patient)
+    ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
     log: Callable[[str], None] | None = None  # takes what the kernel's loader has to say
 
     @classmethod
@@ -90,7 +90,7 @@ class Settings:
         output: Format,
         sock_diag: bool,
         attach: Attach,
-        patient: list[str],
+        ignored_peers: list[str],
         log: Callable[[str], None] | None,
     ) -> Settings:
         """Settings from raw option values: seconds, milliseconds, Mbps.
@@ -115,12 +115,12 @@ class Settings:
         for name in interfaces:
             if name not in known:
                 raise UsageError(f"--interface {name}: unknown; there are {', '.join(known)}")
-        for peer in patient:
+        for peer in ignored_peers:
             try:
-                Patient.of([peer])
+                IgnoredPeers.of([peer])
             except ValueError:
                 raise UsageError(
-                    f"--patient {peer}: not a peer's address; give one as 10.0.0.7, "
+                    f"--ignore-reply-wait {peer}: not a peer's address; give one as 10.0.0.7, "
                     "10.0.0.7:6379 or [fd00::7]:6379"
                 ) from None
         wanted = Filter(min_bw, frozenset(pids), frozenset(interfaces), loopback)
@@ -133,7 +133,7 @@ class Settings:
             format=output,
             sock_diag=sock_diag,
             attach=attach,
-            patient=Patient.of(patient),
+            ignored_peers=IgnoredPeers.of(ignored_peers),
             log=log,
         )
 
@@ -150,10 +150,17 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "backend": (str,),
     "attach": (str,),
     "format": (str,),
+    "ignore-reply-wait": (str, list),
     "patient": (str, list),
     "no-sock-diag": (bool,),
 }
-_ITEMS: dict[str, type] = {"pid": int, "interface": str, "patient": str}
+_ITEMS: dict[str, type] = {
+    "pid": int,
+    "interface": str,
+    "ignore-reply-wait": str,
+    "patient": str,
+}
+_FORMER_KEYS = frozenset({"patient"})  # they go on working, and are not shown
 
 FileValue = int | float | str | bool | list[int] | list[str]
 
@@ -186,7 +193,11 @@ def read_file(path: Path) -> dict[str, FileValue]:
     for key, value in table.items():
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(_KEYS)}"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"known keys: {', '.join(k for k in _KEYS if k not in _FORMER_KEYS)}"
+            )
             raise UsageError(f"--config {path}: unknown key {key!r}; {hint}")
         if not _fits(key, value):
             raise UsageError(f"--config {path}: {key} = {repr(value)[:40]} is not what it takes")

@@ -82,7 +82,7 @@ class Socket:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class TrafficDelta:
     """Payload bytes that a process moved through an interface since the last drain.
 
     None where the owner or the interface is not known.  A source may tell of the same two more
@@ -129,7 +129,7 @@ class SocketError:
 
 
 @dataclass(frozen=True, slots=True)
-class InterfaceCounts:
+class InterfaceDelta:
     """What an interface moved and lost since the last drain (bytes, packets)."""
 
     name: str
@@ -142,7 +142,7 @@ class InterfaceCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class DroppedEvents:
     """Facts that the source or the writer had to drop, by the place that dropped them.
 
     `uid`: of the user whose processes they are about, where that is known.
@@ -153,7 +153,7 @@ class Lost:
     uid: int | None = None
 
 
-Fact = Traffic | Stall | SocketError | InterfaceCounts | Lost
+Event = TrafficDelta | Stall | SocketError | InterfaceDelta | DroppedEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class Batch:
     """All facts of one drain, with the moment that its counters were read (monotonic ns)."""
 
     taken_ns: int
-    facts: list[Fact] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
 
 class Source(Protocol):
@@ -170,7 +170,7 @@ class Source(Protocol):
     name: str
 
     @property
-    def sees(self) -> str:
+    def description(self) -> str:
         """What it shows and what not, for the line at start."""
 
     def fileno(self) -> int | None:

@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from xctl_probe.aggregate import summarize
+from xctl_probe.aggregate import aggregate
 from xctl_probe.config import Settings
 from xctl_probe.errors import is_shortage
-from xctl_probe.events import Batch, Fact, Lost, Source
+from xctl_probe.events import Batch, DroppedEvents, Event, Source
 from xctl_probe.exporters.records import Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.signals import stop_signals
@@ -29,7 +29,7 @@ _LONGEST_END_S = 1.7  # from a signal to the end
 # Read at once: a parent that dies while the source is being opened is noticed, too.
 _PARENT_PID = os.getppid()
 # A source that has events is not polled more often than this: many small events cost one poll.
-_BREATH_NS = 10_000_000
+_MIN_POLL_INTERVAL_NS = 10_000_000
 
 
 def epoch_ms() -> int:
@@ -87,7 +87,7 @@ class Loop:
                 next_drain_ns = max(next_drain_ns + interval_ns, now_ns)
             elif now_ns >= next_poll_ns:
                 next_poll_ns = self._source.poll(now_ns)
-                listen_ns = now_ns + _BREATH_NS
+                listen_ns = now_ns + _MIN_POLL_INTERVAL_NS
             self._sink.flush()
             wake_ns = min(next_poll_ns, next_drain_ns, end_ns or next_drain_ns)
             if self._wait(wake_ns, listen=now_ns >= listen_ns):
@@ -97,10 +97,10 @@ class Loop:
         """Aggregate what the source has into records for the sink."""
         now_ns = time.monotonic_ns()
         batch = self._batch(now_ns)
-        facts = [*batch.facts, *self._counters()]
+        events = [*batch.events, *self._counters()]
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
-        self._sink.put(summarize(facts, self._settings.wanted, elapsed_ns, epoch_ms()), now_ns)
+        self._sink.put(aggregate(events, self._settings.wanted, elapsed_ns, epoch_ms()), now_ns)
 
     def _batch(self, now_ns: int) -> Batch:
         """What the source has; where descriptors or memory ran out, that something is missing."""
@@ -109,15 +109,15 @@ class Loop:
         except Exception as error:
             if not is_shortage(error):
                 raise
-            return Batch(now_ns, [Lost("source", 1)])
+            return Batch(now_ns, [DroppedEvents("source", 1)])
 
-    def _counters(self) -> list[Fact]:
+    def _counters(self) -> list[Event]:
         try:
             return list(self._interfaces.collect())
         except (OSError, MemoryError) as error:
             if not is_shortage(error):
                 raise
-            return [Lost("interfaces", 1)]
+            return [DroppedEvents("interfaces", 1)]
 
     def _wait(self, wake_ns: int, *, listen: bool) -> bool:
         """Sleep until there is something to do.  True where the source is ready (with `listen`)."""
@@ -132,7 +132,7 @@ class Loop:
         if source_fd is not None and listen:
             poll.register(source_fd, select.POLLIN)
         elif source_fd is not None:
-            wake_ns = min(wake_ns, now_ns + _BREATH_NS)
+            wake_ns = min(wake_ns, now_ns + _MIN_POLL_INTERVAL_NS)
         source_ready = False
         for fd, events in poll.poll(max(wake_ns - now_ns, 0) / _NS_PER_MS):
             if fd == source_fd:
@@ -185,7 +185,7 @@ class _Stdout:
         yield self._stdout, select.POLLOUT if writes else 0
 
     def retry_ns(self) -> int | None:
-        return _BREATH_NS if self._writer.pending and self._writer.refused else None
+        return _MIN_POLL_INTERVAL_NS if self._writer.pending and self._writer.refused else None
 
     def wake(self, fd: int, events: int) -> None:
         if fd == self._stop.fileno():

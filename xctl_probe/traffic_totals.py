@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xctl_probe.events import Process, Traffic
+from xctl_probe.events import Process, TrafficDelta
 
 
-class Sums:
+class TrafficTotals:
     """What was moved since the last `take`: a few facts, however many sockets there are."""
 
     def __init__(self) -> None:
@@ -22,8 +22,8 @@ class Sums:
             total[0] += sent
             total[1] += received
 
-    def take(self) -> Iterator[Traffic]:
+    def take(self) -> Iterator[TrafficDelta]:
         """All of it, once."""
         sums, self._sums = self._sums, {}
         for (owner, interface), (sent, received) in sums.items():
-            yield Traffic(owner, interface, sent, received)
+            yield TrafficDelta(owner, interface, sent, received)

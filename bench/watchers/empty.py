@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.traffic.programs import build_folder
 from bench.watchers import Watcher
 from xctl_probe.ebpf.bpf_object import open_object
-from xctl_probe.ebpf.libbpf import KernelRefused, Library
+from xctl_probe.ebpf.libbpf import BpfError, Library
 
 _SOURCE = Path(__file__).with_name("empty.bpf.c")
 _PROGRAM = re.compile(r'^HOOK\("[^"]+", (\w+)\)$', re.MULTILINE)
@@ -23,9 +23,9 @@ _PROGRAM = re.compile(r'^HOOK\("[^"]+", (\w+)\)$', re.MULTILINE)
 
 def main() -> None:
     """Attach, say "ready", and wait to be ended."""
-    flavour, image = sys.argv[1], Path(sys.argv[2])
+    variant, image = sys.argv[1], Path(sys.argv[2])
     names = _PROGRAM.findall(_SOURCE.read_text())
-    wanted = [name for name in names if name.startswith(flavour)]
+    wanted = [name for name in names if name.startswith(variant)]
     library = Library()
     with open_object(library, image.read_bytes()) as programs:
         for name in set(names) - set(wanted):
@@ -34,28 +34,28 @@ def main() -> None:
             programs.load()
             for name in wanted:
                 programs.attach(name)
-        except KernelRefused:
+        except BpfError:
             library.report(print)
             raise
         print("ready", flush=True)
         signal.sigwait({signal.SIGTERM})
 
 
-def _command(flavour: str) -> list[str]:
+def _command(variant: str) -> list[str]:
     image = build_folder() / "empty.bpf.o"
     if not image.exists():
         words = ["clang-14", "-target", "bpf", "-O2", "-g", "-c", str(_SOURCE), "-o", str(image)]
         subprocess.run(words, check=True)
-    return [sys.executable, "-m", "bench.watchers.empty", flavour, str(image)]
+    return [sys.executable, "-m", "bench.watchers.empty", variant, str(image)]
 
 
-def _empty(name: str, flavour: str, what: str) -> Watcher:
-    return Watcher(name, what, partial(_command, flavour), b"ready", needs=("clang-14",))
+def _empty(name: str, variant: str, what: str) -> Watcher:
+    return Watcher(name, what, partial(_command, variant), b"ready", needs=("clang-14",))
 
 
 EMPTY, EMPTY_KPROBE, EMPTY_FENTRY = (
-    _empty(name, flavour, f"programs that do nothing, the {flavour} flavour's hooks")
-    for name, flavour in (
+    _empty(name, variant, f"programs that do nothing, the {variant} flavour's hooks")
+    for name, variant in (
         ("empty", "tracepoint"),
         ("empty-kprobe", "kprobe"),
         ("empty-fentry", "fentry"),

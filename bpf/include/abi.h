@@ -39,8 +39,8 @@ enum evidence {
 	SEEN_PEER_WINDOW = 16, /* the peer's window limited the sender, most of the time */
 	SEEN_HOLE = 32, /* data is here that comes after data that is not */
 	SEEN_FLOW = 64, /* a sustained flow came before */
-	SEEN_ANSWER = 128, /* it ended with data, not with the connection */
-	SEEN_SENT_ON = 256, /* it ended as the process sent on: another wait begins */
+	SEEN_DATA = 128, /* it ended with data, not with the connection */
+	SEEN_SUPERSEDED = 256, /* it ended as the process sent on: another wait begins */
 	SEEN_PACED = 512, /* the sender's own limit (SO_MAX_PACING_RATE) is its rate */
 	SEEN_UNSENT = 1024, /* data waits, none is on its way, and the window is open */
 	SEEN_UNSENDABLE = 2048, /* and the kernel tries in vain to send it */
@@ -48,7 +48,7 @@ enum evidence {
 };
 
 /* One fact about one socket, from an iterator or through the ring. */
-struct record {
+struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 span_ns;
 	__u64 sent_bytes;
@@ -87,7 +87,8 @@ struct process_key {
 	__u32 reserved;
 };
 
-/* A total may go back by what a reader has told, too: see settle() in traffic.bpf.h. */
+/* A total may go back by what a reader has told, too: see reconcile_double_count() in
+ * traffic.bpf.h. */
 struct process_traffic {
 	__s64 sent_bytes;
 	__s64 received_bytes;

@@ -134,15 +134,15 @@ MAP(sockets)
 MAP(processes)
 MAP(crowded_processes)
 MAP(endpoints)
-MAP(listening)
-MAP(settling)
-MAP(sending)
-MAP(ring)
-MAP(walk) /* what the walks over the sockets write, as ring: records */
-MAP(zeroes) /* one struct sock_memory, and one number */
-MAP(origin)
-MAP(seeding)
-MAP(draft)
+MAP(listen_ports)
+MAP(reconcile_guard)
+MAP(udp_send_in_flight)
+MAP(events)
+MAP(iter_output) /* what the walks over the sockets write, as ring: records */
+MAP(zero_values) /* one struct sock_state, and one number */
+MAP(monotonic_offset)
+MAP(current_owner)
+MAP(event_scratch)
 
 #define bpf_map_lookup_elem(map, key) bpf_map_lookup_elem((map)(), key)
 #define bpf_map_update_elem(map, key, value, flags)                                                \
@@ -161,20 +161,20 @@ MAP(draft)
 
 #include "maps.bpf.h"
 
-_Static_assert(sizeof(struct sock_memory) == MEMORY_BYTES, "the size that user space has");
+_Static_assert(sizeof(struct sock_state) == MEMORY_BYTES, "the size that user space has");
 
-static __always_inline const struct sock_memory *nothing_yet(void)
+static __always_inline const struct sock_state *zero_sock_state(void)
 {
 	__u32 first = 0;
 
-	return bpf_map_lookup_elem(&zeroes, &first);
+	return bpf_map_lookup_elem(&zero_values, &first);
 }
 
 static __always_inline __s64 *tick_origin(void)
 {
 	__u32 first = 0;
 
-	return bpf_map_lookup_elem(&origin, &first);
+	return bpf_map_lookup_elem(&monotonic_offset, &first);
 }
 
 /*
@@ -183,18 +183,18 @@ static __always_inline __s64 *tick_origin(void)
  */
 
 #ifdef RECORDS_IN_QUEUE
-MAP(drafts)
+MAP(event_scratch_percpu)
 
 /* A softirq's program may interrupt a task's: each has a draft of its own. */
-struct drafts {
-	struct record records[4];
+struct event_scratch_percpu {
+	struct event records[4];
 	__u32 depth;
 };
 
-static __always_inline void *begin_draft(void)
+static __always_inline void *begin_event(void)
 {
 	__u32 first = 0, depth;
-	struct drafts *here = bpf_map_lookup_elem(&drafts, &first);
+	struct event_scratch_percpu *here = bpf_map_lookup_elem(&event_scratch_percpu, &first);
 
 	if (!here)
 		return 0;
@@ -205,23 +205,23 @@ static __always_inline void *begin_draft(void)
 	return &here->records[depth];
 }
 
-static __always_inline void end_draft(struct record *record)
+static __always_inline void end_event(struct event *event)
 {
 	__u32 first = 0;
-	struct drafts *here = bpf_map_lookup_elem(&drafts, &first);
+	struct event_scratch_percpu *here = bpf_map_lookup_elem(&event_scratch_percpu, &first);
 
-	if (bpf_map_push_elem(ring(), record, 0))
+	if (bpf_map_push_elem(events(), event, 0))
 		count_lost(LOST_RING);
 	if (here)
 		here->depth--;
 }
 
-#define bpf_ringbuf_reserve(map, size, flags) begin_draft()
-#define bpf_ringbuf_submit(record, flags) end_draft(record)
-#define bpf_seq_write(seq, record, size) bpf_map_push_elem(walk(), record, 0)
+#define bpf_ringbuf_reserve(map, size, flags) begin_event()
+#define bpf_ringbuf_submit(event, flags) end_event(event)
+#define bpf_seq_write(seq, event, size) bpf_map_push_elem(iter_output(), event, 0)
 #else
 #define bpf_ringbuf_reserve(map, size, flags) bpf_ringbuf_reserve((map)(), size, flags)
-#define bpf_seq_write(seq, record, size) bpf_ringbuf_output(walk(), record, size, 0)
+#define bpf_seq_write(seq, event, size) bpf_ringbuf_output(iter_output(), event, size, 0)
 #endif
 
 /* What sock_iter.bpf.h and existing_sockets.bpf.h know of the iterators, which need BTF: bcc.c

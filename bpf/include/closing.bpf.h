@@ -12,34 +12,34 @@
 #define MOST_LINGER_TICKS (1ULL << 32)
 #define STATES_OF_A_CLOSE (1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK)
 
-static __always_inline void emit_closing(struct sock *sk, struct sock_memory *memory, __u32 kind,
+static __always_inline void emit_closing(struct sock *sk, struct sock_state *memory, __u32 kind,
 					 __u64 span_ns)
 {
 	struct task_struct *task = current_task();
-	struct record *record = reserve();
+	struct event *event = reserve_event();
 	struct owner owner = {};
 
-	if (!record)
+	if (!event)
 		return;
-	fill(record, sk, memory);
-	record->kind = kind;
-	record->direction = STALL_SEND;
-	record->span_ns = span_ns;
+	fill_event(event, sk, memory);
+	event->kind = kind;
+	event->direction = STALL_SEND;
+	event->span_ns = span_ns;
 	if (window_limits(sk))
-		record->evidence |= SEEN_PEER_WINDOW;
+		event->evidence |= SEEN_PEER_WINDOW;
 	if (kind == RECORD_CLOSING) { /* in the thread that closes */
-		describe(&owner, task);
-		set_owner(record, &owner);
-		record->tid = visible_pid(task);
+		fill_owner(&owner, task);
+		set_owner(event, &owner);
+		event->tid = task_pid_nr_in_probe_ns(task);
 	}
-	bpf_ringbuf_submit(record, 0);
+	bpf_ringbuf_submit(event, 0);
 }
 
 /* Called before the state changes, of a socket with SO_LINGER. */
 static __noinline void close_lingers(struct sock *sk, int new)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	struct sock_memory *memory = memory_of(sk);
+	struct sock_state *memory = sock_state_lookup(sk);
 	__u64 ticks;
 
 	if (!memory || !is_tcp(sk))

@@ -16,7 +16,7 @@
 #define POLLED_TO_READ 1 /* POLLIN and EPOLLIN */
 
 /*
- * Functions of addresses that are not static are verified once each, as visible_number() says:
+ * Functions of addresses that are not static are verified once each, as pid_nr_in_probe_ns() says:
  * inline, the loop of datagram_waiter() takes the verifier 20,000 steps.
  */
 
@@ -111,7 +111,7 @@ static __always_inline __u64 epoll_thread(__u64 address, __u64 queue)
 /*
  * The address of the task that waits on a struct socket_wq, with bits that say how; 0 for none.
  * Who sleeps in a call on the socket comes before who polls.  Not static for the reason that
- * visible_number() has.
+ * pid_nr_in_probe_ns() has.
  */
 __noinline __u64 datagram_waiter(__u64 queue)
 {
@@ -146,8 +146,8 @@ static __always_inline __u64 waiter_of(struct sock *sk)
 }
 
 /* A send that waits has begun before a look first meets it, after the look before. */
-static __always_inline bool find_held_datagram(struct record *record, struct sock *sk,
-					       struct sock_memory *memory)
+static __always_inline bool find_held_datagram(struct event *event, struct sock *sk,
+					       struct sock_state *memory)
 {
 	__u64 now;
 
@@ -160,21 +160,21 @@ static __always_inline bool find_held_datagram(struct record *record, struct soc
 	now = bpf_ktime_get_ns();
 	if (now - memory->send_blocked_ns < settings.stall_ns)
 		return false;
-	record->direction = STALL_SEND;
-	record->span_ns = now - memory->send_blocked_ns;
+	event->direction = STALL_SEND;
+	event->span_ns = now - memory->send_blocked_ns;
 	return true;
 }
 
-/* As find_wait() in sock_iter.bpf.h, which calls it. */
-static __noinline bool find_datagram_wait(struct record *record, struct sock *sk,
-					  struct sock_memory *memory, __u64 coarse)
+/* As detect_wait() in sock_iter.bpf.h, which calls it. */
+static __noinline bool find_datagram_wait(struct event *event, struct sock *sk,
+					  struct sock_state *memory, __u64 coarse)
 {
 	__u64 waiter;
 
-	if (find_held_datagram(record, sk, memory))
+	if (find_held_datagram(event, sk, memory))
 		return true;
-	if (!memory->awaiting || memory->unasked || has_datagrams(sk) || speaks_to_many(sk) ||
-	    coarse - memory->asked_ns < settings.stall_ns)
+	if (!memory->reply_state || memory->unasked || has_datagrams(sk) || speaks_to_many(sk) ||
+	    coarse - memory->request_ns < settings.stall_ns)
 		return false;
 	waiter = waiter_of(sk);
 	if (!(waiter & (WAITER_RECEIVES | WAITER_POLLS)))
@@ -183,15 +183,15 @@ static __noinline bool find_datagram_wait(struct record *record, struct sock *sk
 	if (waiter & WAITER_ALONE)
 		memory->waited |= WAITED_ALONE;
 	memory->seen_blocked_ns = coarse;
-	record->direction = STALL_RECEIVE;
-	record->span_ns = coarse - memory->asked_ns;
-	record->evidence |= seen_by(memory->waited);
+	event->direction = STALL_RECEIVE;
+	event->span_ns = coarse - memory->request_ns;
+	event->evidence |= seen_by(memory->waited);
 	return true;
 }
 
 /* The thread that sleeps is a better owner than the last that did I/O; who polls has it too. */
-static __noinline void name_datagram_waiter(struct record *record, struct sock *sk,
-					    struct sock_memory *memory)
+static __noinline void name_datagram_waiter(struct event *event, struct sock *sk,
+					    struct sock_state *memory)
 {
 	__u64 waiter = waiter_of(sk);
 	struct task_struct *task = (struct task_struct *)(waiter & ~WAITER_BITS);
@@ -200,12 +200,12 @@ static __noinline void name_datagram_waiter(struct record *record, struct sock *
 	if (!task)
 		return;
 	if (!(waiter & WAITER_POLLS)) {
-		describe(&owner, task);
-		set_owner(record, &owner);
+		fill_owner(&owner, task);
+		set_owner(event, &owner);
 	} else if ((__u32)BPF_CORE_READ(task, tgid) != memory->owner.tgid) {
 		return;
 	}
-	record->tid = visible_pid(task);
+	event->tid = task_pid_nr_in_probe_ns(task);
 }
 
 #endif

@@ -8,7 +8,7 @@
 #define FIRST_CHOSEN_PORT 32768 /* of net.ipv4.ip_local_port_range, as Linux has it at first */
 #define MOST_OWED 255
 
-/* How a thread was seen to wait for a datagram; fits the __u8 of struct sock_memory. */
+/* How a thread was seen to wait for a datagram; fits the __u8 of struct sock_state. */
 enum waited {
 	WAITED_BLOCKED = 1,
 	WAITED_POLLING = 2,

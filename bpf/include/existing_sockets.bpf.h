@@ -25,13 +25,13 @@ static __always_inline int seed_listener(struct bpf_iter__task_file *ctx)
 	    BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
 		return 0;
 	key = port_key(sk);
-	if (bpf_map_update_elem(&listening, &key, &yes, BPF_ANY))
+	if (bpf_map_update_elem(&listen_ports, &key, &yes, BPF_ANY))
 		count_lost(LOST_SOCKET);
 	return 0;
 }
 
 /* What the kernel remembers of a connection's past, in place of what the probe did not see. */
-static __always_inline void seed_past(struct sock *sk, struct sock_memory *memory)
+static __always_inline void seed_past(struct sock *sk, struct sock_state *memory)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u64 now = coarse_ns();
@@ -40,22 +40,23 @@ static __always_inline void seed_past(struct sock *sk, struct sock_memory *memor
 	__u32 since_receive = jiffies - BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
 	__u32 since_ack = jiffies - BPF_CORE_READ(tp, rcv_tstamp);
 
-	memory->asked_ns = memory->last_send_ns = now - since_send * settings.tick_ns;
+	memory->request_ns = memory->last_send_ns = now - since_send * settings.tick_ns;
 	memory->last_receive_ns = now - since_receive * settings.tick_ns;
 	if (!BPF_CORE_READ(tp, bytes_received)) /* lrcvtime is the handshake's */
-		memory->awaiting = BPF_CORE_READ(tp, data_segs_out) != 0;
+		memory->reply_state = BPF_CORE_READ(tp, data_segs_out) != 0;
 	else if (since_send != since_receive)
-		memory->awaiting = since_send < since_receive;
+		memory->reply_state = since_send < since_receive;
 	else /* within one tick: a bare ACK after the peer's data was for ours, a keepalive's not */
-		memory->awaiting = since_ack < since_receive &&
-				   (since_receive - since_ack) * settings.tick_ns <= DELAYED_ACK_NS;
+		memory->reply_state =
+			since_ack < since_receive &&
+			(since_receive - since_ack) * settings.tick_ns <= DELAYED_ACK_NS;
 }
 
 static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
 {
 	struct sock *sk = file_sock(ctx);
 	struct task_struct *task = ctx->task;
-	struct sock_memory *memory;
+	struct sock_state *memory;
 	__u8 state;
 	__u64 key;
 
@@ -64,15 +65,15 @@ static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (state == TCP_CLOSE)
 		return 0;
-	memory = memory_for(sk);
+	memory = sock_state_get_or_create(sk);
 	if (!memory || memory->owner.tgid)
 		return 0; /* it has done I/O meanwhile, or its first holder was taken */
-	describe(&memory->owner, task);
+	fill_owner(&memory->owner, task);
 	memory->inode = inode_of(sk);
 	if (state == TCP_LISTEN)
 		return 0;
 	key = port_key(sk);
-	memory->opened = !bpf_map_lookup_elem(&listening, &key);
+	memory->opened = !bpf_map_lookup_elem(&listen_ports, &key);
 	if (state == TCP_SYN_SENT)
 		memory->connect_ns = coarse_ns();
 	else if (is_tcp(sk))

@@ -8,7 +8,7 @@
 
 static __always_inline int datagram_sent(struct sock *sk, int ret)
 {
-	struct sock_memory *memory;
+	struct sock_state *memory;
 	bool asks;
 
 	if (ret <= 0)
@@ -17,10 +17,10 @@ static __always_inline int datagram_sent(struct sock *sk, int ret)
 	asks = may_ask(sk);
 	if (!asks && !full_of_datagrams(sk))
 		return 0;
-	memory = memory_for(sk);
+	memory = sock_state_get_or_create(sk);
 	if (!memory)
 		return 0;
-	own(sk, memory);
+	claim_sock(sk, memory);
 	if (memory->send_blocked_ns)
 		send_unblocked(sk, memory);
 	if (!asks || memory->unasked)
@@ -28,13 +28,13 @@ static __always_inline int datagram_sent(struct sock *sk, int ret)
 	if (memory->owed < MOST_OWED)
 		memory->owed++;
 	memory->opened = 1;
-	note_send(sk, memory, coarse_ns(), ret);
+	sock_on_send(sk, memory, coarse_ns(), ret);
 	return 0;
 }
 
 static __always_inline int datagram_received(struct sock *sk, int ret, int flags)
 {
-	struct sock_memory *memory;
+	struct sock_state *memory;
 
 	if (ret < 0)
 		return 0;
@@ -42,7 +42,7 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 		count_datagram(sk, 0, ret);
 	if (!may_ask(sk))
 		return 0;
-	memory = memory_for(sk);
+	memory = sock_state_get_or_create(sk);
 	if (!memory)
 		return 0;
 	if (!(flags & MSG_PEEK)) {
@@ -51,18 +51,18 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 		else
 			memory->unasked = 1;
 	}
-	if (memory->awaiting)
-		note_answer(sk, memory, coarse_ns(), ret, flags);
+	if (memory->reply_state)
+		on_reply(sk, memory, coarse_ns(), ret, flags);
 	return 0;
 }
 
 /* `count` bytes went into the buffer of a stream. */
-static __always_inline int stream_sent(struct sock *sk, struct sock_memory *memory, __u64 now,
+static __always_inline int stream_sent(struct sock *sk, struct sock_state *memory, __u64 now,
 				       int count)
 {
 	add(&memory->unread_sent, uncounted(memory, count, true));
 	if (memory->closed)
-		give_to_process(sk, memory);
+		flush_bytes_to_process(sk, memory);
 	/*
 	 * A short send leaves the mark of the full buffer that it met: it has only begun to wait.
 	 * Where no hook tells of the full buffer, a set bit and a full queue must do.
@@ -73,12 +73,12 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_memory *memo
 		send_unblocked(sk, memory);
 		if (still)
 			send_blocked(sk, memory);
-		if (memory->awaiting) /* it has only now got all of its request in */
-			ask_anew(sk, memory, now, now);
+		if (memory->reply_state) /* it has only now got all of its request in */
+			restart_request(sk, memory, now, now);
 	} else if (!settings.sees_full_buffer && full(sk) && nospace(sk)) {
 		send_blocked(sk, memory);
 	}
-	note_send(sk, memory, now, count);
+	sock_on_send(sk, memory, now, count);
 	return 0;
 }
 
@@ -86,7 +86,7 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_memory *memo
 static __always_inline int sent(struct sock *sk, int ret)
 {
 	enum transport transport = transport_of(sk);
-	struct sock_memory *memory;
+	struct sock_state *memory;
 	__u64 now;
 
 	if (transport == TRANSPORT_OTHER)
@@ -95,10 +95,10 @@ static __always_inline int sent(struct sock *sk, int ret)
 		return datagram_sent(sk, ret);
 	if (ret <= 0 && ret != -EAGAIN)
 		return 0;
-	memory = memory_for(sk);
+	memory = sock_state_get_or_create(sk);
 	if (!memory)
 		return 0;
-	own(sk, memory);
+	claim_sock(sk, memory);
 	now = coarse_ns();
 	if (ret == -EAGAIN) {
 		if (!memory->send_blocked_ns && !memory->connect_ns)
@@ -109,7 +109,8 @@ static __always_inline int sent(struct sock *sk, int ret)
 }
 
 /* Data was taken from the queue, in whatever task: `flags` are the call's. */
-static __always_inline int taken(struct sock *sk, struct sock_memory *memory, int ret, int flags)
+static __always_inline int bytes_read(struct sock *sk, struct sock_state *memory, int ret,
+				      int flags)
 {
 	__u64 now = coarse_ns();
 
@@ -117,11 +118,12 @@ static __always_inline int taken(struct sock *sk, struct sock_memory *memory, in
 		add(&memory->unread_received, uncounted(memory, ret, false));
 		memory->flow_bytes += ret;
 		if (memory->closed)
-			give_to_process(sk, memory); /* read after a reset: nothing follows */
+			flush_bytes_to_process(sk,
+					       memory); /* read after a reset: nothing follows */
 	}
-	if (memory->awaiting)
-		note_answer(sk, memory, now, ret, flags);
-	else if (memory->hung_up && ret > 0)
+	if (memory->reply_state)
+		on_reply(sk, memory, now, ret, flags);
+	else if (memory->peer_closed && ret > 0)
 		count_answer(sk, memory);
 	else if (memory->opened && now - memory->last_receive_ns >= settings.stall_ns)
 		pause_ended(sk, memory, now);
@@ -133,7 +135,7 @@ static __always_inline int taken(struct sock *sk, struct sock_memory *memory, in
 static __always_inline int received(struct sock *sk, int ret, int flags)
 {
 	enum transport transport = transport_of(sk);
-	struct sock_memory *memory;
+	struct sock_state *memory;
 
 	if (transport == TRANSPORT_OTHER || (flags & MSG_ERRQUEUE))
 		return 0; /* the error queue gives back what was sent */
@@ -141,22 +143,22 @@ static __always_inline int received(struct sock *sk, int ret, int flags)
 		return datagram_received(sk, ret, flags);
 	if (ret < 0)
 		return 0;
-	memory = memory_for(sk);
+	memory = sock_state_get_or_create(sk);
 	if (!memory)
 		return 0;
-	own(sk, memory);
-	return taken(sk, memory, ret, flags);
+	claim_sock(sk, memory);
+	return bytes_read(sk, memory, ret, flags);
 }
 
 /* A send is about to wait for memory, or to return short. */
 static __always_inline int met_full_buffer(struct sock *sk)
 {
-	struct sock_memory *memory;
+	struct sock_state *memory;
 
-	memory = memory_for(sk);
+	memory = sock_state_get_or_create(sk);
 	if (!memory)
 		return 0;
-	own(sk, memory);
+	claim_sock(sk, memory);
 	if (!memory->send_blocked_ns)
 		send_blocked(sk, memory);
 	return 0;
@@ -171,7 +173,7 @@ static __always_inline __u32 segments_of(struct sk_buff *skb)
 
 static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 {
-	struct sock_memory *memory = memory_for(sk);
+	struct sock_state *memory = sock_state_get_or_create(sk);
 
 	if (!memory)
 		return 0;
@@ -184,33 +186,33 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 /* In the task that called accept. */
 static __always_inline int was_accepted(struct sock *sk)
 {
-	struct sock_memory *memory;
+	struct sock_state *memory;
 
 	if (transport_of(sk) != TRANSPORT_TCP)
 		return 0;
-	memory = memory_for(sk);
+	memory = sock_state_get_or_create(sk);
 	if (memory)
-		own(sk, memory);
+		claim_sock(sk, memory);
 	return 0;
 }
 
 static __always_inline int was_reset(struct sock *sk)
 {
-	struct sock_memory *memory;
+	struct sock_state *memory;
 	bool polling = false;
 
 	if (FIELD(sk, __sk_common.skc_state) == TCP_SYN_SENT)
 		return 0; /* refused: told when the state changes */
-	memory = memory_for(sk);
+	memory = sock_state_get_or_create(sk);
 	if (!memory)
 		return 0;
 	if (!memory->owner.tgid) { /* accepted, and nothing sent or received yet */
 		struct task_struct *task = find_waiter(sk, &polling);
 
 		if (task)
-			describe(&memory->owner, task);
+			fill_owner(&memory->owner, task);
 	}
-	tell(sk, memory, RECORD_RESET, 1);
+	emit_event(sk, memory, RECORD_RESET, 1);
 	return 0;
 }
 
@@ -238,67 +240,67 @@ static __always_inline bool found_no_port(struct sock *sk)
 	return is_tcp(sk) && !FIELD(sk, sk_shutdown) && !BPF_CORE_READ(tp, packets_out);
 }
 
-static __always_inline void connection_failed(struct sock *sk, struct sock_memory *memory, int old)
+static __always_inline void connection_failed(struct sock *sk, struct sock_state *memory, int old)
 {
 	int error = FIELD(sk, sk_err);
 
 	if (old == TCP_SYN_SENT && error == ECONNREFUSED)
-		tell(sk, memory, RECORD_REFUSED, 1);
+		emit_event(sk, memory, RECORD_REFUSED, 1);
 	else if (is_unreachable(error))
-		tell(sk, memory, RECORD_TIMEOUT, 1);
+		emit_event(sk, memory, RECORD_TIMEOUT, 1);
 	else if (is_prohibited(error))
-		tell(sk, memory, RECORD_PROHIBITED, 1);
+		emit_event(sk, memory, RECORD_PROHIBITED, 1);
 	else if (error == ECONNABORTED)
-		tell(sk, memory, RECORD_ABORTED, 1);
+		emit_event(sk, memory, RECORD_ABORTED, 1);
 	else if (old == TCP_SYN_SENT && !error && found_no_port(sk))
-		tell(sk, memory, RECORD_NO_PORT, 1);
+		emit_event(sk, memory, RECORD_NO_PORT, 1);
 }
 
 /*
  * The peer sends no more; without data to read, that is all the answer there will be.  But a call
  * that has taken data meets the FIN as it lets the socket go, and only then is the data told.
  */
-static __always_inline void peer_finished(struct sock *sk, struct sock_memory *memory)
+static __always_inline void peer_finished(struct sock *sk, struct sock_state *memory)
 {
 	struct task_struct *task;
 	bool polling = false;
 
-	if (!memory->awaiting || unread_bytes(sk) > 1) /* a FIN counts as one */
+	if (!memory->reply_state || unread_bytes(sk) > 1) /* a FIN counts as one */
 		return;
 	task = find_waiter(sk, &polling);
-	note_late_answer(sk, memory, exact_ns(), task && !polling ? SEEN_BLOCKED : 0);
-	memory->awaiting = 0;
-	memory->hung_up = 1;
+	emit_reply_stall(sk, memory, exact_ns(), task && !polling ? SEEN_BLOCKED : 0);
+	memory->reply_state = 0;
+	memory->peer_closed = 1;
 }
 
-#define STATES_THAT_MATTER                                                                         \
+#define HANDLED_STATES                                                                             \
 	(1 << TCP_SYN_SENT | 1 << TCP_LISTEN | 1 << TCP_FIN_WAIT1 | 1 << TCP_LAST_ACK |            \
 	 1 << TCP_CLOSE_WAIT | 1 << TCP_CLOSE)
 
 /* Called before the state changes, with the old and the new one. */
 static __always_inline int state_changed(struct sock *sk, int old, int new)
 {
-	struct sock_memory *memory;
+	struct sock_state *memory;
 
 	if (lingers(sk))
 		close_lingers(sk, new);
-	if (old != TCP_SYN_SENT && !(1 << new &STATES_THAT_MATTER))
+	if (old != TCP_SYN_SENT && !(1 << new &HANDLED_STATES))
 		return 0;
 	if (transport_of(sk) != TRANSPORT_TCP)
 		return 0;
 	if (new == TCP_SYN_SENT || new == TCP_LISTEN) { /* in the task that called */
-		memory = memory_for(sk);
+		memory = sock_state_get_or_create(sk);
 		if (!memory)
 			return 0;
-		own(sk, memory);
-		memory->closed = memory->hung_up = 0;
+		claim_sock(sk, memory);
+		memory->closed = memory->peer_closed = 0;
 		if (new == TCP_SYN_SENT) {
 			memory->opened = 1;
 			memory->connect_ns = coarse_ns();
 		}
 		return 0;
 	}
-	memory = memory_of(sk);
+	memory = sock_state_lookup(sk);
 	if (!memory)
 		return 0;
 	/* shutdown(SHUT_WR) also leads to FIN_WAIT1, but a reply may still be awaited then. */
@@ -306,7 +308,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&
 	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK)) {
 		connection_ended(sk, memory);
-		give_to_process(sk, memory); /* no walk over files finds it after close() */
+		flush_bytes_to_process(sk, memory); /* no walk over files finds it after close() */
 	}
 	if (new == TCP_CLOSE_WAIT)
 		peer_finished(sk, memory);
@@ -314,9 +316,9 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		return 0;
 	memory->closed = 1;
 	connection_failed(sk, memory, old);
-	give_to_process(sk, memory);
-	give_retransmits(sk, memory);
-	learn(sk, memory);
+	flush_bytes_to_process(sk, memory);
+	flush_retransmits(sk, memory);
+	merge_peer_history(sk, memory);
 	memory->opened = 0;
 	memory->answered = memory->unanswered = 0;
 	memory->counted_answers = memory->counted_unanswered = 0;
@@ -326,11 +328,11 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 /* It is destroyed; with storage of its own, that goes by itself. */
 static __always_inline int socket_ended(struct sock *sk)
 {
-	struct sock_memory *memory = memory_of(sk);
+	struct sock_state *memory = sock_state_lookup(sk);
 
 	if (memory)
-		give_to_process(sk, memory);
-	forget(sk);
+		flush_bytes_to_process(sk, memory);
+	sock_state_delete(sk);
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 
 #ifdef COUNTS_BY_SEQUENCE /* each wait in a call counts already: see kprobe_handlers.bpf.h */
 
-static __always_inline void count_calls(struct sock *sk, struct sock_memory *memory)
+static __always_inline void count_calls(struct sock *sk, struct sock_state *memory)
 {
 }
 
@@ -33,9 +33,9 @@ static __always_inline __u32 moved(struct way *way, __u32 now)
 {
 	__s32 count = now - way->until;
 
-	if (!way->placed) {
+	if (!way->initialized) {
 		way->until = now;
-		way->placed = 1;
+		way->initialized = 1;
 		return 0;
 	}
 	return count > 0 ? count : 0;
@@ -52,57 +52,57 @@ static __always_inline void count_ahead(struct way *way, __u64 *unread, __u32 co
  * The answer to the last request is being read, by a call that has not returned.  The wait was
  * over at some time after the look before this one, and is known to have lasted until then.
  */
-static __noinline void answered_in_call(struct sock *sk, struct sock_memory *memory, __u64 arrival)
+static __noinline void answered_in_call(struct sock *sk, struct sock_state *memory, __u64 arrival)
 {
-	if (memory->waiting_ns > memory->asked_ns)
-		note_late_answer(sk, memory, to_monotonic(memory->waiting_ns),
-				 SEEN_BLOCKED | SEEN_ANSWER);
-	memory->awaiting = 0;
+	if (memory->waiting_ns > memory->request_ns)
+		emit_reply_stall(sk, memory, to_monotonic(memory->waiting_ns),
+				 SEEN_BLOCKED | SEEN_DATA);
+	memory->reply_state = 0;
 	flow_begins(memory, arrival);
 	count_answer(sk, memory);
 }
 
 /* Data that came after the request, and does not lie unread, was taken. */
-static __always_inline void follow_answer(struct sock *sk, struct sock_memory *memory)
+static __always_inline void follow_answer(struct sock *sk, struct sock_state *memory)
 {
 	__u64 now, arrival;
 
-	if (!memory->opened || memory->awaiting != AWAITING || unread_bytes(sk))
+	if (!memory->opened || memory->reply_state != AWAITING || unread_bytes(sk))
 		return;
 	now = coarse_ns();
 	arrival = arrival_ns(sk, now);
-	if (arrival > memory->asked_ns)
+	if (arrival > memory->request_ns)
 		answered_in_call(sk, memory, arrival);
 	else
 		memory->waiting_ns = now;
 }
 
-static __always_inline void received_in_call(struct sock *sk, struct sock_memory *memory,
+static __always_inline void received_in_call(struct sock *sk, struct sock_state *memory,
 					     __u32 count)
 {
 	__u64 now = coarse_ns();
 
 	count_ahead(&memory->receiving, &memory->unread_received, count);
 	memory->flow_bytes += count;
-	if (memory->paused)
+	if (memory->midstream_pause)
 		pause_ended(sk, memory, now);
 	memory->last_receive_ns = arrival_ns(sk, now);
 }
 
 /* Nothing counts before a thread was seen asleep in the call: its process owns the bytes. */
-static __always_inline bool in_call(struct sock *sk, struct sock_memory *memory)
+static __always_inline bool in_call(struct sock *sk, struct sock_state *memory)
 {
 	bool polling = false;
 	struct task_struct *task = find_waiter(sk, &polling);
 
 	if (!task || polling)
-		return memory->receiving.ahead > 0 || memory->sending.ahead > 0;
+		return memory->receiving.ahead > 0 || memory->udp_send_in_flight.ahead > 0;
 	if (memory->owner.tgid != (__u32)BPF_CORE_READ(task, tgid))
 		change_owner(sk, memory, task);
 	return true;
 }
 
-static __noinline void count_calls(struct sock *sk, struct sock_memory *memory)
+static __noinline void count_calls(struct sock *sk, struct sock_state *memory)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 sent, received;
@@ -110,14 +110,14 @@ static __noinline void count_calls(struct sock *sk, struct sock_memory *memory)
 	if (!may_move(sk))
 		return;
 	follow_answer(sk, memory);
-	sent = moved(&memory->sending, BPF_CORE_READ(tp, write_seq));
+	sent = moved(&memory->udp_send_in_flight, BPF_CORE_READ(tp, write_seq));
 	received = moved(&memory->receiving, BPF_CORE_READ(tp, copied_seq));
 	if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE_WAIT)
 		received = 0;
 	if ((!sent && !received) || !in_call(sk, memory))
 		return;
 	if (sent)
-		count_ahead(&memory->sending, &memory->unread_sent, sent);
+		count_ahead(&memory->udp_send_in_flight, &memory->unread_sent, sent);
 	if (received)
 		received_in_call(sk, memory, received);
 }

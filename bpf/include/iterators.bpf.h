@@ -7,19 +7,19 @@
 #include "existing_sockets.bpf.h"
 
 SEC(ITERATE_SOCKETS)
-int drain_sockets(socket_iterator *ctx)
+int drain_sockets(sock_iter_ctx *ctx)
 {
-	struct record record;
+	struct event event;
 
-	return look(ctx, &record, true);
+	return visit_sock(ctx, &event, true);
 }
 
 SEC(ITERATE_SOCKETS)
-int look_at_sockets(socket_iterator *ctx)
+int iter_waiters(sock_iter_ctx *ctx)
 {
-	struct record record;
+	struct event event;
 
-	return look(ctx, &record, false);
+	return visit_sock(ctx, &event, false);
 }
 
 SEC("iter/task_file")

@@ -4,10 +4,10 @@
 
 #include "task.bpf.h"
 
-enum awaiting {
+enum reply_state {
 	AWAITING_NOTHING,
 	AWAITING, /* sent, and not received since */
-	BEHIND_ANOTHER, /* and the answer to what was sent before lies unread */
+	REPLY_QUEUED, /* and the answer to what was sent before lies unread */
 };
 
 #ifdef SOCKETS_IN_HASH
@@ -16,8 +16,8 @@ struct progress {
 	__u32 write_seq;
 	__u32 copied_seq;
 	__u8 counts; /* it is a stream of its own, and no part of a Multipath TCP socket */
-	__u8 placed; /* the numbers are known: not before it connects */
-	__u8 finishing; /* one of the two may have sent a FIN */
+	__u8 initialized; /* the numbers are known: not before it connects */
+	__u8 fin_seen; /* one of the two may have sent a FIN */
 };
 #endif
 
@@ -26,7 +26,7 @@ struct progress {
 struct way {
 	__u32 until; /* sequence number */
 	__s32 ahead; /* bytes of a call that has not returned */
-	__u32 placed; /* since the last return */
+	__u32 initialized; /* since the last return */
 };
 #endif
 
@@ -35,12 +35,12 @@ struct way {
  * The three counts are what user space has not read yet.  A reader subtracts what it took, so
  * that what is added meanwhile stays; 5.10 has no atomic exchange.
  */
-struct sock_memory {
+struct sock_state {
 	__u64 unread_sent;
 	__u64 unread_received;
 	__u64 unread_retransmits;
 	__u64 last_send_ns;
-	__u64 asked_ns; /* what was sent since has had no answer: see note_send() */
+	__u64 request_ns; /* what was sent since has had no answer: see sock_on_send() */
 	__u64 last_receive_ns;
 	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender met a full buffer, nothing went since */
 	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
@@ -53,9 +53,9 @@ struct sock_memory {
 	__u64 inode;
 	struct owner owner;
 #ifndef COUNTS_BY_SEQUENCE
-	struct way sending;
+	struct way udp_send_in_flight;
 	struct way receiving;
-	__u64 waiting_ns; /* a look saw that nothing had come since asked_ns */
+	__u64 waiting_ns; /* a look saw that nothing had come since request_ns */
 #endif
 #ifdef SOCKETS_IN_HASH
 	struct progress progress;
@@ -70,9 +70,10 @@ struct sock_memory {
 	__u32 counted_answers; /* those of `answered` that the endpoint has */
 	__u32 counted_unanswered;
 	__u8 opened;
-	__u8 awaiting; /* enum awaiting */
-	__u8 paused; /* an iterator saw a pause in mid-stream: its evidence */
-	__u8 hung_up; /* the peer, with nothing unread: what was read just before may be untold */
+	__u8 reply_state; /* enum reply_state */
+	__u8 midstream_pause; /* an iterator saw a pause in mid-stream: its evidence */
+	__u8 peer_closed; /* the peer, with nothing unread: what was read just before may be untold
+			   */
 	__u8 closed; /* TCP_CLOSE; what has come may still be read */
 	__u8 owed; /* UDP: datagrams sent and not answered by one, as far as it counts */
 	__u8 unasked; /* UDP: more has come than was asked for, so not each comes as an answer */
@@ -87,14 +88,14 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, __u64); /* address of the struct sock */
-	__type(value, struct sock_memory);
+	__type(value, struct sock_state);
 } sockets SEC(".maps");
 #else
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct sock_memory);
+	__type(value, struct sock_state);
 } sockets SEC(".maps");
 #endif
 
@@ -132,26 +133,26 @@ struct {
 	__uint(max_entries, 16384);
 	__type(key, __u64);
 	__type(value, __u8);
-} listening SEC(".maps");
+} listen_ports SEC(".maps");
 
-/* Sockets whose bytes two have taken, while one gives them back: see settle(). */
+/* Sockets whose bytes two have taken, while one gives them back: see reconcile_double_count(). */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1024);
 	__type(key, __u64); /* address of the struct sock */
 	__type(value, __u8);
-} settling SEC(".maps");
+} reconcile_guard SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
-} ring SEC(".maps");
+} events SEC(".maps");
 
 /* What a new socket begins with. */
-static __always_inline const struct sock_memory *nothing_yet(void)
+static __always_inline const struct sock_state *zero_sock_state(void)
 {
-	static const struct sock_memory empty;
+	static const struct sock_state empty;
 
 	return &empty;
 }

@@ -60,59 +60,59 @@ static __always_inline void read_addresses(struct sock *sk, __u8 *local, __u8 *r
 	}
 }
 
-static __always_inline void set_owner(struct record *record, struct owner *owner)
+static __always_inline void set_owner(struct event *event, struct owner *owner)
 {
-	record->pid = owner->pid;
-	record->start_ticks = owner->start_ticks;
-	record->cgroup = owner->cgroup;
-	__builtin_memcpy(record->comm, owner->comm, COMM_LEN);
+	event->pid = owner->pid;
+	event->start_ticks = owner->start_ticks;
+	event->cgroup = owner->cgroup;
+	__builtin_memcpy(event->comm, owner->comm, COMM_LEN);
 }
 
 /* Assigns every byte. */
-static __noinline void fill(struct record *record, struct sock *sk, struct sock_memory *memory)
+static __noinline void fill_event(struct event *event, struct sock *sk, struct sock_state *memory)
 {
-	__builtin_memset(record, 0, sizeof(*record));
-	record->time_ns = exact_ns();
-	set_owner(record, &memory->owner);
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = exact_ns();
+	set_owner(event, &memory->owner);
 	if (!memory->inode)
 		memory->inode = inode_of(sk);
-	record->inode = memory->inode;
-	record->cookie = cookie_of(sk);
-	record->uid = BPF_CORE_READ(sk, sk_uid.val);
-	record->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
-	record->ifindex = interface_of(sk);
-	record->answered = memory->answered;
-	record->unanswered = memory->unanswered;
+	event->inode = memory->inode;
+	event->cookie = cookie_of(sk);
+	event->uid = BPF_CORE_READ(sk, sk_uid.val);
+	event->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
+	event->ifindex = interface_of(sk);
+	event->answered = memory->answered;
+	event->unanswered = memory->unanswered;
 	if (memory->opened)
-		record->evidence = SEEN_OPENED;
-	record->family = FIELD(sk, __sk_common.skc_family);
-	record->protocol = FIELD(sk, sk_protocol);
-	record->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	record->remote_port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
-	read_addresses(sk, record->local_address, record->remote_address);
+		event->evidence = SEEN_OPENED;
+	event->family = FIELD(sk, __sk_common.skc_family);
+	event->protocol = FIELD(sk, sk_protocol);
+	event->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	event->remote_port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
+	read_addresses(sk, event->local_address, event->remote_address);
 }
 
 /* The caller submits it, when there is one. */
-static __always_inline struct record *reserve(void)
+static __always_inline struct event *reserve_event(void)
 {
-	struct record *record = bpf_ringbuf_reserve(&ring, sizeof(*record), 0);
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
-	if (!record)
+	if (!event)
 		count_lost(LOST_RING);
-	return record;
+	return event;
 }
 
-static __noinline void tell(struct sock *sk, struct sock_memory *memory, __u32 kind,
-			    __u32 occurrences)
+static __noinline void emit_event(struct sock *sk, struct sock_state *memory, __u32 kind,
+				  __u32 occurrences)
 {
-	struct record *record = reserve();
+	struct event *event = reserve_event();
 
-	if (!record)
+	if (!event)
 		return;
-	fill(record, sk, memory);
-	record->kind = kind;
-	record->occurrences = occurrences;
-	bpf_ringbuf_submit(record, 0);
+	fill_event(event, sk, memory);
+	event->kind = kind;
+	event->occurrences = occurrences;
+	bpf_ringbuf_submit(event, 0);
 }
 
 #endif

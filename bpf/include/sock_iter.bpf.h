@@ -29,7 +29,7 @@ static __always_inline bool has_hole(struct sock *sk)
  * Since when data is missing: since the last that was in order, in a stream that flows.  After
  * a silence only the look that met the hole tells: a little late, where the silence is no stall.
  */
-static __always_inline __u64 hole_since(struct sock *sk, struct sock_memory *memory, __u64 coarse)
+static __always_inline __u64 hole_since(struct sock *sk, struct sock_state *memory, __u64 coarse)
 {
 	if (!has_hole(sk))
 		memory->hole_ns = 0;
@@ -41,7 +41,7 @@ static __always_inline __u64 hole_since(struct sock *sk, struct sock_memory *mem
 }
 
 /* Sustained: long and fast enough to be a transfer, not a subscription's news. */
-static __always_inline bool had_flow(struct sock_memory *memory)
+static __always_inline bool had_flow(struct sock_state *memory)
 {
 	__u64 lasted_ns = memory->last_receive_ns - memory->flow_begin_ns;
 
@@ -50,87 +50,87 @@ static __always_inline bool had_flow(struct sock_memory *memory)
 }
 
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
-static __always_inline bool find_wait(struct record *record, struct sock *sk,
-				      struct sock_memory *memory, __u64 coarse)
+static __always_inline bool detect_wait(struct event *event, struct sock *sk,
+					struct sock_state *memory, __u64 coarse)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u64 since, now = coarse;
 
 	if (transport_of(sk) == TRANSPORT_UDP)
-		return find_datagram_wait(record, sk, memory, coarse);
+		return find_datagram_wait(event, sk, memory, coarse);
 	if (memory->connect_ns) {
 		since = memory->connect_ns;
-		record->direction = STALL_CONNECT;
+		event->direction = STALL_CONNECT;
 	} else if (memory->send_blocked_ns) {
 		now = bpf_ktime_get_ns();
 		since = memory->send_blocked_ns;
-		record->direction = STALL_SEND;
+		event->direction = STALL_SEND;
 		if (!nospace(sk)) { /* it may send, and has not yet */
 			if (!memory->writable_ns)
 				memory->writable_ns = now;
 			return false;
 		}
 		if (window_limits(sk))
-			record->evidence |= SEEN_PEER_WINDOW;
+			event->evidence |= SEEN_PEER_WINDOW;
 	} else if (!memory->opened || !may_receive(sk) || unread_bytes(sk)) {
 		return false;
-	} else if (memory->awaiting) {
-		since = memory->asked_ns;
-		record->direction = STALL_RECEIVE;
+	} else if (memory->reply_state) {
+		since = memory->request_ns;
+		event->direction = STALL_RECEIVE;
 	} else if (memory->last_receive_ns) {
 		since = hole_since(sk, memory, coarse);
-		record->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
+		event->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
 		if (!since && had_flow(memory))
 			since = memory->last_receive_ns;
 		if (!since)
 			return false;
-		record->direction = STALL_RECEIVE;
+		event->direction = STALL_RECEIVE;
 	} else {
 		return false;
 	}
 	if (now < since || now - since < settings.stall_ns)
 		return false;
-	record->span_ns = now - since;
+	event->span_ns = now - since;
 	if (is_tcp(sk) && !window_closed(sk) && BPF_CORE_READ(tp, inet_conn.icsk_retransmits))
-		record->evidence |= SEEN_RETRANSMIT;
-	record->evidence |= loss_in(memory, record->span_ns);
-	if (record->direction != STALL_CONNECT)
-		record->evidence |= held_back(sk);
+		event->evidence |= SEEN_RETRANSMIT;
+	event->evidence |= loss_in(memory, event->span_ns);
+	if (event->direction != STALL_CONNECT)
+		event->evidence |= held_back(sk);
 	return true;
 }
 
 /* Names the thread that waits; it is a better owner than the last one that did I/O. */
-static __noinline void name_waiter(struct record *record, struct sock *sk,
-				   struct sock_memory *memory)
+static __noinline void attribute_waiter(struct event *event, struct sock *sk,
+					struct sock_state *memory)
 {
 	bool polling = false, sends;
 	struct task_struct *task;
 	struct owner owner = {};
 
 	if (transport_of(sk) == TRANSPORT_UDP)
-		return name_datagram_waiter(record, sk, memory);
+		return name_datagram_waiter(event, sk, memory);
 	task = find_waiter(sk, &polling);
 	if (!task)
 		return;
 	if (polling) {
-		record->evidence |= SEEN_POLLING;
+		event->evidence |= SEEN_POLLING;
 		return;
 	}
 	sends = BPF_CORE_READ(sk, sk_write_pending);
-	if ((record->direction == STALL_RECEIVE && sends) ||
-	    (record->direction == STALL_SEND && !sends))
+	if ((event->direction == STALL_RECEIVE && sends) ||
+	    (event->direction == STALL_SEND && !sends))
 		return; /* this one sleeps in the other direction */
-	if (record->direction == STALL_RECEIVE) {
-		record->evidence |= SEEN_BLOCKED;
+	if (event->direction == STALL_RECEIVE) {
+		event->evidence |= SEEN_BLOCKED;
 		memory->seen_blocked_ns = coarse_ns();
 	}
-	describe(&owner, task);
-	set_owner(record, &owner);
-	record->tid = visible_pid(task);
+	fill_owner(&owner, task);
+	set_owner(event, &owner);
+	event->tid = task_pid_nr_in_probe_ns(task);
 }
 
 /* A full buffer that was met before the probe came, or unseen: from now on it counts. */
-static __always_inline void find_unseen_sender(struct sock *sk, struct sock_memory *memory)
+static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *memory)
 {
 	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && nospace(sk))
 		send_blocked(sk, memory);
@@ -143,49 +143,50 @@ struct counts {
 	__u64 retransmits;
 };
 
-static __always_inline bool write_counts(struct seq_file *seq, struct sock *sk,
-					 struct sock_memory *memory, struct record *record,
-					 struct counts *counts)
+static __always_inline bool write_traffic_event(struct seq_file *seq, struct sock *sk,
+						struct sock_state *memory, struct event *event,
+						struct counts *counts)
 {
 	if (!counts->sent && !counts->received && !counts->retransmits)
 		return true;
-	fill(record, sk, memory);
-	record->kind = RECORD_TRAFFIC;
-	record->sent_bytes = counts->sent;
-	record->received_bytes = counts->received;
-	record->occurrences = counts->retransmits;
-	return !bpf_seq_write(seq, record, sizeof(*record));
+	fill_event(event, sk, memory);
+	event->kind = RECORD_TRAFFIC;
+	event->sent_bytes = counts->sent;
+	event->received_bytes = counts->received;
+	event->occurrences = counts->retransmits;
+	return !bpf_seq_write(seq, event, sizeof(*event));
 }
 
-static __always_inline bool write_wait(struct seq_file *seq, struct sock *sk,
-				       struct sock_memory *memory, struct record *record, __u64 now)
+static __always_inline bool write_wait_event(struct seq_file *seq, struct sock *sk,
+					     struct sock_state *memory, struct event *event,
+					     __u64 now)
 {
 	__u32 direction, evidence;
 	__u64 span;
 
-	record->direction = record->evidence = record->span_ns = 0;
-	if (!find_wait(record, sk, memory, now))
+	event->direction = event->evidence = event->span_ns = 0;
+	if (!detect_wait(event, sk, memory, now))
 		return true;
-	span = record->span_ns;
-	direction = record->direction;
-	evidence = record->evidence;
-	fill(record, sk, memory);
-	record->kind = RECORD_ONGOING;
-	record->span_ns = span;
-	record->direction = direction;
-	record->evidence |= evidence;
-	name_waiter(record, sk, memory);
-	if (record->evidence & SEEN_HOLE ||
-	    (record->evidence & SEEN_FLOW && record->evidence & SEEN_BLOCKED))
-		memory->paused = record->evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
-	return !bpf_seq_write(seq, record, sizeof(*record));
+	span = event->span_ns;
+	direction = event->direction;
+	evidence = event->evidence;
+	fill_event(event, sk, memory);
+	event->kind = RECORD_ONGOING;
+	event->span_ns = span;
+	event->direction = direction;
+	event->evidence |= evidence;
+	attribute_waiter(event, sk, memory);
+	if (event->evidence & SEEN_HOLE ||
+	    (event->evidence & SEEN_FLOW && event->evidence & SEEN_BLOCKED))
+		memory->midstream_pause = event->evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
+	return !bpf_seq_write(seq, event, sizeof(*event));
 }
 
 /* The memory of the socket that is iterated; none where it was visited already. */
-static __always_inline struct sock_memory *iterated_memory(socket_iterator *ctx, struct sock *sk)
+static __always_inline struct sock_state *iterated_sock_state(sock_iter_ctx *ctx, struct sock *sk)
 {
 #ifdef SOCKETS_BY_FILE
-	struct sock_memory *memory = memory_of(sk);
+	struct sock_state *memory = sock_state_lookup(sk);
 
 	return memory && memory->session != ctx->meta->session_id ? memory : 0;
 #else
@@ -193,7 +194,7 @@ static __always_inline struct sock_memory *iterated_memory(socket_iterator *ctx,
 #endif
 }
 
-static __always_inline void mark_visited(socket_iterator *ctx, struct sock_memory *memory)
+static __always_inline void mark_visited(sock_iter_ctx *ctx, struct sock_state *memory)
 {
 #ifdef SOCKETS_BY_FILE
 	memory->session = ctx->meta->session_id;
@@ -201,16 +202,16 @@ static __always_inline void mark_visited(socket_iterator *ctx, struct sock_memor
 }
 
 /* Every socket once: `drain` also takes its counts.  The record is only room to write in. */
-static __always_inline int look(socket_iterator *ctx, struct record *record, bool drain)
+static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, bool drain)
 {
 	struct seq_file *seq = ctx->meta->seq;
 	struct sock *sk = iterated(ctx);
-	struct sock_memory *memory;
+	struct sock_state *memory;
 	struct counts counts = {};
 
 	if (!sk)
 		return 0;
-	memory = iterated_memory(ctx, sk);
+	memory = iterated_sock_state(ctx, sk);
 	if (!memory)
 		return 0;
 	if (transport_of(sk) == TRANSPORT_TCP) {
@@ -232,16 +233,16 @@ static __always_inline int look(socket_iterator *ctx, struct record *record, boo
 	 * Where a record finds no room, the kernel throws away all that was written for this
 	 * socket, and shows it again to the next read: only then are the counts taken.
 	 */
-	if (!write_counts(seq, sk, memory, record, &counts) ||
-	    !write_wait(seq, sk, memory, record, coarse_ns()))
+	if (!write_traffic_event(seq, sk, memory, event, &counts) ||
+	    !write_wait_event(seq, sk, memory, event, coarse_ns()))
 		return 0;
 	mark_visited(ctx, memory);
 	if (drain) {
 		add(&memory->unread_sent, -counts.sent);
 		add(&memory->unread_received, -counts.received);
 		add(&memory->unread_retransmits, -counts.retransmits);
-		if (overdrawn(memory))
-			settle(sk, memory);
+		if (is_double_counted(memory))
+			reconcile_double_count(sk, memory);
 	}
 	return 0;
 }

@@ -32,11 +32,11 @@ static __always_inline struct sock *file_sock(struct bpf_iter__task_file *ctx)
 #define FIELD_OF(sk, pointer, field) BPF_CORE_READ(sk, pointer, field)
 #define FIELD_BEHIND(sk, pointer, next, field) BPF_CORE_READ(sk, pointer, next, field)
 #define ITERATE_SOCKETS "iter/bpf_map_elem"
-#define socket_iterator struct bpf_iter__bpf_map_elem
+#define sock_iter_ctx struct bpf_iter__bpf_map_elem
 
 #include "tcp_seq.bpf.h"
 
-static __always_inline struct sock *iterated(socket_iterator *ctx)
+static __always_inline struct sock *iterated(sock_iter_ctx *ctx)
 {
 	struct sock **key = ctx->key;
 
@@ -48,7 +48,7 @@ static __always_inline struct task_struct *current_task(void)
 	return (struct task_struct *)bpf_get_current_task();
 }
 
-static __always_inline struct sock_memory *memory_of(struct sock *sk)
+static __always_inline struct sock_state *sock_state_lookup(struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 
@@ -60,15 +60,15 @@ static __always_inline __u32 current_tgid(struct task_struct *task)
 	return bpf_get_current_pid_tgid() >> 32;
 }
 
-static __always_inline struct sock_memory *memory_for(struct sock *sk)
+static __always_inline struct sock_state *sock_state_get_or_create(struct sock *sk)
 {
-	const struct sock_memory *fresh;
+	const struct sock_state *fresh;
 	__u64 key = (__u64)sk;
-	struct sock_memory *memory = bpf_map_lookup_elem(&sockets, &key);
+	struct sock_state *memory = bpf_map_lookup_elem(&sockets, &key);
 
 	if (memory)
 		return memory;
-	fresh = nothing_yet();
+	fresh = zero_sock_state();
 	if (fresh)
 		bpf_map_update_elem(&sockets, &key, fresh, BPF_NOEXIST);
 	memory = bpf_map_lookup_elem(&sockets, &key);
@@ -79,7 +79,7 @@ static __always_inline struct sock_memory *memory_for(struct sock *sk)
 	return memory;
 }
 
-static __always_inline void forget(struct sock *sk)
+static __always_inline void sock_state_delete(struct sock *sk)
 {
 	__u64 key = (__u64)sk;
 
@@ -100,17 +100,17 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 #ifdef SOCKETS_BY_FILE
 /* The kernel refuses iterators over maps: every socket is found by the files of the tasks. */
 #define ITERATE_SOCKETS "iter/task_file"
-#define socket_iterator struct bpf_iter__task_file
+#define sock_iter_ctx struct bpf_iter__task_file
 
-static __always_inline struct sock *iterated(socket_iterator *ctx)
+static __always_inline struct sock *iterated(sock_iter_ctx *ctx)
 {
 	return file_sock(ctx);
 }
 #else
 #define ITERATE_SOCKETS "iter/bpf_sk_storage_map"
-#define socket_iterator struct bpf_iter__bpf_sk_storage_map
+#define sock_iter_ctx struct bpf_iter__bpf_sk_storage_map
 
-static __always_inline struct sock *iterated(socket_iterator *ctx)
+static __always_inline struct sock *iterated(sock_iter_ctx *ctx)
 {
 	return ctx->sk;
 }
@@ -126,14 +126,14 @@ static __always_inline __u32 current_tgid(struct task_struct *task)
 	return task->tgid;
 }
 
-static __always_inline struct sock_memory *memory_of(struct sock *sk)
+static __always_inline struct sock_state *sock_state_lookup(struct sock *sk)
 {
 	return bpf_sk_storage_get(&sockets, sk, 0, 0);
 }
 
-static __always_inline struct sock_memory *memory_for(struct sock *sk)
+static __always_inline struct sock_state *sock_state_get_or_create(struct sock *sk)
 {
-	struct sock_memory *memory =
+	struct sock_state *memory =
 		bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!memory)
@@ -141,7 +141,7 @@ static __always_inline struct sock_memory *memory_for(struct sock *sk)
 	return memory;
 }
 
-static __always_inline void forget(struct sock *sk) /* it goes with the socket */
+static __always_inline void sock_state_delete(struct sock *sk) /* it goes with the socket */
 {
 }
 

@@ -57,20 +57,20 @@ static __always_inline bool is_long(struct span *span)
 	return span->end > span->begin && span->end - span->begin >= settings.stall_ns;
 }
 
-static __noinline void stall_ended(struct sock *sk, struct sock_memory *memory, __u32 direction,
+static __noinline void stall_ended(struct sock *sk, struct sock_state *memory, __u32 direction,
 				   struct span *span, __u32 evidence)
 {
-	struct record *record = reserve();
+	struct event *event = reserve_event();
 
-	if (!record)
+	if (!event)
 		return;
-	fill(record, sk, memory);
-	record->kind = RECORD_STALL;
-	record->direction = direction;
-	record->time_ns = span->end; /* the answer may have lain there for a while */
-	record->span_ns = span->end - span->begin;
-	record->evidence |= evidence;
-	bpf_ringbuf_submit(record, 0);
+	fill_event(event, sk, memory);
+	event->kind = RECORD_STALL;
+	event->direction = direction;
+	event->time_ns = span->end; /* the answer may have lain there for a while */
+	event->span_ns = span->end - span->begin;
+	event->evidence |= evidence;
+	bpf_ringbuf_submit(event, 0);
 }
 
 /* What has come and lies in the queue; a FIN counts as one. */
@@ -120,20 +120,20 @@ static __always_inline __u32 held_back(struct sock *sk)
  * Were segments lost in a span that ends now?  Retransmits back off, so that the last of them
  * falls into its second half; an early one was repaired, and something else kept it waiting.
  */
-static __always_inline __u32 loss_in(struct sock_memory *memory, __u64 span_ns)
+static __always_inline __u32 loss_in(struct sock_state *memory, __u64 span_ns)
 {
 	return memory->last_loss_ns >= coarse_ns() - span_ns / 2 ? SEEN_RETRANSMIT : 0;
 }
 
 /* Rare enough for the exact clock. */
-static __noinline void send_blocked(struct sock *sk, struct sock_memory *memory)
+static __noinline void send_blocked(struct sock *sk, struct sock_state *memory)
 {
 	memory->rwnd_limited = rwnd_limited(sk);
 	memory->writable_ns = 0;
 	memory->send_blocked_ns = bpf_ktime_get_ns();
 }
 
-static __noinline void send_unblocked(struct sock *sk, struct sock_memory *memory)
+static __noinline void send_unblocked(struct sock *sk, struct sock_state *memory)
 {
 	struct span span = {
 		.begin = memory->send_blocked_ns,
@@ -153,7 +153,7 @@ static __noinline void send_unblocked(struct sock *sk, struct sock_memory *memor
 }
 
 static __always_inline void describe_peer(struct peer *peer, struct sock *sk,
-					  struct sock_memory *memory)
+					  struct sock_state *memory)
 {
 	__u8 local[ADDRESS_LEN];
 
@@ -210,7 +210,7 @@ static __always_inline struct endpoint *endpoint_of(struct endpoint_key *key, st
 	return 0;
 }
 
-static __noinline void learn(struct sock *sk, struct sock_memory *memory)
+static __noinline void merge_peer_history(struct sock *sk, struct sock_state *memory)
 {
 	struct endpoint_key key = { .uid = BPF_CORE_READ(sk, sk_uid.val) };
 	struct endpoint fresh = {};
@@ -233,22 +233,22 @@ static __noinline void learn(struct sock *sk, struct sock_memory *memory)
 	}
 }
 
-static __always_inline void flow_begins(struct sock_memory *memory, __u64 now)
+static __always_inline void flow_begins(struct sock_state *memory, __u64 now)
 {
 	memory->flow_begin_ns = now;
 	memory->flow_bytes = 0;
 }
 
 /* A pause in mid-stream that the iterator saw is over; or a flow begins. */
-static __noinline void pause_ended(struct sock *sk, struct sock_memory *memory, __u64 now)
+static __noinline void pause_ended(struct sock *sk, struct sock_state *memory, __u64 now)
 {
 	struct span span = { to_monotonic(memory->last_receive_ns), exact_ns() };
 
-	if (memory->paused & SEEN_HOLE)
+	if (memory->midstream_pause & SEEN_HOLE)
 		span.begin = to_monotonic(memory->hole_ns);
-	if (memory->paused && is_long(&span))
-		stall_ended(sk, memory, STALL_RECEIVE, &span, memory->paused);
-	memory->paused = 0;
+	if (memory->midstream_pause && is_long(&span))
+		stall_ended(sk, memory, STALL_RECEIVE, &span, memory->midstream_pause);
+	memory->midstream_pause = 0;
 	flow_begins(memory, now);
 }
 
@@ -265,63 +265,64 @@ static __always_inline bool undelivered(struct sock *sk, __u32 count)
 }
 
 /* From now on the wait is for what is sent now; whether it was told before, user space knows. */
-static __noinline void ask_anew(struct sock *sk, struct sock_memory *memory, __u64 now, __u64 ended)
+static __noinline void restart_request(struct sock *sk, struct sock_state *memory, __u64 now,
+				       __u64 ended)
 {
-	struct span span = { to_monotonic(memory->asked_ns), to_monotonic(ended) };
+	struct span span = { to_monotonic(memory->request_ns), to_monotonic(ended) };
 
 	if (is_long(&span))
-		stall_ended(sk, memory, STALL_RECEIVE, &span, SEEN_SENT_ON);
-	memory->asked_ns = now;
+		stall_ended(sk, memory, STALL_RECEIVE, &span, SEEN_SUPERSEDED);
+	memory->request_ns = now;
 }
 
 /* Sent again, a stall's length after the request, and nothing received between. */
-static __noinline void send_again(struct sock *sk, struct sock_memory *memory, __u64 now,
-				  __u32 count)
+static __noinline void on_send_while_waiting(struct sock *sk, struct sock_state *memory, __u64 now,
+					     __u32 count)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 
 	if (unread_bytes(sk)) {
-		ask_anew(sk, memory, now, arrival_ns(sk, now));
-		memory->awaiting = BEHIND_ANOTHER;
+		restart_request(sk, memory, now, arrival_ns(sk, now));
+		memory->reply_state = REPLY_QUEUED;
 	} else if (undelivered(sk, count)) {
 		/* A long request, or a slow path; but to be sent again is no progress. */
 		if (!BPF_CORE_READ(icsk, icsk_retransmits))
-			ask_anew(sk, memory, now, now);
+			restart_request(sk, memory, now, now);
 	} else if (now - memory->last_send_ns < settings.stall_ns) {
-		ask_anew(sk, memory, now, now); /* one request, in pieces */
+		restart_request(sk, memory, now, now); /* one request, in pieces */
 	} else {
 		memory->unanswered++; /* or a ping while it waits: that goes on */
 	}
 }
 
 /* A wait begins with the end of the request, which may be written in pieces. */
-static __always_inline void note_send(struct sock *sk, struct sock_memory *memory, __u64 now,
-				      __u32 count)
+static __always_inline void sock_on_send(struct sock *sk, struct sock_state *memory, __u64 now,
+					 __u32 count)
 {
 	bool waited;
 
 	if (!memory->opened)
 		return; /* what a server sends is the answer */
-	if (memory->paused)
+	if (memory->midstream_pause)
 		pause_ended(sk, memory, now); /* from now on it waits for something else */
-	waited = memory->awaiting && now - memory->asked_ns >= settings.stall_ns;
-	memory->awaiting = AWAITING;
+	waited = memory->reply_state && now - memory->request_ns >= settings.stall_ns;
+	memory->reply_state = AWAITING;
 	if (waited)
-		send_again(sk, memory, now, count);
+		on_send_while_waiting(sk, memory, now, count);
 	else
-		memory->asked_ns = now;
+		memory->request_ns = now;
 	memory->last_send_ns = now;
 }
 
 /* `end` is CLOCK_MONOTONIC. */
-static __noinline void note_late_answer(struct sock *sk, struct sock_memory *memory, __u64 end,
+static __noinline void emit_reply_stall(struct sock *sk, struct sock_state *memory, __u64 end,
 					__u32 evidence)
 {
-	struct span span = { to_monotonic(memory->asked_ns), end };
+	struct span span = { to_monotonic(memory->request_ns), end };
 
 	if (!memory->opened || !is_long(&span))
 		return;
-	if (memory->seen_blocked_ns >= memory->asked_ns)
+	if (memory->seen_blocked_ns >= memory->request_ns)
 		evidence |=
 			transport_of(sk) == TRANSPORT_UDP ? seen_by(memory->waited) : SEEN_BLOCKED;
 	/* A datagram's arrival is not noted: the process may have slept beside a full queue. */
@@ -331,28 +332,28 @@ static __noinline void note_late_answer(struct sock *sk, struct sock_memory *mem
 	stall_ended(sk, memory, STALL_RECEIVE, &span, evidence);
 }
 
-static __always_inline void count_answer(struct sock *sk, struct sock_memory *memory)
+static __always_inline void count_answer(struct sock *sk, struct sock_state *memory)
 {
-	memory->hung_up = 0;
+	memory->peer_closed = 0;
 	if (memory->answered++ == 0)
-		learn(sk, memory);
+		merge_peer_history(sk, memory);
 }
 
-static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, __u64 now, int ret,
-				   int flags)
+static __noinline void on_reply(struct sock *sk, struct sock_state *memory, __u64 now, int ret,
+				int flags)
 {
 	__u64 arrival = now, end;
 	__u32 evidence = 0;
 
-	if (memory->awaiting == BEHIND_ANOTHER) {
-		memory->awaiting = AWAITING; /* this is that other's answer */
+	if (memory->reply_state == REPLY_QUEUED) {
+		memory->reply_state = AWAITING; /* this is that other's answer */
 		return;
 	}
-	if (now - memory->asked_ns + settings.tick_ns >= settings.stall_ns) {
+	if (now - memory->request_ns + settings.tick_ns >= settings.stall_ns) {
 		end = exact_ns();
 		if (ret > 0) /* a FIN is no data: its arrival is not noted */
 			arrival = arrival_ns(sk, now);
-		if (arrival + settings.tick_ns < memory->asked_ns)
+		if (arrival + settings.tick_ns < memory->request_ns)
 			return; /* it had come before the request: not its answer */
 		if (now - arrival > WAKE_UP_TICKS * settings.tick_ns)
 			end = to_monotonic(arrival);
@@ -363,17 +364,17 @@ static __noinline void note_answer(struct sock *sk, struct sock_memory *memory, 
 		else if (!(flags & MSG_DONTWAIT) && is_tcp(sk))
 			evidence = SEEN_BLOCKED;
 		if (ret > 0)
-			evidence |= SEEN_ANSWER;
-		note_late_answer(sk, memory, end, evidence);
+			evidence |= SEEN_DATA;
+		emit_reply_stall(sk, memory, end, evidence);
 	}
-	memory->awaiting = 0;
+	memory->reply_state = 0;
 	flow_begins(memory, now);
 	if (ret > 0)
 		count_answer(sk, memory);
 }
 
 /* Or given up; most are too short for a second look at the clock. */
-static __always_inline void connected(struct sock *sk, struct sock_memory *memory)
+static __always_inline void connected(struct sock *sk, struct sock_state *memory)
 {
 	if (coarse_ns() - memory->connect_ns + settings.tick_ns >= settings.stall_ns) {
 		__u64 now = exact_ns();
@@ -386,17 +387,17 @@ static __always_inline void connected(struct sock *sk, struct sock_memory *memor
 }
 
 /* What still lasts ends here: established, failed, reset, or the process gave up. */
-static __noinline void connection_ended(struct sock *sk, struct sock_memory *memory)
+static __noinline void connection_ended(struct sock *sk, struct sock_state *memory)
 {
 	if (memory->connect_ns)
 		connected(sk, memory);
 	if (memory->send_blocked_ns)
 		send_unblocked(sk, memory);
-	if (memory->awaiting) {
-		note_late_answer(sk, memory, exact_ns(), 0);
-		memory->awaiting = 0;
+	if (memory->reply_state) {
+		emit_reply_stall(sk, memory, exact_ns(), 0);
+		memory->reply_state = 0;
 	}
-	if (memory->paused)
+	if (memory->midstream_pause)
 		pause_ended(sk, memory, coarse_ns());
 }
 

@@ -26,7 +26,7 @@ struct owner {
  * Takes the address of a struct pid: a function of scalars that is not static is verified
  * once, whoever calls it, where its loop would be followed again for each caller.
  */
-__noinline __u32 visible_number(__u64 address)
+__noinline __u32 pid_nr_in_probe_ns(__u64 address)
 {
 	struct pid *pid = (void *)address;
 	__u32 level = BPF_CORE_READ(pid, level);
@@ -45,12 +45,12 @@ __noinline __u32 visible_number(__u64 address)
 	return 0;
 }
 
-static __always_inline __u32 visible_pid(struct task_struct *task)
+static __always_inline __u32 task_pid_nr_in_probe_ns(struct task_struct *task)
 {
-	return visible_number((__u64)BPF_CORE_READ(task, thread_pid));
+	return pid_nr_in_probe_ns((__u64)BPF_CORE_READ(task, thread_pid));
 }
 
-static __noinline void describe(struct owner *owner, struct task_struct *task)
+static __noinline void fill_owner(struct owner *owner, struct task_struct *task)
 {
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 
@@ -62,7 +62,7 @@ static __noinline void describe(struct owner *owner, struct task_struct *task)
 	if (settings.pid_namespace == FIRST_PID_NAMESPACE)
 		owner->pid = owner->tgid;
 	else
-		owner->pid = visible_pid(leader);
+		owner->pid = task_pid_nr_in_probe_ns(leader);
 	BPF_CORE_READ_INTO(&owner->comm, leader, comm);
 }
 

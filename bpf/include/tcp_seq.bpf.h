@@ -11,12 +11,12 @@
 #include "maps.bpf.h"
 
 /* A FIN counts as a byte of either way; the one that was read, alone or behind data, is none. */
-static __always_inline __u32 read_until(struct sock *sk, struct progress *progress)
+static __always_inline __u32 readable_seq(struct sock *sk, struct progress *progress)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 at = BPF_CORE_READ(tp, copied_seq);
 
-	if (progress->finishing && BPF_CORE_READ(sk, __sk_common.skc_flags) & (1 << SOCK_DONE) &&
+	if (progress->fin_seen && BPF_CORE_READ(sk, __sk_common.skc_flags) & (1 << SOCK_DONE) &&
 	    at == BPF_CORE_READ(tp, rcv_nxt))
 		at--;
 	return at;
@@ -36,16 +36,16 @@ static __noinline void begin_progress(struct sock *sk, struct progress *progress
 	progress->counts = BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP && !is_subflow(tp);
 	if (!progress->counts || state == TCP_CLOSE)
 		return;
-	progress->finishing = state > TCP_SYN_RECV;
-	progress->copied_seq = read_until(sk, progress);
+	progress->fin_seen = state > TCP_SYN_RECV;
+	progress->copied_seq = readable_seq(sk, progress);
 	if (state == TCP_SYN_SENT) /* what follows the SYN, and is not acknowledged yet, is new */
 		progress->write_seq = BPF_CORE_READ(tp, snd_una) + 1;
 	else
 		progress->write_seq = BPF_CORE_READ(tp, write_seq);
-	progress->placed = 1;
+	progress->initialized = 1;
 }
 
-static __always_inline __u32 ahead_of(__u32 *counted, __u32 now)
+static __always_inline __u32 advance(__u32 *counted, __u32 now)
 {
 	__s32 count = now - *counted;
 
@@ -55,16 +55,16 @@ static __always_inline __u32 ahead_of(__u32 *counted, __u32 now)
 	return count;
 }
 
-static __always_inline __u32 newly_sent(struct sock *sk, struct progress *progress)
+static __always_inline __u32 take_sent_delta(struct sock *sk, struct progress *progress)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
-	return ahead_of(&progress->write_seq, BPF_CORE_READ(tp, write_seq));
+	return advance(&progress->write_seq, BPF_CORE_READ(tp, write_seq));
 }
 
-static __always_inline __u32 newly_received(struct sock *sk, struct progress *progress)
+static __always_inline __u32 take_received_delta(struct sock *sk, struct progress *progress)
 {
-	return ahead_of(&progress->copied_seq, read_until(sk, progress));
+	return advance(&progress->copied_seq, readable_seq(sk, progress));
 }
 
 /* Called before the state changes. */
@@ -73,7 +73,7 @@ static __always_inline void note_state(struct sock *sk, struct progress *progres
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 
 	if (new == TCP_SYN_SENT) {
-		progress->placed = progress->finishing = 0;
+		progress->initialized = progress->fin_seen = 0;
 		return;
 	}
 	if (old == TCP_SYN_SENT && new == TCP_ESTABLISHED) /* since now it is known */
@@ -81,7 +81,7 @@ static __always_inline void note_state(struct sock *sk, struct progress *progres
 	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK)
 		progress->write_seq++; /* our FIN, which goes now */
 	if (new > TCP_SYN_RECV)
-		progress->finishing = 1;
+		progress->fin_seen = 1;
 }
 
 #endif

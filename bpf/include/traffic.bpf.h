@@ -34,7 +34,7 @@ static __noinline struct process_traffic *new_process(struct process_key *key,
 {
 	struct owner owner = {};
 
-	describe(&owner, task);
+	fill_owner(&owner, task);
 	return traffic_of(key, &owner);
 }
 
@@ -64,7 +64,7 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
  * Bytes of a socket that go to its process.  Taken before they are given: where this is
  * interrupted, a reader finds nothing, rather than the same bytes again.
  */
-static __noinline void move_to_process(struct sock *sk, struct sock_memory *memory)
+static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state *memory)
 {
 	__u64 sent = memory->unread_sent, received = memory->unread_received;
 	struct process_key key = {
@@ -89,7 +89,7 @@ static __noinline void move_to_process(struct sock *sk, struct sock_memory *memo
 }
 
 /* A reader and an end of the socket took the same bytes at the same moment: both have told them. */
-static __always_inline bool overdrawn(struct sock_memory *memory)
+static __always_inline bool is_double_counted(struct sock_state *memory)
 {
 	return (__s64)memory->unread_sent < 0 || (__s64)memory->unread_received < 0;
 }
@@ -98,44 +98,44 @@ static __always_inline bool overdrawn(struct sock_memory *memory)
  * What was taken twice is taken back from the process, by one of the two only, and both may
  * find it.  BPF_NOEXIST lets one pass; 5.10 has no atomic exchange.
  */
-static __noinline void settle(struct sock *sk, struct sock_memory *memory)
+static __noinline void reconcile_double_count(struct sock *sk, struct sock_state *memory)
 {
 	__u64 key = (__u64)sk;
 	__u8 yes = 1;
 
-	if (bpf_map_update_elem(&settling, &key, &yes, BPF_NOEXIST))
+	if (bpf_map_update_elem(&reconcile_guard, &key, &yes, BPF_NOEXIST))
 		return;
-	if (overdrawn(memory))
-		move_to_process(sk, memory);
-	bpf_map_delete_elem(&settling, &key);
+	if (is_double_counted(memory))
+		move_bytes_to_process(sk, memory);
+	bpf_map_delete_elem(&reconcile_guard, &key);
 }
 
 /* Bytes of a socket that ends, or goes to another process. */
-static __always_inline void give_to_process(struct sock *sk, struct sock_memory *memory)
+static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_state *memory)
 {
-	move_to_process(sk, memory);
-	if (overdrawn(memory))
-		settle(sk, memory);
+	move_bytes_to_process(sk, memory);
+	if (is_double_counted(memory))
+		reconcile_double_count(sk, memory);
 }
 
-static __always_inline void give_retransmits(struct sock *sk, struct sock_memory *memory)
+static __always_inline void flush_retransmits(struct sock *sk, struct sock_state *memory)
 {
 	__u64 count = memory->unread_retransmits;
 
 	if (!count)
 		return;
-	tell(sk, memory, RECORD_RETRANSMIT, count);
+	emit_event(sk, memory, RECORD_RETRANSMIT, count);
 	add(&memory->unread_retransmits, -count);
 }
 
-static __noinline void change_owner(struct sock *sk, struct sock_memory *memory,
+static __noinline void change_owner(struct sock *sk, struct sock_state *memory,
 				    struct task_struct *task)
 {
 	if (memory->owner.tgid && memory->owner.tgid != (__u32)BPF_CORE_READ(task, tgid)) {
-		give_to_process(sk, memory);
-		give_retransmits(sk, memory);
+		flush_bytes_to_process(sk, memory);
+		flush_retransmits(sk, memory);
 	}
-	describe(&memory->owner, task);
+	fill_owner(&memory->owner, task);
 	if (!memory->inode)
 		memory->inode = inode_of(sk);
 	/* Reset before anybody had read from it. */
@@ -143,7 +143,7 @@ static __noinline void change_owner(struct sock *sk, struct sock_memory *memory,
 }
 
 /* The last task that did I/O owns the socket; called in that task only, never in softirq. */
-static __always_inline void own(struct sock *sk, struct sock_memory *memory)
+static __always_inline void claim_sock(struct sock *sk, struct sock_state *memory)
 {
 	struct task_struct *task = current_task();
 
@@ -154,7 +154,7 @@ static __always_inline void own(struct sock *sk, struct sock_memory *memory)
 
 #ifdef COUNTS_BY_SEQUENCE
 
-static __always_inline __s64 uncounted(struct sock_memory *memory, int count, bool sends)
+static __always_inline __s64 uncounted(struct sock_state *memory, int count, bool sends)
 {
 	return count;
 }
@@ -169,16 +169,16 @@ static __noinline __s64 settle_call(struct way *way, int count)
 	__sync_fetch_and_add(&way->ahead, -counted);
 	__sync_fetch_and_add(&way->until, count - counted);
 	if (!way->ahead)
-		way->placed = 0;
+		way->initialized = 0;
 	return (__s64)count - counted;
 }
 
 /* Of what a call returns, what no look during it has counted. */
-static __always_inline __s64 uncounted(struct sock_memory *memory, int count, bool sends)
+static __always_inline __s64 uncounted(struct sock_state *memory, int count, bool sends)
 {
-	struct way *way = sends ? &memory->sending : &memory->receiving;
+	struct way *way = sends ? &memory->udp_send_in_flight : &memory->receiving;
 
-	return way->placed ? settle_call(way, count) : count;
+	return way->initialized ? settle_call(way, count) : count;
 }
 
 #endif

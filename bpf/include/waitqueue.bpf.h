@@ -11,7 +11,7 @@
 /*
  * The address of the task that sleeps on a struct socket_wq in a call of its own; with
  * IS_POLLING, of one in poll or select; 0 for none.  epoll waits elsewhere: its entries carry
- * no task.  Not static for the reason that visible_number() has.
+ * no task.  Not static for the reason that pid_nr_in_probe_ns() has.
  */
 __noinline __u64 waiting_task(__u64 queue)
 {

@@ -61,7 +61,7 @@ def moved(watch, actor):
 
 
 def test_a_stream(moved, place):
-    facts = moved(
+    events = moved(
         PAIR
         + """
 step()
@@ -73,7 +73,7 @@ step()
         161,
         161,
     )
-    assert {fact.interface for fact in facts} == {"lo"}
+    assert {event.interface for event in events} == {"lo"}
 
 
 def test_connections_that_live_for_a_moment(moved, place):

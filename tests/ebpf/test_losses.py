@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 
-from xctl_probe.ebpf.source import Sizes
+from xctl_probe.ebpf.source import MapSizes
 from xctl_probe.events import ErrorKind
 
 REFUSALS = 997
@@ -12,7 +12,7 @@ REFUSALS = 997
 
 def test_a_full_ring_is_counted_to_the_record(watch, actor):
     """Nobody reads while a thousand connects are refused; a page of ring holds a few."""
-    seen = watch(sizes=Sizes(ring_bytes=mmap.PAGESIZE))
+    seen = watch(sizes=MapSizes(ring_bytes=mmap.PAGESIZE))
     one = actor(
         f"""
 step()
@@ -25,15 +25,15 @@ step()
     one.go()
     seen.until(lambda: seen.lost("ring"))
     seen.drain()
-    refused = (f for f in seen.facts if getattr(f, "kind", None) is ErrorKind.REFUSED)
-    arrived = sum(fact.count for fact in refused)
+    refused = (f for f in seen.events if getattr(f, "kind", None) is ErrorKind.REFUSED)
+    arrived = sum(event.count for event in refused)
     assert 0 < arrived < mmap.PAGESIZE // 168
     # Others on this machine may add a rare record of their own, never hide one.
     assert REFUSALS <= arrived + seen.lost("ring") < REFUSALS + 50
 
 
 def test_after_the_flood_the_ring_works_again(watch, actor):
-    seen = watch(sizes=Sizes(ring_bytes=mmap.PAGESIZE))
+    seen = watch(sizes=MapSizes(ring_bytes=mmap.PAGESIZE))
     one = actor(
         """
 def refused(times):
@@ -54,7 +54,7 @@ refused(7); step()
 
 def test_a_full_map_of_processes_is_counted_to_the_call(watch, actor):
     """There is room for two processes; every datagram of the others is counted as lost."""
-    seen = watch(sizes=Sizes(processes=1))
+    seen = watch(sizes=MapSizes(processes=1))
     script = """
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); server.bind(("127.0.0.1", 0))
 client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); client.connect(server.getsockname())
@@ -74,7 +74,7 @@ step()
 
 def test_many_interfaces_of_one_process_leave_room_for_the_others(watch, actor):
     """One fills the map by sending through many interfaces; another's bytes are all told."""
-    seen = watch(sizes=Sizes(processes=16))
+    seen = watch(sizes=MapSizes(processes=16))
     crowd = actor(
         """
 import ctypes, subprocess

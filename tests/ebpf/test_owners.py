@@ -141,8 +141,8 @@ os.execv("/bin/sh", ["sh", "-c", f"printf 0123456789a >&{client.fileno()}; sleep
     seen.until(lambda: seen.sent(one.pid) == 18)
     with open(f"/proc/{one.pid}/stat") as file:
         start_ticks = int(file.read().rsplit(")", 1)[1].split()[19])
-    names = {fact.owner.comm for fact in seen.of(one.pid)}
-    starts = {fact.owner.start_ticks for fact in seen.of(one.pid)}
+    names = {event.owner.comm for event in seen.of(one.pid)}
+    starts = {event.owner.start_ticks for event in seen.of(one.pid)}
     assert starts == {start_ticks}
     assert "sh" in names
 
@@ -177,9 +177,9 @@ say((first, second))
     assert first == second, "the number was never free"
     seen.until(lambda: seen.sent(first) == 71 + 73)
     by_start = {}
-    for fact in seen.of(first):
-        start = fact.owner.start_ticks
-        by_start[start] = by_start.get(start, 0) + fact.sent_bytes
+    for event in seen.of(first):
+        start = event.owner.start_ticks
+        by_start[start] = by_start.get(start, 0) + event.sent_bytes
     assert [by_start[start] for start in sorted(by_start)] == [71, 73]
 
 

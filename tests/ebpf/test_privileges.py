@@ -28,8 +28,8 @@ one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); one.bind(("127.0.0.1", 0
 one.sendto(b"x" * 7, one.getsockname()); one.recv(100)
 other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
 other.close()
-facts = source.drain(time.monotonic_ns()).facts
-mine = [f for f in facts if getattr(f, "owner", None) and f.owner.pid == os.getpid()]
+events = source.drain(time.monotonic_ns()).events
+mine = [f for f in events if getattr(f, "owner", None) and f.owner.pid == os.getpid()]
 moved = [(f.sent_bytes, f.received_bytes) for f in mine if hasattr(f, "sent_bytes")]
 print("sent", sum(s for s, _ in moved), "received", sum(r for _, r in moved))
 print("errors", [str(f.kind) for f in mine if hasattr(f, "kind")])

@@ -16,28 +16,28 @@ from support.consumer_model import Consumer
 
 from fuzz.kernels_side import BatchLookup, Diag, Table, netlink, parts, ring_file
 from xctl_probe import cli
-from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.bcc import kernel, maps
 from xctl_probe.commands import trace
-from xctl_probe.commands.why.diag_sampler import DiagLooks
-from xctl_probe.commands.why.proc_sampler import ProcLooks, socket_fds, udp_sockets
+from xctl_probe.commands.why.diag_sampler import DiagSampler
+from xctl_probe.commands.why.proc_sampler import ProcSampler, socket_fds, udp_sockets
 from xctl_probe.commands.why.threads import read_threads
 from xctl_probe.config import read_file
 from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, RECORD, decode_process
 from xctl_probe.ebpf.attach_variants import kernel_names
 from xctl_probe.ebpf.batches import read_batches
 from xctl_probe.ebpf.call_trace import CALL, Call
-from xctl_probe.ebpf.process_totals import Processes
-from xctl_probe.ebpf.programs import Running
+from xctl_probe.ebpf.process_totals import ProcessTotals
+from xctl_probe.ebpf.programs import LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable, UsageError
-from xctl_probe.events import Fact
+from xctl_probe.events import Event
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.text import to_text
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import decode
-from xctl_probe.fallback.socket_table import Connections
+from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.linux import capabilities, socket_owners
 from xctl_probe.linux.syscalls import call_of, epoll_watches
 from xctl_probe.linux.threads import blocked_threads, waits_writable
@@ -58,10 +58,10 @@ class Interfaces:
         return False
 
 
-def written(facts: Iterable[Fact]) -> None:
+def written(events: Iterable[Event]) -> None:
     """Whatever came in, what goes out is a record that the consumer takes."""
     consumer = Consumer(now_ms=lambda: NOW_MS)
-    for record in summarize(facts, EVERYTHING, SECOND_NS, NOW_MS):
+    for record in aggregate(events, EVERYTHING, SECOND_NS, NOW_MS):
         line = to_line(record)
         assert len(line) <= 4096, line
         assert consumer.feed(line)
@@ -81,7 +81,7 @@ def sampler(data: bytes) -> None:
     """Three looks and the ends between them, from netlink bytes to lines."""
     diag = Diag()
     holders = socket_owners.Owners(_proc().path)
-    connections = Connections(diag, holders, Interfaces(), STALL_NS)  # type: ignore[arg-type]
+    connections = SocketTable(diag, holders, Interfaces(), STALL_NS)  # type: ignore[arg-type]
     pieces = parts(data, 6)
     with contextlib.suppress(OSError):
         for look, (dump, ends) in enumerate(zip(pieces[::2], pieces[1::2], strict=True)):
@@ -91,13 +91,13 @@ def sampler(data: bytes) -> None:
 
 def why_looks(data: bytes) -> None:
     """The same bytes as `why` reads them."""
-    looks = DiagLooks()
+    looks = DiagSampler()
     messages: list[bytes] = []
     with contextlib.suppress(OSError):
         for look, dump in enumerate(parts(data, 2)):
             messages = [m for m in netlink(dump).dump(18, b"") if len(m) >= 72]
             inodes = [int.from_bytes(m[68:72], "little") for m in messages]
-            looks.look(messages, inodes, look * SECOND_NS + 1)
+            looks.sample(messages, inodes, look * SECOND_NS + 1)
             looks.tcp(dict.fromkeys(inodes, FD), messages, SECOND_NS)
 
 
@@ -125,11 +125,11 @@ def kernel_source(data: bytes) -> None:
     def walk(chunk: bytes) -> SimpleNamespace:
         return SimpleNamespace(run=lambda: chunk)
 
-    running = Running("x", Programs(), News(), walk(tables[2]), walk(tables[3]), ())  # type: ignore[arg-type]
+    running = LoadedPrograms("x", Programs(), News(), walk(tables[2]), walk(tables[3]), ())  # type: ignore[arg-type]
     source = RunningSource(running, STALL_NS)
     for look in range(1, 3):
         source.poll(look * SECOND_NS)
-        written(source.drain(look * SECOND_NS).facts)
+        written(source.drain(look * SECOND_NS).events)
 
 
 def ring(data: bytes) -> None:
@@ -155,7 +155,7 @@ def tables(data: bytes) -> None:
         found = list(read_batches(BatchLookup(data), PROCESS_KEY.size, PROCESS_TRAFFIC.size))
         for key, value in found:
             decode_process(key, value)
-    processes = Processes(Table(data, PROCESS_KEY.size, PROCESS_TRAFFIC.size))
+    processes = ProcessTotals(Table(data, PROCESS_KEY.size, PROCESS_TRAFFIC.size))
     for _ in range(2):
         written(processes.traffic(SimpleNamespace(name=lambda *_: "eth0")))  # type: ignore[arg-type]
 
@@ -224,8 +224,8 @@ def proc_files(data: bytes) -> None:
     socket_owners.read_process(PID, proc_root)
     holders = socket_owners.Owners(proc_root)
     holders.search([INODE])
-    holders.holds(INODE)
-    holders.of(INODE)
+    holders.is_current(INODE)
+    holders.get(INODE)
     blocked_threads(PID, proc_root)
     waits_writable(PID, INODE, proc_root)
     net = ProcNet(holders, Interfaces(), STALL_NS, proc_root)  # type: ignore[arg-type]
@@ -235,8 +235,8 @@ def proc_files(data: bytes) -> None:
     call_of(pieces[0].decode("ascii", "replace"), PID, proc_root)
     epoll_watches(PID, FD, proc_root)
     fds = socket_fds(PID, proc_root)
-    looks = ProcLooks(PID, proc_root)
-    looks.look([*fds, INODE])
+    looks = ProcSampler(PID, proc_root)
+    looks.sample([*fds, INODE])
     looks.tcp(fds | {INODE: 3})
     udp_sockets(PID, fds | {INODE: 3}, proc_root)
 

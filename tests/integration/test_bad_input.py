@@ -58,7 +58,7 @@ def config(tmp_path_factory, installed):
         (("--min-bw", "nan"), ["--min-bw", "nan"]),
         (("--min-bw", -1), ["--min-bw", "-1"]),
         (("--interface", "nope0"), ["--interface", "nope0", "lo"]),  # and those there are
-        (("--backend", "magic"), ["--backend", "magic", "proc"]),
+        (("--backend", "magic"), ["--backend", "magic", "sampler"]),
         (("--format", "xml"), ["--format", "xml", "ndjson"]),
         (("--pid", 0), ["--pid"]),
         (("--pid", "init"), ["--pid", "init"]),

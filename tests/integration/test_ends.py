@@ -12,13 +12,13 @@ import pytest
 from support.require import require
 
 from xctl_probe.events import Socket
-from xctl_probe.linux.netns import ends_in
-from xctl_probe.linux.socket_lookup import Ends
+from xctl_probe.linux.netns import socket_lookup_in
+from xctl_probe.linux.socket_lookup import SocketLookup
 
 
 @pytest.fixture
 def ends():
-    found = Ends()
+    found = SocketLookup()
     yield found
     found.close()
 
@@ -43,21 +43,21 @@ def test_both_ends_are_found(ends, listen, connect):
     client, server = connected(listen, connect)
     with client, server:
         here = described(client)
-        assert ends.near(here).inode == here.inode
-        far = ends.far(here)
+        assert ends.local_socket(here).inode == here.inode
+        far = ends.peer_socket(here)
         assert (far.inode, far.unread_bytes) == (os.fstat(server.fileno()).st_ino, 0)
         client.sendall(bytes(23))
-        assert ends.far(here).unread_bytes == 23
+        assert ends.peer_socket(here).unread_bytes == 23
         server.recv(7)
-        assert ends.far(here).unread_bytes == 16
+        assert ends.peer_socket(here).unread_bytes == 16
 
 
 def test_a_connection_that_is_gone_has_no_ends_though_somebody_listens_there(ends):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         here = Socket(7, 0, "tcp", "127.0.0.1", 1, "127.0.0.1", port)
-        assert ends.near(here) is None
-        assert ends.far(here) is None
+        assert ends.local_socket(here) is None
+        assert ends.peer_socket(here) is None
 
 
 def test_a_connection_that_nobody_accepted_has_no_inode(ends):
@@ -67,7 +67,7 @@ def test_a_connection_that_nobody_accepted_has_no_inode(ends):
         socket.create_connection(server.getsockname()) as client,
     ):
         client.sendall(bytes(29))
-        far = ends.far(described(client))
+        far = ends.peer_socket(described(client))
         assert (far.inode, far.unread_bytes) == (0, 29)
 
 
@@ -81,12 +81,15 @@ def test_another_namespace_is_entered_by_way_of_a_process_in_it(ends, worker, ne
     there = Socket(told["inode"], 0, "tcp", local[0], int(local[1]), remote[0], int(remote[1]))
     number = os.stat(f"/proc/{netns.pid}/ns/net").st_ino
     open_before = len(os.listdir("/proc/self/fd"))
-    found = ends_in(number, client.pid)
-    assert (found.near(there).inode, found.far(there).inode) == (there.inode, far_inode)
-    assert ends.near(there) is None
+    found = socket_lookup_in(number, client.pid)
+    assert (found.local_socket(there).inode, found.peer_socket(there).inode) == (
+        there.inode,
+        far_inode,
+    )
+    assert ends.local_socket(there) is None
     found.close()
-    assert ends_in(number, os.getpid()) is None
-    assert ends_in(number, 0) is None
+    assert socket_lookup_in(number, os.getpid()) is None
+    assert socket_lookup_in(number, 0) is None
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
@@ -95,6 +98,6 @@ def test_our_own_namespace_needs_nobody_to_lead_there(ends):
     client, server = connected("127.0.0.1", "127.0.0.1")
     with client, server:
         here = described(client)
-        found = ends_in(os.stat("/proc/self/ns/net").st_ino, 0)
-        assert found.near(here) == ends.near(here)
+        found = socket_lookup_in(os.stat("/proc/self/ns/net").st_ino, 0)
+        assert found.local_socket(here) == ends.local_socket(here)
         found.close()

@@ -145,7 +145,8 @@ def _health(crowd: Crowd, probe: Watched) -> list[Verdict]:
             f"{len(stalls)} told, {len(false)} false {lines}, {waits} waits of 100 ms or more",
         ),
         # A program that would have interrupted itself did not run: somewhere on this host.
-        Verdict("nothing lost", not tally.lost.keys() - {"missed_runs"}, str(dict(tally.lost))),
+        Verdict("nothing lost", not tally.lost.keys() - {"missed_probe_runs"},
+        str(dict(tally.lost))),
         Verdict("every line is as the consumer wants it", probe.broken is None, str(probe.broken)),
         Verdict(
             "stderr silent after the first line", probe.stderr.count(b"\n") == 1,

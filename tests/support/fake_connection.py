@@ -5,11 +5,11 @@ from __future__ import annotations
 from support.tcp_model import BOOT_NS, MS, OWNER, SOCKET, Tcp
 from xctl_probe.events import Cause, Direction, Process
 from xctl_probe.fallback.connection import Connection, Wait
-from xctl_probe.fallback.sock_diag import watch_of
-from xctl_probe.fallback.stall_detector import Judge
+from xctl_probe.fallback.sock_diag import change_detector_of
+from xctl_probe.fallback.stall_detector import StallDetector
 from xctl_probe.fallback.thread_evidence import Blocked
-from xctl_probe.stalls.reply_waits import Replies
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.reply_waits import ReplyWaits
+from xctl_probe.stalls.request_history import RequestHistory
 
 STALL_MS = 100
 PART_MS = 200
@@ -42,23 +42,24 @@ class Scene:
     def __init__(self, tcp=None, peer=None):
         self.tcp = tcp or Tcp()
         self.threads = Threads()
-        self.judge = Judge(STALL_MS * MS, self.threads, Replies(STALL_MS * MS))
+        self.judge = StallDetector(STALL_MS * MS, self.threads, ReplyWaits(STALL_MS * MS))
         sample, now_ns = self.tcp.sample(), self.tcp.now_ns
         self.connection = Connection(
-            SOCKET, sample, watch_of(b""), None, sample.opened, peer or Dialogue(), now_ns,
-            sample.mark,
+            SOCKET, sample, change_detector_of(b""), None, sample.opened, peer or RequestHistory(),
+            now_ns,
+            sample.counters,
         )  # fmt: skip
-        self.connection.meet(now_ns, 0)
+        self.connection.init_from_first_sample(now_ns, 0)
         self.owner: Process | None = OWNER
-        self.looked_ns = now_ns
-        self.judge.judge(self.connection, self.owner, now_ns)
+        self.last_sample_ns = now_ns
+        self.judge.update(self.connection, self.owner, now_ns)
 
     def look(self, now_ms):
         """The wait that a look at this time finds."""
         tcp = self.tcp.at(now_ms)
-        self.connection.observe(tcp.sample(), tcp.now_ns, self.looked_ns, STALL_MS * MS)
-        self.judge.judge(self.connection, self.owner, tcp.now_ns)
-        self.looked_ns = tcp.now_ns
+        self.connection.observe(tcp.sample(), tcp.now_ns, self.last_sample_ns, STALL_MS * MS)
+        self.judge.update(self.connection, self.owner, tcp.now_ns)
+        self.last_sample_ns = tcp.now_ns
         return self.connection.wait
 
     def stalls(self):
@@ -99,7 +100,7 @@ def conversation(exchanges):
         scene.look(n * 100 + 3)
         scene.tcp.at(n * 100 + 11).receive(13)
         scene.look(n * 100 + 13)
-    assert scene.connection.dialogue == Dialogue(exchanges, 0)
+    assert scene.connection.history == RequestHistory(exchanges, 0)
     return scene
 
 

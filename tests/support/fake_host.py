@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from support.tcp_model import CLOSE, INODE, MS, OWNER, UID, Tcp
-from xctl_probe.events import Process, Stall, Traffic
+from xctl_probe.events import Process, Stall, TrafficDelta
 from xctl_probe.fallback import owner_cache
-from xctl_probe.fallback.socket_table import Connections
+from xctl_probe.fallback.socket_table import SocketTable
 
 INTERVAL_NS = 1_000 * MS
 OTHER = Process(239, 7_013, "other")
@@ -38,10 +38,10 @@ class Owners:
     def begin(self):
         pass
 
-    def of(self, inode):
+    def get(self, inode):
         return self.found.get(inode)
 
-    def unheld(self, inodes):
+    def stale(self, inodes):
         held = {i for i in inodes if i in self.found and self.now.get(i) == self.found[i]}
         return set(inodes) - held
 
@@ -74,7 +74,7 @@ class World:
         monkeypatch.setattr(owner_cache.os, "geteuid", lambda: uid)
         self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
         self.interfaces = Interfaces()
-        self.connections = Connections(self.diag, self.owners, self.interfaces, 100 * MS)
+        self.connections = SocketTable(self.diag, self.owners, self.interfaces, 100 * MS)
 
     def _to(self, now_ms):
         for tcp in self.diag.open:
@@ -102,9 +102,11 @@ def with_connection(world, tcp=None):
     return tcp
 
 
-def traffic(facts):
-    return [(f.owner, f.sent_bytes, f.received_bytes) for f in facts if isinstance(f, Traffic)]
+def traffic(events):
+    return [
+        (f.owner, f.sent_bytes, f.received_bytes) for f in events if isinstance(f, TrafficDelta)
+    ]
 
 
-def stalls(facts):
-    return [f for f in facts if isinstance(f, Stall)]
+def stalls(events):
+    return [f for f in events if isinstance(f, Stall)]

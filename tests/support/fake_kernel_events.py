@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from xctl_probe.ebpf import stall_tracker
-from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, Record, StallDirection
+from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, RawEvent, StallDirection
 from xctl_probe.ebpf.stall_policy import cause
-from xctl_probe.ebpf.stall_tracker import Waits
+from xctl_probe.ebpf.stall_tracker import StallTracker
 from xctl_probe.events import Cause
-from xctl_probe.stalls.ignored_peers import Patient
-from xctl_probe.stalls.peer_inspector import Finding
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.ignored_peers import IgnoredPeers
+from xctl_probe.stalls.peer_inspector import PeerState
+from xctl_probe.stalls.request_history import RequestHistory
 
 MS = 1_000_000
 STALL_MS = 100
@@ -20,7 +20,7 @@ PORT = 6_379
 SEND, RECEIVE, CONNECT = StallDirection
 NO_REPLY = Cause.NO_REPLY
 IN_RECV = Evidence.OPENED | Evidence.BLOCKED
-ANSWERED = IN_RECV | Evidence.ANSWER
+ANSWERED = IN_RECV | Evidence.DATA
 
 
 def record(kind, now_ms, since_ms=0, *, seen=IN_RECV, direction=RECEIVE, **fields):
@@ -28,7 +28,7 @@ def record(kind, now_ms, since_ms=0, *, seen=IN_RECV, direction=RECEIVE, **field
     known = {"inode": 7, "netns": NETNS, "pid": CLIENT, "protocol": 6, "family": 2}
     ends = {"remote_address": bytes((10, 0, 0, 11)) + bytes(12), "remote_port": PORT}
     wait = {"time_ns": (BEGAN_MS + now_ms) * MS, "span_ns": (now_ms - since_ms) * MS}
-    blank = Record._make(RECORD.unpack(bytes(RECORD.size)))
+    blank = RawEvent._make(RECORD.unpack(bytes(RECORD.size)))
     return blank._replace(
         kind=kind, direction=direction, evidence=seen, **known | ends | wait | fields
     )
@@ -46,17 +46,17 @@ class Peer:
     """The other end of everything in a namespace, which shows what the test says."""
 
     def __init__(self):
-        self.shows, self.listens = Finding.UNREAD, False
+        self.shows, self.listens = PeerState.UNREAD, False
         self.begun = 0
         self.asked = []  # whether the source knew the request delivered
 
-    def begin(self):
+    def begin_sample(self):
         self.begun += 1
 
-    def find(self, _socket, past, *, delivered=None):
+    def inspect(self, _socket, past, *, delivered=None):
         self.asked.append(delivered)
-        past.finding = Finding.ON_ITS_WAY if delivered is False else self.shows
-        return past.finding
+        past.state = PeerState.REQUEST_IN_FLIGHT if delivered is False else self.shows
+        return past.state
 
     def keeps_listening(self, _socket):
         return self.listens
@@ -65,25 +65,27 @@ class Peer:
 class Scene:
     """The kernel's records come in."""
 
-    def __init__(self, *patient):
-        self.peer, self.endpoint = Peer(), Dialogue()
+    def __init__(self, *ignored_peers):
+        self.peer, self.endpoint = Peer(), RequestHistory()
         self.made = 0  # rules, one for each namespace
         stall_ns = STALL_MS * MS
-        self.waits = Waits(stall_ns, Patient.of(patient), lambda _record: self.endpoint, cause)
+        self.waits = StallTracker(
+            stall_ns, IgnoredPeers.of(ignored_peers), lambda _record: self.endpoint, cause
+        )
 
     def other_end(self, *_, **__):
         self.made += 1
         return self.peer
 
     def look(self, *records):
-        return [self._told(told) for told in self.waits.look(list(records))]
+        return [self._told(told) for told in self.waits.observe(list(records))]
 
     def drain(self, now_ms, *records):
         now_ns = (BEGAN_MS + now_ms) * MS
-        return [self._told(told) for told in self.waits.tell(list(records), now_ns)]
+        return [self._told(told) for told in self.waits.drain(list(records), now_ns)]
 
     def end(self, *args, **fields):
-        told = self.waits.ended(ends(*args, **fields))
+        told = self.waits.on_end(ends(*args, **fields))
         return told and self._told(told)
 
     @staticmethod
@@ -92,8 +94,8 @@ class Scene:
         return kind, told.record.span_ns / MS, told.cause
 
 
-def entered(monkeypatch, *patient):
+def entered(monkeypatch, *ignored_peers):
     """A scene whose peers the probe meets in place of the host's."""
-    scene = Scene(*patient)
-    monkeypatch.setattr(stall_tracker, "OtherEnd", scene.other_end)
+    scene = Scene(*ignored_peers)
+    monkeypatch.setattr(stall_tracker, "PeerInspector", scene.other_end)
     return scene

@@ -7,9 +7,17 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from xctl_probe.bcc.source import BccSource
-from xctl_probe.ebpf.loader import Sizes
+from xctl_probe.ebpf.loader import MapSizes
 from xctl_probe.ebpf.source import KernelSource, RunningSource
-from xctl_probe.events import Direction, ErrorKind, Fact, Lost, SocketError, Stall, Traffic
+from xctl_probe.events import (
+    Direction,
+    DroppedEvents,
+    ErrorKind,
+    Event,
+    SocketError,
+    Stall,
+    TrafficDelta,
+)
 
 PATIENCE_S = 60.0  # only where a test fails
 RING_BYTES = 1 << 23  # what others on the host do meanwhile comes through it as well
@@ -23,12 +31,14 @@ class Watch:
         self.source: RunningSource = (
             BccSource(**options)
             if attach == "bcc"
-            else KernelSource(attach=attach, **{"sizes": Sizes(ring_bytes=RING_BYTES), **options})
+            else KernelSource(
+                attach=attach, **{"sizes": MapSizes(ring_bytes=RING_BYTES), **options}
+            )
         )
-        self.facts: list[Fact] = []
+        self.events: list[Event] = []
 
     def drain(self) -> None:
-        self.facts += self.source.drain(time.monotonic_ns()).facts
+        self.events += self.source.drain(time.monotonic_ns()).events
 
     def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         """Drain until the condition holds; what was seen is told where it never does."""
@@ -38,7 +48,7 @@ class Watch:
             self.drain()
             if condition():
                 return
-            assert time.monotonic() < end, "\n".join(map(repr, self.facts[-20:]))
+            assert time.monotonic() < end, "\n".join(map(repr, self.events[-20:]))
             time.sleep(PAUSE_S)
 
     def for_s(self, seconds: float) -> None:
@@ -49,17 +59,17 @@ class Watch:
             self.drain()
             time.sleep(PAUSE_S)
 
-    def of(self, pid: int) -> Iterator[Fact]:
-        for fact in self.facts:
-            owner = getattr(fact, "owner", None)
+    def of(self, pid: int) -> Iterator[Event]:
+        for event in self.events:
+            owner = getattr(event, "owner", None)
             if owner and owner.pid == pid:
-                yield fact
+                yield event
 
     def sent(self, pid: int) -> int:
-        return sum(f.sent_bytes for f in self.of(pid) if isinstance(f, Traffic))
+        return sum(f.sent_bytes for f in self.of(pid) if isinstance(f, TrafficDelta))
 
     def received(self, pid: int) -> int:
-        return sum(f.received_bytes for f in self.of(pid) if isinstance(f, Traffic))
+        return sum(f.received_bytes for f in self.of(pid) if isinstance(f, TrafficDelta))
 
     def errors(self, pid: int, kind: ErrorKind) -> int:
         found = (f for f in self.of(pid) if isinstance(f, SocketError))
@@ -77,7 +87,9 @@ class Watch:
         ]
 
     def lost(self, where: str) -> int:
-        return sum(f.count for f in self.facts if isinstance(f, Lost) and f.where == where)
+        return sum(
+            f.count for f in self.events if isinstance(f, DroppedEvents) and f.where == where
+        )
 
     def __enter__(self) -> Self:
         return self

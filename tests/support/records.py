@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from xctl_probe.events import (
     Cause,
     Direction,
+    DroppedEvents,
     ErrorKind,
-    Lost,
     Process,
     Socket,
     SocketError,
@@ -65,7 +65,7 @@ ERRORS = st.builds(
     SocketError, PROCESSES, SOCKETS, st.sampled_from(list(ErrorKind)), st.integers(1, 2**63)
 )
 LOSSES = st.builds(
-    Lost,
+    DroppedEvents,
     st.sampled_from(["ring", "stdout"]),
     st.integers(1, 2**63),
     st.none() | st.integers(0, 2**32 - 1),

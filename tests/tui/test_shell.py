@@ -22,7 +22,7 @@ def bash(terminal, installed):
 
 @pytest.mark.parametrize(
     ("typed", "completed"),
-    [("w", "why"), ("--stall", "--stall-ms"), ("--backend pr", "--backend proc")],
+    [("w", "why"), ("--stall", "--stall-ms"), ("--backend sa", "--backend sampler")],
 )
 def test_a_tab_completes(bash, typed, completed):
     """Commands, options, and what an option may be set to."""

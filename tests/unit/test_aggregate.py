@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.events import (
     Cause,
     Direction,
+    DroppedEvents,
     ErrorKind,
-    InterfaceCounts,
-    Lost,
+    InterfaceDelta,
     Process,
     Socket,
     SocketError,
     Stall,
-    Traffic,
+    TrafficDelta,
 )
 from xctl_probe.exporters.records import (
     BandwidthRecord,
@@ -37,8 +37,8 @@ LOCAL = Socket(4_243, 13, "tcp", "127.0.0.1", 40_011, "127.0.0.1", 5_441, "lo")
 ALL = Filter(min_mbps=0.0, loopback=True)
 
 
-def records(facts, wanted=ALL, elapsed_ns=SECOND_NS):
-    return list(summarize(facts, wanted, elapsed_ns, NOW_MS))
+def records(events, wanted=ALL, elapsed_ns=SECOND_NS):
+    return list(aggregate(events, wanted, elapsed_ns, NOW_MS))
 
 
 def stall(owner=CLIENT, socket=SOCKET):
@@ -47,17 +47,17 @@ def stall(owner=CLIENT, socket=SOCKET):
 
 def counts(name="eth0", rx=0, tx=0, **more):
     zero = dict.fromkeys(("rx_errors", "tx_errors", "rx_dropped", "tx_dropped"), 0)
-    return InterfaceCounts(name, rx, tx, **(zero | more))
+    return InterfaceDelta(name, rx, tx, **(zero | more))
 
 
 def test_a_process_is_one_record_for_each_interface():
     """Three sockets, two interfaces: 23 messages of 7 bytes and 29 of 11, added up."""
     found = records(
         [
-            Traffic(CLIENT, "eth0", 161, 0),
-            Traffic(CLIENT, "eth0", 0, 319),
-            Traffic(CLIENT, "lo", 13, 17),
-            Traffic(OTHER, "eth0", 2, 3),
+            TrafficDelta(CLIENT, "eth0", 161, 0),
+            TrafficDelta(CLIENT, "eth0", 0, 319),
+            TrafficDelta(CLIENT, "lo", 13, 17),
+            TrafficDelta(OTHER, "eth0", 2, 3),
         ]
     )
     assert found == [
@@ -69,7 +69,7 @@ def test_a_process_is_one_record_for_each_interface():
 
 def test_a_reused_pid_is_not_added_to_the_one_before():
     """Identity is pid and start."""
-    found = records([Traffic(CLIENT, "eth0", 7, 0), Traffic(REUSED, "eth0", 11, 0)])
+    found = records([TrafficDelta(CLIENT, "eth0", 7, 0), TrafficDelta(REUSED, "eth0", 11, 0)])
     assert [(r.owner, r.tx_bytes) for r in found] == [(CLIENT, 7), (REUSED, 11)]
 
 
@@ -83,7 +83,8 @@ def test_an_interface_has_its_record_when_idle():
 def test_what_no_process_accounts_for_is_told_with_the_interface():
     """Its own counters, and beside them the bytes of unknown owners, both ways."""
     found = records(
-        [Traffic(None, "eth0", 7, 11), Traffic(None, "eth0", 13, 0), Traffic(None, "lo", 17, 0),
+        [TrafficDelta(None, "eth0", 7, 11), TrafficDelta(None, "eth0", 13, 0), TrafficDelta(None,
+        "lo", 17, 0),
          counts("eth0", 1_009, 2_003)],
     )  # fmt: skip
     assert found == [BandwidthRecord(NOW_MS, "eth0", None, 1_009, 2_003, SECOND_NS, 31)]
@@ -94,8 +95,8 @@ def test_what_matters_most_is_written_first():
     found = records(
         [
             counts("eth0", rx_errors=3),
-            Traffic(CLIENT, "eth0", 7, 11),
-            Lost("ring", 5),
+            TrafficDelta(CLIENT, "eth0", 7, 11),
+            DroppedEvents("ring", 5),
             SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1),
             stall(),
         ]
@@ -103,7 +104,7 @@ def test_what_matters_most_is_written_first():
     assert found[:4] == [
         StallRecord(NOW_MS, stall()),
         ErrorRecord(NOW_MS, SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1)),
-        ErrorRecord(NOW_MS, Lost("ring", 5)),
+        ErrorRecord(NOW_MS, DroppedEvents("ring", 5)),
         ErrorRecord(NOW_MS, InterfaceErrors("eth0", InterfaceFailure.ERRORS, 3, 0)),
     ]
     assert [type(r) for r in found[4:]] == [BandwidthRecord, BandwidthRecord]
@@ -141,7 +142,7 @@ def test_errors_of_one_kind_on_one_socket_add_up():
 )
 def test_an_interface_has_a_record_of_its_errors_and_of_its_drops(errors, found):
     """Where there were any, and only then."""
-    records_ = records([InterfaceCounts("eth0", 0, 0, *errors)])
+    records_ = records([InterfaceDelta("eth0", 0, 0, *errors)])
     failures = [r.error for r in records_ if isinstance(r, ErrorRecord)]
     assert [(e.kind.value, e.rx, e.tx) for e in failures] == found
 
@@ -158,17 +159,17 @@ def test_an_interface_has_a_record_of_its_errors_and_of_its_drops(errors, found)
 )
 def test_only_what_is_wanted_is_told(wanted, pids, stalled):
     """By process and by interface; an unknown owner is nobody's pid."""
-    facts = [
-        Traffic(CLIENT, "lo", 7, 0),
-        Traffic(CLIENT, "eth0", 7, 0),
-        Traffic(OTHER, "eth0", 7, 0),
+    events = [
+        TrafficDelta(CLIENT, "lo", 7, 0),
+        TrafficDelta(CLIENT, "eth0", 7, 0),
+        TrafficDelta(OTHER, "eth0", 7, 0),
         stall(CLIENT, LOCAL),
         stall(OTHER, SOCKET),
         stall(None, SOCKET),
         counts("eth0"),
-        Lost("ring", 1),
+        DroppedEvents("ring", 1),
     ]
-    found = records(facts, wanted)
+    found = records(events, wanted)
     assert {r.owner.pid for r in found if isinstance(r, BandwidthRecord) and r.owner} == pids
     assert sum(isinstance(r, StallRecord) for r in found) == stalled
     assert sum(isinstance(r, ErrorRecord) for r in found) == 1
@@ -177,26 +178,26 @@ def test_only_what_is_wanted_is_told(wanted, pids, stalled):
 
 def test_stalls_on_loopback_are_told_though_its_bandwidth_is_not():
     """A database on this host hangs like any other."""
-    found = records([stall(CLIENT, LOCAL), Traffic(CLIENT, "lo", 10**9, 0)], Filter())
+    found = records([stall(CLIENT, LOCAL), TrafficDelta(CLIENT, "lo", 10**9, 0)], Filter())
     assert found == [StallRecord(NOW_MS, stall(CLIENT, LOCAL))]
 
 
 @pytest.mark.parametrize(("sent", "told"), [(124_999, False), (125_000, True)])
 def test_a_process_below_the_least_bandwidth_gets_no_record(sent, told):
     """1 Mbps is 125,000 bytes a second; below it a consumer would read a wait."""
-    assert bool(records([Traffic(CLIENT, "eth0", sent, 0)], Filter())) is told
+    assert bool(records([TrafficDelta(CLIENT, "eth0", sent, 0)], Filter())) is told
 
 
 def test_no_time_is_no_bandwidth():
     """Two drains in the same nanosecond: zero Mbps, not a division by zero."""
-    (found,) = records([Traffic(CLIENT, "eth0", 7, 0)], elapsed_ns=0)
+    (found,) = records([TrafficDelta(CLIENT, "eth0", 7, 0)], elapsed_ns=0)
     assert found.mbps == 0.0
 
 
 PROCESSES = st.sampled_from([CLIENT, OTHER, REUSED, None])
 NAMES = st.sampled_from(["eth0", "lo", "wg0", None])
 BYTES = st.integers(0, 2**48)
-TRAFFIC = st.builds(Traffic, PROCESSES, NAMES, BYTES, BYTES)
+TRAFFIC = st.builds(TrafficDelta, PROCESSES, NAMES, BYTES, BYTES)
 ERRORS = st.builds(
     SocketError,
     PROCESSES,
@@ -204,24 +205,26 @@ ERRORS = st.builds(
     st.sampled_from(list(ErrorKind)),
     st.integers(1, 2**31),
 )
-COUNTS = st.builds(InterfaceCounts, st.just("eth0"), *[BYTES] * 6)
-FACTS = st.lists(st.one_of(TRAFFIC, ERRORS, COUNTS, st.builds(Lost, st.just("ring"), st.just(3))))
+COUNTS = st.builds(InterfaceDelta, st.just("eth0"), *[BYTES] * 6)
+EVENTS = st.lists(
+    st.one_of(TRAFFIC, ERRORS, COUNTS, st.builds(DroppedEvents, st.just("ring"), st.just(3)))
+)
 
 
-@given(FACTS, st.randoms(use_true_random=False))
-def test_sums_are_conserved_whatever_the_facts(facts, random):
+@given(EVENTS, st.randoms(use_true_random=False))
+def test_sums_are_conserved_whatever_the_facts(events, random):
     """Bytes by process and direction, and errors by kind, come out as they went in."""
     went_in, came_out = Counter(), Counter()
-    for fact in facts:
-        if isinstance(fact, Traffic) and fact.owner:
-            went_in[fact.owner, fact.interface or "unknown", "sent"] += fact.sent_bytes
-            went_in[fact.owner, fact.interface or "unknown", "received"] += fact.received_bytes
-        elif isinstance(fact, SocketError):
-            went_in[fact.owner, fact.socket, fact.kind] += fact.count
-        elif isinstance(fact, Lost):
-            went_in["lost"] += fact.count
-    random.shuffle(facts)
-    found = records(facts)
+    for event in events:
+        if isinstance(event, TrafficDelta) and event.owner:
+            went_in[event.owner, event.interface or "unknown", "sent"] += event.sent_bytes
+            went_in[event.owner, event.interface or "unknown", "received"] += event.received_bytes
+        elif isinstance(event, SocketError):
+            went_in[event.owner, event.socket, event.kind] += event.count
+        elif isinstance(event, DroppedEvents):
+            went_in["lost"] += event.count
+    random.shuffle(events)
+    found = records(events)
     for record in found:
         if isinstance(record, BandwidthRecord) and record.owner:
             came_out[record.owner, record.interface, "sent"] += record.tx_bytes
@@ -229,16 +232,16 @@ def test_sums_are_conserved_whatever_the_facts(facts, random):
         elif isinstance(record, ErrorRecord) and isinstance(record.error, SocketError):
             error = record.error
             came_out[error.owner, error.socket, error.kind] += error.count
-        elif isinstance(record, ErrorRecord) and isinstance(record.error, Lost):
+        elif isinstance(record, ErrorRecord) and isinstance(record.error, DroppedEvents):
             came_out["lost"] += record.error.count
     assert +came_out == +went_in
 
 
-@given(FACTS, st.floats(0, 1e6))
-def test_no_process_below_the_threshold_is_ever_told(facts, min_mbps):
+@given(EVENTS, st.floats(0, 1e6))
+def test_no_process_below_the_threshold_is_ever_told(events, min_mbps):
     """And each one at or above it is, once for each interface."""
     wanted = Filter(min_mbps, loopback=True)
-    told = [r for r in records(facts, wanted) if isinstance(r, BandwidthRecord) and r.owner]
-    all_of_them = [r for r in records(facts) if isinstance(r, BandwidthRecord) and r.owner]
+    told = [r for r in records(events, wanted) if isinstance(r, BandwidthRecord) and r.owner]
+    all_of_them = [r for r in records(events) if isinstance(r, BandwidthRecord) and r.owner]
     assert told == [r for r in all_of_them if r.mbps >= min_mbps]
     assert len({(r.owner, r.interface) for r in told}) == len(told)

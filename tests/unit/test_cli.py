@@ -110,9 +110,13 @@ FILE_VALUES = [
     (f"pid = {os.getpid()}", lambda s: s.wanted.pids == {os.getpid()}),
     ('interface = "lo"', lambda s: s.wanted.interfaces == {"lo"}),
     ("loopback = true", lambda s: s.wanted.loopback),
-    ('backend = "proc"', lambda s: s.backend is Backend.PROC),
+    ('backend = "proc"', lambda s: s.backend is Backend.SAMPLER),
     ('attach = "kprobe"', lambda s: s.attach == "kprobe"),
-    ('patient = "10.0.0.7:6379"', lambda s: s.patient.peers == {("10.0.0.7", 6379)}),
+    ('patient = "10.0.0.7:6379"', lambda s: s.ignored_peers.peers == {("10.0.0.7", 6379)}),
+    (
+        'ignore-reply-wait = "10.0.0.7:6379"',
+        lambda s: s.ignored_peers.peers == {("10.0.0.7", 6379)},
+    ),
     ("no-sock-diag = true", lambda s: not s.sock_diag),
     ('format = "text"', lambda s: s.format is Format.TEXT),
 ]
@@ -175,10 +179,32 @@ def test_an_absurd_number_in_the_file_is_a_mistake_like_any_other(command, file)
     assert command.run("--config", file("duration = 1" + "0" * 400)) == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [
+        (("--backend", "sampler"), {}),
+        (("--backend", "proc"), {}),
+        (("--backend=proc",), {}),
+        ((), {"BACKEND": "proc"}),
+    ],
+)
+def test_the_sampler_may_be_named_as_before(command, words, variables):
+    """Units and scripts that were written for an earlier release go on working."""
+    assert command.taken(*words, **variables).backend is Backend.SAMPLER
+
+
+def test_ignored_peers_may_be_named_as_before(command):
+    """The former option and variable, beside the present ones."""
+    words = ("--ignore-reply-wait", "10.0.0.7", "--patient", "10.0.0.8:53")
+    assert command.taken(*words).ignored_peers.peers == {("10.0.0.7", None), ("10.0.0.8", 53)}
+    found = command.taken(PATIENT="10.0.0.7", IGNORE_REPLY_WAIT="10.0.0.8")
+    assert found.ignored_peers.peers == {("10.0.0.7", None), ("10.0.0.8", None)}
+
+
 def options():
     """Every long option that --help shows."""
     context = typer.main.get_command(cli.app)
-    return sorted({o for p in context.params for o in p.opts if o.startswith("--")})
+    return sorted({o for p in context.params if not p.hidden for o in p.opts if o.startswith("--")})
 
 
 def test_the_options_are_found():
@@ -206,11 +232,11 @@ def test_why_takes_the_length_of_a_stall(command, monkeypatch, words, variables,
     """From the option before the word, as top does."""
     given = []
 
-    def explain(pid, **options):
+    def diagnose(pid, **options):
         given.append((pid, options))
         raise SourceUnavailable("as far as it goes")
 
-    monkeypatch.setattr("xctl_probe.commands.why.command.explain", explain)
+    monkeypatch.setattr("xctl_probe.commands.why.command.diagnose", diagnose)
     assert command.run(*words, "why", 4_711, **variables) == 1
     assert given == [(4_711, {"sock_diag": True, "stall_ms": stall_ms})]
 

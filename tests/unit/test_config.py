@@ -27,7 +27,7 @@ GOOD = {
     "output": Format.AUTO,
     "sock_diag": True,
     "attach": Attach.AUTO,
-    "patient": [],
+    "ignored_peers": [],
     "log": None,
 }
 
@@ -46,14 +46,14 @@ def test_what_is_given_is_what_is_set():
     """Seconds and milliseconds become nanoseconds, lists become a filter."""
     found = checked(
         interval=0.25, duration=7, stall_ms=11, min_bw=2.5, pids=[PID, PID], interfaces=["eth0"],
-        loopback=True, backend=Backend.PROC, output=Format.TEXT, sock_diag=False,
+        loopback=True, backend=Backend.SAMPLER, output=Format.TEXT, sock_diag=False,
     )  # fmt: skip
     assert found == Settings(
         interval_ns=250_000_000,
         duration_ns=7_000_000_000,
         stall_ns=11_000_000,
         wanted=Filter(2.5, frozenset({PID}), frozenset({"eth0"}), True),
-        backend=Backend.PROC,
+        backend=Backend.SAMPLER,
         format=Format.TEXT,
         sock_diag=False,
     )
@@ -99,8 +99,12 @@ def test_the_bounds_themselves_are_allowed(option, value):
         ("pids", [2**22 + 1], "see `ps -e`"),
         ("interfaces", ["eth0", "eth7"], "--interface eth7: unknown; there are eth0, lo"),
         ("interfaces", [""], "unknown; there are eth0, lo"),
-        ("patient", ["10.0.0.7", "redis:6379"], "--patient redis:6379: not a peer's address"),
-        ("patient", ["10.0.0.7:0"], "give one as 10.0.0.7, 10.0.0.7:6379 or [fd00::7]:6379"),
+        (
+            "ignored_peers",
+            ["10.0.0.7", "redis:6379"],
+            "--ignore-reply-wait redis:6379: not a peer's address",
+        ),
+        ("ignored_peers", ["10.0.0.7:0"], "give one as 10.0.0.7, 10.0.0.7:6379 or [fd00::7]:6379"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(option, value, message):
@@ -206,6 +210,7 @@ def test_an_empty_file_sets_nothing(file):
         ("pid = [[7]]", "is not what it takes"),
         ("interface = [7]", "is not what it takes"),
         ("patient = 6379", "is not what it takes"),
+        ("ignore-reply-wait = 6379", "is not what it takes"),
         ("loopback = 1", "is not what it takes"),
         ("format = ['text']", "is not what it takes"),
         ("interval = 2026-11-21", "is not what it takes"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from xctl_probe import pipeline
 from xctl_probe.aggregate import Filter
-from xctl_probe.events import Batch, InterfaceCounts, Process, Traffic
+from xctl_probe.events import Batch, InterfaceDelta, Process, TrafficDelta
 from xctl_probe.exporters.records import BandwidthRecord
 
 CLIENT = Process(233, 7_001, "client")
@@ -29,9 +29,9 @@ def intervals(monotonic, wall):
         monotonic_ns=mock.Mock(side_effect=monotonic), time_ns=mock.Mock(side_effect=wall)
     )
     source = SimpleNamespace(
-        drain=lambda now_ns: Batch(now_ns, [Traffic(CLIENT, "eth0", 1_009, 2_003)])
+        drain=lambda now_ns: Batch(now_ns, [TrafficDelta(CLIENT, "eth0", 1_009, 2_003)])
     )
-    counts = SimpleNamespace(collect=lambda: [InterfaceCounts("eth0", 2_003, 1_009, 0, 0, 0, 0)])
+    counts = SimpleNamespace(collect=lambda: [InterfaceDelta("eth0", 2_003, 1_009, 0, 0, 0, 0)])
     settings = SimpleNamespace(wanted=Filter(min_mbps=0.0))
     written = []
     sink = SimpleNamespace(put=lambda records, _: written.extend(records))
@@ -150,7 +150,7 @@ def test_a_source_that_is_ready_is_polled_again_after_the_least_time(source, sin
     begun_ns = time.monotonic_ns()
     run(source, sink)
     assert source.polls == 2
-    assert time.monotonic_ns() - begun_ns >= pipeline._BREATH_NS
+    assert time.monotonic_ns() - begun_ns >= pipeline._MIN_POLL_INTERVAL_NS
 
 
 def test_each_interval_is_one_drain_and_the_duration_ends_the_run(source, sink):

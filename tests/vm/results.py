@@ -16,7 +16,7 @@ PATH = REPOSITORY / "docs" / "kernels.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Flavour:
+class AttachVariant:
     """How one flavour did on one kernel.
 
     `outcome`: "yes", every test passed; "no", the kernel lacks what it needs, or a test
@@ -42,8 +42,8 @@ class Result:
     date: str
     seconds: int
     features: dict[str, str] = field(default_factory=dict)
-    flavours: dict[str, Flavour] = field(default_factory=dict)
-    kernel: Flavour | None = None  # the tests of the kernel itself, without a flavour
+    flavours: dict[str, AttachVariant] = field(default_factory=dict)
+    kernel: AttachVariant | None = None  # the tests of the kernel itself, without a flavour
     trouble: str = ""
 
     @property
@@ -53,7 +53,7 @@ class Result:
         return not self.trouble and all(one.right for one in [*self.flavours.values(), *own])
 
 
-def judge(flavours: tuple[str, ...], series: str, shared: Path) -> dict[str, Flavour]:
+def judge(flavours: tuple[str, ...], series: str, shared: Path) -> dict[str, AttachVariant]:
     """Each flavour's outcome from what the guest left in `shared`; "" is the kernel itself."""
     features = _read_features(shared)
     entries = _read_entries(shared)
@@ -62,7 +62,7 @@ def judge(flavours: tuple[str, ...], series: str, shared: Path) -> dict[str, Fla
 
 def _judge_one(
     name: str, series: str, features: dict[str, str], entries: list[dict[str, str]]
-) -> Flavour:
+) -> AttachVariant:
     mine = [entry for entry in entries if _flavour_of(entry["test"]) == name]
     failed = tuple(entry["test"] for entry in mine if entry["outcome"] == "failed")
     passed = sum(entry["outcome"] == "passed" for entry in mine)
@@ -78,7 +78,7 @@ def _judge_one(
     else:
         outcome, note = UNKNOWN, "no answer"
     right = not failed and outcome == (YES if wanted else NO)
-    return Flavour(outcome, right, passed, skipped, failed, note)
+    return AttachVariant(outcome, right, passed, skipped, failed, note)
 
 
 def _flavour_of(test: str) -> str:

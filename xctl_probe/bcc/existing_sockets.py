@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from xctl_probe.bcc.maps import Table
+from xctl_probe.bcc.maps import BccMap
 from xctl_probe.events import Process
 from xctl_probe.linux.socket_owners import read_process
 
@@ -21,7 +21,7 @@ FUNCTION = "sock_show_fdinfo"
 _FIRST = struct.pack("=I", 0)
 
 
-def seed(table: Table, proc: Path = Path("/proc")) -> None:
+def seed(table: BccMap, proc: Path = Path("/proc")) -> None:
     """Two walks over all descriptors: who listens must be known before who was accepted."""
     holders = list(_holders(proc))
     for listeners in (True, False):

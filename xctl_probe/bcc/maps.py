@@ -57,7 +57,7 @@ class Library:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class BccMap:
     """A map of the probe's own."""
 
     fd: int
@@ -111,7 +111,7 @@ class Table:
 class Queue:
     """Records in a queue, for kernels without a ring buffer: nothing tells that one came."""
 
-    table: Table
+    table: BccMap
     entries: int
     fd: int | None = None
 
@@ -127,16 +127,16 @@ class Queue:
         """The descriptor is closed with those of the other maps."""
 
 
-def make(lib: Library, kind: int, name: str, key: int, value: int, entries: int) -> Table:
+def make(lib: Library, kind: int, name: str, key: int, value: int, entries: int) -> BccMap:
     """A new map; hashes take memory as they fill.  Raises OSError."""
     flags = NO_PREALLOC if kind == HASH else 0
     fd = lib.create(kind, name.encode(), key, value, entries, flags)
     if fd < 0:
         raise _os_error()
-    return Table(fd, key, value, lib)
+    return BccMap(fd, key, value, lib)
 
 
-def per_cpu_sums(table: Table, entries: int) -> list[int]:
+def per_cpu_sums(table: BccMap, entries: int) -> list[int]:
     """A per-CPU array of 64-bit counters, added up over the CPUs."""
     cpus = possible_cpus()
     layout = struct.Struct(f"={cpus}Q")

@@ -24,13 +24,13 @@ from xctl_probe.bcc.maps import (
     PERCPU_ARRAY,
     QUEUE,
     RINGBUF,
+    BccMap,
     Library,
     Queue,
-    Table,
     make,
     per_cpu_sums,
 )
-from xctl_probe.bcc.socket_iterator import FUNCTION, LIBRARY, SocketWalk, trigger
+from xctl_probe.bcc.socket_iterator import FUNCTION, LIBRARY, UprobeIterator, trigger
 from xctl_probe.ebpf.abi import (
     ENDPOINT,
     ENDPOINT_KEY,
@@ -40,13 +40,13 @@ from xctl_probe.ebpf.abi import (
     SETTINGS,
     LostWhere,
 )
-from xctl_probe.ebpf.loader import Sizes, constants
-from xctl_probe.ebpf.programs import Hooks, News, Running
+from xctl_probe.ebpf.loader import MapSizes, constants
+from xctl_probe.ebpf.programs import EventQueue, Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable
 
-_MEMORY_BYTES = 224  # struct sock_memory in bpf/include/maps.bpf.h; the compiler compares
-_DRAFTS_BYTES = 4 * RECORD.size + 8  # struct drafts in bpf/include/bcc_compat.h
+_MEMORY_BYTES = 224  # struct sock_state in bpf/include/maps.bpf.h; the compiler compares
+_DRAFTS_BYTES = 4 * RECORD.size + 8  # struct event_scratch_percpu in bpf/include/bcc_compat.h
 _WALK_BYTES = 1 << 18
 _QUEUED = 4096  # records
 _RECURSION_MISSES_AT = 208  # in struct bpf_prog_info, since 5.12
@@ -93,12 +93,12 @@ class Compiled:
 
     _lib: Library
     _bpf: Any  # bcc.BPF, which has no types
-    tables: dict[str, Table]
-    _written: News  # what the walks write
+    tables: dict[str, BccMap]
+    _written: EventQueue  # what the walks write
     _fds: list[int] = field(default_factory=list)  # of the programs
     _closed: bool = False
 
-    def map(self, name: str, key_bytes: int, value_bytes: int) -> Table:
+    def map(self, name: str, key_bytes: int, value_bytes: int) -> BccMap:
         """A map, whose sizes are known already."""
         table = self.tables[name]
         assert (table.key_bytes, table.value_bytes) == (key_bytes, value_bytes)
@@ -133,7 +133,7 @@ class Compiled:
 
     def attach_walk(self) -> None:
         """The uprobe that looks at one socket.  Raises what bcc raises."""
-        self._bpf.attach_uprobe(name=LIBRARY, sym=FUNCTION, fn_name=b"on_look", pid=os.getpid())
+        self._bpf.attach_uprobe(name=LIBRARY, sym=FUNCTION, fn_name=b"on_iterate", pid=os.getpid())
 
     def forget_compiler(self) -> None:
         """Give back what the compiler took, once all is loaded: 90 of 120 MB."""
@@ -167,8 +167,8 @@ class Compiled:
 
 
 def start(
-    bcc: ModuleType, declared: Declared, stall_ns: int, sizes: Sizes, log: Log | None
-) -> Running:
+    bcc: ModuleType, declared: Declared, stall_ns: int, sizes: MapSizes, log: Log | None
+) -> LoadedPrograms:
     """Compile, load, attach, and seed the sockets that are open already.
 
     Raises SourceUnavailable.
@@ -177,7 +177,7 @@ def start(
     missing = _missing(present)
     lib = Library(bcc.lib)
     try:
-        tables, news, written = _maps(lib, sizes)
+        tables, queue, written = _maps(lib, sizes)
     except OSError as error:
         raise SourceUnavailable(f"the kernel refuses the probe's maps ({error})") from None
     flags = [
@@ -185,7 +185,7 @@ def start(
         *_constants(stall_ns, "on_full_buffer" not in missing),
         *(f"-D{name}_FD={table.fd}" for name, table in tables.items()),
     ]
-    if isinstance(news, Queue):
+    if isinstance(queue, Queue):
         flags.append("-DRECORDS_IN_QUEUE")
         # Both came within three releases; the queue is the sign of a kernel that lacks either.
         flags.append(f"-DJIFFIES_ADDRESS={present.get('jiffies_64', 0)}UL")
@@ -200,15 +200,17 @@ def start(
             hooks = _attach(compiled, present)
             compiled.attach_walk()
         if existing_sockets.FUNCTION in hooks.attached:
-            existing_sockets.seed(tables["seeding"])
+            existing_sockets.seed(tables["current_owner"])
     except Exception as error:  # bcc raises nothing narrower
         compiled.close()
         msg = f"the kernel refuses the program ({error}): a seccomp profile or lockdown, or this "
         raise SourceUnavailable(msg + "kernel is too old; --verbose tells more") from None
     call = trigger()
-    drain, look = (SocketWalk(tables["sockets"], written, call, drain) for drain in (True, False))
+    drain, look = (
+        UprobeIterator(tables["sockets"], written, call, drain) for drain in (True, False)
+    )
     compiled.forget_compiler()
-    return Running("", compiled, news, drain, look, hooks)
+    return LoadedPrograms("", compiled, queue, drain, look, hooks)
 
 
 def _attach(compiled: Compiled, present: dict[str, int]) -> Hooks:
@@ -254,11 +256,11 @@ def _constants(stall_ns: int, sees_full_buffer: bool) -> list[str]:
     ]
 
 
-def _maps(lib: Library, sizes: Sizes) -> tuple[dict[str, Table], News, News]:
+def _maps(lib: Library, sizes: MapSizes) -> tuple[dict[str, BccMap], EventQueue, EventQueue]:
     """All maps, and the two that records come from.  Raises OSError."""
-    tables: dict[str, Table] = {}
+    tables: dict[str, BccMap] = {}
 
-    def add(name: str, kind: int, key: int, value: int, entries: int) -> Table:
+    def add(name: str, kind: int, key: int, value: int, entries: int) -> BccMap:
         tables[name] = made = make(lib, kind, name, key, value, entries)
         return made
 
@@ -268,27 +270,31 @@ def _maps(lib: Library, sizes: Sizes) -> tuple[dict[str, Table], News, News]:
         for name in ("processes", "crowded_processes"):
             add(name, HASH, PROCESS_KEY.size, PROCESS_TRAFFIC.size, sizes.processes)
         add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, sizes.endpoints)
-        add("listening", HASH, 8, 1, sizes.processes)
-        add("settling", HASH, 8, 1, 1024)
-        add("sending", LRU_HASH, 8, 8, sizes.processes)
-        add("zeroes", ARRAY, 4, _MEMORY_BYTES, 1)
-        add("origin", ARRAY, 4, 8, 1)
-        add("draft", ARRAY, 4, RECORD.size, 1)
-        add("seeding", ARRAY, 4, existing_sockets.SEEDING.size, 1)
+        add("listen_ports", HASH, 8, 1, sizes.processes)
+        add("reconcile_guard", HASH, 8, 1, 1024)
+        add("udp_send_in_flight", LRU_HASH, 8, 8, sizes.processes)
+        add("zero_values", ARRAY, 4, _MEMORY_BYTES, 1)
+        add("monotonic_offset", ARRAY, 4, 8, 1)
+        add("event_scratch", ARRAY, 4, RECORD.size, 1)
+        add("current_owner", ARRAY, 4, existing_sockets.SEEDING.size, 1)
         try:
-            news: News = Ring(add("ring", RINGBUF, 0, 0, sizes.ring_bytes).fd, sizes.ring_bytes)
-            written: News = Ring(add("walk", RINGBUF, 0, 0, _WALK_BYTES).fd, _WALK_BYTES)
+            queue: EventQueue = Ring(
+                add("events", RINGBUF, 0, 0, sizes.ring_bytes).fd, sizes.ring_bytes
+            )
+            written: EventQueue = Ring(
+                add("iter_output", RINGBUF, 0, 0, _WALK_BYTES).fd, _WALK_BYTES
+            )
         except OSError:  # before 5.8
-            news = Queue(add("ring", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)
-            written = Queue(add("walk", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)
-            add("drafts", PERCPU_ARRAY, 4, _DRAFTS_BYTES, 1)
+            queue = Queue(add("events", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)
+            written = Queue(add("iter_output", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)
+            add("event_scratch_percpu", PERCPU_ARRAY, 4, _DRAFTS_BYTES, 1)
     except OSError:
         _close(tables)
         raise
-    return tables, news, written
+    return tables, queue, written
 
 
-def _close(tables: dict[str, Table]) -> None:
+def _close(tables: dict[str, BccMap]) -> None:
     for table in tables.values():
         os.close(table.fd)
     tables.clear()

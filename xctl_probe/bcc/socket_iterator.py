@@ -2,7 +2,7 @@
 
 A hash cannot be iterated in the kernel without BTF (5.13's bpf_for_each_map_elem included), and
 what is asked of a socket is in the kernel's memory.  So the keys are read in batches, and a
-function of the probe's own process is called with each: the uprobe on it runs the same look()
+function of the probe's own process is called with each: the uprobe on it runs the same visit_sock()
 as the iterators of the compiled objects.  A socket that ends between the two is not in the map
 any more, and is not looked at.
 """
@@ -13,8 +13,8 @@ import ctypes as c
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xctl_probe.bcc.maps import Table
-from xctl_probe.ebpf.programs import News
+from xctl_probe.bcc.maps import BccMap
+from xctl_probe.ebpf.programs import EventQueue
 
 LIBRARY, FUNCTION = b"c", b"labs"  # takes a number, does nothing, and nobody else calls it
 _BATCH = 512  # sockets, of two records each: less than `walk` has room for
@@ -28,11 +28,11 @@ def trigger() -> Callable[[int, int], object]:
 
 
 @dataclass(frozen=True, slots=True)
-class SocketWalk:
+class UprobeIterator:
     """One of the two walks; `drain`: it also takes the counts."""
 
-    sockets: Table
-    written: News
+    sockets: BccMap
+    written: EventQueue
     call: Callable[[int, int], object]
     drain: bool
 

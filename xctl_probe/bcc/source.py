@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xctl_probe.bcc import find_package, kernel, kernel_headers, program
-from xctl_probe.ebpf.loader import Sizes
+from xctl_probe.ebpf.loader import MapSizes
 from xctl_probe.ebpf.source import RunningSource
-from xctl_probe.stalls.ignored_peers import Patient
+from xctl_probe.stalls.ignored_peers import IgnoredPeers
 
 
 class BccSource(RunningSource):
     """Compiled on this host; needs root, the distribution's bcc, and the kernel's headers.
 
-    `stall_ns` is the least length of a stall, `patient` has the peers whose answers take their
+    `stall_ns` is the least length of a stall, `ignored_peers` has the peers whose answers take
+    their
     time; `log` takes what bcc and its compiler have to
     say.  Raises SourceUnavailable with the reason and the remedy, and has imported bcc only
     where everything else is there.
@@ -25,8 +26,8 @@ class BccSource(RunningSource):
         self,
         *,
         stall_ns: int = 100_000_000,
-        patient: Patient | None = None,
-        sizes: Sizes | None = None,
+        ignored_peers: IgnoredPeers | None = None,
+        sizes: MapSizes | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
         kernel.require_privileges()
@@ -34,10 +35,10 @@ class BccSource(RunningSource):
         folder = find_package.find()
         declared = kernel_headers.declared(kernel_headers.find())
         bcc = find_package.load(folder)
-        running = program.start(bcc, declared, stall_ns, sizes or Sizes(), log)
-        super().__init__(running, stall_ns, patient)
+        running = program.start(bcc, declared, stall_ns, sizes or MapSizes(), log)
+        super().__init__(running, stall_ns, ignored_peers)
 
     @property
-    def sees(self) -> str:
+    def description(self) -> str:
         """What it shows and what not, for the line at start."""
         return f"compiled for this kernel: TCP and UDP by process, exact{self._refused}"

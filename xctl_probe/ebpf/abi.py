@@ -50,8 +50,8 @@ class Evidence(IntFlag):
     PEER_WINDOW = 16
     HOLE = 32
     FLOW = 64
-    ANSWER = 128
-    SENT_ON = 256
+    DATA = 128
+    SUPERSEDED = 256
     PACED = 512
     UNSENT = 1024
     UNSENDABLE = 2048
@@ -69,8 +69,8 @@ class LostWhere(IntEnum):
     RETURN = 5
 
 
-class Record(NamedTuple):
-    """struct record: one fact about one socket."""
+class RawEvent(NamedTuple):
+    """struct event: one fact about one socket."""
 
     time_ns: int
     span_ns: int
@@ -132,12 +132,12 @@ class ProcessTraffic(NamedTuple):
     owner: Process | None
 
 
-def decode(chunk: bytes) -> Iterator[Record]:
+def decode(chunk: bytes) -> Iterator[RawEvent]:
     """Records on end, as an iterator program wrote them; one that is not whole is left out."""
-    return map(Record._make, RECORD.iter_unpack(chunk[: len(chunk) // RECORD.size * RECORD.size]))
+    return map(RawEvent._make, RECORD.iter_unpack(chunk[: len(chunk) // RECORD.size * RECORD.size]))
 
 
-def is_sound(record: Record) -> bool:
+def is_sound(record: RawEvent) -> bool:
     """False for what no program of the probe writes."""
     if record.kind == Kind.TRAFFIC:
         return record.sent_bytes < MOST_BYTES and record.received_bytes < MOST_BYTES
@@ -176,7 +176,7 @@ def address(family: int, raw: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6, raw)
 
 
-def socket_of(record: Record, interface: str | None) -> Socket:
+def socket_of(record: RawEvent, interface: str | None) -> Socket:
     """The record's socket as the facts know it."""
     return Socket(
         inode=record.inode,

@@ -23,13 +23,13 @@ class Hook:
     optional: bool = False  # without it something is less exact, not missing
 
     @property
-    def place(self) -> str:
+    def symbol(self) -> str:
         """The function or tracepoint, as people call it."""
         return self.target.removeprefix("btf_trace_")
 
 
 @dataclass(frozen=True, slots=True)
-class Flavour:
+class AttachVariant:
     """One compiled object, and where it attaches."""
 
     name: str
@@ -59,7 +59,7 @@ _RARE = (
     Hook("on_state", "btf_trace_inet_sock_set_state"),
 )
 
-TRACEPOINT = Flavour(
+TRACEPOINT = AttachVariant(
     "tracepoint",
     "tracepoint.bpf.o",
     (
@@ -87,10 +87,10 @@ _FENTRY_HOOKS = (
     *_RARE,
 )
 
-FENTRY = Flavour("fentry", "fentry.bpf.o", _FENTRY_HOOKS, trampolines=True)
+FENTRY = AttachVariant("fentry", "fentry.bpf.o", _FENTRY_HOOKS, trampolines=True)
 
 # The same on kernels that give these programs no socket storage (before 5.11).
-FENTRY_HASH = Flavour(
+FENTRY_HASH = AttachVariant(
     "fentry",
     "fentry_hash.bpf.o",
     (
@@ -103,7 +103,7 @@ FENTRY_HASH = Flavour(
     trampolines=True,
 )
 
-KPROBE = Flavour(
+KPROBE = AttachVariant(
     "kprobe",
     "kprobe.bpf.o",
     (
@@ -126,9 +126,9 @@ KPROBE = Flavour(
     needs=Path("/sys/bus/event_source/devices/kprobe"),
 )
 
-FLAVOURS = (FENTRY, FENTRY_HASH, KPROBE, TRACEPOINT, TRACEPOINT_FILES)  # best first
+ATTACH_VARIANTS = (FENTRY, FENTRY_HASH, KPROBE, TRACEPOINT, TRACEPOINT_FILES)  # best first
 
-TRACE = Flavour(
+TRACE = AttachVariant(
     "trace",
     "call_trace.bpf.o",
     (
@@ -145,7 +145,9 @@ def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
     They are searched for piece by piece: the kernel's type information is 6 MB.  Raises
     SourceUnavailable where the kernel has none.
     """
-    wanted = {hook.target.encode() for flavour in (*FLAVOURS, TRACE) for hook in flavour.hooks}
+    wanted = {
+        hook.target.encode() for variant in (*ATTACH_VARIANTS, TRACE) for hook in variant.hooks
+    }
     found: set[bytes] = set()
     try:
         with path.open("rb", buffering=0) as file:

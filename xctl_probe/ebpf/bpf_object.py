@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
-from xctl_probe.ebpf.libbpf import KernelRefused, Library, refused
+from xctl_probe.ebpf.libbpf import BpfError, Library, refused
 from xctl_probe.ebpf.maps import Map
 
 _READ_BYTES = 65536
@@ -51,7 +51,7 @@ def _u64_at(info: bytes, at: int) -> int:
 
 
 def open_object(library: Library, image: bytes) -> Object:
-    """A compiled object, not yet loaded.  Raises KernelRefused."""
+    """A compiled object, not yet loaded.  Raises BpfError."""
     handle = library.calls.bpf_object__open_mem(image, len(image), None)
     if not handle:
         raise refused("open object")
@@ -70,13 +70,13 @@ class Object:
     def _map(self, name: str) -> int:
         handle: int | None = self._lib.bpf_object__find_map_by_name(self._handle, name.encode())
         if not handle:
-            raise KernelRefused(f"no map {name}", errno.ENOENT)
+            raise BpfError(f"no map {name}", errno.ENOENT)
         return handle
 
     def _program(self, name: str) -> int:
         handle: int | None = self._lib.bpf_object__find_program_by_name(self._handle, name.encode())
         if not handle:
-            raise KernelRefused(f"no program {name}", errno.ENOENT)
+            raise BpfError(f"no program {name}", errno.ENOENT)
         return handle
 
     def set_constants(self, image: bytes) -> None:
@@ -87,7 +87,7 @@ class Object:
         size = c.c_size_t()
         address = self._lib.bpf_map__initial_value(handle, c.byref(size)) if handle else None
         if not address or size.value < len(image):
-            raise KernelRefused("no constants in the object", errno.ENOENT)
+            raise BpfError("no constants in the object", errno.ENOENT)
         c.memmove(address, image, len(image))
 
     def resize(self, name: str, entries: int) -> None:
@@ -100,7 +100,7 @@ class Object:
         self._lib.bpf_program__set_autoload(self._program(program), False)
 
     def load(self) -> None:
-        """Verify and load.  Raises KernelRefused."""
+        """Verify and load.  Raises BpfError."""
         if self._lib.bpf_object__load(self._handle):
             raise refused("load")
 
@@ -137,7 +137,7 @@ class Object:
         return info.raw
 
     def iterator(self, program: str, over_map: str | None = None) -> KernelIterator:
-        """Attach an iterator program.  Raises KernelRefused."""
+        """Attach an iterator program.  Raises BpfError."""
         options = None
         if over_map is not None:
             info = _MapInfo(map_fd=self._lib.bpf_map__fd(self._map(over_map)))
@@ -185,7 +185,7 @@ class KernelIterator:
     _lib: c.CDLL
 
     def run(self) -> bytes:
-        """What the program wrote.  Raises KernelRefused.
+        """What the program wrote.  Raises BpfError.
 
         The kernel interrupts a read that met a million objects and wrote nothing (EAGAIN,
         kernel/bpf/bpf_iter.c); the next read continues there.

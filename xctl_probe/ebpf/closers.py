@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xctl_probe.ebpf.abi import Evidence, Kind, Record
+from xctl_probe.ebpf.abi import Evidence, Kind, RawEvent
 from xctl_probe.events import Cause
 from xctl_probe.linux import wchan
 
@@ -20,7 +20,7 @@ _AT_ONCE = 64  # threads that one drain looks at
 
 @dataclass(slots=True)
 class _Closing:
-    record: Record
+    record: RawEvent
     told: bool = False
 
 
@@ -33,21 +33,21 @@ class Closers:
         self._open: dict[int, _Closing] = {}
         self.unkept = 0  # without room; the reader sets it back
 
-    def begin(self, record: Record) -> None:
+    def begin(self, record: RawEvent) -> None:
         """A thread is about to wait in close()."""
         if len(self._open) >= _MOST:
             self.unkept += 1
         elif record.pid and record.tid:
             self._open[record.cookie or record.inode] = _Closing(record)
 
-    def end(self, record: Record) -> Record | None:
+    def end(self, record: RawEvent) -> RawEvent | None:
         """What it waited for is over; the stall that it was, where that was seen."""
         closing = self._open.pop(record.cookie or record.inode, None)
         if closing is None or not closing.told:
             return None  # nothing has shown that a thread did wait
         return _stall(closing.record, Kind.STALL, record.time_ns)
 
-    def drain(self, now_ns: int) -> list[Record]:
+    def drain(self, now_ns: int) -> list[RawEvent]:
         """Every close that waits for a stall's length by now, and those that gave up."""
         found = []
         late = [
@@ -70,7 +70,7 @@ class Closers:
         return found
 
 
-def cause(record: Record) -> Cause | None:
+def cause(record: RawEvent) -> Cause | None:
     """Why the peer has not acknowledged everything, by what was seen as the close began.
 
     Not by what was sent again: a peer that does not read throws away what overran its buffer.
@@ -87,5 +87,5 @@ def sleeps_on_a_socket(pid: int, tid: int) -> bool:
         return False
 
 
-def _stall(record: Record, kind: Kind, now_ns: int) -> Record:
+def _stall(record: RawEvent, kind: Kind, now_ns: int) -> RawEvent:
     return record._replace(kind=kind, time_ns=now_ns, span_ns=now_ns - record.time_ns)

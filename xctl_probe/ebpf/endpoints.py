@@ -5,8 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from xctl_probe.ebpf.abi import ENDPOINT, ENDPOINT_KEY, PEER, Record
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.ebpf.abi import ENDPOINT, ENDPOINT_KEY, PEER, RawEvent
+from xctl_probe.stalls.request_history import RequestHistory
 
 # The numbers of bpf/include/abi.h: a test compares.
 PLACES, TRIES, SHIFT = 1024, 4, 7
@@ -16,7 +16,7 @@ _64_BITS = (1 << 64) - 1
 _32_BITS = (1 << 32) - 1
 
 
-def peer_of(record: Record) -> bytes:
+def peer_of(record: RawEvent) -> bytes:
     """The struct peer of the record's connection."""
     return PEER.pack(
         record.remote_address,
@@ -42,7 +42,7 @@ def places(uid: int, peer: bytes) -> list[bytes]:
     return [ENDPOINT_KEY.pack(uid, (value >> i * SHIFT) % PLACES) for i in range(TRIES)]
 
 
-def dialogue_of(record: Record, lookup: Callable[[bytes], bytes | None]) -> Dialogue:
+def dialogue_of(record: RawEvent, lookup: Callable[[bytes], bytes | None]) -> RequestHistory:
     """How this owner's connections to the record's peer went; `lookup` reads the kernel's map."""
     peer = peer_of(record)
     for key in places(record.uid, peer):
@@ -50,5 +50,5 @@ def dialogue_of(record: Record, lookup: Callable[[bytes], bytes | None]) -> Dial
         if value is not None:
             kept, answered, unanswered = ENDPOINT.unpack(value)
             if kept == peer:
-                return Dialogue(answered, unanswered)
-    return Dialogue()
+                return RequestHistory(answered, unanswered)
+    return RequestHistory()

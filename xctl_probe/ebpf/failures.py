@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from xctl_probe.ebpf.abi import Kind, Record, process, socket_of
+from xctl_probe.ebpf.abi import Kind, RawEvent, process, socket_of
 from xctl_probe.events import ErrorKind, Socket, SocketError
 
 _SOCKETS = 16  # of one process and peer, in one interval
@@ -22,7 +22,7 @@ _Peer = tuple[int, int, bytes, int, int, bytes, int, int]
 
 @dataclass(slots=True)
 class _Sum:
-    record: Record  # the first of those added up
+    record: RawEvent  # the first of those added up
     count: int = 0
     sockets: int = 0
 
@@ -41,7 +41,7 @@ class Failures:
         self._sums_of_user: Counter[int] = Counter()
         self._rest: dict[tuple[int, int], _Sum] = {}  # by user and kind
 
-    def has_room(self, record: Record, kind: int, count: int) -> bool:
+    def has_room(self, record: RawEvent, kind: int, count: int) -> bool:
         """True for a failure that gets a fact of its own; any other one is added up here."""
         peer = (
             record.pid, record.start_ticks, record.comm, record.uid, kind,

@@ -7,7 +7,7 @@ import os
 from xctl_probe.linux.links import name_of
 
 
-class Interfaces:
+class IfindexNames:
     """ifindex to name within the probe's own network namespace; None for every other one."""
 
     def __init__(self) -> None:

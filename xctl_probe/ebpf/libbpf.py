@@ -32,7 +32,7 @@ _EXIT = 0x95
 _PrintCallback = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
 
 
-class KernelRefused(Exception):
+class BpfError(Exception):
     """libbpf or the kernel said no; `errno` says why.  Translated where the remedy is known."""
 
     def __init__(self, what: str, errno: int) -> None:
@@ -53,9 +53,9 @@ class _LoadOptions(c.Structure):
     )
 
 
-def refused(what: str) -> KernelRefused:
+def refused(what: str) -> BpfError:
     """What the call that has just failed left in errno."""
-    return KernelRefused(what, c.get_errno())
+    return BpfError(what, c.get_errno())
 
 
 @dataclass(slots=True)

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import SETTINGS
 from xctl_probe.ebpf.attach_variants import (
-    FLAVOURS,
+    ATTACH_VARIANTS,
     FULL_BUFFER,
     TRACE,
-    Flavour,
+    AttachVariant,
     Hook,
     kernel_names,
 )
 from xctl_probe.ebpf.bpf_object import Object, open_object
-from xctl_probe.ebpf.libbpf import KernelRefused, Library
-from xctl_probe.ebpf.programs import Hooks, Running
+from xctl_probe.ebpf.libbpf import BpfError, Library
+from xctl_probe.ebpf.programs import Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.linux import capabilities
@@ -29,7 +29,7 @@ _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_ge
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class MapSizes:
     """Bounds of the kernel's maps: what is beyond is counted as lost."""
 
     ring_bytes: int = 1 << 20  # a power of two of pages
@@ -38,25 +38,27 @@ class Sizes:
     hashed_sockets: int = 65536  # only where sockets have no storage of their own
 
 
-def load(attach: str, stall_ns: int, sizes: Sizes, log: Callable[[str], None] | None) -> Running:
+def load(
+    attach: str, stall_ns: int, sizes: MapSizes, log: Callable[[str], None] | None
+) -> LoadedPrograms:
     """Load and attach, and seed the sockets that are open already.
 
     `attach` is a flavour's name or "auto"; `log` takes libbpf's messages.
     Raises UsageError on an unknown name, SourceUnavailable where nothing works.
     """
-    candidates = [f for f in FLAVOURS if attach in ("auto", f.name)]
+    candidates = [f for f in ATTACH_VARIANTS if attach in ("auto", f.name)]
     if not candidates:
-        known = ", ".join(dict.fromkeys(f.name for f in FLAVOURS))
+        known = ", ".join(dict.fromkeys(f.name for f in ATTACH_VARIANTS))
         msg = f"unknown attach flavour {attach!r}: use auto, {known}"
         raise UsageError(msg)
     library, names = _open_kernel()
     reasons: dict[str, str] = {}
     last: _Unsupported | None = None  # carries the errno to whoever asks
-    for flavour in candidates:
+    for variant in candidates:
         try:
-            return _load(library, names, flavour, stall_ns, sizes, _sentences(reasons))
+            return _load(library, names, variant, stall_ns, sizes, _sentences(reasons))
         except _Unsupported as refusal:
-            reasons[flavour.name] = str(refusal)
+            reasons[variant.name] = str(refusal)
             last = refusal
         finally:
             library.report(log)
@@ -85,7 +87,7 @@ def _open_kernel() -> tuple[Library, frozenset[str]]:
     library, names = Library(), kernel_names()
     if library.lacks_ring_buffer():
         msg = "the kernel has no BPF ring buffer: it needs Linux 5.8; --backend bcc works without"
-        raise SourceUnavailable(msg) from KernelRefused("bpf(BPF_MAP_CREATE)", errno.EINVAL)
+        raise SourceUnavailable(msg) from BpfError("bpf(BPF_MAP_CREATE)", errno.EINVAL)
     return library, names
 
 
@@ -93,20 +95,20 @@ class _Unsupported(Exception):
     """One flavour does not work here; the text says why."""
 
 
-def _require(library: Library, names: frozenset[str], flavour: Flavour) -> tuple[Hook, ...]:
+def _require(library: Library, names: frozenset[str], variant: AttachVariant) -> tuple[Hook, ...]:
     """The optional hooks that this kernel has no place for."""
-    if flavour.needs and not flavour.needs.exists():
-        raise _Unsupported(f"this kernel has no {flavour.name}s")
-    absent = [hook for hook in flavour.hooks if hook.target not in names]
+    if variant.needs and not variant.needs.exists():
+        raise _Unsupported(f"this kernel has no {variant.name}s")
+    absent = [hook for hook in variant.hooks if hook.target not in names]
     for hook in absent:
         if not hook.optional:
-            msg = f"this kernel has no {hook.place}"
+            msg = f"this kernel has no {hook.symbol}"
             raise _Unsupported(msg)
-    if flavour.trampolines and library.refuses_trampolines(flavour.hooks[0].target):
-        refusal = KernelRefused("load a program on entry", errno.EPERM)
+    if variant.trampolines and library.refuses_trampolines(variant.hooks[0].target):
+        refusal = BpfError("load a program on entry", errno.EPERM)
         raise _Unsupported("the kernel refuses BPF trampolines") from refusal
-    if flavour.map_iterator and library.refuses_iterator(flavour.map_iterator):
-        refusal = KernelRefused(f"load an iterator over {flavour.map_iterator}", errno.EPERM)
+    if variant.map_iterator and library.refuses_iterator(variant.map_iterator):
+        refusal = BpfError(f"load an iterator over {variant.map_iterator}", errno.EPERM)
         raise _Unsupported("the kernel refuses iterators over maps") from refusal
     return tuple(absent)
 
@@ -114,44 +116,44 @@ def _require(library: Library, names: frozenset[str], flavour: Flavour) -> tuple
 def _load(
     library: Library,
     names: frozenset[str],
-    flavour: Flavour,
+    variant: AttachVariant,
     stall_ns: int,
-    sizes: Sizes,
-    passed_over: tuple[str, ...],
-) -> Running:
-    absent = _require(library, names, flavour)
+    sizes: MapSizes,
+    rejected: tuple[str, ...],
+) -> LoadedPrograms:
+    absent = _require(library, names, variant)
     bounds = {
-        "ring": sizes.ring_bytes,
+        "events": sizes.ring_bytes,
         "processes": sizes.processes,
         "crowded_processes": sizes.processes,
         "endpoints": sizes.endpoints,
     }
-    if flavour.sockets_in_hash:
+    if variant.sockets_in_hash:
         bounds["sockets"] = sizes.hashed_sockets
-    programs, hooks = _start(library, flavour, stall_ns, bounds, absent)
+    programs, hooks = _start(library, variant, stall_ns, bounds, absent)
     try:
         _seed(programs)
-        over_map = None if flavour.sockets_by_file else "sockets"
+        over_map = None if variant.sockets_by_file else "sockets"
         drain = programs.iterator("drain_sockets", over_map=over_map)
-        look = programs.iterator("look_at_sockets", over_map=over_map)
-    except KernelRefused as refusal:
+        look = programs.iterator("iter_waiters", over_map=over_map)
+    except BpfError as refusal:
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
-    news = Ring(programs.map("ring", 0, 0).fd, sizes.ring_bytes)
-    return Running(flavour.name, programs, news, drain, look, hooks, passed_over)
+    queue = Ring(programs.map("events", 0, 0).fd, sizes.ring_bytes)
+    return LoadedPrograms(variant.name, programs, queue, drain, look, hooks, rejected)
 
 
 def _start(
     library: Library,
-    flavour: Flavour,
+    variant: AttachVariant,
     stall_ns: int,
     bounds: dict[str, int],
     absent: tuple[Hook, ...],
 ) -> tuple[Object, Hooks]:
     """Configure, load, attach.  Raises _Unsupported."""
-    image = pkgutil.get_data("xctl_probe.bpf", f"objects/{flavour.image}")
+    image = pkgutil.get_data("xctl_probe.bpf", f"objects/{variant.image}")
     if image is None:
-        raise _Unsupported(f"{flavour.image} is not installed")
+        raise _Unsupported(f"{variant.image} is not installed")
     programs = None
     try:
         programs = open_object(library, image)
@@ -162,27 +164,29 @@ def _start(
         for name, entries in bounds.items():
             programs.resize(name, entries)
         programs.load()
-        return programs, _attach(programs, flavour, absent)
-    except KernelRefused as refusal:
+        return programs, _attach(programs, variant, absent)
+    except BpfError as refusal:
         if programs:
             programs.close()
         raise _Unsupported(_explain(refusal)) from None
 
 
-def _attach(programs: Object, flavour: Flavour, absent: tuple[Hook, ...]) -> Hooks:
-    """Raises KernelRefused for a hook that cannot be done without."""
+def _attach(programs: Object, variant: AttachVariant, absent: tuple[Hook, ...]) -> Hooks:
+    """Raises BpfError for a hook that cannot be done without."""
     attached, refused = [], []
-    for hook in flavour.hooks:
+    for hook in variant.hooks:
         if hook in absent:
             continue
         try:
             programs.attach(hook.program)
-            attached.append(hook.place)
-        except KernelRefused:
+            attached.append(hook.symbol)
+        except BpfError:
             if not hook.optional:
                 raise
-            refused.append(hook.place)
-    return Hooks(*(tuple(dict.fromkeys(p)) for p in (attached, [h.place for h in absent], refused)))
+            refused.append(hook.symbol)
+    return Hooks(
+        *(tuple(dict.fromkeys(p)) for p in (attached, [h.symbol for h in absent], refused))
+    )
 
 
 def constants(stall_ns: int, sees_full_buffer: bool) -> bytes:
@@ -198,7 +202,7 @@ def _seed(programs: Object) -> None:
     programs.iterator("seed_sockets").run()
 
 
-def _explain(refusal: KernelRefused) -> str:
+def _explain(refusal: BpfError) -> str:
     """The kernel's refusal with its remedy."""
     if refusal.errno in (errno.EPERM, errno.EACCES):
         return (

@@ -7,39 +7,41 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeGuard
 
-from xctl_probe.events import Fact, SocketError
+from xctl_probe.events import Event, SocketError
 from xctl_probe.linux.socket_owners import Owners
 
 _SHARE = 200  # the part of the time that searching through /proc may take, in the long run
 _AHEAD_NS = 10_000_000_000  # of which so much may be used up at once: resets come in bursts
 
 
-class LateOwners:
+class OwnerLookup:
     """Names them by who holds the socket now, as often as is affordable."""
 
     def __init__(self, owners: Owners | None = None) -> None:
         self._owners = owners or Owners()
         self._paid_ns = 0  # until when the searches so far have used up their part
 
-    def named(self, facts: Iterable[Fact], now_ns: int) -> list[Fact]:
+    def resolve(self, events: Iterable[Event], now_ns: int) -> list[Event]:
         """The same facts, with the owners that were found; CLOCK_MONOTONIC ns."""
-        facts = list(facts)
-        nameless = [(at, fact) for at, fact in enumerate(facts) if _is_nameless(fact)]
-        if nameless and self._paid_ns - now_ns < _AHEAD_NS:
+        events = list(events)
+        unattributed = [(at, event) for at, event in enumerate(events) if _is_unattributed(event)]
+        if unattributed and self._paid_ns - now_ns < _AHEAD_NS:
             begun_ns = time.monotonic_ns()
-            inodes = {fact.socket.inode for _, fact in nameless}
+            inodes = {event.socket.inode for _, event in unattributed}
             self._owners.begin()
-            for uid in {fact.socket.uid for _, fact in nameless}:
-                of_user = {fact.socket.inode for _, fact in nameless if fact.socket.uid == uid}
+            for uid in {event.socket.uid for _, event in unattributed}:
+                of_user = {
+                    event.socket.inode for _, event in unattributed if event.socket.uid == uid
+                }
                 self._owners.search(of_user, uid)
-            for at, fact in nameless:
-                facts[at] = replace(fact, owner=self._owners.of(fact.socket.inode))
+            for at, event in unattributed:
+                events[at] = replace(event, owner=self._owners.get(event.socket.inode))
             self._owners.forget(inodes)
             took_ns = time.monotonic_ns() - begun_ns
             self._paid_ns = max(self._paid_ns, now_ns) + took_ns * _SHARE
-        return facts
+        return events
 
 
-def _is_nameless(fact: Fact) -> TypeGuard[SocketError]:
+def _is_unattributed(event: Event) -> TypeGuard[SocketError]:
     # Without an inode no process has it: nobody has accepted it, or it is closed.
-    return isinstance(fact, SocketError) and fact.owner is None and bool(fact.socket.inode)
+    return isinstance(event, SocketError) and event.owner is None and bool(event.socket.inode)

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import MOST_BYTES, ProcessTraffic, decode_process
-from xctl_probe.ebpf.ifindex_names import Interfaces
-from xctl_probe.ebpf.programs import Table
-from xctl_probe.events import Lost, Traffic
+from xctl_probe.ebpf.ifindex_names import IfindexNames
+from xctl_probe.ebpf.programs import Map
+from xctl_probe.events import DroppedEvents, TrafficDelta
 
 _QUIET_DRAINS = 60  # after as many without traffic an invisible process is taken for ended
 
 
 @dataclass(slots=True)
-class _Told:
+class _Reported:
     sent_bytes: int = 0
     received_bytes: int = 0
-    quiet_drains: int = 0
+    idle_drains: int = 0
 
 
-class Processes:
+class ProcessTotals:
     """The map `processes`, read as what was added since the last time.
 
     The kernel's totals are never reset, because a reset would lose what is added at the same
@@ -29,34 +29,36 @@ class Processes:
     record of a socket has told, too: nothing more is told until it has made up for that.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Map) -> None:
         self._table = table
-        self._told: dict[bytes, _Told] = {}
+        self._reported: dict[bytes, _Reported] = {}
 
-    def traffic(self, interfaces: Interfaces) -> Iterator[Traffic | Lost]:
+    def traffic(self, interfaces: IfindexNames) -> Iterator[TrafficDelta | DroppedEvents]:
         """Bytes since the last call; a total that makes no sense is told as lost.
 
         Raises OSError.
         """
         for key, value in list(self._table.items()):
             now = decode_process(key, value)
-            told = self._told.setdefault(key, _Told())
+            told = self._reported.setdefault(key, _Reported())
             sent = now.sent_bytes - told.sent_bytes
             received = now.received_bytes - told.received_bytes
             if max(abs(sent), abs(received)) >= MOST_BYTES:
-                self._told[key] = _Told(now.sent_bytes, now.received_bytes)
-                yield Lost("unsound_records", 1)
+                self._reported[key] = _Reported(now.sent_bytes, now.received_bytes)
+                yield DroppedEvents("invalid_events", 1)
             elif sent > 0 or received > 0:
                 sent, received = max(sent, 0), max(received, 0)
                 told.sent_bytes += sent
                 told.received_bytes += received
-                told.quiet_drains = 0
-                yield Traffic(now.owner, interfaces.name(now.ifindex, now.netns), sent, received)
+                told.idle_drains = 0
+                yield TrafficDelta(
+                    now.owner, interfaces.name(now.ifindex, now.netns), sent, received
+                )
             else:
-                told.quiet_drains += 1
-                if _has_ended(now, told.quiet_drains):
+                told.idle_drains += 1
+                if _has_ended(now, told.idle_drains):
                     self._table.delete(key)
-                    del self._told[key]
+                    del self._reported[key]
 
 
 def _has_ended(process: ProcessTraffic, quiet_drains: int) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Table(Protocol):
+class Map(Protocol):
     """A map, read with raw bytes for key and value."""
 
     def lookup(self, key: bytes, copies: int = 1) -> bytes | None:
@@ -23,7 +23,7 @@ class Table(Protocol):
 class Programs(Protocol):
     """Attached, until closed."""
 
-    def map(self, name: str, key_bytes: int, value_bytes: int) -> Table:
+    def map(self, name: str, key_bytes: int, value_bytes: int) -> Map:
         """A map by its name in bpf/."""
 
     def per_cpu_sums(self, name: str, entries: int) -> list[int]:
@@ -36,14 +36,14 @@ class Programs(Protocol):
         """Detach.  Safe to call twice."""
 
 
-class Walk(Protocol):
+class SocketIterator(Protocol):
     """Goes over all sockets once, in the kernel."""
 
     def run(self) -> bytes:
         """Records on end."""
 
 
-class News(Protocol):
+class EventQueue(Protocol):
     """Where the kernel tells what is rare."""
 
     @property
@@ -66,18 +66,18 @@ class Hooks:
     """
 
     attached: tuple[str, ...]
-    absent: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class LoadedPrograms:
     """Programs that run, and the ways to read what they noted."""
 
     name: str  # of the way they are attached
     programs: Programs
-    news: News
-    drain: Walk
-    look: Walk
+    queue: EventQueue
+    collect_iter: SocketIterator
+    waiters_iter: SocketIterator
     hooks: Hooks
-    passed_over: tuple[str, ...] = ()  # better ways to attach, and why they do not work here
+    rejected: tuple[str, ...] = ()  # better ways to attach, and why they do not work here

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from xctl_probe.ebpf.abi import PROTOCOLS_UDP, Evidence, Kind, Record, StallDirection
+from xctl_probe.ebpf.abi import PROTOCOLS_UDP, Evidence, Kind, RawEvent, StallDirection
 from xctl_probe.events import Cause, Direction
 from xctl_probe.stalls import causes
 from xctl_probe.stalls.causes import SeenWait
 from xctl_probe.stalls.policy import DatagramWait, expects_datagram, expects_reply
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
 DIRECTIONS = {
     StallDirection.SEND: Direction.SEND,
@@ -16,7 +16,7 @@ DIRECTIONS = {
 }
 
 
-def is_stall(record: Record, endpoint: Dialogue) -> bool:
+def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     """Return whether the process waits for the network.
 
     Sends and connects are the kernel's own finding.  A receive is a stall on the side that opened
@@ -33,7 +33,7 @@ def is_stall(record: Record, endpoint: Dialogue) -> bool:
     blocked = bool(seen & Evidence.BLOCKED)
     if seen & Evidence.FLOW:
         return blocked  # else it may have all it wanted
-    history = Dialogue(record.answered, record.unanswered)
+    history = RequestHistory(record.answered, record.unanswered)
     if record.protocol not in PROTOCOLS_UDP:
         return expects_reply(history, endpoint, blocked=blocked)
     polling, alone = bool(seen & Evidence.POLLING), bool(seen & Evidence.ALONE)
@@ -41,7 +41,7 @@ def is_stall(record: Record, endpoint: Dialogue) -> bool:
     return expects_datagram(wait, history, endpoint)
 
 
-def cause(record: Record) -> Cause | None:
+def cause(record: RawEvent) -> Cause | None:
     """Return the cause that this record alone shows; None where nothing decides."""
     seen = Evidence(record.evidence)
     direction = DIRECTIONS[StallDirection(record.direction)]
@@ -58,7 +58,7 @@ def cause(record: Record) -> Cause | None:
     )
 
 
-def seen_wait(record: Record) -> SeenWait:
+def seen_wait(record: RawEvent) -> SeenWait:
     """Return what the memory of closed windows needs of a record."""
     since_ns, ongoing = record.time_ns - record.span_ns, record.kind == Kind.ONGOING
     return SeenWait((record.inode, record.direction), since_ns, ongoing, cause(record))

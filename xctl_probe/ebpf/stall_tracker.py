@@ -11,7 +11,7 @@ from xctl_probe.ebpf.abi import (
     PROTOCOLS_UDP,
     Evidence,
     Kind,
-    Record,
+    RawEvent,
     StallDirection,
     address,
     socket_of,
@@ -23,10 +23,10 @@ from xctl_probe.linux.netns import Elsewhere, Visits
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.stalls import reply_waits
-from xctl_probe.stalls.ignored_peers import Patient
-from xctl_probe.stalls.peer_inspector import OtherEnd
-from xctl_probe.stalls.reply_waits import Asked, Replies
-from xctl_probe.stalls.request_history import Dialogue, Dialogues, Endpoints, Usual
+from xctl_probe.stalls.ignored_peers import IgnoredPeers
+from xctl_probe.stalls.peer_inspector import PeerInspector
+from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
+from xctl_probe.stalls.request_history import Dialogues, PeerHistory, RequestHistory, Usual
 
 _MOST_NAMESPACES = 1_024  # that are remembered
 _IDLE_NS = 60_000_000_000
@@ -34,21 +34,21 @@ _IDLE_NS = 60_000_000_000
 _Key = tuple[int, int]  # inode and direction
 
 
-class Told(NamedTuple):
+class ReportedStall(NamedTuple):
     """A stall to tell of: the record with its length right, and the cause."""
 
-    record: Record
+    record: RawEvent
     cause: Cause | None
 
 
 @dataclass(slots=True)
 class _Namespace:
-    replies: Replies
-    ends: Elsewhere
+    replies: ReplyWaits
+    lookup: Elsewhere
     used_ns: int = 0
 
 
-class Waits:
+class StallTracker:
     """Applies the rules to every wait; remembers what the samples during it have found.
 
     `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
@@ -58,24 +58,26 @@ class Waits:
     def __init__(
         self,
         stall_ns: int,
-        patient: Patient,
-        endpoint: Callable[[Record], Dialogue],
-        cause: Callable[[Record], Cause | None],
+        ignored_peers: IgnoredPeers,
+        endpoint: Callable[[RawEvent], RequestHistory],
+        cause: Callable[[RawEvent], Cause | None],
         budget: Budget | None = None,
     ) -> None:
         budget = budget or Budget()
         self._stall_ns = stall_ns
-        self._patient = patient
+        self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
-        self._peers = Endpoints()
+        self._peers = PeerHistory()
         self._owners = Search(budget)
         self._processes = ProcessesAside(budget)
         self._visits = Visits()
         self._connections = Dialogues()  # by cookie: how late answers came on each
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
-        self._open: dict[_Key, Told] = {}  # told as ongoing by the last drain
-        self._over: list[Told] = []  # of those, what a look since found to be none any more
+        self._open: dict[_Key, ReportedStall] = {}  # told as ongoing by the last drain
+        self._closed: list[
+            ReportedStall
+        ] = []  # of those, what a look since found to be none any more
         self._ended_ns: dict[_Key, int] = {}  # what has ended since the last look
 
     def close(self) -> None:
@@ -83,7 +85,7 @@ class Waits:
         self._visits.close()
         self._processes.close()
 
-    def look(self, records: list[Record], *, whole: bool = True) -> list[Told]:
+    def observe(self, records: list[RawEvent], *, whole: bool = True) -> list[ReportedStall]:
         """What of all that waits at this moment is a stall.
 
         `whole`: the records are all that waits, so what is not among them waits no more.
@@ -92,7 +94,7 @@ class Waits:
         self._processes.begin()
         self._visits.begin()
         for namespace in self._namespaces.values():
-            namespace.replies.begin()
+            namespace.replies.begin_sample()
         stalls = []
         for record in records:
             if not self._lasts(record):  # it ends with a record of its own
@@ -103,7 +105,7 @@ class Waits:
                 if record.protocol in PROTOCOLS_UDP and _key(record) in self._open:
                     self._open[_key(record)] = told
             elif (open_ := self._open.pop(_key(record), None)) is not None:
-                self._over.append(_over(open_, record.time_ns))
+                self._closed.append(_closed(open_, record.time_ns))
         if whole:
             self._close_datagrams({_key(record) for record in records})
         self._ended_ns.clear()
@@ -115,54 +117,56 @@ class Waits:
         for key, told in list(self._open.items()):
             if told.record.protocol in PROTOCOLS_UDP and key not in waiting:
                 del self._open[key]
-                self._over.append(_over(told, told.record.time_ns))
+                self._closed.append(_closed(told, told.record.time_ns))
 
-    def tell(self, records: list[Record], now_ns: int, *, whole: bool = True) -> list[Told]:
+    def drain(
+        self, records: list[RawEvent], now_ns: int, *, whole: bool = True
+    ) -> list[ReportedStall]:
         """The same for a drain, which tells it; first what was told and is no stall any more."""
-        stalls = self.look(records, whole=whole)
-        over, self._over = self._over, []
+        stalls = self.observe(records, whole=whole)
+        over, self._closed = self._closed, []
         self._open = {_key(told.record): told for told in stalls}
         self._forget_idle(now_ns)
         return over + stalls
 
-    def ended(self, record: Record) -> Told | None:
+    def on_end(self, record: RawEvent) -> ReportedStall | None:
         """The stall that a wait was; None where it was none."""
         self._ended_ns[_key(record)] = record.time_ns
         told = self._ended(record)
         open_ = self._open.pop(_key(record), None)
-        if record.evidence & Evidence.SENT_ON and open_ is None:
+        if record.evidence & Evidence.SUPERSEDED and open_ is None:
             return None  # who sends on had not waited, unless that was told
         if told is None and open_ is not None:
-            return _over(open_, record.time_ns)
+            return _closed(open_, record.time_ns)
         return told
 
-    def _lasts(self, record: Record) -> bool:
+    def _lasts(self, record: RawEvent) -> bool:
         """True for a wait that goes on: news of its end may come after a look that saw it."""
         if record.kind != Kind.ONGOING:
             return False
         ended_ns = self._ended_ns.get(_key(record), 0)
         return record.time_ns - record.span_ns >= ended_ns - self._stall_ns // 2
 
-    def _ongoing(self, record: Record) -> Told | None:
+    def _ongoing(self, record: RawEvent) -> ReportedStall | None:
         if not is_stall(record, self._endpoint(record)):
             return None
         if not _awaits(record):
-            return Told(record, self._cause(record))
-        told = self._replies(record).look(self._asked(record), record.time_ns)
-        return told and self._told(record, told)
+            return ReportedStall(record, self._cause(record))
+        told = self._replies(record).observe(self._reply_wait(record), record.time_ns)
+        return told and self._reported(record, told)
 
-    def _ended(self, record: Record) -> Told | None:
+    def _ended(self, record: RawEvent) -> ReportedStall | None:
         if not is_stall(record, self._endpoint(record)):
             return None
         if not _awaits(record):
-            return Told(record, self._cause(record))
-        asked = self._asked(record)
-        told = self._replies(record).end(asked, record.time_ns)
-        if record.evidence & Evidence.ANSWER and asked.delivered is not False:
-            asked.usual.came_after(record.span_ns, self._stall_ns)
-        return told and self._told(record, told)
+            return ReportedStall(record, self._cause(record))
+        asked = self._reply_wait(record)
+        told = self._replies(record).close(asked, record.time_ns)
+        if record.evidence & Evidence.DATA and asked.delivered is not False:
+            asked.history.record_latency(record.span_ns, self._stall_ns)
+        return told and self._reported(record, told)
 
-    def _asked(self, record: Record) -> Asked:
+    def _reply_wait(self, record: RawEvent) -> ReplyWait:
         delivered = None
         if record.evidence & Evidence.RETRANSMIT:
             delivered = False
@@ -174,24 +178,26 @@ class Waits:
         peer = (
             self._peers.of(remote, record.remote_port, record.netns, uid=record.uid, comm=comm)
             if record.remote_port
-            else Dialogue()
+            else RequestHistory()
         )
         here = self._connections.of(record.uid, record.cookie)
         here.answered = record.answered
         since_ns = record.time_ns - record.span_ns
-        return Asked(socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered)
+        return ReplyWait(
+            socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered
+        )
 
-    def _replies(self, record: Record) -> Replies:
+    def _replies(self, record: RawEvent) -> ReplyWaits:
         found = self._namespaces.get(record.netns)
         if found is None:
             ends = Elsewhere(self._visits, record.netns, record.pid)
-            other_end = OtherEnd(ends, self._owners, self._processes, shared=True)
-            found = _Namespace(Replies(self._stall_ns, self._patient, other_end), ends)
+            other_end = PeerInspector(ends, self._owners, self._processes, shared=True)
+            found = _Namespace(ReplyWaits(self._stall_ns, self._ignored_peers, other_end), ends)
             self._namespaces[record.netns] = found
             if len(self._namespaces) > _MOST_NAMESPACES:
                 self._namespaces.popitem(last=False)
         self._namespaces.move_to_end(record.netns)
-        found.ends.pid = record.pid  # one that has left already leads nowhere
+        found.lookup.pid = record.pid  # one that has left already leads nowhere
         found.used_ns = record.time_ns
         return found.replies
 
@@ -200,23 +206,23 @@ class Waits:
             if now_ns - namespace.used_ns > _IDLE_NS:
                 del self._namespaces[netns]
 
-    def _told(self, record: Record, told: reply_waits.Told) -> Told:
+    def _reported(self, record: RawEvent, told: reply_waits.ReplyStall) -> ReportedStall:
         why: Cause | None = told.cause or self._cause(record)
-        if told.on_its_way and why is Cause.NO_REPLY:
+        if told.in_flight and why is Cause.NO_REPLY:
             why = None  # not known to be lost, and not delivered either
-        return Told(record._replace(span_ns=record.time_ns - told.since_ns), why)
+        return ReportedStall(record._replace(span_ns=record.time_ns - told.since_ns), why)
 
 
-def _key(record: Record) -> _Key:
+def _key(record: RawEvent) -> _Key:
     return record.inode, record.direction
 
 
-def _awaits(record: Record) -> bool:
+def _awaits(record: RawEvent) -> bool:
     """True where the peer may owe nothing: for a hole in the sequence it does."""
     return record.direction == StallDirection.RECEIVE and not record.evidence & Evidence.HOLE
 
 
-def _over(told: Told, now_ns: int) -> Told:
+def _closed(told: ReportedStall, now_ns: int) -> ReportedStall:
     since_ns = told.record.time_ns - told.record.span_ns
     record = told.record._replace(kind=Kind.STALL, time_ns=now_ns, span_ns=now_ns - since_ns)
-    return Told(record, told.cause)
+    return ReportedStall(record, told.cause)

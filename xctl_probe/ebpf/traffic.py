@@ -11,11 +11,11 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from xctl_probe.ebpf.abi import MOST_BYTES, RECORD, Kind, Record, process
-from xctl_probe.ebpf.ifindex_names import Interfaces
-from xctl_probe.events import Traffic
+from xctl_probe.ebpf.abi import MOST_BYTES, RECORD, Kind, RawEvent, process
+from xctl_probe.ebpf.ifindex_names import IfindexNames
+from xctl_probe.events import TrafficDelta
 
-# Of struct record: sent_bytes, received_bytes, start_ticks, kind, occurrences, pid, uid, netns,
+# Of struct event: sent_bytes, received_bytes, start_ticks, kind, occurrences, pid, uid, netns,
 # ifindex, comm
 _BRIEF = struct.Struct("=16x3Q24x3I4x3I56x16s4x")
 assert _BRIEF.size == RECORD.size
@@ -30,12 +30,12 @@ class Sorted(NamedTuple):
     `waits` has those of what waits, by user and pid.
     """
 
-    traffic: list[Traffic]
+    traffic: list[TrafficDelta]
     waits: dict[int, dict[int, list[int]]]
     others: list[int]
 
 
-def split(chunk: bytes, interfaces: Interfaces) -> Sorted:
+def split(chunk: bytes, interfaces: IfindexNames) -> Sorted:
     """Traffic by process and interface, and where the records are that say something else.
 
     What comes last and is no whole record is left out.
@@ -64,13 +64,13 @@ def split(chunk: bytes, interfaces: Interfaces) -> Sorted:
             total[0] += sent
             total[1] += received
     traffic = [
-        Traffic(process(*who[:3]), interfaces.name(*who[3:]), sent, received)
+        TrafficDelta(process(*who[:3]), interfaces.name(*who[3:]), sent, received)
         for who, (sent, received) in sums.items()
     ]
     return Sorted(traffic, waits, others)
 
 
-def records_at(chunk: bytes, numbers: Iterable[int]) -> Iterator[Record]:
+def records_at(chunk: bytes, numbers: Iterable[int]) -> Iterator[RawEvent]:
     """The records with these numbers."""
     for number in numbers:
-        yield Record._make(RECORD.unpack_from(chunk, number * RECORD.size))
+        yield RawEvent._make(RECORD.unpack_from(chunk, number * RECORD.size))

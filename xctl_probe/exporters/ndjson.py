@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from xctl_probe.events import Lost, Process, Socket, SocketError, Stall
+from xctl_probe.events import DroppedEvents, Process, Socket, SocketError, Stall
 from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
@@ -87,7 +87,7 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
         if error.sockets > 1:
             net["sockets"] = error.sockets
         return net
-    if isinstance(error, Lost):
+    if isinstance(error, DroppedEvents):
         return {"where": error.where} | ({} if error.uid is None else {"uid": error.uid})
     return {}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from xctl_probe.events import Lost, Process, SocketError, Stall
+from xctl_probe.events import DroppedEvents, Process, SocketError, Stall
 
 UNKNOWN_INTERFACE = "unknown"
 
@@ -96,7 +96,7 @@ class ErrorRecord:
     """Failures of a connection, of an interface, or of the probe itself (`Lost`)."""
 
     ts_ms: int
-    error: SocketError | InterfaceErrors | Lost
+    error: SocketError | InterfaceErrors | DroppedEvents
 
     @property
     def owner(self) -> Process | None:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from xctl_probe.errors import ProbeError
-from xctl_probe.events import Lost, Process, SocketError
+from xctl_probe.events import DroppedEvents, Process, SocketError
 from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.outlet import outlet, write_all
 from xctl_probe.exporters.records import (
@@ -116,7 +116,7 @@ class Writer:
     def _next_chunk(self) -> bytes:
         """Whole lines, as many as fit; what was dropped is told once there is room."""
         if self._lost and not self._lines:
-            record = ErrorRecord(self._now_ms(), Lost("stdout", self._lost))
+            record = ErrorRecord(self._now_ms(), DroppedEvents("stdout", self._lost))
             self._lost = 0
             return self._render(record)
         if not self._lines:
@@ -183,7 +183,7 @@ def _user(record: StallRecord | ErrorRecord) -> int | None:
             return record.stall.socket.uid
         case ErrorRecord(error=SocketError() as error):
             return error.socket.uid
-        case ErrorRecord(error=Lost() as lost):
+        case ErrorRecord(error=DroppedEvents() as lost):
             return lost.uid
         case _:
             return None

@@ -111,7 +111,7 @@ class Links:
         except OSError:
             return []
 
-    def news(self) -> Iterator[Birth | End]:
+    def queue(self) -> Iterator[Birth | End]:
         """What came and went since the last call.
 
         Changes of an interface show as births, too.  What the kernel had no room for is missing.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from xctl_probe.events import Socket
-from xctl_probe.linux.socket_lookup import End, Ends
+from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
 
 _CLONE_NEWNET = 0x40000000
 _IN_A_LOOK = 8  # namespaces that one look goes into
@@ -36,11 +36,13 @@ class Visits:
     `enter` opens what looks up connections in a namespace that a process is in.
     """
 
-    def __init__(self, enter: Callable[[int, int], Ends | None] | None = None) -> None:
-        self._enter = enter or ends_in
+    def __init__(self, enter: Callable[[int, int], SocketLookup | None] | None = None) -> None:
+        self._enter = enter or socket_lookup_in
         self._own = _own_namespace()
-        self._at_home: Ends | None = None
-        self._entered: dict[int, tuple[int, Ends | None]] = {}  # by this look, and through whom
+        self._at_home: SocketLookup | None = None
+        self._entered: dict[
+            int, tuple[int, SocketLookup | None]
+        ] = {}  # by this look, and through whom
         self._tries = 0
         self._known: OrderedDict[int, int] = OrderedDict()  # the look that was in it last
         self._look = 1
@@ -67,7 +69,7 @@ class Visits:
             self._at_home.close()
             self._at_home = None
 
-    def ends(self, netns: int, pid: int) -> Ends | None:
+    def ends(self, netns: int, pid: int) -> SocketLookup | None:
         """What looks up connections there, until the look ends.
 
         None where the process does not lead there, or may not be followed.  Raises NotNow.
@@ -108,29 +110,29 @@ class Elsewhere:
         self._netns = netns
         self.pid = pid
 
-    def near(self, of: Socket) -> End | None:
+    def local_socket(self, of: Socket) -> SocketSnapshot | None:
         """The socket itself, None where it is not seen.  Raises NotNow, NotEntered."""
-        return self._ends().near(of)
+        return self._ends().local_socket(of)
 
-    def far(self, of: Socket) -> End | None:
+    def peer_socket(self, of: Socket) -> SocketSnapshot | None:
         """The socket at the other end, None where it is not seen.  Raises NotNow, NotEntered."""
-        return self._ends().far(of)
+        return self._ends().peer_socket(of)
 
-    def _ends(self) -> Ends:
+    def _ends(self) -> SocketLookup:
         ends = self._visits.ends(self._netns, self.pid)
         if ends is None:
             raise NotEntered
         return ends
 
 
-def ends_in(netns: int, pid: int) -> Ends | None:
+def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
     """Look up in the namespace with this inode, which `pid` is in.
 
     None where sock_diag is refused, or the namespace may not be entered; setns(2).
     """
     try:
         if os.stat("/proc/self/ns/net").st_ino == netns:
-            return Ends()
+            return SocketLookup()
         fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
@@ -147,15 +149,15 @@ def _own_namespace() -> int:
         return 0
 
 
-def _ends_of(namespace: int) -> Ends | None:
+def _ends_of(namespace: int) -> SocketLookup | None:
     # A netlink socket stays in the namespace where it was made; this thread ends there.
-    found: list[Ends] = []
+    found: list[SocketLookup] = []
 
     def make() -> None:
         setns = ctypes.CDLL(None, use_errno=True).setns
         with suppress(OSError):
             if setns(namespace, _CLONE_NEWNET) == 0:
-                found.append(Ends())
+                found.append(SocketLookup())
 
     thread = threading.Thread(target=make)
     try:

@@ -22,25 +22,25 @@ _MOST_THREADS = 256  # of one process: more are not looked at
 _MOST_RELATIVES = 16
 
 
-class Doing(Enum):
+class Activity(Enum):
     """What a process does, seen from one of its sockets."""
 
-    WAITS_FOR_IT = auto()  # a thread sleeps until more comes on this socket, or may do so
-    MAY_COME_BACK = auto()  # its event loop watches this socket, and is not asleep now
-    ELSE = auto()
+    WAITING_ON_SOCKET = auto()  # a thread sleeps until more comes on this socket, or may do so
+    EVENT_LOOP_BUSY = auto()  # its event loop watches this socket, and is not asleep now
+    OTHER = auto()
     STOPPED = auto()
     LATER = auto()  # it could not be read in time; it is tried again
     UNKNOWN = auto()  # it cannot be read
 
 
-class Steps(NamedTuple):
+class SchedCounters(NamedTuple):
     """How often threads went to sleep so far, and how long they ran and waited to be run."""
 
     sleeps: int
     ran_ns: int
     queued_ns: int
 
-    def is_step_of(self, before: Steps) -> bool:
+    def has_not_slept_since(self, before: SchedCounters) -> bool:
         """True when they have not slept since, and it was not the processor that they lacked."""
         ran_ns, queued_ns = self.ran_ns - before.ran_ns, self.queued_ns - before.queued_ns
         return self.sleeps == before.sleeps and ran_ns >= queued_ns
@@ -55,7 +55,7 @@ class Processes:
         self._stopped: dict[int, bool] = {}
         self._readers: dict[int, int] = {}
         self._threads: dict[int, list[tuple[str, str]]] = {}
-        self._watched: dict[tuple[int, int], frozenset[int]] = {}
+        self._monitored: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
         self._sets = Epolls(proc)
 
@@ -65,7 +65,7 @@ class Processes:
         self._stopped.clear()
         self._readers.clear()
         self._threads.clear()
-        self._watched.clear()
+        self._monitored.clear()
         self._epolls.clear()
         self._sets.begin()
 
@@ -77,7 +77,7 @@ class Processes:
             self._stopped[pid] = held
         return held
 
-    def steps(self, pid: int) -> Steps:
+    def sched_counters(self, pid: int) -> SchedCounters:
         """How far its threads have come."""
         sleeps = ran_ns = queued_ns = 0
         for tid in self._tids(pid):
@@ -88,20 +88,20 @@ class Processes:
             if len(times) >= 2:  # noqa: PLR2004 - on a processor, and in the queue for one
                 ran_ns += int(times[0])
                 queued_ns += int(times[1])
-        return Steps(sleeps, ran_ns, queued_ns)
+        return SchedCounters(sleeps, ran_ns, queued_ns)
 
-    def doing(self, pid: int, inode: int) -> Doing:
+    def activity(self, pid: int, inode: int) -> Activity:
         """What `pid` does for the socket `inode`, which it holds and has read empty.
 
         Its parent or a child may hold the same socket and be the one that serves it.
         """
-        found = self._doing(pid, inode)
-        if found is Doing.ELSE:
+        found = self._activity(pid, inode)
+        if found is Activity.OTHER:
             for relative in self._relatives(pid):
-                if self._doing(relative, inode) is Doing.WAITS_FOR_IT:
-                    return Doing.WAITS_FOR_IT
+                if self._activity(relative, inode) is Activity.WAITING_ON_SOCKET:
+                    return Activity.WAITING_ON_SOCKET
             if self._reader(pid) in self._sets.partly:
-                return Doing.UNKNOWN
+                return Activity.UNKNOWN
         return found
 
     def _relatives(self, pid: int) -> list[int]:
@@ -109,12 +109,12 @@ class Processes:
         children = _read(f"{self._proc}/{pid}/task/{pid}/children").split()
         return [int(word) for word in stat[1:2] + children[:_MOST_RELATIVES]]
 
-    def _doing(self, pid: int, inode: int) -> Doing:
+    def _activity(self, pid: int, inode: int) -> Activity:
         if self.stopped(pid):
-            return Doing.STOPPED
+            return Activity.STOPPED
         if any(self._waits_for(pid, inode, *thread) for thread in self._threads_of(pid)):
-            return Doing.WAITS_FOR_IT
-        return Doing.MAY_COME_BACK if self._in_any_epoll(pid, inode) else Doing.ELSE
+            return Activity.WAITING_ON_SOCKET
+        return Activity.EVENT_LOOP_BUSY if self._in_any_epoll(pid, inode) else Activity.OTHER
 
     def _threads_of(self, pid: int) -> list[tuple[str, str]]:
         threads = self._threads.get(pid)
@@ -146,27 +146,27 @@ class Processes:
         name, role, arguments = call
         fd = arguments[0] & 0xFFFFFFFF
         if role is Role.EPOLL:
-            return inode in self._watches(pid, fd)
+            return inode in self._monitored_inodes(pid, fd)
         if role is Role.POLL:
             asked = polled(name, arguments, self._reader(pid), self._proc)
             fds = [w.fd for w in asked if w.reads]
             if any(self._inode(pid, fd) == inode for fd in fds):
                 return True
             nested = epolls_among(self._reader(pid), fds, self._proc)
-            return any(inode in self._watches(pid, fd) for fd in nested)
+            return any(inode in self._monitored_inodes(pid, fd) for fd in nested)
         return role is Role.RECEIVE and self._inode(pid, fd) == inode
 
     def _in_any_epoll(self, pid: int, inode: int) -> bool:
         epolls = self._epolls.get(pid)
         if epolls is None:
             epolls = self._epolls[pid] = self._sets.of(self._reader(pid))
-        return any(inode in self._watches(pid, fd) for fd in epolls)
+        return any(inode in self._monitored_inodes(pid, fd) for fd in epolls)
 
-    def _watches(self, pid: int, epoll: int) -> frozenset[int]:
+    def _monitored_inodes(self, pid: int, epoll: int) -> frozenset[int]:
         """Inodes that this epoll instance reports data of."""
-        known = self._watched.get((pid, epoll))
+        known = self._monitored.get((pid, epoll))
         if known is None:
-            known = self._watched[pid, epoll] = self._sets.watches(self._reader(pid), epoll)
+            known = self._monitored[pid, epoll] = self._sets.watches(self._reader(pid), epoll)
         return known
 
     def _reader(self, pid: int) -> int:

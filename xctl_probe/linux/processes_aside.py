@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.helper import Helper
-from xctl_probe.linux.process_activity import Doing, Processes, Steps
+from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
 from xctl_probe.linux.socket_owners import real_user
 
 _WAIT_NS = 50_000_000  # for all answers of one look
 _ASKED_AGAIN = 5  # looks in which there may be no answer before it is taken for unknown
 _BARRED_NS = 60_000_000_000  # who has held a helper up, doubled with each time
 _MOST_KEPT = 4_096
-_NEVER_SLEPT = Steps(-1, 0, 0)
+_NEVER_SLEPT = SchedCounters(-1, 0, 0)
 
 
 class _Request(NamedTuple):
@@ -26,8 +26,8 @@ class _Request(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    doing: Doing
-    steps: Steps | None
+    doing: Activity
+    steps: SchedCounters | None
     spent_ns: int
 
 
@@ -43,9 +43,9 @@ class _Reader:
             self._look = request.look
             self._processes.begin()
         begun_ns = time.process_time_ns()
-        doing = self._processes.doing(request.pid, request.inode)
-        comes_back = doing is Doing.MAY_COME_BACK
-        steps = self._processes.steps(request.pid) if comes_back else None
+        doing = self._processes.activity(request.pid, request.inode)
+        comes_back = doing is Activity.EVENT_LOOP_BUSY
+        steps = self._processes.sched_counters(request.pid) if comes_back else None
         return _Answer(doing, steps, time.process_time_ns() - begun_ns)
 
 
@@ -57,7 +57,7 @@ class ProcessesAside:
         self._helper = helper or Helper(_Reader(), self._bar)
         self._look = 1
         self._wait_ns = _WAIT_NS
-        self._steps: dict[int, Steps] = {}
+        self._steps: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
         self._missed: dict[tuple[int, int], int] = {}
         self._barred: dict[tuple[str, int], tuple[int, int]] = {}  # until when, and how often
@@ -77,18 +77,18 @@ class ProcessesAside:
         """True while a signal or a debugger holds it; proc(5): stat, which never blocks."""
         return Processes().stopped(pid)
 
-    def steps(self, pid: int) -> Steps:
+    def sched_counters(self, pid: int) -> SchedCounters:
         """How far its threads had come, when it was found that it may come back."""
         return self._steps.get(pid, _NEVER_SLEPT)
 
-    def doing(self, pid: int, inode: int) -> Doing:
+    def activity(self, pid: int, inode: int) -> Activity:
         """What `pid` does for the socket `inode`, which it holds and has read empty."""
         uid = self._users.get(pid)
         if uid is None:
             uid = self._users[pid] = real_user(pid, Path("/proc"))
         now_ns = time.monotonic_ns()
         if self._is_barred(pid, uid, now_ns):
-            return Doing.UNKNOWN
+            return Activity.UNKNOWN
         answer: _Answer | None = None
         if self._wait_ns > 0 and self._budget.allows(("about", uid), now_ns):
             answer = self._helper.ask(_Request(self._look, pid, inode, uid), self._wait_ns)
@@ -114,11 +114,11 @@ class ProcessesAside:
         self._helper.late = None
         return answer
 
-    def _missing(self, pid: int, inode: int) -> Doing:
+    def _missing(self, pid: int, inode: int) -> Activity:
         if len(self._missed) >= _MOST_KEPT:
             self._missed.clear()
         missed = self._missed[pid, inode] = self._missed.get((pid, inode), 0) + 1
-        return Doing.LATER if missed <= _ASKED_AGAIN else Doing.UNKNOWN
+        return Activity.LATER if missed <= _ASKED_AGAIN else Activity.UNKNOWN
 
     def _bar(self, request: _Request) -> None:
         """Ask no more about who has held a helper up; of root's processes only that one."""

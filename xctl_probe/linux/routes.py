@@ -101,7 +101,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
 
 
 def _listener() -> NetlinkSocket:
-    news = NetlinkSocket(NETLINK_ROUTE)
+    queue = NetlinkSocket(NETLINK_ROUTE)
     for group in _GROUPS:
-        news.join(group)
-    return news
+        queue.join(group)
+    return queue

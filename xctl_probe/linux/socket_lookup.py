@@ -25,7 +25,7 @@ _ANY_COOKIE = b"\xff" * 8
 _ANSWER = struct.Struct("=x3B52x2I4xI")
 
 
-class End(NamedTuple):
+class SocketSnapshot(NamedTuple):
     """One end of a connection; queues in bytes, `inode` 0 until it is accepted."""
 
     unread_bytes: int
@@ -34,7 +34,7 @@ class End(NamedTuple):
     inode: int
 
 
-class Ends:
+class SocketLookup:
     """Looks up either end of a connection.  Raises OSError where sock_diag is refused."""
 
     def __init__(self) -> None:
@@ -44,15 +44,17 @@ class Ends:
         """Give the descriptor back.  Safe to call twice."""
         self._netlink.close()
 
-    def near(self, of: Socket) -> End | None:
+    def local_socket(self, of: Socket) -> SocketSnapshot | None:
         """The socket itself, None where it is gone or lives in another namespace."""
         return self._find(of.local_address, of.local_port, of.remote_address, of.remote_port)
 
-    def far(self, of: Socket) -> End | None:
+    def peer_socket(self, of: Socket) -> SocketSnapshot | None:
         """The socket at the other end, None where it is not in this namespace."""
         return self._find(of.remote_address, of.remote_port, of.local_address, of.local_port)
 
-    def _find(self, local: str, local_port: int, remote: str, remote_port: int) -> End | None:
+    def _find(
+        self, local: str, local_port: int, remote: str, remote_port: int
+    ) -> SocketSnapshot | None:
         family = socket.AF_INET6 if ":" in local else socket.AF_INET
         request = _REQUEST.pack(
             family, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF,
@@ -69,4 +71,4 @@ class Ends:
         if state == _LISTEN:  # who listens there is not who was asked
             return None
         lost = timer == _TIMER_RETRANSMIT and retries > 0
-        return End(unread, unacknowledged, lost, inode)
+        return SocketSnapshot(unread, unacknowledged, lost, inode)

@@ -70,7 +70,7 @@ class Owners:
             self._processes[pid] = read_process(pid, self._proc)
         return self._processes[pid]
 
-    def of(self, inode: int) -> Process | None:
+    def get(self, inode: int) -> Process | None:
         """The process last seen to hold this socket, alive or not; None if none was."""
         holding = self._holding.get(inode)
         if holding is None:
@@ -79,11 +79,11 @@ class Owners:
         # Another start under the same pid is another process.
         return now if now is not None and now.start_ticks == held.start_ticks else held
 
-    def holds(self, inode: int) -> bool:
+    def is_current(self, inode: int) -> bool:
         """True when the kept answer for this inode is still right."""
-        return not self.unheld((inode,))
+        return not self.stale((inode,))
 
-    def unheld(self, inodes: Iterable[int]) -> set[int]:
+    def stale(self, inodes: Iterable[int]) -> set[int]:
         """Those of them for which the kept answer is not right any more, or there is none."""
         wrong, root = set(), str(self._proc)
         for inode in sorted(inodes):  # neighbours lie together in the kernel's memory and in ours

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xctl_probe.events import InterfaceCounts
+from xctl_probe.events import InterfaceDelta
 from xctl_probe.linux.links import Birth, Counts, Link, Links
 
 _LOOPBACK = "lo"
@@ -36,7 +36,7 @@ class Interfaces:
             return name in self._only
         return self._loopback or name != _LOOPBACK
 
-    def collect(self) -> Iterator[InterfaceCounts]:
+    def collect(self) -> Iterator[InterfaceDelta]:
         """One fact for each watched interface, idle ones too, and for each that ended."""
         links = self._links.read()
         sums: dict[str, Counts] = {}
@@ -47,12 +47,12 @@ class Interfaces:
         self._before = born | {link.key: link for link in links}
         for name, counts in sums.items():
             if self.shows(name):
-                yield InterfaceCounts(name, *counts)
+                yield InterfaceDelta(name, *counts)
 
     def _take_news(self, sums: dict[str, Counts]) -> dict[int | str, Link]:
         """Add up what has ended; the interfaces that are new, as they were at first."""
         born: dict[int | str, Link] = {}
-        for event in self._links.news():
+        for event in self._links.queue():
             link = event.link
             if isinstance(event, Birth):
                 if link.key not in self._before:

@@ -23,15 +23,15 @@ def open_source(settings: Settings) -> tuple[Source, str]:
             source = _OPENERS[settings.backend](settings)
         except SourceUnavailable as error:
             raise SourceUnavailable(f"--backend {settings.backend}: {error}") from error
-        return source, f"source {source.name} ({source.sees})"
+        return source, f"source {source.name} ({source.description})"
     refused = []
-    for backend in (Backend.EBPF, Backend.BCC, Backend.PROC):
+    for backend in (Backend.EBPF, Backend.BCC, Backend.SAMPLER):
         try:
             source = _OPENERS[backend](settings)
         except SourceUnavailable as error:
             refused.append(f"not {backend}: {error}")
         else:
-            return source, "; ".join([f"source {source.name} ({source.sees})", *refused])
+            return source, "; ".join([f"source {source.name} ({source.description})", *refused])
     raise SourceUnavailable("; ".join(refused))
 
 
@@ -42,7 +42,7 @@ def _ebpf(settings: Settings) -> Source:
     return KernelSource(
         stall_ns=settings.stall_ns,
         attach=settings.attach,
-        patient=settings.patient,
+        ignored_peers=settings.ignored_peers,
         log=settings.log,
     )
 
@@ -50,10 +50,12 @@ def _ebpf(settings: Settings) -> Source:
 def _bcc(settings: Settings) -> Source:
     from xctl_probe.bcc.source import BccSource  # noqa: PLC0415 - as above
 
-    return BccSource(stall_ns=settings.stall_ns, patient=settings.patient, log=settings.log)
+    return BccSource(
+        stall_ns=settings.stall_ns, ignored_peers=settings.ignored_peers, log=settings.log
+    )
 
 
-def _proc(settings: Settings) -> Source:
+def _sampler(settings: Settings) -> Source:
     from xctl_probe.fallback.sampler import Sampler  # noqa: PLC0415 - as above
 
     return Sampler(
@@ -61,7 +63,7 @@ def _proc(settings: Settings) -> Source:
         InterfaceByAddress(),
         stall_ns=settings.stall_ns,
         interval_ns=settings.interval_ns,
-        patient=settings.patient,
+        ignored_peers=settings.ignored_peers,
         sock_diag=settings.sock_diag,
     )
 
@@ -69,5 +71,5 @@ def _proc(settings: Settings) -> Source:
 _OPENERS: dict[Backend, Opener] = {
     Backend.EBPF: _ebpf,
     Backend.BCC: _bcc,
-    Backend.PROC: _proc,
+    Backend.SAMPLER: _sampler,
 }

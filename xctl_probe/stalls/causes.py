@@ -108,7 +108,7 @@ class SeenWait(NamedTuple):
     own: Cause | None
 
 
-class ClosedWindows:
+class ZeroWindowMemory:
     """Remembers the waits whose window was seen closed, from one sample to the next.
 
     A peer that does not read may throw away what overran its buffer and open its window again

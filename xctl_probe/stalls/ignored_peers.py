@@ -11,17 +11,17 @@ _LONGEST_PORT = 5  # digits
 
 
 @dataclass(frozen=True, slots=True)
-class Patient:
+class IgnoredPeers:
     """Peers as (address, port); without a port, all of that address."""
 
     peers: frozenset[tuple[str, int | None]] = frozenset()
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> Patient:
+    def of(cls, texts: Iterable[str]) -> IgnoredPeers:
         """From texts like `10.0.0.7`, `10.0.0.7:6379`, `[fd00::7]:80`; ValueError for others."""
         return cls(frozenset(map(_parsed, texts)))
 
-    def covers(self, address: str, port: int) -> bool:
+    def matches(self, address: str, port: int) -> bool:
         """True when a wait for this peer is never to be told of."""
         return (address, None) in self.peers or (address, port) in self.peers
 

@@ -15,53 +15,53 @@ from typing import Protocol
 
 from xctl_probe.events import Process, Socket
 from xctl_probe.linux.netns import NotEntered, NotNow
-from xctl_probe.linux.process_activity import Doing, Processes, Steps
+from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
 from xctl_probe.linux.processes_aside import ProcessesAside
-from xctl_probe.linux.socket_lookup import End
+from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.socket_owners import Owners
 
 _SEARCHES = 2  # through all of /proc for one inode each, in one look; more go together
 _MOST_SEARCHED = 4096
-_LOOKS_IN_A_STEP = 2
+_SAMPLES_WITHOUT_SLEEP = 2
 
 
-class Finding(Enum):
+class PeerState(Enum):
     """What the other end shows."""
 
     UNKNOWN = auto()  # it is not on this host, as far as this can be found out
     HIDDEN = auto()  # the peer has taken the request, and its process may not be inspected
-    ON_ITS_WAY = auto()  # the request has not arrived
+    REQUEST_IN_FLIGHT = auto()  # the request has not arrived
     UNREAD = auto()  # nobody has taken the request out of the peer's queue
-    ANSWER_LOST = auto()  # the peer has answered, and its answer does not get through
+    REPLY_RETRANSMITTED = auto()  # the peer has answered, and its answer does not get through
     BUSY = auto()  # the peer has taken the request, and does something else
-    UNDECIDED = auto()  # busy, or on its way back to its event loop
-    AGREED = auto()  # the peer has taken the request, and waits for more from us
+    UNKNOWN_ACTIVITY = auto()  # busy, or on its way back to its event loop
+    WAITING_FOR_REQUEST = auto()  # the peer has taken the request, and waits for more from us
 
 
-_UNSEEN = {Doing.UNKNOWN: Finding.UNKNOWN, Doing.LATER: Finding.UNDECIDED}
+_UNSEEN = {Activity.UNKNOWN: PeerState.UNKNOWN, Activity.LATER: PeerState.UNKNOWN_ACTIVITY}
 
 
 class Lookup(Protocol):
     """How the two ends of a connection are found."""
 
-    def near(self, of: Socket) -> End | None:
+    def local_socket(self, of: Socket) -> SocketSnapshot | None:
         """The socket itself."""
 
-    def far(self, of: Socket) -> End | None:
+    def peer_socket(self, of: Socket) -> SocketSnapshot | None:
         """The socket at the other end."""
 
 
 @dataclass(slots=True)
-class Past:
+class PeerObservation:
     """What earlier looks at the same wait have found."""
 
-    finding: Finding | None = None
+    state: PeerState | None = None
     peer: Process | None = None  # who has the other end
-    steps: Steps | None = None  # of the peer's threads, when it was last undecided
-    same_step: int = 0  # for how many looks on end it has been in the same
+    counters: SchedCounters | None = None  # of the peer's threads, when it was last undecided
+    samples_without_sleep: int = 0  # for how many looks on end it has been in the same
 
 
-class OtherEnd:
+class PeerInspector:
     """Looks at the peers of waits; `begin` starts a look at many.
 
     Who shares `processes` among several begins them himself.
@@ -75,7 +75,7 @@ class OtherEnd:
         *,
         shared: bool = False,
     ) -> None:
-        self._ends = ends
+        self._lookup = ends
         self._owners = owners
         self._processes = processes or Processes()
         self._shared = shared
@@ -83,7 +83,7 @@ class OtherEnd:
         self._wanted: dict[int, int | None] = {}  # and their user: the next look begins with them
         self._searches = 0
 
-    def begin(self) -> None:
+    def begin_sample(self) -> None:
         """Forget what the last look has read."""
         if not self._shared:
             self._processes.begin()
@@ -92,7 +92,9 @@ class OtherEnd:
         for asker in set(wanted.values()):
             self._search({inode for inode, uid in wanted.items() if uid == asker}, asker)
 
-    def find(self, socket: Socket, past: Past, *, delivered: bool | None = None) -> Finding:
+    def inspect(
+        self, socket: Socket, past: PeerObservation, *, delivered: bool | None = None
+    ) -> PeerState:
         """What the far end of `socket` shows now; `past` is brought up to date.
 
         `delivered`: the request was acknowledged; None where that is to be found out.
@@ -100,34 +102,40 @@ class OtherEnd:
         with suppress(NotNow):
             try:
                 if delivered is None:
-                    near = self._ends.near(socket)
+                    near = self._lookup.local_socket(socket)
                     delivered = near is None or not near.unacknowledged_bytes
-                past.finding = self._find(socket, past) if delivered else Finding.ON_ITS_WAY
+                past.state = (
+                    self._inspect(socket, past) if delivered else PeerState.REQUEST_IN_FLIGHT
+                )
             except NotEntered:
-                past.finding = seen_from_here(socket)
-        past.finding = past.finding or Finding.UNDECIDED
-        return past.finding
+                past.state = seen_from_here(socket)
+        past.state = past.state or PeerState.UNKNOWN_ACTIVITY
+        return past.state
 
-    def _find(self, socket: Socket, past: Past) -> Finding:
-        far = self._ends.far(socket)
+    def _inspect(self, socket: Socket, past: PeerObservation) -> PeerState:
+        far = self._lookup.peer_socket(socket)
         if far is None:
-            return Finding.UNKNOWN
+            return PeerState.UNKNOWN
         if far.unread_bytes:
-            return Finding.UNREAD
+            return PeerState.UNREAD
         if far.retransmits:
-            return Finding.ANSWER_LOST
+            return PeerState.REPLY_RETRANSMITTED
         peer = past.peer = self._owner(far.inode, socket.uid)
         if peer is None:
             if not far.inode:
-                return Finding.UNKNOWN  # no process has it open
+                return PeerState.UNKNOWN  # no process has it open
             if far.inode not in self._searched:
-                return Finding.UNDECIDED
+                return PeerState.UNKNOWN_ACTIVITY
             # Not found among all processes, it is held up or in flight: that excuses no wait.
-            return Finding.HIDDEN if self._owners.refused else Finding.UNKNOWN
-        if past.finding is Finding.AGREED:
+            return PeerState.HIDDEN if self._owners.refused else PeerState.UNKNOWN
+        if past.state is PeerState.WAITING_FOR_REQUEST:
             # It has gone back to its loop once: what it does since is for somebody else.
-            return Finding.BUSY if self._processes.stopped(peer.pid) else Finding.AGREED
-        return self._what_it_does(peer.pid, far.inode, past)
+            return (
+                PeerState.BUSY
+                if self._processes.stopped(peer.pid)
+                else PeerState.WAITING_FOR_REQUEST
+            )
+        return self._activity_state(peer.pid, far.inode, past)
 
     def keeps_listening(self, socket: Socket) -> bool:
         """True when the peer watches this connection, or may do so unseen.
@@ -135,37 +143,44 @@ class OtherEnd:
         Said of a wait that is over: what its queue holds is younger.
         """
         try:
-            far = self._ends.far(socket)
+            far = self._lookup.peer_socket(socket)
         except NotNow:
             return True  # it may
         except NotEntered:
-            return seen_from_here(socket) is Finding.HIDDEN
+            return seen_from_here(socket) is PeerState.HIDDEN
         peer = self._owner(far.inode, socket.uid) if far else None
         if far is None or not far.inode:
             return False
         if peer is None:  # it may: its process is not searched for yet, or may not be read
             return far.inode not in self._searched or self._owners.refused
-        past = Past()
-        return self._what_it_does(peer.pid, far.inode, past) is not Finding.BUSY
+        past = PeerObservation()
+        return self._activity_state(peer.pid, far.inode, past) is not PeerState.BUSY
 
-    def _what_it_does(self, pid: int, inode: int, past: Past) -> Finding:
-        doing = self._processes.doing(pid, inode)
+    def _activity_state(self, pid: int, inode: int, past: PeerObservation) -> PeerState:
+        doing = self._processes.activity(pid, inode)
         if doing in _UNSEEN:
             return _UNSEEN[doing]
-        if doing is Doing.WAITS_FOR_IT:
-            return Finding.AGREED
-        if doing is not Doing.MAY_COME_BACK:
-            return Finding.BUSY
+        if doing is Activity.WAITING_ON_SOCKET:
+            return PeerState.WAITING_FOR_REQUEST
+        if doing is not Activity.EVENT_LOOP_BUSY:
+            return PeerState.BUSY
         # An event loop that answers others meanwhile runs, sleeps, runs: only one that is
         # found again and again in the same long step is busy with something, unless it is
         # the processor that it waits for.
-        steps = self._processes.steps(pid)
-        same = past.steps is not None and steps.is_step_of(past.steps)
-        past.same_step, past.steps = past.same_step + 1 if same else 0, steps
-        return Finding.BUSY if past.same_step >= _LOOKS_IN_A_STEP else Finding.UNDECIDED
+        steps = self._processes.sched_counters(pid)
+        same = past.counters is not None and steps.has_not_slept_since(past.counters)
+        past.samples_without_sleep, past.counters = (
+            past.samples_without_sleep + 1 if same else 0,
+            steps,
+        )
+        return (
+            PeerState.BUSY
+            if past.samples_without_sleep >= _SAMPLES_WITHOUT_SLEEP
+            else PeerState.UNKNOWN_ACTIVITY
+        )
 
     def _owner(self, inode: int, asker: int | None) -> Process | None:
-        if not self._owners.holds(inode):
+        if not self._owners.is_current(inode):
             if not inode or inode in self._searched:
                 return None
             if self._searches >= _SEARCHES:
@@ -173,7 +188,7 @@ class OtherEnd:
                 return None
             self._searches += 1
             self._search({inode}, asker)
-        return self._owners.of(inode)
+        return self._owners.get(inode)
 
     def _search(self, inodes: set[int], asker: int | None) -> None:
         unfinished = self._owners.search(inodes, asker)
@@ -183,8 +198,8 @@ class OtherEnd:
             self._owners.forget([self._searched.popitem(last=False)[0]])
 
 
-def seen_from_here(socket: Socket) -> Finding:
+def seen_from_here(socket: Socket) -> PeerState:
     """What is known of a peer where its socket cannot be found: is it on this host at all?"""
     remote = socket.remote_address
     here = remote == socket.local_address or ip_address(remote).is_loopback
-    return Finding.HIDDEN if here and socket.protocol == "tcp" else Finding.UNKNOWN
+    return PeerState.HIDDEN if here and socket.protocol == "tcp" else PeerState.UNKNOWN

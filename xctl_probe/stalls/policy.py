@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
 NS_PER_MS = 1_000_000
 # The least length of a stall where the user gives none (--stall-ms).
@@ -40,7 +40,7 @@ class DatagramWait(NamedTuple):
     span_ns: int
 
 
-def expects_reply(connection: Dialogue, peer: Dialogue, *, blocked: bool) -> bool:
+def expects_reply(connection: RequestHistory, peer: RequestHistory, *, blocked: bool) -> bool:
     """Return whether a request on a stream expects a reply.
 
     `connection` and `peer` count the replies on this connection and from its peer to the same
@@ -51,7 +51,7 @@ def expects_reply(connection: Dialogue, peer: Dialogue, *, blocked: bool) -> boo
     return blocked or connection.expects_reply() or peer.expects_reply()
 
 
-def expects_datagram(wait: DatagramWait, connection: Dialogue, peer: Dialogue) -> bool:
+def expects_datagram(wait: DatagramWait, connection: RequestHistory, peer: RequestHistory) -> bool:
     """Return whether a datagram expects an answer.
 
     A datagram has no handshake: its sender may be a client, or may expect nothing.

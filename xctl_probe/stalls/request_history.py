@@ -28,7 +28,7 @@ PROMPT_ANSWERS = 8
 
 
 @dataclass(slots=True)
-class Dialogue:
+class RequestHistory:
     """How often sends were answered: on one connection, or with one endpoint."""
 
     answered: int = 0
@@ -44,13 +44,13 @@ class Dialogue:
         """True when sends here go on without answers, as those of a log sender do."""
         return self.unanswered * ANSWERED_PER_SLIP > self.answered
 
-    def came_after(self, wait_ns: int, stall_ns: int) -> None:
+    def record_latency(self, wait_ns: int, stall_ns: int) -> None:
         """Note an answer that came so long after its request."""
         if wait_ns >= LONG_STALLS * stall_ns:
             self.long_waits += 1
             self.longest_ns = max(self.longest_ns, wait_ns)
 
-    def is_usual(self, wait_ns: int) -> bool:
+    def is_within_usual_latency(self, wait_ns: int) -> bool:
         """True when such waits are how this peer answers: up to twice the longest so far."""
         return self.long_waits >= LONG_WAITS and wait_ns <= 2 * self.longest_ns
 
@@ -62,20 +62,20 @@ class Dialogue:
 class Usual(NamedTuple):
     """What answers usually take: `here`, on one connection, and of the `peer` to its owner."""
 
-    here: Dialogue
-    peer: Dialogue
+    here: RequestHistory
+    peer: RequestHistory
 
-    def came_after(self, wait_ns: int, stall_ns: int) -> None:
+    def record_latency(self, wait_ns: int, stall_ns: int) -> None:
         """Note an answer that came so long after its request."""
-        self.here.came_after(wait_ns, stall_ns)
-        self.peer.came_after(wait_ns, stall_ns)
+        self.here.record_latency(wait_ns, stall_ns)
+        self.peer.record_latency(wait_ns, stall_ns)
 
-    def is_usual(self, wait_ns: int) -> bool:
+    def is_within_usual_latency(self, wait_ns: int) -> bool:
         """True when the peer answers this owner so late, and answers here no sooner.
 
         A worker that waits for its next job does not hide a lookup at the same server.
         """
-        return self.peer.is_usual(wait_ns) and not self.here.is_prompt()
+        return self.peer.is_within_usual_latency(wait_ns) and not self.here.is_prompt()
 
 
 class Dialogues:
@@ -88,16 +88,16 @@ class Dialogues:
     def __init__(self, capacity: int = 4096) -> None:
         self._capacity = capacity
         self._count = 0
-        self._by_user: dict[int, OrderedDict[Hashable, Dialogue]] = {}
+        self._by_user: dict[int, OrderedDict[Hashable, RequestHistory]] = {}
 
-    def of(self, uid: int, key: Hashable) -> Dialogue:
+    def of(self, uid: int, key: Hashable) -> RequestHistory:
         """The dialogue of this user under this key, a new one where there was none."""
         mine = self._by_user.setdefault(uid, OrderedDict())
         dialogue = mine.get(key)
         if dialogue is not None:
             mine.move_to_end(key)
             return dialogue
-        dialogue = mine[key] = Dialogue()
+        dialogue = mine[key] = RequestHistory()
         self._count += 1
         if self._count > self._capacity:
             self._forget_one()
@@ -111,7 +111,7 @@ class Dialogues:
         self._count -= 1
 
 
-class Endpoints:
+class PeerHistory:
     """The dialogues of all connections so far, by owner and peer: see `Dialogues`.
 
     An owner is a user and, where the source knows it, the name of the program; a peer is an
@@ -123,6 +123,6 @@ class Endpoints:
 
     def of(
         self, address: str, port: int, netns: int = 0, *, uid: int = 0, comm: bytes = b""
-    ) -> Dialogue:
+    ) -> RequestHistory:
         """The owner's dialogue with this peer, a new one where there was none."""
         return self._dialogues.of(uid, (address, port, netns, comm))

@@ -112,7 +112,7 @@ def places(layout: struct.Struct) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("image", "name", "layout"),
     [
-        ("tracepoint.bpf.o", "record", abi.RECORD),
+        ("tracepoint.bpf.o", "event", abi.RECORD),
         ("tracepoint.bpf.o", "process_key", abi.PROCESS_KEY),
         ("tracepoint.bpf.o", "process_traffic", abi.PROCESS_TRAFFIC),
         ("tracepoint.bpf.o", "peer", abi.PEER),
@@ -132,13 +132,13 @@ def test_each_field_is_where_the_compiler_put_it(
 def test_bcc_makes_room_for_what_is_remembered_of_a_socket() -> None:
     """Else its compiler refuses the program, on the user's host."""
     btf = Btf(section((OBJECTS / "kprobe.bpf.o").read_bytes(), ".BTF"))
-    assert btf.struct_bytes("sock_memory") == program._MEMORY_BYTES
+    assert btf.struct_bytes("sock_state") == program._MEMORY_BYTES
 
 
 @pytest.mark.parametrize(
     ("image", "name", "fields"),
     [
-        ("tracepoint.bpf.o", "record", abi.Record._fields),
+        ("tracepoint.bpf.o", "event", abi.RawEvent._fields),
         ("call_trace.bpf.o", "call", Call._fields),
     ],
 )
@@ -205,4 +205,4 @@ def test_a_drift_would_be_seen() -> None:
     """One field more in Python than in the object is a difference."""
     btf = Btf(section((OBJECTS / "tracepoint.bpf.o").read_bytes(), ".BTF"))
     drifted = struct.Struct(abi.RECORD.format + "I")
-    assert [(offset, size) for _, offset, size in btf.fields("record")] != places(drifted)
+    assert [(offset, size) for _, offset, size in btf.fields("event")] != places(drifted)

@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from xctl_probe.ebpf.attach_variants import Flavour, Hook
-from xctl_probe.ebpf.libbpf import KernelRefused
+from xctl_probe.ebpf.attach_variants import AttachVariant, Hook
+from xctl_probe.ebpf.libbpf import BpfError
 from xctl_probe.ebpf.loader import _attach
 from xctl_probe.ebpf.programs import Hooks
 
@@ -15,7 +15,7 @@ NEEDED = Hook("on_state", "btf_trace_inet_sock_set_state")
 ENTRY = Hook("begin", "inet6_sendmsg", optional=True)
 RETURN = Hook("end", "inet6_sendmsg", optional=True)
 OLD = Hook("on_page", "inet_sendpage", optional=True)
-FLAVOUR = Flavour("kprobe", "kprobe.bpf.o", (NEEDED, ENTRY, RETURN, OLD))
+FLAVOUR = AttachVariant("kprobe", "kprobe.bpf.o", (NEEDED, ENTRY, RETURN, OLD))
 
 
 class Programs:
@@ -24,7 +24,7 @@ class Programs:
 
     def attach(self, program: str) -> None:
         if program in self._refused:
-            raise KernelRefused(f"attach {program}", errno.EINVAL)
+            raise BpfError(f"attach {program}", errno.EINVAL)
 
 
 def attached(*refused: str) -> Hooks:
@@ -41,5 +41,5 @@ def test_one_that_can_be_done_without_is_told_as_refused() -> None:
 
 
 def test_one_that_is_needed_is_the_end_of_the_flavour() -> None:
-    with pytest.raises(KernelRefused):
+    with pytest.raises(BpfError):
         attached("on_state")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, Record, StallDirection, is_sound
+from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, RawEvent, StallDirection, is_sound
 from xctl_probe.ebpf.closers import Closers, cause, sleeps_on_a_socket
 from xctl_probe.events import Cause
 
@@ -12,8 +12,8 @@ BEGAN, PATIENCE_MS = 7_000 * MS, 20_000
 
 def closing(
     kind: Kind = Kind.CLOSING, after_ms: int = 0, cookie: int = 23, tid: int = 41
-) -> Record:
-    blank = Record._make(RECORD.unpack(bytes(RECORD.size)))
+) -> RawEvent:
+    blank = RawEvent._make(RECORD.unpack(bytes(RECORD.size)))
     return blank._replace(
         kind=kind,
         direction=StallDirection.SEND,
@@ -26,7 +26,7 @@ def closing(
     )
 
 
-def told(records: list[Record]) -> list[tuple[int, int]]:
+def told(records: list[RawEvent]) -> list[tuple[int, int]]:
     return [(record.kind, record.span_ns // MS) for record in records]
 
 

@@ -16,19 +16,19 @@ import pytest
 from xctl_probe.bcc import kernel, maps
 from xctl_probe.commands.why.threads import read_threads
 from xctl_probe.ebpf import source
-from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, RECORD, Kind, Record
+from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, RECORD, Kind, RawEvent
 from xctl_probe.ebpf.batches import read_batches
-from xctl_probe.ebpf.process_totals import Processes
+from xctl_probe.ebpf.process_totals import ProcessTotals
 from xctl_probe.ebpf.programs import Hooks
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable
-from xctl_probe.events import ErrorKind, Lost, SocketError, Traffic
+from xctl_probe.events import DroppedEvents, ErrorKind, SocketError, TrafficDelta
 from xctl_probe.linux import capabilities
 from xctl_probe.linux.syscalls import Watched, epoll_watches
 
 SECOND_NS = 1_000_000_000
-NOTHING = Record(*[0] * 23, bytes(16), bytes(16), bytes(16), 0)
+NOTHING = RawEvent(*[0] * 23, bytes(16), bytes(16), bytes(16), 0)
 
 
 def packed(**fields):
@@ -53,10 +53,10 @@ class Table:
         self.rows.clear()
 
 
-def kernel_source(drained=b"", news=()):
+def kernel_source(drained=b"", queue=()):
     """A source over programs that say this, once."""
     chunks = iter([drained])
-    told = iter([list(news)])
+    told = iter([list(queue)])
     programs = SimpleNamespace(
         map=lambda *_: Table(),
         per_cpu_sums=lambda _, entries: [0] * entries,
@@ -67,9 +67,9 @@ def kernel_source(drained=b"", news=()):
             name="x",
             hooks=Hooks(()),
             programs=programs,
-            news=SimpleNamespace(records=lambda: next(told, [])),
-            drain=SimpleNamespace(run=lambda: next(chunks, b"")),
-            look=SimpleNamespace(run=lambda: b""),
+            queue=SimpleNamespace(records=lambda: next(told, [])),
+            collect_iter=SimpleNamespace(run=lambda: next(chunks, b"")),
+            waiters_iter=SimpleNamespace(run=lambda: b""),
         ),
         100_000_000,
     )
@@ -95,33 +95,37 @@ OTHERS = packed(kind=Kind.REFUSED, occurrences=1, inode=9, uid=233)
 def test_a_record_that_makes_no_sense_is_counted_and_the_others_are_told(unsound):
     """From an iterator and from the ring; once, not again with each drain."""
     seen = kernel_source(TRAFFIC + unsound, [unsound, REFUSED])
-    facts = seen.drain(SECOND_NS).facts
-    assert [(f.sent_bytes, f.received_bytes) for f in facts if isinstance(f, Traffic)] == [(7, 11)]
-    assert [f.kind for f in facts if isinstance(f, SocketError)] == [ErrorKind.REFUSED]
-    assert [f for f in facts if isinstance(f, Lost)] == [Lost("unsound_records", 2)]
-    assert seen.drain(2 * SECOND_NS).facts == []
+    events = seen.drain(SECOND_NS).events
+    assert [(f.sent_bytes, f.received_bytes) for f in events if isinstance(f, TrafficDelta)] == [
+        (7, 11)
+    ]
+    assert [f.kind for f in events if isinstance(f, SocketError)] == [ErrorKind.REFUSED]
+    assert [f for f in events if isinstance(f, DroppedEvents)] == [
+        DroppedEvents("invalid_events", 2)
+    ]
+    assert seen.drain(2 * SECOND_NS).events == []
 
 
 def test_rare_events_between_two_drains_are_bounded_and_counted(monkeypatch):
     """An interval may last an hour: one user's find half of the room, the rest is told as lost."""
     monkeypatch.setattr(source, "_MOST_PENDING", 22)
-    seen = kernel_source(news=[REFUSED] * 16 + [OTHERS])
+    seen = kernel_source(queue=[REFUSED] * 16 + [OTHERS])
     seen.poll(SECOND_NS)
-    facts = seen.drain(2 * SECOND_NS).facts
-    assert Counter(f.socket.uid for f in facts if isinstance(f, SocketError)) == {0: 11, 233: 1}
-    assert facts[-1] == Lost("pending", 5, 0)
+    events = seen.drain(2 * SECOND_NS).events
+    assert Counter(f.socket.uid for f in events if isinstance(f, SocketError)) == {0: 11, 233: 1}
+    assert events[-1] == DroppedEvents("event_queue_full", 5, 0)
 
 
 def test_a_flood_of_failures_is_added_up_to_the_last(monkeypatch):
     """A thousand refusals of one process are a few facts; another user's is one of its own."""
-    seen = kernel_source(news=[REFUSED] * 1_009 + [OTHERS])
+    seen = kernel_source(queue=[REFUSED] * 1_009 + [OTHERS])
     seen.poll(SECOND_NS)
-    facts = [f for f in seen.drain(2 * SECOND_NS).facts if isinstance(f, SocketError)]
-    assert sum(f.count for f in facts if f.socket.uid == 0) == 1_009
-    assert sum(f.sockets for f in facts if f.socket.uid == 0) == 1_009
-    assert len(facts) < 32
-    assert [(f.count, f.sockets) for f in facts if f.socket.uid == 233] == [(1, 1)]
-    assert seen.drain(3 * SECOND_NS).facts == []  # each once
+    events = [f for f in seen.drain(2 * SECOND_NS).events if isinstance(f, SocketError)]
+    assert sum(f.count for f in events if f.socket.uid == 0) == 1_009
+    assert sum(f.sockets for f in events if f.socket.uid == 0) == 1_009
+    assert len(events) < 32
+    assert [(f.count, f.sockets) for f in events if f.socket.uid == 233] == [(1, 1)]
+    assert seen.drain(3 * SECOND_NS).events == []  # each once
 
 
 def totals(sent, received=0):
@@ -137,10 +141,10 @@ INTERFACES = SimpleNamespace(name=lambda *_: "eth0")
 def test_a_process_whose_total_makes_no_sense_is_counted(absurd):
     """It leapt: nothing negative or enormous is told, and it goes on from there."""
     table = Table(totals(101))
-    processes = Processes(table)
+    processes = ProcessTotals(table)
     assert [f.sent_bytes for f in processes.traffic(INTERFACES)] == [101]
     table.rows = [totals(absurd)]
-    assert list(processes.traffic(INTERFACES)) == [Lost("unsound_records", 1)]
+    assert list(processes.traffic(INTERFACES)) == [DroppedEvents("invalid_events", 1)]
     table.rows = [totals(absurd + 13)]
     assert [f.sent_bytes for f in processes.traffic(INTERFACES)] == [13]
 
@@ -148,7 +152,7 @@ def test_a_process_whose_total_makes_no_sense_is_counted(absurd):
 def test_what_a_total_goes_back_by_is_made_up_for_before_more_is_told():
     """A reader told the same bytes; what came the other way at the same time is told."""
     table = Table(totals(1_009, 101))
-    processes = Processes(table)
+    processes = ProcessTotals(table)
     told = []
     for now in (totals(1_009, 101), totals(908, 202), totals(990, 202), totals(1_022, 202)):
         table.rows = [now]

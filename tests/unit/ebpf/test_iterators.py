@@ -11,7 +11,7 @@ import pytest
 from xctl_probe.ebpf import bpf_object, loader
 from xctl_probe.ebpf.attach_variants import FENTRY, KPROBE, TRACEPOINT, TRACEPOINT_FILES
 from xctl_probe.ebpf.bpf_object import KernelIterator
-from xctl_probe.ebpf.libbpf import KernelRefused
+from xctl_probe.ebpf.libbpf import BpfError
 
 NAMES = frozenset(hook.target for hook in TRACEPOINT.hooks)
 
@@ -58,6 +58,6 @@ def test_a_kernel_that_refuses_iterators_over_maps_is_told_as_that() -> None:
     with pytest.raises(loader._Unsupported, match="iterators over maps") as refusal:
         loader._require(library, NAMES, TRACEPOINT)  # type: ignore[arg-type]
     cause = refusal.value.__cause__
-    assert isinstance(cause, KernelRefused)
+    assert isinstance(cause, BpfError)
     assert cause.errno == errno.EPERM
     assert loader._require(library, NAMES, TRACEPOINT_FILES) == ()  # type: ignore[arg-type]

@@ -3,8 +3,8 @@
 import pytest
 
 from xctl_probe.ebpf import owner_lookup
-from xctl_probe.ebpf.owner_lookup import LateOwners
-from xctl_probe.events import ErrorKind, Process, Socket, SocketError, Traffic
+from xctl_probe.ebpf.owner_lookup import OwnerLookup
+from xctl_probe.events import ErrorKind, Process, Socket, SocketError, TrafficDelta
 
 HOLDER = Process(4711, 7_001, "holder")
 KNOWN = Process(4712, 7_002, "known")
@@ -27,7 +27,7 @@ class Owners:
         self.clock[0] += 5 * MS
         self.found = {23: HOLDER}
 
-    def of(self, inode):
+    def get(self, inode):
         return self.found.get(inode)
 
     def forget(self, inodes):
@@ -47,27 +47,27 @@ def reset(inode, owner=None):
 
 
 def test_who_holds_the_socket_owns_its_errors(owners):
-    late = LateOwners(owners)
-    traffic = Traffic(None, "lo", 1, 2)
-    facts = [reset(23), traffic, reset(24), reset(25, KNOWN), reset(0)]
-    told = late.named(iter(facts), 0)
+    late = OwnerLookup(owners)
+    traffic = TrafficDelta(None, "lo", 1, 2)
+    events = [reset(23), traffic, reset(24), reset(25, KNOWN), reset(0)]
+    told = late.resolve(iter(events), 0)
     assert told == [reset(23, HOLDER), traffic, reset(24), reset(25, KNOWN), reset(0)]
     assert owners.searches == [{23, 24}]
     assert owners.found == {}
 
 
 def test_searching_takes_a_small_part_of_the_time(owners):
-    late = LateOwners(owners)
-    burst = [late.named([reset(23)], 0)[0].owner for _ in range(20)]
+    late = OwnerLookup(owners)
+    burst = [late.resolve([reset(23)], 0)[0].owner for _ in range(20)]
     assert burst == [HOLDER] * 10 + [None] * 10
     for now_ms in range(100, 3_001, 100):
-        (told,) = late.named([reset(23)], now_ms * MS)
+        (told,) = late.resolve([reset(23)], now_ms * MS)
         assert told.owner == (HOLDER if now_ms in (100, 1_100, 2_100) else None)
     assert len(owners.searches) == 13
 
 
 def test_nobody_searches_for_what_is_known(owners):
-    late = LateOwners(owners)
-    facts = [reset(23, KNOWN), reset(0), Traffic(None, None, 1, 2)]
-    assert late.named(facts, 0) == facts
+    late = OwnerLookup(owners)
+    events = [reset(23, KNOWN), reset(0), TrafficDelta(None, None, 1, 2)]
+    assert late.resolve(events, 0) == events
     assert owners.searches == []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, Record, StallDirection
+from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, RawEvent, StallDirection
 from xctl_probe.ebpf.stall_policy import cause, is_stall
 from xctl_probe.events import Cause
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
 NOTHING = Evidence(0)
-STRANGER = Dialogue()
-ANSWERED_BEFORE = Dialogue(answered=3)
+STRANGER = RequestHistory()
+ANSWERED_BEFORE = RequestHistory(answered=3)
 
 
 def candidate(
@@ -19,8 +19,8 @@ def candidate(
     seen: Evidence = NOTHING,
     answered: int = 0,
     unanswered: int = 0,
-) -> Record:
-    blank = Record._make(RECORD.unpack(bytes(RECORD.size)))
+) -> RawEvent:
+    blank = RawEvent._make(RECORD.unpack(bytes(RECORD.size)))
     return blank._replace(
         kind=Kind.STALL,
         direction=direction,

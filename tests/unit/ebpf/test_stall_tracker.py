@@ -6,7 +6,7 @@ import pytest
 from support.fake_kernel_events import ELSEWHERE, IN_RECV, NO_REPLY, SEND, entered, lasts, record
 
 from xctl_probe.ebpf.abi import Evidence, Kind
-from xctl_probe.stalls.peer_inspector import Finding
+from xctl_probe.stalls.peer_inspector import PeerState
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def test_what_ended_is_one_socket_s_wait_in_one_direction(scene, after):
 
 def test_who_sends_on_ends_what_was_told_and_nothing_else(scene):
     """The next wait on the socket begins there; a wait that nobody was told of ends in silence."""
-    assert scene.end(150, seen=IN_RECV | Evidence.SENT_ON) is None
+    assert scene.end(150, seen=IN_RECV | Evidence.SUPERSEDED) is None
     scene.drain(1_150, lasts(1_150, 1_003))
-    sent_on = IN_RECV | Evidence.SENT_ON
+    sent_on = IN_RECV | Evidence.SUPERSEDED
     assert scene.end(1_400, 1_003, seen=sent_on) == ("over", 397, NO_REPLY)
     assert scene.drain(2_150, lasts(2_150, 1_400)) == [("lasts", 750, NO_REPLY)]
     assert scene.end(2_400, 1_400) == ("over", 1_000, NO_REPLY)
@@ -50,7 +50,7 @@ def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
     """To which the peer agrees."""
     scene.drain(150, lasts(150))
     scene.end(400)
-    scene.peer.shows = Finding.AGREED
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     assert scene.drain(1_150, lasts(1_150, 403)) == []
     assert scene.end(1_400, 403) is None
 
@@ -65,7 +65,7 @@ def test_a_look_between_two_drains_leaves_the_telling_to_them(scene):
 
 def agrees(scene, now_ms):
     """The peer is back in its loop, and waits for more at two looks on end."""
-    scene.peer.shows = Finding.AGREED
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     return scene.look(lasts(now_ms)), scene.look(lasts(now_ms + 100))
 
 
@@ -92,7 +92,7 @@ def test_it_does_so_before_a_record_of_its_own(scene):
 def test_a_peer_that_has_just_answered_is_no_agreement(scene, drained):
     """It was back in its loop when the look came to it; also where the answer lies unread."""
     scene.drain(150, lasts(150))
-    scene.peer.shows = Finding.AGREED
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     scene.look(lasts(400))
     if drained:
         assert scene.drain(450) == []
@@ -104,7 +104,7 @@ def test_what_is_a_stall_again_by_the_next_drain_has_ended_in_between(scene):
     """It never gets shorter without an end."""
     scene.drain(150, lasts(150))
     agrees(scene, 400)
-    scene.peer.shows = Finding.BUSY
+    scene.peer.shows = PeerState.BUSY
     scene.look(lasts(600))
     told = [("over", 500, NO_REPLY), ("lasts", 550, NO_REPLY)]
     assert scene.drain(1_150, lasts(1_150)) == told
@@ -121,9 +121,9 @@ def test_a_wait_whose_evidence_is_gone_ends_once(scene):
 
 def test_a_stall_after_an_agreement_counts_from_the_look_that_found_it(scene):
     """On from then it has its own length, while it lasts and when it ends."""
-    scene.peer.shows = Finding.AGREED
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     assert scene.drain(150, lasts(150)) == []
-    scene.peer.shows = Finding.BUSY
+    scene.peer.shows = PeerState.BUSY
     assert scene.look(lasts(5_200)) == []
     assert scene.look(lasts(5_299)) == []
     assert scene.drain(5_300, lasts(5_300)) == [("lasts", 100, NO_REPLY)]
@@ -132,9 +132,9 @@ def test_a_stall_after_an_agreement_counts_from_the_look_that_found_it(scene):
 
 
 def test_such_a_stall_ends_with_its_own_length_too_when_it_is_one_by_agreement_again(scene):
-    scene.peer.shows = Finding.AGREED
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     scene.drain(150, lasts(150))
-    scene.peer.shows = Finding.BUSY
+    scene.peer.shows = PeerState.BUSY
     scene.look(lasts(5_200))
     scene.drain(5_300, lasts(5_300))
     agrees(scene, 6_000)

@@ -19,13 +19,13 @@ from support.fake_kernel_events import (
 
 from xctl_probe.ebpf.abi import Evidence
 from xctl_probe.events import Cause
-from xctl_probe.stalls.peer_inspector import Finding
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.peer_inspector import PeerState
+from xctl_probe.stalls.request_history import RequestHistory
 
 
 @pytest.fixture
 def make_scene(monkeypatch):
-    return lambda *patient: entered(monkeypatch, *patient)
+    return lambda *ignored_peers: entered(monkeypatch, *ignored_peers)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def scene(make_scene):
 def far(make_scene):
     """All peers are on other hosts, where nobody can look."""
     scene = make_scene()
-    scene.peer.shows = Finding.UNKNOWN
+    scene.peer.shows = PeerState.UNKNOWN
     return scene
 
 
@@ -108,7 +108,7 @@ def test_a_patient_peer_is_told_of_where_it_is_no_answer_that_lacks(make_scene, 
 )
 def test_sends_connects_and_holes_are_the_kernel_s_own_finding(scene, wait, why):
     """Whatever the peer may have agreed to; it is not looked at."""
-    scene.peer.shows, scene.peer.listens = Finding.AGREED, True
+    scene.peer.shows, scene.peer.listens = PeerState.WAITING_FOR_REQUEST, True
     assert scene.drain(150, lasts(150, **wait)) == [("lasts", 150, why)]
     assert scene.end(400, **wait) == ("over", 400, why)
     assert scene.drain(1_150) == []
@@ -121,7 +121,7 @@ def test_without_evidence_there_is_no_wait(scene):
     assert scene.drain(150, lasts(150, **quiet)) == []
     assert scene.end(400, **quiet) is None
     assert scene.peer.asked == []
-    scene.endpoint = Dialogue(answered=1)
+    scene.endpoint = RequestHistory(answered=1)
     assert scene.drain(550, lasts(550, 410, **quiet)) == [("lasts", 140, NO_REPLY)]
     assert scene.end(600, 410, **quiet) == ("over", 190, NO_REPLY)
 
@@ -131,11 +131,11 @@ def test_without_evidence_there_is_no_wait(scene):
 
 def test_a_request_on_its_way_has_no_cause_until_it_is_sent_again(scene):
     """It is not known to be lost, and not delivered either; delivered, it is the peer's turn."""
-    scene.peer.shows = Finding.ON_ITS_WAY
+    scene.peer.shows = PeerState.REQUEST_IN_FLIGHT
     assert scene.drain(150, lasts(150)) == [("lasts", 150, None)]
     lost = {"seen": IN_RECV | Evidence.RETRANSMIT}
     assert scene.drain(1_150, lasts(1_150, **lost)) == [("lasts", 1_150, Cause.LOSS)]
-    scene.peer.shows = Finding.UNREAD
+    scene.peer.shows = PeerState.UNREAD
     assert scene.drain(2_150, lasts(2_150)) == [("lasts", 2_150, NO_REPLY)]
 
 
@@ -143,15 +143,15 @@ def test_a_request_on_its_way_has_no_cause_until_it_is_sent_again(scene):
     ("seen", "why"), [(IN_RECV, None), (IN_RECV | Evidence.RETRANSMIT, Cause.LOSS)]
 )
 def test_the_end_of_a_request_that_was_on_its_way(scene, seen, why):
-    scene.peer.shows = Finding.ON_ITS_WAY
+    scene.peer.shows = PeerState.REQUEST_IN_FLIGHT
     scene.drain(150, lasts(150))
     assert scene.end(400, seen=seen) == ("over", 400, why)
 
 
 def test_an_end_without_a_record_keeps_the_cause_that_was_told(scene):
-    scene.peer.shows = Finding.ON_ITS_WAY
+    scene.peer.shows = PeerState.REQUEST_IN_FLIGHT
     scene.drain(150, lasts(150))
-    scene.peer.shows = Finding.AGREED
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     scene.look(lasts(1_000))
     assert scene.drain(1_150, lasts(1_150)) == [("over", 1_150, None)]
 
@@ -164,7 +164,7 @@ def test_a_lost_request_is_told_though_no_look_saw_it_and_the_peer_listens(scene
 
 def test_an_answer_that_is_lost_is_what_the_other_end_shows(scene):
     """This end cannot know: it has nothing that was sent again."""
-    scene.peer.shows = Finding.ANSWER_LOST
+    scene.peer.shows = PeerState.REPLY_RETRANSMITTED
     assert scene.drain(150, lasts(150)) == [("lasts", 150, Cause.LOSS)]
     assert scene.end(400) == ("over", 400, Cause.LOSS)
 
@@ -219,7 +219,7 @@ def test_a_namespace_has_one_memory_for_all_processes_in_it(scene):
     for now_ms in (150, 250):
         scene.drain(now_ms, lasts(now_ms), lasts(now_ms, inode=11, pid=OTHER))
     assert scene.made == 1
-    assert scene.waits._namespaces[NETNS].ends.pid == OTHER
+    assert scene.waits._namespaces[NETNS].lookup.pid == OTHER
 
 
 # Datagrams
@@ -240,7 +240,7 @@ def test_a_query_that_no_walk_meets_any_more_is_over(scene):
 
 def test_a_query_whose_answer_has_come_is_over_once(scene):
     assert scene.drain(1_300, lasts(1_300, **QUERY)) == [("lasts", 1_300, NO_REPLY)]
-    answer = {**QUERY, "seen": ALONE | Evidence.ANSWER}
+    answer = {**QUERY, "seen": ALONE | Evidence.DATA}
     assert scene.end(1_700, **answer) == ("over", 1_700, NO_REPLY)
     assert scene.drain(2_300) == []
 
@@ -257,7 +257,7 @@ def test_a_datagram_that_could_leave_is_over(scene):
 
 def test_late_answers_to_one_query_make_no_other_late(scene):
     """What is not connected has no peer in common, and nothing is usual there."""
-    answer = {**QUERY, "seen": ALONE | Evidence.ANSWER}
+    answer = {**QUERY, "seen": ALONE | Evidence.DATA}
     for inode in (11, 13, 17):
         assert scene.end(9_000, inode=inode, **answer) == ("over", 9_000, NO_REPLY)
     assert scene.drain(2_300, lasts(2_300, **QUERY)) == [("lasts", 2_300, NO_REPLY)]

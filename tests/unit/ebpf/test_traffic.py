@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xctl_probe.ebpf.abi import MOST_BYTES, RECORD, Kind, Record, process
+from xctl_probe.ebpf.abi import MOST_BYTES, RECORD, Kind, RawEvent, process
 from xctl_probe.ebpf.traffic import records_at, split
 
 
@@ -16,7 +16,7 @@ class Interfaces:
         return f"eth{ifindex}" if netns == 7 else None
 
 
-EMPTY = Record(*[0] * 23, bytes(16), bytes(16), bytes(16), 0)
+EMPTY = RawEvent(*[0] * 23, bytes(16), bytes(16), bytes(16), 0)
 RECORDS = st.lists(
     st.builds(
         EMPTY._replace,
@@ -62,13 +62,13 @@ def test_what_is_added_up_and_what_is_left_make_the_whole(records, tail):
         sums[owner, interface, "sent"] += r.sent_bytes
         sums[owner, interface, "received"] += r.received_bytes
     found = Counter()
-    for fact in traffic:
-        found[fact.owner, fact.interface, "sent"] += fact.sent_bytes
-        found[fact.owner, fact.interface, "received"] += fact.received_bytes
+    for event in traffic:
+        found[event.owner, event.interface, "sent"] += event.sent_bytes
+        found[event.owner, event.interface, "received"] += event.received_bytes
     assert found == sums
 
 
 def test_many_sockets_of_one_process_are_one_fact():
     record = EMPTY._replace(kind=Kind.TRAFFIC, sent_bytes=7, received_bytes=11, pid=23, netns=7)
-    (fact,), waits, others = split(RECORD.pack(*record) * 1_009, Interfaces())
-    assert (fact.sent_bytes, fact.received_bytes, waits, others) == (7_063, 11_099, {}, [])
+    (event,), waits, others = split(RECORD.pack(*record) * 1_009, Interfaces())
+    assert (event.sent_bytes, event.received_bytes, waits, others) == (7_063, 11_099, {}, [])

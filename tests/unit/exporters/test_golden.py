@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.events import (
     Cause,
     Direction,
+    DroppedEvents,
     ErrorKind,
-    InterfaceCounts,
-    Lost,
+    InterfaceDelta,
     Process,
     Socket,
     SocketError,
     Stall,
-    Traffic,
+    TrafficDelta,
 )
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.text import to_coloured_text, to_text
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 TYPES = {
-    "traffic": Traffic,
+    "traffic": TrafficDelta,
     "stall": Stall,
     "socket_error": SocketError,
-    "interface": InterfaceCounts,
-    "dropped": Lost,
+    "interface": InterfaceDelta,
+    "dropped": DroppedEvents,
 }
 FIELDS = {
     "owner": lambda fields: Process(**fields),
@@ -57,7 +57,7 @@ def rendered(wanted, render):
     for line in (GOLDEN / "events.jsonl").read_text().splitlines():
         interval = json.loads(line)
         events = [event_of(fields) for fields in interval["events"]]
-        records = summarize(events, wanted, interval["elapsed_ns"], interval["ts_ms"])
+        records = aggregate(events, wanted, interval["elapsed_ns"], interval["ts_ms"])
         lines += [render(record) for record in records]
     return b"".join(lines)
 

@@ -14,7 +14,15 @@ from support.consumer_model import Consumer
 from support.records import CLIENT, NOW_MS, PROCESSES, RECORDS, SOCKET, SOCKETS, STALL
 
 from xctl_probe.ebpf.abi import process as decoded
-from xctl_probe.events import Direction, ErrorKind, Lost, Process, Socket, SocketError, Stall
+from xctl_probe.events import (
+    Direction,
+    DroppedEvents,
+    ErrorKind,
+    Process,
+    Socket,
+    SocketError,
+    Stall,
+)
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.records import (
     BandwidthRecord,
@@ -118,7 +126,7 @@ def test_a_sum_over_sockets_has_no_local_address(sockets, peer, local, remote):
 
 def test_the_probes_own_losses_are_its_errors():
     """On an entity of its own, with the place that lost them."""
-    record = accepted(to_line(ErrorRecord(NOW_MS, Lost("ring", 13))))
+    record = accepted(to_line(ErrorRecord(NOW_MS, DroppedEvents("ring", 13))))
     assert (record.entity_id, record.pid, record.value) == ("xctl-probe", None, "PROBE_LOST:13")
     assert record.net == {"where": "ring"}
 

@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xctl_probe.errors import ProbeError
-from xctl_probe.events import Direction, ErrorKind, Lost, Process, Socket, SocketError, Stall
+from xctl_probe.events import (
+    Direction,
+    DroppedEvents,
+    ErrorKind,
+    Process,
+    Socket,
+    SocketError,
+    Stall,
+)
 from xctl_probe.exporters.records import (
     BandwidthRecord,
     ErrorRecord,
@@ -226,7 +234,7 @@ def test_the_queue_is_bounded_and_what_it_refused_is_counted(pipe, writer):
     ("error", "count"),
     [
         (SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 7), 7),
-        (Lost("ring", 11), 11),
+        (DroppedEvents("ring", 11), 11),
         (InterfaceErrors("eth0", InterfaceFailure.DROPS, 13, 17), 1),
     ],
 )

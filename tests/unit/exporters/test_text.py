@@ -7,7 +7,7 @@ import time
 import pytest
 from support.records import CLIENT, NOW_MS, SOCKET, STALL
 
-from xctl_probe.events import Direction, ErrorKind, Lost, Process, SocketError, Stall
+from xctl_probe.events import Direction, DroppedEvents, ErrorKind, Process, SocketError, Stall
 from xctl_probe.exporters.records import (
     BandwidthRecord,
     ErrorRecord,
@@ -61,7 +61,7 @@ def utc(monkeypatch):
             b"22:13:20  error        - -                RX_ERR:2,TX_ERR:3  eth0\n",
         ),
         (
-            ErrorRecord(NOW_MS, Lost("ring", 13)),
+            ErrorRecord(NOW_MS, DroppedEvents("ring", 13)),
             b"22:13:20  error        - -                PROBE_LOST:13  xctl-probe\n",
         ),
         (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tcp_model import Tcp, attribute
 
-from xctl_probe.fallback.sock_diag import decode, watch_of
+from xctl_probe.fallback.sock_diag import change_detector_of, decode
 
 FIXED = 72  # struct inet_diag_msg
 _SKMEM = st.binary(min_size=36, max_size=44).map(lambda raw: attribute(7, raw))
@@ -34,7 +34,7 @@ def numbers(message):
 
 def briefly(message):
     """As the brief look gives it, the two headers apart."""
-    brief = watch_of(message).brief
+    brief = change_detector_of(message).hot_fields
     found = list(brief.layout.unpack_from(message))
     assert (found.pop(9), found.pop(5)) == (brief.info_header, brief.memory_header)
     return tuple(found)
@@ -50,7 +50,7 @@ def test_it_reads_what_decoding_reads(message):
 def test_an_older_kernels_message_is_decoded_whole(length):
     """A `tcp_info` that stops before the window's size: zeros must not be read into others."""
     message = bytes(FIXED) + attribute(7, bytes(36)) + attribute(2, bytes(length))
-    assert watch_of(message).brief is None
+    assert change_detector_of(message).hot_fields is None
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_an_older_kernels_message_is_decoded_whole(length):
 )
 def test_a_message_of_another_kind_is_decoded_whole(attributes):
     """One of the two is missing, is too short, or comes first."""
-    assert watch_of(bytes(FIXED) + attributes).brief is None
+    assert change_detector_of(bytes(FIXED) + attributes).hot_fields is None
 
 
 def test_equal_shapes_share_their_layout():
     """Ten thousand sockets, one struct."""
     one, two = Tcp().send(7), Tcp(opened=False).receive(11)
-    assert watch_of(one.message()) is watch_of(two.message())
-    assert isinstance(watch_of(one.message()).brief.layout, struct.Struct)
+    assert change_detector_of(one.message()) is change_detector_of(two.message())
+    assert isinstance(change_detector_of(one.message()).hot_fields.layout, struct.Struct)

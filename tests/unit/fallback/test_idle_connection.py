@@ -10,7 +10,7 @@ from support.tcp_model import ESTABLISHED, OWNER, Tcp
 
 from xctl_probe.fallback import thread_evidence
 from xctl_probe.fallback.idle_connection import inode_and_uid_of
-from xctl_probe.fallback.socket_table import Connections
+from xctl_probe.fallback.socket_table import SocketTable
 
 _STEPS = st.one_of(
     st.tuples(st.just("send"), st.integers(1, 2_000_003)),
@@ -29,10 +29,10 @@ _STEPS = st.one_of(
 )
 
 
-class NeverResting(Connections):
+class NeverResting(SocketTable):
     """As it would be if every connection were kept whole."""
 
-    def _rest(self, connection) -> None:
+    def _make_idle(self, connection) -> None:
         pass
 
 
@@ -43,7 +43,7 @@ class Seen:
         self.world = World(monkeypatch)
         self.world.connections.__class__ = kind
         self.world.diag.open = tcps
-        self.now_ms, self.facts = 2, []
+        self.now_ms, self.events = 2, []
         self.world.look(1)
         self.world.collect(2)
 
@@ -54,7 +54,7 @@ class Seen:
         elif what == "look":
             self.world.look(self.now_ms)
         elif what == "collect":
-            self.facts.append(sorted(map(repr, self.world.collect(self.now_ms))))
+            self.events.append(sorted(map(repr, self.world.collect(self.now_ms))))
         elif what == "unanswered":
             tcp.send(number, acked=False)
         elif what == "acknowledge":
@@ -86,11 +86,11 @@ def test_to_rest_makes_no_difference(steps):
     """Whatever happens on two connections, the facts are those of connections kept whole."""
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        worlds = [Seen(monkeypatch, kind, some_tcps()) for kind in (Connections, NeverResting)]
+        worlds = [Seen(monkeypatch, kind, some_tcps()) for kind in (SocketTable, NeverResting)]
         for what, number in [*steps, ("look", 0), ("collect", 0)]:
             for seen in worlds:
                 seen.step(what, number)
-    assert worlds[0].facts == worlds[1].facts
+    assert worlds[0].events == worlds[1].events
 
 
 def resting_world(monkeypatch):
@@ -99,7 +99,7 @@ def resting_world(monkeypatch):
     world.look(1)
     world.collect(2)
     assert not world.connections._connections
-    assert len(world.connections._resting) == 1
+    assert len(world.connections._idle) == 1
     return world
 
 
@@ -132,19 +132,19 @@ def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatc
     assert world.collect(1_004) == []
     assert world.collect(1_100) == []
     assert not world.connections._connections
-    assert len(world.connections._resting) == 1
+    assert len(world.connections._idle) == 1
 
 
 def test_a_resting_connection_that_vanishes_untold_is_forgotten(monkeypatch):
     """Its end was lost: after some intervals nothing of it is left, its owner neither."""
     world = resting_world(monkeypatch)
-    ((cookie, resting),) = world.connections._resting.items()
-    inode, _ = inode_and_uid_of(resting)
+    ((cookie, idle),) = world.connections._idle.items()
+    inode, _ = inode_and_uid_of(idle)
     assert inode in world.owners.found
     world.diag.open.clear()
     for n in range(1, 12):
         world.collect(n * 1_000)
-    assert not world.connections._resting
+    assert not world.connections._idle
     assert not world.connections._missing
     assert inode not in world.owners.found
     assert cookie not in world.connections._connections
@@ -158,7 +158,7 @@ def test_a_connection_with_counts_that_no_kernel_has_stays_awake(monkeypatch):
     world.diag.open = [tcp]
     world.look(1)
     assert world.collect(2) == []
-    assert not world.connections._resting
+    assert not world.connections._idle
     assert len(world.connections._connections) == 1
 
 
@@ -175,4 +175,4 @@ def test_a_resting_connection_that_ends_keeps_its_owner_for_the_last_bytes(monke
     assert error.owner == OWNER
     assert error.socket.uid is not None
     assert error.socket.inode
-    assert not world.connections._resting
+    assert not world.connections._idle

@@ -9,34 +9,42 @@ from support.tcp_model import CLOSE_WAIT, INODE, MS, OWNER, SNDBUF, SOCKET, Tcp,
 
 from xctl_probe.fallback import idle_update
 from xctl_probe.fallback.connection import Connection
-from xctl_probe.fallback.idle_connection import rest, wake
-from xctl_probe.fallback.sock_diag import watch_of
-from xctl_probe.stalls.request_history import Dialogue
-from xctl_probe.traffic_totals import Sums
+from xctl_probe.fallback.idle_connection import pack, unpack
+from xctl_probe.fallback.sock_diag import change_detector_of
+from xctl_probe.stalls.request_history import RequestHistory
+from xctl_probe.traffic_totals import TrafficTotals
 
 STALL_NS = 100 * MS
 # What does not matter to whoever accepted: only who opened waits for answers.
-FOR_OPENERS = {"tied", "dialogue", "peer", "pending_ns", "flow_begin_ns", "flow_bytes"}
+FOR_OPENERS = {
+    "order_ambiguous",
+    "history",
+    "peer_history",
+    "pending_ns",
+    "flow_begin_ns",
+    "flow_bytes",
+}
 
 
 def at_rest(tcp):
     """A connection that rests, as the kernel shows `tcp` now."""
     sample, message = tcp.sample(), tcp.message()
     connection = Connection(
-        SOCKET, sample, watch_of(message), None, sample.opened, Dialogue(), tcp.now_ns,
-        sample.mark, sent=sample.sent_payload, received=sample.received_payload,
+        SOCKET, sample, change_detector_of(message), None, sample.opened, RequestHistory(),
+        tcp.now_ns,
+        sample.counters, sent=sample.sent_payload, received=sample.received_payload,
         retransmits=sample.info.total_retrans,
     )  # fmt: skip
-    connection.meet(tcp.now_ns, 0)
+    connection.init_from_first_sample(tcp.now_ns, 0)
     connection.pending_ns = None
-    assert connection.quiet
-    return rest(connection, connection.watch.signature(message))
+    assert connection.idle
+    return pack(connection, connection.detector.fingerprint(message))
 
 
 def remembered(connection):
     """All that is known of it but the sample itself, and what it has of its own."""
     values = {name: getattr(connection, name) for name in Connection.__slots__}
-    del values["sample"], values["signature"], values["watch"]
+    del values["sample"], values["fingerprint"], values["detector"]
     if not connection.opened:
         for name in FOR_OPENERS:
             del values[name]
@@ -87,18 +95,18 @@ def test_observed_in_its_place_it_is_what_it_would_be_awake(opened, tick_ms, bef
     tcp = Tcp(opened=opened, tick_ms=tick_ms).at(1_009)
     through(tcp, before, None)
     tcp.acknowledge()
-    resting = at_rest(tcp)
-    awake = wake(at_rest(tcp), tcp.sample(), Interfaces())
+    idle = at_rest(tcp)
+    awake = unpack(at_rest(tcp), tcp.sample(), Interfaces())
     for changes, odd in looks:
-        looked_ns = tcp.now_ns
+        last_sample_ns = tcp.now_ns
         through(tcp.at(tcp.now_ms + 1), changes, odd)
-        known = bytes(resting.memory), resting.peer.answered
-        if not idle_update.observe(resting, tcp.message(), tcp.now_ns, looked_ns, STALL_NS):
-            assert (bytes(resting.memory), resting.peer.answered) == known
+        known = bytes(idle.memory), idle.peer_history.answered
+        if not idle_update.update(idle, tcp.message(), tcp.now_ns, last_sample_ns, STALL_NS):
+            assert (bytes(idle.memory), idle.peer_history.answered) == known
             return
-        awake.observe(tcp.sample(), tcp.now_ns, looked_ns, STALL_NS)
-        assert awake.quiet
-        assert remembered(wake(resting, tcp.sample(), Interfaces())) == remembered(awake)
+        awake.observe(tcp.sample(), tcp.now_ns, last_sample_ns, STALL_NS)
+        assert awake.idle
+        assert remembered(unpack(idle, tcp.sample(), Interfaces())) == remembered(awake)
 
 
 @given(
@@ -108,17 +116,17 @@ def test_observed_in_its_place_it_is_what_it_would_be_awake(opened, tick_ms, bef
 def test_the_interval_ends_as_it_does_awake(opened, moved):
     """The same sums and the same marks."""
     tcp = Tcp(opened=opened).at(1_009)
-    resting, owners, sums = at_rest(tcp), Owners(), Sums()
-    awake = wake(at_rest(tcp), tcp.sample(), Interfaces())
+    idle, owners, sums = at_rest(tcp), Owners(), TrafficTotals()
+    awake = unpack(at_rest(tcp), tcp.sample(), Interfaces())
     for sent, received in moved:
-        looked_ns = tcp.now_ns
+        last_sample_ns = tcp.now_ns
         through(tcp.at(tcp.now_ms + 13), [("send", sent), ("receive", received)], None)
-        if not idle_update.observe(resting, tcp.message(), tcp.now_ns, looked_ns, STALL_NS):
+        if not idle_update.update(idle, tcp.message(), tcp.now_ns, last_sample_ns, STALL_NS):
             return
-        awake.observe(tcp.sample(), tcp.now_ns, looked_ns, STALL_NS)
+        awake.observe(tcp.sample(), tcp.now_ns, last_sample_ns, STALL_NS)
     awake.sent, awake.received = awake.sample.sent_payload, awake.sample.received_payload
-    idle_update.interval_ended([resting], owners, sums)
-    assert remembered(wake(resting, tcp.sample(), Interfaces())) == remembered(awake)
+    idle_update.interval_ended([idle], owners, sums)
+    assert remembered(unpack(idle, tcp.sample(), Interfaces())) == remembered(awake)
     sent, received = sum(s for s, _ in moved), sum(r for _, r in moved)
     told = [(f.owner, f.interface, f.sent_bytes, f.received_bytes) for f in sums.take()]
     assert told == ([(OWNER, "eth0", sent, received)] if sent or received else [])
@@ -127,7 +135,7 @@ def test_the_interval_ends_as_it_does_awake(opened, moved):
 class Owners:
     """One process has it."""
 
-    def of(self, inode):
+    def get(self, inode):
         return OWNER if inode == INODE else None
 
 
@@ -135,47 +143,47 @@ def test_an_exchange_does_not_wake_either_end():
     """What was asked and answered between two looks, on the side that asked and the other."""
     for opened in (True, False):
         tcp = Tcp(opened=opened).at(1_009)
-        resting = at_rest(tcp)
+        idle = at_rest(tcp)
         tcp.at(1_013).send(7).receive(13)
-        assert idle_update.observe(resting, tcp.message(), tcp.now_ns, 0, STALL_NS)
+        assert idle_update.update(idle, tcp.message(), tcp.now_ns, 0, STALL_NS)
 
 
 def test_a_request_wakes_it():
     """The side that asked may have to wait."""
     tcp = Tcp().at(1_009)
-    resting = at_rest(tcp)
+    idle = at_rest(tcp)
     message = tcp.at(1_013).send(7).message()
-    assert not idle_update.observe(resting, message, tcp.now_ns, 0, STALL_NS)
+    assert not idle_update.update(idle, message, tcp.now_ns, 0, STALL_NS)
 
 
 def test_numbers_are_never_read_from_another_place():
     """A message of the same length whose attributes stand elsewhere is decoded."""
     tcp = Tcp(opened=False).at(1_009)
-    resting = at_rest(tcp)
+    idle = at_rest(tcp)
     message = tcp.at(1_013).receive(7).message()
     other = attribute(1, bytes(12))
     shifted = message[:72] + other + message[72 : -len(other)]
     assert len(shifted) == len(message)
-    known = bytes(resting.memory)
-    assert not idle_update.observe(resting, shifted, tcp.now_ns, 0, STALL_NS)
-    assert bytes(resting.memory) == known
+    known = bytes(idle.memory)
+    assert not idle_update.update(idle, shifted, tcp.now_ns, 0, STALL_NS)
+    assert bytes(idle.memory) == known
 
 
 def test_a_bound_socket_wakes():
     """Its interface is found by its number, and may have another name by now."""
     tcp = Tcp(opened=False).at(1_009)
-    resting = at_rest(tcp)
+    idle = at_rest(tcp)
     message = bytearray(tcp.at(1_013).receive(7).message())
     message[40] = 3
-    assert not idle_update.observe(resting, bytes(message), tcp.now_ns, 0, STALL_NS)
+    assert not idle_update.update(idle, bytes(message), tcp.now_ns, 0, STALL_NS)
 
 
 def test_a_sustained_transfer_wakes_it():
     """It may break off: at 800 ms of 1 MB/s without a pause, and not before."""
     tcp = Tcp().at(1_009)
-    resting = at_rest(tcp)
+    idle = at_rest(tcp)
     for n in range(9):
-        looked_ns = tcp.now_ns
+        last_sample_ns = tcp.now_ns
         message = tcp.at(1_103 + n * 100).receive(200_003).message()
-        idle = idle_update.observe(resting, message, tcp.now_ns, looked_ns, STALL_NS)
-        assert idle == (n < 8)
+        still_idle = idle_update.update(idle, message, tcp.now_ns, last_sample_ns, STALL_NS)
+        assert still_idle == (n < 8)

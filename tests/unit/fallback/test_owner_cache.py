@@ -6,7 +6,7 @@ import pytest
 from support.fake_host import OTHER, World, traffic, with_connection
 from support.tcp_model import INODE, OWNER, SOCKET, UID, Tcp
 
-from xctl_probe.events import ErrorKind, SocketError, Traffic
+from xctl_probe.events import ErrorKind, SocketError, TrafficDelta
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def test_a_connection_in_a_listeners_queue_gets_its_owner_when_accepted(world):
     assert traffic(world.collect(2_000)) == [(OWNER, 0, 7)]
     tcp.at(2_011).receive(11)
     tcp.retransmits_ever = 1
-    facts = world.collect(3_000)
-    assert traffic(facts) == [(OWNER, 0, 11)]
-    assert facts[0].socket == SOCKET
+    events = world.collect(3_000)
+    assert traffic(events) == [(OWNER, 0, 11)]
+    assert events[0].socket == SOCKET
 
 
 def test_a_socket_handed_to_another_process_follows_it(world):
@@ -59,7 +59,7 @@ def test_nobody_searches_for_other_users_processes(monkeypatch):
     tcp.retransmits_ever = 1
     error, moved = world.collect(1_000)
     assert error == SocketError(None, SOCKET, ErrorKind.RETRANSMIT, 1)
-    assert moved == Traffic(None, "eth0", 7, 0)
+    assert moved == TrafficDelta(None, "eth0", 7, 0)
     assert world.owners.searches == []
 
 

@@ -106,10 +106,10 @@ class Owners:
     def begin(self):
         pass
 
-    def holds(self, _inode):
+    def is_current(self, _inode):
         return not self.hidden
 
-    def of(self, _inode):
+    def get(self, _inode):
         return None if self.hidden else OWNER
 
     def search(self, _inodes):

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from xctl_probe.errors import SourceUnavailable
-from xctl_probe.events import Batch, Lost
+from xctl_probe.events import Batch, DroppedEvents
 from xctl_probe.fallback import sampler
 from xctl_probe.fallback.sampler import Sampler
 
@@ -30,7 +30,7 @@ class Sockets:
 
     def collect(self, now_ns, interval_ns):
         self.collected.append((now_ns, interval_ns))
-        yield Lost("sock_diag", 7)
+        yield DroppedEvents("sock_diag", 7)
 
 
 class Diag:
@@ -63,7 +63,7 @@ def host(monkeypatch):
 
     made = Host()
     monkeypatch.setattr(sampler, "SockDiag", made.sock_diag)
-    monkeypatch.setattr(sampler, "Connections", lambda *_: made.connections)
+    monkeypatch.setattr(sampler, "SocketTable", lambda *_: made.connections)
     monkeypatch.setattr(sampler, "ProcNet", lambda *_: made.proc_net)
     monkeypatch.setattr(sampler.time, "process_time_ns", lambda: made.cost_ns)
     return made
@@ -72,8 +72,8 @@ def host(monkeypatch):
 def test_sock_diag_is_taken_where_it_answers(host):
     """And says what it does not see."""
     source = host.sampler()
-    assert "sock_diag" in source.sees
-    assert "UDP" in source.sees
+    assert "sock_diag" in source.description
+    assert "UDP" in source.description
     assert len(host.connections.sampled) == 1
     assert host.proc_net.sampled == []
 
@@ -83,22 +83,22 @@ def test_proc_net_is_taken_where_sock_diag_is_refused(host, number):
     """gVisor and seccomp refuse the socket; the line at start says so."""
     host.refuses = number
     source = host.sampler()
-    assert source.sees.startswith("/proc/net only, sock_diag is refused here")
-    assert os.strerror(number) in source.sees
+    assert source.description.startswith("/proc/net only, sock_diag is refused here")
+    assert os.strerror(number) in source.description
     assert len(host.proc_net.sampled) == 1
 
 
 def test_proc_net_is_taken_when_asked_for(host):
     """--no-sock-diag does not even try."""
     host.refuses = errno.EPERM
-    assert "--no-sock-diag was given" in host.sampler(sock_diag=False).sees
+    assert "--no-sock-diag was given" in host.sampler(sock_diag=False).description
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EPERM])
 def test_proc_net_is_taken_where_the_first_dump_is_refused(host, number):
     """A kernel without tcp_diag gives the socket and refuses the question."""
     host.connections.fails = number
-    assert host.sampler().sees.startswith("/proc/net only")
+    assert host.sampler().description.startswith("/proc/net only")
 
 
 def test_neither_is_an_error_with_its_remedy(host):
@@ -120,7 +120,7 @@ def test_looks_take_less_than_a_hundredth_of_a_core(host):
 def test_a_drain_is_told_how_long_its_interval_was(host):
     """The first by the setting, the others by the clock; facts go out as one batch."""
     source = host.sampler()
-    assert source.drain(7_000 * MS) == Batch(7_000 * MS, [Lost("sock_diag", 7)])
+    assert source.drain(7_000 * MS) == Batch(7_000 * MS, [DroppedEvents("sock_diag", 7)])
     source.drain(7_233 * MS)
     assert host.connections.collected == [(7_000 * MS, 1_009 * MS), (7_233 * MS, 233 * MS)]
 

@@ -29,9 +29,9 @@ from xctl_probe.fallback.sock_diag import (
     SockDiag,
     TcpInfo,
     TcpSample,
+    change_detector_of,
     cookie_of,
     decode,
-    watch_of,
 )
 
 FIXED = 72  # struct inet_diag_msg
@@ -111,7 +111,7 @@ def test_a_v4_mapped_address_is_ipv4():
 def test_what_is_too_short_is_no_sample(message):
     """Below the fixed part there is nothing to decode, and nothing is raised."""
     assert decode(message) is None
-    watch_of(message)
+    change_detector_of(message)
     cookie_of(message)
 
 
@@ -127,9 +127,9 @@ def test_any_bytes_decode_to_a_sample_that_can_be_used(message):
     assert sample.sent_payload >= 0 or sample.info.bytes_retrans > sample.info.bytes_sent
     assert sample.received_payload >= 0
     assert 0 <= sample.local_port <= 0xFFFF
-    watch = watch_of(message)
-    assert watch.signature(message) is not None
-    assert watch.signature(message + b"\0") is None
+    watch = change_detector_of(message)
+    assert watch.fingerprint(message) is not None
+    assert watch.fingerprint(message + b"\0") is None
     assert sample.opened in (True, False)
 
 
@@ -227,15 +227,15 @@ def test_the_signature_changes_with_activity_alone():
     """Time that passes does not show in it; a byte or a segment either way, or a queue, does."""
     tcp = Tcp().send(7).receive(13)
     first = tcp.message()
-    watch = watch_of(first)
-    assert watch.signature(tcp.at(1_009).message()) == watch.signature(first)
-    signatures = {watch.signature(first)}
-    signatures.add(watch.signature(tcp.send(1).message()))
-    signatures.add(watch.signature(tcp.receive(1).message()))
+    watch = change_detector_of(first)
+    assert watch.fingerprint(tcp.at(1_009).message()) == watch.fingerprint(first)
+    signatures = {watch.fingerprint(first)}
+    signatures.add(watch.fingerprint(tcp.send(1).message()))
+    signatures.add(watch.fingerprint(tcp.receive(1).message()))
     tcp.rqueue = 1
-    signatures.add(watch.signature(tcp.message()))
+    signatures.add(watch.fingerprint(tcp.message()))
     tcp.send(3, segments=0, acked=False)
-    signatures.add(watch.signature(tcp.message()))
+    signatures.add(watch.fingerprint(tcp.message()))
     assert len(signatures) == 5
 
 

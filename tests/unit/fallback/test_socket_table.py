@@ -17,7 +17,15 @@ from support.tcp_model import (
     Tcp,
 )
 
-from xctl_probe.events import Cause, Direction, ErrorKind, Lost, SocketError, Stall, Traffic
+from xctl_probe.events import (
+    Cause,
+    Direction,
+    DroppedEvents,
+    ErrorKind,
+    SocketError,
+    Stall,
+    TrafficDelta,
+)
 from xctl_probe.fallback import closed_events, socket_table
 
 
@@ -124,7 +132,7 @@ def test_lost_announcements_are_told(world):
     """Each overrun of the kernel's buffer counts once."""
     world.look(1)
     world.diag.overruns = 7
-    assert world.collect(2) == [Lost("sock_diag", 7)]
+    assert world.collect(2) == [DroppedEvents("sock_diag", 7)]
     assert world.collect(3) == []
 
 
@@ -143,23 +151,25 @@ def test_ends_between_two_intervals_are_let_go_of_before_they_are_too_many(world
         world.ends(tcp)
         world.look(10 + number)
         assert len(world.connections._closed) < 23
-        assert len(world.connections._moved) <= 23
+        assert len(world.connections._changed) <= 23
         assert len(world.owners.found) <= 1
-    facts = world.collect(100)
-    told = [f for f in facts if isinstance(f, Traffic)]
+    events = world.collect(100)
+    told = [f for f in events if isinstance(f, TrafficDelta)]
     assert sum(f.sent_bytes for f in told) == 67 * 7
     assert {f.owner for f in told} == {OWNER}
-    assert sum(f.count for f in facts if isinstance(f, SocketError)) == 67
-    assert [f for f in world.collect(200) if isinstance(f, Traffic)] == []
+    assert sum(f.count for f in events if isinstance(f, SocketError)) == 67
+    assert [f for f in world.collect(200) if isinstance(f, TrafficDelta)] == []
 
 
 def test_events_of_the_ended_without_room_are_counted(monkeypatch):
     """3 of 5 find room."""
     monkeypatch.setattr(closed_events, "_MOST_EVENTS", 3)
-    kept = closed_events.Ended()
+    kept = closed_events.ClosedEvents()
     for _ in range(5):
         kept.add([SocketError(OWNER, SOCKET, ErrorKind.RESET, 1)])
-    told = [SocketError(OWNER, SOCKET, ErrorKind.RESET, 1)] * 3 + [Lost("ended", 2)]
+    told = [SocketError(OWNER, SOCKET, ErrorKind.RESET, 1)] * 3 + [
+        DroppedEvents("closed_queue_full", 2)
+    ]
     assert list(kept.take()) == told
     assert list(kept.take()) == []
 
@@ -183,8 +193,8 @@ def test_an_error_names_no_socket_zero(world):
     tcp = Tcp(opened=False).at(11)
     tcp.inode, tcp.retransmits_ever = 0, 1
     world.diag.open.append(tcp)
-    facts = world.collect(1_000)
-    assert not [f for f in facts if isinstance(f, SocketError) and not f.socket.inode]
+    events = world.collect(1_000)
+    assert not [f for f in events if isinstance(f, SocketError) and not f.socket.inode]
 
 
 def test_a_stall_is_told_while_it_lasts_and_when_it_ends(world):
@@ -340,8 +350,10 @@ def test_a_buffer_filled_after_a_quiet_time_filled_after_it(world):
 # The way that packets take
 
 
-def moved_by(facts):
-    return {f.interface: f.sent_bytes for f in facts if isinstance(f, Traffic) and f.sent_bytes}
+def moved_by(events):
+    return {
+        f.interface: f.sent_bytes for f in events if isinstance(f, TrafficDelta) and f.sent_bytes
+    }
 
 
 @pytest.mark.parametrize("rests", [True, False], ids=["resting", "awake"])

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from xctl_probe.fallback.sole_socket import only_stream_socket
+from xctl_probe.fallback.sole_socket import sole_stream_socket
 
 # Opens what its arguments say, prints the inode of the first and waits for its input to end.
 HOLDER = """
@@ -52,16 +52,16 @@ def holder():
 def test_one_stream_among_others_is_it(holder, names):
     """Datagrams, local and netlink sockets are waited for elsewhere; output is not read."""
     pid, inode = holder(*names)
-    assert only_stream_socket(pid) == inode
+    assert sole_stream_socket(pid) == inode
 
 
 @pytest.mark.parametrize("names", [("tcp", "tcp6"), ("tty", "tcp"), ("unix",)], ids="+".join)
 def test_where_it_is_open_nothing_is_said(holder, names):
     """Two streams, a terminal that may be read from, or none at all."""
     pid, _ = holder(*names)
-    assert only_stream_socket(pid) is None
+    assert sole_stream_socket(pid) is None
 
 
 def test_a_process_that_is_gone_has_none(holder):
     """As one that may not be looked into."""
-    assert only_stream_socket(2**22 + 1) is None
+    assert sole_stream_socket(2**22 + 1) is None

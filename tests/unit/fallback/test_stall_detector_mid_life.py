@@ -8,7 +8,7 @@ from support.tcp_model import Tcp
 
 from xctl_probe.events import Cause
 from xctl_probe.fallback.thread_evidence import Blocked
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
 # Met in mid-life
 
@@ -39,7 +39,7 @@ def test_a_reply_before_the_first_look_counts_as_an_answer():
     """Met after an exchange, the next request is expected to be answered."""
     tcp = Tcp().at(10).send(7).at(31).receive(13)
     scene = Scene(tcp.at(40))
-    assert scene.connection.dialogue == Dialogue(1, 0)
+    assert scene.connection.history == RequestHistory(1, 0)
     scene.tcp.at(53).send(7)
     scene.look(60)
     assert scene.look(160) == waits(RECEIVE, 53, NO_REPLY)
@@ -51,7 +51,7 @@ def test_a_whole_exchange_between_two_looks_counts_as_answered():
     scene.tcp.at(10).send(7)
     scene.tcp.at(13).receive(13)
     scene.look(20)
-    assert scene.connection.dialogue == scene.connection.peer == Dialogue(1, 0)
+    assert scene.connection.history == scene.connection.peer_history == RequestHistory(1, 0)
 
 
 def test_a_sender_met_in_mid_life_has_been_held_up_since_its_last_segment():

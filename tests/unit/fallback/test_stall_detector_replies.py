@@ -16,7 +16,7 @@ from support.tcp_model import MS
 
 from xctl_probe.events import Cause
 from xctl_probe.fallback.thread_evidence import Blocked
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
 # Requests and replies
 
@@ -82,7 +82,7 @@ def test_a_steady_client_that_asks_again_is_in_the_same_stall():
     assert scene.stalls() == []
     scene.tcp.at(1_500).send(7)
     assert scene.look(1_510) is None
-    assert scene.connection.dialogue == Dialogue(8, 2)
+    assert scene.connection.history == RequestHistory(8, 2)
 
 
 def test_a_young_client_that_sends_on_may_be_a_log_sender():
@@ -189,9 +189,9 @@ def test_the_later_tick_spoke_last_whatever_the_segments():
 
 def test_another_connection_to_the_same_endpoint_is_evidence():
     """A pool's new connection waits for its first reply as the others did."""
-    peer = Dialogue()
+    peer = RequestHistory()
     answered_once(peer)
-    assert peer == Dialogue(1, 0)
+    assert peer == RequestHistory(1, 0)
     scene = Scene(peer=peer)
     scene.tcp.at(10).send(7)
     scene.look(20)
@@ -200,7 +200,7 @@ def test_another_connection_to_the_same_endpoint_is_evidence():
 
 def test_an_endpoint_that_mostly_does_not_answer_is_no_evidence():
     """Where sends to it go on unanswered, a new connection is not judged by one answer."""
-    scene = Scene(peer=Dialogue(answered=7, unanswered=1))
+    scene = Scene(peer=RequestHistory(answered=7, unanswered=1))
     scene.tcp.at(10).send(7)
     scene.look(20)
     assert scene.look(3_000) is None
@@ -242,7 +242,7 @@ def upload(pieces, *, listening=False):
         scene.look(n * 250 + 10)
         if n < pieces:
             scene.look(n * 250 + 200)
-    assert scene.connection.dialogue == Dialogue(0, pieces - 1)
+    assert scene.connection.history == RequestHistory(0, pieces - 1)
     scene.stalls()
     return scene
 
@@ -278,7 +278,7 @@ def test_who_only_sends_is_asked_about_ever_less_often():
 
 def test_late_answers_teach_what_is_usual_with_the_peer():
     """Three waits of a second and more; then twice the longest is silent, and no more."""
-    peer = Dialogue()
+    peer = RequestHistory()
     scene = answered_once(peer)
     now_ms = 1_000
     for wait_ms in (1_000, 1_500, 1_200):
@@ -301,7 +301,7 @@ def test_late_answers_teach_what_is_usual_with_the_peer():
 
 def test_a_request_that_was_lost_teaches_nothing():
     """It was late because of the network, not of the peer."""
-    peer = Dialogue()
+    peer = RequestHistory()
     scene = answered_once(peer)
     scene.tcp.at(1_000).send(7, acked=False)
     scene.look(1_003)

@@ -16,7 +16,7 @@ from support.tcp_model import CLOSE_WAIT, FIN_WAIT2, Tcp
 
 from xctl_probe.events import Cause
 from xctl_probe.fallback.thread_evidence import Blocked
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
 # Those that wait for no reply
 
@@ -52,7 +52,7 @@ def test_one_greeting_does_not_make_a_log_sender_a_client():
     for n in range(1, 9):
         scene.tcp.at(n * 150).send(101)
         scene.look(n * 150 + 11)
-    assert scene.connection.dialogue == scene.connection.peer == Dialogue(1, 7)
+    assert scene.connection.history == scene.connection.peer_history == RequestHistory(1, 7)
     assert scene.look(9_000) is None
 
 
@@ -63,7 +63,7 @@ def test_a_steady_conversation_survives_one_slip():
     scene.look(1_003)
     scene.tcp.at(1_100).send(7)
     assert scene.look(1_103) == waits(RECEIVE, 1_000, NO_REPLY)
-    assert scene.connection.dialogue == Dialogue(8, 1)
+    assert scene.connection.history == RequestHistory(8, 1)
 
 
 def test_one_slip_in_a_shorter_conversation_decides_against_it():
@@ -73,7 +73,7 @@ def test_one_slip_in_a_shorter_conversation_decides_against_it():
     scene.look(1_003)
     scene.tcp.at(1_100).send(7)
     assert scene.look(1_103) is None
-    assert scene.connection.dialogue == Dialogue(7, 1)
+    assert scene.connection.history == RequestHistory(7, 1)
 
 
 def test_a_retransmit_is_not_a_send_of_the_process():
@@ -84,7 +84,7 @@ def test_a_retransmit_is_not_a_send_of_the_process():
     scene.tcp.backoff = scene.tcp.retransmits = 3
     scene.tcp.at(300).send(7, acked=False)
     assert scene.look(303) == waits(RECEIVE, 53, Cause.LOSS)
-    assert scene.connection.dialogue.unanswered == 0
+    assert scene.connection.history.unanswered == 0
 
 
 def test_what_was_not_delivered_cannot_be_answered():
@@ -96,10 +96,10 @@ def test_what_was_not_delivered_cannot_be_answered():
     assert scene.look(303) == waits(RECEIVE, 200, None)
     scene.tcp.at(400).acknowledge()
     scene.look(410)
-    assert scene.connection.dialogue.unanswered == 0
+    assert scene.connection.history.unanswered == 0
     scene.tcp.at(600).send(7)
     scene.look(603)
-    assert scene.connection.dialogue.unanswered == 1
+    assert scene.connection.history.unanswered == 1
 
 
 @pytest.mark.parametrize("blocked", [None, Blocked(TID)])
@@ -120,7 +120,7 @@ def test_an_idle_connection_never_waits():
     scene = Scene()
     scene.threads.receiving = Blocked(TID)
     assert scene.look(90_001) is None
-    assert scene.connection.quiet
+    assert scene.connection.idle
 
 
 @pytest.mark.parametrize("blocked", [None, Blocked(TID)])
@@ -147,8 +147,8 @@ def test_a_fin_is_no_answer():
     scene.tcp.state, scene.tcp.fin_received = CLOSE_WAIT, 1
     scene.threads.receiving = Blocked(TID)
     assert scene.look(300) is None
-    assert scene.connection.dialogue == Dialogue(0, 0)
-    assert scene.connection.peer == Dialogue(0, 0)
+    assert scene.connection.history == RequestHistory(0, 0)
+    assert scene.connection.peer_history == RequestHistory(0, 0)
 
 
 def test_a_fin_ends_a_stall_when_it_is_seen():

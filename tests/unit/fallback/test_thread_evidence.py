@@ -27,7 +27,7 @@ class Process:
         self.closing = []
         self.read = 0
 
-    def of(self, inode):
+    def get(self, inode):
         return OWNER if self.known and inode == INODE else None
 
     def fd_inode(self, pid, fd):
@@ -53,7 +53,7 @@ def process(monkeypatch):
     made = Process()
     monkeypatch.setattr(thread_evidence, "blocked_threads", made.blocked_threads)
     monkeypatch.setattr(thread_evidence, "waits_writable", made.waits_writable)
-    monkeypatch.setattr(thread_evidence, "only_stream_socket", lambda _: made.only)
+    monkeypatch.setattr(thread_evidence, "sole_stream_socket", lambda _: made.only)
     monkeypatch.setattr(thread_evidence, "closing_threads", made.closing_threads)
     return made
 

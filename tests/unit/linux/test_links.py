@@ -132,7 +132,7 @@ def test_news_is_what_came_and_went(kernel, tmp_path):
     """More than one in a buffer, and what the kernel had no room for is no error."""
     born = framed(NEW, message(b"veth7", 9, stats=(0,) * 24))
     kernel.buffers = [born + framed(GONE, message()), OSError(errno.ENOBUFS, ""), born]
-    first, second, third = Links(tmp_path).news()
+    first, second, third = Links(tmp_path).queue()
     assert first == third == Birth(Link(9, "veth7", Counts(0, 0, 0, 0, 0, 0)))
     assert second == End(Link(7, "eth0", COUNTS))
 
@@ -148,7 +148,7 @@ def test_where_netlink_does_not_answer_the_table_does(kernel, tmp_path, dumped):
     assert kernel.closed == 2
     kernel.dumped, kernel.buffers = [message()], [framed(GONE, message())]
     assert [link.key for link in found.read()] == ["lo", r"a\xff\xfeb"]
-    assert list(found.news()) == []
+    assert list(found.queue()) == []
 
 
 def test_with_neither_there_is_no_interface(kernel, tmp_path):

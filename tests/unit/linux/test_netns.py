@@ -17,10 +17,10 @@ class Inside:
     def close(self):
         self.closed += 1
 
-    def near(self, of):
+    def local_socket(self, of):
         return "near", self.netns, of
 
-    def far(self, of):
+    def peer_socket(self, of):
         return "far", self.netns, of
 
 
@@ -108,11 +108,11 @@ def test_many_who_lead_nowhere_are_not_all_tried(world):
 
 def test_a_connection_is_looked_up_where_it_is(world):
     ends = Elsewhere(world.visits, 3, 7)
-    assert ends.near("socket") == ("near", 3, "socket")
-    assert ends.far("socket") == ("far", 3, "socket")
+    assert ends.local_socket("socket") == ("near", 3, "socket")
+    assert ends.peer_socket("socket") == ("far", 3, "socket")
     world.gone = {7}
     world.visits.begin()
-    for ask in (ends.near, ends.far):
+    for ask in (ends.local_socket, ends.peer_socket):
         with pytest.raises(NotEntered):
             ask("socket")
 

@@ -57,9 +57,9 @@ def test_among_few_descriptors_it_is_over_at_once(world):
     world.add(233, INODE)
     world.add(239, 4_243)
     assert world.search.search([INODE, 4_243, 4_259], VICTIM) == set()
-    assert world.search.of(INODE) == Process(233, 7_001, "client")
-    assert world.search.of(4_243) == Process(239, 7_001, "client")
-    assert world.search.of(4_259) is None
+    assert world.search.get(INODE) == Process(233, 7_001, "client")
+    assert world.search.get(4_243) == Process(239, 7_001, "client")
+    assert world.search.get(4_259) is None
 
 
 def test_it_stops_after_a_moment_and_goes_on_where_it_was(world):
@@ -68,7 +68,7 @@ def test_it_stops_after_a_moment_and_goes_on_where_it_was(world):
     assert world.search.search([INODE], VICTIM) == {INODE}
     assert world.now_ns - begun_ns < 25 * MS
     assert world.looks([INODE]) < 10
-    assert world.search.of(INODE) == Process(233, 7_001, "client")
+    assert world.search.get(INODE) == Process(233, 7_001, "client")
     assert len(world.read) <= 5_001  # nothing was read twice
 
 
@@ -89,7 +89,7 @@ def test_a_user_with_many_descriptors_keeps_no_other_waiting(world):
         world.search.search([inode], ATTACKER)
         world.now_ns += 100 * MS
     assert world.looks([INODE]) <= 5
-    assert world.search.of(INODE) == Process(211, 7_001, "client")
+    assert world.search.get(INODE) == Process(211, 7_001, "client")
 
 
 def test_who_asks_for_much_pays_for_it(world):
@@ -111,7 +111,7 @@ def test_what_nobody_holds_is_over_though_not_all_was_read(world):
         world.add(pid, user=ATTACKER, others=9_000)
     world.add(211, others=20)
     assert world.looks([INODE]) < 60
-    assert world.search.of(INODE) is None
+    assert world.search.get(INODE) is None
 
 
 def test_what_is_gone_is_searched_for_no_more(world):

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from xctl_probe.linux.process_activity import Doing, Processes, Steps
+from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
 from xctl_probe.linux.syscalls import anonymous_inode
 
 PID, TID, INODE, FD, EPOLL = 233, 239, 4_241, 7, 5
@@ -49,7 +49,7 @@ class Proc:
         (self.path / f"fdinfo/{fd}").write_text(f"pos:\t0\nflags:\t02\n{line}")
 
     def doing(self):
-        return Processes(self.path.parent).doing(PID, INODE)
+        return Processes(self.path.parent).activity(PID, INODE)
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def call(number, first=0, second=0):
 @pytest.mark.parametrize(
     ("fd", "events", "found"),
     [
-        (EPOLL, EPOLLIN, Doing.WAITS_FOR_IT),
-        (EPOLL, EPOLLIN | EPOLLET, Doing.WAITS_FOR_IT),
-        (EPOLL, EPOLLOUT, Doing.ELSE),
-        (EPOLL, EPOLLONESHOT, Doing.ELSE),  # told once, and not asked again yet
-        (EPOLL + 1, EPOLLIN, Doing.MAY_COME_BACK),  # in another loop than the socket's
+        (EPOLL, EPOLLIN, Activity.WAITING_ON_SOCKET),
+        (EPOLL, EPOLLIN | EPOLLET, Activity.WAITING_ON_SOCKET),
+        (EPOLL, EPOLLOUT, Activity.OTHER),
+        (EPOLL, EPOLLONESHOT, Activity.OTHER),  # told once, and not asked again yet
+        (EPOLL + 1, EPOLLIN, Activity.EVENT_LOOP_BUSY),  # in another loop than the socket's
     ],
 )
 def test_a_thread_in_epoll_waits_for_what_its_instance_watches(proc, fd, events, found):
@@ -80,12 +80,12 @@ def test_a_thread_in_epoll_waits_for_what_its_instance_watches(proc, fd, events,
 def test_another_socket_s_loop_is_not_this_one_s(proc):
     proc.epoll(EPOLLIN, inode=INODE + 1)
     proc.thread(call(232, EPOLL))
-    assert proc.doing() is Doing.ELSE
+    assert proc.doing() is Activity.OTHER
 
 
 @pytest.mark.parametrize(
     ("fd", "events", "found"),
-    [(FD, 1, Doing.WAITS_FOR_IT), (FD, 4, Doing.ELSE), (FD + 1, 1, Doing.ELSE)],
+    [(FD, 1, Activity.WAITING_ON_SOCKET), (FD, 4, Activity.OTHER), (FD + 1, 1, Activity.OTHER)],
 )
 def test_a_thread_in_poll_waits_for_the_descriptors_it_names(proc, fd, events, found):
     """They stand in its memory."""
@@ -97,12 +97,12 @@ def test_a_thread_in_poll_waits_for_the_descriptors_it_names(proc, fd, events, f
 @pytest.mark.parametrize(
     ("syscall", "found"),
     [
-        (call(45, FD), Doing.WAITS_FOR_IT),  # recvfrom: a thread for each connection
-        (call(0, FD + 1), Doing.ELSE),  # read
-        (call(44, FD), Doing.ELSE),  # sendto
-        (call(426, 3), Doing.WAITS_FOR_IT),  # io_uring_enter: for what, nothing tells
-        (call(230), Doing.ELSE),  # clock_nanosleep
-        ("running\n", Doing.ELSE),
+        (call(45, FD), Activity.WAITING_ON_SOCKET),  # recvfrom: a thread for each connection
+        (call(0, FD + 1), Activity.OTHER),  # read
+        (call(44, FD), Activity.OTHER),  # sendto
+        (call(426, 3), Activity.WAITING_ON_SOCKET),  # io_uring_enter: for what, nothing tells
+        (call(230), Activity.OTHER),  # clock_nanosleep
+        ("running\n", Activity.OTHER),
     ],
 )
 def test_other_calls(proc, syscall, found):
@@ -114,24 +114,28 @@ def test_a_loop_that_is_not_asleep_may_come_back(proc):
     proc.epoll(EPOLLIN)
     for syscall in ("running\n", call(230)):
         proc.thread(syscall)
-        assert proc.doing() is Doing.MAY_COME_BACK
+        assert proc.doing() is Activity.EVENT_LOOP_BUSY
 
 
 @pytest.mark.parametrize(
     ("wchan", "watched", "found"),
     [
-        ("ep_poll", True, Doing.WAITS_FOR_IT),
-        ("do_epoll_wait", True, Doing.WAITS_FOR_IT),
-        ("ep_poll", False, Doing.ELSE),
-        ("poll_schedule_timeout.constprop.0", False, Doing.WAITS_FOR_IT),
-        ("do_sys_poll", False, Doing.WAITS_FOR_IT),
-        ("do_select", False, Doing.WAITS_FOR_IT),
-        ("io_cqring_wait", False, Doing.WAITS_FOR_IT),
-        ("hrtimer_nanosleep", False, Doing.ELSE),
-        ("wait_woken", False, Doing.WAITS_FOR_IT),  # in a receive, for all one sees on this socket
-        ("sk_wait_data", False, Doing.WAITS_FOR_IT),
-        ("sk_stream_wait_memory", False, Doing.ELSE),
-        ("0", False, Doing.ELSE),
+        ("ep_poll", True, Activity.WAITING_ON_SOCKET),
+        ("do_epoll_wait", True, Activity.WAITING_ON_SOCKET),
+        ("ep_poll", False, Activity.OTHER),
+        ("poll_schedule_timeout.constprop.0", False, Activity.WAITING_ON_SOCKET),
+        ("do_sys_poll", False, Activity.WAITING_ON_SOCKET),
+        ("do_select", False, Activity.WAITING_ON_SOCKET),
+        ("io_cqring_wait", False, Activity.WAITING_ON_SOCKET),
+        ("hrtimer_nanosleep", False, Activity.OTHER),
+        (
+            "wait_woken",
+            False,
+            Activity.WAITING_ON_SOCKET,
+        ),  # in a receive, for all one sees on this socket
+        ("sk_wait_data", False, Activity.WAITING_ON_SOCKET),
+        ("sk_stream_wait_memory", False, Activity.OTHER),
+        ("0", False, Activity.OTHER),
     ],
 )
 def test_where_the_call_may_not_be_read_its_function_has_to_do(proc, wchan, watched, found):
@@ -147,7 +151,7 @@ def test_a_stopped_process_waits_for_nothing(proc, state, stopped):
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))
     proc.state(state)
-    assert (proc.doing() is Doing.STOPPED) is stopped
+    assert (proc.doing() is Activity.STOPPED) is stopped
     assert Processes(proc.path.parent).stopped(PID) is stopped
 
 
@@ -155,13 +159,13 @@ def test_any_thread_that_waits_is_enough(proc):
     proc.epoll(EPOLLIN)
     proc.thread("running\n")
     proc.thread(call(232, EPOLL), tid=TID + 1)
-    assert proc.doing() is Doing.WAITS_FOR_IT
+    assert proc.doing() is Activity.WAITING_ON_SOCKET
 
 
 def test_a_process_that_is_gone_does_nothing(tmp_path):
     processes = Processes(tmp_path)
-    assert processes.doing(PID, INODE) is Doing.ELSE
-    assert processes.steps(PID) == Steps(0, 0, 0)
+    assert processes.activity(PID, INODE) is Activity.OTHER
+    assert processes.sched_counters(PID) == SchedCounters(0, 0, 0)
 
 
 def test_its_threads_steps_are_added_up(proc):
@@ -170,7 +174,7 @@ def test_its_threads_steps_are_added_up(proc):
         status = f"Name:\ta\nvoluntary_ctxt_switches:\t{count}\nnonvoluntary_ctxt_switches:\t7\n"
         (proc.path / f"task/{tid}/status").write_text(status)
         (proc.path / f"task/{tid}/schedstat").write_text(f"{count * 7} {count * 11} 13\n")
-    assert Processes(proc.path.parent).steps(PID) == Steps(1_110, 7_770, 12_210)
+    assert Processes(proc.path.parent).sched_counters(PID) == SchedCounters(1_110, 7_770, 12_210)
 
 
 @pytest.mark.parametrize(("parent", "children"), [(241, ""), (1, "239 241 ")])
@@ -181,13 +185,13 @@ def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves(
     proc.state(parent=parent)
     (proc.path / f"task/{PID}").mkdir()
     (proc.path / f"task/{PID}/children").write_text(children)
-    assert proc.doing() is Doing.ELSE
+    assert proc.doing() is Activity.OTHER
     thread = tmp_path / "241/task/241"
     thread.mkdir(parents=True)
     (thread / "syscall").write_text(call(45, FD))
     (tmp_path / "241/fd").mkdir()
     (tmp_path / f"241/fd/{FD}").symlink_to(f"socket:[{INODE}]")
-    assert proc.doing() is Doing.WAITS_FOR_IT
+    assert proc.doing() is Activity.WAITING_ON_SOCKET
 
 
 def test_one_reading_serves_until_the_next_look(proc):
@@ -195,11 +199,11 @@ def test_one_reading_serves_until_the_next_look(proc):
     processes = Processes(proc.path.parent)
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))
-    assert processes.doing(PID, INODE) is Doing.WAITS_FOR_IT
+    assert processes.activity(PID, INODE) is Activity.WAITING_ON_SOCKET
     proc.thread("running\n")
-    assert processes.doing(PID, INODE) is Doing.WAITS_FOR_IT
+    assert processes.activity(PID, INODE) is Activity.WAITING_ON_SOCKET
     processes.begin()
-    assert processes.doing(PID, INODE) is Doing.MAY_COME_BACK
+    assert processes.activity(PID, INODE) is Activity.EVENT_LOOP_BUSY
 
 
 @pytest.mark.parametrize("number", [232, 7])  # epoll_wait and poll
@@ -210,7 +214,7 @@ def test_an_epoll_that_another_watches_is_followed(proc, number):
     nested.write_text(nested.read_text().replace(f"tfd: {FD:8}", f"tfd: {EPOLL + 1:8}"))
     (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", EPOLL, 1, 0))
     proc.thread(call(number, *((EPOLL,) if number == 232 else (ADDRESS, 1))))
-    assert proc.doing() is Doing.WAITS_FOR_IT
+    assert proc.doing() is Activity.WAITING_ON_SOCKET
 
 
 def test_a_process_whose_first_thread_has_ended_is_read_by_another(proc, tmp_path):
@@ -221,7 +225,7 @@ def test_a_process_whose_first_thread_has_ended_is_read_by_another(proc, tmp_pat
     (other / f"fd/{FD}").symlink_to(f"socket:[{INODE}]")
     (proc.path / f"fd/{FD}").unlink()
     proc.thread(call(45, FD))
-    assert proc.doing() is Doing.WAITS_FOR_IT
+    assert proc.doing() is Activity.WAITING_ON_SOCKET
     assert not Processes(tmp_path).stopped(PID)
 
 
@@ -232,4 +236,4 @@ def test_a_process_in_a_frozen_cgroup_waits_for_nothing(proc, tmp_path):
     (tmp_path / "cg/box/cgroup.events").write_text("populated 1\nfrozen 1\n")
     (proc.path / "cgroup").write_text("0::/box\n")
     proc.thread(call(45, FD))
-    assert proc.doing() is Doing.STOPPED
+    assert proc.doing() is Activity.STOPPED

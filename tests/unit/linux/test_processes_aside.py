@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from xctl_probe.linux.process_activity import Doing, Steps
+from xctl_probe.linux.process_activity import Activity, SchedCounters
 from xctl_probe.linux.processes_aside import ProcessesAside, _Answer, _Request
 
 PID, INODE = os.getpid(), 4_241
-STEPS = Steps(7, 11, 13)
+STEPS = SchedCounters(7, 11, 13)
 
 
 class Helper:
@@ -26,49 +26,55 @@ def looks(processes, count=1):
     found = []
     for _ in range(count):
         processes.begin()
-        found.append(processes.doing(PID, INODE))
+        found.append(processes.activity(PID, INODE))
     return found
 
 
 def test_an_answer_comes_with_the_steps_of_the_threads():
-    processes = ProcessesAside(helper=Helper(_Answer(Doing.MAY_COME_BACK, STEPS, 7)))
-    assert looks(processes) == [Doing.MAY_COME_BACK]
-    assert processes.steps(PID) == STEPS
+    processes = ProcessesAside(helper=Helper(_Answer(Activity.EVENT_LOOP_BUSY, STEPS, 7)))
+    assert looks(processes) == [Activity.EVENT_LOOP_BUSY]
+    assert processes.sched_counters(PID) == STEPS
 
 
 def test_without_an_answer_it_is_tried_again_and_then_unknown():
     helper = Helper()
     processes = ProcessesAside(helper=helper)
-    assert looks(processes, 7) == [Doing.LATER] * 5 + [Doing.UNKNOWN] * 2
-    helper.answer = _Answer(Doing.WAITS_FOR_IT, None, 7)
-    assert looks(processes) == [Doing.WAITS_FOR_IT]
+    assert looks(processes, 7) == [Activity.LATER] * 5 + [Activity.UNKNOWN] * 2
+    helper.answer = _Answer(Activity.WAITING_ON_SOCKET, None, 7)
+    assert looks(processes) == [Activity.WAITING_ON_SOCKET]
     helper.answer = None
-    assert looks(processes) == [Doing.LATER]
+    assert looks(processes) == [Activity.LATER]
 
 
 def test_an_answer_that_was_late_serves_the_next_look_and_no_other():
     helper = Helper()
     processes = ProcessesAside(helper=helper)
     looks(processes)
-    helper.late = helper.asked[-1], _Answer(Doing.WAITS_FOR_IT, None, 7)
-    assert looks(processes, 2) == [Doing.WAITS_FOR_IT, Doing.LATER]
-    helper.late = helper.asked[0], _Answer(Doing.WAITS_FOR_IT, None, 7)
-    assert looks(processes) == [Doing.LATER]
+    helper.late = helper.asked[-1], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
+    assert looks(processes, 2) == [Activity.WAITING_ON_SOCKET, Activity.LATER]
+    helper.late = helper.asked[0], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
+    assert looks(processes) == [Activity.LATER]
 
 
 def test_who_holds_a_helper_up_is_not_asked_about_again():
     """Nor are that user's other processes; of root's only this one."""
-    helper = Helper(_Answer(Doing.ELSE, None, 7))
+    helper = Helper(_Answer(Activity.OTHER, None, 7))
     processes = ProcessesAside(helper=helper)
     processes._users = {1: 1_009, 2: 1_009, 3: 1_013, 4: 0, 5: 0}
     processes._bar(_Request(1, 1, INODE, 1_009))
     processes._bar(_Request(1, 4, INODE, 0))
-    found = [processes.doing(pid, INODE) for pid in (1, 2, 3, 4, 5)]
-    assert found == [Doing.UNKNOWN, Doing.UNKNOWN, Doing.ELSE, Doing.UNKNOWN, Doing.ELSE]
+    found = [processes.activity(pid, INODE) for pid in (1, 2, 3, 4, 5)]
+    assert found == [
+        Activity.UNKNOWN,
+        Activity.UNKNOWN,
+        Activity.OTHER,
+        Activity.UNKNOWN,
+        Activity.OTHER,
+    ]
 
 
 def test_a_user_whose_processes_take_long_to_read_is_read_about_less():
-    helper = Helper(_Answer(Doing.ELSE, None, 60_000_000))
+    helper = Helper(_Answer(Activity.OTHER, None, 60_000_000))
     processes = ProcessesAside(helper=helper)
-    assert looks(processes, 3) == [Doing.ELSE, Doing.ELSE, Doing.LATER]
+    assert looks(processes, 3) == [Activity.OTHER, Activity.OTHER, Activity.LATER]
     assert len(helper.asked) == 2

@@ -104,7 +104,7 @@ def test_news_is_a_change_and_so_is_more_than_fits(monkeypatch):
     monkeypatch.setattr(routes, "NetlinkSocket", News)
     found = Routes()
     assert not found.changed()
-    for news in (b"a route", OSError(errno.ENOBUFS, "")):
-        buffers[:] = [news]
+    for queue in (b"a route", OSError(errno.ENOBUFS, "")):
+        buffers[:] = [queue]
         assert found.changed()
         assert not found.changed()

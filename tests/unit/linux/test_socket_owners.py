@@ -130,11 +130,11 @@ def test_holders_are_found_among_all(proc, owners):
     proc.add(239, 4_259, comm=b"other")
     proc.add(241)
     owners.search([INODE, 4_243, 4_259, 4_261])
-    assert owners.of(INODE) == owners.of(4_243) == Process(233, 7_001, "client")
-    assert owners.of(4_259) == Process(239, 7_001, "other")
-    assert owners.of(4_261) is None
-    assert owners.holds(INODE)
-    assert not owners.holds(4_261)
+    assert owners.get(INODE) == owners.get(4_243) == Process(233, 7_001, "client")
+    assert owners.get(4_259) == Process(239, 7_001, "other")
+    assert owners.get(4_261) is None
+    assert owners.is_current(INODE)
+    assert not owners.is_current(4_261)
 
 
 def test_a_kept_answer_is_wrong_once_the_descriptor_is_closed(proc, owners):
@@ -142,8 +142,8 @@ def test_a_kept_answer_is_wrong_once_the_descriptor_is_closed(proc, owners):
     proc.add(233, INODE)
     owners.search([INODE])
     proc.close(233)
-    assert not owners.holds(INODE)
-    assert owners.of(INODE) == Process(233, 7_001, "client")
+    assert not owners.is_current(INODE)
+    assert owners.get(INODE) == Process(233, 7_001, "client")
 
 
 def test_a_descriptor_used_again_for_another_socket_is_wrong_too(proc, owners):
@@ -152,7 +152,7 @@ def test_a_descriptor_used_again_for_another_socket_is_wrong_too(proc, owners):
     owners.search([INODE])
     proc.close(233)
     (proc.path / "233/fd/3").symlink_to("socket:[4243]")
-    assert not owners.holds(INODE)
+    assert not owners.is_current(INODE)
 
 
 def test_after_a_fork_the_remaining_holder_is_found(proc, owners):
@@ -160,14 +160,14 @@ def test_after_a_fork_the_remaining_holder_is_found(proc, owners):
     proc.add(233, INODE)
     proc.add(239, INODE)
     owners.search([INODE])
-    first = owners.of(INODE)
+    first = owners.get(INODE)
     assert first is not None
     proc.close(first.pid)
     owners.search([INODE])
-    second = owners.of(INODE)
+    second = owners.get(INODE)
     assert second is not None
     assert {first.pid, second.pid} == {233, 239}
-    assert owners.holds(INODE)
+    assert owners.is_current(INODE)
 
 
 def test_a_reused_pid_is_another_process(proc, owners):
@@ -177,7 +177,7 @@ def test_a_reused_pid_is_another_process(proc, owners):
     proc.end(233)
     proc.add(233, comm=b"thief", start=9_001)
     owners.begin()
-    assert owners.of(INODE) == Process(233, 7_001, "client")
+    assert owners.get(INODE) == Process(233, 7_001, "client")
 
 
 def test_a_name_is_read_anew_each_interval(proc, owners):
@@ -185,9 +185,9 @@ def test_a_name_is_read_anew_each_interval(proc, owners):
     proc.add(233, INODE)
     owners.search([INODE])
     (proc.path / "233/stat").write_bytes(stat_line(233, b"execed"))
-    assert owners.of(INODE) == Process(233, 7_001, "client")
+    assert owners.get(INODE) == Process(233, 7_001, "client")
     owners.begin()
-    assert owners.of(INODE) == Process(233, 7_001, "execed")
+    assert owners.get(INODE) == Process(233, 7_001, "execed")
 
 
 def test_an_ended_process_stays_the_owner(proc, owners):
@@ -196,8 +196,8 @@ def test_an_ended_process_stays_the_owner(proc, owners):
     owners.search([INODE])
     proc.end(233)
     owners.begin()
-    assert owners.of(INODE) == Process(233, 7_001, "client")
-    assert not owners.holds(INODE)
+    assert owners.get(INODE) == Process(233, 7_001, "client")
+    assert not owners.is_current(INODE)
 
 
 def test_what_is_forgotten_is_unknown(proc, owners):
@@ -205,7 +205,7 @@ def test_what_is_forgotten_is_unknown(proc, owners):
     proc.add(233, INODE)
     owners.search([INODE])
     owners.forget([INODE, 4_243])
-    assert owners.of(INODE) is None
+    assert owners.get(INODE) is None
 
 
 def test_processes_that_may_not_be_read_are_tried_once_for_each_user(proc, owners, monkeypatch):

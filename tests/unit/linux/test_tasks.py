@@ -63,6 +63,6 @@ def test_its_sockets_are_found_by_that_thread(threads, monkeypatch):
     (proc / str(PID + 1) / "fd/7").symlink_to(f"socket:[{INODE}]")
     owners = Owners(proc)
     owners.search({INODE})
-    assert owners.of(INODE).pid == PID
-    assert owners.holds(INODE)
+    assert owners.get(INODE).pid == PID
+    assert owners.is_current(INODE)
     assert owners.fd_inode(PID, 7) == INODE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xctl_probe.linux import wchan
-from xctl_probe.linux.process_activity import Doing, Processes
+from xctl_probe.linux.process_activity import Activity, Processes
 from xctl_probe.linux.threads import blocked_threads, closing_threads
 
 PID = 233
@@ -39,14 +39,14 @@ def test_functions_of_event_loops(name):
 @pytest.mark.parametrize(
     ("name", "blocked", "doing"),
     [
-        ("wait_woken", True, Doing.WAITS_FOR_IT),
-        ("sk_wait_data.isra.0", True, Doing.WAITS_FOR_IT),
-        ("__skb_wait_for_more_packets", True, Doing.ELSE),
-        ("sk_stream_wait_memory", True, Doing.ELSE),
-        ("inet_csk_accept", False, Doing.ELSE),
-        ("poll_schedule_timeout.constprop.0", False, Doing.WAITS_FOR_IT),
-        ("io_cqring_wait", False, Doing.WAITS_FOR_IT),
-        ("pipe_read", False, Doing.ELSE),
+        ("wait_woken", True, Activity.WAITING_ON_SOCKET),
+        ("sk_wait_data.isra.0", True, Activity.WAITING_ON_SOCKET),
+        ("__skb_wait_for_more_packets", True, Activity.OTHER),
+        ("sk_stream_wait_memory", True, Activity.OTHER),
+        ("inet_csk_accept", False, Activity.OTHER),
+        ("poll_schedule_timeout.constprop.0", False, Activity.WAITING_ON_SOCKET),
+        ("io_cqring_wait", False, Activity.WAITING_ON_SOCKET),
+        ("pipe_read", False, Activity.OTHER),
     ],
 )
 def test_readers_where_the_call_is_hidden(tmp_path, name, blocked, doing):
@@ -56,4 +56,4 @@ def test_readers_where_the_call_is_hidden(tmp_path, name, blocked, doing):
     (task / "wchan").write_text(name)
     assert bool(blocked_threads(PID, tmp_path)) == blocked
     assert closing_threads(PID, tmp_path) == []
-    assert Processes(tmp_path).doing(PID, 4_241) is doing
+    assert Processes(tmp_path).activity(PID, 4_241) is doing

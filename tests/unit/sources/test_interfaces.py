@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xctl_probe.events import InterfaceCounts
+from xctl_probe.events import InterfaceDelta
 from xctl_probe.linux.links import Birth, Counts, End, Link
 from xctl_probe.sources.interfaces import Interfaces
 
@@ -34,7 +34,7 @@ class Kernel:
     def read(self):
         return list(self.links.values())
 
-    def news(self):
+    def queue(self):
         events, self.events = self.events, []
         yield from events
 
@@ -56,8 +56,8 @@ def test_differences_count_from_the_start(kernel):
     """What was there before the probe is not its traffic; each field goes to its own."""
     watched = Interfaces(links=kernel)
     kernel.set(2, "eth0", 1_009 + 161, 2_003 + 143, 3 + 13, 5 + 17, 7 + 19, 11 + 23)
-    assert list(watched.collect()) == [InterfaceCounts("eth0", 161, 143, 13, 17, 19, 23)]
-    assert list(watched.collect()) == [InterfaceCounts("eth0", 0, 0, 0, 0, 0, 0)]
+    assert list(watched.collect()) == [InterfaceDelta("eth0", 161, 143, 13, 17, 19, 23)]
+    assert list(watched.collect()) == [InterfaceDelta("eth0", 0, 0, 0, 0, 0, 0)]
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,9 @@ def test_a_counter_that_went_back_starts_afresh(kernel, field):
     anew = [count + 13 for count in before]
     anew[field] = before[field] - 1
     kernel.set(2, "eth0", *anew)
-    assert list(watched.collect()) == [InterfaceCounts("eth0", 0, 0, 0, 0, 0, 0)]
+    assert list(watched.collect()) == [InterfaceDelta("eth0", 0, 0, 0, 0, 0, 0)]
     kernel.set(2, "eth0", *[count + 7 for count in anew])
-    assert list(watched.collect()) == [InterfaceCounts("eth0", 7, 7, 7, 7, 7, 7)]
+    assert list(watched.collect()) == [InterfaceDelta("eth0", 7, 7, 7, 7, 7, 7)]
 
 
 def test_an_interface_that_is_made_counts_from_its_first_byte(kernel):

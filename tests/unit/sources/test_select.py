@@ -11,7 +11,7 @@ from xctl_probe.errors import SourceUnavailable
 from xctl_probe.sources import select
 from xctl_probe.sources.select import open_source
 
-EBPF, BCC, PROC = Backend.EBPF, Backend.BCC, Backend.PROC
+EBPF, BCC, PROC = Backend.EBPF, Backend.BCC, Backend.SAMPLER
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def works(monkeypatch):
                 tried.append(backend)
                 if backend not in backends:
                     raise SourceUnavailable(f"no {backend} here")
-                return SimpleNamespace(name=backend.value, sees="all")
+                return SimpleNamespace(name=backend.value, description="all")
 
             return open_it
 
@@ -46,7 +46,7 @@ def asked(backend):
         ((BCC, PROC), "source bcc (all); not ebpf: no ebpf here", [EBPF, BCC]),
         (
             (PROC,),
-            "source proc (all); not ebpf: no ebpf here; not bcc: no bcc here",
+            "source sampler (all); not ebpf: no ebpf here; not bcc: no bcc here",
             [EBPF, BCC, PROC],
         ),
     ],
@@ -64,7 +64,7 @@ def test_none_is_an_error_that_names_all_reasons(works):
     with pytest.raises(SourceUnavailable) as caught:
         open_source(asked(Backend.AUTO))
     assert str(caught.value) == (
-        "not ebpf: no ebpf here; not bcc: no bcc here; not proc: no proc here"
+        "not ebpf: no ebpf here; not bcc: no bcc here; not sampler: no sampler here"
     )
     assert caught.value.exit_code == 1
 

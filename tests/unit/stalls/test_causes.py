@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xctl_probe.events import Cause, Direction
-from xctl_probe.stalls.causes import TABLE, ClosedWindows, Evidence, SeenWait, cause
+from xctl_probe.stalls.causes import TABLE, Evidence, SeenWait, ZeroWindowMemory, cause
 
 ROOT = Path(__file__).parents[3]
 MS = 1_000_000
@@ -70,7 +70,7 @@ def wait(own: Cause, *, ongoing: bool = True, began: int = BEGAN, key: int = 23)
 @pytest.mark.parametrize("own", [FULL, LOST])
 def test_a_window_that_opens_without_room_for_more_changes_no_cause(own: Cause) -> None:
     """The peer threw away what overran it, and opened: nothing was lost on the way."""
-    windows = ClosedWindows()
+    windows = ZeroWindowMemory()
     for now in (CLOSED, own, own):
         windows.note([wait(now)])
         assert windows.cause(wait(now)) is CLOSED
@@ -79,7 +79,7 @@ def test_a_window_that_opens_without_room_for_more_changes_no_cause(own: Cause) 
 
 def test_the_next_stall_of_the_socket_has_its_own_cause() -> None:
     """It began later: the process had got more into the buffer between the two."""
-    windows = ClosedWindows()
+    windows = ZeroWindowMemory()
     windows.note([wait(CLOSED)])
     later = wait(LOST, began=BEGAN + 150 * MS)
     assert windows.cause(later) is LOST
@@ -88,13 +88,13 @@ def test_the_next_stall_of_the_socket_has_its_own_cause() -> None:
 
 
 def test_a_wait_that_is_not_in_the_next_sample_is_forgotten() -> None:
-    windows = ClosedWindows()
+    windows = ZeroWindowMemory()
     windows.note([wait(CLOSED)])
     windows.note([])
     assert windows.cause(wait(LOST)) is LOST
 
 
 def test_another_socket_has_its_own_cause() -> None:
-    windows = ClosedWindows()
+    windows = ZeroWindowMemory()
     windows.note([wait(CLOSED)])
     assert windows.cause(wait(LOST, key=29)) is LOST

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xctl_probe.stalls.ignored_peers import Patient
+from xctl_probe.stalls.ignored_peers import IgnoredPeers
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from xctl_probe.stalls.ignored_peers import Patient
 )
 def test_a_peer_is_written_as_the_records_write_it(text, peer):
     """Compressed, and a v4-mapped address as the IPv4 one."""
-    assert Patient.of([text]).peers == {peer}
+    assert IgnoredPeers.of([text]).peers == {peer}
 
 
 @pytest.mark.parametrize(
@@ -33,15 +33,15 @@ def test_a_peer_is_written_as_the_records_write_it(text, peer):
 def test_what_is_no_peer_is_refused(text):
     """A name is none: whom it means may change, and asking may hang."""
     with pytest.raises(ValueError):  # noqa: PT011 - its text is the caller's to write
-        Patient.of([text])
+        IgnoredPeers.of([text])
 
 
 def test_a_port_narrows_a_peer():
     """Without one, every port of the address is covered."""
-    patient = Patient.of(["10.0.0.7:6379", "fd00::7"])
-    assert patient.covers("10.0.0.7", 6379)
-    assert not patient.covers("10.0.0.7", 6380)
-    assert not patient.covers("10.0.0.8", 6379)
-    assert patient.covers("fd00::7", 1)
-    assert patient.covers("fd00::7", 2)
-    assert not Patient().covers("10.0.0.7", 6379)
+    ignored_peers = IgnoredPeers.of(["10.0.0.7:6379", "fd00::7"])
+    assert ignored_peers.matches("10.0.0.7", 6379)
+    assert not ignored_peers.matches("10.0.0.7", 6380)
+    assert not ignored_peers.matches("10.0.0.8", 6379)
+    assert ignored_peers.matches("fd00::7", 1)
+    assert ignored_peers.matches("fd00::7", 2)
+    assert not IgnoredPeers().matches("10.0.0.7", 6379)

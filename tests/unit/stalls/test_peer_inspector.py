@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from xctl_probe.events import Process, Socket
-from xctl_probe.linux.process_activity import Doing, Steps
-from xctl_probe.linux.socket_lookup import End
-from xctl_probe.stalls.peer_inspector import Finding, OtherEnd, Past
+from xctl_probe.linux.process_activity import Activity, SchedCounters
+from xctl_probe.linux.socket_lookup import SocketSnapshot
+from xctl_probe.stalls.peer_inspector import PeerInspector, PeerObservation, PeerState
 
 SOCKET = Socket(7, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 6_379)
 INODE = 4_241
@@ -18,14 +18,14 @@ class Ends:
     """A request that was read; change what differs."""
 
     def __init__(self):
-        self.near_end = End(0, 0, False, 7)
-        self.far_end = End(0, 0, False, INODE)
+        self.near_end = SocketSnapshot(0, 0, False, 7)
+        self.far_end = SocketSnapshot(0, 0, False, INODE)
 
-    def near(self, of):
+    def local_socket(self, of):
         assert of is SOCKET
         return self.near_end
 
-    def far(self, of):
+    def peer_socket(self, of):
         assert of is SOCKET
         return self.far_end
 
@@ -42,7 +42,7 @@ class Owners:
     def refused(self):
         return not self.visible and not self.all_readable
 
-    def holds(self, inode):
+    def is_current(self, inode):
         return inode in self.known
 
     def search(self, inodes, _asker):
@@ -51,7 +51,7 @@ class Owners:
             self.known |= set(inodes)
         return set(inodes) & self.unfinished
 
-    def of(self, inode):
+    def get(self, inode):
         return SERVER if inode in self.known else None
 
     def forget(self, inodes):
@@ -60,7 +60,7 @@ class Owners:
 
 class Processes:
     def __init__(self):
-        self.does = {SERVER.pid: Doing.ELSE}
+        self.does = {SERVER.pid: Activity.OTHER}
         self.sleeps = self.ran_ns = self.queued_ns = 0
         self.is_stopped = False
         self.looks = 0
@@ -72,10 +72,10 @@ class Processes:
         assert pid == SERVER.pid
         return self.is_stopped
 
-    def steps(self, _pid):
-        return Steps(self.sleeps, self.ran_ns, self.queued_ns)
+    def sched_counters(self, _pid):
+        return SchedCounters(self.sleeps, self.ran_ns, self.queued_ns)
 
-    def doing(self, pid, inode):
+    def activity(self, pid, inode):
         assert inode == INODE
         self.looks += 1
         return self.does[pid]
@@ -84,58 +84,62 @@ class Processes:
 class Scene:
     def __init__(self):
         self.ends, self.owners, self.processes = Ends(), Owners(), Processes()
-        self.other = OtherEnd(self.ends, self.owners, self.processes)
-        self.past = Past()
+        self.other = PeerInspector(self.ends, self.owners, self.processes)
+        self.past = PeerObservation()
 
     def finds(self, does=None, **options):
         if does is not None:
             self.processes.does[SERVER.pid] = does
-        self.other.begin()
-        return self.other.find(SOCKET, self.past, **options)
+        self.other.begin_sample()
+        return self.other.inspect(SOCKET, self.past, **options)
 
 
 @pytest.mark.parametrize(
     ("far", "found"),
     [
-        (None, Finding.UNKNOWN),
-        (End(1, 0, False, INODE), Finding.UNREAD),
-        (End(1, 0, False, 0), Finding.UNREAD),  # not even accepted
-        (End(0, 7, True, INODE), Finding.ANSWER_LOST),
-        (End(0, 7, False, INODE), Finding.AGREED),  # it is on its way
-        (End(0, 0, False, 0), Finding.UNKNOWN),
+        (None, PeerState.UNKNOWN),
+        (SocketSnapshot(1, 0, False, INODE), PeerState.UNREAD),
+        (SocketSnapshot(1, 0, False, 0), PeerState.UNREAD),  # not even accepted
+        (SocketSnapshot(0, 7, True, INODE), PeerState.REPLY_RETRANSMITTED),
+        (SocketSnapshot(0, 7, False, INODE), PeerState.WAITING_FOR_REQUEST),  # it is on its way
+        (SocketSnapshot(0, 0, False, 0), PeerState.UNKNOWN),
     ],
 )
 def test_the_far_end_s_queues_come_first(far, found):
     """What lies in them is sure, whatever its process does."""
     scene = Scene()
     scene.ends.far_end = far
-    assert scene.finds(Doing.WAITS_FOR_IT) is found
+    assert scene.finds(Activity.WAITING_ON_SOCKET) is found
 
 
 @pytest.mark.parametrize(
     ("near", "delivered", "found"),
     [
-        (End(0, 7, False, 7), None, Finding.ON_ITS_WAY),
-        (End(0, 0, False, 7), None, Finding.AGREED),
-        (None, None, Finding.AGREED),
-        (End(0, 0, False, 7), False, Finding.ON_ITS_WAY),
-        (End(0, 7, False, 7), True, Finding.AGREED),  # the source knows better
+        (SocketSnapshot(0, 7, False, 7), None, PeerState.REQUEST_IN_FLIGHT),
+        (SocketSnapshot(0, 0, False, 7), None, PeerState.WAITING_FOR_REQUEST),
+        (None, None, PeerState.WAITING_FOR_REQUEST),
+        (SocketSnapshot(0, 0, False, 7), False, PeerState.REQUEST_IN_FLIGHT),
+        (
+            SocketSnapshot(0, 7, False, 7),
+            True,
+            PeerState.WAITING_FOR_REQUEST,
+        ),  # the source knows better
     ],
 )
 def test_a_request_that_is_not_acknowledged_is_on_its_way(near, delivered, found):
     """The source knows it, or the near end is looked at."""
     scene = Scene()
     scene.ends.near_end = near
-    assert scene.finds(Doing.WAITS_FOR_IT, delivered=delivered) is found
+    assert scene.finds(Activity.WAITING_ON_SOCKET, delivered=delivered) is found
 
 
 @pytest.mark.parametrize(
     ("does", "found"),
     [
-        (Doing.WAITS_FOR_IT, Finding.AGREED),
-        (Doing.ELSE, Finding.BUSY),
-        (Doing.STOPPED, Finding.BUSY),
-        (Doing.MAY_COME_BACK, Finding.UNDECIDED),
+        (Activity.WAITING_ON_SOCKET, PeerState.WAITING_FOR_REQUEST),
+        (Activity.OTHER, PeerState.BUSY),
+        (Activity.STOPPED, PeerState.BUSY),
+        (Activity.EVENT_LOOP_BUSY, PeerState.UNKNOWN_ACTIVITY),
     ],
 )
 def test_what_its_process_does_decides(does, found):
@@ -146,11 +150,11 @@ def test_an_event_loop_found_again_and_again_in_one_long_step_is_busy():
     """From look to look it has not slept once: it computes, or is blocked elsewhere."""
     for ran_ns in (0, 7):
         scene = Scene()
-        assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
+        assert scene.finds(Activity.EVENT_LOOP_BUSY) is PeerState.UNKNOWN_ACTIVITY
         scene.processes.ran_ns += ran_ns
-        assert scene.finds() is Finding.UNDECIDED
+        assert scene.finds() is PeerState.UNKNOWN_ACTIVITY
         scene.processes.ran_ns += ran_ns
-        assert scene.finds() is Finding.BUSY
+        assert scene.finds() is PeerState.BUSY
 
 
 def test_an_event_loop_that_lacks_a_processor_is_not_busy():
@@ -159,7 +163,7 @@ def test_an_event_loop_that_lacks_a_processor_is_not_busy():
     for _ in range(7):
         scene.processes.ran_ns += 7
         scene.processes.queued_ns += 11
-        assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
+        assert scene.finds(Activity.EVENT_LOOP_BUSY) is PeerState.UNKNOWN_ACTIVITY
 
 
 def test_an_event_loop_that_serves_others_meanwhile_is_not():
@@ -167,26 +171,26 @@ def test_an_event_loop_that_serves_others_meanwhile_is_not():
     scene = Scene()
     for sleeps in (7, 11, 13):
         scene.processes.sleeps = sleeps
-        assert scene.finds(Doing.MAY_COME_BACK) is Finding.UNDECIDED
+        assert scene.finds(Activity.EVENT_LOOP_BUSY) is PeerState.UNKNOWN_ACTIVITY
 
 
 def test_what_was_agreed_once_stays_so_while_it_serves_others():
     """It has been back to its loop: no further look at its threads is needed."""
     scene = Scene()
-    assert scene.finds(Doing.WAITS_FOR_IT) is Finding.AGREED
+    assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.WAITING_FOR_REQUEST
     looks = scene.processes.looks
-    assert scene.finds(Doing.ELSE) is Finding.AGREED
+    assert scene.finds(Activity.OTHER) is PeerState.WAITING_FOR_REQUEST
     assert scene.processes.looks == looks
 
 
 def test_an_agreement_ends_when_the_peer_is_stopped_or_does_not_read():
     for far, stopped, found in (
-        (End(0, 0, False, INODE), True, Finding.BUSY),
-        (End(7, 0, False, INODE), False, Finding.UNREAD),
-        (End(0, 7, True, INODE), False, Finding.ANSWER_LOST),
+        (SocketSnapshot(0, 0, False, INODE), True, PeerState.BUSY),
+        (SocketSnapshot(7, 0, False, INODE), False, PeerState.UNREAD),
+        (SocketSnapshot(0, 7, True, INODE), False, PeerState.REPLY_RETRANSMITTED),
     ):
         scene = Scene()
-        assert scene.finds(Doing.WAITS_FOR_IT) is Finding.AGREED
+        assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.WAITING_FOR_REQUEST
         scene.ends.far_end, scene.processes.is_stopped = far, stopped
         assert scene.finds() is found
 
@@ -196,7 +200,7 @@ def test_a_process_that_one_may_not_see_is_searched_for_once():
     scene = Scene()
     scene.owners.visible = False
     for _ in range(7):
-        assert scene.finds(Doing.WAITS_FOR_IT) is Finding.HIDDEN
+        assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.HIDDEN
     assert scene.owners.searches == 1
 
 
@@ -208,14 +212,14 @@ def test_searches_are_rationed_and_what_was_not_searched_for_is_undecided():
     def finds():
         found = []
         for inode in (2, 3, 5, 7, 11):
-            scene.ends.far_end = End(0, 0, False, inode)
-            found.append(scene.other.find(SOCKET, Past()))
+            scene.ends.far_end = SocketSnapshot(0, 0, False, inode)
+            found.append(scene.other.inspect(SOCKET, PeerObservation()))
         return found
 
-    assert finds() == [Finding.HIDDEN] * 2 + [Finding.UNDECIDED] * 3
+    assert finds() == [PeerState.HIDDEN] * 2 + [PeerState.UNKNOWN_ACTIVITY] * 3
     assert scene.owners.searches == 2
-    scene.other.begin()
-    assert finds() == [Finding.HIDDEN] * 5
+    scene.other.begin_sample()
+    assert finds() == [PeerState.HIDDEN] * 5
     assert scene.owners.searches == 3
 
 
@@ -223,36 +227,36 @@ def test_a_process_that_is_not_found_though_all_may_be_read_excuses_no_wait():
     """It is held up, or a message of a unix socket: a user must not hide a wait so."""
     scene = Scene()
     scene.owners.visible, scene.owners.all_readable = False, True
-    assert scene.finds(Doing.WAITS_FOR_IT) is Finding.UNKNOWN
+    assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.UNKNOWN
     assert scene.other.keeps_listening(SOCKET) is False
 
 
 def test_it_forgets_the_owners_searched_for_first():
     scene = Scene()
     for inode in range(1, 4_100):
-        scene.ends.far_end = End(0, 0, False, inode)
-        scene.processes.does[SERVER.pid] = Doing.ELSE
-        scene.other.begin()
+        scene.ends.far_end = SocketSnapshot(0, 0, False, inode)
+        scene.processes.does[SERVER.pid] = Activity.OTHER
+        scene.other.begin_sample()
         scene.other._owner(inode, None)
     assert scene.owners.forgotten == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("does", "listens"),
-    [(Doing.WAITS_FOR_IT, True), (Doing.MAY_COME_BACK, True), (Doing.ELSE, False),
-     (Doing.STOPPED, False)],
+    [(Activity.WAITING_ON_SOCKET, True), (Activity.EVENT_LOOP_BUSY, True), (Activity.OTHER, False),
+     (Activity.STOPPED, False)],
 )  # fmt: skip
 def test_of_a_wait_that_is_over_only_the_listening_counts(does, listens):
     """What the queue holds has come since."""
     scene = Scene()
-    scene.ends.far_end = End(7, 0, False, INODE)
+    scene.ends.far_end = SocketSnapshot(7, 0, False, INODE)
     scene.processes.does[SERVER.pid] = does
     assert scene.other.keeps_listening(SOCKET) is listens
 
 
 def test_a_far_end_that_is_gone_or_that_nobody_has_open_does_not_listen():
     scene = Scene()
-    for far in (None, End(0, 0, False, 0)):
+    for far in (None, SocketSnapshot(0, 0, False, 0)):
         scene.ends.far_end = far
         assert not scene.other.keeps_listening(SOCKET)
 
@@ -262,5 +266,5 @@ def test_a_far_end_whose_process_is_not_seen_may_listen():
     scene = Scene()
     scene.owners.visible = False
     for inode in (2, 3, 5):
-        scene.ends.far_end = End(0, 0, False, inode)
+        scene.ends.far_end = SocketSnapshot(0, 0, False, inode)
         assert scene.other.keeps_listening(SOCKET)

@@ -16,9 +16,9 @@ from xctl_probe.stalls.policy import (
     expects_reply,
     is_transfer,
 )
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
-NEW, ANSWERED, ONE_WAY = Dialogue(), Dialogue(answered=3), Dialogue(unanswered=1)
+NEW, ANSWERED, ONE_WAY = RequestHistory(), RequestHistory(answered=3), RequestHistory(unanswered=1)
 ROOT = Path(__file__).parents[3]
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -28,7 +28,7 @@ SECOND = 1_000 * MS
     ("connection", "peer", "blocked"),
     list(itertools.product((NEW, ANSWERED, ONE_WAY), (NEW, ANSWERED, ONE_WAY), (False, True))),
 )
-def test_expects_reply(connection: Dialogue, peer: Dialogue, blocked: bool) -> None:
+def test_expects_reply(connection: RequestHistory, peer: RequestHistory, blocked: bool) -> None:
     """Never one-way; else by a thread in a receive, by this connection, or by its peer."""
     expected = connection is not ONE_WAY and (blocked or ANSWERED in (connection, peer))
     assert expects_reply(connection, peer, blocked=blocked) == expected
@@ -60,7 +60,7 @@ def datagram(
     ],
 )
 def test_expects_datagram(
-    wait: DatagramWait, connection: Dialogue, peer: Dialogue, expected: bool
+    wait: DatagramWait, connection: RequestHistory, peer: RequestHistory, expected: bool
 ) -> None:
     assert expects_datagram(wait, connection, peer) is expected
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from xctl_probe.events import Cause, Process, Socket
-from xctl_probe.stalls.ignored_peers import Patient
-from xctl_probe.stalls.peer_inspector import Finding
-from xctl_probe.stalls.reply_waits import Asked, Replies, Told
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.ignored_peers import IgnoredPeers
+from xctl_probe.stalls.peer_inspector import PeerState
+from xctl_probe.stalls.reply_waits import ReplyStall, ReplyWait, ReplyWaits
+from xctl_probe.stalls.request_history import RequestHistory
 
 MS = 1_000_000
 STALL_MS = 100
@@ -20,19 +20,19 @@ class Peer:
     """The other end of everything, which shows what the test says; counts who asks."""
 
     def __init__(self):
-        self.shows = Finding.UNKNOWN
+        self.shows = PeerState.UNKNOWN
         self.listens = False
         self.process = SERVER
         self.looks = self.begun = 0
 
-    def begin(self):
+    def begin_sample(self):
         self.begun += 1
 
-    def find(self, _socket, past, *, delivered=None):
+    def inspect(self, _socket, past, *, delivered=None):
         self.looks += 1
         past.peer = self.process
-        past.finding = Finding.ON_ITS_WAY if delivered is False else self.shows
-        return past.finding
+        past.state = PeerState.REQUEST_IN_FLIGHT if delivered is False else self.shows
+        return past.state
 
     def keeps_listening(self, _socket):
         return self.listens
@@ -43,23 +43,23 @@ class Scene:
 
     def __init__(self, *peers, usual=None):
         self.peer = Peer()
-        self.replies = Replies(STALL_MS * MS, Patient.of(peers), self.peer)
-        self.usual = usual or Dialogue()
+        self.replies = ReplyWaits(STALL_MS * MS, IgnoredPeers.of(peers), self.peer)
+        self.usual = usual or RequestHistory()
         self.since_ms = 0
 
     def asked(self, inode=1, owner=CLIENT, delivered=None, since_ms=None, protocol="tcp"):
         socket = Socket(inode, 7, protocol, "10.0.0.7", 40_009, "10.0.0.11", PORT)
         since_ms = self.since_ms if since_ms is None else since_ms
-        return Asked(socket, since_ms * MS, owner, self.usual, delivered)
+        return ReplyWait(socket, since_ms * MS, owner, self.usual, delivered)
 
     def look(self, now_ms, shows=None, **asked):
         self.peer.shows = shows or self.peer.shows
-        self.replies.begin()
-        told = self.replies.look(self.asked(**asked), now_ms * MS)
+        self.replies.begin_sample()
+        told = self.replies.observe(self.asked(**asked), now_ms * MS)
         return told and told.since_ns // MS
 
     def end(self, end_ms, **asked):
-        told = self.replies.end(self.asked(**asked), end_ms * MS)
+        told = self.replies.close(self.asked(**asked), end_ms * MS)
         return told and told.since_ns // MS
 
 
@@ -67,7 +67,7 @@ class Scene:
 
 
 @pytest.mark.parametrize(
-    "shows", [Finding.UNKNOWN, Finding.UNREAD, Finding.ANSWER_LOST, Finding.BUSY]
+    "shows", [PeerState.UNKNOWN, PeerState.UNREAD, PeerState.REPLY_RETRANSMITTED, PeerState.BUSY]
 )
 def test_a_wait_is_told_from_the_request_on(shows):
     """Nobody has taken the request, or who has it does something else, or who knows."""
@@ -77,7 +77,7 @@ def test_a_wait_is_told_from_the_request_on(shows):
     assert scene.end(900) == 0
 
 
-@pytest.mark.parametrize("shows", [Finding.AGREED, Finding.UNDECIDED])
+@pytest.mark.parametrize("shows", [PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY])
 def test_a_wait_that_the_peer_knows_of_is_silent_to_its_end(shows):
     """Whoever waits for more from us has taken the request; nor is its end told."""
     scene = Scene()
@@ -89,23 +89,23 @@ def test_a_wait_that_the_peer_knows_of_is_silent_to_its_end(shows):
 def test_an_answer_that_is_lost_has_its_cause():
     """The other end has sent it and nothing comes through: that is no missing reply."""
     scene = Scene()
-    scene.peer.shows = Finding.ANSWER_LOST
-    assert scene.replies.look(scene.asked(), 100 * MS) == Told(0, Cause.LOSS)
+    scene.peer.shows = PeerState.REPLY_RETRANSMITTED
+    assert scene.replies.observe(scene.asked(), 100 * MS) == ReplyStall(0, Cause.LOSS)
 
 
 def test_a_request_on_its_way_is_told_as_that():
     """It is not known to be lost, and not delivered: no cause can be named."""
     scene = Scene()
-    told = scene.replies.look(scene.asked(delivered=False), 100 * MS)
-    assert told == Told(0, None, on_its_way=True)
+    told = scene.replies.observe(scene.asked(delivered=False), 100 * MS)
+    assert told == ReplyStall(0, None, in_flight=True)
 
 
 def test_what_ends_the_agreement_begins_a_stall():
     """The peer is stopped in the middle: until the look before, all was as agreed."""
     scene = Scene()
-    assert scene.look(100, Finding.AGREED) is None
+    assert scene.look(100, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.look(5_000) is None
-    assert scene.look(5_200, Finding.BUSY) is None
+    assert scene.look(5_200, PeerState.BUSY) is None
     assert scene.look(5_299) is None
     assert scene.look(5_300) == 5_200
     assert scene.end(5_700) == 5_200
@@ -114,8 +114,8 @@ def test_what_ends_the_agreement_begins_a_stall():
 def test_a_peer_that_takes_its_time_and_then_agrees_was_a_stall_until_then():
     """Told while it computed; no more once it was in its loop for two looks."""
     scene = Scene()
-    assert scene.look(100, Finding.BUSY) == 0
-    assert scene.look(300, Finding.AGREED) == 0
+    assert scene.look(100, PeerState.BUSY) == 0
+    assert scene.look(300, PeerState.WAITING_FOR_REQUEST) == 0
     assert scene.look(399) == 0
     assert scene.look(400) is None
     assert scene.end(900) is None
@@ -125,45 +125,45 @@ def test_a_peer_that_takes_its_time_and_then_agrees_was_a_stall_until_then():
 def test_a_peer_that_is_back_in_its_loop_may_just_have_answered(end_ms, told):
     """It did so between the look at our end and the one at its own: the stall ends as it was."""
     scene = Scene()
-    scene.look(100, Finding.BUSY)
-    scene.look(300, Finding.AGREED)
+    scene.look(100, PeerState.BUSY)
+    scene.look(300, PeerState.WAITING_FOR_REQUEST)
     assert scene.end(end_ms) == told
 
 
 def test_a_peer_that_was_back_in_its_loop_for_one_look_goes_on_with_the_stall():
     """It was stopped there: nothing has ended."""
     scene = Scene()
-    scene.look(100, Finding.BUSY)
-    scene.look(300, Finding.AGREED)
-    assert scene.look(400, Finding.BUSY) == 0
+    scene.look(100, PeerState.BUSY)
+    scene.look(300, PeerState.WAITING_FOR_REQUEST)
+    assert scene.look(400, PeerState.BUSY) == 0
     assert scene.end(900) == 0
 
 
 def test_a_stall_goes_on_while_it_is_not_known_what_the_peer_does():
     """It may be on its way back to its loop; when it is there, the stall is over."""
     scene = Scene()
-    assert scene.look(100, Finding.BUSY) == 0
-    assert scene.look(300, Finding.UNDECIDED) == 0
-    assert scene.look(500, Finding.BUSY) == 0
-    assert scene.look(700, Finding.UNDECIDED) == 0
-    assert scene.look(900, Finding.AGREED) == 0
+    assert scene.look(100, PeerState.BUSY) == 0
+    assert scene.look(300, PeerState.UNKNOWN_ACTIVITY) == 0
+    assert scene.look(500, PeerState.BUSY) == 0
+    assert scene.look(700, PeerState.UNKNOWN_ACTIVITY) == 0
+    assert scene.look(900, PeerState.WAITING_FOR_REQUEST) == 0
     assert scene.look(1_000) is None
 
 
 def test_the_next_wait_on_a_socket_is_judged_by_itself():
     """The peer agreed to the last one; about this one nothing is known."""
     scene = Scene()
-    assert scene.look(100, Finding.AGREED) is None
+    assert scene.look(100, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.end(400) is None
     scene.since_ms = 403
-    assert scene.look(503, Finding.UNREAD) == 403
+    assert scene.look(503, PeerState.UNREAD) == 403
 
 
 def test_news_of_an_end_that_comes_after_the_next_wait_began_is_not_of_that():
     """The ring is read late: what ended was another wait, that no look has seen."""
     scene = Scene()
     scene.since_ms = 403
-    assert scene.look(503, Finding.AGREED) is None
+    assert scene.look(503, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.end(401, since_ms=0) == 0
     assert scene.look(603) is None
     assert scene.peer.looks == 2
@@ -188,7 +188,7 @@ def test_nobody_looks_for_the_end_of_a_datagram():
     """It has none."""
     scene = Scene()
     scene.peer.listens = True
-    assert scene.look(100, Finding.AGREED, protocol="udp") == 0
+    assert scene.look(100, PeerState.WAITING_FOR_REQUEST, protocol="udp") == 0
     assert scene.end(200, protocol="udp", inode=2) == 0
     assert scene.peer.looks == 0
 
@@ -199,21 +199,21 @@ def test_nobody_looks_for_the_end_of_a_datagram():
 def proxied(began_ms, owner=SERVER):
     """The client waits for the server, which waits for somebody else since `began_ms`."""
     scene = Scene()
-    scene.look(1_000, Finding.UNREAD, inode=2, owner=owner, since_ms=began_ms)
+    scene.look(1_000, PeerState.UNREAD, inode=2, owner=owner, since_ms=began_ms)
     return scene
 
 
 @pytest.mark.parametrize(("began_ms", "told"), [(0, 0), (99, 0), (100, None), (-1, None)])
 def test_a_proxy_that_waits_for_our_answer_itself_is_no_agreement(began_ms, told):
     """It asked on as soon as it was asked; what it asked before, or much later, is its own."""
-    assert proxied(began_ms).look(1_001, Finding.AGREED) == told
+    assert proxied(began_ms).look(1_001, PeerState.WAITING_FOR_REQUEST) == told
 
 
 def test_a_process_is_not_its_own_proxy():
     """Client and server in one process: its stall elsewhere is not this one's."""
     scene = proxied(0, owner=CLIENT)
     scene.peer.process = CLIENT
-    assert scene.look(1_001, Finding.AGREED) is None
+    assert scene.look(1_001, PeerState.WAITING_FOR_REQUEST) is None
 
 
 # What nobody can look at
@@ -222,17 +222,17 @@ def test_a_process_is_not_its_own_proxy():
 def test_a_peer_that_may_not_be_inspected_is_silent_until_something_shows():
     """It has the request; a stall begins with what shows that it does not serve it."""
     scene = Scene()
-    assert scene.look(100, Finding.HIDDEN) is None
+    assert scene.look(100, PeerState.HIDDEN) is None
     assert scene.look(5_000) is None
-    assert scene.look(6_000, Finding.ANSWER_LOST) is None
+    assert scene.look(6_000, PeerState.REPLY_RETRANSMITTED) is None
     assert scene.look(6_100) == 6_000
     assert scene.end(6_500) == 6_000
 
 
 def test_a_stall_ends_where_the_request_goes_to_a_peer_that_may_not_be_inspected():
     scene = Scene()
-    assert scene.look(100, Finding.UNREAD) == 0
-    assert scene.look(200, Finding.HIDDEN) is None
+    assert scene.look(100, PeerState.UNREAD) == 0
+    assert scene.look(200, PeerState.HIDDEN) is None
 
 
 @pytest.mark.parametrize(
@@ -247,23 +247,23 @@ def test_a_stall_ends_where_the_request_goes_to_a_peer_that_may_not_be_inspected
 @pytest.mark.parametrize("looked", [True, False])
 def test_a_namespace_that_may_not_be_entered_hides_the_peers_in_it(local, remote, told, looked):
     """Whose address shows that they are on this host; a request on its way is told anyway."""
-    replies = Replies(STALL_MS * MS)
+    replies = ReplyWaits(STALL_MS * MS)
     socket = Socket(1, 7, "tcp", local, 40_009, remote, PORT)
-    asked = Asked(socket, 0, CLIENT, Dialogue())
+    asked = ReplyWait(socket, 0, CLIENT, RequestHistory())
     if looked:
-        assert (replies.look(asked, 200 * MS) is not None) is told
-    assert (replies.end(asked, 300 * MS) is not None) is told
+        assert (replies.observe(asked, 200 * MS) is not None) is told
+    assert (replies.close(asked, 300 * MS) is not None) is told
     lost = asked._replace(delivered=False)
-    assert replies.look(lost, 200 * MS) == Told(0, None, on_its_way=True)
+    assert replies.observe(lost, 200 * MS) == ReplyStall(0, None, in_flight=True)
 
 
 # What is usual
 
 
 def late(*waits_ms):
-    usual = Dialogue()
+    usual = RequestHistory()
     for wait_ms in waits_ms:
-        usual.came_after(wait_ms * MS, STALL_MS * MS)
+        usual.record_latency(wait_ms * MS, STALL_MS * MS)
     return usual
 
 
@@ -290,7 +290,7 @@ def test_an_end_within_the_usual_is_silent_though_no_look_saw_the_wait():
     assert scene.end(2_001, inode=2) == 0
 
 
-@pytest.mark.parametrize("shows", [Finding.UNREAD, Finding.ANSWER_LOST, Finding.BUSY])
+@pytest.mark.parametrize("shows", [PeerState.UNREAD, PeerState.REPLY_RETRANSMITTED, PeerState.BUSY])
 def test_what_the_other_end_shows_is_never_usual(shows):
     """Where one can look, the past does not decide."""
     assert Scene(usual=late(9_000, 9_000, 9_000)).look(100, shows) == 0
@@ -308,13 +308,13 @@ def test_a_request_that_is_not_acknowledged_is_never_usual():
 def test_a_peer_that_was_declared_patient_is_silent(peer):
     """Whatever it shows, and without a look at it."""
     scene = Scene(peer)
-    assert scene.look(100, Finding.UNREAD) is None
+    assert scene.look(100, PeerState.UNREAD) is None
     assert scene.end(200) is None
     assert scene.peer.looks == 0
 
 
 def test_another_port_of_it_is_not():
-    assert Scene("10.0.0.11:6380").look(100, Finding.UNREAD) == 0
+    assert Scene("10.0.0.11:6380").look(100, PeerState.UNREAD) == 0
 
 
 # What it costs
@@ -324,20 +324,20 @@ def test_a_wait_is_looked_at_once_in_a_stall_s_length():
     """However often the source looks."""
     scene = Scene()
     for now_ms in range(100, 600, 25):
-        scene.look(now_ms, Finding.AGREED)
+        scene.look(now_ms, PeerState.WAITING_FOR_REQUEST)
     assert scene.peer.looks == 5
 
 
 def test_of_many_waits_only_some_are_looked_at_at_once():
     """Thousands of workers that wait in one queue: at first 1,024 in a look, then in turns."""
     scene = Scene()
-    scene.peer.shows = Finding.AGREED
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     workers = range(7_001)
     for look in range(40):
         before = scene.peer.looks
-        scene.replies.begin()
+        scene.replies.begin_sample()
         now_ms = 100 * (look + 1)
-        told = [scene.replies.look(scene.asked(inode=c), now_ms * MS) for c in workers]
+        told = [scene.replies.observe(scene.asked(inode=c), now_ms * MS) for c in workers]
         assert told == [None] * len(workers)
         assert scene.peer.looks - before <= 2 * 1_024
     assert scene.peer.looks >= 4 * len(workers)
@@ -347,5 +347,5 @@ def test_it_remembers_a_bounded_number_of_waits():
     """Those looked at last."""
     scene = Scene()
     for inode in range(16_411):
-        scene.replies.look(scene.asked(inode=inode), 100 * MS)
+        scene.replies.observe(scene.asked(inode=inode), 100 * MS)
     assert len(scene.replies._waits) == 16_384

@@ -6,9 +6,9 @@ import pytest
 
 from xctl_probe.stalls.request_history import (
     ANSWERED_PER_SLIP,
-    Dialogue,
     Dialogues,
-    Endpoints,
+    PeerHistory,
+    RequestHistory,
     Usual,
 )
 
@@ -29,7 +29,7 @@ from xctl_probe.stalls.request_history import (
 )
 def test_an_answer_is_expected_where_there_mostly_was_one(answered, unanswered, expects, one_way):
     """One answer is enough; one slip needs eight of them; nothing known means neither."""
-    dialogue = Dialogue(answered, unanswered)
+    dialogue = RequestHistory(answered, unanswered)
     assert dialogue.expects_reply() is expects
     assert dialogue.one_way() is one_way
     assert ANSWERED_PER_SLIP == 8
@@ -37,28 +37,28 @@ def test_an_answer_is_expected_where_there_mostly_was_one(answered, unanswered, 
 
 def test_an_endpoint_is_its_address_and_port():
     """The same dialogue for the same two, another for each other."""
-    endpoints = Endpoints()
+    endpoints = PeerHistory()
     endpoints.of("10.0.0.7", 5_437).answered += 1
-    assert endpoints.of("10.0.0.7", 5_437) == Dialogue(1, 0)
-    assert endpoints.of("10.0.0.7", 5_441) == Dialogue()
-    assert endpoints.of("10.0.0.11", 5_437) == Dialogue()
+    assert endpoints.of("10.0.0.7", 5_437) == RequestHistory(1, 0)
+    assert endpoints.of("10.0.0.7", 5_441) == RequestHistory()
+    assert endpoints.of("10.0.0.11", 5_437) == RequestHistory()
 
 
 def test_the_endpoint_not_heard_of_for_longest_is_forgotten():
     """Memory is bounded: the fourth of three goes in for the one least recently asked for."""
-    endpoints = Endpoints(capacity=3)
+    endpoints = PeerHistory(capacity=3)
     for port in (2, 3, 5):
         endpoints.of("10.0.0.7", port).answered = port
     endpoints.of("10.0.0.7", 2)
     endpoints.of("10.0.0.7", 7).answered = 7
     kept = {port: endpoints.of("10.0.0.7", port).answered for port in (2, 5, 7)}
     assert kept == {2: 2, 5: 5, 7: 7}
-    assert endpoints.of("10.0.0.7", 3) == Dialogue()
+    assert endpoints.of("10.0.0.7", 3) == RequestHistory()
 
 
 def test_a_dialogue_in_use_outlives_its_place():
     """A connection keeps what it was given, though its endpoint has been forgotten."""
-    endpoints = Endpoints(capacity=1)
+    endpoints = PeerHistory(capacity=1)
     mine = endpoints.of("10.0.0.7", 2)
     endpoints.of("10.0.0.7", 3)
     mine.answered = 11
@@ -67,30 +67,30 @@ def test_a_dialogue_in_use_outlives_its_place():
 
 def test_late_answers_become_usual():
     """Ten stalls' length makes a long wait, three of them make a habit, up to twice the longest."""
-    dialogue = Dialogue()
+    dialogue = RequestHistory()
     for wait_ns in (1_000, 999, 7_000):
-        dialogue.came_after(wait_ns, 100)
-    assert not dialogue.is_usual(1_000)
-    dialogue.came_after(1_009, 100)
+        dialogue.record_latency(wait_ns, 100)
+    assert not dialogue.is_within_usual_latency(1_000)
+    dialogue.record_latency(1_009, 100)
     assert (dialogue.long_waits, dialogue.longest_ns) == (3, 7_000)
-    assert dialogue.is_usual(14_000)
-    assert not dialogue.is_usual(14_001)
+    assert dialogue.is_within_usual_latency(14_000)
+    assert not dialogue.is_within_usual_latency(14_001)
 
 
 def test_the_same_address_in_another_namespace_is_another_endpoint():
     """Every container has its 127.0.0.1."""
-    endpoints = Endpoints()
+    endpoints = PeerHistory()
     endpoints.of("127.0.0.1", 5_437, 3).answered += 1
-    assert endpoints.of("127.0.0.1", 5_437, 5) == Dialogue()
+    assert endpoints.of("127.0.0.1", 5_437, 5) == RequestHistory()
 
 
 def test_each_owner_has_a_past_of_its_own_with_a_peer():
     """A user, and where it is known the name of its program."""
-    endpoints = Endpoints()
+    endpoints = PeerHistory()
     endpoints.of("10.0.0.7", 5_437, uid=3, comm=b"a").answered += 1
-    assert endpoints.of("10.0.0.7", 5_437, uid=5, comm=b"a") == Dialogue()
-    assert endpoints.of("10.0.0.7", 5_437, uid=3, comm=b"b") == Dialogue()
-    assert endpoints.of("10.0.0.7", 5_437, uid=3, comm=b"a") == Dialogue(1)
+    assert endpoints.of("10.0.0.7", 5_437, uid=5, comm=b"a") == RequestHistory()
+    assert endpoints.of("10.0.0.7", 5_437, uid=3, comm=b"b") == RequestHistory()
+    assert endpoints.of("10.0.0.7", 5_437, uid=3, comm=b"a") == RequestHistory(1)
 
 
 def test_a_user_with_peers_without_number_makes_no_other_user_forget():
@@ -102,7 +102,7 @@ def test_a_user_with_peers_without_number_makes_no_other_user_forget():
         dialogues.of(5, key).answered = 1
     assert [dialogues.of(3, key).answered for key in range(3)] == [1] * 3
     assert [dialogues.of(5, key).answered for key in range(93, 101)] == [1] * 8
-    assert dialogues.of(5, 92) == Dialogue()
+    assert dialogues.of(5, 92) == RequestHistory()
 
 
 @pytest.mark.parametrize(
@@ -113,12 +113,14 @@ def test_what_is_usual_of_the_peer_excuses_no_connection_with_prompt_answers(
     answered, late, excused
 ):
     """A worker's waits for its next job are long ones; a lookup beside it is answered at once."""
-    usual = Usual(Dialogue(answered, long_waits=late), Dialogue(long_waits=3, longest_ns=1_009))
-    assert usual.is_usual(1_009) is excused
-    assert not usual.is_usual(2_019)
+    usual = Usual(
+        RequestHistory(answered, long_waits=late), RequestHistory(long_waits=3, longest_ns=1_009)
+    )
+    assert usual.is_within_usual_latency(1_009) is excused
+    assert not usual.is_within_usual_latency(2_019)
 
 
 def test_a_late_answer_is_one_of_the_connection_and_of_the_peer():
-    here, peer = Dialogue(), Dialogue()
-    Usual(here, peer).came_after(1_009, 100)
+    here, peer = RequestHistory(), RequestHistory()
+    Usual(here, peer).record_latency(1_009, 100)
     assert (here.long_waits, peer.long_waits) == (1, 1)

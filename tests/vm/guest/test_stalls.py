@@ -95,7 +95,7 @@ def test_who_waits_is_told_while_it_lasts_and_who_is_idle_never(probe, worker, b
             assert consumer.stalls(pid=server.pid) == []
     assert {r.pid for r in consumer.stalls()} & idle == set()
     # What the kernel does not run is told: kprobes, on a busy host.
-    assert consumer.losses().keys() <= {"missed_runs"}
+    assert consumer.losses().keys() <= {"missed_probe_runs"}
 
 
 def test_a_connect_waits_for_a_peer_that_says_nothing(probe, worker, lose, backend):

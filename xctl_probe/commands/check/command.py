@@ -6,8 +6,15 @@ from dataclasses import replace
 
 from xctl_probe.aggregate import Filter
 from xctl_probe.commands.check.host import read_host
-from xctl_probe.commands.check.kernel_features import besides_privileges, load_is_refused
-from xctl_probe.commands.check.probe_sources import AUTO, Answer, Outcome, Way, attempt, ways
+from xctl_probe.commands.check.kernel_features import load_is_refused, other_blockers
+from xctl_probe.commands.check.probe_sources import (
+    AUTO,
+    Answer,
+    ProbeResult,
+    SourceVariant,
+    probe_source,
+    source_variants,
+)
 from xctl_probe.commands.check.remedies import remedies
 from xctl_probe.commands.check.report import Checked, Row, to_json, to_text
 from xctl_probe.config import Backend, Format, Settings
@@ -36,17 +43,17 @@ def check() -> Checked:
     """Try every way there is, and the command's own choice among them."""
     host = read_host()
     rows = []
-    for way in ways():
-        outcome = attempt(way, _SETTINGS)
+    for way in source_variants():
+        outcome = probe_source(way, _SETTINGS)
         if way.backend is Backend.EBPF and not host.privileged and outcome.answer is Answer.NO:
             outcome = _unprivileged(way, outcome)
         rows.append(Row(way, outcome, tuple(remedies(way, outcome, host))))
-    return Checked(tuple(rows), attempt(AUTO, _SETTINGS), host, held())
+    return Checked(tuple(rows), probe_source(AUTO, _SETTINGS), host, held())
 
 
-def _unprivileged(way: Way, outcome: Outcome) -> Outcome:
+def _unprivileged(way: SourceVariant, outcome: ProbeResult) -> ProbeResult:
     """The loader asks for privileges before it tries; here it is tried all the same."""
-    outcome = replace(outcome, besides=besides_privileges(way.attach))
+    outcome = replace(outcome, other_blockers=other_blockers(way.attach))
     if outcome.errno is None and load_is_refused():
         outcome = replace(outcome, errno="EPERM", call="bpf(BPF_PROG_LOAD)")
     return outcome

@@ -40,7 +40,7 @@ class Answer(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SourceVariant:
     """One source and one way to use it; `name` is its key in blind_spots.BLIND_SPOTS."""
 
     name: str
@@ -50,7 +50,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProbeResult:
     """What came of trying.  `call` is what was refused with `errno` (its name)."""
 
     answer: Answer
@@ -58,24 +58,26 @@ class Outcome:
     errno: str | None = None
     call: str | None = None
     source: str | None = None  # the name of the way that was taken, where it works
-    besides: str | None = None  # where privileges are missing: would they be enough?
+    other_blockers: str | None = None  # where privileges are missing: would they be enough?
     hooks: Mapping[str, Sequence[str]] | None = None  # as ebpf.running.Hooks has them
 
 
-AUTO = Way("auto", Backend.AUTO)
+AUTO = SourceVariant("auto", Backend.AUTO)
 
 
-def ways() -> list[Way]:
+def source_variants() -> list[SourceVariant]:
     """All of them, best first, from the same enumerations as the options."""
     return [
-        *(Way(f"ebpf {a}", Backend.EBPF, a) for a in Attach if a is not Attach.AUTO),
-        Way("bcc", Backend.BCC),
-        Way(SOCK_DIAG, Backend.PROC),
-        Way(PROC_NET, Backend.PROC, sock_diag=False),
+        *(SourceVariant(f"ebpf {a}", Backend.EBPF, a) for a in Attach if a is not Attach.AUTO),
+        SourceVariant("bcc", Backend.BCC),
+        SourceVariant(SOCK_DIAG, Backend.SAMPLER),
+        SourceVariant(PROC_NET, Backend.SAMPLER, sock_diag=False),
     ]
 
 
-def attempt(way: Way, settings: Settings, longest_s: float = LONGEST_S) -> Outcome:
+def probe_source(
+    way: SourceVariant, settings: Settings, longest_s: float = LONGEST_S
+) -> ProbeResult:
     """Open, read once and close, in a child that leaves nothing behind."""
     wanted = replace(settings, backend=way.backend, attach=way.attach, sock_diag=way.sock_diag)
     readable, writable = os.pipe()
@@ -92,17 +94,17 @@ def attempt(way: Way, settings: Settings, longest_s: float = LONGEST_S) -> Outco
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     if not ended:
-        return Outcome(Answer.UNKNOWN, f"no answer within {longest_s:.0f} s")
+        return ProbeResult(Answer.UNKNOWN, f"no answer within {longest_s:.0f} s")
     try:
         found = json.loads(said)
     except ValueError:
         number = os.waitstatus_to_exitcode(status)
         how = signal.Signals(-number).name if number < 0 else f"exit code {number}"
-        return Outcome(Answer.UNKNOWN, f"trying it ended with {how}")
-    return Outcome(Answer(found.pop("answer")), **found)
+        return ProbeResult(Answer.UNKNOWN, f"trying it ended with {how}")
+    return ProbeResult(Answer(found.pop("answer")), **found)
 
 
-def _in_child(work: Callable[[], Outcome], result: int) -> NoReturn:
+def _in_child(work: Callable[[], ProbeResult], result: int) -> NoReturn:
     """Do the work, write what came of it, and leave without the parent's clean-up."""
     try:
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -113,41 +115,43 @@ def _in_child(work: Callable[[], Outcome], result: int) -> NoReturn:
         os._exit(0)
 
 
-def _open(way: Way, settings: Settings) -> Outcome:
+def _open(way: SourceVariant, settings: Settings) -> ProbeResult:
     try:
         source, _ = open_source(settings)
     except SourceUnavailable as refusal:
         return _no(_short(str(refusal), way.name), refusal)
     except Exception as error:
         # Whatever it is, it is no answer.
-        return Outcome(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
+        return ProbeResult(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
     try:
         source.drain(time.monotonic_ns())
-        name, sees = _taken(source), source.sees
+        name, description = _taken(source), source.description
         hooks = getattr(source, "hooks", None)
     except Exception as error:
-        return Outcome(Answer.UNKNOWN, f"it opens, but reading fails: {error}")
+        return ProbeResult(Answer.UNKNOWN, f"it opens, but reading fails: {error}")
     finally:
         source.close()
     if way.name == SOCK_DIAG and name != SOCK_DIAG:
         return _without_sock_diag(getattr(source, "refused", None))
-    places = asdict(hooks) if hooks is not None else None
-    return Outcome(Answer.YES, _short(sees, name), source=name, hooks=places)
+    places = None
+    if hooks is not None:
+        places = {"attached": hooks.attached, "absent": hooks.missing, "refused": hooks.refused}
+    return ProbeResult(Answer.YES, _short(description, name), source=name, hooks=places)
 
 
-def _no(reason: str, refusal: BaseException) -> Outcome:
+def _no(reason: str, refusal: BaseException) -> ProbeResult:
     call, number = _refused(refusal)
     answer = Answer.UNKNOWN if number in _PASSING else Answer.NO
-    return Outcome(answer, reason, errno.errorcode.get(number), call)
+    return ProbeResult(answer, reason, errno.errorcode.get(number), call)
 
 
-def _without_sock_diag(reason: str | None) -> Outcome:
+def _without_sock_diag(reason: str | None) -> ProbeResult:
     """The sampler works without it, and says in words only why it had to."""
     try:
         SockDiag().close()
     except OSError as refusal:
         return _no(reason or str(refusal), refusal)
-    return Outcome(Answer.NO, reason or "sock_diag does not answer")
+    return ProbeResult(Answer.NO, reason or "sock_diag does not answer")
 
 
 def _refused(error: BaseException) -> tuple[str | None, int]:
@@ -163,7 +167,7 @@ def _refused(error: BaseException) -> tuple[str | None, int]:
 
 def _taken(source: Source) -> str:
     """The name of the way that the source goes, as in `ways`."""
-    if source.name != Backend.PROC:
+    if source.name != Backend.SAMPLER:
         return f"{source.name} {getattr(source, 'attach', '')}".rstrip()
     return SOCK_DIAG if getattr(source, "refused", None) is None else PROC_NET
 

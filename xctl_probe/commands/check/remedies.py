@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from xctl_probe.commands.check.host import Host
-from xctl_probe.commands.check.probe_sources import Answer, Outcome, Way
+from xctl_probe.commands.check.probe_sources import Answer, ProbeResult, SourceVariant
 from xctl_probe.config import Attach, Backend
 
 _AS_ROOT = "run it as root: sudo xctl-probe-network"
@@ -34,13 +34,13 @@ _WHERE_REFUSED = {
 _REFUSED = {"EPERM", "EACCES"}
 
 
-def remedies(way: Way, outcome: Outcome, host: Host) -> list[str]:
+def remedies(way: SourceVariant, outcome: ProbeResult, host: Host) -> list[str]:
     """One line each; none where it works, or where the reason has its remedy in it."""
     if outcome.answer is Answer.YES:
         return []
     if outcome.answer is Answer.UNKNOWN:
         return [_LATER] if outcome.errno else []
-    if way.backend is Backend.PROC:
+    if way.backend is Backend.SAMPLER:
         return [_SECCOMP.format(what="AF_NETLINK sockets")] if host.seccomp else []
     if not host.privileged:
         if outcome.errno not in _REFUSED and "permitted" not in outcome.reason:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from xctl_probe.commands.check.host import Host
-from xctl_probe.commands.check.probe_sources import Answer, Outcome, Way
+from xctl_probe.commands.check.probe_sources import Answer, ProbeResult, SourceVariant
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable
 from xctl_probe.sources.blind_spots import BLIND_SPOTS, BlindSpot
@@ -29,8 +29,8 @@ _PLACES = {
 class Row:
     """One way, what came of trying it, and what would help."""
 
-    way: Way
-    outcome: Outcome
+    way: SourceVariant
+    outcome: ProbeResult
     remedies: tuple[str, ...]
 
 
@@ -39,7 +39,7 @@ class Checked:
     """Everything; `auto` is what the command would take, by its own choice."""
 
     rows: tuple[Row, ...]
-    auto: Outcome
+    auto: ProbeResult
     host: Host
     capabilities: frozenset[str] = frozenset()  # those in effect
 
@@ -68,8 +68,8 @@ def _lines(checked: Checked) -> Iterator[str]:
         outcome = row.outcome
         start = f"  {row.way.name:<{_NAME_WIDTH}}{outcome.answer.value:<{width}}"
         yield start + outcome.reason + _errno(outcome)
-        if outcome.besides:
-            yield indent + outcome.besides
+        if outcome.other_blockers:
+            yield indent + outcome.other_blockers
         if row.remedies in said:
             yield f"{indent}remedy: as above"
         else:
@@ -104,7 +104,7 @@ def _features(held: frozenset[str]) -> Iterator[str]:
         yield f"  {feature.text:<{_FEATURE_WIDTH}}{'no' if lacks else 'yes':<6}{needs}"
 
 
-def _errno(outcome: Outcome) -> str:
+def _errno(outcome: ProbeResult) -> str:
     if outcome.errno is None:
         return ""
     call = f"{outcome.call}: " if outcome.call and outcome.call not in outcome.reason else ""
@@ -140,7 +140,7 @@ def _row(row: Row) -> dict[str, object]:
         "reason": outcome.reason,
         "errno": outcome.errno,
         "call": outcome.call,
-        "besides": outcome.besides,
+        "besides": outcome.other_blockers,
         "remedies": list(row.remedies),
         "hooks": outcome.hooks,
         "cannot_see": [spot.key for spot in BLIND_SPOTS[row.way.name]],

@@ -18,8 +18,8 @@ from rich.text import Text
 from xctl_probe.commands.top.keys import raw_keys, read_keys
 from xctl_probe.commands.top.model import Model, View
 from xctl_probe.commands.top.screen import Line, draw
-from xctl_probe.commands.top.ui import Mode, Ui, pressed, shown
-from xctl_probe.commands.why.diagnose import explain
+from xctl_probe.commands.top.ui import Mode, Ui, on_key, shown
+from xctl_probe.commands.why.diagnose import diagnose
 from xctl_probe.commands.why.report import to_text
 from xctl_probe.config import Settings
 from xctl_probe.errors import ProbeError, UsageError
@@ -54,7 +54,7 @@ def run(settings: Settings) -> None:
         with stop_signals() as signals, raw_keys(_STDIN), _live() as live:
             # A person watches: everything counts, loopback and the smallest transfers, too.
             wanted = replace(settings.wanted, min_mbps=0.0, loopback=True)
-            title = f"xctl-probe-network top: {source.name} ({source.sees})"
+            title = f"xctl-probe-network top: {source.name} ({source.description})"
             Loop(
                 replace(settings, wanted=wanted),
                 source,
@@ -88,7 +88,7 @@ class _Why:
 
     def _look(self, pid: int) -> None:
         try:
-            lines = to_text(explain(pid, stall_ms=self._stall_ms)).decode("ascii").splitlines()
+            lines = to_text(diagnose(pid, stall_ms=self._stall_ms)).decode("ascii").splitlines()
         except (ProbeError, OSError) as error:
             lines = [str(error)]
         if pid == self._pid:
@@ -145,7 +145,7 @@ class _Screen:
             return
         for key in keys:
             was = self._ui
-            self._ui = pressed(was, key, shown(self._view, was))
+            self._ui = on_key(was, key, shown(self._view, was))
             if was.paused and not self._ui.paused:
                 self._view = self._model.view(time.monotonic_ns())
             if self._ui.mode is Mode.WHY or was.mode is Mode.WHY:

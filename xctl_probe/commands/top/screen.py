@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
 from xctl_probe.commands.top.ui import Mode, Shown, Ui, key_of, shown
-from xctl_probe.commands.why.humanize import folded, span
+from xctl_probe.commands.why.humanize import format_duration, wrap
 from xctl_probe.exporters.sanitize import printable
 from xctl_probe.exporters.text import WAITS
 
@@ -53,7 +53,7 @@ def draw(
         foot = Line(ui.message or _KEYS, "prompt" if ui.message else "keys")
     room = max(height - len(head) - 1, 0)
     if ui.mode is Mode.WHY:
-        body = [Line(line) for line in _scrolled(folded(why, width), ui.scroll, room)]
+        body = [Line(line) for line in _scrolled(wrap(why, width), ui.scroll, room)]
     elif ui.mode is Mode.HELP:
         body = [Line(line) for line in _HELP.splitlines()]
     else:
@@ -121,7 +121,7 @@ def _interface_lines(interfaces: Sequence[Rates], width: int) -> list[Line]:
 
 
 def _stall_line(stall: Stalled, now_ns: int, ui: Ui) -> Line:
-    age = span(stall.duration_ms)
+    age = format_duration(stall.duration_ms)
     what = f"{WAITS[stall.direction]} {stall.remote}"
     cause = f" ({stall.cause})" if stall.cause else ""
     style = "stall"

@@ -97,21 +97,21 @@ def shown(view: View, ui: Ui) -> Shown:
     )
 
 
-def pressed(ui: Ui, key: str, rows: Shown) -> Ui:
+def on_key(ui: Ui, key: str, rows: Shown) -> Ui:
     """What the user has chosen after a key; `key` is a character or a name from keys.py."""
     ui = replace(ui, message="")
     if key == "ctrl-c":
         return replace(ui, quit=True)
     if ui.mode is Mode.FILTER:
-        return _typed(ui, key)
+        return _filter_key(ui, key)
     if ui.mode is Mode.WHY:
-        return _read(ui, key)
+        return _why_key(ui, key)
     if ui.mode is Mode.HELP:
         return replace(ui, mode=Mode.LIST, quit=key == "q")
-    return _chosen(ui, key, rows)
+    return _list_key(ui, key, rows)
 
 
-def _chosen(ui: Ui, key: str, rows: Shown) -> Ui:
+def _list_key(ui: Ui, key: str, rows: Shown) -> Ui:
     match key:
         case "q":
             return replace(ui, quit=True)
@@ -153,7 +153,7 @@ def _opened(ui: Ui, rows: Shown) -> Ui:
     return replace(ui, mode=Mode.WHY, selected=chosen, why_pid=chosen[1], scroll=0)
 
 
-def _typed(ui: Ui, key: str) -> Ui:
+def _filter_key(ui: Ui, key: str) -> Ui:
     if key == "enter":
         return replace(ui, mode=Mode.LIST)
     if key == "escape":
@@ -165,7 +165,7 @@ def _typed(ui: Ui, key: str) -> Ui:
     return ui
 
 
-def _read(ui: Ui, key: str) -> Ui:
+def _why_key(ui: Ui, key: str) -> Ui:
     if key in ("escape", "q", "enter", "left"):
         return replace(ui, mode=Mode.LIST, why_pid=None)
     step = {"down": 1, "j": 1, "up": -1, "k": -1, "page-down": _PAGE, "page-up": -_PAGE}.get(key)

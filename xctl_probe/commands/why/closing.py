@@ -49,5 +49,5 @@ def closed_sockets(pid: int, threads: list[Thread], messages: Iterable[bytes]) -
     } - {0}
     owners = Owners()
     owners.search(inodes)
-    left = [inode for inode in inodes if owners.of(inode) is None]
+    left = [inode for inode in inodes if owners.get(inode) is None]
     return {left[0]: fds[0]} if len(left) == 1 else {}

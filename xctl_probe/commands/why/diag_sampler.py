@@ -15,19 +15,19 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_RETRANSMIT,
     UNKNOWN_WINDOW,
     TcpSample,
+    change_detector_of,
     decode,
-    watch_of,
 )
 from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.stalls.policy import STALL_MS
-from xctl_probe.stalls.request_history import Dialogue
+from xctl_probe.stalls.request_history import RequestHistory
 
 INODE = slice(68, 72)  # in struct inet_diag_msg
 _NS_PER_MS = 1_000_000
 _US_PER_MS = 1_000
 
 
-class DiagLooks:
+class DiagSampler:
     """Two looks through sock_diag; a wait of `stall_ms` is a stall."""
 
     def __init__(self, stall_ms: int = STALL_MS) -> None:
@@ -35,9 +35,9 @@ class DiagLooks:
         self._connections: dict[int, Connection] = {}
         self._signatures: dict[int, bytes] = {}
         self._first: dict[int, TcpSample] = {}
-        self._looked_ns = 0
+        self._last_sample_ns = 0
 
-    def look(self, messages: Iterable[bytes], inodes: Iterable[int], now_ns: int) -> None:
+    def sample(self, messages: Iterable[bytes], inodes: Iterable[int], now_ns: int) -> None:
         """Take in a dump; `now_ns` is the monotonic time when it was made."""
         wanted = {inode.to_bytes(4, "little") for inode in inodes}
         seen = {}
@@ -49,16 +49,16 @@ class DiagLooks:
                 continue
             seen[sample.inode] = self._connections.get(sample.inode) or _met(sample, now_ns)
             if sample.inode in self._connections:
-                seen[sample.inode].observe(sample, now_ns, self._looked_ns, self._stall_ns)
+                seen[sample.inode].observe(sample, now_ns, self._last_sample_ns, self._stall_ns)
             else:
                 self._first[sample.inode] = sample
-        self._connections, self._looked_ns = seen, now_ns
+        self._connections, self._last_sample_ns = seen, now_ns
 
     def tcp(self, fds: dict[int, int], messages: list[bytes], gap_ns: int) -> list[Tcp]:
         """What the looks have shown; `messages` are those of the last look."""
         peers = peers_of([c.sample for c in self._connections.values()], messages)
         return [
-            _tcp(fds[i], c, self._first[i], self._looked_ns, gap_ns, peers.get(i))
+            _tcp(fds[i], c, self._first[i], self._last_sample_ns, gap_ns, peers.get(i))
             for i, c in self._connections.items()
         ]
 
@@ -69,10 +69,17 @@ def _met(sample: TcpSample, now_ns: int) -> Connection:
         sample.remote_address, sample.remote_port,
     )  # fmt: skip
     connection = Connection(
-        socket, sample, watch_of(b""), None, sample.opened, Dialogue(), now_ns, sample.mark
+        socket,
+        sample,
+        change_detector_of(b""),
+        None,
+        sample.opened,
+        RequestHistory(),
+        now_ns,
+        sample.counters,
     )
     if sample.state != LISTEN:
-        connection.meet(now_ns, 0)
+        connection.init_from_first_sample(now_ns, 0)
     return connection
 
 
@@ -117,7 +124,7 @@ def _tcp(
         full_ms=_ago(connection.full_ns, now_ns),
         reply_ms=_ago(connection.pending_ns, now_ns) if connection.opened else None,
         hole_ms=_ago(connection.hole_ns, now_ns),
-        answered_before=connection.dialogue.expects_reply(),
+        answered_before=connection.history.expects_reply(),
         peer=peer,
     )
 

@@ -17,7 +17,7 @@ from xctl_probe.commands.why.namespaces import enter, is_elsewhere, namespaces_o
 from xctl_probe.commands.why.others import File, Other, distant_files, other_sockets
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.places import Place
-from xctl_probe.commands.why.proc_sampler import ProcLooks, udp_sockets
+from xctl_probe.commands.why.proc_sampler import ProcSampler, udp_sockets
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads, waits_in
 from xctl_probe.commands.why.verdict import Finding, Waiter, findings, ranked, waiters
@@ -35,7 +35,7 @@ _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class Diagnosis:
     """What is known of one process; `waiting` are the threads that wait on descriptors.
 
     `source` is where TCP was looked up; `notes` say what could not be seen, and the remedy.
@@ -55,14 +55,14 @@ class Explained:
     frozen: bool = False  # its cgroup is
 
 
-def explain(
+def diagnose(
     pid: int,
     *,
     sock_diag: bool = True,
     stall_ms: int = STALL_MS,
     gap_s: float = GAP_S,
     sleep: Callable[[float], None] = time.sleep,
-) -> Explained:
+) -> Diagnosis:
     """Look twice, `gap_s` apart; without `sock_diag` at /proc/net only.
 
     `stall_ms` is the least length of a wait that counts.
@@ -72,11 +72,11 @@ def explain(
     if not 0 < pid <= _LARGEST_PID:
         raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
     # On a thread of its own, which may move to another CPU or network namespace.
-    outcome: list[Explained | BaseException] = []
+    outcome: list[Diagnosis | BaseException] = []
 
     def look() -> None:
         try:
-            outcome.append(_looks(pid, sock_diag, _How(stall_ms, gap_s, sleep)))
+            outcome.append(_sample_twice(pid, sock_diag, _How(stall_ms, gap_s, sleep)))
         except (ProbeError, OSError) as error:
             outcome.append(error)
 
@@ -99,7 +99,7 @@ class _How(NamedTuple):
     sleep: Callable[[float], None]
 
 
-def _looks(pid: int, sock_diag: bool, how: _How) -> Explained:
+def _sample_twice(pid: int, sock_diag: bool, how: _How) -> Diagnosis:
     process = _alive(pid)
     fds = fds_of(pid)
     refused = "--no-sock-diag was given" if not sock_diag else None
@@ -111,11 +111,11 @@ def _looks(pid: int, sock_diag: bool, how: _How) -> Explained:
         )
     if refused is None:
         try:
-            return _look_at_diag(process, fds, how)
+            return _sample_diag(process, fds, how)
         except OSError as error:
             refused = f"sock_diag is refused here ({error.strerror})"
     note = f"{refused}; /proc/net has queues and timers, but no times, nor who spoke last"
-    return _look_at_proc(process, fds, how, [note])
+    return _sample_proc(process, fds, how, [note])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class _Seen:
     udp: list[Udp]
 
 
-def _look_at_diag(process: Process, fds: dict[int, int], how: _How) -> Explained:
+def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
     pid = process.pid
     with ExitStack() as stack:
         places = [Place(stall_ms=how.stall_ms)]
@@ -155,20 +155,20 @@ def _look_at_diag(process: Process, fds: dict[int, int], how: _How) -> Explained
         after = read_threads(pid)
         tcp = [socket for place in places for socket in place.tcp(fds)]
         udp = [socket for place in places for socket in place.udp(fds)]
-        return _explained(
+        return _diagnosis(
             process, _Seen(before, after, fds, tcp, udp), "sock_diag", [], how.stall_ms
         )
 
 
-def _look_at_proc(process: Process, fds: dict[int, int], how: _How, notes: list[str]) -> Explained:
+def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[str]) -> Diagnosis:
     pid, reader = process.pid, reader_of(process.pid)
-    looks = ProcLooks(reader)
+    looks = ProcSampler(reader)
     try:
-        looks.look(fds)
+        looks.sample(fds)
         before = read_threads(pid)
         how.sleep(how.gap_s)
         fds = fds_of(pid)
-        looks.look(fds)
+        looks.sample(fds)
     except OSError as error:
         raise ProbeError(
             f"neither sock_diag nor /proc/{reader}/net can be read here "
@@ -176,12 +176,12 @@ def _look_at_proc(process: Process, fds: dict[int, int], how: _How, notes: list[
         ) from error
     after = read_threads(pid)
     seen = _Seen(before, after, fds, looks.tcp(fds), udp_sockets(reader, fds))
-    return _explained(process, seen, "/proc/net", notes, how.stall_ms)
+    return _diagnosis(process, seen, "/proc/net", notes, how.stall_ms)
 
 
-def _explained(
+def _diagnosis(
     process: Process, seen: _Seen, source: str, notes: list[str], stall_ms: int
-) -> Explained:
+) -> Diagnosis:
     _same(process)
     reader = reader_of(process.pid)
     idle_ms = idle_times_ms(seen.after)
@@ -207,7 +207,7 @@ def _explained(
     if any(t.running and t.tid in earlier and earlier[t.tid].running for t in threads):
         waited = {s.inode: Waiter(spins=True) for s in seen.tcp} | waited
     found = findings(seen.tcp, seen.udp, waited, _ephemeral(), stall_ms)
-    return Explained(
+    return Diagnosis(
         process=process,
         state=state_of(process.pid),
         threads=tuple(threads),

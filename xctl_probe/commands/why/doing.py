@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from xctl_probe.commands.why.diagnose import Explained
-from xctl_probe.commands.why.humanize import counted
+from xctl_probe.commands.why.diagnose import Diagnosis
+from xctl_probe.commands.why.humanize import pluralize
 from xctl_probe.commands.why.others import Other
 from xctl_probe.commands.why.outside import IN_FILE_SERVERS, file_of
 from xctl_probe.commands.why.sockets import Tcp, Udp
@@ -58,7 +58,7 @@ class Doing:
     text: str
 
 
-def doing(told: Explained, thread: Thread) -> Doing:
+def doing(told: Diagnosis, thread: Thread) -> Doing:
     """What the thread does, as far as it could be seen."""
     call = told.waiting.get(thread.tid)
     if call is None or thread.running:
@@ -70,14 +70,14 @@ def doing(told: Explained, thread: Thread) -> Doing:
     return _in_call(told, thread, call)
 
 
-def network(told: Explained, thread: Thread) -> list[Tcp | Udp]:
+def network(told: Diagnosis, thread: Thread) -> list[Tcp | Udp]:
     """The TCP and UDP sockets that the thread waits on."""
     fds = _fds(told, thread)
     sockets: tuple[Tcp | Udp, ...] = (*told.tcp, *told.udp)
     return [socket for socket in sockets if socket.fd in fds]
 
 
-def _fds(told: Explained, thread: Thread) -> set[int]:
+def _fds(told: Diagnosis, thread: Thread) -> set[int]:
     call = told.waiting.get(thread.tid)
     return {watched.fd for watched in call.watched} if call else set()
 
@@ -105,7 +105,7 @@ def _asleep(thread: Thread) -> Doing:
     return Doing(Kind.UNSEEN, "sleeping, and in what may not be read")
 
 
-def _assumed(told: Explained, thread: Thread) -> Doing:
+def _assumed(told: Diagnosis, thread: Thread) -> Doing:
     """On any of the process's sockets, where its call may not be read; or in io_uring."""
     text = _asleep(thread).text
     on = network(told, thread)
@@ -118,11 +118,11 @@ def _assumed(told: Explained, thread: Thread) -> Doing:
         return Doing(Kind.FOUND, text)
     if not foreign and all(socket.inode in findings or _listens(socket) for socket in on):
         return Doing(Kind.ELSE, text)
-    count = counted(len(on) + len(foreign), "socket")
+    count = pluralize(len(on) + len(foreign), "socket")
     return Doing(Kind.UNSEEN, f"{text}, and whether on one of its {count} may not be read")
 
 
-def _for_events(told: Explained, thread: Thread) -> Doing:
+def _for_events(told: Diagnosis, thread: Thread) -> Doing:
     """In poll, select or epoll."""
     fds = _fds(told, thread)
     foreign = [other for other in told.others if other.fd in fds and not other.local]
@@ -131,7 +131,7 @@ def _for_events(told: Explained, thread: Thread) -> Doing:
     on = network(told, thread)
     if not on:
         return Doing(Kind.ELSE, "waiting for events, none of them from the network")
-    text = f"waiting for events, on {counted(len(on), 'socket')}"
+    text = f"waiting for events, on {pluralize(len(on), 'socket')}"
     findings = {finding.inode for finding in told.found}
     reads = {w.fd for w in told.waiting[thread.tid].watched if w.reads}
     dark = [s for s in on if s.inode not in findings and s.fd in reads and not s.receive_queue]
@@ -141,7 +141,7 @@ def _for_events(told: Explained, thread: Thread) -> Doing:
     return Doing(Kind.FOUND if _waits(told, on) else Kind.ELSE, text)
 
 
-def _in_call(told: Explained, thread: Thread, call: Call) -> Doing:
+def _in_call(told: Diagnosis, thread: Thread, call: Call) -> Doing:
     """In a call on one descriptor."""
     if call.role is Role.CLOSE:
         found = _asleep(thread)
@@ -161,7 +161,7 @@ def _in_call(told: Explained, thread: Thread, call: Call) -> Doing:
     return _asleep(thread)
 
 
-def _on_socket(told: Explained, call: Call, socket: Tcp | Udp) -> Doing:
+def _on_socket(told: Diagnosis, call: Call, socket: Tcp | Udp) -> Doing:
     text = "waiting on a socket"
     finding = next((f for f in told.found if f.inode == socket.inode), None)
     if finding is not None:
@@ -170,7 +170,7 @@ def _on_socket(told: Explained, call: Call, socket: Tcp | Udp) -> Doing:
     return Doing(Kind.BRIEF, f"in {call.name} on fd {socket.fd} ({where})")
 
 
-def _waits(told: Explained, on: list[Tcp | Udp]) -> bool:
+def _waits(told: Diagnosis, on: list[Tcp | Udp]) -> bool:
     inodes = {socket.inode for socket in on}
     return any(f.waits and f.inode in inodes for f in told.found)
 

@@ -10,7 +10,7 @@ _STEP = 1_024
 _INDENT_WIDTH = 12
 
 
-def span(ms: float) -> str:
+def format_duration(ms: float) -> str:
     """`12.4 s`, `4 min 10 s`, `3 h 5 min`, `2 d 3 h`."""
     seconds = ms / _MS_PER_S
     if seconds < 2 * _MINUTE_S:
@@ -23,10 +23,10 @@ def span(ms: float) -> str:
     return f"{whole // _DAY_S} d {whole % _DAY_S // _HOUR_S} h"
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """`23 bytes`, `64.0 KiB`, `3.2 MiB`."""
     if count < 10 * _STEP:
-        return counted(int(count), "byte")
+        return pluralize(int(count), "byte")
     for unit in ("KiB", "MiB"):
         count /= _STEP
         if count < _STEP:
@@ -34,12 +34,12 @@ def size(count: float) -> str:
     return f"{count / _STEP:.1f} GiB"
 
 
-def counted(count: int, what: str) -> str:
+def pluralize(count: int, what: str) -> str:
     """`1 retransmit`, `4 retransmits`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def folded(lines: Iterable[str], width: int) -> list[str]:
+def wrap(lines: Iterable[str], width: int) -> list[str]:
     """Long lines go on in the next, indented, at a space where there is one."""
     found = []
     for line in lines:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from xctl_probe.commands.why.closing import closes
-from xctl_probe.commands.why.humanize import span
+from xctl_probe.commands.why.humanize import format_duration
 from xctl_probe.commands.why.others import File
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.commands.why.verdict import Finding
@@ -37,7 +37,7 @@ def outside(
         text = None if thread.running else _text(thread, calls.get(thread.tid), files)
         if text is not None:
             idle = thread.idle_ms or 0.0
-            since = f" for {span(idle)}" if idle >= stall_ms else ""
+            since = f" for {format_duration(idle)}" if idle >= stall_ms else ""
             yield Finding(f"{text}{since}", waits=True)
 
 

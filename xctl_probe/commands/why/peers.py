@@ -7,7 +7,7 @@ import struct
 from xctl_probe.commands.why.sockets import Peer
 from xctl_probe.fallback.sock_diag import TcpSample, decode
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.process_activity import Doing, Processes
+from xctl_probe.linux.process_activity import Activity, Processes
 from xctl_probe.linux.socket_owners import Owners
 
 # In struct inet_diag_msg: the two ports, this side's first, big-endian.
@@ -36,16 +36,16 @@ def _are_ends(one: TcpSample, other: TcpSample) -> bool:
 
 
 def _described(other: TcpSample, owners: Owners) -> Peer:
-    process = owners.of(other.inode) if other.inode else None
+    process = owners.get(other.inode) if other.inode else None
     if process is None:
         return Peer(other.rqueue, None, None, stopped=False)
     processes = Processes()
-    doing = processes.doing(process.pid, other.inode)
+    doing = processes.activity(process.pid, other.inode)
     return Peer(
         other.rqueue,
         process.pid,
         process.comm,
         stopped=processes.stopped(process.pid),
-        listens=not other.rqueue and doing is Doing.WAITS_FOR_IT,
+        listens=not other.rqueue and doing is Activity.WAITING_ON_SOCKET,
         frozen=Freezer().frozen(process.pid),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-from xctl_probe.commands.why.diag_sampler import INODE, DiagLooks
+from xctl_probe.commands.why.diag_sampler import INODE, DiagSampler
 from xctl_probe.commands.why.namespaces import entered
 from xctl_probe.commands.why.proc_sampler import udp_sockets
 from xctl_probe.commands.why.sockets import Tcp, Udp
@@ -23,7 +23,7 @@ class Place:
         self._namespace = namespace
         with self._inside():
             self._diag = SockDiag()
-        self._looks = DiagLooks(stall_ms)
+        self._looks = DiagSampler(stall_ms)
         self._begun_ns = self._last_ns = 0
         self.messages: list[bytes] = []
 
@@ -39,7 +39,7 @@ class Place:
 
     def look(self, fds: dict[int, int]) -> None:
         """Take in the last dump."""
-        self._looks.look(self.messages, fds, self._last_ns)
+        self._looks.sample(self.messages, fds, self._last_ns)
 
     def tcp(self, fds: dict[int, int]) -> list[Tcp]:
         """What the looks have shown."""

@@ -37,7 +37,7 @@ def socket_fds(pid: int, proc: Path = Path("/proc")) -> dict[int, int]:
     return found
 
 
-class ProcLooks:
+class ProcSampler:
     """Two looks at /proc/<pid>/net: what is left where sock_diag is refused."""
 
     def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
@@ -45,7 +45,7 @@ class ProcLooks:
         self._first: dict[int, Row] = {}
         self._last: dict[int, Row] = {}
 
-    def look(self, inodes: Iterable[int]) -> None:
+    def sample(self, inodes: Iterable[int]) -> None:
         """Read both tables.  Raises OSError where there is none."""
         wanted = {inode for inode in inodes if inode}
         rows = {row.inode: row for row in self._rows() if row.inode in wanted}

@@ -6,9 +6,9 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 
-from xctl_probe.commands.why.diagnose import Explained
+from xctl_probe.commands.why.diagnose import Diagnosis
 from xctl_probe.commands.why.doing import Kind, doing, network
-from xctl_probe.commands.why.humanize import counted, folded, size, span
+from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize, wrap
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.exporters.ndjson import ascii_json
@@ -27,7 +27,7 @@ _INDENT = " " * 10
 _WIDE = 80
 
 
-def headline(told: Explained) -> str:
+def headline(told: Diagnosis) -> str:
     """The verdict in one sentence."""
     if holds := _held(told):
         return f"{_NOTHING}: {holds}"
@@ -48,7 +48,7 @@ def headline(told: Explained) -> str:
     return f"{_NOTHING}: {_threads(Counter(one.text for one in threads), len(threads))}"
 
 
-def _held(told: Explained) -> str | None:
+def _held(told: Diagnosis) -> str | None:
     """What keeps the whole process from running."""
     if told.frozen:
         return "its cgroup is frozen (docker unpause, systemctl thaw, or 0 into cgroup.freeze)"
@@ -64,14 +64,14 @@ def _threads(texts: Counter[str], count: int) -> str:
     return f"of its {count} threads {what}"
 
 
-def _waits(told: Explained) -> bool | None:
+def _waits(told: Diagnosis) -> bool | None:
     """Null where it could not be seen."""
     if told.found and told.found[0].waits:
         return not _held(told)
     return None if headline(told).startswith(_UNSEEN) else False
 
 
-def to_text(told: Explained, width: int | None = None) -> bytes:
+def to_text(told: Diagnosis, width: int | None = None) -> bytes:
     """Lines for a terminal, folded to its width: the verdict first, the evidence under it."""
     lines = [f"{told.process.pid} {told.process.comm}: {headline(told)}"]
     others = [f.text for f in told.found[0 if _held(told) else 1 :] if f.waits]
@@ -86,11 +86,11 @@ def to_text(told: Explained, width: int | None = None) -> bytes:
         lines += ["", f"  {_no_socket(told)}"]
     lines += [line for note in told.notes for line in ("", f"  note: {note}")]
     lines = [printable(line).rstrip() for line in lines]
-    lines = lines if width is None else folded(lines, width)
+    lines = lines if width is None else wrap(lines, width)
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-def to_json(told: Explained) -> bytes:
+def to_json(told: Diagnosis) -> bytes:
     """One object on one line."""
     return ascii_json(
         {
@@ -111,14 +111,14 @@ def to_json(told: Explained) -> bytes:
     )
 
 
-def _no_socket(told: Explained) -> str:
+def _no_socket(told: Diagnosis) -> str:
     texts = Counter(socket.text for socket in told.others if not socket.local)
     if not texts:
         return "it has no TCP or UDP socket"
     return "it has no TCP or UDP socket that can be seen, but " + ", ".join(texts)
 
 
-def _thread_object(told: Explained, thread: Thread) -> dict[str, object]:
+def _thread_object(told: Diagnosis, thread: Thread) -> dict[str, object]:
     call = told.waiting.get(thread.tid)
     return {
         "tid": thread.tid,
@@ -131,7 +131,7 @@ def _thread_object(told: Explained, thread: Thread) -> dict[str, object]:
     }
 
 
-def _thread_lines(told: Explained) -> Iterator[str]:
+def _thread_lines(told: Diagnosis) -> Iterator[str]:
     """Threads that wait on the network one by one, the others by what they do."""
     others: Counter[str] = Counter()
     shown = 0
@@ -141,23 +141,27 @@ def _thread_lines(told: Explained) -> Iterator[str]:
             others[doing(told, thread).text] += 1
             continue
         shown += 1
-        idle = f", has not run for {span(thread.idle_ms)}" if thread.idle_ms is not None else ""
+        idle = (
+            f", has not run for {format_duration(thread.idle_ms)}"
+            if thread.idle_ms is not None
+            else ""
+        )
         where = _in_call(told.waiting[thread.tid], on)
         yield f"  thread {thread.tid} {thread.comm}: in {where}{idle}"
     for what, count in others.most_common(_MOST_THREADS):
         if shown or len(told.threads) > 1:  # of a single thread, the verdict says it
-            yield f"  {counted(count, 'other thread' if shown else 'thread')}: {what}"
+            yield f"  {pluralize(count, 'other thread' if shown else 'thread')}: {what}"
 
 
 def _in_call(call: Call, on: list[Tcp | Udp]) -> str:
     if call.role in (Role.POLL, Role.EPOLL):
         named = ", ".join(f"fd {socket.fd}" for socket in on[:_MOST_WATCHED])
         more = f" and {len(on) - _MOST_WATCHED} more" if len(on) > _MOST_WATCHED else ""
-        return f"{call.name} for {counted(len(on), 'socket')} ({named}{more})"
+        return f"{call.name} for {pluralize(len(on), 'socket')} ({named}{more})"
     return f"{call.name} on fd {on[0].fd}"
 
 
-def _socket_lines(told: Explained) -> Iterator[str]:
+def _socket_lines(told: Diagnosis) -> Iterator[str]:
     """What matters first and in full; of the rest a few, listeners and UDP last."""
     order = {finding.inode: i for i, finding in enumerate(told.found)}
     waits = {finding.inode for finding in told.found if finding.waits}
@@ -174,7 +178,7 @@ def _socket_lines(told: Explained) -> Iterator[str]:
         else:
             yield from _listener(socket) if socket.listening else _connection(socket)
     if left := len(told.tcp) + len(told.udp) - len(shown):
-        yield f"  and {counted(left, 'more socket')}; --json has them all"
+        yield f"  and {pluralize(left, 'more socket')}; --json has them all"
 
 
 def _listener(tcp: Tcp) -> Iterator[str]:
@@ -202,19 +206,19 @@ def _connection(tcp: Tcp) -> Iterator[str]:
 
 def _sent(tcp: Tcp) -> str:
     if tcp.not_sent_bytes is None:  # /proc/net
-        return f"{size(tcp.send_queue)} sent and not acknowledged"
+        return f"{format_bytes(tcp.send_queue)} sent and not acknowledged"
     when = f"sent {_ago(tcp.last_send_ms)}"
     if not tcp.send_queue:
         return when if tcp.last_send_ms is None else f"{when}, all acknowledged"
-    flying = counted(tcp.unacked_segments or 0, "packet")
+    flying = pluralize(tcp.unacked_segments or 0, "packet")
     return (
-        f"{when}, {size(tcp.send_queue)} not acknowledged "
-        f"({flying} on the way, {size(tcp.not_sent_bytes)} not sent yet)"
+        f"{when}, {format_bytes(tcp.send_queue)} not acknowledged "
+        f"({flying} on the way, {format_bytes(tcp.not_sent_bytes)} not sent yet)"
     )
 
 
 def _received(tcp: Tcp) -> str:
-    unread = f"{size(tcp.receive_queue)} not read yet"
+    unread = f"{format_bytes(tcp.receive_queue)} not read yet"
     if tcp.not_sent_bytes is None:
         return unread
     when = f"received {_ago(tcp.last_receive_ms)}"
@@ -222,7 +226,7 @@ def _received(tcp: Tcp) -> str:
 
 
 def _ago(ms: int | None) -> str:
-    return "nothing yet" if ms is None else f"{span(ms)} ago"
+    return "nothing yet" if ms is None else f"{format_duration(ms)} ago"
 
 
 def _path(tcp: Tcp) -> str:
@@ -231,21 +235,25 @@ def _path(tcp: Tcp) -> str:
     if tcp.rtt_ms:
         parts.append(f"RTT {tcp.rtt_ms:.3g} ms")
     if tcp.rto_ms is not None:
-        parts.append(f"timeout {span(tcp.rto_ms)}")
+        parts.append(f"timeout {format_duration(tcp.rto_ms)}")
     if tcp.retransmits_ever is not None:
         now = f" ({tcp.retransmits} now, backoff {tcp.backoff})" if tcp.retransmits else ""
-        parts.append(f"{counted(tcp.retransmits_ever, 'retransmit')} ever{now}")
+        parts.append(f"{pluralize(tcp.retransmits_ever, 'retransmit')} ever{now}")
     elif tcp.retransmits:
-        parts.append(f"{counted(tcp.retransmits, 'retransmit')} now")
+        parts.append(f"{pluralize(tcp.retransmits, 'retransmit')} now")
     if tcp.probing:
         parts.append("peer window closed" + _next_probe(tcp))
     elif tcp.peer_window_bytes:
-        parts.append(f"peer window {size(tcp.peer_window_bytes)}")
+        parts.append(f"peer window {format_bytes(tcp.peer_window_bytes)}")
     return ", ".join(parts)
 
 
 def _next_probe(tcp: Tcp) -> str:
-    return f", asked again in {span(tcp.next_try_ms)}" if tcp.next_try_ms is not None else ""
+    return (
+        f", asked again in {format_duration(tcp.next_try_ms)}"
+        if tcp.next_try_ms is not None
+        else ""
+    )
 
 
 def _peer(tcp: Tcp) -> str:
@@ -254,14 +262,15 @@ def _peer(tcp: Tcp) -> str:
     who = f"{peer.comm} (pid {peer.pid})" if peer.pid is not None else "a process not visible to us"
     held = "FROZEN" if peer.frozen else "STOPPED"
     stopped = f", which is {held}" if peer.stopped else ""
-    unread = f"{size(peer.unread_bytes)} unread" if peer.unread_bytes else "nothing unread"
+    unread = f"{format_bytes(peer.unread_bytes)} unread" if peer.unread_bytes else "nothing unread"
     return f"the other end is on this host: {who}{stopped}, with {unread}"
 
 
 def _datagrams(udp: Udp) -> Iterator[str]:
     to = f" -> {udp.remote}" if udp.remote else ""
-    dropped = f", {counted(udp.drops, 'datagram')} dropped ever" if udp.drops else ""
+    dropped = f", {pluralize(udp.drops, 'datagram')} dropped ever" if udp.drops else ""
     yield (
         f"  fd {udp.fd:<4} udp {udp.local}{to}  "
-        f"{size(udp.receive_queue)} to read, {size(udp.send_queue)} to send{dropped}"
+        f"{format_bytes(udp.receive_queue)} to read, "
+        f"{format_bytes(udp.send_queue)} to send{dropped}"
     )

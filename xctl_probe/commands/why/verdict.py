@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from xctl_probe.commands.why.humanize import counted, size, span
+from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize
 from xctl_probe.commands.why.sockets import Peer, Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.events import Cause
@@ -54,7 +54,7 @@ class Waiter:
     reads: bool = False
     writes: bool = False
     accepts: bool = False
-    alone: bool = False
+    exclusive: bool = False
     ms: float | None = None  # since when that thread has not run
     spins: bool = False
     only: bool = False
@@ -66,7 +66,7 @@ class Waiter:
             self.reads or other.reads,
             self.writes or other.writes,
             self.accepts or other.accepts,
-            self.alone or other.alone,
+            self.exclusive or other.exclusive,
             other.ms if self.ms is None else self.ms,
             only=self.only or other.only,
             gives_up=self.gives_up or other.gives_up,
@@ -137,33 +137,33 @@ def _of_tcp(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
 
 
 def _connecting(tcp: Tcp) -> Finding:
-    since = f" for {span(tcp.unanswered_ms)}" if tcp.unanswered_ms is not None else ""
+    since = f" for {format_duration(tcp.unanswered_ms)}" if tcp.unanswered_ms is not None else ""
     tries = ""
     if tcp.retransmits:
-        tries = f": {counted(tcp.retransmits + 1, 'SYN')} unanswered{_next_try(tcp)}"
+        tries = f": {pluralize(tcp.retransmits + 1, 'SYN')} unanswered{_next_try(tcp)}"
     text = f"still connecting to {tcp.remote}{since}{tries}"
     return Finding(text, True, True, Cause.CONNECTING, tcp.inode, tcp.unanswered_ms)
 
 
 def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     """Something is on its way, or may not even leave."""
-    blocked = bool(waiter and (waiter.alone or waiter.writes)) or tcp.full_ms is not None
+    blocked = bool(waiter and (waiter.exclusive or waiter.writes)) or tcp.full_ms is not None
     # Nobody waits for it as far as one sees: it is still the matter with this connection.
     aside = "" if blocked else ", though this process may not be waiting for that"
     unsent = tcp.not_sent_bytes or tcp.send_queue
     if tcp.retransmits:
-        since = f" for {span(tcp.unanswered_ms)}" if tcp.unanswered_ms else ""
+        since = f" for {format_duration(tcp.unanswered_ms)}" if tcp.unanswered_ms else ""
         text = (
             f"no packet gets through to {tcp.remote}{since}: "
-            f"{counted(tcp.retransmits, 'retransmit')}{_next_try(tcp)}{aside}"
+            f"{pluralize(tcp.retransmits, 'retransmit')}{_next_try(tcp)}{aside}"
         )
         return Finding(text, True, blocked, Cause.LOSS, tcp.inode, tcp.unanswered_ms)
     if tcp.window_closed:
         ms = tcp.full_ms if tcp.full_ms is not None else _float(tcp.last_send_ms)
-        since = f" for {span(ms)}" if ms is not None else ""
+        since = f" for {format_duration(ms)}" if ms is not None else ""
         text = (
             f"the peer {tcp.remote} does not read: its window is closed{since}; "
-            f"{size(unsent)} wait to be sent{aside}"
+            f"{format_bytes(unsent)} wait to be sent{aside}"
         )
         return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, ms)
     if (tcp.window_share or 0.0) >= _MOSTLY:
@@ -180,11 +180,11 @@ def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
 
 def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     reads = bool(waiter and waiter.reads)
-    alone = reads and bool(waiter and waiter.alone)
+    alone = reads and bool(waiter and waiter.exclusive)
     if tcp.hole_ms is not None and tcp.opened:
         text = (
             f"waits for a packet from {tcp.remote} that was lost: "
-            f"what follows it arrived {span(tcp.hole_ms)} ago"
+            f"what follows it arrived {format_duration(tcp.hole_ms)} ago"
         )
         return Finding(text, True, True, Cause.LOSS, tcp.inode, tcp.hole_ms)
     if waiter and waiter.spins and tcp.opened and tcp.reply_ms is not None:
@@ -195,7 +195,7 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if tcp.opened is None:  # /proc/net does not tell who opened it, nor who spoke last
         if not alone:
             return None
-        since = f" for {span(idle_ms)}" if idle_ms is not None else ""
+        since = f" for {format_duration(idle_ms)}" if idle_ms is not None else ""
         text = f"probably waits for data from {tcp.remote}{since}: a thread is blocked there"
         return Finding(text, True, False, None, tcp.inode, idle_ms)
     if not tcp.opened:
@@ -206,7 +206,7 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
         return _between(tcp)
     if tcp.last_receive_ms is None:
         return _quiet(tcp, idle_ms, f"waits for {tcp.remote} to speak first")
-    since = f"the last came {span(tcp.last_receive_ms)} ago"
+    since = f"the last came {format_duration(tcp.last_receive_ms)} ago"
     return _quiet(
         tcp, float(tcp.last_receive_ms), f"waits for more data from {tcp.remote}: {since}"
     )
@@ -218,7 +218,7 @@ def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
     if peer and peer.listens and not tcp.send_queue:
         # By agreement between the two programs: the network owes nothing.
         text = (
-            f"waits for the answer of {who} at {tcp.remote} for {span(ms)}, "
+            f"waits for the answer of {who} at {tcp.remote} for {format_duration(ms)}, "
             "which has read the request and waits for other events"
         )
         return Finding(text, False, True, None, tcp.inode, ms)
@@ -228,13 +228,14 @@ def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
     if tcp.send_queue:
         state, cause = "its request is on its way, not acknowledged yet", None
     elif peer and peer.unread_bytes:
-        state = f"{who} has not read its request: {size(peer.unread_bytes)} lie in the queue there"
+        unread = format_bytes(peer.unread_bytes)
+        state = f"{who} has not read its request: {unread} lie in the queue there"
         state += f", and it is {_held(peer)}" if peer.stopped else ""
     elif peer and peer.stopped:
         state = f"{who} is {_held(peer)}"
     if not certain and tcp.last_receive_ms is None:
         state += "; none ever came on this connection, so it may expect none"
-    text = f"{how} for a reply from {tcp.remote} for {span(ms)}; {state}"
+    text = f"{how} for a reply from {tcp.remote} for {format_duration(ms)}; {state}"
     expects = tcp.last_receive_ms is not None
     return Finding(text, True, certain, cause, tcp.inode, ms, expects=expects)
 
@@ -260,7 +261,7 @@ def _between(tcp: Tcp) -> Finding:
         return Finding(text, False, True, None, tcp.inode)
     last = "nothing came yet"
     if tcp.last_receive_ms is not None:
-        last = f"the last came {span(tcp.last_receive_ms)} ago"
+        last = f"the last came {format_duration(tcp.last_receive_ms)} ago"
     text = (
         f"waits for events, also from {tcp.remote}: {last}, and whether more is due only the two "
         "programs know"
@@ -278,16 +279,16 @@ def _idle(text: str, tcp: Tcp, waiter: Waiter | None) -> Finding:
 
 
 def _of_udp(udp: Udp, waiter: Waiter, ephemeral: range) -> Finding | None:
-    if waiter.alone and waiter.writes and not waiter.reads:
+    if waiter.exclusive and waiter.writes and not waiter.reads:
         return _held_datagram(udp, waiter) if udp.send_queue else None
     if not waiter.reads or udp.receive_queue:
         return None
-    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
-    if udp.remote is not None and (waiter.alone or waiter.only or udp.remote.endswith(_DNS)):
+    since = f" for {format_duration(waiter.ms)}" if waiter.ms is not None else ""
+    if udp.remote is not None and (waiter.exclusive or waiter.only or udp.remote.endswith(_DNS)):
         what = "a DNS answer" if udp.remote.endswith(_DNS) else "a datagram"
-        how = "waits" if waiter.alone else "probably waits"
+        how = "waits" if waiter.exclusive else "probably waits"
         text = f"{how} for {what} from {udp.remote}{since}"
-        return Finding(text, True, waiter.alone, Cause.NO_REPLY, udp.inode, waiter.ms)
+        return Finding(text, True, waiter.exclusive, Cause.NO_REPLY, udp.inode, waiter.ms)
     if waiter.only and waiter.gives_up and udp.chosen_port:
         # Nothing shows whether it has sent: an answer is awaited so, and so may work be.
         text = f"probably waits for an answer on {udp.local}{since}: it polls nothing else"
@@ -300,16 +301,16 @@ def _of_udp(udp: Udp, waiter: Waiter, ephemeral: range) -> Finding | None:
 
 def _held_datagram(udp: Udp, waiter: Waiter) -> Finding:
     to = f" to {udp.remote}" if udp.remote else f" from {udp.local}"
-    since = f" for {span(waiter.ms)}" if waiter.ms is not None else ""
+    since = f" for {format_duration(waiter.ms)}" if waiter.ms is not None else ""
     text = (
         f"waits to send a datagram{to}{since}: {TABLE[Cause.SEND_BUFFER].text}, "
-        f"its send buffer is full ({size(udp.send_queue)})"
+        f"its send buffer is full ({format_bytes(udp.send_queue)})"
     )
     return Finding(text, True, True, Cause.SEND_BUFFER, udp.inode, waiter.ms)
 
 
 def _next_try(tcp: Tcp) -> str:
-    return f", next in {span(tcp.next_try_ms)}" if tcp.next_try_ms is not None else ""
+    return f", next in {format_duration(tcp.next_try_ms)}" if tcp.next_try_ms is not None else ""
 
 
 def _float(value: int | None) -> float | None:

@@ -13,16 +13,22 @@ import pytest
 
 from xctl_probe.commands.check import command, probe_sources
 from xctl_probe.commands.check.host import Condition, Host
-from xctl_probe.commands.check.probe_sources import AUTO, Answer, Way, attempt, ways
+from xctl_probe.commands.check.probe_sources import (
+    AUTO,
+    Answer,
+    SourceVariant,
+    probe_source,
+    source_variants,
+)
 from xctl_probe.commands.check.remedies import remedies
 from xctl_probe.commands.check.report import Checked, Row, to_json, to_text
 from xctl_probe.config import Attach, Backend
-from xctl_probe.ebpf.attach_variants import FLAVOURS
+from xctl_probe.ebpf.attach_variants import ATTACH_VARIANTS
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.sources import select
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
 
-EBPF = Way("ebpf kprobe", Backend.EBPF, Attach.KPROBE)
+EBPF = SourceVariant("ebpf kprobe", Backend.EBPF, Attach.KPROBE)
 HOST = Host((Condition("kernel", "6.18"),), True, False, False, None, False)
 
 
@@ -36,7 +42,7 @@ class Refused(Exception):
 
 def source(**more):
     """A source that opens and reads."""
-    found = {"name": "ebpf", "attach": "kprobe", "sees": "kprobe: everything"} | more
+    found = {"name": "ebpf", "attach": "kprobe", "description": "kprobe: everything"} | more
     nothing = {"drain": lambda _: None, "close": lambda: None}
     return SimpleNamespace(**(nothing | found))
 
@@ -61,11 +67,11 @@ def opens(monkeypatch):
 
 def test_every_way_comes_from_the_options_and_has_its_blind_spots():
     """A new backend or flavour cannot be forgotten here."""
-    names = [way.name for way in ways()]
+    names = [way.name for way in source_variants()]
     assert names == list(BLIND_SPOTS)
-    assert {way.backend for way in ways()} == {*Backend} - {Backend.AUTO}
-    kernel = {way.attach.value for way in ways() if way.backend is Backend.EBPF}
-    assert kernel == {flavour.name for flavour in FLAVOURS}
+    assert {way.backend for way in source_variants()} == {*Backend} - {Backend.AUTO}
+    kernel = {way.attach.value for way in source_variants() if way.backend is Backend.EBPF}
+    assert kernel == {variant.name for variant in ATTACH_VARIANTS}
 
 
 def test_each_blind_spot_has_one_key_and_one_text():
@@ -77,16 +83,16 @@ def test_each_blind_spot_has_one_key_and_one_text():
 def test_a_source_that_opens_and_reads_works(opens):
     """What it sees is told without what the row says already."""
     opens(lambda _: source())
-    outcome = attempt(EBPF, command._SETTINGS)
+    outcome = probe_source(EBPF, command._SETTINGS)
     assert (outcome.answer, outcome.reason) == (Answer.YES, "everything")
     assert outcome.source == "ebpf kprobe"
-    assert attempt(AUTO, command._SETTINGS).source == "ebpf kprobe"
+    assert probe_source(AUTO, command._SETTINGS).source == "ebpf kprobe"
 
 
 def test_a_refusal_comes_with_the_errno_of_what_was_refused(opens):
     """However deep in the chain of exceptions."""
     opens(lambda _: refuse("attach on_send", errno.EPERM))
-    outcome = attempt(EBPF, command._SETTINGS)
+    outcome = probe_source(EBPF, command._SETTINGS)
     assert (outcome.answer, outcome.reason) == (Answer.NO, "the kernel says no")
     assert (outcome.errno, outcome.call) == ("EPERM", "attach on_send")
 
@@ -95,7 +101,7 @@ def test_a_refusal_comes_with_the_errno_of_what_was_refused(opens):
 def test_a_passing_trouble_is_no_answer(opens, number):
     """Short of memory says nothing about the kernel."""
     opens(lambda _: refuse("load", number))
-    assert attempt(EBPF, command._SETTINGS).answer is Answer.UNKNOWN
+    assert probe_source(EBPF, command._SETTINGS).answer is Answer.UNKNOWN
 
 
 def test_a_bug_a_crash_and_a_hang_are_no_answers(opens):
@@ -105,11 +111,11 @@ def test_a_bug_a_crash_and_a_hang_are_no_answers(opens):
         raise ValueError("a bug")
 
     opens(fail)
-    assert "ValueError: a bug" in attempt(EBPF, command._SETTINGS).reason
+    assert "ValueError: a bug" in probe_source(EBPF, command._SETTINGS).reason
     opens(lambda _: os.kill(os.getpid(), signal.SIGKILL))
-    assert attempt(EBPF, command._SETTINGS).reason == "trying it ended with SIGKILL"
+    assert probe_source(EBPF, command._SETTINGS).reason == "trying it ended with SIGKILL"
     opens(lambda _: time.sleep(60))
-    outcome = attempt(EBPF, command._SETTINGS, longest_s=0.1)
+    outcome = probe_source(EBPF, command._SETTINGS, longest_s=0.1)
     assert outcome.reason.startswith("no answer within")
     assert outcome.answer is Answer.UNKNOWN
 
@@ -121,7 +127,7 @@ def test_a_source_that_cannot_be_read_is_no_yes(opens):
         raise OSError(errno.EIO, "broken")
 
     opens(lambda _: source(drain=fail))
-    assert attempt(EBPF, command._SETTINGS).answer is Answer.UNKNOWN
+    assert probe_source(EBPF, command._SETTINGS).answer is Answer.UNKNOWN
 
 
 def test_what_is_tried_prints_nothing(opens, capfd):
@@ -133,7 +139,7 @@ def test_what_is_tried_prints_nothing(opens, capfd):
         return source()
 
     opens(noisy)
-    attempt(EBPF, command._SETTINGS)
+    probe_source(EBPF, command._SETTINGS)
     assert capfd.readouterr() == ("", "")
 
 
@@ -145,9 +151,11 @@ def test_the_sampler_without_sock_diag_is_a_no_for_sock_diag(opens, monkeypatch)
             raise OSError(errno.EPROTONOSUPPORT, "no")
 
     monkeypatch.setattr(probe_sources, "SockDiag", Refusing)
-    fell_back = source(name="proc", refused="sock_diag is refused here", sees="/proc/net only")
+    fell_back = source(
+        name="sampler", refused="sock_diag is refused here", description="/proc/net only"
+    )
     opens(lambda _: fell_back)
-    by_name = {way.name: attempt(way, command._SETTINGS) for way in ways()}
+    by_name = {way.name: probe_source(way, command._SETTINGS) for way in source_variants()}
     diag, net = by_name["proc sock_diag"], by_name["proc net"]
     assert (diag.answer, diag.errno) == (Answer.NO, "EPROTONOSUPPORT")
     assert (net.answer, net.source) == (Answer.YES, "proc net")
@@ -168,35 +176,37 @@ def test_the_sampler_without_sock_diag_is_a_no_for_sock_diag(opens, monkeypatch)
 def test_a_remedy_fits_what_stands_in_the_way(opens, host, reason, number, says):
     """The most likely obstacle, by what the host shows."""
     answer = Answer.UNKNOWN if number == "ENOMEM" else Answer.NO
-    outcome = probe_sources.Outcome(answer, reason, number)
+    outcome = probe_sources.ProbeResult(answer, reason, number)
     found = remedies(EBPF, outcome, replace(HOST, **host))
     assert any(says in line for line in found), found
 
 
 def test_iterators_that_are_refused_are_no_matter_of_the_version():
     """The kernel has the tracepoints; the other programs do without."""
-    way = Way("ebpf tracepoint", Backend.EBPF, Attach.TRACEPOINT)
-    outcome = probe_sources.Outcome(Answer.NO, "the kernel refuses iterators over maps", "EPERM")
+    way = SourceVariant("ebpf tracepoint", Backend.EBPF, Attach.TRACEPOINT)
+    outcome = probe_sources.ProbeResult(
+        Answer.NO, "the kernel refuses iterators over maps", "EPERM"
+    )
     (remedy,) = remedies(way, outcome, HOST)
     assert "tracepoint_files" in remedy
-    (remedy,) = remedies(way, probe_sources.Outcome(Answer.NO, "no sock_send_length"), HOST)
+    (remedy,) = remedies(way, probe_sources.ProbeResult(Answer.NO, "no sock_send_length"), HOST)
     assert remedy == "Linux 6.3 or later"
 
 
 def test_where_it_works_nothing_is_to_be_done():
     """And where what is missing is no privilege, none is asked for."""
-    assert remedies(EBPF, probe_sources.Outcome(Answer.YES, ""), HOST) == []
-    missing = probe_sources.Outcome(Answer.NO, "not part of this version")
-    bcc = Way("bcc", Backend.BCC)
+    assert remedies(EBPF, probe_sources.ProbeResult(Answer.YES, ""), HOST) == []
+    missing = probe_sources.ProbeResult(Answer.NO, "not part of this version")
+    bcc = SourceVariant("bcc", Backend.BCC)
     assert remedies(bcc, missing, replace(HOST, privileged=False)) == []
 
 
 def checked(*answers):
     rows = [
-        Row(way, probe_sources.Outcome(answer, "because \x1b[2J"), ("do this",))
-        for way, answer in zip(ways(), answers, strict=False)
+        Row(way, probe_sources.ProbeResult(answer, "because \x1b[2J"), ("do this",))
+        for way, answer in zip(source_variants(), answers, strict=False)
     ]
-    auto = probe_sources.Outcome(Answer.YES, "", source="proc net")
+    auto = probe_sources.ProbeResult(Answer.YES, "", source="proc net")
     return Checked(tuple(rows), auto, HOST)
 
 
@@ -218,7 +228,7 @@ def test_the_table_names_each_way_its_answer_and_what_auto_cannot_see():
 def test_where_it_is_attached_is_told():
     """To who asks why something is less exact, on this kernel or another."""
     hooks = {"attached": ["inet_sendmsg", "tcp_sendpage"], "absent": [], "refused": ["one"]}
-    auto = probe_sources.Outcome(Answer.YES, "", source="ebpf kprobe", hooks=hooks)
+    auto = probe_sources.ProbeResult(Answer.YES, "", source="ebpf kprobe", hooks=hooks)
     lines = to_text(replace(checked(Answer.YES), auto=auto)).decode().splitlines()
     assert "it is attached to: inet_sendmsg, tcp_sendpage" in lines
     assert "refused by the kernel, so that something is less exact: one" in lines

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xctl_probe.aggregate import Filter, summarize
+from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.commands.top.model import KEEP_NS, Model
 from xctl_probe.events import (
     Cause,
     Direction,
     ErrorKind,
-    InterfaceCounts,
+    InterfaceDelta,
     Process,
     Socket,
     SocketError,
     Stall,
-    Traffic,
+    TrafficDelta,
 )
 
 S = 1_000_000_000
@@ -24,9 +24,9 @@ SOCKET = Socket(4_241, 1, "tcp", "10.0.0.11", 40_009, "10.0.0.7", 5_432, "eth0")
 EVERYTHING = Filter(0.0, loopback=True)
 
 
-def add(model, now_ns, *facts):
+def add(model, now_ns, *events):
     """One interval of a second that ends at `now_ns`, by the stream's own window."""
-    model.add(summarize(facts, EVERYTHING, S, 0), now_ns)
+    model.add(aggregate(events, EVERYTHING, S, 0), now_ns)
     return model.view(now_ns)
 
 
@@ -39,9 +39,9 @@ def test_bytes_become_rates_of_processes_and_interfaces():
     view = add(
         Model(),
         S,
-        Traffic(CLIENT, "eth0", 1_000_000, 250_000),
-        Traffic(CLIENT, "lo", 125_000, 0),
-        InterfaceCounts("eth0", 500_000, 1_250_000, 0, 0, 0, 0),
+        TrafficDelta(CLIENT, "eth0", 1_000_000, 250_000),
+        TrafficDelta(CLIENT, "lo", 125_000, 0),
+        InterfaceDelta("eth0", 500_000, 1_250_000, 0, 0, 0, 0),
     )
     rates = {(p.pid, p.interface): (p.rx_mbps, p.tx_mbps) for p in view.processes}
     assert rates == {(233, "eth0"): (2.0, 8.0), (233, "lo"): (0.0, 1.0)}
@@ -52,7 +52,7 @@ def test_bytes_become_rates_of_processes_and_interfaces():
 def test_a_process_that_pauses_keeps_its_line_for_a_while():
     """At zero; then it goes, so that the screen does not fill up."""
     model = Model()
-    add(model, S, Traffic(CLIENT, "eth0", 1_000_000, 0))
+    add(model, S, TrafficDelta(CLIENT, "eth0", 1_000_000, 0))
     (process,) = add(model, 2 * S).processes
     assert process.mbps == 0
     assert add(model, 7 * S).processes == ()
@@ -100,7 +100,7 @@ def test_errors_are_counted_by_kind_and_socket():
 
 def test_an_interfaces_errors_are_those_that_happened():
     """The record names both ways, the screen only the one that is not zero."""
-    view = add(Model(), S, InterfaceCounts("eth0", 0, 0, 5, 0, 0, 0))
+    view = add(Model(), S, InterfaceDelta("eth0", 0, 0, 5, 0, 0, 0))
     assert [(e.entity, e.what, e.count) for e in view.errors] == [("eth0", "RX_ERR", 5)]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xctl_probe.commands.top.keys import names
 from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
 from xctl_probe.commands.top.screen import draw
-from xctl_probe.commands.top.ui import Mode, Sort, Ui, pressed, shown
+from xctl_probe.commands.top.ui import Mode, Sort, Ui, on_key, shown
 from xctl_probe.events import Cause, Direction
 
 S = 1_000_000_000
@@ -43,7 +43,7 @@ def after(*keys, ui=None, view=VIEW):
     """The choices after these keys."""
     ui = ui or Ui()
     for key in keys:
-        ui = pressed(ui, key, shown(view, ui))
+        ui = on_key(ui, key, shown(view, ui))
     return ui
 
 
@@ -226,5 +226,5 @@ def test_no_bytes_break_the_keyboard(data):
     """Somebody leans on it, or pastes."""
     ui = Ui()
     for key in names(data):
-        ui = pressed(ui, key, shown(VIEW, ui))
+        ui = on_key(ui, key, shown(VIEW, ui))
     assert isinstance(ui, Ui)

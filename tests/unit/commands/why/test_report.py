@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from unit.commands.why.test_verdict import ASKED, FD, IN_RECV, INODE
 
-from xctl_probe.commands.why.diagnose import Explained
+from xctl_probe.commands.why.diagnose import Diagnosis
 from xctl_probe.commands.why.report import headline, to_json, to_text
 from xctl_probe.commands.why.sockets import Peer, Udp
 from xctl_probe.commands.why.threads import Thread
@@ -19,7 +19,7 @@ from xctl_probe.linux.syscalls import Call, Role, Watched
 PID = 233
 BLOCKED = Thread(PID, "client", "S", "wait_woken", None, True, 0, 1.0, idle_ms=12_500.0)
 IN_CALL = Call("recvfrom", Role.RECEIVE, (Watched(FD, True, False),))
-WAITING = Explained(
+WAITING = Diagnosis(
     process=Process(PID, 7_001, "client"),
     state="S",
     threads=(BLOCKED,),

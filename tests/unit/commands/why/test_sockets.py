@@ -8,9 +8,9 @@ import struct
 import pytest
 from support.tcp_model import INODE, LOCAL, MS, REMOTE, SYN_SENT, TIMER_PROBE, TIMER_RETRANSMIT, Tcp
 
-from xctl_probe.commands.why.diag_sampler import DiagLooks, _unanswered_ms
-from xctl_probe.commands.why.humanize import counted, size, span
-from xctl_probe.commands.why.proc_sampler import ProcLooks, socket_fds, udp_sockets
+from xctl_probe.commands.why.diag_sampler import DiagSampler, _unanswered_ms
+from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize
+from xctl_probe.commands.why.proc_sampler import ProcSampler, socket_fds, udp_sockets
 from xctl_probe.fallback.sock_diag import decode
 
 FD, PID = 7, 233
@@ -18,12 +18,12 @@ FD, PID = 7, 233
 
 def looked(tcp, change=lambda: None, gap_ms=300, others=()):
     """What is said after a look, a change and another look."""
-    looks = DiagLooks()
-    looks.look([tcp.message()], {INODE}, tcp.now_ns)
+    looks = DiagSampler()
+    looks.sample([tcp.message()], {INODE}, tcp.now_ns)
     change()
     tcp.at(tcp.now_ms + gap_ms)
     messages = [tcp.message(), *others]
-    looks.look(messages, {INODE}, tcp.now_ns)
+    looks.sample(messages, {INODE}, tcp.now_ns)
     (found,) = looks.tcp({INODE: FD}, messages, gap_ms * MS)
     return found
 
@@ -116,8 +116,8 @@ def test_the_other_end_on_this_host_is_found():
 
 def test_a_message_cut_short_is_passed_over():
     """Nothing is invented from it."""
-    looks = DiagLooks()
-    looks.look([Tcp().message()[:72], b"", b"x" * 71], {INODE}, 0)
+    looks = DiagSampler()
+    looks.sample([Tcp().message()[:72], b"", b"x" * 71], {INODE}, 0)
     assert decode(b"") is None
 
 
@@ -160,10 +160,10 @@ def test_proc_net_shows_queues_and_timers(proc):
         row(9_999, ("127.0.0.1", 1)),
     ]
     table.write_text(HEADER + "".join(rows))
-    looks = ProcLooks(PID, proc)
-    looks.look({4_241, 4_243})
+    looks = ProcSampler(PID, proc)
+    looks.sample({4_241, 4_243})
     table.write_text(HEADER + "".join(rows[:1]))
-    looks.look({4_241, 4_243})
+    looks.sample({4_241, 4_243})
     (found,) = looks.tcp({4_241: 7})
     assert (found.remote, found.send_queue, found.retransmits) == ("127.0.0.1:5432", 23, 3)
     assert found.last_send_ms is found.opened is found.not_sent_bytes is None
@@ -194,14 +194,14 @@ def test_a_port_of_a_udp_socket_is_the_kernels_choice_or_a_services(proc):
 def test_quantities_read_as_people_say_them():
     """Short, and never wrong by rounding to nothing."""
     times = [99, 1_234, 119_000, 250_000, 11_100_000, 183_600_000]
-    assert [span(ms) for ms in times] == [
+    assert [format_duration(ms) for ms in times] == [
         "0.10 s", "1.2 s", "119.0 s", "4 min 10 s", "3 h 5 min", "2 d 3 h",
     ]  # fmt: skip
     sizes = [0, 1, 9_999, 65_536, 3_355_443, 5 << 30]
-    assert [size(count) for count in sizes] == [
+    assert [format_bytes(count) for count in sizes] == [
         "0 bytes", "1 byte", "9999 bytes", "64.0 KiB", "3.2 MiB", "5.0 GiB",
     ]  # fmt: skip
-    assert [counted(n, "SYN") for n in (1, 2)] == ["1 SYN", "2 SYNs"]
+    assert [pluralize(n, "SYN") for n in (1, 2)] == ["1 SYN", "2 SYNs"]
 
 
 def test_the_layout_that_is_peeked_into_is_the_kernels():
@@ -215,9 +215,9 @@ def test_the_layout_that_is_peeked_into_is_the_kernels():
 def test_a_request_may_have_pieces_less_than_a_stall_apart(stall_ms, reply_ms):
     """A send after a longer pause is another request, and the wait for the first goes on."""
     tcp = Tcp().at(101).send(23)
-    looks = DiagLooks(stall_ms)
-    looks.look([tcp.message()], {INODE}, tcp.now_ns)
+    looks = DiagSampler(stall_ms)
+    looks.sample([tcp.message()], {INODE}, tcp.now_ns)
     tcp.at(301).send(29).at(601)
-    looks.look([tcp.message()], {INODE}, tcp.now_ns)
+    looks.sample([tcp.message()], {INODE}, tcp.now_ns)
     (found,) = looks.tcp({INODE: FD}, [tcp.message()], 500 * MS)
     assert found.reply_ms == reply_ms

@@ -24,8 +24,8 @@ UNKNOWN = replace(
     OPENED, opened=None, not_sent_bytes=None, unacked_segments=None, last_send_ms=None,
     last_receive_ms=None, peer_window_bytes=None,
 )  # fmt: skip
-IN_RECV = Waiter(reads=True, alone=True, ms=12_500.0)
-IN_SEND = Waiter(writes=True, alone=True, ms=3_000.0)
+IN_RECV = Waiter(reads=True, exclusive=True, ms=12_500.0)
+IN_SEND = Waiter(writes=True, exclusive=True, ms=3_000.0)
 IN_EPOLL = Waiter(reads=True)
 
 
@@ -212,7 +212,7 @@ def test_a_hole_is_a_lost_packet():
 def test_a_server_waits_for_work():
     """For a connection, or for the next request: neither is the network's fault."""
     listener = replace(OPENED, state="LISTEN", opened=None, local="0.0.0.0:80")
-    accepting = Waiter(reads=True, accepts=True, alone=True)
+    accepting = Waiter(reads=True, accepts=True, exclusive=True)
     for finding in (told(listener, accepting), told(ACCEPTED, IN_RECV), told(ACCEPTED, IN_EPOLL)):
         assert not finding.waits
     assert told(listener, accepting).text == "waits for connections on 0.0.0.0:80"
@@ -283,7 +283,7 @@ def test_who_polls_a_connected_datagram_socket_alone_probably_waits():
 
 def test_who_polls_an_unconnected_one_with_a_timeout_may_be_a_resolver():
     """Nothing shows whether it has sent; services choose their port, or wait without a limit."""
-    polls = Waiter(reads=True, alone=True, ms=2_500.0, only=True, gives_up=True)
+    polls = Waiter(reads=True, exclusive=True, ms=2_500.0, only=True, gives_up=True)
     udp = Udp(FD, INODE, "0.0.0.0:40009", None, 0, 0, 0, chosen_port=True)
     (finding,) = findings([], [udp], {INODE: polls})
     assert finding.text == (
@@ -293,7 +293,7 @@ def test_who_polls_an_unconnected_one_with_a_timeout_may_be_a_resolver():
     for other, waiter in (
         (replace(udp, chosen_port=False), polls),
         (udp, replace(polls, gives_up=False)),
-        (udp, replace(polls, only=False, alone=False)),
+        (udp, replace(polls, only=False, exclusive=False)),
         (udp, IN_RECV),
     ):
         (finding,) = findings([], [other], {INODE: waiter})
@@ -343,7 +343,7 @@ def test_a_thread_that_can_only_go_on_with_one_socket_is_evidence(role, fds, alo
     call = Call("call", role, tuple(Watched(fd, True, False) for fd in fds))
     found = waiters([(THREAD, call)], {INODE: FD, 1_009: 3, 1_013: 11}, {INODE, 1_013})
     assert found[INODE].reads
-    assert found[INODE].alone is alone
+    assert found[INODE].exclusive is alone
     assert found[INODE].ms == (17.0 if alone else None)
 
 
@@ -354,7 +354,7 @@ def test_two_threads_on_one_socket_are_both_heard():
         Call("sendto", Role.SEND, (Watched(FD, False, True),)),
     ]
     found = waiters([(THREAD, call) for call in calls], {INODE: FD}, {INODE})[INODE]
-    assert (found.reads, found.writes, found.alone, found.ms) == (True, True, True, 17.0)
+    assert (found.reads, found.writes, found.exclusive, found.ms) == (True, True, True, 17.0)
 
 
 @pytest.mark.parametrize("stall_ms", [1, 100, 12_400, 12_401])
