@@ -30,14 +30,14 @@ def main() -> int:
     try:
         if options.action == "table":
             return _table(options.into)
-        programs.ensure(progress.say)
+        programs.ensure(progress.report)
         lock = _alone(options.action, progress)  # noqa: F841 - held until the process ends
         kernels, missing = _kernels(options, progress)
         return {"fetch": _only_fetch, "boot": _boot, "run": _run}[options.action](
             options, kernels, progress
         ) or int(bool(missing))
     except KernelsError as error:
-        progress.say(f"ERROR: {error}")
+        progress.report(f"ERROR: {error}")
         return 1
 
 
@@ -48,7 +48,7 @@ def _alone(action: str, progress: Progress) -> IO[bytes]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        progress.say(f"waiting for another {action} that uses {CACHE}")
+        progress.report(f"waiting for another {action} that uses {CACHE}")
         fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
 
@@ -75,16 +75,16 @@ def _kernels(
 ) -> tuple[list[Kernel], list[KernelsError]]:
     """Those that could be had.  A missing one is said loudly, and in CI it is a failure."""
     words = [word for word in os.environ.get("KERNELS", "").replace(",", " ").split() if word]
-    held = fetch.held_now(progress.say, refresh=options.refresh)
+    held = fetch.held_now(progress.report, refresh=options.refresh)
     kernels, missing = dict[str, Kernel](), list[KernelsError]()
     for word in words or suites.DEFAULT:
         try:
             offer = suites.choose(word, held)
-            kernels[offer.release] = kernel = fetch.fetch(offer, progress.say)
+            kernels[offer.release] = kernel = fetch.fetch(offer, progress.report)
             if options.headers or "bcc" in options.flavours.split(","):
-                fetch.fetch_headers(offer, kernel, progress.say)
+                fetch.fetch_headers(offer, kernel, progress.report)
         except UnavailableError as error:
-            progress.say(f"WARNING: NOT TESTED: {word}: {error}")
+            progress.report(f"WARNING: NOT TESTED: {word}: {error}")
             # a kernel asked for by name must not pass for tested
             if run.in_ci() or words:
                 missing.append(error)
@@ -104,7 +104,7 @@ def _table(document: Path | None) -> int:
 
 def _only_fetch(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
     for kernel in kernels:
-        progress.say(f"{kernel.series:5} {kernel.suite:17} {kernel.image}")
+        progress.report(f"{kernel.series:5} {kernel.suite:17} {kernel.image}")
     return 0
 
 
@@ -121,7 +121,7 @@ def _boot(options: argparse.Namespace, kernels: list[Kernel], progress: Progress
             run.LIMIT_S,
             lambda seconds, doing: progress.update(f"{seconds:4.0f} s  {doing}"),
         )
-        progress.say(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
+        progress.report(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
         sys.stdout.write((shared / "output.log").read_text(errors="replace"))
         worst = max(worst, done.exit_code)
     return worst
