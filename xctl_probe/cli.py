@@ -1,4 +1,4 @@
-"""The command: options in, exit code out."""
+"""The command line: options, subcommands, exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xctl_probe.stderr import Diagnostics
 _NAME = "xctl-probe-network"
 _ENV = "XCTL_NETWORK_"
 _STDOUT = 1
-# Where a parameter is not called as its option is.
+# Parameters with another name than their option.
 _PARAMETERS = {
     "no-sock-diag": "no_sock_diag",
     "stall-ms": "stall_ms",
@@ -68,32 +68,32 @@ def _stream(
     context: typer.Context,
     interval: Annotated[
         float,
-        typer.Option(envvar=_ENV + "INTERVAL", help="Reporting interval in seconds."),
+        typer.Option(envvar=_ENV + "INTERVAL", help="Seconds between two reports."),
     ] = 1.0,
     duration: Annotated[
         float | None,
-        typer.Option(envvar=_ENV + "DURATION", help="Seconds to run; for ever when left out."),
+        typer.Option(envvar=_ENV + "DURATION", help="Seconds to run. Without it: until a signal."),
     ] = None,
     stall_ms: Annotated[
         int,
-        typer.Option(envvar=_ENV + "STALL_MS", help="Milliseconds of waiting that make a stall."),
+        typer.Option(envvar=_ENV + "STALL_MS", help="Least length of a stall in milliseconds."),
     ] = 100,
     min_bw: Annotated[
         float,
         typer.Option(
             envvar=_ENV + "MIN_BW",
             metavar="MBPS",
-            help="Mbps below which a process gets no bandwidth record. "
-            "A consumer reads a value below 1.0 as a process that waits.",
+            help="Least Mbps for the bandwidth record of a process. "
+            "Consumers take a value below 1.0 for a process that waits.",
         ),
     ] = 1.0,
     pid: Annotated[
         list[int] | None,
-        typer.Option(envvar=_ENV + "PID", help="Only this process. May be repeated."),
+        typer.Option(envvar=_ENV + "PID", help="Report only this process. Repeatable."),
     ] = None,
     interface: Annotated[
         list[str] | None,
-        typer.Option(envvar=_ENV + "INTERFACE", help="Only this interface. May be repeated."),
+        typer.Option(envvar=_ENV + "INTERFACE", help="Report only this interface. Repeatable."),
     ] = None,
     ignored_peers: Annotated[
         list[str] | None,
@@ -101,8 +101,8 @@ def _stream(
             "--ignore-reply-wait",
             envvar=_ENV + "IGNORE_REPLY_WAIT",
             metavar="PEER[:PORT]",
-            help="A peer that answers when it sees fit, as a queue or a long poll does: "
-            "waits for its replies are no stalls. May be repeated.",
+            help="Do not report reply waits for this peer, such as a queue or a long poll. "
+            "Repeatable.",
         ),
     ] = None,
     former_patient: Annotated[
@@ -115,59 +115,67 @@ def _stream(
         ),
     ] = None,
     loopback: Annotated[
-        bool, typer.Option("--loopback", envvar=_ENV + "LOOPBACK", help="Bandwidth of lo, too.")
+        bool, typer.Option("--loopback", envvar=_ENV + "LOOPBACK", help="Report bandwidth of lo.")
     ] = False,
     backend: Annotated[
         Backend,
-        typer.Option(envvar=_ENV + "BACKEND", help="Where facts come from; auto: best that works."),
+        typer.Option(envvar=_ENV + "BACKEND", help="Source of events; auto: the best that works."),
     ] = Backend.AUTO,
     attach: Annotated[
         Attach,
-        typer.Option(envvar=_ENV + "ATTACH", help="How ebpf attaches; auto: best there is."),
+        typer.Option(envvar=_ENV + "ATTACH", help="Attach variant; auto: the best that works."),
     ] = Attach.AUTO,
     output: Annotated[
         Format,
-        typer.Option("--format", envvar=_ENV + "FORMAT", help="auto: text on a terminal only."),
+        typer.Option(
+            "--format", envvar=_ENV + "FORMAT", help="auto: text on a terminal, else ndjson."
+        ),
     ] = Format.AUTO,
     no_sock_diag: Annotated[
         bool,
         typer.Option(
             "--no-sock-diag",
             envvar=_ENV + "NO_SOCK_DIAG",
-            help="Sample /proc/net only, as where sock_diag is refused.",
+            help="Let the sampler read /proc/net, as where sock_diag is refused.",
         ),
     ] = False,
     trace: Annotated[
         bool,
-        typer.Option("--trace", help="Print every send and receive call (debugging; ebpf only)."),
+        typer.Option("--trace", help="Print each send and receive call (debugging; ebpf only)."),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show what the loader of the programs says.")
+        bool, typer.Option("--verbose", help="Print the messages of the program loader.")
     ] = False,
-    config: Annotated[  # noqa: ARG001 - its callback has read it
+    config: Annotated[  # noqa: ARG001 - read by its callback
         Path | None,
         typer.Option(
             envvar=_ENV + "CONFIG",
             is_eager=True,
             callback=_config,
-            help="A TOML file with these options by their long names.",
+            help="TOML file with these options, by long name.",
         ),
     ] = None,
-    show_version: Annotated[  # noqa: ARG001 - its callback has shown it
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show and exit.")
+    show_version: Annotated[  # noqa: ARG001 - printed by its callback
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_version, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """Write one JSON line per fact about this host's network to stdout.
+    """Report which process waits on the network, on which socket, for how long and why.
 
-    transport.bw: bandwidth of interfaces and processes. transport.drop: which process waits
-    on which socket, for how long and why. error.net: retransmits, refusals, resets, errors.
+    Prints text to a terminal and one JSON record a line elsewhere. transport.drop: a stall of a
+    process, ongoing or over, with its cause. transport.bw: bandwidth of interfaces and
+    processes. error.net: retransmits; refused, timed-out and reset connections; dropped packets
+    and events.
 
     xctl-probe-network | xctl ingest        feed a consumer
 
-    xctl-probe-network --pid 4711           does this process wait on the network?
+    xctl-probe-network --pid 4711           report one process
 
-    An option counts before its variable (XCTL_NETWORK_INTERVAL and so on), a variable before
-    the file. Exit codes: 0 done, 1 no source works here, 2 bad input.
+    Each option is also a variable (XCTL_NETWORK_INTERVAL) and a key of the --config file. An
+    option overrides its variable; a variable overrides the file. Exit codes: 0 success, 1 no
+    source works here, 2 bad input.
     """
     if context.invoked_subcommand not in (None, "top"):
         return
@@ -210,9 +218,10 @@ def _stream(
 
 @app.command("top")
 def _top(context: typer.Context) -> None:
-    """Show live who moves how much and who waits for whom; keys open, sort, filter, pause.
+    """Show live which processes wait, which transfer data, and errors.
 
-    The options of the stream go before the word: xctl-probe-network --interval 0.5 top.
+    Keys open a process, sort, filter and pause. Options of the stream precede the command:
+    xctl-probe-network --interval 0.5 top.
     """
     from xctl_probe.commands.top.command import run  # noqa: PLC0415 - the stream does without
 
@@ -222,12 +231,12 @@ def _top(context: typer.Context) -> None:
 @app.command("why")
 def _why(
     context: typer.Context,
-    pid: Annotated[int, typer.Argument(help="The process to look into.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    pid: Annotated[int, typer.Argument(help="Process to explain.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Explain in plain words what a process waits for, show the evidence, and exit.
+    """Explain in one sentence what a process waits for, and list the evidence.
 
-    Takes a third of a second. One's own processes need no privilege, others' need root.
+    Takes a third of a second. Your own processes need no privilege; other users' need root.
     """
     from xctl_probe.commands.why.command import run  # noqa: PLC0415 - the stream does without
 
@@ -240,12 +249,12 @@ def _why(
 
 @app.command("check")
 def _check(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Try every source here, say which work, and what would make the others work.
+    """Try every source on this host; print which work, and what makes the others work.
 
-    Loads, attaches and detaches for real; changes nothing. Exit code 0 when some source
-    works, else 1.
+    Loads, attaches and detaches the programs for real; changes nothing. Exit code 0 when a
+    source works, else 1.
     """
     from xctl_probe.commands.check.command import run  # noqa: PLC0415 - the stream does without
 
@@ -265,7 +274,7 @@ def _current_backend(name: str) -> str:
 
 
 def _current_words(words: list[str]) -> list[str]:
-    """The arguments, with the present name of a backend in place of a former one."""
+    """Return the arguments with former names of a backend replaced by the current ones."""
     found = []
     for before, word in zip(["", *words], words, strict=False):
         option, equals, value = word.partition("=")
@@ -279,10 +288,10 @@ def _current_words(words: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run the command; every error is one line on stderr and an exit code."""
+    """Run the command.  Each error is one line on stderr and an exit code."""
     diagnostics = Diagnostics()
     for name in [n for n, value in os.environ.items() if n.startswith(_ENV) and not value]:
-        del os.environ[name]  # set to nothing is as good as not set
+        del os.environ[name]  # an empty variable counts as unset
     if (backend := os.environ.get(f"{_ENV}BACKEND")) is not None:
         os.environ[f"{_ENV}BACKEND"] = _current_backend(backend)
     try:

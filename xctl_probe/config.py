@@ -1,4 +1,4 @@
-"""What the user asked for: options, `XCTL_NETWORK_*` variables and a TOML file, checked."""
+"""Settings from options, `XCTL_NETWORK_*` variables and a TOML file, with their checks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
 class Backend(StrEnum):
-    """Where facts come from; `auto` takes the best that works."""
+    """Source of events; `auto`: the best one that works."""
 
     AUTO = "auto"
     EBPF = "ebpf"
@@ -37,7 +37,7 @@ class Backend(StrEnum):
 
 
 class Attach(StrEnum):
-    """How the kernel programs attach; `auto` takes the best that this kernel has."""
+    """Attach variant of the kernel programs; `auto`: the best one that this kernel supports."""
 
     AUTO = "auto"
     FENTRY = "fentry"
@@ -47,7 +47,7 @@ class Attach(StrEnum):
 
 
 class Format(StrEnum):
-    """`auto`: text on a terminal, NDJSON elsewhere."""
+    """Output format; `auto`: text on a terminal, NDJSON elsewhere."""
 
     AUTO = "auto"
     NDJSON = "ndjson"
@@ -55,14 +55,14 @@ class Format(StrEnum):
 
 
 def check_stall_ms(stall_ms: int) -> None:
-    """Raise UsageError where this is no least length of a stall."""
+    """Raise UsageError where this is not a valid stall length."""
     if not 1 <= stall_ms <= _LONGEST_STALL_MS:
         raise UsageError(f"--stall-ms {stall_ms}: give milliseconds from 1 to {_LONGEST_STALL_MS}")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The stream's settings, valid.  `duration_ns` None: until told to stop."""
+    """Valid settings of the stream.  `duration_ns` None: until a signal."""
 
     interval_ns: int
     duration_ns: int | None
@@ -73,7 +73,7 @@ class Settings:
     sock_diag: bool
     attach: Attach = Attach.AUTO
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
-    log: Callable[[str], None] | None = None  # takes what the kernel's loader has to say
+    log: Callable[[str], None] | None = None  # receives messages of the kernel's loader
 
     @classmethod
     def checked(
@@ -93,13 +93,13 @@ class Settings:
         ignored_peers: list[str],
         log: Callable[[str], None] | None,
     ) -> Settings:
-        """Settings from raw option values: seconds, milliseconds, Mbps.
+        """Return settings from option values: seconds, milliseconds, Mbps.
 
-        Raises UsageError naming the option and the remedy.
+        Raises UsageError with the option and the remedy.
         """
         if not (_SHORTEST_S <= interval <= _LONGEST_S):  # false for NaN, too
             raise UsageError(
-                f"--interval {interval} is not a length of time: "
+                f"--interval {interval}: not a valid length: "
                 f"give seconds from {_SHORTEST_S} to {_LONGEST_S:.0f}"
             )
         if duration is not None and not 0 < duration <= _LONGEST_RUN_S:
@@ -109,18 +109,20 @@ class Settings:
             raise UsageError(f"--min-bw {min_bw}: give Mbps from 0 up")
         for pid in pids:
             if not 1 <= pid <= _LARGEST_PID or not psutil.pid_exists(pid):
-                raise UsageError(f"--pid {pid}: no such process; see `ps -e` for those there are")
+                raise UsageError(f"--pid {pid}: no such process; `ps -e` lists all")
         known = _interface_names()
         interfaces = [given_name(name) for name in interfaces]
         for name in interfaces:
             if name not in known:
-                raise UsageError(f"--interface {name}: unknown; there are {', '.join(known)}")
+                raise UsageError(
+                    f"--interface {name}: no such interface; known: {', '.join(known)}"
+                )
         for peer in ignored_peers:
             try:
                 IgnoredPeers.of([peer])
             except ValueError:
                 raise UsageError(
-                    f"--ignore-reply-wait {peer}: not a peer's address; give one as 10.0.0.7, "
+                    f"--ignore-reply-wait {peer}: not the address of a peer; give one as 10.0.0.7, "
                     "10.0.0.7:6379 or [fd00::7]:6379"
                 ) from None
         wanted = Filter(min_bw, frozenset(pids), frozenset(interfaces), loopback)
@@ -138,7 +140,7 @@ class Settings:
         )
 
 
-# Every key of the file, with the types it may have; a list may also be one of its items.
+# Keys of the file with their types; where a list is allowed, a single item is, too.
 _KEYS: dict[str, tuple[type, ...]] = {
     "interval": (int, float),
     "duration": (int, float),
@@ -160,20 +162,27 @@ _ITEMS: dict[str, type] = {
     "ignore-reply-wait": str,
     "patient": str,
 }
-_FORMER_KEYS = frozenset({"patient"})  # they go on working, and are not shown
+_FORMER_KEYS = frozenset({"patient"})  # accepted, not documented
+_KIND_TEXTS = {
+    str: "a string",
+    bool: "true or false",
+    int: "an integer",
+    list: "a list",
+    float: "a number",
+}
 
 FileValue = int | float | str | bool | list[int] | list[str]
 
 
 def read_file(path: Path) -> dict[str, FileValue]:
-    """The settings in a TOML file, by long option name.
+    """Return the settings of a TOML file, by long option name.
 
-    Raises UsageError for a file that cannot be read, is no TOML, or has a key or a type of
-    value that no option has.
+    Raises UsageError for a file that is unreadable or not TOML, and for an unknown key or a value
+    of the wrong type.
     """
     try:
         with path.open("rb") as file:
-            text = file.read(_LARGEST_FILE_BYTES + 1)  # of /dev/zero, not all
+            text = file.read(_LARGEST_FILE_BYTES + 1)  # bounded, for files such as /dev/zero
         if len(text) > _LARGEST_FILE_BYTES:
             raise UsageError(
                 f"--config {path}: more than {_LARGEST_FILE_BYTES >> 20} MiB; "
@@ -189,7 +198,9 @@ def read_file(path: Path) -> dict[str, FileValue]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"--config {path}: not TOML: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {path}: no settings, but something absurd in it") from error
+        raise UsageError(
+            f"--config {path}: cannot be parsed (nested too deeply, or a number out of range)"
+        ) from error
     for key, value in table.items():
         if key not in _KEYS:
             similar = difflib.get_close_matches(key, _KEYS, n=1)
@@ -200,7 +211,9 @@ def read_file(path: Path) -> dict[str, FileValue]:
             )
             raise UsageError(f"--config {path}: unknown key {key!r}; {hint}")
         if not _fits(key, value):
-            raise UsageError(f"--config {path}: {key} = {repr(value)[:40]} is not what it takes")
+            raise UsageError(
+                f"--config {path}: {key}: expected {_expected(key)}, got {repr(value)[:40]}"
+            )
     return {
         key: [v] if key in _ITEMS and not isinstance(v, list) else v for key, v in table.items()
     }
@@ -220,8 +233,14 @@ def _fits(key: str, value: object) -> bool:
     return any(_is(kind, value) for kind in _KEYS[key])
 
 
+def _expected(key: str) -> str:
+    kinds = _KEYS[key]
+    texts = [text for kind, text in _KIND_TEXTS.items() if kind in kinds]
+    return " or ".join(texts[-1:] if float in kinds else texts)
+
+
 def _is(kind: type, value: object) -> bool:
-    # Not isinstance: true is an int to Python, not to people.  And TOML's numbers have no end.
+    # Not isinstance: a bool is an int in Python.  Numbers of TOML are not bounded.
     if isinstance(value, int | float) and abs(value) > sys.maxsize:
         return False
     return type(value) is kind
