@@ -1,4 +1,4 @@
-"""The ways to attach: which object, which of its programs, and what the kernel must have."""
+"""Attach variants: their object, their programs and hooks, and what they need."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ _PIECE_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One program and the name in the kernel's BTF that it hangs on."""
+    """A program, and the name of its hook in the kernel's BTF."""
 
     program: str
     target: str
-    optional: bool = False  # without it something is less exact, not missing
+    optional: bool = False  # without it, events are less exact, not missing
 
     @property
     def symbol(self) -> str:
-        """The function or tracepoint, as people call it."""
+        """Name of the function or tracepoint."""
         return self.target.removeprefix("btf_trace_")
 
 
 @dataclass(frozen=True, slots=True)
 class AttachVariant:
-    """One compiled object, and where it attaches."""
+    """A compiled object, and its hooks."""
 
     name: str
     image: str  # file in xctl_probe.bpf
     hooks: tuple[Hook, ...]
     sockets_in_hash: bool = False
     sockets_by_file: bool = False
-    iterates: bool = True  # sockets are read out
-    trampolines: bool = False  # the first hook is a function that one is tried on
-    needs: Path | None = None  # what the kernel shows where it can attach so at all
+    iterates: bool = True  # it has socket iterators
+    trampolines: bool = False  # needs trampolines; tested on the first hook
+    needs: Path | None = None  # exists where the kernel supports such hooks
 
     @property
     def map_iterator(self) -> str | None:
-        """The kind of map that is iterated over for its sockets; None where no map is."""
+        """Kind of the map that is iterated for its sockets; None where none is."""
         if self.sockets_by_file or not self.iterates:
             return None
         return "bpf_map_elem" if self.sockets_in_hash else "bpf_sk_storage_map"
@@ -51,7 +51,7 @@ class AttachVariant:
 
 FULL_BUFFER = "on_full_buffer"
 
-# Tracepoints that all flavours have in common; each is in the kernel's BTF by a type.
+# Tracepoints of all variants; each is in the kernel's BTF by a type.
 _RARE = (
     Hook("on_retransmit", "btf_trace_tcp_retransmit_skb"),
     Hook("on_retransmit_synack", "btf_trace_tcp_retransmit_synack"),
@@ -70,7 +70,7 @@ TRACEPOINT = AttachVariant(
     ),
 )
 
-# The same on kernels that refuse iterators over maps: sockets are found by the files of tasks.
+# The same for kernels that refuse iterators over maps: sockets are found by the files of tasks.
 TRACEPOINT_FILES = replace(
     TRACEPOINT, name="tracepoint_files", image="tracepoint_files.bpf.o", sockets_by_file=True
 )
@@ -89,7 +89,7 @@ _FENTRY_HOOKS = (
 
 FENTRY = AttachVariant("fentry", "fentry.bpf.o", _FENTRY_HOOKS, trampolines=True)
 
-# The same on kernels that give these programs no socket storage (before 5.11).
+# The same for kernels without socket storage for these programs (before 5.11).
 FENTRY_HASH = AttachVariant(
     "fentry",
     "fentry_hash.bpf.o",
@@ -108,7 +108,7 @@ KPROBE = AttachVariant(
     "kprobe.bpf.o",
     (
         Hook("on_release", "release_sock"),
-        # Returns first: of a call that begins meanwhile only the return is seen, which is nothing.
+        # Returns first: a return without its entry is ignored.
         Hook("end_udp_sendmsg", "udp_sendmsg"),
         Hook("begin_udp_sendmsg", "udp_sendmsg"),
         Hook("end_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
@@ -140,10 +140,9 @@ TRACE = AttachVariant(
 
 
 def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
-    """The targets of all flavours that this kernel has: asked, not guessed from a version.
+    """Return the hooks of all variants that this kernel has, whatever its version.
 
-    They are searched for piece by piece: the kernel's type information is 6 MB.  Raises
-    SourceUnavailable where the kernel has none.
+    BTF of 6 MB is searched in pieces.  Raises SourceUnavailable where the kernel has no BTF.
     """
     wanted = {
         hook.target.encode() for variant in (*ATTACH_VARIANTS, TRACE) for hook in variant.hooks

@@ -1,4 +1,4 @@
-"""Owners that the kernel could not name: of connections reset before their process touched them."""
+"""Owners of connections that were reset before their process used them, through /proc."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TypeGuard
 from xctl_probe.events import Event, SocketError
 from xctl_probe.linux.socket_owners import Owners
 
-_SHARE = 200  # the part of the time that searching through /proc may take, in the long run
-_AHEAD_NS = 10_000_000_000  # of which so much may be used up at once: resets come in bursts
+_SHARE = 200  # searches may take this part (1/n) of the time, in the long run
+_AHEAD_NS = 10_000_000_000  # time that may be used in advance: resets come in bursts
 
 
 class OwnerLookup:
-    """Names them by who holds the socket now, as often as is affordable."""
+    """Attributes such events to the current owner of the socket, within the time share."""
 
     def __init__(self, owners: Owners | None = None) -> None:
         self._owners = owners or Owners()
-        self._paid_ns = 0  # until when the searches so far have used up their part
+        self._paid_ns = 0  # until then, the searches so far use up the share
 
     def resolve(self, events: Iterable[Event], now_ns: int) -> list[Event]:
-        """The same facts, with the owners that were found; CLOCK_MONOTONIC ns."""
+        """Return the events with the owners that were found; `now_ns` is CLOCK_MONOTONIC."""
         events = list(events)
         unattributed = [(at, event) for at, event in enumerate(events) if _is_unattributed(event)]
         if unattributed and self._paid_ns - now_ns < _AHEAD_NS:
@@ -43,5 +43,5 @@ class OwnerLookup:
 
 
 def _is_unattributed(event: Event) -> TypeGuard[SocketError]:
-    # Without an inode no process has it: nobody has accepted it, or it is closed.
+    # Without an inode no process has it: it is not accepted yet, or closed.
     return isinstance(event, SocketError) and event.owner is None and bool(event.socket.inode)
