@@ -185,7 +185,7 @@ def _stream(
         sock_diag=not no_sock_diag,
         attach=attach,
         ignored_peers=[*(ignored_peers or []), *(former_patient or [])],
-        log=diagnostics.say if verbose else None,
+        log=diagnostics.report if verbose else None,
     )
     if context.invoked_subcommand == "top":
         context.meta["settings"] = settings
@@ -199,7 +199,7 @@ def _stream(
         trace_calls(settings, diagnostics, _STDOUT, as_text=as_text)
         return
     source, choice = open_source(settings)
-    diagnostics.say("; ".join(filter(None, (choice, shortcoming(held())))))
+    diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
     writer = Writer(_STDOUT, _exporter(as_text), epoch_ms)
     try:
         stream(settings, source, writer, _STDOUT)

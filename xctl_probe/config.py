@@ -192,10 +192,10 @@ def read_file(path: Path) -> dict[str, FileValue]:
         raise UsageError(f"--config {path}: no settings, but something absurd in it") from error
     for key, value in table.items():
         if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, n=1)
+            similar = difflib.get_close_matches(key, _KEYS, n=1)
             hint = (
-                f"did you mean {near[0]!r}?"
-                if near
+                f"did you mean {similar[0]!r}?"
+                if similar
                 else f"known keys: {', '.join(k for k in _KEYS if k not in _FORMER_KEYS)}"
             )
             raise UsageError(f"--config {path}: unknown key {key!r}; {hint}")

@@ -37,14 +37,14 @@ def main() -> int:
     try:
         if options.action == "table":
             return _table(options.into)
-        programs.ensure(progress.say)
+        programs.ensure(progress.report)
         lock = _alone(options.action, progress)  # noqa: F841 - held until the process ends
         kernels, missing = _kernels(options, progress)
         return {"fetch": _only_fetch, "boot": _boot, "run": _run}[options.action](
             options, kernels, progress
         ) or int(bool(missing))
     except KernelsError as error:
-        progress.say(f"ERROR: {error}")
+        progress.report(f"ERROR: {error}")
         return 1
 
 
@@ -55,7 +55,7 @@ def _alone(action: str, progress: Progress) -> IO[bytes]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        progress.say(f"waiting for another {action} that uses {CACHE}")
+        progress.report(f"waiting for another {action} that uses {CACHE}")
         fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
 
@@ -82,19 +82,19 @@ def _kernels(
 ) -> tuple[list[Plan], list[KernelsError]]:
     """Those that could be had.  A missing one is reported loudly, and in CI it is a failure."""
     words = [word for word in os.environ.get("KERNELS", "").replace(",", " ").split() if word]
-    held = fetch.held_now(progress.say, refresh=options.refresh)
+    held = fetch.held_now(progress.report, refresh=options.refresh)
     kernels, missing = dict[str, Plan](), list[KernelsError]()
     for word in words or suites.DEFAULT:
         name, _, only = word.partition("/")
         variants = tuple(only.split("+") if only else options.flavours.split(","))
         try:
             offer = suites.choose(name, held)
-            kernel = fetch.fetch(offer, progress.say)
+            kernel = fetch.fetch(offer, progress.report)
             kernels[offer.release] = kernel, variants
             if options.headers or "bcc" in variants:
-                fetch.fetch_headers(offer, kernel, progress.say)
+                fetch.fetch_headers(offer, kernel, progress.report)
         except UnavailableError as error:
-            progress.say(f"WARNING: NOT TESTED: {name}: {error}")
+            progress.report(f"WARNING: NOT TESTED: {name}: {error}")
             # a kernel asked for by name must not pass for tested
             if run.in_ci() or words:
                 missing.append(error)
@@ -114,7 +114,7 @@ def _table(document: Path | None) -> int:
 
 def _only_fetch(options: argparse.Namespace, kernels: list[Plan], progress: Progress) -> int:
     for kernel, _ in kernels:
-        progress.say(f"{kernel.series:5} {kernel.suite:17} {kernel.image}")
+        progress.report(f"{kernel.series:5} {kernel.suite:17} {kernel.image}")
     return 0
 
 
@@ -131,7 +131,7 @@ def _boot(options: argparse.Namespace, kernels: list[Plan], progress: Progress) 
             run.LIMIT_S,
             lambda seconds, doing: progress.update(f"{seconds:4.0f} s  {doing}"),
         )
-        progress.say(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
+        progress.report(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
         sys.stdout.write((shared / "output.log").read_text(errors="replace"))
         worst = max(worst, done.exit_code)
     return worst

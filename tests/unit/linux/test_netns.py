@@ -5,7 +5,7 @@ import os
 import pytest
 
 from xctl_probe.linux import netns
-from xctl_probe.linux.netns import Elsewhere, NotEntered, NotNow, Visits
+from xctl_probe.linux.netns import NetnsLookup, NotEntered, NotNow, Visits
 
 
 class Inside:
@@ -42,7 +42,7 @@ class World:
 
     def enters(self, netns, pid=7):
         try:
-            return self.visits.ends(netns, pid)
+            return self.visits.lookup(netns, pid)
         except NotNow:
             return None
 
@@ -107,7 +107,7 @@ def test_many_who_lead_nowhere_are_not_all_tried(world):
 
 
 def test_a_connection_is_looked_up_where_it_is(world):
-    ends = Elsewhere(world.visits, 3, 7)
+    ends = NetnsLookup(world.visits, 3, 7)
     assert ends.local_socket("socket") == ("near", 3, "socket")
     assert ends.peer_socket("socket") == ("far", 3, "socket")
     world.gone = {7}
@@ -128,4 +128,4 @@ def test_without_threads_it_sees_nothing(monkeypatch):
             raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(netns.threading, "Thread", NoMore)
-    assert netns._ends_of(3) is None
+    assert netns._lookup_in(3) is None
