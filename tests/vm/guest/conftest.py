@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.actors import Actor
 from support.backends import Backend
-from support.install import CHECKOUT, Installed
+from support.install import CHECKOUT, WORKLOADS, Installed
 from support.kernel_watch import Watch
 from support.namespace import Namespace
+from support.peer import Peer
 from support.probe import Probe
 
 from vm.expect import FLAVOURS
@@ -57,7 +57,7 @@ def installed() -> Installed:
     return Installed(
         command=python.with_name("xctl-probe-network"),
         python=python,
-        traffic=CHECKOUT / "tests" / "workloads",
+        traffic=WORKLOADS,
         checkout=CHECKOUT,
         wheel=Path("/nonexistent"),
     )
@@ -164,9 +164,9 @@ def watch(flavour: str, backend: Backend) -> Iterator[Callable[..., Watch]]:
 
 
 @pytest.fixture
-def actor() -> Iterator[Callable[..., Actor]]:
+def peer() -> Iterator[Callable[..., Peer]]:
     with ExitStack() as stack:
-        yield lambda script, **options: stack.enter_context(Actor(script, **options))
+        yield lambda *words, **options: stack.enter_context(Peer(*words, **options))
 
 
 @pytest.fixture
