@@ -248,7 +248,7 @@ def _path(tcp: Tcp) -> str:
         parts.append(f"{pluralize(tcp.retransmits_ever, 'retransmit')} ever{now}")
     elif tcp.retransmits:
         parts.append(f"{pluralize(tcp.retransmits, 'retransmit')} now")
-    if tcp.probing:
+    if tcp.probing and tcp.window_closed:
         parts.append("peer window closed" + _next_probe(tcp))
     elif tcp.peer_window_bytes:
         parts.append(f"peer window {format_bytes(tcp.peer_window_bytes)}")
