@@ -10,8 +10,9 @@ import ctypes
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 
 from xctl_probe.events import Socket
 from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
@@ -20,6 +21,9 @@ _CLONE_NEWNET = 0x40000000
 _MOST_ENTERED = 8  # namespaces that one look goes into
 _MOST_KNOWN = 4_096
 _KNOWN_SAMPLES = 600  # that was not looked into for so many looks is known no more
+# Where `ip netns` and Docker keep a namespace under a name, ip-netns(8); only root writes there.
+_NAMED = ("/run/netns", "/run/docker/netns")
+_MOST_NAMED = 1_024  # that are read in one folder
 
 
 class NotNow(Exception):
@@ -126,20 +130,41 @@ class NetnsLookup:
 
 
 def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
-    """Look up in the namespace with this inode, which `pid` is in.
+    """Look up in the namespace with this inode, of which `pid` holds a socket.
 
-    None where sock_diag is refused, or the namespace may not be entered; setns(2).
+    A process may have left the namespace of its socket (haproxy's `namespace`, dockerd); then the
+    namespace is found by its name.  None where sock_diag is refused, where the namespace may not
+    be entered, or where no path leads to it; setns(2).
     """
     try:
         if os.stat("/proc/self/ns/net").st_ino == netns:
             return SocketLookup()
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
+        return None
+    for path in _paths(pid):
+        try:
+            if os.stat(path).st_ino == netns:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                break
+        except OSError:
+            continue
+    else:
         return None
     try:
         return _lookup_in(fd) if os.fstat(fd).st_ino == netns else None
     finally:
         os.close(fd)
+
+
+def _paths(pid: int) -> Iterator[str]:
+    """Where the namespace may be found, the likeliest first."""
+    yield f"/proc/{pid}/ns/net"
+    for folder in _NAMED:
+        try:
+            with os.scandir(folder) as entries:
+                yield from (entry.path for entry in islice(entries, _MOST_NAMED))
+        except OSError:
+            continue
 
 
 def _own_namespace() -> int:
