@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 BULK_BYTES = 1_000_003
 
 

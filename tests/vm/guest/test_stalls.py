@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 MORE_THAN_BUFFERS = 20_000_003
 QUESTION, ANSWER = 23, 29
 STALL_MS = 100
