@@ -115,7 +115,7 @@ class StallDetector:
         since_ns = connection.full_ns
         if since_ns is not None:
             if self._exceeds_threshold(since_ns, now_ns):
-                return Wait(Direction.SEND, since_ns, _send_cause(connection))
+                return Wait(Direction.SEND, since_ns, send_cause(connection))
             return None
         since_ns = connection.wrote_ns
         # A buffer that is not full may still block a sender (TCP_NOTSENT_LOWAT, memory
@@ -128,9 +128,7 @@ class StallDetector:
             return Wait(Direction.SEND, since_ns, Cause.PEER_WINDOW) if held else None
         blocked = self._evidence.of_sending(connection)
         return (
-            Wait(Direction.SEND, since_ns, _send_cause(connection), blocked.tid)
-            if blocked
-            else None
+            Wait(Direction.SEND, since_ns, send_cause(connection), blocked.tid) if blocked else None
         )
 
     def _lingering(self, connection: Connection, now_ns: int) -> Wait | None:
@@ -141,7 +139,7 @@ class StallDetector:
         blocked = self._evidence.of_closing(connection)
         if blocked is None:
             return None
-        return Wait(Direction.SEND, since_ns, _send_cause(connection), blocked.tid)
+        return Wait(Direction.SEND, since_ns, send_cause(connection), blocked.tid)
 
     def _receiving(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
         if not may_receive(connection) or connection.sample.rqueue:
@@ -226,7 +224,8 @@ def stall_of(
     )  # fmt: skip
 
 
-def _send_cause(connection: Connection) -> Cause | None:
+def send_cause(connection: Connection) -> Cause | None:
+    """Return why the send buffer of a connection keeps its data; None where nothing decides."""
     sample, info = connection.sample, connection.sample.info
     # A receiver may close its window over data in flight, which is then retransmitted.
     zero_window = info.snd_wnd == 0

@@ -10,8 +10,9 @@ import ctypes
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 
 from xctl_probe.events import Socket
 from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
@@ -20,6 +21,9 @@ _CLONE_NEWNET = 0x40000000
 _MOST_ENTERED = 8  # namespaces that one sample enters
 _MOST_KNOWN = 4_096
 _KNOWN_SAMPLES = 600  # samples after which an unused namespace is forgotten
+# Folders of named namespaces of `ip netns` and Docker, ip-netns(8); only root writes there.
+_NAMED = ("/run/netns", "/run/docker/netns")
+_MOST_NAMED = 1_024  # entries that are read in one folder
 
 
 class NotNow(Exception):
@@ -128,20 +132,41 @@ class NetnsLookup:
 
 
 def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
-    """Open a lookup in the namespace with the inode `netns`, which `pid` is in.
+    """Open a lookup in the namespace with the inode `netns`, of which `pid` holds a socket.
 
-    Returns None where sock_diag is refused, or the namespace may not be entered.  setns(2).
+    A process may have left the namespace of its socket (`namespace` of haproxy, dockerd); then the
+    namespace is found by its name.  Returns None where sock_diag is refused, the namespace may not
+    be entered, or no path leads to it.  setns(2).
     """
     try:
         if os.stat("/proc/self/ns/net").st_ino == netns:
             return SocketLookup()
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
+        return None
+    for path in _paths(pid):
+        try:
+            if os.stat(path).st_ino == netns:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                break
+        except OSError:
+            continue
+    else:
         return None
     try:
         return _lookup_in(fd) if os.fstat(fd).st_ino == netns else None
     finally:
         os.close(fd)
+
+
+def _paths(pid: int) -> Iterator[str]:
+    """Where the namespace may be found, the likeliest first."""
+    yield f"/proc/{pid}/ns/net"
+    for folder in _NAMED:
+        try:
+            with os.scandir(folder) as entries:
+                yield from (entry.path for entry in islice(entries, _MOST_NAMED))
+        except OSError:
+            continue
 
 
 def _own_namespace() -> int:

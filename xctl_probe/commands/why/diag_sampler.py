@@ -18,6 +18,7 @@ from xctl_probe.fallback.sock_diag import (
     change_detector_of,
     decode,
 )
+from xctl_probe.fallback.stall_detector import send_cause
 from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.stalls.policy import STALL_MS
 from xctl_probe.stalls.request_history import RequestHistory
@@ -122,6 +123,7 @@ def _tcp(
         window_share=min(limited_us * 1_000 / between_ns, 1.0) if between_ns else None,
         unanswered_ms=_unanswered_ms(sample) if awaited else None,
         full_ms=_ago(connection.full_ns, now_ns),
+        send_cause=send_cause(connection) if sample.wqueue else None,
         reply_ms=_ago(connection.pending_ns, now_ns) if connection.opened else None,
         hole_ms=_ago(connection.hole_ns, now_ns),
         answered_before=connection.history.expects_reply(),

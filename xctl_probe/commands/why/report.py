@@ -183,12 +183,19 @@ def _socket_lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 def _listener(tcp: Tcp) -> Iterator[str]:
     full = "; it is full, so newcomers are turned away" if _is_full(tcp) else ""
-    waiting = f"{tcp.receive_queue} of at most {tcp.send_queue} connections"
+    most = "" if _is_of_proc_net(tcp) else f" of at most {tcp.send_queue}"
+    waiting = f"{tcp.receive_queue}{most} connections"
     yield f"  fd {tcp.fd:<4} tcp {tcp.local}  LISTEN, {waiting} wait to be accepted{full}"
 
 
 def _is_full(tcp: Tcp) -> bool:
-    return tcp.receive_queue > tcp.send_queue > 0
+    # One more than the backlog fits: sk_acceptq_is_full(), include/net/sock.h.
+    return not _is_of_proc_net(tcp) and tcp.receive_queue > tcp.send_queue
+
+
+def _is_of_proc_net(tcp: Tcp) -> bool:
+    """Return whether /proc/net shows the socket: without times, and without a listener's limit."""
+    return tcp.not_sent_bytes is None
 
 
 def _connection(tcp: Tcp) -> Iterator[str]:
@@ -241,7 +248,7 @@ def _path(tcp: Tcp) -> str:
         parts.append(f"{pluralize(tcp.retransmits_ever, 'retransmit')} ever{now}")
     elif tcp.retransmits:
         parts.append(f"{pluralize(tcp.retransmits, 'retransmit')} now")
-    if tcp.probing:
+    if tcp.probing and tcp.window_closed:
         parts.append("peer window closed" + _next_probe(tcp))
     elif tcp.peer_window_bytes:
         parts.append(f"peer window {format_bytes(tcp.peer_window_bytes)}")

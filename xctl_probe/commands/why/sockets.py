@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xctl_probe.events import Cause
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
     CLOSE_WAIT,
@@ -52,7 +53,7 @@ class Tcp:
     send_queue: int
     opened: bool | None  # by this side
     moved: bool  # between the samples
-    probing: bool  # the window of the peer is closed: only probes are sent
+    probing: bool  # data waits and none is in flight: the kernel sends probes of the window
     retransmits: int  # of the head of the queue, or of the SYN
     next_try_ms: int | None
     not_sent_bytes: int | None = None
@@ -67,6 +68,7 @@ class Tcp:
     window_share: float | None = None  # share of the time that the peer's window blocked sends
     unanswered_ms: float | None = None  # since the first transmission of the retransmitted segment
     full_ms: float | None = None  # since the send buffer is full
+    send_cause: Cause | None = None  # why what is in the send buffer stays there
     reply_ms: float | None = None  # since a reply is outstanding
     hole_ms: float | None = None  # since out-of-order data waits for missing data
     answered_before: bool = False
@@ -80,7 +82,7 @@ class Tcp:
     @property
     def window_closed(self) -> bool:
         """True when data waits, and the window of the peer is closed."""
-        return self.probing or (self.peer_window_bytes == 0 and bool(self.not_sent_bytes))
+        return self.send_cause is Cause.PEER_WINDOW
 
 
 @dataclass(frozen=True, slots=True)

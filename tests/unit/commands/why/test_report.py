@@ -128,6 +128,21 @@ def test_a_thousand_sockets_do_not_flood_the_screen():
     assert len(json.loads(to_json(diagnosis))["tcp"]) == 1_001
 
 
+@pytest.mark.parametrize(("waiting", "full"), [(0, False), (1, True)])
+def test_a_listener_of_backlog_0_has_room_for_one(waiting, full):
+    """listen(fd, 0); the next one is turned away."""
+    listener = replace(ASKED, state="LISTEN", receive_queue=waiting, send_queue=0, opened=None)
+    text = "\n".join(lines(replace(IDLE, tcp=(listener,))))
+    assert f"{waiting} of at most 0 connections wait" in text
+    assert ("it is full" in text) is full
+
+
+def test_proc_net_does_not_show_how_many_a_listener_takes():
+    listener = replace(ASKED, state="LISTEN", receive_queue=5, send_queue=0, not_sent_bytes=None)
+    text = "\n".join(lines(replace(IDLE, tcp=(listener,))))
+    assert text.endswith("LISTEN, 5 connections wait to be accepted")
+
+
 def test_listeners_and_datagrams_have_their_queues():
     """A full accept queue turns newcomers away."""
     listener = replace(

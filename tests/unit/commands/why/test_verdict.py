@@ -24,6 +24,10 @@ UNKNOWN = replace(
     OPENED, opened=None, not_sent_bytes=None, unacked_segments=None, last_send_ms=None,
     last_receive_ms=None, peer_window_bytes=None,
 )  # fmt: skip
+CLOSED = replace(
+    OPENED, send_queue=131_072, not_sent_bytes=131_072, full_ms=3_000.0, peer_window_bytes=0,
+    send_cause=Cause.PEER_WINDOW,
+)  # fmt: skip
 IN_RECV = Waiter(reads=True, exclusive=True, ms=12_500.0)
 IN_SEND = Waiter(writes=True, exclusive=True, ms=3_000.0)
 IN_EPOLL = Waiter(reads=True)
@@ -154,10 +158,11 @@ def test_an_exchange_of_milliseconds_is_no_wait():
 
 
 def test_a_peer_that_does_not_read_is_named():
-    """Its window is closed: probes go out, or there is something to send and no room."""
-    stuck = replace(OPENED, send_queue=131_072, not_sent_bytes=131_072, full_ms=3_000.0)
-    for socket in (replace(stuck, probing=True), replace(stuck, peer_window_bytes=0)):
-        finding = finding_of(socket, IN_SEND)
+    """Its window is closed, and data waits to be sent."""
+    unread = Peer(9_001, 239, "server", stopped=False)
+    stopped = Peer(0, 239, "server", stopped=True)
+    for peer in (None, unread, stopped):
+        finding = finding_of(replace(CLOSED, peer=peer), IN_SEND)
         assert finding.text == (
             "the peer 10.0.0.7:5432 does not read: its window is closed for 3.0 s; "
             "128.0 KiB wait to be sent"
@@ -165,9 +170,54 @@ def test_a_peer_that_does_not_read_is_named():
         assert (finding.cause, finding.certain) == (Cause.PEER_WINDOW, True)
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"peer": Peer(0, 239, "server", stopped=False)}, "has read all: its receive buffer is"),
+        ({"peer_window_bytes": 576}, "10.0.0.7:5432, 576 bytes, is too small for more for 3.0 s"),
+    ],
+)
+def test_a_peer_with_a_small_buffer_is_not_said_to_leave_data_unread(change, text):
+    finding = finding_of(replace(CLOSED, **change), IN_SEND)
+    assert text in finding.text
+    assert "does not read" not in finding.text
+    assert finding.cause is Cause.PEER_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (Cause.PACING, "the sender itself limits its rate to 10.0.0.7:5432 (SO_MAX_PACING_RATE)"),
+        (Cause.LOCAL_DROP, "this host drops what it sends to 10.0.0.7:5432"),
+        (None, "what is to be sent to 10.0.0.7:5432 does not leave this host"),
+    ],
+)
+def test_what_this_host_holds_back_is_not_the_peer_s_doing(cause, text):
+    """The kernel probes the peer's window then, too."""
+    held = replace(CLOSED, probing=True, send_cause=cause, peer_window_bytes=65_536)
+    finding = finding_of(held, IN_SEND)
+    assert finding.text == f"{text}: the send buffer is full"
+    assert (finding.waits, finding.cause, finding.ms) == (True, cause, 3_000.0)
+    empties = finding_of(replace(held, full_ms=None), IN_SEND)
+    if cause is None:
+        assert empties is None
+    else:  # below its limit the buffer still keeps the thread
+        assert empties.text == f"{text}, and a thread waits to send"
+        assert (empties.waits, empties.cause, empties.ms) == (True, cause, 3_000.0)
+    assert finding_of(replace(held, full_ms=None)) is None
+
+
+def test_a_window_that_pacing_leaves_open_is_not_blamed():
+    """While the sender waits for its own rate, the window may count as the limit, too."""
+    held = replace(CLOSED, send_cause=Cause.PACING, window_share=0.93)
+    assert finding_of(held, IN_SEND).cause is Cause.PACING
+
+
 def test_a_closed_window_that_nobody_waits_for_is_told_apart():
     """The buffer has room, so the process may go on."""
-    finding = finding_of(replace(OPENED, send_queue=23, not_sent_bytes=23, probing=True))
+    finding = finding_of(
+        replace(OPENED, send_queue=23, not_sent_bytes=23, send_cause=Cause.PEER_WINDOW)
+    )
     assert "may not be waiting for that" in finding.text
     assert not finding.certain
 
@@ -175,12 +225,17 @@ def test_a_closed_window_that_nobody_waits_for_is_told_apart():
 def test_a_peer_that_reads_slowly_is_told():
     """Its window opens now and then."""
     slow = replace(OPENED, send_queue=4_096, not_sent_bytes=4_096, window_share=0.83)
-    assert "held this side up 83% of the time" in finding_of(slow, IN_SEND).text
+    assert finding_of(slow, IN_SEND).text == (
+        "the window of the peer 10.0.0.7:5432 held this side up 83% of the time looked at: "
+        "the peer reads too slowly, or its receive buffer is small"
+    )
 
 
 def test_a_slow_path_is_told_by_the_full_buffer():
     """The window is open, nothing is retransmitted."""
-    full = replace(OPENED, send_queue=4_096, unacked_segments=3, full_ms=700.0)
+    full = replace(
+        OPENED, send_queue=4_096, unacked_segments=3, full_ms=700.0, send_cause=Cause.SEND_BUFFER
+    )
     assert finding_of(full, IN_SEND).cause is Cause.SEND_BUFFER
 
 
@@ -247,7 +302,7 @@ def test_without_times_less_is_said():
     """/proc/net has queues, timers and states."""
     assert finding_of(UNKNOWN, IN_RECV).text.startswith("probably waits for data")
     assert finding_of(UNKNOWN, IN_EPOLL) is None
-    closed = replace(UNKNOWN, send_queue=99, probing=True)
+    closed = replace(UNKNOWN, send_queue=99, probing=True, send_cause=Cause.PEER_WINDOW)
     assert finding_of(closed, IN_SEND).text == (
         "the peer 10.0.0.7:5432 does not read: its window is closed; 99 bytes wait to be sent"
     )
