@@ -26,7 +26,7 @@ from xctl_probe.stalls import reply_waits
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
-from xctl_probe.stalls.request_history import Dialogues, PeerHistory, RequestHistory, Usual
+from xctl_probe.stalls.request_history import Histories, PeerHistory, RequestHistory, Usual
 
 _MOST_NAMESPACES = 1_024  # that are remembered
 _IDLE_NS = 60_000_000_000
@@ -72,7 +72,7 @@ class StallTracker:
         self._owners = Search(budget)
         self._processes = ProcessesAside(budget)
         self._visits = Visits()
-        self._connections = Dialogues()  # by cookie: how late answers came on each
+        self._connections = Histories()  # by cookie: how late answers came on each
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, ReportedStall] = {}  # told as ongoing by the last drain
         self._closed: list[

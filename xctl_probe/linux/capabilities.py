@@ -1,4 +1,4 @@
-"""May this process load BPF programs at all?  Asked before, because EPERM does not say why."""
+"""Privileges that the kernel source needs.  They are checked first: EPERM gives no reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.
 
 
 def missing(proc: Path = Path("/proc")) -> str | None:
-    """What is missing, with the remedy; None where nothing is, as far as /proc tells."""
+    """Return the missing privilege with its remedy, None where /proc shows none."""
     if (proc / "self/ns/user").stat().st_ino != _FIRST_USER_NAMESPACE:
         return "a user namespace has no right to BPF: run the probe outside of it"
     held = _effective((proc / "self/status").read_bytes())
@@ -23,9 +23,9 @@ def missing(proc: Path = Path("/proc")) -> str | None:
 
 
 def _effective(status: bytes) -> int:
-    """The effective capabilities in /proc/<pid>/status, as bits; none where it does not say.
+    """Return the effective capabilities of /proc/<pid>/status as bits, 0 where the line is missing.
 
-    The name in its first line may be any bytes.
+    The process name in the first line may contain any bytes.
     """
     for line in status.splitlines():
         if line.startswith(b"CapEff:"):
