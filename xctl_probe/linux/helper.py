@@ -18,6 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from xctl_probe.linux import procfs
+
 _MOST_HANGING = 4  # children that were left behind and have not ended yet
 _HANGS_NS = 300_000_000  # an answer that is late by this, of a child that sleeps uninterruptibly
 _LOST_NS = 3_000_000_000  # of any child
@@ -141,11 +143,7 @@ class Helper:
 
 
 def _sleeps_uninterruptibly(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[:1] == [b"D"]
-    except OSError:
-        return False
+    return procfs.state(f"/proc/{pid}/stat") == "D"
 
 
 def _be_child(its: socket.socket, parent: int, serve: Serve) -> None:

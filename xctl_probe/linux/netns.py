@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from xctl_probe.events import Socket
+from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
 
 _CLONE_NEWNET = 0x40000000
@@ -131,7 +132,7 @@ def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
     None where sock_diag is refused, or the namespace may not be entered; setns(2).
     """
     try:
-        if os.stat("/proc/self/ns/net").st_ino == netns:
+        if namespace_inode("net") == netns:
             return SocketLookup()
         fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -144,7 +145,7 @@ def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
 
 def _own_namespace() -> int:
     try:
-        return os.stat("/proc/self/ns/net").st_ino
+        return namespace_inode("net")
     except OSError:
         return 0
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
-from xctl_probe.linux.socket_owners import real_user
+from xctl_probe.linux.procfs import real_user
 
 _WAIT_NS = 50_000_000  # for all answers of one look
 _ASKED_AGAIN = 5  # looks in which there may be no answer before it is taken for unknown
