@@ -7,6 +7,7 @@ empty value then; functions that raise OSError name that.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,49 +24,40 @@ _START_TIME = 19  # field 22, counted from the state on
 
 def read(path: str | Path, most: int = MOST_BYTES) -> bytes:
     """Return the first bytes of a file, `most` at the most; empty where it cannot be read."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        pieces = [os.read(fd, min(most, _PIECE_BYTES))]
-        left = most - len(pieces[0])
-        while pieces[-1] and left > 0:
-            pieces.append(os.read(fd, min(left, _PIECE_BYTES)))
-            left -= len(pieces[-1])
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-    return b"".join(pieces)
+    return _opened(path, lambda fd: _read_whole(fd, most))
 
 
 def read_once(path: str | Path, most: int = _LINE_BYTES) -> bytes:
     """Return what one read gives: all of a short file, which is half the cost of `read`."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, most)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
+    return _opened(path, lambda fd: os.read(fd, most))
 
 
 def read_memory(path: str | Path, address: int, size: int) -> bytes:
     """Bytes of another process (its `mem`), which needs the rights of ptrace; else empty."""
+    return _opened(path, lambda fd: os.pread(fd, size, address))
+
+
+def _opened(path: str | Path, reading: Callable[[int], bytes]) -> bytes:
+    """What is read of a file while it is open; empty where that is refused."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return b""
     try:
-        return os.pread(fd, size, address)
-    except (OSError, OverflowError):
+        return reading(fd)
+    except (OSError, OverflowError):  # an address may be any number
         return b""
     finally:
         os.close(fd)
+
+
+def _read_whole(fd: int, most: int) -> bytes:
+    pieces = [os.read(fd, min(most, _PIECE_BYTES))]
+    left = most - len(pieces[0])
+    while pieces[-1] and left > 0:
+        pieces.append(os.read(fd, min(left, _PIECE_BYTES)))
+        left -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def text(path: str | Path) -> str:
