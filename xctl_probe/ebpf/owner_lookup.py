@@ -8,10 +8,13 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from xctl_probe.events import Event, SocketError
+from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.socket_owners import Owners
 
-_SHARE = 200  # the part of the time that searching through /proc may take, in the long run
-_AHEAD_NS = 10_000_000_000  # of which so much may be used up at once: resets come in bursts
+# The part of a core that searching through /proc may take in the long run, and how much at once:
+# resets come in bursts.
+_SHARE, _AT_ONCE_NS = 0.005, 50_000_000
+_ALL = "all"
 
 
 class OwnerLookup:
@@ -19,13 +22,13 @@ class OwnerLookup:
 
     def __init__(self, owners: Owners | None = None) -> None:
         self._owners = owners or Owners()
-        self._paid_ns = 0  # until when the searches so far have used up their part
+        self._budget = Budget(_SHARE, _AT_ONCE_NS)
 
     def resolve(self, events: Iterable[Event], now_ns: int) -> list[Event]:
         """The same facts, with the owners that were found; CLOCK_MONOTONIC ns."""
         events = list(events)
         unattributed = [(at, event) for at, event in enumerate(events) if _is_unattributed(event)]
-        if unattributed and self._paid_ns - now_ns < _AHEAD_NS:
+        if unattributed and self._budget.allows(_ALL, now_ns):
             begun_ns = time.monotonic_ns()
             inodes = {event.socket.inode for _, event in unattributed}
             self._owners.begin()
@@ -37,8 +40,7 @@ class OwnerLookup:
             for at, event in unattributed:
                 events[at] = replace(event, owner=self._owners.get(event.socket.inode))
             self._owners.forget(inodes)
-            took_ns = time.monotonic_ns() - begun_ns
-            self._paid_ns = max(self._paid_ns, now_ns) + took_ns * _SHARE
+            self._budget.charge(_ALL, time.monotonic_ns() - begun_ns, now_ns)
         return events
 
 

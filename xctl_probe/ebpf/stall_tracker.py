@@ -13,11 +13,11 @@ from xctl_probe.ebpf.abi import (
     Kind,
     RawEvent,
     StallDirection,
-    address,
     socket_of,
 )
 from xctl_probe.ebpf.stall_policy import is_stall
 from xctl_probe.events import Cause
+from xctl_probe.linux.addresses import address_text
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.netns import NetnsLookup, Visits
 from xctl_probe.linux.owner_search import Search
@@ -172,7 +172,7 @@ class StallTracker:
             delivered = False
         elif record.evidence & Evidence.FLOW:
             delivered = True  # it has asked for nothing
-        remote = address(record.family, record.remote_address)
+        remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
         # Sockets that are not connected have no peer in common.
         peer = (

@@ -15,6 +15,7 @@ from contextlib import suppress
 from itertools import islice
 
 from xctl_probe.events import Socket
+from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
 
 _CLONE_NEWNET = 0x40000000
@@ -139,7 +140,7 @@ def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
     be entered, or no path leads to it.  setns(2).
     """
     try:
-        if os.stat("/proc/self/ns/net").st_ino == netns:
+        if namespace_inode("net") == netns:
             return SocketLookup()
     except OSError:
         return None
@@ -171,7 +172,7 @@ def _paths(pid: int) -> Iterator[str]:
 
 def _own_namespace() -> int:
     try:
-        return os.stat("/proc/self/ns/net").st_ino
+        return namespace_inode("net")
     except OSError:
         return 0
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.linux.budget import Budget
-from xctl_probe.linux.socket_owners import Owners, real_user
+from xctl_probe.linux.procfs import real_user
+from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.tasks import reader_of
 
 _MOST_WANTED = 4_096

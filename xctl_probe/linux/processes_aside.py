@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
-from xctl_probe.linux.socket_owners import real_user
+from xctl_probe.linux.procfs import real_user
 
 _WAIT_NS = 50_000_000  # for all answers of one sample
 _ASKED_AGAIN = 5  # samples without an answer before the activity is unknown

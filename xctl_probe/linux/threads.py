@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.events import Direction
-from xctl_probe.linux import wchan
+from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll_fdinfo import entries
 from xctl_probe.linux.syscalls import Role, role_of
 from xctl_probe.linux.tasks import reader_of
@@ -40,7 +40,7 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
         return []
     found = []
     for tid in tids:
-        function = _wchan(f"{tasks}/{tid}")
+        function = procfs.word(f"{tasks}/{tid}/wchan")
         direction = None
         if function.startswith(wchan.RECEIVE):
             direction = Direction.RECEIVE
@@ -48,7 +48,7 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
             direction = Direction.SEND
         elif not function.startswith(wchan.EITHER) and function not in wchan.UNKNOWN:
             continue
-        fd, role = _call(_read(f"{tasks}/{tid}/syscall"))
+        fd, role = _call(procfs.read_once(f"{tasks}/{tid}/syscall"))
         called = _DIRECTIONS.get(role) if role else None
         if called or function not in wchan.UNKNOWN:
             found.append(BlockedThread(int(tid), fd if called else None, called or direction))
@@ -68,8 +68,8 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
     return [
         int(tid)
         for tid in tids
-        if _call(_read(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
-        and _closes(_wchan(f"{tasks}/{tid}"))
+        if _call(procfs.read_once(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
+        and _closes(procfs.word(f"{tasks}/{tid}/wchan"))
     ]
 
 
@@ -85,12 +85,9 @@ def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
     except OSError:
         return False
     for fd in fds:
-        try:
-            if os.readlink(f"{proc}/{pid}/fd/{fd}") != "anon_inode:[eventpoll]":
-                continue
-        except OSError:
+        if procfs.link(f"{proc}/{pid}/fd/{fd}") != procfs.EPOLL:
             continue
-        for entry in entries(_read(f"{proc}/{pid}/fdinfo/{fd}", 1 << 20)):
+        for entry in entries(procfs.read(f"{proc}/{pid}/fdinfo/{fd}")):
             asks = entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
             if entry.inode == inode and asks:
                 return True
@@ -110,15 +107,3 @@ def _call(text: bytes) -> tuple[int | None, Role | None]:
 
 def _closes(function: str) -> bool:
     return function.startswith(wchan.CLOSE) or function in wchan.UNKNOWN
-
-
-def _wchan(task: str) -> str:
-    return _read(f"{task}/wchan").decode("ascii", "replace")
-
-
-def _read(path: str, size: int = 256) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError:
-        return b""

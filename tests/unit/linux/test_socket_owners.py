@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from xctl_probe.events import Process
 from xctl_probe.linux import socket_owners as module
-from xctl_probe.linux.socket_owners import Owners, read_process
+from xctl_probe.linux.procfs import parse_process, read_process
+from xctl_probe.linux.socket_owners import Owners
 
 INODE = 4_241
 
@@ -108,14 +109,7 @@ def test_a_mangled_start_is_no_process():
 
 
 def _parsed(line):
-    class Folder:
-        def __truediv__(self, _):
-            return self
-
-        def read_bytes(self):
-            return line
-
-    return read_process(233, Folder())
+    return parse_process(233, line)
 
 
 def test_a_process_that_is_gone_is_none(proc, owners):

@@ -7,12 +7,13 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from xctl_probe.linux import procfs
 from xctl_probe.linux.capabilities import missing
 
 # include/uapi/linux/capability.h
 _CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
-_SECCOMP_FILTER = "2"
+_SECCOMP_FILTER = b"2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,12 @@ class Host:
 
 def read_host(root: Path = Path("/")) -> Host:
     """The facts; `root` is where /proc and /sys are."""
-    status = _fields(root / "proc/self/status")
-    held = _capabilities(status.get("CapEff", "0"))
+    status = procfs.read(root / "proc/self/status")
+    held = _capabilities(procfs.effective_capabilities(status))
     # The loader's own rule; who holds the capabilities and may not is in a user namespace.
     privileged = missing(root / "proc") is None
     enough = "CAP_SYS_ADMIN" in held or {"CAP_BPF", "CAP_PERFMON"} <= set(held)
-    seccomp = status.get("Seccomp") == _SECCOMP_FILTER
+    seccomp = procfs.status_field(status, "Seccomp") == _SECCOMP_FILTER
     lockdown = _chosen(_text(root / "sys/kernel/security/lockdown"))
     container = any((root / mark.lstrip("/")).exists() for mark in _CONTAINER_MARKS)
     paranoid = _sysctl(root, "perf_event_paranoid")
@@ -110,8 +111,7 @@ def _sysctl(root: Path, name: str) -> int | None:
     return int(text) if text.lstrip("-").isdigit() else None
 
 
-def _capabilities(hexadecimal: str) -> list[str]:
-    held = int(hexadecimal, 16)
+def _capabilities(held: int) -> list[str]:
     return [name for name, bit in _CAPABILITIES.items() if held >> bit & 1]
 
 
@@ -121,16 +121,8 @@ def _chosen(text: str) -> str | None:
     return rest.partition("]")[0] if bracket else None
 
 
-def _fields(path: Path) -> dict[str, str]:
-    pairs = (line.partition(":") for line in _text(path).splitlines())
-    return {name: value.strip() for name, _, value in pairs}
-
-
 def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")  # a name in it may be any bytes
-    except OSError:
-        return ""
+    return procfs.read(path).decode("utf-8", "replace")
 
 
 def _listable(path: Path) -> bool:

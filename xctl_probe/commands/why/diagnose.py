@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.commands.why.access import fds_of, has_ended
@@ -25,7 +24,7 @@ from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
 from xctl_probe.linux import wchan
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.socket_owners import read_process
+from xctl_probe.linux.procfs import read, read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
 from xctl_probe.stalls.policy import STALL_MS
@@ -232,9 +231,9 @@ def _files_in_use(waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> se
 def _ephemeral() -> range:
     """The ports that the kernel chooses for a client, in the namespace of this thread."""
     try:
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_bytes().split()
+        low, high = read("/proc/sys/net/ipv4/ip_local_port_range").split()
         return range(int(low), int(high) + 1)
-    except (OSError, ValueError):
+    except ValueError:  # it cannot be read
         return range(32_768, 61_000)
 
 
