@@ -23,6 +23,7 @@ from xctl_probe.fallback.sock_diag import (
     LISTEN,
     QUEUES_AND_INODE,
     SYN_SENT,
+    TIMER_RETRIES,
     SockDiag,
     TcpSample,
     change_detector_of,
@@ -98,10 +99,15 @@ class SocketTable:
                 known.generation = generation
                 watch = known.detector
                 fingerprint = message[watch.counters] + message[QUEUES_AND_INODE]
-                if fingerprint == known.fingerprint and len(message) == watch.length:
+                if (
+                    fingerprint == known.fingerprint
+                    and message[TIMER_RETRIES] == known.timer_retries
+                    and len(message) == watch.length
+                ):
                     continue
                 if idle_update.update(known, message, now_ns, last_sample_ns, stall_ns):
                     known.fingerprint = fingerprint
+                    known.timer_retries = message[TIMER_RETRIES]
                     self._idle_changed.add(known)
                     if known.routing != self._routing:
                         self._reroute(known, message)
@@ -157,6 +163,7 @@ class SocketTable:
             if (
                 fingerprint is not None
                 and fingerprint == connection.fingerprint
+                and message[TIMER_RETRIES] == connection.sample.timer_retries
                 and connection.idle
             ):
                 return

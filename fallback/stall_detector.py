@@ -150,7 +150,28 @@ class StallDetector:
             wait = self._awaiting_reply(connection, connection.pending_ns, now_ns)
         else:
             wait = self._broken_off(connection, now_ns)
-        return wait and self._filter_expected(connection, wait, owner, now_ns)
+        told = wait and self._filter_expected(connection, wait, owner, now_ns)
+        if connection.host_silent_ns is None:
+            return told
+        return self._of_silent_host(connection, wait, told, connection.host_silent_ns, now_ns)
+
+    def _of_silent_host(
+        self,
+        connection: Connection,
+        wait: Wait | None,
+        told: Wait | None,
+        since_ns: int,
+        now_ns: int,
+    ) -> Wait | None:
+        """The stall that a host without an answer makes also of an expected wait."""
+        if told is not None:
+            return replace(told, cause=Cause.KEEPALIVE)
+        if not self._exceeds_threshold(since_ns, now_ns):
+            return None
+        thread = wait or self._evidence.of_receiving(connection)
+        if thread is None:
+            return None
+        return Wait(Direction.RECEIVE, since_ns, Cause.KEEPALIVE, thread.tid)
 
     def _broken_off(self, connection: Connection, now_ns: int) -> Wait | None:
         if not connection.transfers or not self._exceeds_threshold(connection.received_ns, now_ns):

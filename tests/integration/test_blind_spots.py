@@ -429,20 +429,27 @@ def test_routes_that_a_rule_chooses_by_port(probe, worker, agrees, backend, netn
 
 
 def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
-    """A subscriber on a dead line: nothing that the sampler compares changes on its socket."""
-    if backend.sees("keepalives"):
-        pytest.skip("tested where the kernel source is")
+    """A subscriber on a dead line: it has asked for nothing, and nothing can come any more."""
     running = probe()
     server, client = worker(), worker()
     identity = connected(server, client)
     client.ask("keep_alive", 1)
-    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
     client.tell("recv", ANSWER)
+    running.wait_for_intervals(2)
+    assert running.consumer.stalls(pid=client.pid) == []
+    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
     while netns.dropped_packets() < 3:
         running.wait_for_intervals(1)
     running.wait_for_intervals(2)
-    told = running.stop().stalls(pid=client.pid)
-    agrees("keepalives", [r for r in told if r.net["cause"] == "keepalive"])
+    told = running.consumer.stalls(pid=client.pid)
+    agrees("keepalives", told)
+    netns.lose_nothing()
+    if told:
+        running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
+    running.wait_for_intervals(2)
+    for record in running.stop().stalls(pid=client.pid):
+        assert record.entity_id == f"socket-{identity['inode']}"
+        assert (record.net["direction"], record.net["cause"]) == ("receive", "keepalive")
 
 
 def test_connects_without_a_route(probe, worker, agrees):

@@ -86,6 +86,20 @@ def test_a_client_in_an_event_loop_probably_waits(why, worker):
     assert not told["findings"][0]["certain"]
 
 
+def test_a_subscriber_whose_peer_is_gone_waits_for_a_host_that_does_not_answer(why, worker, netns):
+    """It has asked for nothing: only the kernel's keepalives show it."""
+    _, client, identity = connected(worker)
+    client.ask("keep_alive", 1)
+    client.tell("recv", ANSWER)
+    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
+    told = why(client.pid, lambda told: told["findings"][0]["cause"] == "keepalive")
+    assert told["waits"]
+    assert told["findings"][0]["certain"]
+    expected = f"waits for data from {identity['remote']}, whose host does not answer: "
+    assert told["verdict"].startswith(expected)
+    assert told["tcp"][0]["unanswered_keepalives"] >= 2
+
+
 def test_a_sender_that_limits_its_own_rate_is_held_by_that(why, worker):
     """SO_MAX_PACING_RATE: the peer reads all that comes, and the path would take more."""
     server, client, identity = connected(worker)

@@ -56,6 +56,7 @@ class Evidence(IntFlag):
     UNSENT = 1024
     UNSENDABLE = 2048
     ALONE = 4096
+    KEEPALIVE = 8192
 
 
 class LostWhere(IntEnum):

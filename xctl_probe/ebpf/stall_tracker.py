@@ -25,17 +25,19 @@ from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.stalls import reply_waits
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
+from xctl_probe.stalls.policy import is_silent
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
 from xctl_probe.stalls.request_history import Histories, PeerHistory, RequestHistory, Usual
 
 _MOST_NAMESPACES = 1_024  # that are remembered
+_MOST_SILENT = 16_384  # waits whose keepalives go unanswered
 _IDLE_NS = 60_000_000_000
 
 _Key = tuple[int, int]  # inode and direction
 
 
 class ReportedStall(NamedTuple):
-    """A stall to tell of: the record with its length right, and the cause."""
+    """A stall to report: the record with its length, and the cause."""
 
     record: RawEvent
     cause: Cause | None
@@ -74,11 +76,12 @@ class StallTracker:
         self._visits = Visits()
         self._connections = Histories()  # by cookie: how late answers came on each
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
-        self._open: dict[_Key, ReportedStall] = {}  # told as ongoing by the last drain
+        self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing by the last drain
         self._closed: list[
             ReportedStall
         ] = []  # of those, what a look since found to be none any more
         self._ended_ns: dict[_Key, int] = {}  # what has ended since the last look
+        self._silent_ns: dict[_Key, int] = {}  # since when keepalives go unanswered
 
     def close(self) -> None:
         """Give all descriptors back.  Safe to call twice."""
@@ -95,34 +98,50 @@ class StallTracker:
         self._visits.begin()
         for namespace in self._namespaces.values():
             namespace.replies.begin_sample()
+        self._note_keepalives(records, whole=whole)
         stalls = []
         for record in records:
             if not self._lasts(record):  # it ends with a record of its own
                 continue
-            stall = self._ongoing(record)
+            open_ = self._open.get(_key(record))
+            stall = self._ongoing(record, open_)
             if stall is not None:
                 stalls.append(stall)
-                if record.protocol in PROTOCOLS_UDP and _key(record) in self._open:
-                    self._open[_key(record)] = stall
-            elif (open_ := self._open.pop(_key(record), None)) is not None:
+            if open_ is None:
+                continue
+            if stall is None or _ends_unseen(open_.record) != _ends_unseen(record):
+                del self._open[_key(record)]
                 self._closed.append(_closed(open_, record.time_ns))
+            elif _ends_unseen(record):
+                self._open[_key(record)] = stall
         if whole:
-            self._close_datagrams({_key(record) for record in records})
+            self._close_unseen({_key(record) for record in records})
         self._ended_ns.clear()
         self._visits.leave()  # nobody's namespace is held until the next look
         return stalls
 
-    def _close_datagrams(self, waiting: set[_Key]) -> None:
-        """What was told of a UDP socket that nobody waits on any more: its end tells nothing."""
+    def _note_keepalives(self, records: list[RawEvent], *, whole: bool) -> None:
+        """Remember when each wait was first seen with a keepalive that is not answered."""
+        silent = {
+            _key(record): self._silent_ns.get(_key(record), record.time_ns)
+            for record in records
+            if record.kind == Kind.ONGOING and record.occurrences
+        }
+        if not whole and len(self._silent_ns) < _MOST_SILENT:
+            silent = self._silent_ns | silent
+        self._silent_ns = silent
+
+    def _close_unseen(self, waiting: set[_Key]) -> None:
+        """Close what was reported and waits no more, where the kernel emits nothing at its end."""
         for key, stall in list(self._open.items()):
-            if stall.record.protocol in PROTOCOLS_UDP and key not in waiting:
+            if _ends_unseen(stall.record) and key not in waiting:
                 del self._open[key]
                 self._closed.append(_closed(stall, stall.record.time_ns))
 
     def drain(
         self, records: list[RawEvent], now_ns: int, *, whole: bool = True
     ) -> list[ReportedStall]:
-        """The same for a drain, which tells it; first what was told and is no stall any more."""
+        """Return the stalls to report at a drain: those that are over, then the ongoing ones."""
         stalls = self.observe(records, whole=whole)
         over, self._closed = self._closed, []
         self._open = {_key(stall.record): stall for stall in stalls}
@@ -134,8 +153,10 @@ class StallTracker:
         self._ended_ns[_key(record)] = record.time_ns
         stall = self._ended(record)
         open_ = self._open.pop(_key(record), None)
+        if open_ is not None and open_.cause is Cause.KEEPALIVE and not _got_data(record):
+            return _closed(open_, record.time_ns)
         if record.evidence & Evidence.SUPERSEDED and open_ is None:
-            return None  # who sends on had not waited, unless that was told
+            return None  # who sends again had not waited, unless it was reported
         if stall is None and open_ is not None:
             return _closed(open_, record.time_ns)
         return stall
@@ -147,13 +168,32 @@ class StallTracker:
         ended_ns = self._ended_ns.get(_key(record), 0)
         return record.time_ns - record.span_ns >= ended_ns - self._stall_ns // 2
 
-    def _ongoing(self, record: RawEvent) -> ReportedStall | None:
-        if not is_stall(record, self._endpoint(record)):
-            return None
-        if not _awaits(record):
+    def _ongoing(self, record: RawEvent, open_: ReportedStall | None) -> ReportedStall | None:
+        wanted = is_stall(record, self._endpoint(record))
+        if wanted and not _awaits(record):
             return ReportedStall(record, self._cause(record))
-        stall = self._replies(record).observe(self._reply_wait(record), record.time_ns)
-        return stall and self._reported(record, stall)
+        stall = None
+        if wanted and not record.evidence & Evidence.KEEPALIVE:
+            reply = self._replies(record).observe(self._reply_wait(record), record.time_ns)
+            stall = reply and self._reported(record, reply)
+        if is_silent(record.occurrences) and (wanted or _is_blocked(record)):
+            return self._of_silent_host(record, stall, open_)
+        return stall
+
+    def _of_silent_host(
+        self, record: RawEvent, stall: ReportedStall | None, open_: ReportedStall | None
+    ) -> ReportedStall | None:
+        """The stall that a host without an answer makes also of an expected wait.
+
+        It goes on as it was reported first.
+        """
+        since_ns = self._silent_ns.get(_key(record), record.time_ns)
+        for known in (stall, open_):
+            if known is not None and known.cause is Cause.KEEPALIVE:
+                since_ns = _began_ns(known.record)
+        if record.time_ns - since_ns < self._stall_ns:
+            return None
+        return ReportedStall(record._replace(span_ns=record.time_ns - since_ns), Cause.KEEPALIVE)
 
     def _ended(self, record: RawEvent) -> ReportedStall | None:
         if not is_stall(record, self._endpoint(record)):
@@ -162,7 +202,7 @@ class StallTracker:
             return ReportedStall(record, self._cause(record))
         asked = self._reply_wait(record)
         stall = self._replies(record).close(asked, record.time_ns)
-        if record.evidence & Evidence.DATA and asked.delivered is not False:
+        if _got_data(record) and asked.delivered is not False:
             asked.history.record_latency(record.span_ns, self._stall_ns)
         return stall and self._reported(record, stall)
 
@@ -217,12 +257,31 @@ def _key(record: RawEvent) -> _Key:
     return record.inode, record.direction
 
 
+def _began_ns(record: RawEvent) -> int:
+    return record.time_ns - record.span_ns
+
+
+def _is_blocked(record: RawEvent) -> bool:
+    """A thread of the side that opened the connection sits in a receive."""
+    blocked = Evidence.OPENED | Evidence.BLOCKED
+    return record.direction == StallDirection.RECEIVE and record.evidence & blocked == blocked
+
+
+def _ends_unseen(record: RawEvent) -> bool:
+    """True where the kernel emits nothing when the wait is over."""
+    return record.protocol in PROTOCOLS_UDP or bool(record.evidence & Evidence.KEEPALIVE)
+
+
+def _got_data(record: RawEvent) -> bool:
+    return bool(record.evidence & Evidence.DATA)
+
+
 def _awaits(record: RawEvent) -> bool:
     """True where the peer may owe nothing: for a hole in the sequence it does."""
     return record.direction == StallDirection.RECEIVE and not record.evidence & Evidence.HOLE
 
 
 def _closed(stall: ReportedStall, now_ns: int) -> ReportedStall:
-    since_ns = stall.record.time_ns - stall.record.span_ns
+    since_ns = _began_ns(stall.record)
     record = stall.record._replace(kind=Kind.STALL, time_ns=now_ns, span_ns=now_ns - since_ns)
     return ReportedStall(record, stall.cause)

@@ -248,6 +248,8 @@ def _path(tcp: Tcp) -> str:
         parts.append(f"{pluralize(tcp.retransmits_ever, 'retransmit')} ever{now}")
     elif tcp.retransmits:
         parts.append(f"{pluralize(tcp.retransmits, 'retransmit')} now")
+    if tcp.unanswered_keepalives:
+        parts.append(f"{pluralize(tcp.unanswered_keepalives, 'keepalive')} unanswered")
     if tcp.probing and tcp.window_closed:
         parts.append("peer window closed" + _next_probe(tcp))
     elif tcp.peer_window_bytes:

@@ -72,6 +72,8 @@ class Tcp:
     reply_ms: float | None = None  # since when a reply is outstanding
     hole_ms: float | None = None  # since when later data waits for what is missing
     answered_before: bool = False
+    unanswered_keepalives: int = 0
+    heard_ms: int | None = None  # since the peer's host last sent anything
     peer: Peer | None = None
 
     @property
