@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from xctl_probe.events import Event, SocketError
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.socket_owners import Owners
 
 _SHARE = 200  # the part of the time that searching through /proc may take, in the long run
@@ -17,9 +18,14 @@ _AHEAD_NS = 10_000_000_000  # of which so much may be used up at once: resets co
 class OwnerLookup:
     """Names them by who holds the socket now, as often as is affordable."""
 
-    def __init__(self, owners: Owners | None = None) -> None:
+    def __init__(self, owners: Owners | OwnersAside | None = None) -> None:
         self._owners = owners or Owners()
         self._paid_ns = 0  # until when the searches so far have used up their part
+
+    def close(self) -> None:
+        """Let the reader of /proc end.  Safe to call twice."""
+        if isinstance(self._owners, OwnersAside):
+            self._owners.close()
 
     def resolve(self, events: Iterable[Event], now_ns: int) -> list[Event]:
         """The same facts, with the owners that were found; CLOCK_MONOTONIC ns."""

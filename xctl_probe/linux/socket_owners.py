@@ -59,6 +59,7 @@ class Owners:
         self._closed: dict[str, int] = {}  # pid that may not be read -> its user then
         self._without: set[int] = set()  # pids without descriptors: kernel threads
         self._recent: list[str] = []  # pids that held what was looked for, latest first
+        self.reading = 0  # the process whose descriptors were read last
 
     def begin(self) -> None:
         """Start an interval: names are read anew (a process may have called exec)."""
@@ -79,6 +80,9 @@ class Owners:
         # Another start under the same pid is another process.
         return now if now is not None and now.start_ticks == held.start_ticks else held
 
+    def begin_sample(self) -> None:
+        """Start a sample: answers are checked anew."""
+
     def is_current(self, inode: int) -> bool:
         """True when the kept answer for this inode is still right."""
         return not self.stale((inode,))
@@ -89,6 +93,7 @@ class Owners:
         for inode in sorted(inodes):  # neighbours lie together in the kernel's memory and in ours
             holding = self._holding.get(inode)
             if holding is not None:
+                self.reading = holding.process.pid
                 try:
                     target = os.readlink(f"{root}/{holding.reader}/fd/{holding.fd}")
                 except OSError:
@@ -130,10 +135,6 @@ class Owners:
     def refused(self) -> bool:
         """True where the descriptors of some process may not be read: it may hold anything."""
         return bool(self._closed)
-
-    def fd_inode(self, pid: int, fd: int) -> int | None:
-        """The inode of the socket behind a descriptor; None if it is no socket or not ours."""
-        return self._link(reader_of(pid, self._proc), str(fd))
 
     def _hold(self, inode: int, pid: str, reader: int, fd: str) -> bool:
         """Keep the answer; False where the process is gone."""

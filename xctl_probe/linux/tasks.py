@@ -19,6 +19,11 @@ def state_of(pid: int, proc: Path = Path("/proc")) -> str:
     return _state(f"{proc}/{reader_of(pid, proc)}/stat") if state == "Z" else state
 
 
+def state_of_thread(tid: int) -> str:
+    """The state of one thread of this process, empty when it is gone."""
+    return _state(f"/proc/self/task/{tid}/stat")
+
+
 def reader_of(pid: int, proc: Path = Path("/proc")) -> int:
     """The thread whose folder shows the descriptors and the memory of `pid`: mostly `pid`."""
     if _state(f"{proc}/{pid}/stat") != "Z":

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from xctl_probe.events import Process, Socket
 from xctl_probe.linux.netns import NotEntered, NotNow
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketSnapshot
@@ -70,7 +71,7 @@ class PeerInspector:
     def __init__(
         self,
         ends: Lookup,
-        owners: Owners,
+        owners: Owners | OwnersAside,
         processes: Processes | ProcessesAside | None = None,
         *,
         shared: bool = False,
@@ -87,6 +88,7 @@ class PeerInspector:
         """Forget what the last look has read."""
         if not self._shared:
             self._processes.begin()
+        self._owners.begin_sample()
         self._searches = 0
         wanted, self._wanted = self._wanted, {}
         for asker in set(wanted.values()):
