@@ -19,8 +19,8 @@ from xctl_probe.fallback.idle_connection import (
     SAMPLE,
     IdleConnection,
 )
+from xctl_probe.fallback.owner_cache import Owners
 from xctl_probe.fallback.sock_diag import ESTABLISHED, TIMER_RETRIES, sent_payload
-from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.stalls.policy import is_transfer
 from xctl_probe.traffic_totals import TrafficTotals
 

@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 from xctl_probe.events import Event, SocketError
 from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.socket_owners import Owners
 
 # The part of a core that searching through /proc may take in the long run, and how much at once:
@@ -20,9 +21,14 @@ _ALL = "all"
 class OwnerLookup:
     """Names them by who holds the socket now, as often as is affordable."""
 
-    def __init__(self, owners: Owners | None = None) -> None:
+    def __init__(self, owners: Owners | OwnersAside | None = None) -> None:
         self._owners = owners or Owners()
         self._budget = Budget(_SHARE, _AT_ONCE_NS)
+
+    def close(self) -> None:
+        """Let the reader of /proc end.  Safe to call twice."""
+        if isinstance(self._owners, OwnersAside):
+            self._owners.close()
 
     def resolve(self, events: Iterable[Event], now_ns: int) -> list[Event]:
         """The same facts, with the owners that were found; CLOCK_MONOTONIC ns."""

@@ -18,9 +18,11 @@ from xctl_probe.ebpf.abi import (
 from xctl_probe.ebpf.stall_policy import is_stall
 from xctl_probe.events import Cause
 from xctl_probe.linux.addresses import address_text
+from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.netns import NetnsLookup, Visits
 from xctl_probe.linux.owner_search import Search
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.stalls import reply_waits
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
@@ -54,7 +56,8 @@ class StallTracker:
     """Applies the rules to every wait; remembers what the samples during it have found.
 
     `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
-    that the record itself shows; `budget` is what reading about the peers may cost.
+    that the record itself shows; `budget` is what reading about the peers may cost, `barred` who is
+    not read about.
     """
 
     def __init__(
@@ -64,15 +67,16 @@ class StallTracker:
         endpoint: Callable[[RawEvent], RequestHistory],
         cause: Callable[[RawEvent], Cause | None],
         budget: Budget | None = None,
+        barred: Barred | None = None,
     ) -> None:
-        budget = budget or Budget()
+        budget, barred = budget or Budget(), barred or Barred()
         self._stall_ns = stall_ns
         self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
         self._peers = PeerHistory()
-        self._owners = Search(budget)
-        self._processes = ProcessesAside(budget)
+        self._owners = OwnersAside(Search(budget, barred=barred), barred)
+        self._processes = ProcessesAside(budget, barred=barred)
         self._visits = Visits()
         self._connections = Histories()  # by cookie: how late answers came on each
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
@@ -86,6 +90,7 @@ class StallTracker:
     def close(self) -> None:
         """Give all descriptors back.  Safe to call twice."""
         self._visits.close()
+        self._owners.close()
         self._processes.close()
 
     def observe(self, records: list[RawEvent], *, whole: bool = True) -> list[ReportedStall]:

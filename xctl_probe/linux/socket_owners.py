@@ -32,7 +32,8 @@ class Owners:
         self._processes: dict[int, Process | None] = {}
         self._closed: dict[str, int] = {}  # unreadable pid -> its uid at that time
         self._without: set[int] = set()  # pids without descriptors: kernel threads
-        self._recent: list[str] = []  # pids that held found sockets, latest first
+        self._recent: list[str] = []  # pids that held what was looked for, latest first
+        self.reading = 0  # the process whose descriptors were read last
 
     def begin(self) -> None:
         """Start an interval: names are read again (a process may have called exec)."""
@@ -53,6 +54,9 @@ class Owners:
         # The same pid with another start time is another process.
         return now if now is not None and now.start_ticks == held.start_ticks else held
 
+    def begin_sample(self) -> None:
+        """Start a sample: answers are checked anew."""
+
     def is_current(self, inode: int) -> bool:
         """True when the cached owner of this inode still holds it."""
         return not self.stale((inode,))
@@ -63,6 +67,7 @@ class Owners:
         for inode in sorted(inodes):  # neighbours share cache lines
             holding = self._holding.get(inode)
             if holding is not None:
+                self.reading = holding.process.pid
                 try:
                     target = os.readlink(f"{root}/{holding.reader}/fd/{holding.fd}")
                 except OSError:
@@ -104,10 +109,6 @@ class Owners:
     def refused(self) -> bool:
         """True where some process may not be read: it may hold any socket."""
         return bool(self._closed)
-
-    def fd_inode(self, pid: int, fd: int) -> int | None:
-        """Return the inode of a socket's descriptor; None for other files, and where unreadable."""
-        return self._link(reader_of(pid, self._proc), str(fd))
 
     def _hold(self, inode: int, pid: str, reader: int, fd: str) -> bool:
         """Cache the owner; False where the process is gone."""

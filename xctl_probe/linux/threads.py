@@ -14,6 +14,7 @@ from pathlib import Path
 
 from xctl_probe.events import Direction
 from xctl_probe.linux import procfs, wchan
+from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.epoll_fdinfo import entries
 from xctl_probe.linux.syscalls import Role, role_of
 from xctl_probe.linux.tasks import reader_of
@@ -73,25 +74,19 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
     ]
 
 
-def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
-    """True when an epoll instance of `pid` monitors whether this socket is writable.
+def inodes_awaited_writable(pid: int, proc: Path = Path("/proc")) -> set[int]:
+    """The inodes that epoll instances of `pid` are to report as writable again.
 
     An event loop requests that only after a refused send.  Edge-triggered entries always include
     it, so they are no evidence.  proc(5): fdinfo of an epoll descriptor.
     """
-    pid = reader_of(pid, proc)
-    try:
-        fds = os.listdir(f"{proc}/{pid}/fd")
-    except OSError:
-        return False
-    for fd in fds:
-        if procfs.link(f"{proc}/{pid}/fd/{fd}") != procfs.EPOLL:
-            continue
-        for entry in entries(procfs.read(f"{proc}/{pid}/fdinfo/{fd}")):
-            asks = entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
-            if entry.inode == inode and asks:
-                return True
-    return False
+    reader = reader_of(pid, proc)
+    return {
+        entry.inode
+        for fd in Epolls(proc).of(reader)
+        for entry in entries(procfs.read(f"{proc}/{reader}/fdinfo/{fd}", 1 << 20))
+        if entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
+    } - {0}
 
 
 def _call(text: bytes) -> tuple[int | None, Role | None]:

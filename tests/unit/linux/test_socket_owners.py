@@ -254,10 +254,3 @@ def test_who_had_sockets_before_is_asked_first(proc, owners, monkeypatch):
     )
     owners.search([4_243])
     assert [path for path in looked if path.endswith("/fd")] == [f"{proc.path}/211/fd"]
-
-
-def test_the_inode_behind_a_descriptor(proc, owners):
-    """A socket's number; None for a file, a pipe, and what is not there."""
-    proc.add(233, INODE)
-    assert [owners.fd_inode(233, fd) for fd in (3, 0, 1, 9)] == [INODE, None, None, None]
-    assert owners.fd_inode(239, 3) is None
