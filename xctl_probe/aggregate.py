@@ -10,7 +10,9 @@ from xctl_probe.events import (
     ErrorKind,
     Event,
     InterfaceDelta,
+    PortErrors,
     Process,
+    RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
@@ -90,6 +92,7 @@ def aggregate(
     sums = _Sums()
     interfaces: list[InterfaceDelta] = []
     losses: list[DroppedEvents] = []
+    ports: list[RdmaPortDelta | PortErrors] = []
     for event in events:
         match event:
             case TrafficDelta():
@@ -105,12 +108,15 @@ def aggregate(
                     failed.sockets = max(failed.sockets, event.sockets)
             case InterfaceDelta():
                 interfaces.append(event)
+            case RdmaPortDelta() | PortErrors():
+                ports.append(event)
             case DroppedEvents():
                 losses.append(event)
     yield from _stalls(sums.stalls, losses, ts_ms)
     yield from _errors(sums, ts_ms)
     for lost in losses:
         yield ErrorRecord(ts_ms, lost)
+    yield from _ports(ports, ts_ms)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
 
 
@@ -183,6 +189,19 @@ def _bandwidth(
         record = BandwidthRecord(ts_ms, interface, owner, count.received, count.sent, elapsed_ns)
         if record.mbps >= wanted.min_mbps:
             yield record
+
+
+def _ports(events: list[RdmaPortDelta | PortErrors], ts_ms: int) -> Iterator[Record]:
+    """Of RDMA ports: errors first, then bandwidth."""
+    for event in events:
+        if isinstance(event, PortErrors):
+            yield ErrorRecord(ts_ms, event)
+    for event in events:
+        if isinstance(event, RdmaPortDelta):
+            yield BandwidthRecord(
+                ts_ms, event.name, None, event.rx_bytes, event.tx_bytes, event.elapsed_ns,
+                link=event.link, xmit_wait=event.xmit_wait,
+            )  # fmt: skip
 
 
 def _interface_errors(counts: InterfaceDelta, ts_ms: int) -> Iterator[Record]:

@@ -16,6 +16,7 @@ import psutil
 from xctl_probe.aggregate import Filter
 from xctl_probe.errors import UsageError
 from xctl_probe.linux.links import Links, given_name
+from xctl_probe.linux.rdma_ports import port_names
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 
 _NS_PER_S = 1_000_000_000
@@ -209,7 +210,7 @@ def read_file(path: Path) -> dict[str, FileValue]:
 def _interface_names() -> list[str]:
     links = Links()
     try:
-        return [link.name for link in links.read()]
+        return [*(link.name for link in links.read()), *port_names()]
     finally:
         links.close()
 

@@ -142,6 +142,69 @@ class InterfaceDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class RdmaLink:
+    """The link of an RDMA port, in the words of the kernel; empty where it gives none.
+
+    `netdev` is the network interface of a RoCE or iWARP port.
+    """
+
+    layer: str  # "InfiniBand" or "Ethernet"
+    rate: str  # "100 Gb/sec (4X EDR)"
+    state: str  # "ACTIVE"
+    netdev: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RdmaPortDelta:
+    """What an RDMA port moved in `elapsed_ns`, since its counters were read before (bytes).
+
+    `xmit_wait`: ticks in which data waited for credit; a tick has no fixed length.  None where
+    the device does not count them.
+    """
+
+    name: str  # of the device, with /<port> where it has several
+    link: RdmaLink
+    rx_bytes: int
+    tx_bytes: int
+    elapsed_ns: int
+    xmit_wait: int | None = None
+
+
+class PortErrorKind(StrEnum):
+    """What an RDMA port, or the interface of a RoCE port, counts; the value is the word."""
+
+    RETRY = "RDMA_RETRY"  # packets sent again
+    TIMEOUT = "RDMA_TIMEOUT"  # no acknowledgement came in time
+    RETRY_EXCEEDED = "RDMA_RETRY_EXCEEDED"  # a queue pair gave up
+    SEQUENCE = "RDMA_SEQ_ERR"  # a packet is missing
+    DUPLICATE = "RDMA_DUPLICATE"  # the peer sent again
+    OUT_OF_BUFFER = "RDMA_OUT_OF_BUFFER"  # a process of this host has posted no receive
+    RNR = "RDMA_RNR"  # the peer's process has posted no receive
+    REQUEST = "RDMA_REQUEST_ERR"  # a request that was refused, here or there
+    IMPAIRED = "RDMA_IMPAIRED"  # EFA lowered the rate of a connection
+    CNP = "CNP"  # congestion notifications that slow this sender down
+    CNP_SENT = "CNP_SENT"  # congestion notifications to senders
+    ECN = "ECN"  # packets that arrived marked: the path is congested
+    DISCARD = "PORT_DISCARD"
+    PORT = "PORT_ERR"
+    SYMBOL = "SYMBOL_ERR"
+    LINK = "LINK_ERR"
+
+
+@dataclass(frozen=True, slots=True)
+class PortErrors:
+    """What a port counted of one kind since the last drain.
+
+    `counters` are those of the driver that grew, by their names there.
+    """
+
+    name: str
+    kind: PortErrorKind
+    count: int
+    counters: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DroppedEvents:
     """Facts that the source or the writer had to drop, by the place that dropped them.
 
@@ -153,7 +216,9 @@ class DroppedEvents:
     uid: int | None = None
 
 
-Event = TrafficDelta | Stall | SocketError | InterfaceDelta | DroppedEvents
+Event = (
+    TrafficDelta | Stall | SocketError | InterfaceDelta | RdmaPortDelta | PortErrors | DroppedEvents
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ class Interfaces:
     named or `loopback` is true.
     """
 
+    name = "interfaces"
+
     def __init__(
         self,
         only: frozenset[str] = frozenset(),

@@ -15,7 +15,11 @@ from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
     InterfaceDelta,
+    PortErrorKind,
+    PortErrors,
     Process,
+    RdmaLink,
+    RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
@@ -31,13 +35,17 @@ TYPES = {
     "socket_error": SocketError,
     "interface": InterfaceDelta,
     "dropped": DroppedEvents,
+    "port": RdmaPortDelta,
+    "port_errors": PortErrors,
 }
 FIELDS = {
     "owner": lambda fields: Process(**fields),
     "socket": lambda fields: Socket(**fields),
     "direction": Direction,
     "cause": Cause,
-    "kind": ErrorKind,
+    "kind": lambda word: ErrorKind(word) if word in list(ErrorKind) else PortErrorKind(word),
+    "link": lambda fields: RdmaLink(**fields),
+    "counters": lambda pairs: tuple(map(tuple, pairs)),
 }
 # The recorded run was taken from real traffic on loopback, as root, with `--loopback` and an
 # interval of half a second; the last two intervals are written by hand, for rare shapes.
