@@ -189,6 +189,11 @@ class PortErrorKind(StrEnum):
     PORT = "PORT_ERR"
     SYMBOL = "SYMBOL_ERR"
     LINK = "LINK_ERR"
+    PFC_PAUSE = "PFC_PAUSE"  # the peer paused one priority of ours
+    PFC_PAUSE_SENT = "PFC_PAUSE_SENT"
+    PAUSE = "PAUSE"  # the peer paused the whole link
+    PAUSE_SENT = "PAUSE_SENT"
+    PAUSE_STORM = "PAUSE_STORM"  # this host paused its peer for too long
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +207,7 @@ class PortErrors:
     kind: PortErrorKind
     count: int
     counters: tuple[tuple[str, int], ...]
+    priority: int | None = None  # of Ethernet, 0 to 7
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.signals import stop_signals
 from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
-from xctl_probe.sources.rdma import RdmaPorts
+from xctl_probe.sources.rdma import Rdma
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
@@ -72,7 +72,7 @@ class Loop:
         wanted = settings.wanted
         self._counter_sources: tuple[CounterSource, ...] = (
             Interfaces(wanted.interfaces, loopback=wanted.loopback),
-            RdmaPorts(wanted.interfaces),
+            Rdma(wanted.interfaces),
         )
         self._drained_ns = time.monotonic_ns()
 

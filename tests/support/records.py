@@ -112,10 +112,13 @@ PORTS_BANDWIDTHS = st.builds(
     xmit_wait=st.none() | st.integers(0, 2**60),
 )
 PORT_ERRORS = st.builds(
-    lambda name, kind, count: PortErrors(name, kind, count, (("rp_cnp_handled", count),)),
+    lambda name, kind, count, priority: PortErrors(
+        name, kind, count, (("rp_cnp_handled", count),), priority
+    ),
     st.sampled_from(["mlx5_0", "mlx5_0/2"]),
     st.sampled_from(list(PortErrorKind)),
     st.integers(1, 2**63),
+    st.none() | st.integers(0, 7),
 )
 RECORDS = st.one_of(
     STALLS.map(lambda stall: StallRecord(NOW_MS, stall)),

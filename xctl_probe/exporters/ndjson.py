@@ -96,7 +96,8 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
             net["sockets"] = error.sockets
         return net
     if isinstance(error, PortErrors):
-        return {"counters": dict(error.counters)}
+        priority: Detail = {} if error.priority is None else {"priority": error.priority}
+        return priority | {"counters": dict(error.counters)}
     if isinstance(error, DroppedEvents):
         return {"where": error.where} | ({} if error.uid is None else {"uid": error.uid})
     return {}
