@@ -12,6 +12,7 @@ from xctl_probe.events import (
     InterfaceDelta,
     PortErrors,
     Process,
+    QueuePairErrors,
     RdmaPortDelta,
     Socket,
     SocketError,
@@ -92,7 +93,7 @@ def aggregate(
     sums = _Sums()
     interfaces: list[InterfaceDelta] = []
     losses: list[DroppedEvents] = []
-    ports: list[RdmaPortDelta | PortErrors] = []
+    ports: list[RdmaPortDelta | PortErrors | QueuePairErrors] = []
     for event in events:
         match event:
             case TrafficDelta():
@@ -109,6 +110,8 @@ def aggregate(
             case InterfaceDelta():
                 interfaces.append(event)
             case RdmaPortDelta() | PortErrors():
+                ports.append(event)
+            case QueuePairErrors() if wanted.wants_owner(event.owner):
                 ports.append(event)
             case DroppedEvents():
                 losses.append(event)
@@ -191,10 +194,12 @@ def _bandwidth(
             yield record
 
 
-def _ports(events: list[RdmaPortDelta | PortErrors], ts_ms: int) -> Iterator[Record]:
+def _ports(
+    events: list[RdmaPortDelta | PortErrors | QueuePairErrors], ts_ms: int
+) -> Iterator[Record]:
     """Of RDMA ports: errors first, then bandwidth."""
     for event in events:
-        if isinstance(event, PortErrors):
+        if not isinstance(event, RdmaPortDelta):
             yield ErrorRecord(ts_ms, event)
     for event in events:
         if isinstance(event, RdmaPortDelta):

@@ -211,6 +211,24 @@ class PortErrors:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuePairErrors:
+    """`count` queue pairs of one process on one port that have come into an error state.
+
+    `number` is the lowest of theirs, and `peer`, `type` and `state` are its own.  Without an
+    owner it is the kernel's (`kernel_name`), or that of a process that is not visible.
+    """
+
+    owner: Process | None
+    port: str  # as RdmaPortDelta.name
+    count: int
+    number: int
+    peer: int | None  # its number on the peer's host
+    type: str  # "RC"
+    state: str  # "ERR" or "SQE"
+    kernel_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DroppedEvents:
     """Facts that the source or the writer had to drop, by the place that dropped them.
 
@@ -223,7 +241,14 @@ class DroppedEvents:
 
 
 Event = (
-    TrafficDelta | Stall | SocketError | InterfaceDelta | RdmaPortDelta | PortErrors | DroppedEvents
+    TrafficDelta
+    | Stall
+    | SocketError
+    | InterfaceDelta
+    | RdmaPortDelta
+    | PortErrors
+    | QueuePairErrors
+    | DroppedEvents
 )
 
 

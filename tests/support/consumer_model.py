@@ -41,6 +41,7 @@ PORT_ERROR = re.compile(
     rf"|CNP|CNP_SENT|ECN|PORT_DISCARD|PORT_ERR|SYMBOL_ERR|LINK_ERR"
     rf"|PFC_PAUSE|PFC_PAUSE_SENT|PAUSE|PAUSE_SENT|PAUSE_STORM):({COUNT})",
 )
+QUEUE_PAIR_ERROR = re.compile(rf"QP_ERR:{COUNT}")
 PROBE_LOST = re.compile(rf"PROBE_LOST:({COUNT})")
 
 
@@ -311,6 +312,8 @@ def _error(record: Record) -> None:
         good = PROBE_LOST.fullmatch(record.value)
     elif SOCKET.fullmatch(record.entity_id):
         good = SOCKET_ERROR.fullmatch(record.value)
+    elif RDMA_PORT.fullmatch(record.entity_id) and QUEUE_PAIR_ERROR.fullmatch(record.value):
+        good = QUEUE_PAIR_ERROR.fullmatch(record.value)
     elif RDMA_PORT.fullmatch(record.entity_id) and PORT_ERROR.fullmatch(record.value):
         good = PORT_ERROR.fullmatch(record.value) if record.pid is None else None
     else:

@@ -14,6 +14,7 @@ from xctl_probe.events import (
     PortErrorKind,
     PortErrors,
     Process,
+    QueuePairErrors,
     RdmaLink,
     Socket,
     SocketError,
@@ -120,12 +121,24 @@ PORT_ERRORS = st.builds(
     st.integers(1, 2**63),
     st.none() | st.integers(0, 7),
 )
+QUEUE_PAIR_ERRORS = st.builds(
+    QueuePairErrors,
+    PROCESSES,
+    st.sampled_from(["mlx5_0", "mlx5_0/2"]),
+    st.integers(1, 2**32),
+    st.integers(0, 2**24 - 1),
+    st.none() | st.integers(1, 2**24 - 1),
+    st.sampled_from(["RC", "UD"]),
+    st.sampled_from(["ERR", "SQE"]),
+    st.none() | TEXT,
+)
 RECORDS = st.one_of(
     STALLS.map(lambda stall: StallRecord(NOW_MS, stall)),
     ERRORS.map(lambda error: ErrorRecord(NOW_MS, error)),
     LOSSES.map(lambda lost: ErrorRecord(NOW_MS, lost)),
     INTERFACES.map(lambda errors: ErrorRecord(NOW_MS, errors)),
     PORT_ERRORS.map(lambda errors: ErrorRecord(NOW_MS, errors)),
+    QUEUE_PAIR_ERRORS.map(lambda errors: ErrorRecord(NOW_MS, errors)),
     PORTS_BANDWIDTHS,
     BANDWIDTHS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xctl_probe.events import PortErrors, Socket, SocketError
+from xctl_probe.events import PortErrors, QueuePairErrors, Socket, SocketError
 from xctl_probe.exporters.records import (
     UNKNOWN_INTERFACE,
     BandwidthRecord,
@@ -27,6 +27,8 @@ def entity(record: Record) -> str:
         return socket_entity(error.socket)
     if isinstance(error, PortErrors):
         return error.name
+    if isinstance(error, QueuePairErrors):
+        return error.port
     return error.interface if isinstance(error, InterfaceErrors) else PROBE
 
 
@@ -41,6 +43,8 @@ def counts(record: ErrorRecord) -> tuple[tuple[str, int], ...]:
     error = record.error
     if isinstance(error, SocketError | PortErrors):
         return ((error.kind.value, error.count),)
+    if isinstance(error, QueuePairErrors):
+        return (("QP_ERR", error.count),)
     if isinstance(error, InterfaceErrors):
         return ((f"RX_{error.kind}", error.rx), (f"TX_{error.kind}", error.tx))
     return (("PROBE_LOST", error.count),)

@@ -13,7 +13,15 @@ from collections.abc import Mapping
 
 import orjson
 
-from xctl_probe.events import DroppedEvents, PortErrors, Process, Socket, SocketError, Stall
+from xctl_probe.events import (
+    DroppedEvents,
+    PortErrors,
+    Process,
+    QueuePairErrors,
+    Socket,
+    SocketError,
+    Stall,
+)
 from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
@@ -98,6 +106,14 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
     if isinstance(error, PortErrors):
         priority: Detail = {} if error.priority is None else {"priority": error.priority}
         return priority | {"counters": dict(error.counters)}
+    if isinstance(error, QueuePairErrors):
+        return {
+            "qp": error.number,
+            "remote_qp": error.peer,
+            "type": error.type,
+            "state": error.state,
+            "comm": owner.comm if owner else error.kernel_name,
+        }
     if isinstance(error, DroppedEvents):
         return {"where": error.where} | ({} if error.uid is None else {"uid": error.uid})
     return {}

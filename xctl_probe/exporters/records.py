@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from xctl_probe.events import DroppedEvents, PortErrors, Process, RdmaLink, SocketError, Stall
+from xctl_probe.events import (
+    DroppedEvents,
+    PortErrors,
+    Process,
+    QueuePairErrors,
+    RdmaLink,
+    SocketError,
+    Stall,
+)
 
 UNKNOWN_INTERFACE = "unknown"
 
@@ -103,12 +111,14 @@ class ErrorRecord:
     """Failures of a connection, of an interface, of a port, or of the probe itself."""
 
     ts_ms: int
-    error: SocketError | InterfaceErrors | PortErrors | DroppedEvents
+    error: SocketError | InterfaceErrors | PortErrors | QueuePairErrors | DroppedEvents
 
     @property
     def owner(self) -> Process | None:
         """The process that failed; None where the socket has no inode to name it by."""
         error = self.error
+        if isinstance(error, QueuePairErrors):
+            return error.owner
         return error.owner if isinstance(error, SocketError) and error.socket.inode else None
 
 

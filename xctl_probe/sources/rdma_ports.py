@@ -53,6 +53,11 @@ class RdmaPorts:
             pass
 
     @property
+    def ports(self) -> list[Port]:
+        """The ports that exist and are wanted."""
+        return [seen.port for seen in self._seen.values() if self._wants(seen)]
+
+    @property
     def links(self) -> dict[str, RdmaLink]:
         """The links of the ports that exist and are wanted."""
         return {seen.port.name: seen.link for seen in self._seen.values() if self._wants(seen)}

@@ -18,6 +18,7 @@ from xctl_probe.events import (
     PortErrorKind,
     PortErrors,
     Process,
+    QueuePairErrors,
     RdmaLink,
     RdmaPortDelta,
     Socket,
@@ -37,6 +38,7 @@ TYPES = {
     "dropped": DroppedEvents,
     "port": RdmaPortDelta,
     "port_errors": PortErrors,
+    "queue_pairs": QueuePairErrors,
 }
 FIELDS = {
     "owner": lambda fields: Process(**fields),
@@ -54,7 +56,7 @@ FEW = Filter(min_mbps=0.0, pids=frozenset({4711}), interfaces=frozenset({"eth0"}
 
 
 def event_of(fields):
-    kind = TYPES[fields.pop("type")]
+    kind = TYPES[fields.pop("event")] if "event" in fields else TYPES[fields.pop("type")]
     return kind(
         **{k: FIELDS[k](v) if k in FIELDS and v is not None else v for k, v in fields.items()}
     )
