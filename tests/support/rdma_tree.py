@@ -50,6 +50,7 @@ HW = {
         completer_retry_err send_err link_downed rdma_sends rdma_recvs""",
     "siw": "",
 }
+SOFTWARE = {"rdma_rxe": "rxe", "siw": "Software iWARP stack"}
 WITH_PMA = ("mlx5_core", "hfi1")
 
 
@@ -84,6 +85,9 @@ class Tree:
                 write(port / "hw_counters" / name, 0)
             if HW[driver]:
                 write(port / "hw_counters/lifespan", 10)
+        if driver in SOFTWARE:
+            write(self.root / device / "node_desc", SOFTWARE[driver])
+            return
         (self.root / device / "device").mkdir()
         os.symlink(f"/sys/bus/pci/drivers/{driver}", self.root / device / "device/driver")
 

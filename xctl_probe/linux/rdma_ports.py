@@ -20,6 +20,8 @@ _GROUPS = ("counters", "counters_ext", "hw_counters")
 # with each read: such a file is read once.  EACCES and EPERM will not change either.
 _NEVER_AGAIN = frozenset((errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM))
 _LARGEST_BYTES = 4096  # a file of sysfs is a page at most
+# rxe_register_device(), siw_device_create().  Before 5.11 they have the driver of their interface.
+_SOFTWARE = ("rxe", "Software iWARP")
 _FEW_GIDS = 8  # of up to 256; the first ones are those of the interface itself
 
 Read = Callable[[str], bytes]
@@ -68,6 +70,12 @@ class Port:
             except ValueError:  # "N/A (no PMA)": the device does not count
                 del self._files[counter]
         return found
+
+    @property
+    def software(self) -> bool:
+        """True of rxe and siw, whose packets pass the network stack."""
+        description = self._text("../../node_desc")
+        return not self.driver or description.startswith(_SOFTWARE)
 
     def link(self) -> RdmaLink:
         """Link layer, rate and state, and the network interface of a RoCE or iWARP port."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from xctl_probe.commands.why.diagnose import Diagnosis
 from xctl_probe.commands.why.doing import Kind, doing, network
 from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize, wrap
+from xctl_probe.commands.why.queue_pairs import queue_pair_lines
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.exporters.ndjson import ascii_json
@@ -84,6 +85,8 @@ def to_text(told: Diagnosis, width: int | None = None) -> bytes:
         lines += ["", *_socket_lines(told)]
     else:
         lines += ["", f"  {_no_socket(told)}"]
+    if told.queue_pairs:
+        lines += ["", *queue_pair_lines(told.queue_pairs)]
     lines += [line for note in told.notes for line in ("", f"  note: {note}")]
     lines = [printable(line).rstrip() for line in lines]
     lines = lines if width is None else wrap(lines, width)
@@ -105,6 +108,7 @@ def to_json(told: Diagnosis) -> bytes:
             "tcp": [dataclasses.asdict(socket) for socket in told.tcp],
             "udp": [dataclasses.asdict(socket) for socket in told.udp],
             "others": [dataclasses.asdict(socket) for socket in told.others],
+            "queue_pairs": [dataclasses.asdict(one) for one in told.queue_pairs],
             "source": told.source,
             "notes": list(told.notes),
         }
