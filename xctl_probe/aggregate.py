@@ -10,7 +10,10 @@ from xctl_probe.events import (
     ErrorKind,
     Event,
     InterfaceDelta,
+    PortErrors,
     Process,
+    QueuePairErrors,
+    RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
@@ -84,6 +87,7 @@ def aggregate(
     sums = _Sums()
     interfaces: list[InterfaceDelta] = []
     losses: list[DroppedEvents] = []
+    ports: list[RdmaPortDelta | PortErrors | QueuePairErrors] = []
     for event in events:
         match event:
             case TrafficDelta():
@@ -100,12 +104,17 @@ def aggregate(
                     failed.sockets = max(failed.sockets, event.sockets)
             case InterfaceDelta():
                 interfaces.append(event)
+            case RdmaPortDelta() | PortErrors():
+                ports.append(event)
+            case QueuePairErrors() if wanted.wants_owner(event.owner):
+                ports.append(event)
             case DroppedEvents():
                 losses.append(event)
     yield from _stalls(sums.stalls, losses, ts_ms)
     yield from _errors(sums, ts_ms)
     for lost in losses:
         yield ErrorRecord(ts_ms, lost)
+    yield from _ports(ports, ts_ms)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
 
 
@@ -174,6 +183,21 @@ def _bandwidth(
         )
         if record.mbps >= wanted.min_mbps:
             yield record
+
+
+def _ports(
+    events: list[RdmaPortDelta | PortErrors | QueuePairErrors], ts_ms: int
+) -> Iterator[Record]:
+    """Of RDMA ports: errors first, then bandwidth."""
+    for event in events:
+        if not isinstance(event, RdmaPortDelta):
+            yield ErrorRecord(ts_ms, event)
+    for event in events:
+        if isinstance(event, RdmaPortDelta):
+            yield BandwidthRecord(
+                ts_ms, event.name, None, event.rx_bytes, event.tx_bytes, event.elapsed_ns,
+                link=event.link, xmit_wait=event.xmit_wait,
+            )  # fmt: skip
 
 
 def _interface_errors(counts: InterfaceDelta, ts_ms: int) -> Iterator[Record]:

@@ -17,6 +17,7 @@ import psutil
 from xctl_probe.aggregate import Filter
 from xctl_probe.errors import UsageError
 from xctl_probe.linux.links import Links, given_name
+from xctl_probe.linux.rdma_ports import port_names
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.policy import NS_PER_MS, STALL_MS
 
@@ -394,7 +395,7 @@ def _expected(option: Option) -> str:
 def _interface_names() -> list[str]:
     links = Links()
     try:
-        return [link.name for link in links.read()]
+        return [*(link.name for link in links.read()), *port_names()]
     finally:
         links.close()
 

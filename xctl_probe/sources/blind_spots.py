@@ -19,7 +19,9 @@ class BlindSpot:
 
 _EVERYWHERE = (
     BlindSpot(
-        "other_protocols", "protocols other than TCP and UDP: SCTP, raw sockets, RDMA, AF_XDP"
+        "other_protocols",
+        "protocols other than TCP and UDP: SCTP, raw sockets, AF_XDP; of RDMA, stalls, and bytes by"
+        " process unless counters are bound",
     ),
     BlindSpot("mptcp_detail", "the cause and exact length of stalls on Multipath TCP sockets"),
     BlindSpot(

@@ -7,6 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from xctl_probe.commands.check.rdma import RdmaPort, rdma_ports
 from xctl_probe.linux import procfs
 from xctl_probe.linux.capabilities import missing
 
@@ -35,6 +36,7 @@ class Host:
     seccomp: bool
     lockdown: str | None
     container: bool
+    roce: tuple[tuple[str, str], ...] = ()  # interfaces that carry RoCE; where its bytes are
 
 
 def read_host(root: Path = Path("/")) -> Host:
@@ -51,6 +53,7 @@ def read_host(root: Path = Path("/")) -> Host:
     release = platform.release()
     headers = root / "lib/modules" / release / "build"
     tracefs = [d for d in ("tracing", "debug/tracing") if _listable(root / "sys/kernel" / d)]
+    rdma = rdma_ports(root / "sys/class/infiniband")
     conditions = (
         Condition("kernel", f"{release} {platform.machine()}"),
         Condition(
@@ -90,10 +93,28 @@ def read_host(root: Path = Path("/")) -> Host:
             str(headers) if headers.exists() else "missing",
             "" if headers.exists() else "bcc cannot compile",
         ),
+        *map(_rdma, rdma),
     )
     return Host(
-        conditions, privileged, enough and not privileged, seccomp, lockdown, container
+        conditions, privileged, enough and not privileged, seccomp, lockdown, container,
+        tuple((port.netdev, _where(port)) for port in rdma if port.netdev and not port.software),
     )  # fmt: skip
+
+
+def _where(port: RdmaPort) -> str:
+    if port.counts_bytes:
+        return f"{port.name} has a record of its own"
+    return f"the byte counters of {port.name} cannot be read"
+
+
+def _rdma(port: RdmaPort) -> Condition:
+    if port.software:
+        effect = f"its bytes are those of {port.netdev}" if port.netdev else "it counts no bytes"
+    elif not port.counts_bytes:
+        effect = "its byte counters cannot be read"
+    else:
+        effect = f"the counters of {port.netdev} leave its traffic out" if port.netdev else ""
+    return Condition(f"RDMA port {port.name}", port.link, effect)
 
 
 def _kptr(value: int | None, privileged: bool) -> Condition:
