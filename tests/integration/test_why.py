@@ -9,10 +9,10 @@ import subprocess
 import time
 
 import pytest
+from support.conversation import ANSWER, QUESTION, connected
 from support.require import require
 
 MORE_THAN_BUFFERS = 20_000_003
-QUESTION, ANSWER = 23, 29
 LATE_MS = 300  # what the machine's other work, a tick and a second look may add
 
 
@@ -37,14 +37,6 @@ def why(installed, netns):
 
     run.command = command
     return run
-
-
-def connected(worker, client_role="blocking", **listen):
-    server, client = worker(), worker(client_role)
-    port = server.ask("listen")["port"]
-    identity = client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, identity | {"remote": f"127.0.0.1:{port}"}
 
 
 def at_least(ms):

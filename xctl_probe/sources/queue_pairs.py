@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
+from xctl_probe.linux.procfs import read_process
 from xctl_probe.linux.rdma_netlink import Device, QueuePair, RdmaNetlink
-from xctl_probe.linux.socket_owners import read_process
 
 # A dump asks the firmware about each queue pair: dumps take 1 % of the time at most.
 _LEAST_RATIO = 100

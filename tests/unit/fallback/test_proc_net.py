@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_host import Interfaces
 
 from xctl_probe.events import Cause, Direction, Process, Socket, Stall
 from xctl_probe.fallback.proc_net import ProcNet, Row, parse
@@ -120,18 +121,6 @@ class Owners:
 
     def forget(self, inodes):
         self.forgotten |= set(inodes)
-
-
-class Interfaces:
-    def __init__(self):
-        self.name, self.changed = "eth0", False
-
-    def of(self, *_):
-        return self.name
-
-    def refresh(self):
-        changed, self.changed = self.changed, False
-        return changed
 
 
 class Processes:

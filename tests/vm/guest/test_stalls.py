@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
+from support.conversation import ANSWER, QUESTION, answered, connected
+
 PATIENCE_S = 180
 MORE_THAN_BUFFERS = 20_000_003
-QUESTION, ANSWER = 23, 29
 STALL_MS = 100
-
-
-def connected(worker, client_role="blocking"):
-    server, client = worker(), worker(client_role)
-    port = server.ask("listen")["port"]
-    identity = client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, identity
 
 
 def wait_while_it_hangs(running, client, times=3):
@@ -33,14 +26,6 @@ def assert_one_stall(consumer, client, inode, truth, backend, direction, causes)
     assert lengths == sorted(lengths)
     assert lengths[0] >= STALL_MS
     assert abs(lengths[-1] - truth["stall_ms"]) <= backend.stall_tolerance_ms, (lengths, truth)
-
-
-def answered(server, client):
-    """One exchange that was answered."""
-    client.tell("ask", QUESTION, ANSWER)
-    server.ask("recv", QUESTION)
-    server.ask("send", ANSWER)
-    client.expect("ask")
 
 
 def idle_ones(worker):
@@ -64,8 +49,8 @@ def test_who_waits_is_told_while_it_lasts_and_who_is_idle_never(probe, worker, b
     """
     running = probe()
     idle = idle_ones(worker)
-    senders = [connected(worker, role) for role in ("blocking", "evented")]
-    askers = [connected(worker, role) for role in ("blocking", "evented")]
+    senders = [connected(worker, client_role=role) for role in ("blocking", "evented")]
+    askers = [connected(worker, client_role=role) for role in ("blocking", "evented")]
     answered(*askers[1][:2])  # in epoll, only an earlier answer tells that one is awaited
     running.wait_for_intervals(2)
     for server, client, _ in askers:
