@@ -103,7 +103,7 @@ def _check_peer(peer: str) -> None:
 
 
 class Place(Flag):
-    """Where an option may be given beside the command line."""
+    """Other places of an option than the command line."""
 
     NONE = 0
     VARIABLE = auto()
@@ -113,12 +113,12 @@ class Place(Flag):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One option of the command.
+    """Option of the command.
 
-    `name`: after `--`, and as key of the TOML file.  `kind`: the type of one value; a bool is a
-    flag.  `many`: it may be repeated.  `default`: None where it may be left out.  `check` raises
-    UsageError for a value that is none.  `sources`: those that it matters to, where not all.
-    `former_values` go on working, and are not shown; nor is an option that is `hidden`.
+    `name`: after `--`, and key of the TOML file.  `kind`: type of one value; a bool is a flag.
+    `many`: repeatable.  `default`: None for an option without one.  `check` raises UsageError for
+    an invalid value.  `sources`: the sources that use it, where not all do.  `former_values` are
+    accepted and not documented, like a `hidden` option.
     """
 
     name: str
@@ -135,27 +135,27 @@ class Option:
 
     @property
     def parameter(self) -> str:
-        """The name in Python."""
+        """Name of the parameter in Python."""
         return self.name.replace("-", "_")
 
     @property
     def variable(self) -> str | None:
-        """The environment variable, None where it has none."""
+        """Name of the environment variable, None where it has none."""
         return ENV + self.parameter.upper() if Place.VARIABLE in self.places else None
 
     def current(self, value: str) -> str:
-        """The present name of a value."""
+        """Return the current name of a value."""
         return self.former_values.get(value, value)
 
     def checked(self, value: Any) -> None:
-        """Raise UsageError where this value, or one of these, is none."""
+        """Raise UsageError where this value, or one of these, is invalid."""
         if self.check is not None and value is not None:
             for one in value if self.many else (value,):
                 self.check(one)
 
 
-# The one table of options.  The command line (cli), the variables, the keys of the file, the man
-# page, the completions and docs/options.md are made of it.
+# The only table of options.  The command line (cli), the variables, the keys of the file, the man
+# page, the completions and docs/options.md are generated from it.
 OPTIONS = (
     Option(
         name="interval",
@@ -214,7 +214,7 @@ OPTIONS = (
         many=True,
         check=_check_peer,
         hidden=True,
-        help="The former name of --ignore-reply-wait.",
+        help="Former name of --ignore-reply-wait.",
     ),
     Option(
         name="loopback",

@@ -1,4 +1,4 @@
-"""The kernel's records of waits, as the evidence that `stalls` decides on."""
+"""Raw events of waits, as the evidence that `stalls` decides on."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def cause(record: RawEvent) -> Cause | None:
 
 
 def seen_wait(record: RawEvent) -> SeenWait:
-    """Return what the memory of closed windows needs of a record."""
+    """Return the values of a raw event that `ZeroWindowMemory` needs."""
     since_ns, ongoing = record.time_ns - record.span_ns, record.kind == Kind.ONGOING
     return SeenWait((record.inode, record.direction), since_ns, ongoing, cause(record))

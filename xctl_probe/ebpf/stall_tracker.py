@@ -1,4 +1,4 @@
-"""Turns the kernel's records of waits into stalls, by the rules of `stalls`."""
+"""Stalls from the raw events of waits, by the rules of `stalls`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Namespace:
 
 
 class StallTracker:
-    """Applies the rules to every wait; remembers what the samples during it have found.
+    """Applies the rules to every wait, and keeps the results of its samples.
 
     `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
     that the record itself shows; `budget` is what reading about the peers may cost, `barred` who is
@@ -78,7 +78,7 @@ class StallTracker:
         self._owners = OwnersAside(Search(budget, barred=barred), barred)
         self._processes = ProcessesAside(budget, barred=barred)
         self._visits = Visits()
-        self._connections = Histories()  # by cookie: how late answers came on each
+        self._connections = Histories()  # by cookie: usual latency
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing by the last drain
         self._closed: list[
@@ -88,15 +88,15 @@ class StallTracker:
         self._silent_ns: dict[_Key, int] = {}  # since when keepalives go unanswered
 
     def close(self) -> None:
-        """Give all descriptors back.  Safe to call twice."""
+        """Close all descriptors.  Safe to call twice."""
         self._visits.close()
         self._owners.close()
         self._processes.close()
 
     def observe(self, records: list[RawEvent], *, whole: bool = True) -> list[ReportedStall]:
-        """What of all that waits at this moment is a stall.
+        """Return the current waits that are stalls.
 
-        `whole`: the records are all that waits, so what is not among them waits no more.
+        `whole`: the events are all current waits, so that a wait that is not among them is over.
         """
         self._owners.begin()
         self._processes.begin()
@@ -106,7 +106,7 @@ class StallTracker:
         self._note_keepalives(records, whole=whole)
         stalls = []
         for record in records:
-            if not self._lasts(record):  # it ends with a record of its own
+            if not self._lasts(record):  # an end event follows
                 continue
             open_ = self._open.get(_key(record))
             stall = self._ongoing(record, open_)
@@ -122,7 +122,7 @@ class StallTracker:
         if whole:
             self._close_unseen({_key(record) for record in records})
         self._ended_ns.clear()
-        self._visits.leave()  # nobody's namespace is held until the next look
+        self._visits.leave()  # no namespace is held until the next sample
         return stalls
 
     def _note_keepalives(self, records: list[RawEvent], *, whole: bool) -> None:
@@ -154,7 +154,7 @@ class StallTracker:
         return over + stalls
 
     def on_end(self, record: RawEvent) -> ReportedStall | None:
-        """The stall that a wait was; None where it was none."""
+        """Return the stall that a finished wait was, None where it was none."""
         self._ended_ns[_key(record)] = record.time_ns
         stall = self._ended(record)
         open_ = self._open.pop(_key(record), None)
@@ -167,7 +167,7 @@ class StallTracker:
         return stall
 
     def _lasts(self, record: RawEvent) -> bool:
-        """True for a wait that goes on: news of its end may come after a look that saw it."""
+        """True for an ongoing wait: its end event may precede a sample that contains it."""
         if record.kind != Kind.ONGOING:
             return False
         ended_ns = self._ended_ns.get(_key(record), 0)
@@ -219,7 +219,7 @@ class StallTracker:
             delivered = True  # it has asked for nothing
         remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
-        # Sockets that are not connected have no peer in common.
+        # Unconnected sockets have no common peer.
         peer = (
             self._peers.of(remote, record.remote_port, record.netns, uid=record.uid, comm=comm)
             if record.remote_port
@@ -242,7 +242,7 @@ class StallTracker:
             if len(self._namespaces) > _MOST_NAMESPACES:
                 self._namespaces.popitem(last=False)
         self._namespaces.move_to_end(record.netns)
-        found.lookup.pid = record.pid  # one that has left already leads nowhere
+        found.lookup.pid = record.pid  # a process that has left does not lead there
         found.used_ns = record.time_ns
         return found.replies
 
@@ -254,7 +254,7 @@ class StallTracker:
     def _reported(self, record: RawEvent, stall: reply_waits.ReplyStall) -> ReportedStall:
         why: Cause | None = stall.cause or self._cause(record)
         if stall.in_flight and why is Cause.NO_REPLY:
-            why = None  # not known to be lost, and not delivered either
+            why = None  # neither known to be lost nor delivered
         return ReportedStall(record._replace(span_ns=record.time_ns - stall.since_ns), why)
 
 
@@ -282,7 +282,7 @@ def _got_data(record: RawEvent) -> bool:
 
 
 def _awaits(record: RawEvent) -> bool:
-    """True where the peer may owe nothing: for a hole in the sequence it does."""
+    """True for a reply wait, which may be an expected one; a hole in the sequence is not."""
     return record.direction == StallDirection.RECEIVE and not record.evidence & Evidence.HOLE
 
 

@@ -12,7 +12,7 @@ _NOTHING = Counts(0, 0, 0, 0, 0, 0)
 
 
 class Interfaces:
-    """Differences of the interface counters between two calls.
+    """Deltas of the interface counters between two calls.
 
     `only` names the interfaces, all when empty; loopback is left out unless it is named or
     `loopback` is true.

@@ -29,7 +29,7 @@ _SAMPLES_WITHOUT_SLEEP = 2
 class PeerState(Enum):
     """State of the peer, as its socket and its process show it."""
 
-    UNKNOWN = auto()  # not on this host, as far as can be found out
+    UNKNOWN = auto()  # not on this host, or not found
     HIDDEN = auto()  # the peer may have read the request, and its process is unreadable
     REQUEST_IN_FLIGHT = auto()  # the request has not arrived
     UNREAD = auto()  # the request is in the receive queue of the peer
