@@ -100,7 +100,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
     if context.invoked_subcommand not in (None, "top"):
         return
     diagnostics: Diagnostics = context.obj
-    settings = Settings.checked(given, diagnostics.say if given["verbose"] else None)
+    settings = Settings.checked(given, diagnostics.report if given["verbose"] else None)
     if context.invoked_subcommand == "top":
         context.meta["settings"] = settings
         return
@@ -113,7 +113,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
         trace_calls(settings, diagnostics, _STDOUT, as_text=as_text)
         return
     source, choice = open_source(settings)
-    diagnostics.say("; ".join(filter(None, (choice, shortcoming(held())))))
+    diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
     writer = Writer(_STDOUT, _exporter(as_text), epoch_ms)
     try:
         stream(settings, source, writer, _STDOUT)

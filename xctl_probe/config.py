@@ -368,9 +368,9 @@ def _file_value(path: Path, key: str, value: object) -> FileValue:
     """One value of the file, with its present name; in a list where there may be many."""
     option = FILE_KEYS.get(key)
     if option is None:
-        near = difflib.get_close_matches(key, FILE_KEYS, n=1)
+        similar = difflib.get_close_matches(key, FILE_KEYS, n=1)
         shown = (name for name, known in FILE_KEYS.items() if not known.hidden)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(shown)}"
+        hint = f"did you mean {similar[0]!r}?" if similar else f"known keys: {', '.join(shown)}"
         raise UsageError(f"--config {path}: unknown key {key!r}; {hint}")
     values = value if option.many and isinstance(value, list) else [value]
     if not all(_is(option.kind, one) for one in values):

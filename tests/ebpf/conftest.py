@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from support.actors import Actor
 from support.kernel_watch import Watch
+from support.peer import Peer
 from support.require import require
 
 from xctl_probe.errors import SourceUnavailable
@@ -37,11 +37,7 @@ def watch(request: pytest.FixtureRequest) -> Iterator[Callable[..., Watch]]:
 
 
 @pytest.fixture
-def actor() -> Iterator[Callable[..., Actor]]:
-    """Start processes that make known traffic; they end with the test."""
+def peer() -> Iterator[Callable[..., Peer]]:
+    """Start peers that make known traffic; they end with the test."""
     with ExitStack() as stack:
-
-        def start(script: str, **options: object) -> Actor:
-            return stack.enter_context(Actor(script, **options))
-
-        yield start
+        yield lambda *words, **options: stack.enter_context(Peer(*words, **options))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import subprocess
 import time
 
@@ -11,15 +10,6 @@ from support.require import require, require_tools
 
 from xctl_probe.ebpf.call_trace import READ_AGAIN_S, Trace
 from xctl_probe.errors import SourceUnavailable
-
-# 64-byte datagrams to itself, as fast as a loop in the kernel's own calls goes from Python.
-FLOOD = """
-server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); server.bind(("127.0.0.1", 0))
-client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); client.connect(server.getsockname())
-step()
-for _ in range(int(sys.argv[1])): client.send(b"x" * 64); server.recv(64)
-step()
-"""
 
 
 @pytest.fixture
@@ -48,24 +38,9 @@ def everything(trace, pid, until):
     return found, trace.dropped()
 
 
-def has_said_something(one):
-    return select.select([one.process.stdout], [], [], 0)[0]
-
-
-def test_each_call_with_its_result(trace, actor):
+def test_each_call_with_its_result(trace, peer):
     stream = trace()
-    one = actor(
-        """
-listener = socket.create_server(("127.0.0.1", 0)); step()
-client = socket.create_connection(listener.getsockname()); server, _ = listener.accept()
-client.setblocking(False)
-try: client.recv(100)
-except BlockingIOError: pass
-client.send(b"x" * 7)
-server.recv(100, socket.MSG_PEEK); server.recv(100)
-say((client.getsockname()[1], listener.getsockname()[1]))
-"""
-    )
+    one = peer("call_trace.each_call")
     client_port, server_port = one.go()
     calls, dropped = everything(stream, one.pid, lambda: True)
     assert dropped == 0
@@ -82,16 +57,16 @@ say((client.getsockname()[1], listener.getsockname()[1]))
     assert [call.time_ns for call in calls] == sorted(call.time_ns for call in calls)
 
 
-def test_a_flood_is_complete_or_says_what_is_missing(trace, actor):
+def test_a_flood_is_complete_or_says_what_is_missing(trace, peer):
     stream = trace()
     rounds = 200_003
-    one = actor(FLOOD, arguments=(rounds,))
+    one = peer("call_trace.flood", rounds)
     begin = time.monotonic()
     one.start()
     seen = 0
     done = False
     while not done:
-        done = has_said_something(one)  # asked first: what came before it is read after
+        done = one.has_sent()  # asked first: what came before it is read after
         time.sleep(READ_AGAIN_S)
         seen += sum(1 for call in stream.calls() if call.pid == one.pid)
     dropped = stream.dropped()
@@ -102,10 +77,10 @@ def test_a_flood_is_complete_or_says_what_is_missing(trace, actor):
     assert 2 * rounds - dropped <= seen <= 2 * rounds
 
 
-def test_a_small_ring_drops_and_says_how_many(trace, actor):
+def test_a_small_ring_drops_and_says_how_many(trace, peer):
     stream = trace(ring_bytes=1 << 16)
     rounds = 5_003
-    one = actor(FLOOD, arguments=(rounds,))
+    one = peer("call_trace.flood", rounds)
     one.go()  # nobody reads meanwhile
     calls, dropped = everything(stream, one.pid, lambda: True)
     assert 0 < len(calls) <= (1 << 16) // 104

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+WORKLOADS = CHECKOUT / "tests" / "workloads"
 SOURCES = ("xctl_probe", "fallback", "bpf", "examples", "pyproject.toml", "README.md", "LICENSE")
 PYTHON = "/usr/bin/python3"
 
@@ -27,7 +28,7 @@ def install(folder: Path) -> Installed:
     """Build the wheel and install it into an empty environment, all below `folder`."""
     checkout = copy_checkout(folder / "checkout")
     traffic = folder / "traffic"
-    shutil.copytree(CHECKOUT / "tests" / "workloads", traffic, ignore=_CACHES)
+    shutil.copytree(WORKLOADS, traffic, ignore=_CACHES)
     environment = folder / "venv"
     _run(PYTHON, "-m", "venv", str(environment))
     python = environment / "bin" / "python"

@@ -22,6 +22,7 @@ from xctl_probe.events import (
 PATIENCE_S = 60.0  # only where a test fails
 RING_BYTES = 1 << 23  # what others on the host do meanwhile comes through it as well
 PAUSE_S = 0.02
+STALL_NS = 100_000_000  # the default stall length
 
 
 class Watch:
@@ -58,6 +59,11 @@ class Watch:
             self.source.poll(time.monotonic_ns())
             self.drain()
             time.sleep(PAUSE_S)
+
+    def for_stall_lengths(self, times: int, pid: int) -> None:
+        """Drain until a stall of this process is as long: for what must not be reported."""
+        wanted_ns = times * STALL_NS
+        self.until(lambda: any(stall.duration_ns >= wanted_ns for stall in self.stalls(pid)))
 
     def of(self, pid: int) -> Iterator[Event]:
         for event in self.events:

@@ -49,7 +49,7 @@ from xctl_probe.errors import SourceUnavailable
 
 _MEMORY_BYTES = 224  # struct sock_state in bpf/include/maps.bpf.h; the compiler compares
 _DRAFTS_BYTES = 4 * RECORD.size + 8  # struct event_scratch_percpu in bpf/include/bcc_compat.h
-_WALK_BYTES = 1 << 18
+_ITER_BYTES = 1 << 18
 _QUEUED = 4096  # records
 
 Log = Callable[[str], None]
@@ -105,7 +105,7 @@ class Compiled:
         else:
             self._bpf.attach_kprobe(event=hook.symbol.encode(), **names)
 
-    def attach_walk(self) -> None:
+    def attach_iterator(self) -> None:
         """The uprobe that looks at one socket.  Raises what bcc raises."""
         self._bpf.attach_uprobe(name=LIBRARY, sym=FUNCTION, fn_name=b"on_iterate", pid=os.getpid())
 
@@ -172,7 +172,7 @@ def start(
     try:
         with _messages_to(log):
             hooks = _attach(compiled, present)
-            compiled.attach_walk()
+            compiled.attach_iterator()
         if existing_sockets.FUNCTION in hooks.attached:
             existing_sockets.seed(tables["current_owner"])
     except Exception as error:  # bcc raises nothing narrower
@@ -180,11 +180,11 @@ def start(
         msg = f"the kernel refuses the program ({error}): a seccomp profile or lockdown, or this "
         raise SourceUnavailable(msg + "kernel is too old; --verbose tells more") from None
     call = trigger()
-    drain, look = (
+    drain, waiters = (
         UprobeIterator(tables["sockets"], written, call, drain) for drain in (True, False)
     )
     compiled.forget_compiler()
-    return LoadedPrograms("", compiled, queue, drain, look, hooks)
+    return LoadedPrograms("", compiled, queue, drain, waiters, hooks)
 
 
 def _attach(compiled: Compiled, present: dict[str, int]) -> Hooks:
@@ -256,7 +256,7 @@ def _maps(lib: Library, sizes: MapSizes) -> tuple[dict[str, BccMap], EventQueue,
                 add("events", RINGBUF, 0, 0, sizes.ring_bytes).fd, sizes.ring_bytes
             )
             written: EventQueue = Ring(
-                add("iter_output", RINGBUF, 0, 0, _WALK_BYTES).fd, _WALK_BYTES
+                add("iter_output", RINGBUF, 0, 0, _ITER_BYTES).fd, _ITER_BYTES
             )
         except OSError:  # before 5.8
             queue = Queue(add("events", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)
