@@ -1,4 +1,4 @@
-"""One interval's facts, added up into records."""
+"""Records of one interval from its events."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from xctl_probe.exporters.records import (
 from xctl_probe.fair import choose
 from xctl_probe.traffic_totals import TrafficTotals
 
-# Records of one interval, so that no process and no user can flood the reader.
+# Limits of the records of one interval: no process and no user can flood the reader.
 _MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
 _OF_PROCESS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What the user wants to see.  Empty sets mean everything.
+    """Filter of the records, from the options.  Empty sets mean everything.
 
-    `min_mbps`: a process below it gets no bandwidth record.  Loopback traffic counts only
+    `min_mbps`: least Mbps of the bandwidth record of a process.  Loopback traffic counts only
     with `loopback`, or when the interface is named.
     """
 
@@ -47,7 +47,7 @@ class Filter:
     loopback: bool = False
 
     def wants_owner(self, owner: Process | None) -> bool:
-        """True when facts about this process are wanted."""
+        """True when events of this process are wanted."""
         return not self.pids or (owner is not None and owner.pid in self.pids)
 
     def wants_traffic(self, interface: str | None) -> bool:
@@ -57,7 +57,7 @@ class Filter:
         return self.loopback or interface != "lo"
 
     def wants_event(self, interface: str | None) -> bool:
-        """True when stalls and errors there are wanted; those on loopback always are."""
+        """True when stalls and errors on this interface are wanted; on loopback they always are."""
         return not self.interfaces or interface in self.interfaces
 
 
@@ -77,9 +77,9 @@ class _Sums:
 def aggregate(
     events: Iterable[Event], wanted: Filter, elapsed_ns: int, ts_ms: int
 ) -> Iterator[Record]:
-    """The records of one interval that lasted `elapsed_ns`, stamped `ts_ms` (epoch).
+    """Return the records of one interval of `elapsed_ns`; their time is `ts_ms` (Unix epoch).
 
-    Stalls come first, then errors, then bandwidth: what matters most is written soonest.
+    The order is stalls, errors, bandwidth: by importance.
     """
     sums = _Sums()
     interfaces: list[InterfaceDelta] = []
@@ -110,7 +110,7 @@ def aggregate(
 
 
 def _stalls(stalls: list[Stall], losses: list[DroppedEvents], ts_ms: int) -> Iterator[Record]:
-    """As many as the bound allows; the others are counted as lost, by user."""
+    """Yield stalls up to the limit; the others are counted as dropped, by user."""
     numbers: dict[int | None, dict[Process | None, list[int]]] = {}
     for number, stall in enumerate(stalls):
         of_user = numbers.setdefault(stall.socket.uid, {})
@@ -122,7 +122,7 @@ def _stalls(stalls: list[Stall], losses: list[DroppedEvents], ts_ms: int) -> Ite
 
 
 def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
-    """As many as the bound allows; the others are added up by user and kind."""
+    """Yield errors up to the limit; the others are added up by user and kind."""
     errors = list(sums.errors.items())
     numbers: dict[int | None, dict[Process | None, list[int]]] = {}
     for number, ((socket, _, owner), _) in enumerate(errors):
@@ -177,7 +177,7 @@ def _bandwidth(
 
 
 def _interface_errors(counts: InterfaceDelta, ts_ms: int) -> Iterator[Record]:
-    """Errors and drops of an interface, where there were any."""
+    """Yield the errors and drops of an interface, where there were any."""
     for kind, rx, tx in (
         (InterfaceFailure.ERRORS, counts.rx_errors, counts.tx_errors),
         (InterfaceFailure.DROPS, counts.rx_dropped, counts.tx_dropped),

@@ -136,10 +136,10 @@ def test_every_key_of_the_file_takes_effect(command, file, line, took):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--interval", "0"], "--interval 0.0 is not a length of time"),
+        (["--interval", "0"], "--interval 0.0: not a valid length"),
         (["--interval", "soon"], "--interval"),
         (["--pid", "0"], "--pid 0: no such process"),
-        (["--interface", "eth1009"], "--interface eth1009: unknown"),
+        (["--interface", "eth1009"], "--interface eth1009: no such interface"),
         (["--backend", "magic"], "magic"),
         (["--no-such-option"], "--no-such-option"),
         (["surplus"], "surplus"),

@@ -1,8 +1,8 @@
-"""Sockets that were open before the probe came get their owner from who holds them.
+"""Owners of sockets that were open at the start.
 
-There is no iterator over open files without BTF.  Reading /proc/<pid>/fdinfo/<fd> of a socket
-calls sock_show_fdinfo() in the kernel (5.6, commit b4653342b151), with the file: a probe there
-seeds the socket, with the owner that was put into a map before.
+Without BTF, open files cannot be iterated.  A read of /proc/<pid>/fdinfo/<fd> of a socket calls
+sock_show_fdinfo() in the kernel (5.6, commit b4653342b151), with the file.  A probe there sets the
+owner of the socket from a map that user space has filled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FIRST = struct.pack("=I", 0)
 
 
 def seed(table: BccMap, proc: Path = Path("/proc")) -> None:
-    """Two walks over all descriptors: who listens must be known before who was accepted."""
+    """Read all descriptors twice: listeners have to be known before accepted sockets."""
     holders = list(_holders(proc))
     for listeners in (True, False):
         for process, fds in holders:
@@ -35,7 +35,7 @@ def seed(table: BccMap, proc: Path = Path("/proc")) -> None:
 
 
 def _holders(proc: Path) -> Iterator[tuple[Process, list[str]]]:
-    """Processes with the descriptors that are sockets; not the probe itself."""
+    """Yield processes with their socket descriptors, without the probe itself."""
     for entry in os.listdir(proc):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue

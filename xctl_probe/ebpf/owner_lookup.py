@@ -1,4 +1,4 @@
-"""Owners that the kernel could not name: of connections reset before their process touched them."""
+"""Owners of connections that were reset before their process used them, through /proc."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ALL = "all"
 
 
 class OwnerLookup:
-    """Names them by who holds the socket now, as often as is affordable."""
+    """Attributes such events to the current owner of the socket, within the time share."""
 
     def __init__(self, owners: Owners | None = None) -> None:
         self._owners = owners or Owners()
         self._budget = Budget(_SHARE, _AT_ONCE_NS)
 
     def resolve(self, events: Iterable[Event], now_ns: int) -> list[Event]:
-        """The same facts, with the owners that were found; CLOCK_MONOTONIC ns."""
+        """Return the events with the owners that were found; `now_ns` is CLOCK_MONOTONIC."""
         events = list(events)
         unattributed = [(at, event) for at, event in enumerate(events) if _is_unattributed(event)]
         if unattributed and self._budget.allows(_ALL, now_ns):
@@ -45,5 +45,5 @@ class OwnerLookup:
 
 
 def _is_unattributed(event: Event) -> TypeGuard[SocketError]:
-    # Without an inode no process has it: nobody has accepted it, or it is closed.
+    # Without an inode no process has it: it is not accepted yet, or closed.
     return isinstance(event, SocketError) and event.owner is None and bool(event.socket.inode)

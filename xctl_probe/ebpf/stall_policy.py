@@ -1,4 +1,4 @@
-"""The kernel's records of waits, as the evidence that `stalls` decides on."""
+"""Raw events of waits, as the evidence that `stalls` decides on."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DIRECTIONS = {
 def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     """Return whether the process waits for the network.
 
-    Sends and connects are the kernel's own finding.  A receive is a stall on the side that opened
-    the connection: after a hole in the sequence; where a transfer broke off under a blocked
-    thread; or where a reply is due.  `endpoint` counts the replies of the same peer.
+    Sends and connects are decided in the kernel.  A receive is a stall on the side that opened the
+    connection: with out-of-order data, after a transfer that broke off under a blocked thread, or
+    where a reply is due.  `endpoint` is the request/reply history of the same peer.
     """
     if record.direction != StallDirection.RECEIVE:
         return True
@@ -32,7 +32,7 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
         return True
     blocked = bool(seen & Evidence.BLOCKED)
     if seen & Evidence.FLOW:
-        return blocked  # else it may have all it wanted
+        return blocked  # else it may have received everything
     history = RequestHistory(record.answered, record.unanswered)
     if record.protocol not in PROTOCOLS_UDP:
         return expects_reply(history, endpoint, blocked=blocked)
@@ -59,6 +59,6 @@ def cause(record: RawEvent) -> Cause | None:
 
 
 def seen_wait(record: RawEvent) -> SeenWait:
-    """Return what the memory of closed windows needs of a record."""
+    """Return the values of a raw event that `ZeroWindowMemory` needs."""
     since_ns, ongoing = record.time_ns - record.span_ns, record.kind == Kind.ONGOING
     return SeenWait((record.inode, record.direction), since_ns, ongoing, cause(record))

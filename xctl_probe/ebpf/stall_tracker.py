@@ -1,4 +1,4 @@
-"""Turns the kernel's records of waits into stalls, by the rules of `stalls`."""
+"""Stalls from the raw events of waits, by the rules of `stalls`."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from xctl_probe.stalls import reply_waits
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
-from xctl_probe.stalls.request_history import Dialogues, PeerHistory, RequestHistory, Usual
+from xctl_probe.stalls.request_history import Histories, PeerHistory, RequestHistory, Usual
 
-_MOST_NAMESPACES = 1_024  # that are remembered
+_MOST_NAMESPACES = 1_024  # kept at a time
 _IDLE_NS = 60_000_000_000
 
 _Key = tuple[int, int]  # inode and direction
 
 
 class ReportedStall(NamedTuple):
-    """A stall to tell of: the record with its length right, and the cause."""
+    """A stall to report: its raw event with the right length, and the cause."""
 
     record: RawEvent
     cause: Cause | None
@@ -49,10 +49,10 @@ class _Namespace:
 
 
 class StallTracker:
-    """Applies the rules to every wait; remembers what the samples during it have found.
+    """Applies the rules to every wait, and keeps the results of its samples.
 
-    `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
-    that the record itself shows; `budget` is what reading about the peers may cost.
+    `endpoint` returns the kernel's history with the peer of an event, `cause` the cause that the
+    event alone shows; `budget` limits the reads about peers.
     """
 
     def __init__(
@@ -72,23 +72,21 @@ class StallTracker:
         self._owners = Search(budget)
         self._processes = ProcessesAside(budget)
         self._visits = Visits()
-        self._connections = Dialogues()  # by cookie: how late answers came on each
+        self._connections = Histories()  # by cookie: usual latency
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
-        self._open: dict[_Key, ReportedStall] = {}  # told as ongoing by the last drain
-        self._closed: list[
-            ReportedStall
-        ] = []  # of those, what a look since found to be none any more
-        self._ended_ns: dict[_Key, int] = {}  # what has ended since the last look
+        self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing by the last drain
+        self._closed: list[ReportedStall] = []  # of those, the ones that a later sample has closed
+        self._ended_ns: dict[_Key, int] = {}  # ended since the last sample
 
     def close(self) -> None:
-        """Give all descriptors back.  Safe to call twice."""
+        """Close all descriptors.  Safe to call twice."""
         self._visits.close()
         self._processes.close()
 
     def observe(self, records: list[RawEvent], *, whole: bool = True) -> list[ReportedStall]:
-        """What of all that waits at this moment is a stall.
+        """Return the current waits that are stalls.
 
-        `whole`: the records are all that waits, so what is not among them waits no more.
+        `whole`: the events are all current waits, so that a wait that is not among them is over.
         """
         self._owners.begin()
         self._processes.begin()
@@ -97,7 +95,7 @@ class StallTracker:
             namespace.replies.begin_sample()
         stalls = []
         for record in records:
-            if not self._lasts(record):  # it ends with a record of its own
+            if not self._lasts(record):  # an end event follows
                 continue
             stall = self._ongoing(record)
             if stall is not None:
@@ -109,11 +107,11 @@ class StallTracker:
         if whole:
             self._close_datagrams({_key(record) for record in records})
         self._ended_ns.clear()
-        self._visits.leave()  # nobody's namespace is held until the next look
+        self._visits.leave()  # no namespace is held until the next sample
         return stalls
 
     def _close_datagrams(self, waiting: set[_Key]) -> None:
-        """What was told of a UDP socket that nobody waits on any more: its end tells nothing."""
+        """Close reported stalls of UDP sockets without a waiting thread: they have no end event."""
         for key, stall in list(self._open.items()):
             if stall.record.protocol in PROTOCOLS_UDP and key not in waiting:
                 del self._open[key]
@@ -122,7 +120,7 @@ class StallTracker:
     def drain(
         self, records: list[RawEvent], now_ns: int, *, whole: bool = True
     ) -> list[ReportedStall]:
-        """The same for a drain, which tells it; first what was told and is no stall any more."""
+        """Return the stalls to report: those closed since the last drain, then ongoing ones."""
         stalls = self.observe(records, whole=whole)
         over, self._closed = self._closed, []
         self._open = {_key(stall.record): stall for stall in stalls}
@@ -130,18 +128,18 @@ class StallTracker:
         return over + stalls
 
     def on_end(self, record: RawEvent) -> ReportedStall | None:
-        """The stall that a wait was; None where it was none."""
+        """Return the stall that a finished wait was, None where it was none."""
         self._ended_ns[_key(record)] = record.time_ns
         stall = self._ended(record)
         open_ = self._open.pop(_key(record), None)
         if record.evidence & Evidence.SUPERSEDED and open_ is None:
-            return None  # who sends on had not waited, unless that was told
+            return None  # a process that continued to send did not wait, unless reported
         if stall is None and open_ is not None:
             return _closed(open_, record.time_ns)
         return stall
 
     def _lasts(self, record: RawEvent) -> bool:
-        """True for a wait that goes on: news of its end may come after a look that saw it."""
+        """True for an ongoing wait: its end event may precede a sample that contains it."""
         if record.kind != Kind.ONGOING:
             return False
         ended_ns = self._ended_ns.get(_key(record), 0)
@@ -171,10 +169,10 @@ class StallTracker:
         if record.evidence & Evidence.RETRANSMIT:
             delivered = False
         elif record.evidence & Evidence.FLOW:
-            delivered = True  # it has asked for nothing
+            delivered = True  # it has no request outstanding
         remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
-        # Sockets that are not connected have no peer in common.
+        # Unconnected sockets have no common peer.
         peer = (
             self._peers.of(remote, record.remote_port, record.netns, uid=record.uid, comm=comm)
             if record.remote_port
@@ -197,7 +195,7 @@ class StallTracker:
             if len(self._namespaces) > _MOST_NAMESPACES:
                 self._namespaces.popitem(last=False)
         self._namespaces.move_to_end(record.netns)
-        found.lookup.pid = record.pid  # one that has left already leads nowhere
+        found.lookup.pid = record.pid  # a process that has left does not lead there
         found.used_ns = record.time_ns
         return found.replies
 
@@ -209,7 +207,7 @@ class StallTracker:
     def _reported(self, record: RawEvent, stall: reply_waits.ReplyStall) -> ReportedStall:
         why: Cause | None = stall.cause or self._cause(record)
         if stall.in_flight and why is Cause.NO_REPLY:
-            why = None  # not known to be lost, and not delivered either
+            why = None  # neither known to be lost nor delivered
         return ReportedStall(record._replace(span_ns=record.time_ns - stall.since_ns), why)
 
 
@@ -218,7 +216,7 @@ def _key(record: RawEvent) -> _Key:
 
 
 def _awaits(record: RawEvent) -> bool:
-    """True where the peer may owe nothing: for a hole in the sequence it does."""
+    """True for a reply wait, which may be an expected one; a hole in the sequence is not."""
     return record.direction == StallDirection.RECEIVE and not record.evidence & Evidence.HOLE
 
 

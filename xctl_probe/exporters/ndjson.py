@@ -1,9 +1,9 @@
 """Records as NDJSON: one JSON object a line, ASCII only.
 
-A line has six fields that the consumer reads (`ts`, `event_type`, `entity_id`, `job_id`,
-`pid`, `value`) and one object, `net`, with the detail.  A process bandwidth below 1.0 and every
-`transport.drop` with a pid read as *this process waits on the network*, so neither is written
-without cause.  docs/records.md is the reference.
+A line has six fields for the consumer (`ts`, `event_type`, `entity_id`, `job_id`, `pid`, `value`)
+and the object `net` with the detail.  The consumer takes a process bandwidth below 1.0 and every
+`transport.drop` with a pid as *this process waits on the network*, so neither is written without
+evidence.  docs/records.md is the reference.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NS_PER_MS = 1_000_000
 
 
 def to_line(record: Record) -> bytes:
-    """The record as a line that the consumer takes."""
+    """Return the record as one line for the consumer."""
     owner = record.owner
     # No match statement: an interval has up to thousands of records.
     if isinstance(record, BandwidthRecord):
@@ -115,9 +115,9 @@ codecs.register_error("xctl_json", _escape)
 
 
 def ascii_json(value: Mapping[str, object]) -> bytes:
-    """`value` as one line of ASCII JSON."""
-    # orjson writes UTF-8; one invalid byte wedges the consumer for good, so no byte above
-    # 126 leaves here.  Outside strings JSON is ASCII, so escaping the line escapes the strings.
+    """Return `value` as one line of ASCII JSON."""
+    # orjson writes UTF-8, and one invalid byte blocks the consumer forever, so bytes above 126
+    # are escaped.  Outside strings JSON is ASCII, so escaping the line escapes the strings.
     line = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
     if not line.isascii():
         line = line.decode().encode("ascii", "xctl_json")

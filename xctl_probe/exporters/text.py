@@ -1,4 +1,4 @@
-"""Records for people: one aligned line each, and nothing in it that a terminal obeys."""
+"""Records as text: one aligned line each, without control characters."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ WAITS = {
 
 
 def to_text(record: Record) -> bytes:
-    """One line without colour, ending in a newline."""
+    """Return one line without colour, with its newline."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.ts_ms / _MS_PER_S))
     return f"{clock}  {printable(_line(record))}\n".encode("ascii")
 
 
 def to_coloured_text(record: Record) -> bytes:
-    """The same line for a terminal that shows colour: what goes wrong stands out."""
+    """Return the same line with colour for stalls and errors."""
     text = to_text(record)
     match record:
         case BandwidthRecord():

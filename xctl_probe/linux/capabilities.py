@@ -1,4 +1,4 @@
-"""May this process load BPF programs at all?  Asked before, because EPERM does not say why."""
+"""Privileges that the kernel source needs.  They are checked first: EPERM gives no reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.
 
 
 def missing(proc: Path = Path("/proc")) -> str | None:
-    """What is missing, with the remedy; None where nothing is, as far as /proc tells."""
+    """Return the missing privilege with its remedy, None where /proc shows none."""
     if in_user_namespace(proc):
         return "a user namespace has no right to BPF: run the probe outside of it"
     held = procfs.effective_capabilities((proc / "self/status").read_bytes())

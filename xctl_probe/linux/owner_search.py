@@ -1,8 +1,8 @@
-"""The search for the holders of sockets, in small pieces: nothing waits until it is over.
+"""Search for the owners of sockets, in small pieces.
 
-A search goes through the descriptors of all processes, and anybody may have a million of them.
-So it is interrupted after a moment and goes on where it was; the users who are read about, and
-those whose sockets are searched for, have accounts of their own.
+A search reads the descriptors of all processes, and any user may have a million of them.  Therefore
+it is interrupted after a short time and continues with the next call.  The users whose processes
+are read, and the users whose sockets are searched for, each have an account.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.tasks import reader_of
 
 _MOST_WANTED = 4_096
-_MOST_PASSES = 4  # through what may be read; then a socket is taken for nobody's
-_FREE_NS = 20_000_000  # that reading about one user may take in a pass, whatever he owes
-# The part of the time that searching may take in bursts, and how long it may go on at once.
+_MOST_PASSES = 4  # over all readable processes; then a socket counts as unattributed
+_FREE_NS = 20_000_000  # for one user in a pass, whatever the debt of the account
+# Share of the time that searches may take in bursts, and the longest burst.
 _PACE, _AT_ONCE_NS = 0.1, 20_000_000
-_PIECE = 64  # descriptors that are read between two looks at the clock
+_PIECE = 64  # descriptors between two reads of the clock
 _LARGE = 512  # descriptors
 _ALL = "all"
 
@@ -35,7 +35,7 @@ class _Candidate(NamedTuple):
 
 
 class Search(Owners):
-    """Owners whose search is interrupted, goes on with the next call and has a budget."""
+    """Owners with a search that is interrupted, continues with the next call and has a budget."""
 
     def __init__(
         self,
@@ -47,20 +47,20 @@ class Search(Owners):
         self._budget = budget or Budget()
         self._clock = clock
         self._pace = Budget(_PACE, _AT_ONCE_NS)
-        self._wanted: dict[int, int | None] = {}  # inode -> the user who asks
-        self._passes: dict[int, int] = {}  # inode -> passes that were in vain
-        self._pass: Iterator[int] | None = None  # yields whom the last piece was about
-        self._targets: set[int] = set()  # what the pass looks for
+        self._wanted: dict[int, int | None] = {}  # inode -> user of the socket
+        self._passes: dict[int, int] = {}  # inode -> passes that did not find it
+        self._pass: Iterator[int] | None = None  # yields the user whose process was read last
+        self._targets: set[int] = set()  # inodes that the pass searches for
         self._askers: frozenset[int | None] = frozenset()
-        self._spent_ns: dict[int, int] = {}  # in this pass, by the user read about
-        self._deferred: set[int] = set()  # users with descriptors that this pass has not read
-        self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to go on with
+        self._spent_ns: dict[int, int] = {}  # in this pass, by user of the process
+        self._deferred: set[int] = set()  # users with descriptors that this pass leaves out
+        self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to continue with
 
     def search(self, inodes: Collection[int], asker: int | None = None) -> set[int]:
-        """Go on looking for the holders; return those for which it is not over.
+        """Continue the search for the owners; return the inodes for which it is not finished.
 
-        `asker` is the user whose sockets these are.  What is not returned has been found, or
-        is held by none of the processes that were read.
+        `asker` is the user of these sockets.  An inode that is not returned is found, or held by
+        none of the processes that were read.
         """
         for inode in inodes:
             if len(self._wanted) < _MOST_WANTED:
@@ -69,7 +69,7 @@ class Search(Owners):
         return {inode for inode in inodes if inode in self._wanted}
 
     def forget(self, inodes: Collection[int]) -> None:
-        """Drop the answers for sockets that are gone, and search for them no more."""
+        """Drop the cached owners of closed sockets, and their searches."""
         super().forget(inodes)
         for inode in inodes:
             self._done(inode)
@@ -118,7 +118,7 @@ class Search(Owners):
         self._passes.pop(inode, None)
 
     def _search_pass(self) -> Iterator[int]:
-        """One pass; yields the user whose descriptors the last piece has read."""
+        """Run one pass; yield the user whose descriptors were read last."""
         ranked: list[_Candidate] = []
         for candidate in self._ranked():
             ranked.append(candidate)
@@ -136,9 +136,9 @@ class Search(Owners):
         self._note_recent(found_in)
 
     def _read(self, pid: str, uid: int) -> Iterator[int]:
-        """Take what is looked for out of one process's descriptors."""
+        """Read the descriptors of one process and take the targets among them."""
         skip = self._resume.pop(uid)[1] if self._resume.get(uid, ("",))[0] == pid else 0
-        # A zombie leader's own folder lists none; before Linux 6.2 no folder has a size.
+        # The folder of a zombie leader lists none; before Linux 6.2 no folder has a size.
         shown = self._user_and_size(pid)[1] > 0
         reader = int(pid) if shown else reader_of(int(pid), self._proc)
         for count, (fd, inode) in enumerate(self._links(reader, pid, uid, skip), start=1):
@@ -171,7 +171,7 @@ class Search(Owners):
         return free or self._budget.allows(("about", uid), self._clock())
 
     def _ranked(self) -> Iterator[_Candidate]:
-        """First who held such sockets before, whose they are, who has few descriptors."""
+        """Order: recent owners, processes of the sockets' user, few descriptors."""
         recent, pids = set(self._recent), [e for e in os.listdir(self._proc) if e.isdigit()]
         for pid in self._closed.keys() - set(pids):
             del self._closed[pid]
@@ -180,13 +180,13 @@ class Search(Owners):
             if uid < 0 or self._closed.get(pid) == uid:
                 continue
             if not uid and not 0 < size < _LARGE:
-                uid = real_user(pid, self._proc)  # a process may hide behind root's number
+                uid = real_user(pid, self._proc)  # a process may hide behind the uid of root
             resumed = self._resume.get(uid, ("",))[0] == pid
             rank = (pid not in recent, uid not in self._askers, -1 if resumed else size, -int(pid))
             yield _Candidate(rank, pid, uid)
 
     def _user_and_size(self, pid: str) -> tuple[int, int]:
-        """Whose process it is, -1 when it is gone; its descriptors, 0 before Linux 6.2."""
+        """Return uid (-1 when it is gone) and number of descriptors (0 before Linux 6.2)."""
         try:
             stat = os.stat(f"{self._proc}/{pid}/fd")
         except OSError:
@@ -196,7 +196,7 @@ class Search(Owners):
     def _links(
         self, reader: int, pid: str, uid: int, skip: int
     ) -> Iterator[tuple[str, int | None]]:
-        """All of them; `inode` None where it is no socket.  Never a list: they may be a million."""
+        """Yield all descriptors, maybe a million of them; `inode` is None for other files."""
         if not self._may_read(uid):
             self._deferred.add(uid)
             return

@@ -1,4 +1,4 @@
-"""What processes do, read by a helper, so that nobody can hold the probe up."""
+"""Activity of processes, read by a helper, so that no process can block the probe."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
 from xctl_probe.linux.procfs import real_user
 
-_WAIT_NS = 50_000_000  # for all answers of one look
-_ASKED_AGAIN = 5  # looks in which there may be no answer before it is taken for unknown
-_BARRED_NS = 60_000_000_000  # who has held a helper up, doubled with each time
+_WAIT_NS = 50_000_000  # for all answers of one sample
+_ASKED_AGAIN = 5  # samples without an answer before the activity is unknown
+_BARRED_NS = 60_000_000_000  # for a process that blocked a helper, doubled each time
 _MOST_KEPT = 4_096
 _NEVER_SLEPT = SchedCounters(-1, 0, 0)
 
@@ -32,7 +32,7 @@ class _Answer(NamedTuple):
 
 
 class _Reader:
-    """In the helper: one reading of a process serves one look."""
+    """Serves requests in the helper; results are cached for one sample."""
 
     def __init__(self) -> None:
         self._processes = Processes()
@@ -50,7 +50,7 @@ class _Reader:
 
 
 class ProcessesAside:
-    """As `Processes`, with answers that may be late (`LATER`) or never come (`UNKNOWN`)."""
+    """As `Processes`, with answers that may be late (`LATER`) or missing (`UNKNOWN`)."""
 
     def __init__(self, budget: Budget | None = None, helper: Helper | None = None) -> None:
         self._budget = budget or Budget()
@@ -60,29 +60,31 @@ class ProcessesAside:
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
         self._missed: dict[tuple[int, int], int] = {}
-        self._barred: dict[tuple[str, int], tuple[int, int]] = {}  # until when, and how often
+        self._barred: dict[
+            tuple[str, int], tuple[int, int]
+        ] = {}  # end of the bar (ns), number of bars
 
     def begin(self) -> None:
-        """Forget what the last look has read."""
+        """Start a sample: clear the cache."""
         self._sample += 1
         self._wait_ns = _WAIT_NS
         self._counters.clear()
         self._users.clear()
 
     def close(self) -> None:
-        """Let the helper go.  Safe to call twice."""
+        """Stop the helper.  Safe to call twice."""
         self._helper.close()
 
     def stopped(self, pid: int) -> bool:
-        """True while a signal or a debugger holds it; proc(5): stat, which never blocks."""
+        """True while a signal or a debugger stops the process.  A read of stat never blocks."""
         return Processes().stopped(pid)
 
     def sched_counters(self, pid: int) -> SchedCounters:
-        """How far its threads had come, when it was found that it may come back."""
+        """Return its scheduler counters, as read when its event loop was busy."""
         return self._counters.get(pid, _NEVER_SLEPT)
 
     def activity(self, pid: int, inode: int) -> Activity:
-        """What `pid` does for the socket `inode`, which it holds and has read empty."""
+        """Return the activity of `pid` on the socket `inode`, which it holds and has read empty."""
         uid = self._users.get(pid)
         if uid is None:
             uid = self._users[pid] = real_user(pid, Path("/proc"))
@@ -104,7 +106,7 @@ class ProcessesAside:
         return answer.activity
 
     def _late(self, pid: int, inode: int) -> _Answer | None:
-        """What came too late for the look before: on a crowded host that is how all of it comes."""
+        """Return the answer that was late for the last sample; on a loaded host, most are."""
         if self._helper.late is None or not self._helper.late[1]:
             return None
         request: _Request = self._helper.late[0]
@@ -121,7 +123,7 @@ class ProcessesAside:
         return Activity.LATER if missed <= _ASKED_AGAIN else Activity.UNKNOWN
 
     def _bar(self, request: _Request) -> None:
-        """Ask no more about who has held a helper up; of root's processes only that one."""
+        """Bar the user whose process blocked a helper; of root, only that process."""
         key = ("uid", request.uid) if request.uid > 0 else ("pid", request.pid)
         _, times = self._barred.get(key, (0, 0))
         if len(self._barred) >= _MOST_KEPT:

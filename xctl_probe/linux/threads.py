@@ -1,7 +1,7 @@
-"""What the threads of a process are blocked in right now.  proc(5): wchan, syscall.
+"""Threads of a process that are blocked on a socket.  proc(5): wchan, syscall.
 
-Both files may be read for one's own processes; /proc/<pid>/syscall also needs what ptrace
-needs (Yama may refuse it), and then only wchan speaks.
+Both files are readable for processes of the same user; /proc/<pid>/syscall also needs the rights of
+ptrace (Yama may refuse it).  Without them, wchan is the only evidence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MACHINE = platform.machine()
 
 @dataclass(frozen=True, slots=True)
 class BlockedThread:
-    """A thread that waits on a socket; what may not be read is None."""
+    """Thread that waits on a socket; a value that is unreadable is None."""
 
     tid: int
     fd: int | None
@@ -32,7 +32,7 @@ class BlockedThread:
 
 
 def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]:
-    """The threads of `pid` that wait on a socket now; empty where none may be read."""
+    """Return the threads of `pid` that wait on a socket now; empty where none is readable."""
     tasks = f"{proc}/{pid}/task"
     try:
         tids = os.listdir(tasks)
@@ -56,9 +56,9 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
 
 
 def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
-    """The threads of `pid` that wait for a socket in close(); empty where none may be read.
+    """Return the threads of `pid` that wait in close(); empty where none is readable.
 
-    Where its call may not be read, a thread in `wait_woken` may as well be in another one.
+    Where the call is unreadable, a thread in `wait_woken` may be in another call.
     """
     tasks = f"{proc}/{pid}/task"
     try:
@@ -74,10 +74,10 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
 
 
 def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
-    """True when an epoll instance of `pid` is to report that this socket takes data again.
+    """True when an epoll instance of `pid` monitors whether this socket is writable.
 
-    An event loop asks for that only after a send was refused.  Edge-triggered users ask for
-    it always, so theirs says nothing.  proc(5): fdinfo of an epoll descriptor.
+    An event loop requests that only after a refused send.  Edge-triggered entries always include
+    it, so they are no evidence.  proc(5): fdinfo of an epoll descriptor.
     """
     pid = reader_of(pid, proc)
     try:
@@ -95,11 +95,11 @@ def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
 
 
 def _call(text: bytes) -> tuple[int | None, Role | None]:
-    """Descriptor and role of a line of /proc/<pid>/syscall: number, arguments in hex."""
+    """Return descriptor and role of a line of /proc/<pid>/syscall: number, arguments in hex."""
     fields = text.split()
     try:
         number, first = int(fields[0]), int(fields[1], 16)
-    except (IndexError, ValueError):  # "running", "-1 ...", or not to be read
+    except (IndexError, ValueError):  # "running", "-1 ...", or unreadable
         return None, None
     role = role_of(number, _MACHINE)
     return (first & 0xFFFFFFFF, role) if role is not None else (None, None)

@@ -1,4 +1,4 @@
-"""What each source cannot observe: declared once, for `check`, the documents and the tests.
+"""Blind spots of each source: declared once, for `check`, the documents and the tests.
 
 An undeclared blind spot reads as *nothing happened*.  A test that skips a source for a blind
 spot names the spot by its key.
@@ -87,7 +87,7 @@ _SAMPLED = (
     BlindSpot("shared_user", "which of the processes that hold a socket uses it"),
 )
 
-# By source and way to attach, as `check` names its rows.
+# By source and attach variant: the names of the rows of `check`.
 BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     "ebpf fentry": _KERNEL,
     "ebpf kprobe": _KPROBES,

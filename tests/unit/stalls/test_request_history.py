@@ -6,7 +6,7 @@ import pytest
 
 from xctl_probe.stalls.request_history import (
     ANSWERED_PER_SLIP,
-    Dialogues,
+    Histories,
     PeerHistory,
     RequestHistory,
     Usual,
@@ -95,7 +95,7 @@ def test_each_owner_has_a_past_of_its_own_with_a_peer():
 
 def test_a_user_with_peers_without_number_makes_no_other_user_forget():
     """Who has the most gives way, and of theirs what was not asked for longest."""
-    dialogues = Dialogues(capacity=11)
+    dialogues = Histories(capacity=11)
     for key in range(3):
         dialogues.of(3, key).answered = 1
     for key in range(101):

@@ -1,4 +1,4 @@
-"""What `check` does: try every way, print, and say by the exit code whether one works."""
+"""The command `check`: tries every source variant and prints the results."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SETTINGS = Settings.checked({"format": Format.TEXT})
 
 
 def run(stdout: int, *, as_json: bool) -> int:
-    """Write the answers; the exit code is 0 when some source works, else 1."""
+    """Write the results; return the exit code, 0 when a source works, else 1."""
     checked = check()
     write_answer(stdout, to_json(checked) if as_json else to_text(checked))
     return 0 if checked.works else 1
 
 
 def check() -> Checked:
-    """Try every way there is, and the command's own choice among them."""
+    """Try every source variant, and the choice of `--backend auto`."""
     host = read_host()
     rows = []
     for way in source_variants():
@@ -43,7 +43,7 @@ def check() -> Checked:
 
 
 def _unprivileged(way: SourceVariant, outcome: ProbeResult) -> ProbeResult:
-    """The loader asks for privileges before it tries; here it is tried all the same."""
+    """Return the result of a trial without privileges: the loader checks them first."""
     outcome = replace(outcome, other_blockers=other_blockers(way.attach))
     if outcome.errno is None and load_is_refused():
         outcome = replace(outcome, errno="EPERM", call="bpf(BPF_PROG_LOAD)")

@@ -1,4 +1,4 @@
-"""What this host and this process allow: facts that decide about sources, with their effect."""
+"""Settings of this host and privileges of this process, with their effect on the sources."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECCOMP_FILTER = b"2"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One fact: its name and value, and what follows where it stands in the way."""
+    """A setting or privilege: name, value, and its effect where it blocks a source."""
 
     name: str
     value: str
@@ -27,21 +27,21 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Read once, from files that anybody may read; None: it cannot be told."""
+    """Conditions of this host, from files that any user may read; None: unknown."""
 
     conditions: tuple[Condition, ...]
     privileged: bool
-    user_namespace: bool  # one of its own: capabilities are worth nothing for BPF
+    user_namespace: bool  # a nested one: its capabilities do not count for BPF
     seccomp: bool
     lockdown: str | None
     container: bool
 
 
 def read_host(root: Path = Path("/")) -> Host:
-    """The facts; `root` is where /proc and /sys are."""
+    """Read the conditions; `root` contains /proc and /sys."""
     status = procfs.read(root / "proc/self/status")
     held = _capabilities(procfs.effective_capabilities(status))
-    # The loader's own rule; who holds the capabilities and may not is in a user namespace.
+    # The rule of the loader: a refusal in spite of the capabilities means a user namespace.
     privileged = missing(root / "proc") is None
     enough = "CAP_SYS_ADMIN" in held or {"CAP_BPF", "CAP_PERFMON"} <= set(held)
     seccomp = procfs.status_field(status, "Seccomp") == _SECCOMP_FILTER
@@ -116,7 +116,7 @@ def _capabilities(held: int) -> list[str]:
 
 
 def _chosen(text: str) -> str | None:
-    """The word in brackets of `none [integrity] confidentiality`."""
+    """Return the word in brackets of `none [integrity] confidentiality`."""
     _, bracket, rest = text.partition("[")
     return rest.partition("]")[0] if bracket else None
 

@@ -1,4 +1,4 @@
-"""Two looks at a process and its sockets, and what follows from them."""
+"""Two samples of a process and its sockets, and the findings from them."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What is known of one process; `waiting` are the threads that wait on descriptors.
+    """Samples and findings of one process; `waiting` are the threads that wait on descriptors.
 
-    `source` is where TCP was looked up; `notes` say what could not be seen, and the remedy.
+    `source` is the source of the TCP sockets; `notes` name what could not be observed, and the
+    remedy.
     """
 
     process: Process
@@ -49,9 +50,9 @@ class Diagnosis:
     found: tuple[Finding, ...]
     source: str
     notes: tuple[str, ...]
-    others: tuple[Other, ...] = ()  # sockets that are not among `tcp` and `udp`
-    files: dict[int, File] = field(default_factory=dict)  # by descriptor: those a thread is in
-    frozen: bool = False  # its cgroup is
+    others: tuple[Other, ...] = ()  # sockets other than `tcp` and `udp`
+    files: dict[int, File] = field(default_factory=dict)  # by descriptor: files of calls
+    frozen: bool = False  # the cgroup is frozen
 
 
 def diagnose(
@@ -62,15 +63,14 @@ def diagnose(
     between_s: float = BETWEEN_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Diagnosis:
-    """Look twice, `gap_s` apart; without `sock_diag` at /proc/net only.
+    """Sample twice, `between_s` apart; without `sock_diag` from /proc/net only.
 
-    `stall_ms` is the least length of a wait that counts.
-
-    Raises UsageError for a pid that is none, that is gone, or that may not be looked into.
+    `stall_ms` is the stall length.  Raises UsageError for a pid that is invalid, gone or
+    unreadable.
     """
     if not 0 < pid <= _LARGEST_PID:
-        raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
-    # On a thread of its own, which may move to another CPU or network namespace.
+        raise UsageError(f"why {pid}: no such process; `ps -e` lists all")
+    # In a thread, which may move to another CPU or network namespace.
     outcome: list[Diagnosis | BaseException] = []
 
     def sample() -> None:
@@ -83,7 +83,7 @@ def diagnose(
     thread.start()
     thread.join()
     if not outcome:
-        raise ProbeError(f"why {pid}: the look at it failed; see above")
+        raise ProbeError(f"why {pid}: sampling failed; see above")
     (result,) = outcome
     if isinstance(result, BaseException):
         raise result
@@ -91,7 +91,7 @@ def diagnose(
 
 
 class _How(NamedTuple):
-    """What counts as a wait, and the pause between the two samples."""
+    """Settings: the stall length, and the pause between the two samples."""
 
     stall_ms: int
     between_s: float
@@ -113,13 +113,13 @@ def _sample_twice(pid: int, sock_diag: bool, how: _How) -> Diagnosis:
             return _sample_diag(process, fds, how)
         except OSError as error:
             refused = f"sock_diag is refused here ({error.strerror})"
-    note = f"{refused}; /proc/net has queues and timers, but no times, nor who spoke last"
+    note = f"{refused}; /proc/net has queues and timers, but no times, nor which side sent last"
     return _sample_proc(process, fds, how, [note])
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What two looks have shown; `fds` is inode to descriptor."""
+    """Result of two samples; `fds` is descriptor by inode."""
 
     before: list[Thread]
     after: list[Thread]
@@ -223,13 +223,13 @@ def _diagnosis(
 
 
 def _files_in_use(waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> set[int]:
-    """Descriptors in calls that are no sockets."""
+    """Return the descriptors of calls that are not sockets."""
     direct = (call for _, call in waiting if call.role not in (Role.POLL, Role.EPOLL))
     return {w.fd for call in direct for w in call.watched} - set(fds.values())
 
 
 def _ephemeral() -> range:
-    """The ports that the kernel chooses for a client, in the namespace of this thread."""
+    """Return the ports that the kernel chooses for clients, in the namespace of this thread."""
     try:
         low, high = read("/proc/sys/net/ipv4/ip_local_port_range").split()
         return range(int(low), int(high) + 1)
@@ -238,13 +238,13 @@ def _ephemeral() -> range:
 
 
 def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: bool) -> Call | None:
-    """What the name of the kernel function says, where the call itself may not be read."""
+    """Return the call that the kernel function implies, where the call is unreadable."""
     sending = thread.wchan.startswith(wchan.SEND)
     direct = thread.wchan.startswith(wchan.ON_SOCKETS)
     unreadable = not thread.call_readable and (
         direct or thread.wchan.startswith((*wchan.EVENTS, *wchan.RING))
     )
-    # io_uring's requests show nowhere.
+    # Requests of io_uring are not visible.
     if not unreadable and not thread.wchan.startswith(wchan.RING):
         return None
     watched = tuple(
@@ -256,7 +256,7 @@ def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: b
 def _alive(pid: int) -> Process:
     process = read_process(pid)
     if process is None:
-        raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
+        raise UsageError(f"why {pid}: no such process; `ps -e` lists all")
     if has_ended(pid):
         raise UsageError(f"why {pid}: {process.comm} has ended; its parent has yet to notice")
     return process
@@ -265,4 +265,4 @@ def _alive(pid: int) -> Process:
 def _same(process: Process) -> None:
     now = read_process(process.pid)
     if now is None or now.start_ticks != process.start_ticks or has_ended(process.pid):
-        raise UsageError(f"why {process.pid}: {process.comm} ended while it was looked at")
+        raise UsageError(f"why {process.pid}: {process.comm} exited during the samples")

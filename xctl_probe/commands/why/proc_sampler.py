@@ -1,6 +1,6 @@
-"""One process's sockets as /proc shows them.
+"""Sockets of one process from /proc.
 
-That is queues and timers only, but also of UDP, and in any network namespace.
+It has queues and timers only, but UDP too, and any network namespace.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _FIRST_CHOSEN_PORT = 32_768  # as Linux has it at first: ip(7), ip_local_port_ra
 
 
 def socket_fds(pid: int, proc: Path = Path("/proc")) -> dict[int, int]:
-    """Descriptors by inode: the sockets that the process holds; the lowest of several.
+    """Return the sockets of the process: the lowest descriptor by inode.
 
-    Raises PermissionError where one may not look, FileNotFoundError when it is gone.
+    Raises PermissionError where it is unreadable, FileNotFoundError when it is gone.
     """
     folder = proc / str(pid) / "fd"
     found: dict[int, int] = {}
@@ -41,7 +41,7 @@ def socket_fds(pid: int, proc: Path = Path("/proc")) -> dict[int, int]:
 
 
 class ProcSampler:
-    """Two looks at /proc/<pid>/net: what is left where sock_diag is refused."""
+    """Samples of /proc/<pid>/net, where sock_diag is refused."""
 
     def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
         self._net = proc / str(pid) / "net"
@@ -49,7 +49,7 @@ class ProcSampler:
         self._last: dict[int, Row] = {}
 
     def sample(self, inodes: Iterable[int]) -> None:
-        """Read both tables.  Raises OSError where there is none."""
+        """Read both tables.  Raises OSError where they do not exist."""
         wanted = {inode for inode in inodes if inode}
         rows = {row.inode: row for row in self._rows() if row.inode in wanted}
         self._first = {inode: self._first.get(inode, row) for inode, row in rows.items()}
@@ -60,7 +60,7 @@ class ProcSampler:
         yield from parse(read(self._net / "tcp6", sys.maxsize))
 
     def tcp(self, fds: dict[int, int]) -> list[Tcp]:
-        """What the looks have shown."""
+        """Return the sockets as sampled."""
         return [_of_row(fds[inode], row, self._first[inode]) for inode, row in self._last.items()]
 
 
@@ -83,9 +83,9 @@ def _of_row(fd: int, row: Row, first: Row) -> Tcp:
 
 
 def udp_sockets(pid: int | str, fds: dict[int, int], proc: Path = Path("/proc")) -> list[Udp]:
-    """The process's UDP sockets; the last column of /proc/net/udp counts the drops.
+    """Return the UDP sockets of the process; the last column of /proc/net/udp has the drops.
 
-    Of the namespace of `pid`, which may be `thread-self`.
+    The namespace is that of `pid`, which may be `thread-self`.
     """
     net = proc / str(pid) / "net"
     found = []

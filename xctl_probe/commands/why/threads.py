@@ -1,9 +1,9 @@
-"""The threads of one process: what each is in, and since when it has not run.
+"""Threads of one process: what each waits in, and since when it has not run.
 
-/proc/<pid>/task/<tid>/sched says when a thread was last on a CPU (`se.exec_start`), so how
-long a blocked thread has been blocked is known although nobody was looking.  That clock
-leaves out interrupts and stolen time, so it differs from CPU to CPU (kernel/sched/core.c,
-update_rq_clock_task): "now" is read on the CPU where the thread ran.
+/proc/<pid>/task/<tid>/sched has the time when a thread was last on a CPU (`se.exec_start`), so the
+length of its wait is known without an earlier sample.  This clock excludes interrupts and stolen
+time, so it differs by CPU (kernel/sched/core.c, update_rq_clock_task): the current time is read on
+the CPU where the thread ran.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """A thread at one moment.
+    """Sample of a thread.
 
-    `wchan` is the kernel function it sleeps in, empty when it runs or that may not be read.
-    `call` is what it waits in, where descriptors are involved; `call_readable` is False where
-    /proc/<pid>/syscall is refused.  `last_ran_ms` is on the clock of CPU `cpu`.
+    `wchan` is the kernel function it sleeps in, empty when it runs or where unreadable.  `call` is
+    its system call, where it uses descriptors; `call_readable` is False where /proc/<pid>/syscall
+    is refused.  `last_ran_ms` is on the clock of CPU `cpu`.
     """
 
     tid: int
@@ -44,7 +44,7 @@ class Thread:
 
 
 def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
-    """The threads of `pid` that live, the first one first; empty when it is gone."""
+    """Return the live threads of `pid`, the first one first; empty when it is gone."""
     try:
         tids = sorted(int(name) for name in os.listdir(proc / str(pid) / "task"))
     except OSError:
@@ -75,7 +75,7 @@ def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
 
 
 def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int, float]:
-    """How long each sleeping thread has not run, by tid; moves the caller from CPU to CPU."""
+    """Return for how long each sleeping thread has not run, by tid; moves the caller over CPUs."""
     waiting = [t for t in threads if t.last_ran_ms is not None and t.state != "R"]
     found = {}
     allowed = os.sched_getaffinity(0)
@@ -87,7 +87,7 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
                 if thread.cpu == cpu and now_ms is not None and thread.last_ran_ms is not None:
                     found[thread.tid] = max(now_ms - thread.last_ran_ms, 0.0)
     except OSError:
-        pass  # a CPU went offline, or the call is refused: what is known so far is still true
+        pass  # a CPU went offline, or the call is refused: earlier results are valid
     finally:
         with suppress(OSError):
             os.sched_setaffinity(0, allowed)
@@ -95,9 +95,9 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
 
 
 def waits_in(thread: Thread, before: Thread | None) -> Call | None:
-    """What the thread waits in; one that runs just now may have waited a moment before.
+    """Return the call that the thread waits in, of one that runs now, the call before.
 
-    A client with a timeout wakes up now and then to look at the clock.
+    A client with a timeout wakes up regularly to read the clock.
     """
     if thread.call is not None:
         return thread.call

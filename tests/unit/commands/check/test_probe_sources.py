@@ -218,7 +218,7 @@ def test_the_table_names_each_way_its_answer_and_what_auto_cannot_see():
     lines = text.decode().splitlines()
     assert lines[0].split()[:3] == ["ebpf", "fentry", "no"]
     assert lines[1].strip() == "remedy: do this"
-    assert "could not tell" in lines[2]
+    assert "unknown" in lines[2]
     assert "auto takes proc net, which cannot see:" in lines
     for spot in BLIND_SPOTS["proc net"]:
         assert f"  - {spot.text}" in lines

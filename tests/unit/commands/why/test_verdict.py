@@ -289,7 +289,7 @@ def test_more_data_is_only_probably_awaited():
         "probably waits for more data from 10.0.0.7:5432: the last came 13.0 s ago"
     )
     finding = finding_of(replace(OPENED, last_receive_ms=None), IN_RECV)
-    assert "to speak first" in finding.text
+    assert "to send first" in finding.text
     assert not finding.certain
 
 
