@@ -88,7 +88,7 @@ class Compiled:
         return per_cpu_sums(self.tables[name], entries, possible_cpus())
 
     def missed_runs(self) -> int:
-        """How often a program was due and did not run: bcc has no link that would tell more."""
+        """Return how often a program did not run.  Without links, bcc cannot count more."""
         return sum(recursion_misses(self._lib.info, fd) for fd in self._fds)
 
     def attach(self, hook: Hook) -> None:

@@ -133,7 +133,7 @@ class Object:
         return Map(fd, key_bytes, value_bytes, self._lib)
 
     def per_cpu_sums(self, name: str, entries: int) -> list[int]:
-        """A per-CPU array of 64-bit counters, added up over the CPUs."""
+        """Return a per-CPU array of 64-bit counters, added up over the CPUs."""
         array = self.map(name, 4, 8)
         return per_cpu_sums(array, entries, self._lib.libbpf_num_possible_cpus())
 

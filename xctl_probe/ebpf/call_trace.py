@@ -42,12 +42,12 @@ class Call(NamedTuple):
 
     @property
     def local_address(self) -> str:
-        """Text, as in facts.Socket."""
+        """Address as text, as in `events.Socket`."""
         return address_text(self.family, self.raw_local_address)
 
     @property
     def remote_address(self) -> str:
-        """Text, as in facts.Socket."""
+        """Address as text, as in `events.Socket`."""
         return address_text(self.family, self.raw_remote_address)
 
     @property

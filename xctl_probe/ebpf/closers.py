@@ -79,7 +79,7 @@ def cause(record: RawEvent) -> Cause | None:
 
 
 def sleeps_on_a_socket(pid: int, tid: int) -> bool:
-    """True where the thread sleeps as close() does.  /proc/<pid>/task/<tid>/wchan, proc(5)."""
+    """True where the thread sleeps in the function of close().  proc(5): task/<tid>/wchan."""
     return procfs.word(f"/proc/{pid}/task/{tid}/wchan").startswith(wchan.CLOSE)
 
 

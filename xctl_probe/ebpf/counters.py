@@ -24,12 +24,12 @@ GetInfo = Callable[[int, Any, Any], object]
 
 
 def recursion_misses(get_info: GetInfo, program_fd: int) -> int:
-    """How often a program was not run because it would have interrupted itself (5.12)."""
+    """Return how often a program did not run because it would have interrupted itself (5.12)."""
     return _u64_at(_info(get_info, program_fd), _RECURSION_MISSES_AT)
 
 
 def kprobe_misses(get_info: GetInfo, link_fd: int) -> int:
-    """How often a kprobe was missed: more threads than a kretprobe has returns for (6.7)."""
+    """Return how often a kprobe was missed: the threads under a kretprobe are limited (6.7)."""
     info = _info(get_info, link_fd)
     link_type, event_type = (int.from_bytes(info[at : at + 4], "little") for at in (0, 16))
     if link_type != _LINK_TYPE_PERF_EVENT or event_type not in _KPROBE_EVENTS:
@@ -38,14 +38,14 @@ def kprobe_misses(get_info: GetInfo, link_fd: int) -> int:
 
 
 def per_cpu_sums(array: Map, entries: int, cpus: int) -> list[int]:
-    """A per-CPU array of 64-bit counters, added up over the CPUs."""
+    """Return a per-CPU array of 64-bit counters, added up over the CPUs."""
     layout = struct.Struct(f"={cpus}Q")
     values = (array.lookup(struct.pack("=I", i), cpus) for i in range(entries))
     return [sum(layout.unpack(value)) if value else 0 for value in values]
 
 
 def _info(get_info: GetInfo, fd: int) -> bytes:
-    """The struct bpf_prog_info or bpf_link_info; zero where the kernel's is shorter."""
+    """Return struct bpf_prog_info or bpf_link_info, zero where the kernel's is shorter."""
     info = c.create_string_buffer(_INFO_BYTES)
     get_info(fd, info, c.byref(c.c_uint32(_INFO_BYTES)))
     return info.raw

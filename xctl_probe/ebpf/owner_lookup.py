@@ -26,7 +26,7 @@ class OwnerLookup:
         self._budget = Budget(_SHARE, _AT_ONCE_NS)
 
     def close(self) -> None:
-        """Let the reader of /proc end.  Safe to call twice."""
+        """End the reader of /proc.  Safe to call twice."""
         if isinstance(self._owners, OwnersAside):
             self._owners.close()
 

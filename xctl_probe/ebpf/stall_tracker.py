@@ -216,7 +216,7 @@ class StallTracker:
         if record.evidence & Evidence.RETRANSMIT:
             delivered = False
         elif record.evidence & Evidence.FLOW:
-            delivered = True  # it has asked for nothing
+            delivered = True  # it has no request outstanding
         remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
         # Unconnected sockets have no common peer.

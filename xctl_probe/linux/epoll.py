@@ -69,7 +69,7 @@ class Epolls:
         begun_ns = time.monotonic_ns()
         until_ns, partly, entries = self._kept.get((pid, epoll), (0, False, frozenset()))
         if begun_ns >= until_ns:
-            # One read: the kernel makes all of the list for the first.
+            # One read: the first makes the kernel write all of the list.
             text = procfs.read_once(f"{self._proc}/{pid}/fdinfo/{epoll}", _MOST_BYTES)
             partly = len(text) >= _MOST_BYTES
             entries = frozenset(

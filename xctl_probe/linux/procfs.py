@@ -33,12 +33,12 @@ def read_once(path: str | Path, most: int = _LINE_BYTES) -> bytes:
 
 
 def read_memory(path: str | Path, address: int, size: int) -> bytes:
-    """Bytes of another process (its `mem`), which needs the rights of ptrace; else empty."""
+    """Read memory of another process (its `mem`); empty where ptrace would be refused."""
     return _opened(path, lambda fd: os.pread(fd, size, address))
 
 
 def _opened(path: str | Path, reading: Callable[[int], bytes]) -> bytes:
-    """What is read of a file while it is open; empty where that is refused."""
+    """Return what `reading` returns for the open file; empty where it is refused."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -61,17 +61,17 @@ def _read_whole(fd: int, most: int) -> bytes:
 
 
 def text(path: str | Path) -> str:
-    """A file of names, which may be any bytes; empty where it cannot be read."""
+    """Return a file as text, whose names may contain any bytes; empty where it cannot be read."""
     return read(path).decode("utf-8", "surrogateescape")
 
 
 def word(path: str | Path) -> str:
-    """A file of ASCII as short as `wchan` and `syscall`; empty where it cannot be read."""
+    """Return a file as short as `wchan` and `syscall`; empty where it cannot be read."""
     return read_once(path).decode("ascii", "replace")
 
 
 def link(path: str | Path) -> str:
-    """The target of a link, empty where it cannot be read."""
+    """Return the target of a link, empty where it cannot be read."""
     try:
         return os.readlink(path)
     except OSError:
@@ -79,12 +79,12 @@ def link(path: str | Path) -> str:
 
 
 def socket_inode(target: str) -> int | None:
-    """The inode in the target of a descriptor's link; None where that is no socket."""
+    """Return the inode in the target of a descriptor's link; None where that is no socket."""
     return int(target[len(_SOCKET) : -1]) if target.startswith(_SOCKET) else None
 
 
 def socket_protocol(path: str | Path) -> str:
-    """The protocol of the socket behind a descriptor's link, as `TCPv6` (net/socket.c).
+    """Return the protocol of the socket behind a descriptor's link, as `TCPv6` (net/socket.c).
 
     Raises OSError.
     """
@@ -104,8 +104,8 @@ class Stat(NamedTuple):
 
 
 def parse_stat(stat: bytes) -> Stat | None:
-    """The name and the fields of a stat file; None where it has no state."""
-    # The name may hold spaces and parentheses: it ends at the last ")".
+    """Return the name and the fields of a stat file; None where it has no state."""
+    # The name may contain spaces and parentheses, so it is cut at the last ")".
     head, _, tail = stat.rpartition(b")")
     _, bracket, comm = head.partition(b"(")
     fields = tail.split()
@@ -113,23 +113,23 @@ def parse_stat(stat: bytes) -> Stat | None:
 
 
 def command(comm: bytes) -> str:
-    """The name of a process or thread as text."""
+    """Return the name of a process or thread as text."""
     return comm.decode("utf-8", "backslashreplace")
 
 
 def state(path: str | Path) -> str:
-    """The state in a stat file, empty where the process or thread is gone."""
+    """Return the state in a stat file, empty where the process or thread is gone."""
     stat = parse_stat(read(path))
     return stat.state if stat else ""
 
 
 def read_process(pid: int, proc: Path = PROC) -> Process | None:
-    """Name and start of a process, None when it is gone."""
+    """Return name and start time of a process, None when it is gone."""
     return parse_process(pid, read(proc / str(pid) / "stat"))
 
 
 def parse_process(pid: int, text: bytes) -> Process | None:
-    """The process of a stat file; None where that has no start."""
+    """Return the process of a stat file; None where that has no start time."""
     stat = parse_stat(text)
     if stat is None or not stat.fields[_START_TIME:] or not stat.fields[_START_TIME].isdigit():
         return None
@@ -137,31 +137,31 @@ def parse_process(pid: int, text: bytes) -> Process | None:
 
 
 def status_field(status: bytes, name: str) -> bytes:
-    """The value of a field of a status file, empty where there is none.
+    """Return the value of a field of a status file, empty where there is none.
 
-    The first line is the name of the process, which may be any bytes but a newline.
+    The process name in the first line may contain any bytes but a newline.
     """
     _, _, rest = (b"\n" + status).partition(b"\n%b:" % name.encode())
     return rest.partition(b"\n")[0].strip()
 
 
 def users(pid: int | str, proc: Path = PROC) -> list[int]:
-    """The real, effective, saved and file-system user of a process; empty when it is gone.
+    """Return the real, effective, saved and file-system user of a process; empty when it is gone.
 
-    Shown for processes that may not be inspected, too.
+    Unreadable processes show it, too.
     """
     words = status_field(read(proc / str(pid) / "status"), "Uid").split()
     return [int(word) for word in words] if all(word.isdigit() for word in words) else []
 
 
 def real_user(pid: int | str, proc: Path = PROC) -> int:
-    """The real user of a process; -1 when it is gone."""
+    """Return the real uid of a process, also of an unreadable one; -1 when it is gone."""
     found = users(pid, proc)
     return found[0] if found else -1
 
 
 def effective_capabilities(status: bytes) -> int:
-    """The effective capabilities in a status file, as bits; none where they are not shown."""
+    """Return the effective capabilities of a status file as bits, 0 where the line is missing."""
     try:
         return int(status_field(status, "CapEff"), 16)
     except ValueError:
@@ -169,5 +169,5 @@ def effective_capabilities(status: bytes) -> int:
 
 
 def namespace_inode(kind: str, pid: int | str = "self", proc: Path = PROC) -> int:
-    """The inode of a namespace (`net`, `pid`, `user`) of a process.  Raises OSError."""
+    """Return the inode of a namespace (`net`, `pid`, `user`) of a process.  Raises OSError."""
     return os.stat(f"{proc}/{pid}/ns/{kind}").st_ino

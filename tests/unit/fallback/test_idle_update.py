@@ -117,7 +117,7 @@ def test_the_interval_ends_as_it_does_awake(opened, moved):
     """The same sums and the same marks."""
     tcp = Tcp(opened=opened).at(1_009)
     idle, owners, sums = at_rest(tcp), Owners(), TrafficTotals()
-    owners.search({INODE})
+    owners.search_for({INODE: None})
     awake = unpack(at_rest(tcp), tcp.sample(), Interfaces())
     for sent, received in moved:
         last_sample_ns = tcp.now_ns

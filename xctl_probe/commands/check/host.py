@@ -40,10 +40,10 @@ class Host:
 
 
 def read_host(root: Path = Path("/")) -> Host:
-    """The facts; `root` is where /proc and /sys are."""
+    """Read the conditions; `root` contains /proc and /sys."""
     status = procfs.read(root / "proc/self/status")
     held = _capabilities(procfs.effective_capabilities(status))
-    # The loader's own rule; who holds the capabilities and may not is in a user namespace.
+    # The rule of the loader: a refusal in spite of the capabilities means a user namespace.
     privileged = missing(root / "proc") is None
     enough = "CAP_SYS_ADMIN" in held or {"CAP_BPF", "CAP_PERFMON"} <= set(held)
     seccomp = procfs.status_field(status, "Seccomp") == _SECCOMP_FILTER

@@ -52,7 +52,7 @@ def _as_root(pid: int) -> str:
 
 
 def _effective_user(pid: int) -> int | None:
-    # The owner of /proc/<pid> is root's where the process may not be dumped.
+    # The owner of /proc/<pid> is root where the process may not be dumped.
     found = users(pid)
     return found[_EFFECTIVE] if len(found) > _EFFECTIVE else None
 

@@ -60,7 +60,7 @@ def entered(namespace: int) -> Iterator[None]:
 
 @contextmanager
 def namespaces_of(pid: int, fds: Iterable[int]) -> Iterator[list[int]]:
-    """Descriptors of the namespaces of these sockets, without the one that this thread is in."""
+    """Yield descriptors of the namespaces of these sockets, without that of this thread."""
     found: dict[int, int] = {namespace_inode("net", "thread-self"): -1}
     try:
         with suppress(OSError):
