@@ -10,7 +10,10 @@ from xctl_probe.events import (
     ErrorKind,
     Event,
     InterfaceDelta,
+    PortErrors,
     Process,
+    QueuePairErrors,
+    RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
@@ -26,6 +29,7 @@ from xctl_probe.exporters.records import (
     StallRecord,
 )
 from xctl_probe.fair import choose
+from xctl_probe.traffic_totals import TrafficTotals
 
 # Limits of the records of one interval: no process and no user can flood the reader.
 _MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
@@ -61,12 +65,6 @@ class Filter:
 
 
 @dataclass(slots=True)
-class _Bytes:
-    received: int = 0
-    sent: int = 0
-
-
-@dataclass(slots=True)
 class _Failed:
     count: int = 0
     sockets: int = 1
@@ -74,8 +72,7 @@ class _Failed:
 
 @dataclass(slots=True)
 class _Sums:
-    by_process: dict[tuple[str, Process], _Bytes] = field(default_factory=dict)
-    unowned: dict[str, int] = field(default_factory=dict)
+    traffic: TrafficTotals = field(default_factory=TrafficTotals)
     stalls: list[Stall] = field(default_factory=list)
     errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
 
@@ -90,10 +87,12 @@ def aggregate(
     sums = _Sums()
     interfaces: list[InterfaceDelta] = []
     losses: list[DroppedEvents] = []
+    ports: list[RdmaPortDelta | PortErrors | QueuePairErrors] = []
     for event in events:
         match event:
             case TrafficDelta():
-                _add_traffic(sums, event)
+                interface = event.interface or UNKNOWN_INTERFACE
+                sums.traffic.add(event.owner, interface, event.sent_bytes, event.received_bytes)
             case Stall() if wanted.wants_owner(event.owner):
                 if wanted.wants_event(event.socket.interface):
                     sums.stalls.append(event)
@@ -105,12 +104,17 @@ def aggregate(
                     failed.sockets = max(failed.sockets, event.sockets)
             case InterfaceDelta():
                 interfaces.append(event)
+            case RdmaPortDelta() | PortErrors():
+                ports.append(event)
+            case QueuePairErrors() if wanted.wants_owner(event.owner):
+                ports.append(event)
             case DroppedEvents():
                 losses.append(event)
     yield from _stalls(sums.stalls, losses, ts_ms)
     yield from _errors(sums, ts_ms)
     for lost in losses:
         yield ErrorRecord(ts_ms, lost)
+    yield from _ports(ports, ts_ms)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
 
 
@@ -150,20 +154,6 @@ def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
         yield ErrorRecord(ts_ms, SocketError(None, nobodys, kind, total.count, total.sockets))
 
 
-def _add_traffic(sums: _Sums, event: TrafficDelta) -> None:
-    interface = event.interface or UNKNOWN_INTERFACE
-    if event.owner is None:
-        count = event.sent_bytes + event.received_bytes
-        sums.unowned[interface] = sums.unowned.get(interface, 0) + count
-        return
-    key = (interface, event.owner)
-    total = sums.by_process.get(key)
-    if total is None:
-        total = sums.by_process[key] = _Bytes()
-    total.received += event.received_bytes
-    total.sent += event.sent_bytes
-
-
 def _bandwidth(
     sums: _Sums,
     interfaces: list[InterfaceDelta],
@@ -171,18 +161,43 @@ def _bandwidth(
     elapsed_ns: int,
     ts_ms: int,
 ) -> Iterator[Record]:
+    totals = list(sums.traffic.take())
+    unattributed = {
+        total.interface: total.sent_bytes + total.received_bytes
+        for total in totals
+        if total.owner is None
+    }
     for counts in interfaces:
         yield from _interface_errors(counts, ts_ms)
         yield BandwidthRecord(
             ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
-            sums.unowned.get(counts.name, 0),
+            unattributed.get(counts.name, 0),
         )  # fmt: skip
-    for (interface, owner), count in sums.by_process.items():
-        if not (wanted.wants_owner(owner) and wanted.wants_traffic(interface)):
+    for total in totals:
+        if total.owner is None or total.interface is None:
             continue
-        record = BandwidthRecord(ts_ms, interface, owner, count.received, count.sent, elapsed_ns)
+        if not (wanted.wants_owner(total.owner) and wanted.wants_traffic(total.interface)):
+            continue
+        record = BandwidthRecord(
+            ts_ms, total.interface, total.owner, total.received_bytes, total.sent_bytes, elapsed_ns
+        )
         if record.mbps >= wanted.min_mbps:
             yield record
+
+
+def _ports(
+    events: list[RdmaPortDelta | PortErrors | QueuePairErrors], ts_ms: int
+) -> Iterator[Record]:
+    """Of RDMA ports: errors first, then bandwidth."""
+    for event in events:
+        if not isinstance(event, RdmaPortDelta):
+            yield ErrorRecord(ts_ms, event)
+    for event in events:
+        if isinstance(event, RdmaPortDelta):
+            yield BandwidthRecord(
+                ts_ms, event.name, None, event.rx_bytes, event.tx_bytes, event.elapsed_ns,
+                link=event.link, xmit_wait=event.xmit_wait,
+            )  # fmt: skip
 
 
 def _interface_errors(counts: InterfaceDelta, ts_ms: int) -> Iterator[Record]:

@@ -50,12 +50,12 @@ def _config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-# Options that take effect before the others are read.
+# Options that are handled before the others.
 _EAGER: dict[str, Callable[..., Any]] = {"config": _config, "version": _version}
 
 
 def _parameter(option: Option) -> inspect.Parameter:
-    """Return an option of the table as a parameter of a signature that typer reads."""
+    """Return an option of the table as a parameter, which typer reads from a signature."""
     kind: Any = list[option.kind] if option.many else option.kind  # type: ignore[name-defined]
     info = typer.Option(
         f"--{option.name}",  # with it, typer makes no --no-... of a flag
@@ -75,7 +75,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def _takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of the table as keyword parameters."""
+    """Set the signature of a command to the options of the table, by keyword."""
     context, *_ = inspect.signature(command, eval_str=True).parameters.values()
     signature = inspect.Signature([context, *map(_parameter, OPTIONS)])
     command.__signature__ = signature  # type: ignore[attr-defined]
@@ -179,7 +179,7 @@ def _exporter(as_text: bool) -> Exporter:
 
 
 def _current_words(words: list[str]) -> list[str]:
-    """The arguments, with the present name of a value in place of a former one."""
+    """Return the arguments with former names of values replaced by the current ones."""
     former = {f"--{option.name}": option for option in OPTIONS if option.former_values}
     found = []
     for before, word in zip(["", *words], words, strict=False):
@@ -194,7 +194,7 @@ def _current_words(words: list[str]) -> list[str]:
 
 
 def _settle_variables() -> None:
-    """Drop variables that are set to nothing, and give values their present names."""
+    """Unset empty variables, and replace former names of values."""
     for name in [n for n, value in os.environ.items() if n.startswith(ENV) and not value]:
         del os.environ[name]
     for option in OPTIONS:

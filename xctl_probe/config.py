@@ -17,6 +17,7 @@ import psutil
 from xctl_probe.aggregate import Filter
 from xctl_probe.errors import UsageError
 from xctl_probe.linux.links import Links, given_name
+from xctl_probe.linux.rdma_ports import port_names
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.policy import NS_PER_MS, STALL_MS
 
@@ -301,7 +302,7 @@ class Settings:
     def checked(
         cls, given: Mapping[str, Any], log: Callable[[str], None] | None = None
     ) -> Settings:
-        """Return settings from the values of options by parameter; None: the default.
+        """Return settings from option values by parameter; None: the default.
 
         Raises UsageError with the option and the remedy.
         """
@@ -366,7 +367,7 @@ def read_file(path: Path) -> dict[str, FileValue]:
 
 
 def _file_value(path: Path, key: str, value: object) -> FileValue:
-    """Return one value of the file, with its current name; a list for a repeatable option."""
+    """Return one value of the file with its current name, in a list where many are allowed."""
     option = FILE_KEYS.get(key)
     if option is None:
         similar = difflib.get_close_matches(key, FILE_KEYS, n=1)
@@ -382,23 +383,25 @@ def _file_value(path: Path, key: str, value: object) -> FileValue:
     return found if option.many else found[0]
 
 
+_KIND_TEXTS = {bool: "true or false", int: "an integer", float: "a number"}
+
+
+def _expected(option: Option) -> str:
+    """Return what a file may have for an option, in words."""
+    one = _KIND_TEXTS.get(option.kind, "a string")
+    return f"{one} or a list" if option.many else one
+
+
 def _interface_names() -> list[str]:
     links = Links()
     try:
-        return [link.name for link in links.read()]
+        return [*(link.name for link in links.read()), *port_names()]
     finally:
         links.close()
 
 
-def _expected(option: Option) -> str:
-    kind = {bool: "true or false", int: "an integer", float: "a number"}.get(
-        option.kind, "a string"
-    )
-    return f"{kind} or a list" if option.many else kind
-
-
 def _is(kind: type, value: object) -> bool:
-    """True where a value of TOML has the type of an option; that of an enum is a string."""
+    """Return True where a TOML value is of the kind of an option; an enum is text."""
     # Not isinstance: a bool is an int in Python.  Numbers of TOML are not bounded.
     if isinstance(value, int | float) and abs(value) > sys.maxsize:
         return False

@@ -143,6 +143,93 @@ class InterfaceDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class RdmaLink:
+    """The link of an RDMA port, in the words of the kernel; empty where it gives none.
+
+    `netdev` is the network interface of a RoCE or iWARP port.
+    """
+
+    layer: str  # "InfiniBand" or "Ethernet"
+    rate: str  # "100 Gb/sec (4X EDR)"
+    state: str  # "ACTIVE"
+    netdev: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RdmaPortDelta:
+    """What an RDMA port moved in `elapsed_ns`, since its counters were read before (bytes).
+
+    `xmit_wait`: ticks in which data waited for credit; a tick has no fixed length.  None where
+    the device does not count them.
+    """
+
+    name: str  # of the device, with /<port> where it has several
+    link: RdmaLink
+    rx_bytes: int
+    tx_bytes: int
+    elapsed_ns: int
+    xmit_wait: int | None = None
+
+
+class PortErrorKind(StrEnum):
+    """What an RDMA port, or the interface of a RoCE port, counts; the value is the word."""
+
+    RETRY = "RDMA_RETRY"  # packets sent again
+    TIMEOUT = "RDMA_TIMEOUT"  # no acknowledgement came in time
+    RETRY_EXCEEDED = "RDMA_RETRY_EXCEEDED"  # a queue pair gave up
+    SEQUENCE = "RDMA_SEQ_ERR"  # a packet is missing
+    DUPLICATE = "RDMA_DUPLICATE"  # the peer sent again
+    OUT_OF_BUFFER = "RDMA_OUT_OF_BUFFER"  # a process of this host has posted no receive
+    RNR = "RDMA_RNR"  # the peer's process has posted no receive
+    REQUEST = "RDMA_REQUEST_ERR"  # a request that was refused, here or there
+    IMPAIRED = "RDMA_IMPAIRED"  # EFA lowered the rate of a connection
+    CNP = "CNP"  # congestion notifications that slow this sender down
+    CNP_SENT = "CNP_SENT"  # congestion notifications to senders
+    ECN = "ECN"  # packets that arrived marked: the path is congested
+    DISCARD = "PORT_DISCARD"
+    PORT = "PORT_ERR"
+    SYMBOL = "SYMBOL_ERR"
+    LINK = "LINK_ERR"
+    PFC_PAUSE = "PFC_PAUSE"  # the peer paused one priority of ours
+    PFC_PAUSE_SENT = "PFC_PAUSE_SENT"
+    PAUSE = "PAUSE"  # the peer paused the whole link
+    PAUSE_SENT = "PAUSE_SENT"
+    PAUSE_STORM = "PAUSE_STORM"  # this host paused its peer for too long
+
+
+@dataclass(frozen=True, slots=True)
+class PortErrors:
+    """What a port counted of one kind since the last drain.
+
+    `counters` are those of the driver that grew, by their names there.
+    """
+
+    name: str
+    kind: PortErrorKind
+    count: int
+    counters: tuple[tuple[str, int], ...]
+    priority: int | None = None  # of Ethernet, 0 to 7
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePairErrors:
+    """`count` queue pairs of one process on one port that have come into an error state.
+
+    `number` is the lowest of theirs, and `peer`, `type` and `state` are its own.  Without an
+    owner it is the kernel's (`kernel_name`), or that of a process that is not visible.
+    """
+
+    owner: Process | None
+    port: str  # as RdmaPortDelta.name
+    count: int
+    number: int
+    peer: int | None  # its number on the peer's host
+    type: str  # "RC"
+    state: str  # "ERR" or "SQE"
+    kernel_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DroppedEvents:
     """Events that the source or the writer dropped, by place.
 
@@ -154,7 +241,16 @@ class DroppedEvents:
     uid: int | None = None
 
 
-Event = TrafficDelta | Stall | SocketError | InterfaceDelta | DroppedEvents
+Event = (
+    TrafficDelta
+    | Stall
+    | SocketError
+    | InterfaceDelta
+    | RdmaPortDelta
+    | PortErrors
+    | QueuePairErrors
+    | DroppedEvents
+)
 
 
 @dataclass(frozen=True, slots=True)

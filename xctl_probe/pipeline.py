@@ -21,7 +21,9 @@ from xctl_probe.events import Batch, DroppedEvents, Event, Source
 from xctl_probe.exporters.records import Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.signals import stop_signals
+from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
+from xctl_probe.sources.rdma import Rdma
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
@@ -68,7 +70,10 @@ class Loop:
         self._source = source
         self._sink = sink
         wanted = settings.wanted
-        self._interfaces = Interfaces(wanted.interfaces, loopback=wanted.loopback)
+        self._counter_sources: tuple[CounterSource, ...] = (
+            Interfaces(wanted.interfaces, loopback=wanted.loopback),
+            Rdma(wanted.interfaces),
+        )
         self._drained_ns = time.monotonic_ns()
 
     def run(self) -> None:
@@ -97,7 +102,8 @@ class Loop:
         """Drain the source and pass the records to the sink."""
         now_ns = time.monotonic_ns()
         batch = self._batch(now_ns)
-        events = [*batch.events, *self._counters()]
+        counted = [event for one in self._counter_sources for event in _counted(one)]
+        events = [*batch.events, *counted]
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
         self._sink.put(aggregate(events, self._settings.wanted, elapsed_ns, epoch_ms()), now_ns)
@@ -110,14 +116,6 @@ class Loop:
             if not is_shortage(error):
                 raise
             return Batch(now_ns, [DroppedEvents("source", 1)])
-
-    def _counters(self) -> list[Event]:
-        try:
-            return list(self._interfaces.collect())
-        except (OSError, MemoryError) as error:
-            if not is_shortage(error):
-                raise
-            return [DroppedEvents("interfaces", 1)]
 
     def _wait(self, wake_ns: int, *, listen: bool) -> bool:
         """Sleep until the next task is due.  True where the source is ready (with `listen`)."""
@@ -140,6 +138,16 @@ class Loop:
             else:
                 self._sink.wake(fd, events)
         return source_ready
+
+
+def _counted(counters: CounterSource) -> list[Event]:
+    """What they have; where descriptors or memory ran out, that something is missing."""
+    try:
+        return list(counters.collect())
+    except (OSError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        return [DroppedEvents(counters.name, 1)]
 
 
 def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:

@@ -45,6 +45,7 @@ enum evidence {
 	SEEN_UNSENT = 1024, /* data waits, none is on its way, and the window is open */
 	SEEN_UNSENDABLE = 2048, /* and the kernel tries in vain to send it */
 	SEEN_ALONE = 4096, /* the thread that polls waits for this socket alone, with a timeout */
+	SEEN_KEEPALIVE = 8192, /* only keepalives are on their way, and none is answered */
 };
 
 /* A raw event of one socket, from an iterator or through the ring buffer. */
@@ -58,7 +59,7 @@ struct event {
 	__u64 inode;
 	__u64 cookie;
 	__u32 kind;
-	__u32 occurrences;
+	__u32 occurrences; /* of RECORD_ONGOING: keepalives that go unanswered now */
 	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
 	__u32 tid;
 	__u32 uid;

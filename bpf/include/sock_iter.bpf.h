@@ -49,6 +49,16 @@ static __always_inline bool had_flow(struct sock_state *memory)
 	       memory->flow_bytes / FLOW_BYTES_PER_MS >= lasted_ns / NS_PER_MS;
 }
 
+/* tcp_keepalive_timer() probes while nothing is on its way; any ACK sets the count back. */
+static __always_inline __u32 unanswered_keepalives(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	if (!is_tcp(sk) || BPF_CORE_READ(tp, write_seq) != BPF_CORE_READ(tp, snd_una))
+		return 0;
+	return BPF_CORE_READ(tp, inet_conn.icsk_probes_out);
+}
+
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
 static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 					struct sock_state *memory, __u64 coarse)
@@ -77,16 +87,18 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 	} else if (memory->reply_state) {
 		since = memory->request_ns;
 		event->direction = STALL_RECEIVE;
-	} else if (memory->last_receive_ns) {
-		since = hole_since(sk, memory, coarse);
+	} else {
+		since = memory->last_receive_ns ? hole_since(sk, memory, coarse) : 0;
 		event->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
 		if (!since && had_flow(memory))
 			since = memory->last_receive_ns;
+		if (!since && unanswered_keepalives(sk)) { /* user space notes since when */
+			since = coarse - settings.stall_ns;
+			event->evidence = SEEN_KEEPALIVE;
+		}
 		if (!since)
 			return false;
 		event->direction = STALL_RECEIVE;
-	} else {
-		return false;
 	}
 	if (now < since || now - since < settings.stall_ns)
 		return false;
@@ -175,6 +187,7 @@ static __always_inline bool write_wait_event(struct seq_file *seq, struct sock *
 	event->span_ns = span;
 	event->direction = direction;
 	event->evidence |= evidence;
+	event->occurrences = unanswered_keepalives(sk);
 	attribute_waiter(event, sk, memory);
 	if (event->evidence & SEEN_HOLE ||
 	    (event->evidence & SEEN_FLOW && event->evidence & SEEN_BLOCKED))

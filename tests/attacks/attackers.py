@@ -32,6 +32,7 @@ def become_user() -> None:
     os.setgid(USER)
     os.setuid(USER)
     libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else its own /proc files are root's
 
 
 def asking(listener: socket.socket) -> tuple[int, socket.socket]:
@@ -108,7 +109,6 @@ def page_that_never_comes() -> None:
 def many_namespaces(count: int) -> None:
     """Each with one wait, whose far end no process holds."""
     become_user()
-    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else its own /proc files are root's
     readable, writable = os.pipe()
     for _ in range(count):
         if not os.fork():

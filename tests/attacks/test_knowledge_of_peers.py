@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.conversation import ANSWER, QUESTION, answered, unanswered
 from support.namespace import end, spawn
 
-QUESTION, ANSWER, LINE = 23, 29, 7
+LINE = 7
 LATE_MS = 1_103  # more than ten times the default threshold
 PROMPT = 11  # answers that were not late: enough to be a habit
 MORE_THAN_A_TABLE = 6_007
@@ -50,14 +51,6 @@ def far(make_netns, netns, worker):
     return server, connect
 
 
-def answered(server, client):
-    """One exchange without delay."""
-    client.tell("ask", QUESTION, ANSWER)
-    assert server.ask("recv", QUESTION)["bytes"] == QUESTION
-    server.ask("send", ANSWER)
-    assert client.expect("ask")["bytes"] == ANSWER
-
-
 def answered_late(server, client, times=3):
     """As a long poll or a blocking read of a queue is."""
     for _ in range(times):
@@ -66,12 +59,6 @@ def answered_late(server, client, times=3):
         server.ask("nap", LATE_MS)
         server.ask("send", ANSWER)
         assert client.expect("ask")["bytes"] == ANSWER
-
-
-def hangs(server, client):
-    """A request that the server has read, and nothing after it."""
-    client.tell("ask", QUESTION, ANSWER)
-    assert server.ask("recv", QUESTION)["bytes"] == QUESTION
 
 
 def stalls_of(client):
@@ -84,7 +71,7 @@ def test_another_user_s_late_answers_make_nobody_s_wait_usual(probe, far, other_
     server, connect = far
     answered_late(server, connect(**other_user))
     victim = connect()
-    hangs(server, victim)
+    unanswered(server, victim)
     first, *_ = running.wait_for(stalls_of(victim))
     assert first.stall_ms < LATE_MS
     assert first.net["cause"] == "no_reply"
@@ -97,7 +84,7 @@ def test_one_s_own_late_answers_make_such_waits_usual(probe, far):
     answered_late(server, connect())
     running.wait_for_intervals(2)
     next_one = connect()
-    hangs(server, next_one)
+    unanswered(server, next_one)
     first, *_ = running.wait_for(stalls_of(next_one))
     assert first.stall_ms >= 2 * LATE_MS
 
@@ -111,7 +98,7 @@ def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, far):
     for _ in range(PROMPT):
         answered(server, asks)
         running.wait_for_intervals(1)  # else two exchanges may be one to who samples
-    hangs(server, asks)
+    unanswered(server, asks)
     first, *_ = running.wait_for(stalls_of(asks))
     assert first.stall_ms < LATE_MS
 
@@ -135,7 +122,7 @@ def test_another_user_s_unanswered_bytes_make_no_client_a_log_sender(probe, work
 
     client.connect("127.0.0.1", port)
     server.ask("accept")
-    hangs(server, client)
+    unanswered(server, client)
     running.wait_for(stalls_of(client))
 
 
@@ -160,5 +147,5 @@ def test_another_user_s_peers_without_number_make_none_forgotten(probe, worker, 
 
     client.connect("127.0.0.1", port)
     server.ask("accept")
-    hangs(server, client)
+    unanswered(server, client)
     running.wait_for(stalls_of(client))

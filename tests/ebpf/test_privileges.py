@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.conversation import ANSWER, QUESTION
 from support.require import require, require_tools
 
 SYSTEM_PYTHON = "/usr/bin/python3"  # another user cannot run one that lives in root's home
@@ -115,7 +116,6 @@ def test_a_pid_and_network_namespace_of_its_own(run_as):
 ENOUGH = "-all,+bpf,+perfmon"
 INSPECTS = f"{ENOUGH},+sys_ptrace,+dac_read_search"
 EVERYWHERE = f"{INSPECTS},+sys_admin"
-QUESTION, ANSWER = 23, 29
 
 
 @pytest.fixture

@@ -10,12 +10,15 @@ from xctl_probe.events import Cause, Direction
 MS = 1_000_000
 
 
-def one_ended(seen, pid, bounds, direction):
-    """There is exactly one ended stall, as long as the process found."""
-    seen.until(lambda: seen.stalls(pid, ongoing=False))
+def answered_once_seen(seen, one):
+    """Its wait shows, and is answered then: exactly one ended stall, as long as it found."""
+    one.start()
+    seen.until(lambda: seen.stalls(one.pid, ongoing=True))
+    bounds = one.go()
+    seen.until(lambda: seen.stalls(one.pid, ongoing=False))
     seen.drain()
-    (ended,) = seen.stalls(pid, ongoing=False)
-    assert ended.direction is direction
+    (ended,) = seen.stalls(one.pid, ongoing=False)
+    assert ended.direction is Direction.RECEIVE
     assert is_within(ended.duration_ns, bounds), (ended.duration_ns, bounds)
     return ended
 
@@ -23,26 +26,26 @@ def one_ended(seen, pid, bounds, direction):
 def test_a_client_that_waits_for_an_answer(watch, peer):
     seen = watch()
     one = peer("stalls.answered_late")
-    ended = one_ended(seen, one.pid, one.go(), Direction.RECEIVE)
+    ended = answered_once_seen(seen, one)
     assert ended.cause is Cause.NO_REPLY
 
 
 def test_a_client_in_epoll_that_was_answered_before(watch, peer):
     """The first exchange is quick and teaches; so the second one shows while it lasts."""
     seen = watch()
-    one = peer("stalls.answered_late_in_epoll")
-    one.start()
-    seen.until(lambda: seen.stalls(one.pid, ongoing=True))
-    one_ended(seen, one.pid, one.finish(), Direction.RECEIVE)
+    answered_once_seen(seen, peer("stalls.answered_late_in_epoll"))
 
 
 def test_a_client_that_sends_on_before_it_reads_the_answer(watch, peer):
     """The wait that was told ends when the answer came; the next one is another."""
     seen = watch()
     one = peer("stalls.sends_on_before_it_reads")
-    one.start()
-    seen.until(lambda: seen.stalls(one.pid, ongoing=True))
-    both = one.finish()
+    both = []
+    for _ in range(2):
+        before = len(seen.stalls(one.pid, ongoing=True))
+        one.start()
+        seen.until(lambda before=before: len(seen.stalls(one.pid, ongoing=True)) > before)
+        both.append(one.go())
     seen.until(lambda: len(seen.stalls(one.pid, ongoing=False)) == 2)
     seen.drain()
     found = [stall.duration_ns for stall in seen.stalls(one.pid, ongoing=False)]
@@ -125,10 +128,7 @@ def test_idle_servers_idle_clients_and_log_senders_are_silent(watch, peer):
 
 def test_a_resolver_that_waits_for_a_datagram(watch, peer):
     seen = watch()
-    one = peer("stalls.resolver")
-    one.start()
-    seen.until(lambda: seen.stalls(one.pid, ongoing=True))
-    one_ended(seen, one.pid, one.finish(), Direction.RECEIVE)
+    answered_once_seen(seen, peer("stalls.resolver"))
 
 
 def test_a_download_that_stops_at_a_hole(watch, peer):

@@ -38,7 +38,7 @@ from xctl_probe.exporters.text import to_text
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import decode
 from xctl_probe.fallback.socket_table import SocketTable
-from xctl_probe.linux import capabilities, socket_owners
+from xctl_probe.linux import capabilities, procfs, socket_owners
 from xctl_probe.linux.syscalls import call_of, epoll_watches
 from xctl_probe.linux.threads import blocked_threads, waits_writable
 
@@ -221,7 +221,7 @@ def proc_files(data: bytes) -> None:
         proc.write(name, content)
     proc.link(f"{PID}/fd/3", pieces[-1][:80] or b"socket:[4241]")
     proc_root = proc.path
-    socket_owners.read_process(PID, proc_root)
+    procfs.read_process(PID, proc_root)
     holders = socket_owners.Owners(proc_root)
     holders.search([INODE])
     holders.is_current(INODE)

@@ -7,11 +7,11 @@ import signal
 import time
 
 import pytest
+from support.conversation import ANSWER, QUESTION
 
 INTERVAL_S = 0.5
 STALL_MS = 100  # the default threshold
 LATE_MS = 100  # what the machine's other work may add
-QUESTION, ANSWER = 23, 29
 
 
 @pytest.fixture

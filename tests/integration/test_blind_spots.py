@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.conversation import ANSWER, QUESTION, connect, transfer, unanswered
 
 BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
-QUESTION, ANSWER = 23, 29
 SERVICE = "10.23.41.2"
 LATE_MS = 100  # what the machine's other work may add
 
@@ -37,28 +37,9 @@ def agrees(backend):
     return check
 
 
-def connected(server, client, host="127.0.0.1"):
-    port = server.ask("listen", host)["port"]
-    identity = client.connect(host, port)
-    server.ask("accept")
-    return identity
-
-
-def transfer(sender, receiver, count=BYTES):
-    receiver.tell("recv", count)
-    assert sender.ask("send", count)["bytes"] == count
-    assert receiver.expect("recv")["bytes"] == count
-
-
-def refuse_to_answer(server, client):
-    """A request that is read, and no more."""
-    client.tell("ask", QUESTION, ANSWER)
-    server.ask("recv", QUESTION)
-
-
 def answer_late(server, client, late_ms):
     """A request that is read at once and answered after a while."""
-    refuse_to_answer(server, client)
+    unanswered(server, client)
     server.ask("nap", late_ms)
     server.ask("send", ANSWER)
     client.expect("ask")
@@ -159,8 +140,8 @@ def test_waits_for_a_reply_by_multipath_tcp(probe, multipath, agrees, backend):
         pytest.skip("no waits for a reply at all, which is declared and tested")
     running = probe()
     server, client = multipath
-    connected(server, client)
-    refuse_to_answer(server, client)
+    connect(server, client)
+    unanswered(server, client)
     running.wait_for_intervals(5)
     server.ask("send", ANSWER)
     truth_ms = client.expect("ask")["stall_ms"]
@@ -176,7 +157,7 @@ def test_stalled_sends_by_multipath_tcp(probe, multipath, agrees, backend):
     """That one stalls is told by each source; why, and for how long exactly, by none."""
     running = probe()
     server, client = multipath
-    connected(server, client)
+    connect(server, client)
     running.wait_for_intervals(2)
     client.tell("send", MORE_THAN_BUFFERS)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
@@ -216,7 +197,7 @@ def test_repeated_answers_to_a_handshake(probe, worker, netns, agrees):
 def test_processes_of_other_users(probe, worker, agrees):
     running = probe()
     server, client = worker(user="root"), worker(user="root")
-    connected(server, client)
+    connect(server, client)
     client.tell("send", MORE_THAN_BUFFERS)
     running.wait_for_intervals(5)
     agrees("foreign_owner", running.stop().stalls(pid=client.pid))
@@ -226,8 +207,8 @@ def test_waits_for_a_peer_of_another_user_that_has_read_the_request(probe, worke
     """It may be back in its event loop, for what one sees; unread, the request shows the wait."""
     running = probe()
     server, client = worker(user="root"), worker()
-    connected(server, client)
-    refuse_to_answer(server, client)
+    connect(server, client)
+    unanswered(server, client)
     running.wait_for_intervals(5)
     told = running.consumer.stalls(pid=client.pid)
     if backend.sees("replies"):
@@ -243,7 +224,7 @@ def test_other_network_namespaces(probe, worker, make_netns, agrees):
     running = probe()
     elsewhere = make_netns()
     server, client = worker(namespace=elsewhere), worker(namespace=elsewhere)
-    connected(server, client)
+    connect(server, client)
     client.tell("send", MORE_THAN_BUFFERS)
     running.wait_for_intervals(5)
     agrees("other_namespaces", running.stop().stalls(pid=client.pid))
@@ -257,15 +238,15 @@ def test_which_holder_of_a_socket_uses_it(probe, worker, agrees, backend):
     right = []
     for user in ("child", "parent"):
         server, client = worker(), worker()
-        connected(server, client)
+        connect(server, client)
         running.wait_for_intervals(2)
         if user == "child":
             child = client.ask("fork")["pid"]
-            transfer(client, server)
+            transfer(client, server, BYTES)
             pids = (child, client.pid)
         else:
             child = client.ask("fork_idle")["pid"]
-            transfer(client, server)
+            transfer(client, server, BYTES)
             pids = (client.pid, child)
         running.wait_for_intervals(3)
         sent = [running.consumer.sent_bytes(pid) for pid in pids]
@@ -292,9 +273,9 @@ def test_the_process_of_a_brief_connection(probe, worker, agrees, backend):
 def test_bytes_of_a_process(probe, worker, agrees):
     running = probe("--min-bw", 0)
     server, client = worker(), worker()
-    connected(server, client)
+    connect(server, client)
     running.wait_for_intervals(2)
-    transfer(client, server)
+    transfer(client, server, BYTES)
     running.wait_for_intervals(3)
     agrees("tcp_bytes", running.stop().sent_bytes(client.pid) == BYTES)
 
@@ -302,7 +283,7 @@ def test_bytes_of_a_process(probe, worker, agrees):
 def test_retransmits_that_hold_nobody_up(probe, worker, netns, agrees):
     running = probe()
     server, client = worker(), worker()
-    identity = connected(server, client)
+    identity = connect(server, client)
     running.wait_for_intervals(2)
     netns.drop_incoming("meta l4proto tcp numgen random mod 100 < 5")
     transfer(client, server, 20 * BYTES)
@@ -315,8 +296,8 @@ def test_retransmits_that_hold_nobody_up(probe, worker, netns, agrees):
 def test_waits_for_a_reply(probe, worker, agrees):
     running = probe()
     server, client = worker(), worker()
-    connected(server, client)
-    refuse_to_answer(server, client)
+    connect(server, client)
+    unanswered(server, client)
     running.wait_for_intervals(5)
     agrees("replies", running.stop().stalls(pid=client.pid))
 
@@ -326,11 +307,11 @@ def test_waits_that_no_look_has_met(probe, worker, agrees, backend):
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")
     server, client = worker(), worker()
-    connected(server, client)
+    connect(server, client)
     running = probe()
     waits = 11
     for _ in range(waits):
-        refuse_to_answer(server, client)
+        unanswered(server, client)
         server.tell("answer_after", 105, ANSWER, QUESTION)
         client.expect("ask")
         client.ask("nap", 300)
@@ -346,7 +327,7 @@ def test_what_falls_between_two_looks(probe, worker, agrees, backend):
     """
     holder, server, client = worker(), worker(), worker()
     holder.ask("hold", 2_000)
-    connected(server, client)
+    connect(server, client)
     running = probe(interval=2.0)
     if backend.sees("replies"):
         waits = 11
@@ -359,7 +340,7 @@ def test_what_falls_between_two_looks(probe, worker, agrees, backend):
         agrees("brief_stall", len(told) == waits)
     pairs = [(worker(), worker()) for _ in range(6)]
     for receiver, sender in pairs:
-        connected(receiver, sender)
+        connect(receiver, sender)
     for _, sender in pairs:
         sender.tell("send", MORE_THAN_BUFFERS)
         time.sleep(0.17)  # each begins at another distance from a look
@@ -398,7 +379,7 @@ def test_connections_that_the_hosts_own_nat_redirects(
     )
     sender.connect("10.23.29.2", 4243)
     receiver.ask("accept")
-    transfer(sender, receiver)
+    transfer(sender, receiver, BYTES)
     running.wait_for(lambda c: c.sent_bytes(sender.pid) == BYTES)
     (told,) = carriers(running.stop(), sender.pid)
     assert told in {here, "lo"}
@@ -421,7 +402,7 @@ def test_routes_that_a_rule_chooses_by_port(probe, worker, agrees, backend, netn
     netns.run(*f"ip rule add ipproto tcp dport {port} lookup 101".split())
     sender.connect(SERVICE, port)
     receiver.ask("accept")
-    transfer(sender, receiver)
+    transfer(sender, receiver, BYTES)
     running.wait_for(lambda c: c.sent_bytes(sender.pid) == BYTES)
     (told,) = carriers(running.stop(), sender.pid)
     assert told in {usual, chosen}
@@ -429,20 +410,27 @@ def test_routes_that_a_rule_chooses_by_port(probe, worker, agrees, backend, netn
 
 
 def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
-    """A subscriber on a dead line: nothing that the sampler compares changes on its socket."""
-    if backend.sees("keepalives"):
-        pytest.skip("tested where the kernel source is")
+    """A subscriber on a dead line: it has asked for nothing, and nothing can come any more."""
     running = probe()
     server, client = worker(), worker()
-    identity = connected(server, client)
+    identity = connect(server, client)
     client.ask("keep_alive", 1)
-    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
     client.tell("recv", ANSWER)
+    running.wait_for_intervals(2)
+    assert running.consumer.stalls(pid=client.pid) == []
+    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
     while netns.dropped_packets() < 3:
         running.wait_for_intervals(1)
     running.wait_for_intervals(2)
-    told = running.stop().stalls(pid=client.pid)
-    agrees("keepalives", [r for r in told if r.net["cause"] == "keepalive"])
+    told = running.consumer.stalls(pid=client.pid)
+    agrees("keepalives", told)
+    netns.lose_nothing()
+    if told:
+        running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
+    running.wait_for_intervals(2)
+    for record in running.stop().stalls(pid=client.pid):
+        assert record.entity_id == f"socket-{identity['inode']}"
+        assert (record.net["direction"], record.net["cause"]) == ("receive", "keepalive")
 
 
 def test_connects_without_a_route(probe, worker, agrees):

@@ -5,24 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.conversation import ANSWER, QUESTION, answered, connected
 
-QUESTION, ANSWER = 23, 29
 PATIENCE_MS = 1_200
-
-
-def connected(worker, client_role="blocking"):
-    server, client = worker(), worker(client_role)
-    port = server.ask("listen")["port"]
-    identity = client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, identity | {"port": port}
-
-
-def answered(server, client):
-    client.tell("ask", QUESTION, ANSWER)
-    assert server.ask("recv", QUESTION)["bytes"] == QUESTION
-    server.ask("send", ANSWER)
-    assert client.expect("ask")["bytes"] == ANSWER
 
 
 def test_a_peer_that_vanishes(probe, worker, netns, backend):
@@ -102,7 +87,7 @@ def test_a_hole_in_a_download(probe, worker, netns, backend, role, idle_s):
     Since the hole is there, however long nothing was to be had before it.
     """
     running = probe()
-    server, client, identity = connected(worker, role)
+    server, client, identity = connected(worker, client_role=role)
     answered(server, client)
     client.tell("recv", 777 + 1_001)
     time.sleep(idle_s)

@@ -6,26 +6,10 @@ import os
 import signal
 import time
 
+from support.conversation import ANSWER, QUESTION, answered, connected
 from support.truth import bounds_ms
 
 INTERVAL_S = 0.2
-QUESTION, ANSWER = 23, 29
-
-
-def connected(worker):
-    server, client = worker(), worker()
-    port = server.ask("listen")["port"]
-    identity = client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, identity
-
-
-def answered(server, client):
-    """One exchange, after which the sampler needs no thread in the call to know of a wait."""
-    client.tell("ask", QUESTION, ANSWER)
-    server.ask("recv", QUESTION)
-    server.ask("send", ANSWER)
-    client.expect("ask")
 
 
 def assert_one_wait(consumer, client, identity, truth, backend, causes=frozenset({"no_reply"})):

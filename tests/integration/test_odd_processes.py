@@ -8,19 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.cgroup import frozen
+from support.conversation import ANSWER, QUESTION, connected
 from support.namespace import Namespace
 from support.require import require
 
 INTERVAL_S = 0.2
-QUESTION, ANSWER = 23, 29
-
-
-def connected(worker, server_role="blocking", client_role="blocking"):
-    server, client = worker(server_role), worker(client_role)
-    port = server.ask("listen")["port"]
-    inode = client.connect("127.0.0.1", port)["inode"]
-    server.ask("accept")
-    return server, client, inode
 
 
 def assert_one_stall(running, inode, pid):
@@ -41,7 +33,8 @@ def stalls(inode):
 
 def test_a_client_whose_first_thread_has_ended_waits(probe, worker):
     """It is alive, and its sockets are its own."""
-    server, client, inode = connected(worker, client_role="headless")
+    server, client, identity = connected(worker, client_role="headless")
+    inode = identity["inode"]
     running = probe(interval=INTERVAL_S)
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
@@ -53,7 +46,8 @@ def test_a_client_whose_first_thread_has_ended_waits(probe, worker):
 
 def read_and_wait(probe, worker, role, *words):
     """A request that the server reads, and then waits for more; the probe that watches."""
-    server, client, inode = connected(worker, role)
+    server, client, identity = connected(worker, role)
+    inode = identity["inode"]
     running = probe(interval=INTERVAL_S)
     server.tell("recv", QUESTION)
     server.tell(*words)

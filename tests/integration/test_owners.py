@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from support.conversation import connected, transfer
 
 ALL_BANDWIDTH = ("--min-bw", 0)  # the last few bytes of a transfer may be an interval's all
 FIRST_BYTES, SECOND_BYTES = 1_000_003, 2_000_003
 
 
 @pytest.fixture
-def connected(worker):
-    server, client = worker(), worker()
-    port = server.ask("listen")["port"]
-    client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client
+def pair(worker):
+    """A server and a client with one connection."""
+    return connected(worker)[:2]
 
 
-def transfer(sender, receiver, count):
-    receiver.tell("recv", count)
-    assert sender.ask("send", count)["bytes"] == count
-    assert receiver.expect("recv")["bytes"] == count
-
-
-def test_small_messages_are_counted_to_the_byte(probe, connected):
+def test_small_messages_are_counted_to_the_byte(probe, pair):
     """Twenty-three messages of seven bytes, and the same number of answers of eleven."""
     running = probe(*ALL_BANDWIDTH)
-    server, client = connected
+    server, client = pair
     running.wait_for_intervals(1)
     for _ in range(23):
         client.tell("ask", 7, 11)
@@ -57,13 +49,13 @@ def test_a_connection_that_waited_to_be_accepted_has_its_owner(probe, worker):
     assert consumer.received_bytes(server.pid) == FIRST_BYTES
 
 
-def test_a_socket_shared_after_fork_is_counted_once(probe, connected, backend):
+def test_a_socket_shared_after_fork_is_counted_once(probe, pair, backend):
     """Bytes belong to the process that moved them, and never to both that hold the socket.
 
     The sampler sees who holds a socket, not who used it: there, only their sum is right.
     """
     running = probe(*ALL_BANDWIDTH)
-    server, client = connected
+    server, client = pair
     running.wait_for_intervals(1)
     transfer(client, server, FIRST_BYTES)
     running.wait_for_intervals(2)
@@ -78,10 +70,10 @@ def test_a_socket_shared_after_fork_is_counted_once(probe, connected, backend):
         assert parts == (FIRST_BYTES, SECOND_BYTES)
 
 
-def test_a_socket_passed_to_another_process_has_a_new_owner(probe, worker, connected):
+def test_a_socket_passed_to_another_process_has_a_new_owner(probe, worker, pair):
     """Passed over a unix socket and closed by the giver: what follows is the taker's."""
     running = probe(*ALL_BANDWIDTH)
-    server, giver = connected
+    server, giver = pair
     taker = worker()
     running.wait_for_intervals(1)
     transfer(giver, server, FIRST_BYTES)
@@ -98,10 +90,10 @@ def test_a_socket_passed_to_another_process_has_a_new_owner(probe, worker, conne
     assert consumer.sent_bytes(taker.pid) == SECOND_BYTES
 
 
-def test_a_socket_that_outlives_its_process_keeps_its_owner(probe, connected):
+def test_a_socket_that_outlives_its_process_keeps_its_owner(probe, pair):
     """Data left in the buffer of a process that has ended is still that process's."""
     running = probe(*ALL_BANDWIDTH)
-    server, client = connected
+    server, client = pair
     running.wait_for_intervals(1)
     client.ask("send", FIRST_BYTES)  # fits into the buffers: the server does not read yet
     client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.conversation import connected
 
 MORE_THAN_BUFFERS = 20_000_003
 PROC_NET = ("--backend", "proc", "--no-sock-diag", "--loopback", "--interval", 0.2)
@@ -16,18 +17,9 @@ def running(start_probe):
     return probe
 
 
-@pytest.fixture
-def connected(worker):
-    server, client = worker(), worker()
-    port = server.ask("listen")["port"]
-    identity = client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, identity
-
-
-def test_a_blocked_sender_is_seen(running, connected):
+def test_a_blocked_sender_is_seen(running, worker):
     """The thread that is in send, and its socket's queue, are enough."""
-    server, client, identity = connected
+    server, client, identity = connected(worker)
     client.tell("send", MORE_THAN_BUFFERS)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
     server.tell("recv", MORE_THAN_BUFFERS)
@@ -42,9 +34,9 @@ def test_a_blocked_sender_is_seen(running, connected):
     assert last.stall_ms == pytest.approx(truth["stall_ms"], abs=250)
 
 
-def test_the_source_says_what_it_cannot_see(running, worker, connected):
+def test_the_source_says_what_it_cannot_see(running, worker):
     """The line at start tells; no bytes of a process are claimed, an interface's are."""
-    server, client, _ = connected
+    server, client, _ = connected(worker)
     server.tell("recv", MORE_THAN_BUFFERS)
     client.ask("send", MORE_THAN_BUFFERS)
     server.expect("recv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.conversation import connected
 
 PIECE, PIECES, ANSWER = 1_009, 3, 13
 BYTES_PER_S = 200_017
@@ -20,11 +21,8 @@ def running(start_probe):
 @pytest.fixture
 def pair(worker):
     """A receiver, a sender that is connected to it, and the port."""
-    receiver, sender = worker(), worker()
-    port = receiver.ask("listen")["port"]
-    sender.connect("127.0.0.1", port)
-    receiver.ask("accept")
-    return receiver, sender, port
+    receiver, sender, identity = connected(worker)
+    return receiver, sender, identity["port"]
 
 
 def causes(consumer, sender):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from support.conversation import ANSWER, QUESTION
 
-QUESTION, ANSWER, LINE = 23, 29, 7
+LINE = 7
 
 
 class Scenes:

@@ -6,35 +6,18 @@ import time
 from itertools import pairwise
 
 import pytest
+from support.conversation import ANSWER, QUESTION, answered, connected
 from support.truth import bounds_ms
 
 INTERVAL_MS = 200  # conftest's
 STALL_MS = 100  # the default threshold
 LATE_MS = 100  # what the machine's other work may delay a sample by
 MORE_THAN_BUFFERS = 20_000_003
-QUESTION, ANSWER = 23, 29
 
 
 def epoch_ms(monotonic_ns):
     """A worker's moment on the clock of the records."""
     return (monotonic_ns + time.time_ns() - time.monotonic_ns()) / 1e6
-
-
-def connected(worker, server_role="blocking", client_role="blocking", **listen):
-    """A server and a client with one connection, and what the client knows of its end."""
-    server, client = worker(server_role), worker(client_role)
-    port = server.ask("listen")["port"]
-    identity = client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, identity | {"port": port}
-
-
-def answered(server, client):
-    """One exchange that was answered."""
-    client.tell("ask", QUESTION, ANSWER)
-    assert server.ask("recv", QUESTION)["bytes"] == QUESTION
-    server.ask("send", ANSWER)
-    assert client.expect("ask")["bytes"] == ANSWER
 
 
 def ongoing_times(count, pid):

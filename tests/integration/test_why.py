@@ -9,10 +9,10 @@ import subprocess
 import time
 
 import pytest
+from support.conversation import ANSWER, QUESTION, connected
 from support.require import require
 
 MORE_THAN_BUFFERS = 20_000_003
-QUESTION, ANSWER = 23, 29
 LATE_MS = 300  # what the machine's other work, a tick and a second look may add
 
 
@@ -37,14 +37,6 @@ def why(installed, netns):
 
     run.command = command
     return run
-
-
-def connected(worker, client_role="blocking", **listen):
-    server, client = worker(), worker(client_role)
-    port = server.ask("listen")["port"]
-    identity = client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, identity | {"remote": f"127.0.0.1:{port}"}
 
 
 def at_least(ms):
@@ -84,6 +76,20 @@ def test_a_client_in_an_event_loop_probably_waits(why, worker):
     told = why(client.pid)
     assert told["verdict"].startswith("probably waits for a reply")
     assert not told["findings"][0]["certain"]
+
+
+def test_a_subscriber_whose_peer_is_gone_waits_for_a_host_that_does_not_answer(why, worker, netns):
+    """It has asked for nothing: only the kernel's keepalives show it."""
+    _, client, identity = connected(worker)
+    client.ask("keep_alive", 1)
+    client.tell("recv", ANSWER)
+    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
+    told = why(client.pid, lambda told: told["findings"][0]["cause"] == "keepalive")
+    assert told["waits"]
+    assert told["findings"][0]["certain"]
+    expected = f"waits for data from {identity['remote']}, whose host does not answer: "
+    assert told["verdict"].startswith(expected)
+    assert told["tcp"][0]["unanswered_keepalives"] >= 2
 
 
 def test_a_sender_that_limits_its_own_rate_is_held_by_that(why, worker):

@@ -9,9 +9,9 @@ import time
 
 import pytest
 from support.cgroup import frozen
+from support.conversation import ANSWER, QUESTION, connected
 from support.require import require
 
-QUESTION, ANSWER = 23, 29
 DENIED = "not waiting on the network"
 UNSEEN = "whether it waits on the network could not be seen"
 
@@ -42,18 +42,11 @@ def waiting(worker, *words, role="waits", **options):
     return one, one.expect("waiting")
 
 
-def connected(worker, server_role="blocking", client_role="blocking"):
-    server, client = worker(server_role), worker(client_role)
-    port = server.ask("listen")["port"]
-    client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, port
-
-
 @pytest.mark.parametrize("how", ["poll", "epoll"])
 def test_an_epoll_that_is_watched_is_followed(why, worker, how):
     """poll or epoll, on an epoll, on an epoll, on the socket."""
-    server, client, port = connected(worker, client_role="waits")
+    server, client, identity = connected(worker, client_role="waits")
+    port = identity["port"]
     client.tell("ask_nested", QUESTION, how)
     client.expect("waiting")
     server.ask("recv", QUESTION)
@@ -64,7 +57,8 @@ def test_an_epoll_that_is_watched_is_followed(why, worker, how):
 
 def test_a_process_whose_first_thread_has_ended_is_alive(why, worker):
     """At both ends: as the one that is explained, and as the peer."""
-    server, client, port = connected(worker, "headless", "headless")
+    server, client, identity = connected(worker, "headless", "headless")
+    port = identity["port"]
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     told = why(client.pid, f"waits for a reply from 127.0.0.1:{port}")
@@ -140,7 +134,8 @@ def test_a_datagram_that_waits_to_be_sent(why, worker, netns, make_netns):
 
 def test_a_close_that_lingers_waits_for_the_peer(why, worker):
     """Its descriptor is no more: the socket is found without."""
-    _, client, port = connected(worker, client_role="waits")
+    _, client, identity = connected(worker, client_role="waits")
+    port = identity["port"]
     client.tell("linger", 65_536)
     client.expect("waiting")
     told = why(client.pid, f"the peer 127.0.0.1:{port} does not read")
@@ -180,7 +175,8 @@ def test_a_socket_of_another_namespace_than_its_process_s_is_found(why, worker, 
 
 def test_an_idle_connection_in_an_event_loop_may_owe_the_rest(why, worker):
     """Where nobody may look at the peer; where it listens for more, it owes nothing."""
-    server, client, port = connected(worker, client_role="evented")
+    server, client, identity = connected(worker, client_role="evented")
+    port = identity["port"]
     client.tell("ask", QUESTION, ANSWER + 1)
     server.ask("recv", QUESTION)
     server.ask("send", ANSWER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from support.fake_peer import FakePeer
 from xctl_probe.ebpf import stall_tracker
 from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, RawEvent, StallDirection
 from xctl_probe.ebpf.stall_policy import cause
@@ -42,31 +43,11 @@ def ends(now_ms, since_ms=0, **fields):
     return record(Kind.STALL, now_ms, since_ms, **fields)
 
 
-class Peer:
-    """The other end of everything in a namespace, which shows what the test says."""
-
-    def __init__(self):
-        self.shows, self.listens = PeerState.UNREAD, False
-        self.begun = 0
-        self.asked = []  # whether the source knew the request delivered
-
-    def begin_sample(self):
-        self.begun += 1
-
-    def inspect(self, _socket, past, *, delivered=None):
-        self.asked.append(delivered)
-        past.state = PeerState.REQUEST_IN_FLIGHT if delivered is False else self.shows
-        return past.state
-
-    def keeps_listening(self, _socket):
-        return self.listens
-
-
 class Scene:
     """The kernel's records come in."""
 
     def __init__(self, *ignored_peers):
-        self.peer, self.endpoint = Peer(), RequestHistory()
+        self.peer, self.endpoint = FakePeer(PeerState.UNREAD), RequestHistory()
         self.made = 0  # rules, one for each namespace
         stall_ns = STALL_MS * MS
         self.waits = StallTracker(

@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.conversation import ANSWER, QUESTION, connected
 
 MORE_THAN_BUFFERS = 20_000_003
-QUESTION, ANSWER = 23, 29
 KEYS = "q quit  enter why"
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|4[0-7]|9[0-7])(?:;\d+)*m")
 
@@ -29,17 +29,10 @@ def top(terminal, backend):
     return start
 
 
-def connected(worker, **client):
-    server, asker = worker(), worker(**client)
-    port = server.ask("listen")["port"]
-    asker.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, asker, f"127.0.0.1:{port}"
-
-
 def test_a_hang_shows_is_opened_and_ends(top, worker):
     """Whom it waits for, while it waits; why; and that it is over."""
-    server, client, remote = connected(worker)
+    server, client, identity = connected(worker)
+    remote = identity["remote"]
     screen = top()
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
@@ -57,8 +50,10 @@ def test_a_hang_shows_is_opened_and_ends(top, worker):
 
 def test_a_stopped_peer_and_lost_packets_have_their_causes(top, worker, netns):
     """Both at once, each with its own."""
-    server, sender, reader = connected(worker)
-    _, asker, remote = connected(worker)
+    server, sender, identity = connected(worker)
+    reader = identity["remote"]
+    _, asker, identity = connected(worker)
+    remote = identity["remote"]
     netns.drop_incoming(f"tcp dport {remote.partition(':')[2]}")
     screen = top()
     os.kill(server.pid, signal.SIGSTOP)
@@ -95,7 +90,8 @@ def test_traffic_is_sorted_filtered_and_paused(top, worker):
 
 def test_any_size_and_a_resize(top, worker):
     """It draws what fits, and draws again when the window changes."""
-    server, client, remote = connected(worker)
+    server, client, identity = connected(worker)
+    remote = identity["remote"]
     client.tell("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     screen = top(width=40, height=8)

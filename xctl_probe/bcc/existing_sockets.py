@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xctl_probe.bcc.maps import BccMap
 from xctl_probe.events import Process
-from xctl_probe.linux.socket_owners import read_process
+from xctl_probe.linux import procfs
 
 SEEDING = struct.Struct("=QII16s")  # struct seeding in bpf/bcc.c
 FUNCTION = "sock_show_fdinfo"
@@ -31,7 +31,7 @@ def seed(table: BccMap, proc: Path = Path("/proc")) -> None:
                 _FIRST, SEEDING.pack(process.start_ticks, process.pid, listeners, comm[:15])
             )
             for fd in fds:
-                _read(proc / f"{process.pid}/fdinfo/{fd}")
+                procfs.read(proc / f"{process.pid}/fdinfo/{fd}")
 
 
 def _holders(proc: Path) -> Iterator[tuple[Process, list[str]]]:
@@ -40,7 +40,7 @@ def _holders(proc: Path) -> Iterator[tuple[Process, list[str]]]:
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         fds = list(_sockets(proc / entry / "fd"))
-        process = read_process(int(entry), proc) if fds else None
+        process = procfs.read_process(int(entry), proc) if fds else None
         if process is not None:
             yield process, fds
 
@@ -51,16 +51,5 @@ def _sockets(folder: Path) -> Iterator[str]:
     except OSError:
         return
     for name in names:
-        try:
-            target = os.readlink(folder / name)
-        except OSError:
-            continue
-        if target.startswith("socket:["):
+        if procfs.socket_inode(procfs.link(folder / name)) is not None:
             yield name
-
-
-def _read(path: Path) -> None:
-    try:
-        path.read_bytes()
-    except OSError:
-        return  # closed meanwhile

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes as c
 import errno
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -135,14 +134,6 @@ def make(lib: Library, kind: int, name: str, key: int, value: int, entries: int)
     if fd < 0:
         raise _os_error()
     return BccMap(fd, key, value, lib)
-
-
-def per_cpu_sums(table: BccMap, entries: int) -> list[int]:
-    """Return a per-CPU array of 64-bit counters, added up over the CPUs."""
-    cpus = possible_cpus()
-    layout = struct.Struct(f"={cpus}Q")
-    values = (table.lookup(struct.pack("=I", i), cpus) for i in range(entries))
-    return [sum(layout.unpack(value)) if value else 0 for value in values]
 
 
 def possible_cpus(path: Path = _POSSIBLE_CPUS) -> int:

@@ -28,7 +28,7 @@ from xctl_probe.bcc.maps import (
     Library,
     Queue,
     make,
-    per_cpu_sums,
+    possible_cpus,
 )
 from xctl_probe.bcc.socket_iterator import FUNCTION, LIBRARY, UprobeIterator, trigger
 from xctl_probe.ebpf.abi import (
@@ -41,6 +41,7 @@ from xctl_probe.ebpf.abi import (
     LostWhere,
 )
 from xctl_probe.ebpf.attach_variants import FULL_BUFFER, KPROBE, Hook
+from xctl_probe.ebpf.counters import per_cpu_sums, recursion_misses
 from xctl_probe.ebpf.loader import MapSizes, constants
 from xctl_probe.ebpf.programs import EventQueue, Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
@@ -50,8 +51,6 @@ _MEMORY_BYTES = 224  # struct sock_state in bpf/include/maps.bpf.h; the compiler
 _DRAFTS_BYTES = 4 * RECORD.size + 8  # struct event_scratch_percpu in bpf/include/bcc_compat.h
 _ITER_BYTES = 1 << 18
 _QUEUED = 4096  # records
-_RECURSION_MISSES_AT = 208  # in struct bpf_prog_info, since 5.12
-_INFO_BYTES = 256
 
 Log = Callable[[str], None]
 
@@ -86,16 +85,11 @@ class Compiled:
 
     def per_cpu_sums(self, name: str, entries: int) -> list[int]:
         """A per-CPU array of 64-bit counters, added up over the CPUs."""
-        return per_cpu_sums(self.tables[name], entries)
+        return per_cpu_sums(self.tables[name], entries, possible_cpus())
 
     def missed_runs(self) -> int:
         """Return how often a program did not run.  Without links, bcc cannot count more."""
-        total = 0
-        for fd in self._fds:
-            info = c.create_string_buffer(_INFO_BYTES)
-            self._lib.info(fd, info, c.byref(c.c_uint32(_INFO_BYTES)))
-            total += int.from_bytes(info.raw[_RECURSION_MISSES_AT:][:8], "little")
-        return total
+        return sum(recursion_misses(self._lib.info, fd) for fd in self._fds)
 
     def attach(self, hook: Hook) -> None:
         """Load the program, once, and attach it.  Raises Exception, as bcc does."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
@@ -10,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from xctl_probe.events import Process, Socket
+from xctl_probe.linux.addresses import address_text
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 PROTOCOLS_UDP = (17, 136)  # IPPROTO_UDP, IPPROTO_UDPLITE
@@ -56,6 +56,7 @@ class Evidence(IntFlag):
     UNSENT = 1024
     UNSENDABLE = 2048
     ALONE = 4096
+    KEEPALIVE = 8192
 
 
 class LostWhere(IntEnum):
@@ -166,25 +167,15 @@ def command(comm: bytes) -> str:
     return comm.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
-@lru_cache(maxsize=4096)  # many share an address
-def address(family: int, raw: bytes) -> str:
-    """Return the text of an address; a v4-mapped IPv6 address as IPv4."""
-    if family == socket.AF_INET:
-        return socket.inet_ntop(socket.AF_INET, raw[:4])
-    if raw.startswith(_V4_MAPPED):
-        return socket.inet_ntop(socket.AF_INET, raw[12:])
-    return socket.inet_ntop(socket.AF_INET6, raw)
-
-
 def socket_of(record: RawEvent, interface: str | None) -> Socket:
     """Return the socket of a raw event as a value of `events`."""
     return Socket(
         inode=record.inode,
         cookie=record.cookie,
         protocol="udp" if record.protocol in PROTOCOLS_UDP else "tcp",
-        local_address=address(record.family, record.local_address),
+        local_address=address_text(record.family, record.local_address),
         local_port=record.local_port,
-        remote_address=address(record.family, record.remote_address),
+        remote_address=address_text(record.family, record.remote_address),
         remote_port=record.remote_port,
         interface=interface,
         uid=record.uid,

@@ -6,22 +6,15 @@ import ctypes as c
 import errno
 import io
 import os
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
+from xctl_probe.ebpf.counters import kprobe_misses, per_cpu_sums, recursion_misses
 from xctl_probe.ebpf.libbpf import BpfError, Library, refused
 from xctl_probe.ebpf.maps import Map
 
 _READ_BYTES = 65536
-
-# include/uapi/linux/bpf.h
-_LINK_TYPE_PERF_EVENT = 7
-_KPROBE_EVENTS = (3, 4)  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE
-_RECURSION_MISSES_AT = 208  # in struct bpf_prog_info
-_KPROBE_MISSED_AT = 48  # in struct bpf_link_info: perf_event.kprobe.missed
-_INFO_BYTES = 256  # no less than either
 
 
 class _MapInfo(c.Structure):
@@ -44,10 +37,6 @@ class _IterOptions(c.Structure):
 class _Attached:
     program_fd: int
     link: int
-
-
-def _u64_at(info: bytes, at: int) -> int:
-    return int.from_bytes(info[at : at + 8], "little")
 
 
 def open_object(library: Library, image: bytes) -> Object:
@@ -119,22 +108,12 @@ class Object:
         A program cannot interrupt itself (recursion_misses, 5.12), and the number of threads that
         sleep under one kretprobe is limited (`missed` of the link, 6.7).
         """
-        return sum(self._missed(one) for one in self._attached)
-
-    def _missed(self, one: _Attached) -> int:
-        misses = _u64_at(self._info(one.program_fd), _RECURSION_MISSES_AT)
-        link = self._info(self._lib.bpf_link__fd(one.link))
-        link_type, event_type = (int.from_bytes(link[at : at + 4], "little") for at in (0, 16))
-        if link_type == _LINK_TYPE_PERF_EVENT and event_type in _KPROBE_EVENTS:
-            misses += _u64_at(link, _KPROBE_MISSED_AT)
-        return misses
-
-    def _info(self, fd: int) -> bytes:
-        """Return struct bpf_prog_info or bpf_link_info, zero where the kernel's is shorter."""
-        info = c.create_string_buffer(_INFO_BYTES)
-        length = c.c_uint32(_INFO_BYTES)
-        self._lib.bpf_obj_get_info_by_fd(fd, info, c.byref(length))
-        return info.raw
+        get_info = self._lib.bpf_obj_get_info_by_fd
+        return sum(
+            recursion_misses(get_info, one.program_fd)
+            + kprobe_misses(get_info, self._lib.bpf_link__fd(one.link))
+            for one in self._attached
+        )
 
     def iterator(self, program: str, over_map: str | None = None) -> KernelIterator:
         """Attach an iterator program.  Raises BpfError."""
@@ -155,11 +134,8 @@ class Object:
 
     def per_cpu_sums(self, name: str, entries: int) -> list[int]:
         """Return a per-CPU array of 64-bit counters, added up over the CPUs."""
-        cpus = self._lib.libbpf_num_possible_cpus()
         array = self.map(name, 4, 8)
-        layout = struct.Struct(f"={cpus}Q")
-        values = (array.lookup(struct.pack("=I", i), cpus) for i in range(entries))
-        return [sum(layout.unpack(value)) if value else 0 for value in values]
+        return per_cpu_sums(array, entries, self._lib.libbpf_num_possible_cpus())
 
     def close(self) -> None:
         """Detach and unload.  Safe to call twice."""

@@ -7,9 +7,10 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from xctl_probe.ebpf.abi import LostWhere, address, command
+from xctl_probe.ebpf.abi import LostWhere, command
 from xctl_probe.ebpf.loader import load_trace
 from xctl_probe.ebpf.ringbuf import Ring
+from xctl_probe.linux.addresses import address_text
 
 CALL = struct.Struct("=QQIIiIIBBHHHHH16s16s16s")
 READ_AGAIN_S = 0.01  # interval of reads: the kernel does not wake the reader
@@ -42,12 +43,12 @@ class Call(NamedTuple):
     @property
     def local_address(self) -> str:
         """Address as text, as in `events.Socket`."""
-        return address(self.family, self.raw_local_address)
+        return address_text(self.family, self.raw_local_address)
 
     @property
     def remote_address(self) -> str:
         """Address as text, as in `events.Socket`."""
-        return address(self.family, self.raw_remote_address)
+        return address_text(self.family, self.raw_remote_address)
 
     @property
     def comm(self) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import Evidence, Kind, RawEvent
 from xctl_probe.events import Cause
-from xctl_probe.linux import wchan
+from xctl_probe.linux import procfs, wchan
 
 _MOST = 1024  # closes that are tracked at a time
 _AT_ONCE = 64  # threads that one drain reads
@@ -80,11 +80,7 @@ def cause(record: RawEvent) -> Cause | None:
 
 def sleeps_on_a_socket(pid: int, tid: int) -> bool:
     """True where the thread sleeps in the function of close().  proc(5): task/<tid>/wchan."""
-    try:
-        with open(f"/proc/{pid}/task/{tid}/wchan", encoding="ascii") as file:
-            return file.read().startswith(wchan.CLOSE)
-    except (OSError, UnicodeError):
-        return False
+    return procfs.word(f"/proc/{pid}/task/{tid}/wchan").startswith(wchan.CLOSE)
 
 
 def _stall(record: RawEvent, kind: Kind, now_ns: int) -> RawEvent:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 from xctl_probe.linux.links import name_of
+from xctl_probe.linux.procfs import namespace_inode
 
 
 class IfindexNames:
     """Names by ifindex in the probe's own network namespace; None for others."""
 
     def __init__(self) -> None:
-        self._netns = os.stat("/proc/self/ns/net").st_ino
+        self._netns = namespace_inode("net")
         self._names: dict[int, str | None] = {}
 
     def forget(self) -> None:

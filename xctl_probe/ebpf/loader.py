@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import pkgutil
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from xctl_probe.ebpf.programs import Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.linux import capabilities
+from xctl_probe.linux.procfs import namespace_inode
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
 
@@ -192,7 +192,7 @@ def _attach(programs: Object, variant: AttachVariant, absent: tuple[Hook, ...]) 
 def constants(stall_ns: int, sees_full_buffer: bool) -> bytes:
     """Return struct settings for this host and this run."""
     tick_ns = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
-    pid_namespace = os.stat("/proc/self/ns/pid").st_ino
+    pid_namespace = namespace_inode("pid")
     return SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer)
 
 

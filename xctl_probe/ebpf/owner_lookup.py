@@ -8,24 +8,33 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from xctl_probe.events import Event, SocketError
+from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.socket_owners import Owners
 
-_SHARE = 200  # searches may take this part (1/n) of the time, in the long run
-_AHEAD_NS = 10_000_000_000  # time that may be used in advance: resets come in bursts
+# The part of a core that searching through /proc may take in the long run, and how much at once:
+# resets come in bursts.
+_SHARE, _AT_ONCE_NS = 0.005, 50_000_000
+_ALL = "all"
 
 
 class OwnerLookup:
     """Attributes such events to the current owner of the socket, within the time share."""
 
-    def __init__(self, owners: Owners | None = None) -> None:
+    def __init__(self, owners: Owners | OwnersAside | None = None) -> None:
         self._owners = owners or Owners()
-        self._paid_ns = 0  # until then, the searches so far use up the share
+        self._budget = Budget(_SHARE, _AT_ONCE_NS)
+
+    def close(self) -> None:
+        """End the reader of /proc.  Safe to call twice."""
+        if isinstance(self._owners, OwnersAside):
+            self._owners.close()
 
     def resolve(self, events: Iterable[Event], now_ns: int) -> list[Event]:
         """Return the events with the owners that were found; `now_ns` is CLOCK_MONOTONIC."""
         events = list(events)
         unattributed = [(at, event) for at, event in enumerate(events) if _is_unattributed(event)]
-        if unattributed and self._paid_ns - now_ns < _AHEAD_NS:
+        if unattributed and self._budget.allows(_ALL, now_ns):
             begun_ns = time.monotonic_ns()
             inodes = {event.socket.inode for _, event in unattributed}
             self._owners.begin()
@@ -37,8 +46,7 @@ class OwnerLookup:
             for at, event in unattributed:
                 events[at] = replace(event, owner=self._owners.get(event.socket.inode))
             self._owners.forget(inodes)
-            took_ns = time.monotonic_ns() - begun_ns
-            self._paid_ns = max(self._paid_ns, now_ns) + took_ns * _SHARE
+            self._budget.charge(_ALL, time.monotonic_ns() - begun_ns, now_ns)
         return events
 
 

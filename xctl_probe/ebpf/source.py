@@ -43,8 +43,10 @@ from xctl_probe.events import (
     TrafficDelta,
 )
 from xctl_probe.fair import Room, choose
+from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.owner_search import Search
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.stalls.causes import ZeroWindowMemory
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.request_history import RequestHistory
@@ -86,13 +88,13 @@ class RunningSource:
         ]
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
         self._windows = ZeroWindowMemory()
-        budget = Budget()
+        budget, barred = Budget(), Barred()
         self._tracker = StallTracker(
-            stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget
+            stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget, barred
         )
         self._closers = closers.Closers(stall_ns)
         self._interfaces = IfindexNames()
-        self._owner_lookup = OwnerLookup(Search(budget))
+        self._owner_lookup = OwnerLookup(OwnersAside(Search(budget, barred=barred), barred))
         self._dropped = [0] * len(LostWhere)
         self._missed_runs = 0
         self._invalid = 0  # invalid raw events
@@ -170,6 +172,7 @@ class RunningSource:
     def close(self) -> None:
         """Detach everything.  Safe to call twice."""
         self._tracker.close()
+        self._owner_lookup.close()
         self._running.queue.close()
         self._running.programs.close()
 

@@ -6,7 +6,7 @@ from xctl_probe.ebpf.abi import PROTOCOLS_UDP, Evidence, Kind, RawEvent, StallDi
 from xctl_probe.events import Cause, Direction
 from xctl_probe.stalls import causes
 from xctl_probe.stalls.causes import SeenWait
-from xctl_probe.stalls.policy import DatagramWait, expects_datagram, expects_reply
+from xctl_probe.stalls.policy import DatagramWait, expects_datagram, expects_reply, is_silent
 from xctl_probe.stalls.request_history import RequestHistory
 
 DIRECTIONS = {
@@ -19,9 +19,10 @@ DIRECTIONS = {
 def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     """Return whether the process waits for the network.
 
-    Sends and connects are decided in the kernel.  A receive is a stall on the side that opened the
-    connection: with out-of-order data, after a transfer that broke off under a blocked thread, or
-    where a reply is due.  `endpoint` is the request/reply history of the same peer.
+    Sends and connects are the kernel's own finding.  A receive is a stall on the side that opened
+    the connection: after a hole in the sequence; where a transfer broke off under a blocked
+    thread; where a thread is blocked and the peer's host answers no keepalive; or where a reply is
+    due.  `endpoint` counts the replies of the same peer.
     """
     if record.direction != StallDirection.RECEIVE:
         return True
@@ -31,8 +32,8 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     if seen & Evidence.HOLE:
         return True
     blocked = bool(seen & Evidence.BLOCKED)
-    if seen & Evidence.FLOW:
-        return blocked  # else it may have received everything
+    if seen & (Evidence.FLOW | Evidence.KEEPALIVE):
+        return blocked  # else it may have all it wanted
     history = RequestHistory(record.answered, record.unanswered)
     if record.protocol not in PROTOCOLS_UDP:
         return expects_reply(history, endpoint, blocked=blocked)
@@ -48,6 +49,7 @@ def cause(record: RawEvent) -> Cause | None:
     return causes.cause(
         causes.Evidence(
             direction,
+            host_silent=record.kind == Kind.ONGOING and is_silent(record.occurrences),
             retransmitted=bool(seen & Evidence.RETRANSMIT),
             hole=bool(seen & Evidence.HOLE),
             window_closed=bool(seen & Evidence.PEER_WINDOW),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xctl_probe.events import Socket, SocketError
+from xctl_probe.events import PortErrors, QueuePairErrors, Socket, SocketError
 from xctl_probe.exporters.records import (
     UNKNOWN_INTERFACE,
     BandwidthRecord,
@@ -17,7 +17,7 @@ PROBE = "xctl-probe"  # the entity of events that the probe dropped
 
 
 def entity(record: Record) -> str:
-    """Return `socket-<inode>`, the name of an interface, or `xctl-probe`."""
+    """`socket-<inode>`, the name of an interface or RDMA port, or `xctl-probe`."""
     if isinstance(record, BandwidthRecord):
         return record.interface
     if isinstance(record, StallRecord):
@@ -25,6 +25,10 @@ def entity(record: Record) -> str:
     error = record.error
     if isinstance(error, SocketError):
         return socket_entity(error.socket)
+    if isinstance(error, PortErrors):
+        return error.name
+    if isinstance(error, QueuePairErrors):
+        return error.port
     return error.interface if isinstance(error, InterfaceErrors) else PROBE
 
 
@@ -37,8 +41,10 @@ def socket_entity(socket: Socket) -> str:
 def counts(record: ErrorRecord) -> tuple[tuple[str, int], ...]:
     """Return the words of a failure with their counts, zeros included."""
     error = record.error
-    if isinstance(error, SocketError):
+    if isinstance(error, SocketError | PortErrors):
         return ((error.kind.value, error.count),)
+    if isinstance(error, QueuePairErrors):
+        return (("QP_ERR", error.count),)
     if isinstance(error, InterfaceErrors):
         return ((f"RX_{error.kind}", error.rx), (f"TX_{error.kind}", error.tx))
     return (("PROBE_LOST", error.count),)

@@ -13,13 +13,21 @@ from collections.abc import Mapping
 
 import orjson
 
-from xctl_probe.events import DroppedEvents, Process, Socket, SocketError, Stall
+from xctl_probe.events import (
+    DroppedEvents,
+    PortErrors,
+    Process,
+    QueuePairErrors,
+    Socket,
+    SocketError,
+    Stall,
+)
 from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
 BANDWIDTH, DROP, ERROR = "transport.bw", "transport.drop", "error.net"
 
-Detail = dict[str, str | int | float | bool | None]
+Detail = dict[str, str | int | float | bool | dict[str, int] | None]
 
 _NS_PER_MS = 1_000_000
 
@@ -65,6 +73,14 @@ def _bandwidth(record: BandwidthRecord) -> Detail:
         net["comm"] = record.owner.comm
     if record.unattributed_bytes is not None:
         net["unattributed_bytes"] = record.unattributed_bytes
+    if (link := record.link) is not None:
+        net |= {
+            "link_layer": link.layer,
+            "rate": link.rate,
+            "state": link.state,
+            "netdev": link.netdev,
+            "xmit_wait": record.xmit_wait,
+        }
     return net
 
 
@@ -87,6 +103,17 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
         if error.sockets > 1:
             net["sockets"] = error.sockets
         return net
+    if isinstance(error, PortErrors):
+        priority: Detail = {} if error.priority is None else {"priority": error.priority}
+        return priority | {"counters": dict(error.counters)}
+    if isinstance(error, QueuePairErrors):
+        return {
+            "qp": error.number,
+            "remote_qp": error.peer,
+            "type": error.type,
+            "state": error.state,
+            "comm": owner.comm if owner else error.kernel_name,
+        }
     if isinstance(error, DroppedEvents):
         return {"where": error.where} | ({} if error.uid is None else {"uid": error.uid})
     return {}

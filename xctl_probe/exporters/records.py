@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from xctl_probe.events import DroppedEvents, Process, SocketError, Stall
+from xctl_probe.events import (
+    DroppedEvents,
+    PortErrors,
+    Process,
+    QueuePairErrors,
+    RdmaLink,
+    SocketError,
+    Stall,
+)
 
 UNKNOWN_INTERFACE = "unknown"
 
@@ -20,8 +28,9 @@ _BITS_NS_TO_MBPS = 8_000.0  # bytes per ns to megabits per second
 class BandwidthRecord:
     """Traffic of an interface, in total (`owner` None) or of one process.
 
-    Records that wait for a slow reader are merged, so bytes and time are separate.
-    `unattributed_bytes`: bytes without a known owner.
+    Records that wait for a slow reader are merged, so the bytes and the time stay apart.
+    `unattributed_bytes`: what no visible process accounts for.  An RDMA port has a `link`, and
+    `xmit_wait` where its device counts that.
     """
 
     ts_ms: int
@@ -31,6 +40,8 @@ class BandwidthRecord:
     tx_bytes: int
     elapsed_ns: int
     unattributed_bytes: int | None = None
+    link: RdmaLink | None = None
+    xmit_wait: int | None = None
 
     @property
     def mbps(self) -> float:
@@ -52,12 +63,16 @@ class BandwidthRecord:
         unattributed = self.unattributed_bytes
         if unattributed is not None:
             unattributed += later.unattributed_bytes or 0
+        xmit_wait = self.xmit_wait
+        if xmit_wait is not None:
+            xmit_wait += later.xmit_wait or 0
         return replace(
             later,
             rx_bytes=self.rx_bytes + later.rx_bytes,
             tx_bytes=self.tx_bytes + later.tx_bytes,
             elapsed_ns=self.elapsed_ns + later.elapsed_ns,
             unattributed_bytes=unattributed,
+            xmit_wait=xmit_wait,
         )
 
 
@@ -93,15 +108,17 @@ class InterfaceErrors:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """Failures of a connection or an interface, or events that the probe dropped."""
+    """Failures of a connection, of an interface, of a port, or of the probe itself."""
 
     ts_ms: int
-    error: SocketError | InterfaceErrors | DroppedEvents
+    error: SocketError | InterfaceErrors | PortErrors | QueuePairErrors | DroppedEvents
 
     @property
     def owner(self) -> Process | None:
         """The process that failed; None where the socket has no inode."""
         error = self.error
+        if isinstance(error, QueuePairErrors):
+            return error.owner
         return error.owner if isinstance(error, SocketError) and error.socket.inode else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from xctl_probe.events import Direction, Process, SocketError
+from xctl_probe.events import Direction, Process, QueuePairErrors, SocketError
 from xctl_probe.exporters.labels import counts, endpoints, entity, remote
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 from xctl_probe.exporters.sanitize import printable
@@ -73,6 +73,8 @@ def _error(record: ErrorRecord) -> str:
     if isinstance(record.error, SocketError):
         here, there = endpoints(record.error)
         where = f"{here or '*'} -> {there or '*'}"
+    elif isinstance(record.error, QueuePairErrors):
+        where = f"qp {record.error.number} {record.error.type} {record.error.state}"
     return f"error  {_who(record.owner)}  {value}  {entity(record)}  {where}".rstrip()
 
 

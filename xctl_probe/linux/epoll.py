@@ -15,10 +15,9 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
-from xctl_probe.linux import epoll_fdinfo
+from xctl_probe.linux import epoll_fdinfo, procfs
 from xctl_probe.linux.syscalls import anonymous_inode, epolls_among
 
-_EPOLL = "anon_inode:[eventpoll]"
 _MOST_BYTES = 1 << 20  # of one list: about 13,000 entries
 _MOST_DESCRIPTORS = 1_024  # of a process, among which instances are searched for
 _MOST_INSTANCES = 16  # of a process
@@ -70,7 +69,8 @@ class Epolls:
         begun_ns = time.monotonic_ns()
         until_ns, partly, entries = self._kept.get((pid, epoll), (0, False, frozenset()))
         if begun_ns >= until_ns:
-            text = _read(f"{self._proc}/{pid}/fdinfo/{epoll}")
+            # One read: the first makes the kernel write all of the list.
+            text = procfs.read_once(f"{self._proc}/{pid}/fdinfo/{epoll}", _MOST_BYTES)
             partly = len(text) >= _MOST_BYTES
             entries = frozenset(
                 (entry.fd, entry.inode)
@@ -93,7 +93,8 @@ class Epolls:
                     if count >= _MOST_DESCRIPTORS or len(found) >= _MOST_INSTANCES:
                         self.partly.add(pid)
                         break
-                    if _link(entry.path) == _EPOLL and not self._is_another(pid, found, entry.name):
+                    is_epoll = procfs.link(entry.path) == procfs.EPOLL
+                    if is_epoll and not self._is_another(pid, found, entry.name):
                         found.append(int(entry.name))
         except OSError:
             return found
@@ -111,24 +112,3 @@ class Epolls:
         self._kept.move_to_end((pid, epoll))
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
-def _read(path: str) -> bytes:
-    """Read the beginning of the list, in one read: the first one makes the kernel write it all."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, _MOST_BYTES)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)

@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from xctl_probe.linux.procfs import text as read_text
+
 _ESCAPED = re.compile(r"\\([0-7]{3})")  # a space in a path of mountinfo
-_MOST_BYTES = 1 << 20
 
 
 class _Mount(NamedTuple):
@@ -38,7 +39,7 @@ class Freezer:
 
         False where the cgroup file system is not mounted or shows other cgroups.
         """
-        text = _read(f"{self._proc}/{pid}/cgroup")
+        text = read_text(f"{self._proc}/{pid}/cgroup")
         known = self._frozen.get(text)
         if known is None:
             known = self._frozen[text] = any(map(self._is_frozen, text.splitlines()))
@@ -61,15 +62,15 @@ class Freezer:
                 continue
             folder = f"{mount.path}/{inside.strip('/')}"
             if version2:
-                return "frozen 1" in _read(f"{folder}/cgroup.events").splitlines()
-            return _read(f"{folder}/freezer.state").strip() == "FROZEN"
+                return "frozen 1" in read_text(f"{folder}/cgroup.events").splitlines()
+            return read_text(f"{folder}/freezer.state").strip() == "FROZEN"
         return False
 
 
 def _mounts(proc: Path) -> dict[str, list[_Mount]]:
     """Mounts of `cgroup2` and `freezer` (version 1).  proc(5): mountinfo."""
     found: dict[str, list[_Mount]] = {}
-    for line in _read(f"{proc}/self/mountinfo").splitlines():
+    for line in read_text(f"{proc}/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         fields, (kind, _, options) = before.split(), (*after.split(), "", "", "")[:3]
         if len(fields) < 5:  # noqa: PLR2004 - the mount point is the fifth
@@ -79,11 +80,3 @@ def _mounts(proc: Path) -> dict[str, list[_Mount]]:
         root, path = (_ESCAPED.sub(lambda m: chr(int(m[1], 8)), field) for field in fields[3:5])
         found.setdefault(kind, []).append(_Mount(root, path))
     return found
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return file.read(_MOST_BYTES).decode("utf-8", "surrogateescape")
-    except OSError:
-        return ""

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from xctl_probe.linux import procfs
+
 _MOST_HANGING = 4  # abandoned children that have not exited yet
 _HANGS_NS = 300_000_000  # delay after which a child in uninterruptible sleep is abandoned
 _LOST_NS = 3_000_000_000  # delay after which any child is abandoned
@@ -143,11 +145,7 @@ class Helper:
 
 
 def _sleeps_uninterruptibly(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[:1] == [b"D"]
-    except OSError:
-        return False
+    return procfs.state(f"/proc/{pid}/stat") == "D"
 
 
 def _be_child(its: socket.socket, parent: int, serve: Serve) -> None:

@@ -15,15 +15,16 @@ from contextlib import suppress
 from itertools import islice
 
 from xctl_probe.events import Socket
+from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
 
 _CLONE_NEWNET = 0x40000000
 _MOST_ENTERED = 8  # namespaces that one sample enters
 _MOST_KNOWN = 4_096
 _KNOWN_SAMPLES = 600  # samples after which an unused namespace is forgotten
-# Folders of named namespaces of `ip netns` and Docker, ip-netns(8); only root writes there.
+# Where `ip netns` and Docker keep a namespace under a name, ip-netns(8); only root writes there.
 _NAMED = ("/run/netns", "/run/docker/netns")
-_MOST_NAMED = 1_024  # entries that are read in one folder
+_MOST_NAMED = 1_024  # that are read in one folder
 
 
 class NotNow(Exception):
@@ -134,12 +135,12 @@ class NetnsLookup:
 def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
     """Open a lookup in the namespace with the inode `netns`, of which `pid` holds a socket.
 
-    A process may have left the namespace of its socket (`namespace` of haproxy, dockerd); then the
+    A process may have left the namespace of its socket (haproxy's `namespace`, dockerd); then the
     namespace is found by its name.  Returns None where sock_diag is refused, the namespace may not
     be entered, or no path leads to it.  setns(2).
     """
     try:
-        if os.stat("/proc/self/ns/net").st_ino == netns:
+        if namespace_inode("net") == netns:
             return SocketLookup()
     except OSError:
         return None
@@ -171,7 +172,7 @@ def _paths(pid: int) -> Iterator[str]:
 
 def _own_namespace() -> int:
     try:
-        return os.stat("/proc/self/ns/net").st_ino
+        return namespace_inode("net")
     except OSError:
         return 0
 

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
-from xctl_probe.linux import wchan
+from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.syscalls import Role, epolls_among, parsed, polled
@@ -81,10 +81,9 @@ class Processes:
         """Return the scheduler counters of the process."""
         sleeps = ran_ns = queued_ns = 0
         for tid in self._tids(pid):
-            status = _read(f"{self._proc}/{pid}/task/{tid}/status")
-            _, _, count = status.partition(b"\nvoluntary_ctxt_switches:")
-            sleeps += int(count.split()[0]) if count.split()[:1] else 0
-            times = _read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
+            status = procfs.read(f"{self._proc}/{pid}/task/{tid}/status")
+            sleeps += int(procfs.status_field(status, "voluntary_ctxt_switches") or b"0")
+            times = procfs.read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
             if len(times) >= 2:  # noqa: PLR2004 - on a processor, and in the queue for one
                 ran_ns += int(times[0])
                 queued_ns += int(times[1])
@@ -105,9 +104,10 @@ class Processes:
         return found
 
     def _relatives(self, pid: int) -> list[int]:
-        stat = _read(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split()
-        children = _read(f"{self._proc}/{pid}/task/{pid}/children").split()
-        return [int(word) for word in stat[1:2] + children[:_MOST_RELATIVES]]
+        stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
+        parent = stat.fields[1:2] if stat else []
+        children = procfs.read(f"{self._proc}/{pid}/task/{pid}/children").split()
+        return [int(word) for word in parent + children[:_MOST_RELATIVES]]
 
     def _activity(self, pid: int, inode: int) -> Activity:
         if self.stopped(pid):
@@ -130,8 +130,8 @@ class Processes:
 
     def _thread(self, pid: int, tid: str) -> tuple[str, str]:
         task = f"{self._proc}/{pid}/task/{tid}"
-        call = _read(f"{task}/syscall").decode("ascii", "replace")
-        return call, "" if call else _read(f"{task}/wchan").decode("ascii", "replace")
+        call = procfs.word(f"{task}/syscall")
+        return call, "" if call else procfs.word(f"{task}/wchan")
 
     def _waits_for(self, pid: int, inode: int, syscall: str, function: str) -> bool:
         if not syscall:  # not readable: the kernel function decides
@@ -176,20 +176,4 @@ class Processes:
         return self._readers[pid]
 
     def _inode(self, pid: int, fd: int) -> int | None:
-        target = _link(f"{self._proc}/{self._reader(pid)}/fd/{fd}")
-        return int(target[8:-1]) if target.startswith("socket:[") else None
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
+        return procfs.socket_inode(procfs.link(f"{self._proc}/{self._reader(pid)}/fd/{fd}"))

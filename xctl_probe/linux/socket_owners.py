@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.events import Process
+from xctl_probe.linux.procfs import link, read_process, socket_inode
 from xctl_probe.linux.tasks import reader_of
-
-_PREFIX = "socket:["
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +21,6 @@ class _Holding:
     process: Process
     reader: int  # the thread whose folder shows the descriptor
     fd: str
-
-
-def read_process(pid: int, proc: Path = Path("/proc")) -> Process | None:
-    """Return name and start time of a process, None when it is gone."""
-    try:
-        stat = (proc / str(pid) / "stat").read_bytes()
-    except OSError:
-        return None
-    # The name may contain spaces and parentheses, so it is cut at the last ")".
-    head, _, tail = stat.rpartition(b")")
-    fields = tail.split()
-    if len(fields) < 20 or b"(" not in head or not fields[19].isdigit():  # noqa: PLR2004 - starttime is field 22
-        return None
-    comm = head.split(b"(", 1)[1]
-    return Process(pid, int(fields[19]), comm.decode("utf-8", "backslashreplace"))
-
-
-def real_user(pid: int | str, proc: Path = Path("/proc")) -> int:
-    """Return the real uid of a process, also of an unreadable one; -1 when it is gone."""
-    try:
-        status = (proc / str(pid) / "status").read_bytes()
-    except OSError:
-        return -1
-    words = status.partition(b"\nUid:")[2].split(maxsplit=1)
-    return int(words[0]) if words and words[0].isdigit() else -1
 
 
 class Owners:
@@ -59,6 +33,7 @@ class Owners:
         self._closed: dict[str, int] = {}  # unreadable pid -> its uid at that time
         self._without: set[int] = set()  # pids without descriptors: kernel threads
         self._recent: list[str] = []  # pids that held found sockets, latest first
+        self.reading = 0  # the process whose descriptors were read last
 
     def begin(self) -> None:
         """Start an interval: names are read again (a process may have called exec)."""
@@ -79,6 +54,9 @@ class Owners:
         # The same pid with another start time is another process.
         return now if now is not None and now.start_ticks == held.start_ticks else held
 
+    def begin_sample(self) -> None:
+        """Start a sample: answers are checked anew."""
+
     def is_current(self, inode: int) -> bool:
         """True when the cached owner of this inode still holds it."""
         return not self.stale((inode,))
@@ -89,11 +67,12 @@ class Owners:
         for inode in sorted(inodes):  # neighbours share cache lines
             holding = self._holding.get(inode)
             if holding is not None:
+                self.reading = holding.process.pid
                 try:
                     target = os.readlink(f"{root}/{holding.reader}/fd/{holding.fd}")
                 except OSError:
                     target = ""
-                if target == f"{_PREFIX}{inode}]":
+                if target == f"socket:[{inode}]":
                     continue
             wrong.add(inode)
         return wrong
@@ -130,10 +109,6 @@ class Owners:
     def refused(self) -> bool:
         """True where some process may not be read: it may hold any socket."""
         return bool(self._closed)
-
-    def fd_inode(self, pid: int, fd: int) -> int | None:
-        """Return the inode of a socket's descriptor; None for other files, and where unreadable."""
-        return self._link(reader_of(pid, self._proc), str(fd))
 
     def _hold(self, inode: int, pid: str, reader: int, fd: str) -> bool:
         """Cache the owner; False where the process is gone."""
@@ -198,8 +173,4 @@ class Owners:
             return -1
 
     def _link(self, pid: int, fd: str) -> int | None:
-        try:
-            target = os.readlink(f"{self._proc}/{pid}/fd/{fd}")
-        except OSError:
-            return None
-        return int(target[len(_PREFIX) : -1]) if target.startswith(_PREFIX) else None
+        return socket_inode(link(f"{self._proc}/{pid}/fd/{fd}"))

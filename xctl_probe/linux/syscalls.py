@@ -10,6 +10,7 @@ import os
 import platform
 import select
 import struct
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from xctl_probe.linux import procfs
 from xctl_probe.linux.epoll_fdinfo import entries
 
 
@@ -97,7 +99,6 @@ _POLLFD = struct.Struct("=iHH")
 _MOST_FDS = 4096  # of one poll or select; more are not read
 _MOST_NESTED = 16  # nested epoll descriptors
 _MOST_LINKS = 64  # descriptors tested for that
-_EPOLL = "anon_inode:[eventpoll]"
 
 ReadMemory = Callable[[int, int], bytes]
 
@@ -154,7 +155,7 @@ def polled(
     """Return the descriptors of a poll or select of `pid`; empty where its memory is unreadable."""
 
     def memory(address: int, size: int) -> bytes:
-        return _read_memory(proc / str(pid) / "mem", address, size)
+        return procfs.read_memory(proc / str(pid) / "mem", address, size)
 
     return (_polled if name.endswith("poll") else _selected)(arguments, memory)
 
@@ -180,7 +181,7 @@ def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watche
 def epolls_among(pid: int, fds: Iterable[int], proc: Path = Path("/proc")) -> list[int]:
     """Return the epoll descriptors among the first few of `fds`."""
     folder = proc / str(pid) / "fd"
-    found = [fd for fd in islice(fds, _MOST_LINKS) if _link(folder / str(fd)) == _EPOLL]
+    found = [fd for fd in islice(fds, _MOST_LINKS) if procfs.link(folder / str(fd)) == procfs.EPOLL]
     return found[:_MOST_NESTED]
 
 
@@ -196,22 +197,12 @@ def anonymous_inode() -> int:
 
 def _entries(pid: int, fd: int, proc: Path) -> list[tuple[Watched, int]]:
     """Return the interest list of one epoll descriptor, with inodes."""
-    try:
-        text = (proc / str(pid) / "fdinfo" / str(fd)).read_bytes()
-    except OSError:
-        return []
+    text = procfs.read(proc / str(pid) / "fdinfo" / str(fd), sys.maxsize)
     found = []
     for target, events, inode in entries(text):
         writes = bool(events & select.EPOLLOUT) and not events & select.EPOLLET
         found.append((Watched(target, bool(events & select.EPOLLIN), writes), inode))
     return found
-
-
-def _link(path: Path) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
 
 
 def _polled(arguments: list[int], memory: ReadMemory) -> tuple[Watched, ...]:
@@ -238,17 +229,3 @@ def _selected(arguments: list[int], memory: ReadMemory) -> tuple[Watched, ...]:
         for fd in range(count)
         if (reads | writes) >> fd & 1
     )
-
-
-def _read_memory(path: Path, address: int, size: int) -> bytes:
-    """Read memory of another process; empty where ptrace would be refused."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.pread(fd, size, address)
-    except (OSError, OverflowError):
-        return b""
-    finally:
-        os.close(fd)

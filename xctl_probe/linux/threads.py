@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.events import Direction
-from xctl_probe.linux import wchan
+from xctl_probe.linux import procfs, wchan
+from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.epoll_fdinfo import entries
 from xctl_probe.linux.syscalls import Role, role_of
 from xctl_probe.linux.tasks import reader_of
@@ -40,7 +41,7 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
         return []
     found = []
     for tid in tids:
-        function = _wchan(f"{tasks}/{tid}")
+        function = procfs.word(f"{tasks}/{tid}/wchan")
         direction = None
         if function.startswith(wchan.RECEIVE):
             direction = Direction.RECEIVE
@@ -48,7 +49,7 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
             direction = Direction.SEND
         elif not function.startswith(wchan.EITHER) and function not in wchan.UNKNOWN:
             continue
-        fd, role = _call(_read(f"{tasks}/{tid}/syscall"))
+        fd, role = _call(procfs.read_once(f"{tasks}/{tid}/syscall"))
         called = _DIRECTIONS.get(role) if role else None
         if called or function not in wchan.UNKNOWN:
             found.append(BlockedThread(int(tid), fd if called else None, called or direction))
@@ -68,33 +69,24 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
     return [
         int(tid)
         for tid in tids
-        if _call(_read(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
-        and _closes(_wchan(f"{tasks}/{tid}"))
+        if _call(procfs.read_once(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
+        and _closes(procfs.word(f"{tasks}/{tid}/wchan"))
     ]
 
 
-def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
-    """True when an epoll instance of `pid` monitors whether this socket is writable.
+def inodes_awaited_writable(pid: int, proc: Path = Path("/proc")) -> set[int]:
+    """The inodes that epoll instances of `pid` are to report as writable again.
 
     An event loop requests that only after a refused send.  Edge-triggered entries always include
     it, so they are no evidence.  proc(5): fdinfo of an epoll descriptor.
     """
-    pid = reader_of(pid, proc)
-    try:
-        fds = os.listdir(f"{proc}/{pid}/fd")
-    except OSError:
-        return False
-    for fd in fds:
-        try:
-            if os.readlink(f"{proc}/{pid}/fd/{fd}") != "anon_inode:[eventpoll]":
-                continue
-        except OSError:
-            continue
-        for entry in entries(_read(f"{proc}/{pid}/fdinfo/{fd}", 1 << 20)):
-            asks = entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
-            if entry.inode == inode and asks:
-                return True
-    return False
+    reader = reader_of(pid, proc)
+    return {
+        entry.inode
+        for fd in Epolls(proc).of(reader)
+        for entry in entries(procfs.read(f"{proc}/{reader}/fdinfo/{fd}", 1 << 20))
+        if entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
+    } - {0}
 
 
 def _call(text: bytes) -> tuple[int | None, Role | None]:
@@ -110,15 +102,3 @@ def _call(text: bytes) -> tuple[int | None, Role | None]:
 
 def _closes(function: str) -> bool:
     return function.startswith(wchan.CLOSE) or function in wchan.UNKNOWN
-
-
-def _wchan(task: str) -> str:
-    return _read(f"{task}/wchan").decode("ascii", "replace")
-
-
-def _read(path: str, size: int = 256) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError:
-        return b""

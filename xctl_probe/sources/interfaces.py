@@ -18,6 +18,8 @@ class Interfaces:
     `loopback` is true.
     """
 
+    name = "interfaces"
+
     def __init__(
         self,
         only: frozenset[str] = frozenset(),

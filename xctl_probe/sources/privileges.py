@@ -10,13 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from xctl_probe.linux.capabilities import in_user_namespace
+from xctl_probe.linux.procfs import effective_capabilities
+
 BPF, PERFMON = "CAP_BPF", "CAP_PERFMON"
 PTRACE, READ_SEARCH, ADMIN = "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"
 
 # include/uapi/linux/capability.h
 _BITS = {READ_SEARCH: 2, PTRACE: 19, ADMIN: 21, PERFMON: 38, BPF: 39}
 _OVERRIDE_BIT = 1  # CAP_DAC_OVERRIDE, which may also read
-_FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,12 @@ def held(proc: Path = Path("/proc")) -> frozenset[str]:
     Empty in a user namespace: its capabilities count only inside it.
     """
     try:
-        if (proc / "self/ns/user").stat().st_ino != _FIRST_USER_NAMESPACE:
+        if in_user_namespace(proc):
             return frozenset()
         status = (proc / "self/status").read_bytes()
     except OSError:
         return frozenset()
-    bits = _effective(status)
+    bits = effective_capabilities(status)
     found = {name for name, bit in _BITS.items() if bits >> bit & 1}
     if ADMIN in found:
         found |= {BPF, PERFMON}  # CAP_SYS_ADMIN included them before 5.8
@@ -74,14 +76,3 @@ def shortcoming(having: frozenset[str]) -> str | None:
 
 def _all(names: tuple[str, ...]) -> str:
     return " and ".join(names)
-
-
-def _effective(status: bytes) -> int:
-    for line in status.splitlines():
-        words = line.split()
-        if words[:1] == [b"CapEff:"] and len(words) > 1:
-            try:
-                return int(words[1], 16)
-            except ValueError:
-                return 0
-    return 0

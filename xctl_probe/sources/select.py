@@ -8,7 +8,6 @@ from xctl_probe.config import Backend, Settings
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import Source
 from xctl_probe.linux.addresses import InterfaceByAddress
-from xctl_probe.linux.socket_owners import Owners
 
 Opener = Callable[[Settings], Source]
 
@@ -60,7 +59,6 @@ def _sampler(settings: Settings) -> Source:
     from xctl_probe.fallback.sampler import Sampler  # noqa: PLC0415 - as above
 
     return Sampler(
-        Owners(),
         InterfaceByAddress(),
         stall_ns=settings.stall_ns,
         interval_ns=settings.interval_ns,

@@ -25,7 +25,7 @@ class Meaning(NamedTuple):
 TABLE = {
     Cause.CONNECTING: Meaning("a SYN without an answer", "the handshake has not finished"),
     Cause.KEEPALIVE: Meaning(
-        "the keepalive timer ended the connection", "the peer's host answers no keepalive"
+        "two or more keepalives without an answer", "the peer's host answers no keepalive"
     ),
     Cause.LOSS: Meaning(
         "a retransmit while the window is open, or out-of-order data",
@@ -47,12 +47,14 @@ TABLE = {
 class Evidence(NamedTuple):
     """Observations of one wait.
 
+    `host_silent`: the peer's host answers no keepalive, see `policy.is_silent`.
     `retransmitted`: a segment was retransmitted while the window was open.  `unsent`: data waits to
     be sent and none is in flight.  `undelivered`: data is in flight, not known to be lost.
     `unsendable`: segments that the kernel tries to send do not leave this host.
     """
 
     direction: Direction
+    host_silent: bool = False
     retransmitted: bool = False
     hole: bool = False
     window_closed: bool = False
@@ -66,6 +68,8 @@ def cause(seen: Evidence) -> Cause | None:
     """Return the most likely cause; None where nothing decides."""
     if seen.direction is Direction.CONNECT:
         return Cause.CONNECTING
+    if seen.host_silent:
+        return Cause.KEEPALIVE
     if seen.retransmitted or seen.hole:
         return Cause.LOSS  # before the window: a lossy path fills that, too
     if seen.direction is Direction.SEND:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from xctl_probe.events import Process, Socket
 from xctl_probe.linux.netns import NotEntered, NotNow
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketSnapshot
@@ -72,7 +73,7 @@ class PeerInspector:
     def __init__(
         self,
         lookup: Lookup,
-        owners: Owners,
+        owners: Owners | OwnersAside,
         processes: Processes | ProcessesAside | None = None,
         *,
         shared: bool = False,
@@ -89,6 +90,7 @@ class PeerInspector:
         """Start a sample: forget what was read for the last one."""
         if not self._shared:
             self._processes.begin()
+        self._owners.begin_sample()
         self._searches = 0
         wanted, self._wanted = self._wanted, {}
         for asker in set(wanted.values()):

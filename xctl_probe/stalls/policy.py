@@ -17,6 +17,8 @@ STALL_MS = 100
 # have the same two in bpf/include/sock_iter.bpf.h.
 FLOW_NS = 800 * NS_PER_MS
 FLOW_BYTES_PER_MS = 1_000
+# One lost packet explains a single keepalive without an answer.
+LEAST_KEEPALIVES = 2
 # TCP_DELACK_MAX, include/net/tcp.h; also in bpf/include/existing_sockets.bpf.h.
 DELAYED_ACK_MS = 200
 DNS_PORT = 53
@@ -70,6 +72,14 @@ def expects_datagram(wait: DatagramWait, connection: RequestHistory, peer: Reque
     if wait.blocked and connected:
         return True
     return (wait.blocked or wait.alone) and wait.span_ns >= UNANSWERED_DATAGRAM_NS
+
+
+def is_silent(unanswered_keepalives: int) -> bool:
+    """Return whether so many keepalives without an answer show that the peer's host is gone.
+
+    The kernel sends one after another, a second apart or more (tcp(7): TCP_KEEPINTVL).
+    """
+    return unanswered_keepalives >= LEAST_KEEPALIVES
 
 
 def is_transfer(lasted_ns: int, received_bytes: int) -> bool:

@@ -24,7 +24,7 @@ from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import DroppedEvents, ErrorKind, SocketError, TrafficDelta
-from xctl_probe.linux import capabilities
+from xctl_probe.linux import procfs
 from xctl_probe.linux.syscalls import Watched, epoll_watches
 
 SECOND_NS = 1_000_000_000
@@ -269,7 +269,7 @@ def test_a_symbol_without_an_address_is_no_symbol(tmp_path):
 )
 def test_capabilities_are_found_whatever_the_process_calls_itself(status, held):
     """The kernel escapes a newline in a name, and nothing else."""
-    assert capabilities._effective(status) == held
+    assert procfs.effective_capabilities(status) == held
 
 
 def test_an_fdinfo_may_hold_any_bytes(tmp_path):

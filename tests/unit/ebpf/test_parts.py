@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xctl_probe.ebpf import bpf_object
-from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, address, decode_process, process
+from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, decode_process, process
 from xctl_probe.ebpf.attach_variants import kernel_names
 from xctl_probe.ebpf.loader import MapSizes, load
 from xctl_probe.ebpf.ringbuf import _ready
@@ -17,13 +17,6 @@ from xctl_probe.events import Process
 from xctl_probe.linux import capabilities
 
 AF_INET, AF_INET6 = 2, 10
-
-
-def test_addresses_are_text_and_a_mapped_one_is_ipv4() -> None:
-    assert address(AF_INET, bytes([10, 0, 0, 7]) + bytes(12)) == "10.0.0.7"
-    assert address(AF_INET6, bytes(15) + b"\1") == "::1"
-    mapped = bytes(10) + b"\xff\xff" + bytes([10, 0, 0, 7])
-    assert address(AF_INET6, mapped) == "10.0.0.7"
 
 
 def test_a_task_outside_the_namespace_is_unknown_and_a_name_may_hold_any_bytes() -> None:

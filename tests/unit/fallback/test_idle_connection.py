@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from support.fake_host import OTHER, World, traffic
 from support.tcp_model import ESTABLISHED, OWNER, Tcp
 
-from xctl_probe.fallback import thread_evidence
 from xctl_probe.fallback.idle_connection import inode_and_uid_of
 from xctl_probe.fallback.socket_table import SocketTable
 
@@ -118,7 +117,6 @@ def test_a_flow_that_ends_is_told_once_though_it_was_watched(monkeypatch):
 
 def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatch):
     """It may break off; where no thread waits for more, it has not."""
-    monkeypatch.setattr(thread_evidence, "blocked_threads", lambda _pid: [])
     world = resting_world(monkeypatch)
     (tcp,) = world.diag.open
     for n in range(9):

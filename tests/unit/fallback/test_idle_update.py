@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.fake_host import Interfaces
+from support.fake_host import Interfaces, Owners
 from support.tcp_model import CLOSE_WAIT, INODE, MS, OWNER, SNDBUF, SOCKET, Tcp, attribute
 
 from xctl_probe.fallback import idle_update
@@ -117,6 +117,7 @@ def test_the_interval_ends_as_it_does_awake(opened, moved):
     """The same sums and the same marks."""
     tcp = Tcp(opened=opened).at(1_009)
     idle, owners, sums = at_rest(tcp), Owners(), TrafficTotals()
+    owners.search_for({INODE: None})
     awake = unpack(at_rest(tcp), tcp.sample(), Interfaces())
     for sent, received in moved:
         last_sample_ns = tcp.now_ns
@@ -130,13 +131,6 @@ def test_the_interval_ends_as_it_does_awake(opened, moved):
     sent, received = sum(s for s, _ in moved), sum(r for _, r in moved)
     told = [(f.owner, f.interface, f.sent_bytes, f.received_bytes) for f in sums.take()]
     assert told == ([(OWNER, "eth0", sent, received)] if sent or received else [])
-
-
-class Owners:
-    """One process has it."""
-
-    def get(self, inode):
-        return OWNER if inode == INODE else None
 
 
 def test_an_exchange_does_not_wake_either_end():

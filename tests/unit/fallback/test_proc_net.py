@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_host import Interfaces
 
 from xctl_probe.events import Cause, Direction, Process, Socket, Stall
-from xctl_probe.fallback import thread_evidence
 from xctl_probe.fallback.proc_net import ProcNet, Row, parse
-from xctl_probe.linux.threads import BlockedThread
+from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What
 
 MS = 1_000_000
 HEAD = (
@@ -99,7 +99,7 @@ class Owners:
     """Process 233 holds the socket, as its descriptor 5; or, `hidden`, one that cannot be seen."""
 
     def __init__(self):
-        self.hidden = False
+        self.hidden = self.pending = False
         self.searches = 0
         self.forgotten = set()
 
@@ -112,38 +112,49 @@ class Owners:
     def get(self, _inode):
         return None if self.hidden else OWNER
 
-    def search(self, _inodes):
-        self.searches += 1
+    def is_pending(self, _inode):
+        return self.pending
+
+    def search_for(self, askers):
+        assert set(askers.values()) <= {1_009}
+        self.searches += bool(askers)
 
     def forget(self, inodes):
         self.forgotten |= set(inodes)
 
-    def fd_inode(self, pid, fd):
-        return 4_241 if (pid, fd) == (233, 5) else None
 
+class Processes:
+    """The threads of process 233, by tid, inode and direction; None while it cannot be read."""
 
-class Interfaces:
     def __init__(self):
-        self.name, self.changed = "eth0", False
+        self.threads = ()
 
-    def of(self, *_):
-        return self.name
+    def begin(self):
+        pass
 
-    def refresh(self):
-        changed, self.changed = self.changed, False
-        return changed
+    def waits(self, pid, what):
+        assert (pid, what) == (OWNER.pid, What.THREADS)
+        if self.threads is None:
+            raise NotRead
+        return SocketWaits(threads=tuple(self.threads))
 
 
 class Table:
     """A ProcNet over a /proc of one's own, and the threads that it is shown."""
 
-    def __init__(self, proc, monkeypatch):
+    def __init__(self, proc):
         self.proc = proc
-        self.threads = []
         (proc / "net").mkdir()
-        monkeypatch.setattr(thread_evidence, "blocked_threads", lambda _: self.threads)
-        self.owners = Owners()
-        self.net = ProcNet(self.owners, Interfaces(), 100 * MS, proc)
+        self.owners, self.processes = Owners(), Processes()
+        self.net = ProcNet(self.owners, Interfaces(), 100 * MS, self.processes, proc)
+
+    @property
+    def threads(self):
+        return self.processes.threads
+
+    @threads.setter
+    def threads(self, threads):
+        self.processes.threads = threads
 
     def look(self, now_ms, **changes):
         self.write(**changes)
@@ -161,11 +172,11 @@ class Table:
 
 
 @pytest.fixture
-def table(tmp_path, monkeypatch):
-    return Table(tmp_path, monkeypatch)
+def table(tmp_path):
+    return Table(tmp_path)
 
 
-SENDER = BlockedThread(TID, 5, Direction.SEND)
+SENDER = (TID, 4_241, Direction.SEND)
 
 
 def stall(direction, ms, ongoing, cause, tid):
@@ -242,7 +253,7 @@ def test_a_handshake_needs_no_thread(table):
 
 def test_a_receiver_behind_lost_data_is_told_as_one(table):
     """What we sent is being sent again, and a thread waits for the answer."""
-    table.threads = [BlockedThread(TID, 5, Direction.RECEIVE)]
+    table.threads = [(TID, 4_241, Direction.RECEIVE)]
     for now_ms in (7, 200):
         table.look(now_ms, timer=1, retries=3)
     table.write(timer=1, retries=3)
@@ -263,7 +274,7 @@ def test_a_receiver_behind_lost_data_is_told_as_one(table):
 )
 def test_what_does_not_move_for_another_reason_is_no_stall(table, line):
     """Without a sign of trouble in the line, a blocked thread proves nothing."""
-    table.threads = [SENDER, BlockedThread(TID, 5, Direction.RECEIVE)]
+    table.threads = [SENDER, (TID, 4_241, Direction.RECEIVE)]
     for now_ms in (7, 200, 9_001):
         table.look(now_ms, **line)
     table.write(**line)
@@ -272,9 +283,8 @@ def test_what_does_not_move_for_another_reason_is_no_stall(table, line):
 
 @pytest.mark.parametrize(
     "threads",
-    [[], [BlockedThread(TID, 6, Direction.SEND)], [BlockedThread(TID, None, Direction.SEND)],
-     [BlockedThread(TID, 5, None)]],
-    ids=["none", "another socket", "unknown socket", "unknown direction"],
+    [[], [(TID, 4_243, Direction.SEND)], [(TID, 4_241, None)]],
+    ids=["none", "another socket", "unknown direction"],
 )  # fmt: skip
 def test_without_a_thread_on_this_socket_there_is_no_stall(table, threads):
     """A closed window is the process's trouble only if it waits there."""
@@ -291,6 +301,29 @@ def test_a_thread_that_leaves_ends_the_stall(table):
     table.look(200)
     table.threads = []
     assert table.collect(464) == [stall(Direction.SEND, 457, False, Cause.PEER_WINDOW, TID)]
+
+
+def test_while_its_process_cannot_be_read_a_stall_goes_on_and_none_begins(table):
+    """It is tried again with the next sample."""
+    table.threads = None
+    table.look(7)
+    table.write()
+    assert table.collect(200) == []
+    table.threads = [SENDER]
+    table.look(230)
+    table.threads = None
+    table.write()
+    assert table.collect(464) == [stall(Direction.SEND, 457, True, Cause.PEER_WINDOW, TID)]
+
+
+def test_a_stall_waits_for_its_owner_while_that_is_searched_for(table):
+    table.threads = [SENDER]
+    table.owners.hidden = table.owners.pending = True
+    table.look(7)
+    table.write()
+    assert table.collect(200) == []
+    table.owners.hidden = table.owners.pending = False
+    assert table.collect(464) == [stall(Direction.SEND, 457, True, Cause.PEER_WINDOW, TID)]
 
 
 def test_no_table_is_an_error_and_no_ipv6_is_none(table):

@@ -57,9 +57,7 @@ def host(monkeypatch):
             return self.diag
 
         def sampler(self, *, sock_diag=True):
-            return Sampler(
-                None, None, stall_ns=100 * MS, interval_ns=1_009 * MS, sock_diag=sock_diag
-            )
+            return Sampler(None, stall_ns=100 * MS, interval_ns=1_009 * MS, sock_diag=sock_diag)
 
     made = Host()
     monkeypatch.setattr(sampler, "SockDiag", made.sock_diag)

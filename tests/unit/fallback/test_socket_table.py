@@ -13,6 +13,7 @@ from support.tcp_model import (
     OWNER,
     SOCKET,
     SYN_SENT,
+    TIMER_KEEPALIVE,
     TIMER_PROBE,
     Tcp,
 )
@@ -345,6 +346,30 @@ def test_a_buffer_filled_after_a_quiet_time_filled_after_it(world):
     (stall,) = stalls(world.collect(60_300))
     assert (stall.direction, stall.cause) == (Direction.SEND, Cause.PEER_WINDOW)
     assert stall.duration_ns <= 300 * MS
+
+
+# Keepalives
+
+
+def test_keepalives_without_an_answer_wake_who_opened_the_connection(world):
+    """Nothing else of the socket changes; who accepted it waits for work."""
+    tcp = quiet_for(world, 60_000)
+    accepted = Tcp(opened=False)
+    accepted.cookie, accepted.inode = COOKIE + 1, INODE + 1
+    world.diag.open.append(accepted)
+    world.look(60_010)
+    world.collect(60_020)
+    idle = world.connections._idle
+    assert len(idle) == 2
+    for count in (1, 2):
+        for one in (tcp, accepted):
+            one.timer, one.timer_retries = TIMER_KEEPALIVE, count
+        world.collect(60_000 + count * 1_000)
+        assert len(idle) == 1
+        assert world.connections._connections.keys() == {tcp.sample().cookie}
+    tcp.timer_retries = accepted.timer_retries = 0
+    world.collect(63_000)
+    assert len(idle) == 2
 
 
 # The way that packets take

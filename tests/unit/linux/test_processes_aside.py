@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from xctl_probe.events import Direction
 from xctl_probe.linux.process_activity import Activity, SchedCounters
-from xctl_probe.linux.processes_aside import ProcessesAside, _Answer, _Request
+from xctl_probe.linux.processes_aside import ProcessesAside, _Answer, _Request, _WaitsAnswer
+from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What
 
 PID, INODE = os.getpid(), 4_241
+WAITS = SocketWaits(threads=((239, INODE, Direction.SEND),))
 STEPS = SchedCounters(7, 11, 13)
 
 
@@ -57,20 +62,52 @@ def test_an_answer_that_was_late_serves_the_next_look_and_no_other():
 
 
 def test_who_holds_a_helper_up_is_not_asked_about_again():
-    """Nor are that user's other processes; of root's only this one."""
+    """Nor are that user's other processes."""
     helper = Helper(_Answer(Activity.OTHER, None, 7))
     processes = ProcessesAside(helper=helper)
-    processes._users = {1: 1_009, 2: 1_009, 3: 1_013, 4: 0, 5: 0}
+    processes._users = {1: 1_009, 2: 1_009, 3: 1_013}
     processes._bar(_Request(1, 1, INODE, 1_009))
-    processes._bar(_Request(1, 4, INODE, 0))
-    found = [processes.activity(pid, INODE) for pid in (1, 2, 3, 4, 5)]
-    assert found == [
-        Activity.UNKNOWN,
-        Activity.UNKNOWN,
-        Activity.OTHER,
-        Activity.UNKNOWN,
-        Activity.OTHER,
-    ]
+    found = [processes.activity(pid, INODE) for pid in (1, 2, 3)]
+    assert found == [Activity.UNKNOWN, Activity.UNKNOWN, Activity.OTHER]
+    assert processes.waits(2, What.THREADS) == SocketWaits()
+
+
+def test_what_a_process_waits_for_is_read_once_a_sample():
+    helper = Helper(_WaitsAnswer(WAITS, 7))
+    processes = ProcessesAside(helper=helper)
+    for _ in range(3):
+        assert processes.waits(PID, What.THREADS) == WAITS
+    assert processes.waits(PID, What.WRITABLE) == WAITS
+    assert [request.what for request in helper.asked] == [What.THREADS, What.WRITABLE]
+    assert processes.spent_ns == 14
+    processes.begin()
+    processes.waits(PID, What.THREADS)
+    assert len(helper.asked) == 3
+
+
+def test_waits_that_were_not_read_in_time_are_tried_again_and_then_none():
+    helper = Helper()
+    processes = ProcessesAside(helper=helper)
+    for _ in range(5):
+        processes.begin()
+        for _ in range(2):
+            with pytest.raises(NotRead):
+                processes.waits(PID, What.THREADS)
+    processes.begin()
+    assert processes.waits(PID, What.THREADS) == SocketWaits()
+    assert len(helper.asked) == 6
+
+
+def test_late_waits_serve_the_next_sample():
+    helper = Helper()
+    processes = ProcessesAside(helper=helper)
+    with pytest.raises(NotRead):
+        processes.waits(PID, What.THREADS)
+    helper.late = helper.asked[-1], _WaitsAnswer(WAITS, 7)
+    processes.begin()
+    with pytest.raises(NotRead):
+        processes.waits(PID, What.CLOSING)
+    assert processes.waits(PID, What.THREADS) == WAITS
 
 
 def test_a_user_whose_processes_take_long_to_read_is_read_about_less():

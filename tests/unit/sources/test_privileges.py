@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from xctl_probe.linux import capabilities
 from xctl_probe.sources import privileges
 from xctl_probe.sources.privileges import ELSEWHERE, FEATURES, INSPECTION, KERNEL, held, shortcoming
 
@@ -19,7 +20,7 @@ def proc(tmp_path, monkeypatch):
         (tmp_path / "self/ns").mkdir(parents=True)
         (tmp_path / "self/ns/user").touch()
         inode = (tmp_path / "self/ns/user").stat().st_ino
-        monkeypatch.setattr(privileges, "_FIRST_USER_NAMESPACE", inode if first else inode + 1)
+        monkeypatch.setattr(capabilities, "_FIRST_USER_NAMESPACE", inode if first else inode + 1)
         (tmp_path / "self/status").write_bytes(status)
         return tmp_path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.fake_peer import FakePeer
 
 from xctl_probe.events import Cause, Process, Socket
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
@@ -16,33 +17,11 @@ CLIENT, SERVER = Process(233, 7_001, "client"), Process(239, 7_003, "server")
 PORT = 6_379
 
 
-class Peer:
-    """The other end of everything, which shows what the test says; counts who asks."""
-
-    def __init__(self):
-        self.shows = PeerState.UNKNOWN
-        self.listens = False
-        self.process = SERVER
-        self.looks = self.begun = 0
-
-    def begin_sample(self):
-        self.begun += 1
-
-    def inspect(self, _socket, past, *, delivered=None):
-        self.looks += 1
-        past.peer = self.process
-        past.state = PeerState.REQUEST_IN_FLIGHT if delivered is False else self.shows
-        return past.state
-
-    def keeps_listening(self, _socket):
-        return self.listens
-
-
 class Scene:
     """One wait on one socket, looked at now and then; times in ms."""
 
     def __init__(self, *peers, usual=None):
-        self.peer = Peer()
+        self.peer = FakePeer(process=SERVER)
         self.replies = ReplyWaits(STALL_MS * MS, IgnoredPeers.of(peers), self.peer)
         self.usual = usual or RequestHistory()
         self.since_ms = 0
@@ -166,7 +145,7 @@ def test_news_of_an_end_that_comes_after_the_next_wait_began_is_not_of_that():
     assert scene.look(503, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.end(401, since_ms=0) == 0
     assert scene.look(603) is None
-    assert scene.peer.looks == 2
+    assert len(scene.peer.asked) == 2
 
 
 @pytest.mark.parametrize(("listens", "told"), [(True, None), (False, 0)])
@@ -190,7 +169,7 @@ def test_nobody_looks_for_the_end_of_a_datagram():
     scene.peer.listens = True
     assert scene.look(100, PeerState.WAITING_FOR_REQUEST, protocol="udp") == 0
     assert scene.end(200, protocol="udp", inode=2) == 0
-    assert scene.peer.looks == 0
+    assert len(scene.peer.asked) == 0
 
 
 # A peer that waits itself
@@ -310,7 +289,7 @@ def test_a_peer_that_was_declared_patient_is_silent(peer):
     scene = Scene(peer)
     assert scene.look(100, PeerState.UNREAD) is None
     assert scene.end(200) is None
-    assert scene.peer.looks == 0
+    assert len(scene.peer.asked) == 0
 
 
 def test_another_port_of_it_is_not():
@@ -325,7 +304,7 @@ def test_a_wait_is_looked_at_once_in_a_stall_s_length():
     scene = Scene()
     for now_ms in range(100, 600, 25):
         scene.look(now_ms, PeerState.WAITING_FOR_REQUEST)
-    assert scene.peer.looks == 5
+    assert len(scene.peer.asked) == 5
 
 
 def test_of_many_waits_only_some_are_looked_at_at_once():
@@ -334,13 +313,13 @@ def test_of_many_waits_only_some_are_looked_at_at_once():
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     workers = range(7_001)
     for look in range(40):
-        before = scene.peer.looks
+        before = len(scene.peer.asked)
         scene.replies.begin_sample()
         now_ms = 100 * (look + 1)
         told = [scene.replies.observe(scene.asked(inode=c), now_ms * MS) for c in workers]
         assert told == [None] * len(workers)
-        assert scene.peer.looks - before <= 2 * 1_024
-    assert scene.peer.looks >= 4 * len(workers)
+        assert len(scene.peer.asked) - before <= 2 * 1_024
+    assert len(scene.peer.asked) >= 4 * len(workers)
 
 
 def test_it_remembers_a_bounded_number_of_waits():

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
+from support.conversation import ANSWER, QUESTION, answered, connected
+
 PATIENCE_S = 180
 MORE_THAN_BUFFERS = 20_000_003
-QUESTION, ANSWER = 23, 29
 STALL_MS = 100
-
-
-def connected(worker, client_role="blocking"):
-    server, client = worker(), worker(client_role)
-    port = server.ask("listen")["port"]
-    identity = client.connect("127.0.0.1", port)
-    server.ask("accept")
-    return server, client, identity
 
 
 def wait_while_it_hangs(running, client, times=3):
@@ -35,14 +28,6 @@ def assert_one_stall(consumer, client, inode, truth, backend, direction, causes)
     assert abs(lengths[-1] - truth["stall_ms"]) <= backend.stall_tolerance_ms, (lengths, truth)
 
 
-def answered(server, client):
-    """One exchange that was answered."""
-    client.tell("ask", QUESTION, ANSWER)
-    server.ask("recv", QUESTION)
-    server.ask("send", ANSWER)
-    client.expect("ask")
-
-
 def idle_ones(worker):
     """A listener, a keep-alive server with its client, a log sender: nobody who waits."""
     listener = worker()
@@ -57,11 +42,15 @@ def idle_ones(worker):
     return {one.pid for one in (listener, server, client, reader, sender)}
 
 
-def test_who_waits_is_told_while_it_lasts_and_who_is_idle_never(running, worker, backend):
-    """Senders to a peer that does not read, clients without a reply; blocked, and in epoll."""
+def test_who_waits_is_told_while_it_lasts_and_who_is_idle_never(probe, worker, backend):
+    """Senders to a peer that does not read, clients without a reply; blocked, and in epoll.
+
+    A probe of its own: what earlier tests made it read of /proc, its budget would still owe.
+    """
+    running = probe()
     idle = idle_ones(worker)
-    senders = [connected(worker, role) for role in ("blocking", "evented")]
-    askers = [connected(worker, role) for role in ("blocking", "evented")]
+    senders = [connected(worker, client_role=role) for role in ("blocking", "evented")]
+    askers = [connected(worker, client_role=role) for role in ("blocking", "evented")]
     answered(*askers[1][:2])  # in epoll, only an earlier answer tells that one is awaited
     running.wait_for_intervals(2)
     for server, client, _ in askers:

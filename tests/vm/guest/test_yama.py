@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.conversation import ANSWER, QUESTION
 
 SCOPE = Path("/proc/sys/kernel/yama/ptrace_scope")
-QUESTION, ANSWER = 23, 29
 
 
 @pytest.fixture

@@ -31,17 +31,23 @@ LOSSY_PORT = 7777
 
 
 class _Answers:
-    """A server in a thread that answers each request after a delay, and notes when."""
+    """A server in a thread: it answers at once, and from then on at a line on stdin.
 
-    def __init__(self, sock: socket.socket, *delays_s: float) -> None:
-        self._sock, self._delays_s = sock, delays_s
-        self.bounds = [Bounds() for _ in delays_s]
+    `bounds` has one for each of the late answers.
+    """
+
+    def __init__(self, sock: socket.socket, at_once: int, late: int) -> None:
+        self._sock, self._at_once = sock, at_once
+        self.bounds = [Bounds() for _ in range(late)]
         aside(self._run)
 
     def _run(self) -> None:
-        for delay_s, bounds in zip(self._delays_s, self.bounds, strict=True):
+        for _ in range(self._at_once):
             exactly(self._sock, len(REQUEST))
-            time.sleep(delay_s)
+            self._sock.sendall(b"a")
+        for bounds in self.bounds:
+            exactly(self._sock, len(REQUEST))
+            sys.stdin.readline()
             bounds.release()
             self._sock.sendall(b"a")
 
@@ -49,7 +55,7 @@ class _Answers:
 def answered_late() -> Steps:
     """Yields bounds of the wait in ns."""
     client, server = connection()
-    (late,) = _Answers(server, 0.317).bounds
+    (late,) = _Answers(server, 0, 1).bounds
     yield
     yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
 
@@ -58,29 +64,25 @@ def answered_late_in_epoll() -> Steps:
     """The first reply comes at once; yields bounds of the second wait in ns."""
     client, server = connection()
     client.setblocking(False)
-    _, late = _Answers(server, 0, 0.5).bounds
+    (late,) = _Answers(server, 1, 1).bounds
     poll = select.epoll()
     poll.register(client, select.EPOLLIN)
     client.sendall(REQUEST)
     poll.poll()
     client.recv(100)
     yield
-    yield late.measure(lambda: client.sendall(REQUEST), poll.poll)
+    yield late.measure(lambda: client.sendall(REQUEST), lambda: (poll.poll(), client.recv(100)))
 
 
 def sends_on_before_it_reads() -> Steps:
-    """Yields bounds of both waits in ns."""
+    """Yields bounds of one wait and then of another, in ns."""
     client, server = connection()
-    _, first, second = _Answers(server, 0, 0.5, 0.3).bounds
+    first, second = _Answers(server, 1, 2).bounds
     client.sendall(REQUEST)
     client.recv(100)
     yield
-    found = [
-        first.measure(lambda: client.sendall(REQUEST), lambda: select.select([client], [], []))
-    ]
-    time.sleep(0.2)
-    found.append(second.measure(lambda: client.sendall(REQUEST), lambda: exactly(client, 2)))
-    yield found
+    yield first.measure(lambda: client.sendall(REQUEST), lambda: select.select([client], [], []))
+    yield second.measure(lambda: client.sendall(REQUEST), lambda: exactly(client, 2))
 
 
 def second_connection() -> Steps:
@@ -256,7 +258,7 @@ def resolver() -> Steps:
 
     def answer() -> None:
         _, back = server.recvfrom(100)
-        time.sleep(0.5)
+        sys.stdin.readline()
         bounds.release()
         server.sendto(b"a", back)
 

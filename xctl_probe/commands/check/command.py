@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xctl_probe.aggregate import Filter
 from xctl_probe.commands.check.host import read_host
 from xctl_probe.commands.check.kernel_features import load_is_refused, other_blockers
 from xctl_probe.commands.check.probe_sources import (
@@ -21,15 +20,7 @@ from xctl_probe.config import Backend, Format, Settings
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.sources.privileges import held
 
-_SETTINGS = Settings(
-    interval_ns=1_000_000_000,
-    duration_ns=None,
-    stall_ns=100_000_000,
-    wanted=Filter(),
-    backend=Backend.AUTO,
-    format=Format.TEXT,
-    sock_diag=True,
-)
+_SETTINGS = Settings.checked({"format": Format.TEXT})
 
 
 def run(stdout: int, *, as_json: bool) -> int:

@@ -7,12 +7,14 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from xctl_probe.commands.check.rdma import RdmaPort, rdma_ports
+from xctl_probe.linux import procfs
 from xctl_probe.linux.capabilities import missing
 
 # include/uapi/linux/capability.h
 _CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
-_SECCOMP_FILTER = "2"
+_SECCOMP_FILTER = b"2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +36,24 @@ class Host:
     seccomp: bool
     lockdown: str | None
     container: bool
+    roce: tuple[tuple[str, str], ...] = ()  # interfaces that carry RoCE; where its bytes are
 
 
 def read_host(root: Path = Path("/")) -> Host:
     """Read the conditions; `root` contains /proc and /sys."""
-    status = _fields(root / "proc/self/status")
-    held = _capabilities(status.get("CapEff", "0"))
+    status = procfs.read(root / "proc/self/status")
+    held = _capabilities(procfs.effective_capabilities(status))
     # The rule of the loader: a refusal in spite of the capabilities means a user namespace.
     privileged = missing(root / "proc") is None
     enough = "CAP_SYS_ADMIN" in held or {"CAP_BPF", "CAP_PERFMON"} <= set(held)
-    seccomp = status.get("Seccomp") == _SECCOMP_FILTER
+    seccomp = procfs.status_field(status, "Seccomp") == _SECCOMP_FILTER
     lockdown = _chosen(_text(root / "sys/kernel/security/lockdown"))
     container = any((root / mark.lstrip("/")).exists() for mark in _CONTAINER_MARKS)
     paranoid = _sysctl(root, "perf_event_paranoid")
     release = platform.release()
     headers = root / "lib/modules" / release / "build"
     tracefs = [d for d in ("tracing", "debug/tracing") if _listable(root / "sys/kernel" / d)]
+    rdma = rdma_ports(root / "sys/class/infiniband")
     conditions = (
         Condition("kernel", f"{release} {platform.machine()}"),
         Condition(
@@ -89,10 +93,28 @@ def read_host(root: Path = Path("/")) -> Host:
             str(headers) if headers.exists() else "missing",
             "" if headers.exists() else "bcc cannot compile",
         ),
+        *map(_rdma, rdma),
     )
     return Host(
-        conditions, privileged, enough and not privileged, seccomp, lockdown, container
+        conditions, privileged, enough and not privileged, seccomp, lockdown, container,
+        tuple((port.netdev, _where(port)) for port in rdma if port.netdev and not port.software),
     )  # fmt: skip
+
+
+def _where(port: RdmaPort) -> str:
+    if port.counts_bytes:
+        return f"{port.name} has a record of its own"
+    return f"the byte counters of {port.name} cannot be read"
+
+
+def _rdma(port: RdmaPort) -> Condition:
+    if port.software:
+        effect = f"its bytes are those of {port.netdev}" if port.netdev else "it counts no bytes"
+    elif not port.counts_bytes:
+        effect = "its byte counters cannot be read"
+    else:
+        effect = f"the counters of {port.netdev} leave its traffic out" if port.netdev else ""
+    return Condition(f"RDMA port {port.name}", port.link, effect)
 
 
 def _kptr(value: int | None, privileged: bool) -> Condition:
@@ -110,8 +132,7 @@ def _sysctl(root: Path, name: str) -> int | None:
     return int(text) if text.lstrip("-").isdigit() else None
 
 
-def _capabilities(hexadecimal: str) -> list[str]:
-    held = int(hexadecimal, 16)
+def _capabilities(held: int) -> list[str]:
     return [name for name, bit in _CAPABILITIES.items() if held >> bit & 1]
 
 
@@ -121,16 +142,8 @@ def _chosen(text: str) -> str | None:
     return rest.partition("]")[0] if bracket else None
 
 
-def _fields(path: Path) -> dict[str, str]:
-    pairs = (line.partition(":") for line in _text(path).splitlines())
-    return {name: value.strip() for name, _, value in pairs}
-
-
 def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")  # a name may contain any bytes
-    except OSError:
-        return ""
+    return procfs.read(path).decode("utf-8", "replace")
 
 
 def _listable(path: Path) -> bool:

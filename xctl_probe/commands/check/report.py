@@ -50,8 +50,17 @@ class Checked:
 
     @property
     def blind(self) -> tuple[BlindSpot, ...]:
-        """Blind spots of the source that `auto` selects."""
-        return BLIND_SPOTS.get(self.auto.source or "", ())
+        """What the source that auto takes cannot see."""
+        return (*BLIND_SPOTS.get(self.auto.source or "", ()), *self._roce)
+
+    @property
+    def _roce(self) -> Iterator[BlindSpot]:
+        """Of this host: interfaces whose own counters leave RDMA out."""
+        for interface, where in self.host.roce:
+            yield BlindSpot(
+                f"roce_{interface}",
+                f"RDMA in the bandwidth of {interface}: its counters leave RoCE out; {where}",
+            )
 
 
 def to_text(checked: Checked) -> bytes:

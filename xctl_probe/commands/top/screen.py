@@ -26,7 +26,8 @@ _HELP = """\
 
  WAITING  processes that the network does not let go on: for how long, for whom, why.
           A cause is peer_window (the peer does not read), send_buffer (a slow path),
-          loss, no_reply (the peer has the request) or connecting.
+          loss, pacing (its own limit), local_drop (this host drops it), keepalive
+          (no host answers), no_reply (the peer has the request) or connecting.
  TRAFFIC  payload by process and interface, in Mbps.
  ERRORS   retransmits, refusals, resets and the like in the last minute.
 """

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from xctl_probe.commands.why.proc_sampler import socket_fds
 from xctl_probe.errors import UsageError
+from xctl_probe.linux.procfs import users
 from xctl_probe.linux.tasks import reader_of, state_of
 
 _EFFECTIVE = 1  # index among the four user ids of /proc/<pid>/status
@@ -53,12 +53,8 @@ def _as_root(pid: int) -> str:
 
 def _effective_user(pid: int) -> int | None:
     # The owner of /proc/<pid> is root where the process may not be dumped.
-    try:
-        status = Path(f"/proc/{pid}/status").read_bytes()
-    except OSError:
-        return None
-    fields = status.partition(b"\nUid:")[2].split()[:4]
-    return int(fields[_EFFECTIVE]) if len(fields) > _EFFECTIVE else None
+    found = users(pid)
+    return found[_EFFECTIVE] if len(found) > _EFFECTIVE else None
 
 
 def _user(uid: int) -> str:

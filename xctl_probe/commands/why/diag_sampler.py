@@ -127,6 +127,8 @@ def _tcp(
         reply_ms=_ago(connection.pending_ns, now_ns) if connection.opened else None,
         hole_ms=_ago(connection.hole_ns, now_ns),
         answered_before=connection.history.expects_reply(),
+        unanswered_keepalives=sample.unanswered_keepalives,
+        heard_ms=min(info.last_data_recv_ms, info.last_ack_recv_ms),
         peer=peer,
     )
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.commands.why.access import fds_of, has_ended
@@ -18,6 +17,7 @@ from xctl_probe.commands.why.others import File, Other, distant_files, other_soc
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.places import Place
 from xctl_probe.commands.why.proc_sampler import ProcSampler, udp_sockets
+from xctl_probe.commands.why.queue_pairs import ProcessQueuePair, QueuePairSampler
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads, waits_in
 from xctl_probe.commands.why.verdict import Finding, Waiter, findings, ranked, waiters
@@ -25,7 +25,7 @@ from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
 from xctl_probe.linux import wchan
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.socket_owners import read_process
+from xctl_probe.linux.procfs import read, read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
 from xctl_probe.stalls.policy import STALL_MS
@@ -51,9 +51,10 @@ class Diagnosis:
     found: tuple[Finding, ...]
     source: str
     notes: tuple[str, ...]
-    others: tuple[Other, ...] = ()  # sockets other than `tcp` and `udp`
-    files: dict[int, File] = field(default_factory=dict)  # by descriptor: files of calls
-    frozen: bool = False  # the cgroup is frozen
+    others: tuple[Other, ...] = ()  # sockets that are not among `tcp` and `udp`
+    files: dict[int, File] = field(default_factory=dict)  # by descriptor: those a thread is in
+    frozen: bool = False  # its cgroup is
+    queue_pairs: tuple[ProcessQueuePair, ...] = ()
 
 
 def diagnose(
@@ -127,6 +128,7 @@ class _Seen:
     fds: dict[int, int]
     tcp: list[Tcp]
     udp: list[Udp]
+    queue_pairs: tuple[ProcessQueuePair, ...]
 
 
 def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
@@ -145,37 +147,46 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
                 stack.callback(place.close)
                 place.dump()
                 places.append(place)
+        queue_pairs = QueuePairSampler(pid)
+        stack.callback(queue_pairs.close)
         for place in places:
             place.sample(closed | fds)
+        queue_pairs.sample()
         how.sleep(how.between_s)
         fds = closed | fds_of(pid)
         for place in places:
             place.dump()
             place.sample(fds)
+        queue_pairs.sample()
         after = read_threads(pid)
         tcp = [socket for place in places for socket in place.tcp(fds)]
         udp = [socket for place in places for socket in place.udp(fds)]
-        return _diagnosis(
-            process, _Seen(before, after, fds, tcp, udp), "sock_diag", [], how.stall_ms
-        )
+        seen = _Seen(before, after, fds, tcp, udp, queue_pairs.result())
+        return _diagnosis(process, seen, "sock_diag", [], how.stall_ms)
 
 
 def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[str]) -> Diagnosis:
     pid, reader = process.pid, reader_of(process.pid)
     sampler = ProcSampler(reader)
+    queue_pairs = QueuePairSampler(pid)
     try:
         sampler.sample(fds)
         before = read_threads(pid)
+        queue_pairs.sample()
         how.sleep(how.between_s)
         fds = fds_of(pid)
         sampler.sample(fds)
+        queue_pairs.sample()
     except OSError as error:
         raise ProbeError(
             f"neither sock_diag nor /proc/{reader}/net can be read here "
             f"({error.strerror}); mount /proc, or allow AF_NETLINK sockets"
         ) from error
+    finally:
+        queue_pairs.close()
     after = read_threads(pid)
-    seen = _Seen(before, after, fds, sampler.tcp(fds), udp_sockets(reader, fds))
+    udp = udp_sockets(reader, fds)
+    seen = _Seen(before, after, fds, sampler.tcp(fds), udp, queue_pairs.result())
     return _diagnosis(process, seen, "/proc/net", notes, how.stall_ms)
 
 
@@ -220,6 +231,7 @@ def _diagnosis(
         others=tuple(others),
         files=files,
         frozen=Freezer().frozen(process.pid),
+        queue_pairs=seen.queue_pairs,
     )
 
 
@@ -232,9 +244,9 @@ def _files_in_use(waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> se
 def _ephemeral() -> range:
     """Return the ports that the kernel chooses for clients, in the namespace of this thread."""
     try:
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_bytes().split()
+        low, high = read("/proc/sys/net/ipv4/ip_local_port_range").split()
         return range(int(low), int(high) + 1)
-    except (OSError, ValueError):
+    except ValueError:  # it cannot be read
         return range(32_768, 61_000)
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 
+from xctl_probe.linux.procfs import namespace_inode
+
 _CLONE_NEWNET = 0x40000000
 _PIDFD_GETFD = 438  # on every architecture
 _SIOCGSKNS = 0x894C
@@ -24,10 +26,9 @@ _MOST_NAMESPACES = 8
 def is_elsewhere(reader: int) -> bool:
     """True where the process is in another network namespace than this one; False: unknown."""
     try:
-        ours, its = (os.readlink(f"/proc/{name}/ns/net") for name in ("thread-self", reader))
+        return namespace_inode("net", "thread-self") != namespace_inode("net", reader)
     except OSError:
         return False
-    return ours != its
 
 
 def enter(reader: int) -> bool:
@@ -60,7 +61,7 @@ def entered(namespace: int) -> Iterator[None]:
 @contextmanager
 def namespaces_of(pid: int, fds: Iterable[int]) -> Iterator[list[int]]:
     """Yield descriptors of the namespaces of these sockets, without that of this thread."""
-    found: dict[int, int] = {os.stat("/proc/thread-self/ns/net").st_ino: -1}
+    found: dict[int, int] = {namespace_inode("net", "thread-self"): -1}
     try:
         with suppress(OSError):
             _collect(pid, fds, found)

@@ -6,10 +6,11 @@ fdinfo and mountinfo name the file system of any file, without asking that file 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from xctl_probe.linux import procfs
 
 _LOCAL = {
     "UNIX": "a local (unix) socket",
@@ -88,14 +89,13 @@ def distant_files(reader: int, fds: Iterable[int], proc: Path = Path("/proc")) -
 
 def _protocol(reader: int, fd: int) -> str:
     try:
-        name = os.getxattr(f"/proc/{reader}/fd/{fd}", "system.sockprotoname")
+        return procfs.socket_protocol(f"/proc/{reader}/fd/{fd}")
     except OSError:
         return ""
-    return name.rstrip(b"\0").decode("ascii", "replace")
 
 
 def _mount_of(path: Path) -> str | None:
-    for line in _read(path).splitlines():
+    for line in procfs.read(path).decode("utf-8", "backslashreplace").splitlines():
         if line.startswith("mnt_id:"):
             return line.partition(":")[2].strip()
     return None
@@ -103,17 +103,9 @@ def _mount_of(path: Path) -> str | None:
 
 def _mounts(path: Path) -> dict[str, File]:
     found = {}
-    for line in _read(path).splitlines():
+    for line in procfs.read(path).decode("utf-8", "backslashreplace").splitlines():
         before, _, after = line.partition(" - ")
         kind, source = (*after.split(), "", "")[:2]
         if kind.startswith(_NETWORK_FILES) or kind.partition(".")[0] == _FUSE:
             found[before.partition(" ")[0]] = File(kind, source)
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(1 << 20).decode("utf-8", "backslashreplace")
-    except OSError:
-        return ""

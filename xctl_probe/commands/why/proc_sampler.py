@@ -6,6 +6,7 @@ It has queues and timers only, but UDP too, and any network namespace.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from xctl_probe.events import Cause
 from xctl_probe.fallback.proc_net import Row, parse
 from xctl_probe.fallback.sock_diag import SYN_SENT, TIMER_PROBE, TIMER_RETRANSMIT
 from xctl_probe.linux.addresses import endpoint_text
+from xctl_probe.linux.procfs import read, socket_inode
 
-_SOCKET = "socket:["
 _FIRST_CHOSEN_PORT = 32_768  # as Linux has it at first: ip(7), ip_local_port_range
 
 
@@ -33,8 +34,9 @@ def socket_fds(pid: int, proc: Path = Path("/proc")) -> dict[int, int]:
             raise
         except OSError:
             continue  # closed meanwhile
-        if target.startswith(_SOCKET):
-            found.setdefault(int(target[len(_SOCKET) : -1]), fd)
+        inode = socket_inode(target)
+        if inode is not None:
+            found.setdefault(inode, fd)
     return found
 
 
@@ -55,7 +57,7 @@ class ProcSampler:
 
     def _rows(self) -> Iterator[Row]:
         yield from parse((self._net / "tcp").read_bytes())
-        yield from parse(_or_empty(self._net / "tcp6"))
+        yield from parse(read(self._net / "tcp6", sys.maxsize))
 
     def tcp(self, fds: dict[int, int]) -> list[Tcp]:
         """Return the sockets as sampled."""
@@ -87,8 +89,8 @@ def udp_sockets(pid: int | str, fds: dict[int, int], proc: Path = Path("/proc"))
     """
     net = proc / str(pid) / "net"
     found = []
-    for name in ("udp", "udp6"):
-        for line in _or_empty(net / name).splitlines()[1:]:
+    for name in ("udp", "udp6"):  # where IPv6 is off, or UDP is, there is no such file
+        for line in read(net / name, sys.maxsize).splitlines()[1:]:
             for row in parse(b"\n" + line):
                 if row.inode in fds:
                     found.append(_udp(fds[row.inode], row, line))
@@ -107,10 +109,3 @@ def _udp(fd: int, row: Row, line: bytes) -> Udp:
         int(drops) if drops.isdigit() else 0,
         row.local_port >= _FIRST_CHOSEN_PORT,
     )
-
-
-def _or_empty(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""  # IPv6 is off, or UDP is

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from xctl_probe.commands.why.diagnose import Diagnosis
 from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize, wrap
+from xctl_probe.commands.why.queue_pairs import queue_pair_lines
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.thread_activity import Kind, network, thread_activity
 from xctl_probe.commands.why.threads import Thread
@@ -84,6 +85,8 @@ def to_text(diagnosis: Diagnosis, width: int | None = None) -> bytes:
         lines += ["", *_socket_lines(diagnosis)]
     else:
         lines += ["", f"  {_no_socket(diagnosis)}"]
+    if diagnosis.queue_pairs:
+        lines += ["", *queue_pair_lines(diagnosis.queue_pairs)]
     lines += [line for note in diagnosis.notes for line in ("", f"  note: {note}")]
     lines = [printable(line).rstrip() for line in lines]
     lines = lines if width is None else wrap(lines, width)
@@ -105,6 +108,7 @@ def to_json(diagnosis: Diagnosis) -> bytes:
             "tcp": [dataclasses.asdict(socket) for socket in diagnosis.tcp],
             "udp": [dataclasses.asdict(socket) for socket in diagnosis.udp],
             "others": [dataclasses.asdict(socket) for socket in diagnosis.others],
+            "queue_pairs": [dataclasses.asdict(one) for one in diagnosis.queue_pairs],
             "source": diagnosis.source,
             "notes": list(diagnosis.notes),
         }
@@ -248,6 +252,8 @@ def _path(tcp: Tcp) -> str:
         parts.append(f"{pluralize(tcp.retransmits_ever, 'retransmit')} ever{now}")
     elif tcp.retransmits:
         parts.append(f"{pluralize(tcp.retransmits, 'retransmit')} now")
+    if tcp.unanswered_keepalives:
+        parts.append(f"{pluralize(tcp.unanswered_keepalives, 'keepalive')} unanswered")
     if tcp.probing and tcp.window_closed:
         parts.append("peer window closed" + _next_probe(tcp))
     elif tcp.peer_window_bytes:

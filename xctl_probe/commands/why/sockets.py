@@ -72,6 +72,8 @@ class Tcp:
     reply_ms: float | None = None  # since a reply is outstanding
     hole_ms: float | None = None  # since out-of-order data waits for missing data
     answered_before: bool = False
+    unanswered_keepalives: int = 0
+    heard_ms: int | None = None  # since the peer's host last sent anything
     peer: Peer | None = None
 
     @property

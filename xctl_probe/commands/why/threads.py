@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from xctl_probe.linux import procfs
 from xctl_probe.linux.syscalls import Call, Role, call_of
 from xctl_probe.linux.tasks import reader_of
 
@@ -55,22 +56,21 @@ def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
 
 def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
     task = proc / str(pid) / "task" / str(tid)
-    head, _, tail = _read(task / "stat").rpartition(b")")
-    fields = tail.split()
-    if len(fields) <= _PROCESSOR or not fields[_PROCESSOR].isdigit():
+    stat = procfs.parse_stat(procfs.read(task / "stat"))
+    processor = stat.fields[_PROCESSOR:][:1] if stat else []
+    if stat is None or not processor or not processor[0].isdigit():
         return None
-    wchan = _read(task / "wchan").decode("ascii", "replace")
-    syscall = _read(task / "syscall").decode("ascii", "replace")
+    wchan, syscall = procfs.word(task / "wchan"), procfs.word(task / "syscall")
     return Thread(
         tid=tid,
-        comm=head.partition(b"(")[2].decode("utf-8", "backslashreplace"),
-        state=fields[0].decode("ascii", "replace"),
+        comm=procfs.command(stat.comm),
+        state=stat.state,
         wchan="" if wchan == "0" else wchan,
         call=call_of(syscall, reader, proc),
         call_readable=bool(syscall),
-        cpu=int(fields[_PROCESSOR]),
+        cpu=int(processor[0]),
         last_ran_ms=_last_ran_ms(task),
-        running=fields[0] == b"R" or syscall.startswith("running"),
+        running=stat.state == "R" or syscall.startswith("running"),
     )
 
 
@@ -107,17 +107,10 @@ def waits_in(thread: Thread, before: Thread | None) -> Call | None:
 
 
 def _last_ran_ms(task: Path) -> float | None:
-    for line in _read(task / "sched").splitlines():
+    for line in procfs.read(task / "sched").splitlines():
         if line.startswith(_EXEC_START):
             try:
                 return float(line.partition(b":")[2])
             except ValueError:
                 return None
     return None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""

@@ -14,7 +14,7 @@ from xctl_probe.commands.why.threads import Thread
 from xctl_probe.events import Cause
 from xctl_probe.linux.syscalls import Call, Role
 from xctl_probe.stalls.causes import TABLE
-from xctl_probe.stalls.policy import STALL_MS
+from xctl_probe.stalls.policy import STALL_MS, is_silent
 
 _MOSTLY = 0.5  # of the time between the samples
 _HELD_BACK = (Cause.PACING, Cause.LOCAL_DROP)  # by this host
@@ -219,6 +219,8 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
         since = f" for {format_duration(idle_ms)}" if idle_ms is not None else ""
         text = f"probably waits for data from {tcp.remote}{since}: a thread is blocked there"
         return Finding(text, True, False, None, tcp.inode, idle_ms)
+    if is_silent(tcp.unanswered_keepalives):
+        return _silent(tcp, waiter, certain=alone)
     if not tcp.opened:
         return _idle(f"waits for its client {tcp.remote} to ask something", tcp, waiter)
     if tcp.reply_ms is not None:
@@ -231,6 +233,21 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     return _quiet(
         tcp, float(tcp.last_receive_ms), f"waits for more data from {tcp.remote}: {since}"
     )
+
+
+def _silent(tcp: Tcp, waiter: Waiter | None, *, certain: bool) -> Finding:
+    """Return the finding about unanswered keepalives: also an expected wait is a stall then."""
+    state = f"whose host does not answer: {_keepalives(tcp)}"
+    if not tcp.opened:
+        return _idle(f"waits for its client {tcp.remote}, {state}", tcp, waiter)
+    how = "waits" if certain else "probably waits"
+    text = f"{how} for data from {tcp.remote}, {state}"
+    return Finding(text, True, certain, Cause.KEEPALIVE, tcp.inode, _float(tcp.heard_ms))
+
+
+def _keepalives(tcp: Tcp) -> str:
+    since = f", nothing came for {format_duration(tcp.heard_ms)}" if tcp.heard_ms else ""
+    return f"{pluralize(tcp.unanswered_keepalives, 'keepalive')} unanswered{since}"
 
 
 def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import time
@@ -223,6 +224,18 @@ def test_the_table_names_each_way_its_answer_and_what_auto_cannot_see():
     for spot in BLIND_SPOTS["proc net"]:
         assert f"  - {spot.text}" in lines
     assert to_json(checked(Answer.NO)).count(b"\n") == 1
+
+
+def test_interface_that_carries_roce_is_a_blind_spot_of_this_host():
+    host = replace(HOST, roce=(("eth3", "mlx5_0 has one"),))
+    found = replace(checked(Answer.YES), host=host)
+    spot = "RDMA in the bandwidth of eth3: its counters leave RoCE out; mlx5_0 has one"
+    assert f"  - {spot}" in to_text(found).decode().splitlines()
+    assert [text for key, text in spots(found) if key == "roce_eth3"] == [spot]
+
+
+def spots(found):
+    return [(spot["key"], spot["text"]) for spot in json.loads(to_json(found))["blind_spots"]]
 
 
 def test_where_it_is_attached_is_told():

@@ -9,6 +9,7 @@ import pytest
 from unit.commands.why.test_verdict import ASKED, FD, IN_RECV, INODE
 
 from xctl_probe.commands.why.diagnose import Diagnosis
+from xctl_probe.commands.why.queue_pairs import ProcessQueuePair
 from xctl_probe.commands.why.report import headline, to_json, to_text
 from xctl_probe.commands.why.sockets import Peer, Udp
 from xctl_probe.commands.why.threads import Thread
@@ -178,3 +179,21 @@ def test_a_narrow_terminal_gets_folded_lines(width):
     text = to_text(WAITING, width).decode()
     assert all(len(line) <= width for line in text.splitlines())
     assert " ".join(text.split()) == " ".join(to_text(WAITING).decode().split())
+
+
+def test_queue_pairs_stand_under_the_sockets():
+    """In the text and in the JSON; without any there is no line."""
+    pair = ProcessQueuePair("mlx5_0", 1, 4_241, 1_009, "RC", "RTS", False)
+    told = replace(IDLE, queue_pairs=(pair,))
+    assert lines(told)[-1] == (
+        "  1 RDMA queue pair on mlx5_0 port 1, RC, state RTS (qp 4241 -> 1009): no packet between"
+        " two samples: idle or stalled, which the kernel does not distinguish"
+    )
+    assert json.loads(to_json(told))["queue_pairs"] == [
+        {
+            "device": "mlx5_0", "port": 1, "number": 4_241, "peer": 1_009, "type": "RC",
+            "state": "RTS", "moved": False,
+        }
+    ]  # fmt: skip
+    assert "RDMA" not in "".join(lines(IDLE))
+    assert json.loads(to_json(IDLE))["queue_pairs"] == []

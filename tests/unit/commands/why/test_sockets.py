@@ -6,7 +6,17 @@ import socket
 import struct
 
 import pytest
-from support.tcp_model import INODE, LOCAL, MS, REMOTE, SYN_SENT, TIMER_PROBE, TIMER_RETRANSMIT, Tcp
+from support.tcp_model import (
+    INODE,
+    LOCAL,
+    MS,
+    REMOTE,
+    SYN_SENT,
+    TIMER_KEEPALIVE,
+    TIMER_PROBE,
+    TIMER_RETRANSMIT,
+    Tcp,
+)
 
 from xctl_probe.commands.why.diag_sampler import DiagSampler, _unanswered_ms
 from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize
@@ -82,6 +92,16 @@ def test_a_probe_timer_alone_is_no_closed_window():
     tcp.max_pacing_rate = tcp.pacing_rate = 200_000
     assert looked(tcp).send_cause is Cause.PACING
     assert not looked(tcp).window_closed
+
+
+def test_keepalives_without_an_answer_are_counted():
+    """By the timer of idle connections; the peer's host was last heard when it acknowledged."""
+    tcp = Tcp().at(101).send(23).at(211).receive(29)
+    tcp.timer, tcp.timer_retries = TIMER_KEEPALIVE, 3
+    found = looked(tcp.at(4_211))
+    assert (found.unanswered_keepalives, found.heard_ms) == (3, 4_300)
+    tcp.timer = TIMER_RETRANSMIT
+    assert looked(tcp).unanswered_keepalives == 0
 
 
 def test_the_share_of_a_closed_window_is_of_the_time_looked_at():

@@ -268,6 +268,33 @@ def test_a_hole_is_a_lost_packet():
     assert "was lost: what follows it arrived 1.3 s ago" in finding.text
 
 
+def test_a_host_that_answers_no_keepalive_keeps_who_reads_waiting():
+    """Also who has asked for nothing, or is answered late by agreement."""
+    for socket in (OPENED, ASKED):
+        dead = replace(socket, unanswered_keepalives=5, heard_ms=10_400)
+        finding = finding_of(dead, IN_RECV)
+        assert finding.text == (
+            "waits for data from 10.0.0.7:5432, whose host does not answer: "
+            "5 keepalives unanswered, nothing came for 10.4 s"
+        )
+        assert (finding.waits, finding.certain) == (True, True)
+        assert (finding.cause, finding.ms) == (Cause.KEEPALIVE, 10_400.0)
+        likely = finding_of(dead, IN_EPOLL)
+        assert likely.text.startswith("probably waits for data from 10.0.0.7:5432")
+        assert (likely.waits, likely.certain) == (True, False)
+        assert finding_of(dead) is None  # an idle connection in the pool of a process that computes
+        assert (
+            finding_of(replace(dead, unanswered_keepalives=1), IN_RECV).cause is not Cause.KEEPALIVE
+        )
+
+
+def test_a_server_whose_client_is_gone_waits_for_work():
+    gone = replace(ACCEPTED, unanswered_keepalives=2, heard_ms=150_000)
+    finding = finding_of(gone, IN_RECV)
+    assert finding.text.startswith("waits for its client 10.0.0.7:5432, whose host does not answer")
+    assert not finding.waits
+
+
 def test_a_server_waits_for_work():
     """For a connection, or for the next request: neither is the network's fault."""
     listener = replace(OPENED, state="LISTEN", opened=None, local="0.0.0.0:80")

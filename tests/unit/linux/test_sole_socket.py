@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from xctl_probe.fallback.sole_socket import sole_stream_socket
+from xctl_probe.linux.sole_socket import sole_stream_socket
 
 # Opens what its arguments say, prints the inode of the first and waits for its input to end.
 HOLDER = """
