@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What kernel and user space say to each other.  xctl_probe/ebpf/abi.py decodes it, and
+ * Layouts shared by kernel and user space.  xctl_probe/ebpf/abi.py decodes them, and
  * tests/unit/ebpf/test_abi.py compares the two.  Needs only __u8 to __u64.
  */
 #ifndef ABI_H
@@ -48,7 +48,7 @@ enum evidence {
 	SEEN_KEEPALIVE = 8192, /* only keepalives are on their way, and none is answered */
 };
 
-/* One fact about one socket, from an iterator or through the ring. */
+/* A raw event of one socket, from an iterator or through the ring buffer. */
 struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 span_ns;
@@ -67,7 +67,7 @@ struct event {
 	__u32 ifindex; /* 0: unknown */
 	__u32 direction;
 	__u32 evidence;
-	__u32 answered; /* the connection's dialogue so far, as dialogue.py defines it */
+	__u32 answered; /* request/reply history of the connection: see request_history.py */
 	__u32 unanswered;
 	__u16 family;
 	__u16 protocol;
@@ -88,7 +88,7 @@ struct process_key {
 	__u32 reserved;
 };
 
-/* A total may go back by what a reader has told, too: see reconcile_double_count() in
+/* A total decreases by bytes that were reported twice: see reconcile_double_count() in
  * traffic.bpf.h. */
 struct process_traffic {
 	__s64 sent_bytes;
@@ -109,8 +109,8 @@ struct peer {
 } __attribute__((aligned(8))); /* read as words: see peer_hash() */
 
 /*
- * Where the dialogue with a peer lies: in one of a few places of its user's own, so that no user
- * can push out what is known of another's.
+ * Key of the request/reply history with a peer: one of a few places of its user, so that no user
+ * can evict the histories of another.
  */
 struct endpoint_key {
 	__u32 uid;
@@ -122,7 +122,7 @@ struct endpoint_key {
 #define ENDPOINT_SHIFT 7 /* bits of a peer's hash, from one to the next */
 #define PEER_HASH_FACTOR 0x9E3779B97F4A7C15ULL /* 2^64 divided by the golden ratio */
 
-/* The dialogue of all connections that a program has opened to one peer. */
+/* Request/reply history of all connections that a program has opened to one peer. */
 struct endpoint {
 	struct peer peer; /* another one may have the same place */
 	__u32 answered;
@@ -166,7 +166,7 @@ struct settings {
 	__u64 stall_ns;
 	__u64 tick_ns; /* length of a jiffy */
 	__u32 pid_namespace; /* inode */
-	__u32 sees_full_buffer; /* the moment a send meets a full buffer is hooked */
+	__u32 sees_full_buffer; /* a send that finds a full buffer is hooked */
 };
 
 #endif

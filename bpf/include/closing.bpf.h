@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * close() with SO_LINGER stays until the peer has acknowledged everything.  Its descriptor is gone
- * by then, so that no walk over files finds the socket: user space is sent the begin and the end,
- * and sees by the thread whether the call lasts.
+ * close() with SO_LINGER waits until the peer has acknowledged everything.  The descriptor is gone
+ * then, so that no iterator over files finds the socket: begin and end are emitted, and user space
+ * reads the thread to see whether the call lasts.
  */
 #ifndef CLOSING_BPF_H
 #define CLOSING_BPF_H

@@ -64,8 +64,8 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *memor
 	if (memory->closed)
 		flush_bytes_to_process(sk, memory);
 	/*
-	 * A short send leaves the mark of the full buffer that it met: it has only begun to wait.
-	 * Where no hook tells of the full buffer, a set bit and a full queue must do.
+	 * A short send keeps the mark of the full buffer: it has only begun to wait.  Without a
+	 * hook for the full buffer, a set bit and a full queue are the evidence.
 	 */
 	if (memory->send_blocked_ns) {
 		bool still = nospace(sk) && full(sk);
@@ -151,7 +151,7 @@ static __always_inline int received(struct sock *sk, int ret, int flags)
 }
 
 /* A send is about to wait for memory, or to return short. */
-static __always_inline int met_full_buffer(struct sock *sk)
+static __always_inline int found_full_buffer(struct sock *sk)
 {
 	struct sock_state *memory;
 
@@ -202,7 +202,7 @@ static __always_inline int was_reset(struct sock *sk)
 	bool polling = false;
 
 	if (FIELD(sk, __sk_common.skc_state) == TCP_SYN_SENT)
-		return 0; /* refused: told when the state changes */
+		return 0; /* refused: reported when the state changes */
 	memory = sock_state_get_or_create(sk);
 	if (!memory)
 		return 0;
@@ -216,7 +216,7 @@ static __always_inline int was_reset(struct sock *sk)
 	return 0;
 }
 
-/* Nobody answers, or somebody on the way says so: at the connect, or on a connection that stood. */
+/* No response, or an ICMP error: at the connect, or on an established connection. */
 static __always_inline bool is_unreachable(int error)
 {
 	return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
@@ -267,8 +267,8 @@ static __always_inline void connection_failed(struct sock *sk, struct sock_state
 }
 
 /*
- * The peer sends no more; without data to read, that is all the answer there will be.  But a call
- * that has taken data meets the FIN as it lets the socket go, and only then is the data told.
+ * The peer sends no more; without data to read, this is the end of the reply.  A call that has
+ * read data processes the FIN when it releases the socket, before its data is counted.
  */
 static __always_inline void peer_finished(struct sock *sk, struct sock_state *memory)
 {
@@ -318,7 +318,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&
 	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK)) {
 		connection_ended(sk, memory);
-		flush_bytes_to_process(sk, memory); /* no walk over files finds it after close() */
+		flush_bytes_to_process(sk,
+				       memory); /* no iterator over files finds it after close() */
 	}
 	if (new == TCP_CLOSE_WAIT)
 		peer_finished(sk, memory);

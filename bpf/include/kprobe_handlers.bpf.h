@@ -15,7 +15,7 @@ static __always_inline int on_release_sock(struct sock *sk)
 	struct progress *progress;
 	__u32 sent, received;
 
-	if (!memory) { /* open before the probe, and held by nobody that it sees */
+	if (!memory) { /* open before the probe, without a visible owner */
 		if (is_tcp(sk))
 			sock_state_get_or_create(sk);
 		return 0;
@@ -26,7 +26,8 @@ static __always_inline int on_release_sock(struct sock *sk)
 	if (!progress->initialized)
 		begin_progress(sk, progress);
 	if (memory->closed) {
-		/* Data from before the reset is read; or connect() was told to forget the peer. */
+		/* Data from before the reset is read; or connect() with AF_UNSPEC removes the peer.
+		 */
 		if (!BPF_CORE_READ(sk, sk_shutdown))
 			return 0;
 		sent = 0;
@@ -44,7 +45,7 @@ static __always_inline int on_release_sock(struct sock *sk)
 	return 0;
 }
 
-/* A send is about to wait for memory, until its patience ends, or has none and returns short. */
+/* sk_stream_wait_memory(): the sender blocks until *timeo_p, or with 0 returns a short write. */
 static __always_inline int on_wait_for_memory(struct sock *sk, long *timeo_p)
 {
 	struct sock_state *memory;
@@ -64,7 +65,7 @@ static __always_inline int on_wait_for_memory(struct sock *sk, long *timeo_p)
 		else
 			add(&memory->unread_sent, sent); /* the call goes on, and so may a stall */
 	}
-	return met_full_buffer(sk);
+	return found_full_buffer(sk);
 }
 
 static __always_inline int hashed_state_changed(struct sock *sk, int old, int new)

@@ -20,7 +20,7 @@ static __always_inline bool is_loopback(struct sock *sk)
 	return !local[0] && local[1] == bpf_cpu_to_be64(1);
 }
 
-/* The device that packets of this socket take; 0 where the socket does not tell. */
+/* The device that packets of this socket take; 0 where unknown. */
 static __always_inline __u32 interface_of(struct sock *sk)
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;

@@ -26,8 +26,8 @@ static __always_inline bool has_hole(struct sock *sk)
 }
 
 /*
- * Since when data is missing: since the last that was in order, in a stream that flows.  After
- * a silence only the look that met the hole tells: a little late, where the silence is no stall.
+ * Since when data is missing: in a flow, since the last data in order.  After a pause, since the
+ * sample that found the hole: a little late, where the pause is not a stall.
  */
 static __always_inline __u64 hole_since(struct sock *sk, struct sock_state *memory, __u64 coarse)
 {
@@ -40,7 +40,7 @@ static __always_inline __u64 hole_since(struct sock *sk, struct sock_state *memo
 	return memory->hole_ns;
 }
 
-/* Sustained: long and fast enough to be a transfer, not a subscription's news. */
+/* Sustained: long and fast enough for a transfer, unlike messages of a subscription. */
 static __always_inline bool had_flow(struct sock_state *memory)
 {
 	__u64 lasted_ns = memory->last_receive_ns - memory->flow_begin_ns;
@@ -141,7 +141,7 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 	event->tid = task_pid_nr_in_probe_ns(task);
 }
 
-/* A full buffer that was met before the probe came, or unseen: from now on it counts. */
+/* The buffer was full before the probe, or unnoticed: it counts from now on. */
 static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *memory)
 {
 	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && nospace(sk))
@@ -235,16 +235,16 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		counts.sent = memory->unread_sent;
 		counts.received = memory->unread_received;
 		counts.retransmits = memory->unread_retransmits;
-		/* An end has told them as well: bytes are being settled, ... */
+		/* The close handler has reported them, too: bytes are being reconciled, ... */
 		if ((__s64)counts.sent < 0 || (__s64)counts.received < 0)
 			counts.sent = counts.received = 0;
-		/* ... and for retransmits the next make up. */
+		/* ... and the next retransmits compensate. */
 		if ((__s64)counts.retransmits < 0)
 			counts.retransmits = 0;
 	}
 	/*
-	 * Where a record finds no room, the kernel throws away all that was written for this
-	 * socket, and shows it again to the next read: only then are the counts taken.
+	 * On seq_file overflow the kernel discards the output of this socket and calls the program
+	 * again; subtract the counters only after a successful write.
 	 */
 	if (!write_traffic_event(seq, sk, memory, event, &counts) ||
 	    !write_wait_event(seq, sk, memory, event, coarse_ns()))

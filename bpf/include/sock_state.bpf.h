@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What flavours differ in: how a field is read on the hot path, who the current task is, and
+ * Differences of attach variants: how a field is read on the hot path, who the current task is, and
  * where a socket's memory is.  A kprobe has no typed pointers, so its sockets are in a hash.
  */
 #ifndef SOCK_STATE_BPF_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Who a task is, as the probe's own pid namespace and /proc tell it. */
+/* Identity of a task, as in the probe's own pid namespace and /proc. */
 #ifndef TASK_BPF_H
 #define TASK_BPF_H
 

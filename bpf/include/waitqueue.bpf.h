@@ -5,7 +5,7 @@
 
 #include "stall.bpf.h"
 
-#define WAITERS 16 /* entries of a wait queue that are looked at */
+#define WAITERS 16 /* entries of a wait queue that are read */
 #define IS_POLLING 1ULL /* in the address of a task, which is even */
 
 /*
