@@ -23,6 +23,9 @@ _HANGS_NS = 300_000_000  # an answer that is late by this, of a child that sleep
 _LOST_NS = 3_000_000_000  # of any child
 _START_AGAIN_NS = 1_000_000_000
 _PACKET_BYTES = 1 << 16
+_MORE, _LAST = b"\1", b"\0"  # what a packet of an answer begins with
+_LOOK_NS = 200_000_000
+_LOOKS = 10  # on end that find a child asleep, uninterruptibly or until SIGKILL: it hangs
 _PR_SET_PDEATHSIG = 1
 
 Serve = Callable[[Any], Any]
@@ -41,6 +44,7 @@ class Helper:
         self._socket: socket.socket | None = None
         self._asked: tuple[Any, int] | None = None  # not answered yet, and since when
         self.late: tuple[Any, Any] | None = None  # the latest request answered late, its answer
+        self._parts: list[bytes] = []  # of an answer that is not whole yet
         self._hanging: set[int] = set()
         self._start_ns = 0  # not before
 
@@ -63,6 +67,14 @@ class Helper:
         self._asked = request, now_ns
         return self._answer(wait_ns)
 
+    def read(self, request: Any) -> Any | None:
+        """The answer, however long the child works on it; None where it hangs or has ended."""
+        answer, hung = self.ask(request, _LOOK_NS), 0
+        while self._asked is not None and hung < _LOOKS:
+            hung = hung + 1 if _sleeps_uninterruptibly(self._pid) else 0
+            answer = self._answer(_LOOK_NS)
+        return answer
+
     def close(self) -> None:
         """Let the child go, wherever it is.  Safe to call twice."""
         if self._socket is not None:
@@ -74,6 +86,7 @@ class Helper:
             self._hanging.add(self._pid)
             self._pid = 0
         self._asked = None
+        self._parts.clear()
         self._reap()
 
     def _is_free(self, now_ns: int) -> bool:
@@ -98,17 +111,25 @@ class Helper:
 
     def _answer(self, wait_ns: int) -> Any | None:
         assert self._socket is not None
-        self._socket.settimeout(wait_ns / 1e9)  # 0: not at all
-        try:
-            body = self._socket.recv(_PACKET_BYTES)
-        except (BlockingIOError, TimeoutError):
-            return None
-        except OSError:
-            body = b""
-        if not body:  # it has ended
-            self._abandon(time.monotonic_ns())
-            return None
+        until_ns = time.monotonic_ns() + wait_ns
+        whole = False
+        while not whole:
+            # 0: not at all
+            self._socket.settimeout(max(until_ns - time.monotonic_ns(), 0) / 1e9)
+            try:
+                packet = self._socket.recv(_PACKET_BYTES)
+            except (BlockingIOError, TimeoutError):
+                return None
+            except OSError:
+                packet = b""
+            if not packet:  # it has ended
+                self._abandon(time.monotonic_ns())
+                return None
+            self._parts.append(packet[1:])
+            whole = packet[:1] == _LAST
         self._asked = None
+        body = b"".join(self._parts)
+        self._parts.clear()
         return pickle.loads(body)  # noqa: S301 - of our own child, which makes it of our own types
 
     def _start(self, now_ns: int) -> bool:
@@ -155,9 +176,17 @@ def _be_child(its: socket.socket, parent: int, serve: Serve) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         its = socket.socket(fileno=3)
         while os.getppid() == parent and (request := its.recv(_PACKET_BYTES)):
-            its.send(pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent
+            _send(its, pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent
     finally:
         os._exit(0)
+
+
+def _send(to: socket.socket, body: bytes) -> None:
+    size = _PACKET_BYTES - 1
+    while len(body) > size:
+        to.send(_MORE + body[:size])
+        body = body[size:]
+    to.send(_LAST + body)
 
 
 def _let_go(keep: int) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +23,7 @@ from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
 from xctl_probe.linux import wchan
 from xctl_probe.linux.freezer import Freezer
+from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.socket_owners import read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
@@ -55,51 +54,54 @@ class Diagnosis:
     frozen: bool = False  # its cgroup is
 
 
-def diagnose(
-    pid: int,
-    *,
-    sock_diag: bool = True,
-    stall_ms: int = STALL_MS,
-    gap_s: float = GAP_S,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Diagnosis:
-    """Look twice, `gap_s` apart; without `sock_diag` at /proc/net only.
+def diagnose(pid: int, *, sock_diag: bool = True, stall_ms: int = STALL_MS) -> Diagnosis:
+    """Sample twice, `GAP_S` apart; without `sock_diag` from /proc/net only.
 
-    `stall_ms` is the least length of a wait that counts.
+    `stall_ms` is the least length of a wait that counts.  A child process reads: one that is read
+    may hold its reader up (memory on a FUSE file system, execve(2)), and the child may move to
+    another CPU or network namespace.
 
-    Raises UsageError for a pid that is none, that is gone, or that may not be looked into.
+    Raises UsageError for a pid that is none, that is gone, or that may not be inspected.
     """
     if not 0 < pid <= _LARGEST_PID:
         raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
-    # On a thread of its own, which may move to another CPU or network namespace.
-    outcome: list[Diagnosis | BaseException] = []
+    helper = Helper(_answer, lambda _: None)
+    try:
+        outcome = helper.read(_Question(pid, sock_diag, stall_ms))
+        hangs = helper.pid is not None
+    finally:
+        helper.close()
+    if isinstance(outcome, Diagnosis):
+        return outcome
+    if isinstance(outcome, Exception):
+        raise outcome
+    if hangs:
+        raise ProbeError(
+            f"why {pid}: could not be seen, because reading what it or its peer waits in does not "
+            "return: its memory or a file that it closes lies on a file system that does not answer"
+        )
+    raise ProbeError(
+        f"why {pid}: the process that reads it could not be started or has ended; raise the limits "
+        "of memory and processes (ulimit -a)"
+    )
 
-    def look() -> None:
-        try:
-            outcome.append(_sample_twice(pid, sock_diag, _How(stall_ms, gap_s, sleep)))
-        except (ProbeError, OSError) as error:
-            outcome.append(error)
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    thread.join()
-    if not outcome:
-        raise ProbeError(f"why {pid}: the look at it failed; see above")
-    (result,) = outcome
-    if isinstance(result, BaseException):
-        raise result
-    return result
+class _Question(NamedTuple):
+    """What the child is to find out."""
 
-
-class _How(NamedTuple):
-    """What counts as a wait, and the pause between the two samples."""
-
+    pid: int
+    sock_diag: bool
     stall_ms: int
-    gap_s: float
-    sleep: Callable[[float], None]
 
 
-def _sample_twice(pid: int, sock_diag: bool, how: _How) -> Diagnosis:
+def _answer(question: _Question) -> Diagnosis | Exception:
+    try:
+        return _sample_twice(question.pid, question.sock_diag, question.stall_ms)
+    except Exception as error:
+        return error
+
+
+def _sample_twice(pid: int, sock_diag: bool, stall_ms: int) -> Diagnosis:
     process = _alive(pid)
     fds = fds_of(pid)
     refused = "--no-sock-diag was given" if not sock_diag else None
@@ -111,11 +113,11 @@ def _sample_twice(pid: int, sock_diag: bool, how: _How) -> Diagnosis:
         )
     if refused is None:
         try:
-            return _sample_diag(process, fds, how)
+            return _sample_diag(process, fds, stall_ms)
         except OSError as error:
             refused = f"sock_diag is refused here ({error.strerror})"
     note = f"{refused}; /proc/net has queues and timers, but no times, nor who spoke last"
-    return _sample_proc(process, fds, how, [note])
+    return _sample_proc(process, fds, stall_ms, [note])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +131,10 @@ class _Seen:
     udp: list[Udp]
 
 
-def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
+def _sample_diag(process: Process, fds: dict[int, int], stall_ms: int) -> Diagnosis:
     pid = process.pid
     with ExitStack() as stack:
-        places = [Place(stall_ms=how.stall_ms)]
+        places = [Place(stall_ms=stall_ms)]
         stack.callback(places[0].close)
         places[0].dump()
         before = read_threads(pid)
@@ -141,13 +143,13 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
         strangers = [socket.fd for socket in there if socket.internet]
         for namespace in stack.enter_context(namespaces_of(pid, strangers)):
             with suppress(OSError):
-                place = Place(namespace, stall_ms=how.stall_ms)
+                place = Place(namespace, stall_ms=stall_ms)
                 stack.callback(place.close)
                 place.dump()
                 places.append(place)
         for place in places:
             place.look(closed | fds)
-        how.sleep(how.gap_s)
+        time.sleep(GAP_S)
         fds = closed | fds_of(pid)
         for place in places:
             place.dump()
@@ -155,18 +157,18 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
         after = read_threads(pid)
         tcp = [socket for place in places for socket in place.tcp(fds)]
         udp = [socket for place in places for socket in place.udp(fds)]
-        return _diagnosis(
-            process, _Seen(before, after, fds, tcp, udp), "sock_diag", [], how.stall_ms
-        )
+        return _diagnosis(process, _Seen(before, after, fds, tcp, udp), "sock_diag", [], stall_ms)
 
 
-def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[str]) -> Diagnosis:
+def _sample_proc(
+    process: Process, fds: dict[int, int], stall_ms: int, notes: list[str]
+) -> Diagnosis:
     pid, reader = process.pid, reader_of(process.pid)
     looks = ProcSampler(reader)
     try:
         looks.sample(fds)
         before = read_threads(pid)
-        how.sleep(how.gap_s)
+        time.sleep(GAP_S)
         fds = fds_of(pid)
         looks.sample(fds)
     except OSError as error:
@@ -176,7 +178,7 @@ def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[s
         ) from error
     after = read_threads(pid)
     seen = _Seen(before, after, fds, looks.tcp(fds), udp_sockets(reader, fds))
-    return _diagnosis(process, seen, "/proc/net", notes, how.stall_ms)
+    return _diagnosis(process, seen, "/proc/net", notes, stall_ms)
 
 
 def _diagnosis(
