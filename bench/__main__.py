@@ -36,7 +36,7 @@ def main() -> int:
 def _measure(options: argparse.Namespace, progress: Progress) -> None:
     busy = busy_share()
     if busy > TOO_BUSY:
-        progress.say(f"WARNING: {busy:.0%} of this machine is busy: the figures will be noise")
+        progress.report(f"WARNING: {busy:.0%} of this machine is busy: the figures will be noise")
     part = results.GUEST if options.guest else results.NATIVE
     path = options.results
     if "scale" in options.parts:  # first: what the others leave in TIME_WAIT costs the sampler

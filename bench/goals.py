@@ -98,8 +98,8 @@ def _added(
 ) -> Iterator[Goal]:
     for workload in _CALLS:
         seen = part.get("workloads", {}).get(workload, {}).get("with", {})
-        told = {name: way.ns(one) for name, one in seen.items()}
-        added = {name: ns for name, ns in told.items() if ns is not None}
+        ns_by_name = {name: way.ns(one) for name, one in seen.items()}
+        added = {name: ns for name, ns in ns_by_name.items() if ns is not None}
         for name in ours:
             if name not in added:
                 continue

@@ -36,28 +36,28 @@ def comparisons(plan: Plan, progress: Progress) -> Iterator[dict[str, Any]]:
     for workload in plan.workloads:
         missing = [name for name in workload.needs if not shutil.which(name)]
         if missing:
-            progress.say(f"NOT MEASURED: {workload.name}: {', '.join(missing)} is not installed")
+            progress.report(f"NOT MEASURED: {workload.name}: {', '.join(missing)} is not installed")
         else:
             ready.append(workload)
     for together in [ready] if plan.few_starts else [[one] for one in ready]:
-        told = compare(together, watchers, plan.rounds, plan.seconds, progress.update)
-        for workload, one in told.items():
-            _tell(workload, one, progress)
+        measured = compare(together, watchers, plan.rounds, plan.seconds, progress.update)
+        for workload, one in measured.items():
+            _report(workload, one, progress)
         yield {
             "host": results.host(),
             "busy_share": plan.busy_share,
             "rounds": plan.rounds,
             "seconds": plan.seconds,
             "watchers": {one.name: one.what for one in watchers},
-            "workloads": told,
+            "workloads": measured,
         }
 
 
-def _tell(workload: str, told: dict[str, Any], progress: Progress) -> None:
-    for name, one in told["with"].items():
+def _report(workload: str, measured: dict[str, Any], progress: Progress) -> None:
+    for name, one in measured["with"].items():
         ratio = one["rate_ratio"]
         text = one["trouble"] or "{median:.3f} ({least:.3f} to {most:.3f})".format(**ratio)
-        progress.say(f"{workload:12} {name:16} {text}")
+        progress.report(f"{workload:12} {name:16} {text}")
 
 
 def _usable(watcher: Watcher, progress: Progress) -> bool:
@@ -65,7 +65,7 @@ def _usable(watcher: Watcher, progress: Progress) -> bool:
     if watcher.root and not privileged():
         missing = ["root"]
     if missing:
-        progress.say(f"NOT MEASURED: {watcher.name}: needs {', '.join(missing)}")
+        progress.report(f"NOT MEASURED: {watcher.name}: needs {', '.join(missing)}")
     return not missing
 
 
@@ -79,5 +79,5 @@ def scales(seconds: float, progress: Progress) -> dict[str, Any]:
             "by_sockets": scaling.sockets(sources, seconds, progress.update),
         }
     except NotReady as error:
-        progress.say(f"NOT MEASURED: {error}")
+        progress.report(f"NOT MEASURED: {error}")
         return {}

@@ -25,7 +25,7 @@ class Progress:
             sys.stderr.write(f"\r\x1b[K{f'{minutes}:{seconds:02} {what}'[:width]}")
             sys.stderr.flush()
 
-    def say(self, what: str) -> None:
+    def report(self, what: str) -> None:
         """A line that stays."""
         if self._terminal:
             sys.stderr.write("\r\x1b[K")

@@ -19,7 +19,7 @@ from bench.traffic import Outcome, Running, Workload
 from bench.watchers import Watcher, Watching, watching
 from bench.watchers.stats import run_times
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def compare(
     watchers: Sequence[Watcher],
     rounds: int,
     seconds: float,
-    say: Say,
+    report: Report,
 ) -> dict[str, dict[str, object]]:
     """By workload, what results.json has of it.
 
@@ -88,11 +88,11 @@ def compare(
             for watcher in watchers:
                 if watcher.name in trouble:
                     continue
-                say(f"{', '.join(traffic)}: round {done + 1} of {rounds}, {watcher.name}")
+                report(f"{', '.join(traffic)}: round {done + 1} of {rounds}, {watcher.name}")
                 try:
                     runs = _run_with(watcher, traffic, found, seconds, clock=not done)
                 except NotReady as error:
-                    say(str(error))
+                    report(str(error))
                     trouble[watcher.name] = str(error).splitlines()[-1]
                     continue
                 _run_without(traffic, found, seconds)
@@ -100,7 +100,7 @@ def compare(
                     before, after = found[name].without[-2:]
                     seen = found[name].seen.setdefault(watcher.name, [])
                     seen.append(Seen(outcome, before, after, cost))
-    return {one.name: _told(one, watchers, found[one.name], trouble) for one in workloads}
+    return {one.name: _result(one, watchers, found[one.name], trouble) for one in workloads}
 
 
 def _run_without(traffic: dict[str, Running], found: dict[str, _Found], seconds: float) -> None:
@@ -161,7 +161,7 @@ def _call_ns(outcome: Outcome) -> float | None:
     return outcome.cpu_seconds * 1e9 / outcome.calls
 
 
-def _told(
+def _result(
     workload: Workload, watchers: Sequence[Watcher], found: _Found, trouble: dict[str, str]
 ) -> dict[str, object]:
     return {

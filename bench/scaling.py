@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from bench.cost import usage
 from bench.kernel_memory import account
 from bench.place import as_anybody
-from bench.rounds import Say
+from bench.rounds import Report
 from bench.traffic.programs import program
 from bench.traffic.sockets import OpenSockets, open_sockets
 from bench.watchers import Watcher, watching
@@ -22,12 +22,12 @@ SOCKETS = (10, 100, 1_000, 10_000, 50_000)
 _SETTLE_S = 1.5
 
 
-def calls(watchers: Sequence[Watcher], seconds: float, say: Say) -> list[dict[str, object]]:
+def calls(watchers: Sequence[Watcher], seconds: float, report: Report) -> list[dict[str, object]]:
     """CPU of the watcher over calls a second, on one TCP connection."""
     found = []
     for rate in CALLS_PER_S:
         for watcher in watchers:
-            say(f"{rate or 'all'} calls a second: {watcher.name}")
+            report(f"{rate or 'all'} calls a second: {watcher.name}")
             with (
                 program("pingpong", *([str(rate)] if rate else [])) as traffic,
                 watching(watcher) as now,
@@ -48,13 +48,13 @@ def calls(watchers: Sequence[Watcher], seconds: float, say: Say) -> list[dict[st
     return found
 
 
-def sockets(watchers: Sequence[Watcher], seconds: float, say: Say) -> list[dict[str, object]]:
+def sockets(watchers: Sequence[Watcher], seconds: float, report: Report) -> list[dict[str, object]]:
     """CPU, memory and the length of a tick over open sockets: idle, and each in use once."""
     found = []
     for count in SOCKETS:
         with open_sockets(count) as held:
             for watcher in watchers:
-                say(f"{count} sockets: {watcher.name}")
+                report(f"{count} sockets: {watcher.name}")
                 found.append(_with_sockets(watcher, count, held, seconds))
     return found
 
@@ -90,6 +90,6 @@ def _ticks(watcher: Watcher, held: OpenSockets) -> dict[str, object]:
     assert ticker.stdout is not None
     ticker.stdout.readline()  # ready
     held.exchange()
-    told, _ = ticker.communicate("\n")
-    answer: dict[str, object] = json.loads(told)
+    output, _ = ticker.communicate("\n")
+    answer: dict[str, object] = json.loads(output)
     return answer

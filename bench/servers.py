@@ -11,21 +11,21 @@ from contextlib import contextmanager
 
 from bench.place import as_anybody
 
-_PATIENCE_S = 60.0
-_LOOK_S = 0.01
+_TIMEOUT_S = 60.0
+_POLL_S = 0.01
 
 
 class NotReady(Exception):
     """A program ended, or did not get ready in time; the text has its last words."""
 
 
-def wait_for(condition: Callable[[], bool], what: str, patience_s: float = _PATIENCE_S) -> None:
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = _TIMEOUT_S) -> None:
     """Until it is true.  Raises NotReady."""
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:
-            raise NotReady(f"{what}: not within {patience_s:.0f} s")
-        time.sleep(_LOOK_S)
+            raise NotReady(f"{what}: not within {timeout_s:.0f} s")
+        time.sleep(_POLL_S)
 
 
 def listens(port: int) -> bool:

@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 
-from bench.rounds import Say
+from bench.rounds import Report
 from bench.servers import end
 from bench.spread import spread
 from bench.watchers import Watcher
@@ -15,12 +15,12 @@ _INTERVAL_S = 1.0
 _ROUNDS = 7
 
 
-def measure(watchers: Sequence[Watcher], say: Say) -> dict[str, object]:
+def measure(watchers: Sequence[Watcher], report: Report) -> dict[str, object]:
     """By source, as results.json has it; ms beyond an interval of one second."""
     first: dict[str, list[float]] = {watcher.name: [] for watcher in watchers}
     for done in range(_ROUNDS):
         for watcher in watchers:
-            say(f"first record, {done + 1} of {_ROUNDS}: {watcher.name}")
+            report(f"first record, {done + 1} of {_ROUNDS}: {watcher.name}")
             first[watcher.name].append((_first_record_s(watcher) - _INTERVAL_S) * 1e3)
     return {name: spread(values, 1) for name, values in first.items()}
 

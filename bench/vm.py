@@ -26,13 +26,13 @@ _LIMIT_S = 3600.0
 
 def measure(options: argparse.Namespace, progress: Progress) -> int:
     """Boot the kernel that KERNELS names, measure in it, and take its results over."""
-    programs.ensure(progress.say)
+    programs.ensure(progress.report)
     try:
         offer = suites.choose(
-            os.environ.get("KERNELS", _DEFAULT_KERNEL), fetch.held_now(progress.say)
+            os.environ.get("KERNELS", _DEFAULT_KERNEL), fetch.held_now(progress.report)
         )
-        kernel = fetch.fetch(offer, progress.say)
-        fetch.fetch_headers(offer, kernel, progress.say)
+        kernel = fetch.fetch(offer, progress.report)
+        fetch.fetch_headers(offer, kernel, progress.report)
         copy = snapshot.take()
         shutil.copytree(CHECKOUT / "bench", copy.root / "bench", dirs_exist_ok=True)
         compileall.compile_dir(copy.root / "bench", quiet=1)
@@ -40,12 +40,12 @@ def measure(options: argparse.Namespace, progress: Progress) -> int:
         command = _command(options, copy, shared)
         done = run_in_guest(
             kernel, command, shared, _LIMIT_S,
-            lambda seconds, doing: progress.update(f"{kernel.release}  {seconds:4.0f} s  {doing}"),
+            lambda seconds, step: progress.update(f"{kernel.release}  {seconds:4.0f} s  {step}"),
         )  # fmt: skip
     except KernelsError as error:
-        progress.say(f"ERROR: {error}")
+        progress.report(f"ERROR: {error}")
         return 1
-    progress.say((shared / "output.log").read_text(errors="replace"))
+    progress.report((shared / "output.log").read_text(errors="replace"))
     if done.exit_code == 0:
         store(GUEST, load(shared / "results.json")[GUEST], options.results)
     return done.exit_code

@@ -70,7 +70,7 @@ int on_tcp_end(struct bpf_raw_tracepoint_args *ctx)
 
 int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
 {
-#if RETRANSMIT_TELLS_ERROR /* from 6.17 on it fires on failure too */
+#if RETRANSMIT_REPORTS_ERROR /* from 6.17 on it fires on failure too */
 	if ((int)ctx->args[2])
 		return 0;
 #endif

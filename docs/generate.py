@@ -1,4 +1,4 @@
-"""The man page, the shells' completions and the list of blind spots, from the code: `make docs`.
+"""The man page, completions, and lists of options and blind spots, from the code: `make docs`.
 
 Committed, so that an installation has them; a test fails when they are stale.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 from xctl_probe.cli import app
+from xctl_probe.config import FILE_KEYS, OPTIONS, Option
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
 
 NAME = "xctl-probe-network"
 # Beside the code, so that whatever builds the package has them.
 FOLDER = Path(__file__).parents[1] / "xctl_probe" / "share"
 BLIND_SPOTS_PAGE = Path(__file__).with_name("blind-spots.md")
+OPTIONS_PAGE = Path(__file__).with_name("options.md")
 _COMPLETE = "_XCTL_PROBE_NETWORK_COMPLETE"
 _COMPLETIONS = {
     "bash": f"{NAME}.bash",
@@ -64,6 +67,40 @@ def blind_spots() -> str:
         marks = (" x " if spot in spots else "   " for spots in BLIND_SPOTS.values())
         lines.append(f"| {spot.text} |{'|'.join(marks)}|")
     return "\n".join(lines) + "\n"
+
+
+def options() -> str:
+    """A table: one line for each option that is shown, from the table of options."""
+    lines = [
+        "# Options",
+        "",
+        "An option overrides its variable. A variable overrides the key of the TOML file that",
+        "`--config` names. Several values are separated by spaces in a variable, and are a list in",
+        "the file. Source: where the option has an effect.",
+        "",
+        "<!-- options: docs/generate.py -->",
+        "| option | value | default | variable | key of the file | source | |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(option) for option in OPTIONS if not option.hidden),
+        "<!-- options end -->",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(option: Option) -> str:
+    value = "" if option.kind is bool else option.metavar or option.kind.__name__.lower()
+    if issubclass(option.kind, StrEnum):
+        value = ", ".join(f"`{member}`" for member in option.kind)
+    cells = (
+        f"`--{option.name}`",
+        value,
+        "" if option.default in (None, False) else str(option.default),
+        f"`{option.variable}`" if option.variable else "",
+        f"`{option.name}`" if option.name in FILE_KEYS else "",
+        ", ".join(option.sources) or "all",
+        option.help,
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def man_page() -> str:
@@ -154,6 +191,7 @@ def main() -> None:
     for name, content in files().items():
         (FOLDER / name).write_text(content)
     BLIND_SPOTS_PAGE.write_text(blind_spots())
+    OPTIONS_PAGE.write_text(options())
 
 
 if __name__ == "__main__":

@@ -88,8 +88,8 @@ def main() -> None:
         top.wait_for("WAITING 3", "peer_window", "loss", "no_reply", "RETRANSMIT")
         take(top.screen(styled=True), "xctl-probe-network top", FOLDER / "top.svg")
         why = scene.terminal("why", str(sender.pid), height=14)
-        told = why.wait_for("does not read", "left with 0", "STOPPED")
-        shown = told.partition("left with")[0]
+        text = why.wait_for("does not read", "left with 0", "STOPPED")
+        shown = text.partition("left with")[0]
         take(shown, f"xctl-probe-network why {sender.pid}", FOLDER / "why.svg")
 
 

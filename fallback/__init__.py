@@ -1,1 +1,1 @@
-"""The sampler: what any user may read, from sock_diag and /proc/net."""
+"""The sampler: the source that needs no privilege; it reads sock_diag, or /proc/net."""

@@ -1,8 +1,8 @@
-"""What is remembered of one TCP connection between samples, and how a sample updates it.
+"""State of one active TCP connection between two samples.
 
-`struct tcp_info` tells how long ago the last data went out and came in (`last_data_sent`,
-`last_data_recv`), to a scheduler tick.  So what happened between two samples is known by its
-end, not only by its sum, and a stall's beginning is exact although nobody was looking.
+`struct tcp_info` contains the time since the last data was sent and received (`last_data_sent`,
+`last_data_recv`), to a scheduler tick.  The beginning of a stall is therefore exact, although no
+sample was taken then.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from xctl_probe.stalls.policy import DELAYED_ACK_MS, is_transfer
 from xctl_probe.stalls.request_history import RequestHistory, Usual
 
 MS = 1_000_000  # in ns
-# Both counted at least this often on a connection met in mid-life, it is a conversation.
+# A connection that was open at the start has a history if both sides sent this often.
 _CONVERSATION_SEGMENTS = 8
-# Does a thread sit in a receive while sends go without an answer?
+# Whether a thread waits in a receive while sends get no reply.
 UNKNOWN_HABIT, SENDS_ONLY, LISTENS = range(3)
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a connection's process waits for, since when (monotonic ns) and why."""
+    """Wait of a process on a connection: direction, begin (monotonic, ns) and cause."""
 
     direction: Direction
     since_ns: int
@@ -42,7 +42,11 @@ class Wait:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One TCP connection; `peer` is its user's dialogue with its remote endpoint as a whole."""
+    """One TCP connection.
+
+    `peer_history` is the request/reply history of its user with the remote address and port, over
+    all connections.  Times are monotonic, in ns.
+    """
 
     socket: Socket
     sample: TcpSample
@@ -51,34 +55,34 @@ class Connection:
     opened: bool
     peer_history: RequestHistory
     first_sample_ns: int  # when the first sample was taken
-    counters: Counters  # how far it had come by the latest sample
+    counters: Counters  # of the latest sample
     sent: int = 0  # payload bytes already reported, and so on
     received: int = 0
     retransmits: int = 0
     generation: int = 0
     history: RequestHistory = field(default_factory=RequestHistory)
-    pending_ns: int | None = None  # the end of the request that was not answered yet
-    order_ambiguous: bool = False  # both spoke last within one tick: who did is not known yet
+    pending_ns: int | None = None  # when the request without a reply was complete
+    order_ambiguous: bool = False  # both sent last within one tick
     sent_ns: int = 0  # the latest segment with data that went out
     wrote_ns: int = 0  # when the process last got something into the buffer
     received_ns: int = 0  # the latest arrival
     full_ns: int | None = None  # since when the send buffer is full
-    held_by_window: bool = False  # the peer's window was what held us up since the last look
-    hole_ns: int | None = None  # since when out-of-order data waits for what is missing
+    held_by_window: bool = False  # the peer's window blocked sends since the last sample
+    hole_ns: int | None = None  # since when out-of-order data waits for missing data
     flow_begin_ns: int = 0  # since when data arrives without a pause; 0: none is expected
     flow_bytes: int = 0  # `received_payload` at that time
-    wait: Wait | None = None  # the stall that is running
+    wait: Wait | None = None  # the ongoing stall
     ended: list[Stall] = field(default_factory=list)
-    listened: bool | None = None  # since the last send: was a thread in a receive?  None: not asked
-    habit: int = UNKNOWN_HABIT  # what was found before it sent again without an answer
-    ask_ns: int = 0  # when to see again what a process does that only sends
-    failed_lookups: int = 0  # how often its owner was searched for in vain
+    listened: bool | None = None  # a thread was in a receive since the last send; None: not read
+    habit: int = UNKNOWN_HABIT  # found before it sent again without a reply
+    ask_ns: int = 0  # when to read again what a process waits in that only sends
+    failed_lookups: int = 0  # searches that did not find its owner
 
     @property
     def idle(self) -> bool:
-        """True when nothing but new activity can make a stall of it."""
+        """True when a stall cannot arise without new activity."""
         return (
-            # Whoever accepted it has answered and waits for work: thousands of those are cheap.
+            # A server that has replied waits for work.  Thousands of these have to be cheap.
             (self.pending_ns is None or not self.opened)
             and self.full_ns is None
             and self.hole_ns is None
@@ -90,20 +94,20 @@ class Connection:
 
     @property
     def transfers(self) -> bool:
-        """True once a sustained transfer towards this side has arrived, and until it is over."""
+        """True from when a sustained transfer to this side has begun until it is over."""
         return self.flow_begin_ns != 0 and is_transfer(
             self.received_ns - self.flow_begin_ns, self.sample.received_payload - self.flow_bytes
         )
 
     @property
     def usual(self) -> Usual:
-        """How late answers come, here and of this peer."""
+        """Usual latency of replies, on this connection and from this peer."""
         return Usual(self.history, self.peer_history)
 
     def init_from_first_sample(self, now_ns: int, last_sample_ns: int) -> None:
-        """Judge the first sample: all that went before it is known only by its sum.
+        """Derive the state from the first sample; of the time before, only totals are known.
 
-        `last_sample_ns` is when it was not there yet, 0 when nobody had looked before.
+        `last_sample_ns` is the time of the sample without this connection, 0 for no sample.
         """
         info = self.sample.info
         self.sent_ns = now_ns - info.last_data_sent_ms * MS
@@ -113,7 +117,7 @@ class Connection:
         if not (info.data_segs_out and info.data_segs_in):
             if info.data_segs_out:
                 self.pending_ns = self.sent_ns
-        elif not self._spoke_last():
+        elif not self._sent_last():
             self._answered()
         else:
             self.pending_ns = self.sent_ns
@@ -122,7 +126,7 @@ class Connection:
         self._update_queues(now_ns, last_sample_ns, wrote=False)
 
     def observe(self, sample: TcpSample, now_ns: int, last_sample_ns: int, stall_ns: int) -> None:
-        """Take in the next sample; at `last_sample_ns`, the look before, all was as remembered."""
+        """Update the state from the next sample; `last_sample_ns` is the time of the one before."""
         before, self.sample, self.counters = self.counters, sample, sample.counters
         wrote = self.counters.written > before.written
         received = self.counters.received_payload > before.received_payload
@@ -149,39 +153,39 @@ class Connection:
         last_send_ns = now_ns - info.last_data_sent_ms * MS if transmitted else now_ns
         pending = self.pending_ns is not None
         if received:
-            paused = last_sample_ns - self.received_ns >= stall_ns  # as the look before has seen
-            # By a tick it may look older than the look that has not seen it yet.
+            paused = last_sample_ns - self.received_ns >= stall_ns  # as the sample before has shown
+            # To a tick, it may seem older than the sample before, which does not contain it.
             self.received_ns = max(now_ns - info.last_data_recv_ms * MS, last_sample_ns)
             if pending or wrote or paused:
                 self._begin_flow(self.received_ns)
-            if self.pending_ns is not None and not before.wqueue:  # else it was under way
+            if self.pending_ns is not None and not before.wqueue:  # else it was in flight
                 self.usual.record_latency(self.received_ns - self.pending_ns, stall_ns)
             if pending or wrote:
                 self._answered()
             self.pending_ns = self.listened = None
-        self.order_ambiguous = wrote and received and not self._spoke_last(before, pending)
+        self.order_ambiguous = wrote and received and not self._sent_last(before, pending)
         if wrote and not self.order_ambiguous:
             if self.pending_ns is None:
                 self.pending_ns = last_send_ns
             elif not self._delivered(before):
-                if not info.backoff:  # else the kernel sends it again, which is no progress
+                if not info.backoff:  # else the kernel retransmits, which is no progress
                     self.pending_ns = last_send_ns
             elif last_send_ns - self.sent_ns < stall_ns:
                 self.pending_ns = last_send_ns  # one request, in pieces
             else:
-                self._unanswered()  # or a ping while it waits: that goes on
+                self._unanswered()  # or a ping while it waits: the wait continues
         if wrote:
             self.sent_ns = last_send_ns
 
-    def _spoke_last(self, before: Counters | None = None, pending: bool = False) -> bool:
-        """See `spoke_last`; `pending`: before, it was the peer's turn."""
+    def _sent_last(self, before: Counters | None = None, pending: bool = False) -> bool:
+        """See `sent_last`; `pending`: a request was outstanding before."""
         info = self.sample.info
         by_segments = False
         if before is not None:
             segments_out = info.data_segs_out - before.segments_out
             segments_in = info.data_segs_in - before.segments_in
             by_segments = segments_out == segments_in + (0 if pending else 1)
-        return spoke_last(
+        return sent_last(
             info.last_data_sent_ms, info.last_data_recv_ms, info.last_ack_recv_ms,
             bool(self.sample.wqueue) or by_segments,
         )  # fmt: skip
@@ -191,7 +195,7 @@ class Connection:
         self.peer_history.answered += 1
 
     def _delivered(self, before: Counters) -> bool:
-        """True when the peer has all that was written until the look before."""
+        """True when the peer has acknowledged all data written before the last sample."""
         return self.counters.written - self.sample.wqueue >= before.written
 
     def _unanswered(self) -> None:
@@ -207,11 +211,11 @@ class Connection:
         sample = self.sample
         if sample.wmem_queued >= sample.sndbuf > 0:
             if self.full_ns is None or wrote:
-                # It filled up soon after the last segment that still went out.
+                # The buffer was full soon after the last segment was sent.
                 last_sent_ns = now_ns - sample.info.last_data_sent_ms * MS
                 self.full_ns = max(last_sent_ns, last_sample_ns)
         elif wrote or not self.above_writeable_threshold:
-            # What is acknowledged above that gets the process no further.
+            # Acknowledged bytes above the threshold do not wake the process.
             self.full_ns = None
         hole = self.opened and sample.rmem_alloc > 0 and sample.rqueue == 0
         if not hole:
@@ -221,17 +225,17 @@ class Connection:
 
     @property
     def above_writeable_threshold(self) -> bool:
-        """True while the kernel would not wake a sender (sk_stream_is_writeable)."""
+        """True while the kernel does not wake a sender (sk_stream_is_writeable)."""
         return self.sample.wmem_queued * 3 > self.sample.sndbuf * 2
 
 
-def spoke_last(sent_ms: int, received_ms: int, ack_received_ms: int, shown: bool) -> bool:
-    """True when this side's last data is later than the peer's, as far as one can tell.
+def sent_last(sent_ms: int, received_ms: int, ack_received_ms: int, shown: bool) -> bool:
+    """True when the last data of this side is probably later than the last data of the peer.
 
-    The times are how long ago each was.  Within one tick both look the same.  Then data not
-    acknowledged yet, or late, shows that ours came last; or the segments do: as many in as out
-    leave the turn where it was before, one more out than in hands it to the peer.  `shown`: data
-    is not acknowledged, or the segments say so.
+    The times are ages, in ms.  Within one tick they are equal.  Then data without an
+    acknowledgement, or with a late one, shows that this side sent last.  So do the segments: an
+    equal number in both directions keeps the order, one more sent than received means that this
+    side sent last.  `shown`: data is unacknowledged, or the segments show it.
     """
     if sent_ms != received_ms:
         return sent_ms < received_ms
@@ -239,18 +243,18 @@ def spoke_last(sent_ms: int, received_ms: int, ack_received_ms: int, shown: bool
 
 
 def acknowledged_late(received_ms: int, ack_received_ms: int) -> bool:
-    """True when a bare ACK came after the peer's last data: it was for ours.
+    """True when an ACK without data came after the last data of the peer: it acknowledges ours.
 
-    Such an ACK is delayed by 200 ms at most; later ones answer a keepalive.
+    The peer delays such an ACK by 200 ms at most; a later one responds to a keepalive.
     """
     return 0 < received_ms - ack_received_ms <= DELAYED_ACK_MS
 
 
 def waits_to_connect(connection: Connection) -> bool:
-    """True while the handshake of a connection that the process opened is under way."""
+    """True during the handshake of a connection that the process opened."""
     return connection.sample.state == SYN_SENT
 
 
 def may_receive(connection: Connection) -> bool:
-    """True while data can still come in on a connection that the process opened."""
+    """True while data can still arrive on a connection that the process opened."""
     return connection.opened and connection.sample.state in (ESTABLISHED, FIN_WAIT1, FIN_WAIT2)

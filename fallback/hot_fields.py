@@ -1,7 +1,7 @@
-"""The few numbers of a message that a resting connection is kept up to date with.
+"""Layout of the fields of an `inet_diag_msg` that are read without decoding the whole message.
 
-Decoding all of a message costs several times as much.  Where they stand follows from the
-message's shape, so each shape has its own layout, made once.
+They are enough to update an idle connection.  Decoding the whole message costs several times as
+much.  The offsets depend on the attributes of the message, so each shape has one layout.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INFO = "I 44x I 4x 2I 40x I 16x 2Q 16x 2I 16x Q 16x 2Q"
 
 
 class HotFieldLayout(NamedTuple):
-    """Where they stand, and the two headers that show that the message has this shape."""
+    """Layout for one shape of message, and the two attribute headers that identify the shape."""
 
     layout: struct.Struct
     memory_header: int
@@ -33,7 +33,7 @@ class HotFieldLayout(NamedTuple):
 
 
 class AttributeSpan(NamedTuple):
-    """An attribute in a message: where it begins and ends, without its header."""
+    """Span of an attribute in a message, without its header, in bytes."""
 
     start: int
     end: int
@@ -42,7 +42,7 @@ class AttributeSpan(NamedTuple):
 def hot_field_layout(
     message: bytes, memory: AttributeSpan | None, info: AttributeSpan | None
 ) -> HotFieldLayout | None:
-    """For messages shaped like this one; None where the kernel is too old to tell all."""
+    """Return the layout for messages of this shape; None where the kernel lacks a field."""
     if memory is None or info is None:
         return None
     if memory.end - memory.start < _SKMEM_BYTES or info.end - info.start < _INFO_BYTES:

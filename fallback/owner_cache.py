@@ -1,4 +1,4 @@
-"""Which process holds each connection: searched when it is met, asked again while it is used."""
+"""Cache of the process that owns each connection, with backoff of failed searches."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from xctl_probe.linux.socket_owners import Owners
 
 
 class CachedOwner(Protocol):
-    """What remembers how often its owner was searched in vain since it was last found."""
+    """Connection with a count of failed searches since its owner was last found."""
 
     failed_lookups: int
 
 
 class OwnerCache:
-    """The owners of one look after the other; of other users' sockets only root finds any."""
+    """Cached owners.  Without root, only sockets of the own user are searched for."""
 
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
@@ -24,25 +24,24 @@ class OwnerCache:
         self._uid = os.geteuid()
 
     def request(self, inode: int, uid: int | None) -> None:
-        """Have it searched for by the next `find`, where this user may see it."""
+        """Queue a search by the next `resolve`, where the owner is visible to this user."""
         if self._may_see(inode, uid):
             self._wanted.add(inode)
 
     def cancel(self, inode: int) -> None:
-        """It is gone: nobody needs to search."""
+        """Remove the socket from the queue: it is closed."""
         self._wanted.discard(inode)
 
     def resolve(self) -> None:
-        """Search for all that are wanted, in one go."""
+        """Search for all queued sockets in one pass over /proc."""
         if self._wanted:
             self._owners.search(self._wanted)
             self._wanted.clear()
 
     def revalidate(self, in_use: Iterable[tuple[int, int | None, CachedOwner]]) -> None:
-        """Search again where the process that was found holds the socket no more.
+        """Queue a new search for sockets that their cached owner no longer holds.
 
-        In use are an inode (0 once no process holds it: then the last owner stays), its user,
-        and who remembers it.
+        `in_use`: inode (0 once no process holds it; the last owner is kept then), uid, connection.
         """
         asked = {inode: one for inode, uid, one in in_use if self._may_see(inode, uid)}
         unheld = self._owners.stale(asked)
@@ -51,7 +50,7 @@ class OwnerCache:
                 one.failed_lookups = 0
                 continue
             one.failed_lookups += 1
-            if one.failed_lookups.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
+            if one.failed_lookups.bit_count() == 1:  # backoff: after 1, 2, 4, 8 ... failures
                 self._wanted.add(inode)
         self.resolve()
 

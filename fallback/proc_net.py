@@ -1,7 +1,7 @@
-"""TCP sockets from /proc/net/tcp and tcp6: what gVisor and hardened containers leave.
+"""TCP sockets from /proc/net/tcp and tcp6, where sock_diag is refused (gVisor, containers).
 
-There are no byte counts and no times here, only states, queues and timers, so this can tell
-that a thread is blocked on a socket that does not move, and nothing about who spoke last.
+These tables have no byte counts and no times, only states, queues and timers.  They show that a
+thread is blocked on a socket without progress, but not which side sent last.
 Format: net/ipv4/tcp_ipv4.c, get_tcp4_sock(); proc_net_tcp in the kernel's documentation.
 """
 
@@ -30,11 +30,11 @@ from xctl_probe.stalls.causes import Evidence, cause
 _AF_INET, _AF_INET6 = 2, 10
 _V4_DIGITS = 8
 _FIELDS = 10
-_SQUEEZE = 8  # what a full queue loses to a closed window is less than this part of it
+_SQUEEZE = 8  # a probe of a closed window takes less than this part of a full queue
 
 
 class Row(NamedTuple):
-    """One line of /proc/net/tcp.  Queues in bytes."""
+    """One row of /proc/net/tcp.  Queues in bytes."""
 
     local_address: str
     local_port: int
@@ -51,18 +51,18 @@ class Row(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """A socket that does not move: `since_ns` is when `begun` was seen, `row` is the last look."""
+    """A socket without progress: `begun` is its row at `since_ns`, `row` the latest one."""
 
     begun: Row
     row: Row
     socket: Socket
     since_ns: int
     stall: Stall | None = None
-    searched: int = 0  # how often its owner was searched for in vain
+    searched: int = 0  # searches that did not find its owner
 
 
 class ProcNet:
-    """The TCP connections of this network namespace, as /proc/net shows them."""
+    """TCP connections of this network namespace, from /proc/net."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class ProcNet:
         self._evidence = ProcessEvidence(owners)
 
     def sample(self, now_ns: int) -> None:
-        """Read both tables once.  Raises OSError where there is none."""
+        """Read both tables once.  Raises OSError where they do not exist."""
         self._evidence.begin()
         seen = {row.inode: row for row in self._rows() if row.inode and row.state != LISTEN}
         gone = self._held.keys() - seen.keys()
@@ -95,10 +95,10 @@ class ProcNet:
                 held = self._held[inode] = _Held(row, row, self._socket(row), now_ns)
             held.row = row
             if now_ns - held.since_ns >= self._stall_ns:
-                self._judge(held, now_ns)
+                self._update(held, now_ns)
 
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]:  # noqa: ARG002
-        """The stalls that ended since the last call, and those that go on."""
+        """Yield the stalls that are over since the last call, then the ongoing ones."""
         self._owners.begin()
         self._interfaces.refresh()
         self.sample(now_ns)
@@ -116,7 +116,7 @@ class ProcNet:
         except FileNotFoundError:
             return  # IPv6 is off
 
-    def _judge(self, held: _Held, now_ns: int) -> None:
+    def _update(self, held: _Held, now_ns: int) -> None:
         why = _cause(held.row)
         if why is None:
             self._end(held, now_ns)
@@ -144,7 +144,7 @@ class ProcNet:
             held.searched = 0
         else:
             held.searched += 1
-            if held.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
+            if held.searched.bit_count() == 1:  # backoff: after 1, 2, 4, 8 ... failures
                 self._owners.search([inode])
         return self._owners.get(inode)
 
@@ -157,7 +157,7 @@ class ProcNet:
 
 
 def parse(table: bytes) -> Iterator[Row]:
-    """The rows of a table; a line that is none is passed over (the kernel's end in blanks)."""
+    """Yield the rows of a table, without lines that do not parse."""
     for line in table.splitlines()[1:]:
         fields = line.split()
         if len(fields) < _FIELDS:
@@ -180,7 +180,7 @@ def _row(fields: list[bytes]) -> Row:
 
 
 def _address(field: bytes) -> tuple[str, int]:
-    """`0100007F:1F90`: the address as 32-bit words in host order, the port as a number."""
+    """Decode `0100007F:1F90`: the address as 32-bit words in host order, the port in hex."""
     address, _, port = field.partition(b":")
     words = [int(address[i : i + _V4_DIGITS], 16) for i in range(0, len(address), _V4_DIGITS)]
     raw = struct.pack(f"={len(words)}I", *words).ljust(16, b"\0")
@@ -192,13 +192,13 @@ def _moved(begun: Row, row: Row) -> bool:
     if (begun.state, begun.rx_queue) != (row.state, row.rx_queue):
         return True
     moved = abs(begun.tx_queue - row.tx_queue)
-    # A probe squeezes a few bytes into a window that is all but closed.
+    # A probe sends a few bytes into a window that is nearly closed.
     squeezed = row.timer == TIMER_PROBE and moved * _SQUEEZE <= begun.tx_queue
     return moved > 0 and not squeezed
 
 
 def _cause(row: Row) -> Cause | None:
-    """Why a socket that does not move does not; None where that is no sign of trouble."""
+    """Cause of a socket without progress; None where its state indicates no stall."""
     if row.state == SYN_SENT:
         return cause(Evidence(Direction.CONNECT))
     if row.state not in (ESTABLISHED, CLOSE_WAIT) or not row.tx_queue:

@@ -1,4 +1,4 @@
-"""The source for anyone: samples what the kernel tells every user about TCP sockets."""
+"""The sampler: reads all TCP sockets once an interval and in between, without privilege."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
 from xctl_probe.stalls.reply_waits import ReplyWaits
 
-# Between two intervals it looks more often, as far as this share of a core allows: short
-# connections get their owner, and short stalls their length.
-_CPU_SHARE = 0.008  # with all the rest, below 1 %
+# Between two intervals it samples as often as this share of a core allows, to find the owners of
+# short connections and the lengths of short stalls.
+_CPU_SHARE = 0.008  # below 1 % in total
 _FINEST_NS = 25_000_000
 
 
@@ -32,10 +32,10 @@ class _Sockets(Protocol):
 
 
 class Sampler:
-    """sock_diag where it answers, /proc/net where it is refused.
+    """Source for any user: sock_diag, or /proc/net where sock_diag is refused.
 
-    `stall_ns` is the least span that counts as a stall, `interval_ns` the time between two
-    drains; `ignored_peers` has the peers whose answers take their time.  Raises SourceUnavailable
+    `stall_ns` is the stall length, `interval_ns` the time between two
+    drains; `ignored_peers` has the peers whose reply waits are excluded.  Raises SourceUnavailable
     where neither can be read.
     """
 
@@ -79,35 +79,35 @@ class Sampler:
 
     @property
     def description(self) -> str:
-        """What the source in use shows, for the line at start."""
+        """Text for the start line: what the source in use observes."""
         if self._diag is not None:
             return "sock_diag: TCP by process; UDP only by interface"
         return f"/proc/net only, {self.refused}: stalls, but no bytes by process"
 
     def fileno(self) -> int | None:
-        """None: it looks when it is called."""
+        """None: the source has no descriptor to wait for."""
         return None
 
     def poll(self, now_ns: int) -> int:
-        """Look once; return when to look next, so that all of the probe stays cheap.
+        """Sample once; return the time of the next sample (monotonic, ns), within the CPU share.
 
-        Raises SourceUnavailable when the kernel does not answer any more.
+        Raises SourceUnavailable when the kernel stops answering.
         """
         with _kernel_answers():
             self._sockets.sample(now_ns)
-        spent_ns = time.process_time_ns()  # writing and draining cost, too
+        spent_ns = time.process_time_ns()  # includes the cost of output
         cost_ns, self._spent_ns = spent_ns - self._spent_ns, spent_ns
         return now_ns + max(int(cost_ns / _CPU_SHARE), _FINEST_NS)
 
     def drain(self, now_ns: int) -> Batch:
-        """All that happened since the last drain.  Raises SourceUnavailable as `poll` does."""
+        """Return the events since the last drain.  Raises SourceUnavailable as `poll` does."""
         interval_ns = now_ns - self._drained_ns if self._drained_ns else self._interval_ns
         self._drained_ns = now_ns
         with _kernel_answers():
             return Batch(now_ns, list(self._sockets.collect(now_ns, interval_ns)))
 
     def close(self) -> None:
-        """Give the netlink sockets back."""
+        """Close the netlink sockets."""
         if self._diag is not None:
             self._diag.close()
             self._diag = None
@@ -122,5 +122,5 @@ def _kernel_answers() -> Iterator[None]:
         yield
     except OSError as error:
         raise SourceUnavailable(
-            f"the kernel no longer tells of its sockets ({error.strerror}); start the probe again"
+            f"sock_diag stopped answering ({error.strerror}); restart the probe"
         ) from error

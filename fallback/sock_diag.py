@@ -1,4 +1,4 @@
-"""TCP sockets as sock_diag shows them to any user: the request, and the decoding.
+"""Requests to sock_diag, which any user may make, and decoding of its messages.
 
 Sources: include/uapi/linux/inet_diag.h, include/uapi/linux/tcp.h, net/ipv4/inet_diag.c.
 The kernel's structs only ever grow at the end, so a shorter `tcp_info` (an older kernel) is
@@ -18,8 +18,8 @@ from xctl_probe.linux.addresses import address_text
 from xctl_probe.linux.netlink import NetlinkSocket, messages
 
 NETLINK_SOCK_DIAG = 4
-# The request of the days before SOCK_DIAG_BY_FAMILY: it alone answers for IPv4 and IPv6 in
-# one walk over the kernel's hash table, and walking it is half the cost of a small dump.
+# The request that precedes SOCK_DIAG_BY_FAMILY: only this one covers IPv4 and IPv6 in one
+# iteration of the kernel's hash table.  The iteration is half the cost of a small dump.
 TCPDIAG_GETSOCK = 18
 SOCK_DIAG_BY_FAMILY = 20
 DESTROY_GROUPS = (1, 3)  # SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY
@@ -46,7 +46,7 @@ QUEUES_AND_INODE = slice(56, 72)
 _ATTRIBUTE = struct.Struct("=HH")
 _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
-# struct tcp_info up to snd_wnd (5.4), with what is not used skipped
+# struct tcp_info up to snd_wnd (5.4), without unused fields
 _INFO = struct.Struct(
     "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
 )
@@ -58,7 +58,7 @@ assert _INFO.size == 232  # noqa: PLR2004
 
 
 class TcpInfo(NamedTuple):
-    """The part of `struct tcp_info` that is used.  Times ms ago or us in all, as named."""
+    """The used fields of `struct tcp_info`.  Ages in ms, totals of time in us."""
 
     state: int
     retransmits: int
@@ -88,7 +88,7 @@ class TcpInfo(NamedTuple):
 
 
 class Counters(NamedTuple):
-    """What the next sample is compared with.  Bytes, segments, us of `rwnd_limited`, a queue."""
+    """Counters to compare with the next sample: bytes, segments, `rwnd_limited` in us, queue."""
 
     state: int
     written: int
@@ -125,7 +125,7 @@ class TcpSample(NamedTuple):
 
     @property
     def counters(self) -> Counters:
-        """How far it has come."""
+        """Counters of this sample."""
         info = self.info
         return Counters(
             self.state, self.written, info.data_segs_out, info.data_segs_in,
@@ -134,35 +134,36 @@ class TcpSample(NamedTuple):
 
     @property
     def sent_payload(self) -> int:
-        """Payload bytes that the peer has acknowledged."""
+        """Payload bytes acknowledged by the peer."""
         info = self.info
         return sent_payload(info.bytes_acked, info.bytes_sent, info.bytes_retrans)
 
     @property
     def received_payload(self) -> int:
-        """Payload bytes that came in; `bytes_received` counts the peer's FIN as one.
+        """Payload bytes received; `bytes_received` counts the FIN of the peer as a byte.
 
-        A closed socket is taken to have got one: a reset costs this count a byte at most.
+        A closed socket is assumed to have received a FIN; after a reset the result is a byte too
+        low.
         """
         received = self.info.bytes_received
         return received - 1 if received and self.state in _GOT_FIN else received
 
     @property
     def written(self) -> int:
-        """Payload bytes that the process has got into the buffer so far, and its SYN.
+        """Payload bytes that the process has written into the buffer, and the SYN as a byte.
 
-        Sequence space also holds our FIN, which is no data.  A closed socket is taken to
-        have sent one: a reset costs this count a byte.
+        A FIN also occupies a sequence number.  A closed socket is assumed to have sent one; after a
+        reset the result is a byte too low.
         """
         return self.info.bytes_acked + self.wqueue - (self.state in _SENT_FIN)
 
     @property
     def opened(self) -> bool:
-        """True where this side sent the SYN: its sequence is one ahead of its payload."""
+        """True where this side sent the SYN: its sequence number is one above its payload."""
         info = self.info
         if self.state == SYN_SENT:
             return True
-        # A FIN that waits behind unsent data is part of what was not sent.
+        # A FIN behind unsent data is part of the unsent bytes.
         fin_waits = info.notsent_bytes > 0 and self.state in _SENT_FIN
         in_sequence = self.written + fin_waits - info.notsent_bytes
         return in_sequence - (info.bytes_sent - info.bytes_retrans) == 1
@@ -172,10 +173,10 @@ _NO_INFO = TcpInfo(*(0 for _ in TcpInfo._fields))._replace(snd_wnd=UNKNOWN_WINDO
 
 
 def sent_payload(bytes_acked: int, bytes_sent: int, bytes_retrans: int) -> int:
-    """Payload bytes that the peer has acknowledged.
+    """Return the payload bytes acknowledged by the peer.
 
-    `bytes_acked` counts SYN and FIN as a byte each; the payload ever sent does not, and the
-    two agree once nothing is in flight.
+    `bytes_acked` counts SYN and FIN as a byte each; `bytes_sent - bytes_retrans` does not.  The
+    smaller one is the payload.
     """
     if not bytes_sent:
         return bytes_acked - 1 if bytes_acked > 1 else 0
@@ -183,19 +184,19 @@ def sent_payload(bytes_acked: int, bytes_sent: int, bytes_retrans: int) -> int:
 
 
 def cookie_of(message: bytes) -> bytes:
-    """The socket's identity, without decoding the rest."""
+    """Return the cookie of the socket, without decoding the message."""
     return message[_COOKIE]
 
 
 class ChangeDetector(NamedTuple):
-    """Where in a message of one shape the activity shows (its length says the shape)."""
+    """Span of a message that changes with activity; the length identifies the shape."""
 
     length: int
     counters: slice
-    hot_fields: HotFieldLayout | None  # None where the message has to be decoded whole
+    hot_fields: HotFieldLayout | None  # None: messages of this shape are decoded whole
 
     def fingerprint(self, message: bytes) -> bytes | None:
-        """What changes when the socket does anything or is accepted; None: another shape."""
+        """Return the bytes that change with activity and with accept(); None for another shape."""
         return (
             message[self.counters] + message[QUEUES_AND_INODE]
             if len(message) == self.length
@@ -204,26 +205,26 @@ class ChangeDetector(NamedTuple):
 
 
 def change_detector_of(message: bytes) -> ChangeDetector:
-    """The watch for messages shaped like this one."""
+    """Return the change detector for messages of this shape."""
     places = {kind: AttributeSpan(start, end) for kind, start, end in _attributes(message)}
     info = places.get(_INET_DIAG_INFO)
-    brief = hot_field_layout(message, places.get(_INET_DIAG_SKMEMINFO), info)
+    hot_fields = hot_field_layout(message, places.get(_INET_DIAG_SKMEMINFO), info)
     if info is None:
-        return _change_detector(len(message), 0, 0, brief)
+        return _change_detector(len(message), 0, 0, hot_fields)
     first, last = info.start + _INFO_COUNTERS.start, info.start + _INFO_COUNTERS.stop
-    return _change_detector(len(message), first, last, brief)
+    return _change_detector(len(message), first, last, hot_fields)
 
 
 @lru_cache(maxsize=256)
 def _change_detector(
-    length: int, start: int, stop: int, brief: HotFieldLayout | None
+    length: int, start: int, stop: int, hot_fields: HotFieldLayout | None
 ) -> ChangeDetector:
-    """Nearly all messages have the same few shapes: so have their watches."""
-    return ChangeDetector(length, slice(start, stop), brief)
+    """Return the cached detector: messages have few shapes."""
+    return ChangeDetector(length, slice(start, stop), hot_fields)
 
 
 def decode(message: bytes) -> TcpSample | None:
-    """An inet_diag_msg with its attributes; None for what is too short to be one."""
+    """Decode an inet_diag_msg and its attributes; None for a message that is too short."""
     if len(message) < _MSG.size:
         return None
     (family, state, timer, retries, sport, dport, source, destination, ifindex, cookie,
@@ -249,7 +250,7 @@ def decode(message: bytes) -> TcpSample | None:
 
 
 def _attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
-    """(type, start, end) of each attribute; stops at the first that does not fit."""
+    """Yield (type, start, end) of each attribute, up to the first that does not fit."""
     offset, end = _MSG.size, len(message)
     while offset + _ATTRIBUTE.size <= end:
         length, kind = _ATTRIBUTE.unpack_from(message, offset)
@@ -260,7 +261,7 @@ def _attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 class SockDiag:
-    """The two ways to hear of TCP sockets: asking for all, and being told of each one's end."""
+    """Netlink sockets for the dump of all TCP sockets and for the messages of closed ones."""
 
     def __init__(self) -> None:
         """Raise OSError where sock_diag is refused (gVisor, seccomp)."""
@@ -271,28 +272,28 @@ class SockDiag:
             self._destroyed.join(group)
 
     def fileno(self) -> int:
-        """Readable when a socket's end has been announced."""
+        """Descriptor that is readable when a message of a closed socket has arrived."""
         return self._destroyed.fileno()
 
     def close(self) -> None:
-        """Give both descriptors back."""
+        """Close both descriptors."""
         self._dumps.close()
         self._destroyed.close()
 
     def sockets(self) -> Iterator[bytes]:
-        """One inet_diag_msg for each TCP socket of this network namespace."""
+        """Yield one inet_diag_msg for each TCP socket of this network namespace."""
         dump = self._dumps.dump(TCPDIAG_GETSOCK, _REQUEST)
         return (message for message in dump if len(message) >= _MSG.size)
 
     def destroyed(self) -> Iterator[bytes]:
-        """The inet_diag_msg of each socket that ended since the last call."""
+        """Yield the inet_diag_msg of each socket that closed since the last call."""
         while True:
             try:
                 buffer = self._destroyed.receive()
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self.overruns += 1  # the kernel does not say how many it dropped
+                self.overruns += 1  # the kernel does not report how many it dropped
                 continue
             if buffer is None:
                 return

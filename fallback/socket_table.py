@@ -1,4 +1,4 @@
-"""All TCP connections, from sock_diag: samples in, facts out."""
+"""Table of all TCP connections, from sock_diag: samples in, events out."""
 
 from __future__ import annotations
 
@@ -37,19 +37,17 @@ from xctl_probe.stalls.reply_waits import ReplyWaits
 from xctl_probe.stalls.request_history import PeerHistory, RequestHistory
 from xctl_probe.traffic_totals import TrafficTotals
 
-# Ends are announced by a kernel worker, so a little late.
+# A kernel worker sends the messages of closed sockets, so they arrive late.
 _FIRST_SAMPLES = 2
-_MOST_CLOSED = 4_096  # between two drains
-_MAX_MISSED_INTERVALS = (
-    8  # intervals that a socket may be missing before its end counts as not announced
-)
+_MOST_CLOSED = 4_096  # between two intervals
+_MAX_MISSED_INTERVALS = 8  # missing intervals after which a socket counts as closed
 
 
 class SocketTable:
-    """The TCP connections of this network namespace.
+    """TCP connections of this network namespace.
 
-    Call `sample` as often as is affordable and `collect` once an interval.  Raises OSError
-    from both where the kernel stops answering.
+    `sample` may run at any time, `collect` runs once an interval.  Both raise OSError where the
+    kernel stops answering.
     """
 
     def __init__(
@@ -69,23 +67,23 @@ class SocketTable:
         self._detector = StallDetector(stall_ns, self._evidence, self._replies)
         self._peers = PeerHistory()
         self._connections: dict[bytes, Connection] = {}
-        self._idle: dict[bytes, IdleConnection] = {}  # those on which nothing waits
-        self._idle_changed: set[IdleConnection] = set()  # those of them with something to report
-        self._missing: dict[bytes, int] = {}  # for how many intervals the kernel shows it no more
-        self._watched: set[Connection] = set()  # those that may be stalled
-        self._changed: set[Connection] = set()  # those awake with something to report
-        self._totals = TrafficTotals()  # the bytes that are reported at the end of this interval
+        self._idle: dict[bytes, IdleConnection] = {}  # by cookie
+        self._idle_changed: set[IdleConnection] = set()  # idle ones with something to report
+        self._missing: dict[bytes, int] = {}  # intervals without the socket in a dump
+        self._watched: set[Connection] = set()  # stall candidates
+        self._changed: set[Connection] = set()  # active ones with something to report
+        self._totals = TrafficTotals()  # the bytes of this interval
         self._owner_cache = OwnerCache(owners)
         self._closed: list[Connection] = []
-        self._closed_events = ClosedEvents()  # what was `_closed`, once that is too many
-        self._vanished: list[int] = []  # inodes of those that rested, and whose end was not told
-        self._now_ns = self._last_sample_ns = 0  # this look, and the one before
+        self._closed_events = ClosedEvents()  # overflow of `_closed`
+        self._vanished: list[int] = []  # inodes of idle ones that closed without a message
+        self._now_ns = self._last_sample_ns = 0  # this sample, and the one before
         self._generation = 0
         self._overruns = 0
         self._routing = 0  # how often the host's routing has changed
 
     def sample(self, now_ns: int) -> None:
-        """Look at every socket once; `now_ns` is the monotonic time."""
+        """Sample every socket once; `now_ns` is the monotonic time."""
         self._generation += 1
         self._evidence.begin()
         self._replies.begin_sample()
@@ -96,7 +94,7 @@ class SocketTable:
             cookie = cookie_of(message)
             known = idle.get(cookie)
             if known is not None:
-                # Nearly all of them, nearly always: this is where the time goes.
+                # The common case: most of the time of a sample is spent here.
                 known.generation = generation
                 watch = known.detector
                 fingerprint = message[watch.counters] + message[QUEUES_AND_INODE]
@@ -113,7 +111,7 @@ class SocketTable:
         self._owner_cache.resolve()
         for connection in list(self._watched):
             if connection.generation != self._generation:
-                # It has ended, and how will be announced: nothing new is known of it.
+                # The socket is closed; a message with its last counters follows.
                 self._detector.end(connection, self._owner(connection), now_ns)
                 self._changed.add(connection)
             elif not connection.idle:
@@ -122,7 +120,7 @@ class SocketTable:
             self._watched.discard(connection)
 
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]:  # noqa: ARG002
-        """What happened since the last call, after a last sample."""
+        """Yield the events since the last call, after a final sample."""
         self._owners.begin()
         self._follow_routes()
         self.sample(now_ns)
@@ -177,7 +175,7 @@ class SocketTable:
             self._make_idle(connection)
 
     def _make_active(self, sample: TcpSample) -> Connection | None:
-        """The connection of the sample if it has rested until now."""
+        """Return the unpacked connection of the sample if it was idle."""
         idle = self._idle.pop(sample.cookie, None)
         if idle is None:
             return None
@@ -187,7 +185,7 @@ class SocketTable:
         return connection
 
     def _make_idle(self, connection: Connection) -> None:
-        """Let it rest if there is nothing to say of it."""
+        """Pack the connection if it is idle and has nothing to report."""
         cookie, fingerprint = connection.sample.cookie, connection.fingerprint
         alive = self._connections.get(cookie) is connection
         if alive and fingerprint is not None and connection.idle:
@@ -199,7 +197,7 @@ class SocketTable:
                 self._idle[cookie] = idle
 
     def _add(self, sample: TcpSample, now_ns: int) -> Connection:
-        # The peer of a connection that was accepted is no place that requests are sent to.
+        # Requests go to the peers of opened connections only.
         opened = sample.opened
         peer = RequestHistory()
         if opened:
@@ -225,7 +223,7 @@ class SocketTable:
         if before.state == SYN_SENT and sample.state == ESTABLISHED:
             connection.opened = True
         if sample.inode and sample.inode != connection.socket.inode:
-            # It sat in a listener's queue: now it has been accepted, and has an owner.
+            # It was in the queue of a listener; now it is accepted, and has an owner.
             connection.socket = self._socket(sample)
             self._owner_cache.request(connection.socket.inode, connection.socket.uid)
         connection.observe(sample, now_ns, self._last_sample_ns, self._stall_ns)
@@ -240,7 +238,7 @@ class SocketTable:
         return socket_of(sample, self._interfaces, sample.inode, sample.uid, sample.cgroup)
 
     def _follow_routes(self) -> None:
-        """Once an interval; what rests is asked for again when it moves something."""
+        """Request interfaces again after a change of routing; idle ones when they are active."""
         if self._interfaces.refresh():
             self._routing += 1
             for connection in self._connections.values():
@@ -261,7 +259,7 @@ class SocketTable:
             connection = self._connections.get(sample.cookie) or self._make_active(sample)
             if connection is None:
                 if self._generation <= _FIRST_SAMPLES:
-                    continue  # it may have ended before the first look, its bytes are not ours
+                    continue  # maybe closed before the first sample: its bytes do not count
                 connection = self._add(sample, now_ns)
                 self._owner_cache.cancel(connection.socket.inode)
             else:
@@ -279,7 +277,7 @@ class SocketTable:
             self._flush_closed()
 
     def _flush_closed(self) -> None:
-        """Keep of all that have ended only what is to be told: an interval may last an hour."""
+        """Reduce closed connections to their events and totals: an interval may last an hour."""
         for connection in self._closed:
             self._changed.discard(connection)
             self._closed_events.add(_changed(connection, self._owner(connection), self._totals))
@@ -315,10 +313,10 @@ class SocketTable:
 
 
 def _changed(connection: Connection, owner: Process | None, sums: TrafficTotals) -> Iterator[Event]:
-    """Bytes, added to the sums, and retransmits since the last call; moves the marks."""
+    """Add the bytes since the last call to the sums; yield the retransmits since then."""
     sample, socket = connection.sample, connection.socket
     if not socket.inode and sample.state != CLOSE:
-        return  # not accepted yet: told once there is a socket to name, and an owner
+        return  # not accepted yet: reported once it has an inode and an owner
     sent = max(sample.sent_payload - connection.sent, 0)
     received = max(sample.received_payload - connection.received, 0)
     if sent or received:

@@ -1,9 +1,9 @@
-"""The one socket a process can be waiting on, where its threads' calls may not be read.
+"""The only socket that a process can wait on, where the calls of its threads may not be read.
 
-Yama's ptrace_scope (Ubuntu sets it) hides /proc/<pid>/syscall of one's own processes, and with
-it the descriptor a thread waits on.  What is left is the kernel function it sleeps in, and
-`wait_woken` is a stream's or a terminal's: with no terminal to read from and one stream socket,
-it is that socket.
+Yama's ptrace_scope (set by Ubuntu) hides /proc/<pid>/syscall even of own processes, and with it the
+descriptor that a thread waits on.  The kernel function that the thread sleeps in is still readable.
+Streams and terminals wait in `wait_woken`: in a process with no terminal to read from and one
+stream socket, the thread waits on that socket.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# As sockfs names them (struct proto): who waits for these does not sleep in wait_woken.
+# Names of sockfs (struct proto); a wait on these does not sleep in wait_woken.
 _OTHERWISE = ("UDP", "UNIX", "NETLINK", "PACKET", "RAW", "PING")
 _SOCKET = "socket:["
 _TERMINALS = ("/dev/pts/", "/dev/tty", "/dev/console")
-_OUTPUT = ("1", "2")  # what is written there is not read from
+_OUTPUT = ("1", "2")  # written, not read
 
 
 def sole_stream_socket(pid: int, proc: Path = Path("/proc")) -> int | None:
-    """Inode of the only socket in whose stream a thread can wait; None where that is open."""
+    """Return the inode of the only stream socket that a thread can wait on, else None."""
     folder = f"{proc}/{pid}/fd"
     found: set[int] = set()
     try:
@@ -32,10 +32,10 @@ def sole_stream_socket(pid: int, proc: Path = Path("/proc")) -> int | None:
             ):
                 found.add(int(target[len(_SOCKET) : -1]))
     except OSError:
-        return None  # it closes descriptors just now, or is gone
+        return None  # it closes descriptors now, or has exited
     return found.pop() if len(found) == 1 else None
 
 
 def _protocol(path: str) -> str:
-    """The socket's protocol, as "TCPv6"; raises OSError."""
+    """Return the protocol of the socket, such as "TCPv6".  Raises OSError."""
     return os.getxattr(path, "system.sockprotoname").rstrip(b"\0").decode("ascii", "replace")

@@ -1,7 +1,7 @@
-"""Turns samples of a TCP connection into waits, by the rules of `stalls`.
+"""Waits and stalls of a TCP connection from its samples, by the rules of `stalls`.
 
-Each step answers with a `Wait` or None.  Where the evidence does not decide, the answer is
-None: a reader takes a stall for the root cause of a hang, so a false one is worse than none.
+Each step returns a `Wait` or None.  Where the evidence does not decide, it returns None: a consumer
+takes a stall for the root cause of a hang, so a false stall is worse than a missing one.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from xctl_probe.stalls.policy import expects_reply
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
 from xctl_probe.stalls.request_history import RequestHistory
 
-# The kernel retries a lost SYN at first after a second, later ones no sooner.
+# The kernel retries a lost SYN after a second, and later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
 _CLOSING = (FIN_WAIT1, CLOSING, LAST_ACK)
 _NO_LIMIT = (1 << 64) - 1
 
 
 class ThreadEvidence(Protocol):
-    """What the owning process itself shows about a connection, where it may be looked into."""
+    """Evidence of the owner's threads about a connection, where they may be read."""
 
     def of_sending(self, connection: Connection) -> Blocked | None:
-        """Something of the process waits until it can send there."""
+        """Return the thread or event loop that waits until it can send."""
 
     def of_closing(self, connection: Connection) -> Blocked | None:
-        """A thread waits in close() until all is sent."""
+        """Return the thread that waits in close() until all data is sent."""
 
     def of_receiving(self, connection: Connection) -> Blocked | None:
-        """A thread waits there for data."""
+        """Return the thread that waits for data."""
 
 
 class StallDetector:
-    """Turns what is known of a connection into running and ended stalls.
+    """Starts, continues and closes the stall of each connection.
 
-    `stall_ns` is how long a wait must last to be one.
+    `stall_ns` is the stall length, in ns.
     """
 
     def __init__(self, stall_ns: int, evidence: ThreadEvidence, replies: ReplyWaits) -> None:
@@ -65,7 +65,7 @@ class StallDetector:
         self._replies = replies
 
     def update(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
-        """Start, go on with or end the stall of `connection`."""
+        """Start, continue or close the stall of `connection`, after a sample."""
         running, wait = connection.wait, None
         if connection.sample.inode:  # else no process has it open: none can wait for it
             wait = self._connecting(connection, now_ns)
@@ -78,13 +78,13 @@ class StallDetector:
         ):
             self.end(connection, owner, now_ns)
         elif running and wait:
-            # What was found out stays: a full buffer alone is the weakest cause.
+            # An earlier cause is kept: a full buffer alone is the weakest one.
             known = running.cause if wait.cause in (None, Cause.SEND_BUFFER) else wait.cause
             wait = replace(wait, since_ns=running.since_ns, cause=known or wait.cause)
         connection.wait = wait
 
     def end(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
-        """Close the running stall, if there is one."""
+        """Close the ongoing stall, if there is one."""
         running, connection.wait = connection.wait, None
         if running is None:
             return
@@ -99,7 +99,7 @@ class StallDetector:
     def _connecting(self, connection: Connection, now_ns: int) -> Wait | None:
         if not waits_to_connect(connection):
             return None
-        # Met in mid-connect, it has waited for its retries at least.
+        # First sampled during the connect: it has waited at least for its retries.
         lasted = connection.sample.timer_retries * _FIRST_SYN_RETRY_NS
         since_ns = min(connection.first_sample_ns, now_ns - lasted)
         if not self._exceeds_threshold(since_ns, now_ns):
@@ -115,33 +115,31 @@ class StallDetector:
         since_ns = connection.full_ns
         if since_ns is not None:
             if self._exceeds_threshold(since_ns, now_ns):
-                return Wait(Direction.SEND, since_ns, _send_cause(connection))
+                return Wait(Direction.SEND, since_ns, send_cause(connection))
             return None
         since_ns = connection.wrote_ns
-        # Below its size the buffer may still hold a sender up (TCP_NOTSENT_LOWAT, memory
-        # pressure, a few bytes squeezed into the peer's window); then only the process tells.
+        # A buffer that is not full may still block a sender (TCP_NOTSENT_LOWAT, memory
+        # pressure, a few bytes of window); then only the threads of the process show it.
         if not sample.info.notsent_bytes or not self._exceeds_threshold(since_ns, now_ns):
             return None
         if owner is None:
-            # Nobody to ask; and without a pid, nobody is said to wait.
+            # No owner: there are no threads to read, and no pid to report.
             held = connection.above_writeable_threshold and connection.held_by_window
             return Wait(Direction.SEND, since_ns, Cause.PEER_WINDOW) if held else None
         blocked = self._evidence.of_sending(connection)
         return (
-            Wait(Direction.SEND, since_ns, _send_cause(connection), blocked.tid)
-            if blocked
-            else None
+            Wait(Direction.SEND, since_ns, send_cause(connection), blocked.tid) if blocked else None
         )
 
     def _lingering(self, connection: Connection, now_ns: int) -> Wait | None:
-        """In close(), until the peer has all of it (SO_LINGER, socket(7))."""
+        """Return the wait in close() until the peer has all data (SO_LINGER, socket(7))."""
         since_ns = connection.full_ns or connection.wrote_ns
         if not connection.sample.wqueue or not self._exceeds_threshold(since_ns, now_ns):
             return None
         blocked = self._evidence.of_closing(connection)
         if blocked is None:
             return None
-        return Wait(Direction.SEND, since_ns, _send_cause(connection), blocked.tid)
+        return Wait(Direction.SEND, since_ns, send_cause(connection), blocked.tid)
 
     def _receiving(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
         if not may_receive(connection) or connection.sample.rqueue:
@@ -164,35 +162,36 @@ class StallDetector:
         return Wait(Direction.RECEIVE, connection.received_ns, None, thread.tid)
 
     def _awaiting_reply(self, connection: Connection, since_ns: int, now_ns: int) -> Wait | None:
-        dialogue, peer = connection.history, connection.peer_history
+        history, peer = connection.history, connection.peer_history
         if not self._exceeds_threshold(since_ns, now_ns):
             return None
-        if dialogue.one_way():
-            since_ns = connection.sent_ns  # until then it had something else to do
+        if history.one_way():
+            since_ns = connection.sent_ns  # until then the process was not waiting
             if not self._turned_to_receive(connection, now_ns):
                 return None
-            dialogue = peer = RequestHistory()  # only a thread in a receive shows that it waits now
+            history = peer = RequestHistory()  # only a thread in a receive shows a wait now
         sample = connection.sample
         if sample.info.notsent_bytes and not self._exceeds_threshold(connection.wrote_ns, now_ns):
-            # A long request: the process is still writing it.  But once it is known to wait, what
-            # it adds while the request is being sent again changes nothing.
+            # The process is still writing a long request.  Once it is known to wait, data that it
+            # adds during a retransmit of the request changes nothing.
             waited = connection.wait is not None and connection.wait.direction is Direction.RECEIVE
             if not (waited and sample.info.backoff):
                 return None
         why = _reply_cause(connection)
-        if expects_reply(dialogue, peer, blocked=False):  # reading the threads costs more
+        if expects_reply(history, peer, blocked=False):  # reading the threads costs more
             return Wait(Direction.RECEIVE, since_ns, why)
         thread = self._evidence.of_receiving(connection)
         connection.listened = bool(connection.listened or thread)
-        if thread is None or not expects_reply(dialogue, peer, blocked=True):
+        if thread is None or not expects_reply(history, peer, blocked=True):
             return None
         return Wait(Direction.RECEIVE, since_ns, why, thread.tid)
 
     def _turned_to_receive(self, connection: Connection, now_ns: int) -> bool:
-        """True where the process did nothing but send until now, and may sit in a receive instead.
+        """True where the process only sent until now, and has a thread in a receive now.
 
-        An upload in slow pieces ends so.  Who has a thread in a receive beside its sends, as a
-        subscriber that pings may, does without answers.  It is asked about ever less often.
+        An upload in slow pieces finishes this way.  A process with a thread in a receive beside its
+        sends, such as a subscriber that pings, expects no reply.  The threads are read with
+        backoff.
         """
         if connection.habit != SENDS_ONLY or not self._exceeds_threshold(
             connection.sent_ns, now_ns
@@ -206,28 +205,29 @@ class StallDetector:
     def _filter_expected(
         self, connection: Connection, wait: Wait, owner: Process | None, now_ns: int
     ) -> Wait | None:
-        """The wait, where its answer is not late by agreement."""
+        """Return the wait, unless it is an expected wait."""
         delivered = not connection.sample.wqueue
         asked = ReplyWait(connection.socket, wait.since_ns, owner, connection.usual, delivered)
-        told = self._replies.observe(asked, now_ns)
-        if told is None:
+        reply_stall = self._replies.observe(asked, now_ns)
+        if reply_stall is None:
             return None
-        return replace(wait, since_ns=told.since_ns, cause=told.cause or wait.cause)
+        return replace(wait, since_ns=reply_stall.since_ns, cause=reply_stall.cause or wait.cause)
 
 
 def stall_of(
     connection: Connection, wait: Wait, owner: Process | None, now_ns: int, *, ongoing: bool
 ) -> Stall:
-    """The fact that a wait makes."""
+    """Return the stall event of a wait."""
     return Stall(
         owner, connection.socket, wait.direction, now_ns - wait.since_ns, ongoing, wait.cause,
         wait.tid,
     )  # fmt: skip
 
 
-def _send_cause(connection: Connection) -> Cause | None:
+def send_cause(connection: Connection) -> Cause | None:
+    """Return why the send buffer of a connection keeps its data; None where nothing decides."""
     sample, info = connection.sample, connection.sample.info
-    # A receiver may also shut its window over what is on its way, which is then sent again.
+    # A receiver may close its window over data in flight, which is then retransmitted.
     zero_window = info.snd_wnd == 0
     unsent = bool(info.notsent_bytes and not info.unacked)
     probing = sample.timer == TIMER_PROBE or bool(info.probes)
@@ -263,9 +263,9 @@ def _reply_cause(connection: Connection) -> Cause | None:
 
 
 def _holds_back(connection: Connection) -> bool:
-    """Return whether the peer's window is why data waits while none is in flight.
+    """True when the window of the peer is the reason why unsent data waits, with none in flight.
 
-    The kernel runs its timer for probes of a closed window then, whatever holds the data back.
+    The kernel then runs its timer for probes of a closed window, whatever the reason is.
     """
     info = connection.sample.info
     closed = info.snd_wnd in (0, UNKNOWN_WINDOW) or info.snd_wnd < info.snd_mss
@@ -273,5 +273,5 @@ def _holds_back(connection: Connection) -> bool:
 
 
 def _paced(info: TcpInfo) -> bool:
-    """True where the sender's own limit (SO_MAX_PACING_RATE) is its rate."""
+    """True where the sender's own limit (SO_MAX_PACING_RATE) determines its rate."""
     return 0 < info.max_pacing_rate < _NO_LIMIT and info.pacing_rate >= info.max_pacing_rate

@@ -1,4 +1,4 @@
-"""What a process shows of itself: its blocked threads, and what its event loop asks for."""
+"""Evidence of a process: its blocked threads, and the interest list of its event loop."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from xctl_probe.linux.threads import BlockedThread, blocked_threads, closing_thr
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Proof that a process waits; `tid` is the waiting thread, None for an event loop."""
+    """Evidence that a process waits; `tid` is the blocked thread, None for an event loop."""
 
     tid: int | None
 
 
 class ProcessEvidence:
-    """Looks into the owner of a connection; one reading of a process serves one sample."""
+    """Reads the threads of a connection's owner, at most once per process and sample."""
 
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
         self._threads: dict[int, list[BlockedThread]] = {}
 
     def begin(self) -> None:
-        """Forget the last sample's readings."""
+        """Start a sample: forget what was read for the last one."""
         self._threads.clear()
 
     def of_sending(self, connection: Connection) -> Blocked | None:
-        """A thread blocked in a send, or an event loop that waits for the socket to drain."""
+        """Return a thread blocked in a send, or an event loop that waits for a writeable socket."""
         inode = connection.socket.inode
         thread = self.thread_on(inode, Direction.SEND)
         if thread is not None:
@@ -39,7 +39,7 @@ class ProcessEvidence:
         return Blocked(None) if owner and waits_writable(owner.pid, inode) else None
 
     def of_closing(self, connection: Connection) -> Blocked | None:
-        """A thread in close(): its descriptor is gone already, so any of the owner's will do."""
+        """Return a thread in close(): any of the owner's, as the descriptor is gone."""
         owner = self._owners.get(connection.socket.inode)
         tids = closing_threads(owner.pid) if owner else []
         if not tids:
@@ -47,12 +47,12 @@ class ProcessEvidence:
         return Blocked(tids[0] if len(tids) == 1 else None)
 
     def of_receiving(self, connection: Connection) -> Blocked | None:
-        """A thread blocked in a receive."""
+        """Return a thread blocked in a receive."""
         thread = self.thread_on(connection.socket.inode, Direction.RECEIVE)
         return Blocked(thread.tid) if thread else None
 
     def thread_on(self, inode: int, *directions: Direction) -> BlockedThread | None:
-        """A thread that waits on this socket in one of these directions."""
+        """Return a thread that waits on this socket in one of these directions."""
         owner = self._owners.get(inode)
         if owner is None:
             return None
@@ -61,7 +61,7 @@ class ProcessEvidence:
             threads = self._threads[owner.pid] = blocked_threads(owner.pid)
         for thread in threads:
             if thread.fd is None:
-                # Its call may not be read: `direction` is None where the function serves both.
+                # Its call may not be read; `direction` is None where the function serves both.
                 fits = thread.direction is None or thread.direction in directions
                 if fits and sole_stream_socket(owner.pid) == inode:
                     return thread

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from xctl_probe.config import Attach, Backend, Format, Settings, check_stall_ms, read_file
+from xctl_probe.config import ENV, OPTIONS, Format, Option, Settings, check_stall_ms, read_file
 from xctl_probe.errors import ProbeError, UsageError, surroundings
 from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.ndjson import to_line
@@ -21,19 +23,7 @@ from xctl_probe.sources.select import open_source
 from xctl_probe.stderr import Diagnostics
 
 _NAME = "xctl-probe-network"
-_ENV = "XCTL_NETWORK_"
 _STDOUT = 1
-# Where a parameter is not called as its option is.
-_PARAMETERS = {
-    "no-sock-diag": "no_sock_diag",
-    "stall-ms": "stall_ms",
-    "min-bw": "min_bw",
-    "ignore-reply-wait": "ignored_peers",
-    "patient": "former_patient",
-    "format": "output",
-}
-
-_FORMER_BACKENDS = {"proc": "sampler"}
 
 app = typer.Typer(
     add_completion=True,
@@ -56,107 +46,45 @@ def _version(wanted: bool) -> None:
 
 def _config(context: typer.Context, path: Path | None) -> Path | None:
     if path is not None:
-        settings = read_file(path)
-        if "backend" in settings:
-            settings["backend"] = _current_backend(str(settings["backend"]))
-        context.default_map = {_PARAMETERS.get(k, k): v for k, v in settings.items()}
+        context.default_map = {key.replace("-", "_"): v for key, v in read_file(path).items()}
     return path
 
 
+# Options that take effect as they are read, before the others.
+_EAGER: dict[str, Callable[..., Any]] = {"config": _config, "version": _version}
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    """An option of the table, as typer reads it from a function's signature."""
+    kind: Any = list[option.kind] if option.many else option.kind  # type: ignore[name-defined]
+    info = typer.Option(
+        f"--{option.name}",  # with it, typer makes no --no-... of a flag
+        envvar=option.variable,
+        metavar=option.metavar,
+        help=option.help,
+        hidden=option.hidden,
+        is_eager=option.name in _EAGER,
+        callback=_EAGER.get(option.name),
+    )
+    return inspect.Parameter(
+        option.parameter,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=option.default,
+        annotation=Annotated[kind if option.default is not None else kind | None, info],
+    )
+
+
+def _takes_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of the table, which it takes by keyword."""
+    context, *_ = inspect.signature(command, eval_str=True).parameters.values()
+    signature = inspect.Signature([context, *map(_parameter, OPTIONS)])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    return command
+
+
 @app.callback(invoke_without_command=True)
-def _stream(
-    context: typer.Context,
-    interval: Annotated[
-        float,
-        typer.Option(envvar=_ENV + "INTERVAL", help="Reporting interval in seconds."),
-    ] = 1.0,
-    duration: Annotated[
-        float | None,
-        typer.Option(envvar=_ENV + "DURATION", help="Seconds to run; for ever when left out."),
-    ] = None,
-    stall_ms: Annotated[
-        int,
-        typer.Option(envvar=_ENV + "STALL_MS", help="Milliseconds of waiting that make a stall."),
-    ] = 100,
-    min_bw: Annotated[
-        float,
-        typer.Option(
-            envvar=_ENV + "MIN_BW",
-            metavar="MBPS",
-            help="Mbps below which a process gets no bandwidth record. "
-            "A consumer reads a value below 1.0 as a process that waits.",
-        ),
-    ] = 1.0,
-    pid: Annotated[
-        list[int] | None,
-        typer.Option(envvar=_ENV + "PID", help="Only this process. May be repeated."),
-    ] = None,
-    interface: Annotated[
-        list[str] | None,
-        typer.Option(envvar=_ENV + "INTERFACE", help="Only this interface. May be repeated."),
-    ] = None,
-    ignored_peers: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--ignore-reply-wait",
-            envvar=_ENV + "IGNORE_REPLY_WAIT",
-            metavar="PEER[:PORT]",
-            help="A peer that answers when it sees fit, as a queue or a long poll does: "
-            "waits for its replies are no stalls. May be repeated.",
-        ),
-    ] = None,
-    former_patient: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--patient",
-            envvar=_ENV + "PATIENT",
-            hidden=True,
-            help="The former name of --ignore-reply-wait.",
-        ),
-    ] = None,
-    loopback: Annotated[
-        bool, typer.Option("--loopback", envvar=_ENV + "LOOPBACK", help="Bandwidth of lo, too.")
-    ] = False,
-    backend: Annotated[
-        Backend,
-        typer.Option(envvar=_ENV + "BACKEND", help="Where facts come from; auto: best that works."),
-    ] = Backend.AUTO,
-    attach: Annotated[
-        Attach,
-        typer.Option(envvar=_ENV + "ATTACH", help="How ebpf attaches; auto: best there is."),
-    ] = Attach.AUTO,
-    output: Annotated[
-        Format,
-        typer.Option("--format", envvar=_ENV + "FORMAT", help="auto: text on a terminal only."),
-    ] = Format.AUTO,
-    no_sock_diag: Annotated[
-        bool,
-        typer.Option(
-            "--no-sock-diag",
-            envvar=_ENV + "NO_SOCK_DIAG",
-            help="Sample /proc/net only, as where sock_diag is refused.",
-        ),
-    ] = False,
-    trace: Annotated[
-        bool,
-        typer.Option("--trace", help="Print every send and receive call (debugging; ebpf only)."),
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show what the loader of the programs says.")
-    ] = False,
-    config: Annotated[  # noqa: ARG001 - its callback has read it
-        Path | None,
-        typer.Option(
-            envvar=_ENV + "CONFIG",
-            is_eager=True,
-            callback=_config,
-            help="A TOML file with these options by their long names.",
-        ),
-    ] = None,
-    show_version: Annotated[  # noqa: ARG001 - its callback has shown it
-        bool, typer.Option("--version", is_eager=True, callback=_version, help="Show and exit.")
-    ] = False,
-) -> None:
+@_takes_options
+def _stream(context: typer.Context, **given: Any) -> None:
     """Write one JSON line per fact about this host's network to stdout.
 
     transport.bw: bandwidth of interfaces and processes. transport.drop: which process waits
@@ -172,34 +100,20 @@ def _stream(
     if context.invoked_subcommand not in (None, "top"):
         return
     diagnostics: Diagnostics = context.obj
-    settings = Settings.checked(
-        interval=interval,
-        duration=duration,
-        stall_ms=stall_ms,
-        min_bw=min_bw,
-        pids=pid or [],
-        interfaces=interface or [],
-        loopback=loopback,
-        backend=backend,
-        output=output,
-        sock_diag=not no_sock_diag,
-        attach=attach,
-        ignored_peers=[*(ignored_peers or []), *(former_patient or [])],
-        log=diagnostics.say if verbose else None,
-    )
+    settings = Settings.checked(given, diagnostics.report if given["verbose"] else None)
     if context.invoked_subcommand == "top":
         context.meta["settings"] = settings
         return
     as_text = settings.format is Format.TEXT or (
         settings.format is Format.AUTO and os.isatty(_STDOUT)
     )
-    if trace:
+    if given["trace"]:
         from xctl_probe.commands.trace import trace_calls  # noqa: PLC0415 - the stream does without
 
         trace_calls(settings, diagnostics, _STDOUT, as_text=as_text)
         return
     source, choice = open_source(settings)
-    diagnostics.say("; ".join(filter(None, (choice, shortcoming(held())))))
+    diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
     writer = Writer(_STDOUT, _exporter(as_text), epoch_ms)
     try:
         stream(settings, source, writer, _STDOUT)
@@ -260,31 +174,34 @@ def _exporter(as_text: bool) -> Exporter:
     return to_coloured_text if coloured else to_text
 
 
-def _current_backend(name: str) -> str:
-    return _FORMER_BACKENDS.get(name, name)
-
-
 def _current_words(words: list[str]) -> list[str]:
-    """The arguments, with the present name of a backend in place of a former one."""
+    """The arguments, with the present name of a value in place of a former one."""
+    former = {f"--{option.name}": option for option in OPTIONS if option.former_values}
     found = []
     for before, word in zip(["", *words], words, strict=False):
-        option, equals, value = word.partition("=")
-        if before == "--backend":
-            found.append(_current_backend(word))
-        elif option == "--backend" and equals:
-            found.append(f"--backend={_current_backend(value)}")
+        name, equals, value = word.partition("=")
+        if before in former:
+            found.append(former[before].current(word))
+        elif name in former and equals:
+            found.append(f"{name}={former[name].current(value)}")
         else:
             found.append(word)
     return found
 
 
+def _settle_variables() -> None:
+    """Drop variables that are set to nothing, and give values their present names."""
+    for name in [n for n, value in os.environ.items() if n.startswith(ENV) and not value]:
+        del os.environ[name]
+    for option in OPTIONS:
+        if option.variable and (value := os.environ.get(option.variable)):
+            os.environ[option.variable] = option.current(value)
+
+
 def main() -> None:
     """Run the command; every error is one line on stderr and an exit code."""
     diagnostics = Diagnostics()
-    for name in [n for n, value in os.environ.items() if n.startswith(_ENV) and not value]:
-        del os.environ[name]  # set to nothing is as good as not set
-    if (backend := os.environ.get(f"{_ENV}BACKEND")) is not None:
-        os.environ[f"{_ENV}BACKEND"] = _current_backend(backend)
+    _settle_variables()
     try:
         code = (
             app(

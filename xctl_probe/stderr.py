@@ -25,7 +25,7 @@ class Diagnostics:
         self._terminal = os.isatty(fd)
         self._left = BUDGET_BYTES - _LAST_WORD_BYTES
 
-    def say(self, message: str) -> None:
+    def report(self, message: str) -> None:
         """Write one line, shortened to what is left; nothing when that could block."""
         room = _LINE_BYTES if self._terminal else min(self._left, _LINE_BYTES)
         line = _line(message, room)

@@ -36,11 +36,11 @@ class Store:
                  "-n", str(requests), "-t", "set", "--csv"],
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
-        told = parse(done.stdout, requests, time.monotonic() - begun)
+        result = parse(done.stdout, requests, time.monotonic() - begun)
         # its own clock leaves its start out, and its rate is of the time without
-        told = replace(told, seconds=requests / told.rate, cpu_seconds=cpu.seconds)
-        self._per_s = told.rate
-        return told
+        result = replace(result, seconds=requests / result.rate, cpu_seconds=cpu.seconds)
+        self._per_s = result.rate
+        return result
 
 
 def parse(text: str, requests: int, seconds: float) -> Outcome:

@@ -10,7 +10,7 @@
  *
  * Given by user space (xctl_probe/bcc/program.py): STALL_NS, TICK_NS, PID_NAMESPACE,
  * SEES_FULL_BUFFER, PROBE_PID; a <map>_FD for each map; MEMORY_BYTES; and what it has read in
- * the kernel's headers: BEFORE_CHRONO_TYPE, HAS_SK_RX_DST_IFINDEX, RETRANSMIT_TELLS_ERROR.
+ * the kernel's headers: BEFORE_CHRONO_TYPE, HAS_SK_RX_DST_IFINDEX, RETRANSMIT_REPORTS_ERROR.
  */
 #ifndef BCC_COMPAT_H
 #define BCC_COMPAT_H

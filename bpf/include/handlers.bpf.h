@@ -240,20 +240,30 @@ static __always_inline bool found_no_port(struct sock *sk)
 	return is_tcp(sk) && !FIELD(sk, sk_shutdown) && !BPF_CORE_READ(tp, packets_out);
 }
 
-static __always_inline void connection_failed(struct sock *sk, struct sock_state *memory, int old)
+/* The kind of record for a connection that failed in state `old`; 0: it did not fail. */
+static __always_inline __u32 failure_of(struct sock *sk, int old)
 {
 	int error = FIELD(sk, sk_err);
 
 	if (old == TCP_SYN_SENT && error == ECONNREFUSED)
-		emit_event(sk, memory, RECORD_REFUSED, 1);
-	else if (is_unreachable(error))
-		emit_event(sk, memory, RECORD_TIMEOUT, 1);
-	else if (is_prohibited(error))
-		emit_event(sk, memory, RECORD_PROHIBITED, 1);
-	else if (error == ECONNABORTED)
-		emit_event(sk, memory, RECORD_ABORTED, 1);
-	else if (old == TCP_SYN_SENT && !error && found_no_port(sk))
-		emit_event(sk, memory, RECORD_NO_PORT, 1);
+		return RECORD_REFUSED;
+	if (is_unreachable(error))
+		return RECORD_TIMEOUT;
+	if (is_prohibited(error))
+		return RECORD_PROHIBITED;
+	if (error == ECONNABORTED)
+		return RECORD_ABORTED;
+	if (old == TCP_SYN_SENT && !error && found_no_port(sk))
+		return RECORD_NO_PORT;
+	return 0;
+}
+
+static __always_inline void connection_failed(struct sock *sk, struct sock_state *memory, int old)
+{
+	__u32 kind = failure_of(sk, old);
+
+	if (kind)
+		emit_event(sk, memory, kind, 1);
 }
 
 /*

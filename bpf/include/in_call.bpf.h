@@ -96,7 +96,7 @@ static __always_inline bool in_call(struct sock *sk, struct sock_state *memory)
 	struct task_struct *task = find_waiter(sk, &polling);
 
 	if (!task || polling)
-		return memory->receiving.ahead > 0 || memory->udp_send_in_flight.ahead > 0;
+		return memory->receiving.ahead > 0 || memory->sending.ahead > 0;
 	if (memory->owner.tgid != (__u32)BPF_CORE_READ(task, tgid))
 		change_owner(sk, memory, task);
 	return true;
@@ -110,14 +110,14 @@ static __noinline void count_calls(struct sock *sk, struct sock_state *memory)
 	if (!may_move(sk))
 		return;
 	follow_answer(sk, memory);
-	sent = moved(&memory->udp_send_in_flight, BPF_CORE_READ(tp, write_seq));
+	sent = moved(&memory->sending, BPF_CORE_READ(tp, write_seq));
 	received = moved(&memory->receiving, BPF_CORE_READ(tp, copied_seq));
 	if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE_WAIT)
 		received = 0;
 	if ((!sent && !received) || !in_call(sk, memory))
 		return;
 	if (sent)
-		count_ahead(&memory->udp_send_in_flight, &memory->unread_sent, sent);
+		count_ahead(&memory->sending, &memory->unread_sent, sent);
 	if (received)
 		received_in_call(sk, memory, received);
 }

@@ -53,7 +53,7 @@ struct sock_state {
 	__u64 inode;
 	struct owner owner;
 #ifndef COUNTS_BY_SEQUENCE
-	struct way udp_send_in_flight;
+	struct way sending;
 	struct way receiving;
 	__u64 waiting_ns; /* a look saw that nothing had come since request_ns */
 #endif

@@ -176,7 +176,7 @@ static __noinline __s64 settle_call(struct way *way, int count)
 /* Of what a call returns, what no look during it has counted. */
 static __always_inline __s64 uncounted(struct sock_state *memory, int count, bool sends)
 {
-	struct way *way = sends ? &memory->udp_send_in_flight : &memory->receiving;
+	struct way *way = sends ? &memory->sending : &memory->receiving;
 
 	return way->initialized ? settle_call(way, count) : count;
 }

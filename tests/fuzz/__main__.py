@@ -34,7 +34,7 @@ def main() -> int:
     broken = [
         name for name in names if not _fuzz(name, options.minutes * 60 / len(names), progress)
     ]
-    progress.say(f"broken: {', '.join(broken)}" if broken else "nothing but clean errors")
+    progress.report(f"broken: {', '.join(broken)}" if broken else "nothing but clean errors")
     return int(bool(broken))
 
 
@@ -70,10 +70,10 @@ def _fuzz(name: str, seconds: float, progress: Progress) -> bool:
                 f"{name}: {tried} inputs, {speed}/s, {covered} places, {left_s:.0f} s left"
             )
         process.wait(_GRACE_S)
-    progress.say(f"{'ok  ' if not process.returncode else 'FAIL'}  {name}: {tried} inputs, "
+    progress.report(f"{'ok  ' if not process.returncode else 'FAIL'}  {name}: {tried} inputs, "
                  f"{covered} places, {time.monotonic() - began_s:.0f} s")  # fmt: skip
     if process.returncode:
-        progress.say("".join(said))
+        progress.report("".join(said))
     return not process.returncode
 
 

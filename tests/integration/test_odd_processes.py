@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
 import pytest
 from support.cgroup import frozen
 from support.conversation import ANSWER, QUESTION, connected
+from support.namespace import Namespace
+from support.require import require
 
 INTERVAL_S = 0.2
 
@@ -76,3 +82,40 @@ def test_a_server_that_is_frozen_does_not_listen(probe, worker, version):
     for told in running.stop().stalls(inode=inode):
         assert told.pid == client.pid
         assert (told.net["direction"], told.net["cause"]) == ("receive", "no_reply")
+
+
+@pytest.fixture
+def name_it() -> Iterator[Callable[[Namespace], None]]:
+    """Give a namespace a name, as container tools do."""
+    named: list[str] = []
+
+    def attach(namespace: Namespace) -> None:
+        require(os.geteuid() == 0, "only root can name a network namespace")
+        name = f"xctl-test-{os.getpid()}-{len(named)}"
+        subprocess.run(["ip", "netns", "attach", name, str(namespace.pid)], check=True)
+        named.append(name)
+
+    yield attach
+    for name in named:
+        subprocess.run(["ip", "netns", "del", name], check=True)
+
+
+def test_a_socket_of_a_namespace_that_its_process_has_left(
+    probe, worker, backend, make_netns, name_it
+):
+    """As haproxy's `namespace` does it; the peer that hangs is in there."""
+    if not backend.sees("other_namespaces"):
+        pytest.skip("declared: sockets of other network namespaces")
+    there = make_netns()
+    name_it(there)
+    server, client = worker(namespace=there), worker("waits", user="root")
+    port = server.ask("listen")["port"]
+    inode = client.ask("connect_from", there.pid, port)["inode"]
+    server.ask("accept")
+    running = probe(interval=INTERVAL_S)
+    client.tell("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(stalls(inode))
+    server.ask("send", ANSWER)
+    client.expect("ask")
+    assert_one_stall(running, inode, client.pid)

@@ -78,6 +78,19 @@ def test_a_client_in_an_event_loop_probably_waits(why, worker):
     assert not told["findings"][0]["certain"]
 
 
+def test_a_sender_that_limits_its_own_rate_is_held_by_that(why, worker):
+    """SO_MAX_PACING_RATE: the peer reads all that comes, and the path would take more."""
+    server, client, identity = connected(worker)
+    client.ask("pace", 200_003)
+    server.tell("drain")
+    client.tell("send", MORE_THAN_BUFFERS)
+    for _ in range(5):
+        told = why(client.pid, lambda told: told["findings"])
+        assert {finding["cause"] for finding in told["findings"]} == {"pacing"}
+    held = f"the sender itself limits its rate to {identity['remote']} (SO_MAX_PACING_RATE)"
+    assert told["verdict"].startswith(held)
+
+
 def test_a_sender_is_told_that_its_peer_is_stopped(why, worker):
     """Not the network: the process at the other end, which is on this host."""
     server, client, identity = connected(worker)

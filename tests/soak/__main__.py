@@ -46,10 +46,10 @@ def main() -> int:
         progress.update("the probe is installed")
         installed = install(folder)
         for name in options.mixes.split(","):
-            progress.say(f"== {name}: {options.minutes:g} minutes, {MIXES[name]}")
+            progress.report(f"== {name}: {options.minutes:g} minutes, {MIXES[name]}")
             outcomes = run(
                 installed, backends, MIXES[name], seconds=options.minutes * 60,
-                say=progress.update,
+                report=progress.update,
             )  # fmt: skip
             for outcome in outcomes:
                 _report(progress, outcome)
@@ -63,9 +63,9 @@ def main() -> int:
 def _report(progress: Progress, outcome: Outcome) -> None:
     memory = f"{outcome.idle_mib:.1f} MiB before the load, {outcome.peak_mib:.1f} at most"
     longest = f"intervals of up to {outcome.longest_interval_ms} ms"
-    progress.say(f"{outcome.source}: {outcome.cpu_share:.1%} of a core; {memory}; {longest}")
+    progress.report(f"{outcome.source}: {outcome.cpu_share:.1%} of a core; {memory}; {longest}")
     for verdict in outcome.verdicts:
-        progress.say(f"  {verdict}")
+        progress.report(f"  {verdict}")
 
 
 def _options() -> argparse.Namespace:

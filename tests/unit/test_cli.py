@@ -14,7 +14,7 @@ from hypothesis import settings as with_settings
 from unit.test_config import KEYS, LITERALS
 
 from xctl_probe import cli
-from xctl_probe.config import _KEYS, Backend, Format
+from xctl_probe.config import FILE_KEYS, OPTIONS, Backend, Format
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.stalls.policy import STALL_MS
 
@@ -124,7 +124,7 @@ FILE_VALUES = [
 
 def test_every_key_is_tried_below():
     """A new option gets its line, here."""
-    assert {line.partition(" ")[0] for line, _ in FILE_VALUES} == _KEYS.keys()
+    assert {line.partition(" ")[0] for line, _ in FILE_VALUES} == FILE_KEYS.keys()
 
 
 @pytest.mark.parametrize(("line", "took"), FILE_VALUES)
@@ -199,6 +199,19 @@ def test_ignored_peers_may_be_named_as_before(command):
     assert command.taken(*words).ignored_peers.peers == {("10.0.0.7", None), ("10.0.0.8", 53)}
     found = command.taken(PATIENT="10.0.0.7", IGNORE_REPLY_WAIT="10.0.0.8")
     assert found.ignored_peers.peers == {("10.0.0.7", None), ("10.0.0.8", None)}
+
+
+def test_the_command_has_the_options_of_the_table():
+    """Each with its names, its default and its variable; typer's own two beside them."""
+    found = {
+        o.opts[0]: (o.default, o.envvar, o.help, o.hidden)
+        for o in typer.main.get_command(cli.app).params
+    }
+    completion = {"--install-completion", "--show-completion"}
+    assert {name: row for name, row in found.items() if name not in completion} == {
+        f"--{o.name}": (o.default, o.variable, o.help, o.hidden) for o in OPTIONS
+    }
+    assert completion < found.keys()
 
 
 def options():

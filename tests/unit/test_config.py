@@ -11,25 +11,10 @@ from hypothesis import strategies as st
 
 from xctl_probe import config as module
 from xctl_probe.aggregate import Filter
-from xctl_probe.config import Attach, Backend, Format, Settings, read_file
+from xctl_probe.config import FILE_KEYS, OPTIONS, Backend, Format, Settings, read_file
 from xctl_probe.errors import UsageError
 
 PID = os.getpid()
-GOOD = {
-    "interval": 1.0,
-    "duration": None,
-    "stall_ms": 100,
-    "min_bw": 1.0,
-    "pids": [],
-    "interfaces": [],
-    "loopback": False,
-    "backend": Backend.AUTO,
-    "output": Format.AUTO,
-    "sock_diag": True,
-    "attach": Attach.AUTO,
-    "ignored_peers": [],
-    "log": None,
-}
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +24,14 @@ def interfaces(monkeypatch):
 
 
 def checked(**changes):
-    return Settings.checked(**(GOOD | changes))
+    return Settings.checked(changes)
 
 
 def test_what_is_given_is_what_is_set():
     """Seconds and milliseconds become nanoseconds, lists become a filter."""
     found = checked(
-        interval=0.25, duration=7, stall_ms=11, min_bw=2.5, pids=[PID, PID], interfaces=["eth0"],
-        loopback=True, backend=Backend.SAMPLER, output=Format.TEXT, sock_diag=False,
+        interval=0.25, duration=7, stall_ms=11, min_bw=2.5, pid=[PID, PID], interface=["eth0"],
+        loopback=True, backend=Backend.SAMPLER, format=Format.TEXT, no_sock_diag=True,
     )  # fmt: skip
     assert found == Settings(
         interval_ns=250_000_000,
@@ -57,6 +42,31 @@ def test_what_is_given_is_what_is_set():
         format=Format.TEXT,
         sock_diag=False,
     )
+
+
+def test_without_values_the_defaults_of_the_table_hold():
+    """None is the same as left out."""
+    none = dict.fromkeys(option.parameter for option in OPTIONS)
+    assert checked() == checked(**none)
+    assert checked() == checked(**{o.parameter: o.default for o in OPTIONS if not o.many})
+    assert checked().stall_ns == 100_000_000
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_the_default_of_an_option_is_a_value_of_it(option):
+    """Of its type, and good."""
+    assert option.default is None or type(option.default) is option.kind
+    option.checked(() if option.many else option.default)
+
+
+def test_each_name_variable_and_parameter_is_that_of_one_option():
+    """None hides another."""
+    for names in (
+        [option.name for option in OPTIONS],
+        [option.parameter for option in OPTIONS],
+        [option.variable for option in OPTIONS if option.variable],
+    ):
+        assert len(names) == len({*names}) > 10
 
 
 @pytest.mark.parametrize(
@@ -94,17 +104,21 @@ def test_the_bounds_themselves_are_allowed(option, value):
         ("min_bw", -0.1, "--min-bw -0.1: give Mbps from 0 up"),
         ("min_bw", math.nan, "--min-bw nan"),
         ("min_bw", math.inf, "--min-bw inf"),
-        ("pids", [PID, 0], "--pid 0: no such process"),
-        ("pids", [-1], "--pid -1: no such process"),
-        ("pids", [2**22 + 1], "see `ps -e`"),
-        ("interfaces", ["eth0", "eth7"], "--interface eth7: unknown; there are eth0, lo"),
-        ("interfaces", [""], "unknown; there are eth0, lo"),
+        ("pid", [PID, 0], "--pid 0: no such process"),
+        ("pid", [-1], "--pid -1: no such process"),
+        ("pid", [2**22 + 1], "see `ps -e`"),
+        ("interface", ["eth0", "eth7"], "--interface eth7: unknown; there are eth0, lo"),
+        ("interface", [""], "unknown; there are eth0, lo"),
         (
-            "ignored_peers",
+            "ignore_reply_wait",
             ["10.0.0.7", "redis:6379"],
             "--ignore-reply-wait redis:6379: not a peer's address",
         ),
-        ("ignored_peers", ["10.0.0.7:0"], "give one as 10.0.0.7, 10.0.0.7:6379 or [fd00::7]:6379"),
+        (
+            "ignore_reply_wait",
+            ["10.0.0.7:0"],
+            "give one as 10.0.0.7, 10.0.0.7:6379 or [fd00::7]:6379",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(option, value, message):
@@ -117,12 +131,12 @@ def test_a_mistake_is_named_with_its_remedy(option, value, message):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("duration", 1e300), ("pids", 2**31), ("pids", 10**30)], ids=str
+    ("option", "value"), [("duration", 1e300), ("pid", 2**31), ("pid", 10**30)], ids=str
 )
 def test_an_absurd_number_is_a_mistake_like_any_other(option, value):
     """A duration of 10^300 s or a pid of 2^31 gets its line, too."""
-    with pytest.raises(UsageError, match=f"--{option.rstrip('s')} "):
-        checked(**{option: [value] if option == "pids" else value})
+    with pytest.raises(UsageError, match=f"--{option} "):
+        checked(**{option: [value] if option == "pid" else value})
 
 
 @given(
@@ -130,8 +144,8 @@ def test_an_absurd_number_is_a_mistake_like_any_other(option, value):
     duration=st.none() | st.floats(),
     stall_ms=st.integers(),
     min_bw=st.floats(),
-    pids=st.lists(st.integers() | st.just(PID), max_size=3),
-    interfaces=st.lists(st.sampled_from(["eth0", "lo"]) | st.text(), max_size=3),
+    pid=st.lists(st.integers() | st.just(PID), max_size=3),
+    interface=st.lists(st.sampled_from(["eth0", "lo"]) | st.text(), max_size=3),
 )
 def test_any_values_are_settings_or_a_mistake(**values):
     """Settings that hold what they promise, or UsageError; nothing else."""
@@ -145,7 +159,7 @@ def test_any_values_are_settings_or_a_mistake(**values):
     assert found.duration_ns is None or found.duration_ns >= 0
     assert found.stall_ns >= 1_000_000
     assert 0 <= found.wanted.min_mbps < math.inf
-    assert found.wanted.pids <= {*values["pids"]}
+    assert found.wanted.pids <= {*values["pid"]}
     assert found.wanted.interfaces <= {"eth0", "lo"}
 
 
@@ -186,7 +200,7 @@ def test_a_file_has_the_long_options(file):
         "pid": [233],
         "interface": ["eth0", "lo"],
         "loopback": True,
-        "backend": "proc",
+        "backend": "sampler",
         "format": "text",
         "no-sock-diag": False,
     }
@@ -258,7 +272,7 @@ LITERALS = st.one_of(
     st.sampled_from(['"text"', "'proc'", '"eth0"', "[]", "[7]", '["lo"]', "[true]", "{}", "{a=1}"]),
     st.sampled_from(["1979-05-27", "07:32:00", "0x1F", "+nan", "1e5", "", "[[1]]", '"""x"""']),
 )
-KEYS = st.sampled_from([*module._KEYS, "xyzzy", '"in terval"', "interval.x", "[pid]"])
+KEYS = st.sampled_from([*FILE_KEYS, "xyzzy", '"in terval"', "interval.x", "[pid]"])
 
 
 @given(
@@ -277,5 +291,5 @@ def test_any_file_is_settings_or_a_mistake(tmp_path_factory, content):
         found = read_file(path)
     except UsageError:
         return
-    assert found.keys() <= module._KEYS.keys()
+    assert found.keys() <= FILE_KEYS.keys()
     assert all(isinstance(found[key], list) for key in ("pid", "interface") if key in found)

@@ -30,6 +30,7 @@ def test_what_is_committed_is_what_would_be_made(generate):
     committed = {path.name: path.read_text() for path in generate.FOLDER.iterdir()}
     assert committed == generate.files()
     assert generate.BLIND_SPOTS_PAGE.read_text() == generate.blind_spots()
+    assert generate.OPTIONS_PAGE.read_text() == generate.options()
 
 
 def test_what_is_made_is_installed(generate):

@@ -34,7 +34,7 @@ def read(fd):
 
 def test_a_message_is_one_line_that_names_the_program(pipe):
     """Whoever reads the log of many programs knows whose it is."""
-    Diagnostics(pipe[1]).say("source proc")
+    Diagnostics(pipe[1]).report("source proc")
     assert read(pipe[0]) == b"xctl-probe-network: source proc\n"
 
 
@@ -43,7 +43,7 @@ def test_any_message_is_one_printable_line(message):
     """Newlines and escape codes of a hostile name do not reach the terminal or the log."""
     ours, theirs = os.pipe()
     try:
-        Diagnostics(theirs).say(message)
+        Diagnostics(theirs).report(message)
         line = os.read(ours, PIPE_BYTES)
     finally:
         os.close(ours)
@@ -56,7 +56,7 @@ def test_all_that_is_ever_written_stays_below_a_page(pipe):
     """Nobody may read it: 1,009 messages and a last word, each line of them whole or cut short."""
     diagnostics = Diagnostics(pipe[1])
     for _ in range(1_009):
-        diagnostics.say("seventeen letters")
+        diagnostics.report("seventeen letters")
     diagnostics.fail("the end")
     written = read(pipe[0])
     assert len(written) <= 4_096 == BUDGET_BYTES
@@ -70,7 +70,7 @@ def test_a_long_error_is_shortened_not_lost(pipe, last):
     """The one line that names a mistake comes, though it lists a thousand interfaces."""
     diagnostics = Diagnostics(pipe[1])
     message = "--interface eth7: unknown; there are " + "veth1009, " * 1_009
-    (diagnostics.fail if last else diagnostics.say)(message)
+    (diagnostics.fail if last else diagnostics.report)(message)
     written = read(pipe[0])
     assert written.startswith(b"xctl-probe-network: --interface eth7: unknown")
     assert written.endswith(b" ...\n")
@@ -80,7 +80,7 @@ def test_a_long_error_is_shortened_not_lost(pipe, last):
 def test_a_full_pipe_is_not_waited_for(pipe):
     """What does not go in at once is left out."""
     os.write(pipe[1], bytes(PIPE_BYTES))
-    Diagnostics(pipe[1]).say("lost")
+    Diagnostics(pipe[1]).report("lost")
     assert read(pipe[0]) == bytes(PIPE_BYTES)
     assert read(pipe[0]) == b""
 
@@ -89,14 +89,14 @@ def test_a_closed_reader_is_nobody_to_tell(pipe):
     """Neither an exception nor a signal ends the probe."""
     os.close(pipe[0])
     pipe[0] = -1
-    Diagnostics(pipe[1]).say("lost")
+    Diagnostics(pipe[1]).report("lost")
 
 
 def test_a_closed_stderr_is_nobody_to_tell(pipe):
     """Started with 2>&-."""
     os.close(pipe[1])
     diagnostics, pipe[1] = Diagnostics(pipe[1]), -1
-    diagnostics.say("lost")
+    diagnostics.report("lost")
 
 
 def test_a_terminal_has_no_budget():
@@ -106,7 +106,7 @@ def test_a_terminal_has_no_budget():
         diagnostics = Diagnostics(theirs)
         line = b"xctl-probe-network: " + b"x" * 101 + b"\r\n"
         for n in range(53):
-            diagnostics.say("x" * 101)
+            diagnostics.report("x" * 101)
             shown = b""
             while len(shown) < len(line):
                 shown += os.read(ours, PIPE_BYTES)

@@ -1,4 +1,7 @@
-"""`python -m tests.vm [run|fetch|boot|table]`; `KERNELS=6.1,6.12` narrows it."""
+"""`python -m tests.vm [run|fetch|boot|table]`.
+
+`KERNELS=6.1,6.12` narrows it to kernels, `KERNELS=5.10,6.1/fentry+kprobe` one of them to variants.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ import fcntl
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 from . import fetch, programs, results, run, snapshot, suites
-from .boot import run_in_guest
+from .boot import end_all, run_in_guest
 from .errors import KernelsError, UnavailableError
 from .expect import CORE, FLAVOURS
 from .fetch import CACHE, REPOSITORY, Kernel
@@ -19,6 +23,9 @@ from .progress import Progress
 from .table import replaced, table
 
 README = REPOSITORY / "README.md"
+# A guest has two processors and seldom keeps more than one busy.
+GUESTS_AT_ONCE = os.cpu_count() or 1
+Plan = tuple[Kernel, tuple[str, ...]]  # and the variants to test in it
 
 
 def main() -> int:
@@ -30,14 +37,14 @@ def main() -> int:
     try:
         if options.action == "table":
             return _table(options.into)
-        programs.ensure(progress.say)
+        programs.ensure(progress.report)
         lock = _alone(options.action, progress)  # noqa: F841 - held until the process ends
         kernels, missing = _kernels(options, progress)
         return {"fetch": _only_fetch, "boot": _boot, "run": _run}[options.action](
             options, kernels, progress
         ) or int(bool(missing))
     except KernelsError as error:
-        progress.say(f"ERROR: {error}")
+        progress.report(f"ERROR: {error}")
         return 1
 
 
@@ -48,7 +55,7 @@ def _alone(action: str, progress: Progress) -> IO[bytes]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        progress.say(f"waiting for another {action} that uses {CACHE}")
+        progress.report(f"waiting for another {action} that uses {CACHE}")
         fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
 
@@ -72,19 +79,22 @@ def _options() -> argparse.Namespace:
 
 def _kernels(
     options: argparse.Namespace, progress: Progress
-) -> tuple[list[Kernel], list[KernelsError]]:
-    """Those that could be had.  A missing one is said loudly, and in CI it is a failure."""
+) -> tuple[list[Plan], list[KernelsError]]:
+    """Those that could be had.  A missing one is reported loudly, and in CI it is a failure."""
     words = [word for word in os.environ.get("KERNELS", "").replace(",", " ").split() if word]
-    held = fetch.held_now(progress.say, refresh=options.refresh)
-    kernels, missing = dict[str, Kernel](), list[KernelsError]()
+    held = fetch.held_now(progress.report, refresh=options.refresh)
+    kernels, missing = dict[str, Plan](), list[KernelsError]()
     for word in words or suites.DEFAULT:
+        name, _, only = word.partition("/")
+        variants = tuple(only.split("+") if only else options.flavours.split(","))
         try:
-            offer = suites.choose(word, held)
-            kernels[offer.release] = kernel = fetch.fetch(offer, progress.say)
-            if options.headers or "bcc" in options.flavours.split(","):
-                fetch.fetch_headers(offer, kernel, progress.say)
+            offer = suites.choose(name, held)
+            kernel = fetch.fetch(offer, progress.report)
+            kernels[offer.release] = kernel, variants
+            if options.headers or "bcc" in variants:
+                fetch.fetch_headers(offer, kernel, progress.report)
         except UnavailableError as error:
-            progress.say(f"WARNING: NOT TESTED: {word}: {error}")
+            progress.report(f"WARNING: NOT TESTED: {name}: {error}")
             # a kernel asked for by name must not pass for tested
             if run.in_ci() or words:
                 missing.append(error)
@@ -102,17 +112,17 @@ def _table(document: Path | None) -> int:
     return 0
 
 
-def _only_fetch(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
-    for kernel in kernels:
-        progress.say(f"{kernel.series:5} {kernel.suite:17} {kernel.image}")
+def _only_fetch(options: argparse.Namespace, kernels: list[Plan], progress: Progress) -> int:
+    for kernel, _ in kernels:
+        progress.report(f"{kernel.series:5} {kernel.suite:17} {kernel.image}")
     return 0
 
 
-def _boot(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
+def _boot(options: argparse.Namespace, kernels: list[Plan], progress: Progress) -> int:
     """Run a command in each, for a person: its output, and the worst exit code."""
     command = options.command or ["uname", "-a"]
     worst = 0
-    for kernel in kernels:
+    for kernel, _ in kernels:
         shared = CACHE / "runs" / f"{kernel.release}-boot"
         done = run_in_guest(
             kernel,
@@ -121,24 +131,32 @@ def _boot(options: argparse.Namespace, kernels: list[Kernel], progress: Progress
             run.LIMIT_S,
             lambda seconds, doing: progress.update(f"{seconds:4.0f} s  {doing}"),
         )
-        progress.say(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
+        progress.report(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
         sys.stdout.write((shared / "output.log").read_text(errors="replace"))
         worst = max(worst, done.exit_code)
     return worst
 
 
-def _run(options: argparse.Namespace, kernels: list[Kernel], progress: Progress) -> int:
-    flavours = tuple(options.flavours.split(","))
+def _run(options: argparse.Namespace, kernels: list[Plan], progress: Progress) -> int:
     select = CORE if options.core else options.select
     chosen = run.Chosen(select, whole=options.core or not select)
     copy = snapshot.take()
     found = []
-    for kernel in kernels:
-        found.append(run.test_kernel(kernel, copy, flavours, chosen, progress))
-        run.tell(found[-1], progress)
-        if chosen.whole and not options.no_store:  # any other part of the tests proves nothing
-            results.store(found)
-            _table(README)
+    with ThreadPoolExecutor(GUESTS_AT_ONCE) as pool:
+        try:
+            for result in pool.map(
+                lambda one: run.test_kernel(one[0], copy, one[1], chosen, progress), kernels
+            ):
+                found.append(result)
+                run.tell(result, progress)
+                # any other part of the tests proves nothing
+                if chosen.whole and not options.no_store:
+                    results.store(found)
+                    _table(README)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_all()
+            raise
     return int(not all(result.right for result in found))
 
 

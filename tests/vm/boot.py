@@ -32,6 +32,8 @@ _LOOK_S = 0.5
 
 Watch = Callable[[float, str], None]
 
+_running = list["subprocess.Popen[bytes]"]()
+
 
 @dataclass(frozen=True, slots=True)
 class GuestRun:
@@ -77,6 +79,7 @@ def run_in_guest(
         stderr=subprocess.STDOUT,
         start_new_session=True,  # so that ending it ends QEMU, and nobody else's
     )
+    _running.append(guest)
     assert guest.stdout is not None
     copier = threading.Thread(
         target=_copy, args=(guest.stdout, shared / "console.log"), daemon=True
@@ -86,11 +89,18 @@ def run_in_guest(
         _wait(guest, shared, clock, limit_s, watch)
     finally:
         _end(guest)
+        _running.remove(guest)
         copier.join(_GRACE_S)
     result = shared / "exit"
     if not result.exists():
         raise GuestError(_why(kernel, shared, clock.seconds, limit_s))
     return GuestRun(int(result.read_text()), clock.seconds)
+
+
+def end_all() -> None:
+    """End every guest that runs, from whatever thread: their threads report how they ended."""
+    for guest in list(_running):
+        _end(guest)
 
 
 def _copy(source: IO[bytes], target: Path) -> None:

@@ -18,7 +18,7 @@ from .apt import PrivateApt, architecture
 from .errors import KernelsError, UnavailableError
 from .suites import Offer, Package
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # resolved: guests have it under a root of their own, where a link would lead out of it
@@ -62,7 +62,7 @@ class Kernel:
         return self.directory / "headers"
 
 
-def held_now(say: Say, *, refresh: bool = False) -> list[Offer]:
+def held_now(report: Report, *, refresh: bool = False) -> list[Offer]:
     """What the suites hold, from the mirror or from an answer less than half a day old.
 
     Falls back to an older answer, loudly, where the mirror does not answer.
@@ -71,7 +71,7 @@ def held_now(say: Say, *, refresh: bool = False) -> list[Offer]:
     fresh = remembered.exists() and time.time() - remembered.stat().st_mtime < OFFERS_AGE_S
     if fresh and not refresh:
         return _recall(remembered)
-    say(f"asking the mirror what {', '.join(suites.SUITES)} hold")
+    report(f"asking the mirror what {', '.join(suites.SUITES)} hold")
     try:
         apt = PrivateApt(CACHE / "apt", suites.SUITES)
         trouble = apt.update()
@@ -82,13 +82,13 @@ def held_now(say: Say, *, refresh: bool = False) -> list[Offer]:
             for offer in suites.offers(suite, apt.packages(suite), arch)
         ]
         if trouble:
-            say(f"WARNING: {trouble}")
+            report(f"WARNING: {trouble}")
         if not held:
             raise UnavailableError(trouble or "the mirror's suites hold no kernel package")
     except UnavailableError as error:
         if not remembered.exists():
             raise
-        say(f"WARNING: {error}; going by an earlier answer")
+        report(f"WARNING: {error}; going by an earlier answer")
         return _recall(remembered)
     remembered.write_text(json.dumps([asdict(offer) for offer in held]))
     return held
@@ -107,7 +107,7 @@ def _recall(remembered: Path) -> list[Offer]:
     ]
 
 
-def fetch(offer: Offer, say: Say) -> Kernel:
+def fetch(offer: Offer, report: Report) -> Kernel:
     """The offered kernel, from the cache if it is there; raises UnavailableError.
 
     A directory without its `kernel.json` was left half-done by an interrupted run: it is
@@ -119,7 +119,7 @@ def fetch(offer: Offer, say: Say) -> Kernel:
     marker = kernel.directory / "kernel.json"
     if not marker.exists() or json.loads(marker.read_text()).get("version") != offer.version:
         shutil.rmtree(kernel.directory, ignore_errors=True)
-        say(f"{offer.release}: fetching {len(offer.packages)} package(s) from {offer.suite}")
+        report(f"{offer.release}: fetching {len(offer.packages)} package(s) from {offer.suite}")
         for deb in _download(offer.packages, kernel.directory / "debs"):
             _unpack_kernel(deb, offer.release, kernel.directory)
         if not kernel.image.exists():
@@ -134,7 +134,7 @@ def _download(packages: Sequence[Package], into: Path) -> list[Path]:
     return PrivateApt(CACHE / "apt", suites.SUITES).download(packages, into)
 
 
-def fetch_headers(offer: Offer, kernel: Kernel, say: Say) -> None:
+def fetch_headers(offer: Offer, kernel: Kernel, report: Report) -> None:
     """The headers that bcc compiles against, below the kernel's directory.
 
     Raises UnavailableError: backports drop the headers of a kernel before the kernel.
@@ -145,7 +145,7 @@ def fetch_headers(offer: Offer, kernel: Kernel, say: Say) -> None:
     if not offer.headers:
         raise UnavailableError(f"{offer.release}: {offer.suite} holds no linux-headers for it")
     shutil.rmtree(kernel.headers, ignore_errors=True)
-    say(f"{offer.release}: fetching headers, {len(offer.headers)} packages")
+    report(f"{offer.release}: fetching headers, {len(offer.headers)} packages")
     for deb in _download(offer.headers, kernel.directory / "debs"):
         subprocess.run(["dpkg-deb", "-x", deb, kernel.headers], check=True)
     shutil.rmtree(kernel.directory / "debs")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from .errors import MissingProgramError
-from .fetch import Say
+from .fetch import Report
 
 # program -> Debian package.  Without udev the guest finds no script ports and prints nothing.
 _MACHINE = platform.machine()
@@ -41,7 +41,7 @@ def vng() -> str:
     return found
 
 
-def ensure(say: Say) -> None:
+def ensure(report: Report) -> None:
     """See that everything is there; as root, install what is not.  Raises MissingProgramError."""
     vng()
     missing = sorted({deb for name, deb in PROGRAMS.items() if not _have(name)})
@@ -50,7 +50,7 @@ def ensure(say: Say) -> None:
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise MissingProgramError(f"missing {', '.join(missing)}: sudo {' '.join(command)}")
-    say(f"installing {', '.join(missing)}")
+    report(f"installing {', '.join(missing)}")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for argv in (["apt-get", "update"], command):
         done = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)

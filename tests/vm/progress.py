@@ -16,7 +16,7 @@ class Progress:
         self._live = sys.stdout.isatty()
         self._last = time.monotonic()
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         """A line that stays."""
         self.clear()
         self._last = time.monotonic()
@@ -29,7 +29,7 @@ class Progress:
             sys.stdout.write(f"\r\x1b[K{text[:width]}")
             sys.stdout.flush()
         elif time.monotonic() - self._last > QUIET_S:
-            self.say(f"  {text}")
+            self.report(f"  {text}")
 
     def clear(self) -> None:
         """Take the overwritten line away."""

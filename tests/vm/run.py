@@ -85,14 +85,14 @@ def _command(snapshot: Snapshot, shared: Path, flavours: tuple[str, ...], select
 
 def tell(result: Result, progress: Progress) -> None:
     """A line for each flavour, and each failed test by name."""
-    progress.say(f"{result.release} ({result.suite}): {result.seconds} s {result.trouble}")
+    progress.report(f"{result.release} ({result.suite}): {result.seconds} s {result.trouble}")
     ours = {"kernel": result.kernel} if result.kernel else {}
     for name, one in {**ours, **result.flavours}.items():
         verdict = "" if one.right else "  <-- NOT AS EXPECTED"
         counts = f"{one.passed} passed, {one.skipped} skipped"
-        progress.say(f"  {name:10} {one.outcome:8} {counts} {one.note}{verdict}")
+        progress.report(f"  {name:10} {one.outcome:8} {counts} {one.note}{verdict}")
         for test in one.failed:
-            progress.say(f"    failed: {test}")
+            progress.report(f"    failed: {test}")
     log = CACHE / "runs" / result.release / "output.log"
     if not result.right:
-        progress.say(f"  see {log}")
+        progress.report(f"  see {log}")

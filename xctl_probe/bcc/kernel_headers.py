@@ -21,14 +21,14 @@ class Declared:
 
     before_chrono_type: str  # the member of struct tcp_sock that this bit-field follows
     has_sk_rx_dst_ifindex: bool  # in struct sock (5.16), else in struct inet_sock
-    retransmit_tells_error: bool  # the tracepoint has a third argument (6.17)
+    retransmit_reports_error: bool  # the tracepoint has a third argument (6.17)
 
     def flags(self) -> list[str]:
         """For the compiler."""
         return [
             f"-DBEFORE_CHRONO_TYPE={self.before_chrono_type}",
             f"-DHAS_SK_RX_DST_IFINDEX={int(self.has_sk_rx_dst_ifindex)}",
-            f"-DRETRANSMIT_TELLS_ERROR={int(self.retransmit_tells_error)}",
+            f"-DRETRANSMIT_REPORTS_ERROR={int(self.retransmit_reports_error)}",
         ]
 
 

@@ -9,7 +9,7 @@ import os
 import pkgutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from types import ModuleType
 from typing import Any
@@ -40,6 +40,7 @@ from xctl_probe.ebpf.abi import (
     SETTINGS,
     LostWhere,
 )
+from xctl_probe.ebpf.attach_variants import FULL_BUFFER, KPROBE, Hook
 from xctl_probe.ebpf.loader import MapSizes, constants
 from xctl_probe.ebpf.programs import EventQueue, Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
@@ -47,7 +48,7 @@ from xctl_probe.errors import SourceUnavailable
 
 _MEMORY_BYTES = 224  # struct sock_state in bpf/include/maps.bpf.h; the compiler compares
 _DRAFTS_BYTES = 4 * RECORD.size + 8  # struct event_scratch_percpu in bpf/include/bcc_compat.h
-_WALK_BYTES = 1 << 18
+_ITER_BYTES = 1 << 18
 _QUEUED = 4096  # records
 _RECURSION_MISSES_AT = 208  # in struct bpf_prog_info, since 5.12
 _INFO_BYTES = 256
@@ -55,36 +56,15 @@ _INFO_BYTES = 256
 Log = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Probe:
-    """A program and the function, at whose entry or return, or the tracepoint that it hangs on."""
-
-    program: str
-    target: str
-    kind: str = "kprobe"  # or kretprobe, raw_tracepoint
-    optional: bool = False  # without it something is less exact, not missing
+def _probes() -> Iterator[Hook]:
+    """The hooks of kprobe, with bcc's programs, and the one that finds existing sockets."""
+    hooks = [replace(hook, program=hook.bcc_program or hook.program) for hook in KPROBE.hooks]
+    yield from (hook for hook in hooks if not hook.is_tracepoint)
+    yield Hook("on_fdinfo", existing_sockets.FUNCTION, optional=True)
+    yield from (hook for hook in hooks if hook.is_tracepoint)
 
 
-_PROBES = (
-    _Probe("on_release", "release_sock"),
-    # Returns first: of a call that begins meanwhile only the return is seen, which is nothing.
-    _Probe("end_udp", "udp_sendmsg", "kretprobe"),
-    _Probe("begin_udp", "udp_sendmsg"),
-    _Probe("end_udpv6", "udpv6_sendmsg", "kretprobe", optional=True),
-    _Probe("begin_udpv6", "udpv6_sendmsg", optional=True),
-    _Probe("end_page", "udp_sendpage", "kretprobe", optional=True),  # until 6.5
-    _Probe("begin_page", "udp_sendpage", optional=True),
-    _Probe("on_datagram", "skb_consume_udp"),
-    _Probe("on_full_buffer", "sk_stream_wait_memory", optional=True),
-    _Probe("on_udp_end", "udp_destroy_sock", optional=True),
-    _Probe("on_udp_end", "udpv6_destroy_sock", optional=True),
-    _Probe("on_fdinfo", existing_sockets.FUNCTION, optional=True),
-    _Probe("on_tcp_end", "tcp_destroy_sock", "raw_tracepoint"),
-    _Probe("on_retransmit", "tcp_retransmit_skb", "raw_tracepoint"),
-    _Probe("on_retransmit_synack", "tcp_retransmit_synack", "raw_tracepoint"),
-    _Probe("on_reset", "tcp_receive_reset", "raw_tracepoint"),
-    _Probe("on_state", "inet_sock_set_state", "raw_tracepoint"),
-)
+_PROBES = tuple(_probes())
 
 
 @dataclass(slots=True)
@@ -117,21 +97,21 @@ class Compiled:
             total += int.from_bytes(info.raw[_RECURSION_MISSES_AT:][:8], "little")
         return total
 
-    def attach(self, probe: _Probe) -> None:
+    def attach(self, hook: Hook) -> None:
         """Load the program, once, and attach it.  Raises what bcc raises: a bare Exception."""
-        kind = self._bpf.RAW_TRACEPOINT if probe.kind == "raw_tracepoint" else self._bpf.KPROBE
-        fd = self._bpf.load_func(probe.program.encode(), kind).fd
+        kind = self._bpf.RAW_TRACEPOINT if hook.is_tracepoint else self._bpf.KPROBE
+        fd = self._bpf.load_func(hook.program.encode(), kind).fd
         if fd not in self._fds:
             self._fds.append(fd)
-        names = {"fn_name": probe.program.encode()}
-        if probe.kind == "raw_tracepoint":
-            self._bpf.attach_raw_tracepoint(tp=probe.target.encode(), **names)
-        elif probe.kind == "kretprobe":
-            self._bpf.attach_kretprobe(event=probe.target.encode(), **names)
+        names = {"fn_name": hook.program.encode()}
+        if hook.is_tracepoint:
+            self._bpf.attach_raw_tracepoint(tp=hook.symbol.encode(), **names)
+        elif hook.at_return:
+            self._bpf.attach_kretprobe(event=hook.symbol.encode(), **names)
         else:
-            self._bpf.attach_kprobe(event=probe.target.encode(), **names)
+            self._bpf.attach_kprobe(event=hook.symbol.encode(), **names)
 
-    def attach_walk(self) -> None:
+    def attach_iterator(self) -> None:
         """The uprobe that looks at one socket.  Raises what bcc raises."""
         self._bpf.attach_uprobe(name=LIBRARY, sym=FUNCTION, fn_name=b"on_iterate", pid=os.getpid())
 
@@ -173,7 +153,7 @@ def start(
 
     Raises SourceUnavailable.
     """
-    present = symbols([p.target for p in _PROBES if p.kind != "raw_tracepoint"] + ["jiffies_64"])
+    present = symbols([p.target for p in _PROBES if not p.is_tracepoint] + ["jiffies_64"])
     missing = _missing(present)
     lib = Library(bcc.lib)
     try:
@@ -182,7 +162,7 @@ def start(
         raise SourceUnavailable(f"the kernel refuses the probe's maps ({error})") from None
     flags = [
         *declared.flags(),
-        *_constants(stall_ns, "on_full_buffer" not in missing),
+        *_constants(stall_ns, FULL_BUFFER not in missing),
         *(f"-D{name}_FD={table.fd}" for name, table in tables.items()),
     ]
     if isinstance(queue, Queue):
@@ -198,7 +178,7 @@ def start(
     try:
         with _messages_to(log):
             hooks = _attach(compiled, present)
-            compiled.attach_walk()
+            compiled.attach_iterator()
         if existing_sockets.FUNCTION in hooks.attached:
             existing_sockets.seed(tables["current_owner"])
     except Exception as error:  # bcc raises nothing narrower
@@ -206,27 +186,27 @@ def start(
         msg = f"the kernel refuses the program ({error}): a seccomp profile or lockdown, or this "
         raise SourceUnavailable(msg + "kernel is too old; --verbose tells more") from None
     call = trigger()
-    drain, look = (
+    drain, waiters = (
         UprobeIterator(tables["sockets"], written, call, drain) for drain in (True, False)
     )
     compiled.forget_compiler()
-    return LoadedPrograms("", compiled, queue, drain, look, hooks)
+    return LoadedPrograms("", compiled, queue, drain, waiters, hooks)
 
 
 def _attach(compiled: Compiled, present: dict[str, int]) -> Hooks:
     """All programs that have a place.  Raises what bcc raises for one that is needed."""
     attached, absent, refused = [], [], []
-    for probe in _PROBES:
-        if probe.kind != "raw_tracepoint" and probe.target not in present:
-            absent.append(probe.target)
+    for hook in _PROBES:
+        if not hook.is_tracepoint and hook.target not in present:
+            absent.append(hook.symbol)
             continue
         try:
-            compiled.attach(probe)
-            attached.append(probe.target)
+            compiled.attach(hook)
+            attached.append(hook.symbol)
         except Exception:  # bcc raises nothing narrower
-            if not probe.optional:
+            if not hook.optional:
                 raise
-            refused.append(probe.target)
+            refused.append(hook.symbol)
     return Hooks(*(tuple(dict.fromkeys(places)) for places in (attached, absent, refused)))
 
 
@@ -236,13 +216,13 @@ def _missing(present: dict[str, int]) -> tuple[str, ...]:
     Raises SourceUnavailable for one that is not optional.
     """
     placed, absent = set[str](), dict[str, None]()
-    for probe in _PROBES:
-        if probe.kind == "raw_tracepoint" or probe.target in present:
-            placed.add(probe.program)
-        elif probe.optional:
-            absent[probe.program] = None
+    for hook in _PROBES:
+        if hook.is_tracepoint or hook.target in present:
+            placed.add(hook.program)
+        elif hook.optional:
+            absent[hook.program] = None
         else:
-            raise SourceUnavailable(f"this kernel has no {probe.target} that could be probed")
+            raise SourceUnavailable(f"this kernel has no {hook.symbol} that could be probed")
     return tuple(name for name in absent if name not in placed)
 
 
@@ -282,7 +262,7 @@ def _maps(lib: Library, sizes: MapSizes) -> tuple[dict[str, BccMap], EventQueue,
                 add("events", RINGBUF, 0, 0, sizes.ring_bytes).fd, sizes.ring_bytes
             )
             written: EventQueue = Ring(
-                add("iter_output", RINGBUF, 0, 0, _WALK_BYTES).fd, _WALK_BYTES
+                add("iter_output", RINGBUF, 0, 0, _ITER_BYTES).fd, _ITER_BYTES
             )
         except OSError:  # before 5.8
             queue = Queue(add("events", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)

@@ -34,7 +34,7 @@ def trace_calls(
 ) -> None:
     """Stream until stopped, timed out, or nobody reads.  Raises SourceUnavailable."""
     trace = Trace(log=settings.log)
-    diagnostics.say("tracing every send and receive; the lines are not for a consumer")
+    diagnostics.report("tracing every send and receive; the lines are not for a consumer")
     try:
         _stream(trace, settings, stdout, _text if as_text else _json)
     except BrokenPipeError:

@@ -12,6 +12,7 @@ _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 # struct btf_header (include/uapi/linux/btf.h): hdr_len and str_off are needed
 _BTF_HEADER = struct.Struct("=4xI8xI4x")
 _PIECE_BYTES = 1 << 16
+_TRACEPOINT = "btf_trace_"  # before a tracepoint's name in BTF
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +22,18 @@ class Hook:
     program: str
     target: str
     optional: bool = False  # without it something is less exact, not missing
+    at_return: bool = False  # of the function; else at its entry
+    bcc_program: str | None = None  # in bpf/bcc.c, where that has another name
 
     @property
     def symbol(self) -> str:
         """The function or tracepoint, as people call it."""
-        return self.target.removeprefix("btf_trace_")
+        return self.target.removeprefix(_TRACEPOINT)
+
+    @property
+    def is_tracepoint(self) -> bool:
+        """True for a tracepoint, False for a function."""
+        return self.target.startswith(_TRACEPOINT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +111,36 @@ FENTRY_HASH = AttachVariant(
     trampolines=True,
 )
 
+# bcc attaches to the same hooks (xctl_probe/bcc/program.py).
 KPROBE = AttachVariant(
     "kprobe",
     "kprobe.bpf.o",
     (
         Hook("on_release", "release_sock"),
         # Returns first: of a call that begins meanwhile only the return is seen, which is nothing.
-        Hook("end_udp_sendmsg", "udp_sendmsg"),
-        Hook("begin_udp_sendmsg", "udp_sendmsg"),
-        Hook("end_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
-        Hook("begin_udpv6_sendmsg", "udpv6_sendmsg", optional=True),
-        Hook("end_udp_sendpage", "udp_sendpage", optional=True),
-        Hook("begin_udp_sendpage", "udp_sendpage", optional=True),
+        Hook("end_udp_sendmsg", "udp_sendmsg", at_return=True, bcc_program="end_udp"),
+        Hook("begin_udp_sendmsg", "udp_sendmsg", bcc_program="begin_udp"),
+        Hook(
+            "end_udpv6_sendmsg",
+            "udpv6_sendmsg",
+            optional=True,
+            at_return=True,
+            bcc_program="end_udpv6",
+        ),
+        Hook("begin_udpv6_sendmsg", "udpv6_sendmsg", optional=True, bcc_program="begin_udpv6"),
+        # until 6.5
+        Hook(
+            "end_udp_sendpage",
+            "udp_sendpage",
+            optional=True,
+            at_return=True,
+            bcc_program="end_page",
+        ),
+        Hook("begin_udp_sendpage", "udp_sendpage", optional=True, bcc_program="begin_page"),
         Hook("on_datagram", "skb_consume_udp"),
         Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True),
         Hook("on_udp_end", "udp_destroy_sock", optional=True),
-        Hook("on_udp6_end", "udpv6_destroy_sock", optional=True),
+        Hook("on_udp6_end", "udpv6_destroy_sock", optional=True, bcc_program="on_udp_end"),
         Hook("on_tcp_end", "btf_trace_tcp_destroy_sock"),
         *_RARE,
     ),

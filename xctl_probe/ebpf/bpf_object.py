@@ -193,13 +193,13 @@ class KernelIterator:
         fd = self._lib.bpf_iter_create(self.link_fd)
         if fd < 0:
             raise refused("start iterator")
-        walked = io.BytesIO()  # not a list: joined, tens of thousands of records are there twice
+        written = io.BytesIO()  # not a list: joined, tens of thousands of records are there twice
         try:
             for chunk in _chunks(lambda: os.read(fd, _READ_BYTES)):
-                walked.write(chunk)
+                written.write(chunk)
         finally:
             os.close(fd)
-        return walked.getvalue()
+        return written.getvalue()
 
 
 def _chunks(read: Callable[[], bytes]) -> Iterator[bytes]:

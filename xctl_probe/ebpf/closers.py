@@ -21,7 +21,7 @@ _AT_ONCE = 64  # threads that one drain looks at
 @dataclass(slots=True)
 class _Closing:
     record: RawEvent
-    told: bool = False
+    reported: bool = False
 
 
 class Closers:
@@ -43,7 +43,7 @@ class Closers:
     def end(self, record: RawEvent) -> RawEvent | None:
         """What it waited for is over; the stall that it was, where that was seen."""
         closing = self._open.pop(record.cookie or record.inode, None)
-        if closing is None or not closing.told:
+        if closing is None or not closing.reported:
             return None  # nothing has shown that a thread did wait
         return _stall(closing.record, Kind.STALL, record.time_ns)
 
@@ -57,16 +57,16 @@ class Closers:
         ]
         for key, closing in late[:_AT_ONCE]:
             record = closing.record
-            patience_ns = record.time_ns + record.span_ns
-            if now_ns < patience_ns and self._waits(record.pid, record.tid):
-                closing.told = True
+            linger_end_ns = record.time_ns + record.span_ns
+            if now_ns < linger_end_ns and self._waits(record.pid, record.tid):
+                closing.reported = True
                 found.append(_stall(record, Kind.ONGOING, now_ns))
                 # The next drain begins with those that this one leaves out.
                 self._open[key] = self._open.pop(key)
                 continue
             del self._open[key]
-            if closing.told:
-                found.append(_stall(record, Kind.STALL, min(now_ns, patience_ns)))
+            if closing.reported:
+                found.append(_stall(record, Kind.STALL, min(now_ns, linger_end_ns)))
         return found
 
 

@@ -42,7 +42,7 @@ def places(uid: int, peer: bytes) -> list[bytes]:
     return [ENDPOINT_KEY.pack(uid, (value >> i * SHIFT) % PLACES) for i in range(TRIES)]
 
 
-def dialogue_of(record: RawEvent, lookup: Callable[[bytes], bytes | None]) -> RequestHistory:
+def request_history_of(record: RawEvent, lookup: Callable[[bytes], bytes | None]) -> RequestHistory:
     """How this owner's connections to the record's peer went; `lookup` reads the kernel's map."""
     peer = peer_of(record)
     for key in places(record.uid, peer):

@@ -135,12 +135,12 @@ def _load(
         _seed(programs)
         over_map = None if variant.sockets_by_file else "sockets"
         drain = programs.iterator("drain_sockets", over_map=over_map)
-        look = programs.iterator("iter_waiters", over_map=over_map)
+        waiters = programs.iterator("iter_waiters", over_map=over_map)
     except BpfError as refusal:
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
     queue = Ring(programs.map("events", 0, 0).fd, sizes.ring_bytes)
-    return LoadedPrograms(variant.name, programs, queue, drain, look, hooks, rejected)
+    return LoadedPrograms(variant.name, programs, queue, drain, waiters, hooks, rejected)
 
 
 def _start(

@@ -31,8 +31,8 @@ class Map:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Everything in a hash.  Raises OSError."""
-        return read_batches(self._look_up_batch, self.key_bytes, self.value_bytes)
+        return read_batches(self._lookup_batch, self.key_bytes, self.value_bytes)
 
-    def _look_up_batch(self, *arguments: object) -> int:
+    def _lookup_batch(self, *arguments: object) -> int:
         failed: int = self._lib.bpf_map_lookup_batch(self.fd, *arguments, None)
         return failed

@@ -40,23 +40,23 @@ class ProcessTotals:
         """
         for key, value in list(self._table.items()):
             now = decode_process(key, value)
-            told = self._reported.setdefault(key, _Reported())
-            sent = now.sent_bytes - told.sent_bytes
-            received = now.received_bytes - told.received_bytes
+            reported = self._reported.setdefault(key, _Reported())
+            sent = now.sent_bytes - reported.sent_bytes
+            received = now.received_bytes - reported.received_bytes
             if max(abs(sent), abs(received)) >= MOST_BYTES:
                 self._reported[key] = _Reported(now.sent_bytes, now.received_bytes)
                 yield DroppedEvents("invalid_events", 1)
             elif sent > 0 or received > 0:
                 sent, received = max(sent, 0), max(received, 0)
-                told.sent_bytes += sent
-                told.received_bytes += received
-                told.idle_drains = 0
+                reported.sent_bytes += sent
+                reported.received_bytes += received
+                reported.idle_drains = 0
                 yield TrafficDelta(
                     now.owner, interfaces.name(now.ifindex, now.netns), sent, received
                 )
             else:
-                told.idle_drains += 1
-                if _has_ended(now, told.idle_drains):
+                reported.idle_drains += 1
+                if _has_ended(now, reported.idle_drains):
                     self._table.delete(key)
                     del self._reported[key]
 

@@ -21,7 +21,7 @@ from xctl_probe.ebpf.abi import (
     is_sound,
     socket_of,
 )
-from xctl_probe.ebpf.endpoints import dialogue_of
+from xctl_probe.ebpf.endpoints import request_history_of
 from xctl_probe.ebpf.failures import Failures
 from xctl_probe.ebpf.heap import give_back_memory
 from xctl_probe.ebpf.ifindex_names import IfindexNames
@@ -216,9 +216,9 @@ class RunningSource:
             if record.occurrences:
                 yield from self._failure(record, interface, Kind.RETRANSMIT)
         elif record.kind == Kind.STALL:
-            told = self._tracker.on_end(record)
-            if told is not None:
-                yield self._stall(told)
+            stall = self._tracker.on_end(record)
+            if stall is not None:
+                yield self._stall(stall)
         elif record.kind == Kind.CLOSING:
             self._closers.begin(record)
         elif record.kind == Kind.CLOSED:
@@ -235,10 +235,10 @@ class RunningSource:
             socket = socket_of(record, interface)
             yield SocketError(record.owner, socket, _ERRORS[kind], record.occurrences)
 
-    def _stall(self, told: ReportedStall) -> Stall:
-        record = told.record
+    def _stall(self, stall: ReportedStall) -> Stall:
+        record = stall.record
         interface = self._interfaces.name(record.ifindex, record.netns)
-        return _stall(record, interface, told.cause)
+        return _stall(record, interface, stall.cause)
 
     def _closing(self, record: RawEvent) -> Stall:
         return self._stall(ReportedStall(record, closers.cause(record)))
@@ -248,7 +248,7 @@ class RunningSource:
 
     def _endpoint(self, record: RawEvent) -> RequestHistory:
         """How connections of the same owner to the same peer went, as the kernel noted it."""
-        return dialogue_of(record, self._endpoints.lookup)
+        return request_history_of(record, self._endpoints.lookup)
 
     def _dropped_events(self) -> Iterator[DroppedEvents]:
         totals = self._running.programs.per_cpu_sums("lost", len(LostWhere))

@@ -19,7 +19,7 @@ from xctl_probe.ebpf.abi import (
 from xctl_probe.ebpf.stall_policy import is_stall
 from xctl_probe.events import Cause
 from xctl_probe.linux.budget import Budget
-from xctl_probe.linux.netns import Elsewhere, Visits
+from xctl_probe.linux.netns import NetnsLookup, Visits
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.stalls import reply_waits
@@ -44,7 +44,7 @@ class ReportedStall(NamedTuple):
 @dataclass(slots=True)
 class _Namespace:
     replies: ReplyWaits
-    lookup: Elsewhere
+    lookup: NetnsLookup
     used_ns: int = 0
 
 
@@ -99,11 +99,11 @@ class StallTracker:
         for record in records:
             if not self._lasts(record):  # it ends with a record of its own
                 continue
-            told = self._ongoing(record)
-            if told is not None:
-                stalls.append(told)
+            stall = self._ongoing(record)
+            if stall is not None:
+                stalls.append(stall)
                 if record.protocol in PROTOCOLS_UDP and _key(record) in self._open:
-                    self._open[_key(record)] = told
+                    self._open[_key(record)] = stall
             elif (open_ := self._open.pop(_key(record), None)) is not None:
                 self._closed.append(_closed(open_, record.time_ns))
         if whole:
@@ -114,10 +114,10 @@ class StallTracker:
 
     def _close_datagrams(self, waiting: set[_Key]) -> None:
         """What was told of a UDP socket that nobody waits on any more: its end tells nothing."""
-        for key, told in list(self._open.items()):
-            if told.record.protocol in PROTOCOLS_UDP and key not in waiting:
+        for key, stall in list(self._open.items()):
+            if stall.record.protocol in PROTOCOLS_UDP and key not in waiting:
                 del self._open[key]
-                self._closed.append(_closed(told, told.record.time_ns))
+                self._closed.append(_closed(stall, stall.record.time_ns))
 
     def drain(
         self, records: list[RawEvent], now_ns: int, *, whole: bool = True
@@ -125,20 +125,20 @@ class StallTracker:
         """The same for a drain, which tells it; first what was told and is no stall any more."""
         stalls = self.observe(records, whole=whole)
         over, self._closed = self._closed, []
-        self._open = {_key(told.record): told for told in stalls}
+        self._open = {_key(stall.record): stall for stall in stalls}
         self._forget_idle(now_ns)
         return over + stalls
 
     def on_end(self, record: RawEvent) -> ReportedStall | None:
         """The stall that a wait was; None where it was none."""
         self._ended_ns[_key(record)] = record.time_ns
-        told = self._ended(record)
+        stall = self._ended(record)
         open_ = self._open.pop(_key(record), None)
         if record.evidence & Evidence.SUPERSEDED and open_ is None:
             return None  # who sends on had not waited, unless that was told
-        if told is None and open_ is not None:
+        if stall is None and open_ is not None:
             return _closed(open_, record.time_ns)
-        return told
+        return stall
 
     def _lasts(self, record: RawEvent) -> bool:
         """True for a wait that goes on: news of its end may come after a look that saw it."""
@@ -152,8 +152,8 @@ class StallTracker:
             return None
         if not _awaits(record):
             return ReportedStall(record, self._cause(record))
-        told = self._replies(record).observe(self._reply_wait(record), record.time_ns)
-        return told and self._reported(record, told)
+        stall = self._replies(record).observe(self._reply_wait(record), record.time_ns)
+        return stall and self._reported(record, stall)
 
     def _ended(self, record: RawEvent) -> ReportedStall | None:
         if not is_stall(record, self._endpoint(record)):
@@ -161,10 +161,10 @@ class StallTracker:
         if not _awaits(record):
             return ReportedStall(record, self._cause(record))
         asked = self._reply_wait(record)
-        told = self._replies(record).close(asked, record.time_ns)
+        stall = self._replies(record).close(asked, record.time_ns)
         if record.evidence & Evidence.DATA and asked.delivered is not False:
             asked.history.record_latency(record.span_ns, self._stall_ns)
-        return told and self._reported(record, told)
+        return stall and self._reported(record, stall)
 
     def _reply_wait(self, record: RawEvent) -> ReplyWait:
         delivered = None
@@ -190,9 +190,9 @@ class StallTracker:
     def _replies(self, record: RawEvent) -> ReplyWaits:
         found = self._namespaces.get(record.netns)
         if found is None:
-            ends = Elsewhere(self._visits, record.netns, record.pid)
-            other_end = PeerInspector(ends, self._owners, self._processes, shared=True)
-            found = _Namespace(ReplyWaits(self._stall_ns, self._ignored_peers, other_end), ends)
+            lookup = NetnsLookup(self._visits, record.netns, record.pid)
+            inspector = PeerInspector(lookup, self._owners, self._processes, shared=True)
+            found = _Namespace(ReplyWaits(self._stall_ns, self._ignored_peers, inspector), lookup)
             self._namespaces[record.netns] = found
             if len(self._namespaces) > _MOST_NAMESPACES:
                 self._namespaces.popitem(last=False)
@@ -206,11 +206,11 @@ class StallTracker:
             if now_ns - namespace.used_ns > _IDLE_NS:
                 del self._namespaces[netns]
 
-    def _reported(self, record: RawEvent, told: reply_waits.ReplyStall) -> ReportedStall:
-        why: Cause | None = told.cause or self._cause(record)
-        if told.in_flight and why is Cause.NO_REPLY:
+    def _reported(self, record: RawEvent, stall: reply_waits.ReplyStall) -> ReportedStall:
+        why: Cause | None = stall.cause or self._cause(record)
+        if stall.in_flight and why is Cause.NO_REPLY:
             why = None  # not known to be lost, and not delivered either
-        return ReportedStall(record._replace(span_ns=record.time_ns - told.since_ns), why)
+        return ReportedStall(record._replace(span_ns=record.time_ns - stall.since_ns), why)
 
 
 def _key(record: RawEvent) -> _Key:
@@ -222,7 +222,7 @@ def _awaits(record: RawEvent) -> bool:
     return record.direction == StallDirection.RECEIVE and not record.evidence & Evidence.HOLE
 
 
-def _closed(told: ReportedStall, now_ns: int) -> ReportedStall:
-    since_ns = told.record.time_ns - told.record.span_ns
-    record = told.record._replace(kind=Kind.STALL, time_ns=now_ns, span_ns=now_ns - since_ns)
-    return ReportedStall(record, told.cause)
+def _closed(stall: ReportedStall, now_ns: int) -> ReportedStall:
+    since_ns = stall.record.time_ns - stall.record.span_ns
+    record = stall.record._replace(kind=Kind.STALL, time_ns=now_ns, span_ns=now_ns - since_ns)
+    return ReportedStall(record, stall.cause)

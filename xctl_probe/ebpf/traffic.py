@@ -17,8 +17,8 @@ from xctl_probe.events import TrafficDelta
 
 # Of struct event: sent_bytes, received_bytes, start_ticks, kind, occurrences, pid, uid, netns,
 # ifindex, comm
-_BRIEF = struct.Struct("=16x3Q24x3I4x3I56x16s4x")
-assert _BRIEF.size == RECORD.size
+_HOT_FIELDS = struct.Struct("=16x3Q24x3I4x3I56x16s4x")
+assert _HOT_FIELDS.size == RECORD.size
 
 _TRAFFIC, _ONGOING = Kind.TRAFFIC.value, Kind.ONGOING.value
 _Who = tuple[int, int, bytes, int, int]
@@ -47,7 +47,7 @@ def split(chunk: bytes, interfaces: IfindexNames) -> Sorted:
     whole = len(chunk) // size * size
     at = -1
     for sent, received, start_ticks, kind, occurrences, pid, uid, netns, ifindex, comm in (
-        _BRIEF.iter_unpack(memoryview(chunk)[:whole])
+        _HOT_FIELDS.iter_unpack(memoryview(chunk)[:whole])
     ):  # fmt: skip
         at += 1
         if kind == _ONGOING:

@@ -51,14 +51,14 @@ class Epolls:
         Maybe as they were a moment ago.  `pid` is the thread whose folder shows the descriptors.
         """
         inodes: set[int] = set()
-        waiting, met = [epoll], {epoll}
+        waiting, seen = [epoll], {epoll}
         while waiting:
             entries = self._entries(pid, waiting.pop())
             inodes.update(inode for _, inode in entries)
             inner = (fd for fd, inode in entries if inode == anonymous_inode())
             for nested in epolls_among(pid, inner, self._proc):
-                if nested not in met and len(met) <= _MOST_NESTED:
-                    met.add(nested)
+                if nested not in seen and len(seen) <= _MOST_NESTED:
+                    seen.add(nested)
                     waiting.append(nested)
         return frozenset(inodes)
 

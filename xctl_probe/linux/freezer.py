@@ -41,10 +41,10 @@ class Freezer:
         text = _read(f"{self._proc}/{pid}/cgroup")
         known = self._frozen.get(text)
         if known is None:
-            known = self._frozen[text] = any(map(self._look, text.splitlines()))
+            known = self._frozen[text] = any(map(self._is_frozen, text.splitlines()))
         return known
 
-    def _look(self, line: str) -> bool:
+    def _is_frozen(self, line: str) -> bool:
         """A line is `hierarchy:controllers:path`; version 2 has no controllers."""
         _, controllers, path = (*line.split(":", 2), "", "")[:3]
         version2 = not controllers

@@ -85,19 +85,22 @@ class Links:
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._dev = proc / "net" / "dev"
         self._dumps: NetlinkSocket | None = None
-        self._news: NetlinkSocket | None = None
+        self._multicast: NetlinkSocket | None = None
         try:
-            self._dumps, self._news = NetlinkSocket(NETLINK_ROUTE), NetlinkSocket(NETLINK_ROUTE)
-            self._news.join(LINK_GROUP)
+            self._dumps, self._multicast = (
+                NetlinkSocket(NETLINK_ROUTE),
+                NetlinkSocket(NETLINK_ROUTE),
+            )
+            self._multicast.join(LINK_GROUP)
         except OSError:
             self.close()
 
     def close(self) -> None:
         """Give the descriptors back.  Safe to call twice."""
-        for one in (self._dumps, self._news):
+        for one in (self._dumps, self._multicast):
             if one is not None:
                 one.close()
-        self._dumps = self._news = None
+        self._dumps = self._multicast = None
 
     def read(self) -> list[Link]:
         """All of them now; none where the kernel shows none."""
@@ -116,9 +119,9 @@ class Links:
 
         Changes of an interface show as births, too.  What the kernel had no room for is missing.
         """
-        while self._news is not None:
+        while self._multicast is not None:
             try:
-                buffer = self._news.receive()
+                buffer = self._multicast.receive()
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     self.close()

@@ -10,16 +10,20 @@ import ctypes
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 
 from xctl_probe.events import Socket
 from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
 
 _CLONE_NEWNET = 0x40000000
-_IN_A_LOOK = 8  # namespaces that one look goes into
+_MOST_ENTERED = 8  # namespaces that one look goes into
 _MOST_KNOWN = 4_096
-_KNOWN_LOOKS = 600  # that was not looked into for so many looks is known no more
+_KNOWN_SAMPLES = 600  # that was not looked into for so many looks is known no more
+# Where `ip netns` and Docker keep a namespace under a name, ip-netns(8); only root writes there.
+_NAMED = ("/run/netns", "/run/docker/netns")
+_MOST_NAMED = 1_024  # that are read in one folder
 
 
 class NotNow(Exception):
@@ -45,21 +49,21 @@ class Visits:
         ] = {}  # by this look, and through whom
         self._tries = 0
         self._known: OrderedDict[int, int] = OrderedDict()  # the look that was in it last
-        self._look = 1
+        self._sample = 1
 
     def begin(self) -> None:
         """Start a look."""
         self.leave()
         self._tries = 0
-        self._look += 1
-        while self._known and self._look - next(iter(self._known.values())) > _KNOWN_LOOKS:
+        self._sample += 1
+        while self._known and self._sample - next(iter(self._known.values())) > _KNOWN_SAMPLES:
             self._known.popitem(last=False)
 
     def leave(self) -> None:
         """Hold no namespace any more, except the probe's own."""
-        for _, ends in self._entered.values():
-            if ends is not None:
-                ends.close()
+        for _, lookup in self._entered.values():
+            if lookup is not None:
+                lookup.close()
         self._entered.clear()
 
     def close(self) -> None:
@@ -69,7 +73,7 @@ class Visits:
             self._at_home.close()
             self._at_home = None
 
-    def ends(self, netns: int, pid: int) -> SocketLookup | None:
+    def lookup(self, netns: int, pid: int) -> SocketLookup | None:
         """What looks up connections there, until the look ends.
 
         None where the process does not lead there, or may not be followed.  Raises NotNow.
@@ -77,32 +81,32 @@ class Visits:
         if netns == self._own:
             self._at_home = self._at_home or self._enter(netns, pid)
             return self._at_home
-        through, ends = self._entered.get(netns, (-1, None))
-        if ends is None and through != pid:  # another one may lead there
+        through, lookup = self._entered.get(netns, (-1, None))
+        if lookup is None and through != pid:  # another one may lead there
             if netns not in self._entered:
                 self._take_turn(netns)
             self._count()
-            ends = self._enter(netns, pid)
-            self._entered[netns] = pid, ends
-        return ends
+            lookup = self._enter(netns, pid)
+            self._entered[netns] = pid, lookup
+        return lookup
 
     def _count(self) -> None:
         self._tries += 1
-        if self._tries > 2 * _IN_A_LOOK:
+        if self._tries > 2 * _MOST_ENTERED:
             raise NotNow
 
     def _take_turn(self, netns: int) -> None:
         last = self._known.get(netns)
-        pause = len(self._known) // _IN_A_LOOK
-        if len(self._entered) >= _IN_A_LOOK or (last and self._look - last <= pause):
+        pause = len(self._known) // _MOST_ENTERED
+        if len(self._entered) >= _MOST_ENTERED or (last and self._sample - last <= pause):
             raise NotNow
-        self._known[netns] = self._look
+        self._known[netns] = self._sample
         self._known.move_to_end(netns)
         if len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
 
 
-class Elsewhere:
+class NetnsLookup:
     """The connections of one namespace; `pid` is a process in it."""
 
     def __init__(self, visits: Visits, netns: int, pid: int) -> None:
@@ -112,34 +116,55 @@ class Elsewhere:
 
     def local_socket(self, of: Socket) -> SocketSnapshot | None:
         """The socket itself, None where it is not seen.  Raises NotNow, NotEntered."""
-        return self._ends().local_socket(of)
+        return self._lookup_now().local_socket(of)
 
     def peer_socket(self, of: Socket) -> SocketSnapshot | None:
         """The socket at the other end, None where it is not seen.  Raises NotNow, NotEntered."""
-        return self._ends().peer_socket(of)
+        return self._lookup_now().peer_socket(of)
 
-    def _ends(self) -> SocketLookup:
-        ends = self._visits.ends(self._netns, self.pid)
-        if ends is None:
+    def _lookup_now(self) -> SocketLookup:
+        lookup = self._visits.lookup(self._netns, self.pid)
+        if lookup is None:
             raise NotEntered
-        return ends
+        return lookup
 
 
 def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
-    """Look up in the namespace with this inode, which `pid` is in.
+    """Look up in the namespace with this inode, of which `pid` holds a socket.
 
-    None where sock_diag is refused, or the namespace may not be entered; setns(2).
+    A process may have left the namespace of its socket (haproxy's `namespace`, dockerd); then the
+    namespace is found by its name.  None where sock_diag is refused, where the namespace may not
+    be entered, or where no path leads to it; setns(2).
     """
     try:
         if os.stat("/proc/self/ns/net").st_ino == netns:
             return SocketLookup()
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
+    for path in _paths(pid):
+        try:
+            if os.stat(path).st_ino == netns:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                break
+        except OSError:
+            continue
+    else:
+        return None
     try:
-        return _ends_of(fd) if os.fstat(fd).st_ino == netns else None
+        return _lookup_in(fd) if os.fstat(fd).st_ino == netns else None
     finally:
         os.close(fd)
+
+
+def _paths(pid: int) -> Iterator[str]:
+    """Where the namespace may be found, the likeliest first."""
+    yield f"/proc/{pid}/ns/net"
+    for folder in _NAMED:
+        try:
+            with os.scandir(folder) as entries:
+                yield from (entry.path for entry in islice(entries, _MOST_NAMED))
+        except OSError:
+            continue
 
 
 def _own_namespace() -> int:
@@ -149,7 +174,7 @@ def _own_namespace() -> int:
         return 0
 
 
-def _ends_of(namespace: int) -> SocketLookup | None:
+def _lookup_in(namespace: int) -> SocketLookup | None:
     # A netlink socket stays in the namespace where it was made; this thread ends there.
     found: list[SocketLookup] = []
 

@@ -49,7 +49,7 @@ class Search(Owners):
         self._wanted: dict[int, int | None] = {}  # inode -> the user who asks
         self._passes: dict[int, int] = {}  # inode -> passes that were in vain
         self._pass: Iterator[int] | None = None  # yields whom the last piece was about
-        self._looking: set[int] = set()  # what the pass looks for
+        self._targets: set[int] = set()  # what the pass looks for
         self._askers: frozenset[int | None] = frozenset()
         self._spent_ns: dict[int, int] = {}  # in this pass, by the user read about
         self._deferred: set[int] = set()  # users with descriptors that this pass has not read
@@ -82,10 +82,10 @@ class Search(Owners):
     def _begin_pass(self) -> bool:
         now_ns = self._clock()
         askers = {uid for uid in self._wanted.values() if self._budget.allows(("for", uid), now_ns)}
-        self._looking = {inode for inode, uid in self._wanted.items() if uid in askers}
+        self._targets = {inode for inode, uid in self._wanted.items() if uid in askers}
         self._askers = frozenset(askers)
         self._spent_ns, self._deferred = {}, set()
-        self._pass = self._walk() if self._looking else None
+        self._pass = self._search_pass() if self._targets else None
         return self._pass is not None
 
     def _piece(self) -> None:
@@ -107,7 +107,7 @@ class Search(Owners):
 
     def _end_pass(self) -> None:
         self._pass = None
-        for inode in self._looking:
+        for inode in self._targets:
             self._passes[inode] = self._passes.get(inode, 0) + 1
             if not self._deferred or self._passes[inode] >= _MOST_PASSES:
                 self._done(inode)
@@ -116,7 +116,7 @@ class Search(Owners):
         self._wanted.pop(inode, None)
         self._passes.pop(inode, None)
 
-    def _walk(self) -> Iterator[int]:
+    def _search_pass(self) -> Iterator[int]:
         """One pass; yields the user whose descriptors the last piece has read."""
         ranked: list[_Candidate] = []
         for candidate in self._ranked():
@@ -126,11 +126,11 @@ class Search(Owners):
         ranked.sort()
         found_in: list[str] = []
         for _, pid, uid in ranked:
-            if not self._looking:
+            if not self._targets:
                 break
-            before = len(self._looking)
+            before = len(self._targets)
             yield from self._read(pid, uid)
-            if len(self._looking) < before:
+            if len(self._targets) < before:
                 found_in.append(pid)
         self._note_recent(found_in)
 
@@ -141,9 +141,9 @@ class Search(Owners):
         shown = self._user_and_size(pid)[1] > 0
         reader = int(pid) if shown else reader_of(int(pid), self._proc)
         for count, (fd, inode) in enumerate(self._links(reader, pid, uid, skip), start=1):
-            if inode in self._looking and not self._take(inode, pid, reader, fd):
+            if inode in self._targets and not self._take(inode, pid, reader, fd):
                 return
-            if not self._looking:
+            if not self._targets:
                 return
             if not count % _PIECE:
                 yield uid
@@ -155,7 +155,7 @@ class Search(Owners):
     def _take(self, inode: int, pid: str, reader: int, fd: str) -> bool:
         if not self._hold(inode, pid, reader, fd):
             return False
-        self._looking.discard(inode)
+        self._targets.discard(inode)
         self._done(inode)
         return True
 

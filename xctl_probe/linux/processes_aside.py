@@ -19,15 +19,15 @@ _NEVER_SLEPT = SchedCounters(-1, 0, 0)
 
 
 class _Request(NamedTuple):
-    look: int
+    sample: int
     pid: int
     inode: int
     uid: int
 
 
 class _Answer(NamedTuple):
-    doing: Activity
-    steps: SchedCounters | None
+    activity: Activity
+    counters: SchedCounters | None
     spent_ns: int
 
 
@@ -36,17 +36,17 @@ class _Reader:
 
     def __init__(self) -> None:
         self._processes = Processes()
-        self._look = 0
+        self._sample = 0
 
     def __call__(self, request: _Request) -> _Answer:
-        if request.look != self._look:
-            self._look = request.look
+        if request.sample != self._sample:
+            self._sample = request.sample
             self._processes.begin()
         begun_ns = time.process_time_ns()
-        doing = self._processes.activity(request.pid, request.inode)
-        comes_back = doing is Activity.EVENT_LOOP_BUSY
-        steps = self._processes.sched_counters(request.pid) if comes_back else None
-        return _Answer(doing, steps, time.process_time_ns() - begun_ns)
+        activity = self._processes.activity(request.pid, request.inode)
+        in_event_loop = activity is Activity.EVENT_LOOP_BUSY
+        counters = self._processes.sched_counters(request.pid) if in_event_loop else None
+        return _Answer(activity, counters, time.process_time_ns() - begun_ns)
 
 
 class ProcessesAside:
@@ -55,18 +55,18 @@ class ProcessesAside:
     def __init__(self, budget: Budget | None = None, helper: Helper | None = None) -> None:
         self._budget = budget or Budget()
         self._helper = helper or Helper(_Reader(), self._bar)
-        self._look = 1
+        self._sample = 1
         self._wait_ns = _WAIT_NS
-        self._steps: dict[int, SchedCounters] = {}
+        self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
         self._missed: dict[tuple[int, int], int] = {}
         self._barred: dict[tuple[str, int], tuple[int, int]] = {}  # until when, and how often
 
     def begin(self) -> None:
         """Forget what the last look has read."""
-        self._look += 1
+        self._sample += 1
         self._wait_ns = _WAIT_NS
-        self._steps.clear()
+        self._counters.clear()
         self._users.clear()
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ class ProcessesAside:
 
     def sched_counters(self, pid: int) -> SchedCounters:
         """How far its threads had come, when it was found that it may come back."""
-        return self._steps.get(pid, _NEVER_SLEPT)
+        return self._counters.get(pid, _NEVER_SLEPT)
 
     def activity(self, pid: int, inode: int) -> Activity:
         """What `pid` does for the socket `inode`, which it holds and has read empty."""
@@ -91,7 +91,7 @@ class ProcessesAside:
             return Activity.UNKNOWN
         answer: _Answer | None = None
         if self._wait_ns > 0 and self._budget.allows(("about", uid), now_ns):
-            answer = self._helper.ask(_Request(self._look, pid, inode, uid), self._wait_ns)
+            answer = self._helper.ask(_Request(self._sample, pid, inode, uid), self._wait_ns)
             ended_ns = time.monotonic_ns()
             self._wait_ns -= ended_ns - now_ns
             answer = answer or self._late(pid, inode)
@@ -99,9 +99,9 @@ class ProcessesAside:
             return self._missing(pid, inode)
         self._budget.charge(("about", uid), answer.spent_ns, ended_ns)
         self._missed.pop((pid, inode), None)
-        if answer.steps is not None:
-            self._steps[pid] = answer.steps
-        return answer.doing
+        if answer.counters is not None:
+            self._counters[pid] = answer.counters
+        return answer.activity
 
     def _late(self, pid: int, inode: int) -> _Answer | None:
         """What came too late for the look before: on a crowded host that is how all of it comes."""
@@ -109,7 +109,7 @@ class ProcessesAside:
             return None
         request: _Request = self._helper.late[0]
         answer: _Answer = self._helper.late[1]
-        if request.look < self._look - 1 or (request.pid, request.inode) != (pid, inode):
+        if request.sample < self._sample - 1 or (request.pid, request.inode) != (pid, inode):
             return None
         self._helper.late = None
         return answer

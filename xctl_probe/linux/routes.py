@@ -31,19 +31,19 @@ class Routes:
 
     def __init__(self) -> None:
         self._netlink: NetlinkSocket | None = None
-        self._news: NetlinkSocket | None = None
+        self._multicast: NetlinkSocket | None = None
         try:
             self._netlink = NetlinkSocket(NETLINK_ROUTE)
-            self._news = _listener()
+            self._multicast = _listener()
         except OSError:
             self.close()
 
     def close(self) -> None:
         """Give the descriptors back.  Safe to call twice."""
-        for one in (self._netlink, self._news):
+        for one in (self._netlink, self._multicast):
             if one is not None:
                 one.close()
-        self._netlink = self._news = None
+        self._netlink = self._multicast = None
 
     def interface(self, local: str, remote: str, bound_ifindex: int = 0) -> int:
         """The ifindex; 0 where the route leads nowhere.
@@ -58,9 +58,9 @@ class Routes:
     def changed(self) -> bool:
         """True where anything that decides on routes has changed since the last call."""
         changed = False
-        while self._news is not None:
+        while self._multicast is not None:
             try:
-                if self._news.receive() is None:
+                if self._multicast.receive() is None:
                     break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:  # more than it holds, which is a change

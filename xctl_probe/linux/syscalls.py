@@ -165,14 +165,14 @@ def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watche
     Edge-triggered users ask for writability always, so theirs says nothing and is left out.
     """
     found: list[Watched] = []
-    waiting, met = [fd], {fd}
+    waiting, seen = [fd], {fd}
     while waiting:
         members = _entries(pid, waiting.pop(), proc)
         found += (watched for watched, _ in members)
         inner = (w.fd for w, inode in members if inode == anonymous_inode() and w.reads)
         for nested in epolls_among(pid, inner, proc):
-            if nested not in met and len(met) <= _MOST_NESTED:
-                met.add(nested)
+            if nested not in seen and len(seen) <= _MOST_NESTED:
+                seen.add(nested)
                 waiting.append(nested)
     return tuple(found)
 

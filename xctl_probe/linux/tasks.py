@@ -34,8 +34,8 @@ def reader_of(pid: int, proc: Path = Path("/proc")) -> int:
 def _state(path: str) -> str:
     try:
         with open(path, "rb") as file:
-            _, name_ends, rest = file.read().rpartition(b")")
+            _, bracket, rest = file.read().rpartition(b")")
     except OSError:
         return ""
     fields = rest.split()
-    return fields[0].decode("ascii", "replace") if name_ends and fields else ""
+    return fields[0].decode("ascii", "replace") if bracket and fields else ""

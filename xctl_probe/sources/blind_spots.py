@@ -30,7 +30,7 @@ _EVERYWHERE = (
     BlindSpot("no_route", "connects that fail at once without a route (ENETUNREACH)"),
     BlindSpot("udp_socket", "which UDP socket: datagrams are counted by process, or by interface"),
 )
-_BRIEF_WAIT = BlindSpot(
+_SHORT_REPLY_WAIT = BlindSpot(
     "brief_wait",
     "reply waits that are over before a sample finds them, if the local peer is idle afterwards:"
     " they may have been expected",
@@ -42,7 +42,7 @@ _HIDDEN_PEER = BlindSpot(
 )
 _KERNEL = (
     *_EVERYWHERE,
-    _BRIEF_WAIT,
+    _SHORT_REPLY_WAIT,
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(
         "shared_query",
@@ -111,7 +111,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     ),
     "proc sock_diag": (
         *_SAMPLED,
-        _BRIEF_WAIT,
+        _SHORT_REPLY_WAIT,
         _HIDDEN_PEER,
         BlindSpot("late_close", "last bytes of a finished connection, until its process closes it"),
         BlindSpot("aborted", "last bytes of a connection that its process aborts (SO_LINGER of 0)"),

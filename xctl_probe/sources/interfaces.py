@@ -40,7 +40,7 @@ class Interfaces:
         """One fact for each watched interface, idle ones too, and for each that ended."""
         links = self._links.read()
         sums: dict[str, Counts] = {}
-        born = self._take_news(sums)
+        born = self._take_messages(sums)
         for link in links:
             _add(sums, link, self._before.get(link.key))
         # What was born after the counters were read is not among them yet.
@@ -49,7 +49,7 @@ class Interfaces:
             if self.shows(name):
                 yield InterfaceDelta(name, *counts)
 
-    def _take_news(self, sums: dict[str, Counts]) -> dict[int | str, Link]:
+    def _take_messages(self, sums: dict[str, Counts]) -> dict[int | str, Link]:
         """Add up what has ended; the interfaces that are new, as they were at first."""
         born: dict[int | str, Link] = {}
         for event in self._links.queue():

@@ -69,13 +69,13 @@ class PeerInspector:
 
     def __init__(
         self,
-        ends: Lookup,
+        lookup: Lookup,
         owners: Owners,
         processes: Processes | ProcessesAside | None = None,
         *,
         shared: bool = False,
     ) -> None:
-        self._lookup = ends
+        self._lookup = lookup
         self._owners = owners
         self._processes = processes or Processes()
         self._shared = shared
@@ -93,7 +93,7 @@ class PeerInspector:
             self._search({inode for inode, uid in wanted.items() if uid == asker}, asker)
 
     def inspect(
-        self, socket: Socket, past: PeerObservation, *, delivered: bool | None = None
+        self, socket: Socket, observation: PeerObservation, *, delivered: bool | None = None
     ) -> PeerState:
         """What the far end of `socket` shows now; `past` is brought up to date.
 
@@ -102,40 +102,40 @@ class PeerInspector:
         with suppress(NotNow):
             try:
                 if delivered is None:
-                    near = self._lookup.local_socket(socket)
-                    delivered = near is None or not near.unacknowledged_bytes
-                past.state = (
-                    self._inspect(socket, past) if delivered else PeerState.REQUEST_IN_FLIGHT
+                    local = self._lookup.local_socket(socket)
+                    delivered = local is None or not local.unacknowledged_bytes
+                observation.state = (
+                    self._inspect(socket, observation) if delivered else PeerState.REQUEST_IN_FLIGHT
                 )
             except NotEntered:
-                past.state = seen_from_here(socket)
-        past.state = past.state or PeerState.UNKNOWN_ACTIVITY
-        return past.state
+                observation.state = seen_from_here(socket)
+        observation.state = observation.state or PeerState.UNKNOWN_ACTIVITY
+        return observation.state
 
-    def _inspect(self, socket: Socket, past: PeerObservation) -> PeerState:
-        far = self._lookup.peer_socket(socket)
-        if far is None:
+    def _inspect(self, socket: Socket, observation: PeerObservation) -> PeerState:
+        peer_socket = self._lookup.peer_socket(socket)
+        if peer_socket is None:
             return PeerState.UNKNOWN
-        if far.unread_bytes:
+        if peer_socket.unread_bytes:
             return PeerState.UNREAD
-        if far.retransmits:
+        if peer_socket.retransmits:
             return PeerState.REPLY_RETRANSMITTED
-        peer = past.peer = self._owner(far.inode, socket.uid)
+        peer = observation.peer = self._owner(peer_socket.inode, socket.uid)
         if peer is None:
-            if not far.inode:
+            if not peer_socket.inode:
                 return PeerState.UNKNOWN  # no process has it open
-            if far.inode not in self._searched:
+            if peer_socket.inode not in self._searched:
                 return PeerState.UNKNOWN_ACTIVITY
             # Not found among all processes, it is held up or in flight: that excuses no wait.
             return PeerState.HIDDEN if self._owners.refused else PeerState.UNKNOWN
-        if past.state is PeerState.WAITING_FOR_REQUEST:
+        if observation.state is PeerState.WAITING_FOR_REQUEST:
             # It has gone back to its loop once: what it does since is for somebody else.
             return (
                 PeerState.BUSY
                 if self._processes.stopped(peer.pid)
                 else PeerState.WAITING_FOR_REQUEST
             )
-        return self._activity_state(peer.pid, far.inode, past)
+        return self._activity_state(peer.pid, peer_socket.inode, observation)
 
     def keeps_listening(self, socket: Socket) -> bool:
         """True when the peer watches this connection, or may do so unseen.
@@ -143,39 +143,41 @@ class PeerInspector:
         Said of a wait that is over: what its queue holds is younger.
         """
         try:
-            far = self._lookup.peer_socket(socket)
+            peer_socket = self._lookup.peer_socket(socket)
         except NotNow:
             return True  # it may
         except NotEntered:
             return seen_from_here(socket) is PeerState.HIDDEN
-        peer = self._owner(far.inode, socket.uid) if far else None
-        if far is None or not far.inode:
+        peer = self._owner(peer_socket.inode, socket.uid) if peer_socket else None
+        if peer_socket is None or not peer_socket.inode:
             return False
         if peer is None:  # it may: its process is not searched for yet, or may not be read
-            return far.inode not in self._searched or self._owners.refused
-        past = PeerObservation()
-        return self._activity_state(peer.pid, far.inode, past) is not PeerState.BUSY
+            return peer_socket.inode not in self._searched or self._owners.refused
+        observation = PeerObservation()
+        return self._activity_state(peer.pid, peer_socket.inode, observation) is not PeerState.BUSY
 
-    def _activity_state(self, pid: int, inode: int, past: PeerObservation) -> PeerState:
-        doing = self._processes.activity(pid, inode)
-        if doing in _UNSEEN:
-            return _UNSEEN[doing]
-        if doing is Activity.WAITING_ON_SOCKET:
+    def _activity_state(self, pid: int, inode: int, observation: PeerObservation) -> PeerState:
+        activity = self._processes.activity(pid, inode)
+        if activity in _UNSEEN:
+            return _UNSEEN[activity]
+        if activity is Activity.WAITING_ON_SOCKET:
             return PeerState.WAITING_FOR_REQUEST
-        if doing is not Activity.EVENT_LOOP_BUSY:
+        if activity is not Activity.EVENT_LOOP_BUSY:
             return PeerState.BUSY
         # An event loop that answers others meanwhile runs, sleeps, runs: only one that is
         # found again and again in the same long step is busy with something, unless it is
         # the processor that it waits for.
-        steps = self._processes.sched_counters(pid)
-        same = past.counters is not None and steps.has_not_slept_since(past.counters)
-        past.samples_without_sleep, past.counters = (
-            past.samples_without_sleep + 1 if same else 0,
-            steps,
+        counters = self._processes.sched_counters(pid)
+        same = observation.counters is not None and counters.has_not_slept_since(
+            observation.counters
+        )
+        observation.samples_without_sleep, observation.counters = (
+            observation.samples_without_sleep + 1 if same else 0,
+            counters,
         )
         return (
             PeerState.BUSY
-            if past.samples_without_sleep >= _SAMPLES_WITHOUT_SLEEP
+            if observation.samples_without_sleep >= _SAMPLES_WITHOUT_SLEEP
             else PeerState.UNKNOWN_ACTIVITY
         )
 

@@ -115,8 +115,8 @@ class ReplyWaits:
             and not self._is_another(kept, asked)
         ):
             del self._waits[asked.socket.inode]
-            agreed = kept.peer.state is PeerState.WAITING_FOR_REQUEST
-            return None if agreed and not self._peer_just_became_idle(kept, end_ns) else kept.stall
+            idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
+            return None if idle and not self._peer_just_became_idle(kept, end_ns) else kept.stall
         if asked.delivered is False:
             return ReplyStall(asked.since_ns)
         if asked.history.is_within_usual_latency(end_ns - asked.since_ns):
@@ -190,8 +190,8 @@ class ReplyWaits:
         Then it went back to its loop between the look at our end and the one at its own.  What
         waits at the next look, too, does so by agreement.
         """
-        agreed = kept.peer.state is PeerState.WAITING_FOR_REQUEST
-        return agreed and kept.stall is not None and now_ns - kept.idle_ns < self._stall_ns
+        idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
+        return idle and kept.stall is not None and now_ns - kept.idle_ns < self._stall_ns
 
     def _peer_is_stalled_upstream(self, kept: _WaitState) -> bool:
         """Did the peer, as soon as it was asked, ask somebody else, and is it stalled there?

@@ -93,15 +93,15 @@ class Dialogues:
     def of(self, uid: int, key: Hashable) -> RequestHistory:
         """The dialogue of this user under this key, a new one where there was none."""
         mine = self._by_user.setdefault(uid, OrderedDict())
-        dialogue = mine.get(key)
-        if dialogue is not None:
+        history = mine.get(key)
+        if history is not None:
             mine.move_to_end(key)
-            return dialogue
-        dialogue = mine[key] = RequestHistory()
+            return history
+        history = mine[key] = RequestHistory()
         self._count += 1
         if self._count > self._capacity:
             self._forget_one()
-        return dialogue
+        return history
 
     def _forget_one(self) -> None:
         uid, most = max(self._by_user.items(), key=lambda item: len(item[1]))

@@ -50,14 +50,14 @@ class Program:
             check=True,
             stdout=subprocess.PIPE,
         )
-        told = json.loads(done.stdout)
+        result = json.loads(done.stdout)
         return Outcome(
-            told["operations"] / told["seconds"],
-            told["p50_us"],
-            told["p99_us"],
-            told["calls"],
-            told["seconds"],
-            told["cpu_seconds"],
+            result["operations"] / result["seconds"],
+            result["p50_us"],
+            result["p99_us"],
+            result["calls"],
+            result["seconds"],
+            result["cpu_seconds"],
         )
 
 

@@ -19,6 +19,7 @@ from xctl_probe.bcc import (
     source,
 )
 from xctl_probe.bcc.kernel_headers import Declared
+from xctl_probe.ebpf.attach_variants import KPROBE
 from xctl_probe.ebpf.loader import MapSizes
 from xctl_probe.errors import SourceUnavailable
 
@@ -247,6 +248,17 @@ def test_every_program_is_in_the_source():
     text = (BPF / "bcc.c").read_text()
     defined = set(re.findall(r"^int (\w+)\(struct", text, re.MULTILINE))
     assert defined == {probe.program for probe in program._PROBES} | {"on_iterate"}
+
+
+def test_bcc_has_the_hooks_of_kprobe_and_one_for_existing_sockets():
+    """Functions in the same order, then what finds open sockets, then tracepoints."""
+    found = [(hook.symbol, hook.at_return, hook.optional) for hook in program._PROBES]
+    expected = [(hook.symbol, hook.at_return, hook.optional) for hook in KPROBE.hooks]
+    expected.insert(
+        sum(not hook.is_tracepoint for hook in KPROBE.hooks),
+        (existing_sockets.FUNCTION, False, True),
+    )
+    assert found == expected
 
 
 def test_open_sockets_are_seeded_with_their_holder(tmp_path):

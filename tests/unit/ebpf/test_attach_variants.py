@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import re
+from pathlib import Path
 
 import pytest
 
-from xctl_probe.ebpf.attach_variants import AttachVariant, Hook
+from xctl_probe.ebpf.attach_variants import KPROBE, AttachVariant, Hook
 from xctl_probe.ebpf.libbpf import BpfError
 from xctl_probe.ebpf.loader import _attach
 from xctl_probe.ebpf.programs import Hooks
 
+OBJECTS = Path(__file__).parents[3] / "bpf/objects"
 NEEDED = Hook("on_state", "btf_trace_inet_sock_set_state")
 ENTRY = Hook("begin", "inet6_sendmsg", optional=True)
 RETURN = Hook("end", "inet6_sendmsg", optional=True)
@@ -43,3 +46,16 @@ def test_one_that_can_be_done_without_is_told_as_refused() -> None:
 def test_one_that_is_needed_is_the_end_of_the_flavour() -> None:
     with pytest.raises(BpfError):
         attached("on_state")
+
+
+def test_the_hooks_of_kprobe_are_those_of_the_object() -> None:
+    """Entry, return and tracepoint: bcc attaches by the same table and has no such sections."""
+    image = (OBJECTS / KPROBE.image).read_bytes()
+    sections = re.findall(rb"\0(kprobe|kretprobe|raw_tp)/(\w+)(?=\0)", image)
+
+    def kind(hook: Hook) -> str:
+        function = "kretprobe" if hook.at_return else "kprobe"
+        return "raw_tp" if hook.is_tracepoint else function
+
+    expected = sorted((kind(hook), hook.symbol) for hook in KPROBE.hooks)
+    assert sorted((kind.decode(), symbol.decode()) for kind, symbol in sections) == expected

@@ -6,7 +6,7 @@ import pytest
 from support.fake_kernel_events import lasts
 
 from xctl_probe.ebpf.abi import ENDPOINT, ENDPOINT_KEY, PEER
-from xctl_probe.ebpf.endpoints import PLACES, TRIES, dialogue_of, peer_hash, peer_of, places
+from xctl_probe.ebpf.endpoints import PLACES, TRIES, peer_hash, peer_of, places, request_history_of
 from xctl_probe.stalls.request_history import RequestHistory
 
 UID = 1_009
@@ -25,15 +25,15 @@ def kept(*entries):
 
 def test_a_dialogue_is_found_in_each_place_that_it_may_have():
     for at in range(TRIES):
-        assert dialogue_of(WAIT, kept((at, OF_WAIT, (11, 3)))) == RequestHistory(11, 3)
+        assert request_history_of(WAIT, kept((at, OF_WAIT, (11, 3)))) == RequestHistory(11, 3)
 
 
 def test_another_peer_s_in_its_place_is_not_its_own():
     """The next one may be."""
     other = peer_of(WAIT._replace(remote_port=7))
-    assert dialogue_of(WAIT, kept((0, other, (11, 3)))) == RequestHistory()
+    assert request_history_of(WAIT, kept((0, other, (11, 3)))) == RequestHistory()
     both = kept((0, other, (11, 3)), (2, OF_WAIT, (13, 0)))
-    assert dialogue_of(WAIT, both) == RequestHistory(13)
+    assert request_history_of(WAIT, both) == RequestHistory(13)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_another_peer_s_in_its_place_is_not_its_own():
 )
 def test_each_owner_and_peer_has_a_dialogue_of_its_own(other):
     everywhere = kept(*((at, OF_WAIT, (11, 3)) for at in range(TRIES)))
-    assert dialogue_of(WAIT._replace(**other), everywhere) == RequestHistory()
+    assert request_history_of(WAIT._replace(**other), everywhere) == RequestHistory()
 
 
 def test_what_an_older_kernel_leaves_behind_a_name_is_no_part_of_it():

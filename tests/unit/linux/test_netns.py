@@ -5,7 +5,7 @@ import os
 import pytest
 
 from xctl_probe.linux import netns
-from xctl_probe.linux.netns import Elsewhere, NotEntered, NotNow, Visits
+from xctl_probe.linux.netns import NetnsLookup, NotEntered, NotNow, Visits
 
 
 class Inside:
@@ -42,7 +42,7 @@ class World:
 
     def enters(self, netns, pid=7):
         try:
-            return self.visits.ends(netns, pid)
+            return self.visits.lookup(netns, pid)
         except NotNow:
             return None
 
@@ -107,7 +107,7 @@ def test_many_who_lead_nowhere_are_not_all_tried(world):
 
 
 def test_a_connection_is_looked_up_where_it_is(world):
-    ends = Elsewhere(world.visits, 3, 7)
+    ends = NetnsLookup(world.visits, 3, 7)
     assert ends.local_socket("socket") == ("near", 3, "socket")
     assert ends.peer_socket("socket") == ("far", 3, "socket")
     world.gone = {7}
@@ -128,4 +128,25 @@ def test_without_threads_it_sees_nothing(monkeypatch):
             raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(netns.threading, "Thread", NoMore)
-    assert netns._ends_of(3) is None
+    assert netns._lookup_in(3) is None
+
+
+def test_a_namespace_that_a_process_has_left_is_found_by_its_name(tmp_path, monkeypatch):
+    """`pid` lives elsewhere; the folder also has what is no namespace, and what is gone."""
+    there = os.stat("/proc/self/ns/uts").st_ino  # stands for another network namespace
+    (tmp_path / "gone").symlink_to("/nowhere")
+    (tmp_path / "plain").touch()
+    (tmp_path / "there").symlink_to("/proc/self/ns/uts")
+    monkeypatch.setattr(netns, "_lookup_in", lambda fd: os.fstat(fd).st_ino)
+    monkeypatch.setattr(netns, "_NAMED", (str(tmp_path / "missing"), str(tmp_path)))
+    assert netns.socket_lookup_in(there, os.getpid()) == there
+    (tmp_path / "there").unlink()
+    assert netns.socket_lookup_in(there, os.getpid()) is None
+
+
+def test_a_folder_of_names_is_not_read_without_bound(tmp_path, monkeypatch):
+    for i in range(23):
+        (tmp_path / str(i)).touch()
+    monkeypatch.setattr(netns, "_NAMED", (str(tmp_path),))
+    monkeypatch.setattr(netns, "_MOST_NAMED", 7)
+    assert len(list(netns._paths(os.getpid()))) == 1 + 7

@@ -22,6 +22,7 @@ from vm.guest import flavours
 from vm.guest.features import NO, detect, supports
 
 INTERVAL_S = 0.5
+_ALWAYS = ("--interval", INTERVAL_S, "--loopback", "--min-bw", 0, "--format", "ndjson")
 # They need a kernel of their own, and lose packets on purpose: never on the host.
 collect_ignore_glob = [] if os.environ.get("XCTL_IN_GUEST") else ["test_*.py"]
 
@@ -85,13 +86,61 @@ def probe(backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., 
     """
 
     def start(*options: object) -> Probe:
-        always = ("--interval", INTERVAL_S, "--loopback", "--min-bw", 0, "--format", "ndjson")
-        running = start_probe(*backend.options, *always, *options, user=backend.user)
-        running.wait_for_stderr("source", backend.start_s)
-        running.wait_ready()
-        return running
+        return _started(start_probe, backend, *options)
 
     return start
+
+
+def _started(start_probe: Callable[..., Probe], backend: Backend, *options: object) -> Probe:
+    running = start_probe(*backend.options, *_ALWAYS, *options, user=backend.user)
+    running.wait_for_stderr("source", backend.start_s)
+    running.wait_ready()
+    return running
+
+
+@pytest.fixture(scope="session")
+def shared_netns() -> Iterator[Namespace]:
+    """The namespace of the tests that share a probe."""
+    namespace = Namespace()
+    yield namespace
+    namespace.close()
+
+
+@pytest.fixture
+def netns(request: pytest.FixtureRequest, make_netns: Callable[..., Namespace]) -> Namespace:
+    """The namespace of the shared probe for the tests that take it, else one of the test's own."""
+    if "running" in request.fixturenames:
+        namespace: Namespace = request.getfixturevalue("shared_netns")
+        return namespace
+    return make_netns()
+
+
+@pytest.fixture(scope="session")
+def shared_probe(
+    flavour: str, features: dict[str, str], installed: Installed, shared_netns: Namespace
+) -> Iterator[Probe]:
+    """One probe for all tests of a flavour that only read records: a start takes half a minute."""
+    started: list[Probe] = []
+
+    def start(*options: object, **more: object) -> Probe:
+        started.append(Probe(installed, shared_netns, *options, **more))
+        return started[0]
+
+    if supports(flavour, features) == NO:
+        pytest.skip(f"this kernel does not carry {flavour}")
+    try:
+        yield _started(start, flavours.flavour(flavour))
+        started[0].stop()
+    finally:
+        for one in started:
+            one.close()
+
+
+@pytest.fixture
+def running(backend: Backend, shared_probe: Probe) -> Iterator[Probe]:
+    """The shared probe, between two intervals; its records are those of all tests before."""
+    yield shared_probe
+    print(shared_probe.story("stderr and the last records of the shared probe:"))
 
 
 @pytest.fixture
@@ -121,7 +170,7 @@ def peer() -> Iterator[Callable[..., Peer]]:
 
 
 @pytest.fixture
-def lose(netns: Namespace) -> Callable[[int], None]:
+def lose(netns: Namespace) -> Iterator[Callable[[int], None]]:
     """Let the namespace's loopback lose this share of its packets, in percent; 0 ends it.
 
     At one segment a packet, so that the share holds for segments as well.
@@ -130,14 +179,20 @@ def lose(netns: Namespace) -> Callable[[int], None]:
     def run(command: str) -> None:
         netns.run(*command.split())
 
+    lossy = False
+
     def set_to(percent: int) -> None:
+        nonlocal lossy
+        lossy = percent > 0
         if percent:
             run("ip link set lo mtu 1500 gso_max_segs 1")
             run(f"tc qdisc replace dev lo root netem loss {percent}%")
         else:
             run("tc qdisc del dev lo root")
 
-    return set_to
+    yield set_to
+    if lossy:
+        set_to(0)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

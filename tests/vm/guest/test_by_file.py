@@ -9,7 +9,7 @@ from vm.guest.features import YES, supports
 from vm.guest.test_bytes import connect, transfer
 
 NAME = "tracepoint_files"
-PATIENCE_S = 60
+PATIENCE_S = 180
 BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from support.lacking import BTF, TRACEFS, Lacking, before_ring_buffers, hidden
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 BULK_BYTES = 1_000_003
 
 

@@ -12,7 +12,7 @@ from vm.expect import FLAVOURS
 from vm.guest import flavours
 from vm.guest.features import NO, YES, program_ids, supports
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 MORE_THAN_BUFFERS = 20_000_003
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 # kernel/kprobes.c: a return probe has 10 at least, and two for each CPU; the guests have two.
 RETURNS_KEPT = 10
 THREADS = RETURNS_KEPT + 7

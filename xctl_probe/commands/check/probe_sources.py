@@ -87,7 +87,7 @@ def probe_source(
         _in_child(lambda: _open(way, wanted), writable)
     os.close(writable)
     try:
-        said, ended = _read(readable, longest_s)
+        output, ended = _read(readable, longest_s)
     finally:
         os.close(readable)
     if not ended:
@@ -96,7 +96,7 @@ def probe_source(
     if not ended:
         return ProbeResult(Answer.UNKNOWN, f"no answer within {longest_s:.0f} s")
     try:
-        found = json.loads(said)
+        found = json.loads(output)
     except ValueError:
         number = os.waitstatus_to_exitcode(status)
         how = signal.Signals(-number).name if number < 0 else f"exit code {number}"
@@ -185,12 +185,12 @@ def _read(fd: int, longest_s: float) -> tuple[bytes, bool]:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     deadline = time.monotonic() + longest_s
-    said = b""
+    output = b""
     while (left := deadline - time.monotonic()) > 0:
         if not poll.poll(left * _MS_PER_S):
             continue
         chunk = os.read(fd, 1 << 16)
         if not chunk:
-            return said, True
-        said += chunk
-    return said, False
+            return output, True
+        output += chunk
+    return output, False

@@ -61,7 +61,7 @@ def to_text(checked: Checked) -> bytes:
 
 
 def _lines(checked: Checked) -> Iterator[str]:
-    said: set[tuple[str, ...]] = set()
+    shown_remedies: set[tuple[str, ...]] = set()
     width = max(len(row.outcome.answer.value) for row in checked.rows) + 2
     indent = " " * (2 + _NAME_WIDTH + width)
     for row in checked.rows:
@@ -70,12 +70,12 @@ def _lines(checked: Checked) -> Iterator[str]:
         yield start + outcome.reason + _errno(outcome)
         if outcome.other_blockers:
             yield indent + outcome.other_blockers
-        if row.remedies in said:
+        if row.remedies in shown_remedies:
             yield f"{indent}remedy: as above"
         else:
             yield from (f"{indent}remedy: {remedy}" for remedy in row.remedies)
         if row.remedies:
-            said.add(row.remedies)
+            shown_remedies.add(row.remedies)
     yield ""
     if checked.auto.source is None:
         yield f"auto takes none: {checked.auto.reason}"

@@ -83,10 +83,10 @@ class _Why:
         if pid != self._pid:
             self._pid, self.lines = pid, () if pid is None else (f"looking at {pid} ...",)
         if pid is not None and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._look, args=(pid,), daemon=True)
+            self._thread = threading.Thread(target=self._diagnose, args=(pid,), daemon=True)
             self._thread.start()
 
-    def _look(self, pid: int) -> None:
+    def _diagnose(self, pid: int) -> None:
         try:
             lines = to_text(diagnose(pid, stall_ms=self._stall_ms)).decode("ascii").splitlines()
         except (ProbeError, OSError) as error:

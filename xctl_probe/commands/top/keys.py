@@ -21,7 +21,7 @@ _SINGLE = {
     b"\x03": "ctrl-c", b"\x1b": "escape",
 }  # fmt: skip
 _ESCAPE = b"\x1b"
-_REST_MS = 50  # of a sequence that a slow line has cut
+_TAIL_MS = 50  # of a sequence that a slow line has cut
 _C_CC = 6
 _FINAL = range(0x40, 0x7F)  # the last byte of a control sequence
 
@@ -45,7 +45,7 @@ def read_keys(fd: int) -> list[str] | None:
     """The keys that were pressed; None when the terminal is gone."""
     try:
         data = os.read(fd, 1024)
-        while _is_cut(data) and select.select([fd], [], [], _REST_MS / 1000)[0]:
+        while _is_cut(data) and select.select([fd], [], [], _TAIL_MS / 1000)[0]:
             more = os.read(fd, 1024)
             if not more:
                 break

@@ -11,6 +11,6 @@ from xctl_probe.exporters.stdout import write_answer
 
 def run(pid: int, stdout: int, *, as_json: bool, sock_diag: bool, stall_ms: int) -> None:
     """Write the explanation to `stdout`.  Raises UsageError where there is none."""
-    told = diagnose(pid, sock_diag=sock_diag, stall_ms=stall_ms)
+    diagnosis = diagnose(pid, sock_diag=sock_diag, stall_ms=stall_ms)
     width = os.get_terminal_size(stdout).columns if os.isatty(stdout) else None
-    write_answer(stdout, to_json(told) if as_json else to_text(told, width or None))
+    write_answer(stdout, to_json(diagnosis) if as_json else to_text(diagnosis, width or None))

@@ -18,6 +18,7 @@ from xctl_probe.fallback.sock_diag import (
     change_detector_of,
     decode,
 )
+from xctl_probe.fallback.stall_detector import send_cause
 from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.stalls.policy import STALL_MS
 from xctl_probe.stalls.request_history import RequestHistory
@@ -47,23 +48,23 @@ class DiagSampler:
             sample = decode(message)
             if sample is None:
                 continue
-            seen[sample.inode] = self._connections.get(sample.inode) or _met(sample, now_ns)
+            seen[sample.inode] = self._connections.get(sample.inode) or _first_seen(sample, now_ns)
             if sample.inode in self._connections:
                 seen[sample.inode].observe(sample, now_ns, self._last_sample_ns, self._stall_ns)
             else:
                 self._first[sample.inode] = sample
         self._connections, self._last_sample_ns = seen, now_ns
 
-    def tcp(self, fds: dict[int, int], messages: list[bytes], gap_ns: int) -> list[Tcp]:
+    def tcp(self, fds: dict[int, int], messages: list[bytes], between_ns: int) -> list[Tcp]:
         """What the looks have shown; `messages` are those of the last look."""
         peers = peers_of([c.sample for c in self._connections.values()], messages)
         return [
-            _tcp(fds[i], c, self._first[i], self._last_sample_ns, gap_ns, peers.get(i))
+            _tcp(fds[i], c, self._first[i], self._last_sample_ns, between_ns, peers.get(i))
             for i, c in self._connections.items()
         ]
 
 
-def _met(sample: TcpSample, now_ns: int) -> Connection:
+def _first_seen(sample: TcpSample, now_ns: int) -> Connection:
     socket = Socket(
         sample.inode, 0, "tcp", sample.local_address, sample.local_port,
         sample.remote_address, sample.remote_port,
@@ -88,7 +89,7 @@ def _tcp(
     connection: Connection,
     first: TcpSample,
     now_ns: int,
-    gap_ns: int,
+    between_ns: int,
     peer: Peer | None,
 ) -> Tcp:
     sample = connection.sample
@@ -119,9 +120,10 @@ def _tcp(
         retransmits_ever=info.total_retrans,
         backoff=info.backoff,
         peer_window_bytes=None if info.snd_wnd == UNKNOWN_WINDOW else info.snd_wnd,
-        window_share=min(limited_us * 1_000 / gap_ns, 1.0) if gap_ns else None,
+        window_share=min(limited_us * 1_000 / between_ns, 1.0) if between_ns else None,
         unanswered_ms=_unanswered_ms(sample) if awaited else None,
         full_ms=_ago(connection.full_ns, now_ns),
+        send_cause=send_cause(connection) if sample.wqueue else None,
         reply_ms=_ago(connection.pending_ns, now_ns) if connection.opened else None,
         hole_ms=_ago(connection.hole_ns, now_ns),
         answered_before=connection.history.expects_reply(),

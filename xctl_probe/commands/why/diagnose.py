@@ -30,7 +30,7 @@ from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
 from xctl_probe.stalls.policy import STALL_MS
 
-GAP_S = 0.3
+BETWEEN_S = 0.3
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
@@ -60,7 +60,7 @@ def diagnose(
     *,
     sock_diag: bool = True,
     stall_ms: int = STALL_MS,
-    gap_s: float = GAP_S,
+    between_s: float = BETWEEN_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Diagnosis:
     """Look twice, `gap_s` apart; without `sock_diag` at /proc/net only.
@@ -74,13 +74,13 @@ def diagnose(
     # On a thread of its own, which may move to another CPU or network namespace.
     outcome: list[Diagnosis | BaseException] = []
 
-    def look() -> None:
+    def sample() -> None:
         try:
-            outcome.append(_sample_twice(pid, sock_diag, _How(stall_ms, gap_s, sleep)))
+            outcome.append(_sample_twice(pid, sock_diag, _How(stall_ms, between_s, sleep)))
         except (ProbeError, OSError) as error:
             outcome.append(error)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=sample)
     thread.start()
     thread.join()
     if not outcome:
@@ -95,7 +95,7 @@ class _How(NamedTuple):
     """What counts as a wait, and the pause between the two samples."""
 
     stall_ms: int
-    gap_s: float
+    between_s: float
     sleep: Callable[[float], None]
 
 
@@ -146,12 +146,12 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
                 place.dump()
                 places.append(place)
         for place in places:
-            place.look(closed | fds)
-        how.sleep(how.gap_s)
+            place.sample(closed | fds)
+        how.sleep(how.between_s)
         fds = closed | fds_of(pid)
         for place in places:
             place.dump()
-            place.look(fds)
+            place.sample(fds)
         after = read_threads(pid)
         tcp = [socket for place in places for socket in place.tcp(fds)]
         udp = [socket for place in places for socket in place.udp(fds)]
@@ -162,20 +162,20 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
 
 def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[str]) -> Diagnosis:
     pid, reader = process.pid, reader_of(process.pid)
-    looks = ProcSampler(reader)
+    sampler = ProcSampler(reader)
     try:
-        looks.sample(fds)
+        sampler.sample(fds)
         before = read_threads(pid)
-        how.sleep(how.gap_s)
+        how.sleep(how.between_s)
         fds = fds_of(pid)
-        looks.sample(fds)
+        sampler.sample(fds)
     except OSError as error:
         raise ProbeError(
             f"neither sock_diag nor /proc/{reader}/net can be read here "
             f"({error.strerror}); mount /proc, or allow AF_NETLINK sockets"
         ) from error
     after = read_threads(pid)
-    seen = _Seen(before, after, fds, looks.tcp(fds), udp_sockets(reader, fds))
+    seen = _Seen(before, after, fds, sampler.tcp(fds), udp_sockets(reader, fds))
     return _diagnosis(process, seen, "/proc/net", notes, how.stall_ms)
 
 

@@ -19,19 +19,19 @@ def peers_of(samples: list[TcpSample], messages: list[bytes]) -> dict[int, Peer]
     by_ports: dict[bytes, list[bytes]] = {}
     for message in messages:
         by_ports.setdefault(message[_PORTS], []).append(message)
-    ends: dict[int, TcpSample] = {}
+    peers: dict[int, TcpSample] = {}
     for sample in samples:
         swapped = struct.pack(">HH", sample.remote_port, sample.local_port)
         for message in by_ports.get(swapped, ()):
             other = decode(message)
-            if other is not None and _are_ends(sample, other):
-                ends[sample.inode] = other
+            if other is not None and _are_connected(sample, other):
+                peers[sample.inode] = other
     owners = Owners()
-    owners.search({other.inode for other in ends.values()} - {0})
-    return {inode: _described(other, owners) for inode, other in ends.items()}
+    owners.search({other.inode for other in peers.values()} - {0})
+    return {inode: _described(other, owners) for inode, other in peers.items()}
 
 
-def _are_ends(one: TcpSample, other: TcpSample) -> bool:
+def _are_connected(one: TcpSample, other: TcpSample) -> bool:
     return (one.local_address, one.remote_address) == (other.remote_address, other.local_address)
 
 
@@ -40,12 +40,12 @@ def _described(other: TcpSample, owners: Owners) -> Peer:
     if process is None:
         return Peer(other.rqueue, None, None, stopped=False)
     processes = Processes()
-    doing = processes.activity(process.pid, other.inode)
+    activity = processes.activity(process.pid, other.inode)
     return Peer(
         other.rqueue,
         process.pid,
         process.comm,
         stopped=processes.stopped(process.pid),
-        listens=not other.rqueue and doing is Activity.WAITING_ON_SOCKET,
+        listens=not other.rqueue and activity is Activity.WAITING_ON_SOCKET,
         frozen=Freezer().frozen(process.pid),
     )

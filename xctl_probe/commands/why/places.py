@@ -23,7 +23,7 @@ class Place:
         self._namespace = namespace
         with self._inside():
             self._diag = SockDiag()
-        self._looks = DiagSampler(stall_ms)
+        self._sampler = DiagSampler(stall_ms)
         self._begun_ns = self._last_ns = 0
         self.messages: list[bytes] = []
 
@@ -37,13 +37,13 @@ class Place:
         """Those of the last dump."""
         return {int.from_bytes(message[INODE], "little") for message in self.messages}
 
-    def look(self, fds: dict[int, int]) -> None:
+    def sample(self, fds: dict[int, int]) -> None:
         """Take in the last dump."""
-        self._looks.sample(self.messages, fds, self._last_ns)
+        self._sampler.sample(self.messages, fds, self._last_ns)
 
     def tcp(self, fds: dict[int, int]) -> list[Tcp]:
         """What the looks have shown."""
-        return self._looks.tcp(fds, self.messages, self._last_ns - self._begun_ns)
+        return self._sampler.tcp(fds, self.messages, self._last_ns - self._begun_ns)
 
     def udp(self, fds: dict[int, int]) -> list[Udp]:
         """As /proc shows them there."""

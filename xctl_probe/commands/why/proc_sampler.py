@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xctl_probe.commands.why.sockets import STATES, Tcp, Udp
+from xctl_probe.events import Cause
 from xctl_probe.fallback.proc_net import Row, parse
 from xctl_probe.fallback.sock_diag import SYN_SENT, TIMER_PROBE, TIMER_RETRANSMIT
 from xctl_probe.linux.addresses import endpoint_text
@@ -73,6 +74,7 @@ def _of_row(fd: int, row: Row, first: Row) -> Tcp:
         opened=True if row.state == SYN_SENT else None,
         moved=(first.tx_queue, first.rx_queue) != (row.tx_queue, row.rx_queue),
         probing=row.timer == TIMER_PROBE,
+        send_cause=Cause.PEER_WINDOW if row.timer == TIMER_PROBE else None,
         retransmits=row.retries if row.timer == TIMER_RETRANSMIT else 0,
         next_try_ms=None,
     )

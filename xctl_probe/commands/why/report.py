@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from xctl_probe.commands.why.diagnose import Diagnosis
-from xctl_probe.commands.why.doing import Kind, doing, network
 from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize, wrap
 from xctl_probe.commands.why.sockets import Tcp, Udp
+from xctl_probe.commands.why.thread_activity import Kind, network, thread_activity
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable
@@ -22,22 +22,22 @@ _MOST_THREADS = 12
 _MOST_WATCHED = 3
 _NOTHING = "not waiting on the network"
 _UNSEEN = "whether it waits on the network could not be seen"
-_BRIEF = "waiting on the network, where nothing is late"
+_ON_TIME = "waiting on the network, where nothing is late"
 _INDENT = " " * 10
 _WIDE = 80
 
 
-def headline(told: Diagnosis) -> str:
+def headline(diagnosis: Diagnosis) -> str:
     """The verdict in one sentence."""
-    if holds := _held(told):
+    if holds := _held(diagnosis):
         return f"{_NOTHING}: {holds}"
-    first = told.found[0] if told.found else None
+    first = diagnosis.found[0] if diagnosis.found else None
     if first and first.waits:
         return first.text
     if first and not first.seen:
         return f"{_UNSEEN}: it {first.text}"
-    threads = [doing(told, thread) for thread in told.threads]
-    for kind, answer in ((Kind.UNSEEN, _UNSEEN), (Kind.BRIEF, _BRIEF)):
+    threads = [thread_activity(diagnosis, thread) for thread in diagnosis.threads]
+    for kind, answer in ((Kind.UNSEEN, _UNSEEN), (Kind.ON_TIME, _ON_TIME)):
         texts = Counter(one.text for one in threads if one.kind is kind)
         if texts:
             return f"{answer}: {_threads(texts, len(threads))}"
@@ -48,13 +48,13 @@ def headline(told: Diagnosis) -> str:
     return f"{_NOTHING}: {_threads(Counter(one.text for one in threads), len(threads))}"
 
 
-def _held(told: Diagnosis) -> str | None:
+def _held(diagnosis: Diagnosis) -> str | None:
     """What keeps the whole process from running."""
-    if told.frozen:
+    if diagnosis.frozen:
         return "its cgroup is frozen (docker unpause, systemctl thaw, or 0 into cgroup.freeze)"
-    if told.state == "T":
-        return f"it is stopped (kill -CONT {told.process.pid} lets it go on)"
-    return "it is held by a debugger" if told.state == "t" else None
+    if diagnosis.state == "T":
+        return f"it is stopped (kill -CONT {diagnosis.process.pid} lets it go on)"
+    return "it is held by a debugger" if diagnosis.state == "t" else None
 
 
 def _threads(texts: Counter[str], count: int) -> str:
@@ -64,62 +64,62 @@ def _threads(texts: Counter[str], count: int) -> str:
     return f"of its {count} threads {what}"
 
 
-def _waits(told: Diagnosis) -> bool | None:
+def _waits(diagnosis: Diagnosis) -> bool | None:
     """Null where it could not be seen."""
-    if told.found and told.found[0].waits:
-        return not _held(told)
-    return None if headline(told).startswith(_UNSEEN) else False
+    if diagnosis.found and diagnosis.found[0].waits:
+        return not _held(diagnosis)
+    return None if headline(diagnosis).startswith(_UNSEEN) else False
 
 
-def to_text(told: Diagnosis, width: int | None = None) -> bytes:
+def to_text(diagnosis: Diagnosis, width: int | None = None) -> bytes:
     """Lines for a terminal, folded to its width: the verdict first, the evidence under it."""
-    lines = [f"{told.process.pid} {told.process.comm}: {headline(told)}"]
-    others = [f.text for f in told.found[0 if _held(told) else 1 :] if f.waits]
+    lines = [f"{diagnosis.process.pid} {diagnosis.process.comm}: {headline(diagnosis)}"]
+    others = [f.text for f in diagnosis.found[0 if _held(diagnosis) else 1 :] if f.waits]
     lines += [f"  also: {text}" for text in others[:_MOST_FINDINGS]]
     if len(others) > _MOST_FINDINGS:
         lines.append(f"  also: {len(others) - _MOST_FINDINGS} more such sockets")
-    if threads := list(_thread_lines(told)):
+    if threads := list(_thread_lines(diagnosis)):
         lines += ["", *threads]
-    if told.tcp or told.udp:
-        lines += ["", *_socket_lines(told)]
+    if diagnosis.tcp or diagnosis.udp:
+        lines += ["", *_socket_lines(diagnosis)]
     else:
-        lines += ["", f"  {_no_socket(told)}"]
-    lines += [line for note in told.notes for line in ("", f"  note: {note}")]
+        lines += ["", f"  {_no_socket(diagnosis)}"]
+    lines += [line for note in diagnosis.notes for line in ("", f"  note: {note}")]
     lines = [printable(line).rstrip() for line in lines]
     lines = lines if width is None else wrap(lines, width)
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-def to_json(told: Diagnosis) -> bytes:
+def to_json(diagnosis: Diagnosis) -> bytes:
     """One object on one line."""
     return ascii_json(
         {
-            "pid": told.process.pid,
-            "comm": told.process.comm,
-            "state": told.state,
-            "verdict": headline(told),
-            "waits": _waits(told),
-            "frozen": told.frozen,
-            "findings": [dataclasses.asdict(f) for f in told.found],
-            "threads": [_thread_object(told, thread) for thread in told.threads],
-            "tcp": [dataclasses.asdict(socket) for socket in told.tcp],
-            "udp": [dataclasses.asdict(socket) for socket in told.udp],
-            "others": [dataclasses.asdict(socket) for socket in told.others],
-            "source": told.source,
-            "notes": list(told.notes),
+            "pid": diagnosis.process.pid,
+            "comm": diagnosis.process.comm,
+            "state": diagnosis.state,
+            "verdict": headline(diagnosis),
+            "waits": _waits(diagnosis),
+            "frozen": diagnosis.frozen,
+            "findings": [dataclasses.asdict(f) for f in diagnosis.found],
+            "threads": [_thread_object(diagnosis, thread) for thread in diagnosis.threads],
+            "tcp": [dataclasses.asdict(socket) for socket in diagnosis.tcp],
+            "udp": [dataclasses.asdict(socket) for socket in diagnosis.udp],
+            "others": [dataclasses.asdict(socket) for socket in diagnosis.others],
+            "source": diagnosis.source,
+            "notes": list(diagnosis.notes),
         }
     )
 
 
-def _no_socket(told: Diagnosis) -> str:
-    texts = Counter(socket.text for socket in told.others if not socket.local)
+def _no_socket(diagnosis: Diagnosis) -> str:
+    texts = Counter(socket.text for socket in diagnosis.others if not socket.local)
     if not texts:
         return "it has no TCP or UDP socket"
     return "it has no TCP or UDP socket that can be seen, but " + ", ".join(texts)
 
 
-def _thread_object(told: Diagnosis, thread: Thread) -> dict[str, object]:
-    call = told.waiting.get(thread.tid)
+def _thread_object(diagnosis: Diagnosis, thread: Thread) -> dict[str, object]:
+    call = diagnosis.waiting.get(thread.tid)
     return {
         "tid": thread.tid,
         "comm": thread.comm,
@@ -131,14 +131,14 @@ def _thread_object(told: Diagnosis, thread: Thread) -> dict[str, object]:
     }
 
 
-def _thread_lines(told: Diagnosis) -> Iterator[str]:
+def _thread_lines(diagnosis: Diagnosis) -> Iterator[str]:
     """Threads that wait on the network one by one, the others by what they do."""
     others: Counter[str] = Counter()
     shown = 0
-    for thread in told.threads:
-        on = network(told, thread)
+    for thread in diagnosis.threads:
+        on = network(diagnosis, thread)
         if not on or shown == _MOST_THREADS:
-            others[doing(told, thread).text] += 1
+            others[thread_activity(diagnosis, thread).text] += 1
             continue
         shown += 1
         idle = (
@@ -146,10 +146,10 @@ def _thread_lines(told: Diagnosis) -> Iterator[str]:
             if thread.idle_ms is not None
             else ""
         )
-        where = _in_call(told.waiting[thread.tid], on)
+        where = _in_call(diagnosis.waiting[thread.tid], on)
         yield f"  thread {thread.tid} {thread.comm}: in {where}{idle}"
     for what, count in others.most_common(_MOST_THREADS):
-        if shown or len(told.threads) > 1:  # of a single thread, the verdict says it
+        if shown or len(diagnosis.threads) > 1:  # of a single thread, the verdict says it
             yield f"  {pluralize(count, 'other thread' if shown else 'thread')}: {what}"
 
 
@@ -161,13 +161,13 @@ def _in_call(call: Call, on: list[Tcp | Udp]) -> str:
     return f"{call.name} on fd {on[0].fd}"
 
 
-def _socket_lines(told: Diagnosis) -> Iterator[str]:
+def _socket_lines(diagnosis: Diagnosis) -> Iterator[str]:
     """What matters first and in full; of the rest a few, listeners and UDP last."""
-    order = {finding.inode: i for i, finding in enumerate(told.found)}
-    waits = {finding.inode for finding in told.found if finding.waits}
+    order = {finding.inode: i for i, finding in enumerate(diagnosis.found)}
+    waits = {finding.inode for finding in diagnosis.found if finding.waits}
     last = len(order)
-    tcp = sorted(told.tcp, key=lambda s: (order.get(s.inode, last), s.listening, s.fd))
-    everything: list[Tcp | Udp] = [*tcp, *told.udp]
+    tcp = sorted(diagnosis.tcp, key=lambda s: (order.get(s.inode, last), s.listening, s.fd))
+    everything: list[Tcp | Udp] = [*tcp, *diagnosis.udp]
     matter = [socket for socket in everything if socket.inode in waits][:_MOST_SOCKETS]
     rest = [socket for socket in everything if socket.inode not in waits]
     room = max(_FEW_SOCKETS - len(matter), 2)
@@ -177,18 +177,25 @@ def _socket_lines(told: Diagnosis) -> Iterator[str]:
             yield from _datagrams(socket)
         else:
             yield from _listener(socket) if socket.listening else _connection(socket)
-    if left := len(told.tcp) + len(told.udp) - len(shown):
+    if left := len(diagnosis.tcp) + len(diagnosis.udp) - len(shown):
         yield f"  and {pluralize(left, 'more socket')}; --json has them all"
 
 
 def _listener(tcp: Tcp) -> Iterator[str]:
     full = "; it is full, so newcomers are turned away" if _is_full(tcp) else ""
-    waiting = f"{tcp.receive_queue} of at most {tcp.send_queue} connections"
+    most = "" if _is_of_proc_net(tcp) else f" of at most {tcp.send_queue}"
+    waiting = f"{tcp.receive_queue}{most} connections"
     yield f"  fd {tcp.fd:<4} tcp {tcp.local}  LISTEN, {waiting} wait to be accepted{full}"
 
 
 def _is_full(tcp: Tcp) -> bool:
-    return tcp.receive_queue > tcp.send_queue > 0
+    # One more than the backlog fits: sk_acceptq_is_full(), include/net/sock.h.
+    return not _is_of_proc_net(tcp) and tcp.receive_queue > tcp.send_queue
+
+
+def _is_of_proc_net(tcp: Tcp) -> bool:
+    """Return whether /proc/net shows the socket: without times, and without a listener's limit."""
+    return tcp.not_sent_bytes is None
 
 
 def _connection(tcp: Tcp) -> Iterator[str]:
@@ -241,7 +248,7 @@ def _path(tcp: Tcp) -> str:
         parts.append(f"{pluralize(tcp.retransmits_ever, 'retransmit')} ever{now}")
     elif tcp.retransmits:
         parts.append(f"{pluralize(tcp.retransmits, 'retransmit')} now")
-    if tcp.probing:
+    if tcp.probing and tcp.window_closed:
         parts.append("peer window closed" + _next_probe(tcp))
     elif tcp.peer_window_bytes:
         parts.append(f"peer window {format_bytes(tcp.peer_window_bytes)}")

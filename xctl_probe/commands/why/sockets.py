@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xctl_probe.events import Cause
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
     CLOSE_WAIT,
@@ -52,7 +53,7 @@ class Tcp:
     send_queue: int
     opened: bool | None  # by this side
     moved: bool  # between the looks
-    probing: bool  # the peer's window is closed: only probes of it are sent
+    probing: bool  # data waits and none is in flight: the kernel sends probes of the window
     retransmits: int  # of what is at the head of the queue, or of the SYN
     next_try_ms: int | None
     not_sent_bytes: int | None = None
@@ -67,6 +68,7 @@ class Tcp:
     window_share: float | None = None  # of the time between the looks it held us up
     unanswered_ms: float | None = None  # since what is being retransmitted was first sent
     full_ms: float | None = None  # since when the send buffer is full
+    send_cause: Cause | None = None  # why what is in the send buffer stays there
     reply_ms: float | None = None  # since when a reply is outstanding
     hole_ms: float | None = None  # since when later data waits for what is missing
     answered_before: bool = False
@@ -80,7 +82,7 @@ class Tcp:
     @property
     def window_closed(self) -> bool:
         """True when something is to be sent, and the peer's window lets nothing through."""
-        return self.probing or (self.peer_window_bytes == 0 and bool(self.not_sent_bytes))
+        return self.send_cause is Cause.PEER_WINDOW
 
 
 @dataclass(frozen=True, slots=True)

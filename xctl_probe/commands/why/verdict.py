@@ -17,6 +17,15 @@ from xctl_probe.stalls.causes import TABLE
 from xctl_probe.stalls.policy import STALL_MS
 
 _MOSTLY = 0.5  # of the time looked at
+_HELD_BACK = (Cause.PACING, Cause.LOCAL_DROP)  # by this host
+# Why the send buffer stays full; None: data waits, none is in flight, and nothing shows why.
+_FULL_BUFFER = {
+    Cause.SEND_BUFFER: "the path to {} is slower than the sender",
+    Cause.PACING: "the sender itself limits its rate to {} (SO_MAX_PACING_RATE)",
+    Cause.LOCAL_DROP: "this host drops what it sends to {}",
+    Cause.LOSS: "packets to {} are lost",
+    None: "what is to be sent to {} does not leave this host",
+}
 _DNS = ":53"
 _DELIVERS = ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "CLOSING", "LAST_ACK")
 _RECEIVES = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2")
@@ -151,7 +160,7 @@ def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     # Nobody waits for it as far as one sees: it is still the matter with this connection.
     aside = "" if blocked else ", though this process may not be waiting for that"
     unsent = tcp.not_sent_bytes or tcp.send_queue
-    if tcp.retransmits:
+    if tcp.retransmits and not tcp.window_closed:
         since = f" for {format_duration(tcp.unanswered_ms)}" if tcp.unanswered_ms else ""
         text = (
             f"no packet gets through to {tcp.remote}{since}: "
@@ -161,21 +170,34 @@ def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if tcp.window_closed:
         ms = tcp.full_ms if tcp.full_ms is not None else _float(tcp.last_send_ms)
         since = f" for {format_duration(ms)}" if ms is not None else ""
-        text = (
-            f"the peer {tcp.remote} does not read: its window is closed{since}; "
-            f"{format_bytes(unsent)} wait to be sent{aside}"
-        )
+        text = f"{_closed_window(tcp, since)}; {format_bytes(unsent)} wait to be sent{aside}"
         return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, ms)
-    if (tcp.window_share or 0.0) >= _MOSTLY:
+    if (tcp.window_share or 0.0) >= _MOSTLY and tcp.send_cause is not Cause.PACING:
         text = (
-            f"the peer {tcp.remote} reads too slowly: its window held this side up "
-            f"{tcp.window_share:.0%} of the time looked at{aside}"
+            f"the window of the peer {tcp.remote} held this side up {tcp.window_share:.0%} of the "
+            f"time looked at: the peer reads too slowly, or its receive buffer is small{aside}"
         )
         return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, tcp.full_ms)
     if tcp.full_ms is not None:
-        text = f"the path to {tcp.remote} is slower than the sender: the send buffer is full"
-        return Finding(text, True, True, Cause.SEND_BUFFER, tcp.inode, tcp.full_ms)
+        text = f"{_FULL_BUFFER[tcp.send_cause].format(tcp.remote)}: the send buffer is full"
+        return Finding(text, True, True, tcp.send_cause, tcp.inode, tcp.full_ms)
+    if waiter and waiter.exclusive and waiter.writes and tcp.send_cause in _HELD_BACK:
+        text = f"{_FULL_BUFFER[tcp.send_cause].format(tcp.remote)}, and a thread waits to send"
+        return Finding(text, True, True, tcp.send_cause, tcp.inode, waiter.ms)
     return None
+
+
+def _closed_window(tcp: Tcp, since: str) -> str:
+    """A closed window is the peer's doing, but not each such peer leaves data unread."""
+    if tcp.peer_window_bytes:
+        window = format_bytes(tcp.peer_window_bytes)
+        return f"the window of the peer {tcp.remote}, {window}, is too small for more{since}"
+    if tcp.peer and not tcp.peer.unread_bytes and not tcp.peer.stopped:
+        return (
+            f"the window of the peer {tcp.remote} is closed{since}, although it has read all: its "
+            "receive buffer is small"
+        )
+    return f"the peer {tcp.remote} does not read: its window is closed{since}"
 
 
 def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:

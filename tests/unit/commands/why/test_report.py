@@ -33,8 +33,8 @@ WAITING = Diagnosis(
 IDLE = replace(WAITING, tcp=(), found=(), waiting={})
 
 
-def lines(told):
-    text = to_text(told)
+def lines(diagnosis):
+    text = to_text(diagnosis)
     assert text.isascii()
     assert b"\x1b" not in text
     return text.decode().splitlines()
@@ -73,16 +73,16 @@ def test_an_event_loop_without_the_network_is_told_apart():
     """Its pipes and timers are known, and none of them is a socket of TCP or UDP."""
     loop = replace(BLOCKED, wchan="ep_poll")
     call = Call("epoll_wait", Role.EPOLL, (Watched(3, True, False),))
-    told = replace(IDLE, threads=(loop,), waiting={PID: call})
-    assert headline(told).endswith("waiting for events, none of them from the network")
+    diagnosis = replace(IDLE, threads=(loop,), waiting={PID: call})
+    assert headline(diagnosis).endswith("waiting for events, none of them from the network")
 
 
 def test_of_many_threads_the_commonest_are_named():
     """In a pool most wait for each other."""
     sleeping = replace(BLOCKED, wchan="futex_wait_queue")
     busy = replace(BLOCKED, tid=PID + 1, wchan="", state="R")
-    told = replace(IDLE, threads=(sleeping, sleeping, busy))
-    assert headline(told).endswith(
+    diagnosis = replace(IDLE, threads=(sleeping, sleeping, busy))
+    assert headline(diagnosis).endswith(
         "of its 3 threads 2 waiting for another thread, 1 running on a CPU"
     )
 
@@ -96,36 +96,51 @@ def test_a_stopped_process_is_said_to_be_stopped():
 
 def test_the_other_end_is_named_where_it_is_here():
     """Who does not read, and that it was stopped."""
-    told = replace(WAITING, tcp=(replace(ASKED, peer=Peer(1_009, 239, "server", True)),))
+    diagnosis = replace(WAITING, tcp=(replace(ASKED, peer=Peer(1_009, 239, "server", True)),))
     assert any(
         "the other end is on this host: server (pid 239), which is STOPPED, with 1009 bytes unread"
         in line
-        for line in lines(told)
+        for line in lines(diagnosis)
     )
 
 
 def test_a_hostile_name_stays_text():
     """A process calls itself what it likes."""
     hostile = "\x1b[2J\u202ename\n"
-    told = replace(
+    diagnosis = replace(
         WAITING,
         process=Process(PID, 7_001, hostile),
         threads=(replace(BLOCKED, comm=hostile),),
         tcp=(replace(ASKED, peer=Peer(0, 239, hostile, False)),),
     )
-    assert lines(told)[0].startswith("233 \\x1b[2J\\u202ename\\n: waits")
-    assert to_json(told).isascii()
+    assert lines(diagnosis)[0].startswith("233 \\x1b[2J\\u202ename\\n: waits")
+    assert to_json(diagnosis).isascii()
 
 
 def test_a_thousand_sockets_do_not_flood_the_screen():
     """Those that matter come first; the others are counted."""
     many = tuple(replace(ASKED, inode=n, fd=n, reply_ms=None) for n in range(10, 1_010))
-    told = replace(WAITING, tcp=(*many, ASKED))
-    text = lines(told)
+    diagnosis = replace(WAITING, tcp=(*many, ASKED))
+    text = lines(diagnosis)
     assert len(text) < 30
     assert any(f"fd {FD} " in line for line in text)
     assert any("996 more sockets; --json has them all" in line for line in text)
-    assert len(json.loads(to_json(told))["tcp"]) == 1_001
+    assert len(json.loads(to_json(diagnosis))["tcp"]) == 1_001
+
+
+@pytest.mark.parametrize(("waiting", "full"), [(0, False), (1, True)])
+def test_a_listener_of_backlog_0_has_room_for_one(waiting, full):
+    """listen(fd, 0); the next one is turned away."""
+    listener = replace(ASKED, state="LISTEN", receive_queue=waiting, send_queue=0, opened=None)
+    text = "\n".join(lines(replace(IDLE, tcp=(listener,))))
+    assert f"{waiting} of at most 0 connections wait" in text
+    assert ("it is full" in text) is full
+
+
+def test_proc_net_does_not_show_how_many_a_listener_takes():
+    listener = replace(ASKED, state="LISTEN", receive_queue=5, send_queue=0, not_sent_bytes=None)
+    text = "\n".join(lines(replace(IDLE, tcp=(listener,))))
+    assert text.endswith("LISTEN, 5 connections wait to be accepted")
 
 
 def test_listeners_and_datagrams_have_their_queues():

@@ -11,6 +11,7 @@ from support.tcp_model import INODE, LOCAL, MS, REMOTE, SYN_SENT, TIMER_PROBE, T
 from xctl_probe.commands.why.diag_sampler import DiagSampler, _unanswered_ms
 from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize
 from xctl_probe.commands.why.proc_sampler import ProcSampler, socket_fds, udp_sockets
+from xctl_probe.events import Cause
 from xctl_probe.fallback.sock_diag import decode
 
 FD, PID = 7, 233
@@ -63,11 +64,24 @@ def test_an_accepted_connection_owes_nothing():
 def test_a_full_buffer_and_a_closed_window():
     """Since the last segment that went out."""
     tcp = Tcp().at(101).send(23).fill(90_000)
-    tcp.timer, tcp.probes = TIMER_PROBE, 1
+    tcp.timer, tcp.probes, tcp.snd_wnd = TIMER_PROBE, 1, 0
     found = looked(tcp.at(1_101))
     assert found.window_closed
     assert found.full_ms == 1_300
     assert found.not_sent_bytes == 90_000
+
+
+def test_a_probe_timer_alone_is_no_closed_window():
+    """The kernel runs it for whatever keeps data back: pacing, a firewall of this host."""
+    tcp = Tcp().at(101).send(23).fill(90_000)
+    tcp.timer = TIMER_PROBE
+    found = looked(tcp.at(1_101))
+    assert (found.probing, found.send_cause) == (True, None)
+    tcp.probes = 1
+    assert looked(tcp).send_cause is Cause.LOCAL_DROP
+    tcp.max_pacing_rate = tcp.pacing_rate = 200_000
+    assert looked(tcp).send_cause is Cause.PACING
+    assert not looked(tcp).window_closed
 
 
 def test_the_share_of_a_closed_window_is_of_the_time_looked_at():

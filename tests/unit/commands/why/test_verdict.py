@@ -24,12 +24,16 @@ UNKNOWN = replace(
     OPENED, opened=None, not_sent_bytes=None, unacked_segments=None, last_send_ms=None,
     last_receive_ms=None, peer_window_bytes=None,
 )  # fmt: skip
+CLOSED = replace(
+    OPENED, send_queue=131_072, not_sent_bytes=131_072, full_ms=3_000.0, peer_window_bytes=0,
+    send_cause=Cause.PEER_WINDOW,
+)  # fmt: skip
 IN_RECV = Waiter(reads=True, exclusive=True, ms=12_500.0)
 IN_SEND = Waiter(writes=True, exclusive=True, ms=3_000.0)
 IN_EPOLL = Waiter(reads=True)
 
 
-def told(tcp, waiter=None):
+def finding_of(tcp, waiter=None):
     """The one finding about a socket; None if there is nothing to say."""
     found = findings([tcp], [], {INODE: waiter} if waiter else {})
     assert len(found) <= 1
@@ -38,7 +42,7 @@ def told(tcp, waiter=None):
 
 def test_a_reply_is_awaited_in_recv():
     """The request was acknowledged: the network did its part, the peer has it."""
-    finding = told(ASKED, IN_RECV)
+    finding = finding_of(ASKED, IN_RECV)
     assert finding.text == (
         "waits for a reply from 10.0.0.7:5432 for 12.4 s; "
         "its request was acknowledged, so the peer has it"
@@ -50,13 +54,13 @@ def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
     """A blocking read of a queue: the network owes nothing."""
     peer = Peer(0, 239, "redis-server", stopped=False, listens=True)
     for waiter in (IN_RECV, IN_EPOLL):
-        finding = told(replace(ASKED, peer=peer), waiter)
+        finding = finding_of(replace(ASKED, peer=peer), waiter)
         assert finding.text == (
             "waits for the answer of redis-server (pid 239) at 10.0.0.7:5432 for 12.4 s, "
             "which has read the request and waits for other events"
         )
         assert (finding.waits, finding.certain, finding.cause) == (False, True, None)
-    on_its_way = told(replace(ASKED, peer=peer, send_queue=23), IN_RECV)
+    on_its_way = finding_of(replace(ASKED, peer=peer, send_queue=23), IN_RECV)
     assert (on_its_way.waits, on_its_way.cause) == (True, None)
 
 
@@ -70,48 +74,48 @@ def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
     ],
 )
 def test_a_request_that_nobody_has_read_is_said_to_lie_there(peer, says):
-    finding = told(replace(ASKED, peer=peer), IN_RECV)
+    finding = finding_of(replace(ASKED, peer=peer), IN_RECV)
     assert says in finding.text
     assert (finding.waits, finding.cause) == (True, Cause.NO_REPLY)
 
 
 def test_in_an_event_loop_a_reply_is_only_likely():
     """Unless sends on this connection were answered before."""
-    assert told(ASKED, IN_EPOLL).text.startswith("probably waits for a reply")
-    assert not told(ASKED, IN_EPOLL).certain
-    assert told(replace(ASKED, answered_before=True), IN_EPOLL).certain
+    assert finding_of(ASKED, IN_EPOLL).text.startswith("probably waits for a reply")
+    assert not finding_of(ASKED, IN_EPOLL).certain
+    assert finding_of(replace(ASKED, answered_before=True), IN_EPOLL).certain
 
 
 def test_who_was_never_answered_may_expect_nothing():
     """A log sender's connection in an event loop."""
-    text = told(replace(ASKED, last_receive_ms=None), IN_EPOLL).text
+    text = finding_of(replace(ASKED, last_receive_ms=None), IN_EPOLL).text
     assert text.startswith("probably")
     assert "it may expect none" in text
 
 
 def test_a_request_on_its_way_is_not_said_to_be_delivered():
     """Sent, and not acknowledged yet."""
-    finding = told(replace(ASKED, send_queue=23, unacked_segments=1), IN_RECV)
+    finding = finding_of(replace(ASKED, send_queue=23, unacked_segments=1), IN_RECV)
     assert "on its way" in finding.text
     assert finding.cause is None
 
 
 def test_nobody_who_reads_is_nobody_who_waits():
     """An idle connection in the pool of a process that computes."""
-    assert told(ASKED) is None
-    assert told(OPENED) is None
+    assert finding_of(ASKED) is None
+    assert finding_of(OPENED) is None
 
 
 def test_who_spoke_last_may_owe_the_rest():
     """An idle connection in an event loop, or one in mid-answer: both look like this."""
-    finding = told(OPENED, IN_EPOLL)
+    finding = finding_of(OPENED, IN_EPOLL)
     assert finding.text == (
         "waits for events, also from 10.0.0.7:5432: the last came 13.0 s ago, "
         "and whether more is due only the two programs know"
     )
     assert (finding.waits, finding.seen) == (False, False)
     listens = Peer(0, 239, "server", stopped=False, listens=True)
-    finding = told(replace(OPENED, peer=listens), IN_EPOLL)
+    finding = finding_of(replace(OPENED, peer=listens), IN_EPOLL)
     assert finding.text == "waits for events; at 10.0.0.7:5432 server (pid 239) awaits a request"
     assert (finding.waits, finding.seen) == (False, True)
 
@@ -119,22 +123,26 @@ def test_who_spoke_last_may_owe_the_rest():
 def test_a_peer_that_is_frozen_is_said_to_be():
     """It may have read the request before."""
     peer = Peer(23, 239, "server", stopped=True, frozen=True)
-    assert told(replace(ASKED, peer=peer), IN_RECV).text.endswith("queue there, and it is frozen")
+    assert finding_of(replace(ASKED, peer=peer), IN_RECV).text.endswith(
+        "queue there, and it is frozen"
+    )
     peer = replace(peer, unread_bytes=0)
-    assert told(replace(ASKED, peer=peer), IN_RECV).text.endswith("server (pid 239) is frozen")
+    assert finding_of(replace(ASKED, peer=peer), IN_RECV).text.endswith(
+        "server (pid 239) is frozen"
+    )
 
 
 def test_who_polls_busily_waits_for_a_peer_that_is_stuck():
     """Without such a peer it may as well compute."""
     spins = Waiter(spins=True)
     peer = Peer(23, 239, "server", stopped=True)
-    finding = told(replace(ASKED, peer=peer), spins)
+    finding = finding_of(replace(ASKED, peer=peer), spins)
     assert finding.text.startswith("probably waits for a reply from 10.0.0.7:5432 for 12.4 s")
     assert (finding.waits, finding.certain, finding.cause) == (True, False, Cause.NO_REPLY)
     for other in (None, Peer(0, 239, "server", stopped=False)):
-        assert told(replace(ASKED, peer=other), spins) is None
-    assert told(replace(ASKED, peer=peer, last_receive_ms=None), spins) is None
-    assert told(replace(ACCEPTED, peer=peer), spins) is None
+        assert finding_of(replace(ASKED, peer=other), spins) is None
+    assert finding_of(replace(ASKED, peer=peer, last_receive_ms=None), spins) is None
+    assert finding_of(replace(ACCEPTED, peer=peer), spins) is None
 
 
 def test_who_was_answered_before_waits_rather_than_who_never_was():
@@ -146,14 +154,15 @@ def test_who_was_answered_before_waits_rather_than_who_never_was():
 
 def test_an_exchange_of_milliseconds_is_no_wait():
     """That is how networks work."""
-    assert told(replace(ASKED, reply_ms=99.0), IN_RECV) is None
+    assert finding_of(replace(ASKED, reply_ms=99.0), IN_RECV) is None
 
 
 def test_a_peer_that_does_not_read_is_named():
-    """Its window is closed: probes go out, or there is something to send and no room."""
-    stuck = replace(OPENED, send_queue=131_072, not_sent_bytes=131_072, full_ms=3_000.0)
-    for socket in (replace(stuck, probing=True), replace(stuck, peer_window_bytes=0)):
-        finding = told(socket, IN_SEND)
+    """Its window is closed, and data waits to be sent."""
+    unread = Peer(9_001, 239, "server", stopped=False)
+    stopped = Peer(0, 239, "server", stopped=True)
+    for peer in (None, unread, stopped):
+        finding = finding_of(replace(CLOSED, peer=peer), IN_SEND)
         assert finding.text == (
             "the peer 10.0.0.7:5432 does not read: its window is closed for 3.0 s; "
             "128.0 KiB wait to be sent"
@@ -161,9 +170,54 @@ def test_a_peer_that_does_not_read_is_named():
         assert (finding.cause, finding.certain) == (Cause.PEER_WINDOW, True)
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"peer": Peer(0, 239, "server", stopped=False)}, "has read all: its receive buffer is"),
+        ({"peer_window_bytes": 576}, "10.0.0.7:5432, 576 bytes, is too small for more for 3.0 s"),
+    ],
+)
+def test_a_peer_with_a_small_buffer_is_not_said_to_leave_data_unread(change, text):
+    finding = finding_of(replace(CLOSED, **change), IN_SEND)
+    assert text in finding.text
+    assert "does not read" not in finding.text
+    assert finding.cause is Cause.PEER_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (Cause.PACING, "the sender itself limits its rate to 10.0.0.7:5432 (SO_MAX_PACING_RATE)"),
+        (Cause.LOCAL_DROP, "this host drops what it sends to 10.0.0.7:5432"),
+        (None, "what is to be sent to 10.0.0.7:5432 does not leave this host"),
+    ],
+)
+def test_what_this_host_holds_back_is_not_the_peer_s_doing(cause, text):
+    """The kernel probes the peer's window then, too."""
+    held = replace(CLOSED, probing=True, send_cause=cause, peer_window_bytes=65_536)
+    finding = finding_of(held, IN_SEND)
+    assert finding.text == f"{text}: the send buffer is full"
+    assert (finding.waits, finding.cause, finding.ms) == (True, cause, 3_000.0)
+    empties = finding_of(replace(held, full_ms=None), IN_SEND)
+    if cause is None:
+        assert empties is None
+    else:  # below its limit the buffer still keeps the thread
+        assert empties.text == f"{text}, and a thread waits to send"
+        assert (empties.waits, empties.cause, empties.ms) == (True, cause, 3_000.0)
+    assert finding_of(replace(held, full_ms=None)) is None
+
+
+def test_a_window_that_pacing_leaves_open_is_not_blamed():
+    """While the sender waits for its own rate, the window may count as the limit, too."""
+    held = replace(CLOSED, send_cause=Cause.PACING, window_share=0.93)
+    assert finding_of(held, IN_SEND).cause is Cause.PACING
+
+
 def test_a_closed_window_that_nobody_waits_for_is_told_apart():
     """The buffer has room, so the process may go on."""
-    finding = told(replace(OPENED, send_queue=23, not_sent_bytes=23, probing=True))
+    finding = finding_of(
+        replace(OPENED, send_queue=23, not_sent_bytes=23, send_cause=Cause.PEER_WINDOW)
+    )
     assert "may not be waiting for that" in finding.text
     assert not finding.certain
 
@@ -171,13 +225,18 @@ def test_a_closed_window_that_nobody_waits_for_is_told_apart():
 def test_a_peer_that_reads_slowly_is_told():
     """Its window opens now and then."""
     slow = replace(OPENED, send_queue=4_096, not_sent_bytes=4_096, window_share=0.83)
-    assert "held this side up 83% of the time" in told(slow, IN_SEND).text
+    assert finding_of(slow, IN_SEND).text == (
+        "the window of the peer 10.0.0.7:5432 held this side up 83% of the time looked at: "
+        "the peer reads too slowly, or its receive buffer is small"
+    )
 
 
 def test_a_slow_path_is_told_by_the_full_buffer():
     """The window is open, nothing is retransmitted."""
-    full = replace(OPENED, send_queue=4_096, unacked_segments=3, full_ms=700.0)
-    assert told(full, IN_SEND).cause is Cause.SEND_BUFFER
+    full = replace(
+        OPENED, send_queue=4_096, unacked_segments=3, full_ms=700.0, send_cause=Cause.SEND_BUFFER
+    )
+    assert finding_of(full, IN_SEND).cause is Cause.SEND_BUFFER
 
 
 def test_losses_come_with_the_next_attempt():
@@ -186,7 +245,7 @@ def test_losses_come_with_the_next_attempt():
         ASKED, send_queue=23, unacked_segments=1, retransmits=4, next_try_ms=6_000,
         unanswered_ms=6_200.0,
     )  # fmt: skip
-    finding = told(lost, IN_RECV)
+    finding = finding_of(lost, IN_RECV)
     assert finding.text == (
         "no packet gets through to 10.0.0.7:5432 for 6.2 s: 4 retransmits, next in 6.0 s"
     )
@@ -196,16 +255,16 @@ def test_losses_come_with_the_next_attempt():
 def test_a_connect_is_told_with_or_without_retries():
     """At first it is just under way."""
     connecting = replace(OPENED, state="SYN_SENT", unanswered_ms=300.0)
-    assert told(connecting).text == "still connecting to 10.0.0.7:5432 for 0.30 s"
+    assert finding_of(connecting).text == "still connecting to 10.0.0.7:5432 for 0.30 s"
     connecting = replace(connecting, retransmits=1, next_try_ms=1_900, unanswered_ms=2_100.0)
-    assert told(connecting).text == (
+    assert finding_of(connecting).text == (
         "still connecting to 10.0.0.7:5432 for 2.1 s: 2 SYNs unanswered, next in 1.9 s"
     )
 
 
 def test_a_hole_is_a_lost_packet():
     """Later data has arrived."""
-    finding = told(replace(OPENED, hole_ms=1_300.0))
+    finding = finding_of(replace(OPENED, hole_ms=1_300.0))
     assert "was lost: what follows it arrived 1.3 s ago" in finding.text
 
 
@@ -213,34 +272,38 @@ def test_a_server_waits_for_work():
     """For a connection, or for the next request: neither is the network's fault."""
     listener = replace(OPENED, state="LISTEN", opened=None, local="0.0.0.0:80")
     accepting = Waiter(reads=True, accepts=True, exclusive=True)
-    for finding in (told(listener, accepting), told(ACCEPTED, IN_RECV), told(ACCEPTED, IN_EPOLL)):
+    for finding in (
+        finding_of(listener, accepting),
+        finding_of(ACCEPTED, IN_RECV),
+        finding_of(ACCEPTED, IN_EPOLL),
+    ):
         assert not finding.waits
-    assert told(listener, accepting).text == "waits for connections on 0.0.0.0:80"
-    assert told(listener) is None
+    assert finding_of(listener, accepting).text == "waits for connections on 0.0.0.0:80"
+    assert finding_of(listener) is None
 
 
 def test_more_data_is_only_probably_awaited():
     """It sits in recv and has asked for nothing: a download, or a subscription."""
-    finding = told(OPENED, IN_RECV)
+    finding = finding_of(OPENED, IN_RECV)
     assert finding.text == (
         "probably waits for more data from 10.0.0.7:5432: the last came 13.0 s ago"
     )
-    finding = told(replace(OPENED, last_receive_ms=None), IN_RECV)
+    finding = finding_of(replace(OPENED, last_receive_ms=None), IN_RECV)
     assert "to speak first" in finding.text
     assert not finding.certain
 
 
 def test_data_that_was_not_read_is_nobodys_stall():
     """It is there: the process is what is slow."""
-    assert told(replace(ASKED, receive_queue=23), IN_RECV) is None
+    assert finding_of(replace(ASKED, receive_queue=23), IN_RECV) is None
 
 
 def test_without_times_less_is_said():
     """/proc/net has queues, timers and states."""
-    assert told(UNKNOWN, IN_RECV).text.startswith("probably waits for data")
-    assert told(UNKNOWN, IN_EPOLL) is None
-    closed = replace(UNKNOWN, send_queue=99, probing=True)
-    assert told(closed, IN_SEND).text == (
+    assert finding_of(UNKNOWN, IN_RECV).text.startswith("probably waits for data")
+    assert finding_of(UNKNOWN, IN_EPOLL) is None
+    closed = replace(UNKNOWN, send_queue=99, probing=True, send_cause=Cause.PEER_WINDOW)
+    assert finding_of(closed, IN_SEND).text == (
         "the peer 10.0.0.7:5432 does not read: its window is closed; 99 bytes wait to be sent"
     )
 

@@ -8,10 +8,10 @@ import pytest
 from unit.commands.why.test_report import BLOCKED, IDLE, PID
 from unit.commands.why.test_verdict import FD, INODE, OPENED
 
-from xctl_probe.commands.why.doing import Kind, doing
 from xctl_probe.commands.why.others import File, Other, distant_files
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.report import headline
+from xctl_probe.commands.why.thread_activity import Kind, thread_activity
 from xctl_probe.commands.why.verdict import ranked
 from xctl_probe.linux.syscalls import Call, Role, Watched
 
@@ -25,11 +25,11 @@ def explained(thread, call=None, **more):
     """One process with this one thread."""
     thread = replace(thread, call=call)
     waiting = {thread.tid: call} if call else {}
-    told = replace(IDLE, threads=(thread,), waiting=waiting, **more)
+    diagnosis = replace(IDLE, threads=(thread,), waiting=waiting, **more)
     found = outside(
-        list({thread.tid: (thread, call)}.values()) if call else [], [thread], told.files
+        list({thread.tid: (thread, call)}.values()) if call else [], [thread], diagnosis.files
     )
-    return replace(told, found=tuple(ranked([*told.found, *found])))
+    return replace(diagnosis, found=tuple(ranked([*diagnosis.found, *found])))
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,16 @@ def explained(thread, call=None, **more):
     ],
 )
 def test_a_file_server_is_the_network(wchan, says):
-    told = explained(replace(BLOCKED, state="D", wchan=wchan))
-    assert headline(told).startswith(says)
-    assert told.found[0].waits
+    diagnosis = explained(replace(BLOCKED, state="D", wchan=wchan))
+    assert headline(diagnosis).startswith(says)
+    assert diagnosis.found[0].waits
 
 
 def test_a_read_of_a_file_on_the_network_waits_for_its_server():
     """Whatever kernel function it sleeps in."""
     thread = replace(BLOCKED, state="D", wchan="folio_wait_bit_common")
-    told = explained(thread, READ, files={FD: File("nfs4", "server:/home")})
-    assert headline(told) == "waits for a file of server:/home (nfs4) for 12.5 s"
+    diagnosis = explained(thread, READ, files={FD: File("nfs4", "server:/home")})
+    assert headline(diagnosis) == "waits for a file of server:/home (nfs4) for 12.5 s"
     assert headline(explained(thread, READ)) == f"{NOTHING}: it is waiting for a disk"
 
 
@@ -62,8 +62,8 @@ def test_what_a_fuse_file_system_waits_for_is_not_known():
     assert headline(explained(thread)).startswith(
         f"{UNSEEN}: it is waiting for the program behind a FUSE file system"
     )
-    told = explained(thread, READ, files={FD: File("fuse.sshfs", "host:/")})
-    assert headline(told) == f"{UNSEEN}: it is in read on a file of host:/ (fuse.sshfs)"
+    diagnosis = explained(thread, READ, files={FD: File("fuse.sshfs", "host:/")})
+    assert headline(diagnosis) == f"{UNSEEN}: it is in read on a file of host:/ (fuse.sshfs)"
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,10 @@ def test_what_a_fuse_file_system_waits_for_is_not_known():
 def test_a_socket_of_another_protocol_is_local_or_unknown(protocol, answer):
     other = Other(FD, INODE, protocol)
     assert headline(explained(BLOCKED, READ, others=(other,))) == answer
-    told = explained(BLOCKED, LOOP, others=(other,))
-    assert doing(told, told.threads[0]).kind is (Kind.ELSE if other.local else Kind.UNSEEN)
+    diagnosis = explained(BLOCKED, LOOP, others=(other,))
+    assert thread_activity(diagnosis, diagnosis.threads[0]).kind is (
+        Kind.ELSE if other.local else Kind.UNSEEN
+    )
 
 
 @pytest.mark.parametrize("wchan", ["", "wait_woken", "ep_poll", "do_sys_poll"])
@@ -90,32 +92,34 @@ def test_a_call_that_may_not_be_read_may_be_about_any_socket(wchan):
     """Yama; where there is no socket, only a function without a name leaves it open."""
     thread = replace(BLOCKED, wchan=wchan, call_readable=False)
     call = Call(wchan, Role.EPOLL, (Watched(FD, True, False),))
-    told = replace(IDLE, threads=(thread,), waiting={PID: call} if wchan else {}, tcp=(OPENED,))
-    assert headline(told).startswith(UNSEEN)
-    told = replace(told, tcp=())
-    assert headline(told).startswith(UNSEEN if not wchan else NOTHING)
+    diagnosis = replace(
+        IDLE, threads=(thread,), waiting={PID: call} if wchan else {}, tcp=(OPENED,)
+    )
+    assert headline(diagnosis).startswith(UNSEEN)
+    diagnosis = replace(diagnosis, tcp=())
+    assert headline(diagnosis).startswith(UNSEEN if not wchan else NOTHING)
 
 
 def test_every_thread_has_to_be_seen_to_wait_for_something_else():
     """One of many is enough."""
     others = [replace(BLOCKED, tid=PID + n, wchan="futex_wait_queue") for n in range(1, 4)]
-    told = explained(BLOCKED, READ, others=(Other(FD, INODE, "PING"),))
-    told = replace(told, threads=(*told.threads, *others))
-    assert headline(told) == f"{UNSEEN}: of its 4 threads 1 in read on an ICMP socket (fd 7)"
-    assert headline(replace(told, threads=())) == f"{UNSEEN}: its threads may not be read"
+    diagnosis = explained(BLOCKED, READ, others=(Other(FD, INODE, "PING"),))
+    diagnosis = replace(diagnosis, threads=(*diagnosis.threads, *others))
+    assert headline(diagnosis) == f"{UNSEEN}: of its 4 threads 1 in read on an ICMP socket (fd 7)"
+    assert headline(replace(diagnosis, threads=())) == f"{UNSEEN}: its threads may not be read"
 
 
 def test_a_receive_where_nothing_is_late_is_no_denial():
     """Data move, or the request was a moment ago."""
-    told = explained(BLOCKED, READ, tcp=(OPENED,))
-    assert headline(told) == (
+    diagnosis = explained(BLOCKED, READ, tcp=(OPENED,))
+    assert headline(diagnosis) == (
         "waiting on the network, where nothing is late: it is in read on fd 7 (10.0.0.7:5432)"
     )
 
 
 def test_a_frozen_process_waits_for_its_cgroup():
-    told = explained(BLOCKED, READ, tcp=(OPENED,), frozen=True)
-    assert headline(told).startswith(f"{NOTHING}: its cgroup is frozen")
+    diagnosis = explained(BLOCKED, READ, tcp=(OPENED,), frozen=True)
+    assert headline(diagnosis).startswith(f"{NOTHING}: its cgroup is frozen")
 
 
 def test_the_file_system_of_a_descriptor_is_read_without_asking_it(tmp_path):

@@ -16,7 +16,7 @@ from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, RING
 
 _FUSE = ("request_wait_answer", "fuse_")
 # What a thread is doing in the kernel function that it sleeps in, by how its name begins.
-_DOING = (
+_ACTIVITIES = (
     (("hrtimer_nanosleep", "do_nanosleep"), "sleeping"),
     (("futex_",), "waiting for another thread"),
     (("do_wait", "kernel_wait"), "waiting for a child process"),
@@ -46,133 +46,135 @@ class Kind(Enum):
 
     ELSE = auto()  # it runs, or waits for something that is not the network
     FOUND = auto()  # on the network: the findings have it
-    BRIEF = auto()  # on the network, where nothing is late
+    ON_TIME = auto()  # on the network, where nothing is late
     UNSEEN = auto()  # on the network or not
 
 
 @dataclass(frozen=True, slots=True)
-class Doing:
+class ThreadActivity:
     """What a thread does, as the rest of a sentence that begins with *it is*."""
 
     kind: Kind
     text: str
 
 
-def doing(told: Diagnosis, thread: Thread) -> Doing:
+def thread_activity(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
     """What the thread does, as far as it could be seen."""
-    call = told.waiting.get(thread.tid)
+    call = diagnosis.waiting.get(thread.tid)
     if call is None or thread.running:
-        return _asleep(thread)
+        return _by_wchan(thread)
     if thread.call is None:  # the function's name alone was read
-        return _assumed(told, thread)
+        return _assumed(diagnosis, thread)
     if call.role in (Role.POLL, Role.EPOLL):
-        return _for_events(told, thread)
-    return _in_call(told, thread, call)
+        return _for_events(diagnosis, thread)
+    return _in_call(diagnosis, thread, call)
 
 
-def network(told: Diagnosis, thread: Thread) -> list[Tcp | Udp]:
+def network(diagnosis: Diagnosis, thread: Thread) -> list[Tcp | Udp]:
     """The TCP and UDP sockets that the thread waits on."""
-    fds = _fds(told, thread)
-    sockets: tuple[Tcp | Udp, ...] = (*told.tcp, *told.udp)
+    fds = _fds(diagnosis, thread)
+    sockets: tuple[Tcp | Udp, ...] = (*diagnosis.tcp, *diagnosis.udp)
     return [socket for socket in sockets if socket.fd in fds]
 
 
-def _fds(told: Diagnosis, thread: Thread) -> set[int]:
-    call = told.waiting.get(thread.tid)
+def _fds(diagnosis: Diagnosis, thread: Thread) -> set[int]:
+    call = diagnosis.waiting.get(thread.tid)
     return {watched.fd for watched in call.watched} if call else set()
 
 
-def _asleep(thread: Thread) -> Doing:
+def _by_wchan(thread: Thread) -> ThreadActivity:
     """From the kernel function and the state alone."""
     if thread.running or thread.state == "R":
-        return Doing(Kind.ELSE, _STATES["R"])
-    text = next((what for names, what in _DOING if thread.wchan.startswith(names)), None)
+        return ThreadActivity(Kind.ELSE, _STATES["R"])
+    text = next((what for names, what in _ACTIVITIES if thread.wchan.startswith(names)), None)
     if thread.wchan.startswith((*ON_SOCKETS, *_FUSE)):
-        return Doing(Kind.UNSEEN, text or "")
+        return ThreadActivity(Kind.UNSEEN, text or "")
     if thread.wchan.startswith(tuple(name for names, _ in IN_FILE_SERVERS for name in names)):
-        return Doing(Kind.FOUND, text or "")
+        return ThreadActivity(Kind.FOUND, text or "")
     if text is not None:
-        return Doing(Kind.ELSE, text)
+        return ThreadActivity(Kind.ELSE, text)
     if thread.wchan.startswith(EVENTS):
-        return Doing(Kind.ELSE, "waiting for events")
+        return ThreadActivity(Kind.ELSE, "waiting for events")
     if thread.state in _STATES:
         where = f" ({thread.wchan})" if thread.state == "D" and thread.wchan else ""
-        return Doing(Kind.ELSE, _STATES[thread.state] + where)
+        return ThreadActivity(Kind.ELSE, _STATES[thread.state] + where)
     if thread.wchan:
-        return Doing(Kind.ELSE, f"sleeping in {thread.wchan}")
+        return ThreadActivity(Kind.ELSE, f"sleeping in {thread.wchan}")
     if thread.call_readable:
-        return Doing(Kind.ELSE, "sleeping")
-    return Doing(Kind.UNSEEN, "sleeping, and in what may not be read")
+        return ThreadActivity(Kind.ELSE, "sleeping")
+    return ThreadActivity(Kind.UNSEEN, "sleeping, and in what may not be read")
 
 
-def _assumed(told: Diagnosis, thread: Thread) -> Doing:
+def _assumed(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
     """On any of the process's sockets, where its call may not be read; or in io_uring."""
-    text = _asleep(thread).text
-    on = network(told, thread)
-    foreign = [other for other in told.others if not other.local]
+    text = _by_wchan(thread).text
+    on = network(diagnosis, thread)
+    foreign = [other for other in diagnosis.others if not other.local]
     if not on and not foreign:
         where = ", none of them from the network" if thread.wchan.startswith(EVENTS) else ""
-        return Doing(Kind.ELSE, text + where)
-    findings = {finding.inode: finding for finding in told.found}
-    if any(finding.waits for finding in told.found):
-        return Doing(Kind.FOUND, text)
+        return ThreadActivity(Kind.ELSE, text + where)
+    findings = {finding.inode: finding for finding in diagnosis.found}
+    if any(finding.waits for finding in diagnosis.found):
+        return ThreadActivity(Kind.FOUND, text)
     if not foreign and all(socket.inode in findings or _listens(socket) for socket in on):
-        return Doing(Kind.ELSE, text)
+        return ThreadActivity(Kind.ELSE, text)
     count = pluralize(len(on) + len(foreign), "socket")
-    return Doing(Kind.UNSEEN, f"{text}, and whether on one of its {count} may not be read")
+    return ThreadActivity(Kind.UNSEEN, f"{text}, and whether on one of its {count} may not be read")
 
 
-def _for_events(told: Diagnosis, thread: Thread) -> Doing:
+def _for_events(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
     """In poll, select or epoll."""
-    fds = _fds(told, thread)
-    foreign = [other for other in told.others if other.fd in fds and not other.local]
+    fds = _fds(diagnosis, thread)
+    foreign = [other for other in diagnosis.others if other.fd in fds and not other.local]
     if foreign:
-        return Doing(Kind.UNSEEN, f"waiting for events, also on {_named(foreign[0])}")
-    on = network(told, thread)
+        return ThreadActivity(Kind.UNSEEN, f"waiting for events, also on {_named(foreign[0])}")
+    on = network(diagnosis, thread)
     if not on:
-        return Doing(Kind.ELSE, "waiting for events, none of them from the network")
+        return ThreadActivity(Kind.ELSE, "waiting for events, none of them from the network")
     text = f"waiting for events, on {pluralize(len(on), 'socket')}"
-    findings = {finding.inode for finding in told.found}
-    reads = {w.fd for w in told.waiting[thread.tid].watched if w.reads}
+    findings = {finding.inode for finding in diagnosis.found}
+    reads = {w.fd for w in diagnosis.waiting[thread.tid].watched if w.reads}
     dark = [s for s in on if s.inode not in findings and s.fd in reads and not s.receive_queue]
     # Without times, an idle connection is one that may owe an answer.
-    if told.source != "sock_diag" and not all(_listens(socket) for socket in dark):
-        return Doing(Kind.UNSEEN, text)
-    return Doing(Kind.FOUND if _waits(told, on) else Kind.ELSE, text)
+    if diagnosis.source != "sock_diag" and not all(_listens(socket) for socket in dark):
+        return ThreadActivity(Kind.UNSEEN, text)
+    return ThreadActivity(Kind.FOUND if _waits(diagnosis, on) else Kind.ELSE, text)
 
 
-def _in_call(told: Diagnosis, thread: Thread, call: Call) -> Doing:
+def _in_call(diagnosis: Diagnosis, thread: Thread, call: Call) -> ThreadActivity:
     """In a call on one descriptor."""
     if call.role is Role.CLOSE:
-        found = _asleep(thread)
-        return Doing(Kind.FOUND, found.text) if thread.wchan.startswith(ON_SOCKETS) else found
+        found = _by_wchan(thread)
+        return (
+            ThreadActivity(Kind.FOUND, found.text) if thread.wchan.startswith(ON_SOCKETS) else found
+        )
     fd = call.watched[0].fd
-    if on := network(told, thread):
-        return _on_socket(told, call, on[0])
-    for other in told.others:
+    if on := network(diagnosis, thread):
+        return _on_socket(diagnosis, call, on[0])
+    for other in diagnosis.others:
         if other.fd == fd:
             if other.local:
-                return Doing(Kind.ELSE, f"waiting on {other.text}")
-            return Doing(Kind.UNSEEN, f"in {call.name} on {_named(other)}")
-    file = file_of(call, told.files)
+                return ThreadActivity(Kind.ELSE, f"waiting on {other.text}")
+            return ThreadActivity(Kind.UNSEEN, f"in {call.name} on {_named(other)}")
+    file = file_of(call, diagnosis.files)
     if file is not None:
         text = f"in {call.name} on a file of {file.source} ({file.kind})"
-        return Doing(Kind.UNSEEN if file.fuse else Kind.FOUND, text)
-    return _asleep(thread)
+        return ThreadActivity(Kind.UNSEEN if file.fuse else Kind.FOUND, text)
+    return _by_wchan(thread)
 
 
-def _on_socket(told: Diagnosis, call: Call, socket: Tcp | Udp) -> Doing:
+def _on_socket(diagnosis: Diagnosis, call: Call, socket: Tcp | Udp) -> ThreadActivity:
     text = "waiting on a socket"
-    finding = next((f for f in told.found if f.inode == socket.inode), None)
+    finding = next((f for f in diagnosis.found if f.inode == socket.inode), None)
     if finding is not None:
-        return Doing(Kind.FOUND if finding.waits else Kind.ELSE, text)
+        return ThreadActivity(Kind.FOUND if finding.waits else Kind.ELSE, text)
     where = socket.remote or socket.local
-    return Doing(Kind.BRIEF, f"in {call.name} on fd {socket.fd} ({where})")
+    return ThreadActivity(Kind.ON_TIME, f"in {call.name} on fd {socket.fd} ({where})")
 
 
-def _waits(told: Diagnosis, on: list[Tcp | Udp]) -> bool:
+def _waits(diagnosis: Diagnosis, on: list[Tcp | Udp]) -> bool:
     inodes = {socket.inode for socket in on}
-    return any(f.waits and f.inode in inodes for f in told.found)
+    return any(f.waits and f.inode in inodes for f in diagnosis.found)
 
 
 def _listens(socket: Tcp | Udp) -> bool:
