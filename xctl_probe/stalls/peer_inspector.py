@@ -101,7 +101,7 @@ class PeerInspector:
     ) -> PeerState:
         """Return the current state of the peer of `socket`, and update `observation`.
 
-        `delivered`: the request is acknowledged; None: look it up.
+        `delivered`: the request is acknowledged; None: unknown.
         """
         with suppress(NotNow):
             try:

@@ -276,7 +276,7 @@ def _peer(tcp: Tcp) -> str:
     held = "FROZEN" if peer.frozen else "STOPPED"
     stopped = f", which is {held}" if peer.stopped else ""
     unread = f"{format_bytes(peer.unread_bytes)} unread" if peer.unread_bytes else "nothing unread"
-    return f"the other end is on this host: {who}{stopped}, with {unread}"
+    return f"the peer is on this host: {who}{stopped}, with {unread}"
 
 
 def _datagrams(udp: Udp) -> Iterator[str]:

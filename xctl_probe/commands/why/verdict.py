@@ -174,7 +174,7 @@ def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if (tcp.window_share or 0.0) >= _MOSTLY and tcp.send_cause is not Cause.PACING:
         text = (
             f"the window of the peer {tcp.remote} held this side up {tcp.window_share:.0%} of the "
-            f"time looked at: the peer reads too slowly, or its receive buffer is small{aside}"
+            f"sampled time: the peer reads too slowly, or its receive buffer is small{aside}"
         )
         return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, tcp.full_ms)
     if tcp.full_ms is not None:
@@ -187,7 +187,7 @@ def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
 
 
 def _closed_window(tcp: Tcp, since: str) -> str:
-    """A closed window is the peer's doing, but not each such peer leaves data unread."""
+    """Return the text of a closed window: by unread data of the peer, where that is known."""
     if tcp.peer_window_bytes:
         window = format_bytes(tcp.peer_window_bytes)
         return f"the window of the peer {tcp.remote}, {window}, is too small for more{since}"

@@ -99,7 +99,7 @@ def test_the_other_end_is_named_where_it_is_here():
     """Who does not read, and that it was stopped."""
     diagnosis = replace(WAITING, tcp=(replace(ASKED, peer=Peer(1_009, 239, "server", True)),))
     assert any(
-        "the other end is on this host: server (pid 239), which is STOPPED, with 1009 bytes unread"
+        "the peer is on this host: server (pid 239), which is STOPPED, with 1009 bytes unread"
         in line
         for line in lines(diagnosis)
     )

@@ -226,7 +226,7 @@ def test_a_peer_that_reads_slowly_is_told():
     """Its window opens now and then."""
     slow = replace(OPENED, send_queue=4_096, not_sent_bytes=4_096, window_share=0.83)
     assert finding_of(slow, IN_SEND).text == (
-        "the window of the peer 10.0.0.7:5432 held this side up 83% of the time looked at: "
+        "the window of the peer 10.0.0.7:5432 held this side up 83% of the sampled time: "
         "the peer reads too slowly, or its receive buffer is small"
     )
 
