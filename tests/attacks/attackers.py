@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 
 USER = 65_534
 CALLS = {"x86_64": (323, 272), "aarch64": (282, 97)}[os.uname().machine]  # userfaultfd, unshare
@@ -100,10 +101,10 @@ def page_that_never_comes() -> None:
     epoll = select.epoll()
     for fd in (server.fileno(), os.eventfd(1)):
         epoll.register(fd, select.EPOLLIN)
-    if not os.fork():
-        libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+    # In this process: a child would have a page without the userfaultfd.
+    threading.Thread(target=ready, args=(pid,)).start()
+    while True:
         libc.epoll_wait(epoll.fileno(), ctypes.c_void_p(page), 8, -1)
-    ready(pid)
 
 
 def many_namespaces(count: int) -> None:
@@ -141,6 +142,7 @@ def wait_elsewhere(writable: int) -> None:
 def ready(pid: int) -> None:
     os.write(1, b"ready %d\n" % pid)
     sys.stdin.read()
+    os._exit(0)
 
 
 ATTACKS = {

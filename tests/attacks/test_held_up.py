@@ -58,3 +58,12 @@ def test_others_are_told_in_time_meanwhile(name, backend, probe, worker, attacke
     told = running.stop(signal.SIGTERM)
     assert {r.pid for r in told.stalls(inode=inode)} == {client.pid}
     assert {one.net["interval_ms"] < 3_000 for one in told.interface_bandwidth("lo")} == {True}
+
+
+def test_why_is_not_held_up_by_the_peer_that_it_reads(netns, installed, attacker):
+    """One line instead of an answer; the reader is left behind."""
+    words = [*netns.command("root"), str(installed.command), "why", str(attacker("page"))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "does not return" in line

@@ -25,6 +25,9 @@ _HANGS_NS = 300_000_000  # delay after which a child in uninterruptible sleep is
 _LOST_NS = 3_000_000_000  # delay after which any child is abandoned
 _START_AGAIN_NS = 1_000_000_000
 _PACKET_BYTES = 1 << 16
+_MORE, _LAST = b"\1", b"\0"  # what a packet of an answer begins with
+_CHECK_NS = 200_000_000
+_MOST_CHECKS = 10  # consecutive ones that find the child in uninterruptible sleep: it hangs
 _PR_SET_PDEATHSIG = 1
 
 Serve = Callable[[Any], Any]
@@ -42,9 +45,8 @@ class Helper:
         self._pid = 0
         self._socket: socket.socket | None = None
         self._asked: tuple[Any, int] | None = None  # outstanding request, and since when
-        self.late: tuple[Any, Any] | None = (
-            None  # latest request with a late answer, and the answer
-        )
+        self.late: tuple[Any, Any] | None = None  # latest request with a late answer, the answer
+        self._parts: list[bytes] = []  # of an answer that is not complete
         self._hanging: set[int] = set()
         self._start_ns = 0  # earliest start of the next child
 
@@ -67,6 +69,14 @@ class Helper:
         self._asked = request, now_ns
         return self._answer(wait_ns)
 
+    def read(self, request: Any) -> Any | None:
+        """Return the answer, however late; None where the child hangs or has exited."""
+        answer, hung = self.ask(request, _CHECK_NS), 0
+        while self._asked is not None and hung < _MOST_CHECKS:
+            hung = hung + 1 if _sleeps_uninterruptibly(self._pid) else 0
+            answer = self._answer(_CHECK_NS)
+        return answer
+
     def close(self) -> None:
         """Stop the child.  Safe to call twice."""
         if self._socket is not None:
@@ -78,6 +88,7 @@ class Helper:
             self._hanging.add(self._pid)
             self._pid = 0
         self._asked = None
+        self._parts.clear()
         self._reap()
 
     def _is_free(self, now_ns: int) -> bool:
@@ -102,17 +113,25 @@ class Helper:
 
     def _answer(self, wait_ns: int) -> Any | None:
         assert self._socket is not None
-        self._socket.settimeout(wait_ns / 1e9)  # 0: do not wait
-        try:
-            body = self._socket.recv(_PACKET_BYTES)
-        except (BlockingIOError, TimeoutError):
-            return None
-        except OSError:
-            body = b""
-        if not body:  # the child has exited
-            self._abandon(time.monotonic_ns())
-            return None
+        until_ns = time.monotonic_ns() + wait_ns
+        whole = False
+        while not whole:
+            # 0: do not wait
+            self._socket.settimeout(max(until_ns - time.monotonic_ns(), 0) / 1e9)
+            try:
+                packet = self._socket.recv(_PACKET_BYTES)
+            except (BlockingIOError, TimeoutError):
+                return None
+            except OSError:
+                packet = b""
+            if not packet:  # the child has exited
+                self._abandon(time.monotonic_ns())
+                return None
+            self._parts.append(packet[1:])
+            whole = packet[:1] == _LAST
         self._asked = None
+        body = b"".join(self._parts)
+        self._parts.clear()
         return pickle.loads(body)  # noqa: S301 - of our own child, which makes it of our own types
 
     def _start(self, now_ns: int) -> bool:
@@ -155,18 +174,25 @@ def _be_child(its: socket.socket, parent: int, serve: Serve) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         its = socket.socket(fileno=3)
         while os.getppid() == parent and (request := its.recv(_PACKET_BYTES)):
-            its.send(pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent
+            _send(its, pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent
     finally:
         os._exit(0)
+
+
+def _send(to: socket.socket, body: bytes) -> None:
+    size = _PACKET_BYTES - 1
+    while len(body) > size:
+        to.send(_MORE + body[:size])
+        body = body[size:]
+    to.send(_LAST + body)
 
 
 def _let_go(keep: int) -> None:
     gc.disable()  # fewer writes keep more memory shared with the parent
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # from a terminal: the parent exits, and the child follows
+    # From a terminal: the parent exits, and the child follows.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
     copy = os.dup(keep) if keep <= 3 else keep  # noqa: PLR2004
     for fd in (0, 1, 2):

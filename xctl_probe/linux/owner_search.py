@@ -177,16 +177,17 @@ class Search(Owners):
     def _search_pass(self) -> Iterator[int]:
         """One pass; yields the user whose descriptors the last piece has read.
 
-        Who held such sockets before comes first, and mostly spares the list of all processes.
+        Who held such sockets before comes first, and mostly spares the list of all processes; but
+        no process with many descriptors, which would take the time of its user's other ones.
         """
         found_in: list[str] = []
-        recent = self._recent
+        recent = [pid for pid in self._recent if self._user_and_size(pid)[1] < _LARGE]
         yield from self._read_all(self._ranked(recent), found_in)
         if self._targets:
-            pids = [entry for entry in os.listdir(self._proc) if entry.isdigit()]
-            for pid in self._closed.keys() - set(pids):
+            pids = {entry for entry in os.listdir(self._proc) if entry.isdigit()}
+            for pid in self._closed.keys() - pids:
                 del self._closed[pid]
-            yield from self._read_all(self._ranked(sorted(set(pids) - set(recent))), found_in)
+            yield from self._read_all(self._ranked(pids.difference(recent)), found_in)
         self._note_recent(found_in)
 
     def _read_all(self, candidates: Iterator[_Candidate], found_in: list[str]) -> Iterator[int]:
@@ -241,7 +242,12 @@ class Search(Owners):
         return free or self._budget.allows(("about", uid), self._clock())
 
     def _ranked(self, pids: Iterable[str]) -> Iterator[_Candidate]:
-        """First those who ask, then who has few descriptors."""
+        """First those who ask, then who has few descriptors.
+
+        Where nothing is new, the small ones were read before: then the large one comes first in
+        which the last pass ended.
+        """
+        is_retry = self._targets <= self._passes.keys()
         for pid in pids:
             uid, size = self._user_and_size(pid)
             if uid < 0 or self._closed.get(pid) == uid:
@@ -250,7 +256,7 @@ class Search(Owners):
                 uid = real_user(pid, self._proc)  # a process may hide behind root's number
             if self._is_barred(int(pid)):
                 continue
-            resumed = self._resume.get(uid, ("",))[0] == pid
+            resumed = is_retry and self._resume.get(uid, ("",))[0] == pid
             rank = (uid not in self._askers, -1 if resumed else size, -int(pid))
             yield _Candidate(rank, pid, uid)
 

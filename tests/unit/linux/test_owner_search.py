@@ -126,3 +126,16 @@ def test_no_more_than_so_many_are_searched_for(world):
     world.add(233, others=9_000)
     world.search.search(range(1, 9_001), VICTIM)
     assert len(world.search._wanted) <= 4_096
+
+
+def test_a_large_process_keeps_no_small_one_of_its_own_user_waiting(world):
+    """It held what was searched for before, and what is searched for in it is not there."""
+    for pid in (300, 301):
+        world.add(pid, 4_243 + pid, others=19_000)
+    world.looks([4_543, 4_544], most=60)
+    for inode in range(10):
+        world.search.search([inode], VICTIM)
+        world.now_ns += 1_000 * MS
+    world.add(211, INODE, others=7)
+    assert world.looks([INODE], most=50) <= 20
+    assert world.search.get(INODE) == Process(211, 7_001, "client")

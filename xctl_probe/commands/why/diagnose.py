@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -25,6 +23,7 @@ from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
 from xctl_probe.linux import wchan
 from xctl_probe.linux.freezer import Freezer
+from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.procfs import read, read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
@@ -57,50 +56,53 @@ class Diagnosis:
     queue_pairs: tuple[ProcessQueuePair, ...] = ()
 
 
-def diagnose(
-    pid: int,
-    *,
-    sock_diag: bool = True,
-    stall_ms: int = STALL_MS,
-    between_s: float = BETWEEN_S,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Diagnosis:
-    """Sample twice, `between_s` apart; without `sock_diag` from /proc/net only.
+def diagnose(pid: int, *, sock_diag: bool = True, stall_ms: int = STALL_MS) -> Diagnosis:
+    """Sample twice, `BETWEEN_S` apart; without `sock_diag` from /proc/net only.
 
-    `stall_ms` is the stall length.  Raises UsageError for a pid that is invalid, gone or
-    unreadable.
+    `stall_ms` is the stall length.  A child process reads: a process may hold its reader up (memory
+    on a FUSE file system, execve(2)), and the child may move to another CPU or network namespace.
+
+    Raises UsageError for a pid that is invalid, gone or unreadable.
     """
     if not 0 < pid <= _LARGEST_PID:
         raise UsageError(f"why {pid}: no such process; `ps -e` lists all")
-    # In a thread, which may move to another CPU or network namespace.
-    outcome: list[Diagnosis | BaseException] = []
+    helper = Helper(_answer, lambda _: None)
+    try:
+        outcome = helper.read(_Question(pid, sock_diag, stall_ms))
+        hangs = helper.pid is not None
+    finally:
+        helper.close()
+    if isinstance(outcome, Diagnosis):
+        return outcome
+    if isinstance(outcome, Exception):
+        raise outcome
+    if hangs:
+        raise ProbeError(
+            f"why {pid}: could not be seen, because reading what it or its peer waits in does not "
+            "return: its memory or a file that it closes lies on a file system that does not answer"
+        )
+    raise ProbeError(
+        f"why {pid}: the process that reads it could not be started or has ended; raise the limits "
+        "of memory and processes (ulimit -a)"
+    )
 
-    def sample() -> None:
-        try:
-            outcome.append(_sample_twice(pid, sock_diag, _How(stall_ms, between_s, sleep)))
-        except (ProbeError, OSError) as error:
-            outcome.append(error)
 
-    thread = threading.Thread(target=sample)
-    thread.start()
-    thread.join()
-    if not outcome:
-        raise ProbeError(f"why {pid}: sampling failed; see above")
-    (result,) = outcome
-    if isinstance(result, BaseException):
-        raise result
-    return result
+class _Question(NamedTuple):
+    """Request to the child."""
 
-
-class _How(NamedTuple):
-    """Settings: the stall length, and the pause between the two samples."""
-
+    pid: int
+    sock_diag: bool
     stall_ms: int
-    between_s: float
-    sleep: Callable[[float], None]
 
 
-def _sample_twice(pid: int, sock_diag: bool, how: _How) -> Diagnosis:
+def _answer(question: _Question) -> Diagnosis | Exception:
+    try:
+        return _sample_twice(question.pid, question.sock_diag, question.stall_ms)
+    except Exception as error:
+        return error
+
+
+def _sample_twice(pid: int, sock_diag: bool, stall_ms: int) -> Diagnosis:
     process = _alive(pid)
     fds = fds_of(pid)
     refused = "--no-sock-diag was given" if not sock_diag else None
@@ -112,11 +114,11 @@ def _sample_twice(pid: int, sock_diag: bool, how: _How) -> Diagnosis:
         )
     if refused is None:
         try:
-            return _sample_diag(process, fds, how)
+            return _sample_diag(process, fds, stall_ms)
         except OSError as error:
             refused = f"sock_diag is refused here ({error.strerror})"
     note = f"{refused}; /proc/net has queues and timers, but no times, nor which side sent last"
-    return _sample_proc(process, fds, how, [note])
+    return _sample_proc(process, fds, stall_ms, [note])
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +133,10 @@ class _Seen:
     queue_pairs: tuple[ProcessQueuePair, ...]
 
 
-def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
+def _sample_diag(process: Process, fds: dict[int, int], stall_ms: int) -> Diagnosis:
     pid = process.pid
     with ExitStack() as stack:
-        places = [Place(stall_ms=how.stall_ms)]
+        places = [Place(stall_ms=stall_ms)]
         stack.callback(places[0].close)
         places[0].dump()
         before = read_threads(pid)
@@ -143,7 +145,7 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
         strangers = [socket.fd for socket in there if socket.internet]
         for namespace in stack.enter_context(namespaces_of(pid, strangers)):
             with suppress(OSError):
-                place = Place(namespace, stall_ms=how.stall_ms)
+                place = Place(namespace, stall_ms=stall_ms)
                 stack.callback(place.close)
                 place.dump()
                 places.append(place)
@@ -152,7 +154,7 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
         for place in places:
             place.sample(closed | fds)
         queue_pairs.sample()
-        how.sleep(how.between_s)
+        time.sleep(BETWEEN_S)
         fds = closed | fds_of(pid)
         for place in places:
             place.dump()
@@ -162,10 +164,12 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
         tcp = [socket for place in places for socket in place.tcp(fds)]
         udp = [socket for place in places for socket in place.udp(fds)]
         seen = _Seen(before, after, fds, tcp, udp, queue_pairs.result())
-        return _diagnosis(process, seen, "sock_diag", [], how.stall_ms)
+        return _diagnosis(process, seen, "sock_diag", [], stall_ms)
 
 
-def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[str]) -> Diagnosis:
+def _sample_proc(
+    process: Process, fds: dict[int, int], stall_ms: int, notes: list[str]
+) -> Diagnosis:
     pid, reader = process.pid, reader_of(process.pid)
     sampler = ProcSampler(reader)
     queue_pairs = QueuePairSampler(pid)
@@ -173,7 +177,7 @@ def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[s
         sampler.sample(fds)
         before = read_threads(pid)
         queue_pairs.sample()
-        how.sleep(how.between_s)
+        time.sleep(BETWEEN_S)
         fds = fds_of(pid)
         sampler.sample(fds)
         queue_pairs.sample()
@@ -187,7 +191,7 @@ def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[s
     after = read_threads(pid)
     udp = udp_sockets(reader, fds)
     seen = _Seen(before, after, fds, sampler.tcp(fds), udp, queue_pairs.result())
-    return _diagnosis(process, seen, "/proc/net", notes, how.stall_ms)
+    return _diagnosis(process, seen, "/proc/net", notes, stall_ms)
 
 
 def _diagnosis(
