@@ -110,7 +110,7 @@ class World:
             tcp.at(max(now_ms, tcp.now_ms))
         return Tcp().at(now_ms).now_ns
 
-    def look(self, now_ms):
+    def take_sample(self, now_ms):
         self.connections.sample(self._to(now_ms))
 
     def collect(self, now_ms):
@@ -126,7 +126,7 @@ class World:
 def with_connection(world, tcp=None):
     tcp = tcp or Tcp()
     world.diag.open.append(tcp)
-    world.look(1)
+    world.take_sample(1)
     assert world.collect(2) == []
     return tcp
 

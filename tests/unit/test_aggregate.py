@@ -182,10 +182,10 @@ def test_stalls_on_loopback_are_told_though_its_bandwidth_is_not():
     assert found == [StallRecord(NOW_MS, stall(CLIENT, LOCAL))]
 
 
-@pytest.mark.parametrize(("sent", "told"), [(124_999, False), (125_000, True)])
-def test_a_process_below_the_least_bandwidth_gets_no_record(sent, told):
+@pytest.mark.parametrize(("sent", "reported"), [(124_999, False), (125_000, True)])
+def test_a_process_below_the_least_bandwidth_gets_no_record(sent, reported):
     """1 Mbps is 125,000 bytes a second; below it a consumer would read a wait."""
-    assert bool(records([TrafficDelta(CLIENT, "eth0", sent, 0)], Filter())) is told
+    assert bool(records([TrafficDelta(CLIENT, "eth0", sent, 0)], Filter())) is reported
 
 
 def test_no_time_is_no_bandwidth():
@@ -241,7 +241,7 @@ def test_sums_are_conserved_whatever_the_facts(events, random):
 def test_no_process_below_the_threshold_is_ever_told(events, min_mbps):
     """And each one at or above it is, once for each interface."""
     wanted = Filter(min_mbps, loopback=True)
-    told = [r for r in records(events, wanted) if isinstance(r, BandwidthRecord) and r.owner]
+    reported = [r for r in records(events, wanted) if isinstance(r, BandwidthRecord) and r.owner]
     all_of_them = [r for r in records(events) if isinstance(r, BandwidthRecord) and r.owner]
-    assert told == [r for r in all_of_them if r.mbps >= min_mbps]
-    assert len({(r.owner, r.interface) for r in told}) == len(told)
+    assert reported == [r for r in all_of_them if r.mbps >= min_mbps]
+    assert len({(r.owner, r.interface) for r in reported}) == len(reported)

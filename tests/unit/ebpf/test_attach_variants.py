@@ -18,7 +18,7 @@ NEEDED = Hook("on_state", "btf_trace_inet_sock_set_state")
 ENTRY = Hook("begin", "inet6_sendmsg", optional=True)
 RETURN = Hook("end", "inet6_sendmsg", optional=True)
 OLD = Hook("on_page", "inet_sendpage", optional=True)
-FLAVOUR = AttachVariant("kprobe", "kprobe.bpf.o", (NEEDED, ENTRY, RETURN, OLD))
+VARIANT = AttachVariant("kprobe", "kprobe.bpf.o", (NEEDED, ENTRY, RETURN, OLD))
 
 
 class Programs:
@@ -31,7 +31,7 @@ class Programs:
 
 
 def attached(*refused: str) -> Hooks:
-    return _attach(Programs(*refused), FLAVOUR, (OLD,))  # type: ignore[arg-type]
+    return _attach(Programs(*refused), VARIANT, (OLD,))  # type: ignore[arg-type]
 
 
 def test_each_place_is_told_once_by_the_kernels_name() -> None:

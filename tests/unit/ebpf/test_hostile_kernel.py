@@ -56,7 +56,7 @@ class Table:
 def kernel_source(drained=b"", queue=()):
     """A source over programs that say this, once."""
     chunks = iter([drained])
-    told = iter([list(queue)])
+    reported = iter([list(queue)])
     programs = SimpleNamespace(
         map=lambda *_: Table(),
         per_cpu_sums=lambda _, entries: [0] * entries,
@@ -67,7 +67,7 @@ def kernel_source(drained=b"", queue=()):
             name="x",
             hooks=Hooks(()),
             programs=programs,
-            queue=SimpleNamespace(records=lambda: next(told, [])),
+            queue=SimpleNamespace(records=lambda: next(reported, [])),
             collect_iter=SimpleNamespace(run=lambda: next(chunks, b"")),
             waiters_iter=SimpleNamespace(run=lambda: b""),
         ),
@@ -153,11 +153,11 @@ def test_what_a_total_goes_back_by_is_made_up_for_before_more_is_told():
     """A reader told the same bytes; what came the other way at the same time is told."""
     table = Table(totals(1_009, 101))
     processes = ProcessTotals(table)
-    told = []
+    reported = []
     for now in (totals(1_009, 101), totals(908, 202), totals(990, 202), totals(1_022, 202)):
         table.rows = [now]
-        told += [(f.sent_bytes, f.received_bytes) for f in processes.traffic(INTERFACES)]
-    assert told == [(1_009, 101), (0, 101), (13, 0)]
+        reported += [(f.sent_bytes, f.received_bytes) for f in processes.traffic(INTERFACES)]
+    assert reported == [(1_009, 101), (0, 101), (13, 0)]
 
 
 @pytest.fixture

@@ -27,19 +27,19 @@ def unanswered(now_ms, count, seen=SUBSCRIBED, since_ms=None, **fields):
 def test_a_subscriber_stalls_from_the_first_keepalive_on(scene):
     """One may be lost; the stall is over when the host answers, or the kernel gives up."""
     assert scene.drain(7_000, unanswered(7_000, 1)) == []
-    assert scene.look(unanswered(7_900, 1)) == []
-    assert scene.look(unanswered(8_050, 2)) == [("lasts", 1_050, KEEPALIVE)]
+    assert scene.take_sample(unanswered(7_900, 1)) == []
+    assert scene.take_sample(unanswered(8_050, 2)) == [("lasts", 1_050, KEEPALIVE)]
     assert scene.drain(8_100, unanswered(8_100, 2)) == [("lasts", 1_100, KEEPALIVE)]
     assert scene.drain(9_100, unanswered(9_100, 3)) == [("lasts", 2_100, KEEPALIVE)]
-    assert scene.look(unanswered(9_300, 3)) == [("lasts", 2_300, KEEPALIVE)]
-    assert scene.look() == []
+    assert scene.take_sample(unanswered(9_300, 3)) == [("lasts", 2_300, KEEPALIVE)]
+    assert scene.take_sample() == []
     assert scene.drain(10_100) == [("over", 2_300, KEEPALIVE)]
     assert scene.drain(11_100) == []
 
 
 def test_keepalives_that_were_answered_in_between_count_anew(scene):
     scene.drain(7_000, unanswered(7_000, 1))
-    scene.look()
+    scene.take_sample()
     assert scene.drain(9_000, unanswered(9_000, 2)) == []
     assert scene.drain(9_100, unanswered(9_100, 2)) == [("lasts", 100, KEEPALIVE)]
 
@@ -48,7 +48,7 @@ def test_a_sample_that_is_not_whole_forgets_none(scene):
     """Of many waits only some are decided about."""
     scene.drain(7_000, unanswered(7_000, 1))
     scene.waits.observe([lasts(7_500, inode=11)], whole=False)
-    assert scene.look(unanswered(8_050, 2)) == [("lasts", 1_050, KEEPALIVE)]
+    assert scene.take_sample(unanswered(8_050, 2)) == [("lasts", 1_050, KEEPALIVE)]
 
 
 @pytest.mark.parametrize(
@@ -92,5 +92,5 @@ def test_who_asks_again_begins_another_wait(scene):
     """What was reported of the subscriber is over before its request is reported."""
     scene.drain(7_000, unanswered(7_000, 1))
     assert scene.drain(8_100, unanswered(8_100, 2)) == [("lasts", 1_100, KEEPALIVE)]
-    told = scene.drain(9_100, lasts(9_100, 8_900))
-    assert told == [("over", 2_100, KEEPALIVE), ("lasts", 200, NO_REPLY)]
+    reported = scene.drain(9_100, lasts(9_100, 8_900))
+    assert reported == [("over", 2_100, KEEPALIVE), ("lasts", 200, NO_REPLY)]

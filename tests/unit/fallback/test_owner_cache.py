@@ -101,9 +101,9 @@ def test_no_stall_is_reported_before_its_owner_is_found(world):
     world.owners.slow = True
     tcp = with_connection(world)
     tcp.at(11).send(7).receive(11).send(13)
-    world.look(200)
+    world.take_sample(200)
     assert world.collect(1_000) == []
     world.owners.slow = False
-    world.look(1_100)
+    world.take_sample(1_100)
     found = stalls(world.collect(1_200))
     assert {one.owner for one in found} == {OWNER}

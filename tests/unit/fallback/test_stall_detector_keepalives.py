@@ -35,16 +35,16 @@ def test_a_subscriber_whose_peer_is_gone_stalls_from_the_first_keepalive_on():
     """It has asked for nothing; one keepalive may be lost."""
     scene = answered_once()
     scene.threads.receiving = Blocked(TID)
-    assert scene.look(7_000) is None
+    assert scene.take_sample(7_000) is None
     unanswered(scene, 1)
-    assert scene.look(7_060) is None
-    assert scene.look(8_050) is None
+    assert scene.take_sample(7_060) is None
+    assert scene.take_sample(8_050) is None
     unanswered(scene, 2)
-    assert scene.look(8_060) == waits(RECEIVE, 7_060, KEEPALIVE, TID)
+    assert scene.take_sample(8_060) == waits(RECEIVE, 7_060, KEEPALIVE, TID)
     unanswered(scene, 3)
-    assert scene.look(9_060) == waits(RECEIVE, 7_060, KEEPALIVE, TID)
+    assert scene.take_sample(9_060) == waits(RECEIVE, 7_060, KEEPALIVE, TID)
     heard(scene, 10_050)
-    assert scene.look(10_060) is None
+    assert scene.take_sample(10_060) is None
     assert scene.stalls() == [(RECEIVE, 3_000, KEEPALIVE)]
     assert scene.connection.idle
 
@@ -55,8 +55,8 @@ def test_who_does_not_wait_does_not_stall():
     server.threads.receiving = Blocked(TID)
     for one in (scene, server):
         unanswered(one, 5)
-        assert one.look(7_000) is None
-        assert one.look(8_000) is None
+        assert one.take_sample(7_000) is None
+        assert one.take_sample(8_000) is None
     assert not scene.connection.idle
     assert server.connection.idle
 
@@ -64,9 +64,9 @@ def test_who_does_not_wait_does_not_stall():
 def test_a_reply_that_stays_out_goes_on_with_another_cause():
     scene = answered_once()
     scene.tcp.at(53).send(7)
-    assert scene.look(1_000) == waits(RECEIVE, 53, NO_REPLY)
+    assert scene.take_sample(1_000) == waits(RECEIVE, 53, NO_REPLY)
     unanswered(scene, 2)
-    assert scene.look(3_000) == waits(RECEIVE, 53, KEEPALIVE)
+    assert scene.take_sample(3_000) == waits(RECEIVE, 53, KEEPALIVE)
     assert scene.stalls() == []
 
 
@@ -79,8 +79,8 @@ def test_a_wait_that_was_expected_is_one_no_more(blocked):
     scene = answered_once(late)
     scene.threads.receiving = blocked
     scene.tcp.at(53).send(7)
-    assert scene.look(1_000) is None
+    assert scene.take_sample(1_000) is None
     unanswered(scene, 1)
-    assert scene.look(2_000) is None
+    assert scene.take_sample(2_000) is None
     unanswered(scene, 2)
-    assert scene.look(3_000) == waits(RECEIVE, 2_000, KEEPALIVE)
+    assert scene.take_sample(3_000) == waits(RECEIVE, 2_000, KEEPALIVE)

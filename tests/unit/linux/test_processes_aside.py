@@ -27,7 +27,7 @@ class Helper:
         return self.answer
 
 
-def looks(processes, count=1):
+def samples(processes, count=1):
     found = []
     for _ in range(count):
         processes.begin()
@@ -37,28 +37,28 @@ def looks(processes, count=1):
 
 def test_an_answer_comes_with_the_steps_of_the_threads():
     processes = ProcessesAside(helper=Helper(_Answer(Activity.EVENT_LOOP_BUSY, STEPS, 7)))
-    assert looks(processes) == [Activity.EVENT_LOOP_BUSY]
+    assert samples(processes) == [Activity.EVENT_LOOP_BUSY]
     assert processes.sched_counters(PID) == STEPS
 
 
 def test_without_an_answer_it_is_tried_again_and_then_unknown():
     helper = Helper()
     processes = ProcessesAside(helper=helper)
-    assert looks(processes, 7) == [Activity.LATER] * 5 + [Activity.UNKNOWN] * 2
+    assert samples(processes, 7) == [Activity.LATER] * 5 + [Activity.UNKNOWN] * 2
     helper.answer = _Answer(Activity.WAITING_ON_SOCKET, None, 7)
-    assert looks(processes) == [Activity.WAITING_ON_SOCKET]
+    assert samples(processes) == [Activity.WAITING_ON_SOCKET]
     helper.answer = None
-    assert looks(processes) == [Activity.LATER]
+    assert samples(processes) == [Activity.LATER]
 
 
 def test_an_answer_that_was_late_serves_the_next_look_and_no_other():
     helper = Helper()
     processes = ProcessesAside(helper=helper)
-    looks(processes)
+    samples(processes)
     helper.late = helper.asked[-1], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
-    assert looks(processes, 2) == [Activity.WAITING_ON_SOCKET, Activity.LATER]
+    assert samples(processes, 2) == [Activity.WAITING_ON_SOCKET, Activity.LATER]
     helper.late = helper.asked[0], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
-    assert looks(processes) == [Activity.LATER]
+    assert samples(processes) == [Activity.LATER]
 
 
 def test_who_holds_a_helper_up_is_not_asked_about_again():
@@ -113,5 +113,5 @@ def test_late_waits_serve_the_next_sample():
 def test_a_user_whose_processes_take_long_to_read_is_read_about_less():
     helper = Helper(_Answer(Activity.OTHER, None, 60_000_000))
     processes = ProcessesAside(helper=helper)
-    assert looks(processes, 3) == [Activity.OTHER, Activity.OTHER, Activity.LATER]
+    assert samples(processes, 3) == [Activity.OTHER, Activity.OTHER, Activity.LATER]
     assert len(helper.asked) == 2

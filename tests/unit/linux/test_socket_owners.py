@@ -231,13 +231,13 @@ def test_a_search_stops_when_all_are_found(proc, owners, monkeypatch):
     for pid in range(211, 241):
         proc.add(pid)
     proc.add(251, INODE)
-    looked = []
+    sampled = []
     listdir = os.listdir
     monkeypatch.setattr(
-        module.os, "listdir", lambda path: looked.append(str(path)) or listdir(path)
+        module.os, "listdir", lambda path: sampled.append(str(path)) or listdir(path)
     )
     owners.search([INODE])
-    assert [path for path in looked if path.endswith("/fd")] == [f"{proc.path}/251/fd"]
+    assert [path for path in sampled if path.endswith("/fd")] == [f"{proc.path}/251/fd"]
 
 
 def test_who_had_sockets_before_is_asked_first(proc, owners, monkeypatch):
@@ -247,10 +247,10 @@ def test_who_had_sockets_before_is_asked_first(proc, owners, monkeypatch):
         proc.add(pid)
     owners.search([INODE])
     (proc.path / "211/fd/4").symlink_to("socket:[4243]")
-    looked = []
+    sampled = []
     listdir = os.listdir
     monkeypatch.setattr(
-        module.os, "listdir", lambda path: looked.append(str(path)) or listdir(path)
+        module.os, "listdir", lambda path: sampled.append(str(path)) or listdir(path)
     )
     owners.search([4_243])
-    assert [path for path in looked if path.endswith("/fd")] == [f"{proc.path}/211/fd"]
+    assert [path for path in sampled if path.endswith("/fd")] == [f"{proc.path}/211/fd"]

@@ -59,12 +59,12 @@ def test_no_proc_is_none(tmp_path):
 def test_what_the_stream_leaves_out_is_said_with_what_it_needs():
     """One line at start; none where nothing is left out."""
     assert shortcoming(ALL) is None
-    said = shortcoming(frozenset(KERNEL.needs))
-    assert said.startswith("other users' processes are not inspected")
-    assert said.endswith("needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
-    said = shortcoming(frozenset((*KERNEL.needs, *INSPECTION.needs)))
-    assert said.startswith("processes in other network namespaces are not inspected")
-    assert said.endswith("needs CAP_SYS_ADMIN")
+    printed = shortcoming(frozenset(KERNEL.needs))
+    assert printed.startswith("other users' processes are not inspected")
+    assert printed.endswith("needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+    printed = shortcoming(frozenset((*KERNEL.needs, *INSPECTION.needs)))
+    assert printed.startswith("processes in other network namespaces are not inspected")
+    assert printed.endswith("needs CAP_SYS_ADMIN")
 
 
 def test_each_feature_names_what_it_lacks():

@@ -163,7 +163,7 @@ def test_the_sampler_without_sock_diag_is_a_no_for_sock_diag(opens, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("host", "reason", "number", "says"),
+    ("host", "reason", "number", "expected_text"),
     [
         ({"privileged": False}, "not permitted", "EPERM", "setcap cap_bpf,cap_perfmon=ep"),
         ({"privileged": False, "container": True}, "not permitted", None, "--cap-add BPF"),
@@ -174,12 +174,12 @@ def test_the_sampler_without_sock_diag_is_a_no_for_sock_diag(opens, monkeypatch)
         ({}, "refused", "ENOMEM", "try again"),
     ],
 )
-def test_a_remedy_fits_what_stands_in_the_way(opens, host, reason, number, says):
+def test_a_remedy_fits_what_stands_in_the_way(opens, host, reason, number, expected_text):
     """The most likely obstacle, by what the host shows."""
     answer = Answer.UNKNOWN if number == "ENOMEM" else Answer.NO
     outcome = probe_sources.ProbeResult(answer, reason, number)
     found = remedies(EBPF, outcome, replace(HOST, **host))
-    assert any(says in line for line in found), found
+    assert any(expected_text in line for line in found), found
 
 
 def test_iterators_that_are_refused_are_no_matter_of_the_version():

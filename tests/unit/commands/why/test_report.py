@@ -52,7 +52,7 @@ def test_the_verdict_comes_first_and_the_evidence_under_it():
 
 
 @pytest.mark.parametrize(
-    ("wchan", "state", "says"),
+    ("wchan", "state", "expected_text"),
     [
         ("hrtimer_nanosleep", "S", "it is sleeping"),
         ("futex_wait_queue", "S", "it is waiting for another thread"),
@@ -64,10 +64,12 @@ def test_the_verdict_comes_first_and_the_evidence_under_it():
         ("", "S", "it is sleeping"),
     ],
 )
-def test_what_it_does_instead_is_said(wchan, state, says):
+def test_what_it_does_instead_is_said(wchan, state, expected_text):
     """A process that hangs on something else is not the network's matter."""
     thread = replace(BLOCKED, wchan=wchan, state=state)
-    assert headline(replace(IDLE, threads=(thread,))) == f"not waiting on the network: {says}"
+    assert (
+        headline(replace(IDLE, threads=(thread,))) == f"not waiting on the network: {expected_text}"
+    )
 
 
 def test_an_event_loop_without_the_network_is_told_apart():
@@ -184,12 +186,12 @@ def test_a_narrow_terminal_gets_folded_lines(width):
 def test_queue_pairs_stand_under_the_sockets():
     """In the text and in the JSON; without any there is no line."""
     pair = ProcessQueuePair("mlx5_0", 1, 4_241, 1_009, "RC", "RTS", False)
-    told = replace(IDLE, queue_pairs=(pair,))
-    assert lines(told)[-1] == (
+    reported = replace(IDLE, queue_pairs=(pair,))
+    assert lines(reported)[-1] == (
         "  1 RDMA queue pair on mlx5_0 port 1, RC, state RTS (qp 4241 -> 1009): no packet between"
         " two samples: idle or stalled, which the kernel does not distinguish"
     )
-    assert json.loads(to_json(told))["queue_pairs"] == [
+    assert json.loads(to_json(reported))["queue_pairs"] == [
         {
             "device": "mlx5_0", "port": 1, "number": 4_241, "peer": 1_009, "type": "RC",
             "state": "RTS", "moved": False,

@@ -65,7 +65,7 @@ def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
 
 
 @pytest.mark.parametrize(
-    ("peer", "says"),
+    ("peer", "expected_text"),
     [
         (Peer(23, 239, "server", False), "server (pid 239) has not read its request"),
         (Peer(23, 239, "server", True), "lie in the queue there, and it is stopped"),
@@ -73,9 +73,9 @@ def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
         (Peer(0, 239, "server", False), "was acknowledged, so the peer has it"),
     ],
 )
-def test_a_request_that_nobody_has_read_is_said_to_lie_there(peer, says):
+def test_a_request_that_nobody_has_read_is_said_to_lie_there(peer, expected_text):
     finding = finding_of(replace(ASKED, peer=peer), IN_RECV)
-    assert says in finding.text
+    assert expected_text in finding.text
     assert (finding.waits, finding.cause) == (True, Cause.NO_REPLY)
 
 
