@@ -38,7 +38,7 @@ def attacker(netns):
 
 
 @pytest.mark.parametrize("name", ["descriptors", "long_list", "copies", "page", "namespaces"])
-def test_others_are_told_in_time_meanwhile(name, backend, probe, worker, attacker):
+def test_others_are_reported_in_time_meanwhile(name, backend, probe, worker, attacker):
     """And the attacker's own wait too, where his peer is not seen to wait for more."""
     running = probe("--loopback", interval=INTERVAL_S)
     running.wait_ready()

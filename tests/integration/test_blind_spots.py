@@ -280,7 +280,7 @@ def test_bytes_of_a_process(probe, worker, agrees):
     agrees("tcp_bytes", running.stop().sent_bytes(client.pid) == BYTES)
 
 
-def test_retransmits_that_hold_nobody_up(probe, worker, netns, agrees):
+def test_retransmits_that_hold_no_process_up(probe, worker, netns, agrees):
     running = probe()
     server, client = worker(), worker()
     identity = connect(server, client)
@@ -302,7 +302,7 @@ def test_waits_for_a_reply(probe, worker, agrees):
     agrees("replies", running.stop().stalls(pid=client.pid))
 
 
-def test_waits_that_no_look_has_met(probe, worker, agrees, backend):
+def test_waits_that_no_sample_has_met(probe, worker, agrees, backend):
     """Hardly longer than the threshold, and the peer listens before anybody can look at it."""
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")
@@ -321,7 +321,7 @@ def test_waits_that_no_look_has_met(probe, worker, agrees, backend):
     agrees("brief_wait", len(running.stop().stalls(pid=client.pid, ongoing=False)) == waits)
 
 
-def test_what_falls_between_two_looks(probe, worker, agrees, backend):
+def test_what_falls_between_two_samples(probe, worker, agrees, backend):
     """Thousands of sockets make each look so dear that they are seldom: brief waits slip through,
     and where only a look tells, a wait begins with it.
     """

@@ -105,7 +105,7 @@ def test_a_sender_that_limits_its_own_rate_is_held_by_that(why, worker):
     assert told["verdict"].startswith(held)
 
 
-def test_a_sender_is_told_that_its_peer_is_stopped(why, worker):
+def test_a_sender_is_reported_that_its_peer_is_stopped(why, worker):
     """Not the network: the process at the other end, which is on this host."""
     server, client, identity = connected(worker)
     os.kill(server.pid, signal.SIGSTOP)
@@ -178,7 +178,7 @@ def test_a_datagram_is_awaited(why, worker):
     assert told["udp"][0]["receive_queue"] == 0
 
 
-def test_without_sock_diag_less_is_said_and_that_is_said(why, worker, netns):
+def test_without_sock_diag_less_is_shown_and_that_is_shown(why, worker, netns):
     """As in gVisor: queues, timers, and a note on what is missing."""
     _, client, identity = connected(worker)
     client.tell("send", MORE_THAN_BUFFERS)

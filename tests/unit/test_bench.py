@@ -111,7 +111,7 @@ def test_what_the_probe_says_that_it_lost_is_added_up():
     assert lost(b"") == 0
 
 
-def test_a_goal_that_is_missed_is_told_so():
+def test_a_goal_that_is_missed_is_reported_so():
     """23 ns are more than half of 45, and less than twice 12."""
     from bench.goals import goals
 

@@ -52,7 +52,7 @@ def test_the_distributions_bcc_is_found_from_a_virtual_environment(tmp_path):
     assert find_package.find([str(other)], [ours]) == folder
 
 
-def test_without_it_both_package_managers_are_told(tmp_path):
+def test_without_it_both_package_managers_are_reported(tmp_path):
     with pytest.raises(SourceUnavailable, match=r"python3-bpfcc \(apt\) or python3-bcc \(dnf\)"):
         find_package.find([str(tmp_path)], [])
 
@@ -67,7 +67,7 @@ def test_it_is_imported_alone(tmp_path, unimported):
     assert find_package.load(folder) is sys.modules["bcc"]
 
 
-def test_one_that_does_not_load_is_told_and_forgotten(tmp_path, unimported):
+def test_one_that_does_not_load_is_reported_and_forgotten(tmp_path, unimported):
     folder = package(tmp_path, body="import ctypes; ctypes.CDLL('libbcc.so.none')")
     with pytest.raises(SourceUnavailable, match=r"libbcc.so.none.*reinstall python3-bpfcc"):
         find_package.load(folder)

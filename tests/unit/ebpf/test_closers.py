@@ -30,7 +30,7 @@ def reported(records: list[RawEvent]) -> list[tuple[int, int]]:
     return [(record.kind, record.span_ns // MS) for record in records]
 
 
-def test_it_is_told_once_a_drain_and_at_its_end() -> None:
+def test_it_is_reported_once_a_drain_and_at_its_end() -> None:
     closers = Closers(100 * MS, lambda pid, tid: (pid, tid) == (37, 41))
     assert is_sound(closing())
     closers.begin(closing())
@@ -44,7 +44,7 @@ def test_it_is_told_once_a_drain_and_at_its_end() -> None:
     assert closers.drain(BEGAN + 2_000 * MS) == []
 
 
-def test_what_no_drain_has_seen_is_not_told_at_its_end() -> None:
+def test_what_no_drain_has_seen_is_not_reported_at_its_end() -> None:
     closers = Closers(100 * MS, lambda *_: True)
     closers.begin(closing())
     assert closers.end(closing(Kind.CLOSED, 400)) is None
@@ -70,7 +70,7 @@ def test_a_shutdown_whose_thread_does_something_else_is_nothing() -> None:
     assert closers.drain(BEGAN + 500 * MS) == []
 
 
-def test_a_thousand_closes_cost_no_more_than_some_looks_and_all_have_their_turn() -> None:
+def test_a_thousand_closes_cost_no_more_than_some_samples_and_all_have_their_turn() -> None:
     sampled: list[int] = []
     closers = Closers(100 * MS, lambda _pid, tid: sampled.append(tid) is None)
     for number in range(1, 1_101):

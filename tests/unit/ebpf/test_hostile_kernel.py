@@ -92,7 +92,7 @@ OTHERS = packed(kind=Kind.REFUSED, occurrences=1, inode=9, uid=233)
         TRAFFIC[:-1],
     ],
 )
-def test_a_record_that_makes_no_sense_is_counted_and_the_others_are_told(unsound):
+def test_a_record_that_makes_no_sense_is_counted_and_the_others_are_reported(unsound):
     """From an iterator and from the ring; once, not again with each drain."""
     seen = kernel_source(TRAFFIC + unsound, [unsound, REFUSED])
     events = seen.drain(SECOND_NS).events
@@ -149,7 +149,7 @@ def test_a_process_whose_total_makes_no_sense_is_counted(absurd):
     assert [f.sent_bytes for f in processes.traffic(INTERFACES)] == [13]
 
 
-def test_what_a_total_goes_back_by_is_made_up_for_before_more_is_told():
+def test_what_a_total_goes_back_by_is_made_up_for_before_more_is_reported():
     """A reader told the same bytes; what came the other way at the same time is told."""
     table = Table(totals(1_009, 101))
     processes = ProcessTotals(table)

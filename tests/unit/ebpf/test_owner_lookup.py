@@ -66,7 +66,7 @@ def test_searching_takes_a_small_part_of_the_time(owners):
     assert len(owners.searches) == 13
 
 
-def test_nobody_searches_for_what_is_known(owners):
+def test_no_process_searches_for_what_is_known(owners):
     late = OwnerLookup(owners)
     events = [reset(23, KNOWN), reset(0), TrafficDelta(None, None, 1, 2)]
     assert late.resolve(events, 0) == events

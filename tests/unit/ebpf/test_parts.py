@@ -66,7 +66,7 @@ def test_bpf_and_perfmon_are_enough(
     assert enough or "CAP_BPF and CAP_PERFMON" in str(why)
 
 
-def test_root_of_a_user_namespace_is_told_so(
+def test_root_of_a_user_namespace_is_reported_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proc = status_of(tmp_path, (1 << 41) - 1)
@@ -95,7 +95,7 @@ def test_a_name_that_is_cut_by_a_piece_is_found(tmp_path: Path) -> None:
         assert kernel_names(btf) == {"inet_sendmsg"}, filler
 
 
-def test_an_unknown_flavour_is_a_mistake_of_the_user() -> None:
+def test_an_unknown_variant_is_a_mistake_of_the_user() -> None:
     with pytest.raises(UsageError, match="tracepoint"):
         load("uprobe", 1, MapSizes(), None)
 

@@ -17,7 +17,7 @@ def scene(monkeypatch):
 # From the beginning to the end
 
 
-def test_a_wait_is_told_while_it_lasts_and_once_when_it_ends(scene):
+def test_a_wait_is_reported_while_it_lasts_and_once_when_it_ends(scene):
     """Its end is told by its own record, not by the drain that does not find it any more."""
     assert scene.drain(150, lasts(150)) == [("lasts", 150, NO_REPLY)]
     assert scene.drain(1_150, lasts(1_150)) == [("lasts", 1_150, NO_REPLY)]
@@ -36,7 +36,7 @@ def test_what_ended_is_one_socket_s_wait_in_one_direction(scene, after):
     assert scene.drain(2_150) == []
 
 
-def test_who_sends_on_ends_what_was_told_and_nothing_else(scene):
+def test_who_sends_on_ends_what_was_reported_and_nothing_else(scene):
     """The next wait on the socket begins there; a wait that nobody was told of ends in silence."""
     assert scene.end(150, seen=IN_RECV | Evidence.SUPERSEDED) is None
     scene.drain(1_150, lasts(1_150, 1_003))
@@ -55,7 +55,7 @@ def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
     assert scene.end(1_400, 403) is None
 
 
-def test_a_look_between_two_drains_leaves_the_telling_to_them(scene):
+def test_a_sample_between_two_drains_leaves_the_telling_to_them(scene):
     """What it finds is no news of an end, nor does what it misses end anything."""
     scene.drain(150, lasts(150))
     assert scene.take_sample(lasts(400)) == [("lasts", 400, NO_REPLY)]
@@ -69,7 +69,7 @@ def agrees(scene, now_ms):
     return scene.take_sample(lasts(now_ms)), scene.take_sample(lasts(now_ms + 100))
 
 
-def test_what_is_no_stall_any_more_ends_with_the_look_that_confirms_it(scene):
+def test_what_is_no_stall_any_more_ends_with_the_sample_that_confirms_it(scene):
     """The peer has come back to its loop: the next drain tells, and nothing tells again."""
     scene.drain(150, lasts(150))
     assert agrees(scene, 400) == ([("lasts", 400, NO_REPLY)], [])
@@ -119,7 +119,7 @@ def test_a_wait_whose_evidence_is_gone_ends_once(scene):
     assert scene.end(1_400, **quiet) is None
 
 
-def test_a_stall_after_an_agreement_counts_from_the_look_that_found_it(scene):
+def test_a_stall_after_an_agreement_counts_from_the_sample_that_found_it(scene):
     """On from then it has its own length, while it lasts and when it ends."""
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     assert scene.drain(150, lasts(150)) == []
@@ -141,13 +141,13 @@ def test_such_a_stall_ends_with_its_own_length_too_when_it_is_one_by_agreement_a
     assert scene.drain(6_300, lasts(6_300)) == [("over", 900, NO_REPLY)]
 
 
-def test_only_what_lasts_is_looked_at(scene):
+def test_only_what_lasts_is_sampled(scene):
     """The iterator also writes what has moved."""
     assert scene.drain(150, record(Kind.TRAFFIC, 150)) == []
     assert scene.peer.asked == []
 
 
-def test_each_look_reads_the_peers_anew(scene):
+def test_each_sample_reads_the_peers_anew(scene):
     """Once for all that waits: looks and drains, of every namespace."""
     scene.take_sample(lasts(150))
     scene.take_sample(lasts(250), lasts(250, inode=11))
@@ -160,7 +160,7 @@ def test_each_look_reads_the_peers_anew(scene):
 # News of an end
 
 
-def test_a_wait_that_a_look_saw_is_told_by_what_it_saw(scene):
+def test_a_wait_that_a_sample_saw_is_reported_by_what_it_saw(scene):
     """Though its peer listens again when the news comes."""
     scene.peer.listens = True
     scene.take_sample(lasts(120))
@@ -168,7 +168,7 @@ def test_a_wait_that_a_look_saw_is_told_by_what_it_saw(scene):
     assert scene.end(390, 260) is None
 
 
-def test_news_of_an_end_that_comes_after_a_look_saw_the_wait(scene):
+def test_news_of_an_end_that_comes_after_a_sample_saw_the_wait(scene):
     """The ring is read after the sockets: what they showed is over, and nobody is asked."""
     assert scene.end(131) == ("over", 131, NO_REPLY)
     assert scene.take_sample(lasts(130)) == []
@@ -196,7 +196,7 @@ def test_news_of_an_end_is_of_that_socket_and_direction(scene, after):
     assert len(scene.take_sample(lasts(130, **after))) == 1
 
 
-def test_news_of_an_end_is_kept_until_the_next_look(scene):
+def test_news_of_an_end_is_kept_until_the_next_sample(scene):
     """It has no more to say after that, and would only pile up."""
     for inode in range(1, 24):
         scene.end(131, inode=inode)
@@ -205,6 +205,6 @@ def test_news_of_an_end_is_kept_until_the_next_look(scene):
 
 
 @pytest.mark.parametrize(("listens", "reported"), [(True, None), (False, ("over", 131, NO_REPLY))])
-def test_a_wait_that_no_look_has_seen(scene, listens, reported):
+def test_a_wait_that_no_sample_has_seen(scene, listens, reported):
     scene.peer.listens = listens
     assert scene.end(131) == reported

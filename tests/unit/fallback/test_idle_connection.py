@@ -102,7 +102,7 @@ def idle_world(monkeypatch):
     return world
 
 
-def test_a_flow_that_ends_is_told_once_though_it_was_watched(monkeypatch):
+def test_a_flow_that_ends_is_reported_once_though_it_was_watched(monkeypatch):
     """It rests, wakes, and the object that was there before must not rest again in its place."""
     world = idle_world(monkeypatch)
     (tcp,) = world.diag.open

@@ -51,7 +51,7 @@ def test_a_closed_socket_keeps_its_last_owner(world):
     assert traffic(world.collect(2_000)) == [(OWNER, 13, 0)]
 
 
-def test_nobody_searches_for_other_users_processes(monkeypatch):
+def test_no_process_searches_for_other_users_processes(monkeypatch):
     """Without privilege their sockets are told with the uid, and /proc is left alone."""
     world = World(monkeypatch, uid=UID + 1)
     tcp = with_connection(world)

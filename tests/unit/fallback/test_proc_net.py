@@ -232,7 +232,7 @@ def test_the_owner_of_a_socket_that_is_gone_is_forgotten(table):
     assert table.owners.forgotten == {4_241}
 
 
-def test_an_owner_that_cannot_be_seen_is_not_sought_at_every_look(table):
+def test_an_owner_that_cannot_be_seen_is_not_sought_at_every_sample(table):
     """A search reads the descriptors of all processes: after 1, 2, 4 ... 64 looks of a hundred."""
     table.owners.hidden = True
     table.take_sample(7, state=2, tx=1, timer=1)
@@ -251,7 +251,7 @@ def test_a_handshake_needs_no_thread(table):
     assert table.collect(301) == [stall(Direction.CONNECT, 100, True, Cause.CONNECTING, None)]
 
 
-def test_a_receiver_behind_lost_data_is_told_as_one(table):
+def test_a_receiver_behind_lost_data_is_reported_as_one(table):
     """What we sent is being sent again, and a thread waits for the answer."""
     table.threads = [(TID, 4_241, Direction.RECEIVE)]
     for now_ms in (7, 200):

@@ -50,7 +50,7 @@ def test_bytes_are_counted_once_and_go_to_the_owner(world):
     assert world.collect(4_000) == []
 
 
-def test_what_was_moved_before_the_first_look_is_not_ours(world):
+def test_what_was_moved_before_the_first_sample_is_not_ours(world):
     """A connection that is there at the start begins at zero, its retransmits too."""
     tcp = Tcp().send(1_009).receive(1_013)
     tcp.retransmits_ever = 17
@@ -79,7 +79,7 @@ def test_the_last_bytes_come_with_the_end(world):
     assert world.collect(2_000) == []
 
 
-def test_a_connection_between_two_looks_is_told_without_owner(world):
+def test_a_connection_between_two_samples_is_reported_without_owner(world):
     """Never seen open: its bytes count, but whose they were nobody can tell."""
     world.take_sample(1)
     world.collect(2)
@@ -90,7 +90,7 @@ def test_a_connection_between_two_looks_is_told_without_owner(world):
     assert traffic(world.collect(1_000)) == [(None, 161, 143)]
 
 
-def test_an_end_announced_before_the_second_look_is_not_ours(world):
+def test_an_end_announced_before_the_second_sample_is_not_ours(world):
     """It may have ended before the probe began, so its bytes are not claimed."""
     tcp = Tcp().send(161)
     world.diag.open.append(tcp)
@@ -116,7 +116,7 @@ def test_an_end_whose_announcement_was_lost_is_noticed(world):
     assert world.collect(3_000) == []
 
 
-def test_what_vanished_between_two_looks_waits_for_nothing(world):
+def test_what_vanished_between_two_samples_waits_for_nothing(world):
     """A connection that ended with a request outstanding, its end not announced yet: no stall."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
@@ -129,7 +129,7 @@ def test_what_vanished_between_two_looks_waits_for_nothing(world):
     assert stalls(world.collect(232)) == []
 
 
-def test_lost_announcements_are_told(world):
+def test_lost_announcements_are_reported(world):
     """Each overrun of the kernel's buffer counts once."""
     world.take_sample(1)
     world.diag.overruns = 7
@@ -198,7 +198,7 @@ def test_an_error_names_no_socket_zero(world):
     assert not [f for f in events if isinstance(f, SocketError) and not f.socket.inode]
 
 
-def test_a_stall_is_told_while_it_lasts_and_when_it_ends(world):
+def test_a_stall_is_reported_while_it_lasts_and_when_it_ends(world):
     """Each interval with the time so far, then once with the whole; owner and socket in it."""
     tcp = with_connection(world)
     for at_ms in (11, 31):
@@ -219,7 +219,7 @@ def test_a_stall_is_told_while_it_lasts_and_when_it_ends(world):
     assert world.collect(4_000) == []
 
 
-def test_a_stall_between_two_intervals_is_told_by_its_end_alone(world):
+def test_a_stall_between_two_intervals_is_reported_by_its_end_alone(world):
     """It began and ended within one interval: one fact, with its exact length."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
@@ -299,7 +299,7 @@ def test_a_connection_that_was_seen_connecting_is_opened_by_us(world):
     assert known.opened
 
 
-def test_interleaved_connections_are_told_apart(world):
+def test_interleaved_connections_are_reported_apart(world):
     """Two sockets with the same addresses differ by their cookie."""
     one, two = Tcp(), Tcp()
     two.cookie, two.inode = COOKIE + 1, INODE + 1

@@ -28,14 +28,14 @@ def test_many_more_segments_out_than_in_are_no_conversation():
     assert scene.take_sample(300) is None
 
 
-def test_a_stall_that_began_before_the_first_look_has_its_whole_length():
+def test_a_stall_that_began_before_the_first_sample_has_its_whole_length():
     """The kernel remembers when the request went out."""
     tcp = Tcp().at(50).receive(1_009, segments=11).at(61).send(7)
     scene = Scene(tcp.at(5_000))
     assert scene.connection.wait == waits(RECEIVE, 61, NO_REPLY)
 
 
-def test_a_reply_before_the_first_look_counts_as_an_answer():
+def test_a_reply_before_the_first_sample_counts_as_an_answer():
     """Met after an exchange, the next request is expected to be answered."""
     tcp = Tcp().at(10).send(7).at(31).receive(13)
     scene = Scene(tcp.at(40))
@@ -45,7 +45,7 @@ def test_a_reply_before_the_first_look_counts_as_an_answer():
     assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
 
 
-def test_a_whole_exchange_between_two_looks_counts_as_answered():
+def test_a_whole_exchange_between_two_samples_counts_as_answered():
     """Asked and answered before anybody looked: the next request is expected to be answered."""
     scene = Scene()
     scene.tcp.at(10).send(7)

@@ -189,7 +189,7 @@ def test_our_fin_is_no_request():
     assert scene.take_sample(9_000) is None
 
 
-def test_nobody_waits_for_a_socket_that_no_process_has():
+def test_no_process_waits_for_a_socket_that_no_process_has():
     """Closed by its process and not yet gone, inode 0: no stall, and a running one ends."""
     scene = answered_once()
     scene.tcp.at(53).send(7)

@@ -57,7 +57,7 @@ def test_it_holds_nothing_of_the_probe_s(helper):
         os.close(writable)
 
 
-def test_what_hangs_is_waited_for_no_longer_than_said_and_left_behind(helper, monkeypatch):
+def test_what_hangs_is_waited_for_no_longer_than_shown_and_left_behind(helper, monkeypatch):
     _, first = helper.ask("word", LONG_NS)
     assert helper.ask("hang", 1_000_000) is None
     assert helper.ask("word", LONG_NS) is None  # it has not hung for long
@@ -105,7 +105,7 @@ def test_only_so_many_are_left_behind(helper, monkeypatch):
         gone(pid, helper)
 
 
-def test_a_late_answer_is_nobody_s(helper):
+def test_a_late_answer_is_no_process_s(helper):
     """It is kept apart: another request has an answer of its own."""
     first = helper.ask("word", 0)
     until = time.monotonic() + 20

@@ -52,7 +52,7 @@ def world():
     return World()
 
 
-def test_a_namespace_is_entered_once_a_look_and_left_at_its_end(world):
+def test_a_namespace_is_entered_once_a_sample_and_left_at_its_end(world):
     for _ in range(2):
         assert world.take_sample(3, 3, 5, 3) == [3, 3, 5, 3]
     assert [one.netns for one in world.made] == [3, 5, 3, 5]
@@ -106,7 +106,7 @@ def test_many_who_lead_nowhere_are_not_all_tried(world):
     assert len(world.made) == 16
 
 
-def test_a_connection_is_looked_up_where_it_is(world):
+def test_a_connection_is_sampled_up_where_it_is(world):
     there = NetnsLookup(world.visits, 3, 7)
     assert there.local_socket("socket") == ("local", 3, "socket")
     assert there.peer_socket("socket") == ("peer", 3, "socket")

@@ -105,7 +105,7 @@ def test_who_asks_for_much_pays_for_it(world):
     assert took_ns < (world.now_ns - begun_ns) * 0.01 + 250 * MS
 
 
-def test_what_nobody_holds_is_over_though_not_all_was_read(world):
+def test_what_no_process_holds_is_over_though_not_all_was_read(world):
     """Four times at most it goes through what it may read."""
     for pid in range(300, 303):
         world.add(pid, user=ATTACKER, others=9_000)

@@ -194,7 +194,7 @@ def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves(
     assert proc.activity_of() is Activity.WAITING_ON_SOCKET
 
 
-def test_one_reading_serves_until_the_next_look(proc):
+def test_one_reading_serves_until_the_next_sample(proc):
     """A thousand sockets of one server cost one look at it."""
     processes = Processes(proc.path.parent)
     proc.epoll(EPOLLIN)

@@ -51,7 +51,7 @@ def test_without_an_answer_it_is_tried_again_and_then_unknown():
     assert samples(processes) == [Activity.LATER]
 
 
-def test_an_answer_that_was_late_serves_the_next_look_and_no_other():
+def test_an_answer_that_was_late_serves_the_next_sample_and_no_other():
     helper = Helper()
     processes = ProcessesAside(helper=helper)
     samples(processes)

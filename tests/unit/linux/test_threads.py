@@ -112,7 +112,7 @@ def test_the_call_outweighs_the_function(proc):
     assert proc.blocked() == [BlockedThread(TID, 5, SEND)]
 
 
-def test_each_thread_is_looked_at(proc):
+def test_each_thread_is_sampled(proc):
     """Five threads, three of them on sockets."""
     for tid, wchan in enumerate(
         [b"wait_woken", b"poll_schedule", b"sk_wait_data", b"pipe_read", b"wait_woken"]

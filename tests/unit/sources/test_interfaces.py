@@ -133,7 +133,7 @@ def test_a_renamed_interface_loses_nothing(kernel):
     assert reported(watched) == {"wan0": (11, 13)}
 
 
-def test_an_interface_that_ends_has_its_last_bytes_told_once(kernel):
+def test_an_interface_that_ends_has_its_last_bytes_reported_once(kernel):
     """The announcement of its end carries its last counters."""
     watched = Interfaces(links=kernel)
     kernel.ended(2, 1_020, 2_016, 3, 5, 7, 11)
@@ -152,7 +152,7 @@ def test_an_interface_made_again_has_both_lives_in_one_record(kernel):
         kernel.links = {2: row(2, "eth0", 1_009, 2_003, 3, 5, 7, 11)}
 
 
-def test_a_life_between_two_intervals_is_told(kernel):
+def test_a_life_between_two_intervals_is_reported(kernel):
     """A container that lived for a moment."""
     watched = Interfaces(links=kernel)
     kernel.born(3, "veth7", 0, 0)

@@ -56,7 +56,7 @@ def test_no_proc_is_none(tmp_path):
     assert held(tmp_path) == frozenset()
 
 
-def test_what_the_stream_leaves_out_is_said_with_what_it_needs():
+def test_what_the_stream_leaves_out_is_shown_with_what_it_needs():
     """One line at start; none where nothing is left out."""
     assert shortcoming(ALL) is None
     printed = shortcoming(frozenset(KERNEL.needs))

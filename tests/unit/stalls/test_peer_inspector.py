@@ -257,7 +257,7 @@ def test_of_a_wait_that_is_over_only_the_listening_counts(does, listens):
     assert scene.other.keeps_listening(SOCKET) is listens
 
 
-def test_a_far_end_that_is_gone_or_that_nobody_has_open_does_not_listen():
+def test_a_far_end_that_is_gone_or_that_no_process_has_open_does_not_listen():
     scene = Scene()
     for peer_seen in (None, SocketSnapshot(0, 0, False, 0)):
         scene.lookup.peer_end = peer_seen

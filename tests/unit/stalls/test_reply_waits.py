@@ -48,7 +48,7 @@ class Scene:
 @pytest.mark.parametrize(
     "shows", [PeerState.UNKNOWN, PeerState.UNREAD, PeerState.REPLY_RETRANSMITTED, PeerState.BUSY]
 )
-def test_a_wait_is_told_from_the_request_on(shows):
+def test_a_wait_is_reported_from_the_request_on(shows):
     """Nobody has taken the request, or who has it does something else, or who knows."""
     scene = Scene()
     assert scene.take_sample(100, shows) == 0
@@ -72,7 +72,7 @@ def test_an_answer_that_is_lost_has_its_cause():
     assert scene.replies.observe(scene.asked(), 100 * MS) == ReplyStall(0, Cause.LOSS)
 
 
-def test_a_request_on_its_way_is_told_as_that():
+def test_a_request_on_its_way_is_reported_as_that():
     """It is not known to be lost, and not delivered: no cause can be named."""
     scene = Scene()
     reported = scene.replies.observe(scene.asked(delivered=False), 100 * MS)
@@ -109,7 +109,7 @@ def test_a_peer_that_is_back_in_its_loop_may_just_have_answered(end_ms, reported
     assert scene.end(end_ms) == reported
 
 
-def test_a_peer_that_was_back_in_its_loop_for_one_look_goes_on_with_the_stall():
+def test_a_peer_that_was_back_in_its_loop_for_one_sample_goes_on_with_the_stall():
     """It was stopped there: nothing has ended."""
     scene = Scene()
     scene.take_sample(100, PeerState.BUSY)
@@ -149,21 +149,21 @@ def test_news_of_an_end_that_comes_after_the_next_wait_began_is_not_of_that():
 
 
 @pytest.mark.parametrize(("listens", "reported"), [(True, None), (False, 0)])
-def test_a_wait_that_no_look_has_seen(listens, reported):
+def test_a_wait_that_no_sample_has_seen(listens, reported):
     """A peer that keeps listening may have agreed; one that does not had something to do."""
     scene = Scene()
     scene.peer.listens = listens
     assert scene.end(150) == reported
 
 
-def test_a_lost_request_is_told_though_the_peer_listens():
+def test_a_lost_request_is_reported_though_the_peer_listens():
     """Segments were sent again to the end."""
     scene = Scene()
     scene.peer.listens = True
     assert scene.end(350, delivered=False) == 0
 
 
-def test_nobody_looks_for_the_end_of_a_datagram():
+def test_no_process_samples_for_the_end_of_a_datagram():
     """It has none."""
     scene = Scene()
     scene.peer.listens = True
@@ -265,7 +265,7 @@ def test_two_late_answers_or_many_that_were_not_late_make_no_usual(usual):
     assert scene.end(400, inode=2) == 0
 
 
-def test_an_end_within_the_usual_is_silent_though_no_look_saw_the_wait():
+def test_an_end_within_the_usual_is_silent_though_no_sample_saw_the_wait():
     scene = Scene(usual=late(1_000, 1_000, 1_000))
     assert scene.end(2_000) is None
     assert scene.end(2_001, inode=2) == 0
@@ -301,7 +301,7 @@ def test_another_port_of_it_is_not():
 # What it costs
 
 
-def test_a_wait_is_looked_at_once_in_a_stall_s_length():
+def test_a_wait_is_sampled_once_in_a_stall_s_length():
     """However often the source looks."""
     scene = Scene()
     for now_ms in range(100, 600, 25):
@@ -309,7 +309,7 @@ def test_a_wait_is_looked_at_once_in_a_stall_s_length():
     assert len(scene.peer.asked) == 5
 
 
-def test_of_many_waits_only_some_are_looked_at_at_once():
+def test_of_many_waits_only_some_are_sampled_at_once():
     """Thousands of workers that wait in one queue: at first 1,024 in a look, then in turns."""
     scene = Scene()
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST

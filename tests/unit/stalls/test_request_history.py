@@ -56,7 +56,7 @@ def test_the_endpoint_not_heard_of_for_longest_is_forgotten():
     assert endpoints.of("10.0.0.7", 3) == RequestHistory()
 
 
-def test_a_dialogue_in_use_outlives_its_place():
+def test_a_history_in_use_outlives_its_place():
     """A connection keeps what it was given, though its endpoint has been forgotten."""
     endpoints = PeerHistory(capacity=1)
     mine = endpoints.of("10.0.0.7", 2)

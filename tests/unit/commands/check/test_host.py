@@ -54,7 +54,7 @@ def test_capabilities_that_are_worth_nothing_are_a_user_namespaces(host):
     assert not host(privileged=False, proc__self__status="CapEff:\t0\n").user_namespace
 
 
-def test_what_stands_in_the_way_is_said_with_its_effect(host):
+def test_what_stands_in_the_way_is_shown_with_its_effect(host):
     """Only where it does."""
     found = host(
         privileged=False,
@@ -79,7 +79,7 @@ def test_lockdown_is_the_word_in_brackets(host):
 
 
 @pytest.mark.parametrize("mark", [".dockerenv", "run__.containerenv"])
-def test_a_container_is_told_by_its_marks(host, mark):
+def test_a_container_is_reported_by_its_marks(host, mark):
     """Those of docker and podman."""
     assert host(**{mark: ""}).container
 

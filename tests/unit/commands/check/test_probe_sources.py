@@ -238,7 +238,7 @@ def spots(found):
     return [(spot["key"], spot["text"]) for spot in json.loads(to_json(found))["blind_spots"]]
 
 
-def test_where_it_is_attached_is_told():
+def test_where_it_is_attached_is_reported():
     """To who asks why something is less exact, on this kernel or another."""
     hooks = {"attached": ["inet_sendmsg", "tcp_sendpage"], "absent": [], "refused": ["one"]}
     auto = probe_sources.ProbeResult(Answer.YES, "", source="ebpf kprobe", hooks=hooks)

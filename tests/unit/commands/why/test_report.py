@@ -64,7 +64,7 @@ def test_the_verdict_comes_first_and_the_evidence_under_it():
         ("", "S", "it is sleeping"),
     ],
 )
-def test_what_it_does_instead_is_said(wchan, state, expected_text):
+def test_what_it_does_instead_is_shown(wchan, state, expected_text):
     """A process that hangs on something else is not the network's matter."""
     thread = replace(BLOCKED, wchan=wchan, state=state)
     assert (
@@ -72,7 +72,7 @@ def test_what_it_does_instead_is_said(wchan, state, expected_text):
     )
 
 
-def test_an_event_loop_without_the_network_is_told_apart():
+def test_an_event_loop_without_the_network_is_reported_apart():
     """Its pipes and timers are known, and none of them is a socket of TCP or UDP."""
     loop = replace(BLOCKED, wchan="ep_poll")
     call = Call("epoll_wait", Role.EPOLL, (Watched(3, True, False),))
@@ -90,7 +90,7 @@ def test_of_many_threads_the_commonest_are_named():
     )
 
 
-def test_a_stopped_process_is_said_to_be_stopped():
+def test_a_stopped_process_is_shown_to_be_stopped():
     """Whatever its sockets look like: they come after it."""
     first, also, *_ = lines(replace(WAITING, state="T"))
     assert first.endswith("it is stopped (kill -CONT 233 lets it go on)")
@@ -157,7 +157,7 @@ def test_listeners_and_datagrams_have_their_queues():
     assert "udp 0.0.0.0:53  832 bytes to read, 0 bytes to send, 17 datagrams dropped ever" in text
 
 
-def test_what_could_not_be_seen_is_said():
+def test_what_could_not_be_seen_is_shown():
     """With the remedy."""
     assert lines(replace(WAITING, notes=("run as root",)))[-1] == "  note: run as root"
 

@@ -57,7 +57,7 @@ def test_an_answered_request_is_over():
     assert (found.last_send_ms, found.last_receive_ms) == (1_300, 1_190)
 
 
-def test_what_moves_between_the_looks_is_seen():
+def test_what_moves_between_the_samples_is_seen():
     """Then it is no standstill."""
     tcp = Tcp().at(101).send(23)
     assert sampled(tcp.at(1_101), lambda: tcp.receive(29)).moved
@@ -104,7 +104,7 @@ def test_keepalives_without_an_answer_are_counted():
     assert sampled(tcp).unanswered_keepalives == 0
 
 
-def test_the_share_of_a_closed_window_is_of_the_time_looked_at():
+def test_the_share_of_a_closed_window_is_of_the_time_sampled():
     """rwnd_limited grows by what the window took of it."""
     tcp = Tcp().at(101).send(23)
 
@@ -180,7 +180,7 @@ def row(inode, remote, *, state=1, tx=0, rx=0, timer=0, retries=0, tail="0"):
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
 
 
-def test_sockets_are_told_from_other_descriptors(proc):
+def test_sockets_are_reported_from_other_descriptors(proc):
     """The lowest descriptor of a socket that was duplicated."""
     assert socket_fds(PID, proc) == {4_241: 7, 4_243: 11}
 

@@ -73,7 +73,7 @@ def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
         (Peer(0, 239, "server", False), "was acknowledged, so the peer has it"),
     ],
 )
-def test_a_request_that_nobody_has_read_is_said_to_lie_there(peer, expected_text):
+def test_a_request_that_no_process_has_read_is_shown_to_lie_there(peer, expected_text):
     finding = finding_of(replace(ASKED, peer=peer), IN_RECV)
     assert expected_text in finding.text
     assert (finding.waits, finding.cause) == (True, Cause.NO_REPLY)
@@ -93,14 +93,14 @@ def test_who_was_never_answered_may_expect_nothing():
     assert "it may expect none" in text
 
 
-def test_a_request_on_its_way_is_not_said_to_be_delivered():
+def test_a_request_on_its_way_is_not_shown_to_be_delivered():
     """Sent, and not acknowledged yet."""
     finding = finding_of(replace(ASKED, send_queue=23, unacked_segments=1), IN_RECV)
     assert "on its way" in finding.text
     assert finding.cause is None
 
 
-def test_nobody_who_reads_is_nobody_who_waits():
+def test_no_process_who_reads_is_no_process_who_waits():
     """An idle connection in the pool of a process that computes."""
     assert finding_of(ASKED) is None
     assert finding_of(OPENED) is None
@@ -120,7 +120,7 @@ def test_who_spoke_last_may_owe_the_rest():
     assert (finding.waits, finding.seen) == (False, True)
 
 
-def test_a_peer_that_is_frozen_is_said_to_be():
+def test_a_peer_that_is_frozen_is_shown_to_be():
     """It may have read the request before."""
     peer = Peer(23, 239, "server", stopped=True, frozen=True)
     assert finding_of(replace(ASKED, peer=peer), IN_RECV).text.endswith(
@@ -177,7 +177,7 @@ def test_a_peer_that_does_not_read_is_named():
         ({"peer_window_bytes": 576}, "10.0.0.7:5432, 576 bytes, is too small for more for 3.0 s"),
     ],
 )
-def test_a_peer_with_a_small_buffer_is_not_said_to_leave_data_unread(change, text):
+def test_a_peer_with_a_small_buffer_is_not_shown_to_leave_data_unread(change, text):
     finding = finding_of(replace(CLOSED, **change), IN_SEND)
     assert text in finding.text
     assert "does not read" not in finding.text
@@ -213,7 +213,7 @@ def test_a_window_that_pacing_leaves_open_is_not_blamed():
     assert finding_of(held, IN_SEND).cause is Cause.PACING
 
 
-def test_a_closed_window_that_nobody_waits_for_is_told_apart():
+def test_a_closed_window_that_no_process_waits_for_is_reported_apart():
     """The buffer has room, so the process may go on."""
     finding = finding_of(
         replace(OPENED, send_queue=23, not_sent_bytes=23, send_cause=Cause.PEER_WINDOW)
@@ -222,7 +222,7 @@ def test_a_closed_window_that_nobody_waits_for_is_told_apart():
     assert not finding.certain
 
 
-def test_a_peer_that_reads_slowly_is_told():
+def test_a_peer_that_reads_slowly_is_reported():
     """Its window opens now and then."""
     slow = replace(OPENED, send_queue=4_096, not_sent_bytes=4_096, window_share=0.83)
     assert finding_of(slow, IN_SEND).text == (
@@ -231,7 +231,7 @@ def test_a_peer_that_reads_slowly_is_told():
     )
 
 
-def test_a_slow_path_is_told_by_the_full_buffer():
+def test_a_slow_path_is_reported_by_the_full_buffer():
     """The window is open, nothing is retransmitted."""
     full = replace(
         OPENED, send_queue=4_096, unacked_segments=3, full_ms=700.0, send_cause=Cause.SEND_BUFFER
@@ -252,7 +252,7 @@ def test_losses_come_with_the_next_attempt():
     assert finding.cause is Cause.LOSS
 
 
-def test_a_connect_is_told_with_or_without_retries():
+def test_a_connect_is_reported_with_or_without_retries():
     """At first it is just under way."""
     connecting = replace(OPENED, state="SYN_SENT", unanswered_ms=300.0)
     assert finding_of(connecting).text == "still connecting to 10.0.0.7:5432 for 0.30 s"
@@ -325,7 +325,7 @@ def test_data_that_was_not_read_is_nobodys_stall():
     assert finding_of(replace(ASKED, receive_queue=23), IN_RECV) is None
 
 
-def test_without_times_less_is_said():
+def test_without_times_less_is_shown():
     """/proc/net has queues, timers and states."""
     assert finding_of(UNKNOWN, IN_RECV).text.startswith("probably waits for data")
     assert finding_of(UNKNOWN, IN_EPOLL) is None
