@@ -208,7 +208,7 @@ class Search(Owners):
                 found_in.append(pid)
 
     def _read(self, pid: str, uid: int) -> Iterator[int]:
-        """Take what is looked for out of one process's descriptors."""
+        """Read the descriptors of one process and take the targets among them."""
         self.reading = int(pid)
         skip = self._resume.pop(uid)[1] if self._resume.get(uid, ("",))[0] == pid else 0
         # The folder of a zombie leader lists none; before Linux 6.2 no folder has a size.
