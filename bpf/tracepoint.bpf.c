@@ -24,7 +24,7 @@ SEC("tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(on_full_buffer, struct sock *sk, struct msghdr *msg, struct sk_buff *skb,
 	     int size_goal)
 {
-	if (!full(sk) || (skb && (int)skb->len < size_goal)) /* the last segment has room */
+	if (!sock_is_full(sk) || (skb && (int)skb->len < size_goal)) /* the last segment has room */
 		return 0;
 	return found_full_buffer(sk);
 }

@@ -42,7 +42,7 @@ _NO_LIMIT = (1 << 64) - 1
 
 
 class ThreadEvidence(Protocol):
-    """What the owning process itself shows about a connection, where it may be looked into.
+    """Evidence of the owner's threads about a connection, where they may be read.
 
     Each method raises NotRead where it could not be read in time.
     """
@@ -69,9 +69,9 @@ class StallDetector:
         self._replies = replies
 
     def update(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
-        """Start, go on with or end the stall of `connection`.
+        """Start, continue or close the stall of `connection`, after a sample.
 
-        Where its process could not be read in time, all stays as it was until the next sample.
+        Where its process could not be read in time, nothing changes until the next sample.
         """
         try:
             wait = self._wait(connection, owner, now_ns)
@@ -166,22 +166,22 @@ class StallDetector:
             wait = self._awaiting_reply(connection, connection.pending_ns, now_ns)
         else:
             wait = self._broken_off(connection, now_ns)
-        told = wait and self._filter_expected(connection, wait, owner, now_ns)
+        stall = wait and self._filter_expected(connection, wait, owner, now_ns)
         if connection.host_silent_ns is None:
-            return told
-        return self._of_silent_host(connection, wait, told, connection.host_silent_ns, now_ns)
+            return stall
+        return self._of_silent_host(connection, wait, stall, connection.host_silent_ns, now_ns)
 
     def _of_silent_host(
         self,
         connection: Connection,
         wait: Wait | None,
-        told: Wait | None,
+        stall: Wait | None,
         since_ns: int,
         now_ns: int,
     ) -> Wait | None:
-        """The stall that a host without an answer makes also of an expected wait."""
-        if told is not None:
-            return replace(told, cause=Cause.KEEPALIVE)
+        """Return the stall of a host that does not respond, also in an expected wait."""
+        if stall is not None:
+            return replace(stall, cause=Cause.KEEPALIVE)
         if not self._exceeds_threshold(since_ns, now_ns):
             return None
         thread = wait or self._evidence.of_receiving(connection)

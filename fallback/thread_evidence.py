@@ -29,7 +29,7 @@ class Processes(Protocol):
 
 
 class ProcessEvidence:
-    """Looks into the owner of a connection.
+    """Reads the threads of a connection's owner.
 
     Each method raises NotRead where the owner could not be read in time.
     """

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * Layouts shared by kernel and user space.  xctl_probe/ebpf/abi.py decodes them, and
- * tests/unit/ebpf/test_abi.py compares the two.  Needs only __u8 to __u64.
+ * tests/unit/ebpf/test_abi.py compares the two.
  */
 #ifndef ABI_H
 #define ABI_H
+
+#include <linux/types.h>
 
 #define COMM_LEN 16
 #define ADDRESS_LEN 16

@@ -7,7 +7,15 @@
 #ifndef CLOSING_BPF_H
 #define CLOSING_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "core_read.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock_state.bpf.h"
 #include "stall.bpf.h"
+#include "task.bpf.h"
 
 #define MOST_LINGER_TICKS (1ULL << 32)
 #define STATES_OF_A_CLOSE (1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK)

@@ -3,6 +3,14 @@
 #ifndef DATAGRAM_WAITS_BPF_H
 #define DATAGRAM_WAITS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "datagrams.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "stall.bpf.h"
+#include "task.bpf.h"
 #include "waitqueue.bpf.h"
 
 /* In the address of a task, which is a multiple of 64. */

@@ -3,7 +3,9 @@
 #ifndef DATAGRAMS_BPF_H
 #define DATAGRAMS_BPF_H
 
-#include "sock.bpf.h"
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "core_read.bpf.h"
 
 #define FIRST_CHOSEN_PORT 32768 /* of net.ipv4.ip_local_port_range, as Linux has it at first */
 #define MOST_OWED 255

@@ -3,7 +3,20 @@
 #ifndef HANDLERS_BPF_H
 #define HANDLERS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
 #include "closing.bpf.h"
+#include "core_read.bpf.h"
+#include "datagrams.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "sock_state.bpf.h"
+#include "stall.bpf.h"
+#include "task.bpf.h"
+#include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 
 static __always_inline int datagram_sent(struct sock *sk, int ret)
@@ -60,7 +73,7 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 static __always_inline int stream_sent(struct sock *sk, struct sock_state *memory, __u64 now,
 				       int count)
 {
-	add(&memory->unread_sent, uncounted(memory, count, true));
+	atomic_add(&memory->unread_sent, uncounted(memory, count, true));
 	if (memory->closed)
 		flush_bytes_to_process(sk, memory);
 	/*
@@ -68,14 +81,14 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *memor
 	 * hook for the full buffer, a set bit and a full queue are the evidence.
 	 */
 	if (memory->send_blocked_ns) {
-		bool still = nospace(sk) && full(sk);
+		bool still = sock_nospace(sk) && sock_is_full(sk);
 
 		send_unblocked(sk, memory);
 		if (still)
 			send_blocked(sk, memory);
 		if (memory->reply_state) /* it has only now got all of its request in */
 			restart_request(sk, memory, now, now);
-	} else if (!settings.sees_full_buffer && full(sk) && nospace(sk)) {
+	} else if (!settings.sees_full_buffer && sock_is_full(sk) && sock_nospace(sk)) {
 		send_blocked(sk, memory);
 	}
 	sock_on_send(sk, memory, now, count);
@@ -115,7 +128,7 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *memory
 	__u64 now = coarse_ns();
 
 	if (ret > 0 && !(flags & MSG_PEEK)) {
-		add(&memory->unread_received, uncounted(memory, ret, false));
+		atomic_add(&memory->unread_received, uncounted(memory, ret, false));
 		memory->flow_bytes += ret;
 		if (memory->closed)
 			flush_bytes_to_process(sk,
@@ -177,7 +190,7 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 
 	if (!memory)
 		return 0;
-	add(&memory->unread_retransmits, segments);
+	atomic_add(&memory->unread_retransmits, segments);
 	if (!window_closed(sk)) /* into a closed window it is a probe, or overran the buffer */
 		memory->last_loss_ns = coarse_ns();
 	return 0;

@@ -7,6 +7,14 @@
 #ifndef IN_CALL_BPF_H
 #define IN_CALL_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
+#include "maps.bpf.h"
+#include "sock_state.bpf.h"
+#include "stall.bpf.h"
+#include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 
 #ifdef COUNTS_BY_SEQUENCE /* each wait in a call counts already: see kprobe_handlers.bpf.h */
@@ -44,7 +52,7 @@ static __always_inline void count_ahead(struct way *way, __u64 *unread, __u32 co
 {
 	__sync_fetch_and_add(&way->until, count);
 	__sync_fetch_and_add(&way->ahead, count);
-	add(unread, count);
+	atomic_add(unread, count);
 }
 
 /*

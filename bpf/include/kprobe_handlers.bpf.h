@@ -3,7 +3,18 @@
 #ifndef KPROBE_HANDLERS_BPF_H
 #define KPROBE_HANDLERS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
 #include "handlers.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "sock_state.bpf.h"
+#include "stall.bpf.h"
+#include "tcp_seq.bpf.h"
+#include "traffic.bpf.h"
 
 /*
  * A process lets go of a socket that it had locked: at the end of each call, and where it begins
@@ -63,7 +74,8 @@ static __always_inline int on_wait_for_memory(struct sock *sk, long *timeo_p)
 		if (sent && !left)
 			stream_sent(sk, memory, coarse_ns(), sent);
 		else
-			add(&memory->unread_sent, sent); /* the call goes on, and so may a stall */
+			atomic_add(&memory->unread_sent,
+				   sent); /* the call goes on, and so may a stall */
 	}
 	return found_full_buffer(sk);
 }

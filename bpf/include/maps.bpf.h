@@ -2,6 +2,8 @@
 #ifndef MAPS_BPF_H
 #define MAPS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
 #include "task.bpf.h"
 
 enum reply_state {

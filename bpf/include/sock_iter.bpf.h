@@ -3,8 +3,22 @@
 #ifndef SOCK_ITER_BPF_H
 #define SOCK_ITER_BPF_H
 
-#include "in_call.bpf.h"
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
 #include "datagram_waits.bpf.h"
+#include "emit.bpf.h"
+#include "in_call.bpf.h"
+#include "iter_ctx.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "sock_state.bpf.h"
+#include "stall.bpf.h"
+#include "task.bpf.h"
+#include "traffic.bpf.h"
+#include "waitqueue.bpf.h"
 
 #define NS_PER_MS 1000000
 #define FLOW_NS (800ULL * NS_PER_MS)
@@ -75,7 +89,7 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 		now = bpf_ktime_get_ns();
 		since = memory->send_blocked_ns;
 		event->direction = STALL_SEND;
-		if (!nospace(sk)) { /* it may send, and has not yet */
+		if (!sock_nospace(sk)) { /* it may send, and has not yet */
 			if (!memory->writable_ns)
 				memory->writable_ns = now;
 			return false;
@@ -144,7 +158,7 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 /* The buffer was full before the probe, or unnoticed: it counts from now on. */
 static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *memory)
 {
-	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && nospace(sk))
+	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && sock_nospace(sk))
 		send_blocked(sk, memory);
 }
 
@@ -251,9 +265,9 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		return 0;
 	mark_visited(ctx, memory);
 	if (drain) {
-		add(&memory->unread_sent, -counts.sent);
-		add(&memory->unread_received, -counts.received);
-		add(&memory->unread_retransmits, -counts.retransmits);
+		atomic_add(&memory->unread_sent, -counts.sent);
+		atomic_add(&memory->unread_received, -counts.received);
+		atomic_add(&memory->unread_retransmits, -counts.retransmits);
 		if (is_double_counted(memory))
 			reconcile_double_count(sk, memory);
 	}

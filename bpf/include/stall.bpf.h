@@ -6,8 +6,15 @@
 #ifndef STALL_BPF_H
 #define STALL_BPF_H
 
-#include "traffic.bpf.h"
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
 #include "datagrams.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
 
 #define WAKE_UP_TICKS 2 /* from the arrival of data to the return of who waited for it */
 #define CHRONO_RWND_LIMITED 2 /* enum tcp_chrono; chrono_stat[] begins at its first real value */

@@ -3,6 +3,8 @@
 #ifndef TASK_BPF_H
 #define TASK_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
 #include "settings.bpf.h"
 
 #define PID_LEVELS 33 /* MAX_PID_NS_LEVEL + 1 */

@@ -8,6 +8,7 @@
 #ifndef TCP_SEQ_BPF_H
 #define TCP_SEQ_BPF_H
 
+#include "vmlinux_min.h"
 #include "maps.bpf.h"
 
 /* A FIN occupies one sequence number.  Exclude the received FIN from the byte count once read. */

@@ -3,6 +3,7 @@
 #ifndef TP_BTF_BPF_H
 #define TP_BTF_BPF_H
 
+#include "vmlinux_min.h"
 #include "handlers.bpf.h"
 
 SEC("tp_btf/tcp_retransmit_skb")

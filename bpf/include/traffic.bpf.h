@@ -3,7 +3,15 @@
 #ifndef TRAFFIC_BPF_H
 #define TRAFFIC_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "core_read.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
 #include "sock.bpf.h"
+#include "sock_state.bpf.h"
+#include "task.bpf.h"
 
 /*
  * The entry of a process, a new one where there is none; the interface is left out where there is
@@ -55,9 +63,9 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 	if (!traffic)
 		return;
 	if (sent)
-		add((__u64 *)&traffic->sent_bytes, sent);
+		atomic_add((__u64 *)&traffic->sent_bytes, sent);
 	if (received)
-		add((__u64 *)&traffic->received_bytes, received);
+		atomic_add((__u64 *)&traffic->received_bytes, received);
 }
 
 /*
@@ -77,15 +85,15 @@ static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state 
 
 	if (!sent && !received)
 		return;
-	add(&memory->unread_sent, -sent);
-	add(&memory->unread_received, -received);
+	atomic_add(&memory->unread_sent, -sent);
+	atomic_add(&memory->unread_received, -received);
 	traffic = bpf_map_lookup_elem(&processes, &key);
 	if (!traffic)
 		traffic = traffic_of(&key, &memory->owner);
 	if (!traffic)
 		return;
-	add((__u64 *)&traffic->sent_bytes, sent);
-	add((__u64 *)&traffic->received_bytes, received);
+	atomic_add((__u64 *)&traffic->sent_bytes, sent);
+	atomic_add((__u64 *)&traffic->received_bytes, received);
 }
 
 /* The iterator and the close handler both subtracted the same bytes, so they are reported twice. */
@@ -125,7 +133,7 @@ static __always_inline void flush_retransmits(struct sock *sk, struct sock_state
 	if (!count)
 		return;
 	emit_event(sk, memory, RECORD_RETRANSMIT, count);
-	add(&memory->unread_retransmits, -count);
+	atomic_add(&memory->unread_retransmits, -count);
 }
 
 static __noinline void change_owner(struct sock *sk, struct sock_state *memory,

@@ -73,7 +73,7 @@ def test_another_user_s_late_answers_make_nobody_s_wait_usual(probe, far, other_
     victim = connect()
     unanswered(server, victim)
     first, *_ = running.wait_for(stalls_of(victim))
-    assert first.stall_ms < LATE_MS
+    assert first.stall_ms < 2 * LATE_MS
     assert first.net["cause"] == "no_reply"
 
 
@@ -100,7 +100,7 @@ def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, far):
         running.wait_for_intervals(1)  # else two exchanges may be one to who samples
     unanswered(server, asks)
     first, *_ = running.wait_for(stalls_of(asks))
-    assert first.stall_ms < LATE_MS
+    assert first.stall_ms < 2 * LATE_MS
 
 
 def test_another_user_s_unanswered_bytes_make_no_client_a_log_sender(probe, worker, other_user):

@@ -11,7 +11,7 @@ from support.conversation import ANSWER, QUESTION
 
 INTERVAL_S = 0.5
 STALL_MS = 100  # the default threshold
-LATE_MS = 100  # what the machine's other work may add
+CLOCKS_MS = 20  # a tick, and the difference between the clocks of a record
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def test_a_peer_in_another_namespace_is_looked_at(asked):
     assert [r.ongoing for r in ongoing] == [True] * len(ongoing)
     assert not last.ongoing
     assert last.stall_ms >= ongoing[-1].stall_ms
-    assert ongoing[0].ts <= stopped_ms + 2 * INTERVAL_S * 1000 + LATE_MS
     for told in (*ongoing, last):
         assert told.pid == client.pid
         assert (told.net["direction"], told.net["cause"]) == ("receive", "no_reply")
-        assert STALL_MS <= told.stall_ms <= told.ts - stopped_ms + LATE_MS
+        # It counts from the stop, and not from the request.
+        assert STALL_MS <= told.stall_ms <= told.ts - stopped_ms + CLOCKS_MS

@@ -11,7 +11,7 @@ from support.truth import bounds_ms
 
 INTERVAL_MS = 200  # conftest's
 STALL_MS = 100  # the default threshold
-LATE_MS = 100  # what the machine's other work may delay a sample by
+INSPECTED_WITHIN = 40  # intervals: a busy host may keep the helper waiting that reads the peer
 MORE_THAN_BUFFERS = 20_000_003
 
 
@@ -44,15 +44,20 @@ def assert_stall(consumer, client, identity, truth, backend, **net):
 
     *ongoing, last = records
     assert [r.ongoing for r in records] == [True] * len(ongoing) + [False]
-    # Seen at the threshold, then once an interval for as long as it lasts.
+    # Seen at the threshold, then once an interval for as long as it lasts.  Intervals are counted,
+    # not timed: beside other work they are late.
     begin_ms = epoch_ms(truth["stall_begin_ns"])
-    assert ongoing[0].ts <= begin_ms + STALL_MS + 2 * INTERVAL_MS + LATE_MS
-    steps = [after.ts - before.ts for before, after in pairwise(ongoing)]
-    assert all(0 < step <= 2 * INTERVAL_MS + LATE_MS for step in steps), steps
-    assert all(a.stall_ms < b.stall_ms for a, b in pairwise(ongoing))
+    beats = sorted({r.ts for r in consumer.interface_bandwidth()})
+    seen_ms = [begin_ms + STALL_MS, *(r.ts for r in ongoing)]
+    between = [sum(before < beat < after for beat in beats) for before, after in pairwise(seen_ms)]
+    assert between[0] <= (INSPECTED_WITHIN if net["cause"] == "no_reply" else 2), seen_ms
+    assert max(between[1:]) <= 2, seen_ms
+    assert all(a.ts < b.ts and a.stall_ms < b.stall_ms for a, b in pairwise(ongoing))
     tolerance_ms = backend.tolerance_ms(INTERVAL_MS / 1000)
-    for record in ongoing:
-        assert abs(record.stall_ms - (record.ts - begin_ms)) <= tolerance_ms + LATE_MS
+    for record in ongoing:  # as long as it was in the interval that the record is of
+        interval_ms = max((beat for beat in beats if beat < record.ts), default=begin_ms)
+        assert interval_ms - begin_ms - tolerance_ms <= record.stall_ms
+        assert record.stall_ms <= record.ts - begin_ms + tolerance_ms
     least_ms, most_ms = bounds_ms(truth)
     assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms
     assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}

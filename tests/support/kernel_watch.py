@@ -52,14 +52,6 @@ class Watch:
             assert time.monotonic() < end, "\n".join(map(repr, self.events[-20:]))
             time.sleep(PAUSE_S)
 
-    def for_s(self, seconds: float) -> None:
-        """Drain for a while: for what must not be told."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self.source.poll(time.monotonic_ns())
-            self.drain()
-            time.sleep(PAUSE_S)
-
     def for_stall_lengths(self, times: int, pid: int) -> None:
         """Drain until a stall of this process is as long: for what must not be reported."""
         wanted_ns = times * STALL_NS

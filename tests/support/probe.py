@@ -16,6 +16,7 @@ from support.namespace import Namespace, end, spawn
 
 STDERR_BYTES_MAX = 4096
 STOP_S = 10.0
+WAIT_S = 45.0  # only where a test fails
 
 
 class Probe:
@@ -53,7 +54,7 @@ class Probe:
         for thread in self._threads:
             thread.start()
 
-    def wait_for(self, predicate: Callable[[Consumer], Any], timeout: float = 15.0) -> Any:
+    def wait_for(self, predicate: Callable[[Consumer], Any], timeout: float = WAIT_S) -> Any:
         """Wait until the predicate over the consumer holds, and give back its value."""
         deadline = time.monotonic() + timeout
         with self._news:
@@ -80,7 +81,7 @@ class Probe:
         """Wait for the first interval, so that what follows is seen from its beginning."""
         self.wait_for_intervals(1)
 
-    def wait_for_stderr(self, word: str, timeout: float = 15.0) -> None:
+    def wait_for_stderr(self, word: str, timeout: float = WAIT_S) -> None:
         """Wait for what the probe says of itself, where there are no records to wait for."""
         deadline = time.monotonic() + timeout
         with self._news:

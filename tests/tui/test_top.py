@@ -23,7 +23,7 @@ def top(terminal, backend):
     def start(*options, **more):
         words = (*backend.options, "--interval", "0.3", *options, "top")
         shown = terminal(*words, user=backend.user, **more)
-        shown.wait_for(f"top: {backend.name}")
+        shown.wait_for(f"top: {'ebpf' if backend.name == 'ebpf' else 'sampler'}")
         return shown
 
     return start

@@ -55,9 +55,9 @@ class _Namespace:
 class StallTracker:
     """Applies the rules to every wait, and keeps the results of its samples.
 
-    `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
-    that the record itself shows; `budget` is what reading about the peers may cost, `barred` who is
-    not read about.
+    `endpoint` returns the kernel's history with the peer of an event, `cause` the cause that the
+    event alone shows; `budget` limits the reads about peers, `barred` has the processes that are
+    not read.
     """
 
     def __init__(
@@ -81,10 +81,8 @@ class StallTracker:
         self._connections = Histories()  # by cookie: usual latency
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing by the last drain
-        self._closed: list[
-            ReportedStall
-        ] = []  # of those, what a look since found to be none any more
-        self._ended_ns: dict[_Key, int] = {}  # what has ended since the last look
+        self._closed: list[ReportedStall] = []  # of those, the ones that a later sample has closed
+        self._ended_ns: dict[_Key, int] = {}  # ended since the last sample
         self._silent_ns: dict[_Key, int] = {}  # since when keepalives go unanswered
 
     def close(self) -> None:
@@ -114,10 +112,10 @@ class StallTracker:
                 stalls.append(stall)
             if open_ is None:
                 continue
-            if stall is None or _ends_unseen(open_.record) != _ends_unseen(record):
+            if stall is None or _has_no_end_event(open_.record) != _has_no_end_event(record):
                 del self._open[_key(record)]
                 self._closed.append(_closed(open_, record.time_ns))
-            elif _ends_unseen(record):
+            elif _has_no_end_event(record):
                 self._open[_key(record)] = stall
         if whole:
             self._close_unseen({_key(record) for record in records})
@@ -139,7 +137,7 @@ class StallTracker:
     def _close_unseen(self, waiting: set[_Key]) -> None:
         """Close what was reported and waits no more, where the kernel emits nothing at its end."""
         for key, stall in list(self._open.items()):
-            if _ends_unseen(stall.record) and key not in waiting:
+            if _has_no_end_event(stall.record) and key not in waiting:
                 del self._open[key]
                 self._closed.append(_closed(stall, stall.record.time_ns))
 
@@ -272,7 +270,7 @@ def _is_blocked(record: RawEvent) -> bool:
     return record.direction == StallDirection.RECEIVE and record.evidence & blocked == blocked
 
 
-def _ends_unseen(record: RawEvent) -> bool:
+def _has_no_end_event(record: RawEvent) -> bool:
     """True where the kernel emits nothing when the wait is over."""
     return record.protocol in PROTOCOLS_UDP or bool(record.evidence & Evidence.KEEPALIVE)
 

@@ -52,7 +52,7 @@ class Search(Owners):
         self._clock = clock
         self._barred = barred or Barred()
         self._most_wanted = most_wanted
-        self._free_until_ns = 0
+        self._free_ns = self._free_until_ns = 0
         self._pace = Budget(_PACE, _AT_ONCE_NS)
         self._wanted: dict[int, int | None] = {}  # inode -> user of the socket
         self._passes: dict[int, int] = {}  # inode -> passes that did not find it
@@ -75,12 +75,12 @@ class Search(Owners):
         other._recent = self._recent.copy()
         other._wanted = self._wanted.copy()
         other._passes = self._passes.copy()
-        other._free_until_ns = self._free_until_ns
+        other._free_ns, other._free_until_ns = self._free_ns, self._free_until_ns
         return other
 
     def allow(self, span_ns: int) -> None:
-        """Let searches take all the time they need, without charge, for this long."""
-        self._free_until_ns = self._clock() + span_ns
+        """Let the next search take all the time it needs, without charge, up to so long."""
+        self._free_ns = span_ns
 
     def search(self, inodes: Collection[int], asker: int | None = None) -> set[int]:
         """Continue the search for the owners; return the inodes for which it is not finished.
@@ -127,6 +127,8 @@ class Search(Owners):
 
     def proceed(self) -> None:
         """Go on searching, as long as the pace allows."""
+        if self._wanted and self._free_ns:
+            self._free_until_ns, self._free_ns = self._clock() + self._free_ns, 0
         while self._wanted and (self._is_free() or self._pace.allows(_ALL, self._clock())):
             if self._pass is None and not self._begin_pass():
                 return
@@ -206,7 +208,7 @@ class Search(Owners):
                 found_in.append(pid)
 
     def _read(self, pid: str, uid: int) -> Iterator[int]:
-        """Take what is looked for out of one process's descriptors."""
+        """Read the descriptors of one process and take the targets among them."""
         self.reading = int(pid)
         skip = self._resume.pop(uid)[1] if self._resume.get(uid, ("",))[0] == pid else 0
         # The folder of a zombie leader lists none; before Linux 6.2 no folder has a size.

@@ -1,6 +1,6 @@
-"""The ports of the RDMA devices: counters and link, as sysfs shows them.
+"""The ports of the RDMA devices: counters and link, from sysfs.
 
-Documentation/ABI/stable/sysfs-class-infiniband; drivers/infiniband/core/sysfs.c.  A tree looks like
+Documentation/ABI/stable/sysfs-class-infiniband; drivers/infiniband/core/sysfs.c.  Example:
 `<device>/ports/<number>/counters/port_xmit_data`.
 """
 

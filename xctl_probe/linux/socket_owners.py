@@ -32,7 +32,7 @@ class Owners:
         self._processes: dict[int, Process | None] = {}
         self._closed: dict[str, int] = {}  # unreadable pid -> its uid at that time
         self._without: set[int] = set()  # pids without descriptors: kernel threads
-        self._recent: list[str] = []  # pids that held what was looked for, latest first
+        self._recent: list[str] = []  # pids that held found sockets, latest first
         self.reading = 0  # the process whose descriptors were read last
 
     def begin(self) -> None:

@@ -1,7 +1,7 @@
-"""A thread that makes calls which may sleep for long, and that can be left behind.
+"""Thread for calls that may sleep for long; it can be abandoned.
 
-For sleeps that SIGKILL interrupts: a thread in one keeps no process from ending.  What sleeps
-uninterruptibly needs a process of its own, see `helper`.
+For sleeps that SIGKILL interrupts: such a thread does not prevent the exit of the process.  An
+uninterruptible sleep needs a child process, see `helper`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Worker:
         self._hanging: list[_Thread] = []
 
     def run(self, job: Job, wait_ns: int) -> bool:
-        """Start a call and wait for it; False where it was not started or is not over yet.
+        """Start a call and wait for it; False where it was not started or is not finished.
 
         Raises what the call raises.
         """
@@ -55,7 +55,7 @@ class Worker:
         return state_of_thread(self._thread.native_id or 0) == "D"
 
     def abandon(self) -> None:
-        """Leave the thread behind with its call; it ends after that."""
+        """Abandon the thread with its call; it exits after the call."""
         if self._thread is not None:
             self._thread.end()
             self._hanging.append(self._thread)
@@ -73,14 +73,14 @@ class Worker:
         thread = _Thread()
         try:
             thread.start()
-        except RuntimeError:  # no more threads are to be had
+        except RuntimeError:  # no more threads are available
             return False
         self._thread = thread
         return True
 
 
 class _Thread(threading.Thread):
-    """A lock that is held is one that has to be waited for."""
+    """Thread that waits on a lock for its next job."""
 
     def __init__(self) -> None:
         super().__init__(name="reader of /proc", daemon=True)
@@ -88,7 +88,7 @@ class _Thread(threading.Thread):
         self._work.acquire()
         self._job: Job | None = None
         self._error: BaseException | None = None
-        self._ends = False
+        self._stops = False
 
     def begin(self, job: Job) -> None:
         self._idle.acquire()
@@ -105,20 +105,20 @@ class _Thread(threading.Thread):
         return True
 
     def end(self) -> None:
-        self._ends = True
+        self._stops = True
         if self._idle.acquire(blocking=False):
             self._work.release()
 
     def run(self) -> None:
         while True:
             self._work.acquire()
-            if self._ends or self._job is None:
+            if self._stops or self._job is None:
                 return
             try:
                 self._job()
             except BaseException as error:
                 self._error = error
             self._job = None
-            if self._ends:
+            if self._stops:
                 return
             self._idle.release()

@@ -143,7 +143,7 @@ def test_a_long_answer_comes_whole(helper):
 
 def test_a_read_waits_for_who_works_and_not_for_who_hangs(helper, monkeypatch):
     assert helper.read("slow")[0] == "slow"
-    monkeypatch.setattr(module, "_LOOK_NS", 1_000_000)
+    monkeypatch.setattr(module, "_CHECK_NS", 1_000_000)
     monkeypatch.setattr(module, "_sleeps_uninterruptibly", lambda _pid: True)
     assert helper.read("hang") is None
     assert helper.pid is not None

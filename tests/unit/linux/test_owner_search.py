@@ -139,3 +139,17 @@ def test_a_large_process_keeps_no_small_one_of_its_own_user_waiting(world):
     world.add(211, INODE, others=7)
     assert world.looks([INODE], most=50) <= 20
     assert world.search.get(INODE) == Process(211, 7_001, "client")
+
+
+def test_what_is_allowed_begins_with_the_search_and_is_not_charged(world):
+    """All sockets are new at the start of the sampler, and reading them takes a while."""
+    world.add(211, INODE, others=19_000)
+    world.search.allow(1_000 * MS)
+    world.now_ns += 5_000 * MS
+    world.search.search([], VICTIM)
+    assert world.search.search([INODE], VICTIM) == set()
+    assert world.search.get(INODE) == Process(211, 7_001, "client")
+    assert not any(world.search._budget._owed_ns.values())
+    world.now_ns += 1_000 * MS
+    world.add(223, 4_243, others=19_000)
+    assert world.search.search([4_243], VICTIM) == {4_243}

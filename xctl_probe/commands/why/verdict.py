@@ -236,7 +236,7 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
 
 
 def _silent(tcp: Tcp, waiter: Waiter | None, *, certain: bool) -> Finding:
-    """Keepalives go unanswered: nothing can come, whatever the two programs have agreed on."""
+    """Return the finding about unanswered keepalives: also an expected wait is a stall then."""
     state = f"whose host does not answer: {_keepalives(tcp)}"
     if not tcp.opened:
         return _idle(f"waits for its client {tcp.remote}, {state}", tcp, waiter)
