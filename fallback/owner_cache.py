@@ -15,6 +15,11 @@ class CachedOwner(Protocol):
     failed_lookups: int
 
 
+def is_due(failed_lookups: int) -> bool:
+    """True where a socket without an owner is searched for again: after 1, 2, 4, 8 ... failures."""
+    return failed_lookups.bit_count() == 1
+
+
 class Owners(Protocol):
     """Finds the processes that hold sockets; a search may take more than one sample."""
 
@@ -93,7 +98,7 @@ class OwnerCache:
                 one.failed_lookups = 0
                 continue
             one.failed_lookups += 1
-            if one.failed_lookups.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
+            if is_due(one.failed_lookups):
                 self._wanted[inode] = uid
         self.resolve()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.events import Cause, Direction, Event, Process, Socket, Stall
-from xctl_probe.fallback.owner_cache import Owners
+from xctl_probe.fallback.owner_cache import Owners, is_due
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -59,7 +59,7 @@ class _Held:
     socket: Socket
     since_ns: int
     stall: Stall | None = None
-    searched: int = 0  # searches that did not find its owner
+    failed_lookups: int = 0  # searches that did not find its owner
 
 
 class ProcNet:
@@ -154,10 +154,10 @@ class ProcNet:
     def _owner(self, held: _Held) -> Process | None:
         inode = held.row.inode
         if self._owners.is_current(inode):
-            held.searched = 0
+            held.failed_lookups = 0
         elif not self._owners.is_pending(inode):
-            held.searched += 1
-            if held.searched.bit_count() == 1:  # ever less often: 1, 2, 4, 8 ...
+            held.failed_lookups += 1
+            if is_due(held.failed_lookups):
                 self._owners.search_for({inode: held.row.uid})
         return self._owners.get(inode)
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,8 +39,9 @@ from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import decode
 from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.linux import capabilities, procfs, socket_owners
+from xctl_probe.linux.socket_waits import SocketWaits, What, socket_waits
 from xctl_probe.linux.syscalls import call_of, epoll_watches
-from xctl_probe.linux.threads import blocked_threads, waits_writable
+from xctl_probe.linux.threads import blocked_threads
 
 STALL_NS, SECOND_NS = 100_000_000, 1_000_000_000
 NOW_MS = 1_700_000_000_123
@@ -56,6 +57,28 @@ class Interfaces:
 
     def refresh(self) -> bool:
         return False
+
+
+class Owners(socket_owners.Owners):
+    """The search of the probe's thread, without one: it is over at once."""
+
+    is_searching = False
+
+    def search_for(self, askers: Mapping[int, int | None]) -> set[int]:
+        return self.search(askers.keys())
+
+    def is_pending(self, _inode: int) -> bool:
+        return False
+
+
+class Processes:
+    """What the helper reads, read here."""
+
+    def begin(self) -> None:
+        pass
+
+    def waits(self, pid: int, what: What) -> SocketWaits:
+        return socket_waits(pid, what, _proc().path)
 
 
 def written(events: Iterable[Event]) -> None:
@@ -80,8 +103,8 @@ def netlink_messages(data: bytes) -> None:
 def sampler(data: bytes) -> None:
     """Three looks and the ends between them, from netlink bytes to lines."""
     diag = Diag()
-    holders = socket_owners.Owners(_proc().path)
-    connections = SocketTable(diag, holders, Interfaces(), STALL_NS)  # type: ignore[arg-type]
+    holders = Owners(_proc().path)
+    connections = SocketTable(diag, holders, Interfaces(), STALL_NS, Processes())  # type: ignore[arg-type]
     pieces = parts(data, 6)
     with contextlib.suppress(OSError):
         for number, (dump, ends) in enumerate(zip(pieces[::2], pieces[1::2], strict=True)):
@@ -222,13 +245,14 @@ def proc_files(data: bytes) -> None:
     proc.link(f"{PID}/fd/3", pieces[-1][:80] or b"socket:[4241]")
     proc_root = proc.path
     procfs.read_process(PID, proc_root)
-    holders = socket_owners.Owners(proc_root)
+    holders = Owners(proc_root)
     holders.search([INODE])
     holders.is_current(INODE)
     holders.get(INODE)
     blocked_threads(PID, proc_root)
-    waits_writable(PID, INODE, proc_root)
-    net = ProcNet(holders, Interfaces(), STALL_NS, proc_root)  # type: ignore[arg-type]
+    for what in What:
+        socket_waits(PID, what, proc_root)
+    net = ProcNet(holders, Interfaces(), STALL_NS, Processes(), proc_root)  # type: ignore[arg-type]
     for number in range(1, 4):
         written(net.collect(number * SECOND_NS, SECOND_NS))
     read_threads(PID, proc_root)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xctl_probe.events import RdmaLink
+from xctl_probe.linux import procfs
 from xctl_probe.linux.links import name_text
 
 INFINIBAND = Path("/sys/class/infiniband")
@@ -151,7 +152,4 @@ def _inode(path: Path) -> int | None:
 
 
 def _target(link: Path) -> str:
-    try:
-        return os.path.basename(os.readlink(link))
-    except OSError:
-        return ""
+    return os.path.basename(procfs.link(link))

@@ -6,12 +6,12 @@ while the kernel delivers events into its memory.
 
 from __future__ import annotations
 
-import os
 from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.events import Direction
+from xctl_probe.linux.procfs import link, socket_inode
 from xctl_probe.linux.sole_socket import sole_stream_socket
 from xctl_probe.linux.tasks import reader_of
 from xctl_probe.linux.threads import blocked_threads, closing_threads, inodes_awaited_writable
@@ -19,7 +19,6 @@ from xctl_probe.linux.threads import blocked_threads, closing_threads, inodes_aw
 # Of one process: an answer of a helper has 64 KiB.
 _MOST_THREADS = 2_048
 _MOST_SOCKETS = 4_096
-_SOCKET = "socket:["
 
 
 class What(Enum):
@@ -60,18 +59,12 @@ def _threads(pid: int, proc: Path) -> tuple[tuple[int, int, Direction | None], .
     reader, sole, found = reader_of(pid, proc), None, []
     for thread in blocked_threads(pid, proc)[:_MOST_THREADS]:
         if thread.fd is not None:
-            inode = _inode(f"{proc}/{reader}/fd/{thread.fd}") if thread.direction else None
+            inode = (
+                socket_inode(link(f"{proc}/{reader}/fd/{thread.fd}")) if thread.direction else None
+            )
         else:
             # Its call may not be read: `direction` is None where the function serves both.
             sole = inode = sole or sole_stream_socket(pid, proc)
         if inode is not None:
             found.append((thread.tid, inode, thread.direction))
     return tuple(found)
-
-
-def _inode(link: str) -> int | None:
-    try:
-        target = os.readlink(link)
-    except OSError:
-        return None
-    return int(target[len(_SOCKET) : -1]) if target.startswith(_SOCKET) else None
