@@ -43,6 +43,7 @@ class Search(Owners):
         budget: Budget | None = None,
         proc: Path = Path("/proc"),
         clock: Callable[[], int] = time.monotonic_ns,
+        cpu_clock: Callable[[], int] = time.thread_time_ns,
         *,
         barred: Barred | None = None,
         most_wanted: int = _MOST_WANTED,
@@ -50,6 +51,7 @@ class Search(Owners):
         super().__init__(proc)
         self._budget = budget or Budget()
         self._clock = clock
+        self._cpu_clock = cpu_clock  # charged: on a busy host a search is interrupted
         self._barred = barred or Barred()
         self._most_wanted = most_wanted
         self._free_ns = self._free_until_ns = 0
@@ -66,7 +68,7 @@ class Search(Owners):
     def successor(self) -> Search:
         """Another search for the same, with all that was found: the reader of this one hangs."""
         other = Search(
-            self._budget, self._proc, self._clock, barred=self._barred,
+            self._budget, self._proc, self._clock, self._cpu_clock, barred=self._barred,
             most_wanted=self._most_wanted,
         )  # fmt: skip
         other._holding = self._holding.copy()
@@ -150,10 +152,10 @@ class Search(Owners):
 
     def _piece(self) -> None:
         assert self._pass is not None
-        begun_ns = self._clock()
+        begun_ns, free = self._cpu_clock(), self._is_free()
         about = next(self._pass, None)
+        took_ns = 0 if free else self._cpu_clock() - begun_ns
         now_ns = self._clock()
-        took_ns = 0 if begun_ns < self._free_until_ns else now_ns - begun_ns
         self._pace.charge(_ALL, took_ns, now_ns)
         if about is None:
             self._end_pass()

@@ -14,18 +14,21 @@ ATTACKER, VICTIM = 1_009, 1_013
 
 
 class World:
-    """A /proc whose descriptors take time to read, each `cost_ns`."""
+    """A /proc whose descriptors take CPU time to read, each `cost_ns`; `slower`: on a busy host."""
 
     def __init__(self, path, monkeypatch):
         self.path, self.now_ns, self.cost_ns = path, 1_000_000 * MS, 10_000
+        self.slower = 1
         self.users, self.tables, self.read = {}, {}, []
-        self.search = Search(Budget(), path, lambda: self.now_ns)
+        self.cpu_ns = 0  # of the thread; the rest of the time it did not run
+        self.search = Search(Budget(), path, lambda: self.now_ns, lambda: self.cpu_ns)
         monkeypatch.setattr(self.search, "_names", lambda pid: map(str, self.tables[int(pid)]))
         monkeypatch.setattr(self.search, "_link", self.link)
         monkeypatch.setattr(self.search, "_user_and_size", self.user_and_size)
 
     def link(self, pid, fd):
-        self.now_ns += self.cost_ns
+        self.now_ns += self.cost_ns * self.slower
+        self.cpu_ns += self.cost_ns
         self.read.append(int(pid))
         return self.tables[int(pid)][int(fd)]
 
@@ -153,3 +156,18 @@ def test_what_is_allowed_begins_with_the_search_and_is_not_charged(world):
     world.now_ns += 1_000 * MS
     world.add(223, 4_243, others=19_000)
     assert world.search.search([4_243], VICTIM) == {4_243}
+
+
+def test_on_a_busy_host_the_time_of_others_is_not_charged(world):
+    """The search runs for a tenth of the time: it takes as many samples as on an idle host."""
+    for pid in range(101, 131):
+        world.add(pid, others=300)
+    world.add(233, INODE)
+    idle = world.samples([INODE])
+    world.search.forget([INODE])
+    world.now_ns += 10**12
+    world.slower = 10
+    world.samples([INODE])
+    world.search.forget([INODE])
+    world.now_ns += 1_000 * MS
+    assert world.samples([INODE]) <= idle + 1
