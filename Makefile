@@ -11,7 +11,7 @@ ARGS ?=
 SOAK ?=
 FUZZ ?=
 
-# What Debian and Ubuntu call the programs that the targets need, and the program to look for.
+# What Debian and Ubuntu call the programs that the targets need, and the program to search for.
 RUN_PROGRAMS := $(PYTHON):python3
 TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-linux \
 	nginx:nginx-light redis-server:redis-server redis-cli:redis-tools pg_ctlcluster:postgresql \

@@ -1,4 +1,4 @@
-"""`make bench`: what the probe costs, beside what else could be used.  `--help` tells the rest."""
+"""`make bench`: the cost of the probe and of other tools.  See `--help`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARTS = ("compare", "scale", "render")
 
 
 def main() -> int:
-    """Exit code 0 when all that was asked for was measured."""
+    """Run the benchmarks; exit code 0 when all selected ones were measured."""
     options = _options()
     progress = Progress(lines=options.guest)
     if options.vm:

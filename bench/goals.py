@@ -75,7 +75,7 @@ def _most(what: str, value: float, limit: float, unit: str) -> Goal:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One way to tell what a call costs, and where it is found in a watcher's results."""
+    """A measure of the cost of a call, and its place in the results of a watcher."""
 
     text: str
     ns: Callable[[dict[str, Any]], float | None]
@@ -107,7 +107,7 @@ def _added(
                 (rival, 0.5, "half of"), (empty[name], 2.0, "twice"), ("tcptop", 1.0, "less than"),
             ):  # fmt: skip
                 if other not in added or (other == "tcptop" and workload == "datagrams"):
-                    continue  # tcptop does not look at UDP
+                    continue  # tcptop does not measure UDP
                 limit = factor * added[other]
                 yield Goal(
                     f"{way.text}, {workload}, {name}",

@@ -39,10 +39,10 @@ def privileged() -> bool:
 
 
 def as_anybody() -> list[str]:
-    """The words before a command that take every privilege from it.
+    """Return the prefix of a command that drops every privilege.
 
-    Traffic runs so, and the sampler as the same user: it then looks into the processes that it
-    measures, as it does for whoever starts it.
+    The traffic and the sampler run as the same user, so that the sampler may read the processes of
+    the traffic, as it reads those of its user.
     """
     if not privileged():
         return []

@@ -1,4 +1,4 @@
-"""Programs that a benchmark starts, waits for and ends again: by their own id, never by name."""
+"""Programs that a benchmark starts, waits for and stops, by pid."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _POLL_S = 0.01
 
 
 class NotReady(Exception):
-    """A program ended, or did not get ready in time; the text has its last words."""
+    """A program exited, or was not ready in time; the text has its last output."""
 
 
 def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = _TIMEOUT_S) -> None:
-    """Until it is true.  Raises NotReady."""
+    """Wait until the condition is true.  Raises NotReady."""
     end = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > end:

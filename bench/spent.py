@@ -1,4 +1,4 @@
-"""CPU that a run takes of its servers and clients: what the machine does besides stays out."""
+"""CPU time of the servers and clients of a run, without other processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Spent:
 
 @contextmanager
 def spent(server_pid: int) -> Iterator[Spent]:
-    """Of the server, its children, and of each client that is started and ends meanwhile."""
+    """Measure the server, its children, and each client that starts and exits meanwhile."""
     now = Spent()
     before = _clients_s() + usage(server_pid).cpu_ns / 1e9
     yield now

@@ -1,4 +1,4 @@
-"""Repeated measurements, told by their median and their range."""
+"""Median and range of repeated measurements."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def cost_table(part: dict[str, Any]) -> str:
 
 
 def alone_table(part: dict[str, Any]) -> str:
-    """What the machine does with nobody watching."""
+    """Return the table of the workloads without a watcher."""
     rows = []
     for name, one in part["workloads"].items():
         alone = one["without"]
@@ -180,7 +180,7 @@ def _call(seen: dict[str, Any] | None) -> str:
 
 def _lost(seen: Iterable[dict[str, Any]]) -> str:
     known = [one["lost"] for one in seen if one["lost"] is not None]
-    return str(max(known)) if known else "not told"
+    return str(max(known)) if known else "unknown"
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

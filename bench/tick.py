@@ -1,7 +1,7 @@
-"""How long one tick takes: `python -m bench.tick proc|FLAVOUR`.
+"""CPU time of one tick: `python -m bench.tick proc|VARIANT`.
 
-Says "ready", waits for a line, takes a tick over what has happened meanwhile and several over
-idle sockets, and says in JSON how long they took (ms of CPU: drain, summarize, lines).
+Prints "ready", waits for a line, runs a tick over the events until then and several over idle
+sockets, and prints their times in JSON (ms of CPU: drain, summarize, lines).
 """
 
 from __future__ import annotations

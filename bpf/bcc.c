@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The entry points for bcc: those of kprobe.bpf.c, and two in place of its iterators.  The
- * logic is the same, in the same headers; bcc_compat.h says how it gets there.
+ * logic is the same, in the same headers; see bcc_compat.h.
  */
 #include "include/bcc_compat.h"
 #include "include/kprobe_handlers.bpf.h"
@@ -93,13 +93,13 @@ int on_state(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * In place of the iterator over the sockets.  Its uprobe is on a function that nobody but the
+ * In place of the iterator over the sockets.  Its uprobe is on a function that only the
  * probe calls in the probe's process: once for each key of the hash, as read in batches.
  */
 int on_iterate(struct pt_regs *ctx)
 {
 	__u32 first = 0;
-	/* Not on the stack, where the verifier knows what each path wrote, and tells them apart. */
+	/* Not on the stack, where the verifier tracks and distinguishes what each path wrote. */
 	struct event *event = bpf_map_lookup_elem(&event_scratch, &first);
 	struct bpf_iter_meta meta = {};
 	struct sock *sk = ARGUMENT(1, struct sock *);
@@ -122,8 +122,8 @@ struct current_owner {
 
 /*
  * In place of the iterator over open files: runs as the probe reads /proc/<pid>/fdinfo/<fd>.
- * The holder's task_struct is not at hand, so the owner is what user space says, until the
- * next I/O tells: an exec_id that no task has sees to that.
+ * The task_struct of the owner is not available, so user space sets the owner.  Its exec_id is one
+ * that no task has, so that the next I/O replaces it.
  */
 int on_fdinfo(struct pt_regs *ctx)
 {

@@ -74,7 +74,7 @@ int BPF_PROG(on_accept, struct socket *listener, struct socket *accepted)
 SEC("fentry/sk_stream_wait_memory")
 int BPF_PROG(on_full_buffer, struct sock *sk)
 {
-	return transport_of(sk) == TRANSPORT_TCP ? met_full_buffer(sk) : 0;
+	return transport_of(sk) == TRANSPORT_TCP ? found_full_buffer(sk) : 0;
 }
 
 #ifdef SOCKETS_IN_HASH /* else their memory goes with them */

@@ -66,7 +66,7 @@ int on_tcp_end(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/tcp_retransmit_skb")
 int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
 {
-	/* From 6.17 on it fires on failure too, and says so in a third argument. */
+	/* Since 6.17 it also fires on failure, with a third argument. */
 	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) &&
 	    (int)ctx->args[2])
 		return 0;

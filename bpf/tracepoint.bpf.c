@@ -19,14 +19,14 @@ int BPF_PROG(on_receive, struct sock *sk, int ret, int flags)
 	return received(sk, ret, flags);
 }
 
-/* Once for each segment that a send fills, before it looks for memory (6.16). */
+/* Once for each segment that a send fills, before it requests memory (6.16). */
 SEC("tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(on_full_buffer, struct sock *sk, struct msghdr *msg, struct sk_buff *skb,
 	     int size_goal)
 {
-	if (!full(sk) || (skb && (int)skb->len < size_goal)) /* the last segment has room */
+	if (!sock_is_full(sk) || (skb && (int)skb->len < size_goal)) /* the last segment has room */
 		return 0;
-	return met_full_buffer(sk);
+	return found_full_buffer(sk);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

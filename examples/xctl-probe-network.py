@@ -11,7 +11,7 @@ Kept free of new syntax, so that an old python3 gets the one line below and no t
 import signal
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # first: during the imports it ends this at once
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # first: imports take time
 
 import os
 import sys
@@ -26,7 +26,7 @@ USAGE_EXIT = 2
 
 
 def lacking() -> list:
-    """What this interpreter lacks to run the probe, in words."""
+    """Return the names of what this interpreter lacks to run the probe."""
     if sys.version_info < LEAST_PYTHON:
         return ["Python 3.11 or later"]
     missing = [name for name in DEPENDENCIES if find_spec(name) is None]
@@ -45,7 +45,7 @@ def run() -> None:
 
 
 def start() -> None:
-    """Run the probe here, or in the checkout's .venv, or say what is missing."""
+    """Run the probe here or in the .venv of the checkout, or print what is missing."""
     missing = lacking()
     if not missing:
         run()

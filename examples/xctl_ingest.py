@@ -60,7 +60,7 @@ def clean(value: object, width: int = 48) -> str:
 
 
 class Picture:
-    """What the records so far say: interfaces, who waits on what, and errors."""
+    """State from the records so far: interfaces, waits of processes, errors."""
 
     def __init__(self) -> None:
         self.now_ms = 0
@@ -106,7 +106,7 @@ class Picture:
         key = (found["pid"], found["entity_id"])
         known = key in self.waits and self.waits[key]["net"].get("ongoing") is True
         _keep(self.waits, key, found)
-        # One line when it begins and one when it ends say it all.
+        # One line at the begin of a stall and one at its end.
         return None if known and found["net"].get("ongoing") is True else wait_words(found)
 
     def _error(self, found: dict[str, Any]) -> str:
@@ -186,10 +186,10 @@ def show(picture: Picture, lines: Iterator[bytes], out: TextIO) -> None:
 
 
 def main() -> None:
-    """Read records on stdin until they end."""
+    """Read records from stdin until its end."""
     try:
         show(Picture(), lines_of(sys.stdin.buffer), sys.stdout)
-    except BrokenPipeError:  # whoever read us has left: nothing to say, and nobody to say it to
+    except BrokenPipeError:  # the reader of the output is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -20,7 +20,7 @@ from xctl_probe.fallback.sock_diag import (
     Counters,
     TcpSample,
 )
-from xctl_probe.stalls.policy import DELAYED_ACK_MS, is_transfer
+from xctl_probe.stalls.policy import DELAYED_ACK_MS, is_silent, is_transfer
 from xctl_probe.stalls.request_history import RequestHistory, Usual
 
 MS = 1_000_000  # in ns
@@ -71,6 +71,7 @@ class Connection:
     hole_ns: int | None = None  # since when out-of-order data waits for missing data
     flow_begin_ns: int = 0  # since when data arrives without a pause; 0: none is expected
     flow_bytes: int = 0  # `received_payload` at that time
+    keepalive_ns: int | None = None  # since when keepalives go unanswered
     wait: Wait | None = None  # the ongoing stall
     ended: list[Stall] = field(default_factory=list)
     listened: bool | None = None  # a thread was in a receive since the last send; None: not read
@@ -87,7 +88,7 @@ class Connection:
             and self.full_ns is None
             and self.hole_ns is None
             and self.wait is None
-            and not (self.opened and self.transfers)
+            and not (self.opened and (self.transfers or self.sample.unanswered_keepalives))
             and not self.sample.wqueue
             and self.sample.state in (ESTABLISHED, LISTEN)
         )
@@ -98,6 +99,11 @@ class Connection:
         return self.flow_begin_ns != 0 and is_transfer(
             self.received_ns - self.flow_begin_ns, self.sample.received_payload - self.flow_bytes
         )
+
+    @property
+    def host_silent_ns(self) -> int | None:
+        """Since when the peer's host answers no keepalive; None where it may have."""
+        return self.keepalive_ns if is_silent(self.sample.unanswered_keepalives) else None
 
     @property
     def usual(self) -> Usual:
@@ -209,6 +215,10 @@ class Connection:
 
     def _update_queues(self, now_ns: int, last_sample_ns: int, *, wrote: bool) -> None:
         sample = self.sample
+        if not sample.unanswered_keepalives:
+            self.keepalive_ns = None
+        elif self.keepalive_ns is None:
+            self.keepalive_ns = now_ns
         if sample.wmem_queued >= sample.sndbuf > 0:
             if self.full_ns is None or wrote:
                 # The buffer was full soon after the last segment was sent.

@@ -44,6 +44,7 @@ class IdleConnection:
     generation: int
     detector: ChangeDetector
     fingerprint: bytes
+    timer_retries: int  # while nothing is on its way: keepalives that go unanswered
     memory: bytearray
     peer_history: RequestHistory
     interface: str | None
@@ -67,7 +68,8 @@ def pack(connection: Connection, fingerprint: bytes) -> IdleConnection | None:
     except struct.error:  # values that no kernel reports
         return None
     return IdleConnection(
-        connection.generation, connection.detector, fingerprint, bytearray(memory),
+        connection.generation, connection.detector, fingerprint,
+        connection.sample.timer_retries, bytearray(memory),
         connection.peer_history,
         socket.interface, connection.failed_lookups,
     )  # fmt: skip

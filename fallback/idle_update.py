@@ -19,8 +19,8 @@ from xctl_probe.fallback.idle_connection import (
     SAMPLE,
     IdleConnection,
 )
-from xctl_probe.fallback.sock_diag import ESTABLISHED, sent_payload
-from xctl_probe.linux.socket_owners import Owners
+from xctl_probe.fallback.owner_cache import Owners
+from xctl_probe.fallback.sock_diag import ESTABLISHED, TIMER_RETRIES, sent_payload
 from xctl_probe.stalls.policy import is_transfer
 from xctl_probe.traffic_totals import TrafficTotals
 
@@ -58,6 +58,7 @@ def update(
         or bound_ifindex  # the interface may have a new name
         or wmem_queued >= sndbuf > 0  # the buffer is full
         or (opened and rmem_alloc and not rqueue)  # a hole in the sequence
+        or (opened and message[TIMER_RETRIES])  # keepalives go unanswered
         or memory_header != hot_fields.memory_header
         or info_header != hot_fields.info_header
     ):

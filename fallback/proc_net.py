@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.events import Cause, Direction, Event, Process, Socket, Stall
+from xctl_probe.fallback.owner_cache import Owners, is_due
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -22,9 +23,9 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_PROBE,
     TIMER_RETRANSMIT,
 )
-from xctl_probe.fallback.thread_evidence import ProcessEvidence
+from xctl_probe.fallback.thread_evidence import Processes, ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress, address_text
-from xctl_probe.linux.socket_owners import Owners
+from xctl_probe.linux.socket_waits import NotRead
 from xctl_probe.stalls.causes import Evidence, cause
 
 _AF_INET, _AF_INET6 = 2, 10
@@ -58,7 +59,7 @@ class _Held:
     socket: Socket
     since_ns: int
     stall: Stall | None = None
-    searched: int = 0  # searches that did not find its owner
+    failed_lookups: int = 0  # searches that did not find its owner
 
 
 class ProcNet:
@@ -69,6 +70,7 @@ class ProcNet:
         owners: Owners,
         interfaces: InterfaceByAddress,
         stall_ns: int,
+        processes: Processes,
         proc: Path = Path("/proc"),
     ) -> None:
         self._owners = owners
@@ -77,7 +79,7 @@ class ProcNet:
         self._proc = proc
         self._held: dict[int, _Held] = {}
         self._ended: list[Stall] = []
-        self._evidence = ProcessEvidence(owners)
+        self._evidence = ProcessEvidence(owners, processes)
 
     def sample(self, now_ns: int) -> None:
         """Read both tables once.  Raises OSError where they do not exist."""
@@ -87,6 +89,7 @@ class ProcNet:
         for inode in gone:
             self._end(self._held.pop(inode), now_ns)
         self._owners.forget(gone)
+        self._owners.search_for({})  # go on with what is not over
         for inode, row in seen.items():
             held = self._held.get(inode)
             if held is None or _moved(held.begun, row):
@@ -122,15 +125,25 @@ class ProcNet:
             self._end(held, now_ns)
             return
         owner = self._owner(held)
+        if owner is None and self._owners.is_pending(held.row.inode):
+            return
         direction = Direction.CONNECT if why is Cause.CONNECTING else None
         tid = None
         if direction is None:
-            thread = self._evidence.thread_on(held.row.inode, Direction.SEND, Direction.RECEIVE)
-            if thread is None or thread.direction is None:
+            try:
+                thread = self._evidence.thread_on(held.row.inode, Direction.SEND, Direction.RECEIVE)
+            except NotRead:  # all stays as it was until the next sample
+                self._go_on(held, now_ns)
+                return
+            tid, direction = thread or (None, None)
+            if direction is None:
                 self._end(held, now_ns)
                 return
-            direction, tid = thread.direction, thread.tid
         held.stall = Stall(owner, held.socket, direction, now_ns - held.since_ns, True, why, tid)
+
+    def _go_on(self, held: _Held, now_ns: int) -> None:
+        if held.stall is not None:
+            held.stall = replace(held.stall, duration_ns=now_ns - held.since_ns)
 
     def _end(self, held: _Held, now_ns: int) -> None:
         stall, held.stall = held.stall, None
@@ -141,11 +154,11 @@ class ProcNet:
     def _owner(self, held: _Held) -> Process | None:
         inode = held.row.inode
         if self._owners.is_current(inode):
-            held.searched = 0
-        else:
-            held.searched += 1
-            if held.searched.bit_count() == 1:  # backoff: after 1, 2, 4, 8 ... failures
-                self._owners.search([inode])
+            held.failed_lookups = 0
+        elif not self._owners.is_pending(inode):
+            held.failed_lookups += 1
+            if is_due(held.failed_lookups):
+                self._owners.search_for({inode: held.row.uid})
         return self._owners.get(inode)
 
     def _socket(self, row: Row) -> Socket:

@@ -13,8 +13,12 @@ from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.linux.addresses import InterfaceByAddress
+from xctl_probe.linux.barred import Barred
+from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.owner_search import Search
+from xctl_probe.linux.owners_aside import OwnersAside
+from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketLookup
-from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
 from xctl_probe.stalls.reply_waits import ReplyWaits
@@ -23,6 +27,7 @@ from xctl_probe.stalls.reply_waits import ReplyWaits
 # short connections and the lengths of short stalls.
 _CPU_SHARE = 0.008  # below 1 % in total
 _FINEST_NS = 25_000_000
+_MOST_WANTED = 1 << 20  # owners: there are as many as connections
 
 
 class _Sockets(Protocol):
@@ -41,7 +46,6 @@ class Sampler:
 
     def __init__(
         self,
-        owners: Owners,
         interfaces: InterfaceByAddress,
         *,
         stall_ns: int,
@@ -54,24 +58,33 @@ class Sampler:
         self._interval_ns = interval_ns
         self._drained_ns = 0
         self._spent_ns = time.process_time_ns()
+        budget, barred = Budget(), Barred()
+        self._processes = ProcessesAside(budget, barred=barred)
+        search = Search(budget, barred=barred, most_wanted=_MOST_WANTED)
+        self._owners = OwnersAside(search, barred)
+        self._owners.allow_first_search()
         self._diag: SockDiag | None = None
         self._lookup: SocketLookup | None = None
         self._sockets: _Sockets
         if sock_diag:
             try:
                 self._diag, self._lookup = SockDiag(), SocketLookup()
-                replies = ReplyWaits(stall_ns, ignored_peers, PeerInspector(self._lookup, owners))
-                self._sockets = SocketTable(self._diag, owners, interfaces, stall_ns, replies)
+                peers = PeerInspector(self._lookup, self._owners, self._processes, shared=True)
+                replies = ReplyWaits(stall_ns, ignored_peers, peers)
+                self._sockets = SocketTable(
+                    self._diag, self._owners, interfaces, stall_ns, self._processes, replies
+                )
                 self._sockets.sample(time.monotonic_ns())
             except OSError as error:
                 self.refused = f"sock_diag is refused here ({error.strerror})"
-                self.close()
+                self._close_netlink()
         if self._diag is not None:
             return
-        self._sockets = ProcNet(owners, interfaces, stall_ns)
+        self._sockets = ProcNet(self._owners, interfaces, stall_ns, self._processes)
         try:
             self._sockets.sample(time.monotonic_ns())
         except OSError as error:
+            self.close()
             raise SourceUnavailable(
                 f"neither sock_diag nor /proc/net can be read here ({error.strerror}); "
                 "mount /proc, or allow AF_NETLINK sockets"
@@ -95,7 +108,8 @@ class Sampler:
         """
         with _kernel_answers():
             self._sockets.sample(now_ns)
-        spent_ns = time.process_time_ns()  # includes the cost of output
+        # Writing and draining cost, too, and what the helper reads.
+        spent_ns = time.process_time_ns() + self._processes.spent_ns
         cost_ns, self._spent_ns = spent_ns - self._spent_ns, spent_ns
         return now_ns + max(int(cost_ns / _CPU_SHARE), _FINEST_NS)
 
@@ -107,7 +121,12 @@ class Sampler:
             return Batch(now_ns, list(self._sockets.collect(now_ns, interval_ns)))
 
     def close(self) -> None:
-        """Close the netlink sockets."""
+        """Give the netlink sockets back, and let the readers of /proc end."""
+        self._close_netlink()
+        self._owners.close()
+        self._processes.close()
+
+    def _close_netlink(self) -> None:
         if self._diag is not None:
             self._diag.close()
             self._diag = None

@@ -31,7 +31,7 @@ _SENT_FIN = frozenset((CLOSE, FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING))
 # TIME_WAIT (6) and NEW_SYN_RECV (12) are not full sockets: no owner, no counters.
 _STATES = 0xFFF & ~(1 << 6) & ~(1 << CLOSE)
 
-TIMER_RETRANSMIT, TIMER_PROBE = 1, 4
+TIMER_RETRANSMIT, TIMER_KEEPALIVE, TIMER_PROBE = 1, 2, 4
 
 _INET_DIAG_INFO, _INET_DIAG_SKMEMINFO, _INET_DIAG_CGROUP_ID = 2, 7, 21
 _EXTENSIONS = 1 << (_INET_DIAG_INFO - 1) | 1 << (_INET_DIAG_SKMEMINFO - 1)
@@ -41,6 +41,7 @@ _REQUEST = struct.pack("=BBBB48sII", 0, 0, 0, _EXTENSIONS, b"", _STATES, 0)
 
 # struct inet_diag_msg; the ports are big-endian, so they are taken as bytes
 _MSG = struct.Struct("=4B2s2s16s16sI8s5I")
+TIMER, TIMER_RETRIES = 2, 3
 _COOKIE = slice(44, 52)
 QUEUES_AND_INODE = slice(56, 72)
 _ATTRIBUTE = struct.Struct("=HH")
@@ -156,6 +157,12 @@ class TcpSample(NamedTuple):
         reset the result is a byte too low.
         """
         return self.info.bytes_acked + self.wqueue - (self.state in _SENT_FIN)
+
+    @property
+    def unanswered_keepalives(self) -> int:
+        """Probes of an idle connection since the peer's host was last heard, tcp(7)."""
+        idle = self.timer == TIMER_KEEPALIVE and not self.wqueue
+        return self.timer_retries if idle else 0
 
     @property
     def opened(self) -> bool:

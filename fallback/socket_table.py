@@ -16,13 +16,14 @@ from xctl_probe.fallback.idle_connection import (
     socket_of,
     unpack,
 )
-from xctl_probe.fallback.owner_cache import CachedOwner, OwnerCache
+from xctl_probe.fallback.owner_cache import CachedOwner, OwnerCache, Owners
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
     ESTABLISHED,
     LISTEN,
     QUEUES_AND_INODE,
     SYN_SENT,
+    TIMER_RETRIES,
     SockDiag,
     TcpSample,
     change_detector_of,
@@ -30,9 +31,8 @@ from xctl_probe.fallback.sock_diag import (
     decode,
 )
 from xctl_probe.fallback.stall_detector import StallDetector, stall_of
-from xctl_probe.fallback.thread_evidence import ProcessEvidence
+from xctl_probe.fallback.thread_evidence import Processes, ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress
-from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.stalls.reply_waits import ReplyWaits
 from xctl_probe.stalls.request_history import PeerHistory, RequestHistory
 from xctl_probe.traffic_totals import TrafficTotals
@@ -56,13 +56,14 @@ class SocketTable:
         owners: Owners,
         interfaces: InterfaceByAddress,
         stall_ns: int,
+        processes: Processes,
         replies: ReplyWaits | None = None,
     ) -> None:
         self._diag = diag
         self._owners = owners
         self._interfaces = interfaces
         self._stall_ns = stall_ns
-        self._evidence = ProcessEvidence(owners)
+        self._evidence = ProcessEvidence(owners, processes)
         self._replies = replies or ReplyWaits(stall_ns)
         self._detector = StallDetector(stall_ns, self._evidence, self._replies)
         self._peers = PeerHistory()
@@ -98,10 +99,15 @@ class SocketTable:
                 known.generation = generation
                 watch = known.detector
                 fingerprint = message[watch.counters] + message[QUEUES_AND_INODE]
-                if fingerprint == known.fingerprint and len(message) == watch.length:
+                if (
+                    fingerprint == known.fingerprint
+                    and message[TIMER_RETRIES] == known.timer_retries
+                    and len(message) == watch.length
+                ):
                     continue
                 if idle_update.update(known, message, now_ns, last_sample_ns, stall_ns):
                     known.fingerprint = fingerprint
+                    known.timer_retries = message[TIMER_RETRIES]
                     self._idle_changed.add(known)
                     if known.routing != self._routing:
                         self._reroute(known, message)
@@ -115,6 +121,8 @@ class SocketTable:
                 self._detector.end(connection, self._owner(connection), now_ns)
                 self._changed.add(connection)
             elif not connection.idle:
+                if connection.wait is None and self._is_pending(connection):
+                    continue
                 self._detector.update(connection, self._owner(connection), now_ns)
                 continue
             self._watched.discard(connection)
@@ -126,9 +134,11 @@ class SocketTable:
         self.sample(now_ns)
         self._drop_vanished(now_ns)
         self._owner_cache.revalidate(self._in_use())
-        idle_update.interval_ended(self._idle_changed, self._owners, self._totals)
-        self._idle_changed.clear()
-        touched = self._changed | self._watched
+        pending, idle_pending = self._without_owner()
+        idle_changed = self._idle_changed - idle_pending
+        idle_update.interval_ended(idle_changed, self._owners, self._totals)
+        self._idle_changed = idle_pending
+        touched = (self._changed | self._watched) - pending
         for connection in touched:
             owner = self._owner(connection)
             yield from _changed(connection, owner, self._totals)
@@ -138,7 +148,7 @@ class SocketTable:
                 yield stall_of(connection, connection.wait, owner, now_ns, ongoing=True)
         yield from self._closed_events.take()
         yield from self._totals.take()
-        self._changed.clear()
+        self._changed = pending
         for connection in touched:
             self._make_idle(connection)
         self._owners.forget([c.socket.inode for c in self._closed])
@@ -157,6 +167,7 @@ class SocketTable:
             if (
                 fingerprint is not None
                 and fingerprint == connection.fingerprint
+                and message[TIMER_RETRIES] == connection.sample.timer_retries
                 and connection.idle
             ):
                 return
@@ -307,6 +318,21 @@ class SocketTable:
             yield connection.sample.inode, connection.socket.uid, connection
         for idle in self._idle_changed:
             yield *inode_and_uid_of(idle), idle
+
+    def _is_pending(self, connection: Connection) -> bool:
+        return self._owner_cache.is_pending(connection.socket.inode)
+
+    def _without_owner(self) -> tuple[set[Connection], set[IdleConnection]]:
+        """Those that are reported later: their process may still be found."""
+        if not self._owner_cache.is_searching:
+            return set(), set()
+        active = {connection for connection in self._changed if self._is_pending(connection)}
+        idle = {
+            one
+            for one in self._idle_changed
+            if self._owner_cache.is_pending(inode_and_uid_of(one)[0])
+        }
+        return active, idle
 
     def _owner(self, connection: Connection) -> Process | None:
         return self._owners.get(connection.socket.inode)

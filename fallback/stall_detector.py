@@ -29,6 +29,7 @@ from xctl_probe.fallback.sock_diag import (
     TcpInfo,
 )
 from xctl_probe.fallback.thread_evidence import Blocked
+from xctl_probe.linux.socket_waits import NotRead
 from xctl_probe.stalls.causes import Evidence, cause
 from xctl_probe.stalls.policy import expects_reply
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
@@ -41,7 +42,10 @@ _NO_LIMIT = (1 << 64) - 1
 
 
 class ThreadEvidence(Protocol):
-    """Evidence of the owner's threads about a connection, where they may be read."""
+    """Evidence of the owner's threads about a connection, where they may be read.
+
+    Each method raises NotRead where it could not be read in time.
+    """
 
     def of_sending(self, connection: Connection) -> Blocked | None:
         """Return the thread or event loop that waits until it can send."""
@@ -65,12 +69,15 @@ class StallDetector:
         self._replies = replies
 
     def update(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
-        """Start, continue or close the stall of `connection`, after a sample."""
-        running, wait = connection.wait, None
-        if connection.sample.inode:  # else no process has it open: none can wait for it
-            wait = self._connecting(connection, now_ns)
-            wait = wait or self._sending(connection, owner, now_ns)
-            wait = wait or self._receiving(connection, owner, now_ns)
+        """Start, continue or close the stall of `connection`, after a sample.
+
+        Where its process could not be read in time, nothing changes until the next sample.
+        """
+        try:
+            wait = self._wait(connection, owner, now_ns)
+        except NotRead:
+            return
+        running = connection.wait
         if running and (
             wait is None
             or wait.direction != running.direction
@@ -82,6 +89,15 @@ class StallDetector:
             known = running.cause if wait.cause in (None, Cause.SEND_BUFFER) else wait.cause
             wait = replace(wait, since_ns=running.since_ns, cause=known or wait.cause)
         connection.wait = wait
+
+    def _wait(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
+        if not connection.sample.inode:  # no process has it open: none can wait for it
+            return None
+        return (
+            self._connecting(connection, now_ns)
+            or self._sending(connection, owner, now_ns)
+            or self._receiving(connection, owner, now_ns)
+        )
 
     def end(self, connection: Connection, owner: Process | None, now_ns: int) -> None:
         """Close the ongoing stall, if there is one."""
@@ -150,7 +166,28 @@ class StallDetector:
             wait = self._awaiting_reply(connection, connection.pending_ns, now_ns)
         else:
             wait = self._broken_off(connection, now_ns)
-        return wait and self._filter_expected(connection, wait, owner, now_ns)
+        stall = wait and self._filter_expected(connection, wait, owner, now_ns)
+        if connection.host_silent_ns is None:
+            return stall
+        return self._of_silent_host(connection, wait, stall, connection.host_silent_ns, now_ns)
+
+    def _of_silent_host(
+        self,
+        connection: Connection,
+        wait: Wait | None,
+        stall: Wait | None,
+        since_ns: int,
+        now_ns: int,
+    ) -> Wait | None:
+        """Return the stall of a host that does not respond, also in an expected wait."""
+        if stall is not None:
+            return replace(stall, cause=Cause.KEEPALIVE)
+        if not self._exceeds_threshold(since_ns, now_ns):
+            return None
+        thread = wait or self._evidence.of_receiving(connection)
+        if thread is None:
+            return None
+        return Wait(Direction.RECEIVE, since_ns, Cause.KEEPALIVE, thread.tid)
 
     def _broken_off(self, connection: Connection, now_ns: int) -> Wait | None:
         if not connection.transfers or not self._exceeds_threshold(connection.received_ns, now_ns):

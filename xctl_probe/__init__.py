@@ -1,1 +1,1 @@
-"""xctl-probe-network: which process waits on the network, where, how long and why."""
+"""xctl-probe-network: reports which process waits on the network, on which socket and why."""

@@ -1,4 +1,4 @@
-"""One interval's facts, added up into records."""
+"""Records of one interval from its events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from xctl_probe.events import (
     ErrorKind,
     Event,
     InterfaceDelta,
+    PortErrors,
     Process,
+    QueuePairErrors,
+    RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
@@ -26,17 +29,18 @@ from xctl_probe.exporters.records import (
     StallRecord,
 )
 from xctl_probe.fair import choose
+from xctl_probe.traffic_totals import TrafficTotals
 
-# Records of one interval, so that no process and no user can flood the reader.
+# Limits of the records of one interval: no process and no user can flood the reader.
 _MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
 _OF_PROCESS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What the user wants to see.  Empty sets mean everything.
+    """Filter of the records, from the options.  Empty sets mean everything.
 
-    `min_mbps`: a process below it gets no bandwidth record.  Loopback traffic counts only
+    `min_mbps`: least Mbps of the bandwidth record of a process.  Loopback traffic counts only
     with `loopback`, or when the interface is named.
     """
 
@@ -46,7 +50,7 @@ class Filter:
     loopback: bool = False
 
     def wants_owner(self, owner: Process | None) -> bool:
-        """True when facts about this process are wanted."""
+        """True when events of this process are wanted."""
         return not self.pids or (owner is not None and owner.pid in self.pids)
 
     def wants_traffic(self, interface: str | None) -> bool:
@@ -56,14 +60,8 @@ class Filter:
         return self.loopback or interface != "lo"
 
     def wants_event(self, interface: str | None) -> bool:
-        """True when stalls and errors there are wanted; those on loopback always are."""
+        """True when stalls and errors on this interface are wanted; on loopback they always are."""
         return not self.interfaces or interface in self.interfaces
-
-
-@dataclass(slots=True)
-class _Bytes:
-    received: int = 0
-    sent: int = 0
 
 
 @dataclass(slots=True)
@@ -74,8 +72,7 @@ class _Failed:
 
 @dataclass(slots=True)
 class _Sums:
-    by_process: dict[tuple[str, Process], _Bytes] = field(default_factory=dict)
-    unowned: dict[str, int] = field(default_factory=dict)
+    traffic: TrafficTotals = field(default_factory=TrafficTotals)
     stalls: list[Stall] = field(default_factory=list)
     errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
 
@@ -83,17 +80,19 @@ class _Sums:
 def aggregate(
     events: Iterable[Event], wanted: Filter, elapsed_ns: int, ts_ms: int
 ) -> Iterator[Record]:
-    """The records of one interval that lasted `elapsed_ns`, stamped `ts_ms` (epoch).
+    """Return the records of one interval of `elapsed_ns`; their time is `ts_ms` (Unix epoch).
 
-    Stalls come first, then errors, then bandwidth: what matters most is written soonest.
+    The order is stalls, errors, bandwidth: by importance.
     """
     sums = _Sums()
     interfaces: list[InterfaceDelta] = []
     losses: list[DroppedEvents] = []
+    ports: list[RdmaPortDelta | PortErrors | QueuePairErrors] = []
     for event in events:
         match event:
             case TrafficDelta():
-                _add_traffic(sums, event)
+                interface = event.interface or UNKNOWN_INTERFACE
+                sums.traffic.add(event.owner, interface, event.sent_bytes, event.received_bytes)
             case Stall() if wanted.wants_owner(event.owner):
                 if wanted.wants_event(event.socket.interface):
                     sums.stalls.append(event)
@@ -105,17 +104,22 @@ def aggregate(
                     failed.sockets = max(failed.sockets, event.sockets)
             case InterfaceDelta():
                 interfaces.append(event)
+            case RdmaPortDelta() | PortErrors():
+                ports.append(event)
+            case QueuePairErrors() if wanted.wants_owner(event.owner):
+                ports.append(event)
             case DroppedEvents():
                 losses.append(event)
     yield from _stalls(sums.stalls, losses, ts_ms)
     yield from _errors(sums, ts_ms)
     for lost in losses:
         yield ErrorRecord(ts_ms, lost)
+    yield from _ports(ports, ts_ms)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
 
 
 def _stalls(stalls: list[Stall], losses: list[DroppedEvents], ts_ms: int) -> Iterator[Record]:
-    """As many as the bound allows; the others are counted as lost, by user."""
+    """Yield stalls up to the limit; the others are counted as dropped, by user."""
     numbers: dict[int | None, dict[Process | None, list[int]]] = {}
     for number, stall in enumerate(stalls):
         of_user = numbers.setdefault(stall.socket.uid, {})
@@ -127,7 +131,7 @@ def _stalls(stalls: list[Stall], losses: list[DroppedEvents], ts_ms: int) -> Ite
 
 
 def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
-    """As many as the bound allows; the others are added up by user and kind."""
+    """Yield errors up to the limit; the others are added up by user and kind."""
     errors = list(sums.errors.items())
     numbers: dict[int | None, dict[Process | None, list[int]]] = {}
     for number, ((socket, _, owner), _) in enumerate(errors):
@@ -150,20 +154,6 @@ def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
         yield ErrorRecord(ts_ms, SocketError(None, nobodys, kind, total.count, total.sockets))
 
 
-def _add_traffic(sums: _Sums, event: TrafficDelta) -> None:
-    interface = event.interface or UNKNOWN_INTERFACE
-    if event.owner is None:
-        count = event.sent_bytes + event.received_bytes
-        sums.unowned[interface] = sums.unowned.get(interface, 0) + count
-        return
-    key = (interface, event.owner)
-    total = sums.by_process.get(key)
-    if total is None:
-        total = sums.by_process[key] = _Bytes()
-    total.received += event.received_bytes
-    total.sent += event.sent_bytes
-
-
 def _bandwidth(
     sums: _Sums,
     interfaces: list[InterfaceDelta],
@@ -171,22 +161,47 @@ def _bandwidth(
     elapsed_ns: int,
     ts_ms: int,
 ) -> Iterator[Record]:
+    totals = list(sums.traffic.take())
+    unattributed = {
+        total.interface: total.sent_bytes + total.received_bytes
+        for total in totals
+        if total.owner is None
+    }
     for counts in interfaces:
         yield from _interface_errors(counts, ts_ms)
         yield BandwidthRecord(
             ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
-            sums.unowned.get(counts.name, 0),
+            unattributed.get(counts.name, 0),
         )  # fmt: skip
-    for (interface, owner), count in sums.by_process.items():
-        if not (wanted.wants_owner(owner) and wanted.wants_traffic(interface)):
+    for total in totals:
+        if total.owner is None or total.interface is None:
             continue
-        record = BandwidthRecord(ts_ms, interface, owner, count.received, count.sent, elapsed_ns)
+        if not (wanted.wants_owner(total.owner) and wanted.wants_traffic(total.interface)):
+            continue
+        record = BandwidthRecord(
+            ts_ms, total.interface, total.owner, total.received_bytes, total.sent_bytes, elapsed_ns
+        )
         if record.mbps >= wanted.min_mbps:
             yield record
 
 
+def _ports(
+    events: list[RdmaPortDelta | PortErrors | QueuePairErrors], ts_ms: int
+) -> Iterator[Record]:
+    """Of RDMA ports: errors first, then bandwidth."""
+    for event in events:
+        if not isinstance(event, RdmaPortDelta):
+            yield ErrorRecord(ts_ms, event)
+    for event in events:
+        if isinstance(event, RdmaPortDelta):
+            yield BandwidthRecord(
+                ts_ms, event.name, None, event.rx_bytes, event.tx_bytes, event.elapsed_ns,
+                link=event.link, xmit_wait=event.xmit_wait,
+            )  # fmt: skip
+
+
 def _interface_errors(counts: InterfaceDelta, ts_ms: int) -> Iterator[Record]:
-    """Errors and drops of an interface, where there were any."""
+    """Yield the errors and drops of an interface, where there were any."""
     for kind, rx, tx in (
         (InterfaceFailure.ERRORS, counts.rx_errors, counts.tx_errors),
         (InterfaceFailure.DROPS, counts.rx_dropped, counts.tx_dropped),

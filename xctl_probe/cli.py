@@ -1,4 +1,4 @@
-"""The command: options in, exit code out."""
+"""The command line: options, subcommands, exit codes."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def _config(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-# Options that take effect as they are read, before the others.
+# Options that are handled before the others.
 _EAGER: dict[str, Callable[..., Any]] = {"config": _config, "version": _version}
 
 
 def _parameter(option: Option) -> inspect.Parameter:
-    """An option of the table, as typer reads it from a function's signature."""
+    """Return an option of the table as a parameter, which typer reads from a signature."""
     kind: Any = list[option.kind] if option.many else option.kind  # type: ignore[name-defined]
     info = typer.Option(
         f"--{option.name}",  # with it, typer makes no --no-... of a flag
@@ -75,7 +75,7 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def _takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of the table, which it takes by keyword."""
+    """Set the signature of a command to the options of the table, by keyword."""
     context, *_ = inspect.signature(command, eval_str=True).parameters.values()
     signature = inspect.Signature([context, *map(_parameter, OPTIONS)])
     command.__signature__ = signature  # type: ignore[attr-defined]
@@ -85,17 +85,20 @@ def _takes_options(command: Callable[..., None]) -> Callable[..., None]:
 @app.callback(invoke_without_command=True)
 @_takes_options
 def _stream(context: typer.Context, **given: Any) -> None:
-    """Write one JSON line per fact about this host's network to stdout.
+    """Report which process waits on the network, on which socket, for how long and why.
 
-    transport.bw: bandwidth of interfaces and processes. transport.drop: which process waits
-    on which socket, for how long and why. error.net: retransmits, refusals, resets, errors.
+    Prints text to a terminal and one JSON record a line elsewhere. transport.drop: a stall of a
+    process, ongoing or over, with its cause. transport.bw: bandwidth of interfaces and
+    processes. error.net: retransmits; refused, timed-out and reset connections; dropped packets
+    and events.
 
     xctl-probe-network | xctl ingest        feed a consumer
 
-    xctl-probe-network --pid 4711           does this process wait on the network?
+    xctl-probe-network --pid 4711           report one process
 
-    An option counts before its variable (XCTL_NETWORK_INTERVAL and so on), a variable before
-    the file. Exit codes: 0 done, 1 no source works here, 2 bad input.
+    Each option is also a variable (XCTL_NETWORK_INTERVAL) and a key of the --config file. An
+    option overrides its variable; a variable overrides the file. Exit codes: 0 success, 1 no
+    source works here, 2 bad input.
     """
     if context.invoked_subcommand not in (None, "top"):
         return
@@ -124,9 +127,10 @@ def _stream(context: typer.Context, **given: Any) -> None:
 
 @app.command("top")
 def _top(context: typer.Context) -> None:
-    """Show live who moves how much and who waits for whom; keys open, sort, filter, pause.
+    """Show live which processes wait, which transfer data, and errors.
 
-    The options of the stream go before the word: xctl-probe-network --interval 0.5 top.
+    Keys open a process, sort, filter and pause. Options of the stream precede the command:
+    xctl-probe-network --interval 0.5 top.
     """
     from xctl_probe.commands.top.command import run  # noqa: PLC0415 - the stream does without
 
@@ -136,12 +140,12 @@ def _top(context: typer.Context) -> None:
 @app.command("why")
 def _why(
     context: typer.Context,
-    pid: Annotated[int, typer.Argument(help="The process to look into.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    pid: Annotated[int, typer.Argument(help="Process to explain.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Explain in plain words what a process waits for, show the evidence, and exit.
+    """Explain in one sentence what a process waits for, and list the evidence.
 
-    Takes a third of a second. One's own processes need no privilege, others' need root.
+    Takes a third of a second. Your own processes need no privilege; other users' need root.
     """
     from xctl_probe.commands.why.command import run  # noqa: PLC0415 - the stream does without
 
@@ -154,12 +158,12 @@ def _why(
 
 @app.command("check")
 def _check(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Try every source here, say which work, and what would make the others work.
+    """Try every source on this host; print which work, and what makes the others work.
 
-    Loads, attaches and detaches for real; changes nothing. Exit code 0 when some source
-    works, else 1.
+    Loads, attaches and detaches the programs for real; changes nothing. Exit code 0 when a
+    source works, else 1.
     """
     from xctl_probe.commands.check.command import run  # noqa: PLC0415 - the stream does without
 
@@ -175,7 +179,7 @@ def _exporter(as_text: bool) -> Exporter:
 
 
 def _current_words(words: list[str]) -> list[str]:
-    """The arguments, with the present name of a value in place of a former one."""
+    """Return the arguments with former names of values replaced by the current ones."""
     former = {f"--{option.name}": option for option in OPTIONS if option.former_values}
     found = []
     for before, word in zip(["", *words], words, strict=False):
@@ -190,7 +194,7 @@ def _current_words(words: list[str]) -> list[str]:
 
 
 def _settle_variables() -> None:
-    """Drop variables that are set to nothing, and give values their present names."""
+    """Unset empty variables, and replace former names of values."""
     for name in [n for n, value in os.environ.items() if n.startswith(ENV) and not value]:
         del os.environ[name]
     for option in OPTIONS:
@@ -199,7 +203,7 @@ def _settle_variables() -> None:
 
 
 def main() -> None:
-    """Run the command; every error is one line on stderr and an exit code."""
+    """Run the command.  Each error is one line on stderr and an exit code."""
     diagnostics = Diagnostics()
     _settle_variables()
     try:

@@ -1,4 +1,4 @@
-"""What the user asked for: options, `XCTL_NETWORK_*` variables and a TOML file, checked."""
+"""Settings from options, `XCTL_NETWORK_*` variables and a TOML file, with their checks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import psutil
 from xctl_probe.aggregate import Filter
 from xctl_probe.errors import UsageError
 from xctl_probe.linux.links import Links, given_name
+from xctl_probe.linux.rdma_ports import port_names
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.policy import NS_PER_MS, STALL_MS
 
@@ -30,7 +31,7 @@ _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
 class Backend(StrEnum):
-    """Where facts come from; `auto` takes the best that works."""
+    """Source of events; `auto`: the best one that works."""
 
     AUTO = "auto"
     EBPF = "ebpf"
@@ -39,7 +40,7 @@ class Backend(StrEnum):
 
 
 class Attach(StrEnum):
-    """How the kernel programs attach; `auto` takes the best that this kernel has."""
+    """Attach variant of the kernel programs; `auto`: the best one that this kernel supports."""
 
     AUTO = "auto"
     FENTRY = "fentry"
@@ -49,7 +50,7 @@ class Attach(StrEnum):
 
 
 class Format(StrEnum):
-    """`auto`: text on a terminal, NDJSON elsewhere."""
+    """Output format; `auto`: text on a terminal, NDJSON elsewhere."""
 
     AUTO = "auto"
     NDJSON = "ndjson"
@@ -57,7 +58,7 @@ class Format(StrEnum):
 
 
 def check_stall_ms(stall_ms: int) -> None:
-    """Raise UsageError where this is no least length of a stall."""
+    """Raise UsageError where this is not a valid stall length."""
     if not 1 <= stall_ms <= _LONGEST_STALL_MS:
         raise UsageError(f"--stall-ms {stall_ms}: give milliseconds from 1 to {_LONGEST_STALL_MS}")
 
@@ -65,7 +66,7 @@ def check_stall_ms(stall_ms: int) -> None:
 def _check_interval(seconds: float) -> None:
     if not (_SHORTEST_S <= seconds <= _LONGEST_S):  # false for NaN, too
         raise UsageError(
-            f"--interval {seconds} is not a length of time: "
+            f"--interval {seconds}: not a valid length: "
             f"give seconds from {_SHORTEST_S} to {_LONGEST_S:.0f}"
         )
 
@@ -82,13 +83,13 @@ def _check_min_bw(mbps: float) -> None:
 
 def _check_pid(pid: int) -> None:
     if not 1 <= pid <= _LARGEST_PID or not psutil.pid_exists(pid):
-        raise UsageError(f"--pid {pid}: no such process; see `ps -e` for those there are")
+        raise UsageError(f"--pid {pid}: no such process; `ps -e` lists all")
 
 
 def _check_interface(name: str) -> None:
     name, known = given_name(name), _interface_names()
     if name not in known:
-        raise UsageError(f"--interface {name}: unknown; there are {', '.join(known)}")
+        raise UsageError(f"--interface {name}: no such interface; known: {', '.join(known)}")
 
 
 def _check_peer(peer: str) -> None:
@@ -96,13 +97,13 @@ def _check_peer(peer: str) -> None:
         IgnoredPeers.of([peer])
     except ValueError:
         raise UsageError(
-            f"--ignore-reply-wait {peer}: not a peer's address; give one as 10.0.0.7, "
+            f"--ignore-reply-wait {peer}: not the address of a peer; give one as 10.0.0.7, "
             "10.0.0.7:6379 or [fd00::7]:6379"
         ) from None
 
 
 class Place(Flag):
-    """Where an option may be given beside the command line."""
+    """Other places of an option than the command line."""
 
     NONE = 0
     VARIABLE = auto()
@@ -112,12 +113,12 @@ class Place(Flag):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One option of the command.
+    """Option of the command.
 
-    `name`: after `--`, and as key of the TOML file.  `kind`: the type of one value; a bool is a
-    flag.  `many`: it may be repeated.  `default`: None where it may be left out.  `check` raises
-    UsageError for a value that is none.  `sources`: those that it matters to, where not all.
-    `former_values` go on working, and are not shown; nor is an option that is `hidden`.
+    `name`: after `--`, and key of the TOML file.  `kind`: type of one value; a bool is a flag.
+    `many`: repeatable.  `default`: None for an option without one.  `check` raises UsageError for
+    an invalid value.  `sources`: the sources that use it, where not all do.  `former_values` are
+    accepted and not documented, like a `hidden` option.
     """
 
     name: str
@@ -134,47 +135,47 @@ class Option:
 
     @property
     def parameter(self) -> str:
-        """The name in Python."""
+        """Name of the parameter in Python."""
         return self.name.replace("-", "_")
 
     @property
     def variable(self) -> str | None:
-        """The environment variable, None where it has none."""
+        """Name of the environment variable, None where it has none."""
         return ENV + self.parameter.upper() if Place.VARIABLE in self.places else None
 
     def current(self, value: str) -> str:
-        """The present name of a value."""
+        """Return the current name of a value."""
         return self.former_values.get(value, value)
 
     def checked(self, value: Any) -> None:
-        """Raise UsageError where this value, or one of these, is none."""
+        """Raise UsageError where this value, or one of these, is invalid."""
         if self.check is not None and value is not None:
             for one in value if self.many else (value,):
                 self.check(one)
 
 
-# The one table of options.  The command line (cli), the variables, the keys of the file, the man
-# page, the completions and docs/options.md are made of it.
+# The only table of options.  The command line (cli), the variables, the keys of the file, the man
+# page, the completions and docs/options.md are generated from it.
 OPTIONS = (
     Option(
         name="interval",
         kind=float,
         default=1.0,
         check=_check_interval,
-        help="Reporting interval in seconds.",
+        help="Seconds between two reports.",
     ),
     Option(
         name="duration",
         kind=float,
         check=_check_duration,
-        help="Seconds to run; for ever when left out.",
+        help="Seconds to run. Without it: until a signal.",
     ),
     Option(
         name="stall-ms",
         kind=int,
         default=STALL_MS,
         check=check_stall_ms,
-        help="Milliseconds of waiting that make a stall.",
+        help="Least length of a stall in milliseconds.",
     ),
     Option(
         name="min-bw",
@@ -182,22 +183,22 @@ OPTIONS = (
         default=1.0,
         check=_check_min_bw,
         metavar="MBPS",
-        help="Mbps below which a process gets no bandwidth record. "
-        "A consumer reads a value below 1.0 as a process that waits.",
+        help="Least Mbps for the bandwidth record of a process. "
+        "Consumers take a value below 1.0 for a process that waits.",
     ),
     Option(
         name="pid",
         kind=int,
         many=True,
         check=_check_pid,
-        help="Only this process. May be repeated.",
+        help="Report only this process. Repeatable.",
     ),
     Option(
         name="interface",
         kind=str,
         many=True,
         check=_check_interface,
-        help="Only this interface. May be repeated.",
+        help="Report only this interface. Repeatable.",
     ),
     Option(
         name="ignore-reply-wait",
@@ -205,8 +206,7 @@ OPTIONS = (
         many=True,
         check=_check_peer,
         metavar="PEER[:PORT]",
-        help="A peer that answers when it sees fit, as a queue or a long poll does: "
-        "waits for its replies are no stalls. May be repeated.",
+        help="Do not report reply waits for this peer, such as a queue or a long poll. Repeatable.",
     ),
     Option(
         name="patient",
@@ -214,40 +214,40 @@ OPTIONS = (
         many=True,
         check=_check_peer,
         hidden=True,
-        help="The former name of --ignore-reply-wait.",
+        help="Former name of --ignore-reply-wait.",
     ),
     Option(
         name="loopback",
         kind=bool,
         default=False,
-        help="Bandwidth of lo, too.",
+        help="Report bandwidth of lo.",
     ),
     Option(
         name="backend",
         kind=Backend,
         default=Backend.AUTO,
         former_values={"proc": "sampler"},
-        help="Where facts come from; auto: best that works.",
+        help="Source of events; auto: the best that works.",
     ),
     Option(
         name="attach",
         kind=Attach,
         default=Attach.AUTO,
         sources=("ebpf",),
-        help="How ebpf attaches; auto: best there is.",
+        help="Attach variant; auto: the best that works.",
     ),
     Option(
         name="format",
         kind=Format,
         default=Format.AUTO,
-        help="auto: text on a terminal only.",
+        help="auto: text on a terminal, else ndjson.",
     ),
     Option(
         name="no-sock-diag",
         kind=bool,
         default=False,
         sources=("sampler",),
-        help="Sample /proc/net only, as where sock_diag is refused.",
+        help="Let the sampler read /proc/net, as where sock_diag is refused.",
     ),
     Option(
         name="trace",
@@ -255,7 +255,7 @@ OPTIONS = (
         default=False,
         places=Place.NONE,
         sources=("ebpf",),
-        help="Print every send and receive call (debugging; ebpf only).",
+        help="Print each send and receive call (debugging; ebpf only).",
     ),
     Option(
         name="verbose",
@@ -263,20 +263,20 @@ OPTIONS = (
         default=False,
         places=Place.NONE,
         sources=("ebpf", "bcc"),
-        help="Show what the loader of the programs says.",
+        help="Print the messages of the program loader.",
     ),
     Option(
         name="config",
         kind=Path,
         places=Place.VARIABLE,
-        help="A TOML file with these options by their long names.",
+        help="TOML file with these options, by long name.",
     ),
     Option(
         name="version",
         kind=bool,
         default=False,
         places=Place.NONE,
-        help="Show and exit.",
+        help="Print the version and exit.",
     ),
 )
 
@@ -285,7 +285,7 @@ FILE_KEYS = {option.name: option for option in OPTIONS if Place.FILE in option.p
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The stream's settings, valid.  `duration_ns` None: until told to stop."""
+    """Valid settings of the stream.  `duration_ns` None: until a signal."""
 
     interval_ns: int
     duration_ns: int | None
@@ -296,15 +296,15 @@ class Settings:
     sock_diag: bool
     attach: Attach = Attach.AUTO
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
-    log: Callable[[str], None] | None = None  # takes what the kernel's loader has to say
+    log: Callable[[str], None] | None = None  # receives messages of the kernel's loader
 
     @classmethod
     def checked(
         cls, given: Mapping[str, Any], log: Callable[[str], None] | None = None
     ) -> Settings:
-        """Settings from the values of options by their parameters; None: the default.
+        """Return settings from option values by parameter; None: the default.
 
-        Raises UsageError naming the option and the remedy.
+        Raises UsageError with the option and the remedy.
         """
         values: dict[str, Any] = {}
         for option in OPTIONS:
@@ -337,14 +337,14 @@ FileValue = int | float | str | bool | list[int] | list[str]
 
 
 def read_file(path: Path) -> dict[str, FileValue]:
-    """The settings in a TOML file, by long option name.
+    """Return the settings of a TOML file, by long option name.
 
-    Raises UsageError for a file that cannot be read, is no TOML, or has a key or a type of
-    value that no option has.
+    Raises UsageError for a file that is unreadable or not TOML, and for an unknown key or a value
+    of the wrong type.
     """
     try:
         with path.open("rb") as file:
-            text = file.read(_LARGEST_FILE_BYTES + 1)  # of /dev/zero, not all
+            text = file.read(_LARGEST_FILE_BYTES + 1)  # bounded, for files such as /dev/zero
         if len(text) > _LARGEST_FILE_BYTES:
             raise UsageError(
                 f"--config {path}: more than {_LARGEST_FILE_BYTES >> 20} MiB; "
@@ -360,12 +360,14 @@ def read_file(path: Path) -> dict[str, FileValue]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"--config {path}: not TOML: {error}") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {path}: no settings, but something absurd in it") from error
+        raise UsageError(
+            f"--config {path}: cannot be parsed (nested too deeply, or a number out of range)"
+        ) from error
     return {key: _file_value(path, key, value) for key, value in table.items()}
 
 
 def _file_value(path: Path, key: str, value: object) -> FileValue:
-    """One value of the file, with its present name; in a list where there may be many."""
+    """Return one value of the file with its current name, in a list where many are allowed."""
     option = FILE_KEYS.get(key)
     if option is None:
         similar = difflib.get_close_matches(key, FILE_KEYS, n=1)
@@ -374,22 +376,33 @@ def _file_value(path: Path, key: str, value: object) -> FileValue:
         raise UsageError(f"--config {path}: unknown key {key!r}; {hint}")
     values = value if option.many and isinstance(value, list) else [value]
     if not all(_is(option.kind, one) for one in values):
-        raise UsageError(f"--config {path}: {key} = {repr(value)[:40]} is not what it takes")
+        raise UsageError(
+            f"--config {path}: {key}: expected {_expected(option)}, got {repr(value)[:40]}"
+        )
     found: list[Any] = [option.current(v) if isinstance(v, str) else v for v in values]
     return found if option.many else found[0]
+
+
+_KIND_TEXTS = {bool: "true or false", int: "an integer", float: "a number"}
+
+
+def _expected(option: Option) -> str:
+    """Return what a file may have for an option, in words."""
+    one = _KIND_TEXTS.get(option.kind, "a string")
+    return f"{one} or a list" if option.many else one
 
 
 def _interface_names() -> list[str]:
     links = Links()
     try:
-        return [link.name for link in links.read()]
+        return [*(link.name for link in links.read()), *port_names()]
     finally:
         links.close()
 
 
 def _is(kind: type, value: object) -> bool:
-    """True where a value of TOML is one of an option's; an enum's are texts."""
-    # Not isinstance: true is an int to Python, not to people.  And TOML's numbers have no end.
+    """Return True where a TOML value is of the kind of an option; an enum is text."""
+    # Not isinstance: a bool is an int in Python.  Numbers of TOML are not bounded.
     if isinstance(value, int | float) and abs(value) > sys.maxsize:
         return False
     if kind is float:

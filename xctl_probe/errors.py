@@ -1,4 +1,4 @@
-"""Errors that a user can do something about: one line each, with the remedy in it."""
+"""Errors for the user: one line each, with the remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SHORTAGES = frozenset(
 
 
 class ProbeError(Exception):
-    """Base of all; its text is the one line that the user sees.  Exit code 1."""
+    """Base class; the text is the line that the user sees.  Exit code 1."""
 
     exit_code = 1
 
@@ -22,19 +22,19 @@ class UsageError(ProbeError):
 
 
 class SourceUnavailable(ProbeError):
-    """A source cannot work here; the text names what is missing and what would help."""
+    """A source does not work here; the text names the reason and the remedy."""
 
 
 def is_shortage(error: Exception) -> bool:
-    """True where descriptors, memory or threads ran out: what failed may work the next time."""
+    """True where descriptors, memory or threads ran out: a retry may succeed."""
     if isinstance(error, MemoryError):
         return True
-    # RuntimeError is how threading says EAGAIN.
+    # threading raises RuntimeError for EAGAIN.
     return getattr(error, "errno", None) in _SHORTAGES or isinstance(error, RuntimeError)
 
 
 def surroundings(error: Exception) -> str:
-    """One line on a resource or a file that this system lacks, with the remedy."""
+    """Return one line about a resource or file that this system lacks, with the remedy."""
     what = " ".join(str(error).split()) or type(error).__name__
     if is_shortage(error):
         remedy = "raise the limits of descriptors, memory and processes (ulimit -a)"

@@ -1,8 +1,8 @@
-"""The few frozen values that sources hand over: everything downstream knows only these.
+"""Events: the frozen values that every source emits; later stages know only these.
 
-A source (the kernel programs or the sampler) is drained once an interval and yields facts.
-All times are CLOCK_MONOTONIC nanoseconds; all counts are what happened since the previous
-drain, never running totals, so that a consumer of facts needs no memory of its own.
+A source (the kernel programs or the sampler) is drained once an interval and yields events.  Times
+are CLOCK_MONOTONIC in ns.  Counts are since the previous drain, never totals, so that a consumer of
+events needs no state.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Protocol
 
 
 class Cause(StrEnum):
-    """Why a process waits, as far as the source can tell."""
+    """Most likely reason of a stall."""
 
     PEER_WINDOW = "peer_window"  # the receiver does not read: its window is closed
-    SEND_BUFFER = "send_buffer"  # our own buffer is full; the path is slower than the sender
-    LOSS = "loss"  # segments are being retransmitted, or a hole waits to be filled
-    PACING = "pacing"  # the sender asked the kernel to hold it back (SO_MAX_PACING_RATE)
-    LOCAL_DROP = "local_drop"  # this host drops what it sends: its firewall, or a full queue
-    NO_REPLY = "no_reply"  # the request was delivered, the answer is outstanding
-    KEEPALIVE = "keepalive"  # the peer's host answers no keepalive
+    SEND_BUFFER = "send_buffer"  # the local buffer is full; the path is slower than the sender
+    LOSS = "loss"  # segments are retransmitted, or out-of-order data waits
+    PACING = "pacing"  # the sender limits its own rate (SO_MAX_PACING_RATE)
+    LOCAL_DROP = "local_drop"  # this host drops its own segments: firewall or full queue
+    NO_REPLY = "no_reply"  # the request is delivered, the reply is outstanding
+    KEEPALIVE = "keepalive"  # the host of the peer does not respond to keepalives
     CONNECTING = "connecting"  # the handshake has not finished
 
 
 class Direction(StrEnum):
-    """What the process was trying to do when it stalled."""
+    """Operation that stalls."""
 
     SEND = "send"
     RECEIVE = "receive"
@@ -34,24 +34,26 @@ class Direction(StrEnum):
 
 
 class ErrorKind(StrEnum):
-    """What went wrong on a connection; the value is the word in the record."""
+    """Kind of failure of a connection; the value is the word in the record."""
 
     RETRANSMIT = "RETRANSMIT"
     REFUSED = "CONNECT_REFUSED"
     TIMEOUT = "CONNECT_TIMEOUT"
-    PROHIBITED = "CONNECT_PROHIBITED"  # the peer's host, or a router, forbids it: EACCES and such
+    PROHIBITED = (
+        "CONNECT_PROHIBITED"  # refused by the host of the peer or a router: EACCES and such
+    )
     NO_PORT = "CONNECT_NO_PORT"  # no local port is left to this address: EADDRNOTAVAIL
     RESET = "RESET"
-    ABORTED = "ABORTED"  # this host's administrator ended it (ss -K): ECONNABORTED
+    ABORTED = "ABORTED"  # closed by the administrator of this host (ss -K): ECONNABORTED
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process as the probe's own pid namespace numbers it.
+    """A process; the pid is that of the probe's own pid namespace.
 
-    `start_ticks` is field 22 of /proc/<pid>/stat (clock ticks since boot): pid and start
-    together are an identity, the pid alone is not.  `comm` may hold any bytes the process
-    chose, decoded as UTF-8 with backslashreplace.
+    `start_ticks` is field 22 of /proc/<pid>/stat (clock ticks since boot): pid and start together
+    identify a process, the pid alone does not.  `comm` may contain any bytes, decoded as UTF-8 with
+    backslashreplace.
     """
 
     pid: int
@@ -61,12 +63,12 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """One socket, with what identifies it and what a person wants to read about it.
+    """One socket: its identity and its addresses.
 
-    `inode` is what /proc/<pid>/fd shows; `cookie` is unique for the life of the host.
-    Addresses are text, v4-mapped IPv6 already turned into IPv4; ports are host order.
-    `interface` is the device its packets take, None where that is not known.
-    `uid` and `cgroup` (the cgroup's id) say whose it is when no process is visible.
+    `inode` is that of /proc/<pid>/fd; `cookie` is unique until the next boot.  Addresses are text,
+    with v4-mapped IPv6 as IPv4; ports are in host order.  `interface` is the device of its packets,
+    None where unknown.  `uid` and `cgroup` (the id of the cgroup) identify the owner where no
+    process is visible.
     """
 
     inode: int
@@ -83,10 +85,9 @@ class Socket:
 
 @dataclass(frozen=True, slots=True)
 class TrafficDelta:
-    """Payload bytes that a process moved through an interface since the last drain.
+    """Payload bytes of a process on an interface since the last drain.
 
-    None where the owner or the interface is not known.  A source may tell of the same two more
-    than once.
+    Owner and interface are None where unknown.  A source may emit the same pair more than once.
     """
 
     owner: Process | None
@@ -97,10 +98,10 @@ class TrafficDelta:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A process wanted the network and the network did not deliver.
+    """A stall of a process on a socket.
 
-    `duration_ns` is the total when it has ended, the time so far while it is ongoing.
-    `cause` is None where the source cannot tell.
+    `duration_ns` is the time so far while the stall is ongoing, else the total.  `cause` is None
+    where the evidence does not decide.
     """
 
     owner: Process | None
@@ -109,16 +110,16 @@ class Stall:
     duration_ns: int
     ongoing: bool
     cause: Cause | None = None
-    tid: int | None = None  # the blocked thread, where one is known
+    tid: int | None = None  # the blocked thread, where known
 
 
 @dataclass(frozen=True, slots=True)
 class SocketError:
     """`count` failures of one kind on a socket since the last drain.
 
-    With `sockets` above 1 it is the sum of so many of one process and one peer, and `socket` is the
-    first of them.  A sum over several peers or processes has no owner, and a socket with nothing
-    but its uid.
+    With `sockets` above 1 it is the sum over this many sockets of one process and one peer, and
+    `socket` is the first of them.  A sum over several peers or processes has no owner, and of the
+    socket only the uid.
     """
 
     owner: Process | None
@@ -130,7 +131,7 @@ class SocketError:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceDelta:
-    """What an interface moved and lost since the last drain (bytes, packets)."""
+    """Traffic, errors and drops of an interface since the last drain (bytes, packets)."""
 
     name: str
     rx_bytes: int
@@ -142,10 +143,97 @@ class InterfaceDelta:
 
 
 @dataclass(frozen=True, slots=True)
-class DroppedEvents:
-    """Facts that the source or the writer had to drop, by the place that dropped them.
+class RdmaLink:
+    """The link of an RDMA port, in the words of the kernel; empty where it gives none.
 
-    `uid`: of the user whose processes they are about, where that is known.
+    `netdev` is the network interface of a RoCE or iWARP port.
+    """
+
+    layer: str  # "InfiniBand" or "Ethernet"
+    rate: str  # "100 Gb/sec (4X EDR)"
+    state: str  # "ACTIVE"
+    netdev: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RdmaPortDelta:
+    """What an RDMA port moved in `elapsed_ns`, since its counters were read before (bytes).
+
+    `xmit_wait`: ticks in which data waited for credit; a tick has no fixed length.  None where
+    the device does not count them.
+    """
+
+    name: str  # of the device, with /<port> where it has several
+    link: RdmaLink
+    rx_bytes: int
+    tx_bytes: int
+    elapsed_ns: int
+    xmit_wait: int | None = None
+
+
+class PortErrorKind(StrEnum):
+    """What an RDMA port, or the interface of a RoCE port, counts; the value is the word."""
+
+    RETRY = "RDMA_RETRY"  # packets sent again
+    TIMEOUT = "RDMA_TIMEOUT"  # no acknowledgement came in time
+    RETRY_EXCEEDED = "RDMA_RETRY_EXCEEDED"  # a queue pair gave up
+    SEQUENCE = "RDMA_SEQ_ERR"  # a packet is missing
+    DUPLICATE = "RDMA_DUPLICATE"  # the peer sent again
+    OUT_OF_BUFFER = "RDMA_OUT_OF_BUFFER"  # a process of this host has posted no receive
+    RNR = "RDMA_RNR"  # the peer's process has posted no receive
+    REQUEST = "RDMA_REQUEST_ERR"  # a request that was refused, here or there
+    IMPAIRED = "RDMA_IMPAIRED"  # EFA lowered the rate of a connection
+    CNP = "CNP"  # congestion notifications that slow this sender down
+    CNP_SENT = "CNP_SENT"  # congestion notifications to senders
+    ECN = "ECN"  # packets that arrived marked: the path is congested
+    DISCARD = "PORT_DISCARD"
+    PORT = "PORT_ERR"
+    SYMBOL = "SYMBOL_ERR"
+    LINK = "LINK_ERR"
+    PFC_PAUSE = "PFC_PAUSE"  # the peer paused one priority of ours
+    PFC_PAUSE_SENT = "PFC_PAUSE_SENT"
+    PAUSE = "PAUSE"  # the peer paused the whole link
+    PAUSE_SENT = "PAUSE_SENT"
+    PAUSE_STORM = "PAUSE_STORM"  # this host paused its peer for too long
+
+
+@dataclass(frozen=True, slots=True)
+class PortErrors:
+    """What a port counted of one kind since the last drain.
+
+    `counters` are those of the driver that grew, by their names there.
+    """
+
+    name: str
+    kind: PortErrorKind
+    count: int
+    counters: tuple[tuple[str, int], ...]
+    priority: int | None = None  # of Ethernet, 0 to 7
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePairErrors:
+    """`count` queue pairs of one process on one port that have come into an error state.
+
+    `number` is the lowest of theirs, and `peer`, `type` and `state` are its own.  Without an
+    owner it is the kernel's (`kernel_name`), or that of a process that is not visible.
+    """
+
+    owner: Process | None
+    port: str  # as RdmaPortDelta.name
+    count: int
+    number: int
+    peer: int | None  # its number on the peer's host
+    type: str  # "RC"
+    state: str  # "ERR" or "SQE"
+    kernel_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedEvents:
+    """Events that the source or the writer dropped, by place.
+
+    `uid` is the user of the processes concerned, where known.
     """
 
     where: str
@@ -153,34 +241,43 @@ class DroppedEvents:
     uid: int | None = None
 
 
-Event = TrafficDelta | Stall | SocketError | InterfaceDelta | DroppedEvents
+Event = (
+    TrafficDelta
+    | Stall
+    | SocketError
+    | InterfaceDelta
+    | RdmaPortDelta
+    | PortErrors
+    | QueuePairErrors
+    | DroppedEvents
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All facts of one drain, with the moment that its counters were read (monotonic ns)."""
+    """Events of one drain, and the time when its counters were read (monotonic, ns)."""
 
     taken_ns: int
     events: list[Event] = field(default_factory=list)
 
 
 class Source(Protocol):
-    """A place that facts come from: the kernel programs, or the sampler."""
+    """Source of events: the kernel programs, or the sampler."""
 
     name: str
 
     @property
     def description(self) -> str:
-        """What it shows and what not, for the line at start."""
+        """Text for the start line: what the source observes."""
 
     def fileno(self) -> int | None:
-        """A descriptor that becomes readable when `poll` has work, or None."""
+        """Return a descriptor that becomes readable when `poll` has work, or None."""
 
     def poll(self, now_ns: int) -> int:
-        """Do the work between two drains; return when to be called next (monotonic ns)."""
+        """Run the work between two drains; return the time of the next call (monotonic, ns)."""
 
     def drain(self, now_ns: int) -> Batch:
-        """Everything since the last drain."""
+        """Return the events since the last drain."""
 
     def close(self) -> None:
-        """Give back descriptors; nothing stays attached.  Safe to call twice."""
+        """Close descriptors and detach everything.  Safe to call twice."""

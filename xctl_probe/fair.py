@@ -1,4 +1,4 @@
-"""Room and work that many users share: who has little comes first, whoever asks for much."""
+"""Fair shares of bounded space and work among users: users with little come first."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ L = TypeVar("L")
 
 
 class Room(Generic[K]):
-    """Room of a bounded size, in any unit.
+    """Space of a bounded size, in any unit.
 
-    Each may have as much as is still free, so that one of them has at most a half, and there is
-    always room for the next (dynamic thresholds, Choudhury and Hahne 1998).  None stands for what
-    no user can cause: it may have all.
+    Each user may have as much as is still free: one user at most a half, and there is always space
+    for the next (dynamic thresholds, Choudhury and Hahne 1998).  None stands for entries that no
+    user can cause; it has no limit.
     """
 
     def __init__(self, size: int) -> None:
@@ -22,7 +22,7 @@ class Room(Generic[K]):
         self._taken: dict[K | None, int] = {}
 
     def take(self, who: K | None, count: int) -> bool:
-        """Take room; False where this one has had his part."""
+        """Reserve space; False where the share of this user is used up."""
         before = 0 if who is None else self._taken.get(who, 0)
         if before + count > self._free:
             return False
@@ -30,12 +30,12 @@ class Room(Generic[K]):
         return True
 
     def add(self, who: K | None, count: int) -> None:
-        """Take room that must be had: it may exceed the size."""
+        """Reserve space without a limit: the total may exceed the size."""
         self._taken[who] = self._taken.get(who, 0) + count
         self._free -= count
 
     def give_back(self, who: K | None, count: int) -> None:
-        """Room that was taken before."""
+        """Release reserved space."""
         self._free += count
         left = self._taken[who] - count
         if left:
@@ -45,7 +45,7 @@ class Room(Generic[K]):
 
 
 def shares(asked: Mapping[K, int], room: int) -> dict[K, int]:
-    """How much each gets of what he asked for, max-min fair: the least first, in full."""
+    """Return the max-min fair share of each user: small requests are granted in full."""
     given: dict[K, int] = {}
     left = len(asked)
     for who, count in sorted(asked.items(), key=lambda item: item[1]):
@@ -58,7 +58,7 @@ def shares(asked: Mapping[K, int], room: int) -> dict[K, int]:
 def choose(
     asked: Mapping[K, Mapping[L, Sequence[int]]], room: int, most_each: int, turn: int = 0
 ) -> tuple[list[int], dict[K, int]]:
-    """Which numbers get one of `room` places, and how many of each user's get none.
+    """Return the numbers that get one of `room` places, and by user how many get none.
 
     `asked` has numbers by user and process; a process gets `most_each` at most.  Of a process that
     gets less than it asked for, the first half of the places stays with the same numbers, and the

@@ -1,7 +1,7 @@
 """The pipeline: polls and drains the source, and passes the records of each interval to a sink.
 
-stdout (`stream`) and the screen of `top` are such sinks.  The loop never sleeps longer than until
-the next thing to do.
+stdout (`stream`) and the screen of `top` are such sinks.  The loop sleeps until the next task is
+due.
 """
 
 from __future__ import annotations
@@ -21,43 +21,45 @@ from xctl_probe.events import Batch, DroppedEvents, Event, Source
 from xctl_probe.exporters.records import Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.signals import stop_signals
+from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
+from xctl_probe.sources.rdma import Rdma
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
-_LONGEST_END_S = 1.7  # from a signal to the end
-# Read at once: a parent that dies while the source is being opened is noticed, too.
+_LONGEST_END_S = 1.7  # from a signal to the exit
+# Read at import, so that the exit of the parent during the opening of a source is noticed.
 _PARENT_PID = os.getppid()
-# A source that has events is not polled more often than this: many small events cost one poll.
+# Least interval between two polls of a source with events: many small events cost one poll.
 _MIN_POLL_INTERVAL_NS = 10_000_000
 
 
 def epoch_ms() -> int:
-    """Now, as the records have it: ms since the Unix epoch."""
+    """Return the current time for records: ms since the Unix epoch."""
     return time.time_ns() // _NS_PER_MS
 
 
 class Sink(Protocol):
-    """Where the records of a run go, and what else can wake or end the run."""
+    """Receiver of the records of a run; it can also wake or stop the run."""
 
     @property
     def ended(self) -> bool:
-        """True when the run is to end; asked after each wake-up."""
+        """True when the run is to stop; checked after each wake-up."""
 
     def put(self, records: Iterable[Record], now_ns: int) -> None:
-        """Take the records of one interval; `now_ns` is the monotonic time of the drain."""
+        """Queue the records of one interval; `now_ns` is the time of the drain (monotonic)."""
 
     def flush(self) -> None:
-        """Write or draw what is due, without waiting."""
+        """Write or draw pending output, without blocking."""
 
     def descriptors(self) -> Iterable[tuple[int, int]]:
-        """Descriptors to wait for, each with its poll(2) events."""
+        """Return the descriptors to wait for, each with its poll(2) events."""
 
     def retry_ns(self) -> int | None:
-        """In how many ns `flush` is due again at the latest, None for whenever something wakes."""
+        """Return the ns until `flush` is due at the latest, None: at the next wake-up."""
 
     def wake(self, fd: int, events: int) -> None:
-        """One of the descriptors is ready."""
+        """Handle a descriptor that is ready."""
 
 
 class Loop:
@@ -68,11 +70,14 @@ class Loop:
         self._source = source
         self._sink = sink
         wanted = settings.wanted
-        self._interfaces = Interfaces(wanted.interfaces, loopback=wanted.loopback)
+        self._counter_sources: tuple[CounterSource, ...] = (
+            Interfaces(wanted.interfaces, loopback=wanted.loopback),
+            Rdma(wanted.interfaces),
+        )
         self._drained_ns = time.monotonic_ns()
 
     def run(self) -> None:
-        """Run until the sink ends it or the duration is over."""
+        """Run until the sink stops it or the duration is over."""
         interval_ns = self._settings.interval_ns
         next_poll_ns, next_drain_ns, listen_ns = 0, self._drained_ns + interval_ns, 0
         duration_ns = self._settings.duration_ns
@@ -83,7 +88,7 @@ class Loop:
                 return
             if now_ns >= next_drain_ns:
                 self.drain()
-                # An interval that was missed (a stopped process) is not made up for.
+                # A missed interval (the probe was stopped) is skipped.
                 next_drain_ns = max(next_drain_ns + interval_ns, now_ns)
             elif now_ns >= next_poll_ns:
                 next_poll_ns = self._source.poll(now_ns)
@@ -94,16 +99,17 @@ class Loop:
                 next_poll_ns = 0
 
     def drain(self) -> None:
-        """Aggregate what the source has into records for the sink."""
+        """Drain the source and pass the records to the sink."""
         now_ns = time.monotonic_ns()
         batch = self._batch(now_ns)
-        events = [*batch.events, *self._counters()]
+        counted = [event for one in self._counter_sources for event in _counted(one)]
+        events = [*batch.events, *counted]
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
         self._sink.put(aggregate(events, self._settings.wanted, elapsed_ns, epoch_ms()), now_ns)
 
     def _batch(self, now_ns: int) -> Batch:
-        """What the source has; where descriptors or memory ran out, that something is missing."""
+        """Drain the source; where descriptors or memory ran out, return a `DroppedEvents`."""
         try:
             return self._source.drain(now_ns)
         except Exception as error:
@@ -111,16 +117,8 @@ class Loop:
                 raise
             return Batch(now_ns, [DroppedEvents("source", 1)])
 
-    def _counters(self) -> list[Event]:
-        try:
-            return list(self._interfaces.collect())
-        except (OSError, MemoryError) as error:
-            if not is_shortage(error):
-                raise
-            return [DroppedEvents("interfaces", 1)]
-
     def _wait(self, wake_ns: int, *, listen: bool) -> bool:
-        """Sleep until there is something to do.  True where the source is ready (with `listen`)."""
+        """Sleep until the next task is due.  True where the source is ready (with `listen`)."""
         poll = select.poll()
         for fd, events in self._sink.descriptors():
             poll.register(fd, events)
@@ -142,8 +140,18 @@ class Loop:
         return source_ready
 
 
+def _counted(counters: CounterSource) -> list[Event]:
+    """What they have; where descriptors or memory ran out, that something is missing."""
+    try:
+        return list(counters.collect())
+    except (OSError, MemoryError) as error:
+        if not is_shortage(error):
+            raise
+        return [DroppedEvents(counters.name, 1)]
+
+
 def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:
-    """Write records to stdout until the end.  Returns normally for every end that is no error."""
+    """Write records to stdout until a signal, the exit of reader or parent, or the duration."""
     try:
         with stop_signals(_LONGEST_END_S) as stop:
             loop = Loop(settings, source, _Stdout(writer, stdout, stop))
@@ -155,7 +163,7 @@ def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> N
 
 
 class _Stdout:
-    """The sink of the stream.  A signal, a gone reader and a gone parent end the run."""
+    """Sink of the stream.  A signal, a gone reader and a gone parent stop the run."""
 
     def __init__(self, writer: Writer, stdout: int, stop: socket.socket) -> None:
         self._writer = writer
@@ -166,8 +174,8 @@ class _Stdout:
 
     @property
     def ended(self) -> bool:
-        # A consumer that dies does not take its child along, and whoever inherited the
-        # other end of the pipe may keep it open for ever.
+        # The probe outlives a consumer that dies, and another process may have inherited the
+        # read end of the pipe and keep it open.
         return self._stopped or (self._read_by_parent and os.getppid() != _PARENT_PID)
 
     def put(self, records: Iterable[Record], now_ns: int) -> None:  # noqa: ARG002 - the screen's
@@ -179,8 +187,8 @@ class _Stdout:
 
     def descriptors(self) -> Iterator[tuple[int, int]]:
         yield self._stop.fileno(), select.POLLIN
-        # Registered even with nothing to write: a reader that leaves shows as an error.  And where
-        # a write took nothing, POLLOUT says nothing: the next attempt is a breath away.
+        # Registered even with nothing to write: a reader that leaves shows as an error.  After a
+        # write that took nothing, POLLOUT is no evidence: the next attempt is due soon.
         writes = self._writer.pending and not self._writer.refused
         yield self._stdout, select.POLLOUT if writes else 0
 

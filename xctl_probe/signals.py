@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as something to wait for, next to everything else one waits for."""
+"""SIGINT and SIGTERM as a descriptor for poll(2)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from types import FrameType
 
 @contextmanager
 def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
-    """A socket that becomes readable at SIGINT and SIGTERM.
+    """Yield a socket that becomes readable at SIGINT and SIGTERM.
 
-    With `longest_s` the process ends so many seconds after the first of them, with exit code 0,
-    whatever it is busy with by then.
+    With `longest_s`, the process exits at most this many seconds after the first of them, with code
+    0, whatever it is busy with.
     """
     readable, writable = socket.socketpair()
     writable.setblocking(False)
@@ -38,7 +38,7 @@ def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:
-    """The wakeup descriptor has the news already."""
+    """Do nothing: the wakeup descriptor is readable already."""
 
 
 def _ending_within(longest_s: float) -> Callable[[int, FrameType | None], None]:

@@ -1,8 +1,7 @@
-"""The first instructions of the command, before anything that takes time to import.
+"""Entry point of the command, before imports that take time.
 
-Python turns SIGINT into an exception wherever it is, and a callback from C swallows that.  Until
-the stream waits for signals itself, SIGINT ends the process as SIGTERM does: at once, with no
-traceback.
+Python turns SIGINT into an exception at any place, and a callback from C swallows it.  Until the
+stream waits for signals, SIGINT stops the process as SIGTERM does: at once, without a traceback.
 """
 
 from __future__ import annotations
@@ -19,6 +18,6 @@ def main() -> None:
 
 
 def obey_sigint() -> None:
-    """SIGINT ends the process from now on, where it is not ignored (a shell's background job)."""
+    """Let SIGINT stop the process, unless it is ignored (a background job of a shell)."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Bytes added up by process and interface: nobody asks for those of one socket."""
+"""Bytes by process and interface."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from xctl_probe.events import Process, TrafficDelta
 
 
 class TrafficTotals:
-    """What was moved since the last `take`: a few facts, however many sockets there are."""
+    """Totals since the last `take`: their number does not depend on the number of sockets."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[Process | None, str | None], list[int]] = {}
 
     def add(self, owner: Process | None, interface: str | None, sent: int, received: int) -> None:
-        """Count these bytes."""
+        """Add these bytes."""
         total = self._sums.get((owner, interface))
         if total is None:
             self._sums[owner, interface] = [sent, received]
@@ -23,7 +23,7 @@ class TrafficTotals:
             total[1] += received
 
     def take(self) -> Iterator[TrafficDelta]:
-        """All of it, once."""
+        """Yield all totals, and reset them."""
         sums, self._sums = self._sums, {}
         for (owner, interface), (sent, received) in sums.items():
             yield TrafficDelta(owner, interface, sent, received)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One run: `rate` in the workload's unit per second; None where it is not told."""
+    """One run: `rate` in the workload's unit per second; None where unknown."""
 
     rate: float
     p50_us: float | None = None
@@ -21,7 +21,7 @@ class Outcome:
 
     @property
     def rate_per_cpu(self) -> float | None:
-        """What a second of CPU gets done: the rate, as far as nobody else has the cores."""
+        """Operations per second of CPU: the rate on otherwise idle cores."""
         return self.rate * self.seconds / self.cpu_seconds if self.cpu_seconds else None
 
 

@@ -1,7 +1,7 @@
 """Holds connected TCP sockets open: `python -m bench.traffic.sockets COUNT`.
 
-Says "ready" once they are open, each pair after one exchange; exchanges once more on each for
-every line that it reads, and says "done"; ends with its input.
+Prints "ready" once they are open, each pair after one exchange.  For each line of input, it
+exchanges once more on each pair and prints "done".  Exits at the end of its input.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def _exchange(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
 
 
 def main() -> None:
-    """Hold them until the input ends."""
-    # It stays open: a probe that comes later tells by it who accepted and who connected.
+    """Hold the sockets open until the end of the input."""
+    # The listener stays open: a later probe uses it to find the accepting side.
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         pairs = _open_pairs(int(sys.argv[1]), listener)
         _exchange(pairs)
@@ -65,7 +65,7 @@ class OpenSockets:
         self.wait()
 
     def wait(self) -> None:
-        """Until all have said what they say next.  Raises NotReady."""
+        """Wait for the next line of all holders.  Raises NotReady."""
         for holder in self.holders:
             assert holder.stdout is not None
             if not holder.stdout.readline():

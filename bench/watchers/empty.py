@@ -1,6 +1,6 @@
-"""The limit: programs that do nothing, at the probe's hooks.
+"""Lower limit of the cost: empty programs at the probe's hooks.
 
-`python -m bench.watchers.empty FLAVOUR` attaches those of one flavour, until it is ended.
+`python -m bench.watchers.empty VARIANT` attaches those of one attach variant until it is stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PROGRAM = re.compile(r'^HOOK\("[^"]+", (\w+)\)$', re.MULTILINE)
 
 
 def main() -> None:
-    """Attach, say "ready", and wait to be ended."""
+    """Attach, print "ready", and wait to be stopped."""
     variant, image = sys.argv[1], Path(sys.argv[2])
     names = _PROGRAM.findall(_SOURCE.read_text())
     wanted = [name for name in names if name.startswith(variant)]
@@ -54,7 +54,7 @@ def _empty(name: str, variant: str, what: str) -> Watcher:
 
 
 EMPTY, EMPTY_KPROBE, EMPTY_FENTRY = (
-    _empty(name, variant, f"programs that do nothing, the {variant} flavour's hooks")
+    _empty(name, variant, f"programs that do nothing, the {variant} variant's hooks")
     for name, variant in (
         ("empty", "tracepoint"),
         ("empty-kprobe", "kprobe"),

@@ -19,7 +19,7 @@ def command(*options: str, privileged: bool = True) -> list[str]:
 
 
 def lost(printed: bytes) -> int:
-    """What it says that it lost."""
+    """Return the number of dropped events that the probe reported."""
     return sum(int(count) for count in _LOST.findall(printed))
 
 

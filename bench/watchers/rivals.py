@@ -9,7 +9,7 @@ from bench.watchers import Watcher
 _EVERY_SECOND = 'interval:s:1 { print(@sent); print(@received); clear(@sent); clear(@received); \
 printf("ready\\n"); }'
 
-# What sock_send_length and sock_recv_length tell is what the calls return: bytes, or an error.
+# sock_send_length and sock_recv_length have the result of the call: bytes, or an error.
 _TRACEPOINTS = f"""
 tracepoint:sock:sock_send_length /args->ret > 0/ {{ @sent[pid] = sum(args->ret); }}
 tracepoint:sock:sock_recv_length /args->ret > 0/ {{ @received[pid] = sum(args->ret); }}

@@ -11,7 +11,7 @@ _SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 @contextmanager
 def run_times() -> Iterator[None]:
-    """Counted, while the context lasts; it costs each program two looks at a clock."""
+    """Counted, while the context lasts; it costs each program two reads of a clock."""
     before = _SWITCH.read_text()
     _SWITCH.write_text("1")
     try:

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What kernel and user space say to each other.  xctl_probe/ebpf/abi.py decodes it, and
- * tests/unit/ebpf/test_abi.py compares the two.  Needs only __u8 to __u64.
+ * Layouts shared by kernel and user space.  xctl_probe/ebpf/abi.py decodes them, and
+ * tests/unit/ebpf/test_abi.py compares the two.
  */
 #ifndef ABI_H
 #define ABI_H
+
+#include <linux/types.h>
 
 #define COMM_LEN 16
 #define ADDRESS_LEN 16
@@ -45,9 +47,10 @@ enum evidence {
 	SEEN_UNSENT = 1024, /* data waits, none is on its way, and the window is open */
 	SEEN_UNSENDABLE = 2048, /* and the kernel tries in vain to send it */
 	SEEN_ALONE = 4096, /* the thread that polls waits for this socket alone, with a timeout */
+	SEEN_KEEPALIVE = 8192, /* only keepalives are on their way, and none is answered */
 };
 
-/* One fact about one socket, from an iterator or through the ring. */
+/* A raw event of one socket, from an iterator or through the ring buffer. */
 struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 span_ns;
@@ -58,7 +61,7 @@ struct event {
 	__u64 inode;
 	__u64 cookie;
 	__u32 kind;
-	__u32 occurrences;
+	__u32 occurrences; /* of RECORD_ONGOING: keepalives that go unanswered now */
 	__u32 pid; /* as the probe's namespace numbers it; 0: unknown */
 	__u32 tid;
 	__u32 uid;
@@ -66,7 +69,7 @@ struct event {
 	__u32 ifindex; /* 0: unknown */
 	__u32 direction;
 	__u32 evidence;
-	__u32 answered; /* the connection's dialogue so far, as dialogue.py defines it */
+	__u32 answered; /* request/reply history of the connection: see request_history.py */
 	__u32 unanswered;
 	__u16 family;
 	__u16 protocol;
@@ -87,7 +90,7 @@ struct process_key {
 	__u32 reserved;
 };
 
-/* A total may go back by what a reader has told, too: see reconcile_double_count() in
+/* A total decreases by bytes that were reported twice: see reconcile_double_count() in
  * traffic.bpf.h. */
 struct process_traffic {
 	__s64 sent_bytes;
@@ -108,8 +111,8 @@ struct peer {
 } __attribute__((aligned(8))); /* read as words: see peer_hash() */
 
 /*
- * Where the dialogue with a peer lies: in one of a few places of its user's own, so that no user
- * can push out what is known of another's.
+ * Key of the request/reply history with a peer: one of a few places of its user, so that no user
+ * can evict the histories of another.
  */
 struct endpoint_key {
 	__u32 uid;
@@ -121,7 +124,7 @@ struct endpoint_key {
 #define ENDPOINT_SHIFT 7 /* bits of a peer's hash, from one to the next */
 #define PEER_HASH_FACTOR 0x9E3779B97F4A7C15ULL /* 2^64 divided by the golden ratio */
 
-/* The dialogue of all connections that a program has opened to one peer. */
+/* Request/reply history of all connections that a program has opened to one peer. */
 struct endpoint {
 	struct peer peer; /* another one may have the same place */
 	__u32 answered;
@@ -165,7 +168,7 @@ struct settings {
 	__u64 stall_ns;
 	__u64 tick_ns; /* length of a jiffy */
 	__u32 pid_namespace; /* inode */
-	__u32 sees_full_buffer; /* the moment a send meets a full buffer is hooked */
+	__u32 sees_full_buffer; /* a send that finds a full buffer is hooked */
 };
 
 #endif

@@ -121,7 +121,7 @@ struct tcp_skb_cb {
 	__u16 tcp_gso_segs;
 };
 
-/* A map is a function that gives its descriptor, so that &map says which. */
+/* A map is a function that returns its descriptor, so that &map identifies it. */
 
 #define MAP(name)                                                                                  \
 	static __always_inline void *name(void)                                                    \
@@ -138,7 +138,7 @@ MAP(listen_ports)
 MAP(reconcile_guard)
 MAP(udp_send_in_flight)
 MAP(events)
-MAP(iter_output) /* what the walks over the sockets write, as ring: records */
+MAP(iter_output) /* output of the socket iterators: events */
 MAP(zero_values) /* one struct sock_state, and one number */
 MAP(monotonic_offset)
 MAP(current_owner)
@@ -224,12 +224,12 @@ static __always_inline void end_event(struct event *event)
 #define bpf_seq_write(seq, event, size) bpf_ringbuf_output(iter_output(), event, size, 0)
 #endif
 
-/* What sock_iter.bpf.h and existing_sockets.bpf.h know of the iterators, which need BTF: bcc.c
- * walks otherwise. */
+/* Iterator types that sock_iter.bpf.h and existing_sockets.bpf.h use.  Iterators need BTF; bcc.c
+ * replaces them. */
 
-#define bpf_iter_meta walk_meta
-#define bpf_iter__bpf_map_elem walked_socket
-#define bpf_iter__task_file walked_file
+#define bpf_iter_meta iter_meta
+#define bpf_iter__bpf_map_elem iterated_socket
+#define bpf_iter__task_file iterated_file
 
 struct bpf_iter_meta {
 	struct seq_file *seq;

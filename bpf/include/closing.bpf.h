@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * close() with SO_LINGER stays until the peer has acknowledged everything.  Its descriptor is gone
- * by then, so that no walk over files finds the socket: user space is sent the begin and the end,
- * and sees by the thread whether the call lasts.
+ * close() with SO_LINGER waits until the peer has acknowledged everything.  The descriptor is gone
+ * then, so that no iterator over files finds the socket: begin and end are emitted, and user space
+ * reads the thread to see whether the call lasts.
  */
 #ifndef CLOSING_BPF_H
 #define CLOSING_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "core_read.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock_state.bpf.h"
 #include "stall.bpf.h"
+#include "task.bpf.h"
 
 #define MOST_LINGER_TICKS (1ULL << 32)
 #define STATES_OF_A_CLOSE (1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK)

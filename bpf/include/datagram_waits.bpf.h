@@ -3,6 +3,14 @@
 #ifndef DATAGRAM_WAITS_BPF_H
 #define DATAGRAM_WAITS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "datagrams.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "stall.bpf.h"
+#include "task.bpf.h"
 #include "waitqueue.bpf.h"
 
 /* In the address of a task, which is a multiple of 64. */
@@ -16,7 +24,7 @@
 #define POLLED_TO_READ 1 /* POLLIN and EPOLLIN */
 
 /*
- * Functions of addresses that are not static are verified once each, as pid_nr_in_probe_ns() says:
+ * Functions of addresses that are not static are verified once each, see pid_nr_in_probe_ns():
  * inline, the loop of datagram_waiter() takes the verifier 20,000 steps.
  */
 
@@ -109,7 +117,7 @@ static __always_inline __u64 epoll_thread(__u64 address, __u64 queue)
 #endif
 
 /*
- * The address of the task that waits on a struct socket_wq, with bits that say how; 0 for none.
+ * The address of the task that waits on a struct socket_wq, with bits for its kind; 0 for none.
  * Who sleeps in a call on the socket comes before who polls.  Not static for the reason that
  * pid_nr_in_probe_ns() has.
  */
@@ -145,7 +153,7 @@ static __always_inline __u64 waiter_of(struct sock *sk)
 	return datagram_waiter((__u64)BPF_CORE_READ(sk, sk_wq));
 }
 
-/* A send that waits has begun before a look first meets it, after the look before. */
+/* A send that waits began after the previous sample. */
 static __always_inline bool find_held_datagram(struct event *event, struct sock *sk,
 					       struct sock_state *memory)
 {
@@ -173,7 +181,7 @@ static __noinline bool find_datagram_wait(struct event *event, struct sock *sk,
 
 	if (find_held_datagram(event, sk, memory))
 		return true;
-	if (!memory->reply_state || memory->unasked || has_datagrams(sk) || speaks_to_many(sk) ||
+	if (!memory->reply_state || memory->unasked || has_datagrams(sk) || sends_to_many(sk) ||
 	    coarse - memory->request_ns < settings.stall_ns)
 		return false;
 	waiter = waiter_of(sk);

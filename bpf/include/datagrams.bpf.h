@@ -3,7 +3,9 @@
 #ifndef DATAGRAMS_BPF_H
 #define DATAGRAMS_BPF_H
 
-#include "sock.bpf.h"
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "core_read.bpf.h"
 
 #define FIRST_CHOSEN_PORT 32768 /* of net.ipv4.ip_local_port_range, as Linux has it at first */
 #define MOST_OWED 255
@@ -27,7 +29,7 @@ static __always_inline bool connected_udp(struct sock *sk)
 	return FIELD(sk, __sk_common.skc_state) == TCP_ESTABLISHED;
 }
 
-/* Services choose their port.  Who lets the kernel choose it is a client, or tells it to some. */
+/* Services choose their port.  A socket with a port of the kernel's choice is mostly a client. */
 static __always_inline bool may_ask(struct sock *sk)
 {
 	return connected_udp(sk) || FIELD(sk, __sk_common.skc_num) >= FIRST_CHOSEN_PORT;
@@ -53,8 +55,8 @@ static __always_inline bool has_datagrams(struct sock *sk)
 	return BPF_CORE_READ(sk, sk_backlog.rmem_alloc.counter) > 0;
 }
 
-/* It speaks to many, and may hear of anyone at any time, or never. */
-static __always_inline bool speaks_to_many(struct sock *sk)
+/* It sends to many, and may receive from any of them at any time, or never. */
+static __always_inline bool sends_to_many(struct sock *sk)
 {
 	return BPF_CORE_READ(sk, __sk_common.skc_flags) & (1 << SOCK_BROADCAST) ||
 	       BPF_CORE_READ((struct inet_sock *)sk, mc_list);

@@ -3,7 +3,16 @@
 #ifndef EXISTING_SOCKETS_BPF_H
 #define EXISTING_SOCKETS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "iter_ctx.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "sock_state.bpf.h"
 #include "stall.bpf.h"
+#include "task.bpf.h"
 
 #define DELAYED_ACK_NS 200000000ULL /* TCP_DELACK_MAX */
 

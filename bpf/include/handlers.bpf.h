@@ -3,7 +3,20 @@
 #ifndef HANDLERS_BPF_H
 #define HANDLERS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
 #include "closing.bpf.h"
+#include "core_read.bpf.h"
+#include "datagrams.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "sock_state.bpf.h"
+#include "stall.bpf.h"
+#include "task.bpf.h"
+#include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 
 static __always_inline int datagram_sent(struct sock *sk, int ret)
@@ -60,22 +73,22 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 static __always_inline int stream_sent(struct sock *sk, struct sock_state *memory, __u64 now,
 				       int count)
 {
-	add(&memory->unread_sent, uncounted(memory, count, true));
+	atomic_add(&memory->unread_sent, uncounted(memory, count, true));
 	if (memory->closed)
 		flush_bytes_to_process(sk, memory);
 	/*
-	 * A short send leaves the mark of the full buffer that it met: it has only begun to wait.
-	 * Where no hook tells of the full buffer, a set bit and a full queue must do.
+	 * A short send keeps the mark of the full buffer: it has only begun to wait.  Without a
+	 * hook for the full buffer, a set bit and a full queue are the evidence.
 	 */
 	if (memory->send_blocked_ns) {
-		bool still = nospace(sk) && full(sk);
+		bool still = sock_nospace(sk) && sock_is_full(sk);
 
 		send_unblocked(sk, memory);
 		if (still)
 			send_blocked(sk, memory);
 		if (memory->reply_state) /* it has only now got all of its request in */
 			restart_request(sk, memory, now, now);
-	} else if (!settings.sees_full_buffer && full(sk) && nospace(sk)) {
+	} else if (!settings.sees_full_buffer && sock_is_full(sk) && sock_nospace(sk)) {
 		send_blocked(sk, memory);
 	}
 	sock_on_send(sk, memory, now, count);
@@ -115,7 +128,7 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *memory
 	__u64 now = coarse_ns();
 
 	if (ret > 0 && !(flags & MSG_PEEK)) {
-		add(&memory->unread_received, uncounted(memory, ret, false));
+		atomic_add(&memory->unread_received, uncounted(memory, ret, false));
 		memory->flow_bytes += ret;
 		if (memory->closed)
 			flush_bytes_to_process(sk,
@@ -151,7 +164,7 @@ static __always_inline int received(struct sock *sk, int ret, int flags)
 }
 
 /* A send is about to wait for memory, or to return short. */
-static __always_inline int met_full_buffer(struct sock *sk)
+static __always_inline int found_full_buffer(struct sock *sk)
 {
 	struct sock_state *memory;
 
@@ -177,7 +190,7 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 
 	if (!memory)
 		return 0;
-	add(&memory->unread_retransmits, segments);
+	atomic_add(&memory->unread_retransmits, segments);
 	if (!window_closed(sk)) /* into a closed window it is a probe, or overran the buffer */
 		memory->last_loss_ns = coarse_ns();
 	return 0;
@@ -202,7 +215,7 @@ static __always_inline int was_reset(struct sock *sk)
 	bool polling = false;
 
 	if (FIELD(sk, __sk_common.skc_state) == TCP_SYN_SENT)
-		return 0; /* refused: told when the state changes */
+		return 0; /* refused: reported when the state changes */
 	memory = sock_state_get_or_create(sk);
 	if (!memory)
 		return 0;
@@ -216,7 +229,7 @@ static __always_inline int was_reset(struct sock *sk)
 	return 0;
 }
 
-/* Nobody answers, or somebody on the way says so: at the connect, or on a connection that stood. */
+/* No response, or an ICMP error: at the connect, or on an established connection. */
 static __always_inline bool is_unreachable(int error)
 {
 	return error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH ||
@@ -267,8 +280,8 @@ static __always_inline void connection_failed(struct sock *sk, struct sock_state
 }
 
 /*
- * The peer sends no more; without data to read, that is all the answer there will be.  But a call
- * that has taken data meets the FIN as it lets the socket go, and only then is the data told.
+ * The peer sends no more; without data to read, this is the end of the reply.  A call that has
+ * read data processes the FIN when it releases the socket, before its data is counted.
  */
 static __always_inline void peer_finished(struct sock *sk, struct sock_state *memory)
 {
@@ -318,7 +331,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&
 	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK)) {
 		connection_ended(sk, memory);
-		flush_bytes_to_process(sk, memory); /* no walk over files finds it after close() */
+		flush_bytes_to_process(sk,
+				       memory); /* no iterator over files finds it after close() */
 	}
 	if (new == TCP_CLOSE_WAIT)
 		peer_finished(sk, memory);

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * A call that stays while data move: recv() with MSG_WAITALL, a large send.  Where bytes are
- * counted as calls return, each look counts what the sequence numbers of the socket moved during
- * the call, and the return counts the rest: what the looks have counted is taken off, so that
- * all together is what the calls return.
+ * Calls that last while data moves: recv() with MSG_WAITALL, a large send.  Where bytes are
+ * counted when calls return, each sample counts the change of the sequence numbers during the
+ * call, and the return counts the remainder, so that the total is what the calls return.
  */
 #ifndef IN_CALL_BPF_H
 #define IN_CALL_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
+#include "maps.bpf.h"
+#include "sock_state.bpf.h"
+#include "stall.bpf.h"
+#include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 
 #ifdef COUNTS_BY_SEQUENCE /* each wait in a call counts already: see kprobe_handlers.bpf.h */
@@ -28,7 +35,7 @@ static __always_inline bool may_move(struct sock *sk)
 	return !BPF_CORE_READ(icsk, icsk_ulp_ops); /* TLS: the numbers count its records */
 }
 
-/* What moved since the way was counted; the first look at it only notes where it is. */
+/* Bytes since the last count of this direction; the first sample only sets the start. */
 static __always_inline __u32 moved(struct way *way, __u32 now)
 {
 	__s32 count = now - way->until;
@@ -45,12 +52,12 @@ static __always_inline void count_ahead(struct way *way, __u64 *unread, __u32 co
 {
 	__sync_fetch_and_add(&way->until, count);
 	__sync_fetch_and_add(&way->ahead, count);
-	add(unread, count);
+	atomic_add(unread, count);
 }
 
 /*
- * The answer to the last request is being read, by a call that has not returned.  The wait was
- * over at some time after the look before this one, and is known to have lasted until then.
+ * A call that has not returned reads the reply to the last request.  The wait ended after the
+ * previous sample, and has lasted at least until then.
  */
 static __noinline void answered_in_call(struct sock *sk, struct sock_state *memory, __u64 arrival)
 {
@@ -62,7 +69,7 @@ static __noinline void answered_in_call(struct sock *sk, struct sock_state *memo
 	count_answer(sk, memory);
 }
 
-/* Data that came after the request, and does not lie unread, was taken. */
+/* Data that came after the request and is not in the queue has been read. */
 static __always_inline void follow_answer(struct sock *sk, struct sock_state *memory)
 {
 	__u64 now, arrival;
@@ -89,7 +96,7 @@ static __always_inline void received_in_call(struct sock *sk, struct sock_state 
 	memory->last_receive_ns = arrival_ns(sk, now);
 }
 
-/* Nothing counts before a thread was seen asleep in the call: its process owns the bytes. */
+/* Bytes count once a thread was sampled in the call: its process owns them. */
 static __always_inline bool in_call(struct sock *sk, struct sock_state *memory)
 {
 	bool polling = false;

@@ -3,8 +3,11 @@
 #ifndef ITERATORS_BPF_H
 #define ITERATORS_BPF_H
 
-#include "sock_iter.bpf.h"
+#include "vmlinux_min.h"
+#include "abi.h"
 #include "existing_sockets.bpf.h"
+#include "iter_ctx.bpf.h"
+#include "sock_iter.bpf.h"
 
 SEC(ITERATE_SOCKETS)
 int drain_sockets(sock_iter_ctx *ctx)

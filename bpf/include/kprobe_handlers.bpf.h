@@ -3,7 +3,18 @@
 #ifndef KPROBE_HANDLERS_BPF_H
 #define KPROBE_HANDLERS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
 #include "handlers.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "sock_state.bpf.h"
+#include "stall.bpf.h"
+#include "tcp_seq.bpf.h"
+#include "traffic.bpf.h"
 
 /*
  * A process lets go of a socket that it had locked: at the end of each call, and where it begins
@@ -15,7 +26,7 @@ static __always_inline int on_release_sock(struct sock *sk)
 	struct progress *progress;
 	__u32 sent, received;
 
-	if (!memory) { /* open before the probe, and held by nobody that it sees */
+	if (!memory) { /* open before the probe, without a visible owner */
 		if (is_tcp(sk))
 			sock_state_get_or_create(sk);
 		return 0;
@@ -26,7 +37,8 @@ static __always_inline int on_release_sock(struct sock *sk)
 	if (!progress->initialized)
 		begin_progress(sk, progress);
 	if (memory->closed) {
-		/* Data from before the reset is read; or connect() was told to forget the peer. */
+		/* Data from before the reset is read; or connect() with AF_UNSPEC removes the peer.
+		 */
 		if (!BPF_CORE_READ(sk, sk_shutdown))
 			return 0;
 		sent = 0;
@@ -44,7 +56,7 @@ static __always_inline int on_release_sock(struct sock *sk)
 	return 0;
 }
 
-/* A send is about to wait for memory, until its patience ends, or has none and returns short. */
+/* sk_stream_wait_memory(): the sender blocks until *timeo_p, or with 0 returns a short write. */
 static __always_inline int on_wait_for_memory(struct sock *sk, long *timeo_p)
 {
 	struct sock_state *memory;
@@ -62,9 +74,10 @@ static __always_inline int on_wait_for_memory(struct sock *sk, long *timeo_p)
 		if (sent && !left)
 			stream_sent(sk, memory, coarse_ns(), sent);
 		else
-			add(&memory->unread_sent, sent); /* the call goes on, and so may a stall */
+			atomic_add(&memory->unread_sent,
+				   sent); /* the call goes on, and so may a stall */
 	}
-	return met_full_buffer(sk);
+	return found_full_buffer(sk);
 }
 
 static __always_inline int hashed_state_changed(struct sock *sk, int old, int new)

@@ -2,6 +2,8 @@
 #ifndef MAPS_BPF_H
 #define MAPS_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
 #include "task.bpf.h"
 
 enum reply_state {
@@ -11,7 +13,7 @@ enum reply_state {
 };
 
 #ifdef SOCKETS_IN_HASH
-/* How far both ways of a TCP socket have been counted: see tcp_seq.bpf.h. */
+/* Counted sequence numbers of both directions of a TCP socket: see tcp_seq.bpf.h. */
 struct progress {
 	__u32 write_seq;
 	__u32 copied_seq;
@@ -22,7 +24,7 @@ struct progress {
 #endif
 
 #ifndef COUNTS_BY_SEQUENCE
-/* One way of a TCP socket, as the looks have counted it: see in_call.bpf.h. */
+/* One direction of a TCP socket, as counted by samples: see in_call.bpf.h. */
 struct way {
 	__u32 until; /* sequence number */
 	__s32 ahead; /* bytes of a call that has not returned */
@@ -31,7 +33,7 @@ struct way {
 #endif
 
 /*
- * What is remembered of a socket.  Times are coarse_ns() where not said otherwise, 0: never.
+ * State of a socket.  Times are coarse_ns() unless noted, 0: never.
  * The three counts are what user space has not read yet.  A reader subtracts what it took, so
  * that what is added meanwhile stays; 5.10 has no atomic exchange.
  */
@@ -42,20 +44,21 @@ struct sock_state {
 	__u64 last_send_ns;
 	__u64 request_ns; /* what was sent since has had no answer: see sock_on_send() */
 	__u64 last_receive_ns;
-	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender met a full buffer, nothing went since */
+	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender found a full buffer, nothing sent since
+				*/
 	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
 	__u64 connect_ns; /* SYN sent, no answer yet */
 	__u64 flow_begin_ns; /* received without a pause since */
 	__u64 flow_bytes; /* received since it began */
 	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */
-	__u64 hole_ns; /* data is missing since, as far as an iterator saw */
+	__u64 hole_ns; /* data is missing since, by the iterator */
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
 	struct owner owner;
 #ifndef COUNTS_BY_SEQUENCE
 	struct way sending;
 	struct way receiving;
-	__u64 waiting_ns; /* a look saw that nothing had come since request_ns */
+	__u64 waiting_ns; /* last sample without data since request_ns */
 #endif
 #ifdef SOCKETS_IN_HASH
 	struct progress progress;
@@ -75,7 +78,7 @@ struct sock_state {
 	__u8 peer_closed; /* the peer, with nothing unread: what was read just before may be untold
 			   */
 	__u8 closed; /* TCP_CLOSE; what has come may still be read */
-	__u8 owed; /* UDP: datagrams sent and not answered by one, as far as it counts */
+	__u8 owed; /* UDP: datagrams sent without a reply, saturating */
 	__u8 unasked; /* UDP: more has come than was asked for, so not each comes as an answer */
 	__u8 waited; /* UDP: how a thread was seen to wait: enum waited of datagrams.bpf.h */
 };

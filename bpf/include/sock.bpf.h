@@ -1,11 +1,46 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* A socket described for user space; not on the hot path. */
+/* Predicates and addresses of a struct sock. */
 #ifndef SOCK_BPF_H
 #define SOCK_BPF_H
 
-#include "sock_state.bpf.h"
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "core_read.bpf.h"
 
 #define LOOPBACK_IFINDEX 1 /* include/net/flow.h: lo, in every network namespace */
+
+enum transport {
+	TRANSPORT_OTHER,
+	TRANSPORT_TCP,
+	TRANSPORT_UDP,
+};
+
+static __always_inline enum transport transport_of(struct sock *sk)
+{
+	__u16 family = FIELD(sk, __sk_common.skc_family);
+	__u16 protocol;
+
+	if (family != AF_INET && family != AF_INET6)
+		return TRANSPORT_OTHER;
+	protocol = FIELD(sk, sk_protocol);
+	if (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)
+		return TRANSPORT_TCP;
+	if (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE)
+		return TRANSPORT_UDP;
+	return TRANSPORT_OTHER;
+}
+
+static __always_inline bool sock_nospace(struct sock *sk)
+{
+	if (!FIELD(sk, sk_socket))
+		return false;
+	return FIELD_OF(sk, sk_socket, flags) & (1 << SOCK_NOSPACE);
+}
+
+static __always_inline bool sock_is_full(struct sock *sk)
+{
+	return FIELD(sk, sk_wmem_queued) >= FIELD(sk, sk_sndbuf);
+}
 
 static __always_inline bool is_loopback(struct sock *sk)
 {
@@ -20,7 +55,7 @@ static __always_inline bool is_loopback(struct sock *sk)
 	return !local[0] && local[1] == bpf_cpu_to_be64(1);
 }
 
-/* The device that packets of this socket take; 0 where the socket does not tell. */
+/* The device that packets of this socket take; 0 where unknown. */
 static __always_inline __u32 interface_of(struct sock *sk)
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;
@@ -58,61 +93,6 @@ static __always_inline void read_addresses(struct sock *sk, __u8 *local, __u8 *r
 		bpf_core_read(local, ADDRESS_LEN, &sk->__sk_common.skc_v6_rcv_saddr);
 		bpf_core_read(remote, ADDRESS_LEN, &sk->__sk_common.skc_v6_daddr);
 	}
-}
-
-static __always_inline void set_owner(struct event *event, struct owner *owner)
-{
-	event->pid = owner->pid;
-	event->start_ticks = owner->start_ticks;
-	event->cgroup = owner->cgroup;
-	__builtin_memcpy(event->comm, owner->comm, COMM_LEN);
-}
-
-/* Assigns every byte. */
-static __noinline void fill_event(struct event *event, struct sock *sk, struct sock_state *memory)
-{
-	__builtin_memset(event, 0, sizeof(*event));
-	event->time_ns = exact_ns();
-	set_owner(event, &memory->owner);
-	if (!memory->inode)
-		memory->inode = inode_of(sk);
-	event->inode = memory->inode;
-	event->cookie = cookie_of(sk);
-	event->uid = BPF_CORE_READ(sk, sk_uid.val);
-	event->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
-	event->ifindex = interface_of(sk);
-	event->answered = memory->answered;
-	event->unanswered = memory->unanswered;
-	if (memory->opened)
-		event->evidence = SEEN_OPENED;
-	event->family = FIELD(sk, __sk_common.skc_family);
-	event->protocol = FIELD(sk, sk_protocol);
-	event->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	event->remote_port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
-	read_addresses(sk, event->local_address, event->remote_address);
-}
-
-/* The caller submits it, when there is one. */
-static __always_inline struct event *reserve_event(void)
-{
-	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-
-	if (!event)
-		count_lost(LOST_RING);
-	return event;
-}
-
-static __noinline void emit_event(struct sock *sk, struct sock_state *memory, __u32 kind,
-				  __u32 occurrences)
-{
-	struct event *event = reserve_event();
-
-	if (!event)
-		return;
-	fill_event(event, sk, memory);
-	event->kind = kind;
-	event->occurrences = occurrences;
-	bpf_ringbuf_submit(event, 0);
 }
 
 #endif

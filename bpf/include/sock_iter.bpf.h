@@ -3,8 +3,22 @@
 #ifndef SOCK_ITER_BPF_H
 #define SOCK_ITER_BPF_H
 
-#include "in_call.bpf.h"
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
 #include "datagram_waits.bpf.h"
+#include "emit.bpf.h"
+#include "in_call.bpf.h"
+#include "iter_ctx.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "sock_state.bpf.h"
+#include "stall.bpf.h"
+#include "task.bpf.h"
+#include "traffic.bpf.h"
+#include "waitqueue.bpf.h"
 
 #define NS_PER_MS 1000000
 #define FLOW_NS (800ULL * NS_PER_MS)
@@ -26,8 +40,8 @@ static __always_inline bool has_hole(struct sock *sk)
 }
 
 /*
- * Since when data is missing: since the last that was in order, in a stream that flows.  After
- * a silence only the look that met the hole tells: a little late, where the silence is no stall.
+ * Since when data is missing: in a flow, since the last data in order.  After a pause, since the
+ * sample that found the hole: a little late, where the pause is not a stall.
  */
 static __always_inline __u64 hole_since(struct sock *sk, struct sock_state *memory, __u64 coarse)
 {
@@ -40,13 +54,23 @@ static __always_inline __u64 hole_since(struct sock *sk, struct sock_state *memo
 	return memory->hole_ns;
 }
 
-/* Sustained: long and fast enough to be a transfer, not a subscription's news. */
+/* Sustained: long and fast enough for a transfer, unlike messages of a subscription. */
 static __always_inline bool had_flow(struct sock_state *memory)
 {
 	__u64 lasted_ns = memory->last_receive_ns - memory->flow_begin_ns;
 
 	return memory->flow_begin_ns && lasted_ns >= FLOW_NS &&
 	       memory->flow_bytes / FLOW_BYTES_PER_MS >= lasted_ns / NS_PER_MS;
+}
+
+/* tcp_keepalive_timer() probes while nothing is on its way; any ACK sets the count back. */
+static __always_inline __u32 unanswered_keepalives(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	if (!is_tcp(sk) || BPF_CORE_READ(tp, write_seq) != BPF_CORE_READ(tp, snd_una))
+		return 0;
+	return BPF_CORE_READ(tp, inet_conn.icsk_probes_out);
 }
 
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
@@ -65,7 +89,7 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 		now = bpf_ktime_get_ns();
 		since = memory->send_blocked_ns;
 		event->direction = STALL_SEND;
-		if (!nospace(sk)) { /* it may send, and has not yet */
+		if (!sock_nospace(sk)) { /* it may send, and has not yet */
 			if (!memory->writable_ns)
 				memory->writable_ns = now;
 			return false;
@@ -77,16 +101,18 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 	} else if (memory->reply_state) {
 		since = memory->request_ns;
 		event->direction = STALL_RECEIVE;
-	} else if (memory->last_receive_ns) {
-		since = hole_since(sk, memory, coarse);
+	} else {
+		since = memory->last_receive_ns ? hole_since(sk, memory, coarse) : 0;
 		event->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
 		if (!since && had_flow(memory))
 			since = memory->last_receive_ns;
+		if (!since && unanswered_keepalives(sk)) { /* user space notes since when */
+			since = coarse - settings.stall_ns;
+			event->evidence = SEEN_KEEPALIVE;
+		}
 		if (!since)
 			return false;
 		event->direction = STALL_RECEIVE;
-	} else {
-		return false;
 	}
 	if (now < since || now - since < settings.stall_ns)
 		return false;
@@ -129,10 +155,10 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 	event->tid = task_pid_nr_in_probe_ns(task);
 }
 
-/* A full buffer that was met before the probe came, or unseen: from now on it counts. */
+/* The buffer was full before the probe, or unnoticed: it counts from now on. */
 static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *memory)
 {
-	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && nospace(sk))
+	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && sock_nospace(sk))
 		send_blocked(sk, memory);
 }
 
@@ -175,6 +201,7 @@ static __always_inline bool write_wait_event(struct seq_file *seq, struct sock *
 	event->span_ns = span;
 	event->direction = direction;
 	event->evidence |= evidence;
+	event->occurrences = unanswered_keepalives(sk);
 	attribute_waiter(event, sk, memory);
 	if (event->evidence & SEEN_HOLE ||
 	    (event->evidence & SEEN_FLOW && event->evidence & SEEN_BLOCKED))
@@ -222,25 +249,25 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		counts.sent = memory->unread_sent;
 		counts.received = memory->unread_received;
 		counts.retransmits = memory->unread_retransmits;
-		/* An end has told them as well: bytes are being settled, ... */
+		/* The close handler has reported them, too: bytes are being reconciled, ... */
 		if ((__s64)counts.sent < 0 || (__s64)counts.received < 0)
 			counts.sent = counts.received = 0;
-		/* ... and for retransmits the next make up. */
+		/* ... and the next retransmits compensate. */
 		if ((__s64)counts.retransmits < 0)
 			counts.retransmits = 0;
 	}
 	/*
-	 * Where a record finds no room, the kernel throws away all that was written for this
-	 * socket, and shows it again to the next read: only then are the counts taken.
+	 * On seq_file overflow the kernel discards the output of this socket and calls the program
+	 * again; subtract the counters only after a successful write.
 	 */
 	if (!write_traffic_event(seq, sk, memory, event, &counts) ||
 	    !write_wait_event(seq, sk, memory, event, coarse_ns()))
 		return 0;
 	mark_visited(ctx, memory);
 	if (drain) {
-		add(&memory->unread_sent, -counts.sent);
-		add(&memory->unread_received, -counts.received);
-		add(&memory->unread_retransmits, -counts.retransmits);
+		atomic_add(&memory->unread_sent, -counts.sent);
+		atomic_add(&memory->unread_received, -counts.received);
+		atomic_add(&memory->unread_retransmits, -counts.retransmits);
 		if (is_double_counted(memory))
 			reconcile_double_count(sk, memory);
 	}

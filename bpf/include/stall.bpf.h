@@ -6,8 +6,15 @@
 #ifndef STALL_BPF_H
 #define STALL_BPF_H
 
-#include "traffic.bpf.h"
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
 #include "datagrams.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
 
 #define WAKE_UP_TICKS 2 /* from the arrival of data to the return of who waited for it */
 #define CHRONO_RWND_LIMITED 2 /* enum tcp_chrono; chrono_stat[] begins at its first real value */
@@ -36,7 +43,7 @@ static __always_inline __u32 rwnd_limited(struct sock *sk)
 	return limited;
 }
 
-/* When the last data came, as far as a jiffy tells; UDP does not note it. */
+/* Arrival of the last data, to a jiffy; UDP does not record it. */
 static __always_inline __u64 arrival_ns(struct sock *sk, __u64 now)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
@@ -117,8 +124,9 @@ static __always_inline __u32 held_back(struct sock *sk)
 }
 
 /*
- * Were segments lost in a span that ends now?  Retransmits back off, so that the last of them
- * falls into its second half; an early one was repaired, and something else kept it waiting.
+ * Retransmits in a span up to now, 0 where they are not its cause.  Retransmits back off, so the
+ * last one of a lossy span falls into its second half; an early one was repaired, and the wait
+ * had another cause.
  */
 static __always_inline __u32 loss_in(struct sock_state *memory, __u64 span_ns)
 {
@@ -264,7 +272,7 @@ static __always_inline bool undelivered(struct sock *sk, __u32 count)
 	return (__s32)(BPF_CORE_READ(tp, snd_una) - before) < 0;
 }
 
-/* From now on the wait is for what is sent now; whether it was told before, user space knows. */
+/* Restart the request timer.  User space drops the old wait if it was never reported. */
 static __noinline void restart_request(struct sock *sk, struct sock_state *memory, __u64 now,
 				       __u64 ended)
 {
@@ -359,7 +367,7 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *memory, __u6
 			end = to_monotonic(arrival);
 		/*
 		 * The thread was there when the data came: it waited, unless by a rare chance.
-		 * Not said of MSG_DONTWAIT (also O_NONBLOCK, see __sys_recvfrom()).
+		 * Not for MSG_DONTWAIT (also O_NONBLOCK, see __sys_recvfrom()).
 		 */
 		else if (!(flags & MSG_DONTWAIT) && is_tcp(sk))
 			evidence = SEEN_BLOCKED;
@@ -373,7 +381,7 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *memory, __u6
 		count_answer(sk, memory);
 }
 
-/* Or given up; most are too short for a second look at the clock. */
+/* Or given up; most are too short for a second read of the clock. */
 static __always_inline void connected(struct sock *sk, struct sock_state *memory)
 {
 	if (coarse_ns() - memory->connect_ns + settings.tick_ns >= settings.stall_ns) {
@@ -386,7 +394,7 @@ static __always_inline void connected(struct sock *sk, struct sock_state *memory
 	memory->connect_ns = 0;
 }
 
-/* What still lasts ends here: established, failed, reset, or the process gave up. */
+/* End of a connect: established, failed, reset, or the process gave up. */
 static __noinline void connection_ended(struct sock *sk, struct sock_state *memory)
 {
 	if (memory->connect_ns)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Who a task is, as the probe's own pid namespace and /proc tell it. */
+/* Identity of a task, as in the probe's own pid namespace and /proc. */
 #ifndef TASK_BPF_H
 #define TASK_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
 #include "settings.bpf.h"
 
 #define PID_LEVELS 33 /* MAX_PID_NS_LEVEL + 1 */

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * How much a process has sent and received on a TCP socket, told by the socket's own sequence
- * numbers.  A kretprobe on tcp_sendmsg or tcp_recvmsg would be missed once more threads than
- * `maxactive` sleep in the call; what a missed run hides here, the next one tells.  Splice,
- * sendfile and zero copy move the same numbers, and a peek moves none.
+ * Bytes that a process has sent and received on a TCP socket, by the sequence numbers of the
+ * socket.  A kretprobe on tcp_sendmsg or tcp_recvmsg would be missed when more threads than
+ * `maxactive` sleep in the call; here the next run includes the bytes of a missed one.  Splice,
+ * sendfile and zero copy change the same numbers; a peek does not.
  */
 #ifndef TCP_SEQ_BPF_H
 #define TCP_SEQ_BPF_H
 
+#include "vmlinux_min.h"
 #include "maps.bpf.h"
 
-/* A FIN counts as a byte of either way; the one that was read, alone or behind data, is none. */
+/* A FIN occupies one sequence number.  Exclude the received FIN from the byte count once read. */
 static __always_inline __u32 readable_seq(struct sock *sk, struct progress *progress)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* Tracepoints with typed pointers: for the flavours that attach by BTF. */
+/* Tracepoints with typed pointers: for the attach variants by BTF. */
 #ifndef TP_BTF_BPF_H
 #define TP_BTF_BPF_H
 
+#include "vmlinux_min.h"
 #include "handlers.bpf.h"
 
 SEC("tp_btf/tcp_retransmit_skb")
 int on_retransmit(__u64 *ctx)
 {
-	/* From 6.17 on it fires on failure too, and says so in a third argument. */
+	/* Since 6.17 it also fires on failure, with a third argument. */
 	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && (int)ctx[2])
 		return 0;
 	return retransmitted((struct sock *)ctx[0], segments_of((void *)ctx[1]));

@@ -3,7 +3,15 @@
 #ifndef TRAFFIC_BPF_H
 #define TRAFFIC_BPF_H
 
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "core_read.bpf.h"
+#include "emit.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
 #include "sock.bpf.h"
+#include "sock_state.bpf.h"
+#include "task.bpf.h"
 
 /*
  * The entry of a process, a new one where there is none; the interface is left out where there is
@@ -55,9 +63,9 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 	if (!traffic)
 		return;
 	if (sent)
-		add((__u64 *)&traffic->sent_bytes, sent);
+		atomic_add((__u64 *)&traffic->sent_bytes, sent);
 	if (received)
-		add((__u64 *)&traffic->received_bytes, received);
+		atomic_add((__u64 *)&traffic->received_bytes, received);
 }
 
 /*
@@ -77,26 +85,26 @@ static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state 
 
 	if (!sent && !received)
 		return;
-	add(&memory->unread_sent, -sent);
-	add(&memory->unread_received, -received);
+	atomic_add(&memory->unread_sent, -sent);
+	atomic_add(&memory->unread_received, -received);
 	traffic = bpf_map_lookup_elem(&processes, &key);
 	if (!traffic)
 		traffic = traffic_of(&key, &memory->owner);
 	if (!traffic)
 		return;
-	add((__u64 *)&traffic->sent_bytes, sent);
-	add((__u64 *)&traffic->received_bytes, received);
+	atomic_add((__u64 *)&traffic->sent_bytes, sent);
+	atomic_add((__u64 *)&traffic->received_bytes, received);
 }
 
-/* A reader and an end of the socket took the same bytes at the same moment: both have told them. */
+/* The iterator and the close handler both subtracted the same bytes, so they are reported twice. */
 static __always_inline bool is_double_counted(struct sock_state *memory)
 {
 	return (__s64)memory->unread_sent < 0 || (__s64)memory->unread_received < 0;
 }
 
 /*
- * What was taken twice is taken back from the process, by one of the two only, and both may
- * find it.  BPF_NOEXIST lets one pass; 5.10 has no atomic exchange.
+ * Subtract the double-counted bytes from the process total exactly once.  BPF_NOEXIST elects one
+ * of the two racers; 5.10 has no atomic exchange.
  */
 static __noinline void reconcile_double_count(struct sock *sk, struct sock_state *memory)
 {
@@ -110,7 +118,7 @@ static __noinline void reconcile_double_count(struct sock *sk, struct sock_state
 	bpf_map_delete_elem(&reconcile_guard, &key);
 }
 
-/* Bytes of a socket that ends, or goes to another process. */
+/* Bytes of a socket that closes, or changes its owner. */
 static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_state *memory)
 {
 	move_bytes_to_process(sk, memory);
@@ -125,7 +133,7 @@ static __always_inline void flush_retransmits(struct sock *sk, struct sock_state
 	if (!count)
 		return;
 	emit_event(sk, memory, RECORD_RETRANSMIT, count);
-	add(&memory->unread_retransmits, -count);
+	atomic_add(&memory->unread_retransmits, -count);
 }
 
 static __noinline void change_owner(struct sock *sk, struct sock_state *memory,
@@ -138,7 +146,7 @@ static __noinline void change_owner(struct sock *sk, struct sock_state *memory,
 	fill_owner(&memory->owner, task);
 	if (!memory->inode)
 		memory->inode = inode_of(sk);
-	/* Reset before anybody had read from it. */
+	/* Reset before its first read. */
 	memory->closed = FIELD(sk, __sk_common.skc_state) == TCP_CLOSE;
 }
 
@@ -161,7 +169,7 @@ static __always_inline __s64 uncounted(struct sock_state *memory, int count, boo
 
 #else
 
-/* A call has returned, and looks have seen it: what they counted is taken off. */
+/* A sampled call has returned: subtract what the samples have counted. */
 static __noinline __s64 settle_call(struct way *way, int count)
 {
 	__s32 counted = way->ahead < count ? way->ahead : count;
@@ -173,7 +181,7 @@ static __noinline __s64 settle_call(struct way *way, int count)
 	return (__s64)count - counted;
 }
 
-/* Of what a call returns, what no look during it has counted. */
+/* Bytes of a returned call that no sample has counted. */
 static __always_inline __s64 uncounted(struct sock_state *memory, int count, bool sends)
 {
 	struct way *way = sends ? &memory->sending : &memory->receiving;

@@ -51,7 +51,7 @@
 #define SOCK_LINGER 4 /* the bit in sock.sk_flags: close() waits */
 #define SOCK_DONE 1 /* the bit in sock.sk_flags: a FIN has come */
 #define SOCK_BROADCAST 6 /* the bit there: SO_BROADCAST */
-#define SOCK_NOSPACE 2 /* the bit in socket.flags: a sender met a full buffer */
+#define SOCK_NOSPACE 2 /* the bit in socket.flags: a sender found a full buffer */
 #define SHUTDOWN_MASK 3 /* both directions: close(), not shutdown(SHUT_WR) */
 #define RCV_SHUTDOWN 1
 

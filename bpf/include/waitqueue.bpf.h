@@ -3,9 +3,10 @@
 #ifndef WAITQUEUE_BPF_H
 #define WAITQUEUE_BPF_H
 
-#include "stall.bpf.h"
+#include "vmlinux_min.h"
+#include "task.bpf.h"
 
-#define WAITERS 16 /* entries of a wait queue that are looked at */
+#define WAITERS 16 /* entries of a wait queue that are read */
 #define IS_POLLING 1ULL /* in the address of a task, which is even */
 
 /*

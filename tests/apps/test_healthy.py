@@ -10,7 +10,7 @@ INTERVALS, HOUR = 300, 3_600
 
 
 @pytest.mark.timeout(420)
-def test_nobody_who_is_healthy_is_ever_said_to_wait(request, everything, watched):
+def test_no_process_who_is_healthy_is_ever_shown_to_wait(request, everything, watched):
     """All programs and both sources at once, with the threshold that users have.
 
     The interval is compressed; nothing else is.  `--hour`: as many as an hour has.

@@ -35,7 +35,7 @@ def why(installed, everything):
     return ask
 
 
-def test_a_wait_by_agreement_is_said_to_be_one(everything, why):
+def test_a_wait_by_agreement_is_shown_to_be_one(everything, why):
     """It is not the network: the server has the request, and waits itself."""
     redis = everything.redis
     server = f"redis-server (pid {redis.server.pid}) at 127.0.0.1:{redis.port}"
@@ -61,7 +61,7 @@ def test_a_server_that_is_stopped_has_not_read_the_request(everything, why):
     redis.asks.expect("PONG")
 
 
-def test_packets_that_are_dropped_are_said_to_be_lost(everything, why):
+def test_packets_that_are_dropped_are_shown_to_be_lost(everything, why):
     postgres, namespace = everything.postgres, everything.place.namespace
     namespace.drop_incoming(f"tcp dport {postgres.port}")
     try:

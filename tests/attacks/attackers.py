@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 
 USER = 65_534
 CALLS = {"x86_64": (323, 272), "aarch64": (282, 97)}[os.uname().machine]  # userfaultfd, unshare
@@ -32,6 +33,7 @@ def become_user() -> None:
     os.setgid(USER)
     os.setuid(USER)
     libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else its own /proc files are root's
 
 
 def asking(listener: socket.socket) -> tuple[int, socket.socket]:
@@ -99,16 +101,15 @@ def page_that_never_comes() -> None:
     epoll = select.epoll()
     for fd in (server.fileno(), os.eventfd(1)):
         epoll.register(fd, select.EPOLLIN)
-    if not os.fork():
-        libc.prctl(1, signal.SIGKILL, 0, 0, 0)
+    # In this process: a child would have a page without the userfaultfd.
+    threading.Thread(target=ready, args=(pid,)).start()
+    while True:
         libc.epoll_wait(epoll.fileno(), ctypes.c_void_p(page), 8, -1)
-    ready(pid)
 
 
 def many_namespaces(count: int) -> None:
     """Each with one wait, whose far end no process holds."""
     become_user()
-    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else its own /proc files are root's
     readable, writable = os.pipe()
     for _ in range(count):
         if not os.fork():
@@ -141,6 +142,7 @@ def wait_elsewhere(writable: int) -> None:
 def ready(pid: int) -> None:
     os.write(1, b"ready %d\n" % pid)
     sys.stdin.read()
+    os._exit(0)
 
 
 ATTACKS = {

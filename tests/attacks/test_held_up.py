@@ -38,10 +38,8 @@ def attacker(netns):
 
 
 @pytest.mark.parametrize("name", ["descriptors", "long_list", "copies", "page", "namespaces"])
-def test_others_are_told_in_time_meanwhile(name, backend, probe, worker, attacker):
+def test_others_are_reported_in_time_meanwhile(name, backend, probe, worker, attacker):
     """And the attacker's own wait too, where his peer is not seen to wait for more."""
-    if backend.user != "root":
-        pytest.skip("a probe without privileges looks into nobody else's processes")
     running = probe("--loopback", interval=INTERVAL_S)
     running.wait_ready()
     waits = attacker(name)
@@ -60,3 +58,12 @@ def test_others_are_told_in_time_meanwhile(name, backend, probe, worker, attacke
     told = running.stop(signal.SIGTERM)
     assert {r.pid for r in told.stalls(inode=inode)} == {client.pid}
     assert {one.net["interval_ms"] < 3_000 for one in told.interface_bandwidth("lo")} == {True}
+
+
+def test_why_is_not_held_up_by_the_peer_that_it_reads(netns, installed, attacker):
+    """One line instead of an answer; the reader is left behind."""
+    words = [*netns.command("root"), str(installed.command), "why", str(attacker("page"))]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "does not return" in line

@@ -65,7 +65,7 @@ def stalls_of(client):
     return lambda consumer: consumer.stalls(pid=client.pid, ongoing=True)
 
 
-def test_another_user_s_late_answers_make_nobody_s_wait_usual(probe, far, other_user):
+def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, far, other_user):
     """Waits up to twice as long as those would be silent, were they the victim's own."""
     running = probe()
     server, connect = far

@@ -175,7 +175,7 @@ def test_why_of_another_user_s_process(installed, worker, netns, caps, answers):
     assert (done.returncode == 0) is answers, done.stderr
 
 
-def test_a_request_that_nobody_has_read_needs_no_privilege_to_be_seen(start_with):
+def test_a_request_that_no_process_has_read_needs_no_privilege_to_be_seen(start_with):
     """It lies in the queue at the far end."""
     running, _, client = start_with(ENOUGH, "blocking")
     client.tell("ask", QUESTION, ANSWER)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,9 +38,10 @@ from xctl_probe.exporters.text import to_text
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import decode
 from xctl_probe.fallback.socket_table import SocketTable
-from xctl_probe.linux import capabilities, socket_owners
+from xctl_probe.linux import capabilities, procfs, socket_owners
+from xctl_probe.linux.socket_waits import SocketWaits, What, socket_waits
 from xctl_probe.linux.syscalls import call_of, epoll_watches
-from xctl_probe.linux.threads import blocked_threads, waits_writable
+from xctl_probe.linux.threads import blocked_threads
 
 STALL_NS, SECOND_NS = 100_000_000, 1_000_000_000
 NOW_MS = 1_700_000_000_123
@@ -56,6 +57,28 @@ class Interfaces:
 
     def refresh(self) -> bool:
         return False
+
+
+class Owners(socket_owners.Owners):
+    """The search of the probe's thread, without one: it is over at once."""
+
+    is_searching = False
+
+    def search_for(self, askers: Mapping[int, int | None]) -> set[int]:
+        return self.search(askers.keys())
+
+    def is_pending(self, _inode: int) -> bool:
+        return False
+
+
+class Processes:
+    """What the helper reads, read here."""
+
+    def begin(self) -> None:
+        pass
+
+    def waits(self, pid: int, what: What) -> SocketWaits:
+        return socket_waits(pid, what, _proc().path)
 
 
 def written(events: Iterable[Event]) -> None:
@@ -80,25 +103,25 @@ def netlink_messages(data: bytes) -> None:
 def sampler(data: bytes) -> None:
     """Three looks and the ends between them, from netlink bytes to lines."""
     diag = Diag()
-    holders = socket_owners.Owners(_proc().path)
-    connections = SocketTable(diag, holders, Interfaces(), STALL_NS)  # type: ignore[arg-type]
+    holders = Owners(_proc().path)
+    connections = SocketTable(diag, holders, Interfaces(), STALL_NS, Processes())  # type: ignore[arg-type]
     pieces = parts(data, 6)
     with contextlib.suppress(OSError):
-        for look, (dump, ends) in enumerate(zip(pieces[::2], pieces[1::2], strict=True)):
+        for number, (dump, ends) in enumerate(zip(pieces[::2], pieces[1::2], strict=True)):
             diag.next(dump, ends)
-            written(connections.collect(look * SECOND_NS + 1, SECOND_NS))
+            written(connections.collect(number * SECOND_NS + 1, SECOND_NS))
 
 
-def why_looks(data: bytes) -> None:
+def why_samples(data: bytes) -> None:
     """The same bytes as `why` reads them."""
-    looks = DiagSampler()
+    samples = DiagSampler()
     messages: list[bytes] = []
     with contextlib.suppress(OSError):
-        for look, dump in enumerate(parts(data, 2)):
+        for number, dump in enumerate(parts(data, 2)):
             messages = [m for m in netlink(dump).dump(18, b"") if len(m) >= 72]
             inodes = [int.from_bytes(m[68:72], "little") for m in messages]
-            looks.sample(messages, inodes, look * SECOND_NS + 1)
-            looks.tcp(dict.fromkeys(inodes, FD), messages, SECOND_NS)
+            samples.sample(messages, inodes, number * SECOND_NS + 1)
+            samples.tcp(dict.fromkeys(inodes, FD), messages, SECOND_NS)
 
 
 def kernel_source(data: bytes) -> None:
@@ -115,7 +138,7 @@ def kernel_source(data: bytes) -> None:
         def missed_runs(self) -> int:
             return len(tables[1])
 
-    class News:
+    class Messages:
         fd = None
 
         def records(self) -> list[bytes]:
@@ -125,11 +148,11 @@ def kernel_source(data: bytes) -> None:
     def walk(chunk: bytes) -> SimpleNamespace:
         return SimpleNamespace(run=lambda: chunk)
 
-    running = LoadedPrograms("x", Programs(), News(), walk(tables[2]), walk(tables[3]), ())  # type: ignore[arg-type]
+    running = LoadedPrograms("x", Programs(), Messages(), walk(tables[2]), walk(tables[3]), ())  # type: ignore[arg-type]
     source = RunningSource(running, STALL_NS)
-    for look in range(1, 3):
-        source.poll(look * SECOND_NS)
-        written(source.drain(look * SECOND_NS).events)
+    for number in range(1, 3):
+        source.poll(number * SECOND_NS)
+        written(source.drain(number * SECOND_NS).events)
 
 
 def ring(data: bytes) -> None:
@@ -221,23 +244,24 @@ def proc_files(data: bytes) -> None:
         proc.write(name, content)
     proc.link(f"{PID}/fd/3", pieces[-1][:80] or b"socket:[4241]")
     proc_root = proc.path
-    socket_owners.read_process(PID, proc_root)
-    holders = socket_owners.Owners(proc_root)
+    procfs.read_process(PID, proc_root)
+    holders = Owners(proc_root)
     holders.search([INODE])
     holders.is_current(INODE)
     holders.get(INODE)
     blocked_threads(PID, proc_root)
-    waits_writable(PID, INODE, proc_root)
-    net = ProcNet(holders, Interfaces(), STALL_NS, proc_root)  # type: ignore[arg-type]
-    for look in range(1, 4):
-        written(net.collect(look * SECOND_NS, SECOND_NS))
+    for what in What:
+        socket_waits(PID, what, proc_root)
+    net = ProcNet(holders, Interfaces(), STALL_NS, Processes(), proc_root)  # type: ignore[arg-type]
+    for number in range(1, 4):
+        written(net.collect(number * SECOND_NS, SECOND_NS))
     read_threads(PID, proc_root)
     call_of(pieces[0].decode("ascii", "replace"), PID, proc_root)
     epoll_watches(PID, FD, proc_root)
     fds = socket_fds(PID, proc_root)
-    looks = ProcSampler(PID, proc_root)
-    looks.sample([*fds, INODE])
-    looks.tcp(fds | {INODE: 3})
+    samples = ProcSampler(PID, proc_root)
+    samples.sample([*fds, INODE])
+    samples.tcp(fds | {INODE: 3})
     udp_sockets(PID, fds | {INODE: 3}, proc_root)
 
 
@@ -276,19 +300,19 @@ VARIABLES = {
 
 def taken(words: list[str], variables: dict[str, str]) -> None:
     """The command took it, or said in one line why not."""
-    code, said = run_command(words, variables)
+    code, printed = run_command(words, variables)
     assert code in (0, 1, 2), (code, words)
-    assert code == 0 or len(said) == 1, (code, words, said)
+    assert code == 0 or len(printed) == 1, (code, words, printed)
 
 
 def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, list[str]]:
     """Up to the point where it would open a source: its exit code and what it said."""
-    said: list[str] = []
+    printed: list[str] = []
 
     def refuse(_settings: object) -> None:
         raise SourceUnavailable("as far as it goes")
 
-    to_person = SimpleNamespace(say=said.append, fail=said.append)
+    to_person = SimpleNamespace(say=printed.append, fail=printed.append)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
     with (
         mock.patch.dict(os.environ, clean | variables, clear=True),
@@ -302,14 +326,14 @@ def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, li
         try:
             cli.main()
         except SystemExit as left:
-            return left.code, said
-    return 0, said
+            return left.code, printed
+    return 0, printed
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
-        netlink_messages, sampler, why_looks, kernel_source, ring, tables, kernel_files,
+        netlink_messages, sampler, why_samples, kernel_source, ring, tables, kernel_files,
         proc_files, settings_file, command_line,
     )
 }  # fmt: skip

@@ -294,7 +294,7 @@ def test_bytes_of_a_process(probe, worker, agrees):
     agrees("tcp_bytes", running.stop().sent_bytes(client.pid) == BYTES)
 
 
-def test_retransmits_that_hold_nobody_up(probe, worker, netns, agrees):
+def test_retransmits_that_hold_no_process_up(probe, worker, netns, agrees):
     running = probe()
     server, client = worker(), worker()
     identity = connect(server, client)
@@ -315,7 +315,7 @@ def test_waits_for_a_reply(probe, worker, agrees, backend):
     agrees("replies", stalls_once_shown(running, client.pid, backend.sees("replies")))
 
 
-def test_waits_that_no_look_has_met(probe, worker, agrees, backend):
+def test_waits_that_no_sample_has_met(probe, worker, agrees, backend):
     """Hardly longer than the threshold, and the peer listens before anybody can look at it."""
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")
@@ -334,7 +334,7 @@ def test_waits_that_no_look_has_met(probe, worker, agrees, backend):
     agrees("brief_wait", len(running.stop().stalls(pid=client.pid, ongoing=False)) == waits)
 
 
-def test_what_falls_between_two_looks(probe, worker, agrees, backend):
+def test_what_falls_between_two_samples(probe, worker, agrees, backend):
     """Thousands of sockets make each look so dear that they are seldom: brief waits slip through,
     and where only a look tells, a wait begins with it.
     """
@@ -423,20 +423,27 @@ def test_routes_that_a_rule_chooses_by_port(probe, worker, agrees, backend, netn
 
 
 def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
-    """A subscriber on a dead line: nothing that the sampler compares changes on its socket."""
-    if backend.sees("keepalives"):
-        pytest.skip("tested where the kernel source is")
+    """A subscriber on a dead line: it has asked for nothing, and nothing can come any more."""
     running = probe()
     server, client = worker(), worker()
     identity = connect(server, client)
     client.ask("keep_alive", 1)
-    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
     client.tell("recv", ANSWER)
+    running.wait_for_intervals(2)
+    assert running.consumer.stalls(pid=client.pid) == []
+    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
     while netns.dropped_packets() < 3:
         running.wait_for_intervals(1)
     running.wait_for_intervals(2)
-    told = running.stop().stalls(pid=client.pid)
-    agrees("keepalives", [r for r in told if r.net["cause"] == "keepalive"])
+    told = running.consumer.stalls(pid=client.pid)
+    agrees("keepalives", told)
+    netns.lose_nothing()
+    if told:
+        running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
+    running.wait_for_intervals(2)
+    for record in running.stop().stalls(pid=client.pid):
+        assert record.entity_id == f"socket-{identity['inode']}"
+        assert (record.net["direction"], record.net["cause"]) == ("receive", "keepalive")
 
 
 def test_connects_without_a_route(probe, worker, agrees):

@@ -114,7 +114,7 @@ def test_a_process_is_charged_to_the_interface_it_uses(probe, worker, make_netns
     assert max(r.mbps for r in consumer.interface_bandwidth("lo")) == 0
 
 
-def test_only_the_chosen_interface_is_told_of(probe, worker, make_netns, netns):
+def test_only_the_chosen_interface_is_reported_of(probe, worker, make_netns, netns):
     """--interface narrows everything to it: traffic on loopback leaves no record."""
     far = make_netns(beside=netns)
     here, _ = netns.join(far)
@@ -133,7 +133,7 @@ def test_only_the_chosen_interface_is_told_of(probe, worker, make_netns, netns):
     assert {r.entity_id for r in consumer.records} == {here}
 
 
-def test_a_little_bandwidth_is_not_told_of_a_process(probe, worker):
+def test_a_little_bandwidth_is_not_reported_of_a_process(probe, worker):
     """Below --min-bw a process's bandwidth would read as waiting, so it is not emitted."""
     running = probe()
     receiver, sender = worker(), worker()

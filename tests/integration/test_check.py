@@ -57,7 +57,7 @@ def unheld():
     return found
 
 
-def test_nobody_is_told_what_is_missing_and_gets_the_sampler(check):
+def test_no_process_is_reported_what_is_missing_and_gets_the_sampler(check):
     """No privilege at all: what the kernel says, and what would help."""
     code, found = check()
     assert code == 0
@@ -90,7 +90,7 @@ def test_root_gets_what_the_stream_takes(check, start_probe):
         assert row["reason"], row
 
 
-def test_the_remedy_for_nobody_works(check, installed, netns):
+def test_the_remedy_for_no_process_works(check, installed, netns):
     """Its Python is given the capabilities that `check` names: then nobody may load programs."""
     require(os.geteuid() == 0, "only root can give capabilities to a file")
     require_tools("setcap")
@@ -126,7 +126,7 @@ def test_a_seccomp_filter_is_named(check, installed):
     assert found["host"]["seccomp"] == "filtered"
 
 
-def test_root_behind_a_seccomp_filter_is_told_of_it(check, installed):
+def test_root_behind_a_seccomp_filter_is_reported_of_it(check, installed):
     """The privileges are there, and the kernel refuses all the same."""
     require(os.geteuid() == 0, "only root has the privileges")
     code, found = check(str(installed.python), "-c", FILTERED, user="root")

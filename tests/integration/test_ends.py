@@ -60,7 +60,7 @@ def test_a_connection_that_is_gone_has_no_ends_though_somebody_listens_there(end
         assert ends.peer_socket(here) is None
 
 
-def test_a_connection_that_nobody_accepted_has_no_inode(ends):
+def test_a_connection_that_no_process_accepted_has_no_inode(ends):
     """Its data is unread all the same."""
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
@@ -93,7 +93,7 @@ def test_another_namespace_is_entered_by_way_of_a_process_in_it(ends, worker, ne
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
-def test_our_own_namespace_needs_nobody_to_lead_there(ends):
+def test_our_own_namespace_needs_no_process_to_lead_there(ends):
     """Not even a process that we see."""
     client, server = connected("127.0.0.1", "127.0.0.1")
     with client, server:

@@ -208,7 +208,7 @@ def test_the_consumer_keeps_a_picture_on_a_terminal(ingest, end):
     assert b"\x1b[31m" not in shown
 
 
-def test_the_consumer_ends_when_nobody_reads_it(ingest):
+def test_the_consumer_ends_when_no_process_reads_it(ingest):
     """`| head -1` on its own output: quietly."""
     script = 'set -o pipefail; yes "$0" | "$@" | head -1; echo "${PIPESTATUS[1]}"'
     done = subprocess.run(

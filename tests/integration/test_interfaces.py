@@ -95,7 +95,7 @@ def quiet(netns, far):
             side.run("sysctl", "-qw", f"net.ipv6.conf.{which}.disable_ipv6=1")
 
 
-def test_an_interface_that_is_made_is_told_from_its_first_byte(
+def test_an_interface_that_is_made_is_reported_from_its_first_byte(
     probe, worker, make_netns, netns, counted
 ):
     """It appears, moves all, and idles, between two records: the sum is its own counter."""

@@ -128,7 +128,7 @@ def everything_idle(worker):
 
 
 @pytest.mark.timeout(180)
-def test_nobody_idle_is_ever_flagged(probe, worker, backend):
+def test_no_process_idle_is_ever_flagged(probe, worker, backend):
     """Thirty intervals of everything idle give no stall at all; one real wait then does."""
     running = probe()
     scenes, asking = everything_idle(worker)
@@ -144,7 +144,7 @@ def test_nobody_idle_is_ever_flagged(probe, worker, backend):
     assert scenes.flagged(running.stop(), backend) == {"keep_alive evented False"}
 
 
-def test_nobody_idle_is_flagged_by_proc_net_either(start_probe, worker):
+def test_no_process_idle_is_flagged_by_proc_net_either(start_probe, worker):
     """The source that sees least has the most reason to be silent."""
     running = start_probe("--backend", "proc", "--no-sock-diag", "--loopback", "--interval", 0.2)
     running.wait_ready()

@@ -315,7 +315,7 @@ def test_a_stall_of_another_user_has_no_pid(probe, worker, backend):
     assert consumer.graph.waits == set()
 
 
-def test_only_the_chosen_process_is_told_of(probe, worker):
+def test_only_the_chosen_process_is_reported_of(probe, worker):
     """--pid narrows the stalls to one process, though another waits as well."""
     server, client, _ = connected(worker)
     other_server, other, _ = connected(worker)

@@ -80,6 +80,20 @@ def test_a_client_in_an_event_loop_probably_waits(why, worker):
     assert not told["findings"][0]["certain"]
 
 
+def test_a_subscriber_whose_peer_is_gone_waits_for_a_host_that_does_not_answer(why, worker, netns):
+    """It has asked for nothing: only the kernel's keepalives show it."""
+    _, client, identity = connected(worker)
+    client.ask("keep_alive", 1)
+    client.tell("recv", ANSWER)
+    netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
+    told = why(client.pid, lambda told: told["findings"][0]["cause"] == "keepalive")
+    assert told["waits"]
+    assert told["findings"][0]["certain"]
+    expected = f"waits for data from {identity['remote']}, whose host does not answer: "
+    assert told["verdict"].startswith(expected)
+    assert told["tcp"][0]["unanswered_keepalives"] >= 2
+
+
 def test_a_sender_that_limits_its_own_rate_is_held_by_that(why, worker):
     """SO_MAX_PACING_RATE: the peer reads all that comes, and the path would take more."""
     server, client, identity = connected(worker)
@@ -93,7 +107,7 @@ def test_a_sender_that_limits_its_own_rate_is_held_by_that(why, worker):
     assert told["verdict"].startswith(held)
 
 
-def test_a_sender_is_told_that_its_peer_is_stopped(why, worker):
+def test_a_sender_is_reported_that_its_peer_is_stopped(why, worker):
     """Not the network: the process at the other end, which is on this host."""
     server, client, identity = connected(worker)
     os.kill(server.pid, signal.SIGSTOP)
@@ -166,7 +180,7 @@ def test_a_datagram_is_awaited(why, worker):
     assert told["udp"][0]["receive_queue"] == 0
 
 
-def test_without_sock_diag_less_is_said_and_that_is_said(why, worker, netns):
+def test_without_sock_diag_less_is_shown_and_that_is_shown(why, worker, netns):
     """As in gVisor: queues, timers, and a note on what is missing."""
     _, client, identity = connected(worker)
     client.tell("send", MORE_THAN_BUFFERS)

@@ -70,7 +70,7 @@ def test_a_process_whose_first_thread_has_ended_is_alive(why, worker):
 
 
 @pytest.mark.parametrize("version", [2, 1])
-def test_a_process_in_a_frozen_cgroup_is_told_to_be_frozen(why, worker, version):
+def test_a_process_in_a_frozen_cgroup_is_reported_to_be_frozen(why, worker, version):
     """Not to sleep; and its client waits for a process that is frozen."""
     server, client, _ = connected(worker)
     with frozen(server.pid, version):
@@ -195,7 +195,7 @@ def refused(netns, installed, pid, command=()):
     return done.stderr
 
 
-def test_a_process_of_one_s_own_that_may_not_be_looked_into(netns, installed, worker):
+def test_a_process_of_one_s_own_that_may_not_be_sampled_into(netns, installed, worker):
     """It is not said to be root's."""
     client = worker("waits")
     client.ask("undumpable")
@@ -204,7 +204,7 @@ def test_a_process_of_one_s_own_that_may_not_be_looked_into(netns, installed, wo
     assert "PR_SET_DUMPABLE" in said
 
 
-def test_root_without_ptrace_is_told_what_it_lacks(netns, installed, worker):
+def test_root_without_ptrace_is_reported_what_it_lacks(netns, installed, worker):
     """As in a container: the folder of descriptors opens, and its links do not."""
     require(os.geteuid() == 0, "only root can be root without a capability")
     client = worker("waits")

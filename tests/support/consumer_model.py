@@ -35,6 +35,13 @@ SOCKET_ERROR = re.compile(
 INTERFACE_ERROR = re.compile(
     rf"RX_ERR:({ANY_COUNT}),TX_ERR:({ANY_COUNT})|RX_DROP:({ANY_COUNT}),TX_DROP:({ANY_COUNT})",
 )
+RDMA_PORT = re.compile(r"[!-.0-~]{1,64}(?:/[0-9]{1,3})?")
+PORT_ERROR = re.compile(
+    r"(RDMA_(?:RETRY|TIMEOUT|RETRY_EXCEEDED|SEQ_ERR|DUPLICATE|OUT_OF_BUFFER|RNR|REQUEST_ERR|IMPAIRED)"
+    rf"|CNP|CNP_SENT|ECN|PORT_DISCARD|PORT_ERR|SYMBOL_ERR|LINK_ERR"
+    rf"|PFC_PAUSE|PFC_PAUSE_SENT|PAUSE|PAUSE_SENT|PAUSE_STORM):({COUNT})",
+)
+QUEUE_PAIR_ERROR = re.compile(rf"QP_ERR:{COUNT}")
 PROBE_LOST = re.compile(rf"PROBE_LOST:({COUNT})")
 
 
@@ -289,7 +296,7 @@ def _pid(pid: object) -> int | None:
 def _bandwidth(record: Record) -> None:
     if not BANDWIDTH.fullmatch(record.value):
         _refuse(f"transport.bw carries Mbps with two decimals, not {record.value!r}")
-    if not INTERFACE.fullmatch(record.entity_id) or SOCKET.fullmatch(record.entity_id):
+    if not RDMA_PORT.fullmatch(record.entity_id) or SOCKET.fullmatch(record.entity_id):
         _refuse(f"transport.bw is about an interface, not {record.entity_id!r}")
 
 
@@ -305,6 +312,10 @@ def _error(record: Record) -> None:
         good = PROBE_LOST.fullmatch(record.value)
     elif SOCKET.fullmatch(record.entity_id):
         good = SOCKET_ERROR.fullmatch(record.value)
+    elif RDMA_PORT.fullmatch(record.entity_id) and QUEUE_PAIR_ERROR.fullmatch(record.value):
+        good = QUEUE_PAIR_ERROR.fullmatch(record.value)
+    elif RDMA_PORT.fullmatch(record.entity_id) and PORT_ERROR.fullmatch(record.value):
+        good = PORT_ERROR.fullmatch(record.value) if record.pid is None else None
     else:
         # A connection that ended before it was accepted has no inode: its error is told of
         # the interface, and of nobody.

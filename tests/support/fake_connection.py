@@ -42,7 +42,7 @@ class Scene:
     def __init__(self, tcp=None, peer=None):
         self.tcp = tcp or Tcp()
         self.threads = Threads()
-        self.judge = StallDetector(STALL_MS * MS, self.threads, ReplyWaits(STALL_MS * MS))
+        self.detector = StallDetector(STALL_MS * MS, self.threads, ReplyWaits(STALL_MS * MS))
         sample, now_ns = self.tcp.sample(), self.tcp.now_ns
         self.connection = Connection(
             SOCKET, sample, change_detector_of(b""), None, sample.opened, peer or RequestHistory(),
@@ -52,13 +52,13 @@ class Scene:
         self.connection.init_from_first_sample(now_ns, 0)
         self.owner: Process | None = OWNER
         self.last_sample_ns = now_ns
-        self.judge.update(self.connection, self.owner, now_ns)
+        self.detector.update(self.connection, self.owner, now_ns)
 
-    def look(self, now_ms):
+    def take_sample(self, now_ms):
         """The wait that a look at this time finds."""
         tcp = self.tcp.at(now_ms)
         self.connection.observe(tcp.sample(), tcp.now_ns, self.last_sample_ns, STALL_MS * MS)
-        self.judge.update(self.connection, self.owner, tcp.now_ns)
+        self.detector.update(self.connection, self.owner, tcp.now_ns)
         self.last_sample_ns = tcp.now_ns
         return self.connection.wait
 
@@ -86,9 +86,9 @@ def answered_once(peer=None, tick_ms=1):
     """A client whose first request, of 7 bytes at 10 ms, was answered at 31 ms."""
     scene = Scene(Tcp(tick_ms=tick_ms), peer)
     scene.tcp.at(10).send(7)
-    scene.look(20)
+    scene.take_sample(20)
     scene.tcp.at(31).receive(13)
-    scene.look(40)
+    scene.take_sample(40)
     return scene
 
 
@@ -97,9 +97,9 @@ def conversation(exchanges):
     scene = Scene()
     for n in range(1, exchanges + 1):
         scene.tcp.at(n * 100).send(7)
-        scene.look(n * 100 + 3)
+        scene.take_sample(n * 100 + 3)
         scene.tcp.at(n * 100 + 11).receive(13)
-        scene.look(n * 100 + 13)
+        scene.take_sample(n * 100 + 13)
     assert scene.connection.history == RequestHistory(exchanges, 0)
     return scene
 
@@ -107,18 +107,18 @@ def conversation(exchanges):
 def full_sender(**options):
     """A sender whose buffer was seen full at 60 ms; its last segment went out at 53 ms."""
     scene = Scene(Tcp(**options))
-    scene.look(50)
+    scene.take_sample(50)
     scene.tcp.at(53).send(1_009, acked=False).fill(80_021)
-    scene.look(60)
+    scene.take_sample(60)
     return scene
 
 
 def download(parts, each_bytes):
     """A transfer after a pause: its parts arrive at 399 ms, 599 ms and so on."""
     scene = answered_once()
-    scene.look(200)
+    scene.take_sample(200)
     for n in range(1, parts + 1):
         now_ms = 200 + n * PART_MS
         scene.tcp.at(now_ms - 1).receive(each_bytes, segments=101)
-        scene.look(now_ms)
+        scene.take_sample(now_ms)
     return scene

@@ -6,6 +6,7 @@ from support.tcp_model import CLOSE, INODE, MS, OWNER, UID, Tcp
 from xctl_probe.events import Process, Stall, TrafficDelta
 from xctl_probe.fallback import owner_cache
 from xctl_probe.fallback.socket_table import SocketTable
+from xctl_probe.linux.socket_waits import SocketWaits
 
 INTERVAL_NS = 1_000 * MS
 OTHER = Process(239, 7_013, "other")
@@ -34,6 +35,8 @@ class Owners:
         self.now = {INODE: OWNER}
         self.found: dict[int, Process] = {}
         self.searches: list[set[int]] = []
+        self.pending: set[int] = set()
+        self.slow = False  # then no search is over
 
     def begin(self):
         pass
@@ -45,16 +48,40 @@ class Owners:
         held = {i for i in inodes if i in self.found and self.now.get(i) == self.found[i]}
         return set(inodes) - held
 
-    def search(self, inodes):
-        self.searches.append(set(inodes))
+    def search_for(self, askers):
+        inodes = set(askers)
+        if inodes:
+            self.searches.append(inodes)
+        if self.slow:
+            self.pending |= inodes
+            return set(self.pending)
+        inodes |= self.pending
+        self.pending.clear()
         self.found.update({i: self.now[i] for i in inodes if i in self.now})
 
+        return set()
+
+    @property
+    def is_searching(self):
+        return bool(self.pending)
+
+    def is_pending(self, inode):
+        return inode in self.pending
+
     def forget(self, inodes):
+        self.pending -= set(inodes)
         for inode in inodes:
             self.found.pop(inode, None)
 
-    def fd_inode(self, *_):
-        return None
+
+class Processes:
+    """Stands in for what processes show: nothing."""
+
+    def begin(self):
+        pass
+
+    def waits(self, _pid, _what):
+        return SocketWaits()
 
 
 class Interfaces:
@@ -74,14 +101,16 @@ class World:
         monkeypatch.setattr(owner_cache.os, "geteuid", lambda: uid)
         self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
         self.interfaces = Interfaces()
-        self.connections = SocketTable(self.diag, self.owners, self.interfaces, 100 * MS)
+        self.connections = SocketTable(
+            self.diag, self.owners, self.interfaces, 100 * MS, Processes()
+        )
 
     def _to(self, now_ms):
         for tcp in self.diag.open:
             tcp.at(max(now_ms, tcp.now_ms))
         return Tcp().at(now_ms).now_ns
 
-    def look(self, now_ms):
+    def take_sample(self, now_ms):
         self.connections.sample(self._to(now_ms))
 
     def collect(self, now_ms):
@@ -97,7 +126,7 @@ class World:
 def with_connection(world, tcp=None):
     tcp = tcp or Tcp()
     world.diag.open.append(tcp)
-    world.look(1)
+    world.take_sample(1)
     assert world.collect(2) == []
     return tcp
 

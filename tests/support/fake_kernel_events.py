@@ -58,21 +58,21 @@ class Scene:
         self.made += 1
         return self.peer
 
-    def look(self, *records):
-        return [self._told(told) for told in self.waits.observe(list(records))]
+    def take_sample(self, *records):
+        return [self._reported(reported) for reported in self.waits.observe(list(records))]
 
     def drain(self, now_ms, *records):
         now_ns = (BEGAN_MS + now_ms) * MS
-        return [self._told(told) for told in self.waits.drain(list(records), now_ns)]
+        return [self._reported(reported) for reported in self.waits.drain(list(records), now_ns)]
 
     def end(self, *args, **fields):
-        told = self.waits.on_end(ends(*args, **fields))
-        return told and self._told(told)
+        reported = self.waits.on_end(ends(*args, **fields))
+        return reported and self._reported(reported)
 
     @staticmethod
-    def _told(told):
-        kind = {Kind.ONGOING: "lasts", Kind.STALL: "over"}[told.record.kind]
-        return kind, told.record.span_ns / MS, told.cause
+    def _reported(reported):
+        kind = {Kind.ONGOING: "lasts", Kind.STALL: "over"}[reported.record.kind]
+        return kind, reported.record.span_ns / MS, reported.cause
 
 
 def entered(monkeypatch, *ignored_peers):

@@ -11,7 +11,11 @@ from xctl_probe.events import (
     Direction,
     DroppedEvents,
     ErrorKind,
+    PortErrorKind,
+    PortErrors,
     Process,
+    QueuePairErrors,
+    RdmaLink,
     Socket,
     SocketError,
     Stall,
@@ -90,10 +94,51 @@ BANDWIDTHS = st.builds(
     # An interface's record has them, a process's has none: as the aggregate makes them.
     lambda b: replace(b, unattributed_bytes=None if b.owner else b.unattributed_bytes or 0)
 )
+LINKS = st.builds(
+    RdmaLink,
+    st.sampled_from(["InfiniBand", "Ethernet"]),
+    st.sampled_from(["100 Gb/sec (4X EDR)", ""]),
+    st.sampled_from(["ACTIVE", "DOWN"]),
+    st.sampled_from([None, "eth0"]),
+)
+PORTS_BANDWIDTHS = st.builds(
+    BandwidthRecord,
+    st.just(NOW_MS),
+    st.sampled_from(["mlx5_0", "mlx5_0/2"]),
+    st.none(),
+    st.integers(0, 2**60),
+    st.integers(0, 2**60),
+    st.integers(0, 2**60),
+    link=LINKS,
+    xmit_wait=st.none() | st.integers(0, 2**60),
+)
+PORT_ERRORS = st.builds(
+    lambda name, kind, count, priority: PortErrors(
+        name, kind, count, (("rp_cnp_handled", count),), priority
+    ),
+    st.sampled_from(["mlx5_0", "mlx5_0/2"]),
+    st.sampled_from(list(PortErrorKind)),
+    st.integers(1, 2**63),
+    st.none() | st.integers(0, 7),
+)
+QUEUE_PAIR_ERRORS = st.builds(
+    QueuePairErrors,
+    PROCESSES,
+    st.sampled_from(["mlx5_0", "mlx5_0/2"]),
+    st.integers(1, 2**32),
+    st.integers(0, 2**24 - 1),
+    st.none() | st.integers(1, 2**24 - 1),
+    st.sampled_from(["RC", "UD"]),
+    st.sampled_from(["ERR", "SQE"]),
+    st.none() | TEXT,
+)
 RECORDS = st.one_of(
     STALLS.map(lambda stall: StallRecord(NOW_MS, stall)),
     ERRORS.map(lambda error: ErrorRecord(NOW_MS, error)),
     LOSSES.map(lambda lost: ErrorRecord(NOW_MS, lost)),
     INTERFACES.map(lambda errors: ErrorRecord(NOW_MS, errors)),
+    PORT_ERRORS.map(lambda errors: ErrorRecord(NOW_MS, errors)),
+    QUEUE_PAIR_ERRORS.map(lambda errors: ErrorRecord(NOW_MS, errors)),
+    PORTS_BANDWIDTHS,
     BANDWIDTHS,
 )

@@ -31,7 +31,7 @@ def test_a_tab_completes(bash, typed, completed):
     bash.wait_for(f"xctl-probe-network {completed}")
 
 
-def test_the_man_page_is_where_man_looks(installed):
+def test_the_man_page_is_where_man_samples(installed):
     """Below the prefix of the installation."""
     prefix = installed.command.parents[1]
     page = (prefix / "share/man/man1/xctl-probe-network.1").read_text()

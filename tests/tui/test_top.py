@@ -151,7 +151,7 @@ def test_without_a_terminal_it_says_so(installed, netns):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_dumb_terminal_is_told(terminal):
+def test_a_dumb_terminal_is_reported(terminal):
     """It cannot be drawn on."""
     screen = terminal("top", TERM="dumb")
     screen.wait_for("TERM is dumb", "left with 2")

@@ -80,7 +80,7 @@ def test_an_interface_has_its_record_when_idle():
     ]
 
 
-def test_what_no_process_accounts_for_is_told_with_the_interface():
+def test_what_no_process_accounts_for_is_reported_with_the_interface():
     """Its own counters, and beside them the bytes of unknown owners, both ways."""
     found = records(
         [TrafficDelta(None, "eth0", 7, 11), TrafficDelta(None, "eth0", 13, 0), TrafficDelta(None,
@@ -157,7 +157,7 @@ def test_an_interface_has_a_record_of_its_errors_and_of_its_drops(errors, found)
         (Filter(0.0, interfaces=frozenset({"wg0"})), set(), 0),
     ],
 )
-def test_only_what_is_wanted_is_told(wanted, pids, stalled):
+def test_only_what_is_wanted_is_reported(wanted, pids, stalled):
     """By process and by interface; an unknown owner is nobody's pid."""
     events = [
         TrafficDelta(CLIENT, "lo", 7, 0),
@@ -176,16 +176,16 @@ def test_only_what_is_wanted_is_told(wanted, pids, stalled):
     assert sum(isinstance(r, BandwidthRecord) and r.owner is None for r in found) == 1
 
 
-def test_stalls_on_loopback_are_told_though_its_bandwidth_is_not():
+def test_stalls_on_loopback_are_reported_though_its_bandwidth_is_not():
     """A database on this host hangs like any other."""
     found = records([stall(CLIENT, LOCAL), TrafficDelta(CLIENT, "lo", 10**9, 0)], Filter())
     assert found == [StallRecord(NOW_MS, stall(CLIENT, LOCAL))]
 
 
-@pytest.mark.parametrize(("sent", "told"), [(124_999, False), (125_000, True)])
-def test_a_process_below_the_least_bandwidth_gets_no_record(sent, told):
+@pytest.mark.parametrize(("sent", "reported"), [(124_999, False), (125_000, True)])
+def test_a_process_below_the_least_bandwidth_gets_no_record(sent, reported):
     """1 Mbps is 125,000 bytes a second; below it a consumer would read a wait."""
-    assert bool(records([TrafficDelta(CLIENT, "eth0", sent, 0)], Filter())) is told
+    assert bool(records([TrafficDelta(CLIENT, "eth0", sent, 0)], Filter())) is reported
 
 
 def test_no_time_is_no_bandwidth():
@@ -238,10 +238,10 @@ def test_sums_are_conserved_whatever_the_facts(events, random):
 
 
 @given(EVENTS, st.floats(0, 1e6))
-def test_no_process_below_the_threshold_is_ever_told(events, min_mbps):
+def test_no_process_below_the_threshold_is_ever_reported(events, min_mbps):
     """And each one at or above it is, once for each interface."""
     wanted = Filter(min_mbps, loopback=True)
-    told = [r for r in records(events, wanted) if isinstance(r, BandwidthRecord) and r.owner]
+    reported = [r for r in records(events, wanted) if isinstance(r, BandwidthRecord) and r.owner]
     all_of_them = [r for r in records(events) if isinstance(r, BandwidthRecord) and r.owner]
-    assert told == [r for r in all_of_them if r.mbps >= min_mbps]
-    assert len({(r.owner, r.interface) for r in told}) == len(told)
+    assert reported == [r for r in all_of_them if r.mbps >= min_mbps]
+    assert len({(r.owner, r.interface) for r in reported}) == len(reported)

@@ -76,10 +76,14 @@ def test_wrk_is_read():
   446921 requests in 2.10s, 341.01MB read
 Requests/sec: 212819.52
 """
-    told = parse(text)
-    assert (told.rate, told.p50_us, told.p99_us) == (212819.52, 163.0, pytest.approx(1610.0))
-    assert told.calls == 4 * 446_921
-    assert told.seconds == 2.1
+    reported = parse(text)
+    assert (reported.rate, reported.p50_us, reported.p99_us) == (
+        212819.52,
+        163.0,
+        pytest.approx(1610.0),
+    )
+    assert reported.calls == 4 * 446_921
+    assert reported.seconds == 2.1
 
 
 def test_redis_benchmark_is_read():
@@ -90,8 +94,13 @@ def test_redis_benchmark_is_read():
         '"p99_latency_ms","max_latency_ms"\n'
         '"SET","188679.25","0.139","0.048","0.135","0.159","0.207","1.183"\n'
     )
-    told = parse(text, 1_009, 0.5)
-    assert (told.rate, told.p50_us, told.p99_us, told.calls) == (188_679.25, 135, 207, 4_036)
+    reported = parse(text, 1_009, 0.5)
+    assert (reported.rate, reported.p50_us, reported.p99_us, reported.calls) == (
+        188_679.25,
+        135,
+        207,
+        4_036,
+    )
 
 
 def test_what_the_probe_says_that_it_lost_is_added_up():
@@ -102,7 +111,7 @@ def test_what_the_probe_says_that_it_lost_is_added_up():
     assert lost(b"") == 0
 
 
-def test_a_goal_that_is_missed_is_told_so():
+def test_a_goal_that_is_missed_is_reported_so():
     """23 ns are more than half of 45, and less than twice 12."""
     from bench.goals import goals
 

@@ -26,20 +26,20 @@ class Command:
 
     def __init__(self):
         self.settings = None
-        self.said = []
+        self.messages = []
 
     def open_source(self, settings):
         self.settings = settings
         raise SourceUnavailable("as far as it goes")
 
-    def say(self, message):
-        self.said.append(message)
+    def report(self, message):
+        self.messages.append(message)
 
-    fail = say
+    fail = report
 
     def run(self, *words, **variables):
         """The exit code.  `self.settings` has what it would have run with, else None."""
-        self.settings, self.said = None, []
+        self.settings, self.messages = None, []
         with pytest.MonkeyPatch.context() as patch:
             for name in [n for n in os.environ if n.startswith("XCTL_")]:
                 patch.delenv(name)
@@ -54,8 +54,8 @@ class Command:
 
     def taken(self, *words, **variables):
         """The settings, of a command without a mistake."""
-        assert self.run(*words, **variables) == 1, self.said
-        assert self.said == ["as far as it goes"]
+        assert self.run(*words, **variables) == 1, self.messages
+        assert self.messages == ["as far as it goes"]
         assert self.settings is not None
         return self.settings
 
@@ -136,10 +136,10 @@ def test_every_key_of_the_file_takes_effect(command, file, line, took):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--interval", "0"], "--interval 0.0 is not a length of time"),
+        (["--interval", "0"], "--interval 0.0: not a valid length"),
         (["--interval", "soon"], "--interval"),
         (["--pid", "0"], "--pid 0: no such process"),
-        (["--interface", "eth1009"], "--interface eth1009: unknown"),
+        (["--interface", "eth1009"], "--interface eth1009: no such interface"),
         (["--backend", "magic"], "magic"),
         (["--no-such-option"], "--no-such-option"),
         (["surplus"], "surplus"),
@@ -150,16 +150,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, words, message):
     """It names the mistake; nothing is started."""
     assert command.run(*words) == 2
     assert command.settings is None
-    (said,) = command.said
-    assert message in said
-    assert "\n" not in said
+    (messages,) = command.messages
+    assert message in messages
+    assert "\n" not in messages
 
 
 def test_a_mistake_in_a_variable_is_one_line_too(command):
     """A child's mistakes come from there."""
     assert command.run(INTERVAL="soon") == 2
-    (said,) = command.said
-    assert "soon" in said
+    (messages,) = command.messages
+    assert "soon" in messages
 
 
 @given(LITERALS, KEYS)
@@ -171,7 +171,7 @@ def test_any_value_in_the_file_is_settings_or_exit_code_2(tmp_path, literal, key
     command = Command()
     code = command.run("--config", path)
     assert (code, command.settings is None) in [(1, False), (2, True)]
-    assert len(command.said) == 1
+    assert len(command.messages) == 1
 
 
 def test_an_absurd_number_in_the_file_is_a_mistake_like_any_other(command, file):
@@ -257,4 +257,4 @@ def test_why_takes_the_length_of_a_stall(command, monkeypatch, words, variables,
 def test_why_refuses_a_length_that_is_none(command):
     """By the rule of the stream."""
     assert command.run("--stall-ms", 0, "why", 4_711) == 2
-    assert command.said == ["--stall-ms 0: give milliseconds from 1 to 3600000"]
+    assert command.messages == ["--stall-ms 0: give milliseconds from 1 to 3600000"]

@@ -7,11 +7,18 @@ import re
 from pathlib import Path
 
 import pytest
-from support.vocabulary import ORDINARY, RETIRED
+from support.vocabulary import ORDINARY, RETIRED, retired_in
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 GLOSSARY = ROOT / "docs/glossary.md"
+CODE = [
+    path
+    for folder in ("xctl_probe", "fallback", "bpf", "bench", "examples", "docs")
+    for pattern in ("*.py", "*.c", "*.h")
+    for path in sorted((ROOT / folder).rglob(pattern))
+    if not any(parent.is_symlink() for parent in path.parents)
+]
 
 # Not prose: generated tables, blocks of code, quotes of code, addresses of links.
 QUOTED = (
@@ -53,6 +60,12 @@ def test_prose_has_no_retired_word(path):
         for match in RETIRED.finditer(line)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_code_has_no_retired_word(path):
+    """In names, texts, docstrings and comments."""
+    assert retired_in(path) == []
 
 
 def test_each_retired_word_of_the_glossary_is_refused():

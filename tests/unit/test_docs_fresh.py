@@ -64,4 +64,4 @@ def test_the_page_is_good_roff(generate):
         check=True,
     )
     assert done.stderr == ""
-    assert "Reporting interval in seconds" in " ".join(done.stdout.split())
+    assert "Seconds between two reports" in " ".join(done.stdout.split())

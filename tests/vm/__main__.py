@@ -32,8 +32,7 @@ def main() -> int:
     """Exit code: 0 all as expected; 1 something is not, or could not be had in CI."""
     options = _options()
     progress = Progress()
-    # as an exception, so that a guest is ended with the program that started it
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         if options.action == "table":
             return _table(options.into)
@@ -46,6 +45,12 @@ def main() -> int:
     except KernelsError as error:
         progress.report(f"ERROR: {error}")
         return 1
+
+
+def _terminate(number: int, _: object) -> None:
+    """As an exception, so that guests are ended with the program that started them; once."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _alone(action: str, progress: Progress) -> IO[bytes]:

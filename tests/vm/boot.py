@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -133,7 +134,8 @@ def _end(guest: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if guest.poll() is not None:
             return
-        os.killpg(guest.pid, number)
+        with suppress(ProcessLookupError):  # another thread may end it, too
+            os.killpg(guest.pid, number)
         try:
             guest.wait(_GRACE_S)
         except subprocess.TimeoutExpired:

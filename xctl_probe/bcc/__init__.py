@@ -1,1 +1,1 @@
-"""The kernel source for kernels without BTF: compiled on the host by the distribution's bcc."""
+"""Kernel source for kernels without BTF, compiled on the host by the distribution's bcc."""

@@ -1,8 +1,8 @@
-"""Sockets that were open before the probe came get their owner from who holds them.
+"""Owners of sockets that were open at the start.
 
-There is no iterator over open files without BTF.  Reading /proc/<pid>/fdinfo/<fd> of a socket
-calls sock_show_fdinfo() in the kernel (5.6, commit b4653342b151), with the file: a probe there
-seeds the socket, with the owner that was put into a map before.
+Without BTF, open files cannot be iterated.  A read of /proc/<pid>/fdinfo/<fd> of a socket calls
+sock_show_fdinfo() in the kernel (5.6, commit b4653342b151), with the file.  A probe there sets the
+owner of the socket from a map that user space has filled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from xctl_probe.bcc.maps import BccMap
 from xctl_probe.events import Process
-from xctl_probe.linux.socket_owners import read_process
+from xctl_probe.linux import procfs
 
 SEEDING = struct.Struct("=QII16s")  # struct seeding in bpf/bcc.c
 FUNCTION = "sock_show_fdinfo"
@@ -22,7 +22,7 @@ _FIRST = struct.pack("=I", 0)
 
 
 def seed(table: BccMap, proc: Path = Path("/proc")) -> None:
-    """Two walks over all descriptors: who listens must be known before who was accepted."""
+    """Read all descriptors twice: listeners have to be known before accepted sockets."""
     holders = list(_holders(proc))
     for listeners in (True, False):
         for process, fds in holders:
@@ -31,16 +31,16 @@ def seed(table: BccMap, proc: Path = Path("/proc")) -> None:
                 _FIRST, SEEDING.pack(process.start_ticks, process.pid, listeners, comm[:15])
             )
             for fd in fds:
-                _read(proc / f"{process.pid}/fdinfo/{fd}")
+                procfs.read(proc / f"{process.pid}/fdinfo/{fd}")
 
 
 def _holders(proc: Path) -> Iterator[tuple[Process, list[str]]]:
-    """Processes with the descriptors that are sockets; not the probe itself."""
+    """Yield processes with their socket descriptors, without the probe itself."""
     for entry in os.listdir(proc):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         fds = list(_sockets(proc / entry / "fd"))
-        process = read_process(int(entry), proc) if fds else None
+        process = procfs.read_process(int(entry), proc) if fds else None
         if process is not None:
             yield process, fds
 
@@ -51,16 +51,5 @@ def _sockets(folder: Path) -> Iterator[str]:
     except OSError:
         return
     for name in names:
-        try:
-            target = os.readlink(folder / name)
-        except OSError:
-            continue
-        if target.startswith("socket:["):
+        if procfs.socket_inode(procfs.link(folder / name)) is not None:
             yield name
-
-
-def _read(path: Path) -> None:
-    try:
-        path.read_bytes()
-    except OSError:
-        return  # closed meanwhile

@@ -1,8 +1,8 @@
-"""The distribution's bcc, found from any environment.
+"""Import of the distribution's bcc from any environment.
 
-PyPI's "bcc" is an unrelated package.  The real one comes with the system's Python
-(python3-bpfcc, python3-bcc) and is not visible from a virtual environment: it is imported from
-its own folder, so that none of the system's other packages come along.
+"bcc" of PyPI is an unrelated package.  The right one belongs to the system's Python (python3-bpfcc,
+python3-bcc) and is not visible in a virtual environment.  It is imported from its own folder, so
+that no other package of the system is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MISSING = "bcc is not installed: install python3-bpfcc (apt) or python3-bcc (dn
 
 
 def _places() -> list[Path]:
-    """Where distributions keep packages of their own Python: Debian's, then the others'."""
+    """Return the folders of Python packages of distributions: Debian, then others."""
     return [
         Path("/usr/lib/python3/dist-packages"),
         *Path("/usr/lib").glob("python3*/site-packages"),
@@ -27,7 +27,7 @@ def _places() -> list[Path]:
 
 
 def find(path: Iterable[str] | None = None, places: Iterable[Path] | None = None) -> Path:
-    """The package's folder.  Raises SourceUnavailable."""
+    """Return the folder of the package.  Raises SourceUnavailable."""
     wanted = [Path(entry) for entry in (sys.path if path is None else path) if entry]
     for place in [*wanted, *(_places() if places is None else places)]:
         folder = place / "bcc"
@@ -37,7 +37,7 @@ def find(path: Iterable[str] | None = None, places: Iterable[Path] | None = None
 
 
 def load(folder: Path) -> ModuleType:
-    """Import it, from this folder and no other.  Raises SourceUnavailable."""
+    """Import the package from this folder only.  Raises SourceUnavailable."""
     known = sys.modules.get("bcc")
     if known is not None and Path(known.__file__ or "").parent == folder:
         return known
@@ -47,7 +47,7 @@ def load(folder: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["bcc"] = module  # its own modules import it by this name
+    sys.modules["bcc"] = module  # its modules import it by this name
     try:
         spec.loader.exec_module(module)
     except (ImportError, OSError, AttributeError) as error:

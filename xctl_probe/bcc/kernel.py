@@ -1,4 +1,4 @@
-"""What the running kernel has, before anything expensive is tried."""
+"""Features of the running kernel, checked before anything expensive."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _KALLSYMS = Path("/proc/kallsyms")
 
 
 def require_privileges() -> None:
-    """Raises SourceUnavailable."""
+    """Raise SourceUnavailable where a privilege is missing."""
     if (why := capabilities.missing()) is not None:
         raise SourceUnavailable(why)
 
 
 def require_probes(pmus: Path = _PMUS) -> None:
-    """Kprobes, and uprobes, which the walks over the sockets start from.
+    """Raise SourceUnavailable without kprobes, and uprobes, which the socket iteration needs.
 
-    As perf events (4.17, commit e12f03d7031a): those need neither debugfs nor tracefs, and end
-    with the process.  Raises SourceUnavailable.
+    As perf events (4.17, commit e12f03d7031a) they need neither debugfs nor tracefs, and go away
+    with the process.
     """
     for kind in ("kprobe", "uprobe"):
         if not (pmus / kind).exists():
@@ -32,7 +32,7 @@ def require_probes(pmus: Path = _PMUS) -> None:
 
 
 def symbols(wanted: Collection[str], kallsyms: Path = _KALLSYMS) -> dict[str, int]:
-    """Which of these the kernel has, with their addresses (0 where those are hidden)."""
+    """Return those of the symbols that the kernel has, with addresses (0 where hidden)."""
     names = {name.encode() for name in wanted}
     found = {}
     try:

@@ -1,4 +1,4 @@
-"""The running kernel's headers: are they here, are they its own, and what do they declare."""
+"""Headers of the running kernel: their folder, their release, and declarations that vary."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _RETRANSMIT_ARGUMENTS = re.compile(r"\btcp_retransmit_skb,\s*TP_PROTO\(([^)]*)\)
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What differs between kernels, as the headers have it (see bcc_compat.h)."""
+    """Declarations that differ between kernels (see bcc_compat.h)."""
 
     before_chrono_type: str  # the member of struct tcp_sock that this bit-field follows
     has_sk_rx_dst_ifindex: bool  # in struct sock (5.16), else in struct inet_sock
     retransmit_reports_error: bool  # the tracepoint has a third argument (6.17)
 
     def flags(self) -> list[str]:
-        """For the compiler."""
+        """Return the flags for the compiler."""
         return [
             f"-DBEFORE_CHRONO_TYPE={self.before_chrono_type}",
             f"-DHAS_SK_RX_DST_IFINDEX={int(self.has_sk_rx_dst_ifindex)}",
@@ -33,9 +33,9 @@ class Declared:
 
 
 def find(release: str | None = None, modules: Path = _MODULES) -> Path:
-    """The folder whose include/ has the kernel's headers, where bcc also looks.
+    """Return the folder with the kernel's headers, which bcc also uses.
 
-    Raises SourceUnavailable where there are none, or those of another kernel.
+    Raises SourceUnavailable without headers, or with those of another kernel.
     """
     release = release or platform.release()
     remedy = f"install linux-headers-{release} (apt) or kernel-devel-{release} (dnf)"
@@ -51,7 +51,7 @@ def find(release: str | None = None, modules: Path = _MODULES) -> Path:
 
 
 def _release_of(build: Path) -> str | None:
-    """The release that the headers were made for; None where they do not say."""
+    """Return the release of the headers, None where they do not contain it."""
     try:
         text = (build / "include/generated/utsrelease.h").read_text()
     except OSError:
@@ -61,9 +61,9 @@ def _release_of(build: Path) -> str | None:
 
 
 def declared(folder: Path) -> Declared:
-    """Read the few declarations that bpf/include/bcc_compat.h cannot ask the compiler for.
+    """Read the declarations that bpf/include/bcc_compat.h cannot get from the compiler.
 
-    Raises SourceUnavailable where the headers are not what they should be.
+    Raises SourceUnavailable where the headers are incomplete.
     """
     try:
         tcp = _COMMENTS.sub("", (folder / "include/linux/tcp.h").read_text())

@@ -1,11 +1,10 @@
-"""Maps made and read through libbcc, which needs no libbpf of a certain version beside it."""
+"""Maps through libbcc, which needs no libbpf of a certain version."""
 
 from __future__ import annotations
 
 import ctypes as c
 import errno
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,18 +19,18 @@ NO_PREALLOC = 1
 
 _POSSIBLE_CPUS = Path("/sys/devices/system/cpu/possible")
 _CPU_DIGITS = 5
-# What a kernel says that lacks a command of bpf(2), or a map's way to answer it.
+# Errors of a kernel without a command of bpf(2), or of a map type without it.
 _NO_SUCH_COMMAND = (errno.EINVAL, errno.EOPNOTSUPP, 524)  # 524: ENOTSUPP
 
 
 class Library:
-    """The functions of libbcc.so that are used here, with their types (libbpf.h of bcc)."""
+    """Functions of libbcc.so with their types (libbpf.h of bcc)."""
 
     def __init__(self, shared: c.CDLL) -> None:
         pointer, number = c.c_void_p, c.c_int
 
         def function(name: str, *arguments: type) -> c._NamedFuncPointer:
-            # A subscript gives a function of our own: bcc declares other types for some.
+            # A subscript returns a new function object: bcc declares other types for some.
             found = shared[name]
             found.restype, found.argtypes = number, arguments
             return found
@@ -58,7 +57,7 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class BccMap:
-    """A map of the probe's own."""
+    """A map, by its descriptor."""
 
     fd: int
     key_bytes: int
@@ -66,21 +65,21 @@ class BccMap:
     _lib: Library
 
     def lookup(self, key: bytes, copies: int = 1) -> bytes | None:
-        """The value, or None; of a per-CPU map `copies` values on end, one for each CPU."""
+        """Return the value or None; of a per-CPU map, `copies` values, one for each CPU."""
         value = c.create_string_buffer(self.value_bytes * copies)
         return None if self._lib.lookup(self.fd, key, value) else value.raw
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Set it.  Raises OSError."""
+        """Set the value.  Raises OSError."""
         if self._lib.update(self.fd, key, value, 0):
             raise _os_error()
 
     def delete(self, key: bytes) -> None:
-        """Forget the key, if it is there."""
+        """Delete the key, if it exists."""
         self._lib.delete(self.fd, key)
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Everything in a hash, in batches where the kernel has them (5.6).  Raises OSError."""
+        """Yield all items of a hash, in batches since Linux 5.6.  Raises OSError."""
         batches = read_batches(
             partial(self._lib.lookup_batch, self.fd), self.key_bytes, self.value_bytes
         )
@@ -101,7 +100,8 @@ class BccMap:
         while not failed:
             now = key.raw
             value = self.lookup(now)
-            # Asked before the caller may delete this key: without it, the walk would start anew.
+            # The next key is read before the caller may delete this one: without it, the
+            # iteration would restart.
             failed = self._lib.next_key(self.fd, now, key)
             if value is not None:
                 yield now, value
@@ -109,26 +109,26 @@ class BccMap:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Records in a queue, for kernels without a ring buffer: nothing tells that one came."""
+    """Event queue of kernels without a ring buffer.  It has no descriptor to wait for."""
 
     table: BccMap
     entries: int
     fd: int | None = None
 
     def records(self) -> Iterator[bytes]:
-        """What has come since the last time."""
+        """Yield the events since the last call."""
         body = c.create_string_buffer(self.table.value_bytes)
-        for _ in range(self.entries):  # not for ever: more may come as fast as it is read
+        for _ in range(self.entries):  # bounded: events may arrive as fast as they are read
             if self.table._lib.take(self.table.fd, None, body):
                 return
             yield body.raw
 
     def close(self) -> None:
-        """The descriptor is closed with those of the other maps."""
+        """Do nothing: the descriptor is closed with those of the other maps."""
 
 
 def make(lib: Library, kind: int, name: str, key: int, value: int, entries: int) -> BccMap:
-    """A new map; hashes take memory as they fill.  Raises OSError."""
+    """Create a map; hashes allocate memory as they fill.  Raises OSError."""
     flags = NO_PREALLOC if kind == HASH else 0
     fd = lib.create(kind, name.encode(), key, value, entries, flags)
     if fd < 0:
@@ -136,25 +136,17 @@ def make(lib: Library, kind: int, name: str, key: int, value: int, entries: int)
     return BccMap(fd, key, value, lib)
 
 
-def per_cpu_sums(table: BccMap, entries: int) -> list[int]:
-    """A per-CPU array of 64-bit counters, added up over the CPUs."""
-    cpus = possible_cpus()
-    layout = struct.Struct(f"={cpus}Q")
-    values = (table.lookup(struct.pack("=I", i), cpus) for i in range(entries))
-    return [sum(layout.unpack(value)) if value else 0 for value in values]
-
-
 def possible_cpus(path: Path = _POSSIBLE_CPUS) -> int:
-    """How many values a per-CPU map has: the last number of a list like 0-3,8-11, plus one.
+    """Return the number of values of a per-CPU map: the last CPU of a list like 0-3,8-11, plus one.
 
-    Raises SourceUnavailable where the kernel shows no such list.
+    Raises SourceUnavailable where the kernel has no such list.
     """
     try:
         last = path.read_bytes().replace(b",", b"-").split(b"-")[-1].strip()
     except OSError:
         last = b""
     if not last.isdigit() or len(last) > _CPU_DIGITS:
-        raise SourceUnavailable(f"{path} does not tell the processors: mount /sys")
+        raise SourceUnavailable(f"{path} has no list of CPUs: mount /sys")
     return int(last) + 1
 
 

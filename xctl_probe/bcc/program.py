@@ -1,4 +1,4 @@
-"""The program: compiled for this kernel, loaded, attached."""
+"""The bcc program: compiled for this kernel, loaded and attached."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from xctl_probe.bcc.maps import (
     Library,
     Queue,
     make,
-    per_cpu_sums,
+    possible_cpus,
 )
 from xctl_probe.bcc.socket_iterator import FUNCTION, LIBRARY, UprobeIterator, trigger
 from xctl_probe.ebpf.abi import (
@@ -41,6 +41,7 @@ from xctl_probe.ebpf.abi import (
     LostWhere,
 )
 from xctl_probe.ebpf.attach_variants import FULL_BUFFER, KPROBE, Hook
+from xctl_probe.ebpf.counters import per_cpu_sums, recursion_misses
 from xctl_probe.ebpf.loader import MapSizes, constants
 from xctl_probe.ebpf.programs import EventQueue, Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
@@ -50,14 +51,12 @@ _MEMORY_BYTES = 224  # struct sock_state in bpf/include/maps.bpf.h; the compiler
 _DRAFTS_BYTES = 4 * RECORD.size + 8  # struct event_scratch_percpu in bpf/include/bcc_compat.h
 _ITER_BYTES = 1 << 18
 _QUEUED = 4096  # records
-_RECURSION_MISSES_AT = 208  # in struct bpf_prog_info, since 5.12
-_INFO_BYTES = 256
 
 Log = Callable[[str], None]
 
 
 def _probes() -> Iterator[Hook]:
-    """The hooks of kprobe, with bcc's programs, and the one that finds existing sockets."""
+    """Yield the hooks of kprobe with the programs of bcc, and the one for existing sockets."""
     hooks = [replace(hook, program=hook.bcc_program or hook.program) for hook in KPROBE.hooks]
     yield from (hook for hook in hooks if not hook.is_tracepoint)
     yield Hook("on_fdinfo", existing_sockets.FUNCTION, optional=True)
@@ -69,36 +68,31 @@ _PROBES = tuple(_probes())
 
 @dataclass(slots=True)
 class Compiled:
-    """Maps and programs of one run, as ebpf.running.Programs; closing detaches everything."""
+    """Maps and programs of one run (`ebpf.programs.Programs`); `close` detaches everything."""
 
     _lib: Library
     _bpf: Any  # bcc.BPF, which has no types
     tables: dict[str, BccMap]
-    _written: EventQueue  # what the walks write
+    _written: EventQueue  # output of the iterations
     _fds: list[int] = field(default_factory=list)  # of the programs
     _closed: bool = False
 
     def map(self, name: str, key_bytes: int, value_bytes: int) -> BccMap:
-        """A map, whose sizes are known already."""
+        """Return a map; its sizes are known already."""
         table = self.tables[name]
         assert (table.key_bytes, table.value_bytes) == (key_bytes, value_bytes)
         return table
 
     def per_cpu_sums(self, name: str, entries: int) -> list[int]:
         """A per-CPU array of 64-bit counters, added up over the CPUs."""
-        return per_cpu_sums(self.tables[name], entries)
+        return per_cpu_sums(self.tables[name], entries, possible_cpus())
 
     def missed_runs(self) -> int:
-        """How often a program was due and did not run: bcc has no link that would tell more."""
-        total = 0
-        for fd in self._fds:
-            info = c.create_string_buffer(_INFO_BYTES)
-            self._lib.info(fd, info, c.byref(c.c_uint32(_INFO_BYTES)))
-            total += int.from_bytes(info.raw[_RECURSION_MISSES_AT:][:8], "little")
-        return total
+        """Return how often a program did not run.  Without links, bcc cannot count more."""
+        return sum(recursion_misses(self._lib.info, fd) for fd in self._fds)
 
     def attach(self, hook: Hook) -> None:
-        """Load the program, once, and attach it.  Raises what bcc raises: a bare Exception."""
+        """Load the program, once, and attach it.  Raises Exception, as bcc does."""
         kind = self._bpf.RAW_TRACEPOINT if hook.is_tracepoint else self._bpf.KPROBE
         fd = self._bpf.load_func(hook.program.encode(), kind).fd
         if fd not in self._fds:
@@ -112,14 +106,14 @@ class Compiled:
             self._bpf.attach_kprobe(event=hook.symbol.encode(), **names)
 
     def attach_iterator(self) -> None:
-        """The uprobe that looks at one socket.  Raises what bcc raises."""
+        """Attach the uprobe that iterates one socket.  Raises Exception, as bcc does."""
         self._bpf.attach_uprobe(name=LIBRARY, sym=FUNCTION, fn_name=b"on_iterate", pid=os.getpid())
 
     def forget_compiler(self) -> None:
-        """Give back what the compiler took, once all is loaded: 90 of 120 MB."""
+        """Free the memory of the compiler once all is loaded: 90 of 120 MB."""
         self._lib.destroy(self._bpf.module)
         self._bpf.module = None
-        with contextlib.suppress(AttributeError):  # glibc's alone
+        with contextlib.suppress(AttributeError):  # glibc only
             c.CDLL(None).malloc_trim(0)
 
     def close(self) -> None:
@@ -134,7 +128,7 @@ class Compiled:
         _close(self.tables)
 
     def _detach(self) -> None:
-        """Close what is attached: bcc's own way stops at the first event that tracefs lacks."""
+        """Close what is attached: bcc's own method stops at the first event that tracefs lacks."""
         kprobes = [fd for fds in self._bpf.kprobe_fds.values() for fd in fds.values()]
         for fd in [
             *kprobes,
@@ -149,7 +143,7 @@ class Compiled:
 def start(
     bcc: ModuleType, declared: Declared, stall_ns: int, sizes: MapSizes, log: Log | None
 ) -> LoadedPrograms:
-    """Compile, load, attach, and seed the sockets that are open already.
+    """Compile, load, attach, and set the owners of open sockets.
 
     Raises SourceUnavailable.
     """
@@ -167,7 +161,7 @@ def start(
     ]
     if isinstance(queue, Queue):
         flags.append("-DRECORDS_IN_QUEUE")
-        # Both came within three releases; the queue is the sign of a kernel that lacks either.
+        # Both came within three releases; without a ring buffer, the kernel may lack either.
         flags.append(f"-DJIFFIES_ADDRESS={present.get('jiffies_64', 0)}UL")
     try:
         with _messages_to(log):
@@ -184,7 +178,7 @@ def start(
     except Exception as error:  # bcc raises nothing narrower
         compiled.close()
         msg = f"the kernel refuses the program ({error}): a seccomp profile or lockdown, or this "
-        raise SourceUnavailable(msg + "kernel is too old; --verbose tells more") from None
+        raise SourceUnavailable(msg + "kernel is too old; --verbose shows more") from None
     call = trigger()
     drain, waiters = (
         UprobeIterator(tables["sockets"], written, call, drain) for drain in (True, False)
@@ -194,7 +188,7 @@ def start(
 
 
 def _attach(compiled: Compiled, present: dict[str, int]) -> Hooks:
-    """All programs that have a place.  Raises what bcc raises for one that is needed."""
+    """Attach all programs whose hook exists.  Raises Exception for a required one, as bcc does."""
     attached, absent, refused = [], [], []
     for hook in _PROBES:
         if not hook.is_tracepoint and hook.target not in present:
@@ -211,9 +205,9 @@ def _attach(compiled: Compiled, present: dict[str, int]) -> Hooks:
 
 
 def _missing(present: dict[str, int]) -> tuple[str, ...]:
-    """Optional programs that this kernel has no function for at all.
+    """Return the optional programs whose function this kernel lacks.
 
-    Raises SourceUnavailable for one that is not optional.
+    Raises SourceUnavailable for a required one.
     """
     placed, absent = set[str](), dict[str, None]()
     for hook in _PROBES:
@@ -237,7 +231,7 @@ def _constants(stall_ns: int, sees_full_buffer: bool) -> list[str]:
 
 
 def _maps(lib: Library, sizes: MapSizes) -> tuple[dict[str, BccMap], EventQueue, EventQueue]:
-    """All maps, and the two that records come from.  Raises OSError."""
+    """Create all maps; return them with the two event queues.  Raises OSError."""
     tables: dict[str, BccMap] = {}
 
     def add(name: str, kind: int, key: int, value: int, entries: int) -> BccMap:
@@ -281,26 +275,26 @@ def _close(tables: dict[str, BccMap]) -> None:
 
 
 def _compile(bcc: ModuleType, flags: list[str]) -> Any:
-    """A bcc.BPF.  Raises SourceUnavailable."""
+    """Return a bcc.BPF.  Raises SourceUnavailable."""
     source = pkgutil.get_data("xctl_probe.bpf", "bcc.c")
     if source is None:
         raise SourceUnavailable("bpf/bcc.c is not installed: install the probe again")
     with as_file(files("xctl_probe.bpf")) as folder:
-        # -fms-extensions: 7.x's headers have unnamed members of a named type.
+        # -fms-extensions: headers of 7.x have unnamed members of a named type.
         options = [f"-I{folder}", f"-I{folder}/include", "-w", "-fms-extensions", *flags]
         try:
             return bcc.BPF(text=source, cflags=options)
         except Exception as error:  # bcc raises nothing narrower
             msg = (
                 f"bcc cannot compile the program ({error}): this bcc may be too old for the "
-                "kernel's headers; --verbose tells more"
+                "kernel's headers; --verbose shows more"
             )
             raise SourceUnavailable(msg) from None
 
 
 @contextlib.contextmanager
 def _messages_to(log: Log | None) -> Iterator[None]:
-    """What libbcc and its compiler print on descriptor 2 goes to the log, or nowhere."""
+    """Redirect what libbcc and its compiler print on descriptor 2 to the log, or drop it."""
     kept = os.dup(2)
     try:
         with tempfile.TemporaryFile() as file:

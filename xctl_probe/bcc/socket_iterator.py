@@ -1,10 +1,10 @@
-"""Walks over all sockets: user space has their addresses, the kernel looks at each.
+"""Iteration over all sockets, driven from user space.
 
-A hash cannot be iterated in the kernel without BTF (5.13's bpf_for_each_map_elem included), and
-what is asked of a socket is in the kernel's memory.  So the keys are read in batches, and a
-function of the probe's own process is called with each: the uprobe on it runs the same visit_sock()
-as the iterators of the compiled objects.  A socket that ends between the two is not in the map
-any more, and is not looked at.
+Without BTF, a hash cannot be iterated in the kernel (bpf_for_each_map_elem of 5.13 included), and
+the fields of a socket are in the kernel's memory.  Therefore the keys are read in batches, and a
+function of the probe's own process is called for each: the uprobe on it runs the same visit_sock()
+as the iterators of the compiled objects.  A socket that closes in between is no longer in the map,
+and is skipped.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from xctl_probe.bcc.maps import BccMap
 from xctl_probe.ebpf.programs import EventQueue
 
-LIBRARY, FUNCTION = b"c", b"labs"  # takes a number, does nothing, and nobody else calls it
-_BATCH = 512  # sockets, of two records each: less than `walk` has room for
+LIBRARY, FUNCTION = b"c", b"labs"  # takes a number, has no effect, and is not used elsewhere
+_BATCH = 512  # sockets, of two events each: less than `iter_output` has room for
 
 
 def trigger() -> Callable[[int, int], object]:
-    """The function with the uprobe on it: an address, and whether to take the counts."""
+    """Return the function with the uprobe: of an address, and whether to collect the counts."""
     function = c.CDLL(None)[FUNCTION.decode()]
     function.restype, function.argtypes = None, (c.c_uint64, c.c_int)
     return function
@@ -29,7 +29,7 @@ def trigger() -> Callable[[int, int], object]:
 
 @dataclass(frozen=True, slots=True)
 class UprobeIterator:
-    """One of the two walks; `drain`: it also takes the counts."""
+    """One of the two iterations; `drain`: it also collects the counts."""
 
     sockets: BccMap
     written: EventQueue
@@ -37,7 +37,7 @@ class UprobeIterator:
     drain: bool
 
     def run(self) -> bytes:
-        """What the program wrote.  Raises OSError."""
+        """Run the iteration; return what the program wrote.  Raises OSError."""
         chunks: list[bytes] = []
         call, drain = self.call, int(self.drain)
         for count, (key, _) in enumerate(self.sockets.items(), 1):

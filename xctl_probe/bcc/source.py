@@ -1,4 +1,4 @@
-"""The kernel source by way of bcc: the same records as the compiled objects, read the same way."""
+"""The kernel source through bcc: the same events as those of the compiled objects."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from xctl_probe.stalls.ignored_peers import IgnoredPeers
 
 
 class BccSource(RunningSource):
-    """Compiled on this host; needs root, the distribution's bcc, and the kernel's headers.
+    """Kernel source compiled on this host; needs root, bcc, and the kernel's headers.
 
-    `stall_ns` is the least length of a stall, `ignored_peers` has the peers whose answers take
-    their
-    time; `log` takes what bcc and its compiler have to
-    say.  Raises SourceUnavailable with the reason and the remedy, and has imported bcc only
-    where everything else is there.
+    `stall_ns` is the stall length; `ignored_peers` has the peers whose reply waits are excluded;
+    `log` receives the messages of bcc and its compiler.  Raises SourceUnavailable with the reason
+    and the remedy; bcc is imported only where everything else exists.
     """
 
     name = "bcc"
@@ -40,5 +38,5 @@ class BccSource(RunningSource):
 
     @property
     def description(self) -> str:
-        """What it shows and what not, for the line at start."""
+        """Text for the start line: what the source observes."""
         return f"compiled for this kernel: TCP and UDP by process, exact{self._refused}"

@@ -1,1 +1,1 @@
-"""What a person types: check, top, trace, why."""
+"""The subcommands: check, top, why, and `--trace`."""

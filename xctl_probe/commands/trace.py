@@ -1,7 +1,7 @@
-"""`--trace`: every send and receive as a line of its own, to see what a program really does.
+"""`--trace`: prints every send and receive call, for debugging.
 
-Not for the consumer: the lines are no records.  Where they cannot be written as fast as the
-calls come, the kernel drops some, and this says exactly how many.
+The lines are not records of the consumer.  Where they are not written as fast as the calls come,
+the kernel drops some, and their exact number is printed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _Line = Callable[[Call], bytes]
 def trace_calls(
     settings: Settings, diagnostics: Diagnostics, stdout: int, *, as_text: bool
 ) -> None:
-    """Stream until stopped, timed out, or nobody reads.  Raises SourceUnavailable."""
+    """Print calls until a signal, the duration, or the exit of the reader.
+
+    Raises SourceUnavailable.
+    """
     trace = Trace(log=settings.log)
     diagnostics.report("tracing every send and receive; the lines are not for a consumer")
     try:
@@ -54,7 +57,7 @@ def _stream(trace: Trace, settings: Settings, stdout: int, line_of: _Line) -> No
         while not stopped:
             stopped = bool(wait.poll(READ_AGAIN_S * _MS_PER_S))
             wanted = (call for call in trace.calls() if not pids or call.pid in pids)
-            # Under a flood the calls never end: what must be done is done after each chunk.
+            # A flood of calls does not pause: signals and time are checked after each chunk.
             for chunk in _chunks(map(line_of, wanted)):
                 write_all(stdout, chunk)
                 stopped = stopped or bool(wait.poll(0)) or _over(begun_ns, settings.duration_ns)

@@ -1,8 +1,7 @@
-"""Decoding what the kernel programs write.  bpf/include/abi.h owns the layouts; a test compares."""
+"""Decoding of kernel events.  bpf/include/abi.h owns the layouts; a test compares."""
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
@@ -10,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from xctl_probe.events import Process, Socket
+from xctl_probe.linux.addresses import address_text
 
 _V4_MAPPED = bytes(10) + b"\xff\xff"
 PROTOCOLS_UDP = (17, 136)  # IPPROTO_UDP, IPPROTO_UDPLITE
@@ -56,10 +56,11 @@ class Evidence(IntFlag):
     UNSENT = 1024
     UNSENDABLE = 2048
     ALONE = 4096
+    KEEPALIVE = 8192
 
 
 class LostWhere(IntEnum):
-    """enum lost_where; the name in lower case is what the user reads."""
+    """enum lost_where; the name in lower case is shown to the user."""
 
     RING = 0
     SOCKET = 1
@@ -70,7 +71,7 @@ class LostWhere(IntEnum):
 
 
 class RawEvent(NamedTuple):
-    """struct event: one fact about one socket."""
+    """struct event: a raw event of one socket."""
 
     time_ns: int
     span_ns: int
@@ -102,11 +103,11 @@ class RawEvent(NamedTuple):
 
     @property
     def owner(self) -> Process | None:
-        """Who did the I/O, None where nobody visible did."""
+        """Process of the I/O, None where it is not visible."""
         return process(self.pid, self.start_ticks, self.comm)
 
 
-# No socket moves 9 PB between two drains: that is a count gone wrong.
+# No socket transfers 9 PB between two drains: such a count is invalid.
 MOST_BYTES = 1 << 53
 _DIRECTIONS = frozenset(StallDirection)
 _STALLS = frozenset((Kind.STALL, Kind.ONGOING, Kind.CLOSING, Kind.CLOSED))
@@ -122,7 +123,7 @@ SETTINGS = struct.Struct("=QQII")
 
 
 class ProcessTraffic(NamedTuple):
-    """The struct process_key and struct process_traffic: running totals of one process."""
+    """struct process_key and struct process_traffic: totals of one process."""
 
     tgid: int
     ifindex: int
@@ -133,12 +134,12 @@ class ProcessTraffic(NamedTuple):
 
 
 def decode(chunk: bytes) -> Iterator[RawEvent]:
-    """Records on end, as an iterator program wrote them; one that is not whole is left out."""
+    """Yield the events of an iterator program; an incomplete one is left out."""
     return map(RawEvent._make, RECORD.iter_unpack(chunk[: len(chunk) // RECORD.size * RECORD.size]))
 
 
 def is_sound(record: RawEvent) -> bool:
-    """False for what no program of the probe writes."""
+    """False for an event that no program of the probe writes."""
     if record.kind == Kind.TRAFFIC:
         return record.sent_bytes < MOST_BYTES and record.received_bytes < MOST_BYTES
     if record.kind in _STALLS:
@@ -147,7 +148,7 @@ def is_sound(record: RawEvent) -> bool:
 
 
 def decode_process(key: bytes, value: bytes) -> ProcessTraffic:
-    """One entry of the map `processes`."""
+    """Decode one entry of the map `processes`."""
     _, tgid, ifindex, netns, _ = PROCESS_KEY.unpack(key)
     sent, received, start_ticks, pid, _, comm = PROCESS_TRAFFIC.unpack(value)
     return ProcessTraffic(tgid, ifindex, netns, sent, received, process(pid, start_ticks, comm))
@@ -155,36 +156,26 @@ def decode_process(key: bytes, value: bytes) -> ProcessTraffic:
 
 @lru_cache(maxsize=1024)  # many sockets have one owner
 def process(pid: int, start_ticks: int, comm: bytes) -> Process | None:
-    """None for pid 0: a task that the probe's namespace does not see."""
+    """Return the process; None for pid 0, a task that the probe's namespace does not contain."""
     if not pid:
         return None
     return Process(pid, start_ticks, command(comm))
 
 
 def command(comm: bytes) -> str:
-    """A task's name: any bytes up to the first zero."""
+    """Return the name of a task: the bytes up to the first zero."""
     return comm.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
-@lru_cache(maxsize=4096)  # and many have one end in common
-def address(family: int, raw: bytes) -> str:
-    """Text; a v4-mapped IPv6 address as IPv4."""
-    if family == socket.AF_INET:
-        return socket.inet_ntop(socket.AF_INET, raw[:4])
-    if raw.startswith(_V4_MAPPED):
-        return socket.inet_ntop(socket.AF_INET, raw[12:])
-    return socket.inet_ntop(socket.AF_INET6, raw)
-
-
 def socket_of(record: RawEvent, interface: str | None) -> Socket:
-    """The record's socket as the facts know it."""
+    """Return the socket of a raw event as a value of `events`."""
     return Socket(
         inode=record.inode,
         cookie=record.cookie,
         protocol="udp" if record.protocol in PROTOCOLS_UDP else "tcp",
-        local_address=address(record.family, record.local_address),
+        local_address=address_text(record.family, record.local_address),
         local_port=record.local_port,
-        remote_address=address(record.family, record.remote_address),
+        remote_address=address_text(record.family, record.remote_address),
         remote_port=record.remote_port,
         interface=interface,
         uid=record.uid,

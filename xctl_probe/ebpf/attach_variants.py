@@ -1,4 +1,4 @@
-"""The ways to attach: which object, which of its programs, and what the kernel must have."""
+"""Attach variants: their object, their programs and hooks, and what they need."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _TRACEPOINT = "btf_trace_"  # before a tracepoint's name in BTF
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One program and the name in the kernel's BTF that it hangs on."""
+    """A program, and the name of its hook in the kernel's BTF."""
 
     program: str
     target: str
-    optional: bool = False  # without it something is less exact, not missing
-    at_return: bool = False  # of the function; else at its entry
-    bcc_program: str | None = None  # in bpf/bcc.c, where that has another name
+    optional: bool = False  # without it, events are less exact, not missing
+    at_return: bool = False  # at the return of the function, else at the entry
+    bcc_program: str | None = None  # name in bpf/bcc.c, where it differs
 
     @property
     def symbol(self) -> str:
-        """The function or tracepoint, as people call it."""
+        """Name of the function or tracepoint."""
         return self.target.removeprefix(_TRACEPOINT)
 
     @property
@@ -38,20 +38,20 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class AttachVariant:
-    """One compiled object, and where it attaches."""
+    """A compiled object, and its hooks."""
 
     name: str
     image: str  # file in xctl_probe.bpf
     hooks: tuple[Hook, ...]
     sockets_in_hash: bool = False
     sockets_by_file: bool = False
-    iterates: bool = True  # sockets are read out
-    trampolines: bool = False  # the first hook is a function that one is tried on
-    needs: Path | None = None  # what the kernel shows where it can attach so at all
+    iterates: bool = True  # it has socket iterators
+    trampolines: bool = False  # needs trampolines; tested on the first hook
+    needs: Path | None = None  # exists where the kernel supports such hooks
 
     @property
     def map_iterator(self) -> str | None:
-        """The kind of map that is iterated over for its sockets; None where no map is."""
+        """Kind of the map that is iterated for its sockets; None where none is."""
         if self.sockets_by_file or not self.iterates:
             return None
         return "bpf_map_elem" if self.sockets_in_hash else "bpf_sk_storage_map"
@@ -59,7 +59,7 @@ class AttachVariant:
 
 FULL_BUFFER = "on_full_buffer"
 
-# Tracepoints that all flavours have in common; each is in the kernel's BTF by a type.
+# Tracepoints of all variants; each is in the kernel's BTF by a type.
 _RARE = (
     Hook("on_retransmit", "btf_trace_tcp_retransmit_skb"),
     Hook("on_retransmit_synack", "btf_trace_tcp_retransmit_synack"),
@@ -78,7 +78,7 @@ TRACEPOINT = AttachVariant(
     ),
 )
 
-# The same on kernels that refuse iterators over maps: sockets are found by the files of tasks.
+# The same for kernels that refuse iterators over maps: sockets are found by the files of tasks.
 TRACEPOINT_FILES = replace(
     TRACEPOINT, name="tracepoint_files", image="tracepoint_files.bpf.o", sockets_by_file=True
 )
@@ -97,7 +97,7 @@ _FENTRY_HOOKS = (
 
 FENTRY = AttachVariant("fentry", "fentry.bpf.o", _FENTRY_HOOKS, trampolines=True)
 
-# The same on kernels that give these programs no socket storage (before 5.11).
+# The same for kernels without socket storage for these programs (before 5.11).
 FENTRY_HASH = AttachVariant(
     "fentry",
     "fentry_hash.bpf.o",
@@ -117,7 +117,7 @@ KPROBE = AttachVariant(
     "kprobe.bpf.o",
     (
         Hook("on_release", "release_sock"),
-        # Returns first: of a call that begins meanwhile only the return is seen, which is nothing.
+        # Returns first: a return without its entry is ignored.
         Hook("end_udp_sendmsg", "udp_sendmsg", at_return=True, bcc_program="end_udp"),
         Hook("begin_udp_sendmsg", "udp_sendmsg", bcc_program="begin_udp"),
         Hook(
@@ -162,10 +162,9 @@ TRACE = AttachVariant(
 
 
 def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
-    """The targets of all flavours that this kernel has: asked, not guessed from a version.
+    """Return the hooks of all variants that this kernel has, whatever its version.
 
-    They are searched for piece by piece: the kernel's type information is 6 MB.  Raises
-    SourceUnavailable where the kernel has none.
+    BTF of 6 MB is searched in pieces.  Raises SourceUnavailable where the kernel has no BTF.
     """
     wanted = {
         hook.target.encode() for variant in (*ATTACH_VARIANTS, TRACE) for hook in variant.hooks

@@ -1,4 +1,4 @@
-"""A hash map read in batches: bpf(2)'s BPF_MAP_LOOKUP_BATCH, through whichever library."""
+"""Reads of a hash map in batches: BPF_MAP_LOOKUP_BATCH of bpf(2), through any library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BATCH = 1024
 def read_batches(
     lookup: Callable[..., int], key_bytes: int, value_bytes: int, batch: int = _BATCH
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Every key with its value.  Raises OSError, at once where the kernel has no batches (5.6).
+    """Yield each key with its value.  Raises OSError, before 5.6 with the first batch.
 
     `lookup` takes start, cursor, keys, values and count, as bpf_map_lookup_batch() does, and
     returns 0, or -1 with errno set.
@@ -27,7 +27,7 @@ def read_batches(
         count.value = batch
         failed = lookup(start, cursor, keys, values, c.pointer(count))
         why = c.get_errno() if failed else 0
-        if failed and why != errno.ENOENT:  # that is how it tells the end
+        if failed and why != errno.ENOENT:  # ENOENT marks the end
             raise OSError(why, os.strerror(why))
         found = min(count.value, batch)
         yield from zip(

@@ -1,4 +1,4 @@
-"""A BPF object through libbpf: opened, configured, loaded, attached, read, closed."""
+"""BPF objects through libbpf: open, configure, load, attach, read, close."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ import ctypes as c
 import errno
 import io
 import os
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
 
+from xctl_probe.ebpf.counters import kprobe_misses, per_cpu_sums, recursion_misses
 from xctl_probe.ebpf.libbpf import BpfError, Library, refused
 from xctl_probe.ebpf.maps import Map
 
 _READ_BYTES = 65536
-
-# include/uapi/linux/bpf.h
-_LINK_TYPE_PERF_EVENT = 7
-_KPROBE_EVENTS = (3, 4)  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE
-_RECURSION_MISSES_AT = 208  # in struct bpf_prog_info
-_KPROBE_MISSED_AT = 48  # in struct bpf_link_info: perf_event.kprobe.missed
-_INFO_BYTES = 256  # no less than either
 
 
 class _MapInfo(c.Structure):
@@ -46,12 +39,8 @@ class _Attached:
     link: int
 
 
-def _u64_at(info: bytes, at: int) -> int:
-    return int.from_bytes(info[at : at + 8], "little")
-
-
 def open_object(library: Library, image: bytes) -> Object:
-    """A compiled object, not yet loaded.  Raises BpfError."""
+    """Open a compiled object, without loading it.  Raises BpfError."""
     handle = library.calls.bpf_object__open_mem(image, len(image), None)
     if not handle:
         raise refused("open object")
@@ -60,7 +49,7 @@ def open_object(library: Library, image: bytes) -> Object:
 
 @dataclass(slots=True)
 class Object:
-    """A BPF object: configured, loaded, attached, closed.  Closing detaches everything."""
+    """An open BPF object.  `close` detaches everything."""
 
     _lib: c.CDLL
     _handle: int | None
@@ -80,7 +69,7 @@ class Object:
         return handle
 
     def set_constants(self, image: bytes) -> None:
-        """Write the beginning of .rodata, before the load makes it constant."""
+        """Write the beginning of .rodata, before the load."""
         handle = self._lib.bpf_object__next_map(self._handle, None)
         while handle and not self._lib.bpf_map__name(handle).endswith(b".rodata"):
             handle = self._lib.bpf_object__next_map(self._handle, handle)
@@ -96,7 +85,7 @@ class Object:
             raise refused(f"resize {name}")
 
     def skip(self, program: str) -> None:
-        """Do not load a program that this kernel has no place for."""
+        """Exclude a program from the load: this kernel lacks its hook."""
         self._lib.bpf_program__set_autoload(self._program(program), False)
 
     def load(self) -> None:
@@ -105,7 +94,7 @@ class Object:
             raise refused("load")
 
     def attach(self, program: str) -> None:
-        """Attach until closed: the link is a descriptor, and dies with the process."""
+        """Attach until `close`.  The link is a descriptor, closed with the process."""
         handle = self._program(program)
         link = self._lib.bpf_program__attach(handle)
         if not link:
@@ -114,27 +103,17 @@ class Object:
         self._attached.append(_Attached(self._lib.bpf_program__fd(handle), link))
 
     def missed_runs(self) -> int:
-        """How often a program was due and did not run, as far as this kernel counts it.
+        """Return how often a program did not run at its hook, as far as this kernel counts it.
 
-        The kernel does not let a program interrupt itself (recursion_misses, 5.12), and has
-        a limit of threads that sleep under one kretprobe (the link's `missed`, 6.7).
+        A program cannot interrupt itself (recursion_misses, 5.12), and the number of threads that
+        sleep under one kretprobe is limited (`missed` of the link, 6.7).
         """
-        return sum(self._missed(one) for one in self._attached)
-
-    def _missed(self, one: _Attached) -> int:
-        misses = _u64_at(self._info(one.program_fd), _RECURSION_MISSES_AT)
-        link = self._info(self._lib.bpf_link__fd(one.link))
-        link_type, event_type = (int.from_bytes(link[at : at + 4], "little") for at in (0, 16))
-        if link_type == _LINK_TYPE_PERF_EVENT and event_type in _KPROBE_EVENTS:
-            misses += _u64_at(link, _KPROBE_MISSED_AT)
-        return misses
-
-    def _info(self, fd: int) -> bytes:
-        """The struct bpf_prog_info or bpf_link_info; zero where the kernel's is shorter."""
-        info = c.create_string_buffer(_INFO_BYTES)
-        length = c.c_uint32(_INFO_BYTES)
-        self._lib.bpf_obj_get_info_by_fd(fd, info, c.byref(length))
-        return info.raw
+        get_info = self._lib.bpf_obj_get_info_by_fd
+        return sum(
+            recursion_misses(get_info, one.program_fd)
+            + kprobe_misses(get_info, self._lib.bpf_link__fd(one.link))
+            for one in self._attached
+        )
 
     def iterator(self, program: str, over_map: str | None = None) -> KernelIterator:
         """Attach an iterator program.  Raises BpfError."""
@@ -149,17 +128,14 @@ class Object:
         return KernelIterator(self._lib.bpf_link__fd(link), self._lib)
 
     def map(self, name: str, key_bytes: int, value_bytes: int) -> Map:
-        """A loaded map, with the sizes its header declares."""
+        """Return a loaded map, with the sizes of its declaration."""
         fd = self._lib.bpf_map__fd(self._map(name))
         return Map(fd, key_bytes, value_bytes, self._lib)
 
     def per_cpu_sums(self, name: str, entries: int) -> list[int]:
-        """A per-CPU array of 64-bit counters, added up over the CPUs."""
-        cpus = self._lib.libbpf_num_possible_cpus()
+        """Return a per-CPU array of 64-bit counters, added up over the CPUs."""
         array = self.map(name, 4, 8)
-        layout = struct.Struct(f"={cpus}Q")
-        values = (array.lookup(struct.pack("=I", i), cpus) for i in range(entries))
-        return [sum(layout.unpack(value)) if value else 0 for value in values]
+        return per_cpu_sums(array, entries, self._lib.libbpf_num_possible_cpus())
 
     def close(self) -> None:
         """Detach and unload.  Safe to call twice."""
@@ -179,21 +155,21 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class KernelIterator:
-    """An attached iterator: each run walks everything once."""
+    """An attached iterator; each run iterates everything once."""
 
     link_fd: int
     _lib: c.CDLL
 
     def run(self) -> bytes:
-        """What the program wrote.  Raises BpfError.
+        """Run the iterator; return what the program wrote.  Raises BpfError.
 
-        The kernel interrupts a read that met a million objects and wrote nothing (EAGAIN,
+        The kernel interrupts a read after a million objects without output (EAGAIN,
         kernel/bpf/bpf_iter.c); the next read continues there.
         """
         fd = self._lib.bpf_iter_create(self.link_fd)
         if fd < 0:
             raise refused("start iterator")
-        written = io.BytesIO()  # not a list: joined, tens of thousands of records are there twice
+        written = io.BytesIO()  # not a list: a join would hold tens of thousands of events twice
         try:
             for chunk in _chunks(lambda: os.read(fd, _READ_BYTES)):
                 written.write(chunk)
@@ -203,10 +179,10 @@ class KernelIterator:
 
 
 def _chunks(read: Callable[[], bytes]) -> Iterator[bytes]:
-    """What an iterator writes until its end.
+    """Yield the output of an iterator.
 
-    One read goes over a million objects at most (MAX_ITER_OBJECTS, kernel/bpf/bpf_iter.c): where
-    the program has written nothing about all those, it is EAGAIN, and the next read goes on.
+    One read iterates a million objects at most (MAX_ITER_OBJECTS, kernel/bpf/bpf_iter.c).  Where
+    the program has written nothing about them, it fails with EAGAIN, and the next read continues.
     """
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Every call, as it happens: for debugging.  The kernel source counts, this streams."""
+"""Trace of every send and receive call, for debugging."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from xctl_probe.ebpf.abi import LostWhere, address, command
+from xctl_probe.ebpf.abi import LostWhere, command
 from xctl_probe.ebpf.loader import load_trace
 from xctl_probe.ebpf.ringbuf import Ring
+from xctl_probe.linux.addresses import address_text
 
 CALL = struct.Struct("=QQIIiIIBBHHHHH16s16s16s")
-READ_AGAIN_S = 0.01  # how often a reader should come: the kernel does not wake it
+READ_AGAIN_S = 0.01  # interval of reads: the kernel does not wake the reader
 
 
 class Call(NamedTuple):
-    """The struct call of bpf/include/abi.h: one send or receive that returned.
+    """struct call of bpf/include/abi.h: one send or receive that returned.
 
     `result` is bytes or -errno, `flags` those of a receive, `time_ns` CLOCK_MONOTONIC.
     """
@@ -41,22 +42,22 @@ class Call(NamedTuple):
 
     @property
     def local_address(self) -> str:
-        """Text, as in facts.Socket."""
-        return address(self.family, self.raw_local_address)
+        """Address as text, as in `events.Socket`."""
+        return address_text(self.family, self.raw_local_address)
 
     @property
     def remote_address(self) -> str:
-        """Text, as in facts.Socket."""
-        return address(self.family, self.raw_remote_address)
+        """Address as text, as in `events.Socket`."""
+        return address_text(self.family, self.raw_remote_address)
 
     @property
     def comm(self) -> str:
-        """The thread's name."""
+        """Name of the thread."""
         return command(self.raw_comm)
 
 
 class Trace:
-    """Calls of all processes but the probe itself.  Needs kernel 6.3 (sock_send_length).
+    """Trace of the calls of all processes but the probe.  Needs Linux 6.3 (sock_send_length).
 
     `ring_bytes` is a power of two; half a million calls a second fill 16 MB in 0.3 s.
     Raises SourceUnavailable.
@@ -71,12 +72,12 @@ class Trace:
         self._own_pid = os.getpid()
 
     def calls(self) -> Iterator[Call]:
-        """What has returned since the last time; empty when nothing did.  Never waits."""
+        """Yield the calls that returned since the last time.  Never blocks."""
         while batch := self._ring.batch(CALL):
             yield from (call for call in map(Call._make, batch) if call.pid != self._own_pid)
 
     def dropped(self) -> int:
-        """Calls since the last time that found no room, exactly."""
+        """Return the exact number of calls dropped since the last time."""
         total = self._programs.per_cpu_sums("lost", len(LostWhere))[LostWhere.RING]
         since, self._dropped = total - self._dropped, total
         return since

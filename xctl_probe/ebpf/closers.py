@@ -1,8 +1,8 @@
-"""Threads that wait in close(), SO_LINGER (socket(7)), until the peer has everything.
+"""Threads that wait in close() until the peer has all data: SO_LINGER, socket(7).
 
-The descriptor is gone by then, and no walk over files finds the socket.  The kernel programs
-report the begin, and the end of what is waited for; that the thread is still there, which a signal
-or the end of its patience may change, /proc shows.
+The descriptor is gone then, and no iterator over files finds the socket.  The kernel programs emit
+the begin and the end of the wait.  A signal or the linger time may end the thread's wait earlier;
+/proc shows whether the thread is still there.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import Evidence, Kind, RawEvent
 from xctl_probe.events import Cause
-from xctl_probe.linux import wchan
+from xctl_probe.linux import procfs, wchan
 
-_MOST = 1024  # closes that are followed at a time
-_AT_ONCE = 64  # threads that one drain looks at
+_MOST = 1024  # closes that are tracked at a time
+_AT_ONCE = 64  # threads that one drain reads
 
 
 @dataclass(slots=True)
@@ -25,30 +25,30 @@ class _Closing:
 
 
 class Closers:
-    """Every close that waits; `waits` is asked whether a thread (pid, tid) sleeps in one."""
+    """Closes that wait; `waits(pid, tid)` is True while the thread sleeps in close()."""
 
     def __init__(self, stall_ns: int, waits: Callable[[int, int], bool] | None = None) -> None:
         self._stall_ns = stall_ns
         self._waits = waits or sleeps_on_a_socket
         self._open: dict[int, _Closing] = {}
-        self.unkept = 0  # without room; the reader sets it back
+        self.unkept = 0  # dropped for lack of space; the reader resets it
 
     def begin(self, record: RawEvent) -> None:
-        """A thread is about to wait in close()."""
+        """Track a thread that is about to wait in close()."""
         if len(self._open) >= _MOST:
             self.unkept += 1
         elif record.pid and record.tid:
             self._open[record.cookie or record.inode] = _Closing(record)
 
     def end(self, record: RawEvent) -> RawEvent | None:
-        """What it waited for is over; the stall that it was, where that was seen."""
+        """Stop tracking; return the stall that it was, where a sample has shown one."""
         closing = self._open.pop(record.cookie or record.inode, None)
         if closing is None or not closing.reported:
-            return None  # nothing has shown that a thread did wait
+            return None  # no sample has shown a waiting thread
         return _stall(closing.record, Kind.STALL, record.time_ns)
 
     def drain(self, now_ns: int) -> list[RawEvent]:
-        """Every close that waits for a stall's length by now, and those that gave up."""
+        """Return the closes that have waited for a stall length, and those that gave up."""
         found = []
         late = [
             (key, closing)
@@ -71,20 +71,16 @@ class Closers:
 
 
 def cause(record: RawEvent) -> Cause | None:
-    """Why the peer has not acknowledged everything, by what was seen as the close began.
+    """Return the cause, from the evidence at the begin of the close.
 
-    Not by what was sent again: a peer that does not read throws away what overran its buffer.
+    A retransmit is no evidence: a peer that does not read drops data beyond its buffer.
     """
     return Cause.PEER_WINDOW if record.evidence & Evidence.PEER_WINDOW else None
 
 
 def sleeps_on_a_socket(pid: int, tid: int) -> bool:
-    """True where the thread sleeps as close() does.  /proc/<pid>/task/<tid>/wchan, proc(5)."""
-    try:
-        with open(f"/proc/{pid}/task/{tid}/wchan", encoding="ascii") as file:
-            return file.read().startswith(wchan.CLOSE)
-    except (OSError, UnicodeError):
-        return False
+    """True where the thread sleeps in the function of close().  proc(5): task/<tid>/wchan."""
+    return procfs.word(f"/proc/{pid}/task/{tid}/wchan").startswith(wchan.CLOSE)
 
 
 def _stall(record: RawEvent, kind: Kind, now_ns: int) -> RawEvent:

@@ -1,4 +1,4 @@
-"""The dialogues that the kernel keeps, of every user and program with each of its peers."""
+"""Request/reply histories in the kernel, by user, program and peer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _32_BITS = (1 << 32) - 1
 
 
 def peer_of(record: RawEvent) -> bytes:
-    """The struct peer of the record's connection."""
+    """Return struct peer of the event's connection."""
     return PEER.pack(
         record.remote_address,
         record.comm.split(b"\0", 1)[0],
@@ -28,7 +28,7 @@ def peer_of(record: RawEvent) -> bytes:
 
 
 def peer_hash(peer: bytes) -> int:
-    """The same number as the function of this name in bpf/include/stall.bpf.h."""
+    """Return the hash of the function of this name in bpf/include/stall.bpf.h."""
     value = 0
     for word in _WORDS.unpack(peer):
         value = (value ^ word) * FACTOR & _64_BITS
@@ -37,13 +37,13 @@ def peer_hash(peer: bytes) -> int:
 
 
 def places(uid: int, peer: bytes) -> list[bytes]:
-    """The keys, each a struct endpoint_key, under which the dialogue may lie."""
+    """Return the keys (struct endpoint_key) that the history may have."""
     value = peer_hash(peer)
     return [ENDPOINT_KEY.pack(uid, (value >> i * SHIFT) % PLACES) for i in range(TRIES)]
 
 
 def request_history_of(record: RawEvent, lookup: Callable[[bytes], bytes | None]) -> RequestHistory:
-    """How this owner's connections to the record's peer went; `lookup` reads the kernel's map."""
+    """Return the history of this owner and peer; `lookup` reads the map of the kernel."""
     peer = peer_of(record)
     for key in places(record.uid, peer):
         value = lookup(key)

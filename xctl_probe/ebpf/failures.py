@@ -1,7 +1,7 @@
-"""Failures of connections, bounded: a flood of them is added up before it costs anything.
+"""Failures of connections, in bounded memory: a flood of them is added up.
 
-The first sockets of a process and peer have a fact each, with its socket.  What exceeds that is
-added up by process and peer, then by user.  Sums are exact: nothing is left out.
+The first sockets of a process and peer have an event each, with the socket.  The others are added
+up by process and peer, then by user.  Sums are exact.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from xctl_probe.ebpf.abi import Kind, RawEvent, process, socket_of
 from xctl_probe.events import ErrorKind, Socket, SocketError
 
 _SOCKETS = 16  # of one process and peer, in one interval
-_OF_PROCESS = 64  # facts
-_OF_USER = 256  # facts, and as many sums
+_OF_PROCESS = 64  # events
+_OF_USER = 256  # events, and as many sums
 
 _Peer = tuple[int, int, bytes, int, int, bytes, int, int]
 
 
 @dataclass(slots=True)
 class _Sum:
-    record: RawEvent  # the first of those added up
+    record: RawEvent  # the first one
     count: int = 0
     sockets: int = 0
 
 
 class Failures:
-    """What failed since the last drain."""
+    """Failures since the last drain."""
 
     def __init__(self) -> None:
         self._forget()
@@ -42,7 +42,7 @@ class Failures:
         self._rest: dict[tuple[int, int], _Sum] = {}  # by user and kind
 
     def has_room(self, record: RawEvent, kind: int, count: int) -> bool:
-        """True for a failure that gets a fact of its own; any other one is added up here."""
+        """True for a failure that gets its own event; any other one is added up here."""
         peer = (
             record.pid, record.start_ticks, record.comm, record.uid, kind,
             record.remote_address, record.remote_port, record.netns,
@@ -71,9 +71,9 @@ class Failures:
     def sums(
         self, kinds: Mapping[Kind, ErrorKind], interface: Callable[[int, int], str | None]
     ) -> Iterator[SocketError]:
-        """What was added up; from now on all begins anew.
+        """Yield the sums, and reset them.
 
-        `interface` names one by its index and network namespace.
+        `interface` returns a name by ifindex and network namespace.
         """
         for peer, total in self._sums.items():
             record = total.record

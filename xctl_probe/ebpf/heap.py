@@ -1,4 +1,4 @@
-"""Memory that a flood took goes back to the system."""
+"""Return of free memory to the system after a flood."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from contextlib import suppress
 
 
 def give_back_memory() -> None:
-    """Return free pages in the middle of the heap, too: malloc_trim(3), which musl has not."""
+    """Return free pages of the heap to the system: malloc_trim(3), which musl lacks."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

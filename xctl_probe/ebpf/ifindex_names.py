@@ -1,25 +1,24 @@
-"""Names of interfaces, as far as the probe can know them."""
+"""Names of interfaces of the probe's own network namespace."""
 
 from __future__ import annotations
 
-import os
-
 from xctl_probe.linux.links import name_of
+from xctl_probe.linux.procfs import namespace_inode
 
 
 class IfindexNames:
-    """ifindex to name within the probe's own network namespace; None for every other one."""
+    """Names by ifindex in the probe's own network namespace; None for others."""
 
     def __init__(self) -> None:
-        self._netns = os.stat("/proc/self/ns/net").st_ino
+        self._netns = namespace_inode("net")
         self._names: dict[int, str | None] = {}
 
     def forget(self) -> None:
-        """Ask the kernel again: an interface may have been renamed or replaced."""
+        """Clear the cache: an interface may have been renamed or replaced."""
         self._names.clear()
 
     def name(self, ifindex: int, netns: int) -> str | None:
-        """The interface's name, None where it is unknown or gone."""
+        """Return the name of the interface, None where it is unknown or gone."""
         if not ifindex or netns != self._netns:
             return None
         try:

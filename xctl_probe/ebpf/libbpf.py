@@ -1,8 +1,8 @@
-"""A thin typed binding to libbpf.so.1: only what the probe needs of it.
+"""Typed binding of the functions of libbpf.so.1 that the probe needs.
 
-PyPI's bindings either bring their own compiler (bcc, pythonbpf), wrap a bundled libbpf and lack
-iterators (pybpf, pylibbpf), or are abandoned; the few functions used here are the library's
-stable C interface (libbpf.h, bpf.h), the same from 1.0 on.
+Bindings on PyPI either bring their own compiler (bcc, pythonbpf), wrap a bundled libbpf and lack
+iterators (pybpf, pylibbpf), or are abandoned.  The functions here belong to the stable C interface
+of the library (libbpf.h, bpf.h), unchanged since 1.0.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from xctl_probe.errors import SourceUnavailable
 
 _LIBRARY = "libbpf.so.1"
-_MESSAGE_BYTES = 1 << 20  # a verifier log comes as one message
-_LEVEL_INFO = 1  # enum libbpf_print_level; what is above is for libbpf's own debugging
+_MESSAGE_BYTES = 1 << 20  # a verifier log is one message
+_LEVEL_INFO = 1  # enum libbpf_print_level; higher levels are for debugging libbpf
 
 # include/uapi/linux/bpf.h: of enum bpf_map_type, bpf_prog_type and bpf_attach_type one each,
 # and two instructions
@@ -33,7 +33,7 @@ _PrintCallback = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
 
 
 class BpfError(Exception):
-    """libbpf or the kernel said no; `errno` says why.  Translated where the remedy is known."""
+    """A failure of libbpf or the kernel, with `errno`.  Callers with a remedy translate it."""
 
     def __init__(self, what: str, errno: int) -> None:
         super().__init__(f"{what}: {os.strerror(errno)}")
@@ -54,13 +54,13 @@ class _LoadOptions(c.Structure):
 
 
 def refused(what: str) -> BpfError:
-    """What the call that has just failed left in errno."""
+    """Return the error of the call that has just failed, from errno."""
     return BpfError(what, c.get_errno())
 
 
 @dataclass(slots=True)
 class Library:
-    """libbpf.so.1 itself, and the messages that it would have printed.
+    """libbpf.so.1, and the messages that it would print.
 
     Raises SourceUnavailable where the library is missing.
     """
@@ -88,11 +88,11 @@ class Library:
             messages.append(text.value.decode(errors="replace").rstrip())
             return 0
 
-        self._print = _PrintCallback(keep)  # kept: libbpf calls it as long as it lives
+        self._print = _PrintCallback(keep)  # a reference: libbpf calls it until the process exits
         self.calls.libbpf_set_print(self._print)
 
     def _declare(self) -> None:
-        """Pointers are 64 bits wide, ctypes' default result is 32."""
+        """Declare the types: pointers have 64 bits, the default result of ctypes has 32."""
         lib = self.calls
         pointer, text, number = c.c_void_p, c.c_char_p, c.c_int
         for name, result, arguments in (
@@ -134,21 +134,21 @@ class Library:
             function.restype, function.argtypes = result, arguments
 
     def report(self, log: Callable[[str], None] | None) -> None:
-        """Hand the messages over, or drop them."""
+        """Pass the messages to `log`, or drop them."""
         if log:
             for message in self.messages:
                 log(message)
         self.messages.clear()
 
     def refuses_trampolines(self, function: str) -> bool:
-        """Does the kernel refuse any program on entry to this function, whatever it does?
+        """True where the kernel refuses every program at the entry of this function.
 
-        Asked with a program of two instructions, in 5 ms; a whole object takes 60.
+        Tested with a program of two instructions in 5 ms; a whole object takes 60 ms.
         """
         return self._refuses(function, _TRACE_FENTRY)
 
     def refuses_iterator(self, target: str) -> bool:
-        """Does the kernel refuse any program that iterates over this (`bpf_map_elem`)?"""
+        """True where the kernel refuses every iterator over `target` (`bpf_map_elem`)."""
         return self._refuses(target, _TRACE_ITER)
 
     def _refuses(self, target: str, attach_type: int) -> bool:
@@ -170,7 +170,7 @@ class Library:
         return c.get_errno() == errno.EPERM
 
     def lacks_ring_buffer(self) -> bool:
-        """Is this kernel older than the ring buffer (5.8)?  Asked with the smallest there is."""
+        """True where the kernel has no ring buffer (before 5.8).  Tested with the smallest one."""
         fd = self.calls.bpf_map_create(_MAP_TYPE_RINGBUF, None, 0, 0, mmap.PAGESIZE, None)
         if fd >= 0:
             os.close(fd)

@@ -1,9 +1,8 @@
-"""Loading the best flavour that this kernel takes, or one sentence on why there is none."""
+"""Loads the best attach variant that works on this kernel, or gives the reason why none does."""
 
 from __future__ import annotations
 
 import errno
-import os
 import pkgutil
 import time
 from collections.abc import Callable
@@ -24,16 +23,17 @@ from xctl_probe.ebpf.programs import Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.linux import capabilities
+from xctl_probe.linux.procfs import namespace_inode
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
 
 
 @dataclass(frozen=True, slots=True)
 class MapSizes:
-    """Bounds of the kernel's maps: what is beyond is counted as lost."""
+    """Bounds of the kernel's maps; events beyond them are counted as dropped."""
 
     ring_bytes: int = 1 << 20  # a power of two of pages
-    processes: int = 16384  # and as many that found no room by interface
+    processes: int = 16384  # and as many without their interface
     endpoints: int = 16384
     hashed_sockets: int = 65536  # only where sockets have no storage of their own
 
@@ -41,19 +41,19 @@ class MapSizes:
 def load(
     attach: str, stall_ns: int, sizes: MapSizes, log: Callable[[str], None] | None
 ) -> LoadedPrograms:
-    """Load and attach, and seed the sockets that are open already.
+    """Load and attach the programs, and set the owners of open sockets.
 
-    `attach` is a flavour's name or "auto"; `log` takes libbpf's messages.
+    `attach` is an attach variant or "auto"; `log` receives the messages of libbpf.
     Raises UsageError on an unknown name, SourceUnavailable where nothing works.
     """
     candidates = [f for f in ATTACH_VARIANTS if attach in ("auto", f.name)]
     if not candidates:
         known = ", ".join(dict.fromkeys(f.name for f in ATTACH_VARIANTS))
-        msg = f"unknown attach flavour {attach!r}: use auto, {known}"
+        msg = f"unknown attach variant {attach!r}: use auto, {known}"
         raise UsageError(msg)
     library, names = _open_kernel()
     reasons: dict[str, str] = {}
-    last: _Unsupported | None = None  # carries the errno to whoever asks
+    last: _Unsupported | None = None  # its errno is shown by `check`
     for variant in candidates:
         try:
             return _load(library, names, variant, stall_ns, sizes, _sentences(reasons))
@@ -70,7 +70,7 @@ def _sentences(reasons: dict[str, str]) -> tuple[str, ...]:
 
 
 def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
-    """The programs that stream every call, attached.  Raises SourceUnavailable."""
+    """Load and attach the programs of the call trace.  Raises SourceUnavailable."""
     library, names = _open_kernel()
     try:
         absent = _require(library, names, TRACE)
@@ -92,11 +92,11 @@ def _open_kernel() -> tuple[Library, frozenset[str]]:
 
 
 class _Unsupported(Exception):
-    """One flavour does not work here; the text says why."""
+    """An attach variant does not work here; the text has the reason."""
 
 
 def _require(library: Library, names: frozenset[str], variant: AttachVariant) -> tuple[Hook, ...]:
-    """The optional hooks that this kernel has no place for."""
+    """Return the optional hooks that this kernel lacks."""
     if variant.needs and not variant.needs.exists():
         raise _Unsupported(f"this kernel has no {variant.name}s")
     absent = [hook for hook in variant.hooks if hook.target not in names]
@@ -172,7 +172,7 @@ def _start(
 
 
 def _attach(programs: Object, variant: AttachVariant, absent: tuple[Hook, ...]) -> Hooks:
-    """Raises BpfError for a hook that cannot be done without."""
+    """Attach all hooks.  Raises BpfError for a required one."""
     attached, refused = [], []
     for hook in variant.hooks:
         if hook in absent:
@@ -190,25 +190,25 @@ def _attach(programs: Object, variant: AttachVariant, absent: tuple[Hook, ...]) 
 
 
 def constants(stall_ns: int, sees_full_buffer: bool) -> bytes:
-    """The struct settings for this host and this run."""
+    """Return struct settings for this host and this run."""
     tick_ns = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
-    pid_namespace = os.stat("/proc/self/ns/pid").st_ino
+    pid_namespace = namespace_inode("pid")
     return SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer)
 
 
 def _seed(programs: Object) -> None:
-    """Two walks over all descriptors: who listens must be known before who was accepted."""
+    """Iterate all descriptors twice: listeners have to be known before accepted sockets."""
     programs.iterator("seed_listeners").run()
     programs.iterator("seed_sockets").run()
 
 
 def _explain(refusal: BpfError) -> str:
-    """The kernel's refusal with its remedy."""
+    """Return the text of a refusal with its remedy."""
     if refusal.errno in (errno.EPERM, errno.EACCES):
         return (
             f"the kernel refuses it in spite of the privileges ({refusal.what}): "
             "a seccomp profile or lockdown"
         )
     if refusal.errno == errno.EINVAL:
-        return f"this kernel does not take the program ({refusal.what}); --verbose tells more"
+        return f"this kernel does not take the program ({refusal.what}); --verbose shows more"
     return str(refusal)

@@ -1,4 +1,4 @@
-"""Owners that the kernel could not name: of connections reset before their process touched them."""
+"""Owners of connections that were reset before their process used them, through /proc."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ from dataclasses import replace
 from typing import TypeGuard
 
 from xctl_probe.events import Event, SocketError
+from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.socket_owners import Owners
 
-_SHARE = 200  # the part of the time that searching through /proc may take, in the long run
-_AHEAD_NS = 10_000_000_000  # of which so much may be used up at once: resets come in bursts
+# The part of a core that searching through /proc may take in the long run, and how much at once:
+# resets come in bursts.
+_SHARE, _AT_ONCE_NS = 0.005, 50_000_000
+_ALL = "all"
 
 
 class OwnerLookup:
-    """Names them by who holds the socket now, as often as is affordable."""
+    """Attributes such events to the current owner of the socket, within the time share."""
 
-    def __init__(self, owners: Owners | None = None) -> None:
+    def __init__(self, owners: Owners | OwnersAside | None = None) -> None:
         self._owners = owners or Owners()
-        self._paid_ns = 0  # until when the searches so far have used up their part
+        self._budget = Budget(_SHARE, _AT_ONCE_NS)
+
+    def close(self) -> None:
+        """End the reader of /proc.  Safe to call twice."""
+        if isinstance(self._owners, OwnersAside):
+            self._owners.close()
 
     def resolve(self, events: Iterable[Event], now_ns: int) -> list[Event]:
-        """The same facts, with the owners that were found; CLOCK_MONOTONIC ns."""
+        """Return the events with the owners that were found; `now_ns` is CLOCK_MONOTONIC."""
         events = list(events)
         unattributed = [(at, event) for at, event in enumerate(events) if _is_unattributed(event)]
-        if unattributed and self._paid_ns - now_ns < _AHEAD_NS:
+        if unattributed and self._budget.allows(_ALL, now_ns):
             begun_ns = time.monotonic_ns()
             inodes = {event.socket.inode for _, event in unattributed}
             self._owners.begin()
@@ -37,11 +46,10 @@ class OwnerLookup:
             for at, event in unattributed:
                 events[at] = replace(event, owner=self._owners.get(event.socket.inode))
             self._owners.forget(inodes)
-            took_ns = time.monotonic_ns() - begun_ns
-            self._paid_ns = max(self._paid_ns, now_ns) + took_ns * _SHARE
+            self._budget.charge(_ALL, time.monotonic_ns() - begun_ns, now_ns)
         return events
 
 
 def _is_unattributed(event: Event) -> TypeGuard[SocketError]:
-    # Without an inode no process has it: nobody has accepted it, or it is closed.
+    # Without an inode no process has it: it is not accepted yet, or closed.
     return isinstance(event, SocketError) and event.owner is None and bool(event.socket.inode)

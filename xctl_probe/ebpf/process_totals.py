@@ -1,4 +1,4 @@
-"""Traffic that the kernel adds up by process: datagrams, and the last bytes of ended sockets."""
+"""Totals of the kernel by process: datagrams, and the last bytes of closed sockets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xctl_probe.ebpf.ifindex_names import IfindexNames
 from xctl_probe.ebpf.programs import Map
 from xctl_probe.events import DroppedEvents, TrafficDelta
 
-_QUIET_DRAINS = 60  # after as many without traffic an invisible process is taken for ended
+_QUIET_DRAINS = 60  # without traffic, after which an invisible process counts as exited
 
 
 @dataclass(slots=True)
@@ -22,11 +22,11 @@ class _Reported:
 
 
 class ProcessTotals:
-    """The map `processes`, read as what was added since the last time.
+    """Deltas of the map `processes`.
 
-    The kernel's totals are never reset, because a reset would lose what is added at the same
-    moment; an entry is deleted when its process has ended.  A total may go back by what the
-    record of a socket has told, too: nothing more is told until it has made up for that.
+    The totals of the kernel are never reset, because a reset would lose concurrent additions; an
+    entry is deleted when its process has exited.  A total can decrease when a socket event already
+    reported the bytes.  Then nothing is reported until the total exceeds the last reported value.
     """
 
     def __init__(self, table: Map) -> None:
@@ -34,7 +34,7 @@ class ProcessTotals:
         self._reported: dict[bytes, _Reported] = {}
 
     def traffic(self, interfaces: IfindexNames) -> Iterator[TrafficDelta | DroppedEvents]:
-        """Bytes since the last call; a total that makes no sense is told as lost.
+        """Yield the bytes since the last call; an invalid total yields `DroppedEvents`.
 
         Raises OSError.
         """

@@ -1,4 +1,4 @@
-"""What a source needs of programs that run, whoever compiled and attached them."""
+"""Protocols of loaded kernel programs, by libbpf or bcc."""
 
 from __future__ import annotations
 
@@ -8,61 +8,61 @@ from typing import Protocol
 
 
 class Map(Protocol):
-    """A map, read with raw bytes for key and value."""
+    """A map; keys and values are raw bytes."""
 
     def lookup(self, key: bytes, copies: int = 1) -> bytes | None:
-        """The value, or None; of a per-CPU map `copies` values on end."""
+        """Return the value or None; of a per-CPU map, `copies` values."""
 
     def delete(self, key: bytes) -> None:
-        """Forget the key, if it is there."""
+        """Delete the key, if it exists."""
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Everything in a hash."""
+        """Yield all items of a hash."""
 
 
 class Programs(Protocol):
-    """Attached, until closed."""
+    """Programs that are attached until `close`."""
 
     def map(self, name: str, key_bytes: int, value_bytes: int) -> Map:
-        """A map by its name in bpf/."""
+        """Return the map with this name in bpf/."""
 
     def per_cpu_sums(self, name: str, entries: int) -> list[int]:
-        """A per-CPU array of 64-bit counters, added up over the CPUs."""
+        """Return a per-CPU array of 64-bit counters, added up over the CPUs."""
 
     def missed_runs(self) -> int:
-        """How often a program was due and did not run, as far as this kernel counts it."""
+        """Return how often a program did not run at its hook, as far as this kernel counts it."""
 
     def close(self) -> None:
         """Detach.  Safe to call twice."""
 
 
 class SocketIterator(Protocol):
-    """Goes over all sockets once, in the kernel."""
+    """Iterates all sockets, in the kernel."""
 
     def run(self) -> bytes:
-        """Records on end."""
+        """Run the iterator; return its events as bytes."""
 
 
 class EventQueue(Protocol):
-    """Where the kernel tells what is rare."""
+    """Queue of rare kernel events (ring buffer, or BPF queue before 5.8)."""
 
     @property
     def fd(self) -> int | None:
-        """Readable when there is something, None where nothing can tell."""
+        """Descriptor that is readable when there are events, None where there is none."""
 
     def records(self) -> Iterator[bytes]:
-        """What has come since the last time."""
+        """Yield the events since the last call."""
 
     def close(self) -> None:
-        """Give it back.  Safe to call twice."""
+        """Close the queue.  Safe to call twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Where programs are attached, by the kernel's names; the other two are not needed for all.
+    """Hooks by the kernel's names: attached ones, and optional ones that are not.
 
-    `absent`: this kernel has no such function or tracepoint, most often because another one
-    does its work.  `refused`: it is there, and the kernel takes no program on it.
+    `missing`: this kernel lacks the function or tracepoint, mostly because another one replaces it.
+    `refused`: it exists, and the kernel refuses a program on it.
     """
 
     attached: tuple[str, ...]
@@ -72,12 +72,12 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True)
 class LoadedPrograms:
-    """Programs that run, and the ways to read what they noted."""
+    """Attached programs, and the readers of their events."""
 
-    name: str  # of the way they are attached
+    name: str  # of the attach variant
     programs: Programs
     queue: EventQueue
     collect_iter: SocketIterator
     waiters_iter: SocketIterator
     hooks: Hooks
-    rejected: tuple[str, ...] = ()  # better ways to attach, and why they do not work here
+    rejected: tuple[str, ...] = ()  # better attach variants, and why they do not work here

@@ -1,6 +1,6 @@
-"""Reading a BPF ring buffer in bulk (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst).
+"""Bulk reader of a BPF ring buffer (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst).
 
-libbpf's own reader calls back once for each record, which in Python costs more than the record.
+The reader of libbpf calls back for each record, which costs more in Python than the record.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _PAGE = mmap.PAGESIZE
 
 
 class Ring:
-    """The consumer's side of one ring buffer map of `size` bytes."""
+    """Consumer of one ring buffer map of `size` bytes."""
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
         self._mask = size - 1
         self._mine = mmap.mmap(fd, _PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        # Behind the producer's page the data is mapped twice, so that none wraps.
+        # After the producer's page, the data is mapped twice, so that no record wraps.
         self._theirs = mmap.mmap(
             fd, _PAGE + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=_PAGE
         )
@@ -37,13 +37,13 @@ class Ring:
         return int.from_bytes(self._theirs[:8], "little")
 
     def _waiting(self, at: int) -> int:
-        """Bytes that are to be read from this position on."""
+        """Return the number of unread bytes from this position."""
         return min(max(self._produced() - at, 0), self._mask + 1)
 
     def records(self) -> Iterator[bytes]:
-        """Everything submitted so far; each is given back to the kernel as the next is asked.
+        """Yield the records submitted so far; each is released when the next is requested.
 
-        Not what comes meanwhile: a flood would never let the caller go.
+        Later records are left for the next call: in a flood, the caller would never return.
         """
         at = self._consumed.value
         end = at + self._waiting(at)
@@ -60,10 +60,10 @@ class Ring:
             self._consumed.value = at
 
     def batch(self, layout: struct.Struct) -> list[tuple[Any, ...]]:
-        """What was submitted in a ring whose records all have this layout, the oldest first.
+        """Return the records of a ring in which all have this layout, oldest first.
 
-        Twenty times faster than `records`: headers are compared and records decoded in bulk,
-        a few thousand at a time, so that the kernel has their room again soon.
+        Twenty times faster than `records`: headers are compared and records decoded in bulk, a few
+        thousand at a time, so that their space is released soon.
         """
         at = self._consumed.value
         stride = _HEADER_BYTES + layout.size
@@ -82,14 +82,14 @@ class Ring:
         if self._closed:
             return
         self._closed = True
-        del self._consumed  # it holds the mapping
+        del self._consumed  # it references the mapping
         self._view.release()
         self._mine.close()
         self._theirs.close()
 
 
 def _ready(lengths: bytes, expected: bytes) -> int:
-    """How many records, from the first on, have been submitted: a busy one has a bit set."""
+    """Return the number of leading records that are submitted: a reserved one has a bit set."""
     count = len(lengths) // len(expected)
     if lengths == expected * count:
         return count

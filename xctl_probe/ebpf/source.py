@@ -1,4 +1,4 @@
-"""The kernel source: programs count and note in the kernel, this reads them once an interval."""
+"""The kernel source: reads the counts and events of the kernel programs once an interval."""
 
 from __future__ import annotations
 
@@ -43,18 +43,20 @@ from xctl_probe.events import (
     TrafficDelta,
 )
 from xctl_probe.fair import Room, choose
+from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.owner_search import Search
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.stalls.causes import ZeroWindowMemory
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.request_history import RequestHistory
 
-# Looking at all sockets between two drains may take this part of the time, not more.
+# Iterations of all sockets between two drains take at most this part (1/n) of the time.
 _SAMPLE_SHARE = 50
 
-_MOST_PENDING = 16_384  # facts between two drains, of all users
-_MOST_WAITS = 1_024  # that are decided about at one look, of all users
-_MUCH_BYTES = 1 << 20  # a walk that gave more has left memory behind
+_MOST_PENDING = 16_384  # events between two drains, of all users
+_MOST_WAITS = 1_024  # that one sample decides about, of all users
+_MUCH_BYTES = 1 << 20  # an iteration with more output leaves free memory
 
 _ERRORS = {
     Kind.RETRANSMIT: ErrorKind.RETRANSMIT,
@@ -68,7 +70,7 @@ _ERRORS = {
 
 
 class RunningSource:
-    """Facts from programs that run in the kernel, whoever compiled and attached them."""
+    """Source of events of loaded kernel programs, by libbpf or bcc."""
 
     name = "ebpf"
 
@@ -86,42 +88,44 @@ class RunningSource:
         ]
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
         self._windows = ZeroWindowMemory()
-        budget = Budget()
+        budget, barred = Budget(), Barred()
         self._tracker = StallTracker(
-            stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget
+            stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget, barred
         )
         self._closers = closers.Closers(stall_ns)
         self._interfaces = IfindexNames()
-        self._owner_lookup = OwnerLookup(Search(budget))
+        self._owner_lookup = OwnerLookup(OwnersAside(Search(budget, barred=barred), barred))
         self._dropped = [0] * len(LostWhere)
         self._missed_runs = 0
-        self._invalid = 0  # records that make no sense
-        self._overflowed: Counter[int | None] = Counter()  # facts without room, by uid
+        self._invalid = 0  # invalid raw events
+        self._overflowed: Counter[int | None] = (
+            Counter()
+        )  # events dropped for lack of space, by uid
         self._pending: list[Event] = []
         self._room: Room[int] = Room(_MOST_PENDING)
         self._failures = Failures()
-        self._turn = 0  # of the waits that are decided about, where there are too many
+        self._turn = 0  # of the waits, where there are too many to decide about
         self._next_sample_ns = 0
 
     @property
     def description(self) -> str:
-        """What it shows and what not, for the line at start."""
+        """Text for the start line: what the source observes."""
         return f"{self.attach}: TCP and UDP by process, exact{self._refused}"
 
     @property
     def _refused(self) -> str:
-        """Less exact, and why; empty where nothing is."""
+        """Return what is less exact, and why; empty where nothing is."""
         refused = self.hooks.refused
         return f", but the kernel refuses probes on {', '.join(refused)}" if refused else ""
 
     def fileno(self) -> int | None:
-        """The ring buffer: readable when something rare has happened."""
+        """Return the descriptor of the ring buffer."""
         return self._running.queue.fd
 
     def poll(self, now_ns: int) -> int:
-        """Take what the ring holds, and note who waits now; CLOCK_MONOTONIC ns.
+        """Read the ring buffer, and sample the current waits; `now_ns` is CLOCK_MONOTONIC.
 
-        What is seen here becomes evidence for stalls that end before the next drain.
+        The samples are evidence for stalls that are over before the next drain.
         """
         if now_ns < self._next_sample_ns:
             self._keep(self._from_ring(now_ns))
@@ -129,7 +133,7 @@ class RunningSource:
             begun_ns = time.monotonic_ns()
             chunk = self._running.waiters_iter.run()
             waiting, left_out = self._chosen(chunk, self._sorted(chunk))
-            # What ended before this look is told by what was seen at the one before.
+            # A wait that ended before this sample is decided by the sample before.
             self._keep(self._from_ring(now_ns))
             self._windows.note(map(seen_wait, waiting))
             self._tracker.observe(waiting, whole=not left_out)
@@ -138,12 +142,12 @@ class RunningSource:
         return self._next_sample_ns
 
     def drain(self, now_ns: int) -> Batch:
-        """Everything since the last drain, and every stall that lasts at this moment."""
+        """Return the events since the last drain, and the ongoing stalls."""
         self._interfaces.forget()
         events = self._pending
         self._pending = []
         self._room = Room(_MOST_PENDING)
-        # Before the sockets: what an end has given by now, no socket's record can tell again.
+        # Before the sockets: bytes that a close has added by now are in no later socket event.
         for processes in self._processes:
             events.extend(processes.traffic(self._interfaces))
         chunk = self._running.collect_iter.run()
@@ -168,11 +172,12 @@ class RunningSource:
     def close(self) -> None:
         """Detach everything.  Safe to call twice."""
         self._tracker.close()
+        self._owner_lookup.close()
         self._running.queue.close()
         self._running.programs.close()
 
     def _keep(self, events: Iterable[Event]) -> None:
-        """Until the next drain, which may be an hour away."""
+        """Queue events until the next drain, which may be an hour away."""
         for event in events:
             uid = event.socket.uid if isinstance(event, Stall | SocketError) else None
             if self._room.take(uid, 1):
@@ -185,7 +190,7 @@ class RunningSource:
         return self._owner_lookup.resolve((f for r in records for f in self._events(r)), now_ns)
 
     def _decoded(self, chunk: bytes) -> Iterator[RawEvent]:
-        """Records on end; what is none is counted, and told as lost."""
+        """Yield the raw events of a chunk; invalid ones are counted as dropped."""
         self._invalid += len(chunk) % RECORD.size > 0
         return self._sound(decode(chunk))
 
@@ -201,7 +206,7 @@ class RunningSource:
                 self._invalid += 1
 
     def _chosen(self, chunk: bytes, found: Sorted) -> tuple[list[RawEvent], dict[int, int]]:
-        """The waits that are decided about, a bounded number; how many are left out, by uid."""
+        """Return a bounded number of waits to decide about, and by uid how many are left out."""
         self._turn += 1
         kept, left_out = choose(found.waits, _MOST_WAITS, _MOST_WAITS, self._turn)
         return list(self._sound(records_at(chunk, kept))), left_out
@@ -225,7 +230,7 @@ class RunningSource:
             ended = self._closers.end(record)
             if ended is not None:
                 yield self._closing(ended)
-        elif record.kind != Kind.ONGOING:  # those are decided about together
+        elif record.kind != Kind.ONGOING:  # those are decided together
             yield from self._failure(record, interface, Kind(record.kind))
 
     def _failure(
@@ -247,12 +252,12 @@ class RunningSource:
         return self._windows.cause(seen_wait(record))
 
     def _endpoint(self, record: RawEvent) -> RequestHistory:
-        """How connections of the same owner to the same peer went, as the kernel noted it."""
+        """Return the kernel's request/reply history of the same owner and peer."""
         return request_history_of(record, self._endpoints.lookup)
 
     def _dropped_events(self) -> Iterator[DroppedEvents]:
         totals = self._running.programs.per_cpu_sums("lost", len(LostWhere))
-        # The kernel counts these, too, and sooner, but not each kernel does.
+        # Newer kernels count these in another counter.
         missed = max(self._running.programs.missed_runs(), totals[LostWhere.RETURN])
         totals[LostWhere.RETURN] = 0
         for where, total, before in zip(LostWhere, totals, self._dropped, strict=True):
@@ -274,11 +279,11 @@ class RunningSource:
 
 
 class KernelSource(RunningSource):
-    """The programs compiled ahead; needs root or CAP_BPF and CAP_PERFMON, and kernel BTF.
+    """Kernel source of the compiled objects; needs CAP_BPF and CAP_PERFMON, and kernel BTF.
 
-    `stall_ns` is the least length of a stall; `attach` names the flavour; `ignored_peers` has the
-    peers whose answers take their time; `log` takes what libbpf has to say.  Raises
-    SourceUnavailable with the reason and the remedy.
+    `stall_ns` is the stall length; `attach` is the attach variant; `ignored_peers` has the peers
+    whose reply waits are excluded; `log` receives the messages of libbpf.  Raises SourceUnavailable
+    with the reason and the remedy.
     """
 
     def __init__(

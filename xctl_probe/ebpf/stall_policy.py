@@ -1,4 +1,4 @@
-"""The kernel's records of waits, as the evidence that `stalls` decides on."""
+"""Raw events of waits, as the evidence that `stalls` decides on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from xctl_probe.ebpf.abi import PROTOCOLS_UDP, Evidence, Kind, RawEvent, StallDi
 from xctl_probe.events import Cause, Direction
 from xctl_probe.stalls import causes
 from xctl_probe.stalls.causes import SeenWait
-from xctl_probe.stalls.policy import DatagramWait, expects_datagram, expects_reply
+from xctl_probe.stalls.policy import DatagramWait, expects_datagram, expects_reply, is_silent
 from xctl_probe.stalls.request_history import RequestHistory
 
 DIRECTIONS = {
@@ -21,7 +21,8 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
 
     Sends and connects are the kernel's own finding.  A receive is a stall on the side that opened
     the connection: after a hole in the sequence; where a transfer broke off under a blocked
-    thread; or where a reply is due.  `endpoint` counts the replies of the same peer.
+    thread; where a thread is blocked and the peer's host answers no keepalive; or where a reply is
+    due.  `endpoint` counts the replies of the same peer.
     """
     if record.direction != StallDirection.RECEIVE:
         return True
@@ -31,7 +32,7 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     if seen & Evidence.HOLE:
         return True
     blocked = bool(seen & Evidence.BLOCKED)
-    if seen & Evidence.FLOW:
+    if seen & (Evidence.FLOW | Evidence.KEEPALIVE):
         return blocked  # else it may have all it wanted
     history = RequestHistory(record.answered, record.unanswered)
     if record.protocol not in PROTOCOLS_UDP:
@@ -48,6 +49,7 @@ def cause(record: RawEvent) -> Cause | None:
     return causes.cause(
         causes.Evidence(
             direction,
+            host_silent=record.kind == Kind.ONGOING and is_silent(record.occurrences),
             retransmitted=bool(seen & Evidence.RETRANSMIT),
             hole=bool(seen & Evidence.HOLE),
             window_closed=bool(seen & Evidence.PEER_WINDOW),
@@ -59,6 +61,6 @@ def cause(record: RawEvent) -> Cause | None:
 
 
 def seen_wait(record: RawEvent) -> SeenWait:
-    """Return what the memory of closed windows needs of a record."""
+    """Return the values of a raw event that `ZeroWindowMemory` needs."""
     since_ns, ongoing = record.time_ns - record.span_ns, record.kind == Kind.ONGOING
     return SeenWait((record.inode, record.direction), since_ns, ongoing, cause(record))

@@ -1,4 +1,4 @@
-"""Turns the kernel's records of waits into stalls, by the rules of `stalls`."""
+"""Stalls from the raw events of waits, by the rules of `stalls`."""
 
 from __future__ import annotations
 
@@ -13,29 +13,33 @@ from xctl_probe.ebpf.abi import (
     Kind,
     RawEvent,
     StallDirection,
-    address,
     socket_of,
 )
 from xctl_probe.ebpf.stall_policy import is_stall
 from xctl_probe.events import Cause
+from xctl_probe.linux.addresses import address_text
+from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.netns import NetnsLookup, Visits
 from xctl_probe.linux.owner_search import Search
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.stalls import reply_waits
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
+from xctl_probe.stalls.policy import is_silent
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
-from xctl_probe.stalls.request_history import Dialogues, PeerHistory, RequestHistory, Usual
+from xctl_probe.stalls.request_history import Histories, PeerHistory, RequestHistory, Usual
 
 _MOST_NAMESPACES = 1_024  # that are remembered
+_MOST_SILENT = 16_384  # waits whose keepalives go unanswered
 _IDLE_NS = 60_000_000_000
 
 _Key = tuple[int, int]  # inode and direction
 
 
 class ReportedStall(NamedTuple):
-    """A stall to tell of: the record with its length right, and the cause."""
+    """A stall to report: the record with its length, and the cause."""
 
     record: RawEvent
     cause: Cause | None
@@ -49,10 +53,11 @@ class _Namespace:
 
 
 class StallTracker:
-    """Applies the rules to every wait; remembers what the samples during it have found.
+    """Applies the rules to every wait, and keeps the results of its samples.
 
-    `endpoint` gives the dialogue with a record's peer as the kernel noted it, `cause` the cause
-    that the record itself shows; `budget` is what reading about the peers may cost.
+    `endpoint` returns the kernel's history with the peer of an event, `cause` the cause that the
+    event alone shows; `budget` limits the reads about peers, `barred` has the processes that are
+    not read.
     """
 
     def __init__(
@@ -62,67 +67,84 @@ class StallTracker:
         endpoint: Callable[[RawEvent], RequestHistory],
         cause: Callable[[RawEvent], Cause | None],
         budget: Budget | None = None,
+        barred: Barred | None = None,
     ) -> None:
-        budget = budget or Budget()
+        budget, barred = budget or Budget(), barred or Barred()
         self._stall_ns = stall_ns
         self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
         self._peers = PeerHistory()
-        self._owners = Search(budget)
-        self._processes = ProcessesAside(budget)
+        self._owners = OwnersAside(Search(budget, barred=barred), barred)
+        self._processes = ProcessesAside(budget, barred=barred)
         self._visits = Visits()
-        self._connections = Dialogues()  # by cookie: how late answers came on each
+        self._connections = Histories()  # by cookie: usual latency
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
-        self._open: dict[_Key, ReportedStall] = {}  # told as ongoing by the last drain
-        self._closed: list[
-            ReportedStall
-        ] = []  # of those, what a look since found to be none any more
-        self._ended_ns: dict[_Key, int] = {}  # what has ended since the last look
+        self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing by the last drain
+        self._closed: list[ReportedStall] = []  # of those, the ones that a later sample has closed
+        self._ended_ns: dict[_Key, int] = {}  # ended since the last sample
+        self._silent_ns: dict[_Key, int] = {}  # since when keepalives go unanswered
 
     def close(self) -> None:
-        """Give all descriptors back.  Safe to call twice."""
+        """Close all descriptors.  Safe to call twice."""
         self._visits.close()
+        self._owners.close()
         self._processes.close()
 
     def observe(self, records: list[RawEvent], *, whole: bool = True) -> list[ReportedStall]:
-        """What of all that waits at this moment is a stall.
+        """Return the current waits that are stalls.
 
-        `whole`: the records are all that waits, so what is not among them waits no more.
+        `whole`: the events are all current waits, so that a wait that is not among them is over.
         """
         self._owners.begin()
         self._processes.begin()
         self._visits.begin()
         for namespace in self._namespaces.values():
             namespace.replies.begin_sample()
+        self._note_keepalives(records, whole=whole)
         stalls = []
         for record in records:
-            if not self._lasts(record):  # it ends with a record of its own
+            if not self._lasts(record):  # an end event follows
                 continue
-            stall = self._ongoing(record)
+            open_ = self._open.get(_key(record))
+            stall = self._ongoing(record, open_)
             if stall is not None:
                 stalls.append(stall)
-                if record.protocol in PROTOCOLS_UDP and _key(record) in self._open:
-                    self._open[_key(record)] = stall
-            elif (open_ := self._open.pop(_key(record), None)) is not None:
+            if open_ is None:
+                continue
+            if stall is None or _has_no_end_event(open_.record) != _has_no_end_event(record):
+                del self._open[_key(record)]
                 self._closed.append(_closed(open_, record.time_ns))
+            elif _has_no_end_event(record):
+                self._open[_key(record)] = stall
         if whole:
-            self._close_datagrams({_key(record) for record in records})
+            self._close_unseen({_key(record) for record in records})
         self._ended_ns.clear()
-        self._visits.leave()  # nobody's namespace is held until the next look
+        self._visits.leave()  # no namespace is held until the next sample
         return stalls
 
-    def _close_datagrams(self, waiting: set[_Key]) -> None:
-        """What was told of a UDP socket that nobody waits on any more: its end tells nothing."""
+    def _note_keepalives(self, records: list[RawEvent], *, whole: bool) -> None:
+        """Remember when each wait was first seen with a keepalive that is not answered."""
+        silent = {
+            _key(record): self._silent_ns.get(_key(record), record.time_ns)
+            for record in records
+            if record.kind == Kind.ONGOING and record.occurrences
+        }
+        if not whole and len(self._silent_ns) < _MOST_SILENT:
+            silent = self._silent_ns | silent
+        self._silent_ns = silent
+
+    def _close_unseen(self, waiting: set[_Key]) -> None:
+        """Close what was reported and waits no more, where the kernel emits nothing at its end."""
         for key, stall in list(self._open.items()):
-            if stall.record.protocol in PROTOCOLS_UDP and key not in waiting:
+            if _has_no_end_event(stall.record) and key not in waiting:
                 del self._open[key]
                 self._closed.append(_closed(stall, stall.record.time_ns))
 
     def drain(
         self, records: list[RawEvent], now_ns: int, *, whole: bool = True
     ) -> list[ReportedStall]:
-        """The same for a drain, which tells it; first what was told and is no stall any more."""
+        """Return the stalls to report at a drain: those that are over, then the ongoing ones."""
         stalls = self.observe(records, whole=whole)
         over, self._closed = self._closed, []
         self._open = {_key(stall.record): stall for stall in stalls}
@@ -130,30 +152,51 @@ class StallTracker:
         return over + stalls
 
     def on_end(self, record: RawEvent) -> ReportedStall | None:
-        """The stall that a wait was; None where it was none."""
+        """Return the stall that a finished wait was, None where it was none."""
         self._ended_ns[_key(record)] = record.time_ns
         stall = self._ended(record)
         open_ = self._open.pop(_key(record), None)
+        if open_ is not None and open_.cause is Cause.KEEPALIVE and not _got_data(record):
+            return _closed(open_, record.time_ns)
         if record.evidence & Evidence.SUPERSEDED and open_ is None:
-            return None  # who sends on had not waited, unless that was told
+            return None  # who sends again had not waited, unless it was reported
         if stall is None and open_ is not None:
             return _closed(open_, record.time_ns)
         return stall
 
     def _lasts(self, record: RawEvent) -> bool:
-        """True for a wait that goes on: news of its end may come after a look that saw it."""
+        """True for an ongoing wait: its end event may precede a sample that contains it."""
         if record.kind != Kind.ONGOING:
             return False
         ended_ns = self._ended_ns.get(_key(record), 0)
         return record.time_ns - record.span_ns >= ended_ns - self._stall_ns // 2
 
-    def _ongoing(self, record: RawEvent) -> ReportedStall | None:
-        if not is_stall(record, self._endpoint(record)):
-            return None
-        if not _awaits(record):
+    def _ongoing(self, record: RawEvent, open_: ReportedStall | None) -> ReportedStall | None:
+        wanted = is_stall(record, self._endpoint(record))
+        if wanted and not _awaits(record):
             return ReportedStall(record, self._cause(record))
-        stall = self._replies(record).observe(self._reply_wait(record), record.time_ns)
-        return stall and self._reported(record, stall)
+        stall = None
+        if wanted and not record.evidence & Evidence.KEEPALIVE:
+            reply = self._replies(record).observe(self._reply_wait(record), record.time_ns)
+            stall = reply and self._reported(record, reply)
+        if is_silent(record.occurrences) and (wanted or _is_blocked(record)):
+            return self._of_silent_host(record, stall, open_)
+        return stall
+
+    def _of_silent_host(
+        self, record: RawEvent, stall: ReportedStall | None, open_: ReportedStall | None
+    ) -> ReportedStall | None:
+        """The stall that a host without an answer makes also of an expected wait.
+
+        It goes on as it was reported first.
+        """
+        since_ns = self._silent_ns.get(_key(record), record.time_ns)
+        for known in (stall, open_):
+            if known is not None and known.cause is Cause.KEEPALIVE:
+                since_ns = _began_ns(known.record)
+        if record.time_ns - since_ns < self._stall_ns:
+            return None
+        return ReportedStall(record._replace(span_ns=record.time_ns - since_ns), Cause.KEEPALIVE)
 
     def _ended(self, record: RawEvent) -> ReportedStall | None:
         if not is_stall(record, self._endpoint(record)):
@@ -162,7 +205,7 @@ class StallTracker:
             return ReportedStall(record, self._cause(record))
         asked = self._reply_wait(record)
         stall = self._replies(record).close(asked, record.time_ns)
-        if record.evidence & Evidence.DATA and asked.delivered is not False:
+        if _got_data(record) and asked.delivered is not False:
             asked.history.record_latency(record.span_ns, self._stall_ns)
         return stall and self._reported(record, stall)
 
@@ -171,10 +214,10 @@ class StallTracker:
         if record.evidence & Evidence.RETRANSMIT:
             delivered = False
         elif record.evidence & Evidence.FLOW:
-            delivered = True  # it has asked for nothing
-        remote = address(record.family, record.remote_address)
+            delivered = True  # it has no request outstanding
+        remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
-        # Sockets that are not connected have no peer in common.
+        # Unconnected sockets have no common peer.
         peer = (
             self._peers.of(remote, record.remote_port, record.netns, uid=record.uid, comm=comm)
             if record.remote_port
@@ -197,7 +240,7 @@ class StallTracker:
             if len(self._namespaces) > _MOST_NAMESPACES:
                 self._namespaces.popitem(last=False)
         self._namespaces.move_to_end(record.netns)
-        found.lookup.pid = record.pid  # one that has left already leads nowhere
+        found.lookup.pid = record.pid  # a process that has left does not lead there
         found.used_ns = record.time_ns
         return found.replies
 
@@ -209,7 +252,7 @@ class StallTracker:
     def _reported(self, record: RawEvent, stall: reply_waits.ReplyStall) -> ReportedStall:
         why: Cause | None = stall.cause or self._cause(record)
         if stall.in_flight and why is Cause.NO_REPLY:
-            why = None  # not known to be lost, and not delivered either
+            why = None  # neither known to be lost nor delivered
         return ReportedStall(record._replace(span_ns=record.time_ns - stall.since_ns), why)
 
 
@@ -217,12 +260,31 @@ def _key(record: RawEvent) -> _Key:
     return record.inode, record.direction
 
 
+def _began_ns(record: RawEvent) -> int:
+    return record.time_ns - record.span_ns
+
+
+def _is_blocked(record: RawEvent) -> bool:
+    """A thread of the side that opened the connection sits in a receive."""
+    blocked = Evidence.OPENED | Evidence.BLOCKED
+    return record.direction == StallDirection.RECEIVE and record.evidence & blocked == blocked
+
+
+def _has_no_end_event(record: RawEvent) -> bool:
+    """True where the kernel emits nothing when the wait is over."""
+    return record.protocol in PROTOCOLS_UDP or bool(record.evidence & Evidence.KEEPALIVE)
+
+
+def _got_data(record: RawEvent) -> bool:
+    return bool(record.evidence & Evidence.DATA)
+
+
 def _awaits(record: RawEvent) -> bool:
-    """True where the peer may owe nothing: for a hole in the sequence it does."""
+    """True for a reply wait, which may be an expected one; a hole in the sequence is not."""
     return record.direction == StallDirection.RECEIVE and not record.evidence & Evidence.HOLE
 
 
 def _closed(stall: ReportedStall, now_ns: int) -> ReportedStall:
-    since_ns = stall.record.time_ns - stall.record.span_ns
+    since_ns = _began_ns(stall.record)
     record = stall.record._replace(kind=Kind.STALL, time_ns=now_ns, span_ns=now_ns - since_ns)
     return ReportedStall(record, stall.cause)

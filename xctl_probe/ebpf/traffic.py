@@ -1,8 +1,7 @@
-"""The records of a walk, sorted: most only say that a socket moved bytes, and those are added up.
+"""Fast path for the events of an iteration: traffic is added up without decoding each event.
 
-Ten thousand busy sockets belong to a few processes.  A fact for each socket would cost more than
-everything else of an interval together, and nobody asks for it.  Nor is each of ten thousand waits
-decoded before it is known which of them are decided about.
+Ten thousand busy sockets belong to a few processes.  An event for each socket would cost more than
+everything else of an interval.  Of ten thousand waits, only those to decide about are decoded.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ _Who = tuple[int, int, bytes, int, int]
 
 
 class Sorted(NamedTuple):
-    """What a walk gave.  Records that are to be decoded are named by their number in the chunk.
+    """Events of an iteration; those to decode are given by their number in the chunk.
 
-    `waits` has those of what waits, by user and pid.
+    `waits` has the numbers of waits, by user and pid.
     """
 
     traffic: list[TrafficDelta]
@@ -36,9 +35,9 @@ class Sorted(NamedTuple):
 
 
 def split(chunk: bytes, interfaces: IfindexNames) -> Sorted:
-    """Traffic by process and interface, and where the records are that say something else.
+    """Return the traffic by process and interface, and the numbers of all other events.
 
-    What comes last and is no whole record is left out.
+    An incomplete event at the end is left out.
     """
     waits: dict[int, dict[int, list[int]]] = {}
     others: list[int] = []
@@ -71,6 +70,6 @@ def split(chunk: bytes, interfaces: IfindexNames) -> Sorted:
 
 
 def records_at(chunk: bytes, numbers: Iterable[int]) -> Iterator[RawEvent]:
-    """The records with these numbers."""
+    """Yield the events with these numbers."""
     for number in numbers:
         yield RawEvent._make(RECORD.unpack_from(chunk, number * RECORD.size))

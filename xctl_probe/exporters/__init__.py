@@ -1,1 +1,1 @@
-"""Records, and the ways to write them."""
+"""Records and their exporters."""

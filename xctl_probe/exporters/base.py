@@ -1,4 +1,4 @@
-"""What a format of the output implements."""
+"""Protocol of the exporters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from xctl_probe.exporters.records import Record
 
 
 class Exporter(Protocol):
-    """Renders a record.  `ndjson.to_line`, `text.to_text` and `text.to_coloured_text` are such.
+    """Renders a record: `ndjson.to_line`, `text.to_text`, `text.to_coloured_text`.
 
-    The writer keeps records until stdout takes them and merges bandwidth that waits, so an
-    exporter holds no state.
+    The writer queues records and merges queued bandwidth, so an exporter holds no state.
     """
 
     def __call__(self, record: Record, /) -> bytes:
-        """One line of ASCII that ends in a newline, at most PIPE_BUF bytes (4096)."""
+        """Return one line of ASCII with its newline, at most PIPE_BUF bytes (4096)."""

@@ -1,9 +1,9 @@
 """Records as NDJSON: one JSON object a line, ASCII only.
 
-A line has six fields that the consumer reads (`ts`, `event_type`, `entity_id`, `job_id`,
-`pid`, `value`) and one object, `net`, with the detail.  A process bandwidth below 1.0 and every
-`transport.drop` with a pid read as *this process waits on the network*, so neither is written
-without cause.  docs/records.md is the reference.
+A line has six fields for the consumer (`ts`, `event_type`, `entity_id`, `job_id`, `pid`, `value`)
+and the object `net` with the detail.  The consumer takes a process bandwidth below 1.0 and every
+`transport.drop` with a pid as *this process waits on the network*, so neither is written without
+evidence.  docs/records.md is the reference.
 """
 
 from __future__ import annotations
@@ -13,19 +13,27 @@ from collections.abc import Mapping
 
 import orjson
 
-from xctl_probe.events import DroppedEvents, Process, Socket, SocketError, Stall
+from xctl_probe.events import (
+    DroppedEvents,
+    PortErrors,
+    Process,
+    QueuePairErrors,
+    Socket,
+    SocketError,
+    Stall,
+)
 from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
 BANDWIDTH, DROP, ERROR = "transport.bw", "transport.drop", "error.net"
 
-Detail = dict[str, str | int | float | bool | None]
+Detail = dict[str, str | int | float | bool | dict[str, int] | None]
 
 _NS_PER_MS = 1_000_000
 
 
 def to_line(record: Record) -> bytes:
-    """The record as a line that the consumer takes."""
+    """Return the record as one line for the consumer."""
     owner = record.owner
     # No match statement: an interval has up to thousands of records.
     if isinstance(record, BandwidthRecord):
@@ -65,6 +73,14 @@ def _bandwidth(record: BandwidthRecord) -> Detail:
         net["comm"] = record.owner.comm
     if record.unattributed_bytes is not None:
         net["unattributed_bytes"] = record.unattributed_bytes
+    if (link := record.link) is not None:
+        net |= {
+            "link_layer": link.layer,
+            "rate": link.rate,
+            "state": link.state,
+            "netdev": link.netdev,
+            "xmit_wait": record.xmit_wait,
+        }
     return net
 
 
@@ -87,6 +103,17 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
         if error.sockets > 1:
             net["sockets"] = error.sockets
         return net
+    if isinstance(error, PortErrors):
+        priority: Detail = {} if error.priority is None else {"priority": error.priority}
+        return priority | {"counters": dict(error.counters)}
+    if isinstance(error, QueuePairErrors):
+        return {
+            "qp": error.number,
+            "remote_qp": error.peer,
+            "type": error.type,
+            "state": error.state,
+            "comm": owner.comm if owner else error.kernel_name,
+        }
     if isinstance(error, DroppedEvents):
         return {"where": error.where} | ({} if error.uid is None else {"uid": error.uid})
     return {}
@@ -115,9 +142,9 @@ codecs.register_error("xctl_json", _escape)
 
 
 def ascii_json(value: Mapping[str, object]) -> bytes:
-    """`value` as one line of ASCII JSON."""
-    # orjson writes UTF-8; one invalid byte wedges the consumer for good, so no byte above
-    # 126 leaves here.  Outside strings JSON is ASCII, so escaping the line escapes the strings.
+    """Return `value` as one line of ASCII JSON."""
+    # orjson writes UTF-8, and one invalid byte blocks the consumer forever, so bytes above 126
+    # are escaped.  Outside strings JSON is ASCII, so escaping the line escapes the strings.
     line = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
     if not line.isascii():
         line = line.decode().encode("ascii", "xctl_json")

@@ -1,8 +1,8 @@
-"""Where lines leave: whatever stdout is, a write takes what fits now and never waits.
+"""Writes to stdout that take what fits now and never block.
 
-O_NONBLOCK belongs to the open file description, which others share (the shell, the consumer), so
-it is never set on stdout itself.  A pipe and a terminal are opened again through /proc, a socket
-takes MSG_DONTWAIT, and a file is never full for long.
+O_NONBLOCK belongs to the open file description, which other processes share (shell, consumer), so
+it is never set on stdout.  A pipe and a terminal are opened again through /proc, a socket takes
+MSG_DONTWAIT, and a write to a file does not block for long.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _REOPEN = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Outlet(Protocol):
-    """Takes bytes for stdout."""
+    """Writer of bytes to stdout."""
 
     def write(self, data: memoryview) -> int:
-        """How many bytes it took, 0 where it takes none now.  Raises OSError."""
+        """Return the number of bytes written, 0 where none fit now.  Raises OSError."""
 
     def close(self) -> None:
-        """Give back what was opened here; stdout itself stays open."""
+        """Close what was opened here; stdout stays open."""
 
 
 def outlet(fd: int) -> Outlet:
-    """The way to write to this descriptor without waiting."""
+    """Return the outlet for this descriptor."""
     try:
         mode = os.fstat(fd).st_mode
-    except OSError:  # closed: each write says so
+    except OSError:  # closed: each write raises it
         return _Plain(fd)
     if stat.S_ISSOCK(mode):
         return _Socket(fd)
@@ -40,13 +40,13 @@ def outlet(fd: int) -> Outlet:
     try:
         return _Plain(os.open(f"/proc/self/fd/{fd}", _REOPEN), opened=True)
     except OSError:
-        # No /proc, no descriptor left, or it is another user's.  A pipe that polls writable takes
-        # PIPE_BUF bytes at once (pipe(7)); nothing of the kind holds for a terminal.
+        # No /proc, no free descriptor, or a pipe of another user.  A pipe that polls
+        # writable takes PIPE_BUF bytes at once (pipe(7)); a terminal may not.
         return _Plain(fd) if stat.S_ISFIFO(mode) else _Thread(fd)
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of it, for as long as the reader takes.  Raises OSError."""
+    """Write all bytes, and wait for the reader.  Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
@@ -84,9 +84,9 @@ class _Socket:
 
 
 class _Thread:
-    """A write that may block, in a thread that nothing waits for.
+    """A write that may block, in a thread that the probe does not wait for.
 
-    It dies with the process: a sleep in a terminal's write ends at a fatal signal.
+    The thread dies with the process: a fatal signal interrupts the write to a terminal.
     """
 
     def __init__(self, fd: int) -> None:
@@ -105,13 +105,13 @@ class _Thread:
         thread = threading.Thread(target=self._write_all, args=(taken,), daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no more threads: the next attempt may have one
+        except RuntimeError:  # no more threads: the next attempt may get one
             return 0
         self._thread = thread
         return len(taken)
 
     def close(self) -> None:
-        """The thread dies with the process."""
+        """Do nothing: the thread dies with the process."""
 
     def _write_all(self, data: bytes) -> None:
         try:

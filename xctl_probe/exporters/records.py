@@ -1,7 +1,7 @@
-"""The records of an interval: numbers and enums, which an exporter renders.
+"""Records of an interval: numbers and enums, which an exporter renders.
 
-Times are nanoseconds, sizes are bytes, stamps (`ts_ms`) are milliseconds since the Unix epoch.
-docs/records.md is the reference of what they become as NDJSON.
+Times are in ns, sizes in bytes, `ts_ms` is in ms since the Unix epoch.  docs/records.md has their
+form in NDJSON.
 """
 
 from __future__ import annotations
@@ -9,7 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from xctl_probe.events import DroppedEvents, Process, SocketError, Stall
+from xctl_probe.events import (
+    DroppedEvents,
+    PortErrors,
+    Process,
+    QueuePairErrors,
+    RdmaLink,
+    SocketError,
+    Stall,
+)
 
 UNKNOWN_INTERFACE = "unknown"
 
@@ -18,10 +26,11 @@ _BITS_NS_TO_MBPS = 8_000.0  # bytes per ns to megabits per second
 
 @dataclass(frozen=True, slots=True)
 class BandwidthRecord:
-    """What an interface moved, in all (`owner` None) or for one process.
+    """Traffic of an interface, in total (`owner` None) or of one process.
 
     Records that wait for a slow reader are merged, so the bytes and the time stay apart.
-    `unattributed_bytes`: what no visible process accounts for.
+    `unattributed_bytes`: what no visible process accounts for.  An RDMA port has a `link`, and
+    `xmit_wait` where its device counts that.
     """
 
     ts_ms: int
@@ -31,39 +40,45 @@ class BandwidthRecord:
     tx_bytes: int
     elapsed_ns: int
     unattributed_bytes: int | None = None
+    link: RdmaLink | None = None
+    xmit_wait: int | None = None
 
     @property
     def mbps(self) -> float:
-        """Both directions together."""
+        """Sum of both directions."""
         return _mbps(self.rx_bytes + self.tx_bytes, self.elapsed_ns)
 
     @property
     def rx_mbps(self) -> float:
-        """Received."""
+        """Received Mbps."""
         return _mbps(self.rx_bytes, self.elapsed_ns)
 
     @property
     def tx_mbps(self) -> float:
-        """Sent."""
+        """Sent Mbps."""
         return _mbps(self.tx_bytes, self.elapsed_ns)
 
     def merge(self, later: BandwidthRecord) -> BandwidthRecord:
-        """This record and the following one of the same interface and process as one."""
+        """Return this record and the next one of the same interface and process as one."""
         unattributed = self.unattributed_bytes
         if unattributed is not None:
             unattributed += later.unattributed_bytes or 0
+        xmit_wait = self.xmit_wait
+        if xmit_wait is not None:
+            xmit_wait += later.xmit_wait or 0
         return replace(
             later,
             rx_bytes=self.rx_bytes + later.rx_bytes,
             tx_bytes=self.tx_bytes + later.tx_bytes,
             elapsed_ns=self.elapsed_ns + later.elapsed_ns,
             unattributed_bytes=unattributed,
+            xmit_wait=xmit_wait,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class StallRecord:
-    """A process that waits or waited for the network."""
+    """A stall of a process, ongoing or over."""
 
     ts_ms: int
     stall: Stall
@@ -75,7 +90,7 @@ class StallRecord:
 
 
 class InterfaceFailure(StrEnum):
-    """What an interface counts of the packets that it did not pass on."""
+    """Kind of packets that an interface did not pass on."""
 
     ERRORS = "ERR"
     DROPS = "DROP"
@@ -83,7 +98,7 @@ class InterfaceFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InterfaceErrors:
-    """Packets that an interface failed to receive and to send in the interval: not both 0."""
+    """Packets that an interface failed to receive or send in the interval: not both 0."""
 
     interface: str
     kind: InterfaceFailure
@@ -93,15 +108,17 @@ class InterfaceErrors:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """Failures of a connection, of an interface, or of the probe itself (`Lost`)."""
+    """Failures of a connection, of an interface, of a port, or of the probe itself."""
 
     ts_ms: int
-    error: SocketError | InterfaceErrors | DroppedEvents
+    error: SocketError | InterfaceErrors | PortErrors | QueuePairErrors | DroppedEvents
 
     @property
     def owner(self) -> Process | None:
-        """The process that failed; None where the socket has no inode to name it by."""
+        """The process that failed; None where the socket has no inode."""
         error = self.error
+        if isinstance(error, QueuePairErrors):
+            return error.owner
         return error.owner if isinstance(error, SocketError) and error.socket.inode else None
 
 

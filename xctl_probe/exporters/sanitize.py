@@ -1,10 +1,10 @@
-"""Text from outside, made safe for a terminal."""
+"""Escapes for text from outside."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """`text` in visible ASCII; everything else becomes a backslash escape."""
+    """Return `text` in visible ASCII; other characters become backslash escapes."""
     return "".join(
         c if " " <= c <= "~" else c.encode("unicode_escape").decode("ascii") for c in text
     )

@@ -1,9 +1,8 @@
-"""Output to stdout: records, however slowly they are read, and the text of one command.
+"""Output to stdout: records for a reader of any speed, and the text of one command.
 
-The reader may stop for minutes.  Writing then must not stop the measuring, lose the record
-of a stall, or grow without bound: stall and error lines wait in a queue bounded in bytes, and
-bandwidth is added up, one record for each interface and process.  A user whose processes fill
-the queue leaves room for the others: he may have as much of it as is still free.
+The reader may stop for minutes.  The probe continues to measure, in bounded memory: stall and error
+lines wait in a queue bounded in bytes, and bandwidth records are merged by interface and process.
+The records of one user may fill as much of the queue as is still free.
 """
 
 from __future__ import annotations
@@ -27,30 +26,30 @@ from xctl_probe.exporters.records import (
 from xctl_probe.fair import Room
 
 QUEUE_BYTES = 4 << 20
-_COALESCED = 10_000  # bandwidth records that may wait, one per interface and process
-# Up to this much a write to a pipe is one piece (PIPE_BUF, pipe(7)), whoever else writes to it.
+_COALESCED = 10_000  # queued bandwidth records, one per interface and process
+# A write to a pipe is atomic up to this size (PIPE_BUF, pipe(7)).
 _PIPE_BUF = select.PIPE_BUF
 _NS_PER_MS = 1_000_000
-_PAUSE_MS = 20  # before the next attempt at a terminal that polls writable, and takes nothing
+_PAUSE_MS = 20  # before the next write to a terminal that polls writable but takes nothing
 
 
 class ReaderGone(Exception):
-    """Nobody reads stdout any more."""
+    """The reader of stdout is gone."""
 
 
 class Writer:
-    """Writes records to a descriptor without ever waiting for its reader.
+    """Writes records to a descriptor without blocking.
 
-    `now_ms` stamps the probe's own report of what it had to drop.
+    `now_ms` is the clock for reports of dropped records.
     """
 
     def __init__(self, fd: int, render: Exporter, now_ms: Callable[[], int]) -> None:
         self._outlet = outlet(fd)
         self._render = render
         self._now_ms = now_ms
-        self._lines: deque[tuple[bytes, int | None]] = deque()  # with whose user's they are
+        self._lines: deque[tuple[bytes, int | None]] = deque()  # with the user
         self._room: Room[int] = Room(QUEUE_BYTES)
-        self._rest = memoryview(b"")  # of a chunk that was taken in part
+        self._rest = memoryview(b"")  # of a chunk that was written in part
         self._refused = False
         self._bandwidth: dict[tuple[str, Process | None], BandwidthRecord] = {}
         self._lost = 0
@@ -59,16 +58,16 @@ class Writer:
 
     @property
     def pending(self) -> bool:
-        """True while something waits to be written."""
+        """True while output is queued."""
         return bool(self._rest or self._lines or self._bandwidth or self._lost)
 
     @property
     def refused(self) -> bool:
-        """True where the last write found no room although the descriptor polls writable."""
+        """True where the last write took nothing although the descriptor polls writable."""
         return self._refused
 
     def put(self, record: Record) -> None:
-        """Take a record; write it when the reader lets us."""
+        """Queue a record; it is written when the reader takes it."""
         if isinstance(record, BandwidthRecord):
             key = (record.interface, record.owner)
             waiting = self._bandwidth.get(key)
@@ -86,10 +85,10 @@ class Writer:
         self._lines.append((line, user))
 
     def flush(self, timeout_ms: int = 0) -> None:
-        """Write what the reader takes, waiting at most `timeout_ms` in all while it is slow.
+        """Write what the reader takes, within at most `timeout_ms`.
 
-        Raises ReaderGone when the other end is closed, ProbeError when it takes no more (a
-        full disk).
+        Raises ReaderGone when the reader has closed the pipe, ProbeError where a write fails
+        (a full disk).
         """
         until_ns = time.monotonic_ns() + timeout_ms * _NS_PER_MS
         while self.pending:
@@ -103,7 +102,7 @@ class Writer:
                 time.sleep(min(left_ms, _PAUSE_MS) / 1000)
 
     def close(self) -> None:
-        """Give back what was opened to write without waiting.  Safe to call twice."""
+        """Close the outlet.  Safe to call twice."""
         self._outlet.close()
 
     def _writable(self, timeout_ms: int) -> bool:
@@ -114,13 +113,13 @@ class Writer:
         return False
 
     def _next_chunk(self) -> bytes:
-        """Whole lines, as many as fit; what was dropped is told once there is room."""
+        """Return as many whole lines as fit; dropped records are reported once there is space."""
         if self._lost and not self._lines:
             record = ErrorRecord(self._now_ms(), DroppedEvents("stdout", self._lost))
             self._lost = 0
             return self._render(record)
         if not self._lines:
-            # Rendered only now, so that windows could be added to it while it waited.
+            # Rendered only now, so that later intervals are merged into it while it waits.
             for waiting in self._bandwidth.values():
                 line = self._render(waiting)
                 self._lines.append((line, None))
@@ -150,10 +149,10 @@ class Writer:
 
 
 def write_answer(fd: int, answer: bytes) -> None:
-    """Write the whole output of a command that prints and leaves, and wait for the reader.
+    """Write the output of a command, and wait for the reader.
 
-    A reader that has left (`| head`) is no error.  Raises ProbeError where it cannot be written
-    (a full disk, a closed descriptor).
+    A gone reader (`| head`) is no error.  Raises ProbeError where a write fails (a full disk, a
+    closed descriptor).
     """
     try:
         write_all(fd, answer)
@@ -170,14 +169,14 @@ def _cannot_write(error: OSError) -> ProbeError:
 
 
 def _count(record: StallRecord | ErrorRecord) -> int:
-    """How many failures are lost with this record."""
+    """Return the number of failures that are dropped with this record."""
     if isinstance(record, StallRecord) or isinstance(record.error, InterfaceErrors):
         return 1
     return record.error.count
 
 
 def _user(record: StallRecord | ErrorRecord) -> int | None:
-    """Whose processes the record is about, None where that is not known, or nobody's."""
+    """Return the user of the record's process, None where unknown."""
     match record:
         case StallRecord():
             return record.stall.socket.uid

@@ -1,10 +1,10 @@
-"""Records for people: one aligned line each, and nothing in it that a terminal obeys."""
+"""Records as text: one aligned line each, without control characters."""
 
 from __future__ import annotations
 
 import time
 
-from xctl_probe.events import Direction, Process, SocketError
+from xctl_probe.events import Direction, Process, QueuePairErrors, SocketError
 from xctl_probe.exporters.labels import counts, endpoints, entity, remote
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 from xctl_probe.exporters.sanitize import printable
@@ -22,13 +22,13 @@ WAITS = {
 
 
 def to_text(record: Record) -> bytes:
-    """One line without colour, ending in a newline."""
+    """Return one line without colour, with its newline."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.ts_ms / _MS_PER_S))
     return f"{clock}  {printable(_line(record))}\n".encode("ascii")
 
 
 def to_coloured_text(record: Record) -> bytes:
-    """The same line for a terminal that shows colour: what goes wrong stands out."""
+    """Return the same line with colour for stalls and errors."""
     text = to_text(record)
     match record:
         case BandwidthRecord():
@@ -73,6 +73,8 @@ def _error(record: ErrorRecord) -> str:
     if isinstance(record.error, SocketError):
         here, there = endpoints(record.error)
         where = f"{here or '*'} -> {there or '*'}"
+    elif isinstance(record.error, QueuePairErrors):
+        where = f"qp {record.error.number} {record.error.type} {record.error.state}"
     return f"error  {_who(record.owner)}  {value}  {entity(record)}  {where}".rstrip()
 
 

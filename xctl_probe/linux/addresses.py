@@ -1,4 +1,4 @@
-"""Addresses as people write them, and which interface one belongs to."""
+"""Text of addresses, and the interface of a connection."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _MOST_KNOWN = 8192  # 2 MiB
 
 @lru_cache(maxsize=8192)
 def address_text(family: int, raw: bytes) -> str:
-    """16 bytes of network order to text; a v4-mapped IPv6 address becomes the IPv4 one."""
+    """Return the text of an address of 16 bytes; a v4-mapped IPv6 address becomes IPv4."""
     if family == socket.AF_INET6 and raw[:12] != _V4_MAPPED:
         return socket.inet_ntop(socket.AF_INET6, raw[:16])
     return socket.inet_ntop(socket.AF_INET, raw[12:16] if family == socket.AF_INET6 else raw[:4])
 
 
 def endpoint_text(address: str, port: int) -> str:
-    """`10.0.0.7:5432`, `[fe80::1]:22`."""
+    """Return `10.0.0.7:5432` or `[fe80::1]:22`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class InterfaceByAddress:
-    """Which interface a socket's packets take: the kernel's routing says it, by both addresses.
+    """Interface of a connection, which the kernel's routing selects by both addresses.
 
-    Not the interface that holds the local address: a service address lies on `lo`, and a packet
-    to one of the host's own goes through `lo`.  What the host's own NAT makes of a connection
-    shows in neither address.
+    It may differ from the interface with the local address: service addresses are assigned to `lo`,
+    and packets to an address of this host go through `lo`.  NAT of this host is not visible in
+    either address.
     """
 
     def __init__(self, routes: Routes | None = None) -> None:
@@ -39,14 +39,14 @@ class InterfaceByAddress:
         self._known: dict[tuple[str, str, int], str | None] = {}
 
     def refresh(self) -> bool:
-        """Forget all answers where the host's routes or interfaces have changed; whether so."""
+        """Clear the cache where routes or interfaces have changed; return whether they have."""
         changed = self._routes.changed()
         if changed:
             self._known.clear()
         return changed
 
     def of(self, local: str, remote: str, bound_ifindex: int = 0) -> str | None:
-        """The interface's name, None where there is no route, or no remote end."""
+        """Return the name of the interface, None without a route or without a remote address."""
         key = (local, remote, bound_ifindex)
         try:
             return self._known[key]
@@ -64,7 +64,7 @@ class InterfaceByAddress:
             return "lo"
         try:
             ifindex = self._routes.interface(local, remote, bound_ifindex)
-        except OSError:  # no route, or nobody to ask: what it is bound to is sure
+        except OSError:  # no route, or rtnetlink is refused: only a bound interface is certain
             ifindex = bound_ifindex
         return name_of(ifindex) if ifindex else None
 

@@ -1,6 +1,6 @@
-"""What reading on behalf of others may cost, shared fairly by user.
+"""Budget of CPU time for reads of /proc, shared fairly by user.
 
-Whoever keeps the probe busy uses up an account of his own; the next one's is untouched.
+A user who keeps the probe busy uses up only the account of that user.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 _SHARE = 0.01  # of a core, for all accounts together
-_AHEAD_NS = 100_000_000  # that one account may use up at once
+_AHEAD_NS = 100_000_000  # debt that one account may have
 _MOST_ACCOUNTS = 1_024
-_PAY_NS = 10_000_000  # accounts are brought up to date no more often than this
+_PAY_NS = 10_000_000  # least time between two updates of the accounts
 
 
 class Budget:
-    """Accounts of time; CLOCK_MONOTONIC ns.  An account that owes nothing takes no memory.
+    """Accounts of CPU time, in ns.  An account without debt takes no memory.
 
-    `share` of a core is paid to all that owe, in equal parts; an account may be used until it
-    owes `ahead_ns`.
+    `share` of a core is distributed equally over the accounts with a debt.  An account may be used
+    until its debt is `ahead_ns`.  Times are of CLOCK_MONOTONIC.
     """
 
     def __init__(self, share: float = _SHARE, ahead_ns: int = _AHEAD_NS) -> None:
@@ -32,7 +32,7 @@ class Budget:
         return self._owed_ns.get(account, 0) < self._ahead_ns
 
     def charge(self, account: Hashable, spent_ns: int, now_ns: int) -> None:
-        """Note what was spent on its behalf."""
+        """Add `spent_ns` to the debt of the account."""
         self._pay(now_ns)
         self._owed_ns[account] = self._owed_ns.get(account, 0) + spent_ns
         if len(self._owed_ns) > _MOST_ACCOUNTS:

@@ -1,8 +1,10 @@
-"""May this process load BPF programs at all?  Asked before, because EPERM does not say why."""
+"""Privileges that the kernel source needs.  They are checked first: EPERM gives no reason."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from xctl_probe.linux import procfs
 
 # include/uapi/linux/capability.h
 _CAP_SYS_ADMIN = 1 << 21
@@ -13,24 +15,15 @@ _FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.
 
 
 def missing(proc: Path = Path("/proc")) -> str | None:
-    """What is missing, with the remedy; None where nothing is, as far as /proc tells."""
-    if (proc / "self/ns/user").stat().st_ino != _FIRST_USER_NAMESPACE:
+    """Return the missing privilege with its remedy, None where /proc shows none."""
+    if in_user_namespace(proc):
         return "a user namespace has no right to BPF: run the probe outside of it"
-    held = _effective((proc / "self/status").read_bytes())
+    held = procfs.effective_capabilities((proc / "self/status").read_bytes())
     if held & _CAP_SYS_ADMIN or (held & _CAP_BPF and held & _CAP_PERFMON):
         return None
     return "not permitted: run as root, or with CAP_BPF and CAP_PERFMON"
 
 
-def _effective(status: bytes) -> int:
-    """The effective capabilities in /proc/<pid>/status, as bits; none where it does not say.
-
-    The name in its first line may be any bytes.
-    """
-    for line in status.splitlines():
-        if line.startswith(b"CapEff:"):
-            try:
-                return int(line.split()[1], 16)
-            except (IndexError, ValueError):
-                return 0
-    return 0
+def in_user_namespace(proc: Path = procfs.PROC) -> bool:
+    """Return True where this process is not in the user namespace of the host.  Raises OSError."""
+    return procfs.namespace_inode("user", "self", proc) != _FIRST_USER_NAMESPACE

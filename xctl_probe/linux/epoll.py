@@ -1,8 +1,8 @@
-"""What epoll instances watch, read with care.  proc(5): fdinfo; kcmp(2).
+"""Interest lists of epoll instances.  proc(5): fdinfo; kcmp(2).
 
-While the kernel writes the list, the instance's own process can neither wait nor change it: a
-list of 19,000 takes some milliseconds.  So what took long is not read again soon, a long list is
-read in part, and an instance with many descriptors is read once.
+While the kernel writes the list, the process of the instance can neither wait nor change it: a list
+of 19,000 takes some milliseconds.  Therefore a list that took long is not read again soon, a long
+list is read in part, and an instance with several descriptors is read once.
 """
 
 from __future__ import annotations
@@ -15,26 +15,25 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
-from xctl_probe.linux import epoll_fdinfo
+from xctl_probe.linux import epoll_fdinfo, procfs
 from xctl_probe.linux.syscalls import anonymous_inode, epolls_among
 
-_EPOLL = "anon_inode:[eventpoll]"
 _MOST_BYTES = 1 << 20  # of one list: about 13,000 entries
 _MOST_DESCRIPTORS = 1_024  # of a process, among which instances are searched for
 _MOST_INSTANCES = 16  # of a process
 _LONG_NS = 1_000_000
-_SHARE = 100  # a long list is being read for this part of the time
+_SHARE = 100  # a long list is read for at most this part (1/n) of the time
 _MOST_KEPT = 8
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 _KCMP_FILE = 0
 
-_MOST_NESTED = 16  # instances that one instance watches, in any depth
+_MOST_NESTED = 16  # nested instances of one instance, at any depth
 
 _Entries = frozenset[tuple[int, int]]
 
 
 class Epolls:
-    """Reads /proc; `partly` are the processes of which not everything was read."""
+    """Reads interest lists; `partly` are the processes that were read in part."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
@@ -42,13 +41,13 @@ class Epolls:
         self.partly: set[int] = set()
 
     def begin(self) -> None:
-        """Forget what was noted of processes."""
+        """Start a sample: forget which processes were read in part."""
         self.partly.clear()
 
     def watches(self, pid: int, epoll: int) -> frozenset[int]:
-        """Inodes that this instance, or one that it watches, reports data of.
+        """Return the inodes whose data this instance, or a nested one, reports.
 
-        Maybe as they were a moment ago.  `pid` is the thread whose folder shows the descriptors.
+        The result may be cached.  `pid` is the thread whose folder shows the descriptors.
         """
         inodes: set[int] = set()
         waiting, seen = [epoll], {epoll}
@@ -63,15 +62,15 @@ class Epolls:
         return frozenset(inodes)
 
     def _entries(self, pid: int, epoll: int) -> _Entries:
-        """Descriptor and inode of what one instance reports data of.
+        """Return descriptor and inode of each entry that reports data.
 
-        A one-shot entry reports once and is armed again when its user wants more: until then
-        the kernel clears the events that it asked for.
+        A one-shot entry reports once; the kernel clears its events until the process arms it again.
         """
         begun_ns = time.monotonic_ns()
         until_ns, partly, entries = self._kept.get((pid, epoll), (0, False, frozenset()))
         if begun_ns >= until_ns:
-            text = _read(f"{self._proc}/{pid}/fdinfo/{epoll}")
+            # One read: the first makes the kernel write all of the list.
+            text = procfs.read_once(f"{self._proc}/{pid}/fdinfo/{epoll}", _MOST_BYTES)
             partly = len(text) >= _MOST_BYTES
             entries = frozenset(
                 (entry.fd, entry.inode)
@@ -86,7 +85,7 @@ class Epolls:
         return entries
 
     def of(self, pid: int) -> list[int]:
-        """Descriptors of this process, one for each of its instances."""
+        """Return one descriptor for each epoll instance of this process."""
         found: list[int] = []
         try:
             with os.scandir(f"{self._proc}/{pid}/fd") as entries:
@@ -94,14 +93,15 @@ class Epolls:
                     if count >= _MOST_DESCRIPTORS or len(found) >= _MOST_INSTANCES:
                         self.partly.add(pid)
                         break
-                    if _link(entry.path) == _EPOLL and not self._is_another(pid, found, entry.name):
+                    is_epoll = procfs.link(entry.path) == procfs.EPOLL
+                    if is_epoll and not self._is_another(pid, found, entry.name):
                         found.append(int(entry.name))
         except OSError:
             return found
         return found
 
     def _is_another(self, pid: int, found: list[int], fd: str) -> bool:
-        """True where one of `found` is a duplicate of this descriptor."""
+        """True where this descriptor is a duplicate of one of `found`."""
         if _KCMP is None or self._proc != Path("/proc"):
             return False
         syscall = ctypes.CDLL(None).syscall
@@ -112,24 +112,3 @@ class Epolls:
         self._kept.move_to_end((pid, epoll))
         if len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
-def _read(path: str) -> bytes:
-    """The beginning of the list; one read, because the kernel makes all of it for the first."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, _MOST_BYTES)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)

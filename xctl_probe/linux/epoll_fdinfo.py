@@ -1,6 +1,6 @@
-"""Parses what /proc/<pid>/fdinfo/<fd> lists of an epoll instance.  proc(5): fdinfo.
+"""Parser of /proc/<pid>/fdinfo/<fd> of an epoll instance.  proc(5): fdinfo.
 
-fs/eventpoll.c, ep_show_fdinfo().  `ino` is there from Linux 4.13 on.
+fs/eventpoll.c, ep_show_fdinfo().  `ino` exists since Linux 4.13.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _ENTRY = re.compile(
 
 
 class Entry(NamedTuple):
-    """A descriptor of the process, the EPOLL* events it asks for, and its inode (0: unknown)."""
+    """Entry of an interest list: descriptor, EPOLL* events, inode (0: unknown)."""
 
     fd: int
     events: int
@@ -23,6 +23,6 @@ class Entry(NamedTuple):
 
 
 def entries(text: bytes) -> Iterator[Entry]:
-    """Yield the entries of such a list; lines of another form are skipped."""
+    """Yield the entries of an interest list; lines of another form are skipped."""
     for fd, events, inode in _ENTRY.findall(text):
         yield Entry(int(fd), int(events, 16), int(inode or b"0", 16))

@@ -1,8 +1,8 @@
-"""A child process that does what may never return, and can be left behind.
+"""Child process for calls that may never return; it can be abandoned.
 
-To read what another process does may block for as long as that process wants (a page of its
-memory or a descriptor on a file system of its own), uninterruptibly: neither a thread nor a
-timeout gets away from that.  A child does: it is killed, and ends when the kernel lets it.
+A read of another process may block, uninterruptibly, as long as that process wants: on a page of
+its memory, or on a file system that it serves.  Neither a thread nor a timeout can leave such a
+call.  A child is killed, and exits when the kernel returns.
 """
 
 from __future__ import annotations
@@ -18,20 +18,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-_MOST_HANGING = 4  # children that were left behind and have not ended yet
-_HANGS_NS = 300_000_000  # an answer that is late by this, of a child that sleeps uninterruptibly
-_LOST_NS = 3_000_000_000  # of any child
+from xctl_probe.linux import procfs
+
+_MOST_HANGING = 4  # abandoned children that have not exited yet
+_HANGS_NS = 300_000_000  # delay after which a child in uninterruptible sleep is abandoned
+_LOST_NS = 3_000_000_000  # delay after which any child is abandoned
 _START_AGAIN_NS = 1_000_000_000
 _PACKET_BYTES = 1 << 16
+_MORE, _LAST = b"\1", b"\0"  # what a packet of an answer begins with
+_CHECK_NS = 200_000_000
+_MOST_CHECKS = 10  # consecutive ones that find the child in uninterruptible sleep: it hangs
 _PR_SET_PDEATHSIG = 1
 
 Serve = Callable[[Any], Any]
 
 
 class Helper:
-    """Answers requests by `serve`, in a child that is started with the first one.
+    """Runs `serve` for each request, in a child that starts with the first request.
 
-    One request at a time.  `blamed` is called with the request that a child was left behind for.
+    One request at a time.  `blamed` is called with the request whose child was abandoned.
     """
 
     def __init__(self, serve: Serve, blamed: Callable[[Any], None]) -> None:
@@ -39,18 +44,19 @@ class Helper:
         self._blamed = blamed
         self._pid = 0
         self._socket: socket.socket | None = None
-        self._asked: tuple[Any, int] | None = None  # not answered yet, and since when
-        self.late: tuple[Any, Any] | None = None  # the latest request answered late, its answer
+        self._asked: tuple[Any, int] | None = None  # outstanding request, and since when
+        self.late: tuple[Any, Any] | None = None  # latest request with a late answer, the answer
+        self._parts: list[bytes] = []  # of an answer that is not complete
         self._hanging: set[int] = set()
-        self._start_ns = 0  # not before
+        self._start_ns = 0  # earliest start of the next child
 
     @property
     def pid(self) -> int | None:
-        """The child that answers now."""
+        """Pid of the current child."""
         return self._pid or None
 
     def ask(self, request: Any, wait_ns: int) -> Any | None:
-        """The answer, None where there is none in time or nobody to ask."""
+        """Return the answer, None where it is late or no child can be started."""
         now_ns = time.monotonic_ns()
         if not self._is_free(now_ns) or not (self._socket or self._start(now_ns)):
             return None
@@ -63,8 +69,16 @@ class Helper:
         self._asked = request, now_ns
         return self._answer(wait_ns)
 
+    def read(self, request: Any) -> Any | None:
+        """Return the answer, however late; None where the child hangs or has exited."""
+        answer, hung = self.ask(request, _CHECK_NS), 0
+        while self._asked is not None and hung < _MOST_CHECKS:
+            hung = hung + 1 if _sleeps_uninterruptibly(self._pid) else 0
+            answer = self._answer(_CHECK_NS)
+        return answer
+
     def close(self) -> None:
-        """Let the child go, wherever it is.  Safe to call twice."""
+        """Stop the child.  Safe to call twice."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -74,10 +88,11 @@ class Helper:
             self._hanging.add(self._pid)
             self._pid = 0
         self._asked = None
+        self._parts.clear()
         self._reap()
 
     def _is_free(self, now_ns: int) -> bool:
-        """True when no request is outstanding; leaves a child behind that hangs."""
+        """True when no request is outstanding; abandons a child that hangs."""
         self._reap()
         if self._asked is None:
             return True
@@ -98,17 +113,25 @@ class Helper:
 
     def _answer(self, wait_ns: int) -> Any | None:
         assert self._socket is not None
-        self._socket.settimeout(wait_ns / 1e9)  # 0: not at all
-        try:
-            body = self._socket.recv(_PACKET_BYTES)
-        except (BlockingIOError, TimeoutError):
-            return None
-        except OSError:
-            body = b""
-        if not body:  # it has ended
-            self._abandon(time.monotonic_ns())
-            return None
+        until_ns = time.monotonic_ns() + wait_ns
+        whole = False
+        while not whole:
+            # 0: do not wait
+            self._socket.settimeout(max(until_ns - time.monotonic_ns(), 0) / 1e9)
+            try:
+                packet = self._socket.recv(_PACKET_BYTES)
+            except (BlockingIOError, TimeoutError):
+                return None
+            except OSError:
+                packet = b""
+            if not packet:  # the child has exited
+                self._abandon(time.monotonic_ns())
+                return None
+            self._parts.append(packet[1:])
+            whole = packet[:1] == _LAST
         self._asked = None
+        body = b"".join(self._parts)
+        self._parts.clear()
         return pickle.loads(body)  # noqa: S301 - of our own child, which makes it of our own types
 
     def _start(self, now_ns: int) -> bool:
@@ -122,7 +145,7 @@ class Helper:
         parent = os.getpid()
         try:
             self._pid = os.fork()
-        except OSError:  # no more processes are to be had
+        except OSError:  # no more processes are available
             ours.close()
             its.close()
             return False
@@ -141,30 +164,35 @@ class Helper:
 
 
 def _sleeps_uninterruptibly(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[:1] == [b"D"]
-    except OSError:
-        return False
+    return procfs.state(f"/proc/{pid}/stat") == "D"
 
 
 def _be_child(its: socket.socket, parent: int, serve: Serve) -> None:
-    """Never returns.  Holds nothing of the parent's: no pipe, and no program in the kernel."""
+    """Serve until the parent exits.  Holds no pipe of the parent and no program in the kernel."""
     try:
         _let_go(its.detach())
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         its = socket.socket(fileno=3)
         while os.getppid() == parent and (request := its.recv(_PACKET_BYTES)):
-            its.send(pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent
+            _send(its, pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent
     finally:
         os._exit(0)
 
 
+def _send(to: socket.socket, body: bytes) -> None:
+    size = _PACKET_BYTES - 1
+    while len(body) > size:
+        to.send(_MORE + body[:size])
+        body = body[size:]
+    to.send(_LAST + body)
+
+
 def _let_go(keep: int) -> None:
-    gc.disable()  # the less it writes, the more of its memory it shares with the parent
+    gc.disable()  # fewer writes keep more memory shared with the parent
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's: the parent ends, and so do we
+    # From a terminal: the parent exits, and the child follows.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
     copy = os.dup(keep) if keep <= 3 else keep  # noqa: PLR2004
     for fd in (0, 1, 2):

@@ -1,7 +1,7 @@
-"""The interfaces of this network namespace: names, counters, births and ends.  rtnetlink(7).
+"""Interfaces of this network namespace: names, counters, creation, removal.  rtnetlink(7).
 
-A name is bytes to the kernel, which refuses only '/', ':' and blanks (dev_valid_name(),
-net/core/dev.c).  As text it is UTF-8 with backslashreplace, as a process's name is.
+The kernel allows any bytes in a name but '/', ':' and blanks (dev_valid_name(), net/core/dev.c).
+The text is UTF-8 with backslashreplace, as of a process name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DEV_FIELDS = 16  # of a line of /proc/net/dev, after the name
 
 
 class Counts(NamedTuple):
-    """Running totals, in bytes and packets; as /proc/net/dev, what a ring missed is dropped."""
+    """Totals in bytes and packets; as in /proc/net/dev, packets that a ring missed are dropped."""
 
     rx_bytes: int
     tx_bytes: int
@@ -42,7 +42,7 @@ class Counts(NamedTuple):
 
 
 class Link(NamedTuple):
-    """An interface at one moment; `key` is its ifindex, or its name where that is not known."""
+    """An interface and its counters; `key` is its ifindex, or its name where that is unknown."""
 
     key: int | str
     name: str
@@ -50,29 +50,29 @@ class Link(NamedTuple):
 
 
 class Birth(NamedTuple):
-    """An interface came into this namespace, with the counters of its past in another one."""
+    """A new interface of this namespace, with the counters that it had in another one."""
 
     link: Link
 
 
 class End(NamedTuple):
-    """An interface left, with its last counters."""
+    """An interface that left this namespace, with its last counters."""
 
     link: Link
 
 
 def name_text(name: bytes) -> str:
-    """An interface's name as people and records have it."""
+    """Return the name of an interface as text for records."""
     return name.decode("utf-8", "backslashreplace")
 
 
 def given_name(word: str) -> str:
-    """The same of a name that the user gave: a word of the command line is bytes, too."""
+    """Return the same text for a name of the command line, which is also bytes."""
     return name_text(os.fsencode(word)) if _is_encodable(word) else word
 
 
 def name_of(ifindex: int) -> str | None:
-    """The name of the interface with this index, None where there is none (any more)."""
+    """Return the name of the interface with this index, None where it does not exist."""
     try:
         return name_text(os.fsencode(socket.if_indextoname(ifindex)))
     except OSError:
@@ -80,7 +80,7 @@ def name_of(ifindex: int) -> str | None:
 
 
 class Links:
-    """Reads the interfaces by rtnetlink, or from /proc/net/dev where that is refused."""
+    """Reads interfaces by rtnetlink, or from /proc/net/dev where that is refused."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._dev = proc / "net" / "dev"
@@ -96,18 +96,18 @@ class Links:
             self.close()
 
     def close(self) -> None:
-        """Give the descriptors back.  Safe to call twice."""
+        """Close the descriptors.  Safe to call twice."""
         for one in (self._dumps, self._multicast):
             if one is not None:
                 one.close()
         self._dumps = self._multicast = None
 
     def read(self) -> list[Link]:
-        """All of them now; none where the kernel shows none."""
+        """Return all interfaces with their current counters."""
         if self._dumps is not None:
             try:
                 return [_counted(message) for message in self._dumps.dump(_RTM_GETLINK, bytes(16))]
-            except (OSError, ValueError):  # refused, or an answer without counters (gVisor)
+            except (OSError, ValueError):  # refused, or a message without counters (gVisor)
                 self.close()
         try:
             return list(parse_dev(self._dev.read_bytes()))
@@ -115,9 +115,10 @@ class Links:
             return []
 
     def queue(self) -> Iterator[Birth | End]:
-        """What came and went since the last call.
+        """Yield the interfaces that came or left since the last call.
 
-        Changes of an interface show as births, too.  What the kernel had no room for is missing.
+        A change of an interface also yields a `Birth`.  Messages that the kernel dropped are
+        missing.
         """
         while self._multicast is not None:
             try:
@@ -135,9 +136,9 @@ class Links:
 
 
 def parse_link(message: bytes) -> Link | None:
-    """A link message (struct ifinfomsg); None for one that has no name or no counters.
+    """Decode a link message (struct ifinfomsg); None for one without name or counters.
 
-    A bridge's messages about its ports have a family of their own: no interface ends there.
+    Messages of a bridge about its ports have another family and remove no interface.
     """
     if len(message) < _IFINFOMSG.size:
         return None
@@ -155,7 +156,7 @@ def parse_link(message: bytes) -> Link | None:
 
 
 def attributes(message: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
-    """(type, value) of each attribute from `offset` on; stops at the first that does not fit."""
+    """Yield (type, value) of each attribute from `offset`, up to the first that does not fit."""
     while offset + _ATTRIBUTE.size <= len(message):
         length, kind = _ATTRIBUTE.unpack_from(message, offset)
         if length < _ATTRIBUTE.size or offset + length > len(message):
@@ -165,7 +166,7 @@ def attributes(message: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
 
 
 def parse_dev(table: bytes) -> Iterator[Link]:
-    """The lines of /proc/net/dev; one that is none is passed over."""
+    """Yield the interfaces of /proc/net/dev, without lines that do not parse."""
     for line in table.split(b"\n")[2:]:
         name, _, rest = line.partition(b":")
         fields = rest.split()

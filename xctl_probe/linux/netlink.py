@@ -1,4 +1,4 @@
-"""Just enough netlink to dump and to listen: framing, errors, a socket.  netlink(7)."""
+"""Netlink sockets for dumps and multicast messages: framing, errors.  netlink(7)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NLM_F_DUMP = 0x300
 _MAX_ERRNO = 4095
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
-_SO_RCVBUF_BYTES = 1 << 20  # what net.core.rmem_max allows of it
+_SO_RCVBUF_BYTES = 1 << 20  # limited by net.core.rmem_max
 _READ_BYTES = 1 << 16  # a dump is answered in pieces of up to 32 KiB
 
 
 def messages(buffer: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split what one recv returned into (type, payload).
+    """Split a received buffer into (type, payload).
 
-    A length that does not fit ends the iteration: nothing after it can be trusted.
+    Stops at a length that does not fit: the bytes after it are not trusted.
     """
     offset, end = 0, len(buffer)
     while offset + HEADER.size <= end:
@@ -38,7 +38,7 @@ def messages(buffer: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def error_of(payload: bytes) -> OSError | None:
-    """The error that an NLMSG_ERROR or NLMSG_DONE payload carries, None for success."""
+    """Return the error of an NLMSG_ERROR or NLMSG_DONE payload, None for success."""
     code = -_ERRNO.unpack_from(payload)[0] if len(payload) >= _ERRNO.size else errno.EBADMSG
     if not 0 <= code <= _MAX_ERRNO:
         code = errno.EBADMSG
@@ -46,7 +46,7 @@ def error_of(payload: bytes) -> OSError | None:
 
 
 class NetlinkSocket:
-    """A netlink socket of one family; raises OSError as the kernel gives it."""
+    """A netlink socket of one family; raises the OSError of the kernel."""
 
     def __init__(self, family: int) -> None:
         self._socket = socket.socket(
@@ -56,22 +56,22 @@ class NetlinkSocket:
         self._sequence = 0
 
     def fileno(self) -> int:
-        """The descriptor, to wait on."""
+        """Return the descriptor, for a poll."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         self._socket.close()
 
     def join(self, group: int) -> None:
-        """Receive the multicasts of `group`; needs no privilege where the family allows it."""
+        """Join the multicast group `group`; without privilege where the family allows it."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SO_RCVBUF_BYTES)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
     def dump(self, kind: int, request: bytes) -> Iterator[bytes]:
-        """Send a dump request and yield the payloads that answer it.
+        """Send a dump request and yield the payloads of the response.
 
-        Raises OSError as the kernel reports it, also when it does so at the end.
+        Raises the OSError of the kernel, also at the end of the dump.
         """
         self._sequence += 1
         header = HEADER.pack(
@@ -92,23 +92,23 @@ class NetlinkSocket:
                 raise OSError(errno.EBADMSG, "a netlink answer was cut short")
 
     def ask(self, kind: int, request: bytes) -> bytes:
-        """Send a request that has one answer, and give back its payload.
+        """Send a request with one response, and return its payload.
 
-        Raises OSError as the kernel reports it: ENOENT where there is no such thing.
+        Raises the OSError of the kernel: ENOENT where the object does not exist.
         """
         self._sequence += 1
         header = HEADER.pack(HEADER.size + len(request), kind, NLM_F_REQUEST, self._sequence, 0)
         self._socket.send(header + request)
         for answer, payload in messages(self._socket.recv(_READ_BYTES)):
             if answer == NLMSG_ERROR:
-                raise error_of(payload) or OSError(errno.EBADMSG, "a netlink answer says nothing")
+                raise error_of(payload) or OSError(errno.EBADMSG, "an empty netlink response")
             return payload
         raise OSError(errno.EBADMSG, "a netlink answer was cut short")
 
     def receive(self) -> bytes | None:
-        """The next waiting multicast buffer, None when there is none.
+        """Return the next multicast buffer, None when there is none.
 
-        Raises OSError ENOBUFS when the kernel had to drop some: the caller counts that.
+        Raises OSError ENOBUFS when the kernel dropped messages.
         """
         try:
             return self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)

@@ -1,7 +1,7 @@
-"""The ends of connections in a network namespace that a process lives in.
+"""Lookup of connections in other network namespaces.
 
-A socket of ours in there would keep the namespace, with all its interfaces, when its container
-has long ended.  So a look goes in, asks and leaves; and it goes into a few only.
+A netlink socket keeps its namespace and the interfaces there alive, even after the container has
+exited.  Therefore a sample enters a namespace, looks up and leaves, and it enters only a few.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from contextlib import suppress
 from itertools import islice
 
 from xctl_probe.events import Socket
+from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
 
 _CLONE_NEWNET = 0x40000000
-_MOST_ENTERED = 8  # namespaces that one look goes into
+_MOST_ENTERED = 8  # namespaces that one sample enters
 _MOST_KNOWN = 4_096
-_KNOWN_SAMPLES = 600  # that was not looked into for so many looks is known no more
+_KNOWN_SAMPLES = 600  # samples after which an unused namespace is forgotten
 # Where `ip netns` and Docker keep a namespace under a name, ip-netns(8); only root writes there.
 _NAMED = ("/run/netns", "/run/docker/netns")
 _MOST_NAMED = 1_024  # that are read in one folder
 
 
 class NotNow(Exception):
-    """This look has been in enough namespaces: another one will be in this."""
+    """This sample has entered enough namespaces; a later sample enters this one."""
 
 
 class NotEntered(Exception):
-    """The namespace may not be entered, or the process that led there is gone."""
+    """The namespace may not be entered, or the process in it is gone."""
 
 
 class Visits:
-    """Counts the namespaces that looks go into: each has its turn, new ones first.
+    """Limits the namespaces that a sample enters: they take turns, new ones first.
 
-    `enter` opens what looks up connections in a namespace that a process is in.
+    `enter(netns, pid)` opens a lookup in the namespace of a process.
     """
 
     def __init__(self, enter: Callable[[int, int], SocketLookup | None] | None = None) -> None:
@@ -46,13 +47,15 @@ class Visits:
         self._at_home: SocketLookup | None = None
         self._entered: dict[
             int, tuple[int, SocketLookup | None]
-        ] = {}  # by this look, and through whom
+        ] = {}  # in this sample: netns -> pid that led there, lookup
         self._tries = 0
-        self._known: OrderedDict[int, int] = OrderedDict()  # the look that was in it last
+        self._known: OrderedDict[int, int] = (
+            OrderedDict()
+        )  # netns -> number of the last sample that entered it
         self._sample = 1
 
     def begin(self) -> None:
-        """Start a look."""
+        """Start a sample."""
         self.leave()
         self._tries = 0
         self._sample += 1
@@ -60,29 +63,29 @@ class Visits:
             self._known.popitem(last=False)
 
     def leave(self) -> None:
-        """Hold no namespace any more, except the probe's own."""
+        """Close the lookups in other namespaces than the probe's own."""
         for _, lookup in self._entered.values():
             if lookup is not None:
                 lookup.close()
         self._entered.clear()
 
     def close(self) -> None:
-        """Give all descriptors back.  Safe to call twice."""
+        """Close all descriptors.  Safe to call twice."""
         self.leave()
         if self._at_home is not None:
             self._at_home.close()
             self._at_home = None
 
     def lookup(self, netns: int, pid: int) -> SocketLookup | None:
-        """What looks up connections there, until the look ends.
+        """Return a lookup in this namespace, valid for this sample.
 
-        None where the process does not lead there, or may not be followed.  Raises NotNow.
+        None where the process is not in it, or it may not be entered.  Raises NotNow.
         """
         if netns == self._own:
             self._at_home = self._at_home or self._enter(netns, pid)
             return self._at_home
         through, lookup = self._entered.get(netns, (-1, None))
-        if lookup is None and through != pid:  # another one may lead there
+        if lookup is None and through != pid:  # another process may lead there
             if netns not in self._entered:
                 self._take_turn(netns)
             self._count()
@@ -107,7 +110,7 @@ class Visits:
 
 
 class NetnsLookup:
-    """The connections of one namespace; `pid` is a process in it."""
+    """Lookup in one namespace, which is entered when needed; `pid` is a process in it."""
 
     def __init__(self, visits: Visits, netns: int, pid: int) -> None:
         self._visits = visits
@@ -115,11 +118,11 @@ class NetnsLookup:
         self.pid = pid
 
     def local_socket(self, of: Socket) -> SocketSnapshot | None:
-        """The socket itself, None where it is not seen.  Raises NotNow, NotEntered."""
+        """Return the local socket, None where it is not found.  Raises NotNow, NotEntered."""
         return self._lookup_now().local_socket(of)
 
     def peer_socket(self, of: Socket) -> SocketSnapshot | None:
-        """The socket at the other end, None where it is not seen.  Raises NotNow, NotEntered."""
+        """Return the peer socket, None where it is not found.  Raises NotNow, NotEntered."""
         return self._lookup_now().peer_socket(of)
 
     def _lookup_now(self) -> SocketLookup:
@@ -130,14 +133,14 @@ class NetnsLookup:
 
 
 def socket_lookup_in(netns: int, pid: int) -> SocketLookup | None:
-    """Look up in the namespace with this inode, of which `pid` holds a socket.
+    """Open a lookup in the namespace with the inode `netns`, of which `pid` holds a socket.
 
     A process may have left the namespace of its socket (haproxy's `namespace`, dockerd); then the
-    namespace is found by its name.  None where sock_diag is refused, where the namespace may not
-    be entered, or where no path leads to it; setns(2).
+    namespace is found by its name.  Returns None where sock_diag is refused, the namespace may not
+    be entered, or no path leads to it.  setns(2).
     """
     try:
-        if os.stat("/proc/self/ns/net").st_ino == netns:
+        if namespace_inode("net") == netns:
             return SocketLookup()
     except OSError:
         return None
@@ -169,13 +172,13 @@ def _paths(pid: int) -> Iterator[str]:
 
 def _own_namespace() -> int:
     try:
-        return os.stat("/proc/self/ns/net").st_ino
+        return namespace_inode("net")
     except OSError:
         return 0
 
 
 def _lookup_in(namespace: int) -> SocketLookup | None:
-    # A netlink socket stays in the namespace where it was made; this thread ends there.
+    # A netlink socket stays in the namespace where it was created; the thread exits there.
     found: list[SocketLookup] = []
 
     def make() -> None:
@@ -187,7 +190,7 @@ def _lookup_in(namespace: int) -> SocketLookup | None:
     thread = threading.Thread(target=make)
     try:
         thread.start()
-    except RuntimeError:  # no more threads are to be had
+    except RuntimeError:  # no more threads are available
         return None
     thread.join()
     return found[0] if found else None

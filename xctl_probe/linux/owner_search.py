@@ -1,87 +1,147 @@
-"""The search for the holders of sockets, in small pieces: nothing waits until it is over.
+"""Search for the owners of sockets, in small pieces.
 
-A search goes through the descriptors of all processes, and anybody may have a million of them.
-So it is interrupted after a moment and goes on where it was; the users who are read about, and
-those whose sockets are searched for, have accounts of their own.
+A search reads the descriptors of all processes, and any user may have a million of them.  Therefore
+it is interrupted after a short time and continues with the next call.  The users whose processes
+are read, and the users whose sockets are searched for, each have an account.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
-from xctl_probe.linux.socket_owners import Owners, real_user
+from xctl_probe.linux.procfs import real_user
+from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.tasks import reader_of
 
 _MOST_WANTED = 4_096
-_MOST_PASSES = 4  # through what may be read; then a socket is taken for nobody's
-_FREE_NS = 20_000_000  # that reading about one user may take in a pass, whatever he owes
-# The part of the time that searching may take in bursts, and how long it may go on at once.
+_MOST_PASSES = 4  # over all readable processes; then a socket counts as unattributed
+_FREE_NS = 20_000_000  # for one user in a pass, whatever the debt of the account
+# Share of the time that searches may take in bursts, and the longest burst.
 _PACE, _AT_ONCE_NS = 0.1, 20_000_000
-_PIECE = 64  # descriptors that are read between two looks at the clock
+_PIECE = 64  # descriptors between two reads of the clock
 _LARGE = 512  # descriptors
 _ALL = "all"
 
 
 class _Candidate(NamedTuple):
-    rank: tuple[bool, bool, int, int]
+    rank: tuple[bool, int, int]
     pid: str
     uid: int
 
 
 class Search(Owners):
-    """Owners whose search is interrupted, goes on with the next call and has a budget."""
+    """Owners with a search that is interrupted, continues with the next call and has a budget."""
 
     def __init__(
         self,
         budget: Budget | None = None,
         proc: Path = Path("/proc"),
         clock: Callable[[], int] = time.monotonic_ns,
+        *,
+        barred: Barred | None = None,
+        most_wanted: int = _MOST_WANTED,
     ) -> None:
         super().__init__(proc)
         self._budget = budget or Budget()
         self._clock = clock
+        self._barred = barred or Barred()
+        self._most_wanted = most_wanted
+        self._free_ns = self._free_until_ns = 0
         self._pace = Budget(_PACE, _AT_ONCE_NS)
-        self._wanted: dict[int, int | None] = {}  # inode -> the user who asks
-        self._passes: dict[int, int] = {}  # inode -> passes that were in vain
-        self._pass: Iterator[int] | None = None  # yields whom the last piece was about
-        self._targets: set[int] = set()  # what the pass looks for
+        self._wanted: dict[int, int | None] = {}  # inode -> user of the socket
+        self._passes: dict[int, int] = {}  # inode -> passes that did not find it
+        self._pass: Iterator[int] | None = None  # yields the user whose process was read last
+        self._targets: set[int] = set()  # inodes that the pass searches for
         self._askers: frozenset[int | None] = frozenset()
-        self._spent_ns: dict[int, int] = {}  # in this pass, by the user read about
-        self._deferred: set[int] = set()  # users with descriptors that this pass has not read
-        self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to go on with
+        self._spent_ns: dict[int, int] = {}  # in this pass, by user of the process
+        self._deferred: set[int] = set()  # users with descriptors that this pass leaves out
+        self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to continue with
+
+    def successor(self) -> Search:
+        """Another search for the same, with all that was found: the reader of this one hangs."""
+        other = Search(
+            self._budget, self._proc, self._clock, barred=self._barred,
+            most_wanted=self._most_wanted,
+        )  # fmt: skip
+        other._holding = self._holding.copy()
+        other._processes = self._processes.copy()
+        other._closed = self._closed.copy()
+        other._recent = self._recent.copy()
+        other._wanted = self._wanted.copy()
+        other._passes = self._passes.copy()
+        other._free_ns, other._free_until_ns = self._free_ns, self._free_until_ns
+        return other
+
+    def allow(self, span_ns: int) -> None:
+        """Let the next search take all the time it needs, without charge, up to so long."""
+        self._free_ns = span_ns
 
     def search(self, inodes: Collection[int], asker: int | None = None) -> set[int]:
-        """Go on looking for the holders; return those for which it is not over.
+        """Continue the search for the owners; return the inodes for which it is not finished.
 
-        `asker` is the user whose sockets these are.  What is not returned has been found, or
-        is held by none of the processes that were read.
+        `asker` is the user of these sockets.  An inode that is not returned is found, or held by
+        none of the processes that were read.
         """
-        for inode in inodes:
-            if len(self._wanted) < _MOST_WANTED:
-                self._wanted.setdefault(inode, asker)
-        self._go_on()
+        self.want(dict.fromkeys(inodes, asker))
+        self.proceed()
         return {inode for inode in inodes if inode in self._wanted}
 
+    def want(self, askers: Mapping[int, int | None]) -> None:
+        """Add sockets to the search: inode to the user whose it is."""
+        for inode, asker in askers.items():
+            if len(self._wanted) < self._most_wanted:
+                self._wanted.setdefault(inode, asker)
+
+    def is_pending(self, inode: int) -> bool:
+        """Return whether the search for this socket is not over."""
+        return inode in self._wanted
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing is searched for."""
+        return not self._wanted
+
+    def stale(self, inodes: Iterable[int]) -> set[int]:
+        """Those for which the kept answer is not right any more, or there is none.
+
+        An answer about a process that may not be read stays.
+        """
+        held = {inode: self._holding.get(inode) for inode in inodes}
+        return super().stale(
+            inode
+            for inode, one in held.items()
+            if one is None or not self._is_barred(one.process.pid)
+        )
+
     def forget(self, inodes: Collection[int]) -> None:
-        """Drop the answers for sockets that are gone, and search for them no more."""
+        """Drop the cached owners of closed sockets, and their searches."""
         super().forget(inodes)
         for inode in inodes:
             self._done(inode)
 
-    def _go_on(self) -> None:
-        while self._wanted and self._pace.allows(_ALL, self._clock()):
+    def proceed(self) -> None:
+        """Go on searching, as long as the pace allows."""
+        if self._wanted and self._free_ns:
+            self._free_until_ns, self._free_ns = self._clock() + self._free_ns, 0
+        while self._wanted and (self._is_free() or self._pace.allows(_ALL, self._clock())):
             if self._pass is None and not self._begin_pass():
                 return
             self._piece()
 
     def _begin_pass(self) -> bool:
         now_ns = self._clock()
-        askers = {uid for uid in self._wanted.values() if self._budget.allows(("for", uid), now_ns)}
+        free = self._is_free()
+        askers = {
+            uid
+            for uid in self._wanted.values()
+            if free or self._budget.allows(("for", uid), now_ns)
+        }
         self._targets = {inode for inode, uid in self._wanted.items() if uid in askers}
         self._askers = frozenset(askers)
         self._spent_ns, self._deferred = {}, set()
@@ -93,7 +153,7 @@ class Search(Owners):
         begun_ns = self._clock()
         about = next(self._pass, None)
         now_ns = self._clock()
-        took_ns = now_ns - begun_ns
+        took_ns = 0 if begun_ns < self._free_until_ns else now_ns - begun_ns
         self._pace.charge(_ALL, took_ns, now_ns)
         if about is None:
             self._end_pass()
@@ -117,27 +177,41 @@ class Search(Owners):
         self._passes.pop(inode, None)
 
     def _search_pass(self) -> Iterator[int]:
-        """One pass; yields the user whose descriptors the last piece has read."""
+        """One pass; yields the user whose descriptors the last piece has read.
+
+        Who held such sockets before comes first, and mostly spares the list of all processes; but
+        no process with many descriptors, which would take the time of its user's other ones.
+        """
+        found_in: list[str] = []
+        recent = [pid for pid in self._recent if self._user_and_size(pid)[1] < _LARGE]
+        yield from self._read_all(self._ranked(recent), found_in)
+        if self._targets:
+            pids = {entry for entry in os.listdir(self._proc) if entry.isdigit()}
+            for pid in self._closed.keys() - pids:
+                del self._closed[pid]
+            yield from self._read_all(self._ranked(pids.difference(recent)), found_in)
+        self._note_recent(found_in)
+
+    def _read_all(self, candidates: Iterator[_Candidate], found_in: list[str]) -> Iterator[int]:
         ranked: list[_Candidate] = []
-        for candidate in self._ranked():
+        for candidate in candidates:
             ranked.append(candidate)
             if not len(ranked) % _PIECE:
                 yield candidate.uid
         ranked.sort()
-        found_in: list[str] = []
         for _, pid, uid in ranked:
             if not self._targets:
-                break
+                return
             before = len(self._targets)
             yield from self._read(pid, uid)
             if len(self._targets) < before:
                 found_in.append(pid)
-        self._note_recent(found_in)
 
     def _read(self, pid: str, uid: int) -> Iterator[int]:
-        """Take what is looked for out of one process's descriptors."""
+        """Read the descriptors of one process and take the targets among them."""
+        self.reading = int(pid)
         skip = self._resume.pop(uid)[1] if self._resume.get(uid, ("",))[0] == pid else 0
-        # A zombie leader's own folder lists none; before Linux 6.2 no folder has a size.
+        # The folder of a zombie leader lists none; before Linux 6.2 no folder has a size.
         shown = self._user_and_size(pid)[1] > 0
         reader = int(pid) if shown else reader_of(int(pid), self._proc)
         for count, (fd, inode) in enumerate(self._links(reader, pid, uid, skip), start=1):
@@ -166,26 +240,37 @@ class Search(Owners):
     def _may_read(self, uid: int) -> bool:
         if uid in self._deferred:
             return False
-        free = self._spent_ns.get(uid, 0) <= _FREE_NS
+        free = self._is_free() or self._spent_ns.get(uid, 0) <= _FREE_NS
         return free or self._budget.allows(("about", uid), self._clock())
 
-    def _ranked(self) -> Iterator[_Candidate]:
-        """First who held such sockets before, whose they are, who has few descriptors."""
-        recent, pids = set(self._recent), [e for e in os.listdir(self._proc) if e.isdigit()]
-        for pid in self._closed.keys() - set(pids):
-            del self._closed[pid]
+    def _ranked(self, pids: Iterable[str]) -> Iterator[_Candidate]:
+        """First those who ask, then who has few descriptors.
+
+        Where nothing is new, the small ones were read before: then the large one comes first in
+        which the last pass ended.
+        """
+        is_retry = self._targets <= self._passes.keys()
         for pid in pids:
             uid, size = self._user_and_size(pid)
             if uid < 0 or self._closed.get(pid) == uid:
                 continue
             if not uid and not 0 < size < _LARGE:
                 uid = real_user(pid, self._proc)  # a process may hide behind root's number
-            resumed = self._resume.get(uid, ("",))[0] == pid
-            rank = (pid not in recent, uid not in self._askers, -1 if resumed else size, -int(pid))
+            if self._is_barred(int(pid)):
+                continue
+            resumed = is_retry and self._resume.get(uid, ("",))[0] == pid
+            rank = (uid not in self._askers, -1 if resumed else size, -int(pid))
             yield _Candidate(rank, pid, uid)
 
+    def _is_free(self) -> bool:
+        return self._clock() < self._free_until_ns
+
+    def _is_barred(self, pid: int) -> bool:
+        # Of a process in execve(2) the folder may be root's for the moment.
+        return not self._barred.is_empty and self._barred.covers(pid, real_user(pid, self._proc))
+
     def _user_and_size(self, pid: str) -> tuple[int, int]:
-        """Whose process it is, -1 when it is gone; its descriptors, 0 before Linux 6.2."""
+        """Return uid (-1 when it is gone) and number of descriptors (0 before Linux 6.2)."""
         try:
             stat = os.stat(f"{self._proc}/{pid}/fd")
         except OSError:
@@ -195,7 +280,7 @@ class Search(Owners):
     def _links(
         self, reader: int, pid: str, uid: int, skip: int
     ) -> Iterator[tuple[str, int | None]]:
-        """All of them; `inode` None where it is no socket.  Never a list: they may be a million."""
+        """Yield all descriptors, maybe a million of them; `inode` is None for other files."""
         if not self._may_read(uid):
             self._deferred.add(uid)
             return

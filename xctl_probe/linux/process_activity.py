@@ -1,7 +1,7 @@
-"""What a process does that has read a request: does it wait for more from that connection?
+"""Activity of a process that has read a request: whether it waits for more on the connection.
 
-proc(5): task/<tid>/syscall says the call and its arguments, where ptrace's rules allow it;
-else task/<tid>/wchan says the kernel function.  fdinfo says what an epoll instance watches.
+proc(5): task/<tid>/syscall has the call and its arguments, where the rules of ptrace allow it; else
+task/<tid>/wchan has the kernel function.  fdinfo has the interest list of an epoll instance.
 """
 
 from __future__ import annotations
@@ -11,43 +11,43 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
 
-from xctl_probe.linux import wchan
+from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.syscalls import Role, epolls_among, parsed, polled
 from xctl_probe.linux.tasks import reader_of, state_of
 
 _IO_URING_ENTER = "426 "  # on every architecture
-_MOST_THREADS = 256  # of one process: more are not looked at
+_MOST_THREADS = 256  # of one process; more are not read
 _MOST_RELATIVES = 16
 
 
 class Activity(Enum):
-    """What a process does, seen from one of its sockets."""
+    """Activity of a process, with regard to one of its sockets."""
 
-    WAITING_ON_SOCKET = auto()  # a thread sleeps until more comes on this socket, or may do so
-    EVENT_LOOP_BUSY = auto()  # its event loop watches this socket, and is not asleep now
+    WAITING_ON_SOCKET = auto()  # a thread sleeps until data comes on this socket, or may
+    EVENT_LOOP_BUSY = auto()  # its event loop monitors this socket, and runs now
     OTHER = auto()
     STOPPED = auto()
-    LATER = auto()  # it could not be read in time; it is tried again
-    UNKNOWN = auto()  # it cannot be read
+    LATER = auto()  # not read in time; the next sample tries again
+    UNKNOWN = auto()  # not readable
 
 
 class SchedCounters(NamedTuple):
-    """How often threads went to sleep so far, and how long they ran and waited to be run."""
+    """Scheduler counters of all threads: sleeps, time on a CPU and in the run queue (ns)."""
 
     sleeps: int
     ran_ns: int
     queued_ns: int
 
     def has_not_slept_since(self, before: SchedCounters) -> bool:
-        """True when they have not slept since, and it was not the processor that they lacked."""
+        """True when the threads have not slept since, and did not wait for a CPU."""
         ran_ns, queued_ns = self.ran_ns - before.ran_ns, self.queued_ns - before.queued_ns
         return self.sleeps == before.sleeps and ran_ns >= queued_ns
 
 
 class Processes:
-    """Reads /proc; one reading of a process serves until `begin` is called."""
+    """Reads the activity of processes; results are cached until `begin` is called."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
@@ -60,7 +60,7 @@ class Processes:
         self._sets = Epolls(proc)
 
     def begin(self) -> None:
-        """Forget what was read."""
+        """Start a sample: clear the cache."""
         self._freezer.begin()
         self._stopped.clear()
         self._readers.clear()
@@ -70,7 +70,7 @@ class Processes:
         self._sets.begin()
 
     def stopped(self, pid: int) -> bool:
-        """True while a signal, a debugger or its cgroup holds it."""
+        """True while a signal, a debugger or its cgroup stops the process."""
         held = self._stopped.get(pid)
         if held is None:
             held = state_of(pid, self._proc) in ("T", "t") or self._freezer.frozen(pid)
@@ -78,22 +78,21 @@ class Processes:
         return held
 
     def sched_counters(self, pid: int) -> SchedCounters:
-        """How far its threads have come."""
+        """Return the scheduler counters of the process."""
         sleeps = ran_ns = queued_ns = 0
         for tid in self._tids(pid):
-            status = _read(f"{self._proc}/{pid}/task/{tid}/status")
-            _, _, count = status.partition(b"\nvoluntary_ctxt_switches:")
-            sleeps += int(count.split()[0]) if count.split()[:1] else 0
-            times = _read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
+            status = procfs.read(f"{self._proc}/{pid}/task/{tid}/status")
+            sleeps += int(procfs.status_field(status, "voluntary_ctxt_switches") or b"0")
+            times = procfs.read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
             if len(times) >= 2:  # noqa: PLR2004 - on a processor, and in the queue for one
                 ran_ns += int(times[0])
                 queued_ns += int(times[1])
         return SchedCounters(sleeps, ran_ns, queued_ns)
 
     def activity(self, pid: int, inode: int) -> Activity:
-        """What `pid` does for the socket `inode`, which it holds and has read empty.
+        """Return the activity of `pid` on the socket `inode`, which it holds and has read empty.
 
-        Its parent or a child may hold the same socket and be the one that serves it.
+        A parent or child that holds the same socket may serve it instead.
         """
         found = self._activity(pid, inode)
         if found is Activity.OTHER:
@@ -105,9 +104,10 @@ class Processes:
         return found
 
     def _relatives(self, pid: int) -> list[int]:
-        stat = _read(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split()
-        children = _read(f"{self._proc}/{pid}/task/{pid}/children").split()
-        return [int(word) for word in stat[1:2] + children[:_MOST_RELATIVES]]
+        stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
+        parent = stat.fields[1:2] if stat else []
+        children = procfs.read(f"{self._proc}/{pid}/task/{pid}/children").split()
+        return [int(word) for word in parent + children[:_MOST_RELATIVES]]
 
     def _activity(self, pid: int, inode: int) -> Activity:
         if self.stopped(pid):
@@ -130,11 +130,11 @@ class Processes:
 
     def _thread(self, pid: int, tid: str) -> tuple[str, str]:
         task = f"{self._proc}/{pid}/task/{tid}"
-        call = _read(f"{task}/syscall").decode("ascii", "replace")
-        return call, "" if call else _read(f"{task}/wchan").decode("ascii", "replace")
+        call = procfs.word(f"{task}/syscall")
+        return call, "" if call else procfs.word(f"{task}/wchan")
 
     def _waits_for(self, pid: int, inode: int, syscall: str, function: str) -> bool:
-        if not syscall:  # it may not be read: then how it sleeps has to do
+        if not syscall:  # not readable: the kernel function decides
             if function.startswith(wchan.EPOLL):
                 return self._in_any_epoll(pid, inode)
             return function.startswith((*wchan.POLL, *wchan.RING, *wchan.STREAM_RECEIVE))
@@ -163,33 +163,17 @@ class Processes:
         return any(inode in self._monitored_inodes(pid, fd) for fd in epolls)
 
     def _monitored_inodes(self, pid: int, epoll: int) -> frozenset[int]:
-        """Inodes that this epoll instance reports data of."""
+        """Return the inodes whose data this epoll instance reports."""
         known = self._monitored.get((pid, epoll))
         if known is None:
             known = self._monitored[pid, epoll] = self._sets.watches(self._reader(pid), epoll)
         return known
 
     def _reader(self, pid: int) -> int:
-        """The thread whose folder shows its descriptors."""
+        """Return the thread whose folder shows the descriptors."""
         if pid not in self._readers:
             self._readers[pid] = reader_of(pid, self._proc)
         return self._readers[pid]
 
     def _inode(self, pid: int, fd: int) -> int | None:
-        target = _link(f"{self._proc}/{self._reader(pid)}/fd/{fd}")
-        return int(target[8:-1]) if target.startswith("socket:[") else None
-
-
-def _link(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
+        return procfs.socket_inode(procfs.link(f"{self._proc}/{self._reader(pid)}/fd/{fd}"))

@@ -1,19 +1,20 @@
-"""What processes do, read by a helper, so that nobody can hold the probe up."""
+"""Activity of processes, read by a helper, so that no process can block the probe."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
-from xctl_probe.linux.socket_owners import real_user
+from xctl_probe.linux.procfs import real_user
+from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What, socket_waits
 
-_WAIT_NS = 50_000_000  # for all answers of one look
-_ASKED_AGAIN = 5  # looks in which there may be no answer before it is taken for unknown
-_BARRED_NS = 60_000_000_000  # who has held a helper up, doubled with each time
+_WAIT_NS = 50_000_000  # for all answers of one sample
+_ASKED_AGAIN = 5  # samples without an answer after which the activity is unknown
 _MOST_KEPT = 4_096
 _NEVER_SLEPT = SchedCounters(-1, 0, 0)
 
@@ -25,24 +26,41 @@ class _Request(NamedTuple):
     uid: int
 
 
+class _WaitsRequest(NamedTuple):
+    """For what the process itself waits, on any of its sockets."""
+
+    sample: int
+    pid: int
+    what: What
+    uid: int
+
+
 class _Answer(NamedTuple):
     activity: Activity
     counters: SchedCounters | None
     spent_ns: int
 
 
+class _WaitsAnswer(NamedTuple):
+    waits: SocketWaits
+    spent_ns: int
+
+
 class _Reader:
-    """In the helper: one reading of a process serves one look."""
+    """Serves requests in the helper; results are cached for one sample."""
 
     def __init__(self) -> None:
         self._processes = Processes()
         self._sample = 0
 
-    def __call__(self, request: _Request) -> _Answer:
+    def __call__(self, request: _Request | _WaitsRequest) -> _Answer | _WaitsAnswer:
+        begun_ns = time.process_time_ns()
+        if isinstance(request, _WaitsRequest):
+            waits = socket_waits(request.pid, request.what)
+            return _WaitsAnswer(waits, time.process_time_ns() - begun_ns)
         if request.sample != self._sample:
             self._sample = request.sample
             self._processes.begin()
-        begun_ns = time.process_time_ns()
         activity = self._processes.activity(request.pid, request.inode)
         in_event_loop = activity is Activity.EVENT_LOOP_BUSY
         counters = self._processes.sched_counters(request.pid) if in_event_loop else None
@@ -50,84 +68,120 @@ class _Reader:
 
 
 class ProcessesAside:
-    """As `Processes`, with answers that may be late (`LATER`) or never come (`UNKNOWN`)."""
+    """As `Processes`, with answers that may be late (`LATER`) or missing (`UNKNOWN`)."""
 
-    def __init__(self, budget: Budget | None = None, helper: Helper | None = None) -> None:
+    def __init__(
+        self,
+        budget: Budget | None = None,
+        helper: Helper | None = None,
+        barred: Barred | None = None,
+    ) -> None:
         self._budget = budget or Budget()
         self._helper = helper or Helper(_Reader(), self._bar)
+        self._barred = barred or Barred()
         self._sample = 1
         self._wait_ns = _WAIT_NS
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
-        self._missed: dict[tuple[int, int], int] = {}
-        self._barred: dict[tuple[str, int], tuple[int, int]] = {}  # until when, and how often
+        self._missed: dict[tuple[int, int | What], int] = {}
+        self._waits: dict[tuple[int, What], SocketWaits | None] = {}  # read in this sample
+        self.spent_ns = 0  # processor time that the helper took in all
 
     def begin(self) -> None:
-        """Forget what the last look has read."""
+        """Start a sample: clear the cache."""
         self._sample += 1
         self._wait_ns = _WAIT_NS
         self._counters.clear()
         self._users.clear()
+        self._waits.clear()
 
     def close(self) -> None:
-        """Let the helper go.  Safe to call twice."""
+        """Stop the helper.  Safe to call twice."""
         self._helper.close()
 
     def stopped(self, pid: int) -> bool:
-        """True while a signal or a debugger holds it; proc(5): stat, which never blocks."""
+        """True while a signal or a debugger stops the process.  A read of stat never blocks."""
         return Processes().stopped(pid)
 
     def sched_counters(self, pid: int) -> SchedCounters:
-        """How far its threads had come, when it was found that it may come back."""
+        """Return its scheduler counters, as read when its event loop was busy."""
         return self._counters.get(pid, _NEVER_SLEPT)
 
     def activity(self, pid: int, inode: int) -> Activity:
         """What `pid` does for the socket `inode`, which it holds and has read empty."""
-        uid = self._users.get(pid)
-        if uid is None:
-            uid = self._users[pid] = real_user(pid, Path("/proc"))
-        now_ns = time.monotonic_ns()
-        if self._is_barred(pid, uid, now_ns):
+        uid = self._user(pid)
+        if self._barred.covers(pid, uid):
             return Activity.UNKNOWN
-        answer: _Answer | None = None
-        if self._wait_ns > 0 and self._budget.allows(("about", uid), now_ns):
-            answer = self._helper.ask(_Request(self._sample, pid, inode, uid), self._wait_ns)
-            ended_ns = time.monotonic_ns()
-            self._wait_ns -= ended_ns - now_ns
-            answer = answer or self._late(pid, inode)
+        answer = self._ask(_Request(self._sample, pid, inode, uid), ("about", uid))
         if answer is None:
-            return self._missing(pid, inode)
-        self._budget.charge(("about", uid), answer.spent_ns, ended_ns)
+            missing = self._is_missing(pid, inode)
+            return Activity.LATER if missing else Activity.UNKNOWN
         self._missed.pop((pid, inode), None)
         if answer.counters is not None:
             self._counters[pid] = answer.counters
-        return answer.activity
+        activity: Activity = answer.activity
+        return activity
 
-    def _late(self, pid: int, inode: int) -> _Answer | None:
-        """What came too late for the look before: on a crowded host that is how all of it comes."""
+    def waits(self, pid: int, what: What) -> SocketWaits:
+        """What `pid` waits for on its sockets; one reading serves a sample.
+
+        Nothing where it cannot be read.  Raises NotRead where that is so for the moment.
+        """
+        if (pid, what) not in self._waits:
+            self._waits[pid, what] = self._read_waits(pid, what)
+        waits = self._waits[pid, what]
+        if waits is None:
+            raise NotRead
+        return waits
+
+    def _read_waits(self, pid: int, what: What) -> SocketWaits | None:
+        uid = self._user(pid)
+        if self._barred.covers(pid, uid):
+            return SocketWaits()
+        answer = self._ask(_WaitsRequest(self._sample, pid, what, uid), ("waits", uid))
+        if answer is None:
+            return None if self._is_missing(pid, what) else SocketWaits()
+        self._missed.pop((pid, what), None)
+        waits: SocketWaits = answer.waits
+        return waits
+
+    def _user(self, pid: int) -> int:
+        uid = self._users.get(pid)
+        if uid is None:
+            uid = self._users[pid] = real_user(pid, Path("/proc"))
+        return uid
+
+    def _ask(self, request: _Request | _WaitsRequest, account: tuple[str, int]) -> Any | None:
+        now_ns = time.monotonic_ns()
+        if self._wait_ns <= 0 or not self._budget.allows(account, now_ns):
+            return None
+        answer = self._helper.ask(request, self._wait_ns)
+        ended_ns = time.monotonic_ns()
+        self._wait_ns -= ended_ns - now_ns
+        answer = answer or self._late(request)
+        if answer is not None:
+            self.spent_ns += answer.spent_ns
+            self._budget.charge(account, answer.spent_ns, ended_ns)
+        return answer
+
+    def _late(self, asked: _Request | _WaitsRequest) -> Any | None:
+        """Return an answer that was late for the last sample: on a loaded host all may be."""
         if self._helper.late is None or not self._helper.late[1]:
             return None
-        request: _Request = self._helper.late[0]
-        answer: _Answer = self._helper.late[1]
-        if request.sample < self._sample - 1 or (request.pid, request.inode) != (pid, inode):
+        request: _Request | _WaitsRequest = self._helper.late[0]
+        answer: Any = self._helper.late[1]
+        if request.sample < self._sample - 1 or request != asked._replace(sample=request.sample):
             return None
         self._helper.late = None
         return answer
 
-    def _missing(self, pid: int, inode: int) -> Activity:
+    def _is_missing(self, pid: int, what: int | What) -> bool:
+        """Note one more sample without an answer; False once there were enough."""
         if len(self._missed) >= _MOST_KEPT:
             self._missed.clear()
-        missed = self._missed[pid, inode] = self._missed.get((pid, inode), 0) + 1
-        return Activity.LATER if missed <= _ASKED_AGAIN else Activity.UNKNOWN
+        missed = self._missed[pid, what] = self._missed.get((pid, what), 0) + 1
+        return missed <= _ASKED_AGAIN
 
-    def _bar(self, request: _Request) -> None:
-        """Ask no more about who has held a helper up; of root's processes only that one."""
-        key = ("uid", request.uid) if request.uid > 0 else ("pid", request.pid)
-        _, times = self._barred.get(key, (0, 0))
-        if len(self._barred) >= _MOST_KEPT:
-            self._barred.clear()
-        self._barred[key] = time.monotonic_ns() + (_BARRED_NS << min(times, 10)), times + 1
-
-    def _is_barred(self, pid: int, uid: int, now_ns: int) -> bool:
-        keys = (("uid", uid), ("pid", pid))
-        return any(now_ns < self._barred.get(key, (0, 0))[0] for key in keys)
+    def _bar(self, request: _Request | _WaitsRequest) -> None:
+        """Ask no more about who has held a helper up."""
+        self._barred.add(request.pid, request.uid)

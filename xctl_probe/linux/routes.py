@@ -1,6 +1,6 @@
-"""Through which interface the kernel would send from one address to another.  rtnetlink(7).
+"""Interface that the kernel's routing selects between two addresses.  rtnetlink(7).
 
-Any user may ask.  The answer leaves out what only a packet shows: rules by mark, user or port.
+Any user may request it.  Rules by mark, user or port are not applied.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _RTMSG = struct.Struct("=8BI")
 _RTA = struct.Struct("=HH")
 _IFINDEX = struct.Struct("=I")
 _RTA_DST, _RTA_SRC, _RTA_OIF = 1, 2, 4
-# RTN_UNICAST, RTN_LOCAL: IPv6 answers with a route of another type where there is none.
+# RTN_UNICAST, RTN_LOCAL: IPv6 returns a route of another type where there is none.
 _LEADS_SOMEWHERE = (1, 2)
-# RTNLGRP_ of addresses, routes and rules, of IPv4 and IPv6, and of next hops.  A link that goes
-# down takes its IPv4 routes along, and only the link is announced.
+# RTNLGRP_ of addresses, routes and rules, of IPv4 and IPv6, and of next hops.  When a link goes
+# down, its IPv4 routes are removed, with a message about the link only.
 _GROUPS = (LINK_GROUP, 5, 7, 8, 9, 11, 19, 32)
 
 
 class Routes:
-    """Asks the kernel's routing of this network namespace; raises OSError only when asked."""
+    """Requests routes of this network namespace; only the requests raise OSError."""
 
     def __init__(self) -> None:
         self._netlink: NetlinkSocket | None = None
@@ -39,14 +39,14 @@ class Routes:
             self.close()
 
     def close(self) -> None:
-        """Give the descriptors back.  Safe to call twice."""
+        """Close the descriptors.  Safe to call twice."""
         for one in (self._netlink, self._multicast):
             if one is not None:
                 one.close()
         self._netlink = self._multicast = None
 
     def interface(self, local: str, remote: str, bound_ifindex: int = 0) -> int:
-        """The ifindex; 0 where the route leads nowhere.
+        """Return the ifindex of the route, 0 for a route without an interface.
 
         Raises OSError where there is no route, or where rtnetlink is refused.
         """
@@ -56,21 +56,21 @@ class Routes:
         return route_answer(answer)
 
     def changed(self) -> bool:
-        """True where anything that decides on routes has changed since the last call."""
+        """True where a link, address, route or rule has changed since the last call."""
         changed = False
         while self._multicast is not None:
             try:
                 if self._multicast.receive() is None:
                     break
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # more than it holds, which is a change
+                if error.errno != errno.ENOBUFS:  # dropped messages: also a change
                     self.close()
             changed = True
         return changed
 
 
 def route_request(local: str, remote: str, bound_ifindex: int) -> bytes:
-    """The request, for text addresses of one family."""
+    """Encode a request, for text addresses of one family."""
     family = socket.AF_INET6 if ":" in remote else socket.AF_INET
     destination = socket.inet_pton(family, remote)
     source = socket.inet_pton(family, local)
@@ -86,7 +86,7 @@ def route_request(local: str, remote: str, bound_ifindex: int) -> bytes:
 
 
 def route_answer(message: bytes) -> int:
-    """The ifindex in an answer, 0 where it has none or leads nowhere."""
+    """Decode the ifindex of a response, 0 where the route has no interface."""
     if len(message) < _RTMSG.size or message[7] not in _LEADS_SOMEWHERE:
         return 0
     for kind, value in attributes(message, _RTMSG.size):

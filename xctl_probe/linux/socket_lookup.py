@@ -1,7 +1,7 @@
-"""One TCP socket of this network namespace, found by its two addresses.
+"""Lookup of one TCP socket of this network namespace by both addresses.
 
 An exact lookup in the kernel's hash table (inet_diag_find_one_icsk(), net/ipv4/inet_diag.c):
-any user may ask, and it costs the same however many sockets there are.
+any user may request it, and its cost does not depend on the number of sockets.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ _ANSWER = struct.Struct("=x3B52x2I4xI")
 
 
 class SocketSnapshot(NamedTuple):
-    """One end of a connection; queues in bytes, `inode` 0 until it is accepted."""
+    """State of one socket; queues in bytes, `inode` 0 until the connection is accepted."""
 
     unread_bytes: int
     unacknowledged_bytes: int
-    retransmits: bool  # what it sent does not get through
+    retransmits: bool  # its data is being retransmitted
     inode: int
 
 
 class SocketLookup:
-    """Looks up either end of a connection.  Raises OSError where sock_diag is refused."""
+    """Lookup of both sockets of a connection.  Raises OSError where sock_diag is refused."""
 
     def __init__(self) -> None:
         self._netlink = NetlinkSocket(_NETLINK_SOCK_DIAG)
 
     def close(self) -> None:
-        """Give the descriptor back.  Safe to call twice."""
+        """Close the descriptor.  Safe to call twice."""
         self._netlink.close()
 
     def local_socket(self, of: Socket) -> SocketSnapshot | None:
-        """The socket itself, None where it is gone or lives in another namespace."""
+        """Return the local socket, None where it is gone or in another namespace."""
         return self._find(of.local_address, of.local_port, of.remote_address, of.remote_port)
 
     def peer_socket(self, of: Socket) -> SocketSnapshot | None:
-        """The socket at the other end, None where it is not in this namespace."""
+        """Return the peer socket, None where it is not in this namespace."""
         return self._find(of.remote_address, of.remote_port, of.local_address, of.local_port)
 
     def _find(
@@ -64,11 +64,11 @@ class SocketLookup:
         try:
             answer = self._netlink.ask(_SOCK_DIAG_BY_FAMILY, request)
         except OSError:
-            return None  # ENOENT; and a kernel that refuses has nothing to say either
+            return None  # ENOENT, or the kernel refuses
         if len(answer) < _ANSWER.size:
             return None
         state, timer, retries, unread, unacknowledged, inode = _ANSWER.unpack_from(answer)
-        if state == _LISTEN:  # who listens there is not who was asked
+        if state == _LISTEN:  # a listener is not the peer of a connection
             return None
         lost = timer == _TIMER_RETRANSMIT and retries > 0
         return SocketSnapshot(unread, unacknowledged, lost, inode)

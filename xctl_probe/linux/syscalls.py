@@ -1,7 +1,7 @@
-"""Which descriptors a thread's system call waits for.  proc(5): syscall; poll(2), select(2).
+"""Descriptors that the system call of a thread waits for.  proc(5): syscall; poll(2), select(2).
 
-A client with a timeout rarely sits in recv: it sits in poll, on one descriptor.  Which one
-stands in the process's memory, where the call's arguments point to.
+A client with a timeout is rarely in recv: it is in poll, on one descriptor.  The arguments of the
+call point to the descriptor in the memory of the process.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import platform
 import select
 import struct
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,24 +18,25 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from xctl_probe.linux import procfs
 from xctl_probe.linux.epoll_fdinfo import entries
 
 
 class Role(StrEnum):
-    """What a call does to the descriptors it is given."""
+    """Kind of a system call, by its use of descriptors."""
 
     RECEIVE = "receive"
     SEND = "send"
     CONNECT = "connect"
     ACCEPT = "accept"
-    POLL = "poll"  # poll and select: the call names its descriptors
-    EPOLL = "epoll"  # the event loop's: they were named before
-    CLOSE = "close"  # the descriptor is no more; SO_LINGER makes it wait
+    POLL = "poll"  # poll and select: the arguments list the descriptors
+    EPOLL = "epoll"  # the interest list of the instance has the descriptors
+    CLOSE = "close"  # the descriptor is gone; waits with SO_LINGER
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A descriptor that a call waits for: to become readable, writable, or both."""
+    """Descriptor that a call waits for: until it is readable, writable, or both."""
 
     fd: int
     reads: bool
@@ -43,9 +45,9 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A system call that a thread is in, and what it waits for there.
+    """System call of a thread, and the descriptors it waits for.
 
-    `gives_up`: a poll of any kind that was given a timeout.
+    `gives_up`: a poll or select with a timeout.
     """
 
     name: str
@@ -92,12 +94,11 @@ _TIMEOUT_AT = {
     "epoll_wait": 3, "epoll_pwait": 3, "epoll_pwait2": 3,
 }  # fmt: skip
 _MILLISECONDS = ("poll", "epoll_wait", "epoll_pwait")
-_NEGATIVE = 1 << 31  # in an int, whatever the upper half of the register holds
+_NEGATIVE = 1 << 31  # sign of an int; the upper half of the register is undefined
 _POLLFD = struct.Struct("=iHH")
-_MOST_FDS = 4096  # of one poll or select: more are not looked at
-_MOST_NESTED = 16  # epoll descriptors that others watch
-_MOST_LINKS = 64  # asked whether they are such
-_EPOLL = "anon_inode:[eventpoll]"
+_MOST_FDS = 4096  # of one poll or select; more are not read
+_MOST_NESTED = 16  # nested epoll descriptors
+_MOST_LINKS = 64  # descriptors tested for that
 
 ReadMemory = Callable[[int, int], bytes]
 
@@ -105,7 +106,7 @@ ReadMemory = Callable[[int, int], bytes]
 def call_of(
     syscall: str, pid: int, proc: Path = Path("/proc"), machine: str = platform.machine()
 ) -> Call | None:
-    """The call in a line of /proc/<pid>/syscall; None if it waits for no descriptor."""
+    """Decode a line of /proc/<pid>/syscall; None for a call that waits for no descriptor."""
     known = parsed(syscall, machine)
     if known is None:
         return None
@@ -122,7 +123,7 @@ def call_of(
 
 
 def _gives_up(name: str, arguments: list[int]) -> bool:
-    """Milliseconds, negative for no limit; or the address of a timespec or timeval, 0 for none."""
+    """True with a timeout: ms (negative: none) or address of a timespec, timeval (0: none)."""
     timeout = arguments[_TIMEOUT_AT[name]]
     if name in _MILLISECONDS:
         return not timeout & _NEGATIVE
@@ -130,11 +131,11 @@ def _gives_up(name: str, arguments: list[int]) -> bool:
 
 
 def parsed(syscall: str, machine: str = platform.machine()) -> tuple[str, Role, list[int]] | None:
-    """Name, role and arguments of the call in such a line; None if it waits for no descriptor."""
+    """Return name, role and arguments of such a line; None if the call waits for no descriptor."""
     fields = syscall.split()
     try:
         number, arguments = int(fields[0]), [int(field, 16) for field in fields[1:7]]
-    except (IndexError, ValueError):  # "running", or nothing that may be read
+    except (IndexError, ValueError):  # "running", or unreadable
         return None
     known = _NUMBERS.get(machine, {}).get(number)
     if known is None or len(arguments) < 6:  # noqa: PLR2004 - a call has six
@@ -143,7 +144,7 @@ def parsed(syscall: str, machine: str = platform.machine()) -> tuple[str, Role, 
 
 
 def role_of(number: int, machine: str = platform.machine()) -> Role | None:
-    """Return what the call of this number does to a descriptor; None if it waits for none."""
+    """Return the role of the call with this number; None if it waits for no descriptor."""
     known = _NUMBERS.get(machine, {}).get(number)
     return known[1] if known else None
 
@@ -151,18 +152,18 @@ def role_of(number: int, machine: str = platform.machine()) -> Role | None:
 def polled(
     name: str, arguments: list[int], pid: int, proc: Path = Path("/proc")
 ) -> tuple[Watched, ...]:
-    """What a poll or select of `pid` asks for; empty where its memory may not be read."""
+    """Return the descriptors of a poll or select of `pid`; empty where its memory is unreadable."""
 
     def memory(address: int, size: int) -> bytes:
-        return _read_memory(proc / str(pid) / "mem", address, size)
+        return procfs.read_memory(proc / str(pid) / "mem", address, size)
 
     return (_polled if name.endswith("poll") else _selected)(arguments, memory)
 
 
 def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watched, ...]:
-    """What an epoll descriptor watches, and what epoll descriptors among these do.
+    """Return the interest list of an epoll descriptor, with those of nested ones.
 
-    Edge-triggered users ask for writability always, so theirs says nothing and is left out.
+    Edge-triggered entries always include writability, so it is no evidence and left out.
     """
     found: list[Watched] = []
     waiting, seen = [fd], {fd}
@@ -178,15 +179,15 @@ def epoll_watches(pid: int, fd: int, proc: Path = Path("/proc")) -> tuple[Watche
 
 
 def epolls_among(pid: int, fds: Iterable[int], proc: Path = Path("/proc")) -> list[int]:
-    """Those of the descriptors that are epoll's: the first few, of the first few."""
+    """Return the epoll descriptors among the first few of `fds`."""
     folder = proc / str(pid) / "fd"
-    found = [fd for fd in islice(fds, _MOST_LINKS) if _link(folder / str(fd)) == _EPOLL]
+    found = [fd for fd in islice(fds, _MOST_LINKS) if procfs.link(folder / str(fd)) == procfs.EPOLL]
     return found[:_MOST_NESTED]
 
 
 @cache
 def anonymous_inode() -> int:
-    """The inode that all epoll descriptors share with eventfd, timerfd and others; 0: unknown."""
+    """Return the inode that epoll shares with eventfd, timerfd and others; 0: unknown."""
     try:
         with select.epoll() as one:
             return os.fstat(one.fileno()).st_ino
@@ -195,23 +196,13 @@ def anonymous_inode() -> int:
 
 
 def _entries(pid: int, fd: int, proc: Path) -> list[tuple[Watched, int]]:
-    """What one epoll descriptor watches, with its inode."""
-    try:
-        text = (proc / str(pid) / "fdinfo" / str(fd)).read_bytes()
-    except OSError:
-        return []
+    """Return the interest list of one epoll descriptor, with inodes."""
+    text = procfs.read(proc / str(pid) / "fdinfo" / str(fd), sys.maxsize)
     found = []
     for target, events, inode in entries(text):
         writes = bool(events & select.EPOLLOUT) and not events & select.EPOLLET
         found.append((Watched(target, bool(events & select.EPOLLIN), writes), inode))
     return found
-
-
-def _link(path: Path) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
 
 
 def _polled(arguments: list[int], memory: ReadMemory) -> tuple[Watched, ...]:
@@ -238,17 +229,3 @@ def _selected(arguments: list[int], memory: ReadMemory) -> tuple[Watched, ...]:
         for fd in range(count)
         if (reads | writes) >> fd & 1
     )
-
-
-def _read_memory(path: Path, address: int, size: int) -> bytes:
-    """Bytes of another process; empty where they may not be read, which needs ptrace's rights."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.pread(fd, size, address)
-    except (OSError, OverflowError):
-        return b""
-    finally:
-        os.close(fd)

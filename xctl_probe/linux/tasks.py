@@ -1,7 +1,7 @@
-"""Processes whose first thread has ended while others live.  proc(5): task.
+"""Processes whose first thread has exited while others run.  proc(5): task.
 
-Such a process is alive: pthread_exit(3) in its main thread makes one.  Its own folder in /proc
-then says that it is a zombie and lists no descriptors; those of its other threads have them.
+Such a process is alive, after pthread_exit(3) in its main thread.  Its folder in /proc shows a
+zombie without descriptors; the folders of the other threads show the descriptors.
 """
 
 from __future__ import annotations
@@ -9,33 +9,32 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from xctl_probe.linux import procfs
+
 _ENDED = ("Z", "X", "")
-_MOST_THREADS = 256  # of one process: more are not asked
+_MOST_THREADS = 256  # of one process; more are not read
 
 
 def state_of(pid: int, proc: Path = Path("/proc")) -> str:
-    """The state (proc(5): stat) of its first thread that lives; Z if none does, empty if gone."""
-    state = _state(f"{proc}/{pid}/stat")
-    return _state(f"{proc}/{reader_of(pid, proc)}/stat") if state == "Z" else state
+    """Return the state (proc(5): stat) of its first live thread; Z if none, empty if gone."""
+    state = procfs.state(f"{proc}/{pid}/stat")
+    return procfs.state(f"{proc}/{reader_of(pid, proc)}/stat") if state == "Z" else state
+
+
+def state_of_thread(tid: int) -> str:
+    """Return the state of a thread of this process, empty when it has exited."""
+    return procfs.state(f"/proc/self/task/{tid}/stat")
 
 
 def reader_of(pid: int, proc: Path = Path("/proc")) -> int:
-    """The thread whose folder shows the descriptors and the memory of `pid`: mostly `pid`."""
-    if _state(f"{proc}/{pid}/stat") != "Z":
+    """Return the thread whose folder shows descriptors and memory of `pid`: mostly `pid`."""
+    if procfs.state(f"{proc}/{pid}/stat") != "Z":
         return pid
     try:
         tids = sorted(map(int, os.listdir(f"{proc}/{pid}/task")))
     except OSError:
         return pid
-    living = (tid for tid in tids[:_MOST_THREADS] if _state(f"{proc}/{tid}/stat") not in _ENDED)
+    living = (
+        tid for tid in tids[:_MOST_THREADS] if procfs.state(f"{proc}/{tid}/stat") not in _ENDED
+    )
     return next(living, pid)
-
-
-def _state(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            _, bracket, rest = file.read().rpartition(b")")
-    except OSError:
-        return ""
-    fields = rest.split()
-    return fields[0].decode("ascii", "replace") if bracket and fields else ""

@@ -1,7 +1,7 @@
-"""What the threads of a process are blocked in right now.  proc(5): wchan, syscall.
+"""Threads of a process that are blocked on a socket.  proc(5): wchan, syscall.
 
-Both files may be read for one's own processes; /proc/<pid>/syscall also needs what ptrace
-needs (Yama may refuse it), and then only wchan speaks.
+Both files are readable for processes of the same user; /proc/<pid>/syscall also needs the rights of
+ptrace (Yama may refuse it).  Without them, wchan is the only evidence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.events import Direction
-from xctl_probe.linux import wchan
+from xctl_probe.linux import procfs, wchan
+from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.epoll_fdinfo import entries
 from xctl_probe.linux.syscalls import Role, role_of
 from xctl_probe.linux.tasks import reader_of
@@ -24,7 +25,7 @@ _MACHINE = platform.machine()
 
 @dataclass(frozen=True, slots=True)
 class BlockedThread:
-    """A thread that waits on a socket; what may not be read is None."""
+    """Thread that waits on a socket; a value that is unreadable is None."""
 
     tid: int
     fd: int | None
@@ -32,7 +33,7 @@ class BlockedThread:
 
 
 def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]:
-    """The threads of `pid` that wait on a socket now; empty where none may be read."""
+    """Return the threads of `pid` that wait on a socket now; empty where none is readable."""
     tasks = f"{proc}/{pid}/task"
     try:
         tids = os.listdir(tasks)
@@ -40,7 +41,7 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
         return []
     found = []
     for tid in tids:
-        function = _wchan(f"{tasks}/{tid}")
+        function = procfs.word(f"{tasks}/{tid}/wchan")
         direction = None
         if function.startswith(wchan.RECEIVE):
             direction = Direction.RECEIVE
@@ -48,7 +49,7 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
             direction = Direction.SEND
         elif not function.startswith(wchan.EITHER) and function not in wchan.UNKNOWN:
             continue
-        fd, role = _call(_read(f"{tasks}/{tid}/syscall"))
+        fd, role = _call(procfs.read_once(f"{tasks}/{tid}/syscall"))
         called = _DIRECTIONS.get(role) if role else None
         if called or function not in wchan.UNKNOWN:
             found.append(BlockedThread(int(tid), fd if called else None, called or direction))
@@ -56,9 +57,9 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
 
 
 def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
-    """The threads of `pid` that wait for a socket in close(); empty where none may be read.
+    """Return the threads of `pid` that wait in close(); empty where none is readable.
 
-    Where its call may not be read, a thread in `wait_woken` may as well be in another one.
+    Where the call is unreadable, a thread in `wait_woken` may be in another call.
     """
     tasks = f"{proc}/{pid}/task"
     try:
@@ -68,41 +69,32 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
     return [
         int(tid)
         for tid in tids
-        if _call(_read(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
-        and _closes(_wchan(f"{tasks}/{tid}"))
+        if _call(procfs.read_once(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
+        and _closes(procfs.word(f"{tasks}/{tid}/wchan"))
     ]
 
 
-def waits_writable(pid: int, inode: int, proc: Path = Path("/proc")) -> bool:
-    """True when an epoll instance of `pid` is to report that this socket takes data again.
+def inodes_awaited_writable(pid: int, proc: Path = Path("/proc")) -> set[int]:
+    """The inodes that epoll instances of `pid` are to report as writable again.
 
-    An event loop asks for that only after a send was refused.  Edge-triggered users ask for
-    it always, so theirs says nothing.  proc(5): fdinfo of an epoll descriptor.
+    An event loop requests that only after a refused send.  Edge-triggered entries always include
+    it, so they are no evidence.  proc(5): fdinfo of an epoll descriptor.
     """
-    pid = reader_of(pid, proc)
-    try:
-        fds = os.listdir(f"{proc}/{pid}/fd")
-    except OSError:
-        return False
-    for fd in fds:
-        try:
-            if os.readlink(f"{proc}/{pid}/fd/{fd}") != "anon_inode:[eventpoll]":
-                continue
-        except OSError:
-            continue
-        for entry in entries(_read(f"{proc}/{pid}/fdinfo/{fd}", 1 << 20)):
-            asks = entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
-            if entry.inode == inode and asks:
-                return True
-    return False
+    reader = reader_of(pid, proc)
+    return {
+        entry.inode
+        for fd in Epolls(proc).of(reader)
+        for entry in entries(procfs.read(f"{proc}/{reader}/fdinfo/{fd}", 1 << 20))
+        if entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
+    } - {0}
 
 
 def _call(text: bytes) -> tuple[int | None, Role | None]:
-    """Descriptor and role of a line of /proc/<pid>/syscall: number, arguments in hex."""
+    """Return descriptor and role of a line of /proc/<pid>/syscall: number, arguments in hex."""
     fields = text.split()
     try:
         number, first = int(fields[0]), int(fields[1], 16)
-    except (IndexError, ValueError):  # "running", "-1 ...", or not to be read
+    except (IndexError, ValueError):  # "running", "-1 ...", or unreadable
         return None, None
     role = role_of(number, _MACHINE)
     return (first & 0xFFFFFFFF, role) if role is not None else (None, None)
@@ -110,15 +102,3 @@ def _call(text: bytes) -> tuple[int | None, Role | None]:
 
 def _closes(function: str) -> bool:
     return function.startswith(wchan.CLOSE) or function in wchan.UNKNOWN
-
-
-def _wchan(task: str) -> str:
-    return _read(f"{task}/wchan").decode("ascii", "replace")
-
-
-def _read(path: str, size: int = 256) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(size)
-    except OSError:
-        return b""

@@ -1,1 +1,1 @@
-"""Where events come from: selection, interfaces, blind spots."""
+"""Sources of events: selection, interfaces, blind spots."""

@@ -1,4 +1,4 @@
-"""What each source cannot observe: declared once, for `check`, the documents and the tests.
+"""Blind spots of each source: declared once, for `check`, the documents and the tests.
 
 An undeclared blind spot reads as *nothing happened*.  A test that skips a source for a blind
 spot names the spot by its key.
@@ -19,7 +19,9 @@ class BlindSpot:
 
 _EVERYWHERE = (
     BlindSpot(
-        "other_protocols", "protocols other than TCP and UDP: SCTP, raw sockets, RDMA, AF_XDP"
+        "other_protocols",
+        "protocols other than TCP and UDP: SCTP, raw sockets, AF_XDP; of RDMA, stalls, and bytes by"
+        " process unless counters are bound",
     ),
     BlindSpot("mptcp_detail", "the cause and exact length of stalls on Multipath TCP sockets"),
     BlindSpot(
@@ -70,7 +72,6 @@ _SAMPLED = (
         "connect_errors",
         "failed connects, for any reason, and reset connections",
     ),
-    BlindSpot("keepalives", "peers that stop answering keepalives"),
     BlindSpot("policy_routes", "the interface where rules route by mark, user, protocol or port"),
     BlindSpot(
         "handshake_retransmits", "retransmitted SYN-ACKs of a connection that has no socket yet"
@@ -87,7 +88,7 @@ _SAMPLED = (
     BlindSpot("shared_user", "which of the processes that hold a socket uses it"),
 )
 
-# By source and way to attach, as `check` names its rows.
+# By source and attach variant: the names of the rows of `check`.
 BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     "ebpf fentry": _KERNEL,
     "ebpf kprobe": _KPROBES,
@@ -123,6 +124,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         *_SAMPLED,
         BlindSpot("tcp_bytes", "bytes of processes: bandwidth is reported by interface only"),
         BlindSpot("retransmits", "retransmits, unless they stall a process"),
+        BlindSpot("keepalives", "peers that stop answering keepalives"),
         BlindSpot("replies", "waits for a reply: only connects and sends are reported"),
     ),
 }

@@ -1,4 +1,4 @@
-"""What each network interface moved and lost, from the kernel's own counters."""
+"""Traffic, errors and drops of the network interfaces, from the kernel's counters."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ _NOTHING = Counts(0, 0, 0, 0, 0, 0)
 
 
 class Interfaces:
-    """Differences of the interface counters between two calls.
+    """Deltas of the interface counters between two calls.
 
-    `only` names the interfaces to watch, all when empty; loopback is left out unless it is
-    named or `loopback` is true.
+    `only` names the interfaces, all when empty; loopback is left out unless it is named or
+    `loopback` is true.
     """
+
+    name = "interfaces"
 
     def __init__(
         self,
@@ -31,26 +33,26 @@ class Interfaces:
         self._before = {link.key: link for link in self._links.read()}
 
     def shows(self, name: str) -> bool:
-        """True for an interface that is watched."""
+        """True for an interface that is reported."""
         if self._only:
             return name in self._only
         return self._loopback or name != _LOOPBACK
 
     def collect(self) -> Iterator[InterfaceDelta]:
-        """One fact for each watched interface, idle ones too, and for each that ended."""
+        """Yield one event for each reported interface, idle and removed ones included."""
         links = self._links.read()
         sums: dict[str, Counts] = {}
         born = self._take_messages(sums)
         for link in links:
             _add(sums, link, self._before.get(link.key))
-        # What was born after the counters were read is not among them yet.
+        # An interface that came after the counters were read is not among them yet.
         self._before = born | {link.key: link for link in links}
         for name, counts in sums.items():
             if self.shows(name):
                 yield InterfaceDelta(name, *counts)
 
     def _take_messages(self, sums: dict[str, Counts]) -> dict[int | str, Link]:
-        """Add up what has ended; the interfaces that are new, as they were at first."""
+        """Add up the removed interfaces; return the new ones with their first counters."""
         born: dict[int | str, Link] = {}
         for event in self._links.queue():
             link = event.link
@@ -72,7 +74,7 @@ def _add(sums: dict[str, Counts], link: Link, before: Link | None) -> None:
 
 
 def _moved(before: Counts, now: Counts) -> Counts:
-    # A counter that went back belongs to an interface made anew, or has wrapped: start afresh.
+    # A counter that decreased belongs to a new interface, or has wrapped: restart at 0.
     if any(n < b for n, b in zip(now, before, strict=True)):
         return _NOTHING
     return Counts._make(n - b for n, b in zip(now, before, strict=True))

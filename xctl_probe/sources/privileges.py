@@ -1,8 +1,8 @@
-"""What each feature needs of capabilities(7), and which of them this process holds.
+"""Capabilities that each feature needs, and those that this process holds.  capabilities(7).
 
-Reading the descriptors of another user's process takes CAP_SYS_PTRACE (ptrace(2), access mode
-PTRACE_MODE_READ_FSCREDS) and, for the directory /proc/<pid>/fd, CAP_DAC_READ_SEARCH; entering
-its network namespace takes CAP_SYS_ADMIN (setns(2)).
+A read of the descriptors of another user's process needs CAP_SYS_PTRACE (ptrace(2), access mode
+PTRACE_MODE_READ_FSCREDS) and, for the directory /proc/<pid>/fd, CAP_DAC_READ_SEARCH.  To enter its
+network namespace needs CAP_SYS_ADMIN (setns(2)).
 """
 
 from __future__ import annotations
@@ -10,30 +10,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from xctl_probe.linux.capabilities import in_user_namespace
+from xctl_probe.linux.procfs import effective_capabilities
+
 BPF, PERFMON = "CAP_BPF", "CAP_PERFMON"
 PTRACE, READ_SEARCH, ADMIN = "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"
 
 # include/uapi/linux/capability.h
 _BITS = {READ_SEARCH: 2, PTRACE: 19, ADMIN: 21, PERFMON: 38, BPF: 39}
-_OVERRIDE_BIT = 1  # CAP_DAC_OVERRIDE, which may read as well
-_FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
+_OVERRIDE_BIT = 1  # CAP_DAC_OVERRIDE, which may also read
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something that the probe shows, and the capabilities that it takes."""
+    """Feature of the probe, and the capabilities that it needs."""
 
     text: str
     needs: tuple[str, ...]
 
     def lacks(self, held: frozenset[str]) -> tuple[str, ...]:
-        """Those of them that are not held."""
+        """Return the needed capabilities that are not held."""
         return tuple(name for name in self.needs if name not in held)
 
 
 KERNEL = Feature("bytes, stalls and errors of all processes, exact", (BPF, PERFMON))
 INSPECTION = Feature(
-    "what other users' processes at the far end do, owners of untouched resets",
+    "activity of other users' peer processes, owners of connections reset before use",
     (PTRACE, READ_SEARCH),
 )
 ELSEWHERE = Feature("the same in other network namespaces", (PTRACE, READ_SEARCH, ADMIN))
@@ -42,27 +44,27 @@ FEATURES = (KERNEL, INSPECTION, ELSEWHERE, WHY)
 
 
 def held(proc: Path = Path("/proc")) -> frozenset[str]:
-    """The capabilities in effect, as far as they count for the host's processes.
+    """Return the effective capabilities that count for processes of the host.
 
-    None in a user namespace: there they are only about what is in it.
+    Empty in a user namespace: its capabilities count only inside it.
     """
     try:
-        if (proc / "self/ns/user").stat().st_ino != _FIRST_USER_NAMESPACE:
+        if in_user_namespace(proc):
             return frozenset()
         status = (proc / "self/status").read_bytes()
     except OSError:
         return frozenset()
-    bits = _effective(status)
+    bits = effective_capabilities(status)
     found = {name for name, bit in _BITS.items() if bits >> bit & 1}
     if ADMIN in found:
-        found |= {BPF, PERFMON}  # as before they were split off, in 5.8
+        found |= {BPF, PERFMON}  # CAP_SYS_ADMIN included them before 5.8
     if bits >> _OVERRIDE_BIT & 1:
         found.add(READ_SEARCH)
     return frozenset(found)
 
 
 def shortcoming(having: frozenset[str]) -> str | None:
-    """What the stream leaves out for want of capabilities: for the line at start."""
+    """Text for the start line: what the stream leaves out without capabilities, else None."""
     if lacks := INSPECTION.lacks(having):
         what = "other users' processes are not inspected"
     elif lacks := ELSEWHERE.lacks(having):
@@ -74,14 +76,3 @@ def shortcoming(having: frozenset[str]) -> str | None:
 
 def _all(names: tuple[str, ...]) -> str:
     return " and ".join(names)
-
-
-def _effective(status: bytes) -> int:
-    for line in status.splitlines():
-        words = line.split()
-        if words[:1] == [b"CapEff:"] and len(words) > 1:
-            try:
-                return int(words[1], 16)
-            except ValueError:
-                return 0
-    return 0

@@ -1,4 +1,4 @@
-"""Which source to take: the best one that works, or the one that was asked for."""
+"""Selection of the source: the best one that works, or the one of `--backend`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from xctl_probe.config import Backend, Settings
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import Source
 from xctl_probe.linux.addresses import InterfaceByAddress
-from xctl_probe.linux.socket_owners import Owners
 
 Opener = Callable[[Settings], Source]
 
 
 def open_source(settings: Settings) -> tuple[Source, str]:
-    """The source in use, and a line that says what it sees and why none better was taken.
+    """Open a source; return it with the text of the start line.
 
-    Raises SourceUnavailable when the one that was asked for, or every one, cannot work.
+    The text has the reasons why no better source works.  Raises SourceUnavailable when the selected
+    source, or every source, does not work.
     """
     if settings.backend is not Backend.AUTO:
         try:
@@ -36,7 +36,7 @@ def open_source(settings: Settings) -> tuple[Source, str]:
 
 
 def _ebpf(settings: Settings) -> Source:
-    # Each is imported only where it is tried: nobody pays for the others (1 MB each).
+    # Each source is imported only when it is tried: an import takes 1 MB.
     from xctl_probe.ebpf.source import KernelSource  # noqa: PLC0415
 
     return KernelSource(
@@ -59,7 +59,6 @@ def _sampler(settings: Settings) -> Source:
     from xctl_probe.fallback.sampler import Sampler  # noqa: PLC0415 - as above
 
     return Sampler(
-        Owners(),
         InterfaceByAddress(),
         stall_ns=settings.stall_ns,
         interval_ns=settings.interval_ns,

@@ -1,6 +1,6 @@
-"""Why a process waits: the table of causes, and the rule that all sources and `why` share.
+"""Causes of stalls: their table, and the rule that all sources and `why` share.
 
-A source passes what it has seen as `Evidence`.  Where the evidence does not decide, the cause is
+A source passes its observations as `Evidence`.  Where the evidence does not decide, the cause is
 None.
 """
 
@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from xctl_probe.events import Cause, Direction
 
-_SAME_BEGIN_NS = 50_000_000  # two stalls that are seen while they last begin further apart
+_SAME_BEGIN_NS = 50_000_000  # two successive stalls begin further apart
 
 
 class Meaning(NamedTuple):
-    """What a cause stands on, and the words for it."""
+    """Evidence of a cause, and its description."""
 
     evidence: str
     text: str
@@ -25,7 +25,7 @@ class Meaning(NamedTuple):
 TABLE = {
     Cause.CONNECTING: Meaning("a SYN without an answer", "the handshake has not finished"),
     Cause.KEEPALIVE: Meaning(
-        "the keepalive timer ended the connection", "the peer's host answers no keepalive"
+        "two or more keepalives without an answer", "the peer's host answers no keepalive"
     ),
     Cause.LOSS: Meaning(
         "a retransmit while the window is open, or out-of-order data",
@@ -45,14 +45,16 @@ TABLE = {
 
 
 class Evidence(NamedTuple):
-    """What was seen during one wait.
+    """Observations of one wait.
 
-    `retransmitted`: a segment was sent again while the window was open.  `unsent`: data waits to
+    `host_silent`: the peer's host answers no keepalive, see `policy.is_silent`.
+    `retransmitted`: a segment was retransmitted while the window was open.  `unsent`: data waits to
     be sent and none is in flight.  `undelivered`: data is in flight, not known to be lost.
-    `unsendable`: what the kernel tries to send does not leave.
+    `unsendable`: segments that the kernel tries to send do not leave this host.
     """
 
     direction: Direction
+    host_silent: bool = False
     retransmitted: bool = False
     hole: bool = False
     window_closed: bool = False
@@ -66,6 +68,8 @@ def cause(seen: Evidence) -> Cause | None:
     """Return the most likely cause; None where nothing decides."""
     if seen.direction is Direction.CONNECT:
         return Cause.CONNECTING
+    if seen.host_silent:
+        return Cause.KEEPALIVE
     if seen.retransmitted or seen.hole:
         return Cause.LOSS  # before the window: a lossy path fills that, too
     if seen.direction is Direction.SEND:
@@ -84,7 +88,7 @@ def _send_cause(seen: Evidence) -> Cause | None:
 
 
 def _reply_cause(seen: Evidence) -> Cause | None:
-    """Of a request: all of it has to leave this host, and to arrive, before a reply is due."""
+    """Return the cause of a reply wait: a reply is due once all of the request has arrived."""
     if seen.undelivered:
         return None
     if not seen.unsent:
@@ -109,18 +113,18 @@ class SeenWait(NamedTuple):
 
 
 class ZeroWindowMemory:
-    """Remembers the waits whose window was seen closed, from one sample to the next.
+    """Send stalls that began with a zero window, so that a later retransmit keeps `peer_window`.
 
-    A peer that does not read may throw away what overran its buffer and open its window again
-    (Linux 6.17 on).  What follows resembles loss, and is still the peer's doing until the
-    process gets more into the buffer.
+    A peer that does not read may drop data beyond its buffer and open its window again (since Linux
+    6.17).  The retransmits resemble loss; the peer is still the cause until the process writes more
+    into the buffer.
     """
 
     def __init__(self) -> None:
         self._begun_ns: dict[Hashable, int] = {}
 
     def note(self, waits: Iterable[SeenWait]) -> None:
-        """Take in every wait of one sample; forget those that are not among them."""
+        """Update from all waits of one sample; waits that are not among them are forgotten."""
         self._begun_ns = {
             wait.key: wait.since_ns
             for wait in waits
@@ -128,11 +132,11 @@ class ZeroWindowMemory:
         }
 
     def cause(self, wait: SeenWait) -> Cause | None:
-        """Return the cause, with what was seen earlier in the same stall."""
+        """Return the cause, with regard to earlier samples of the same stall."""
         began_ns = self._begun_ns.get(wait.key)
         if began_ns is None:
             return wait.own
-        # One that has ended was the last that was seen: its record comes before the next sample.
+        # The end event of a wait comes before the next sample.
         if wait.ongoing and abs(wait.since_ns - began_ns) > _SAME_BEGIN_NS:
             return wait.own
         return Cause.PEER_WINDOW

@@ -1,4 +1,4 @@
-"""Peers whose answers take their time by agreement, as the user names them."""
+"""Peers whose reply waits the user excludes (`--ignore-reply-wait`)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _LONGEST_PORT = 5  # digits
 
 @dataclass(frozen=True, slots=True)
 class IgnoredPeers:
-    """Peers as (address, port); without a port, all of that address."""
+    """Ignored peers as (address, port); without a port, all of that address."""
 
     peers: frozenset[tuple[str, int | None]] = frozenset()
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> IgnoredPeers:
-        """From texts like `10.0.0.7`, `10.0.0.7:6379`, `[fd00::7]:80`; ValueError for others."""
+        """Parse texts like `10.0.0.7`, `10.0.0.7:6379`, `[fd00::7]:80`; ValueError for others."""
         return cls(frozenset(map(_parsed, texts)))
 
     def matches(self, address: str, port: int) -> bool:
-        """True when a wait for this peer is never to be told of."""
+        """True when reply waits for this peer are never reported."""
         return (address, None) in self.peers or (address, port) in self.peers
 
 
@@ -47,7 +47,7 @@ def _parsed(text: str) -> tuple[str, int | None]:
 
 
 def _address(text: str) -> str:
-    # As the records have it: compressed, and a v4-mapped one as IPv4.
+    # The form of the records: compressed, and a v4-mapped address as IPv4.
     found = ipaddress.ip_address(text)
     mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
     return str(mapped or found)

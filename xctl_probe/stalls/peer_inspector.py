@@ -1,7 +1,7 @@
-"""The other end of a connection, where it is on this host: has it the request, and what then?
+"""State of the peer of a wait, where the peer is on this host.
 
-Two programs may have agreed that an answer takes its time: a blocking read of a queue, a long
-poll.  Then the peer has read the request and waits for more from the same connection.
+In an expected wait (a blocking read of a queue, a long poll), the peer has read the request and
+waits for more on the same connection.
 """
 
 from __future__ import annotations
@@ -15,62 +15,65 @@ from typing import Protocol
 
 from xctl_probe.events import Process, Socket
 from xctl_probe.linux.netns import NotEntered, NotNow
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.socket_owners import Owners
 
-_SEARCHES = 2  # through all of /proc for one inode each, in one look; more go together
+_SEARCHES = 2  # of all of /proc for a single inode, in one sample; others are combined
 _MOST_SEARCHED = 4096
 _SAMPLES_WITHOUT_SLEEP = 2
 
 
 class PeerState(Enum):
-    """What the other end shows."""
+    """State of the peer, as its socket and its process show it."""
 
-    UNKNOWN = auto()  # it is not on this host, as far as this can be found out
-    HIDDEN = auto()  # the peer has taken the request, and its process may not be inspected
+    UNKNOWN = auto()  # not on this host, or not found
+    HIDDEN = auto()  # the peer may have read the request, and its process is unreadable
     REQUEST_IN_FLIGHT = auto()  # the request has not arrived
-    UNREAD = auto()  # nobody has taken the request out of the peer's queue
-    REPLY_RETRANSMITTED = auto()  # the peer has answered, and its answer does not get through
-    BUSY = auto()  # the peer has taken the request, and does something else
-    UNKNOWN_ACTIVITY = auto()  # busy, or on its way back to its event loop
-    WAITING_FOR_REQUEST = auto()  # the peer has taken the request, and waits for more from us
+    UNREAD = auto()  # the request is in the receive queue of the peer
+    REPLY_RETRANSMITTED = auto()  # the peer retransmits its reply
+    BUSY = auto()  # the peer has read the request, and is active elsewhere
+    UNKNOWN_ACTIVITY = auto()  # busy, or about to return to its event loop
+    WAITING_FOR_REQUEST = (
+        auto()
+    )  # the peer has read the request, and waits for more on this connection
 
 
 _UNSEEN = {Activity.UNKNOWN: PeerState.UNKNOWN, Activity.LATER: PeerState.UNKNOWN_ACTIVITY}
 
 
 class Lookup(Protocol):
-    """How the two ends of a connection are found."""
+    """Lookup of both sockets of a connection."""
 
     def local_socket(self, of: Socket) -> SocketSnapshot | None:
-        """The socket itself."""
+        """Return the local socket, None where it is not found."""
 
     def peer_socket(self, of: Socket) -> SocketSnapshot | None:
-        """The socket at the other end."""
+        """Return the peer socket, None where it is not found."""
 
 
 @dataclass(slots=True)
 class PeerObservation:
-    """What earlier looks at the same wait have found."""
+    """Results of earlier samples of the same wait."""
 
     state: PeerState | None = None
-    peer: Process | None = None  # who has the other end
-    counters: SchedCounters | None = None  # of the peer's threads, when it was last undecided
-    samples_without_sleep: int = 0  # for how many looks on end it has been in the same
+    peer: Process | None = None  # owner of the peer socket
+    counters: SchedCounters | None = None  # of the peer's threads, when last undecided
+    samples_without_sleep: int = 0  # consecutive samples
 
 
 class PeerInspector:
-    """Looks at the peers of waits; `begin` starts a look at many.
+    """Inspects the peers of waits; `begin_sample` starts a sample of many.
 
-    Who shares `processes` among several begins them himself.
+    A caller that shares `processes` among several inspectors (`shared`) starts their samples.
     """
 
     def __init__(
         self,
         lookup: Lookup,
-        owners: Owners,
+        owners: Owners | OwnersAside,
         processes: Processes | ProcessesAside | None = None,
         *,
         shared: bool = False,
@@ -79,14 +82,15 @@ class PeerInspector:
         self._owners = owners
         self._processes = processes or Processes()
         self._shared = shared
-        self._searched: OrderedDict[int, None] = OrderedDict()  # inodes, the latest last
-        self._wanted: dict[int, int | None] = {}  # and their user: the next look begins with them
+        self._searched: OrderedDict[int, None] = OrderedDict()  # inodes, latest last
+        self._wanted: dict[int, int | None] = {}  # inode -> user: searched first in the next sample
         self._searches = 0
 
     def begin_sample(self) -> None:
-        """Forget what the last look has read."""
+        """Start a sample: forget what was read for the last one."""
         if not self._shared:
             self._processes.begin()
+        self._owners.begin_sample()
         self._searches = 0
         wanted, self._wanted = self._wanted, {}
         for asker in set(wanted.values()):
@@ -95,9 +99,9 @@ class PeerInspector:
     def inspect(
         self, socket: Socket, observation: PeerObservation, *, delivered: bool | None = None
     ) -> PeerState:
-        """What the far end of `socket` shows now; `past` is brought up to date.
+        """Return the current state of the peer of `socket`, and update `observation`.
 
-        `delivered`: the request was acknowledged; None where that is to be found out.
+        `delivered`: the request is acknowledged; None: unknown.
         """
         with suppress(NotNow):
             try:
@@ -126,10 +130,11 @@ class PeerInspector:
                 return PeerState.UNKNOWN  # no process has it open
             if peer_socket.inode not in self._searched:
                 return PeerState.UNKNOWN_ACTIVITY
-            # Not found among all processes, it is held up or in flight: that excuses no wait.
+            # Its owner is not among all processes: the socket is in transit between processes,
+            # or its owner is stopped.  Neither makes the wait an expected one.
             return PeerState.HIDDEN if self._owners.refused else PeerState.UNKNOWN
         if observation.state is PeerState.WAITING_FOR_REQUEST:
-            # It has gone back to its loop once: what it does since is for somebody else.
+            # It has returned to its event loop: its later activity is for other connections.
             return (
                 PeerState.BUSY
                 if self._processes.stopped(peer.pid)
@@ -138,9 +143,9 @@ class PeerInspector:
         return self._activity_state(peer.pid, peer_socket.inode, observation)
 
     def keeps_listening(self, socket: Socket) -> bool:
-        """True when the peer watches this connection, or may do so unseen.
+        """True when the peer monitors this connection, or may.
 
-        Said of a wait that is over: what its queue holds is younger.
+        For a wait that is over: data in the queue of the peer is younger.
         """
         try:
             peer_socket = self._lookup.peer_socket(socket)
@@ -151,7 +156,7 @@ class PeerInspector:
         peer = self._owner(peer_socket.inode, socket.uid) if peer_socket else None
         if peer_socket is None or not peer_socket.inode:
             return False
-        if peer is None:  # it may: its process is not searched for yet, or may not be read
+        if peer is None:  # it may: its owner is not searched for yet, or unreadable
             return peer_socket.inode not in self._searched or self._owners.refused
         observation = PeerObservation()
         return self._activity_state(peer.pid, peer_socket.inode, observation) is not PeerState.BUSY
@@ -164,9 +169,8 @@ class PeerInspector:
             return PeerState.WAITING_FOR_REQUEST
         if activity is not Activity.EVENT_LOOP_BUSY:
             return PeerState.BUSY
-        # An event loop that answers others meanwhile runs, sleeps, runs: only one that is
-        # found again and again in the same long step is busy with something, unless it is
-        # the processor that it waits for.
+        # An event loop that serves other connections runs and sleeps in turns.  Only one that
+        # does not sleep for several samples is busy, unless it waits for a CPU.
         counters = self._processes.sched_counters(pid)
         same = observation.counters is not None and counters.has_not_slept_since(
             observation.counters
@@ -201,7 +205,7 @@ class PeerInspector:
 
 
 def seen_from_here(socket: Socket) -> PeerState:
-    """What is known of a peer where its socket cannot be found: is it on this host at all?"""
+    """Return the state of a peer whose socket cannot be found: on this host (HIDDEN) or not."""
     remote = socket.remote_address
     here = remote == socket.local_address or ip_address(remote).is_loopback
     return PeerState.HIDDEN if here and socket.protocol == "tcp" else PeerState.UNKNOWN

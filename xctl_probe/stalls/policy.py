@@ -1,7 +1,7 @@
 """Which waits for data are stalls: the rules and thresholds that both sources share.
 
-A source obtains the evidence, and passes it here as small values.  Causes are in `causes`; what
-the peer shows of a wait for a reply is weighed in `reply_waits`.
+A source obtains the evidence, and passes it here as small values.  Causes are in `causes`; the
+rules about the peer of a reply wait are in `reply_waits`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,25 @@ from typing import NamedTuple
 from xctl_probe.stalls.request_history import RequestHistory
 
 NS_PER_MS = 1_000_000
-# The least length of a stall where the user gives none (--stall-ms).
+# Default of --stall-ms.
 STALL_MS = 100
 # A transfer, as opposed to a feed of events, lasts this long at this rate.  The kernel programs
 # have the same two in bpf/include/sock_iter.bpf.h.
 FLOW_NS = 800 * NS_PER_MS
 FLOW_BYTES_PER_MS = 1_000
+# One lost packet explains a single keepalive without an answer.
+LEAST_KEEPALIVES = 2
 # TCP_DELACK_MAX, include/net/tcp.h; also in bpf/include/existing_sockets.bpf.h.
 DELAYED_ACK_MS = 200
 DNS_PORT = 53
-# A sender of datagrams that was never answered is reported after this time.
+# A sender of datagrams that never got a reply is reported after this time.
 UNANSWERED_DATAGRAM_NS = 1_000_000_000
 # Resolvers give up sooner (resolv.conf(5): timeout).  A longer poll is an idle event loop.
 LONGEST_DATAGRAM_POLL_NS = 30_000_000_000
 
 
 class DatagramWait(NamedTuple):
-    """What is known of a wait for a datagram.
+    """Observations of a wait for a datagram.
 
     `blocked`: a thread is in a receive.  `polling`: a thread polls the socket, `alone`: no other
     socket, and with a timeout.  `remote_port` is 0 on a socket that is not connected.
@@ -52,12 +54,12 @@ def expects_reply(connection: RequestHistory, peer: RequestHistory, *, blocked: 
 
 
 def expects_datagram(wait: DatagramWait, connection: RequestHistory, peer: RequestHistory) -> bool:
-    """Return whether a datagram expects an answer.
+    """Return whether a datagram expects a reply.
 
     A datagram has no handshake: its sender may be a client, or may expect nothing.
     """
     if not (wait.blocked or wait.polling):
-        return False  # its queue may be full of answers
+        return False  # its queue may be full of replies
     if not wait.blocked and wait.span_ns > LONGEST_DATAGRAM_POLL_NS:
         return False
     if wait.remote_port == DNS_PORT:
@@ -70,6 +72,14 @@ def expects_datagram(wait: DatagramWait, connection: RequestHistory, peer: Reque
     if wait.blocked and connected:
         return True
     return (wait.blocked or wait.alone) and wait.span_ns >= UNANSWERED_DATAGRAM_NS
+
+
+def is_silent(unanswered_keepalives: int) -> bool:
+    """Return whether so many keepalives without an answer show that the peer's host is gone.
+
+    The kernel sends one after another, a second apart or more (tcp(7): TCP_KEEPINTVL).
+    """
+    return unanswered_keepalives >= LEAST_KEEPALIVES
 
 
 def is_transfer(lasted_ns: int, received_bytes: int) -> bool:

@@ -1,8 +1,8 @@
-"""The state of every wait for a reply that a source has evidence of.
+"""State of every wait for a reply: stall or expected wait.
 
-A source says which wait it has evidence of.  Whether that is a stall is decided here, by what
-the user has declared, by what the other end shows where it is on this host, and by what is
-usual with that peer.  What the looks during a wait have found also decides about its end.
+A source passes the waits that it has evidence of.  This module decides which of them are stalls: by
+the ignored peers, by the state of a peer on this host, and by the usual latency of the peer.  The
+samples of a wait also decide about its last report.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from xctl_probe.stalls.peer_inspector import (
 )
 from xctl_probe.stalls.request_history import RequestHistory, Usual
 
-# The peer owes nothing, or may owe nothing: what is not seen is not asserted.
+# An expected wait, or maybe one: without evidence there is no report.
 _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.HIDDEN)
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
-_MOST_WAITS = 16_384  # that are remembered
-_AT_ONCE = 1_024  # waits whose other ends are looked at in one stall's length
+_MOST_WAITS = 16_384  # kept at a time
+_AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
 
 
 class ReplyWait(NamedTuple):
-    """A wait for a reply: since when (monotonic ns), on which socket, by whom.
+    """A wait for a reply: begin (monotonic, ns), socket, process.
 
-    `delivered`: the request was acknowledged; None where the source does not know.  `usual` is
-    how late the peer's answers are.
+    `delivered`: the request is acknowledged; None where the source does not know.  `usual` is the
+    usual latency of the peer.
     """
 
     socket: Socket
@@ -43,9 +43,7 @@ class ReplyWait(NamedTuple):
 
 
 class ReplyStall(NamedTuple):
-    """A stall: since when, its cause where the other end has shown it, and whether the request
-    is on its way still.
-    """
+    """A stall: begin, cause where the peer shows one, and whether the request is in flight."""
 
     since_ns: int
     cause: Cause | None = None
@@ -55,19 +53,19 @@ class ReplyStall(NamedTuple):
 @dataclass(slots=True)
 class _WaitState:
     since_ns: int  # the wait began
-    from_ns: int  # the stall began: later where the wait was one by agreement at first
+    from_ns: int  # the stall began: later after an expected wait
     observed_ns: int = 0
-    checked_ns: int | None = None  # when the other end was looked at
-    idle_ns: int = 0  # when it was first found to wait for more
+    checked_ns: int | None = None  # last inspection of the peer
+    idle_ns: int = 0  # when the peer was first found to wait for more
     peer: PeerObservation = field(default_factory=PeerObservation)
     stall: ReplyStall | None = None
     owner: int | None = None
 
 
 class ReplyWaits:
-    """All waits for replies of one source, by socket.
+    """Waits for replies of one source, by socket.
 
-    `stall_ns` is the least length of a stall; `other_end` is None where nobody can look.
+    `stall_ns` is the stall length; `other_end` inspects peers, None where that is impossible.
     """
 
     def __init__(
@@ -80,11 +78,11 @@ class ReplyWaits:
         self._ignored_peers = ignored_peers or IgnoredPeers()
         self._inspector = other_end
         self._waits: OrderedDict[int, _WaitState] = OrderedDict()
-        self._stalled: dict[int, list[int]] = {}  # pid to when its stalled waits began
+        self._stalled: dict[int, list[int]] = {}  # pid -> begins of its stalled waits
         self._new = 0
 
     def begin_sample(self) -> None:
-        """Start a look at all that waits."""
+        """Start a sample of all waits."""
         self._new = 0
         self._stalled.clear()
         for kept in self._waits.values():
@@ -94,7 +92,7 @@ class ReplyWaits:
             self._inspector.begin_sample()
 
     def observe(self, asked: ReplyWait, now_ns: int) -> ReplyStall | None:
-        """The stall that this wait is now, None while it is none."""
+        """Return the stall if this wait currently counts as one, else None."""
         if self._is_ignored(asked):
             return None
         kept = self._state_of(asked)
@@ -104,11 +102,11 @@ class ReplyWaits:
         return kept.stall
 
     def close(self, asked: ReplyWait, end_ns: int) -> ReplyStall | None:
-        """The stall that this wait was; None where it was none."""
+        """Return the stall that this finished wait was, None where it was none."""
         if self._is_ignored(asked):
             return None
         kept = self._waits.get(asked.socket.inode)
-        # News of its end may come late, when the next wait on this socket is known already.
+        # Its end event may be late, after the next wait on this socket has been observed.
         if (
             kept is not None
             and kept.since_ns <= end_ns - self._stall_ns // 2
@@ -121,7 +119,8 @@ class ReplyWaits:
             return ReplyStall(asked.since_ns)
         if asked.history.is_within_usual_latency(end_ns - asked.since_ns):
             return None
-        # No look has seen it: where the peer keeps listening, it may have been by agreement.
+        # No sample has found it.  Where the peer still monitors the connection, it may have been
+        # an expected wait.
         if asked.socket.protocol == "tcp" and self._may_listen(asked):
             return None
         return ReplyStall(asked.since_ns)
@@ -145,12 +144,12 @@ class ReplyWaits:
         return kept
 
     def _is_another(self, kept: _WaitState, asked: ReplyWait) -> bool:
-        # When it was looked at, a wait had lasted a stall's length: one that begins after that
-        # is another.  A beginning is known to a scheduler tick.
+        # A wait is inspected after a stall length at the earliest: one that begins after the
+        # inspection is another.  Begins are exact to a scheduler tick.
         return asked.since_ns > kept.observed_ns - self._stall_ns // 2
 
     def _check(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> None:
-        """Look at the other end, as often as is affordable."""
+        """Inspect the peer, as often as the limit allows."""
         if kept.checked_ns is None:
             self._new += 1
             if self._new > _AT_ONCE:
@@ -165,7 +164,7 @@ class ReplyWaits:
         if found is PeerState.WAITING_FOR_REQUEST and before is not PeerState.WAITING_FOR_REQUEST:
             kept.idle_ns = now_ns
         if before in _OWES_NOTHING and found not in _OWES_NOTHING and kept.stall is None:
-            kept.from_ns = now_ns  # until now all was as agreed, or may have been
+            kept.from_ns = now_ns  # until now it was an expected wait, or maybe one
 
     def _decide(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> ReplyStall | None:
         found = kept.peer.state
@@ -176,7 +175,7 @@ class ReplyWaits:
         ):
             return None
         if found is PeerState.UNKNOWN_ACTIVITY and kept.stall is not None:
-            return ReplyStall(kept.from_ns, kept.stall.cause)  # nothing has ended it
+            return ReplyStall(kept.from_ns, kept.stall.cause)  # still ongoing
         if self._peer_just_became_idle(kept, now_ns):
             return kept.stall
         if found in _SILENT and not self._peer_is_stalled_upstream(kept):
@@ -185,18 +184,18 @@ class ReplyWaits:
         return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)
 
     def _peer_just_became_idle(self, kept: _WaitState, now_ns: int) -> bool:
-        """Told as a stall, and now the peer waits for more: has it answered?
+        """True when the peer of a reported stall has been idle for less than a stall length.
 
-        Then it went back to its loop between the look at our end and the one at its own.  What
-        waits at the next look, too, does so by agreement.
+        It may have replied and returned to its event loop between the reads of the two sockets.  If
+        the peer is still idle at the next sample, the wait is an expected one.
         """
         idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
         return idle and kept.stall is not None and now_ns - kept.idle_ns < self._stall_ns
 
     def _peer_is_stalled_upstream(self, kept: _WaitState) -> bool:
-        """Did the peer, as soon as it was asked, ask somebody else, and is it stalled there?
+        """True when the peer forwarded the request within a stall length and is stalled itself.
 
-        So does a proxy: whose answer is outstanding is then not its own agreement with us.
+        A proxy that is stalled upstream is not idle; the wait for it is a stall.
         """
         peer = kept.peer.peer
         if peer is None or peer.pid == kept.owner:
@@ -206,7 +205,7 @@ class ReplyWaits:
 
 
 def _from_this_end(asked: ReplyWait) -> PeerState:
-    """What is known of a peer where no other end can be found."""
+    """Return the state of a peer without a peer socket."""
     if asked.delivered is False:
         return PeerState.REQUEST_IN_FLIGHT
     return seen_from_here(asked.socket)

@@ -1,13 +1,13 @@
-"""Does this side of a connection expect an answer?  The evidence behind receive stalls.
+"""Request/reply history: whether a process expects a reply.
 
-A process that sent and has not received since may be waiting for a reply, or may be a log
-sender that never gets one.  Nothing in the kernel says which, so the past decides: a *send
-phase* is a run of sends without a receive between.  It is answered when data arrives after
-it, unanswered when a new phase begins at least a stall's length later and nothing came.
-Where the past does not decide, there is no stall: a false one costs more than a missed one.
+A process that sent and has not received since may wait for a reply, or may be a log sender that
+never gets one.  The kernel does not show which, so the history decides.  A *request* is a run of
+sends without a receive in between.  It is answered when data follows; it is unanswered when a new
+request begins at least a stall length later without data in between.  Where the history does not
+decide, there is no stall: a false one costs more than a missed one.
 
-The past also tells how long a peer takes to answer: one that has often answered late, as a long
-poll does, is not late yet.
+The history also shows the usual latency: a peer that has often replied late, as a long poll does,
+is not late yet.
 """
 
 from __future__ import annotations
@@ -17,72 +17,72 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# One unanswered phase in this many answered ones is a slip of an otherwise steady
-# request-response connection, and does not make it a one-way stream.
+# One unanswered request per this many answered ones does not make a request/reply connection
+# one-way.
 ANSWERED_PER_SLIP = 8
-# A wait of as many stalls' length is a long one; after as many of them they are usual.
+# A reply after this many stall lengths is a long one; this many of them are usual.
 LONG_STALLS = 10
 LONG_WAITS = 3
-# A connection with so many answers, and hardly a long wait among them, is none of those.
+# With this many replies, and few long ones among them, a connection is prompt.
 PROMPT_ANSWERS = 8
 
 
 @dataclass(slots=True)
 class RequestHistory:
-    """How often sends were answered: on one connection, or with one endpoint."""
+    """Number of requests with and without a reply, of one connection or one peer."""
 
     answered: int = 0
     unanswered: int = 0
-    long_waits: int = 0  # answers that came late
-    longest_ns: int = 0  # the longest of those waits
+    long_waits: int = 0  # late replies
+    longest_ns: int = 0  # longest of these waits
 
     def expects_reply(self) -> bool:
-        """True when a send here has been answered before, and hardly ever was not."""
+        """True when requests mostly got a reply so far, at least once."""
         return self.answered >= 1 and not self.one_way()
 
     def one_way(self) -> bool:
-        """True when sends here go on without answers, as those of a log sender do."""
+        """True when requests mostly get no reply, as those of a log sender."""
         return self.unanswered * ANSWERED_PER_SLIP > self.answered
 
     def record_latency(self, wait_ns: int, stall_ns: int) -> None:
-        """Note an answer that came so long after its request."""
+        """Note a reply `wait_ns` after its request."""
         if wait_ns >= LONG_STALLS * stall_ns:
             self.long_waits += 1
             self.longest_ns = max(self.longest_ns, wait_ns)
 
     def is_within_usual_latency(self, wait_ns: int) -> bool:
-        """True when such waits are how this peer answers: up to twice the longest so far."""
+        """True when `wait_ns` is usual for this peer: at most twice the longest wait so far."""
         return self.long_waits >= LONG_WAITS and wait_ns <= 2 * self.longest_ns
 
     def is_prompt(self) -> bool:
-        """True when answers here were hardly ever long in coming."""
+        """True when long waits were rare among many replies."""
         return self.answered >= PROMPT_ANSWERS and self.long_waits * PROMPT_ANSWERS <= self.answered
 
 
 class Usual(NamedTuple):
-    """What answers usually take: `here`, on one connection, and of the `peer` to its owner."""
+    """Usual latency of one connection (`here`), and of its `peer` for the same owner."""
 
     here: RequestHistory
     peer: RequestHistory
 
     def record_latency(self, wait_ns: int, stall_ns: int) -> None:
-        """Note an answer that came so long after its request."""
+        """Note a reply `wait_ns` after its request."""
         self.here.record_latency(wait_ns, stall_ns)
         self.peer.record_latency(wait_ns, stall_ns)
 
     def is_within_usual_latency(self, wait_ns: int) -> bool:
-        """True when the peer answers this owner so late, and answers here no sooner.
+        """True when `wait_ns` is usual for the peer, and replies here are not prompt.
 
-        A worker that waits for its next job does not hide a lookup at the same server.
+        The long poll of a worker does not hide a stalled request to the same server.
         """
         return self.peer.is_within_usual_latency(wait_ns) and not self.here.is_prompt()
 
 
-class Dialogues:
-    """Dialogues by user and key.
+class Histories:
+    """Request/reply histories by user and key.
 
-    Bounded: where there are too many, the user with the most forgets the one not asked for
-    longest.  So nobody makes another user's be forgotten while having more.
+    Bounded: beyond the capacity, the user with the most histories loses the least recently used
+    one, so that a user cannot evict the histories of a user with fewer.
     """
 
     def __init__(self, capacity: int = 4096) -> None:
@@ -91,7 +91,7 @@ class Dialogues:
         self._by_user: dict[int, OrderedDict[Hashable, RequestHistory]] = {}
 
     def of(self, uid: int, key: Hashable) -> RequestHistory:
-        """The dialogue of this user under this key, a new one where there was none."""
+        """Return the history of this user and key, which is created if needed."""
         mine = self._by_user.setdefault(uid, OrderedDict())
         history = mine.get(key)
         if history is not None:
@@ -112,17 +112,17 @@ class Dialogues:
 
 
 class PeerHistory:
-    """The dialogues of all connections so far, by owner and peer: see `Dialogues`.
+    """Histories of all connections so far, by owner and peer: see `Histories`.
 
     An owner is a user and, where the source knows it, the name of the program; a peer is an
     address, a port and a network namespace.
     """
 
     def __init__(self, capacity: int = 4096) -> None:
-        self._dialogues = Dialogues(capacity)
+        self._histories = Histories(capacity)
 
     def of(
         self, address: str, port: int, netns: int = 0, *, uid: int = 0, comm: bytes = b""
     ) -> RequestHistory:
-        """The owner's dialogue with this peer, a new one where there was none."""
-        return self._dialogues.of(uid, (address, port, netns, comm))
+        """Return the history of this owner and peer, which is created if needed."""
+        return self._histories.of(uid, (address, port, netns, comm))

@@ -87,7 +87,7 @@ static void report(uint64_t operations, uint64_t calls, uint64_t took_ns, uint64
 	       percentile_us(operations, 0.50), percentile_us(operations, 0.99));
 }
 
-/* A child that ends with its parent; returns 0 in it. */
+/* A child that exits with its parent; returns 0 in it. */
 static __attribute__((unused)) pid_t child(void)
 {
 	pid_t pid = fork();

@@ -22,6 +22,7 @@ from xctl_probe.bcc.kernel_headers import Declared
 from xctl_probe.ebpf.attach_variants import KPROBE
 from xctl_probe.ebpf.loader import MapSizes
 from xctl_probe.errors import SourceUnavailable
+from xctl_probe.linux import procfs
 
 BPF = Path(__file__).parents[3] / "bpf"
 RELEASE = "6.1.0-50-amd64"
@@ -51,7 +52,7 @@ def test_the_distributions_bcc_is_found_from_a_virtual_environment(tmp_path):
     assert find_package.find([str(other)], [ours]) == folder
 
 
-def test_without_it_both_package_managers_are_told(tmp_path):
+def test_without_it_both_package_managers_are_reported(tmp_path):
     with pytest.raises(SourceUnavailable, match=r"python3-bpfcc \(apt\) or python3-bcc \(dnf\)"):
         find_package.find([str(tmp_path)], [])
 
@@ -66,7 +67,7 @@ def test_it_is_imported_alone(tmp_path, unimported):
     assert find_package.load(folder) is sys.modules["bcc"]
 
 
-def test_one_that_does_not_load_is_told_and_forgotten(tmp_path, unimported):
+def test_one_that_does_not_load_is_reported_and_forgotten(tmp_path, unimported):
     folder = package(tmp_path, body="import ctypes; ctypes.CDLL('libbcc.so.none')")
     with pytest.raises(SourceUnavailable, match=r"libbcc.so.none.*reinstall python3-bpfcc"):
         find_package.load(folder)
@@ -275,8 +276,14 @@ def test_open_sockets_are_seeded_with_their_holder(tmp_path):
         def update(self, key, value):
             written.append((struct.unpack("=I", key)[0], existing_sockets.SEEDING.unpack(value)))
 
+    def read_file(path, most=procfs.MOST_BYTES):
+        if "fdinfo" in str(path):
+            read.append(path)
+            return b""
+        return procfs.read_once(path, most)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(existing_sockets, "_read", read.append)
+        patch.setattr(procfs, "read", read_file)
         existing_sockets.seed(Table(), tmp_path)
     comm = b"a b".ljust(16, b"\0")
     assert written == [(0, (22, 4711, 1, comm)), (0, (22, 4711, 0, comm))]

@@ -7,7 +7,7 @@ from xctl_probe.ebpf.closers import Closers, cause, sleeps_on_a_socket
 from xctl_probe.events import Cause
 
 MS = 1_000_000
-BEGAN, PATIENCE_MS = 7_000 * MS, 20_000
+BEGAN, LINGER_MS = 7_000 * MS, 20_000
 
 
 def closing(
@@ -18,7 +18,7 @@ def closing(
         kind=kind,
         direction=StallDirection.SEND,
         time_ns=BEGAN + after_ms * MS,
-        span_ns=PATIENCE_MS * MS,
+        span_ns=LINGER_MS * MS,
         inode=239,
         cookie=cookie,
         pid=37,
@@ -26,25 +26,25 @@ def closing(
     )
 
 
-def told(records: list[RawEvent]) -> list[tuple[int, int]]:
+def reported(records: list[RawEvent]) -> list[tuple[int, int]]:
     return [(record.kind, record.span_ns // MS) for record in records]
 
 
-def test_it_is_told_once_a_drain_and_at_its_end() -> None:
+def test_it_is_reported_once_a_drain_and_at_its_end() -> None:
     closers = Closers(100 * MS, lambda pid, tid: (pid, tid) == (37, 41))
     assert is_sound(closing())
     closers.begin(closing())
     assert closers.drain(BEGAN + 99 * MS) == []
-    assert told(closers.drain(BEGAN + 100 * MS)) == [(Kind.ONGOING, 100)]
-    assert told(closers.drain(BEGAN + 1_100 * MS)) == [(Kind.ONGOING, 1_100)]
+    assert reported(closers.drain(BEGAN + 100 * MS)) == [(Kind.ONGOING, 100)]
+    assert reported(closers.drain(BEGAN + 1_100 * MS)) == [(Kind.ONGOING, 1_100)]
     ended = closers.end(closing(Kind.CLOSED, 1_301))
     assert ended is not None
-    assert told([ended]) == [(Kind.STALL, 1_301)]
+    assert reported([ended]) == [(Kind.STALL, 1_301)]
     assert ended.tid == 41
     assert closers.drain(BEGAN + 2_000 * MS) == []
 
 
-def test_what_no_drain_has_seen_is_not_told_at_its_end() -> None:
+def test_what_no_drain_has_seen_is_not_reported_at_its_end() -> None:
     closers = Closers(100 * MS, lambda *_: True)
     closers.begin(closing())
     assert closers.end(closing(Kind.CLOSED, 400)) is None
@@ -57,11 +57,11 @@ def test_it_ends_when_the_thread_has_left_or_its_patience_has() -> None:
         closers.begin(closing(cookie=cookie))
     assert len(closers.drain(BEGAN + 500 * MS)) == 2
     there[0] = False
-    assert told(closers.drain(BEGAN + 700 * MS)) == [(Kind.STALL, 700)] * 2
+    assert reported(closers.drain(BEGAN + 700 * MS)) == [(Kind.STALL, 700)] * 2
     there[0] = True
     closers.begin(closing())
-    assert told(closers.drain(BEGAN + 19_999 * MS)) == [(Kind.ONGOING, 19_999)]
-    assert told(closers.drain(BEGAN + 20_500 * MS)) == [(Kind.STALL, PATIENCE_MS)]
+    assert reported(closers.drain(BEGAN + 19_999 * MS)) == [(Kind.ONGOING, 19_999)]
+    assert reported(closers.drain(BEGAN + 20_500 * MS)) == [(Kind.STALL, LINGER_MS)]
 
 
 def test_a_shutdown_whose_thread_does_something_else_is_nothing() -> None:
@@ -70,15 +70,15 @@ def test_a_shutdown_whose_thread_does_something_else_is_nothing() -> None:
     assert closers.drain(BEGAN + 500 * MS) == []
 
 
-def test_a_thousand_closes_cost_no_more_than_some_looks_and_all_have_their_turn() -> None:
-    looked: list[int] = []
-    closers = Closers(100 * MS, lambda _pid, tid: looked.append(tid) is None)
+def test_a_thousand_closes_cost_no_more_than_some_samples_and_all_have_their_turn() -> None:
+    sampled: list[int] = []
+    closers = Closers(100 * MS, lambda _pid, tid: sampled.append(tid) is None)
     for number in range(1, 1_101):
         closers.begin(closing(cookie=number, tid=number))
     assert closers.unkept == 1_100 - 1_024
     for drain in range(16):
         assert len(closers.drain(BEGAN + (500 + drain) * MS)) == 64
-    assert sorted(looked) == list(range(1, 1_025))
+    assert sorted(sampled) == list(range(1, 1_025))
 
 
 def test_its_cause_is_the_window_or_not_known() -> None:

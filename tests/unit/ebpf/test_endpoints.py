@@ -23,7 +23,7 @@ def kept(*entries):
     return found.get
 
 
-def test_a_dialogue_is_found_in_each_place_that_it_may_have():
+def test_a_history_is_found_in_each_place_that_it_may_have():
     for at in range(TRIES):
         assert request_history_of(WAIT, kept((at, OF_WAIT, (11, 3)))) == RequestHistory(11, 3)
 
@@ -46,7 +46,7 @@ def test_another_peer_s_in_its_place_is_not_its_own():
         {"remote_address": bytes((10, 0, 0, 13)) + bytes(12)},
     ],
 )
-def test_each_owner_and_peer_has_a_dialogue_of_its_own(other):
+def test_each_owner_and_peer_has_a_history_of_its_own(other):
     everywhere = kept(*((at, OF_WAIT, (11, 3)) for at in range(TRIES)))
     assert request_history_of(WAIT._replace(**other), everywhere) == RequestHistory()
 

@@ -24,7 +24,7 @@ from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import DroppedEvents, ErrorKind, SocketError, TrafficDelta
-from xctl_probe.linux import capabilities
+from xctl_probe.linux import procfs
 from xctl_probe.linux.syscalls import Watched, epoll_watches
 
 SECOND_NS = 1_000_000_000
@@ -56,7 +56,7 @@ class Table:
 def kernel_source(drained=b"", queue=()):
     """A source over programs that say this, once."""
     chunks = iter([drained])
-    told = iter([list(queue)])
+    reported = iter([list(queue)])
     programs = SimpleNamespace(
         map=lambda *_: Table(),
         per_cpu_sums=lambda _, entries: [0] * entries,
@@ -67,7 +67,7 @@ def kernel_source(drained=b"", queue=()):
             name="x",
             hooks=Hooks(()),
             programs=programs,
-            queue=SimpleNamespace(records=lambda: next(told, [])),
+            queue=SimpleNamespace(records=lambda: next(reported, [])),
             collect_iter=SimpleNamespace(run=lambda: next(chunks, b"")),
             waiters_iter=SimpleNamespace(run=lambda: b""),
         ),
@@ -92,7 +92,7 @@ OTHERS = packed(kind=Kind.REFUSED, occurrences=1, inode=9, uid=233)
         TRAFFIC[:-1],
     ],
 )
-def test_a_record_that_makes_no_sense_is_counted_and_the_others_are_told(unsound):
+def test_a_record_that_makes_no_sense_is_counted_and_the_others_are_reported(unsound):
     """From an iterator and from the ring; once, not again with each drain."""
     seen = kernel_source(TRAFFIC + unsound, [unsound, REFUSED])
     events = seen.drain(SECOND_NS).events
@@ -149,15 +149,15 @@ def test_a_process_whose_total_makes_no_sense_is_counted(absurd):
     assert [f.sent_bytes for f in processes.traffic(INTERFACES)] == [13]
 
 
-def test_what_a_total_goes_back_by_is_made_up_for_before_more_is_told():
+def test_what_a_total_goes_back_by_is_made_up_for_before_more_is_reported():
     """A reader told the same bytes; what came the other way at the same time is told."""
     table = Table(totals(1_009, 101))
     processes = ProcessTotals(table)
-    told = []
+    reported = []
     for now in (totals(1_009, 101), totals(908, 202), totals(990, 202), totals(1_022, 202)):
         table.rows = [now]
-        told += [(f.sent_bytes, f.received_bytes) for f in processes.traffic(INTERFACES)]
-    assert told == [(1_009, 101), (0, 101), (13, 0)]
+        reported += [(f.sent_bytes, f.received_bytes) for f in processes.traffic(INTERFACES)]
+    assert reported == [(1_009, 101), (0, 101), (13, 0)]
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_a_symbol_without_an_address_is_no_symbol(tmp_path):
 )
 def test_capabilities_are_found_whatever_the_process_calls_itself(status, held):
     """The kernel escapes a newline in a name, and nothing else."""
-    assert capabilities._effective(status) == held
+    assert procfs.effective_capabilities(status) == held
 
 
 def test_an_fdinfo_may_hold_any_bytes(tmp_path):

@@ -52,7 +52,7 @@ def test_each_way_names_what_its_iterator_goes_over() -> None:
     assert found == ["bpf_sk_storage_map", "bpf_map_elem", "bpf_sk_storage_map", None]
 
 
-def test_a_kernel_that_refuses_iterators_over_maps_is_told_as_that() -> None:
+def test_a_kernel_that_refuses_iterators_over_maps_is_reported_as_that() -> None:
     """With the errno for `check`; the programs that need none are not asked."""
     library = SimpleNamespace(refuses_iterator=lambda target: target == "bpf_sk_storage_map")
     with pytest.raises(loader._Unsupported, match="iterators over maps") as refusal:

@@ -50,8 +50,8 @@ def test_who_holds_the_socket_owns_its_errors(owners):
     late = OwnerLookup(owners)
     traffic = TrafficDelta(None, "lo", 1, 2)
     events = [reset(23), traffic, reset(24), reset(25, KNOWN), reset(0)]
-    told = late.resolve(iter(events), 0)
-    assert told == [reset(23, HOLDER), traffic, reset(24), reset(25, KNOWN), reset(0)]
+    reported = late.resolve(iter(events), 0)
+    assert reported == [reset(23, HOLDER), traffic, reset(24), reset(25, KNOWN), reset(0)]
     assert owners.searches == [{23, 24}]
     assert owners.found == {}
 
@@ -61,12 +61,12 @@ def test_searching_takes_a_small_part_of_the_time(owners):
     burst = [late.resolve([reset(23)], 0)[0].owner for _ in range(20)]
     assert burst == [HOLDER] * 10 + [None] * 10
     for now_ms in range(100, 3_001, 100):
-        (told,) = late.resolve([reset(23)], now_ms * MS)
-        assert told.owner == (HOLDER if now_ms in (100, 1_100, 2_100) else None)
+        (reported,) = late.resolve([reset(23)], now_ms * MS)
+        assert reported.owner == (HOLDER if now_ms in (100, 1_100, 2_100) else None)
     assert len(owners.searches) == 13
 
 
-def test_nobody_searches_for_what_is_known(owners):
+def test_no_process_searches_for_what_is_known(owners):
     late = OwnerLookup(owners)
     events = [reset(23, KNOWN), reset(0), TrafficDelta(None, None, 1, 2)]
     assert late.resolve(events, 0) == events

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xctl_probe.ebpf import bpf_object
-from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, address, decode_process, process
+from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, decode_process, process
 from xctl_probe.ebpf.attach_variants import kernel_names
 from xctl_probe.ebpf.loader import MapSizes, load
 from xctl_probe.ebpf.ringbuf import _ready
@@ -17,13 +17,6 @@ from xctl_probe.events import Process
 from xctl_probe.linux import capabilities
 
 AF_INET, AF_INET6 = 2, 10
-
-
-def test_addresses_are_text_and_a_mapped_one_is_ipv4() -> None:
-    assert address(AF_INET, bytes([10, 0, 0, 7]) + bytes(12)) == "10.0.0.7"
-    assert address(AF_INET6, bytes(15) + b"\1") == "::1"
-    mapped = bytes(10) + b"\xff\xff" + bytes([10, 0, 0, 7])
-    assert address(AF_INET6, mapped) == "10.0.0.7"
 
 
 def test_a_task_outside_the_namespace_is_unknown_and_a_name_may_hold_any_bytes() -> None:
@@ -73,7 +66,7 @@ def test_bpf_and_perfmon_are_enough(
     assert enough or "CAP_BPF and CAP_PERFMON" in str(why)
 
 
-def test_root_of_a_user_namespace_is_told_so(
+def test_root_of_a_user_namespace_is_reported_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proc = status_of(tmp_path, (1 << 41) - 1)
@@ -102,7 +95,7 @@ def test_a_name_that_is_cut_by_a_piece_is_found(tmp_path: Path) -> None:
         assert kernel_names(btf) == {"inet_sendmsg"}, filler
 
 
-def test_an_unknown_flavour_is_a_mistake_of_the_user() -> None:
+def test_an_unknown_variant_is_a_mistake_of_the_user() -> None:
     with pytest.raises(UsageError, match="tracepoint"):
         load("uprobe", 1, MapSizes(), None)
 

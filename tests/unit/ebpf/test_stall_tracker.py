@@ -17,7 +17,7 @@ def scene(monkeypatch):
 # From the beginning to the end
 
 
-def test_a_wait_is_told_while_it_lasts_and_once_when_it_ends(scene):
+def test_a_wait_is_reported_while_it_lasts_and_once_when_it_ends(scene):
     """Its end is told by its own record, not by the drain that does not find it any more."""
     assert scene.drain(150, lasts(150)) == [("lasts", 150, NO_REPLY)]
     assert scene.drain(1_150, lasts(1_150)) == [("lasts", 1_150, NO_REPLY)]
@@ -36,7 +36,7 @@ def test_what_ended_is_one_socket_s_wait_in_one_direction(scene, after):
     assert scene.drain(2_150) == []
 
 
-def test_who_sends_on_ends_what_was_told_and_nothing_else(scene):
+def test_who_sends_on_ends_what_was_reported_and_nothing_else(scene):
     """The next wait on the socket begins there; a wait that nobody was told of ends in silence."""
     assert scene.end(150, seen=IN_RECV | Evidence.SUPERSEDED) is None
     scene.drain(1_150, lasts(1_150, 1_003))
@@ -55,21 +55,21 @@ def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
     assert scene.end(1_400, 403) is None
 
 
-def test_a_look_between_two_drains_leaves_the_telling_to_them(scene):
+def test_a_sample_between_two_drains_leaves_the_telling_to_them(scene):
     """What it finds is no news of an end, nor does what it misses end anything."""
     scene.drain(150, lasts(150))
-    assert scene.look(lasts(400)) == [("lasts", 400, NO_REPLY)]
-    assert scene.look() == []
+    assert scene.take_sample(lasts(400)) == [("lasts", 400, NO_REPLY)]
+    assert scene.take_sample() == []
     assert scene.drain(1_150, lasts(1_150)) == [("lasts", 1_150, NO_REPLY)]
 
 
 def agrees(scene, now_ms):
     """The peer is back in its loop, and waits for more at two looks on end."""
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
-    return scene.look(lasts(now_ms)), scene.look(lasts(now_ms + 100))
+    return scene.take_sample(lasts(now_ms)), scene.take_sample(lasts(now_ms + 100))
 
 
-def test_what_is_no_stall_any_more_ends_with_the_look_that_confirms_it(scene):
+def test_what_is_no_stall_any_more_ends_with_the_sample_that_confirms_it(scene):
     """The peer has come back to its loop: the next drain tells, and nothing tells again."""
     scene.drain(150, lasts(150))
     assert agrees(scene, 400) == ([("lasts", 400, NO_REPLY)], [])
@@ -93,7 +93,7 @@ def test_a_peer_that_has_just_answered_is_no_agreement(scene, drained):
     """It was back in its loop when the look came to it; also where the answer lies unread."""
     scene.drain(150, lasts(150))
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
-    scene.look(lasts(400))
+    scene.take_sample(lasts(400))
     if drained:
         assert scene.drain(450) == []
     assert scene.end(403) == ("over", 403, NO_REPLY)
@@ -105,9 +105,9 @@ def test_what_is_a_stall_again_by_the_next_drain_has_ended_in_between(scene):
     scene.drain(150, lasts(150))
     agrees(scene, 400)
     scene.peer.shows = PeerState.BUSY
-    scene.look(lasts(600))
-    told = [("over", 500, NO_REPLY), ("lasts", 550, NO_REPLY)]
-    assert scene.drain(1_150, lasts(1_150)) == told
+    scene.take_sample(lasts(600))
+    reported = [("over", 500, NO_REPLY), ("lasts", 550, NO_REPLY)]
+    assert scene.drain(1_150, lasts(1_150)) == reported
     assert scene.end(1_400) == ("over", 800, NO_REPLY)
 
 
@@ -119,13 +119,13 @@ def test_a_wait_whose_evidence_is_gone_ends_once(scene):
     assert scene.end(1_400, **quiet) is None
 
 
-def test_a_stall_after_an_agreement_counts_from_the_look_that_found_it(scene):
+def test_a_stall_after_an_agreement_counts_from_the_sample_that_found_it(scene):
     """On from then it has its own length, while it lasts and when it ends."""
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     assert scene.drain(150, lasts(150)) == []
     scene.peer.shows = PeerState.BUSY
-    assert scene.look(lasts(5_200)) == []
-    assert scene.look(lasts(5_299)) == []
+    assert scene.take_sample(lasts(5_200)) == []
+    assert scene.take_sample(lasts(5_299)) == []
     assert scene.drain(5_300, lasts(5_300)) == [("lasts", 100, NO_REPLY)]
     assert scene.end(5_700) == ("over", 500, NO_REPLY)
     assert scene.drain(6_300) == []
@@ -135,43 +135,43 @@ def test_such_a_stall_ends_with_its_own_length_too_when_it_is_one_by_agreement_a
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     scene.drain(150, lasts(150))
     scene.peer.shows = PeerState.BUSY
-    scene.look(lasts(5_200))
+    scene.take_sample(lasts(5_200))
     scene.drain(5_300, lasts(5_300))
     agrees(scene, 6_000)
     assert scene.drain(6_300, lasts(6_300)) == [("over", 900, NO_REPLY)]
 
 
-def test_only_what_lasts_is_looked_at(scene):
+def test_only_what_lasts_is_sampled(scene):
     """The iterator also writes what has moved."""
     assert scene.drain(150, record(Kind.TRAFFIC, 150)) == []
     assert scene.peer.asked == []
 
 
-def test_each_look_reads_the_peers_anew(scene):
+def test_each_sample_reads_the_peers_anew(scene):
     """Once for all that waits: looks and drains, of every namespace."""
-    scene.look(lasts(150))
-    scene.look(lasts(250), lasts(250, inode=11))
+    scene.take_sample(lasts(150))
+    scene.take_sample(lasts(250), lasts(250, inode=11))
     assert scene.peer.begun == 1
     scene.drain(350, lasts(350), lasts(350, netns=ELSEWHERE))
-    scene.look()
+    scene.take_sample()
     assert scene.peer.begun == 4
 
 
 # News of an end
 
 
-def test_a_wait_that_a_look_saw_is_told_by_what_it_saw(scene):
+def test_a_wait_that_a_sample_saw_is_reported_by_what_it_saw(scene):
     """Though its peer listens again when the news comes."""
     scene.peer.listens = True
-    scene.look(lasts(120))
+    scene.take_sample(lasts(120))
     assert scene.end(130) == ("over", 130, NO_REPLY)
     assert scene.end(390, 260) is None
 
 
-def test_news_of_an_end_that_comes_after_a_look_saw_the_wait(scene):
+def test_news_of_an_end_that_comes_after_a_sample_saw_the_wait(scene):
     """The ring is read after the sockets: what they showed is over, and nobody is asked."""
     assert scene.end(131) == ("over", 131, NO_REPLY)
-    assert scene.look(lasts(130)) == []
+    assert scene.take_sample(lasts(130)) == []
     assert scene.peer.asked == []
 
 
@@ -183,28 +183,28 @@ def test_news_of_an_end_that_comes_during_a_drain(scene):
     assert scene.drain(2_150) == []
 
 
-@pytest.mark.parametrize(("since_ms", "told"), [(81, 0), (82, 1), (131, 1)])
-def test_the_next_wait_on_the_socket_is_another(scene, since_ms, told):
+@pytest.mark.parametrize(("since_ms", "reported"), [(81, 0), (82, 1), (131, 1)])
+def test_the_next_wait_on_the_socket_is_another(scene, since_ms, reported):
     """It began when the last one ended, as far as half a stall's length tells."""
     scene.end(132)
-    assert len(scene.look(lasts(250, since_ms))) == told
+    assert len(scene.take_sample(lasts(250, since_ms))) == reported
 
 
 @pytest.mark.parametrize("after", [{"inode": 11}, {"direction": SEND}])
 def test_news_of_an_end_is_of_that_socket_and_direction(scene, after):
     scene.end(131)
-    assert len(scene.look(lasts(130, **after))) == 1
+    assert len(scene.take_sample(lasts(130, **after))) == 1
 
 
-def test_news_of_an_end_is_kept_until_the_next_look(scene):
+def test_news_of_an_end_is_kept_until_the_next_sample(scene):
     """It has no more to say after that, and would only pile up."""
     for inode in range(1, 24):
         scene.end(131, inode=inode)
-    scene.look()
+    scene.take_sample()
     assert scene.waits._ended_ns == {}
 
 
-@pytest.mark.parametrize(("listens", "told"), [(True, None), (False, ("over", 131, NO_REPLY))])
-def test_a_wait_that_no_look_has_seen(scene, listens, told):
+@pytest.mark.parametrize(("listens", "reported"), [(True, None), (False, ("over", 131, NO_REPLY))])
+def test_a_wait_that_no_sample_has_seen(scene, listens, reported):
     scene.peer.listens = listens
-    assert scene.end(131) == told
+    assert scene.end(131) == reported

@@ -88,7 +88,7 @@ def test_a_peer_that_was_declared_patient_owes_no_answer(make_scene):
         ({"seen": Evidence.OPENED | Evidence.HOLE}, Cause.LOSS),
     ],
 )
-def test_a_patient_peer_is_told_of_where_it_is_no_answer_that_lacks(make_scene, wait, why):
+def test_a_patient_peer_is_reported_of_where_it_is_no_answer_that_lacks(make_scene, wait, why):
     scene = make_scene("10.0.0.11")
     assert scene.drain(150, lasts(150, **wait)) == [("lasts", 150, why)]
     assert scene.end(400, **wait) == ("over", 400, why)
@@ -148,15 +148,15 @@ def test_the_end_of_a_request_that_was_on_its_way(scene, seen, why):
     assert scene.end(400, seen=seen) == ("over", 400, why)
 
 
-def test_an_end_without_a_record_keeps_the_cause_that_was_told(scene):
+def test_an_end_without_a_record_keeps_the_cause_that_was_reported(scene):
     scene.peer.shows = PeerState.REQUEST_IN_FLIGHT
     scene.drain(150, lasts(150))
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
-    scene.look(lasts(1_000))
+    scene.take_sample(lasts(1_000))
     assert scene.drain(1_150, lasts(1_150)) == [("over", 1_150, None)]
 
 
-def test_a_lost_request_is_told_though_no_look_saw_it_and_the_peer_listens(scene):
+def test_a_lost_request_is_reported_though_no_sample_saw_it_and_the_peer_listens(scene):
     scene.peer.listens = True
     lost = {"seen": IN_RECV | Evidence.RETRANSMIT}
     assert scene.end(131, **lost) == ("over", 131, Cause.LOSS)
@@ -175,7 +175,7 @@ def test_an_answer_that_is_lost_is_what_the_other_end_shows(scene):
 )
 def test_the_peer_is_asked_with_what_the_kernel_knows(scene, seen, delivered):
     """Who takes a flow has asked for nothing that could be on its way."""
-    scene.look(lasts(150, seen=seen))
+    scene.take_sample(lasts(150, seen=seen))
     assert scene.peer.asked == [delivered]
 
 
@@ -232,8 +232,8 @@ def test_a_query_that_no_walk_meets_any_more_is_over(scene):
     """Its socket was closed: it lasted for as long as it was seen to."""
     assert scene.drain(900, lasts(900, **QUERY)) == []
     assert scene.drain(1_300, lasts(1_300, **QUERY)) == [("lasts", 1_300, NO_REPLY)]
-    assert scene.look(lasts(1_700, **QUERY)) == [("lasts", 1_700, NO_REPLY)]
-    assert scene.look() == []
+    assert scene.take_sample(lasts(1_700, **QUERY)) == [("lasts", 1_700, NO_REPLY)]
+    assert scene.take_sample() == []
     assert scene.drain(2_300) == [("over", 1_700, NO_REPLY)]
     assert scene.drain(3_300) == []
 

@@ -15,7 +15,12 @@ from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
     InterfaceDelta,
+    PortErrorKind,
+    PortErrors,
     Process,
+    QueuePairErrors,
+    RdmaLink,
+    RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
@@ -31,13 +36,18 @@ TYPES = {
     "socket_error": SocketError,
     "interface": InterfaceDelta,
     "dropped": DroppedEvents,
+    "port": RdmaPortDelta,
+    "port_errors": PortErrors,
+    "queue_pairs": QueuePairErrors,
 }
 FIELDS = {
     "owner": lambda fields: Process(**fields),
     "socket": lambda fields: Socket(**fields),
     "direction": Direction,
     "cause": Cause,
-    "kind": ErrorKind,
+    "kind": lambda word: ErrorKind(word) if word in list(ErrorKind) else PortErrorKind(word),
+    "link": lambda fields: RdmaLink(**fields),
+    "counters": lambda pairs: tuple(map(tuple, pairs)),
 }
 # The recorded run was taken from real traffic on loopback, as root, with `--loopback` and an
 # interval of half a second; the last two intervals are written by hand, for rare shapes.
@@ -46,7 +56,7 @@ FEW = Filter(min_mbps=0.0, pids=frozenset({4711}), interfaces=frozenset({"eth0"}
 
 
 def event_of(fields):
-    kind = TYPES[fields.pop("type")]
+    kind = TYPES[fields.pop("event")] if "event" in fields else TYPES[fields.pop("type")]
     return kind(
         **{k: FIELDS[k](v) if k in FIELDS and v is not None else v for k, v in fields.items()}
     )

@@ -258,7 +258,7 @@ def test_after_a_loss_there_is_room_again(pipe, writer):
     assert b"".join(pipe.drain(writer)) == b"again\n"
 
 
-def test_losses_are_told_behind_what_waited_and_before_bandwidth(pipe, writer):
+def test_losses_are_reported_behind_what_waited_and_before_bandwidth(pipe, writer):
     """In their place: after the events that were kept, before the sums."""
     pipe.clog()
     writer.put(bandwidth(7))

@@ -34,9 +34,9 @@ def numbers(message):
 
 def briefly(message):
     """As the brief look gives it, the two headers apart."""
-    brief = change_detector_of(message).hot_fields
-    found = list(brief.layout.unpack_from(message))
-    assert (found.pop(9), found.pop(5)) == (brief.info_header, brief.memory_header)
+    hot = change_detector_of(message).hot_fields
+    found = list(hot.layout.unpack_from(message))
+    assert (found.pop(9), found.pop(5)) == (hot.info_header, hot.memory_header)
     return tuple(found)
 
 

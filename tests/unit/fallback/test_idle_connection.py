@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from support.fake_host import OTHER, World, traffic
 from support.tcp_model import ESTABLISHED, OWNER, Tcp
 
-from xctl_probe.fallback import thread_evidence
 from xctl_probe.fallback.idle_connection import inode_and_uid_of
 from xctl_probe.fallback.socket_table import SocketTable
 
@@ -24,12 +23,12 @@ _STEPS = st.one_of(
     st.tuples(st.just("limited"), st.integers(0, 1)),
     st.tuples(st.just("fork"), st.integers(0, 1)),
     st.tuples(st.just("wait"), st.integers(1, 1_500)),
-    st.tuples(st.just("look"), st.just(0)),
+    st.tuples(st.just("take_sample"), st.just(0)),
     st.tuples(st.just("collect"), st.just(0)),
 )
 
 
-class NeverResting(SocketTable):
+class NeverIdle(SocketTable):
     """As it would be if every connection were kept whole."""
 
     def _make_idle(self, connection) -> None:
@@ -44,15 +43,15 @@ class Seen:
         self.world.connections.__class__ = kind
         self.world.diag.open = tcps
         self.now_ms, self.events = 2, []
-        self.world.look(1)
+        self.world.take_sample(1)
         self.world.collect(2)
 
     def step(self, what, number):
         tcp = self.world.diag.open[number % len(self.world.diag.open)].at(self.now_ms)
         if what == "wait":
             self.now_ms += number
-        elif what == "look":
-            self.world.look(self.now_ms)
+        elif what == "take_sample":
+            self.world.take_sample(self.now_ms)
         elif what == "collect":
             self.events.append(sorted(map(repr, self.world.collect(self.now_ms))))
         elif what == "unanswered":
@@ -86,45 +85,44 @@ def test_to_rest_makes_no_difference(steps):
     """Whatever happens on two connections, the facts are those of connections kept whole."""
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        worlds = [Seen(monkeypatch, kind, some_tcps()) for kind in (SocketTable, NeverResting)]
-        for what, number in [*steps, ("look", 0), ("collect", 0)]:
+        worlds = [Seen(monkeypatch, kind, some_tcps()) for kind in (SocketTable, NeverIdle)]
+        for what, number in [*steps, ("take_sample", 0), ("collect", 0)]:
             for seen in worlds:
                 seen.step(what, number)
     assert worlds[0].events == worlds[1].events
 
 
-def resting_world(monkeypatch):
+def idle_world(monkeypatch):
     world = World(monkeypatch)
     world.diag.open.append(Tcp())
-    world.look(1)
+    world.take_sample(1)
     world.collect(2)
     assert not world.connections._connections
     assert len(world.connections._idle) == 1
     return world
 
 
-def test_a_flow_that_ends_is_told_once_though_it_was_watched(monkeypatch):
+def test_a_flow_that_ends_is_reported_once_though_it_was_watched(monkeypatch):
     """It rests, wakes, and the object that was there before must not rest again in its place."""
-    world = resting_world(monkeypatch)
+    world = idle_world(monkeypatch)
     (tcp,) = world.diag.open
-    told = []
+    reported = []
     for n, count in ((1, 1_000_003), (2, 0), (3, 2_000_003), (4, 0), (5, 0)):
         if count:
             tcp.at(n * 1_000).receive(count)
-        world.look(n * 1_000 + 1)
-        told += traffic(world.collect(n * 1_000 + 2))
-    assert told == [(OWNER, 0, 1_000_003), (OWNER, 0, 2_000_003)]
+        world.take_sample(n * 1_000 + 1)
+        reported += traffic(world.collect(n * 1_000 + 2))
+    assert reported == [(OWNER, 0, 1_000_003), (OWNER, 0, 2_000_003)]
 
 
 def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatch):
     """It may break off; where no thread waits for more, it has not."""
-    monkeypatch.setattr(thread_evidence, "blocked_threads", lambda _pid: [])
-    world = resting_world(monkeypatch)
+    world = idle_world(monkeypatch)
     (tcp,) = world.diag.open
     for n in range(9):
         assert not world.connections._connections
         tcp.at(97 + n * 100).receive(200_003)
-        world.look(98 + n * 100)
+        world.take_sample(98 + n * 100)
     (connection,) = world.connections._connections.values()
     assert connection.transfers
     assert traffic(world.collect(905)) == [(OWNER, 0, 9 * 200_003)]
@@ -137,7 +135,7 @@ def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatc
 
 def test_a_resting_connection_that_vanishes_untold_is_forgotten(monkeypatch):
     """Its end was lost: after some intervals nothing of it is left, its owner neither."""
-    world = resting_world(monkeypatch)
+    world = idle_world(monkeypatch)
     ((cookie, idle),) = world.connections._idle.items()
     inode, _ = inode_and_uid_of(idle)
     assert inode in world.owners.found
@@ -156,7 +154,7 @@ def test_a_connection_with_counts_that_no_kernel_has_stays_awake(monkeypatch):
     tcp = Tcp().send(7).receive(11)
     tcp.retransmitted_bytes = 2**64 - 1
     world.diag.open = [tcp]
-    world.look(1)
+    world.take_sample(1)
     assert world.collect(2) == []
     assert not world.connections._idle
     assert len(world.connections._connections) == 1
@@ -164,7 +162,7 @@ def test_a_connection_with_counts_that_no_kernel_has_stays_awake(monkeypatch):
 
 def test_a_resting_connection_that_ends_keeps_its_owner_for_the_last_bytes(monkeypatch):
     """The kernel's last word has no inode, no uid: what was remembered tells."""
-    world = resting_world(monkeypatch)
+    world = idle_world(monkeypatch)
     (tcp,) = world.diag.open
     assert tcp.state == ESTABLISHED
     tcp.at(900).send(23)

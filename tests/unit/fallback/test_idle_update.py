@@ -26,7 +26,7 @@ FOR_OPENERS = {
 }
 
 
-def at_rest(tcp):
+def packed(tcp):
     """A connection that rests, as the kernel shows `tcp` now."""
     sample, message = tcp.sample(), tcp.message()
     connection = Connection(
@@ -88,25 +88,25 @@ def through(tcp, changes, odd):
     opened=st.booleans(),
     tick_ms=st.sampled_from((1, 4, 10)),
     before=st.lists(_CHANGES, max_size=6),
-    looks=st.lists(st.tuples(st.lists(_CHANGES, max_size=6), _ODD), min_size=1, max_size=3),
+    samples=st.lists(st.tuples(st.lists(_CHANGES, max_size=6), _ODD), min_size=1, max_size=3),
 )
-def test_observed_in_its_place_it_is_what_it_would_be_awake(opened, tick_ms, before, looks):
+def test_observed_in_its_place_it_is_what_it_would_be_awake(opened, tick_ms, before, samples):
     """Look after look, as long as it rests: each of its memories; and awake it is quiet."""
     tcp = Tcp(opened=opened, tick_ms=tick_ms).at(1_009)
     through(tcp, before, None)
     tcp.acknowledge()
-    idle = at_rest(tcp)
-    awake = unpack(at_rest(tcp), tcp.sample(), Interfaces())
-    for changes, odd in looks:
+    idle = packed(tcp)
+    unpacked = unpack(packed(tcp), tcp.sample(), Interfaces())
+    for changes, odd in samples:
         last_sample_ns = tcp.now_ns
         through(tcp.at(tcp.now_ms + 1), changes, odd)
         known = bytes(idle.memory), idle.peer_history.answered
         if not idle_update.update(idle, tcp.message(), tcp.now_ns, last_sample_ns, STALL_NS):
             assert (bytes(idle.memory), idle.peer_history.answered) == known
             return
-        awake.observe(tcp.sample(), tcp.now_ns, last_sample_ns, STALL_NS)
-        assert awake.idle
-        assert remembered(unpack(idle, tcp.sample(), Interfaces())) == remembered(awake)
+        unpacked.observe(tcp.sample(), tcp.now_ns, last_sample_ns, STALL_NS)
+        assert unpacked.idle
+        assert remembered(unpack(idle, tcp.sample(), Interfaces())) == remembered(unpacked)
 
 
 @given(
@@ -116,28 +116,31 @@ def test_observed_in_its_place_it_is_what_it_would_be_awake(opened, tick_ms, bef
 def test_the_interval_ends_as_it_does_awake(opened, moved):
     """The same sums and the same marks."""
     tcp = Tcp(opened=opened).at(1_009)
-    idle, owners, sums = at_rest(tcp), Owners(), TrafficTotals()
-    owners.search({INODE})
-    awake = unpack(at_rest(tcp), tcp.sample(), Interfaces())
+    idle, owners, sums = packed(tcp), Owners(), TrafficTotals()
+    owners.search_for({INODE: None})
+    unpacked = unpack(packed(tcp), tcp.sample(), Interfaces())
     for sent, received in moved:
         last_sample_ns = tcp.now_ns
         through(tcp.at(tcp.now_ms + 13), [("send", sent), ("receive", received)], None)
         if not idle_update.update(idle, tcp.message(), tcp.now_ns, last_sample_ns, STALL_NS):
             return
-        awake.observe(tcp.sample(), tcp.now_ns, last_sample_ns, STALL_NS)
-    awake.sent, awake.received = awake.sample.sent_payload, awake.sample.received_payload
+        unpacked.observe(tcp.sample(), tcp.now_ns, last_sample_ns, STALL_NS)
+    unpacked.sent, unpacked.received = (
+        unpacked.sample.sent_payload,
+        unpacked.sample.received_payload,
+    )
     idle_update.interval_ended([idle], owners, sums)
-    assert remembered(unpack(idle, tcp.sample(), Interfaces())) == remembered(awake)
+    assert remembered(unpack(idle, tcp.sample(), Interfaces())) == remembered(unpacked)
     sent, received = sum(s for s, _ in moved), sum(r for _, r in moved)
-    told = [(f.owner, f.interface, f.sent_bytes, f.received_bytes) for f in sums.take()]
-    assert told == ([(OWNER, "eth0", sent, received)] if sent or received else [])
+    reported = [(f.owner, f.interface, f.sent_bytes, f.received_bytes) for f in sums.take()]
+    assert reported == ([(OWNER, "eth0", sent, received)] if sent or received else [])
 
 
 def test_an_exchange_does_not_wake_either_end():
     """What was asked and answered between two looks, on the side that asked and the other."""
     for opened in (True, False):
         tcp = Tcp(opened=opened).at(1_009)
-        idle = at_rest(tcp)
+        idle = packed(tcp)
         tcp.at(1_013).send(7).receive(13)
         assert idle_update.update(idle, tcp.message(), tcp.now_ns, 0, STALL_NS)
 
@@ -145,7 +148,7 @@ def test_an_exchange_does_not_wake_either_end():
 def test_a_request_wakes_it():
     """The side that asked may have to wait."""
     tcp = Tcp().at(1_009)
-    idle = at_rest(tcp)
+    idle = packed(tcp)
     message = tcp.at(1_013).send(7).message()
     assert not idle_update.update(idle, message, tcp.now_ns, 0, STALL_NS)
 
@@ -153,7 +156,7 @@ def test_a_request_wakes_it():
 def test_numbers_are_never_read_from_another_place():
     """A message of the same length whose attributes stand elsewhere is decoded."""
     tcp = Tcp(opened=False).at(1_009)
-    idle = at_rest(tcp)
+    idle = packed(tcp)
     message = tcp.at(1_013).receive(7).message()
     other = attribute(1, bytes(12))
     shifted = message[:72] + other + message[72 : -len(other)]
@@ -166,7 +169,7 @@ def test_numbers_are_never_read_from_another_place():
 def test_a_bound_socket_wakes():
     """Its interface is found by its number, and may have another name by now."""
     tcp = Tcp(opened=False).at(1_009)
-    idle = at_rest(tcp)
+    idle = packed(tcp)
     message = bytearray(tcp.at(1_013).receive(7).message())
     message[40] = 3
     assert not idle_update.update(idle, bytes(message), tcp.now_ns, 0, STALL_NS)
@@ -175,7 +178,7 @@ def test_a_bound_socket_wakes():
 def test_a_sustained_transfer_wakes_it():
     """It may break off: at 800 ms of 1 MB/s without a pause, and not before."""
     tcp = Tcp().at(1_009)
-    idle = at_rest(tcp)
+    idle = packed(tcp)
     for n in range(9):
         last_sample_ns = tcp.now_ns
         message = tcp.at(1_103 + n * 100).receive(200_003).message()

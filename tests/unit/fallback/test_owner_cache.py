@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.fake_host import OTHER, World, traffic, with_connection
+from support.fake_host import OTHER, World, stalls, traffic, with_connection
 from support.tcp_model import INODE, OWNER, SOCKET, UID, Tcp
 
 from xctl_probe.events import ErrorKind, SocketError, TrafficDelta
@@ -51,7 +51,7 @@ def test_a_closed_socket_keeps_its_last_owner(world):
     assert traffic(world.collect(2_000)) == [(OWNER, 13, 0)]
 
 
-def test_nobody_searches_for_other_users_processes(monkeypatch):
+def test_no_process_searches_for_other_users_processes(monkeypatch):
     """Without privilege their sockets are told with the uid, and /proc is left alone."""
     world = World(monkeypatch, uid=UID + 1)
     tcp = with_connection(world)
@@ -71,3 +71,39 @@ def test_an_owner_that_is_not_there_is_not_sought_for_ever(world):
         tcp.at(n * 1_000 - 7).send(7)
         assert traffic(world.collect(n * 1_000)) == [(None, 7, 0)]
     assert len(world.owners.searches) == 6
+
+
+def test_bytes_wait_for_an_owner_while_it_is_searched_for(world):
+    """All of them are then the owner's."""
+    world.owners.slow = True
+    tcp = with_connection(world)
+    tcp.at(11).send(7)
+    assert world.collect(1_000) == []
+    tcp.at(1_011).send(13)
+    assert world.collect(2_000) == []
+    world.owners.slow = False
+    assert traffic(world.collect(3_000)) == [(OWNER, 20, 0)]
+    assert len(world.owners.searches) == 1
+
+
+def test_a_connection_that_ends_meanwhile_is_reported_without_one(world):
+    """Its descriptor is gone: no search finds its owner any more."""
+    world.owners.slow = True
+    tcp = with_connection(world)
+    tcp.at(11).send(7)
+    assert world.collect(1_000) == []
+    world.ends(tcp)
+    assert traffic(world.collect(2_000)) == [(None, 7, 0)]
+    assert not world.owners.pending
+
+
+def test_no_stall_is_reported_before_its_owner_is_found(world):
+    world.owners.slow = True
+    tcp = with_connection(world)
+    tcp.at(11).send(7).receive(11).send(13)
+    world.take_sample(200)
+    assert world.collect(1_000) == []
+    world.owners.slow = False
+    world.take_sample(1_100)
+    found = stalls(world.collect(1_200))
+    assert {one.owner for one in found} == {OWNER}

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from support.fake_host import Interfaces
 
 from xctl_probe.events import Cause, Direction, Process, Socket, Stall
-from xctl_probe.fallback import thread_evidence
 from xctl_probe.fallback.proc_net import ProcNet, Row, parse
-from xctl_probe.linux.threads import BlockedThread
+from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What
 
 MS = 1_000_000
 HEAD = (
@@ -100,7 +99,7 @@ class Owners:
     """Process 233 holds the socket, as its descriptor 5; or, `hidden`, one that cannot be seen."""
 
     def __init__(self):
-        self.hidden = False
+        self.hidden = self.pending = False
         self.searches = 0
         self.forgotten = set()
 
@@ -113,28 +112,51 @@ class Owners:
     def get(self, _inode):
         return None if self.hidden else OWNER
 
-    def search(self, _inodes):
-        self.searches += 1
+    def is_pending(self, _inode):
+        return self.pending
+
+    def search_for(self, askers):
+        assert set(askers.values()) <= {1_009}
+        self.searches += bool(askers)
 
     def forget(self, inodes):
         self.forgotten |= set(inodes)
 
-    def fd_inode(self, pid, fd):
-        return 4_241 if (pid, fd) == (233, 5) else None
+
+class Processes:
+    """The threads of process 233, by tid, inode and direction; None while it cannot be read."""
+
+    def __init__(self):
+        self.threads = ()
+
+    def begin(self):
+        pass
+
+    def waits(self, pid, what):
+        assert (pid, what) == (OWNER.pid, What.THREADS)
+        if self.threads is None:
+            raise NotRead
+        return SocketWaits(threads=tuple(self.threads))
 
 
 class Table:
     """A ProcNet over a /proc of one's own, and the threads that it is shown."""
 
-    def __init__(self, proc, monkeypatch):
+    def __init__(self, proc):
         self.proc = proc
-        self.threads = []
         (proc / "net").mkdir()
-        monkeypatch.setattr(thread_evidence, "blocked_threads", lambda _: self.threads)
-        self.owners = Owners()
-        self.net = ProcNet(self.owners, Interfaces(), 100 * MS, proc)
+        self.owners, self.processes = Owners(), Processes()
+        self.net = ProcNet(self.owners, Interfaces(), 100 * MS, self.processes, proc)
 
-    def look(self, now_ms, **changes):
+    @property
+    def threads(self):
+        return self.processes.threads
+
+    @threads.setter
+    def threads(self, threads):
+        self.processes.threads = threads
+
+    def take_sample(self, now_ms, **changes):
         self.write(**changes)
         self.net.sample(now_ms * MS)
 
@@ -150,11 +172,11 @@ class Table:
 
 
 @pytest.fixture
-def table(tmp_path, monkeypatch):
-    return Table(tmp_path, monkeypatch)
+def table(tmp_path):
+    return Table(tmp_path)
 
 
-SENDER = BlockedThread(TID, 5, Direction.SEND)
+SENDER = (TID, 4_241, Direction.SEND)
 
 
 def stall(direction, ms, ongoing, cause, tid):
@@ -164,12 +186,12 @@ def stall(direction, ms, ongoing, cause, tid):
 def test_a_blocked_sender_on_a_closed_window_is_a_stall(table):
     """The probe timer runs, data waits, and a thread is in the send: until the queue moves."""
     table.threads = [SENDER]
-    table.look(7)
-    table.look(106)
+    table.take_sample(7)
+    table.take_sample(106)
     assert table.collect(106) == []
-    table.look(107)
+    table.take_sample(107)
     assert table.collect(150) == [stall(Direction.SEND, 143, True, Cause.PEER_WINDOW, TID)]
-    table.look(1_016, tx=83)
+    table.take_sample(1_016, tx=83)
     assert table.collect(1_020) == [stall(Direction.SEND, 1_009, False, Cause.PEER_WINDOW, TID)]
     assert table.collect(1_030) == []
 
@@ -177,63 +199,63 @@ def test_a_blocked_sender_on_a_closed_window_is_a_stall(table):
 def test_what_a_probe_squeezes_out_does_not_cut_a_stall_in_two(table):
     """A few bytes into a nearly closed window; all of it counts from the beginning, though."""
     table.threads = [SENDER]
-    table.look(7, tx=803)
-    table.look(206, tx=751)
-    table.look(400, tx=709)
+    table.take_sample(7, tx=803)
+    table.take_sample(206, tx=751)
+    table.take_sample(400, tx=709)
     assert table.collect(400) == [stall(Direction.SEND, 393, True, Cause.PEER_WINDOW, TID)]
-    table.look(607, tx=701)
+    table.take_sample(607, tx=701)
     assert table.collect(608) == [stall(Direction.SEND, 600, False, Cause.PEER_WINDOW, TID)]
 
 
 def test_a_queue_that_moves_a_little_while_the_window_is_open_has_moved(table):
     """Data flows; the thread in the send waits for its pace, not for the window."""
     table.threads = [SENDER]
-    table.look(7, tx=803, timer=1, retries=1)
-    table.look(106, tx=797, timer=1, retries=1)
-    table.look(205, tx=809, timer=1, retries=1)
+    table.take_sample(7, tx=803, timer=1, retries=1)
+    table.take_sample(106, tx=797, timer=1, retries=1)
+    table.take_sample(205, tx=809, timer=1, retries=1)
     assert table.collect(205) == []
 
 
 def test_a_socket_that_is_gone_ends_its_stall(table):
     """The line is not there any more."""
     table.threads = [SENDER]
-    table.look(7)
-    table.look(200)
-    table.look(464, lines=0)
+    table.take_sample(7)
+    table.take_sample(200)
+    table.take_sample(464, lines=0)
     assert table.collect(465) == [stall(Direction.SEND, 457, False, Cause.PEER_WINDOW, TID)]
 
 
 def test_the_owner_of_a_socket_that_is_gone_is_forgotten(table):
     """Else a long life would remember every socket that ever stalled."""
-    table.look(7)
-    table.look(200, lines=0)
+    table.take_sample(7)
+    table.take_sample(200, lines=0)
     assert table.owners.forgotten == {4_241}
 
 
-def test_an_owner_that_cannot_be_seen_is_not_sought_at_every_look(table):
+def test_an_owner_that_cannot_be_seen_is_not_sought_at_every_sample(table):
     """A search reads the descriptors of all processes: after 1, 2, 4 ... 64 looks of a hundred."""
     table.owners.hidden = True
-    table.look(7, state=2, tx=1, timer=1)
+    table.take_sample(7, state=2, tx=1, timer=1)
     for now_ms in range(200, 300):
-        table.look(now_ms, state=2, tx=1, timer=1)
+        table.take_sample(now_ms, state=2, tx=1, timer=1)
     assert table.owners.searches == 7
 
 
 def test_a_handshake_needs_no_thread(table):
     """SYN_SENT that lasts is a stall by itself."""
-    table.look(7, state=2, tx=1, timer=1)
-    table.look(200)
-    table.look(201, state=2, tx=1, timer=1)
+    table.take_sample(7, state=2, tx=1, timer=1)
+    table.take_sample(200)
+    table.take_sample(201, state=2, tx=1, timer=1)
     table.write(state=2, tx=1, timer=1)
     assert table.collect(210) == []  # it had been established in between: waiting since 201
     assert table.collect(301) == [stall(Direction.CONNECT, 100, True, Cause.CONNECTING, None)]
 
 
-def test_a_receiver_behind_lost_data_is_told_as_one(table):
+def test_a_receiver_behind_lost_data_is_reported_as_one(table):
     """What we sent is being sent again, and a thread waits for the answer."""
-    table.threads = [BlockedThread(TID, 5, Direction.RECEIVE)]
+    table.threads = [(TID, 4_241, Direction.RECEIVE)]
     for now_ms in (7, 200):
-        table.look(now_ms, timer=1, retries=3)
+        table.take_sample(now_ms, timer=1, retries=3)
     table.write(timer=1, retries=3)
     assert table.collect(208) == [stall(Direction.RECEIVE, 201, True, Cause.LOSS, TID)]
 
@@ -252,40 +274,62 @@ def test_a_receiver_behind_lost_data_is_told_as_one(table):
 )
 def test_what_does_not_move_for_another_reason_is_no_stall(table, line):
     """Without a sign of trouble in the line, a blocked thread proves nothing."""
-    table.threads = [SENDER, BlockedThread(TID, 5, Direction.RECEIVE)]
+    table.threads = [SENDER, (TID, 4_241, Direction.RECEIVE)]
     for now_ms in (7, 200, 9_001):
-        table.look(now_ms, **line)
+        table.take_sample(now_ms, **line)
     table.write(**line)
     assert table.collect(9_002) == []
 
 
 @pytest.mark.parametrize(
     "threads",
-    [[], [BlockedThread(TID, 6, Direction.SEND)], [BlockedThread(TID, None, Direction.SEND)],
-     [BlockedThread(TID, 5, None)]],
-    ids=["none", "another socket", "unknown socket", "unknown direction"],
+    [[], [(TID, 4_243, Direction.SEND)], [(TID, 4_241, None)]],
+    ids=["none", "another socket", "unknown direction"],
 )  # fmt: skip
 def test_without_a_thread_on_this_socket_there_is_no_stall(table, threads):
     """A closed window is the process's trouble only if it waits there."""
     table.threads = threads
     for now_ms in (7, 200, 9_001):
-        table.look(now_ms)
+        table.take_sample(now_ms)
     assert table.collect(9_002) == []
 
 
 def test_a_thread_that_leaves_ends_the_stall(table):
     """The queue is as it was, but nobody waits any more."""
     table.threads = [SENDER]
-    table.look(7)
-    table.look(200)
+    table.take_sample(7)
+    table.take_sample(200)
     table.threads = []
     assert table.collect(464) == [stall(Direction.SEND, 457, False, Cause.PEER_WINDOW, TID)]
+
+
+def test_while_its_process_cannot_be_read_a_stall_goes_on_and_none_begins(table):
+    """It is tried again with the next sample."""
+    table.threads = None
+    table.take_sample(7)
+    table.write()
+    assert table.collect(200) == []
+    table.threads = [SENDER]
+    table.take_sample(230)
+    table.threads = None
+    table.write()
+    assert table.collect(464) == [stall(Direction.SEND, 457, True, Cause.PEER_WINDOW, TID)]
+
+
+def test_a_stall_waits_for_its_owner_while_that_is_searched_for(table):
+    table.threads = [SENDER]
+    table.owners.hidden = table.owners.pending = True
+    table.take_sample(7)
+    table.write()
+    assert table.collect(200) == []
+    table.owners.hidden = table.owners.pending = False
+    assert table.collect(464) == [stall(Direction.SEND, 457, True, Cause.PEER_WINDOW, TID)]
 
 
 def test_no_table_is_an_error_and_no_ipv6_is_none(table):
     """Without /proc/net/tcp the source cannot work; without tcp6 it can."""
     with pytest.raises(FileNotFoundError):
         table.net.sample(7)
-    table.look(7)
+    table.take_sample(7)
     (table.proc / "net/tcp6").write_bytes(HEAD + LINE6)
-    table.look(11)
+    table.take_sample(11)

@@ -57,9 +57,7 @@ def host(monkeypatch):
             return self.diag
 
         def sampler(self, *, sock_diag=True):
-            return Sampler(
-                None, None, stall_ns=100 * MS, interval_ns=1_009 * MS, sock_diag=sock_diag
-            )
+            return Sampler(None, stall_ns=100 * MS, interval_ns=1_009 * MS, sock_diag=sock_diag)
 
     made = Host()
     monkeypatch.setattr(sampler, "SockDiag", made.sock_diag)
@@ -108,7 +106,7 @@ def test_neither_is_an_error_with_its_remedy(host):
         host.sampler()
 
 
-def test_looks_take_less_than_a_hundredth_of_a_core(host):
+def test_samples_take_less_than_a_hundredth_of_a_core(host):
     """A look that cost 3 ms is followed by 375 ms of rest; a cheap one by 25 ms."""
     source = host.sampler()
     host.cost_ns += 3 * MS
@@ -117,7 +115,7 @@ def test_looks_take_less_than_a_hundredth_of_a_core(host):
     assert source.poll(7_300 * MS) == 7_325 * MS
 
 
-def test_a_drain_is_told_how_long_its_interval_was(host):
+def test_a_drain_is_reported_how_long_its_interval_was(host):
     """The first by the setting, the others by the clock; facts go out as one batch."""
     source = host.sampler()
     assert source.drain(7_000 * MS) == Batch(7_000 * MS, [DroppedEvents("sock_diag", 7)])

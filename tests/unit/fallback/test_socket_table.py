@@ -13,6 +13,7 @@ from support.tcp_model import (
     OWNER,
     SOCKET,
     SYN_SENT,
+    TIMER_KEEPALIVE,
     TIMER_PROBE,
     Tcp,
 )
@@ -43,13 +44,13 @@ def test_bytes_are_counted_once_and_go_to_the_owner(world):
             tcp.send(7)
         for _ in range(5 if n == 3 else 4):
             tcp.receive(11)
-        world.look(n * 1_000 - 100)
+        world.take_sample(n * 1_000 - 100)
         found.append(traffic(world.collect(n * 1_000)))
     assert found == [[(OWNER, 49, 44)], [(OWNER, 49, 44)], [(OWNER, 63, 55)]]
     assert world.collect(4_000) == []
 
 
-def test_what_was_moved_before_the_first_look_is_not_ours(world):
+def test_what_was_moved_before_the_first_sample_is_not_ours(world):
     """A connection that is there at the start begins at zero, its retransmits too."""
     tcp = Tcp().send(1_009).receive(1_013)
     tcp.retransmits_ever = 17
@@ -60,7 +61,7 @@ def test_what_was_moved_before_the_first_look_is_not_ours(world):
 
 def test_a_connection_made_later_counts_from_its_first_byte(world):
     """All that it moved before it was first seen was moved while the probe ran."""
-    world.look(1)
+    world.take_sample(1)
     world.collect(2)
     world.diag.open.append(Tcp().at(500).send(161).receive(143))
     assert traffic(world.collect(1_000)) == [(OWNER, 161, 143)]
@@ -70,7 +71,7 @@ def test_the_last_bytes_come_with_the_end(world):
     """What was sent between the last look and the close is told by the announcement, once."""
     tcp = with_connection(world)
     tcp.at(11).send(161)
-    world.look(20)
+    world.take_sample(20)
     tcp.at(31).send(13).receive(7)
     tcp.fin_sent = tcp.fin_acked = tcp.fin_received = 1
     world.ends(tcp)
@@ -78,9 +79,9 @@ def test_the_last_bytes_come_with_the_end(world):
     assert world.collect(2_000) == []
 
 
-def test_a_connection_between_two_looks_is_told_without_owner(world):
+def test_a_connection_between_two_samples_is_reported_without_owner(world):
     """Never seen open: its bytes count, but whose they were nobody can tell."""
-    world.look(1)
+    world.take_sample(1)
     world.collect(2)
     tcp = Tcp(opened=False).at(11).send(161).receive(143)
     tcp.fin_received = 1
@@ -89,7 +90,7 @@ def test_a_connection_between_two_looks_is_told_without_owner(world):
     assert traffic(world.collect(1_000)) == [(None, 161, 143)]
 
 
-def test_an_end_announced_before_the_second_look_is_not_ours(world):
+def test_an_end_announced_before_the_second_sample_is_not_ours(world):
     """It may have ended before the probe began, so its bytes are not claimed."""
     tcp = Tcp().send(161)
     world.diag.open.append(tcp)
@@ -101,12 +102,12 @@ def test_an_end_whose_announcement_was_lost_is_noticed(world):
     """A connection that is in no answer for a whole interval is gone, and its stall with it."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
-    world.look(12)
+    world.take_sample(12)
     tcp.at(21).receive(7)
-    world.look(22)
+    world.take_sample(22)
     tcp.at(31).send(7)
-    world.look(32)
-    world.look(200)
+    world.take_sample(32)
+    world.take_sample(200)
     (ongoing,) = stalls(world.collect(1_000))
     assert (ongoing.ongoing, ongoing.duration_ns) == (True, 969 * MS)
     world.diag.open.clear()
@@ -115,22 +116,22 @@ def test_an_end_whose_announcement_was_lost_is_noticed(world):
     assert world.collect(3_000) == []
 
 
-def test_what_vanished_between_two_looks_waits_for_nothing(world):
+def test_what_vanished_between_two_samples_waits_for_nothing(world):
     """A connection that ended with a request outstanding, its end not announced yet: no stall."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
-    world.look(12)
+    world.take_sample(12)
     tcp.at(21).receive(7)
-    world.look(22)
+    world.take_sample(22)
     tcp.at(31).send(7)
-    world.look(32)
+    world.take_sample(32)
     world.diag.open.clear()
     assert stalls(world.collect(232)) == []
 
 
-def test_lost_announcements_are_told(world):
+def test_lost_announcements_are_reported(world):
     """Each overrun of the kernel's buffer counts once."""
-    world.look(1)
+    world.take_sample(1)
     world.diag.overruns = 7
     assert world.collect(2) == [DroppedEvents("sock_diag", 7)]
     assert world.collect(3) == []
@@ -139,24 +140,24 @@ def test_lost_announcements_are_told(world):
 def test_ends_between_two_intervals_are_let_go_of_before_they_are_too_many(world, monkeypatch):
     """An interval may last an hour: 67 connections with 7 bytes each, of which few are kept."""
     monkeypatch.setattr(socket_table, "_MOST_CLOSED", 23)
-    world.look(1)
+    world.take_sample(1)
     world.collect(2)
     for number in range(67):
         tcp = Tcp().at(10 + number)
         tcp.cookie, tcp.inode = 1_000 + number, INODE
         world.diag.open.append(tcp)
-        world.look(10 + number)
+        world.take_sample(10 + number)
         tcp.send(7)
         tcp.retransmits_ever = 1
         world.ends(tcp)
-        world.look(10 + number)
+        world.take_sample(10 + number)
         assert len(world.connections._closed) < 23
         assert len(world.connections._changed) <= 23
         assert len(world.owners.found) <= 1
     events = world.collect(100)
-    told = [f for f in events if isinstance(f, TrafficDelta)]
-    assert sum(f.sent_bytes for f in told) == 67 * 7
-    assert {f.owner for f in told} == {OWNER}
+    reported = [f for f in events if isinstance(f, TrafficDelta)]
+    assert sum(f.sent_bytes for f in reported) == 67 * 7
+    assert {f.owner for f in reported} == {OWNER}
     assert sum(f.count for f in events if isinstance(f, SocketError)) == 67
     assert [f for f in world.collect(200) if isinstance(f, TrafficDelta)] == []
 
@@ -167,10 +168,10 @@ def test_events_of_the_ended_without_room_are_counted(monkeypatch):
     kept = closed_events.ClosedEvents()
     for _ in range(5):
         kept.add([SocketError(OWNER, SOCKET, ErrorKind.RESET, 1)])
-    told = [SocketError(OWNER, SOCKET, ErrorKind.RESET, 1)] * 3 + [
+    reported = [SocketError(OWNER, SOCKET, ErrorKind.RESET, 1)] * 3 + [
         DroppedEvents("closed_queue_full", 2)
     ]
-    assert list(kept.take()) == told
+    assert list(kept.take()) == reported
     assert list(kept.take()) == []
 
 
@@ -188,7 +189,7 @@ def test_retransmits_are_counted_as_they_grow(world):
 
 def test_an_error_names_no_socket_zero(world):
     """A server's handshake that needed a retransmit and was not accepted yet has no inode."""
-    world.look(1)
+    world.take_sample(1)
     world.collect(2)
     tcp = Tcp(opened=False).at(11)
     tcp.inode, tcp.retransmits_ever = 0, 1
@@ -197,39 +198,39 @@ def test_an_error_names_no_socket_zero(world):
     assert not [f for f in events if isinstance(f, SocketError) and not f.socket.inode]
 
 
-def test_a_stall_is_told_while_it_lasts_and_when_it_ends(world):
+def test_a_stall_is_reported_while_it_lasts_and_when_it_ends(world):
     """Each interval with the time so far, then once with the whole; owner and socket in it."""
     tcp = with_connection(world)
     for at_ms in (11, 31):
         tcp.at(at_ms).send(7)
-        world.look(at_ms + 3)
+        world.take_sample(at_ms + 3)
         if at_ms == 11:
             tcp.at(21).receive(13)
-            world.look(23)
-    world.look(131)
+            world.take_sample(23)
+    world.take_sample(131)
     stall = Stall(OWNER, SOCKET, Direction.RECEIVE, 969 * MS, True, Cause.NO_REPLY, None)
     assert stalls(world.collect(1_000)) == [stall]
     (again,) = stalls(world.collect(2_000))
     assert (again.ongoing, again.duration_ns) == (True, 1_969 * MS)
     tcp.at(2_312).receive(13)
-    world.look(2_330)
+    world.take_sample(2_330)
     (ended,) = stalls(world.collect(3_000))
     assert (ended.ongoing, ended.duration_ns) == (False, 2_281 * MS)
     assert world.collect(4_000) == []
 
 
-def test_a_stall_between_two_intervals_is_told_by_its_end_alone(world):
+def test_a_stall_between_two_intervals_is_reported_by_its_end_alone(world):
     """It began and ended within one interval: one fact, with its exact length."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
-    world.look(12)
+    world.take_sample(12)
     tcp.at(21).receive(13)
-    world.look(22)
+    world.take_sample(22)
     tcp.at(31).send(7)
-    world.look(32)
-    world.look(150)
+    world.take_sample(32)
+    world.take_sample(150)
     tcp.at(444).receive(13)
-    world.look(450)
+    world.take_sample(450)
     (stall,) = stalls(world.collect(1_000))
     assert (stall.ongoing, stall.duration_ns) == (False, 413 * MS)
 
@@ -241,10 +242,10 @@ def test_a_listener_and_idle_connections_are_never_stalled(world):
     world.diag.open.append(listener)
     with_connection(world, idle)
     idle.at(11).receive(7)
-    world.look(12)
+    world.take_sample(12)
     idle.at(13).send(11)
     for now_ms in (20, 200, 1_000, 60_000):
-        world.look(now_ms)
+        world.take_sample(now_ms)
     assert stalls(world.collect(60_001)) == []
 
 
@@ -256,31 +257,31 @@ def test_a_server_that_has_answered_costs_nothing_until_somebody_waits(world, mo
     idle = Tcp(opened=False)
     with_connection(world, idle)
     idle.at(11).receive(7)
-    world.look(12)
+    world.take_sample(12)
     idle.at(13).send(11)
-    world.look(20)
+    world.take_sample(20)
     decoded.clear()
-    world.look(200)
-    world.look(1_000)
+    world.take_sample(200)
+    world.take_sample(1_000)
     assert decoded == []
     idle.at(1_001).receive(13)
-    world.look(1_002)
+    world.take_sample(1_002)
     assert decoded == []
     idle.at(1_003).send(11, acked=False)
-    world.look(1_004)
+    world.take_sample(1_004)
     assert len(decoded) == 1
 
 
 def test_a_failed_connect_ends_its_stall(world):
     """A handshake that is given up has waited until the socket was destroyed."""
-    world.look(1)
+    world.take_sample(1)
     world.collect(2)
     tcp = Tcp(state=SYN_SENT).at(11)
     world.diag.open.append(tcp)
-    world.look(11)
-    world.look(300)
+    world.take_sample(11)
+    world.take_sample(300)
     world.ends(tcp)
-    world.look(464)
+    world.take_sample(464)
     (stall,) = stalls(world.collect(1_000))
     assert (stall.direction, stall.ongoing) == (Direction.CONNECT, False)
     assert stall.duration_ns == 453 * MS
@@ -291,20 +292,20 @@ def test_a_connection_that_was_seen_connecting_is_opened_by_us(world):
     """The kernel's counts need not tell: the state did."""
     tcp = Tcp(opened=False, state=SYN_SENT)
     world.diag.open.append(tcp)
-    world.look(1)
+    world.take_sample(1)
     tcp.state = ESTABLISHED
-    world.look(12)
+    world.take_sample(12)
     (known,) = world.connections._connections.values()
     assert known.opened
 
 
-def test_interleaved_connections_are_told_apart(world):
+def test_interleaved_connections_are_reported_apart(world):
     """Two sockets with the same addresses differ by their cookie."""
     one, two = Tcp(), Tcp()
     two.cookie, two.inode = COOKIE + 1, INODE + 1
     world.owners.now[INODE + 1] = OTHER
     world.diag.open += [one, two]
-    world.look(1)
+    world.take_sample(1)
     world.collect(2)
     one.at(11).send(7)
     two.at(11).send(13)
@@ -316,10 +317,10 @@ def quiet_for(world, now_ms):
     """A connection with one exchange that has been looked at, and found quiet, until now."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
-    world.look(12)
+    world.take_sample(12)
     tcp.at(21).receive(13)
-    for look_ms in range(100, now_ms + 1, 100):
-        world.look(look_ms)
+    for sample_ms in range(100, now_ms + 1, 100):
+        world.take_sample(sample_ms)
     world.collect(now_ms)
     return tcp
 
@@ -329,8 +330,8 @@ def test_a_hole_after_a_quiet_time_began_after_it(world):
     tcp = quiet_for(world, 60_000)
     tcp.at(60_011).segments_in += 1
     tcp.rmem = 2_304
-    world.look(60_020)
-    world.look(60_200)
+    world.take_sample(60_020)
+    world.take_sample(60_200)
     for stall in stalls(world.collect(60_300)):
         assert stall.duration_ns <= 300 * MS
 
@@ -340,11 +341,35 @@ def test_a_buffer_filled_after_a_quiet_time_filled_after_it(world):
     tcp = quiet_for(world, 60_000)
     tcp.at(60_011).fill(80_021)
     tcp.timer, tcp.snd_wnd = TIMER_PROBE, 0
-    world.look(60_020)
-    world.look(60_200)
+    world.take_sample(60_020)
+    world.take_sample(60_200)
     (stall,) = stalls(world.collect(60_300))
     assert (stall.direction, stall.cause) == (Direction.SEND, Cause.PEER_WINDOW)
     assert stall.duration_ns <= 300 * MS
+
+
+# Keepalives
+
+
+def test_keepalives_without_an_answer_wake_who_opened_the_connection(world):
+    """Nothing else of the socket changes; who accepted it waits for work."""
+    tcp = quiet_for(world, 60_000)
+    accepted = Tcp(opened=False)
+    accepted.cookie, accepted.inode = COOKIE + 1, INODE + 1
+    world.diag.open.append(accepted)
+    world.take_sample(60_010)
+    world.collect(60_020)
+    idle = world.connections._idle
+    assert len(idle) == 2
+    for count in (1, 2):
+        for one in (tcp, accepted):
+            one.timer, one.timer_retries = TIMER_KEEPALIVE, count
+        world.collect(60_000 + count * 1_000)
+        assert len(idle) == 1
+        assert world.connections._connections.keys() == {tcp.sample().cookie}
+    tcp.timer_retries = accepted.timer_retries = 0
+    world.collect(63_000)
+    assert len(idle) == 2
 
 
 # The way that packets take
@@ -356,15 +381,15 @@ def moved_by(events):
     }
 
 
-@pytest.mark.parametrize("rests", [True, False], ids=["resting", "awake"])
-def test_a_new_route_is_followed_by_connections_that_stand(world, rests):
+@pytest.mark.parametrize("is_idle", [True, False], ids=["resting", "unpacked"])
+def test_a_new_route_is_followed_by_connections_that_stand(world, is_idle):
     """Once an interval the host is asked whether its routes have changed."""
     tcp = with_connection(world)
     tcp.at(1_100).send(1_009)
     assert moved_by(world.collect(2_000)) == {"eth0": 1_009}
-    if not rests:
+    if not is_idle:
         tcp.at(2_100).send(7, acked=False)
-        world.look(2_110)
+        world.take_sample(2_110)
     world.interfaces.name, world.interfaces.changed = "wg0", True
     world.collect(3_000)
     tcp.at(3_100).send(2_003)

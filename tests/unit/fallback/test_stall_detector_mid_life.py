@@ -18,39 +18,39 @@ def test_a_long_conversation_met_in_mid_life_is_known_by_its_sums(segments_in, w
     """Eight segments in, or half as many as out, make it one without having watched it."""
     tcp = Tcp().at(50).receive(1_009, segments=segments_in).at(61).send(7)
     scene = Scene(tcp.at(70))
-    assert scene.look(300) == (waits(RECEIVE, 61, NO_REPLY) if waiting else None)
+    assert scene.take_sample(300) == (waits(RECEIVE, 61, NO_REPLY) if waiting else None)
 
 
 def test_many_more_segments_out_than_in_are_no_conversation():
     """A sender with a few answers is not taken for a client of request and reply."""
     tcp = Tcp().at(50).receive(1_009, segments=11).at(61).send(7, segments=100)
     scene = Scene(tcp.at(70))
-    assert scene.look(300) is None
+    assert scene.take_sample(300) is None
 
 
-def test_a_stall_that_began_before_the_first_look_has_its_whole_length():
+def test_a_stall_that_began_before_the_first_sample_has_its_whole_length():
     """The kernel remembers when the request went out."""
     tcp = Tcp().at(50).receive(1_009, segments=11).at(61).send(7)
     scene = Scene(tcp.at(5_000))
     assert scene.connection.wait == waits(RECEIVE, 61, NO_REPLY)
 
 
-def test_a_reply_before_the_first_look_counts_as_an_answer():
+def test_a_reply_before_the_first_sample_counts_as_an_answer():
     """Met after an exchange, the next request is expected to be answered."""
     tcp = Tcp().at(10).send(7).at(31).receive(13)
     scene = Scene(tcp.at(40))
     assert scene.connection.history == RequestHistory(1, 0)
     scene.tcp.at(53).send(7)
-    scene.look(60)
-    assert scene.look(160) == waits(RECEIVE, 53, NO_REPLY)
+    scene.take_sample(60)
+    assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
 
 
-def test_a_whole_exchange_between_two_looks_counts_as_answered():
+def test_a_whole_exchange_between_two_samples_counts_as_answered():
     """Asked and answered before anybody looked: the next request is expected to be answered."""
     scene = Scene()
     scene.tcp.at(10).send(7)
     scene.tcp.at(13).receive(13)
-    scene.look(20)
+    scene.take_sample(20)
     assert scene.connection.history == scene.connection.peer_history == RequestHistory(1, 0)
 
 
@@ -61,4 +61,4 @@ def test_a_sender_met_in_mid_life_has_been_held_up_since_its_last_segment():
     tcp.snd_wnd = 0
     scene = Scene(tcp.at(5_000))
     scene.threads.sending = Blocked(TID)
-    assert scene.look(5_001) == waits(SEND, 53, Cause.PEER_WINDOW, TID)
+    assert scene.take_sample(5_001) == waits(SEND, 53, Cause.PEER_WINDOW, TID)

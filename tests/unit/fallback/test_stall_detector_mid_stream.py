@@ -25,27 +25,27 @@ from xctl_probe.fallback.thread_evidence import Blocked
 def test_a_hole_in_the_sequence_is_a_stall_of_loss():
     """Out-of-order data waits for what is missing: from the last look without it to its end."""
     scene = answered_once()
-    scene.look(207)
+    scene.take_sample(207)
     scene.tcp.at(211).segments_in += 1
     scene.tcp.rmem = 2_304
-    scene.look(220)
-    assert scene.look(306) is None
-    assert scene.look(307) == waits(RECEIVE, 207, Cause.LOSS)
+    scene.take_sample(220)
+    assert scene.take_sample(306) is None
+    assert scene.take_sample(307) == waits(RECEIVE, 207, Cause.LOSS)
     scene.tcp.at(431).receive(1_009).rmem = 0
-    assert scene.look(440) is None
+    assert scene.take_sample(440) is None
     assert scene.stalls() == [(RECEIVE, 224, Cause.LOSS)]
 
 
 def test_a_hole_that_is_filled_and_opens_again_begins_anew():
     """Data that came in between is progress: the stall ends with it."""
     scene = answered_once()
-    scene.look(207)
+    scene.take_sample(207)
     scene.tcp.rmem = 2_304
-    assert scene.look(307) == waits(RECEIVE, 207, Cause.LOSS)
+    assert scene.take_sample(307) == waits(RECEIVE, 207, Cause.LOSS)
     scene.tcp.at(431).receive(1_009)
-    assert scene.look(440) is None
+    assert scene.take_sample(440) is None
     assert scene.stalls() == [(RECEIVE, 224, Cause.LOSS)]
-    assert scene.look(531) == waits(RECEIVE, 431, Cause.LOSS)
+    assert scene.take_sample(531) == waits(RECEIVE, 431, Cause.LOSS)
 
 
 def test_data_that_waits_for_its_reader_is_no_hole():
@@ -53,18 +53,18 @@ def test_data_that_waits_for_its_reader_is_no_hole():
     scene = answered_once()
     tcp = scene.tcp.at(211).receive(1_009)
     tcp.rmem, tcp.rqueue = 2_304, 1_009
-    assert scene.look(1_013) is None
+    assert scene.take_sample(1_013) is None
 
 
 def test_a_transfer_that_breaks_off_under_a_blocked_reader_is_a_stall():
     """800 ms at 1 MB/s, then silence, and a thread that wants more."""
     scene = download(5, 200_003)
     scene.threads.receiving = Blocked(TID)
-    assert scene.look(1_298) is None
-    assert scene.look(1_299) == waits(RECEIVE, 1_199, None, TID)
-    assert scene.look(1_400) == waits(RECEIVE, 1_199, None, TID)
+    assert scene.take_sample(1_298) is None
+    assert scene.take_sample(1_299) == waits(RECEIVE, 1_199, None, TID)
+    assert scene.take_sample(1_400) == waits(RECEIVE, 1_199, None, TID)
     scene.tcp.at(1_601).receive(1_009)
-    assert scene.look(1_607) is None
+    assert scene.take_sample(1_607) is None
     assert scene.stalls() == [(RECEIVE, 402, None)]
 
 
@@ -75,37 +75,37 @@ def test_what_was_no_transfer_has_not_broken_off(parts, each_bytes):
     """Too short or too thin: a feed that pauses is no stall, though a thread reads."""
     scene = download(parts, each_bytes)
     scene.threads.receiving = Blocked(TID)
-    assert scene.look(9_000) is None
+    assert scene.take_sample(9_000) is None
 
 
 def test_a_download_that_is_over_is_no_stall():
     """No thread reads for more; and a thread that does so later waits for something else."""
     scene = download(7, 1_000_003)
-    assert scene.look(1_900) is None
+    assert scene.take_sample(1_900) is None
     scene.threads.receiving = Blocked(TID)
-    assert scene.look(9_000) is None
+    assert scene.take_sample(9_000) is None
 
 
 def test_an_event_after_a_pause_is_no_transfer_that_broke_off():
     """The count begins anew after a pause that a sample has seen."""
     scene = download(7, 1_000_003)
-    assert scene.look(1_800) is None
+    assert scene.take_sample(1_800) is None
     scene.tcp.at(1_807).receive(1_009)
     scene.threads.receiving = Blocked(TID)
-    assert scene.look(1_809) is None
-    assert scene.look(9_000) is None
+    assert scene.take_sample(1_809) is None
+    assert scene.take_sample(9_000) is None
 
 
 def test_a_snapshot_and_a_later_event_are_no_transfer():
     """So many bytes, and 800 ms from the first to the last, but not without a pause."""
     scene = answered_once()
     scene.tcp.at(41).receive(3_000_017, segments=101)
-    scene.look(50)
-    scene.look(160)
+    scene.take_sample(50)
+    scene.take_sample(160)
     scene.tcp.at(900).receive(1_009)
     scene.threads.receiving = Blocked(TID)
-    scene.look(910)
-    assert scene.look(9_000) is None
+    scene.take_sample(910)
+    assert scene.take_sample(9_000) is None
 
 
 # What the judge hands on
@@ -115,10 +115,10 @@ def test_a_stall_that_turns_into_another_kind_ends_first():
     """A missing reply that becomes a full buffer is two stalls, one after the other."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
-    assert scene.look(160) == waits(RECEIVE, 53, NO_REPLY)
+    assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
     scene.tcp.at(171).send(1_009, acked=False).fill(80_021)
-    scene.look(180)
-    wait = scene.look(400)
+    scene.take_sample(180)
+    wait = scene.take_sample(400)
     assert wait is not None
     assert (wait.direction, wait.cause) == (SEND, Cause.SEND_BUFFER)
     ((direction, duration_ms, cause),) = scene.stalls()
@@ -129,12 +129,12 @@ def test_a_stall_that_turns_into_another_kind_ends_first():
 def test_a_connection_that_ends_closes_its_stall():
     """The fact has the owner, the socket and the whole length."""
     scene = full_sender()
-    assert scene.look(200) == waits(SEND, 53, Cause.SEND_BUFFER)
-    scene.judge.end(scene.connection, OWNER, since(464))
+    assert scene.take_sample(200) == waits(SEND, 53, Cause.SEND_BUFFER)
+    scene.detector.end(scene.connection, OWNER, since(464))
     assert scene.connection.ended == [
         Stall(OWNER, SOCKET, SEND, 411 * MS, False, Cause.SEND_BUFFER, None)
     ]
-    scene.judge.end(scene.connection, OWNER, since(700))
+    scene.detector.end(scene.connection, OWNER, since(700))
     assert len(scene.connection.ended) == 1
 
 
@@ -143,7 +143,7 @@ def test_a_quiet_connection_is_one_that_only_new_activity_can_stall():
     assert answered_once().connection.idle
     scene = answered_once()
     scene.tcp.at(53).send(7)
-    scene.look(60)
+    scene.take_sample(60)
     assert not scene.connection.idle
     assert not full_sender().connection.idle
     assert download(4, 200_003).connection.idle

@@ -25,14 +25,14 @@ def test_a_reply_that_stays_out_is_a_stall_from_the_request_on():
     """After one answered exchange the next request waits: known to the ms at both ends."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
-    assert scene.look(60) is None
-    assert scene.look(152) is None
-    assert scene.look(153) == waits(RECEIVE, 53, NO_REPLY)
-    assert scene.look(400) == waits(RECEIVE, 53, NO_REPLY)
+    assert scene.take_sample(60) is None
+    assert scene.take_sample(152) is None
+    assert scene.take_sample(153) == waits(RECEIVE, 53, NO_REPLY)
+    assert scene.take_sample(400) == waits(RECEIVE, 53, NO_REPLY)
     scene.tcp.at(462).receive(13)
-    assert scene.look(479) is None
+    assert scene.take_sample(479) is None
     assert scene.stalls() == [(RECEIVE, 409, NO_REPLY)]
-    assert scene.look(2_000) is None
+    assert scene.take_sample(2_000) is None
     assert scene.stalls() == []
 
 
@@ -40,9 +40,9 @@ def test_a_wait_shorter_than_the_threshold_is_none():
     """A reply 99 ms after its request leaves nothing, though the next look is late."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
-    scene.look(100)
+    scene.take_sample(100)
     scene.tcp.at(152).receive(13)
-    assert scene.look(700) is None
+    assert scene.take_sample(700) is None
     assert scene.stalls() == []
 
 
@@ -50,11 +50,11 @@ def test_a_first_request_waits_only_when_a_thread_is_blocked_for_its_reply():
     """Without a past the thread decides; and without a thread there is no stall."""
     scene = Scene()
     scene.tcp.at(10).send(7)
-    assert scene.look(1_009) is None
+    assert scene.take_sample(1_009) is None
     scene.threads.receiving = Blocked(TID)
-    assert scene.look(1_013) == waits(RECEIVE, 10, NO_REPLY, TID)
+    assert scene.take_sample(1_013) == waits(RECEIVE, 10, NO_REPLY, TID)
     scene.tcp.at(1_019).receive(1)
-    assert scene.look(1_021) is None
+    assert scene.take_sample(1_021) is None
     assert scene.stalls() == [(RECEIVE, 1_009, NO_REPLY)]
 
 
@@ -62,11 +62,11 @@ def test_a_request_in_pieces_awaits_its_answer_since_the_last():
     """What follows soon belongs to it: who produces a long one slowly is not kept waiting."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
-    scene.look(60)
+    scene.take_sample(60)
     scene.tcp.at(71).send(7)
-    scene.look(80)
-    assert scene.look(170) is None
-    assert scene.look(171) == waits(RECEIVE, 71, NO_REPLY)
+    scene.take_sample(80)
+    assert scene.take_sample(170) is None
+    assert scene.take_sample(171) == waits(RECEIVE, 71, NO_REPLY)
 
 
 def test_a_steady_client_that_asks_again_is_in_the_same_stall():
@@ -76,12 +76,12 @@ def test_a_steady_client_that_asks_again_is_in_the_same_stall():
     """
     scene = conversation(8)
     scene.tcp.at(1_000).send(7)
-    assert scene.look(1_103) == waits(RECEIVE, 1_000, NO_REPLY)
+    assert scene.take_sample(1_103) == waits(RECEIVE, 1_000, NO_REPLY)
     scene.tcp.at(1_300).send(7)
-    assert scene.look(1_310) == waits(RECEIVE, 1_000, NO_REPLY)
+    assert scene.take_sample(1_310) == waits(RECEIVE, 1_000, NO_REPLY)
     assert scene.stalls() == []
     scene.tcp.at(1_500).send(7)
-    assert scene.look(1_510) is None
+    assert scene.take_sample(1_510) is None
     assert scene.connection.history == RequestHistory(8, 2)
 
 
@@ -89,26 +89,26 @@ def test_a_young_client_that_sends_on_may_be_a_log_sender():
     """After one answer, sending on without another leaves it open: the stall ends there."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
-    assert scene.look(160) == waits(RECEIVE, 53, NO_REPLY)
+    assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
     scene.tcp.at(300).send(7)
-    assert scene.look(310) is None
+    assert scene.take_sample(310) is None
     assert scene.stalls() == [(RECEIVE, 257, NO_REPLY)]
-    assert scene.look(3_000) is None
+    assert scene.take_sample(3_000) is None
 
 
-@pytest.mark.parametrize("look_ms", [463, 479, 559, 700])
-def test_an_answered_wait_followed_by_another_gives_two_stalls(look_ms):
+@pytest.mark.parametrize("sample_ms", [463, 479, 559, 700])
+def test_an_answered_wait_followed_by_another_gives_two_stalls(sample_ms):
     """Reply and next request between two looks: the first ends exactly, the second begins."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
-    scene.look(200)
+    scene.take_sample(200)
     scene.tcp.at(461).receive(13)
     scene.tcp.at(462).send(7)
-    scene.look(look_ms)
+    scene.take_sample(sample_ms)
     assert scene.stalls() == [(RECEIVE, 408, NO_REPLY)]
-    assert scene.look(701) == waits(RECEIVE, 462, NO_REPLY)
+    assert scene.take_sample(701) == waits(RECEIVE, 462, NO_REPLY)
     scene.tcp.at(811).receive(13)
-    assert scene.look(823) is None
+    assert scene.take_sample(823) is None
     assert scene.stalls() == [(RECEIVE, 349, NO_REPLY)]
 
 
@@ -116,9 +116,9 @@ def test_the_coarse_clock_moves_a_stall_by_less_than_a_tick():
     """With a tick of 4 ms the length is within one of the truth."""
     scene = answered_once(tick_ms=4)
     scene.tcp.at(53).send(7)
-    scene.look(200)
+    scene.take_sample(200)
     scene.tcp.at(462).receive(13)
-    scene.look(479)
+    scene.take_sample(479)
     ((_, duration_ms, _),) = scene.stalls()
     assert abs(duration_ms - 409) < 4
 
@@ -144,20 +144,20 @@ def test_within_one_tick_the_segments_tell_whose_turn_it_is(pending, out, inward
     scene = answered_once(tick_ms=4)
     if pending:
         scene.tcp.at(44).send(7)
-        scene.look(48)
+        scene.take_sample(48)
     tcp = scene.tcp.at(60)
     tcp.send(7 * out, segments=out).receive(13 * inward, segments=inward)
-    scene.look(64)
-    assert scene.look(300) == (waits(RECEIVE, 60, NO_REPLY) if waiting else None)
+    scene.take_sample(64)
+    assert scene.take_sample(300) == (waits(RECEIVE, 60, NO_REPLY) if waiting else None)
 
 
 def test_within_one_tick_data_not_acknowledged_came_last():
     """What the peer has not acknowledged was sent after what it said."""
     scene = answered_once(tick_ms=4)
     scene.tcp.at(60).receive(13, segments=3).send(7, acked=False)
-    scene.look(64)
+    scene.take_sample(64)
     scene.tcp.acked = scene.tcp.written
-    assert scene.look(300) == waits(RECEIVE, 60, NO_REPLY)
+    assert scene.take_sample(300) == waits(RECEIVE, 60, NO_REPLY)
 
 
 def test_within_one_tick_a_late_acknowledgement_tells_who_came_last():
@@ -165,10 +165,10 @@ def test_within_one_tick_a_late_acknowledgement_tells_who_came_last():
     for late_ms, waiting in ((40, waits(RECEIVE, 60, NO_REPLY)), (1_000, None)):
         scene = answered_once(tick_ms=4)
         scene.tcp.at(60).receive(13, segments=3).send(7)
-        scene.look(64)
+        scene.take_sample(64)
         scene.tcp.at(60 + late_ms).acknowledge()
-        scene.look(64 + late_ms)
-        assert scene.look(1_300) == waiting
+        scene.take_sample(64 + late_ms)
+        assert scene.take_sample(1_300) == waiting
 
 
 def test_the_later_tick_spoke_last_whatever_the_segments():
@@ -176,12 +176,12 @@ def test_the_later_tick_spoke_last_whatever_the_segments():
     scene = answered_once(tick_ms=4)
     scene.tcp.at(60).send(7, segments=5)
     scene.tcp.at(64).receive(13)
-    scene.look(68)
-    assert scene.look(296) is None
+    scene.take_sample(68)
+    assert scene.take_sample(296) is None
     scene.tcp.at(300).receive(13, segments=17)
     scene.tcp.at(304).send(7)
-    scene.look(308)
-    assert scene.look(500) == waits(RECEIVE, 304, NO_REPLY)
+    scene.take_sample(308)
+    assert scene.take_sample(500) == waits(RECEIVE, 304, NO_REPLY)
 
 
 # What another connection to the same endpoint has shown
@@ -194,16 +194,16 @@ def test_another_connection_to_the_same_endpoint_is_evidence():
     assert peer == RequestHistory(1, 0)
     scene = Scene(peer=peer)
     scene.tcp.at(10).send(7)
-    scene.look(20)
-    assert scene.look(110) == waits(RECEIVE, 10, NO_REPLY)
+    scene.take_sample(20)
+    assert scene.take_sample(110) == waits(RECEIVE, 10, NO_REPLY)
 
 
 def test_an_endpoint_that_mostly_does_not_answer_is_no_evidence():
     """Where sends to it go on unanswered, a new connection is not judged by one answer."""
     scene = Scene(peer=RequestHistory(answered=7, unanswered=1))
     scene.tcp.at(10).send(7)
-    scene.look(20)
-    assert scene.look(3_000) is None
+    scene.take_sample(20)
+    assert scene.take_sample(3_000) is None
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_the_cause_of_a_missing_reply(script, cause):
         scene.tcp.snd_wnd = 0
     if script in ("held", "corked"):
         scene.tcp.acked, scene.tcp.written = scene.tcp.transmitted, scene.tcp.written + 1_009
-    scene.look(60)
-    assert scene.look(160) == waits(RECEIVE, 53, cause)
+    scene.take_sample(60)
+    assert scene.take_sample(160) == waits(RECEIVE, 53, cause)
 
 
 # Who only sends
@@ -239,9 +239,9 @@ def upload(pieces, *, listening=False):
     scene.threads.receiving = Blocked(TID) if listening else None
     for n in range(1, pieces + 1):
         scene.tcp.at(n * 250).send(1_009)
-        scene.look(n * 250 + 10)
+        scene.take_sample(n * 250 + 10)
         if n < pieces:
-            scene.look(n * 250 + 200)
+            scene.take_sample(n * 250 + 200)
     assert scene.connection.history == RequestHistory(0, pieces - 1)
     scene.stalls()
     return scene
@@ -250,18 +250,18 @@ def upload(pieces, *, listening=False):
 def test_an_upload_in_pieces_ends_with_a_wait_for_its_answer():
     """Its thread sits in a receive now, and in none while it wrote."""
     scene = upload(7)
-    assert scene.look(1_870) is None
+    assert scene.take_sample(1_870) is None
     scene.threads.receiving = Blocked(TID)
-    assert scene.look(2_000) == waits(RECEIVE, 1_750, NO_REPLY, TID)
+    assert scene.take_sample(2_000) == waits(RECEIVE, 1_750, NO_REPLY, TID)
     scene.tcp.at(2_011).receive(13)
-    assert scene.look(2_020) is None
+    assert scene.take_sample(2_020) is None
     assert scene.stalls() == [(RECEIVE, 261, NO_REPLY)]
 
 
 def test_who_listens_beside_its_sends_waits_for_nothing():
     """A subscriber that pings: its thread is always in a receive."""
     scene = upload(7, listening=True)
-    assert scene.look(9_000) is None
+    assert scene.take_sample(9_000) is None
 
 
 def test_who_only_sends_is_asked_about_ever_less_often():
@@ -269,7 +269,7 @@ def test_who_only_sends_is_asked_about_ever_less_often():
     scene = upload(7)
     asked = scene.threads.asked
     for now_ms in range(2_000, 100_000, 50):
-        assert scene.look(now_ms) is None
+        assert scene.take_sample(now_ms) is None
     assert 0 < scene.threads.asked - asked < 12
 
 
@@ -283,19 +283,19 @@ def test_late_answers_teach_what_is_usual_with_the_peer():
     now_ms = 1_000
     for wait_ms in (1_000, 1_500, 1_200):
         scene.tcp.at(now_ms).send(7)
-        scene.look(now_ms + 3)
-        assert scene.look(now_ms + 500) == waits(RECEIVE, now_ms, NO_REPLY)
+        scene.take_sample(now_ms + 3)
+        assert scene.take_sample(now_ms + 500) == waits(RECEIVE, now_ms, NO_REPLY)
         scene.tcp.at(now_ms + wait_ms).receive(13)
-        scene.look(now_ms + wait_ms + 3)
+        scene.take_sample(now_ms + wait_ms + 3)
         now_ms += 2_000
     assert (peer.long_waits, peer.longest_ns) == (3, 1_500 * MS)
     scene.stalls()
     scene.tcp.at(now_ms).send(7)
-    scene.look(now_ms + 3)
-    assert scene.look(now_ms + 3_000) is None
-    assert scene.look(now_ms + 3_001) == waits(RECEIVE, now_ms, NO_REPLY)
+    scene.take_sample(now_ms + 3)
+    assert scene.take_sample(now_ms + 3_000) is None
+    assert scene.take_sample(now_ms + 3_001) == waits(RECEIVE, now_ms, NO_REPLY)
     scene.tcp.at(now_ms + 3_500).receive(13)
-    scene.look(now_ms + 3_503)
+    scene.take_sample(now_ms + 3_503)
     assert scene.stalls() == [(RECEIVE, 3_500, NO_REPLY)]
 
 
@@ -304,9 +304,9 @@ def test_a_request_that_was_lost_teaches_nothing():
     peer = RequestHistory()
     scene = answered_once(peer)
     scene.tcp.at(1_000).send(7, acked=False)
-    scene.look(1_003)
+    scene.take_sample(1_003)
     scene.tcp.at(3_000).acknowledge().receive(13)
-    scene.look(3_003)
+    scene.take_sample(3_003)
     assert peer.long_waits == 0
 
 
@@ -314,9 +314,9 @@ def test_a_long_request_that_is_still_being_written_awaits_no_reply():
     """Its first part is on its way for long; the process is busy with the rest."""
     scene = answered_once()
     scene.tcp.at(53).send(1_009, acked=False)
-    scene.look(60)
+    scene.take_sample(60)
     for now_ms in (110, 160, 210):
         scene.tcp.at(now_ms).written += 1_013
-        assert scene.look(now_ms + 10) is None
-    assert scene.look(319) is None
-    assert scene.look(320) == waits(RECEIVE, 220, None)
+        assert scene.take_sample(now_ms + 10) is None
+    assert scene.take_sample(319) is None
+    assert scene.take_sample(320) == waits(RECEIVE, 220, None)

@@ -29,12 +29,12 @@ from xctl_probe.fallback.thread_evidence import Blocked
 def test_a_full_buffer_is_a_send_stall_on_either_side(opened):
     """From the last segment that went out, until the buffer has drained below two thirds."""
     scene = full_sender(opened=opened)
-    assert scene.look(152) is None
-    assert scene.look(153) == waits(SEND, 53, Cause.SEND_BUFFER)
+    assert scene.take_sample(152) is None
+    assert scene.take_sample(153) == waits(SEND, 53, Cause.SEND_BUFFER)
     scene.tcp.wmem = SNDBUF * 2 // 3 + 1  # not yet woken: sk_stream_is_writeable()
-    assert scene.look(301) == waits(SEND, 53, Cause.SEND_BUFFER)
+    assert scene.take_sample(301) == waits(SEND, 53, Cause.SEND_BUFFER)
     scene.tcp.wmem = SNDBUF * 2 // 3
-    assert scene.look(400) is None
+    assert scene.take_sample(400) is None
     assert scene.stalls() == [(SEND, 347, Cause.SEND_BUFFER)]
 
 
@@ -42,7 +42,7 @@ def test_a_full_buffer_after_the_peers_fin_is_a_stall_too():
     """The peer has closed its side and still does not read."""
     scene = full_sender()
     scene.tcp.state, scene.tcp.fin_received = CLOSE_WAIT, 1
-    assert scene.look(200) == waits(SEND, 53, Cause.SEND_BUFFER)
+    assert scene.take_sample(200) == waits(SEND, 53, Cause.SEND_BUFFER)
 
 
 def test_a_buffer_that_is_nearly_full_is_no_stall():
@@ -50,18 +50,18 @@ def test_a_buffer_that_is_nearly_full_is_no_stall():
     scene = Scene()
     scene.tcp.at(53).send(1_009, acked=False).fill(80_021)
     scene.tcp.wmem = SNDBUF - 1
-    scene.look(60)
-    assert scene.look(3_000) is None
+    scene.take_sample(60)
+    assert scene.take_sample(3_000) is None
 
 
 def test_progress_in_a_full_buffer_begins_anew():
     """Full again after the process got something in: one stall ended, another may begin."""
     scene = full_sender()
-    assert scene.look(200) == waits(SEND, 53, Cause.SEND_BUFFER)
+    assert scene.take_sample(200) == waits(SEND, 53, Cause.SEND_BUFFER)
     scene.tcp.at(211).send(1_009, acked=False)
-    assert scene.look(220) is None
+    assert scene.take_sample(220) is None
     assert scene.stalls() == [(SEND, 167, Cause.SEND_BUFFER)]
-    assert scene.look(311) == waits(SEND, 211, Cause.SEND_BUFFER)
+    assert scene.take_sample(311) == waits(SEND, 211, Cause.SEND_BUFFER)
 
 
 def test_a_bulk_sender_that_keeps_moving_is_not_stalled():
@@ -69,7 +69,7 @@ def test_a_bulk_sender_that_keeps_moving_is_not_stalled():
     scene = full_sender()
     for now_ms in range(100, 2_000, 50):
         scene.tcp.at(now_ms).send(1_009, acked=False)
-        assert scene.look(now_ms + 7) is None
+        assert scene.take_sample(now_ms + 7) is None
     assert scene.stalls() == []
 
 
@@ -103,7 +103,7 @@ def test_the_cause_of_a_send_stall(change, cause):
     """
     scene = full_sender()
     vars(scene.tcp).update(change)
-    assert scene.look(200) == waits(SEND, 53, cause)
+    assert scene.take_sample(200) == waits(SEND, 53, cause)
 
 
 @pytest.mark.parametrize("blocked", [Blocked(TID), Blocked(None)], ids=["thread", "event loop"])
@@ -111,13 +111,13 @@ def test_a_sender_held_up_below_its_buffer_size_is_known_by_its_process(blocked)
     """TCP_NOTSENT_LOWAT and the like: a blocked thread or event loop, since the last write."""
     scene = Scene()
     scene.tcp.at(53).send(1_009)
-    scene.look(60)
+    scene.take_sample(60)
     scene.tcp.at(71).written += 1_013
     scene.tcp.snd_wnd = 0
-    scene.look(80)
-    assert scene.look(1_009) is None
+    scene.take_sample(80)
+    assert scene.take_sample(1_009) is None
     scene.threads.sending = blocked
-    assert scene.look(1_013) == waits(SEND, 80, Cause.PEER_WINDOW, blocked.tid)
+    assert scene.take_sample(1_013) == waits(SEND, 80, Cause.PEER_WINDOW, blocked.tid)
 
 
 def test_a_blocked_sender_with_all_its_data_out_is_not_held_up_by_the_buffer():
@@ -125,8 +125,8 @@ def test_a_blocked_sender_with_all_its_data_out_is_not_held_up_by_the_buffer():
     scene = Scene()
     scene.threads.sending = Blocked(TID)
     scene.tcp.at(53).send(1_009, acked=False)
-    scene.look(60)
-    assert scene.look(1_009) is None
+    scene.take_sample(60)
+    assert scene.take_sample(1_009) is None
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,19 @@ def test_a_blocked_sender_with_all_its_data_out_is_not_held_up_by_the_buffer():
         (SNDBUF * 2 // 3 + 1, 0, False),
     ],
 )
-def test_a_sender_nobody_may_look_into_is_judged_by_the_kernels_account(wmem, limited_us, waiting):
+def test_a_sender_no_process_may_sample_into_is_judged_by_the_kernels_account(
+    wmem, limited_us, waiting
+):
     """Another user's: crowded, and held up by the peer's window since the last look; no pid."""
     scene = Scene()
     scene.owner = None
     scene.tcp.at(53).send(1_009)
-    scene.look(60)
+    scene.take_sample(60)
     scene.tcp.at(71).written += 70_001
     scene.tcp.wmem = wmem
-    scene.look(80)
+    scene.take_sample(80)
     scene.tcp.rwnd_limited_us = limited_us
-    assert scene.look(180) == (waits(SEND, 80, Cause.PEER_WINDOW) if waiting else None)
+    assert scene.take_sample(180) == (waits(SEND, 80, Cause.PEER_WINDOW) if waiting else None)
 
 
 @pytest.mark.parametrize("state", [FIN_WAIT1, LAST_ACK, CLOSING])
@@ -155,11 +157,11 @@ def test_a_process_in_close_waits_until_the_peer_has_all(state):
     """SO_LINGER: since the buffer was full; without a thread in close() it went on long ago."""
     scene = full_sender()
     vars(scene.tcp).update(HELD | {"snd_wnd": 0, "state": state, "fin_sent": 1})
-    assert scene.look(200) is None
+    assert scene.take_sample(200) is None
     scene.threads.closing = Blocked(TID)
-    assert scene.look(300) == waits(SEND, 53, Cause.PEER_WINDOW, TID)
+    assert scene.take_sample(300) == waits(SEND, 53, Cause.PEER_WINDOW, TID)
     scene.tcp.at(311).inode = 0
-    assert scene.look(320) is None
+    assert scene.take_sample(320) is None
     assert scene.stalls() == [(SEND, 267, Cause.PEER_WINDOW)]
 
 
@@ -169,12 +171,12 @@ def test_a_process_in_close_waits_until_the_peer_has_all(state):
 def test_a_handshake_that_does_not_finish_is_a_stall():
     """From the connect on, until the connection is made."""
     scene = Scene(Tcp(state=SYN_SENT))
-    assert scene.look(99) is None
-    assert scene.look(100) == waits(CONNECT, 0, Cause.CONNECTING)
+    assert scene.take_sample(99) is None
+    assert scene.take_sample(100) == waits(CONNECT, 0, Cause.CONNECTING)
     scene.tcp.timer_retries = 1
-    assert scene.look(1_050) == waits(CONNECT, 0, Cause.CONNECTING)
+    assert scene.take_sample(1_050) == waits(CONNECT, 0, Cause.CONNECTING)
     scene.tcp.state = ESTABLISHED
-    assert scene.look(1_061) is None
+    assert scene.take_sample(1_061) is None
     assert scene.stalls() == [(CONNECT, 1_061, Cause.CONNECTING)]
 
 
@@ -194,5 +196,5 @@ def test_a_writer_that_is_sent_again_is_no_reader():
     for n in range(1, 8):
         scene.tcp.at(40 + n * 53).send(1_009, acked=False).written += 2_003
         scene.tcp.backoff = scene.tcp.retransmits = 1
-        assert scene.look(40 + n * 53 + 10) is None
+        assert scene.take_sample(40 + n * 53 + 10) is None
     assert scene.stalls() == []

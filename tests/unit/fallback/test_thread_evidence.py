@@ -8,143 +8,118 @@ import pytest
 from support.tcp_model import INODE, OWNER, SOCKET
 
 from xctl_probe.events import Direction
-from xctl_probe.fallback import thread_evidence
 from xctl_probe.fallback.thread_evidence import Blocked, ProcessEvidence
-from xctl_probe.linux.threads import BlockedThread
+from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What
 
 SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
+OTHER = INODE + 2
 CONNECTION = SimpleNamespace(socket=SOCKET)
 
 
 class Process:
-    """The owner: descriptor 5 is the socket in question, 7 another one."""
+    """The owner of the socket in question, and what it waits for."""
 
     def __init__(self):
         self.known = True
-        self.threads = []
-        self.loop_waits = False
-        self.only = None
-        self.closing = []
-        self.read = 0
+        self.threads = ()
+        self.closing = ()
+        self.writable = frozenset()
+        self.read = []
+        self.begun = 0
+        self.busy = False
 
     def get(self, inode):
         return OWNER if self.known and inode == INODE else None
 
-    def fd_inode(self, pid, fd):
-        assert pid == OWNER.pid
-        return {5: INODE, 7: INODE + 2}.get(fd)
+    def begin(self):
+        self.begun += 1
 
-    def blocked_threads(self, pid):
+    def waits(self, pid, what):
         assert pid == OWNER.pid
-        self.read += 1
-        return self.threads
-
-    def closing_threads(self, pid):
-        assert pid == OWNER.pid
-        return self.closing
-
-    def waits_writable(self, pid, inode):
-        assert (pid, inode) == (OWNER.pid, INODE)
-        return self.loop_waits
+        self.read.append(what)
+        if self.busy:
+            raise NotRead
+        parts = {
+            What.THREADS: SocketWaits(threads=tuple(self.threads)),
+            What.CLOSING: SocketWaits(closing=tuple(self.closing)),
+            What.WRITABLE: SocketWaits(writable=frozenset(self.writable)),
+        }
+        return parts[what]
 
 
 @pytest.fixture
-def process(monkeypatch):
-    made = Process()
-    monkeypatch.setattr(thread_evidence, "blocked_threads", made.blocked_threads)
-    monkeypatch.setattr(thread_evidence, "waits_writable", made.waits_writable)
-    monkeypatch.setattr(thread_evidence, "sole_stream_socket", lambda _: made.only)
-    monkeypatch.setattr(thread_evidence, "closing_threads", made.closing_threads)
-    return made
+def process():
+    return Process()
+
+
+@pytest.fixture
+def found(process):
+    return ProcessEvidence(process, process)
 
 
 @pytest.mark.parametrize(
     ("thread", "sending", "receiving"),
     [
-        (BlockedThread(239, 5, SEND), Blocked(239), None),
-        (BlockedThread(239, 5, RECEIVE), None, Blocked(239)),
-        (BlockedThread(239, 5, None), None, None),
-        (BlockedThread(239, 7, RECEIVE), None, None),
-        (BlockedThread(239, 9, RECEIVE), None, None),
-        (BlockedThread(239, None, RECEIVE), None, None),
+        ((239, INODE, SEND), Blocked(239), None),
+        ((239, INODE, RECEIVE), None, Blocked(239)),
+        ((239, INODE, None), Blocked(239), Blocked(239)),
+        ((239, OTHER, RECEIVE), None, None),
+        ((239, OTHER, None), None, None),
     ],
 )
-def test_a_thread_proves_its_own_socket_and_direction(process, thread, sending, receiving):
-    """Blocked elsewhere, or nobody knows where or which way: no proof."""
+def test_a_thread_proves_its_own_socket_and_direction(process, found, thread, sending, receiving):
     process.threads = [thread]
-    found = ProcessEvidence(process)
     assert found.of_sending(CONNECTION) == sending
     assert found.of_receiving(CONNECTION) == receiving
 
 
-@pytest.mark.parametrize(
-    ("only", "direction", "sending", "receiving"),
-    [
-        (INODE, None, Blocked(239), Blocked(239)),
-        (INODE, RECEIVE, None, Blocked(239)),
-        (INODE + 2, None, None, None),
-        (None, None, None, None),
-    ],
-)
-def test_where_calls_may_not_be_read_the_only_socket_is_it(
-    process, only, direction, sending, receiving
-):
-    """As under Yama: a thread sleeps in a stream, and there is one it can be."""
-    process.only = only
-    process.threads = [BlockedThread(239, None, direction)]
-    found = ProcessEvidence(process)
-    assert found.of_sending(CONNECTION) == sending
-    assert found.of_receiving(CONNECTION) == receiving
+def test_the_right_thread_is_found_among_others(process, found):
+    """One of three is on this socket."""
+    process.threads = [(239, OTHER, RECEIVE), (241, INODE, SEND), (257, INODE, RECEIVE)]
+    assert found.of_receiving(CONNECTION) == Blocked(257)
 
 
-def test_the_right_thread_is_found_among_others(process):
-    """One of four is on this socket."""
-    process.threads = [
-        BlockedThread(239, 7, RECEIVE),
-        BlockedThread(241, 5, SEND),
-        BlockedThread(251, None, RECEIVE),
-        BlockedThread(257, 5, RECEIVE),
-    ]
-    assert ProcessEvidence(process).of_receiving(CONNECTION) == Blocked(257)
-
-
-def test_an_event_loop_speaks_for_sending_alone(process):
+def test_an_event_loop_speaks_for_sending_alone(process, found):
     """It names no thread; a blocked thread outweighs it."""
-    process.loop_waits = True
-    found = ProcessEvidence(process)
+    process.writable = {INODE}
     assert found.of_sending(CONNECTION) == Blocked(None)
     assert found.of_receiving(CONNECTION) is None
-    process.threads = [BlockedThread(239, 5, SEND)]
-    found.begin()
+    process.threads = [(239, INODE, SEND)]
     assert found.of_sending(CONNECTION) == Blocked(239)
 
 
 @pytest.mark.parametrize(
-    ("tids", "found"), [([], None), ([239], Blocked(239)), ([239, 241], Blocked(None))]
+    ("tids", "closing"), [([], None), ([239], Blocked(239)), ([239, 241], Blocked(None))]
 )
-def test_a_thread_in_close_has_no_descriptor_any_more(process, tids, found):
+def test_a_thread_in_close_has_no_descriptor_any_more(process, found, tids, closing):
     """One is the one; of several any may be it."""
     process.closing = tids
-    assert ProcessEvidence(process).of_closing(CONNECTION) == found
+    assert found.of_closing(CONNECTION) == closing
 
 
-def test_without_an_owner_there_is_nobody_to_ask(process):
+def test_without_an_owner_nothing_is_read(process, found):
     """Another user's process, or none."""
-    process.known, process.loop_waits = False, True
-    process.threads = [BlockedThread(239, 5, SEND)]
-    found = ProcessEvidence(process)
+    process.known, process.writable = False, {INODE}
+    process.threads = [(239, INODE, SEND)]
     assert found.of_sending(CONNECTION) is None
     assert found.of_receiving(CONNECTION) is None
     assert found.of_closing(CONNECTION) is None
-    assert process.read == 0
+    assert process.read == []
 
 
-def test_a_process_is_read_once_a_sample(process):
-    """Hundreds of its connections cost one reading; the next sample reads anew."""
-    found = ProcessEvidence(process)
-    for _ in range(101):
-        found.of_receiving(CONNECTION)
-    assert process.read == 1
-    found.begin()
+def test_an_event_loop_is_read_only_where_no_thread_is_found(process, found):
+    process.threads = [(239, INODE, SEND)]
+    found.of_sending(CONNECTION)
     found.of_receiving(CONNECTION)
-    assert process.read == 2
+    assert set(process.read) == {What.THREADS}
+
+
+def test_a_process_that_is_not_read_in_time_is_neither(process, found):
+    process.busy = True
+    with pytest.raises(NotRead):
+        found.of_sending(CONNECTION)
+
+
+def test_a_sample_begins_with_the_readings(process, found):
+    found.begin()
+    assert process.begun == 1

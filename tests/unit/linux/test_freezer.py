@@ -91,7 +91,7 @@ def test_what_cannot_be_read_is_not_frozen(host, tmp_path):
     assert not host.frozen()
 
 
-def test_one_reading_serves_until_the_next_look(host):
+def test_one_reading_serves_until_the_next_sample(host):
     host.cgroup("0::/box\n")
     host.write("cg/v2/box/cgroup.events", "frozen 1\n")
     freezer = Freezer(host.path)

@@ -20,6 +20,10 @@ def serve(request):
         signal.pause()
     if request == "end":
         os._exit(7)
+    if request == "long":
+        return "x" * 1_000_003
+    if request == "slow":
+        time.sleep(0.5)
     if request == "descriptors":
         return sorted(os.listdir("/proc/self/fd"), key=int)[:5]
     return request, os.getpid()
@@ -53,7 +57,7 @@ def test_it_holds_nothing_of_the_probe_s(helper):
         os.close(writable)
 
 
-def test_what_hangs_is_waited_for_no_longer_than_said_and_left_behind(helper, monkeypatch):
+def test_what_hangs_is_waited_for_no_longer_than_shown_and_left_behind(helper, monkeypatch):
     _, first = helper.ask("word", LONG_NS)
     assert helper.ask("hang", 1_000_000) is None
     assert helper.ask("word", LONG_NS) is None  # it has not hung for long
@@ -101,7 +105,7 @@ def test_only_so_many_are_left_behind(helper, monkeypatch):
         gone(pid, helper)
 
 
-def test_a_late_answer_is_nobody_s(helper):
+def test_a_late_answer_is_no_process_s(helper):
     """It is kept apart: another request has an answer of its own."""
     first = helper.ask("word", 0)
     until = time.monotonic() + 20
@@ -130,3 +134,21 @@ def gone(pid, helper):
     assert pid not in helper._hanging
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_long_answer_comes_whole(helper):
+    assert helper.ask("long", LONG_NS) == "x" * 1_000_003
+    assert helper.ask("word", LONG_NS)[0] == "word"
+
+
+def test_a_read_waits_for_who_works_and_not_for_who_hangs(helper, monkeypatch):
+    assert helper.read("slow")[0] == "slow"
+    monkeypatch.setattr(module, "_CHECK_NS", 1_000_000)
+    monkeypatch.setattr(module, "_sleeps_uninterruptibly", lambda _pid: True)
+    assert helper.read("hang") is None
+    assert helper.pid is not None
+
+
+def test_a_read_of_a_child_that_ends_has_no_answer(helper):
+    assert helper.read("end") is None
+    assert helper.pid is None

@@ -68,7 +68,7 @@ def test_a_large_buffer_is_split_in_one_pass():
         (b"", errno.EBADMSG),
     ],
 )
-def test_an_error_is_told_by_its_number(payload, number):
+def test_an_error_is_reported_by_its_number(payload, number):
     """The kernel's negative number becomes an OSError; what is cut short is a bad message."""
     error = error_of(payload)
     assert error is not None

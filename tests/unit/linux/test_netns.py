@@ -18,10 +18,10 @@ class Inside:
         self.closed += 1
 
     def local_socket(self, of):
-        return "near", self.netns, of
+        return "local", self.netns, of
 
     def peer_socket(self, of):
-        return "far", self.netns, of
+        return "peer", self.netns, of
 
 
 class World:
@@ -35,7 +35,7 @@ class World:
         self.made.append(Inside(netns))
         return None if pid in self.gone else self.made[-1]
 
-    def look(self, *numbers):
+    def take_sample(self, *numbers):
         """Which of them this look is in."""
         self.visits.begin()
         return [netns for netns in numbers if self.enters(netns)]
@@ -52,9 +52,9 @@ def world():
     return World()
 
 
-def test_a_namespace_is_entered_once_a_look_and_left_at_its_end(world):
+def test_a_namespace_is_entered_once_a_sample_and_left_at_its_end(world):
     for _ in range(2):
-        assert world.look(3, 3, 5, 3) == [3, 3, 5, 3]
+        assert world.take_sample(3, 3, 5, 3) == [3, 3, 5, 3]
     assert [one.netns for one in world.made] == [3, 5, 3, 5]
     assert [one.closed for one in world.made] == [1, 1, 0, 0]
     world.visits.leave()
@@ -65,7 +65,7 @@ def test_a_namespace_is_entered_once_a_look_and_left_at_its_end(world):
 def test_the_probe_s_own_is_held(world):
     own = os.stat("/proc/self/ns/net").st_ino
     for _ in range(3):
-        assert world.look(own) == [own]
+        assert world.take_sample(own) == [own]
     assert [one.closed for one in world.made] == [0]
     world.visits.close()
     world.visits.close()
@@ -76,14 +76,14 @@ def test_each_has_its_turn_and_a_new_one_at_once(world):
     """Two hundred of one user do not keep another's out."""
     seen = []
     for _ in range(60):
-        found = world.look(*range(1, 201))
+        found = world.take_sample(*range(1, 201))
         assert len(found) <= 8
         seen += found
     assert set(seen) == set(range(1, 201))
     assert min(map(seen.count, set(seen))) >= 1
     assert max(map(seen.count, set(seen))) <= 3
     for _ in range(26):
-        if 999 in world.look(999, *range(1, 201)):
+        if 999 in world.take_sample(999, *range(1, 201)):
             break
     else:
         pytest.fail("the new one was never looked into")
@@ -106,13 +106,13 @@ def test_many_who_lead_nowhere_are_not_all_tried(world):
     assert len(world.made) == 16
 
 
-def test_a_connection_is_looked_up_where_it_is(world):
-    ends = NetnsLookup(world.visits, 3, 7)
-    assert ends.local_socket("socket") == ("near", 3, "socket")
-    assert ends.peer_socket("socket") == ("far", 3, "socket")
+def test_a_connection_is_sampled_up_where_it_is(world):
+    there = NetnsLookup(world.visits, 3, 7)
+    assert there.local_socket("socket") == ("local", 3, "socket")
+    assert there.peer_socket("socket") == ("peer", 3, "socket")
     world.gone = {7}
     world.visits.begin()
-    for ask in (ends.local_socket, ends.peer_socket):
+    for ask in (there.local_socket, there.peer_socket):
         with pytest.raises(NotEntered):
             ask("socket")
 

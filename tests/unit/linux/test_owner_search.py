@@ -39,7 +39,7 @@ class World:
         self.users[pid] = user
         self.tables[pid] = dict(enumerate([None] * others + list(inodes)))
 
-    def looks(self, inodes, asker=VICTIM, most=600):
+    def samples(self, inodes, asker=VICTIM, most=600):
         """How many looks, 100 ms apart, the search takes until it is over."""
         for count in range(1, most):
             if not self.search.search(inodes, asker):
@@ -67,7 +67,7 @@ def test_it_stops_after_a_moment_and_goes_on_where_it_was(world):
     begun_ns = world.now_ns
     assert world.search.search([INODE], VICTIM) == {INODE}
     assert world.now_ns - begun_ns < 25 * MS
-    assert world.looks([INODE]) < 10
+    assert world.samples([INODE]) < 10
     assert world.search.get(INODE) == Process(233, 7_001, "client")
     assert len(world.read) <= 5_001  # nothing was read twice
 
@@ -88,7 +88,7 @@ def test_a_user_with_many_descriptors_keeps_no_other_waiting(world):
     for inode in range(10):
         world.search.search([inode], ATTACKER)
         world.now_ns += 100 * MS
-    assert world.looks([INODE]) <= 5
+    assert world.samples([INODE]) <= 5
     assert world.search.get(INODE) == Process(211, 7_001, "client")
 
 
@@ -105,12 +105,12 @@ def test_who_asks_for_much_pays_for_it(world):
     assert took_ns < (world.now_ns - begun_ns) * 0.01 + 250 * MS
 
 
-def test_what_nobody_holds_is_over_though_not_all_was_read(world):
+def test_what_no_process_holds_is_over_though_not_all_was_read(world):
     """Four times at most it goes through what it may read."""
     for pid in range(300, 303):
         world.add(pid, user=ATTACKER, others=9_000)
     world.add(211, others=20)
-    assert world.looks([INODE]) < 60
+    assert world.samples([INODE]) < 60
     assert world.search.get(INODE) is None
 
 
@@ -126,3 +126,30 @@ def test_no_more_than_so_many_are_searched_for(world):
     world.add(233, others=9_000)
     world.search.search(range(1, 9_001), VICTIM)
     assert len(world.search._wanted) <= 4_096
+
+
+def test_a_large_process_keeps_no_small_one_of_its_own_user_waiting(world):
+    """It held what was searched for before, and what is searched for in it is not there."""
+    for pid in (300, 301):
+        world.add(pid, 4_243 + pid, others=19_000)
+    world.samples([4_543, 4_544], most=60)
+    for inode in range(10):
+        world.search.search([inode], VICTIM)
+        world.now_ns += 1_000 * MS
+    world.add(211, INODE, others=7)
+    assert world.samples([INODE], most=50) <= 20
+    assert world.search.get(INODE) == Process(211, 7_001, "client")
+
+
+def test_what_is_allowed_begins_with_the_search_and_is_not_charged(world):
+    """All sockets are new at the start of the sampler, and reading them takes a while."""
+    world.add(211, INODE, others=19_000)
+    world.search.allow(1_000 * MS)
+    world.now_ns += 5_000 * MS
+    world.search.search([], VICTIM)
+    assert world.search.search([INODE], VICTIM) == set()
+    assert world.search.get(INODE) == Process(211, 7_001, "client")
+    assert not any(world.search._budget._owed_ns.values())
+    world.now_ns += 1_000 * MS
+    world.add(223, 4_243, others=19_000)
+    assert world.search.search([4_243], VICTIM) == {4_243}

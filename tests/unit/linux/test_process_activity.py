@@ -48,7 +48,7 @@ class Proc:
         line = f"tfd: {FD:8} events: {events:8x} data: 7  pos:0 ino:{inode:x} sdev:9\n"
         (self.path / f"fdinfo/{fd}").write_text(f"pos:\t0\nflags:\t02\n{line}")
 
-    def doing(self):
+    def activity_of(self):
         return Processes(self.path.parent).activity(PID, INODE)
 
 
@@ -74,13 +74,13 @@ def call(number, first=0, second=0):
 def test_a_thread_in_epoll_waits_for_what_its_instance_watches(proc, fd, events, found):
     proc.epoll(events)
     proc.thread(call(232, fd))
-    assert proc.doing() is found
+    assert proc.activity_of() is found
 
 
 def test_another_socket_s_loop_is_not_this_one_s(proc):
     proc.epoll(EPOLLIN, inode=INODE + 1)
     proc.thread(call(232, EPOLL))
-    assert proc.doing() is Activity.OTHER
+    assert proc.activity_of() is Activity.OTHER
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_thread_in_poll_waits_for_the_descriptors_it_names(proc, fd, events, f
     """They stand in its memory."""
     (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", fd, events, 0))
     proc.thread(call(7, ADDRESS, 1))
-    assert proc.doing() is found
+    assert proc.activity_of() is found
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_a_thread_in_poll_waits_for_the_descriptors_it_names(proc, fd, events, f
 )
 def test_other_calls(proc, syscall, found):
     proc.thread(syscall)
-    assert proc.doing() is found
+    assert proc.activity_of() is found
 
 
 def test_a_loop_that_is_not_asleep_may_come_back(proc):
     proc.epoll(EPOLLIN)
     for syscall in ("running\n", call(230)):
         proc.thread(syscall)
-        assert proc.doing() is Activity.EVENT_LOOP_BUSY
+        assert proc.activity_of() is Activity.EVENT_LOOP_BUSY
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_where_the_call_may_not_be_read_its_function_has_to_do(proc, wchan, watc
     if watched:
         proc.epoll(EPOLLIN)
     proc.thread(None, wchan)
-    assert proc.doing() is found
+    assert proc.activity_of() is found
 
 
 @pytest.mark.parametrize(("state", "stopped"), [("T", True), ("t", True), ("S", False)])
@@ -151,7 +151,7 @@ def test_a_stopped_process_waits_for_nothing(proc, state, stopped):
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))
     proc.state(state)
-    assert (proc.doing() is Activity.STOPPED) is stopped
+    assert (proc.activity_of() is Activity.STOPPED) is stopped
     assert Processes(proc.path.parent).stopped(PID) is stopped
 
 
@@ -159,7 +159,7 @@ def test_any_thread_that_waits_is_enough(proc):
     proc.epoll(EPOLLIN)
     proc.thread("running\n")
     proc.thread(call(232, EPOLL), tid=TID + 1)
-    assert proc.doing() is Activity.WAITING_ON_SOCKET
+    assert proc.activity_of() is Activity.WAITING_ON_SOCKET
 
 
 def test_a_process_that_is_gone_does_nothing(tmp_path):
@@ -185,16 +185,16 @@ def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves(
     proc.state(parent=parent)
     (proc.path / f"task/{PID}").mkdir()
     (proc.path / f"task/{PID}/children").write_text(children)
-    assert proc.doing() is Activity.OTHER
+    assert proc.activity_of() is Activity.OTHER
     thread = tmp_path / "241/task/241"
     thread.mkdir(parents=True)
     (thread / "syscall").write_text(call(45, FD))
     (tmp_path / "241/fd").mkdir()
     (tmp_path / f"241/fd/{FD}").symlink_to(f"socket:[{INODE}]")
-    assert proc.doing() is Activity.WAITING_ON_SOCKET
+    assert proc.activity_of() is Activity.WAITING_ON_SOCKET
 
 
-def test_one_reading_serves_until_the_next_look(proc):
+def test_one_reading_serves_until_the_next_sample(proc):
     """A thousand sockets of one server cost one look at it."""
     processes = Processes(proc.path.parent)
     proc.epoll(EPOLLIN)
@@ -214,7 +214,7 @@ def test_an_epoll_that_another_watches_is_followed(proc, number):
     nested.write_text(nested.read_text().replace(f"tfd: {FD:8}", f"tfd: {EPOLL + 1:8}"))
     (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", EPOLL, 1, 0))
     proc.thread(call(number, *((EPOLL,) if number == 232 else (ADDRESS, 1))))
-    assert proc.doing() is Activity.WAITING_ON_SOCKET
+    assert proc.activity_of() is Activity.WAITING_ON_SOCKET
 
 
 def test_a_process_whose_first_thread_has_ended_is_read_by_another(proc, tmp_path):
@@ -225,7 +225,7 @@ def test_a_process_whose_first_thread_has_ended_is_read_by_another(proc, tmp_pat
     (other / f"fd/{FD}").symlink_to(f"socket:[{INODE}]")
     (proc.path / f"fd/{FD}").unlink()
     proc.thread(call(45, FD))
-    assert proc.doing() is Activity.WAITING_ON_SOCKET
+    assert proc.activity_of() is Activity.WAITING_ON_SOCKET
     assert not Processes(tmp_path).stopped(PID)
 
 
@@ -236,4 +236,4 @@ def test_a_process_in_a_frozen_cgroup_waits_for_nothing(proc, tmp_path):
     (tmp_path / "cg/box/cgroup.events").write_text("populated 1\nfrozen 1\n")
     (proc.path / "cgroup").write_text("0::/box\n")
     proc.thread(call(45, FD))
-    assert proc.doing() is Activity.STOPPED
+    assert proc.activity_of() is Activity.STOPPED

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from xctl_probe.events import Direction
 from xctl_probe.linux.process_activity import Activity, SchedCounters
-from xctl_probe.linux.processes_aside import ProcessesAside, _Answer, _Request
+from xctl_probe.linux.processes_aside import ProcessesAside, _Answer, _Request, _WaitsAnswer
+from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What
 
 PID, INODE = os.getpid(), 4_241
+WAITS = SocketWaits(threads=((239, INODE, Direction.SEND),))
 STEPS = SchedCounters(7, 11, 13)
 
 
@@ -22,7 +27,7 @@ class Helper:
         return self.answer
 
 
-def looks(processes, count=1):
+def samples(processes, count=1):
     found = []
     for _ in range(count):
         processes.begin()
@@ -32,49 +37,81 @@ def looks(processes, count=1):
 
 def test_an_answer_comes_with_the_steps_of_the_threads():
     processes = ProcessesAside(helper=Helper(_Answer(Activity.EVENT_LOOP_BUSY, STEPS, 7)))
-    assert looks(processes) == [Activity.EVENT_LOOP_BUSY]
+    assert samples(processes) == [Activity.EVENT_LOOP_BUSY]
     assert processes.sched_counters(PID) == STEPS
 
 
 def test_without_an_answer_it_is_tried_again_and_then_unknown():
     helper = Helper()
     processes = ProcessesAside(helper=helper)
-    assert looks(processes, 7) == [Activity.LATER] * 5 + [Activity.UNKNOWN] * 2
+    assert samples(processes, 7) == [Activity.LATER] * 5 + [Activity.UNKNOWN] * 2
     helper.answer = _Answer(Activity.WAITING_ON_SOCKET, None, 7)
-    assert looks(processes) == [Activity.WAITING_ON_SOCKET]
+    assert samples(processes) == [Activity.WAITING_ON_SOCKET]
     helper.answer = None
-    assert looks(processes) == [Activity.LATER]
+    assert samples(processes) == [Activity.LATER]
 
 
-def test_an_answer_that_was_late_serves_the_next_look_and_no_other():
+def test_an_answer_that_was_late_serves_the_next_sample_and_no_other():
     helper = Helper()
     processes = ProcessesAside(helper=helper)
-    looks(processes)
+    samples(processes)
     helper.late = helper.asked[-1], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
-    assert looks(processes, 2) == [Activity.WAITING_ON_SOCKET, Activity.LATER]
+    assert samples(processes, 2) == [Activity.WAITING_ON_SOCKET, Activity.LATER]
     helper.late = helper.asked[0], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
-    assert looks(processes) == [Activity.LATER]
+    assert samples(processes) == [Activity.LATER]
 
 
 def test_who_holds_a_helper_up_is_not_asked_about_again():
-    """Nor are that user's other processes; of root's only this one."""
+    """Nor are that user's other processes."""
     helper = Helper(_Answer(Activity.OTHER, None, 7))
     processes = ProcessesAside(helper=helper)
-    processes._users = {1: 1_009, 2: 1_009, 3: 1_013, 4: 0, 5: 0}
+    processes._users = {1: 1_009, 2: 1_009, 3: 1_013}
     processes._bar(_Request(1, 1, INODE, 1_009))
-    processes._bar(_Request(1, 4, INODE, 0))
-    found = [processes.activity(pid, INODE) for pid in (1, 2, 3, 4, 5)]
-    assert found == [
-        Activity.UNKNOWN,
-        Activity.UNKNOWN,
-        Activity.OTHER,
-        Activity.UNKNOWN,
-        Activity.OTHER,
-    ]
+    found = [processes.activity(pid, INODE) for pid in (1, 2, 3)]
+    assert found == [Activity.UNKNOWN, Activity.UNKNOWN, Activity.OTHER]
+    assert processes.waits(2, What.THREADS) == SocketWaits()
+
+
+def test_what_a_process_waits_for_is_read_once_a_sample():
+    helper = Helper(_WaitsAnswer(WAITS, 7))
+    processes = ProcessesAside(helper=helper)
+    for _ in range(3):
+        assert processes.waits(PID, What.THREADS) == WAITS
+    assert processes.waits(PID, What.WRITABLE) == WAITS
+    assert [request.what for request in helper.asked] == [What.THREADS, What.WRITABLE]
+    assert processes.spent_ns == 14
+    processes.begin()
+    processes.waits(PID, What.THREADS)
+    assert len(helper.asked) == 3
+
+
+def test_waits_that_were_not_read_in_time_are_tried_again_and_then_none():
+    helper = Helper()
+    processes = ProcessesAside(helper=helper)
+    for _ in range(5):
+        processes.begin()
+        for _ in range(2):
+            with pytest.raises(NotRead):
+                processes.waits(PID, What.THREADS)
+    processes.begin()
+    assert processes.waits(PID, What.THREADS) == SocketWaits()
+    assert len(helper.asked) == 6
+
+
+def test_late_waits_serve_the_next_sample():
+    helper = Helper()
+    processes = ProcessesAside(helper=helper)
+    with pytest.raises(NotRead):
+        processes.waits(PID, What.THREADS)
+    helper.late = helper.asked[-1], _WaitsAnswer(WAITS, 7)
+    processes.begin()
+    with pytest.raises(NotRead):
+        processes.waits(PID, What.CLOSING)
+    assert processes.waits(PID, What.THREADS) == WAITS
 
 
 def test_a_user_whose_processes_take_long_to_read_is_read_about_less():
     helper = Helper(_Answer(Activity.OTHER, None, 60_000_000))
     processes = ProcessesAside(helper=helper)
-    assert looks(processes, 3) == [Activity.OTHER, Activity.OTHER, Activity.LATER]
+    assert samples(processes, 3) == [Activity.OTHER, Activity.OTHER, Activity.LATER]
     assert len(helper.asked) == 2

@@ -88,7 +88,7 @@ def test_news_is_a_change_and_so_is_more_than_fits(monkeypatch):
     """Once: the next call begins anew."""
     buffers = []
 
-    class News:
+    class Messages:
         def __init__(self, family):
             pass
 
@@ -101,7 +101,7 @@ def test_news_is_a_change_and_so_is_more_than_fits(monkeypatch):
                 raise found
             return found
 
-    monkeypatch.setattr(routes, "NetlinkSocket", News)
+    monkeypatch.setattr(routes, "NetlinkSocket", Messages)
     found = Routes()
     assert not found.changed()
     for queue in (b"a route", OSError(errno.ENOBUFS, "")):

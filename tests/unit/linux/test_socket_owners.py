@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from xctl_probe.events import Process
 from xctl_probe.linux import socket_owners as module
-from xctl_probe.linux.socket_owners import Owners, read_process
+from xctl_probe.linux.procfs import parse_process, read_process
+from xctl_probe.linux.socket_owners import Owners
 
 INODE = 4_241
 
@@ -108,14 +109,7 @@ def test_a_mangled_start_is_no_process():
 
 
 def _parsed(line):
-    class Folder:
-        def __truediv__(self, _):
-            return self
-
-        def read_bytes(self):
-            return line
-
-    return read_process(233, Folder())
+    return parse_process(233, line)
 
 
 def test_a_process_that_is_gone_is_none(proc, owners):
@@ -237,13 +231,13 @@ def test_a_search_stops_when_all_are_found(proc, owners, monkeypatch):
     for pid in range(211, 241):
         proc.add(pid)
     proc.add(251, INODE)
-    looked = []
+    sampled = []
     listdir = os.listdir
     monkeypatch.setattr(
-        module.os, "listdir", lambda path: looked.append(str(path)) or listdir(path)
+        module.os, "listdir", lambda path: sampled.append(str(path)) or listdir(path)
     )
     owners.search([INODE])
-    assert [path for path in looked if path.endswith("/fd")] == [f"{proc.path}/251/fd"]
+    assert [path for path in sampled if path.endswith("/fd")] == [f"{proc.path}/251/fd"]
 
 
 def test_who_had_sockets_before_is_asked_first(proc, owners, monkeypatch):
@@ -253,17 +247,10 @@ def test_who_had_sockets_before_is_asked_first(proc, owners, monkeypatch):
         proc.add(pid)
     owners.search([INODE])
     (proc.path / "211/fd/4").symlink_to("socket:[4243]")
-    looked = []
+    sampled = []
     listdir = os.listdir
     monkeypatch.setattr(
-        module.os, "listdir", lambda path: looked.append(str(path)) or listdir(path)
+        module.os, "listdir", lambda path: sampled.append(str(path)) or listdir(path)
     )
     owners.search([4_243])
-    assert [path for path in looked if path.endswith("/fd")] == [f"{proc.path}/211/fd"]
-
-
-def test_the_inode_behind_a_descriptor(proc, owners):
-    """A socket's number; None for a file, a pipe, and what is not there."""
-    proc.add(233, INODE)
-    assert [owners.fd_inode(233, fd) for fd in (3, 0, 1, 9)] == [INODE, None, None, None]
-    assert owners.fd_inode(239, 3) is None
+    assert [path for path in sampled if path.endswith("/fd")] == [f"{proc.path}/211/fd"]

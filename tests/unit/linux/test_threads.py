@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from xctl_probe.events import Direction
 from xctl_probe.linux import threads
-from xctl_probe.linux.threads import BlockedThread, blocked_threads, closing_threads, waits_writable
+from xctl_probe.linux.threads import (
+    BlockedThread,
+    blocked_threads,
+    closing_threads,
+    inodes_awaited_writable,
+)
 
 SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
 PID, TID, INODE = 233, 239, 4_241
@@ -46,7 +51,7 @@ def proc(tmp_path):
             return blocked_threads(PID, tmp_path)
 
         def waits_writable(self):
-            return waits_writable(PID, INODE, tmp_path)
+            return INODE in inodes_awaited_writable(PID, tmp_path)
 
     return Proc()
 
@@ -107,7 +112,7 @@ def test_the_call_outweighs_the_function(proc):
     assert proc.blocked() == [BlockedThread(TID, 5, SEND)]
 
 
-def test_each_thread_is_looked_at(proc):
+def test_each_thread_is_sampled(proc):
     """Five threads, three of them on sockets."""
     for tid, wchan in enumerate(
         [b"wait_woken", b"poll_schedule", b"sk_wait_data", b"pipe_read", b"wait_woken"]

@@ -37,7 +37,7 @@ def test_functions_of_event_loops(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "blocked", "doing"),
+    ("name", "blocked", "expected"),
     [
         ("wait_woken", True, Activity.WAITING_ON_SOCKET),
         ("sk_wait_data.isra.0", True, Activity.WAITING_ON_SOCKET),
@@ -49,11 +49,11 @@ def test_functions_of_event_loops(name):
         ("pipe_read", False, Activity.OTHER),
     ],
 )
-def test_readers_where_the_call_is_hidden(tmp_path, name, blocked, doing):
+def test_readers_where_the_call_is_hidden(tmp_path, name, blocked, expected):
     """As Yama hides it: all readers decide by the same names."""
     task = tmp_path / f"{PID}/task/{PID}"
     task.mkdir(parents=True)
     (task / "wchan").write_text(name)
     assert bool(blocked_threads(PID, tmp_path)) == blocked
     assert closing_threads(PID, tmp_path) == []
-    assert Processes(tmp_path).activity(PID, 4_241) is doing
+    assert Processes(tmp_path).activity(PID, 4_241) is expected

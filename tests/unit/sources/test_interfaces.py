@@ -48,7 +48,7 @@ def kernel():
     return Kernel()
 
 
-def told(watched):
+def reported(watched):
     return {counts.name: (counts.rx_bytes, counts.tx_bytes) for counts in watched.collect()}
 
 
@@ -94,9 +94,9 @@ def test_an_interface_that_is_made_counts_from_its_first_byte(kernel):
     watched = Interfaces(links=kernel)
     kernel.born(3, "veth7", 0, 0)
     kernel.set(3, "veth7", 10_007, 10_009)
-    assert told(watched) == {"eth0": (0, 0), "veth7": (10_007, 10_009)}
+    assert reported(watched) == {"eth0": (0, 0), "veth7": (10_007, 10_009)}
     kernel.set(3, "veth7", 10_018, 10_022)
-    assert told(watched)["veth7"] == (11, 13)
+    assert reported(watched)["veth7"] == (11, 13)
 
 
 def test_an_interface_that_is_moved_here_leaves_its_past_behind(kernel):
@@ -104,25 +104,25 @@ def test_an_interface_that_is_moved_here_leaves_its_past_behind(kernel):
     watched = Interfaces(links=kernel)
     kernel.born(3, "veth7", 10_007, 10_009)
     kernel.set(3, "veth7", 10_018, 10_022)
-    assert told(watched)["veth7"] == (11, 13)
+    assert reported(watched)["veth7"] == (11, 13)
 
 
 def test_an_interface_whose_birth_was_not_announced_begins_at_zero(kernel):
     """Without the announcement its counters may be any past: nothing is better than wrong."""
     watched = Interfaces(links=kernel)
     kernel.set(3, "veth7", 10_007, 10_009)
-    assert told(watched)["veth7"] == (0, 0)
+    assert reported(watched)["veth7"] == (0, 0)
     kernel.set(3, "veth7", 10_018, 10_022)
-    assert told(watched)["veth7"] == (11, 13)
+    assert reported(watched)["veth7"] == (11, 13)
 
 
 def test_an_interface_that_is_made_while_the_counters_are_read(kernel):
     """The news is younger than the counters: it shows in the next interval, with all of it."""
     watched = Interfaces(links=kernel)
     kernel.events.append(Birth(row(3, "veth7", 5, 7)))
-    assert told(watched) == {"eth0": (0, 0)}
+    assert reported(watched) == {"eth0": (0, 0)}
     kernel.set(3, "veth7", 16, 20)
-    assert told(watched)["veth7"] == (11, 13)
+    assert reported(watched)["veth7"] == (11, 13)
 
 
 def test_a_renamed_interface_loses_nothing(kernel):
@@ -130,15 +130,15 @@ def test_a_renamed_interface_loses_nothing(kernel):
     watched = Interfaces(links=kernel)
     kernel.born(2, "wan0", 1_016, 2_014, 3, 5, 7, 11)
     kernel.set(2, "wan0", 1_020, 2_016, 3, 5, 7, 11)
-    assert told(watched) == {"wan0": (11, 13)}
+    assert reported(watched) == {"wan0": (11, 13)}
 
 
-def test_an_interface_that_ends_has_its_last_bytes_told_once(kernel):
+def test_an_interface_that_ends_has_its_last_bytes_reported_once(kernel):
     """The announcement of its end carries its last counters."""
     watched = Interfaces(links=kernel)
     kernel.ended(2, 1_020, 2_016, 3, 5, 7, 11)
-    assert told(watched) == {"eth0": (11, 13)}
-    assert told(watched) == {}
+    assert reported(watched) == {"eth0": (11, 13)}
+    assert reported(watched) == {}
 
 
 def test_an_interface_made_again_has_both_lives_in_one_record(kernel):
@@ -148,17 +148,17 @@ def test_an_interface_made_again_has_both_lives_in_one_record(kernel):
         kernel.ended(2, 1_020, 2_016, 3, 5, 7, 11)
         kernel.born(index, "eth0", 0, 0)
         kernel.set(index, "eth0", 17, 19)
-        assert told(watched) == {"eth0": (11 + 17, 13 + 19)}
+        assert reported(watched) == {"eth0": (11 + 17, 13 + 19)}
         kernel.links = {2: row(2, "eth0", 1_009, 2_003, 3, 5, 7, 11)}
 
 
-def test_a_life_between_two_intervals_is_told(kernel):
+def test_a_life_between_two_intervals_is_reported(kernel):
     """A container that lived for a moment."""
     watched = Interfaces(links=kernel)
     kernel.born(3, "veth7", 0, 0)
     kernel.ended(3, 23, 29)
-    assert told(watched) == {"eth0": (0, 0), "veth7": (23, 29)}
-    assert told(watched) == {"eth0": (0, 0)}
+    assert reported(watched) == {"eth0": (0, 0), "veth7": (23, 29)}
+    assert reported(watched) == {"eth0": (0, 0)}
 
 
 def test_an_interface_that_ends_while_the_counters_are_read(kernel):
@@ -166,9 +166,9 @@ def test_an_interface_that_ends_while_the_counters_are_read(kernel):
     watched = Interfaces(links=kernel)
     kernel.set(2, "eth0", 1_015, 2_010, 3, 5, 7, 11)
     kernel.events.append(End(row(2, "eth0", 1_020, 2_016, 3, 5, 7, 11)))
-    assert told(watched) == {"eth0": (11, 13)}
+    assert reported(watched) == {"eth0": (11, 13)}
     del kernel.links[2]
-    assert told(watched) == {}
+    assert reported(watched) == {}
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 2**64 - 1)] * 6), min_size=1, max_size=11))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from xctl_probe.linux import capabilities
 from xctl_probe.sources import privileges
 from xctl_probe.sources.privileges import ELSEWHERE, FEATURES, INSPECTION, KERNEL, held, shortcoming
 
@@ -19,7 +20,7 @@ def proc(tmp_path, monkeypatch):
         (tmp_path / "self/ns").mkdir(parents=True)
         (tmp_path / "self/ns/user").touch()
         inode = (tmp_path / "self/ns/user").stat().st_ino
-        monkeypatch.setattr(privileges, "_FIRST_USER_NAMESPACE", inode if first else inode + 1)
+        monkeypatch.setattr(capabilities, "_FIRST_USER_NAMESPACE", inode if first else inode + 1)
         (tmp_path / "self/status").write_bytes(status)
         return tmp_path
 
@@ -55,15 +56,15 @@ def test_no_proc_is_none(tmp_path):
     assert held(tmp_path) == frozenset()
 
 
-def test_what_the_stream_leaves_out_is_said_with_what_it_needs():
+def test_what_the_stream_leaves_out_is_shown_with_what_it_needs():
     """One line at start; none where nothing is left out."""
     assert shortcoming(ALL) is None
-    said = shortcoming(frozenset(KERNEL.needs))
-    assert said.startswith("other users' processes are not inspected")
-    assert said.endswith("needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
-    said = shortcoming(frozenset((*KERNEL.needs, *INSPECTION.needs)))
-    assert said.startswith("processes in other network namespaces are not inspected")
-    assert said.endswith("needs CAP_SYS_ADMIN")
+    printed = shortcoming(frozenset(KERNEL.needs))
+    assert printed.startswith("other users' processes are not inspected")
+    assert printed.endswith("needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
+    printed = shortcoming(frozenset((*KERNEL.needs, *INSPECTION.needs)))
+    assert printed.startswith("processes in other network namespaces are not inspected")
+    assert printed.endswith("needs CAP_SYS_ADMIN")
 
 
 def test_each_feature_names_what_it_lacks():

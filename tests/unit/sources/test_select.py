@@ -54,8 +54,8 @@ def asked(backend):
 def test_the_best_that_works_is_taken(works, working, line, order):
     """One line names it, and why not the better ones."""
     tried = works(*working)
-    source, said = open_source(asked(Backend.AUTO))
-    assert (source.name, said, tried) == (order[-1].value, line, order)
+    source, printed = open_source(asked(Backend.AUTO))
+    assert (source.name, printed, tried) == (order[-1].value, line, order)
 
 
 def test_none_is_an_error_that_names_all_reasons(works):

@@ -33,6 +33,7 @@ def test_the_documents_have_the_words_of_the_table() -> None:
     ("seen", "expected"),
     [
         (Evidence(CONNECT, retransmitted=True), Cause.CONNECTING),
+        (Evidence(RECEIVE, host_silent=True, hole=True), Cause.KEEPALIVE),
         (Evidence(SEND), FULL),
         (Evidence(SEND, retransmitted=True, window_closed=True), LOST),
         (Evidence(SEND, window_closed=True, paced=True), CLOSED),

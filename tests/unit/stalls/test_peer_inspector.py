@@ -14,20 +14,20 @@ INODE = 4_241
 SERVER = Process(239, 7_003, "server")
 
 
-class Ends:
+class FakeLookup:
     """A request that was read; change what differs."""
 
     def __init__(self):
-        self.near_end = SocketSnapshot(0, 0, False, 7)
-        self.far_end = SocketSnapshot(0, 0, False, INODE)
+        self.local_end = SocketSnapshot(0, 0, False, 7)
+        self.peer_end = SocketSnapshot(0, 0, False, INODE)
 
     def local_socket(self, of):
         assert of is SOCKET
-        return self.near_end
+        return self.local_end
 
     def peer_socket(self, of):
         assert of is SOCKET
-        return self.far_end
+        return self.peer_end
 
 
 class Owners:
@@ -41,6 +41,9 @@ class Owners:
     @property
     def refused(self):
         return not self.visible and not self.all_readable
+
+    def begin_sample(self):
+        pass
 
     def is_current(self, inode):
         return inode in self.known
@@ -63,7 +66,7 @@ class Processes:
         self.does = {SERVER.pid: Activity.OTHER}
         self.sleeps = self.ran_ns = self.queued_ns = 0
         self.is_stopped = False
-        self.looks = 0
+        self.samples = 0
 
     def begin(self):
         pass
@@ -77,25 +80,25 @@ class Processes:
 
     def activity(self, pid, inode):
         assert inode == INODE
-        self.looks += 1
+        self.samples += 1
         return self.does[pid]
 
 
 class Scene:
     def __init__(self):
-        self.ends, self.owners, self.processes = Ends(), Owners(), Processes()
-        self.other = PeerInspector(self.ends, self.owners, self.processes)
-        self.past = PeerObservation()
+        self.lookup, self.owners, self.processes = FakeLookup(), Owners(), Processes()
+        self.other = PeerInspector(self.lookup, self.owners, self.processes)
+        self.observation = PeerObservation()
 
     def finds(self, does=None, **options):
         if does is not None:
             self.processes.does[SERVER.pid] = does
         self.other.begin_sample()
-        return self.other.inspect(SOCKET, self.past, **options)
+        return self.other.inspect(SOCKET, self.observation, **options)
 
 
 @pytest.mark.parametrize(
-    ("far", "found"),
+    ("peer_seen", "found"),
     [
         (None, PeerState.UNKNOWN),
         (SocketSnapshot(1, 0, False, INODE), PeerState.UNREAD),
@@ -105,15 +108,15 @@ class Scene:
         (SocketSnapshot(0, 0, False, 0), PeerState.UNKNOWN),
     ],
 )
-def test_the_far_end_s_queues_come_first(far, found):
+def test_the_far_end_s_queues_come_first(peer_seen, found):
     """What lies in them is sure, whatever its process does."""
     scene = Scene()
-    scene.ends.far_end = far
+    scene.lookup.peer_end = peer_seen
     assert scene.finds(Activity.WAITING_ON_SOCKET) is found
 
 
 @pytest.mark.parametrize(
-    ("near", "delivered", "found"),
+    ("local_seen", "delivered", "found"),
     [
         (SocketSnapshot(0, 7, False, 7), None, PeerState.REQUEST_IN_FLIGHT),
         (SocketSnapshot(0, 0, False, 7), None, PeerState.WAITING_FOR_REQUEST),
@@ -126,10 +129,10 @@ def test_the_far_end_s_queues_come_first(far, found):
         ),  # the source knows better
     ],
 )
-def test_a_request_that_is_not_acknowledged_is_on_its_way(near, delivered, found):
+def test_a_request_that_is_not_acknowledged_is_on_its_way(local_seen, delivered, found):
     """The source knows it, or the near end is looked at."""
     scene = Scene()
-    scene.ends.near_end = near
+    scene.lookup.local_end = local_seen
     assert scene.finds(Activity.WAITING_ON_SOCKET, delivered=delivered) is found
 
 
@@ -178,20 +181,20 @@ def test_what_was_agreed_once_stays_so_while_it_serves_others():
     """It has been back to its loop: no further look at its threads is needed."""
     scene = Scene()
     assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.WAITING_FOR_REQUEST
-    looks = scene.processes.looks
+    samples = scene.processes.samples
     assert scene.finds(Activity.OTHER) is PeerState.WAITING_FOR_REQUEST
-    assert scene.processes.looks == looks
+    assert scene.processes.samples == samples
 
 
 def test_an_agreement_ends_when_the_peer_is_stopped_or_does_not_read():
-    for far, stopped, found in (
+    for peer_seen, stopped, found in (
         (SocketSnapshot(0, 0, False, INODE), True, PeerState.BUSY),
         (SocketSnapshot(7, 0, False, INODE), False, PeerState.UNREAD),
         (SocketSnapshot(0, 7, True, INODE), False, PeerState.REPLY_RETRANSMITTED),
     ):
         scene = Scene()
         assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.WAITING_FOR_REQUEST
-        scene.ends.far_end, scene.processes.is_stopped = far, stopped
+        scene.lookup.peer_end, scene.processes.is_stopped = peer_seen, stopped
         assert scene.finds() is found
 
 
@@ -212,7 +215,7 @@ def test_searches_are_rationed_and_what_was_not_searched_for_is_undecided():
     def finds():
         found = []
         for inode in (2, 3, 5, 7, 11):
-            scene.ends.far_end = SocketSnapshot(0, 0, False, inode)
+            scene.lookup.peer_end = SocketSnapshot(0, 0, False, inode)
             found.append(scene.other.inspect(SOCKET, PeerObservation()))
         return found
 
@@ -234,7 +237,7 @@ def test_a_process_that_is_not_found_though_all_may_be_read_excuses_no_wait():
 def test_it_forgets_the_owners_searched_for_first():
     scene = Scene()
     for inode in range(1, 4_100):
-        scene.ends.far_end = SocketSnapshot(0, 0, False, inode)
+        scene.lookup.peer_end = SocketSnapshot(0, 0, False, inode)
         scene.processes.does[SERVER.pid] = Activity.OTHER
         scene.other.begin_sample()
         scene.other._owner(inode, None)
@@ -249,15 +252,15 @@ def test_it_forgets_the_owners_searched_for_first():
 def test_of_a_wait_that_is_over_only_the_listening_counts(does, listens):
     """What the queue holds has come since."""
     scene = Scene()
-    scene.ends.far_end = SocketSnapshot(7, 0, False, INODE)
+    scene.lookup.peer_end = SocketSnapshot(7, 0, False, INODE)
     scene.processes.does[SERVER.pid] = does
     assert scene.other.keeps_listening(SOCKET) is listens
 
 
-def test_a_far_end_that_is_gone_or_that_nobody_has_open_does_not_listen():
+def test_a_far_end_that_is_gone_or_that_no_process_has_open_does_not_listen():
     scene = Scene()
-    for far in (None, SocketSnapshot(0, 0, False, 0)):
-        scene.ends.far_end = far
+    for peer_seen in (None, SocketSnapshot(0, 0, False, 0)):
+        scene.lookup.peer_end = peer_seen
         assert not scene.other.keeps_listening(SOCKET)
 
 
@@ -266,5 +269,5 @@ def test_a_far_end_whose_process_is_not_seen_may_listen():
     scene = Scene()
     scene.owners.visible = False
     for inode in (2, 3, 5):
-        scene.ends.far_end = SocketSnapshot(0, 0, False, inode)
+        scene.lookup.peer_end = SocketSnapshot(0, 0, False, inode)
         assert scene.other.keeps_listening(SOCKET)

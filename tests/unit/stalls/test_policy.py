@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from xctl_probe.fallback import connection, idle_update
 from xctl_probe.stalls import policy
 from xctl_probe.stalls.policy import (
     FLOW_NS,
@@ -99,3 +100,13 @@ def test_the_documents_have_the_same_thresholds() -> None:
     assert f"`--stall-ms` ({policy.STALL_MS})" in text
     rate = policy.FLOW_BYTES_PER_MS // 1_000
     assert f"at least {policy.FLOW_NS // MS} ms at {rate} MB/s" in text
+    assert f"is connected to port {policy.DNS_PORT} |" in text
+    assert f"given up after {policy.LONGEST_DATAGRAM_POLL_NS // SECOND} s" in text
+    assert policy.UNANSWERED_DATAGRAM_NS == SECOND
+    assert "as resolvers do | after a second |" in text
+
+
+def test_the_sampler_has_no_thresholds_of_its_own() -> None:
+    """Active and idle connections count a sustained transfer by the one rule."""
+    assert connection.is_transfer is idle_update.is_transfer is policy.is_transfer
+    assert connection.DELAYED_ACK_MS is policy.DELAYED_ACK_MS

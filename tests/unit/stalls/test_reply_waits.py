@@ -31,15 +31,15 @@ class Scene:
         since_ms = self.since_ms if since_ms is None else since_ms
         return ReplyWait(socket, since_ms * MS, owner, self.usual, delivered)
 
-    def look(self, now_ms, shows=None, **asked):
+    def take_sample(self, now_ms, shows=None, **asked):
         self.peer.shows = shows or self.peer.shows
         self.replies.begin_sample()
-        told = self.replies.observe(self.asked(**asked), now_ms * MS)
-        return told and told.since_ns // MS
+        reported = self.replies.observe(self.asked(**asked), now_ms * MS)
+        return reported and reported.since_ns // MS
 
     def end(self, end_ms, **asked):
-        told = self.replies.close(self.asked(**asked), end_ms * MS)
-        return told and told.since_ns // MS
+        reported = self.replies.close(self.asked(**asked), end_ms * MS)
+        return reported and reported.since_ns // MS
 
 
 # What the other end shows
@@ -48,11 +48,11 @@ class Scene:
 @pytest.mark.parametrize(
     "shows", [PeerState.UNKNOWN, PeerState.UNREAD, PeerState.REPLY_RETRANSMITTED, PeerState.BUSY]
 )
-def test_a_wait_is_told_from_the_request_on(shows):
+def test_a_wait_is_reported_from_the_request_on(shows):
     """Nobody has taken the request, or who has it does something else, or who knows."""
     scene = Scene()
-    assert scene.look(100, shows) == 0
-    assert scene.look(700) == 0
+    assert scene.take_sample(100, shows) == 0
+    assert scene.take_sample(700) == 0
     assert scene.end(900) == 0
 
 
@@ -61,7 +61,7 @@ def test_a_wait_that_the_peer_knows_of_is_silent_to_its_end(shows):
     """Whoever waits for more from us has taken the request; nor is its end told."""
     scene = Scene()
     for now_ms in (100, 300, 3_600_000):
-        assert scene.look(now_ms, shows) is None
+        assert scene.take_sample(now_ms, shows) is None
     assert scene.end(3_600_100) is None
 
 
@@ -72,102 +72,102 @@ def test_an_answer_that_is_lost_has_its_cause():
     assert scene.replies.observe(scene.asked(), 100 * MS) == ReplyStall(0, Cause.LOSS)
 
 
-def test_a_request_on_its_way_is_told_as_that():
+def test_a_request_on_its_way_is_reported_as_that():
     """It is not known to be lost, and not delivered: no cause can be named."""
     scene = Scene()
-    told = scene.replies.observe(scene.asked(delivered=False), 100 * MS)
-    assert told == ReplyStall(0, None, in_flight=True)
+    reported = scene.replies.observe(scene.asked(delivered=False), 100 * MS)
+    assert reported == ReplyStall(0, None, in_flight=True)
 
 
 def test_what_ends_the_agreement_begins_a_stall():
     """The peer is stopped in the middle: until the look before, all was as agreed."""
     scene = Scene()
-    assert scene.look(100, PeerState.WAITING_FOR_REQUEST) is None
-    assert scene.look(5_000) is None
-    assert scene.look(5_200, PeerState.BUSY) is None
-    assert scene.look(5_299) is None
-    assert scene.look(5_300) == 5_200
+    assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST) is None
+    assert scene.take_sample(5_000) is None
+    assert scene.take_sample(5_200, PeerState.BUSY) is None
+    assert scene.take_sample(5_299) is None
+    assert scene.take_sample(5_300) == 5_200
     assert scene.end(5_700) == 5_200
 
 
 def test_a_peer_that_takes_its_time_and_then_agrees_was_a_stall_until_then():
     """Told while it computed; no more once it was in its loop for two looks."""
     scene = Scene()
-    assert scene.look(100, PeerState.BUSY) == 0
-    assert scene.look(300, PeerState.WAITING_FOR_REQUEST) == 0
-    assert scene.look(399) == 0
-    assert scene.look(400) is None
+    assert scene.take_sample(100, PeerState.BUSY) == 0
+    assert scene.take_sample(300, PeerState.WAITING_FOR_REQUEST) == 0
+    assert scene.take_sample(399) == 0
+    assert scene.take_sample(400) is None
     assert scene.end(900) is None
 
 
-@pytest.mark.parametrize(("end_ms", "told"), [(301, 0), (399, 0), (400, None), (900, None)])
-def test_a_peer_that_is_back_in_its_loop_may_just_have_answered(end_ms, told):
+@pytest.mark.parametrize(("end_ms", "reported"), [(301, 0), (399, 0), (400, None), (900, None)])
+def test_a_peer_that_is_back_in_its_loop_may_just_have_answered(end_ms, reported):
     """It did so between the look at our end and the one at its own: the stall ends as it was."""
     scene = Scene()
-    scene.look(100, PeerState.BUSY)
-    scene.look(300, PeerState.WAITING_FOR_REQUEST)
-    assert scene.end(end_ms) == told
+    scene.take_sample(100, PeerState.BUSY)
+    scene.take_sample(300, PeerState.WAITING_FOR_REQUEST)
+    assert scene.end(end_ms) == reported
 
 
-def test_a_peer_that_was_back_in_its_loop_for_one_look_goes_on_with_the_stall():
+def test_a_peer_that_was_back_in_its_loop_for_one_sample_goes_on_with_the_stall():
     """It was stopped there: nothing has ended."""
     scene = Scene()
-    scene.look(100, PeerState.BUSY)
-    scene.look(300, PeerState.WAITING_FOR_REQUEST)
-    assert scene.look(400, PeerState.BUSY) == 0
+    scene.take_sample(100, PeerState.BUSY)
+    scene.take_sample(300, PeerState.WAITING_FOR_REQUEST)
+    assert scene.take_sample(400, PeerState.BUSY) == 0
     assert scene.end(900) == 0
 
 
 def test_a_stall_goes_on_while_it_is_not_known_what_the_peer_does():
     """It may be on its way back to its loop; when it is there, the stall is over."""
     scene = Scene()
-    assert scene.look(100, PeerState.BUSY) == 0
-    assert scene.look(300, PeerState.UNKNOWN_ACTIVITY) == 0
-    assert scene.look(500, PeerState.BUSY) == 0
-    assert scene.look(700, PeerState.UNKNOWN_ACTIVITY) == 0
-    assert scene.look(900, PeerState.WAITING_FOR_REQUEST) == 0
-    assert scene.look(1_000) is None
+    assert scene.take_sample(100, PeerState.BUSY) == 0
+    assert scene.take_sample(300, PeerState.UNKNOWN_ACTIVITY) == 0
+    assert scene.take_sample(500, PeerState.BUSY) == 0
+    assert scene.take_sample(700, PeerState.UNKNOWN_ACTIVITY) == 0
+    assert scene.take_sample(900, PeerState.WAITING_FOR_REQUEST) == 0
+    assert scene.take_sample(1_000) is None
 
 
 def test_the_next_wait_on_a_socket_is_judged_by_itself():
     """The peer agreed to the last one; about this one nothing is known."""
     scene = Scene()
-    assert scene.look(100, PeerState.WAITING_FOR_REQUEST) is None
+    assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.end(400) is None
     scene.since_ms = 403
-    assert scene.look(503, PeerState.UNREAD) == 403
+    assert scene.take_sample(503, PeerState.UNREAD) == 403
 
 
 def test_news_of_an_end_that_comes_after_the_next_wait_began_is_not_of_that():
     """The ring is read late: what ended was another wait, that no look has seen."""
     scene = Scene()
     scene.since_ms = 403
-    assert scene.look(503, PeerState.WAITING_FOR_REQUEST) is None
+    assert scene.take_sample(503, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.end(401, since_ms=0) == 0
-    assert scene.look(603) is None
+    assert scene.take_sample(603) is None
     assert len(scene.peer.asked) == 2
 
 
-@pytest.mark.parametrize(("listens", "told"), [(True, None), (False, 0)])
-def test_a_wait_that_no_look_has_seen(listens, told):
+@pytest.mark.parametrize(("listens", "reported"), [(True, None), (False, 0)])
+def test_a_wait_that_no_sample_has_seen(listens, reported):
     """A peer that keeps listening may have agreed; one that does not had something to do."""
     scene = Scene()
     scene.peer.listens = listens
-    assert scene.end(150) == told
+    assert scene.end(150) == reported
 
 
-def test_a_lost_request_is_told_though_the_peer_listens():
+def test_a_lost_request_is_reported_though_the_peer_listens():
     """Segments were sent again to the end."""
     scene = Scene()
     scene.peer.listens = True
     assert scene.end(350, delivered=False) == 0
 
 
-def test_nobody_looks_for_the_end_of_a_datagram():
+def test_no_process_samples_for_the_end_of_a_datagram():
     """It has none."""
     scene = Scene()
     scene.peer.listens = True
-    assert scene.look(100, PeerState.WAITING_FOR_REQUEST, protocol="udp") == 0
+    assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST, protocol="udp") == 0
     assert scene.end(200, protocol="udp", inode=2) == 0
     assert len(scene.peer.asked) == 0
 
@@ -178,21 +178,21 @@ def test_nobody_looks_for_the_end_of_a_datagram():
 def proxied(began_ms, owner=SERVER):
     """The client waits for the server, which waits for somebody else since `began_ms`."""
     scene = Scene()
-    scene.look(1_000, PeerState.UNREAD, inode=2, owner=owner, since_ms=began_ms)
+    scene.take_sample(1_000, PeerState.UNREAD, inode=2, owner=owner, since_ms=began_ms)
     return scene
 
 
-@pytest.mark.parametrize(("began_ms", "told"), [(0, 0), (99, 0), (100, None), (-1, None)])
-def test_a_proxy_that_waits_for_our_answer_itself_is_no_agreement(began_ms, told):
+@pytest.mark.parametrize(("began_ms", "reported"), [(0, 0), (99, 0), (100, None), (-1, None)])
+def test_a_proxy_that_waits_for_our_answer_itself_is_no_agreement(began_ms, reported):
     """It asked on as soon as it was asked; what it asked before, or much later, is its own."""
-    assert proxied(began_ms).look(1_001, PeerState.WAITING_FOR_REQUEST) == told
+    assert proxied(began_ms).take_sample(1_001, PeerState.WAITING_FOR_REQUEST) == reported
 
 
 def test_a_process_is_not_its_own_proxy():
     """Client and server in one process: its stall elsewhere is not this one's."""
     scene = proxied(0, owner=CLIENT)
     scene.peer.process = CLIENT
-    assert scene.look(1_001, PeerState.WAITING_FOR_REQUEST) is None
+    assert scene.take_sample(1_001, PeerState.WAITING_FOR_REQUEST) is None
 
 
 # What nobody can look at
@@ -201,21 +201,21 @@ def test_a_process_is_not_its_own_proxy():
 def test_a_peer_that_may_not_be_inspected_is_silent_until_something_shows():
     """It has the request; a stall begins with what shows that it does not serve it."""
     scene = Scene()
-    assert scene.look(100, PeerState.HIDDEN) is None
-    assert scene.look(5_000) is None
-    assert scene.look(6_000, PeerState.REPLY_RETRANSMITTED) is None
-    assert scene.look(6_100) == 6_000
+    assert scene.take_sample(100, PeerState.HIDDEN) is None
+    assert scene.take_sample(5_000) is None
+    assert scene.take_sample(6_000, PeerState.REPLY_RETRANSMITTED) is None
+    assert scene.take_sample(6_100) == 6_000
     assert scene.end(6_500) == 6_000
 
 
 def test_a_stall_ends_where_the_request_goes_to_a_peer_that_may_not_be_inspected():
     scene = Scene()
-    assert scene.look(100, PeerState.UNREAD) == 0
-    assert scene.look(200, PeerState.HIDDEN) is None
+    assert scene.take_sample(100, PeerState.UNREAD) == 0
+    assert scene.take_sample(200, PeerState.HIDDEN) is None
 
 
 @pytest.mark.parametrize(
-    ("local", "remote", "told"),
+    ("local", "remote", "reported"),
     [
         ("127.0.0.1", "127.0.0.1", False),
         ("::1", "::1", False),
@@ -223,15 +223,17 @@ def test_a_stall_ends_where_the_request_goes_to_a_peer_that_may_not_be_inspected
         ("10.0.0.7", "10.0.0.11", True),
     ],
 )
-@pytest.mark.parametrize("looked", [True, False])
-def test_a_namespace_that_may_not_be_entered_hides_the_peers_in_it(local, remote, told, looked):
+@pytest.mark.parametrize("sampled", [True, False])
+def test_a_namespace_that_may_not_be_entered_hides_the_peers_in_it(
+    local, remote, reported, sampled
+):
     """Whose address shows that they are on this host; a request on its way is told anyway."""
     replies = ReplyWaits(STALL_MS * MS)
     socket = Socket(1, 7, "tcp", local, 40_009, remote, PORT)
     asked = ReplyWait(socket, 0, CLIENT, RequestHistory())
-    if looked:
-        assert (replies.observe(asked, 200 * MS) is not None) is told
-    assert (replies.close(asked, 300 * MS) is not None) is told
+    if sampled:
+        assert (replies.observe(asked, 200 * MS) is not None) is reported
+    assert (replies.close(asked, 300 * MS) is not None) is reported
     lost = asked._replace(delivered=False)
     assert replies.observe(lost, 200 * MS) == ReplyStall(0, None, in_flight=True)
 
@@ -250,8 +252,8 @@ def test_long_waits_are_usual_after_three_of_them():
     """Up to twice the longest; beyond that it is a stall, from the request on."""
     scene = Scene(usual=late(1_000, 3_000, 1_500))
     for now_ms in (100, 5_000, 6_000):
-        assert scene.look(now_ms) is None
-    assert scene.look(6_001) == 0
+        assert scene.take_sample(now_ms) is None
+    assert scene.take_sample(6_001) == 0
     assert scene.end(7_000) == 0
 
 
@@ -259,11 +261,11 @@ def test_long_waits_are_usual_after_three_of_them():
 def test_two_late_answers_or_many_that_were_not_late_make_no_usual(usual):
     """Stalls of 300 ms, however many, stay stalls."""
     scene = Scene(usual=usual)
-    assert scene.look(300) == 0
+    assert scene.take_sample(300) == 0
     assert scene.end(400, inode=2) == 0
 
 
-def test_an_end_within_the_usual_is_silent_though_no_look_saw_the_wait():
+def test_an_end_within_the_usual_is_silent_though_no_sample_saw_the_wait():
     scene = Scene(usual=late(1_000, 1_000, 1_000))
     assert scene.end(2_000) is None
     assert scene.end(2_001, inode=2) == 0
@@ -272,12 +274,12 @@ def test_an_end_within_the_usual_is_silent_though_no_look_saw_the_wait():
 @pytest.mark.parametrize("shows", [PeerState.UNREAD, PeerState.REPLY_RETRANSMITTED, PeerState.BUSY])
 def test_what_the_other_end_shows_is_never_usual(shows):
     """Where one can look, the past does not decide."""
-    assert Scene(usual=late(9_000, 9_000, 9_000)).look(100, shows) == 0
+    assert Scene(usual=late(9_000, 9_000, 9_000)).take_sample(100, shows) == 0
 
 
 def test_a_request_that_is_not_acknowledged_is_never_usual():
     scene = Scene(usual=late(9_000, 9_000, 9_000))
-    assert scene.look(100, delivered=False) == 0
+    assert scene.take_sample(100, delivered=False) == 0
 
 
 # What the user said
@@ -287,37 +289,37 @@ def test_a_request_that_is_not_acknowledged_is_never_usual():
 def test_a_peer_that_was_declared_patient_is_silent(peer):
     """Whatever it shows, and without a look at it."""
     scene = Scene(peer)
-    assert scene.look(100, PeerState.UNREAD) is None
+    assert scene.take_sample(100, PeerState.UNREAD) is None
     assert scene.end(200) is None
     assert len(scene.peer.asked) == 0
 
 
 def test_another_port_of_it_is_not():
-    assert Scene("10.0.0.11:6380").look(100, PeerState.UNREAD) == 0
+    assert Scene("10.0.0.11:6380").take_sample(100, PeerState.UNREAD) == 0
 
 
 # What it costs
 
 
-def test_a_wait_is_looked_at_once_in_a_stall_s_length():
+def test_a_wait_is_sampled_once_in_a_stall_s_length():
     """However often the source looks."""
     scene = Scene()
     for now_ms in range(100, 600, 25):
-        scene.look(now_ms, PeerState.WAITING_FOR_REQUEST)
+        scene.take_sample(now_ms, PeerState.WAITING_FOR_REQUEST)
     assert len(scene.peer.asked) == 5
 
 
-def test_of_many_waits_only_some_are_looked_at_at_once():
+def test_of_many_waits_only_some_are_sampled_at_once():
     """Thousands of workers that wait in one queue: at first 1,024 in a look, then in turns."""
     scene = Scene()
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     workers = range(7_001)
-    for look in range(40):
+    for number in range(40):
         before = len(scene.peer.asked)
         scene.replies.begin_sample()
-        now_ms = 100 * (look + 1)
-        told = [scene.replies.observe(scene.asked(inode=c), now_ms * MS) for c in workers]
-        assert told == [None] * len(workers)
+        now_ms = 100 * (number + 1)
+        reported = [scene.replies.observe(scene.asked(inode=c), now_ms * MS) for c in workers]
+        assert reported == [None] * len(workers)
         assert len(scene.peer.asked) - before <= 2 * 1_024
     assert len(scene.peer.asked) >= 4 * len(workers)
 

@@ -6,7 +6,7 @@ import pytest
 
 from xctl_probe.stalls.request_history import (
     ANSWERED_PER_SLIP,
-    Dialogues,
+    Histories,
     PeerHistory,
     RequestHistory,
     Usual,
@@ -29,9 +29,9 @@ from xctl_probe.stalls.request_history import (
 )
 def test_an_answer_is_expected_where_there_mostly_was_one(answered, unanswered, expects, one_way):
     """One answer is enough; one slip needs eight of them; nothing known means neither."""
-    dialogue = RequestHistory(answered, unanswered)
-    assert dialogue.expects_reply() is expects
-    assert dialogue.one_way() is one_way
+    history = RequestHistory(answered, unanswered)
+    assert history.expects_reply() is expects
+    assert history.one_way() is one_way
     assert ANSWERED_PER_SLIP == 8
 
 
@@ -56,7 +56,7 @@ def test_the_endpoint_not_heard_of_for_longest_is_forgotten():
     assert endpoints.of("10.0.0.7", 3) == RequestHistory()
 
 
-def test_a_dialogue_in_use_outlives_its_place():
+def test_a_history_in_use_outlives_its_place():
     """A connection keeps what it was given, though its endpoint has been forgotten."""
     endpoints = PeerHistory(capacity=1)
     mine = endpoints.of("10.0.0.7", 2)
@@ -67,14 +67,14 @@ def test_a_dialogue_in_use_outlives_its_place():
 
 def test_late_answers_become_usual():
     """Ten stalls' length makes a long wait, three of them make a habit, up to twice the longest."""
-    dialogue = RequestHistory()
+    history = RequestHistory()
     for wait_ns in (1_000, 999, 7_000):
-        dialogue.record_latency(wait_ns, 100)
-    assert not dialogue.is_within_usual_latency(1_000)
-    dialogue.record_latency(1_009, 100)
-    assert (dialogue.long_waits, dialogue.longest_ns) == (3, 7_000)
-    assert dialogue.is_within_usual_latency(14_000)
-    assert not dialogue.is_within_usual_latency(14_001)
+        history.record_latency(wait_ns, 100)
+    assert not history.is_within_usual_latency(1_000)
+    history.record_latency(1_009, 100)
+    assert (history.long_waits, history.longest_ns) == (3, 7_000)
+    assert history.is_within_usual_latency(14_000)
+    assert not history.is_within_usual_latency(14_001)
 
 
 def test_the_same_address_in_another_namespace_is_another_endpoint():
@@ -95,7 +95,7 @@ def test_each_owner_has_a_past_of_its_own_with_a_peer():
 
 def test_a_user_with_peers_without_number_makes_no_other_user_forget():
     """Who has the most gives way, and of theirs what was not asked for longest."""
-    dialogues = Dialogues(capacity=11)
+    dialogues = Histories(capacity=11)
     for key in range(3):
         dialogues.of(3, key).answered = 1
     for key in range(101):

@@ -10,7 +10,7 @@ import pytest
 from support import records_schema
 from support.records_schema import SCHEMA, SchemaError, check
 
-from xctl_probe.events import Cause, Direction, ErrorKind
+from xctl_probe.events import Cause, Direction, ErrorKind, PortErrorKind
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 # The golden events have one stall of a socket without an inode, which no source reports.
@@ -61,6 +61,13 @@ def test_words_are_those_of_the_events():
     assert net["direction"]["enum"] == [*map(str, Direction)]
     kinds = "|".join(ErrorKind)
     assert properties_of("socket_error")["value"]["pattern"] == f"^({kinds}):[1-9][0-9]*$"
+    kinds = "|".join(PortErrorKind)
+    assert properties_of("port_error")["value"]["pattern"] == f"^({kinds}):[1-9][0-9]*$"
+
+
+def test_page_of_records_names_every_kind_of_port_error():
+    page = records_schema.PATH.with_name("records.md").read_text()
+    assert [kind for kind in PortErrorKind if f"`{kind}:<n>`" not in page] == []
 
 
 def test_page_of_records_names_every_field():
@@ -80,6 +87,7 @@ def test_page_of_records_names_every_field():
         {"event_type": "transport.up"},
         {"value": "1.5"},
         {"entity_id": "a/b"},
+        {"entity_id": "mlx5_0/"},
         {"extra": 1},
         {"net": {}},
     ],

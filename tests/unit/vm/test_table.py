@@ -18,7 +18,7 @@ def test_the_readme_has_the_table_of_the_last_runs() -> None:
     assert replaced(text, table(load())) == text
 
 
-def test_a_kernel_that_was_run_is_in_it_with_each_flavour() -> None:
+def test_a_kernel_that_was_run_is_in_it_with_each_variant() -> None:
     kernels = load()
     assert kernels, "docs/kernels.json is empty: make test-kernels"
     rows = table(kernels).splitlines()

@@ -15,12 +15,12 @@ def test_what_the_tests_stand_on_is_there(features: dict[str, str], name: str) -
     assert features[name] == YES
 
 
-def test_a_second_look_finds_the_same(features: dict[str, str]) -> None:
+def test_a_second_sample_finds_the_same(features: dict[str, str]) -> None:
     """The probes clean up after themselves."""
     assert detect() == features
 
 
-def test_each_flavour_has_its_features_since_its_series(features: dict[str, str]) -> None:
+def test_each_variant_has_its_features_since_its_series(features: dict[str, str]) -> None:
     series = ".".join(platform.release().split(".")[:2])
     found = {name: supports(name, features) for name in FLAVOURS}
     assert found == {name: YES if expected(name, series) else NO for name in FLAVOURS}

@@ -80,7 +80,7 @@ def test_a_killed_probe_leaves_nothing_attached(probe, worker):
     again.stop()
 
 
-def test_root_gets_the_best_flavour_that_the_kernel_carries(start_probe, features):
+def test_root_gets_the_best_variant_that_the_kernel_carries(start_probe, features):
     best = next(name for name in FLAVOURS if supports(name, features) == YES)
     running = start_probe("--interval", 0.5, "--loopback", "--format", "ndjson", user="root")
     running.wait_ready()
@@ -90,7 +90,7 @@ def test_root_gets_the_best_flavour_that_the_kernel_carries(start_probe, feature
     assert best in said
 
 
-def test_a_flavour_that_the_kernel_lacks_is_refused_in_one_line(features, flavour, installed):
+def test_a_variant_that_the_kernel_lacks_is_refused_in_one_line(features, flavour, installed):
     if supports(flavour, features) != NO:
         pytest.skip("this kernel carries it")
     command = [installed.command, *flavours.flavour(flavour).options, "--duration", "1"]

@@ -31,7 +31,7 @@ def test_sends_that_sleep_are_all_counted(probe, worker, backend):
     assert consumer.losses().keys() <= {"missed_probe_runs"}
 
 
-def test_datagrams_whose_return_was_missed_are_told_as_lost(probe, worker, backend, netns):
+def test_datagrams_whose_return_was_missed_are_reported_as_lost(probe, worker, backend, netns):
     """By each kernel: only from 6.7 on do they tell of it themselves."""
     if backend.name == "proc":
         pytest.skip("the sampler sees no datagrams")

@@ -42,8 +42,12 @@ def idle_ones(worker):
     return {one.pid for one in (listener, server, client, reader, sender)}
 
 
-def test_who_waits_is_told_while_it_lasts_and_who_is_idle_never(running, worker, backend):
-    """Senders to a peer that does not read, clients without a reply; blocked, and in epoll."""
+def test_who_waits_is_reported_while_it_lasts_and_who_is_idle_never(probe, worker, backend):
+    """Senders to a peer that does not read, clients without a reply; blocked, and in epoll.
+
+    A probe of its own: what earlier tests made it read of /proc, its budget would still owe.
+    """
+    running = probe()
     idle = idle_ones(worker)
     senders = [connected(worker, client_role=role) for role in ("blocking", "evented")]
     askers = [connected(worker, client_role=role) for role in ("blocking", "evented")]

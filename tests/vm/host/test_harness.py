@@ -54,7 +54,7 @@ def test_backports_do_not_repeat_what_sid_has(backported, taken):
     assert suites.choose("backports", offers).release.startswith(taken)
 
 
-def test_a_kernel_that_nobody_holds_is_an_error_that_names_those_there_are():
+def test_a_kernel_that_no_process_holds_is_an_error_that_names_those_there_are():
     with pytest.raises(UnavailableError, match=r"'4\.19'.*6\.1"):
         suites.choose("4.19", held("bookworm", "6.1.0-50-amd64"))
 
@@ -77,7 +77,7 @@ def test_files_of_every_layout_land_in_one(member, place):
     assert (found and str(found)) == place
 
 
-def test_a_flavour_has_three_outcomes():
+def test_a_variant_has_three_outcomes():
     assert supports("fentry", ALL) == YES
     assert supports("fentry", ALL | {"btf": NO}) == NO
     assert supports("fentry", ALL | {"btf": f"{UNKNOWN}: EIO"}) == UNKNOWN
@@ -91,7 +91,7 @@ def left_behind(folder, features, *tests):
     return results.judge(FLAVOURS, "6.1", folder)
 
 
-def test_a_flavour_that_passes_is_right_and_one_that_is_not_there_must_not_be(tmp_path):
+def test_a_variant_that_passes_is_right_and_one_that_is_not_there_must_not_be(tmp_path):
     without = ALL | {"sock_send_length": NO}
     judged = left_behind(tmp_path, without, ("fentry", "passed"), ("tracepoint", "skipped"))
     assert (judged["fentry"].outcome, judged["fentry"].right) == (YES, True)

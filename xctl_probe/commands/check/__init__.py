@@ -1,1 +1,1 @@
-"""`xctl-probe-network check`: which sources work here, and what would make the others work."""
+"""`xctl-probe-network check`: which sources work here, and what makes the others work."""

@@ -1,10 +1,9 @@
-"""What `check` does: try every way, print, and say by the exit code whether one works."""
+"""The command `check`: tries every source variant and prints the results."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from xctl_probe.aggregate import Filter
 from xctl_probe.commands.check.host import read_host
 from xctl_probe.commands.check.kernel_features import load_is_refused, other_blockers
 from xctl_probe.commands.check.probe_sources import (
@@ -21,26 +20,18 @@ from xctl_probe.config import Backend, Format, Settings
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.sources.privileges import held
 
-_SETTINGS = Settings(
-    interval_ns=1_000_000_000,
-    duration_ns=None,
-    stall_ns=100_000_000,
-    wanted=Filter(),
-    backend=Backend.AUTO,
-    format=Format.TEXT,
-    sock_diag=True,
-)
+_SETTINGS = Settings.checked({"format": Format.TEXT})
 
 
 def run(stdout: int, *, as_json: bool) -> int:
-    """Write the answers; the exit code is 0 when some source works, else 1."""
+    """Write the results; return the exit code, 0 when a source works, else 1."""
     checked = check()
     write_answer(stdout, to_json(checked) if as_json else to_text(checked))
     return 0 if checked.works else 1
 
 
 def check() -> Checked:
-    """Try every way there is, and the command's own choice among them."""
+    """Try every source variant, and the choice of `--backend auto`."""
     host = read_host()
     rows = []
     for way in source_variants():
@@ -52,7 +43,7 @@ def check() -> Checked:
 
 
 def _unprivileged(way: SourceVariant, outcome: ProbeResult) -> ProbeResult:
-    """The loader asks for privileges before it tries; here it is tried all the same."""
+    """Return the result of a trial without privileges: the loader checks them first."""
     outcome = replace(outcome, other_blockers=other_blockers(way.attach))
     if outcome.errno is None and load_is_refused():
         outcome = replace(outcome, errno="EPERM", call="bpf(BPF_PROG_LOAD)")

@@ -1,4 +1,4 @@
-"""What this host and this process allow: facts that decide about sources, with their effect."""
+"""Settings of this host and privileges of this process, with their effect on the sources."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from xctl_probe.commands.check.rdma import RdmaPort, rdma_ports
+from xctl_probe.linux import procfs
 from xctl_probe.linux.capabilities import missing
 
 # include/uapi/linux/capability.h
 _CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
-_SECCOMP_FILTER = "2"
+_SECCOMP_FILTER = b"2"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One fact: its name and value, and what follows where it stands in the way."""
+    """A setting or privilege: name, value, and its effect where it blocks a source."""
 
     name: str
     value: str
@@ -26,30 +28,32 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Read once, from files that anybody may read; None: it cannot be told."""
+    """Conditions of this host, from files that any user may read; None: unknown."""
 
     conditions: tuple[Condition, ...]
     privileged: bool
-    user_namespace: bool  # one of its own: capabilities are worth nothing for BPF
+    user_namespace: bool  # a nested one: its capabilities do not count for BPF
     seccomp: bool
     lockdown: str | None
     container: bool
+    roce: tuple[tuple[str, str], ...] = ()  # interfaces that carry RoCE; where its bytes are
 
 
 def read_host(root: Path = Path("/")) -> Host:
-    """The facts; `root` is where /proc and /sys are."""
-    status = _fields(root / "proc/self/status")
-    held = _capabilities(status.get("CapEff", "0"))
-    # The loader's own rule; who holds the capabilities and may not is in a user namespace.
+    """Read the conditions; `root` contains /proc and /sys."""
+    status = procfs.read(root / "proc/self/status")
+    held = _capabilities(procfs.effective_capabilities(status))
+    # The rule of the loader: a refusal in spite of the capabilities means a user namespace.
     privileged = missing(root / "proc") is None
     enough = "CAP_SYS_ADMIN" in held or {"CAP_BPF", "CAP_PERFMON"} <= set(held)
-    seccomp = status.get("Seccomp") == _SECCOMP_FILTER
+    seccomp = procfs.status_field(status, "Seccomp") == _SECCOMP_FILTER
     lockdown = _chosen(_text(root / "sys/kernel/security/lockdown"))
     container = any((root / mark.lstrip("/")).exists() for mark in _CONTAINER_MARKS)
     paranoid = _sysctl(root, "perf_event_paranoid")
     release = platform.release()
     headers = root / "lib/modules" / release / "build"
     tracefs = [d for d in ("tracing", "debug/tracing") if _listable(root / "sys/kernel" / d)]
+    rdma = rdma_ports(root / "sys/class/infiniband")
     conditions = (
         Condition("kernel", f"{release} {platform.machine()}"),
         Condition(
@@ -89,10 +93,28 @@ def read_host(root: Path = Path("/")) -> Host:
             str(headers) if headers.exists() else "missing",
             "" if headers.exists() else "bcc cannot compile",
         ),
+        *map(_rdma, rdma),
     )
     return Host(
-        conditions, privileged, enough and not privileged, seccomp, lockdown, container
+        conditions, privileged, enough and not privileged, seccomp, lockdown, container,
+        tuple((port.netdev, _where(port)) for port in rdma if port.netdev and not port.software),
     )  # fmt: skip
+
+
+def _where(port: RdmaPort) -> str:
+    if port.counts_bytes:
+        return f"{port.name} has a record of its own"
+    return f"the byte counters of {port.name} cannot be read"
+
+
+def _rdma(port: RdmaPort) -> Condition:
+    if port.software:
+        effect = f"its bytes are those of {port.netdev}" if port.netdev else "it counts no bytes"
+    elif not port.counts_bytes:
+        effect = "its byte counters cannot be read"
+    else:
+        effect = f"the counters of {port.netdev} leave its traffic out" if port.netdev else ""
+    return Condition(f"RDMA port {port.name}", port.link, effect)
 
 
 def _kptr(value: int | None, privileged: bool) -> Condition:
@@ -110,27 +132,18 @@ def _sysctl(root: Path, name: str) -> int | None:
     return int(text) if text.lstrip("-").isdigit() else None
 
 
-def _capabilities(hexadecimal: str) -> list[str]:
-    held = int(hexadecimal, 16)
+def _capabilities(held: int) -> list[str]:
     return [name for name, bit in _CAPABILITIES.items() if held >> bit & 1]
 
 
 def _chosen(text: str) -> str | None:
-    """The word in brackets of `none [integrity] confidentiality`."""
+    """Return the word in brackets of `none [integrity] confidentiality`."""
     _, bracket, rest = text.partition("[")
     return rest.partition("]")[0] if bracket else None
 
 
-def _fields(path: Path) -> dict[str, str]:
-    pairs = (line.partition(":") for line in _text(path).splitlines())
-    return {name: value.strip() for name, _, value in pairs}
-
-
 def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")  # a name in it may be any bytes
-    except OSError:
-        return ""
+    return procfs.read(path).decode("utf-8", "replace")
 
 
 def _listable(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Who may not load programs: is that all that is missing?  By the loader's own parts."""
+"""Features of the kernel that a process without privileges can test, by parts of the loader."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from xctl_probe.ebpf.attach_variants import ATTACH_VARIANTS, AttachVariant, kern
 from xctl_probe.ebpf.libbpf import Library
 from xctl_probe.errors import SourceUnavailable
 
-HAS_ALL = "the kernel has what it needs, as far as may be seen"
+HAS_ALL = "the kernel has what it needs, as far as is visible"
 
 
 def load_is_refused() -> bool:
-    """Does the kernel answer EPERM to the smallest program there is?"""
+    """True where the kernel refuses the smallest program with EPERM."""
     try:
         return Library().refuses_trampolines(ATTACH_VARIANTS[0].hooks[0].target)
     except SourceUnavailable:
@@ -19,7 +19,7 @@ def load_is_refused() -> bool:
 
 
 def other_blockers(attach: Attach) -> str:
-    """What else is there or missing, from libbpf and from what anybody may read of the kernel."""
+    """Return what else is missing, by libbpf and by files that any user may read."""
     try:
         Library()
         names = kernel_names()
@@ -32,7 +32,7 @@ def other_blockers(attach: Attach) -> str:
 
 
 def _lacks(variant: AttachVariant, names: frozenset[str]) -> str | None:
-    """The first thing that is missing; None where nothing is."""
+    """Return the first missing feature, None where nothing is missing."""
     if variant.needs is not None and not variant.needs.exists():
         return f"{variant.name}s"
     for hook in variant.hooks:

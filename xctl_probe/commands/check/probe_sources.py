@@ -1,6 +1,6 @@
-"""Every source and way to attach, opened for real, each in a process of its own.
+"""Opens every source variant for real, each in a child process.
 
-A loader that crashes or hangs is an answer, too: could not tell.
+A loader that crashes or hangs gives the result *unknown*.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from xctl_probe.sources.select import open_source
 SOCK_DIAG, PROC_NET = "proc sock_diag", "proc net"
 LONGEST_S = 60.0  # bcc compiles
 _MS_PER_S = 1_000
-# What says nothing about the source: short of memory or descriptors, or somebody was faster.
+# No evidence about the source: short of memory or descriptors, or a race.
 _PASSING = {
     errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.EINTR, errno.EBUSY,
 }  # fmt: skip
 
 
 class Answer(StrEnum):
-    """Does it work here?"""
+    """Result of a trial."""
 
     YES = "yes"
     NO = "no"
-    UNKNOWN = "could not tell"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class SourceVariant:
-    """One source and one way to use it; `name` is its key in blind_spots.BLIND_SPOTS."""
+    """A source and its attach variant; `name` is its key in blind_spots.BLIND_SPOTS."""
 
     name: str
     backend: Backend
@@ -51,22 +51,22 @@ class SourceVariant:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What came of trying.  `call` is what was refused with `errno` (its name)."""
+    """Result of a trial.  `call` is the call that was refused with `errno` (its name)."""
 
     answer: Answer
     reason: str
     errno: str | None = None
     call: str | None = None
-    source: str | None = None  # the name of the way that was taken, where it works
-    other_blockers: str | None = None  # where privileges are missing: would they be enough?
-    hooks: Mapping[str, Sequence[str]] | None = None  # as ebpf.running.Hooks has them
+    source: str | None = None  # name of the variant in use, where it works
+    other_blockers: str | None = None  # without privileges: what else is missing
+    hooks: Mapping[str, Sequence[str]] | None = None  # as in ebpf.programs.Hooks
 
 
 AUTO = SourceVariant("auto", Backend.AUTO)
 
 
 def source_variants() -> list[SourceVariant]:
-    """All of them, best first, from the same enumerations as the options."""
+    """Return all variants, best first, from the enumerations of the options."""
     return [
         *(SourceVariant(f"ebpf {a}", Backend.EBPF, a) for a in Attach if a is not Attach.AUTO),
         SourceVariant("bcc", Backend.BCC),
@@ -78,7 +78,7 @@ def source_variants() -> list[SourceVariant]:
 def probe_source(
     way: SourceVariant, settings: Settings, longest_s: float = LONGEST_S
 ) -> ProbeResult:
-    """Open, read once and close, in a child that leaves nothing behind."""
+    """Open a source, read it once and close it, in a child process."""
     wanted = replace(settings, backend=way.backend, attach=way.attach, sock_diag=way.sock_diag)
     readable, writable = os.pipe()
     child = os.fork()
@@ -105,7 +105,7 @@ def probe_source(
 
 
 def _in_child(work: Callable[[], ProbeResult], result: int) -> NoReturn:
-    """Do the work, write what came of it, and leave without the parent's clean-up."""
+    """Run `work`, write its result, and exit without the clean-up of the parent."""
     try:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for fd in (1, 2):  # compilers print
@@ -121,7 +121,7 @@ def _open(way: SourceVariant, settings: Settings) -> ProbeResult:
     except SourceUnavailable as refusal:
         return _no(_short(str(refusal), way.name), refusal)
     except Exception as error:
-        # Whatever it is, it is no answer.
+        # Any other exception is no evidence about the source.
         return ProbeResult(Answer.UNKNOWN, f"{type(error).__name__}: {error}")
     try:
         source.drain(time.monotonic_ns())
@@ -146,7 +146,7 @@ def _no(reason: str, refusal: BaseException) -> ProbeResult:
 
 
 def _without_sock_diag(reason: str | None) -> ProbeResult:
-    """The sampler works without it, and says in words only why it had to."""
+    """Return the result of the sampler without sock_diag, with its reason."""
     try:
         SockDiag().close()
     except OSError as refusal:
@@ -155,7 +155,7 @@ def _without_sock_diag(reason: str | None) -> ProbeResult:
 
 
 def _refused(error: BaseException) -> tuple[str | None, int]:
-    """What the kernel refused, and its errno, from the exception that began it all."""
+    """Return the refused call and its errno, from the first exception of the chain."""
     cause: BaseException | None = error
     while cause is not None:
         number = getattr(cause, "errno", None)
@@ -166,14 +166,14 @@ def _refused(error: BaseException) -> tuple[str | None, int]:
 
 
 def _taken(source: Source) -> str:
-    """The name of the way that the source goes, as in `ways`."""
+    """Return the name of the source's variant, as in `source_variants`."""
     if source.name != Backend.SAMPLER:
         return f"{source.name} {getattr(source, 'attach', '')}".rstrip()
     return SOCK_DIAG if getattr(source, "refused", None) is None else PROC_NET
 
 
 def _short(text: str, name: str) -> str:
-    """What a source says, without what the table names already."""
+    """Return the text of a source without the name that the table already has."""
     backend, _, attach = name.partition(" ")
     for beginning in (f"--backend {backend}: ", f"{attach}: "):
         text = text.removeprefix(beginning)
@@ -181,7 +181,7 @@ def _short(text: str, name: str) -> str:
 
 
 def _read(fd: int, longest_s: float) -> tuple[bytes, bool]:
-    """All that is written until the end of the pipe; False when the time is up before."""
+    """Read the pipe to its end; the second value is False at a timeout."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     deadline = time.monotonic() + longest_s

@@ -1,4 +1,4 @@
-"""What would make a source work that does not: commands and settings, by what stands in the way."""
+"""Remedies for a source that does not work: commands and settings, by reason."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _REFUSED = {"EPERM", "EACCES"}
 
 
 def remedies(way: SourceVariant, outcome: ProbeResult, host: Host) -> list[str]:
-    """One line each; none where it works, or where the reason has its remedy in it."""
+    """Return one line for each remedy; none where it works, or the reason has a remedy."""
     if outcome.answer is Answer.YES:
         return []
     if outcome.answer is Answer.UNKNOWN:
@@ -44,7 +44,7 @@ def remedies(way: SourceVariant, outcome: ProbeResult, host: Host) -> list[str]:
         return [_SECCOMP.format(what="AF_NETLINK sockets")] if host.seccomp else []
     if not host.privileged:
         if outcome.errno not in _REFUSED and "permitted" not in outcome.reason:
-            return []  # what is missing is no privilege
+            return []  # privileges are not the reason
         if host.user_namespace:
             return [_USER_NAMESPACE]
         python = sys.executable or "python3"

@@ -1,4 +1,4 @@
-"""The answers as a table for a person, and as one JSON object for a program."""
+"""Results of `check` as a table, and as one JSON object."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLACES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way, what came of trying it, and what would help."""
+    """A source variant, the result of its trial, and its remedies."""
 
     way: SourceVariant
     outcome: ProbeResult
@@ -36,26 +36,35 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Everything; `auto` is what the command would take, by its own choice."""
+    """Results of all trials; `auto` is the choice of `--backend auto`."""
 
     rows: tuple[Row, ...]
     auto: ProbeResult
     host: Host
-    capabilities: frozenset[str] = frozenset()  # those in effect
+    capabilities: frozenset[str] = frozenset()  # effective ones
 
     @property
     def works(self) -> bool:
-        """True when some source does."""
+        """True when some source works."""
         return any(row.outcome.answer is Answer.YES for row in self.rows)
 
     @property
     def blind(self) -> tuple[BlindSpot, ...]:
         """What the source that auto takes cannot see."""
-        return BLIND_SPOTS.get(self.auto.source or "", ())
+        return (*BLIND_SPOTS.get(self.auto.source or "", ()), *self._roce)
+
+    @property
+    def _roce(self) -> Iterator[BlindSpot]:
+        """Of this host: interfaces whose own counters leave RDMA out."""
+        for interface, where in self.host.roce:
+            yield BlindSpot(
+                f"roce_{interface}",
+                f"RDMA in the bandwidth of {interface}: its counters leave RoCE out; {where}",
+            )
 
 
 def to_text(checked: Checked) -> bytes:
-    """Lines for a terminal."""
+    """Return the table for a terminal."""
     lines = list(_lines(checked))
     return "".join(f"{printable(line).rstrip()}\n" for line in lines).encode("ascii")
 
@@ -112,7 +121,7 @@ def _errno(outcome: ProbeResult) -> str:
 
 
 def to_json(checked: Checked) -> bytes:
-    """One object on one line."""
+    """Return one JSON object on one line."""
     return ascii_json(
         {
             "works": checked.works,

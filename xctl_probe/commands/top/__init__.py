@@ -1,1 +1,1 @@
-"""`xctl-probe-network top`: who moves and who waits, live in a terminal."""
+"""`xctl-probe-network top`: traffic, waits and errors, live in a terminal."""

@@ -1,4 +1,4 @@
-"""What `top` does: draw the records of each interval, and obey the keys."""
+"""The command `top`: draws the records of each interval, and handles keys."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NS_PER_MS = 1_000_000
 
 
 def run(settings: Settings) -> None:
-    """Show the screen until the user leaves.  Raises UsageError where there is no terminal."""
+    """Show the screen until the user quits.  Raises UsageError without a terminal."""
     if not (os.isatty(_STDIN) and os.isatty(_STDOUT)):
         raise UsageError("top needs a terminal: leave the word out to write lines to a pipe")
     if os.environ.get("TERM", "dumb") == "dumb":
@@ -52,7 +52,7 @@ def run(settings: Settings) -> None:
     source, _ = open_source(settings)
     try:
         with stop_signals() as signals, raw_keys(_STDIN), _live() as live:
-            # A person watches: everything counts, loopback and the smallest transfers, too.
+            # On the screen, loopback and the smallest transfers count, too.
             wanted = replace(settings.wanted, min_mbps=0.0, loopback=True)
             title = f"xctl-probe-network top: {source.name} ({source.description})"
             Loop(
@@ -70,7 +70,7 @@ def _live() -> Live:
 
 
 class _Why:
-    """The explanation of one process, looked up beside the screen and again each interval."""
+    """Explanation of one process, computed in a thread once an interval."""
 
     def __init__(self, stall_ms: int) -> None:
         self._stall_ms = stall_ms
@@ -79,9 +79,9 @@ class _Why:
         self._thread: threading.Thread | None = None
 
     def show(self, pid: int | None) -> None:
-        """Look at this process now; None when the user has left."""
+        """Explain this process from now on; None stops."""
         if pid != self._pid:
-            self._pid, self.lines = pid, () if pid is None else (f"looking at {pid} ...",)
+            self._pid, self.lines = pid, () if pid is None else (f"sampling {pid} ...",)
         if pid is not None and (self._thread is None or not self._thread.is_alive()):
             self._thread = threading.Thread(target=self._diagnose, args=(pid,), daemon=True)
             self._thread.start()
@@ -96,7 +96,7 @@ class _Why:
 
 
 class _Screen:
-    """The sink of `top`.  A key, a signal and a gone terminal end the run."""
+    """Sink of `top`.  A key, a signal and a gone terminal stop the run."""
 
     def __init__(self, live: Live, signals: socket.socket, title: str, stall_ms: int) -> None:
         self._live = live

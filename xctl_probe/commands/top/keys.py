@@ -1,4 +1,4 @@
-"""Keys from a terminal: bytes in, names out.  termios(3), console_codes(4)."""
+"""Key names from the bytes of a terminal.  termios(3), console_codes(4)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _SINGLE = {
     b"\x03": "ctrl-c", b"\x1b": "escape",
 }  # fmt: skip
 _ESCAPE = b"\x1b"
-_TAIL_MS = 50  # of a sequence that a slow line has cut
+_TAIL_MS = 50  # longest wait for the rest of a sequence
 _C_CC = 6
 _FINAL = range(0x40, 0x7F)  # the last byte of a control sequence
 
 
 @contextmanager
 def raw_keys(fd: int) -> Iterator[None]:
-    """Keys arrive one by one and are not echoed; the terminal is as before afterwards."""
+    """Switch the terminal to single keys without echo; restore it afterwards."""
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)
     now = termios.tcgetattr(fd)
-    # Stopped by ctrl-Z the screen would stay as it is, without anybody to draw it.
+    # Stopped by ctrl-Z, the screen would stay without updates.
     now[_C_CC][termios.VSUSP] = b"\0"
     termios.tcsetattr(fd, termios.TCSANOW, now)
     try:
@@ -42,7 +42,7 @@ def raw_keys(fd: int) -> Iterator[None]:
 
 
 def read_keys(fd: int) -> list[str] | None:
-    """The keys that were pressed; None when the terminal is gone."""
+    """Return the pressed keys, None when the terminal is gone."""
     try:
         data = os.read(fd, 1024)
         while _is_cut(data) and select.select([fd], [], [], _TAIL_MS / 1000)[0]:
@@ -56,7 +56,7 @@ def read_keys(fd: int) -> list[str] | None:
 
 
 def names(data: bytes) -> list[str]:
-    """The keys in what a terminal has sent; what is unknown is left out."""
+    """Return the keys in the bytes of a terminal, without unknown ones."""
     found = []
     while data:
         key, data = _first(data)

@@ -1,4 +1,4 @@
-"""What the screen shows, added up from the same records that the stream writes."""
+"""State of the screen, from the records that the stream writes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, S
 
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
-KEEP_NS = 60 * _NS_PER_S  # how long what has ended stays to be read
-_QUIET_NS = 5 * _NS_PER_S  # how long a process without traffic keeps its line
-_MOST = 500  # of anything
+KEEP_NS = 60 * _NS_PER_S  # how long finished stalls and errors stay on the screen
+_QUIET_NS = 5 * _NS_PER_S  # how long a process without traffic stays on the screen
+_MOST = 500  # entries of each list
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a process or, with pid None, an interface moves, in Mbps."""
+    """Traffic of a process or, with pid None, an interface, in Mbps."""
 
     pid: int | None
     comm: str
@@ -29,13 +29,13 @@ class Rates:
 
     @property
     def mbps(self) -> float:
-        """Both ways together."""
+        """Sum of both directions."""
         return self.rx_mbps + self.tx_mbps
 
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """One stall, running or ended."""
+    """A stall, ongoing or over."""
 
     entity: str
     pid: int | None
@@ -51,7 +51,7 @@ class Stalled:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error, counted since it was first seen."""
+    """An error, with its count since it first occurred."""
 
     entity: str
     pid: int | None
@@ -65,7 +65,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One moment of all of it; what is running and what is latest comes first."""
+    """Content of the screen; ongoing and latest entries come first."""
 
     now_ns: int
     interfaces: tuple[Rates, ...] = ()
@@ -76,7 +76,7 @@ class View:
 
 @dataclass(slots=True)
 class Model:
-    """Remembers between intervals what the screen still has to show."""
+    """Keeps the entries of the screen between intervals."""
 
     _interfaces: dict[str, Rates] = field(default_factory=dict)
     _processes: dict[tuple[int | None, str], Rates] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Model:
     _errors: dict[tuple[str, int | None, str], Failed] = field(default_factory=dict)
 
     def add(self, records: Iterable[Record], now_ns: int) -> None:
-        """Take in one interval; `now_ns` is the monotonic time."""
+        """Add the records of one interval; `now_ns` is the monotonic time."""
         running, self._running = self._running, {}
         self._processes = {
             key: replace(one, rx_mbps=0.0, tx_mbps=0.0) for key, one in self._processes.items()
@@ -98,14 +98,14 @@ class Model:
                     self._stalled(record, now_ns)
                 case ErrorRecord():
                     self._failed(record, now_ns)
-        # A stall of which nothing is heard any more: its socket is gone, its end was missed.
+        # A stall without further records: its socket is gone, its end was missed.
         for key, stall in running.items():
             if key not in self._running and not self._has_ended(stall):
                 self._ended.append(replace(stall, ongoing=False, seen_ns=now_ns))
         self._forget(now_ns)
 
     def view(self, now_ns: int) -> View:
-        """Everything there is to show."""
+        """Return the content of the screen."""
         running = sorted(self._running.values(), key=lambda s: -s.duration_ms)
         ended = sorted(self._ended, key=lambda s: -s.seen_ns)
         errors = sorted(self._errors.values(), key=lambda e: -e.seen_ns)

@@ -1,4 +1,4 @@
-"""The lines of the screen, for a terminal of any size.  Pure: text and the name of a style."""
+"""Lines of the screen, for a terminal of any size: text and the name of a style."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xctl_probe.exporters.text import WAITS
 _NS_PER_S = 1_000_000_000
 _Row = TypeVar("_Row", Stalled, Rates)
 _KEYS = "q quit  enter why  / filter  s sort  r reverse  p pause  ? help"
-_LEAST_LINES = 4  # with fewer the interfaces are left out
+_LEAST_LINES = 4  # with fewer, the interfaces are left out
 _LEAST_PROCESSES = 2
 _HELP = """\
  up down k j     choose a line         enter   why does this process wait?
@@ -26,14 +26,15 @@ _HELP = """\
 
  WAITING  processes that the network does not let go on: for how long, for whom, why.
           A cause is peer_window (the peer does not read), send_buffer (a slow path),
-          loss, no_reply (the peer has the request) or connecting.
+          loss, pacing (its own limit), local_drop (this host drops it), keepalive
+          (no host answers), no_reply (the peer has the request) or connecting.
  TRAFFIC  payload by process and interface, in Mbps.
  ERRORS   retransmits, refusals, resets and the like in the last minute.
 """
 
 
 class Line(NamedTuple):
-    """A line of text, and how it looks: a key of STYLES in command.py."""
+    """A line of text and its style: a key of STYLES in command.py."""
 
     text: str
     style: str = ""
@@ -42,7 +43,7 @@ class Line(NamedTuple):
 def draw(
     view: View, ui: Ui, width: int, height: int, *, title: str, why: Sequence[str] = ()
 ) -> list[Line]:
-    """Exactly `height` lines of at most `width` characters."""
+    """Return exactly `height` lines of at most `width` characters."""
     rows = shown(view, ui)
     head = [Line(_title(ui, title, width), "title")]
     if ui.mode is Mode.FILTER:
@@ -74,7 +75,7 @@ def _title(ui: Ui, title: str, width: int) -> str:
 
 
 def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line]:
-    """Stalls, processes, errors: what runs first, of what has ended no more than there is room."""
+    """Return stalls, processes and errors: ongoing first, finished ones as far as they fit."""
     body = _interface_lines(rows.interfaces, width) if room > _LEAST_LINES else []
     left = room - len(body)
     errors = min(len(rows.errors), max(left // 4 - 1, 0))
@@ -95,14 +96,14 @@ def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line
 
 
 def _stall_lines(rows: Shown, running: int, room: int) -> int:
-    """How many stalls are shown: those that run, and the ended ones in a third of the room."""
+    """Return the number of stalls to show: ongoing ones, and finished ones in a third of `room`."""
     others = len(rows.processes)
     wanted = max(running, room - others, room // 3)
     return max(min(len(rows.stalls), wanted, room - min(others, _LEAST_PROCESSES)), 0)
 
 
 def _window(rows: Sequence[_Row], count: int, ui: Ui) -> Sequence[_Row]:
-    """As many rows as there is room for, the chosen one among them."""
+    """Return as many rows as fit, with the selected one among them."""
     keys = [key_of(row) for row in rows]
     at = keys.index(ui.selected) if ui.selected in keys else 0
     start = max(at - count + 1, 0)

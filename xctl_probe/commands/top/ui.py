@@ -1,4 +1,4 @@
-"""What the user has chosen, and what a key changes of it.  Pure: no terminal here."""
+"""State of the user interface, and the effect of each key.  It needs no terminal."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
 
 
 class Mode(StrEnum):
-    """What the screen is for at the moment."""
+    """Mode of the screen."""
 
     LIST = "list"
-    FILTER = "filter"  # the keys are letters of the filter
+    FILTER = "filter"  # keys are letters of the filter
     WHY = "why"
     HELP = "help"
 
 
 class Sort(StrEnum):
-    """What the processes are ordered by."""
+    """Order of the processes."""
 
     TOTAL = "total"
     RECEIVED = "rx"
@@ -42,7 +42,7 @@ _LONGEST_FILTER = 40
 
 @dataclass(frozen=True, slots=True)
 class Ui:
-    """The user's choices.  `selected` is a line of `selectable`, `scroll` one of the why text."""
+    """Choices of the user.  `selected` is a line of `selectable`, `scroll` one of the why text."""
 
     mode: Mode = Mode.LIST
     sort: Sort = Sort.TOTAL
@@ -58,7 +58,7 @@ class Ui:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is left after the filter, in the order of the screen."""
+    """Rows that pass the filter, in the order of the screen."""
 
     interfaces: tuple[Rates, ...]
     processes: tuple[Rates, ...]
@@ -67,12 +67,12 @@ class Shown:
 
     @property
     def selectable(self) -> list[tuple[str, int | None, str]]:
-        """The lines that can be chosen, from top to bottom."""
+        """Return the selectable lines, from top to bottom."""
         return [*map(key_of, self.stalls), *map(key_of, self.processes)]
 
 
 def key_of(row: Stalled | Rates) -> tuple[str, int | None, str]:
-    """What a line is recognised by when its numbers have changed."""
+    """Return the identity of a row, whose numbers may change."""
     if isinstance(row, Stalled):
         ended = "" if row.ongoing else str(row.seen_ns)
         return row.entity, row.pid, f"{row.direction}{ended}"
@@ -80,7 +80,7 @@ def key_of(row: Stalled | Rates) -> tuple[str, int | None, str]:
 
 
 def shown(view: View, ui: Ui) -> Shown:
-    """Apply the filter and the order."""
+    """Return the filtered and ordered rows."""
     wanted = ui.filter.lower()
 
     def fits(row: Rates | Stalled | Failed) -> bool:
@@ -98,7 +98,7 @@ def shown(view: View, ui: Ui) -> Shown:
 
 
 def on_key(ui: Ui, key: str, rows: Shown) -> Ui:
-    """What the user has chosen after a key; `key` is a character or a name from keys.py."""
+    """Return the state after a key; `key` is a character or a name from keys.py."""
     ui = replace(ui, message="")
     if key == "ctrl-c":
         return replace(ui, quit=True)

@@ -1,1 +1,1 @@
-"""`xctl-probe-network why PID`: one process, explained in plain words."""
+"""`xctl-probe-network why PID`: what one process waits for, with the evidence."""

@@ -1,34 +1,34 @@
-"""What may be looked into, and what to do where it may not.  ptrace(2); proc(5): fd."""
+"""Access to a process, and the remedy where it is refused.  ptrace(2); proc(5): fd."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from xctl_probe.commands.why.proc_sampler import socket_fds
 from xctl_probe.errors import UsageError
+from xctl_probe.linux.procfs import users
 from xctl_probe.linux.tasks import reader_of, state_of
 
-_EFFECTIVE = 1  # of the four user ids in /proc/<pid>/status
+_EFFECTIVE = 1  # index among the four user ids of /proc/<pid>/status
 _ENDED = ("", "X", "Z")
 
 
 def has_ended(pid: int) -> bool:
-    """True when no thread of it lives."""
+    """True when all threads of the process have exited."""
     return state_of(pid) in _ENDED
 
 
 def fds_of(pid: int) -> dict[int, int]:
-    """Descriptors by inode: the sockets of the process.
+    """Return the sockets of the process: descriptor by inode.
 
-    Raises UsageError, with the remedy, where they may not be read or the process is gone.
+    Raises UsageError, with the remedy, where they are unreadable or the process is gone.
     """
     try:
         return socket_fds(reader_of(pid))
     except PermissionError:
         raise UsageError(f"why {pid}: could not be seen, because {_refusal(pid)}") from None
     except OSError:
-        raise UsageError(f"why {pid}: the process ended while it was looked at") from None
+        raise UsageError(f"why {pid}: the process exited during the samples") from None
 
 
 def _refusal(pid: int) -> str:
@@ -40,11 +40,11 @@ def _refusal(pid: int) -> str:
     owner = _effective_user(pid)
     if owner == os.geteuid():
         return (
-            "it is yours, but may not be looked into: its program has file capabilities or is "
+            "it is yours, but may not be inspected: its program has file capabilities or is "
             f"set-uid, or it called prctl(PR_SET_DUMPABLE); run as root ({_as_root(pid)})"
         )
     whose = "" if owner is None else f" of user {_user(owner)}"
-    return f"it is not permitted to look into a process{whose}: run as root ({_as_root(pid)})"
+    return f"not permitted to inspect a process{whose}: run as root ({_as_root(pid)})"
 
 
 def _as_root(pid: int) -> str:
@@ -52,13 +52,9 @@ def _as_root(pid: int) -> str:
 
 
 def _effective_user(pid: int) -> int | None:
-    # The owner of /proc/<pid> is root's where the process may not be dumped.
-    try:
-        status = Path(f"/proc/{pid}/status").read_bytes()
-    except OSError:
-        return None
-    fields = status.partition(b"\nUid:")[2].split()[:4]
-    return int(fields[_EFFECTIVE]) if len(fields) > _EFFECTIVE else None
+    # The owner of /proc/<pid> is root where the process may not be dumped.
+    found = users(pid)
+    return found[_EFFECTIVE] if len(found) > _EFFECTIVE else None
 
 
 def _user(uid: int) -> str:

@@ -1,7 +1,7 @@
-"""Sockets that a thread closes just now, and waits until the peer has taken the rest.
+"""Sockets in close(): a thread waits until the peer has acknowledged the remaining data.
 
-socket(7): SO_LINGER.  The descriptor is no more; the socket has its inode and user still, and no
-holder.
+socket(7): SO_LINGER.  The descriptor is gone; the socket still has its inode and user, but no
+owner.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STATES = (FIN_WAIT1, LAST_ACK, CLOSING)
 
 
 def closes(thread: Thread) -> bool:
-    """True when the thread waits in close() for a socket to get rid of its data."""
+    """True when the thread waits in close() until the data of a socket is sent."""
     return (
         thread.call is not None
         and thread.call.role is Role.CLOSE
@@ -31,9 +31,9 @@ def closes(thread: Thread) -> bool:
 
 
 def closed_sockets(pid: int, threads: list[Thread], messages: Iterable[bytes]) -> dict[int, int]:
-    """Inode to descriptor of the one socket that a thread of `pid` closes.
+    """Return inode and descriptor of the one socket that a thread of `pid` closes.
 
-    Empty where no thread does, and where several sockets on the host might be the one.
+    Empty where no thread closes one, and where several sockets of the host may be meant.
     """
     fds = [t.call.watched[0].fd for t in threads if closes(t) and t.call is not None]
     if len(fds) != 1:

@@ -1,4 +1,4 @@
-"""One process's TCP sockets from two looks through sock_diag: times, queues and timers."""
+"""TCP sockets of one process from two samples of sock_diag: times, queues and timers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _US_PER_MS = 1_000
 
 
 class DiagSampler:
-    """Two looks through sock_diag; a wait of `stall_ms` is a stall."""
+    """Samples of sock_diag; `stall_ms` is the stall length."""
 
     def __init__(self, stall_ms: int = STALL_MS) -> None:
         self._stall_ns = stall_ms * _NS_PER_MS
@@ -39,7 +39,7 @@ class DiagSampler:
         self._last_sample_ns = 0
 
     def sample(self, messages: Iterable[bytes], inodes: Iterable[int], now_ns: int) -> None:
-        """Take in a dump; `now_ns` is the monotonic time when it was made."""
+        """Add a dump; `now_ns` is its monotonic time."""
         wanted = {inode.to_bytes(4, "little") for inode in inodes}
         seen = {}
         for message in messages:
@@ -56,7 +56,7 @@ class DiagSampler:
         self._connections, self._last_sample_ns = seen, now_ns
 
     def tcp(self, fds: dict[int, int], messages: list[bytes], between_ns: int) -> list[Tcp]:
-        """What the looks have shown; `messages` are those of the last look."""
+        """Return the sockets as sampled; `messages` are those of the last sample."""
         peers = peers_of([c.sample for c in self._connections.values()], messages)
         return [
             _tcp(fds[i], c, self._first[i], self._last_sample_ns, between_ns, peers.get(i))
@@ -127,6 +127,8 @@ def _tcp(
         reply_ms=_ago(connection.pending_ns, now_ns) if connection.opened else None,
         hole_ms=_ago(connection.hole_ns, now_ns),
         answered_before=connection.history.expects_reply(),
+        unanswered_keepalives=sample.unanswered_keepalives,
+        heard_ms=min(info.last_data_recv_ms, info.last_ack_recv_ms),
         peer=peer,
     )
 
@@ -140,7 +142,7 @@ def _progress(sample: TcpSample) -> tuple[int, ...]:
 
 
 def _unanswered_ms(sample: TcpSample) -> float:
-    """Since when the first segment in the queue is on its way, from its timer.
+    """Return for how long the first segment of the queue is in flight, from its timer.
 
     Each expiry doubles the timeout, but the first few of a SYN do not (since kernel 6.5:
     net.ipv4.tcp_syn_linear_timeouts): then there are more retries than doublings.

@@ -1,14 +1,11 @@
-"""Two looks at a process and its sockets, and what follows from them."""
+"""Two samples of a process and its sockets, and the findings from them."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.commands.why.access import fds_of, has_ended
@@ -18,6 +15,7 @@ from xctl_probe.commands.why.others import File, Other, distant_files, other_soc
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.places import Place
 from xctl_probe.commands.why.proc_sampler import ProcSampler, udp_sockets
+from xctl_probe.commands.why.queue_pairs import ProcessQueuePair, QueuePairSampler
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads, waits_in
 from xctl_probe.commands.why.verdict import Finding, Waiter, findings, ranked, waiters
@@ -25,7 +23,8 @@ from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
 from xctl_probe.linux import wchan
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.socket_owners import read_process
+from xctl_probe.linux.helper import Helper
+from xctl_probe.linux.procfs import read, read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
 from xctl_probe.stalls.policy import STALL_MS
@@ -36,9 +35,10 @@ _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What is known of one process; `waiting` are the threads that wait on descriptors.
+    """Samples and findings of one process; `waiting` are the threads that wait on descriptors.
 
-    `source` is where TCP was looked up; `notes` say what could not be seen, and the remedy.
+    `source` is the source of the TCP sockets; `notes` name what could not be observed, and the
+    remedy.
     """
 
     process: Process
@@ -53,53 +53,56 @@ class Diagnosis:
     others: tuple[Other, ...] = ()  # sockets that are not among `tcp` and `udp`
     files: dict[int, File] = field(default_factory=dict)  # by descriptor: those a thread is in
     frozen: bool = False  # its cgroup is
+    queue_pairs: tuple[ProcessQueuePair, ...] = ()
 
 
-def diagnose(
-    pid: int,
-    *,
-    sock_diag: bool = True,
-    stall_ms: int = STALL_MS,
-    between_s: float = BETWEEN_S,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Diagnosis:
-    """Look twice, `gap_s` apart; without `sock_diag` at /proc/net only.
+def diagnose(pid: int, *, sock_diag: bool = True, stall_ms: int = STALL_MS) -> Diagnosis:
+    """Sample twice, `BETWEEN_S` apart; without `sock_diag` from /proc/net only.
 
-    `stall_ms` is the least length of a wait that counts.
+    `stall_ms` is the stall length.  A child process reads: a process may hold its reader up (memory
+    on a FUSE file system, execve(2)), and the child may move to another CPU or network namespace.
 
-    Raises UsageError for a pid that is none, that is gone, or that may not be looked into.
+    Raises UsageError for a pid that is invalid, gone or unreadable.
     """
     if not 0 < pid <= _LARGEST_PID:
-        raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
-    # On a thread of its own, which may move to another CPU or network namespace.
-    outcome: list[Diagnosis | BaseException] = []
+        raise UsageError(f"why {pid}: no such process; `ps -e` lists all")
+    helper = Helper(_answer, lambda _: None)
+    try:
+        outcome = helper.read(_Question(pid, sock_diag, stall_ms))
+        hangs = helper.pid is not None
+    finally:
+        helper.close()
+    if isinstance(outcome, Diagnosis):
+        return outcome
+    if isinstance(outcome, Exception):
+        raise outcome
+    if hangs:
+        raise ProbeError(
+            f"why {pid}: could not be seen, because reading what it or its peer waits in does not "
+            "return: its memory or a file that it closes lies on a file system that does not answer"
+        )
+    raise ProbeError(
+        f"why {pid}: the process that reads it could not be started or has ended; raise the limits "
+        "of memory and processes (ulimit -a)"
+    )
 
-    def sample() -> None:
-        try:
-            outcome.append(_sample_twice(pid, sock_diag, _How(stall_ms, between_s, sleep)))
-        except (ProbeError, OSError) as error:
-            outcome.append(error)
 
-    thread = threading.Thread(target=sample)
-    thread.start()
-    thread.join()
-    if not outcome:
-        raise ProbeError(f"why {pid}: the look at it failed; see above")
-    (result,) = outcome
-    if isinstance(result, BaseException):
-        raise result
-    return result
+class _Question(NamedTuple):
+    """Request to the child."""
 
-
-class _How(NamedTuple):
-    """What counts as a wait, and the pause between the two samples."""
-
+    pid: int
+    sock_diag: bool
     stall_ms: int
-    between_s: float
-    sleep: Callable[[float], None]
 
 
-def _sample_twice(pid: int, sock_diag: bool, how: _How) -> Diagnosis:
+def _answer(question: _Question) -> Diagnosis | Exception:
+    try:
+        return _sample_twice(question.pid, question.sock_diag, question.stall_ms)
+    except Exception as error:
+        return error
+
+
+def _sample_twice(pid: int, sock_diag: bool, stall_ms: int) -> Diagnosis:
     process = _alive(pid)
     fds = fds_of(pid)
     refused = "--no-sock-diag was given" if not sock_diag else None
@@ -111,28 +114,29 @@ def _sample_twice(pid: int, sock_diag: bool, how: _How) -> Diagnosis:
         )
     if refused is None:
         try:
-            return _sample_diag(process, fds, how)
+            return _sample_diag(process, fds, stall_ms)
         except OSError as error:
             refused = f"sock_diag is refused here ({error.strerror})"
-    note = f"{refused}; /proc/net has queues and timers, but no times, nor who spoke last"
-    return _sample_proc(process, fds, how, [note])
+    note = f"{refused}; /proc/net has queues and timers, but no times, nor which side sent last"
+    return _sample_proc(process, fds, stall_ms, [note])
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What two looks have shown; `fds` is inode to descriptor."""
+    """Result of two samples; `fds` is descriptor by inode."""
 
     before: list[Thread]
     after: list[Thread]
     fds: dict[int, int]
     tcp: list[Tcp]
     udp: list[Udp]
+    queue_pairs: tuple[ProcessQueuePair, ...]
 
 
-def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
+def _sample_diag(process: Process, fds: dict[int, int], stall_ms: int) -> Diagnosis:
     pid = process.pid
     with ExitStack() as stack:
-        places = [Place(stall_ms=how.stall_ms)]
+        places = [Place(stall_ms=stall_ms)]
         stack.callback(places[0].close)
         places[0].dump()
         before = read_threads(pid)
@@ -141,42 +145,53 @@ def _sample_diag(process: Process, fds: dict[int, int], how: _How) -> Diagnosis:
         strangers = [socket.fd for socket in there if socket.internet]
         for namespace in stack.enter_context(namespaces_of(pid, strangers)):
             with suppress(OSError):
-                place = Place(namespace, stall_ms=how.stall_ms)
+                place = Place(namespace, stall_ms=stall_ms)
                 stack.callback(place.close)
                 place.dump()
                 places.append(place)
+        queue_pairs = QueuePairSampler(pid)
+        stack.callback(queue_pairs.close)
         for place in places:
             place.sample(closed | fds)
-        how.sleep(how.between_s)
+        queue_pairs.sample()
+        time.sleep(BETWEEN_S)
         fds = closed | fds_of(pid)
         for place in places:
             place.dump()
             place.sample(fds)
+        queue_pairs.sample()
         after = read_threads(pid)
         tcp = [socket for place in places for socket in place.tcp(fds)]
         udp = [socket for place in places for socket in place.udp(fds)]
-        return _diagnosis(
-            process, _Seen(before, after, fds, tcp, udp), "sock_diag", [], how.stall_ms
-        )
+        seen = _Seen(before, after, fds, tcp, udp, queue_pairs.result())
+        return _diagnosis(process, seen, "sock_diag", [], stall_ms)
 
 
-def _sample_proc(process: Process, fds: dict[int, int], how: _How, notes: list[str]) -> Diagnosis:
+def _sample_proc(
+    process: Process, fds: dict[int, int], stall_ms: int, notes: list[str]
+) -> Diagnosis:
     pid, reader = process.pid, reader_of(process.pid)
     sampler = ProcSampler(reader)
+    queue_pairs = QueuePairSampler(pid)
     try:
         sampler.sample(fds)
         before = read_threads(pid)
-        how.sleep(how.between_s)
+        queue_pairs.sample()
+        time.sleep(BETWEEN_S)
         fds = fds_of(pid)
         sampler.sample(fds)
+        queue_pairs.sample()
     except OSError as error:
         raise ProbeError(
             f"neither sock_diag nor /proc/{reader}/net can be read here "
             f"({error.strerror}); mount /proc, or allow AF_NETLINK sockets"
         ) from error
+    finally:
+        queue_pairs.close()
     after = read_threads(pid)
-    seen = _Seen(before, after, fds, sampler.tcp(fds), udp_sockets(reader, fds))
-    return _diagnosis(process, seen, "/proc/net", notes, how.stall_ms)
+    udp = udp_sockets(reader, fds)
+    seen = _Seen(before, after, fds, sampler.tcp(fds), udp, queue_pairs.result())
+    return _diagnosis(process, seen, "/proc/net", notes, stall_ms)
 
 
 def _diagnosis(
@@ -220,32 +235,33 @@ def _diagnosis(
         others=tuple(others),
         files=files,
         frozen=Freezer().frozen(process.pid),
+        queue_pairs=seen.queue_pairs,
     )
 
 
 def _files_in_use(waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> set[int]:
-    """Descriptors in calls that are no sockets."""
+    """Return the descriptors of calls that are not sockets."""
     direct = (call for _, call in waiting if call.role not in (Role.POLL, Role.EPOLL))
     return {w.fd for call in direct for w in call.watched} - set(fds.values())
 
 
 def _ephemeral() -> range:
-    """The ports that the kernel chooses for a client, in the namespace of this thread."""
+    """Return the ports that the kernel chooses for clients, in the namespace of this thread."""
     try:
-        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_bytes().split()
+        low, high = read("/proc/sys/net/ipv4/ip_local_port_range").split()
         return range(int(low), int(high) + 1)
-    except (OSError, ValueError):
+    except ValueError:  # it cannot be read
         return range(32_768, 61_000)
 
 
 def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: bool) -> Call | None:
-    """What the name of the kernel function says, where the call itself may not be read."""
+    """Return the call that the kernel function implies, where the call is unreadable."""
     sending = thread.wchan.startswith(wchan.SEND)
     direct = thread.wchan.startswith(wchan.ON_SOCKETS)
     unreadable = not thread.call_readable and (
         direct or thread.wchan.startswith((*wchan.EVENTS, *wchan.RING))
     )
-    # io_uring's requests show nowhere.
+    # Requests of io_uring are not visible.
     if not unreadable and not thread.wchan.startswith(wchan.RING):
         return None
     watched = tuple(
@@ -257,7 +273,7 @@ def _assumed(thread: Thread, fds: dict[int, int], network: set[int], *, alone: b
 def _alive(pid: int) -> Process:
     process = read_process(pid)
     if process is None:
-        raise UsageError(f"why {pid}: no such process; see `ps -e` for those there are")
+        raise UsageError(f"why {pid}: no such process; `ps -e` lists all")
     if has_ended(pid):
         raise UsageError(f"why {pid}: {process.comm} has ended; its parent has yet to notice")
     return process
@@ -266,4 +282,4 @@ def _alive(pid: int) -> Process:
 def _same(process: Process) -> None:
     now = read_process(process.pid)
     if now is None or now.start_ticks != process.start_ticks or has_ended(process.pid):
-        raise UsageError(f"why {process.pid}: {process.comm} ended while it was looked at")
+        raise UsageError(f"why {process.pid}: {process.comm} exited during the samples")

@@ -1,4 +1,4 @@
-"""Quantities as people say them."""
+"""Text of durations, sizes and counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INDENT_WIDTH = 12
 
 
 def format_duration(ms: float) -> str:
-    """`12.4 s`, `4 min 10 s`, `3 h 5 min`, `2 d 3 h`."""
+    """Return `12.4 s`, `4 min 10 s`, `3 h 5 min`, `2 d 3 h`."""
     seconds = ms / _MS_PER_S
     if seconds < 2 * _MINUTE_S:
         return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds:.2f} s"
@@ -24,7 +24,7 @@ def format_duration(ms: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """`23 bytes`, `64.0 KiB`, `3.2 MiB`."""
+    """Return `23 bytes`, `64.0 KiB`, `3.2 MiB`."""
     if count < 10 * _STEP:
         return pluralize(int(count), "byte")
     for unit in ("KiB", "MiB"):
@@ -35,12 +35,12 @@ def format_bytes(count: float) -> str:
 
 
 def pluralize(count: int, what: str) -> str:
-    """`1 retransmit`, `4 retransmits`."""
+    """Return `1 retransmit`, `4 retransmits`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def wrap(lines: Iterable[str], width: int) -> list[str]:
-    """Long lines go on in the next, indented, at a space where there is one."""
+    """Fold long lines, at a space where there is one, with an indent."""
     found = []
     for line in lines:
         rest = line

@@ -1,8 +1,8 @@
-"""Network namespaces that a process holds sockets of, and those that it lives in.
+"""Network namespaces of a process and of its sockets.
 
-A socket stays in the namespace where it was made; its process may have gone elsewhere, or have
-got it from elsewhere.  pidfd_getfd(2) duplicates the socket for a moment, and SIOCGSKNS opens
-its namespace; both need root.
+A socket stays in the namespace where it was created; its process may have changed its namespace, or
+have received the socket from another process.  pidfd_getfd(2) duplicates the socket for a moment,
+and SIOCGSKNS opens its namespace; both need root.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 
+from xctl_probe.linux.procfs import namespace_inode
+
 _CLONE_NEWNET = 0x40000000
 _PIDFD_GETFD = 438  # on every architecture
 _SIOCGSKNS = 0x894C
-_MOST_SOCKETS = 256  # asked for their namespace
+_MOST_SOCKETS = 256  # whose namespace is requested
 _MOST_NAMESPACES = 8
 
 
 def is_elsewhere(reader: int) -> bool:
-    """Has the process a network namespace of its own?  False where that may not be known."""
+    """True where the process is in another network namespace than this one; False: unknown."""
     try:
-        ours, its = (os.readlink(f"/proc/{name}/ns/net") for name in ("thread-self", reader))
+        return namespace_inode("net", "thread-self") != namespace_inode("net", reader)
     except OSError:
         return False
-    return ours != its
 
 
 def enter(reader: int) -> bool:
@@ -44,7 +45,7 @@ def enter(reader: int) -> bool:
 
 @contextmanager
 def entered(namespace: int) -> Iterator[None]:
-    """This thread in the namespace of a descriptor, for as long; OSError where it is refused."""
+    """Run the block in the namespace of a descriptor.  Raises OSError where refused."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if not _set(namespace):
@@ -59,8 +60,8 @@ def entered(namespace: int) -> Iterator[None]:
 
 @contextmanager
 def namespaces_of(pid: int, fds: Iterable[int]) -> Iterator[list[int]]:
-    """Descriptors of the namespaces of these sockets, without the one that this thread is in."""
-    found: dict[int, int] = {os.stat("/proc/thread-self/ns/net").st_ino: -1}
+    """Yield descriptors of the namespaces of these sockets, without that of this thread."""
+    found: dict[int, int] = {namespace_inode("net", "thread-self"): -1}
     try:
         with suppress(OSError):
             _collect(pid, fds, found)

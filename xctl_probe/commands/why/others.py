@@ -1,4 +1,4 @@
-"""Descriptors that a thread may wait on and that are not TCP or UDP sockets as dumped.
+"""Descriptors that a thread may wait on, other than dumped TCP and UDP sockets.
 
 The attribute `system.sockprotoname` names the protocol of any socket (net/socket.c);
 fdinfo and mountinfo name the file system of any file, without asking that file system.
@@ -6,10 +6,11 @@ fdinfo and mountinfo name the file system of any file, without asking that file 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from xctl_probe.linux import procfs
 
 _LOCAL = {
     "UNIX": "a local (unix) socket",
@@ -22,14 +23,14 @@ _NAMES = {
     "PING": "an ICMP socket", "RAW": "a raw socket", "PACKET": "a packet socket",
     "MPTCP": "a Multipath TCP socket",
 }  # fmt: skip
-# File systems whose files are read over the network, and one that any program may stand behind.
+# Network file systems, and one that is served by a program.
 _NETWORK_FILES = ("nfs", "cifs", "smb3", "ceph", "9p", "afs", "ocfs2", "gfs2", "lustre")
 _FUSE = "fuse"
 
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """A socket that no dump shows; `protocol` as the kernel names it, empty if it does not."""
+    """A socket without a dump; `protocol` is the kernel's name, empty where unknown."""
 
     fd: int
     inode: int
@@ -37,7 +38,7 @@ class Other:
 
     @property
     def local(self) -> bool:
-        """True when its other end is on this host for certain."""
+        """True when its peer is certainly on this host."""
         return self.protocol in _LOCAL
 
     @property
@@ -47,7 +48,7 @@ class Other:
 
     @property
     def text(self) -> str:
-        """What it is, for a person."""
+        """Description for the user."""
         if self.internet:
             return f"a {self.protocol.removesuffix('v6')} socket that no dump shows"
         name = self.protocol.removesuffix("v6")
@@ -57,24 +58,24 @@ class Other:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that lies elsewhere; `kind` is the type of its file system."""
+    """A file of a network or FUSE file system; `kind` is the type of the file system."""
 
     kind: str
     source: str  # server and path, as mounted
 
     @property
     def fuse(self) -> bool:
-        """True when a program on this host serves it, over the network or not."""
+        """True when a program on this host serves it."""
         return self.kind.partition(".")[0] == _FUSE
 
 
 def other_sockets(reader: int, fds: dict[int, int], known: set[int]) -> list[Other]:
-    """The sockets of the process that are not among `known`; `fds` is inode to descriptor."""
+    """Return the sockets that are not among `known`; `fds` is descriptor by inode."""
     return [Other(fd, i, _protocol(reader, fd)) for i, fd in fds.items() if i not in known]
 
 
 def distant_files(reader: int, fds: Iterable[int], proc: Path = Path("/proc")) -> dict[int, File]:
-    """Those of the descriptors that are files of a network or FUSE file system."""
+    """Return the files of network and FUSE file systems, by descriptor."""
     found, mounts = {}, None
     for fd in fds:
         mount = _mount_of(proc / str(reader) / "fdinfo" / str(fd))
@@ -88,14 +89,13 @@ def distant_files(reader: int, fds: Iterable[int], proc: Path = Path("/proc")) -
 
 def _protocol(reader: int, fd: int) -> str:
     try:
-        name = os.getxattr(f"/proc/{reader}/fd/{fd}", "system.sockprotoname")
+        return procfs.socket_protocol(f"/proc/{reader}/fd/{fd}")
     except OSError:
         return ""
-    return name.rstrip(b"\0").decode("ascii", "replace")
 
 
 def _mount_of(path: Path) -> str | None:
-    for line in _read(path).splitlines():
+    for line in procfs.read(path).decode("utf-8", "backslashreplace").splitlines():
         if line.startswith("mnt_id:"):
             return line.partition(":")[2].strip()
     return None
@@ -103,17 +103,9 @@ def _mount_of(path: Path) -> str | None:
 
 def _mounts(path: Path) -> dict[str, File]:
     found = {}
-    for line in _read(path).splitlines():
+    for line in procfs.read(path).decode("utf-8", "backslashreplace").splitlines():
         before, _, after = line.partition(" - ")
         kind, source = (*after.split(), "", "")[:2]
         if kind.startswith(_NETWORK_FILES) or kind.partition(".")[0] == _FUSE:
             found[before.partition(" ")[0]] = File(kind, source)
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(1 << 20).decode("utf-8", "backslashreplace")
-    except OSError:
-        return ""

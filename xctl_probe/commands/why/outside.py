@@ -1,4 +1,4 @@
-"""Waits for the network that no TCP or UDP socket of the process shows."""
+"""Waits for the network without a TCP or UDP socket of the process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xctl_probe.commands.why.verdict import Finding
 from xctl_probe.linux.syscalls import Call, Role
 from xctl_probe.stalls.policy import STALL_MS
 
-# Kernel functions in which a thread waits for a file server, and what serves there.
+# Kernel functions in which a thread waits for a file server, and the kind of server.
 IN_FILE_SERVERS = (
     (("rpc_", "nfs", "nlm"), "an NFS server"),
     (("cifs_", "smb2_", "wait_for_response"), "an SMB server"),
@@ -28,9 +28,9 @@ def outside(
     files: Mapping[int, File],
     stall_ms: int = STALL_MS,
 ) -> Iterator[Finding]:
-    """Of each thread, where it waits so; `files` are those of network file systems, by fd.
+    """Return the findings of threads in such waits; `files` are network files, by fd.
 
-    The text names a time from `stall_ms` on.
+    The text has a duration from `stall_ms` on.
     """
     calls = {thread.tid: call for thread, call in waiting}
     for thread in threads:
@@ -55,7 +55,7 @@ def _text(thread: Thread, call: Call | None, files: Mapping[int, File]) -> str |
 
 
 def file_of(call: Call | None, files: Mapping[int, File]) -> File | None:
-    """The file of a network or FUSE file system that a call is about."""
+    """Return the file of a network or FUSE file system that a call uses."""
     if call is None or call.role in (Role.POLL, Role.EPOLL):
         return None
     return next((files[w.fd] for w in call.watched if w.fd in files), None)

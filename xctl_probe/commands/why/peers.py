@@ -1,4 +1,4 @@
-"""The other ends of connections that are on this host, and the processes that hold them."""
+"""Peer sockets on this host, and their owners."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PORTS = slice(4, 8)
 
 
 def peers_of(samples: list[TcpSample], messages: list[bytes]) -> dict[int, Peer]:
-    """Inode to the other end, for the sockets whose other end is on this host, too."""
+    """Return the peer by inode, for sockets whose peer is on this host."""
     by_ports: dict[bytes, list[bytes]] = {}
     for message in messages:
         by_ports.setdefault(message[_PORTS], []).append(message)

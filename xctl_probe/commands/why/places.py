@@ -1,4 +1,4 @@
-"""The sockets of one network namespace at two looks."""
+"""Sockets of one network namespace, from two samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xctl_probe.stalls.policy import STALL_MS
 
 
 class Place:
-    """A network namespace: the one that this thread is in, or the one of a descriptor.
+    """A network namespace: that of this thread, or that of a descriptor.
 
     Raises OSError where sock_diag is refused.
     """
@@ -34,24 +34,24 @@ class Place:
         self.messages = list(self._diag.sockets())
 
     def inodes(self) -> set[int]:
-        """Those of the last dump."""
+        """Return the inodes of the last dump."""
         return {int.from_bytes(message[INODE], "little") for message in self.messages}
 
     def sample(self, fds: dict[int, int]) -> None:
-        """Take in the last dump."""
+        """Sample the last dump."""
         self._sampler.sample(self.messages, fds, self._last_ns)
 
     def tcp(self, fds: dict[int, int]) -> list[Tcp]:
-        """What the looks have shown."""
+        """Return the sockets as sampled."""
         return self._sampler.tcp(fds, self.messages, self._last_ns - self._begun_ns)
 
     def udp(self, fds: dict[int, int]) -> list[Udp]:
-        """As /proc shows them there."""
+        """Return the UDP sockets of the namespace, from /proc."""
         with self._inside():
             return udp_sockets("thread-self", fds)
 
     def close(self) -> None:
-        """Give the netlink socket back."""
+        """Close the netlink socket."""
         self._diag.close()
 
     def _inside(self) -> AbstractContextManager[None]:

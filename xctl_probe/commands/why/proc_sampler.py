@@ -1,11 +1,12 @@
-"""One process's sockets as /proc shows them.
+"""Sockets of one process from /proc.
 
-That is queues and timers only, but also of UDP, and in any network namespace.
+It has queues and timers only, but UDP too, and any network namespace.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,15 +15,15 @@ from xctl_probe.events import Cause
 from xctl_probe.fallback.proc_net import Row, parse
 from xctl_probe.fallback.sock_diag import SYN_SENT, TIMER_PROBE, TIMER_RETRANSMIT
 from xctl_probe.linux.addresses import endpoint_text
+from xctl_probe.linux.procfs import read, socket_inode
 
-_SOCKET = "socket:["
 _FIRST_CHOSEN_PORT = 32_768  # as Linux has it at first: ip(7), ip_local_port_range
 
 
 def socket_fds(pid: int, proc: Path = Path("/proc")) -> dict[int, int]:
-    """Descriptors by inode: the sockets that the process holds; the lowest of several.
+    """Return the sockets of the process: the lowest descriptor by inode.
 
-    Raises PermissionError where one may not look, FileNotFoundError when it is gone.
+    Raises PermissionError where it is unreadable, FileNotFoundError when it is gone.
     """
     folder = proc / str(pid) / "fd"
     found: dict[int, int] = {}
@@ -33,13 +34,14 @@ def socket_fds(pid: int, proc: Path = Path("/proc")) -> dict[int, int]:
             raise
         except OSError:
             continue  # closed meanwhile
-        if target.startswith(_SOCKET):
-            found.setdefault(int(target[len(_SOCKET) : -1]), fd)
+        inode = socket_inode(target)
+        if inode is not None:
+            found.setdefault(inode, fd)
     return found
 
 
 class ProcSampler:
-    """Two looks at /proc/<pid>/net: what is left where sock_diag is refused."""
+    """Samples of /proc/<pid>/net, where sock_diag is refused."""
 
     def __init__(self, pid: int, proc: Path = Path("/proc")) -> None:
         self._net = proc / str(pid) / "net"
@@ -47,7 +49,7 @@ class ProcSampler:
         self._last: dict[int, Row] = {}
 
     def sample(self, inodes: Iterable[int]) -> None:
-        """Read both tables.  Raises OSError where there is none."""
+        """Read both tables.  Raises OSError where they do not exist."""
         wanted = {inode for inode in inodes if inode}
         rows = {row.inode: row for row in self._rows() if row.inode in wanted}
         self._first = {inode: self._first.get(inode, row) for inode, row in rows.items()}
@@ -55,10 +57,10 @@ class ProcSampler:
 
     def _rows(self) -> Iterator[Row]:
         yield from parse((self._net / "tcp").read_bytes())
-        yield from parse(_or_empty(self._net / "tcp6"))
+        yield from parse(read(self._net / "tcp6", sys.maxsize))
 
     def tcp(self, fds: dict[int, int]) -> list[Tcp]:
-        """What the looks have shown."""
+        """Return the sockets as sampled."""
         return [_of_row(fds[inode], row, self._first[inode]) for inode, row in self._last.items()]
 
 
@@ -81,14 +83,14 @@ def _of_row(fd: int, row: Row, first: Row) -> Tcp:
 
 
 def udp_sockets(pid: int | str, fds: dict[int, int], proc: Path = Path("/proc")) -> list[Udp]:
-    """The process's UDP sockets; the last column of /proc/net/udp counts the drops.
+    """Return the UDP sockets of the process; the last column of /proc/net/udp has the drops.
 
-    Of the namespace of `pid`, which may be `thread-self`.
+    The namespace is that of `pid`, which may be `thread-self`.
     """
     net = proc / str(pid) / "net"
     found = []
-    for name in ("udp", "udp6"):
-        for line in _or_empty(net / name).splitlines()[1:]:
+    for name in ("udp", "udp6"):  # where IPv6 is off, or UDP is, there is no such file
+        for line in read(net / name, sys.maxsize).splitlines()[1:]:
             for row in parse(b"\n" + line):
                 if row.inode in fds:
                     found.append(_udp(fds[row.inode], row, line))
@@ -107,10 +109,3 @@ def _udp(fd: int, row: Row, line: bytes) -> Udp:
         int(drops) if drops.isdigit() else 0,
         row.local_port >= _FIRST_CHOSEN_PORT,
     )
-
-
-def _or_empty(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""  # IPv6 is off, or UDP is

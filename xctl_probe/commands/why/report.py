@@ -1,4 +1,4 @@
-"""The explanation as text for a person, and as one JSON object for a program."""
+"""The explanation as text, and as one JSON object."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from xctl_probe.commands.why.diagnose import Diagnosis
 from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize, wrap
+from xctl_probe.commands.why.queue_pairs import queue_pair_lines
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.thread_activity import Kind, network, thread_activity
 from xctl_probe.commands.why.threads import Thread
@@ -16,8 +17,8 @@ from xctl_probe.exporters.sanitize import printable
 from xctl_probe.linux.syscalls import Call, Role
 
 _MOST_FINDINGS = 5
-_MOST_SOCKETS = 12  # of those that matter
-_FEW_SOCKETS = 5  # else
+_MOST_SOCKETS = 12  # relevant ones
+_FEW_SOCKETS = 5  # others
 _MOST_THREADS = 12
 _MOST_WATCHED = 3
 _NOTHING = "not waiting on the network"
@@ -28,7 +29,7 @@ _WIDE = 80
 
 
 def headline(diagnosis: Diagnosis) -> str:
-    """The verdict in one sentence."""
+    """Return the verdict in one sentence."""
     if holds := _held(diagnosis):
         return f"{_NOTHING}: {holds}"
     first = diagnosis.found[0] if diagnosis.found else None
@@ -49,7 +50,7 @@ def headline(diagnosis: Diagnosis) -> str:
 
 
 def _held(diagnosis: Diagnosis) -> str | None:
-    """What keeps the whole process from running."""
+    """Return what stops the whole process, None where nothing does."""
     if diagnosis.frozen:
         return "its cgroup is frozen (docker unpause, systemctl thaw, or 0 into cgroup.freeze)"
     if diagnosis.state == "T":
@@ -65,14 +66,14 @@ def _threads(texts: Counter[str], count: int) -> str:
 
 
 def _waits(diagnosis: Diagnosis) -> bool | None:
-    """Null where it could not be seen."""
+    """Return whether the process waits, None where unknown."""
     if diagnosis.found and diagnosis.found[0].waits:
         return not _held(diagnosis)
     return None if headline(diagnosis).startswith(_UNSEEN) else False
 
 
 def to_text(diagnosis: Diagnosis, width: int | None = None) -> bytes:
-    """Lines for a terminal, folded to its width: the verdict first, the evidence under it."""
+    """Return the text for a terminal, folded to its width: the verdict, then the evidence."""
     lines = [f"{diagnosis.process.pid} {diagnosis.process.comm}: {headline(diagnosis)}"]
     others = [f.text for f in diagnosis.found[0 if _held(diagnosis) else 1 :] if f.waits]
     lines += [f"  also: {text}" for text in others[:_MOST_FINDINGS]]
@@ -84,6 +85,8 @@ def to_text(diagnosis: Diagnosis, width: int | None = None) -> bytes:
         lines += ["", *_socket_lines(diagnosis)]
     else:
         lines += ["", f"  {_no_socket(diagnosis)}"]
+    if diagnosis.queue_pairs:
+        lines += ["", *queue_pair_lines(diagnosis.queue_pairs)]
     lines += [line for note in diagnosis.notes for line in ("", f"  note: {note}")]
     lines = [printable(line).rstrip() for line in lines]
     lines = lines if width is None else wrap(lines, width)
@@ -91,7 +94,7 @@ def to_text(diagnosis: Diagnosis, width: int | None = None) -> bytes:
 
 
 def to_json(diagnosis: Diagnosis) -> bytes:
-    """One object on one line."""
+    """Return one JSON object on one line."""
     return ascii_json(
         {
             "pid": diagnosis.process.pid,
@@ -105,6 +108,7 @@ def to_json(diagnosis: Diagnosis) -> bytes:
             "tcp": [dataclasses.asdict(socket) for socket in diagnosis.tcp],
             "udp": [dataclasses.asdict(socket) for socket in diagnosis.udp],
             "others": [dataclasses.asdict(socket) for socket in diagnosis.others],
+            "queue_pairs": [dataclasses.asdict(one) for one in diagnosis.queue_pairs],
             "source": diagnosis.source,
             "notes": list(diagnosis.notes),
         }
@@ -132,7 +136,7 @@ def _thread_object(diagnosis: Diagnosis, thread: Thread) -> dict[str, object]:
 
 
 def _thread_lines(diagnosis: Diagnosis) -> Iterator[str]:
-    """Threads that wait on the network one by one, the others by what they do."""
+    """Yield a line for each thread that waits on the network, and one for each other activity."""
     others: Counter[str] = Counter()
     shown = 0
     for thread in diagnosis.threads:
@@ -149,7 +153,7 @@ def _thread_lines(diagnosis: Diagnosis) -> Iterator[str]:
         where = _in_call(diagnosis.waiting[thread.tid], on)
         yield f"  thread {thread.tid} {thread.comm}: in {where}{idle}"
     for what, count in others.most_common(_MOST_THREADS):
-        if shown or len(diagnosis.threads) > 1:  # of a single thread, the verdict says it
+        if shown or len(diagnosis.threads) > 1:  # the verdict covers a single thread
             yield f"  {pluralize(count, 'other thread' if shown else 'thread')}: {what}"
 
 
@@ -162,7 +166,7 @@ def _in_call(call: Call, on: list[Tcp | Udp]) -> str:
 
 
 def _socket_lines(diagnosis: Diagnosis) -> Iterator[str]:
-    """What matters first and in full; of the rest a few, listeners and UDP last."""
+    """Yield all relevant sockets, then a few others; listeners and UDP last."""
     order = {finding.inode: i for i, finding in enumerate(diagnosis.found)}
     waits = {finding.inode for finding in diagnosis.found if finding.waits}
     last = len(order)
@@ -237,7 +241,7 @@ def _ago(ms: int | None) -> str:
 
 
 def _path(tcp: Tcp) -> str:
-    """What the kernel knows of the way to the peer; parts that say nothing are left out."""
+    """Return what the kernel knows of the path to the peer, without empty parts."""
     parts = []
     if tcp.rtt_ms:
         parts.append(f"RTT {tcp.rtt_ms:.3g} ms")
@@ -248,6 +252,8 @@ def _path(tcp: Tcp) -> str:
         parts.append(f"{pluralize(tcp.retransmits_ever, 'retransmit')} ever{now}")
     elif tcp.retransmits:
         parts.append(f"{pluralize(tcp.retransmits, 'retransmit')} now")
+    if tcp.unanswered_keepalives:
+        parts.append(f"{pluralize(tcp.unanswered_keepalives, 'keepalive')} unanswered")
     if tcp.probing and tcp.window_closed:
         parts.append("peer window closed" + _next_probe(tcp))
     elif tcp.peer_window_bytes:
@@ -270,7 +276,7 @@ def _peer(tcp: Tcp) -> str:
     held = "FROZEN" if peer.frozen else "STOPPED"
     stopped = f", which is {held}" if peer.stopped else ""
     unread = f"{format_bytes(peer.unread_bytes)} unread" if peer.unread_bytes else "nothing unread"
-    return f"the other end is on this host: {who}{stopped}, with {unread}"
+    return f"the peer is on this host: {who}{stopped}, with {unread}"
 
 
 def _datagrams(udp: Udp) -> Iterator[str]:

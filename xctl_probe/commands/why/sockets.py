@@ -1,4 +1,4 @@
-"""What is known of one process's sockets: the facts that the other files here fill in."""
+"""Values of the sockets of one process, which the samplers fill in."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end, where it is on this host and may be looked at."""
+    """The peer socket, where it is on this host and readable."""
 
     unread_bytes: int
     pid: int | None
     comm: str | None
     stopped: bool  # by a signal, a debugger or its cgroup
-    listens: bool = False  # it has read all that came, and waits for more
+    listens: bool = False  # it has read everything, and waits for more
     frozen: bool = False  # its cgroup is
 
 
 @dataclass(frozen=True, slots=True)
 class Tcp:
-    """A TCP socket at the second look.  None: not known, or it never happened.
+    """A TCP socket at the second sample.  None: unknown, or it never happened.
 
-    Queues in bytes; of a listener `receive_queue` counts connections that wait to be accepted
-    and `send_queue` is the most that may.  Times in ms before the look.
+    Queues in bytes; of a listener, `receive_queue` is the number of connections that wait for
+    accept(), and `send_queue` is their limit.  Times in ms before the sample.
     """
 
     fd: int
@@ -52,9 +52,9 @@ class Tcp:
     receive_queue: int
     send_queue: int
     opened: bool | None  # by this side
-    moved: bool  # between the looks
+    moved: bool  # between the samples
     probing: bool  # data waits and none is in flight: the kernel sends probes of the window
-    retransmits: int  # of what is at the head of the queue, or of the SYN
+    retransmits: int  # of the head of the queue, or of the SYN
     next_try_ms: int | None
     not_sent_bytes: int | None = None
     unacked_segments: int | None = None
@@ -65,13 +65,15 @@ class Tcp:
     retransmits_ever: int | None = None
     backoff: int | None = None
     peer_window_bytes: int | None = None
-    window_share: float | None = None  # of the time between the looks it held us up
-    unanswered_ms: float | None = None  # since what is being retransmitted was first sent
-    full_ms: float | None = None  # since when the send buffer is full
+    window_share: float | None = None  # share of the time that the peer's window blocked sends
+    unanswered_ms: float | None = None  # since the first transmission of the retransmitted segment
+    full_ms: float | None = None  # since the send buffer is full
     send_cause: Cause | None = None  # why what is in the send buffer stays there
-    reply_ms: float | None = None  # since when a reply is outstanding
-    hole_ms: float | None = None  # since when later data waits for what is missing
+    reply_ms: float | None = None  # since a reply is outstanding
+    hole_ms: float | None = None  # since out-of-order data waits for missing data
     answered_before: bool = False
+    unanswered_keepalives: int = 0
+    heard_ms: int | None = None  # since the peer's host last sent anything
     peer: Peer | None = None
 
     @property
@@ -81,13 +83,13 @@ class Tcp:
 
     @property
     def window_closed(self) -> bool:
-        """True when something is to be sent, and the peer's window lets nothing through."""
+        """True when data waits, and the window of the peer is closed."""
         return self.send_cause is Cause.PEER_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
 class Udp:
-    """A UDP socket.  Queues in bytes of kernel memory; `drops` are datagrams, ever.
+    """A UDP socket.  Queues in bytes of kernel memory; `drops` is the total of dropped datagrams.
 
     `chosen_port`: the kernel chose it (net.ipv4.ip_local_port_range), as it does for clients.
     """

@@ -1,4 +1,4 @@
-"""What each thread does: waits for the network, for something else, or what could not be seen."""
+"""Activity of each thread: a wait for the network, something else, or unknown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xctl_probe.linux.syscalls import Call, Role
 from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, RING
 
 _FUSE = ("request_wait_answer", "fuse_")
-# What a thread is doing in the kernel function that it sleeps in, by how its name begins.
+# Activity of a thread by the beginning of the kernel function that it sleeps in.
 _ACTIVITIES = (
     (("hrtimer_nanosleep", "do_nanosleep"), "sleeping"),
     (("futex_",), "waiting for another thread"),
@@ -42,28 +42,28 @@ _STATES = {
 
 
 class Kind(Enum):
-    """The answers that a thread allows."""
+    """Relation of an activity to the network."""
 
-    ELSE = auto()  # it runs, or waits for something that is not the network
-    FOUND = auto()  # on the network: the findings have it
-    ON_TIME = auto()  # on the network, where nothing is late
-    UNSEEN = auto()  # on the network or not
+    ELSE = auto()  # runs, or waits for something else than the network
+    FOUND = auto()  # on the network, with a finding
+    ON_TIME = auto()  # on the network, without a late reply
+    UNSEEN = auto()  # unknown
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadActivity:
-    """What a thread does, as the rest of a sentence that begins with *it is*."""
+    """Activity of a thread; the text completes a sentence that begins with *it is*."""
 
     kind: Kind
     text: str
 
 
 def thread_activity(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
-    """What the thread does, as far as it could be seen."""
+    """Return the activity of the thread, as far as it is visible."""
     call = diagnosis.waiting.get(thread.tid)
     if call is None or thread.running:
         return _by_wchan(thread)
-    if thread.call is None:  # the function's name alone was read
+    if thread.call is None:  # only the kernel function is known
         return _assumed(diagnosis, thread)
     if call.role in (Role.POLL, Role.EPOLL):
         return _for_events(diagnosis, thread)
@@ -71,7 +71,7 @@ def thread_activity(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
 
 
 def network(diagnosis: Diagnosis, thread: Thread) -> list[Tcp | Udp]:
-    """The TCP and UDP sockets that the thread waits on."""
+    """Return the TCP and UDP sockets that the thread waits on."""
     fds = _fds(diagnosis, thread)
     sockets: tuple[Tcp | Udp, ...] = (*diagnosis.tcp, *diagnosis.udp)
     return [socket for socket in sockets if socket.fd in fds]
@@ -83,7 +83,7 @@ def _fds(diagnosis: Diagnosis, thread: Thread) -> set[int]:
 
 
 def _by_wchan(thread: Thread) -> ThreadActivity:
-    """From the kernel function and the state alone."""
+    """Return the activity by kernel function and state alone."""
     if thread.running or thread.state == "R":
         return ThreadActivity(Kind.ELSE, _STATES["R"])
     text = next((what for names, what in _ACTIVITIES if thread.wchan.startswith(names)), None)
@@ -106,7 +106,7 @@ def _by_wchan(thread: Thread) -> ThreadActivity:
 
 
 def _assumed(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
-    """On any of the process's sockets, where its call may not be read; or in io_uring."""
+    """Return the activity where the call is unreadable, or in io_uring: on any socket."""
     text = _by_wchan(thread).text
     on = network(diagnosis, thread)
     foreign = [other for other in diagnosis.others if not other.local]
@@ -123,7 +123,7 @@ def _assumed(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
 
 
 def _for_events(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
-    """In poll, select or epoll."""
+    """Return the activity in poll, select or epoll."""
     fds = _fds(diagnosis, thread)
     foreign = [other for other in diagnosis.others if other.fd in fds and not other.local]
     if foreign:
@@ -135,14 +135,14 @@ def _for_events(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
     findings = {finding.inode for finding in diagnosis.found}
     reads = {w.fd for w in diagnosis.waiting[thread.tid].watched if w.reads}
     dark = [s for s in on if s.inode not in findings and s.fd in reads and not s.receive_queue]
-    # Without times, an idle connection is one that may owe an answer.
+    # Without times, an idle connection may have a reply outstanding.
     if diagnosis.source != "sock_diag" and not all(_listens(socket) for socket in dark):
         return ThreadActivity(Kind.UNSEEN, text)
     return ThreadActivity(Kind.FOUND if _waits(diagnosis, on) else Kind.ELSE, text)
 
 
 def _in_call(diagnosis: Diagnosis, thread: Thread, call: Call) -> ThreadActivity:
-    """In a call on one descriptor."""
+    """Return the activity in a call on one descriptor."""
     if call.role is Role.CLOSE:
         found = _by_wchan(thread)
         return (

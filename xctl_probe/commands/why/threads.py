@@ -1,9 +1,9 @@
-"""The threads of one process: what each is in, and since when it has not run.
+"""Threads of one process: what each waits in, and since when it has not run.
 
-/proc/<pid>/task/<tid>/sched says when a thread was last on a CPU (`se.exec_start`), so how
-long a blocked thread has been blocked is known although nobody was looking.  That clock
-leaves out interrupts and stolen time, so it differs from CPU to CPU (kernel/sched/core.c,
-update_rq_clock_task): "now" is read on the CPU where the thread ran.
+/proc/<pid>/task/<tid>/sched has the time when a thread was last on a CPU (`se.exec_start`), so the
+length of its wait is known without an earlier sample.  This clock excludes interrupts and stolen
+time, so it differs by CPU (kernel/sched/core.c, update_rq_clock_task): the current time is read on
+the CPU where the thread ran.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from xctl_probe.linux import procfs
 from xctl_probe.linux.syscalls import Call, Role, call_of
 from xctl_probe.linux.tasks import reader_of
 
@@ -23,11 +24,11 @@ _PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """A thread at one moment.
+    """Sample of a thread.
 
-    `wchan` is the kernel function it sleeps in, empty when it runs or that may not be read.
-    `call` is what it waits in, where descriptors are involved; `call_readable` is False where
-    /proc/<pid>/syscall is refused.  `last_ran_ms` is on the clock of CPU `cpu`.
+    `wchan` is the kernel function it sleeps in, empty when it runs or where unreadable.  `call` is
+    its system call, where it uses descriptors; `call_readable` is False where /proc/<pid>/syscall
+    is refused.  `last_ran_ms` is on the clock of CPU `cpu`.
     """
 
     tid: int
@@ -43,7 +44,7 @@ class Thread:
 
 
 def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
-    """The threads of `pid` that live, the first one first; empty when it is gone."""
+    """Return the live threads of `pid`, the first one first; empty when it is gone."""
     try:
         tids = sorted(int(name) for name in os.listdir(proc / str(pid) / "task"))
     except OSError:
@@ -55,27 +56,26 @@ def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
 
 def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
     task = proc / str(pid) / "task" / str(tid)
-    head, _, tail = _read(task / "stat").rpartition(b")")
-    fields = tail.split()
-    if len(fields) <= _PROCESSOR or not fields[_PROCESSOR].isdigit():
+    stat = procfs.parse_stat(procfs.read(task / "stat"))
+    processor = stat.fields[_PROCESSOR:][:1] if stat else []
+    if stat is None or not processor or not processor[0].isdigit():
         return None
-    wchan = _read(task / "wchan").decode("ascii", "replace")
-    syscall = _read(task / "syscall").decode("ascii", "replace")
+    wchan, syscall = procfs.word(task / "wchan"), procfs.word(task / "syscall")
     return Thread(
         tid=tid,
-        comm=head.partition(b"(")[2].decode("utf-8", "backslashreplace"),
-        state=fields[0].decode("ascii", "replace"),
+        comm=procfs.command(stat.comm),
+        state=stat.state,
         wchan="" if wchan == "0" else wchan,
         call=call_of(syscall, reader, proc),
         call_readable=bool(syscall),
-        cpu=int(fields[_PROCESSOR]),
+        cpu=int(processor[0]),
         last_ran_ms=_last_ran_ms(task),
-        running=fields[0] == b"R" or syscall.startswith("running"),
+        running=stat.state == "R" or syscall.startswith("running"),
     )
 
 
 def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int, float]:
-    """How long each sleeping thread has not run, by tid; moves the caller from CPU to CPU."""
+    """Return for how long each sleeping thread has not run, by tid; moves the caller over CPUs."""
     waiting = [t for t in threads if t.last_ran_ms is not None and t.state != "R"]
     found = {}
     allowed = os.sched_getaffinity(0)
@@ -87,7 +87,7 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
                 if thread.cpu == cpu and now_ms is not None and thread.last_ran_ms is not None:
                     found[thread.tid] = max(now_ms - thread.last_ran_ms, 0.0)
     except OSError:
-        pass  # a CPU went offline, or the call is refused: what is known so far is still true
+        pass  # a CPU went offline, or the call is refused: earlier results are valid
     finally:
         with suppress(OSError):
             os.sched_setaffinity(0, allowed)
@@ -95,9 +95,9 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
 
 
 def waits_in(thread: Thread, before: Thread | None) -> Call | None:
-    """What the thread waits in; one that runs just now may have waited a moment before.
+    """Return the call that the thread waits in, of one that runs now, the call before.
 
-    A client with a timeout wakes up now and then to look at the clock.
+    A client with a timeout wakes up regularly to read the clock.
     """
     if thread.call is not None:
         return thread.call
@@ -107,17 +107,10 @@ def waits_in(thread: Thread, before: Thread | None) -> Call | None:
 
 
 def _last_ran_ms(task: Path) -> float | None:
-    for line in _read(task / "sched").splitlines():
+    for line in procfs.read(task / "sched").splitlines():
         if line.startswith(_EXEC_START):
             try:
                 return float(line.partition(b":")[2])
             except ValueError:
                 return None
     return None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""

@@ -1,6 +1,6 @@
-"""What a process waits for: the evidence of its threads and sockets, weighed.
+"""Verdict about a process, from the evidence of its threads and sockets.
 
-Unlike the stream, which is silent where the evidence does not decide, this says "probably".
+Where the evidence does not decide, the stream reports nothing, and the verdict contains "probably".
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from xctl_probe.commands.why.threads import Thread
 from xctl_probe.events import Cause
 from xctl_probe.linux.syscalls import Call, Role
 from xctl_probe.stalls.causes import TABLE
-from xctl_probe.stalls.policy import STALL_MS
+from xctl_probe.stalls.policy import STALL_MS, is_silent
 
-_MOSTLY = 0.5  # of the time looked at
+_MOSTLY = 0.5  # of the time between the samples
 _HELD_BACK = (Cause.PACING, Cause.LOCAL_DROP)  # by this host
 # Why the send buffer stays full; None: data waits, none is in flight, and nothing shows why.
 _FULL_BUFFER = {
@@ -33,12 +33,11 @@ _RECEIVES = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is the matter, or that is not.
+    """A wait of the process, or an idle socket.
 
-    `waits`: the process wants the network, and the network does not deliver.  `certain`: the
-    evidence decides; else the text says "probably".  `ms`: for how long, where it is known.
-    `seen` is False where whether it waits cannot be seen from here.  `expects`: answers came
-    on this connection before.
+    `waits`: the process waits for the network.  `certain`: the evidence decides; else the text
+    contains "probably".  `ms`: the length, where known.  `seen` is False where it is not visible
+    whether the process waits.  `expects`: replies came on this connection before.
     """
 
     text: str
@@ -53,24 +52,24 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """How the process waits on one socket.
+    """Waits of the process on one socket.
 
-    `alone`: a thread can only go on when this socket lets it: it is in a call on this socket,
-    or polls no other one.  `spins`: no thread is in a call on it, and one runs all the while.
-    `only`: the poll, of whatever kind, is for nothing else at all; `gives_up`: it has a timeout.
+    `exclusive`: a thread can continue only through this socket: it is in a call on it, or polls no
+    other socket.  `spins`: no thread is in a call on it, and one runs all the time.  `only`: the
+    poll has no other descriptor; `gives_up`: it has a timeout.
     """
 
     reads: bool = False
     writes: bool = False
     accepts: bool = False
     exclusive: bool = False
-    ms: float | None = None  # since when that thread has not run
+    ms: float | None = None  # for how long that thread has not run
     spins: bool = False
     only: bool = False
     gives_up: bool = False
 
     def plus(self, other: Waiter) -> Waiter:
-        """Two threads' waits on the same socket."""
+        """Return the waits of two threads on the same socket as one."""
         return Waiter(
             self.reads or other.reads,
             self.writes or other.writes,
@@ -85,7 +84,7 @@ class Waiter:
 def waiters(
     waiting: list[tuple[Thread, Call]], fds: dict[int, int], network: set[int]
 ) -> dict[int, Waiter]:
-    """Inode to how it is waited on; `fds` is inode to descriptor, `network` those of TCP, UDP."""
+    """Return the waits by inode; `fds` is descriptor by inode, `network` has those of TCP, UDP."""
     inodes = {fd: inode for inode, fd in fds.items()}
     found: dict[int, Waiter] = {}
     for thread, call in waiting:
@@ -114,10 +113,10 @@ def findings(
     ephemeral: range = range(32_768, 61_000),
     stall_ms: int = STALL_MS,
 ) -> list[Finding]:
-    """All that is the matter with the sockets, what matters most first.
+    """Return the findings about the sockets, most relevant first.
 
-    `ephemeral` are the ports that the kernel gives to clients.  A wait below `stall_ms` is how
-    networks work.
+    `ephemeral` are the ports that the kernel chooses for clients.  Waits below `stall_ms` are left
+    out.
     """
     found = [_of_tcp(socket, waiting.get(socket.inode)) for socket in tcp]
     used = [socket for socket in udp if socket.inode in waiting]
@@ -126,7 +125,7 @@ def findings(
 
 
 def ranked(found: Iterable[Finding]) -> list[Finding]:
-    """What matters most first: waits, then what could not be seen, then what is none."""
+    """Return the findings in order: waits, then unknown ones, then idle sockets."""
     return sorted(
         found, key=lambda f: (not f.waits, f.seen, not f.certain, not f.expects, -(f.ms or 0.0))
     )
@@ -155,9 +154,9 @@ def _connecting(tcp: Tcp) -> Finding:
 
 
 def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
-    """Something is on its way, or may not even leave."""
+    """Return the finding about unsent or unacknowledged data."""
     blocked = bool(waiter and (waiter.exclusive or waiter.writes)) or tcp.full_ms is not None
-    # Nobody waits for it as far as one sees: it is still the matter with this connection.
+    # No thread visibly waits for it; it is still a problem of this connection.
     aside = "" if blocked else ", though this process may not be waiting for that"
     unsent = tcp.not_sent_bytes or tcp.send_queue
     if tcp.retransmits and not tcp.window_closed:
@@ -175,7 +174,7 @@ def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if (tcp.window_share or 0.0) >= _MOSTLY and tcp.send_cause is not Cause.PACING:
         text = (
             f"the window of the peer {tcp.remote} held this side up {tcp.window_share:.0%} of the "
-            f"time looked at: the peer reads too slowly, or its receive buffer is small{aside}"
+            f"sampled time: the peer reads too slowly, or its receive buffer is small{aside}"
         )
         return Finding(text, True, blocked, Cause.PEER_WINDOW, tcp.inode, tcp.full_ms)
     if tcp.full_ms is not None:
@@ -188,7 +187,7 @@ def _sending(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
 
 
 def _closed_window(tcp: Tcp, since: str) -> str:
-    """A closed window is the peer's doing, but not each such peer leaves data unread."""
+    """Return the text of a closed window: by unread data of the peer, where that is known."""
     if tcp.peer_window_bytes:
         window = format_bytes(tcp.peer_window_bytes)
         return f"the window of the peer {tcp.remote}, {window}, is too small for more{since}"
@@ -214,12 +213,14 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if not reads or tcp.receive_queue:
         return None
     idle_ms = waiter.ms if waiter else None
-    if tcp.opened is None:  # /proc/net does not tell who opened it, nor who spoke last
+    if tcp.opened is None:  # /proc/net shows neither the opener nor the last sender
         if not alone:
             return None
         since = f" for {format_duration(idle_ms)}" if idle_ms is not None else ""
         text = f"probably waits for data from {tcp.remote}{since}: a thread is blocked there"
         return Finding(text, True, False, None, tcp.inode, idle_ms)
+    if is_silent(tcp.unanswered_keepalives):
+        return _silent(tcp, waiter, certain=alone)
     if not tcp.opened:
         return _idle(f"waits for its client {tcp.remote} to ask something", tcp, waiter)
     if tcp.reply_ms is not None:
@@ -227,18 +228,33 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if not alone:
         return _between(tcp)
     if tcp.last_receive_ms is None:
-        return _quiet(tcp, idle_ms, f"waits for {tcp.remote} to speak first")
+        return _quiet(tcp, idle_ms, f"waits for {tcp.remote} to send first")
     since = f"the last came {format_duration(tcp.last_receive_ms)} ago"
     return _quiet(
         tcp, float(tcp.last_receive_ms), f"waits for more data from {tcp.remote}: {since}"
     )
 
 
+def _silent(tcp: Tcp, waiter: Waiter | None, *, certain: bool) -> Finding:
+    """Return the finding about unanswered keepalives: also an expected wait is a stall then."""
+    state = f"whose host does not answer: {_keepalives(tcp)}"
+    if not tcp.opened:
+        return _idle(f"waits for its client {tcp.remote}, {state}", tcp, waiter)
+    how = "waits" if certain else "probably waits"
+    text = f"{how} for data from {tcp.remote}, {state}"
+    return Finding(text, True, certain, Cause.KEEPALIVE, tcp.inode, _float(tcp.heard_ms))
+
+
+def _keepalives(tcp: Tcp) -> str:
+    since = f", nothing came for {format_duration(tcp.heard_ms)}" if tcp.heard_ms else ""
+    return f"{pluralize(tcp.unanswered_keepalives, 'keepalive')} unanswered{since}"
+
+
 def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
     peer = tcp.peer
     who = f"{peer.comm} (pid {peer.pid})" if peer and peer.pid is not None else "the peer"
     if peer and peer.listens and not tcp.send_queue:
-        # By agreement between the two programs: the network owes nothing.
+        # An expected wait: the peer process waits for other events.
         text = (
             f"waits for the answer of {who} at {tcp.remote} for {format_duration(ms)}, "
             "which has read the request and waits for other events"
@@ -263,7 +279,7 @@ def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
 
 
 def _spinning(tcp: Tcp, ms: float) -> Finding | None:
-    """MPI, UCX and others poll busily.  Who computes looks the same, unless the peer is stuck."""
+    """Return the finding about a busy poll (MPI, UCX), which a stopped peer proves."""
     stuck = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes)
     if not stuck or tcp.last_receive_ms is None:
         return None
@@ -276,7 +292,7 @@ def _held(peer: Peer) -> str:
 
 
 def _between(tcp: Tcp) -> Finding:
-    """An event loop, and a connection on which the peer spoke last: all of its answer?"""
+    """Return the finding about an event loop whose peer sent last, maybe part of a reply."""
     peer = tcp.peer
     if peer and peer.listens:
         text = f"waits for events; at {tcp.remote} {peer.comm} (pid {peer.pid}) awaits a request"
@@ -292,7 +308,7 @@ def _between(tcp: Tcp) -> Finding:
 
 
 def _quiet(tcp: Tcp, ms: float | None, text: str) -> Finding:
-    # It has asked for nothing since: it may be a subscriber, so "on the network" is a guess.
+    # No request since then: it may be a subscriber, so the wait is a guess.
     return Finding(f"probably {text}", True, False, None, tcp.inode, ms)
 
 
@@ -312,11 +328,11 @@ def _of_udp(udp: Udp, waiter: Waiter, ephemeral: range) -> Finding | None:
         text = f"{how} for {what} from {udp.remote}{since}"
         return Finding(text, True, waiter.exclusive, Cause.NO_REPLY, udp.inode, waiter.ms)
     if waiter.only and waiter.gives_up and udp.chosen_port:
-        # Nothing shows whether it has sent: an answer is awaited so, and so may work be.
+        # Whether it has sent is not visible: it may wait for a reply, or for work.
         text = f"probably waits for an answer on {udp.local}{since}: it polls nothing else"
         return Finding(text, True, False, None, udp.inode, waiter.ms)
     text = f"waits for datagrams on {udp.local}"
-    # On a port of a client's it may have asked, which the kernel does not keep.
+    # On a client port it may have sent a request, which the kernel does not record.
     may_have_asked = int(udp.local.rpartition(":")[2]) in ephemeral
     return Finding(text, False, True, None, udp.inode, seen=not may_have_asked)
 

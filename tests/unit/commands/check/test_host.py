@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.rdma_tree import Tree
 
 from xctl_probe.commands.check import host as module
 from xctl_probe.commands.check.host import read_host
@@ -53,7 +54,7 @@ def test_capabilities_that_are_worth_nothing_are_a_user_namespaces(host):
     assert not host(privileged=False, proc__self__status="CapEff:\t0\n").user_namespace
 
 
-def test_what_stands_in_the_way_is_said_with_its_effect(host):
+def test_what_stands_in_the_way_is_shown_with_its_effect(host):
     """Only where it does."""
     found = host(
         privileged=False,
@@ -78,6 +79,36 @@ def test_lockdown_is_the_word_in_brackets(host):
 
 
 @pytest.mark.parametrize("mark", [".dockerenv", "run__.containerenv"])
-def test_a_container_is_told_by_its_marks(host, mark):
+def test_a_container_is_reported_by_its_marks(host, mark):
     """Those of docker and podman."""
     assert host(**{mark: ""}).container
+
+
+def test_host_without_rdma_has_no_row_of_it(host):
+    found = host()
+    assert found.roce == ()
+    assert [c.name for c in found.conditions if "RDMA" in c.name] == []
+
+
+def test_rdma_ports_say_what_their_interfaces_leave_out(host, tmp_path):
+    """Packets of software devices pass the network stack; InfiniBand has no interface."""
+    tree = Tree(tmp_path / "sys/class/infiniband")
+    tree.add("mlx5_0", netdev="eth3")
+    tree.add("mlx5_1", layer="InfiniBand", netdev=None)
+    tree.add("rxe0", "rdma_rxe", netdev="eth4")
+    tree.add("restricted", netdev="eth5")
+    for name in ("port_rcv_data", "port_xmit_data"):
+        tree.set("restricted", **{name: "N/A (no PMA)"})
+    found = host()
+    assert {name: effect for name, effect in effects(found).items() if "RDMA" in name} == {
+        "RDMA port mlx5_0": "the counters of eth3 leave its traffic out",
+        "RDMA port mlx5_1": "",
+        "RDMA port rxe0": "its bytes are those of eth4",
+        "RDMA port restricted": "its byte counters cannot be read",
+    }
+    values = {c.name: c.value for c in found.conditions}
+    assert values["RDMA port mlx5_0"] == "Ethernet, 100 Gb/sec (4X EDR), ACTIVE, eth3"
+    assert found.roce == (
+        ("eth3", "mlx5_0 has a record of its own"),
+        ("eth5", "the byte counters of restricted cannot be read"),
+    )

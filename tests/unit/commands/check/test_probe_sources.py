@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import time
@@ -162,7 +163,7 @@ def test_the_sampler_without_sock_diag_is_a_no_for_sock_diag(opens, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("host", "reason", "number", "says"),
+    ("host", "reason", "number", "expected_text"),
     [
         ({"privileged": False}, "not permitted", "EPERM", "setcap cap_bpf,cap_perfmon=ep"),
         ({"privileged": False, "container": True}, "not permitted", None, "--cap-add BPF"),
@@ -173,12 +174,12 @@ def test_the_sampler_without_sock_diag_is_a_no_for_sock_diag(opens, monkeypatch)
         ({}, "refused", "ENOMEM", "try again"),
     ],
 )
-def test_a_remedy_fits_what_stands_in_the_way(opens, host, reason, number, says):
+def test_a_remedy_fits_what_stands_in_the_way(opens, host, reason, number, expected_text):
     """The most likely obstacle, by what the host shows."""
     answer = Answer.UNKNOWN if number == "ENOMEM" else Answer.NO
     outcome = probe_sources.ProbeResult(answer, reason, number)
     found = remedies(EBPF, outcome, replace(HOST, **host))
-    assert any(says in line for line in found), found
+    assert any(expected_text in line for line in found), found
 
 
 def test_iterators_that_are_refused_are_no_matter_of_the_version():
@@ -218,14 +219,26 @@ def test_the_table_names_each_way_its_answer_and_what_auto_cannot_see():
     lines = text.decode().splitlines()
     assert lines[0].split()[:3] == ["ebpf", "fentry", "no"]
     assert lines[1].strip() == "remedy: do this"
-    assert "could not tell" in lines[2]
+    assert "unknown" in lines[2]
     assert "auto takes proc net, which cannot see:" in lines
     for spot in BLIND_SPOTS["proc net"]:
         assert f"  - {spot.text}" in lines
     assert to_json(checked(Answer.NO)).count(b"\n") == 1
 
 
-def test_where_it_is_attached_is_told():
+def test_interface_that_carries_roce_is_a_blind_spot_of_this_host():
+    host = replace(HOST, roce=(("eth3", "mlx5_0 has one"),))
+    found = replace(checked(Answer.YES), host=host)
+    spot = "RDMA in the bandwidth of eth3: its counters leave RoCE out; mlx5_0 has one"
+    assert f"  - {spot}" in to_text(found).decode().splitlines()
+    assert [text for key, text in spots(found) if key == "roce_eth3"] == [spot]
+
+
+def spots(found):
+    return [(spot["key"], spot["text"]) for spot in json.loads(to_json(found))["blind_spots"]]
+
+
+def test_where_it_is_attached_is_reported():
     """To who asks why something is less exact, on this kernel or another."""
     hooks = {"attached": ["inet_sendmsg", "tcp_sendpage"], "absent": [], "refused": ["one"]}
     auto = probe_sources.ProbeResult(Answer.YES, "", source="ebpf kprobe", hooks=hooks)

@@ -122,7 +122,7 @@ def test_enter_opens_the_process_of_the_line():
     assert not after("q", ui=ui).quit
 
 
-def test_what_cannot_be_opened_is_said():
+def test_what_cannot_be_opened_is_shown():
     """No process at all, or one that is not ours to see."""
     assert "no process" in after("enter", view=View(0)).message
     stranger = replace(VIEW, stalls=(replace(WAITS, pid=None),))

@@ -9,6 +9,7 @@ import pytest
 from unit.commands.why.test_verdict import ASKED, FD, IN_RECV, INODE
 
 from xctl_probe.commands.why.diagnose import Diagnosis
+from xctl_probe.commands.why.queue_pairs import ProcessQueuePair
 from xctl_probe.commands.why.report import headline, to_json, to_text
 from xctl_probe.commands.why.sockets import Peer, Udp
 from xctl_probe.commands.why.threads import Thread
@@ -51,7 +52,7 @@ def test_the_verdict_comes_first_and_the_evidence_under_it():
 
 
 @pytest.mark.parametrize(
-    ("wchan", "state", "says"),
+    ("wchan", "state", "expected_text"),
     [
         ("hrtimer_nanosleep", "S", "it is sleeping"),
         ("futex_wait_queue", "S", "it is waiting for another thread"),
@@ -63,13 +64,15 @@ def test_the_verdict_comes_first_and_the_evidence_under_it():
         ("", "S", "it is sleeping"),
     ],
 )
-def test_what_it_does_instead_is_said(wchan, state, says):
+def test_what_it_does_instead_is_shown(wchan, state, expected_text):
     """A process that hangs on something else is not the network's matter."""
     thread = replace(BLOCKED, wchan=wchan, state=state)
-    assert headline(replace(IDLE, threads=(thread,))) == f"not waiting on the network: {says}"
+    assert (
+        headline(replace(IDLE, threads=(thread,))) == f"not waiting on the network: {expected_text}"
+    )
 
 
-def test_an_event_loop_without_the_network_is_told_apart():
+def test_an_event_loop_without_the_network_is_reported_apart():
     """Its pipes and timers are known, and none of them is a socket of TCP or UDP."""
     loop = replace(BLOCKED, wchan="ep_poll")
     call = Call("epoll_wait", Role.EPOLL, (Watched(3, True, False),))
@@ -87,7 +90,7 @@ def test_of_many_threads_the_commonest_are_named():
     )
 
 
-def test_a_stopped_process_is_said_to_be_stopped():
+def test_a_stopped_process_is_shown_to_be_stopped():
     """Whatever its sockets look like: they come after it."""
     first, also, *_ = lines(replace(WAITING, state="T"))
     assert first.endswith("it is stopped (kill -CONT 233 lets it go on)")
@@ -98,7 +101,7 @@ def test_the_other_end_is_named_where_it_is_here():
     """Who does not read, and that it was stopped."""
     diagnosis = replace(WAITING, tcp=(replace(ASKED, peer=Peer(1_009, 239, "server", True)),))
     assert any(
-        "the other end is on this host: server (pid 239), which is STOPPED, with 1009 bytes unread"
+        "the peer is on this host: server (pid 239), which is STOPPED, with 1009 bytes unread"
         in line
         for line in lines(diagnosis)
     )
@@ -154,7 +157,7 @@ def test_listeners_and_datagrams_have_their_queues():
     assert "udp 0.0.0.0:53  832 bytes to read, 0 bytes to send, 17 datagrams dropped ever" in text
 
 
-def test_what_could_not_be_seen_is_said():
+def test_what_could_not_be_seen_is_shown():
     """With the remedy."""
     assert lines(replace(WAITING, notes=("run as root",)))[-1] == "  note: run as root"
 
@@ -178,3 +181,21 @@ def test_a_narrow_terminal_gets_folded_lines(width):
     text = to_text(WAITING, width).decode()
     assert all(len(line) <= width for line in text.splitlines())
     assert " ".join(text.split()) == " ".join(to_text(WAITING).decode().split())
+
+
+def test_queue_pairs_stand_under_the_sockets():
+    """In the text and in the JSON; without any there is no line."""
+    pair = ProcessQueuePair("mlx5_0", 1, 4_241, 1_009, "RC", "RTS", False)
+    reported = replace(IDLE, queue_pairs=(pair,))
+    assert lines(reported)[-1] == (
+        "  1 RDMA queue pair on mlx5_0 port 1, RC, state RTS (qp 4241 -> 1009): no packet between"
+        " two samples: idle or stalled, which the kernel does not distinguish"
+    )
+    assert json.loads(to_json(reported))["queue_pairs"] == [
+        {
+            "device": "mlx5_0", "port": 1, "number": 4_241, "peer": 1_009, "type": "RC",
+            "state": "RTS", "moved": False,
+        }
+    ]  # fmt: skip
+    assert "RDMA" not in "".join(lines(IDLE))
+    assert json.loads(to_json(IDLE))["queue_pairs"] == []

@@ -6,7 +6,17 @@ import socket
 import struct
 
 import pytest
-from support.tcp_model import INODE, LOCAL, MS, REMOTE, SYN_SENT, TIMER_PROBE, TIMER_RETRANSMIT, Tcp
+from support.tcp_model import (
+    INODE,
+    LOCAL,
+    MS,
+    REMOTE,
+    SYN_SENT,
+    TIMER_KEEPALIVE,
+    TIMER_PROBE,
+    TIMER_RETRANSMIT,
+    Tcp,
+)
 
 from xctl_probe.commands.why.diag_sampler import DiagSampler, _unanswered_ms
 from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize
@@ -17,22 +27,22 @@ from xctl_probe.fallback.sock_diag import decode
 FD, PID = 7, 233
 
 
-def looked(tcp, change=lambda: None, gap_ms=300, others=()):
+def sampled(tcp, change=lambda: None, between_ms=300, others=()):
     """What is said after a look, a change and another look."""
-    looks = DiagSampler()
-    looks.sample([tcp.message()], {INODE}, tcp.now_ns)
+    samples = DiagSampler()
+    samples.sample([tcp.message()], {INODE}, tcp.now_ns)
     change()
-    tcp.at(tcp.now_ms + gap_ms)
+    tcp.at(tcp.now_ms + between_ms)
     messages = [tcp.message(), *others]
-    looks.sample(messages, {INODE}, tcp.now_ns)
-    (found,) = looks.tcp({INODE: FD}, messages, gap_ms * MS)
+    samples.sample(messages, {INODE}, tcp.now_ns)
+    (found,) = samples.tcp({INODE: FD}, messages, between_ms * MS)
     return found
 
 
 def test_a_request_without_reply_has_its_age():
     """From the last send, though nobody was looking then."""
     tcp = Tcp().at(101).send(23)
-    found = looked(tcp.at(1_101))
+    found = sampled(tcp.at(1_101))
     assert (found.fd, found.state, found.opened) == (FD, "ESTABLISHED", True)
     assert found.reply_ms == found.last_send_ms == 1_300
     assert found.last_receive_ms is None
@@ -42,21 +52,21 @@ def test_a_request_without_reply_has_its_age():
 def test_an_answered_request_is_over():
     """No reply is outstanding."""
     tcp = Tcp().at(101).send(23).at(211).receive(29)
-    found = looked(tcp.at(1_101))
+    found = sampled(tcp.at(1_101))
     assert found.reply_ms is None
     assert (found.last_send_ms, found.last_receive_ms) == (1_300, 1_190)
 
 
-def test_what_moves_between_the_looks_is_seen():
+def test_what_moves_between_the_samples_is_seen():
     """Then it is no standstill."""
     tcp = Tcp().at(101).send(23)
-    assert looked(tcp.at(1_101), lambda: tcp.receive(29)).moved
+    assert sampled(tcp.at(1_101), lambda: tcp.receive(29)).moved
 
 
 def test_an_accepted_connection_owes_nothing():
     """Whoever did not open it waits for work."""
     tcp = Tcp(opened=False).at(101).send(23)
-    found = looked(tcp.at(1_101))
+    found = sampled(tcp.at(1_101))
     assert found.opened is False
     assert found.reply_ms is None
 
@@ -65,7 +75,7 @@ def test_a_full_buffer_and_a_closed_window():
     """Since the last segment that went out."""
     tcp = Tcp().at(101).send(23).fill(90_000)
     tcp.timer, tcp.probes, tcp.snd_wnd = TIMER_PROBE, 1, 0
-    found = looked(tcp.at(1_101))
+    found = sampled(tcp.at(1_101))
     assert found.window_closed
     assert found.full_ms == 1_300
     assert found.not_sent_bytes == 90_000
@@ -75,23 +85,33 @@ def test_a_probe_timer_alone_is_no_closed_window():
     """The kernel runs it for whatever keeps data back: pacing, a firewall of this host."""
     tcp = Tcp().at(101).send(23).fill(90_000)
     tcp.timer = TIMER_PROBE
-    found = looked(tcp.at(1_101))
+    found = sampled(tcp.at(1_101))
     assert (found.probing, found.send_cause) == (True, None)
     tcp.probes = 1
-    assert looked(tcp).send_cause is Cause.LOCAL_DROP
+    assert sampled(tcp).send_cause is Cause.LOCAL_DROP
     tcp.max_pacing_rate = tcp.pacing_rate = 200_000
-    assert looked(tcp).send_cause is Cause.PACING
-    assert not looked(tcp).window_closed
+    assert sampled(tcp).send_cause is Cause.PACING
+    assert not sampled(tcp).window_closed
 
 
-def test_the_share_of_a_closed_window_is_of_the_time_looked_at():
+def test_keepalives_without_an_answer_are_counted():
+    """By the timer of idle connections; the peer's host was last heard when it acknowledged."""
+    tcp = Tcp().at(101).send(23).at(211).receive(29)
+    tcp.timer, tcp.timer_retries = TIMER_KEEPALIVE, 3
+    found = sampled(tcp.at(4_211))
+    assert (found.unanswered_keepalives, found.heard_ms) == (3, 4_300)
+    tcp.timer = TIMER_RETRANSMIT
+    assert sampled(tcp).unanswered_keepalives == 0
+
+
+def test_the_share_of_a_closed_window_is_of_the_time_sampled():
     """rwnd_limited grows by what the window took of it."""
     tcp = Tcp().at(101).send(23)
 
     def limit():
         tcp.rwnd_limited_us += 150_000
 
-    assert looked(tcp.at(1_101), limit).window_share == 0.5
+    assert sampled(tcp.at(1_101), limit).window_share == 0.5
 
 
 @pytest.mark.parametrize(
@@ -122,16 +142,16 @@ def test_the_other_end_on_this_host_is_found():
     here, there, elsewhere = Tcp().at(101).send(23), Tcp(opened=False), Tcp(opened=False)
     there.local, there.remote, there.rqueue, there.inode = REMOTE, LOCAL, 1_009, 0
     elsewhere.local, elsewhere.remote, elsewhere.inode = ("10.0.0.99", REMOTE[1]), LOCAL, 0
-    found = looked(here, others=[elsewhere.message(), there.message()])
+    found = sampled(here, others=[elsewhere.message(), there.message()])
     assert found.peer.unread_bytes == 1_009
     assert found.peer.pid is None
-    assert looked(here, others=[elsewhere.message()]).peer is None
+    assert sampled(here, others=[elsewhere.message()]).peer is None
 
 
 def test_a_message_cut_short_is_passed_over():
     """Nothing is invented from it."""
-    looks = DiagSampler()
-    looks.sample([Tcp().message()[:72], b"", b"x" * 71], {INODE}, 0)
+    samples = DiagSampler()
+    samples.sample([Tcp().message()[:72], b"", b"x" * 71], {INODE}, 0)
     assert decode(b"") is None
 
 
@@ -160,7 +180,7 @@ def row(inode, remote, *, state=1, tx=0, rx=0, timer=0, retries=0, tail="0"):
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n"
 
 
-def test_sockets_are_told_from_other_descriptors(proc):
+def test_sockets_are_reported_from_other_descriptors(proc):
     """The lowest descriptor of a socket that was duplicated."""
     assert socket_fds(PID, proc) == {4_241: 7, 4_243: 11}
 
@@ -174,11 +194,11 @@ def test_proc_net_shows_queues_and_timers(proc):
         row(9_999, ("127.0.0.1", 1)),
     ]
     table.write_text(HEADER + "".join(rows))
-    looks = ProcSampler(PID, proc)
-    looks.sample({4_241, 4_243})
+    samples = ProcSampler(PID, proc)
+    samples.sample({4_241, 4_243})
     table.write_text(HEADER + "".join(rows[:1]))
-    looks.sample({4_241, 4_243})
-    (found,) = looks.tcp({4_241: 7})
+    samples.sample({4_241, 4_243})
+    (found,) = samples.tcp({4_241: 7})
     assert (found.remote, found.send_queue, found.retransmits) == ("127.0.0.1:5432", 23, 3)
     assert found.last_send_ms is found.opened is found.not_sent_bytes is None
     assert not found.moved
@@ -229,9 +249,9 @@ def test_the_layout_that_is_peeked_into_is_the_kernels():
 def test_a_request_may_have_pieces_less_than_a_stall_apart(stall_ms, reply_ms):
     """A send after a longer pause is another request, and the wait for the first goes on."""
     tcp = Tcp().at(101).send(23)
-    looks = DiagSampler(stall_ms)
-    looks.sample([tcp.message()], {INODE}, tcp.now_ns)
+    samples = DiagSampler(stall_ms)
+    samples.sample([tcp.message()], {INODE}, tcp.now_ns)
     tcp.at(301).send(29).at(601)
-    looks.sample([tcp.message()], {INODE}, tcp.now_ns)
-    (found,) = looks.tcp({INODE: FD}, [tcp.message()], 500 * MS)
+    samples.sample([tcp.message()], {INODE}, tcp.now_ns)
+    (found,) = samples.tcp({INODE: FD}, [tcp.message()], 500 * MS)
     assert found.reply_ms == reply_ms

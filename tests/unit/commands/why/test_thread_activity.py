@@ -33,7 +33,7 @@ def explained(thread, call=None, **more):
 
 
 @pytest.mark.parametrize(
-    ("wchan", "says"),
+    ("wchan", "expected_text"),
     [
         ("rpc_wait_bit_killable", "waits for an NFS server"),
         ("nfs4_handle_exception", "waits for an NFS server"),
@@ -42,9 +42,9 @@ def explained(thread, call=None, **more):
         ("ceph_mdsc_wait_request", "waits for a Ceph cluster"),
     ],
 )
-def test_a_file_server_is_the_network(wchan, says):
+def test_a_file_server_is_the_network(wchan, expected_text):
     diagnosis = explained(replace(BLOCKED, state="D", wchan=wchan))
-    assert headline(diagnosis).startswith(says)
+    assert headline(diagnosis).startswith(expected_text)
     assert diagnosis.found[0].waits
 
 

@@ -65,7 +65,7 @@ def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
 
 
 @pytest.mark.parametrize(
-    ("peer", "says"),
+    ("peer", "expected_text"),
     [
         (Peer(23, 239, "server", False), "server (pid 239) has not read its request"),
         (Peer(23, 239, "server", True), "lie in the queue there, and it is stopped"),
@@ -73,9 +73,9 @@ def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
         (Peer(0, 239, "server", False), "was acknowledged, so the peer has it"),
     ],
 )
-def test_a_request_that_nobody_has_read_is_said_to_lie_there(peer, says):
+def test_a_request_that_no_process_has_read_is_shown_to_lie_there(peer, expected_text):
     finding = finding_of(replace(ASKED, peer=peer), IN_RECV)
-    assert says in finding.text
+    assert expected_text in finding.text
     assert (finding.waits, finding.cause) == (True, Cause.NO_REPLY)
 
 
@@ -93,14 +93,14 @@ def test_who_was_never_answered_may_expect_nothing():
     assert "it may expect none" in text
 
 
-def test_a_request_on_its_way_is_not_said_to_be_delivered():
+def test_a_request_on_its_way_is_not_shown_to_be_delivered():
     """Sent, and not acknowledged yet."""
     finding = finding_of(replace(ASKED, send_queue=23, unacked_segments=1), IN_RECV)
     assert "on its way" in finding.text
     assert finding.cause is None
 
 
-def test_nobody_who_reads_is_nobody_who_waits():
+def test_no_process_who_reads_is_no_process_who_waits():
     """An idle connection in the pool of a process that computes."""
     assert finding_of(ASKED) is None
     assert finding_of(OPENED) is None
@@ -120,7 +120,7 @@ def test_who_spoke_last_may_owe_the_rest():
     assert (finding.waits, finding.seen) == (False, True)
 
 
-def test_a_peer_that_is_frozen_is_said_to_be():
+def test_a_peer_that_is_frozen_is_shown_to_be():
     """It may have read the request before."""
     peer = Peer(23, 239, "server", stopped=True, frozen=True)
     assert finding_of(replace(ASKED, peer=peer), IN_RECV).text.endswith(
@@ -177,7 +177,7 @@ def test_a_peer_that_does_not_read_is_named():
         ({"peer_window_bytes": 576}, "10.0.0.7:5432, 576 bytes, is too small for more for 3.0 s"),
     ],
 )
-def test_a_peer_with_a_small_buffer_is_not_said_to_leave_data_unread(change, text):
+def test_a_peer_with_a_small_buffer_is_not_shown_to_leave_data_unread(change, text):
     finding = finding_of(replace(CLOSED, **change), IN_SEND)
     assert text in finding.text
     assert "does not read" not in finding.text
@@ -213,7 +213,7 @@ def test_a_window_that_pacing_leaves_open_is_not_blamed():
     assert finding_of(held, IN_SEND).cause is Cause.PACING
 
 
-def test_a_closed_window_that_nobody_waits_for_is_told_apart():
+def test_a_closed_window_that_no_process_waits_for_is_reported_apart():
     """The buffer has room, so the process may go on."""
     finding = finding_of(
         replace(OPENED, send_queue=23, not_sent_bytes=23, send_cause=Cause.PEER_WINDOW)
@@ -222,16 +222,16 @@ def test_a_closed_window_that_nobody_waits_for_is_told_apart():
     assert not finding.certain
 
 
-def test_a_peer_that_reads_slowly_is_told():
+def test_a_peer_that_reads_slowly_is_reported():
     """Its window opens now and then."""
     slow = replace(OPENED, send_queue=4_096, not_sent_bytes=4_096, window_share=0.83)
     assert finding_of(slow, IN_SEND).text == (
-        "the window of the peer 10.0.0.7:5432 held this side up 83% of the time looked at: "
+        "the window of the peer 10.0.0.7:5432 held this side up 83% of the sampled time: "
         "the peer reads too slowly, or its receive buffer is small"
     )
 
 
-def test_a_slow_path_is_told_by_the_full_buffer():
+def test_a_slow_path_is_reported_by_the_full_buffer():
     """The window is open, nothing is retransmitted."""
     full = replace(
         OPENED, send_queue=4_096, unacked_segments=3, full_ms=700.0, send_cause=Cause.SEND_BUFFER
@@ -252,7 +252,7 @@ def test_losses_come_with_the_next_attempt():
     assert finding.cause is Cause.LOSS
 
 
-def test_a_connect_is_told_with_or_without_retries():
+def test_a_connect_is_reported_with_or_without_retries():
     """At first it is just under way."""
     connecting = replace(OPENED, state="SYN_SENT", unanswered_ms=300.0)
     assert finding_of(connecting).text == "still connecting to 10.0.0.7:5432 for 0.30 s"
@@ -266,6 +266,33 @@ def test_a_hole_is_a_lost_packet():
     """Later data has arrived."""
     finding = finding_of(replace(OPENED, hole_ms=1_300.0))
     assert "was lost: what follows it arrived 1.3 s ago" in finding.text
+
+
+def test_a_host_that_answers_no_keepalive_keeps_who_reads_waiting():
+    """Also who has asked for nothing, or is answered late by agreement."""
+    for socket in (OPENED, ASKED):
+        dead = replace(socket, unanswered_keepalives=5, heard_ms=10_400)
+        finding = finding_of(dead, IN_RECV)
+        assert finding.text == (
+            "waits for data from 10.0.0.7:5432, whose host does not answer: "
+            "5 keepalives unanswered, nothing came for 10.4 s"
+        )
+        assert (finding.waits, finding.certain) == (True, True)
+        assert (finding.cause, finding.ms) == (Cause.KEEPALIVE, 10_400.0)
+        likely = finding_of(dead, IN_EPOLL)
+        assert likely.text.startswith("probably waits for data from 10.0.0.7:5432")
+        assert (likely.waits, likely.certain) == (True, False)
+        assert finding_of(dead) is None  # an idle connection in the pool of a process that computes
+        assert (
+            finding_of(replace(dead, unanswered_keepalives=1), IN_RECV).cause is not Cause.KEEPALIVE
+        )
+
+
+def test_a_server_whose_client_is_gone_waits_for_work():
+    gone = replace(ACCEPTED, unanswered_keepalives=2, heard_ms=150_000)
+    finding = finding_of(gone, IN_RECV)
+    assert finding.text.startswith("waits for its client 10.0.0.7:5432, whose host does not answer")
+    assert not finding.waits
 
 
 def test_a_server_waits_for_work():
@@ -289,7 +316,7 @@ def test_more_data_is_only_probably_awaited():
         "probably waits for more data from 10.0.0.7:5432: the last came 13.0 s ago"
     )
     finding = finding_of(replace(OPENED, last_receive_ms=None), IN_RECV)
-    assert "to speak first" in finding.text
+    assert "to send first" in finding.text
     assert not finding.certain
 
 
@@ -298,7 +325,7 @@ def test_data_that_was_not_read_is_nobodys_stall():
     assert finding_of(replace(ASKED, receive_queue=23), IN_RECV) is None
 
 
-def test_without_times_less_is_said():
+def test_without_times_less_is_shown():
     """/proc/net has queues, timers and states."""
     assert finding_of(UNKNOWN, IN_RECV).text.startswith("probably waits for data")
     assert finding_of(UNKNOWN, IN_EPOLL) is None

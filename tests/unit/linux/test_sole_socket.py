@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from xctl_probe.fallback.sole_socket import sole_stream_socket
+from xctl_probe.linux.sole_socket import sole_stream_socket
 
 # Opens what its arguments say, prints the inode of the first and waits for its input to end.
 HOLDER = """
@@ -56,7 +56,7 @@ def test_one_stream_among_others_is_it(holder, names):
 
 
 @pytest.mark.parametrize("names", [("tcp", "tcp6"), ("tty", "tcp"), ("unix",)], ids="+".join)
-def test_where_it_is_open_nothing_is_said(holder, names):
+def test_where_it_is_open_nothing_is_shown(holder, names):
     """Two streams, a terminal that may be read from, or none at all."""
     pid, _ = holder(*names)
     assert sole_stream_socket(pid) is None

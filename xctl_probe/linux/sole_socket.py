@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from xctl_probe.linux.procfs import socket_inode, socket_protocol
+
 # Names of sockfs (struct proto); a wait on these does not sleep in wait_woken.
 _OTHERWISE = ("UDP", "UNIX", "NETLINK", "PACKET", "RAW", "PING")
-_SOCKET = "socket:["
 _TERMINALS = ("/dev/pts/", "/dev/tty", "/dev/console")
 _OUTPUT = ("1", "2")  # written, not read
 
@@ -27,15 +28,10 @@ def sole_stream_socket(pid: int, proc: Path = Path("/proc")) -> int | None:
             target = os.readlink(f"{folder}/{fd}")
             if target.startswith(_TERMINALS) and fd not in _OUTPUT:
                 return None
-            if target.startswith(_SOCKET) and not _protocol(f"{folder}/{fd}").startswith(
-                _OTHERWISE
-            ):
-                found.add(int(target[len(_SOCKET) : -1]))
+            inode = socket_inode(target)
+            if inode is None or socket_protocol(f"{folder}/{fd}").startswith(_OTHERWISE):
+                continue
+            found.add(inode)
     except OSError:
         return None  # it closes descriptors now, or has exited
     return found.pop() if len(found) == 1 else None
-
-
-def _protocol(path: str) -> str:
-    """Return the protocol of the socket, such as "TCPv6".  Raises OSError."""
-    return os.getxattr(path, "system.sockprotoname").rstrip(b"\0").decode("ascii", "replace")

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Fields of kernel structures on the hot path: typed loads, or reads of kernel memory where an
+ * attach variant has no typed pointers.  Who the current task is.
+ */
+#ifndef CORE_READ_BPF_H
+#define CORE_READ_BPF_H
+
+#include "vmlinux_min.h"
+
+#ifdef SOCKETS_IN_HASH
+
+#define FIELD(sk, field) BPF_CORE_READ(sk, field)
+#define FIELD_OF(sk, pointer, field) BPF_CORE_READ(sk, pointer, field)
+#define FIELD_BEHIND(sk, pointer, next, field) BPF_CORE_READ(sk, pointer, next, field)
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+static __always_inline __u32 current_tgid(struct task_struct *task)
+{
+	return bpf_get_current_pid_tgid() >> 32;
+}
+
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter); /* 0 until somebody asks */
+}
+
+#else
+
+#define FIELD(sk, field) ((sk)->field)
+#define FIELD_OF(sk, pointer, field) ((sk)->pointer->field)
+#define FIELD_BEHIND(sk, pointer, next, field) ((sk)->pointer->next->field)
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return bpf_get_current_task_btf();
+}
+
+static __always_inline __u32 current_tgid(struct task_struct *task)
+{
+	return task->tgid;
+}
+
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	return bpf_get_socket_cookie(sk);
+}
+
+#endif
+
+#endif

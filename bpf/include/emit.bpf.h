@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Events for user space: reserved in the ring buffer, filled, sent. */
+#ifndef EMIT_BPF_H
+#define EMIT_BPF_H
+
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "task.bpf.h"
+
+static __always_inline void set_owner(struct event *event, struct owner *owner)
+{
+	event->pid = owner->pid;
+	event->start_ticks = owner->start_ticks;
+	event->cgroup = owner->cgroup;
+	__builtin_memcpy(event->comm, owner->comm, COMM_LEN);
+}
+
+/* Assigns every byte. */
+static __noinline void fill_event(struct event *event, struct sock *sk, struct sock_state *memory)
+{
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = exact_ns();
+	set_owner(event, &memory->owner);
+	if (!memory->inode)
+		memory->inode = inode_of(sk);
+	event->inode = memory->inode;
+	event->cookie = cookie_of(sk);
+	event->uid = BPF_CORE_READ(sk, sk_uid.val);
+	event->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
+	event->ifindex = interface_of(sk);
+	event->answered = memory->answered;
+	event->unanswered = memory->unanswered;
+	if (memory->opened)
+		event->evidence = SEEN_OPENED;
+	event->family = FIELD(sk, __sk_common.skc_family);
+	event->protocol = FIELD(sk, sk_protocol);
+	event->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
+	event->remote_port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
+	read_addresses(sk, event->local_address, event->remote_address);
+}
+
+/* The caller submits it, when there is one. */
+static __always_inline struct event *reserve_event(void)
+{
+	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event)
+		count_lost(LOST_RING);
+	return event;
+}
+
+static __noinline void emit_event(struct sock *sk, struct sock_state *memory, __u32 kind,
+				  __u32 occurrences)
+{
+	struct event *event = reserve_event();
+
+	if (!event)
+		return;
+	fill_event(event, sk, memory);
+	event->kind = kind;
+	event->occurrences = occurrences;
+	bpf_ringbuf_submit(event, 0);
+}
+
+#endif

@@ -1,0 +1,68 @@
+"""All of RDMA together: ports first, then the pauses of their interfaces, and queue pairs."""
+
+from __future__ import annotations
+
+from support.fake_driver import FakeDriver
+from support.fake_rdma import FakeDevice, FakeRdma, Qp, netlink
+from support.rdma_tree import Tree
+
+from xctl_probe.events import PortErrorKind, PortErrors, QueuePairErrors, RdmaPortDelta
+from xctl_probe.linux.rdma_ports import Ports
+from xctl_probe.sources.pauses import Pauses
+from xctl_probe.sources.queue_pairs import QueuePairs
+from xctl_probe.sources.rdma import Rdma
+from xctl_probe.sources.rdma_counters import WANTED
+from xctl_probe.sources.rdma_ports import RdmaPorts
+
+
+def opened(tree, driver, only=frozenset(), kernel=None):
+    ports = RdmaPorts(only, ports=Ports(WANTED, tree.root, tree.read), clock=lambda: 0)
+    kernel = kernel or FakeRdma()
+    return Rdma(
+        only,
+        ports=ports,
+        pauses=Pauses(lambda: driver, clock=lambda: 0),
+        queue_pairs=QueuePairs(lambda: netlink(kernel), clock=lambda: 0),
+    )
+
+
+def test_interfaces_of_roce_ports_are_asked_for_pauses(tmp_path):
+    """Those of InfiniBand ports have none, and other interfaces are not its business."""
+    tree, driver = Tree(tmp_path / "infiniband"), FakeDriver()
+    tree.add("mlx5_0", netdev="eth7")
+    tree.add("mlx5_1", layer="InfiniBand", netdev="ib0")
+    for interface in ("eth7", "ib0", "eth8"):
+        driver.statistics[interface] = {"rx_prio3_pause": 0}
+    rdma = opened(tree, driver)
+    for interface in driver.statistics:
+        driver.statistics[interface]["rx_prio3_pause"] = 23
+    events = list(rdma.collect())
+    assert [type(e) for e in events] == [RdmaPortDelta, RdmaPortDelta, PortErrors]
+    assert (events[2].name, events[2].kind) == ("eth7", PortErrorKind.PFC_PAUSE)
+
+
+def test_pauses_of_interfaces_that_are_not_wanted_are_not_read(tmp_path):
+    tree, driver = Tree(tmp_path / "infiniband"), FakeDriver()
+    tree.add("mlx5_0", netdev="eth7")
+    rdma = opened(tree, driver, frozenset({"eth8"}))
+    assert list(rdma.collect()) == []
+    assert driver.calls == 0
+
+
+def test_host_without_rdma_has_no_event_and_no_descriptor(tmp_path):
+    tree, driver = Tree(tmp_path / "infiniband"), FakeDriver()
+    kernel = FakeRdma()
+    assert list(opened(tree, driver, kernel=kernel).collect()) == []
+    assert driver.calls == 0
+    assert kernel.dumps == []
+
+
+def test_queue_pairs_that_failed_before_the_probe_came_are_reported(tmp_path):
+    """In the first interval, of each port by its name."""
+    tree = Tree(tmp_path / "infiniband")
+    tree.add("mlx4_0", "mlx5_core", ports=2, layer="InfiniBand", netdev=None)
+    qps = [Qp(7, 233, state="ERR", port=2), Qp(11, 233, port=1)]
+    rdma = opened(tree, FakeDriver(), kernel=FakeRdma(FakeDevice("mlx4_0", qps=qps)))
+    events = list(rdma.collect())
+    assert [type(e) for e in events] == [RdmaPortDelta, RdmaPortDelta, QueuePairErrors]
+    assert (events[2].port, events[2].count) == ("mlx4_0/2", 1)

@@ -1,0 +1,118 @@
+"""The RDMA queue pairs of a process, from two samples: which of them move packets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from xctl_probe.commands.why.humanize import pluralize
+from xctl_probe.linux.rdma_netlink import FAILED_STATES, Device, QueuePair, RdmaNetlink
+from xctl_probe.linux.rdma_ports import INFINIBAND
+
+_FEW = 3
+_READY = "RTS"  # the state in which a queue pair sends
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessQueuePair:
+    """A queue pair at the second sample.
+
+    `moved`: a packet sequence number changed between the samples; None where that is not known
+    (iWARP, or a queue pair that is new).
+    """
+
+    device: str
+    port: int | None
+    number: int
+    peer: int | None
+    type: str
+    state: str
+    moved: bool | None
+
+
+class QueuePairSampler:
+    """Samples the queue pairs of one process.  Without an RDMA device it opens nothing."""
+
+    def __init__(
+        self,
+        pid: int,
+        open_netlink: Callable[[], RdmaNetlink] = RdmaNetlink,
+        root: Path = INFINIBAND,
+    ) -> None:
+        self._pid = pid
+        self._netlink: RdmaNetlink | None = None
+        self._before: dict[tuple[str, int], QueuePair] = {}
+        self._now: dict[tuple[str, int], QueuePair] = {}
+        self._iwarp: set[str] = set()
+        with suppress(OSError):
+            # Opening the socket would load a kernel module.
+            if os.listdir(root):
+                self._netlink = open_netlink()
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._netlink is not None:
+            self._netlink.close()
+
+    def sample(self) -> None:
+        """Take a sample; what the kernel refuses is missing."""
+        self._before, self._now = self._now, {}
+        if self._netlink is None:
+            return
+        with suppress(OSError):
+            for device in self._netlink.devices():
+                self._sample_device(self._netlink, device)
+
+    def _sample_device(self, netlink: RdmaNetlink, device: Device) -> None:
+        if device.iwarp:
+            self._iwarp.add(device.name)
+        with suppress(OSError):
+            for one in netlink.queue_pairs(device, self._pid):
+                self._now[one.device, one.number] = one
+
+    def result(self) -> tuple[ProcessQueuePair, ...]:
+        """The queue pairs of the second sample, compared with the first."""
+        return tuple(
+            ProcessQueuePair(
+                one.device, one.port, one.number, one.peer, one.type, one.state, self._moved(one)
+            )
+            for one in self._now.values()
+        )
+
+    def _moved(self, now: QueuePair) -> bool | None:
+        before = self._before.get((now.device, now.number))
+        if before is None or now.device in self._iwarp or now.sq_psn is None:
+            return None
+        return (before.sq_psn, before.rq_psn) != (now.sq_psn, now.rq_psn)
+
+
+def queue_pair_lines(pairs: tuple[ProcessQueuePair, ...]) -> Iterator[str]:
+    """One line for all queue pairs of a port that are alike; failed ones first."""
+    groups: dict[tuple[str, str], list[ProcessQueuePair]] = {}
+    for one in sorted(pairs, key=lambda one: (one.state not in FAILED_STATES, one.number)):
+        port = f" port {one.port}" if one.port else ""
+        where = f"on {one.device}{port}, {one.type}, state {one.state}"
+        groups.setdefault((where, _activity(one)), []).append(one)
+    for (where, activity), ones in groups.items():
+        numbers = ", ".join(_name(one) for one in ones[:_FEW])
+        more = f" and {len(ones) - _FEW} more" if len(ones) > _FEW else ""
+        yield f"  {pluralize(len(ones), 'RDMA queue pair')} {where} ({numbers}{more}): {activity}"
+
+
+def _name(one: ProcessQueuePair) -> str:
+    return f"qp {one.number}" + (f" -> {one.peer}" if one.peer else "")
+
+
+def _activity(one: ProcessQueuePair) -> str:
+    if one.state in FAILED_STATES:
+        return "failed"
+    if one.state != _READY:
+        return "does not send"
+    if one.moved is None:
+        return "whether it moves is not known"
+    if one.moved:
+        return "moves packets"
+    return "no packet between two samples: idle or stalled, which the kernel does not distinguish"

@@ -1,0 +1,195 @@
+"""The queue pairs of RDMA devices, by process, and the counters that are bound to them.
+
+NETLINK_RDMA, include/uapi/rdma/rdma_netlink.h; drivers/infiniband/core/nldev.c.  Dumps need no
+privilege.  They show what the reader's own pid namespace sees, and pids as that one numbers them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from xctl_probe.linux.links import attributes, name_text
+from xctl_probe.linux.netlink import NetlinkSocket
+
+NETLINK_RDMA = 20
+_NLDEV = 5 << 10  # RDMA_NL_NLDEV, as RDMA_NL_GET_TYPE() has it
+GET, RES_QP_GET, STAT_GET = _NLDEV + 1, _NLDEV + 10, _NLDEV + 17
+
+DEV_INDEX, DEV_NAME, PORT_INDEX, DEV_NODE_TYPE = 1, 2, 3, 14
+RES_QP, RES_QP_ENTRY = 19, 20
+RES_LQPN, RES_RQPN, RES_RQ_PSN, RES_SQ_PSN = 21, 22, 23, 24
+RES_TYPE, RES_STATE, RES_PID, RES_KERN_NAME = 26, 27, 28, 29
+STAT_RES, STAT_COUNTER, STAT_COUNTER_ENTRY, STAT_COUNTER_ID = 75, 77, 78, 79
+STAT_HWCOUNTERS, STAT_HWCOUNTER_ENTRY = 80, 81
+STAT_HWCOUNTER_NAME, STAT_HWCOUNTER_VALUE = 82, 83
+
+_RNIC = 4  # RDMA_NODE_RNIC, include/rdma/ib_verbs.h
+_U8, _U32, _U64 = struct.Struct("=B"), struct.Struct("=I"), struct.Struct("=Q")
+_U8_ATTRIBUTE, _U32_ATTRIBUTE = struct.Struct("=HHB"), struct.Struct("=HHI")
+
+# enum ib_qp_type and enum ib_qp_state
+TYPES = {
+    0: "SMI", 1: "GSI", 2: "RC", 3: "UC", 4: "UD", 8: "RAW_PACKET", 9: "XRC_INI", 10: "XRC_TGT",
+    255: "DRIVER",
+}  # fmt: skip
+STATES = {0: "RESET", 1: "INIT", 2: "RTR", 3: "RTS", 4: "SQD", 5: "SQE", 6: "ERR"}
+FAILED_STATES = ("SQE", "ERR")
+_FAILED = tuple(
+    _U8_ATTRIBUTE.pack(_U8_ATTRIBUTE.size, RES_STATE, number)
+    for number, word in STATES.items()
+    if word in FAILED_STATES
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An RDMA device.  `iwarp`: its queue pairs have no packet sequence numbers."""
+
+    index: int
+    name: str
+    iwarp: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePair:
+    """A queue pair at one moment; None: not known, or it has none.
+
+    `pid` is that of the process that made it, None of the kernel's own (`kernel_name`).  The
+    packet sequence numbers have 24 bits: the next to send, and the next to receive.
+    """
+
+    device: str
+    port: int | None
+    number: int
+    peer: int | None  # its number on the peer's host
+    type: str
+    state: str
+    sq_psn: int | None
+    rq_psn: int | None
+    pid: int | None
+    kernel_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCounter:
+    """A set of counters that the operator has bound to the queue pairs of one process."""
+
+    id: int
+    port: int
+    pid: int
+    values: dict[str, int] = field(hash=False)  # running totals
+
+
+class RdmaNetlink:
+    """Asks the kernel.  Opening the socket loads ib_core: only for hosts that have a device."""
+
+    def __init__(self, netlink: NetlinkSocket | None = None) -> None:
+        self._netlink = netlink or NetlinkSocket(NETLINK_RDMA)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._netlink.close()
+
+    def devices(self) -> list[Device]:
+        """The devices of this network namespace.  Raises OSError."""
+        found = []
+        for message in self._netlink.dump(GET, b""):
+            parts = dict(attributes(message, 0))
+            index, name = _number(parts.get(DEV_INDEX)), parts.get(DEV_NAME)
+            if index is not None and name is not None:
+                iwarp = _number(parts.get(DEV_NODE_TYPE)) == _RNIC
+                found.append(Device(index, _text(name), iwarp))
+        return found
+
+    def queue_pairs(self, device: Device, pid: int) -> list[QueuePair]:
+        """Those of one process.  Raises OSError: ENODEV where the device is gone."""
+        needle = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, RES_PID, pid)
+        return [one for one in self._matching(device, (needle,)) if one.pid == pid]
+
+    def failed(self, device: Device) -> list[QueuePair]:
+        """Those in an error state, of all processes and of the kernel.  Raises OSError."""
+        return [one for one in self._matching(device, _FAILED) if one.state in FAILED_STATES]
+
+    def _matching(self, device: Device, needles: tuple[bytes, ...]) -> Iterator[QueuePair]:
+        """The queue pairs whose entries contain one of the byte strings, and perhaps others.
+
+        A host may have thousands: a message without any is not taken apart.
+        """
+        request = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, DEV_INDEX, device.index)
+        for message in self._netlink.dump(RES_QP_GET, request):
+            if not any(needle in message for needle in needles):
+                continue
+            for kind, table in attributes(message, 0):
+                if kind != RES_QP:
+                    continue
+                for inner, entry in attributes(table, 0):
+                    if inner != RES_QP_ENTRY or not any(needle in entry for needle in needles):
+                        continue
+                    if (one := _queue_pair(device.name, entry)) is not None:
+                        yield one
+
+    def bound_counters(self, device: Device) -> Iterator[BoundCounter]:
+        """The counters by process that `rdma statistic qp set ... auto pid on` has made.
+
+        Raises OSError: EINVAL before kernel 5.3.
+        """
+        request = _U32_ATTRIBUTE.pack(8, DEV_INDEX, device.index)
+        request += _U32_ATTRIBUTE.pack(8, STAT_RES, RES_QP)
+        for message in self._netlink.dump(STAT_GET, request):
+            for kind, table in attributes(message, 0):
+                if kind != STAT_COUNTER:
+                    continue
+                for inner, entry in attributes(table, 0):
+                    one = _bound_counter(entry) if inner == STAT_COUNTER_ENTRY else None
+                    if one is not None:
+                        yield one
+
+
+def _queue_pair(device: str, entry: bytes) -> QueuePair | None:
+    parts = dict(attributes(entry, 0))
+    number = _number(parts.get(RES_LQPN))
+    if number is None:
+        return None
+    kernel_name = parts.get(RES_KERN_NAME)
+    type_number, state = _number(parts.get(RES_TYPE)), _number(parts.get(RES_STATE))
+    return QueuePair(
+        device=device,
+        port=_number(parts.get(PORT_INDEX)),
+        number=number,
+        peer=_number(parts.get(RES_RQPN)) or None,  # 0 before it is connected
+        type="" if type_number is None else TYPES.get(type_number, str(type_number)),
+        state="" if state is None else STATES.get(state, str(state)),
+        sq_psn=_number(parts.get(RES_SQ_PSN)),
+        rq_psn=_number(parts.get(RES_RQ_PSN)),
+        pid=_number(parts.get(RES_PID)) or None,
+        kernel_name=None if kernel_name is None else _text(kernel_name),
+    )
+
+
+def _bound_counter(entry: bytes) -> BoundCounter | None:
+    parts = dict(attributes(entry, 0))
+    identity, pid = _number(parts.get(STAT_COUNTER_ID)), _number(parts.get(RES_PID))
+    port = _number(parts.get(PORT_INDEX))
+    if identity is None or port is None or not pid:
+        return None
+    values = {}
+    for kind, one in attributes(parts.get(STAT_HWCOUNTERS, b""), 0):
+        counter = dict(attributes(one, 0))
+        name, value = counter.get(STAT_HWCOUNTER_NAME), _number(counter.get(STAT_HWCOUNTER_VALUE))
+        if kind == STAT_HWCOUNTER_ENTRY and name is not None and value is not None:
+            values[_text(name)] = value
+    return BoundCounter(identity, port, pid, values)
+
+
+def _number(value: bytes | None) -> int | None:
+    for form in (_U8, _U32, _U64):
+        if value is not None and len(value) == form.size:
+            number: int = form.unpack(value)[0]
+            return number
+    return None
+
+
+def _text(value: bytes) -> str:
+    return name_text(value.partition(b"\0")[0])

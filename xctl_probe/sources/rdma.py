@@ -1,0 +1,53 @@
+"""RDMA of this host: its ports, the pauses of their interfaces, and its queue pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xctl_probe.events import Event
+from xctl_probe.sources.pauses import Pauses
+from xctl_probe.sources.queue_pairs import DeviceInfo, QueuePairs
+from xctl_probe.sources.rdma_ports import RdmaPorts
+
+
+class Rdma:
+    """The counters of all that has to do with RDMA.
+
+    `only` names ports, or network interfaces of ports; all when empty.  A host without RDMA pays
+    for one attempt to list a folder that does not exist.
+    """
+
+    name = "rdma"
+
+    def __init__(
+        self,
+        only: frozenset[str] = frozenset(),
+        *,
+        ports: RdmaPorts | None = None,
+        pauses: Pauses | None = None,
+        queue_pairs: QueuePairs | None = None,
+    ) -> None:
+        self._ports = ports or RdmaPorts(only)
+        self._pauses = pauses or Pauses()
+        self._queue_pairs = queue_pairs or QueuePairs()
+        for _ in self._beside_ports():
+            pass
+
+    def collect(self) -> Iterator[Event]:
+        """What ports and queue pairs moved and failed at since the last call."""
+        yield from self._ports.collect()
+        yield from self._beside_ports()
+
+    def _beside_ports(self) -> Iterator[Event]:
+        yield from self._pauses.collect(self._netdevs())
+        yield from self._queue_pairs.collect(self._devices())
+
+    def _netdevs(self) -> list[str]:
+        return [link.netdev for link in self._ports.links.values() if link.netdev]
+
+    def _devices(self) -> dict[str, DeviceInfo]:
+        devices: dict[str, DeviceInfo] = {}
+        for port in self._ports.ports:
+            info = devices.setdefault(port.device, DeviceInfo(port.driver, {}))
+            info.ports[port.number] = port.name
+        return devices
