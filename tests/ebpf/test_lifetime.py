@@ -18,14 +18,6 @@ from xctl_probe.ebpf import source
 names = {name.partition(".")[0] for name in sys.modules}
 print(*sorted(names - sys.stdlib_module_names - {"__main__", "xctl_probe"}))
 """
-HOLD = """
-import sys, time
-from xctl_probe.ebpf.source import KernelSource
-source = KernelSource()
-print(source.attach, flush=True)
-sys.stdin.readline()
-{last}
-"""
 
 
 def loaded_programs() -> set[str]:
@@ -40,33 +32,15 @@ def loaded_programs() -> set[str]:
 
 
 @pytest.fixture
-def holder(watch):
+def holder(watch, peer):
     """Start a process with a source of its own."""
     watch().source.close()  # skips where it cannot work
-    started = []
-
-    def start(last="source.close()"):
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLD.format(last=last)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout.readline().strip()
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+    return lambda: peer("lifetime.holds_a_source")
 
 
 def test_a_killed_probe_leaves_nothing(holder):
     before = loaded_programs()
-    process = holder()
+    process = holder().process
     mine = loaded_programs() - before
     assert len(mine) >= 5
     process.kill()

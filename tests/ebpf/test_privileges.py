@@ -8,34 +8,11 @@ from pathlib import Path
 
 import pytest
 from support.conversation import ANSWER, QUESTION
+from support.install import WORKLOADS
 from support.require import require, require_tools
 
+PROGRAM = WORKLOADS / "source_alone.py"
 SYSTEM_PYTHON = "/usr/bin/python3"  # another user cannot run one that lives in root's home
-
-# Counts its own 7 bytes, names itself, and says what a seeded listener's owner is.
-PROGRAM = """
-import os, socket, sys, time
-sys.path.insert(0, sys.argv[1])
-from xctl_probe.ebpf.source import KernelSource
-from xctl_probe.errors import SourceUnavailable
-listener = socket.create_server(("127.0.0.1", 0))
-victim = socket.create_connection(listener.getsockname()); other, _ = listener.accept()
-try:
-    source = KernelSource()
-except SourceUnavailable as reason:
-    print("unavailable:", reason)
-    sys.exit()
-one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); one.bind(("127.0.0.1", 0))
-one.sendto(b"x" * 7, one.getsockname()); one.recv(100)
-other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
-other.close()
-events = source.drain(time.monotonic_ns()).events
-mine = [f for f in events if getattr(f, "owner", None) and f.owner.pid == os.getpid()]
-moved = [(f.sent_bytes, f.received_bytes) for f in mine if hasattr(f, "sent_bytes")]
-print("sent", sum(s for s, _ in moved), "received", sum(r for _, r in moved))
-print("errors", [str(f.kind) for f in mine if hasattr(f, "kind")])
-source.close()
-"""
 
 WORKS = "sent 7 received 7\nerrors ['RESET']\n"
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -48,7 +25,7 @@ def package(tmp_path_factory, watch):
     require(Path(SYSTEM_PYTHON).exists(), f"{SYSTEM_PYTHON} is missing")
     folder = tmp_path_factory.mktemp("package")
     root = Path(__file__).parents[2]
-    subprocess.run(["cp", "-rL", root / "xctl_probe", folder], check=True)
+    subprocess.run(["cp", "-rL", root / "xctl_probe", PROGRAM, folder], check=True)
     subprocess.run(["chmod", "-R", "a+rX", folder], check=True)
     above = folder
     while above != Path("/tmp") and above != Path("/"):
@@ -62,7 +39,7 @@ def run_as(package):
     def run(*prefix):
         require_tools(prefix[0])
         done = subprocess.run(
-            [*prefix, SYSTEM_PYTHON, "-c", PROGRAM, package],
+            [*prefix, SYSTEM_PYTHON, package / PROGRAM.name, package],
             capture_output=True,
             text=True,
             check=False,
