@@ -155,6 +155,11 @@ class FakeRdma:
         last = NLMSG_ERROR if code else NLMSG_DONE
         self._answers.append(message(last, sequence, struct.pack("=i", -code)))
 
+    @property
+    def pending(self) -> bool:
+        """True while an answer was not read."""
+        return bool(self._answers)
+
     def recv(self, _size: int, _flags: int = 0) -> bytes:
         return self._answers.pop(0)
 
