@@ -177,6 +177,11 @@ class Ports:
         return self._ports
 
 
+def has_devices(root: Path = INFINIBAND) -> bool:
+    """True where this host has an RDMA device."""
+    return bool(_listed(root))
+
+
 def port_names(root: Path = INFINIBAND) -> list[str]:
     """The names of the ports of this host, as `Port.name` has them."""
     return [port.name for port in Ports(frozenset(), root).read().values()]
