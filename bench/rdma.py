@@ -111,7 +111,7 @@ def measure(tree: Tree, end: socket.socket, intervals: int) -> list[float]:
 
 @contextmanager
 def peer(devices: int, pairs: int) -> Iterator[socket.socket]:
-    """The end of a connection to a child that answers as the kernel would."""
+    """A connection to a child that answers as the kernel would."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
@@ -127,7 +127,7 @@ def peer(devices: int, pairs: int) -> Iterator[socket.socket]:
 
 
 def serve(end: socket.socket, devices: int, pairs: int) -> None:
-    """Answer until the other end is closed."""
+    """Answer until the connection is closed."""
     kernel = FakeRdma(
         *(
             FakeDevice(

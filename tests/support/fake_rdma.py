@@ -1,4 +1,4 @@
-"""The kernel's end of NETLINK_RDMA: messages as drivers/infiniband/core/nldev.c writes."""
+"""The kernel's side of NETLINK_RDMA: messages as drivers/infiniband/core/nldev.c writes."""
 
 from __future__ import annotations
 

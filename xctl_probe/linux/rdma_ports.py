@@ -1,6 +1,6 @@
 """The ports of the RDMA devices: counters and link, as sysfs shows them.
 
-Documentation/ABI/stable/sysfs-class-infiniband; drivers/infiniband/core/sysfs.c.  A tree looks like
+Documentation/ABI/stable/sysfs-class-infiniband; drivers/infiniband/core/sysfs.c.  A path is like
 `<device>/ports/<number>/counters/port_xmit_data`.
 """
 

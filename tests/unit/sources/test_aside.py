@@ -15,7 +15,7 @@ LONG_S = 60.0
 
 
 class Source:
-    """Counts its reads; each waits for `go`, and says in `begun` that it has begun."""
+    """Counts its reads; each waits for `go`, and releases `begun` before that."""
 
     name = "slow"
 
