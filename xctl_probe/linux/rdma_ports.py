@@ -84,6 +84,8 @@ class Port:
         self._folder = folder
         self._read = read
         self._read_counter = read_counter
+        # True of rxe and siw, whose packets pass the network stack.
+        self.software = not self.driver or self._text("../../node_desc").startswith(_SOFTWARE)
         self._files = {
             counter: f"{folder}/{group}/{counter}"
             for group in _GROUPS
@@ -104,12 +106,6 @@ class Port:
             except ValueError:  # "N/A (no PMA)": the device does not count
                 del self._files[counter]
         return found
-
-    @property
-    def software(self) -> bool:
-        """True of rxe and siw, whose packets pass the network stack."""
-        description = self._text("../../node_desc")
-        return not self.driver or description.startswith(_SOFTWARE)
 
     def link(self) -> RdmaLink:
         """Link layer, rate and state, and the network interface of a RoCE or iWARP port."""
