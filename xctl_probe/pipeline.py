@@ -20,7 +20,9 @@ from xctl_probe.errors import is_shortage
 from xctl_probe.events import Batch, DroppedEvents, Event, Source
 from xctl_probe.exporters.records import Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
+from xctl_probe.linux.rdma_ports import has_devices
 from xctl_probe.signals import stop_signals
+from xctl_probe.sources.aside import Aside
 from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
 from xctl_probe.sources.rdma import Rdma
@@ -72,7 +74,7 @@ class Loop:
         wanted = settings.wanted
         self._counter_sources: tuple[CounterSource, ...] = (
             Interfaces(wanted.interfaces, loopback=wanted.loopback),
-            Rdma(wanted.interfaces),
+            Aside("rdma", lambda: Rdma(wanted.interfaces), has_devices),
         )
         self._drained_ns = time.monotonic_ns()
 

@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Callable
 
-_GSTRINGS, _GSTATS, _GSSET_INFO = 0x1B, 0x1D, 0x37
+_GSTRINGS, GSTATS, _GSSET_INFO = 0x1B, 0x1D, 0x37
 
 
 class FakeDriver:
@@ -29,13 +29,13 @@ class FakeDriver:
             code = self.error or errno.ENODEV
             raise OSError(code, os.strerror(code))
         command, asked = struct.unpack_from("=II", request)
-        if command == _GSTATS:
+        if command == GSTATS:
             self.before_values()
         of_interface = self.statistics[interface]
         if command == _GSSET_INFO:
             struct.pack_into("=QI", request, 8, 2 if of_interface else 0, len(of_interface))
             return
-        assert command in (_GSTRINGS, _GSTATS)
+        assert command in (_GSTRINGS, GSTATS)
         if command == _GSTRINGS:
             _, _, asked = struct.unpack_from("=III", request)
         count = 0 if self.strict and asked != len(of_interface) else len(of_interface)

@@ -1,4 +1,4 @@
-"""The kernel's end of NETLINK_RDMA: messages as drivers/infiniband/core/nldev.c writes."""
+"""The kernel's side of NETLINK_RDMA: messages as drivers/infiniband/core/nldev.c writes."""
 
 from __future__ import annotations
 
@@ -154,6 +154,11 @@ class FakeRdma:
         self._answers = [message(command, sequence, payload) for payload in payloads]
         last = NLMSG_ERROR if code else NLMSG_DONE
         self._answers.append(message(last, sequence, struct.pack("=i", -code)))
+
+    @property
+    def pending(self) -> bool:
+        """True while an answer was not read."""
+        return bool(self._answers)
 
     def recv(self, _size: int, _flags: int = 0) -> bytes:
         return self._answers.pop(0)

@@ -108,7 +108,7 @@ class Statistics:
 def physical(interface: str, root: Path = Path("/sys/class/net"), depth: int = 0) -> set[str]:
     """The interfaces below a VLAN or a bond; the interface itself where there are none."""
     try:
-        below = [n[6:] for n in os.listdir(root / interface) if n.startswith("lower_")]
+        below = [n[6:] for n in os.listdir(f"{root}/{interface}") if n.startswith("lower_")]
     except OSError:
         below = []
     if not below or depth == _DEEPEST:

@@ -1,6 +1,6 @@
 """The ports of the RDMA devices: counters and link, from sysfs.
 
-Documentation/ABI/stable/sysfs-class-infiniband; drivers/infiniband/core/sysfs.c.  Example:
+Documentation/ABI/stable/sysfs-class-infiniband; drivers/infiniband/core/sysfs.c.  A path is like
 `<device>/ports/<number>/counters/port_xmit_data`.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from xctl_probe.events import RdmaLink
@@ -20,6 +20,7 @@ _GROUPS = ("counters", "counters_ext", "hw_counters")
 # Restricted functions (DGX and GB200 under Fabric Manager) answer so, and the driver logs a line
 # with each read: such a file is read once.  EACCES and EPERM will not change either.
 _NEVER_AGAIN = frozenset((errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM))
+_MOST_OPEN = 384  # the files of ten ports of mlx5; a process may have 1024
 _LARGEST_BYTES = 4096  # a file of sysfs is a page at most
 # rxe_register_device(), siw_device_create().  Before 5.11 they have the driver of their interface.
 _SOFTWARE = ("rxe", "Software iWARP")
@@ -37,6 +38,36 @@ def read_file(path: str) -> bytes:
         os.close(fd)
 
 
+class KeptFiles:
+    """Reads files, and keeps as many as `most` open: a read is then four times as fast.
+
+    An open file of sysfs keeps no device and no module from being removed.
+    """
+
+    def __init__(self, most: int = _MOST_OPEN) -> None:
+        self._most = most
+        self._open: dict[str, int] = {}
+
+    def __call__(self, path: str) -> bytes:
+        """The content of a file.  Raises OSError: ENODEV where its device is gone."""
+        fd = self._open.get(path)
+        if fd is None:
+            if len(self._open) >= self._most:
+                return read_file(path)
+            fd = self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(fd, _LARGEST_BYTES, 0)
+        except OSError:
+            self.close([path])
+            raise
+
+    def close(self, paths: Iterable[str] | None = None) -> None:
+        """Give back the descriptors of these files, of all without `paths`."""
+        for path in list(self._open if paths is None else paths):
+            if (fd := self._open.pop(path, None)) is not None:
+                os.close(fd)
+
+
 class Port:
     """One port.  Reads its files, and remembers those that the driver refuses.
 
@@ -44,39 +75,38 @@ class Port:
     """
 
     def __init__(
-        self, folder: Path, name: str, wanted: frozenset[str], read: Read = read_file
+        self, folder: Path, name: str, wanted: frozenset[str], read: Read, read_counter: Read
     ) -> None:
         self.name = name
         self.device = folder.parent.parent.name
         self.number = int(folder.name)
         self.driver = _target(folder.parent.parent / "device" / "driver")
+        folder = Path(os.path.realpath(folder))  # without the links of /sys/class, for each read
         self._folder = folder
         self._read = read
+        self._read_counter = read_counter
+        # True of rxe and siw, whose packets pass the network stack.
+        self.software = not self.driver or self._text("../../node_desc").startswith(_SOFTWARE)
         self._files = {
             counter: f"{folder}/{group}/{counter}"
             for group in _GROUPS
             for counter in _listed(folder / group)
             if counter in wanted
         }
+        self.files = tuple(self._files.values())  # those that refuse, too
 
     def counters(self) -> dict[str, int]:
         """Running totals by the name of the file: those that could be read this time."""
         found = {}
         for counter, path in list(self._files.items()):
             try:
-                found[counter] = int(self._read(path))
+                found[counter] = int(self._read_counter(path))
             except OSError as error:
                 if error.errno in _NEVER_AGAIN:
                     del self._files[counter]
             except ValueError:  # "N/A (no PMA)": the device does not count
                 del self._files[counter]
         return found
-
-    @property
-    def software(self) -> bool:
-        """True of rxe and siw, whose packets pass the network stack."""
-        description = self._text("../../node_desc")
-        return not self.driver or description.startswith(_SOFTWARE)
 
     def link(self) -> RdmaLink:
         """Link layer, rate and state, and the network interface of a RoCE or iWARP port."""
@@ -103,33 +133,50 @@ class Port:
 
 
 class Ports:
-    """All ports of this host.  `wanted` names the counters to read."""
+    """All ports of this host.  `wanted` names the counters to read; `read` replaces all reads."""
 
     def __init__(
-        self, wanted: frozenset[str], root: Path = INFINIBAND, read: Read = read_file
+        self, wanted: frozenset[str], root: Path = INFINIBAND, read: Read | None = None
     ) -> None:
         self._wanted = wanted
         self._root = root
-        self._read = read
+        self._kept = KeptFiles()
+        self._read = read or read_file
+        self._read_counter = read or self._kept
         # By folder and inode: a device that is made again under its name is another one.
         self._ports: dict[tuple[str, int], Port] = {}
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._kept.close()
 
     def read(self) -> dict[tuple[str, int], Port]:
         """The ports that exist now, by an identity that no later port has."""
         before, self._ports = self._ports, {}
+        # Text, not paths: this runs each interval.
         for device in _listed(self._root):
-            folder = self._root / device / "ports"
+            folder = f"{self._root}/{device}/ports"
             numbers = [number for number in _listed(folder) if number.isdigit()]
             for number in numbers:
-                inode = _inode(folder / number)
+                inode = _inode(f"{folder}/{number}")
                 if inode is None:  # unplugged just now
                     continue
                 key = (f"{device}/{number}", inode)
-                name = name_text(os.fsencode(device if len(numbers) == 1 else key[0]))
                 self._ports[key] = before.get(key) or Port(
-                    folder / number, name, self._wanted, self._read
+                    Path(folder, number),
+                    name_text(os.fsencode(device if len(numbers) == 1 else key[0])),
+                    self._wanted,
+                    self._read,
+                    self._read_counter,
                 )
+        for gone in before.keys() - self._ports.keys():
+            self._kept.close(before[gone].files)
         return self._ports
+
+
+def has_devices(root: Path = INFINIBAND) -> bool:
+    """True where this host has an RDMA device."""
+    return bool(_listed(root))
 
 
 def port_names(root: Path = INFINIBAND) -> list[str]:
@@ -137,14 +184,14 @@ def port_names(root: Path = INFINIBAND) -> list[str]:
     return [port.name for port in Ports(frozenset(), root).read().values()]
 
 
-def _listed(folder: Path) -> list[str]:
+def _listed(folder: Path | str) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError:
         return []
 
 
-def _inode(path: Path) -> int | None:
+def _inode(path: str) -> int | None:
     try:
         return os.stat(path).st_ino
     except OSError:

@@ -13,8 +13,7 @@ from xctl_probe.sources.rdma_ports import RdmaPorts
 class Rdma:
     """The counters of all that has to do with RDMA.
 
-    `only` names ports, or network interfaces of ports; all when empty.  A host without RDMA pays
-    for one attempt to list a folder that does not exist.
+    `only` names ports, or network interfaces of ports; all when empty.
     """
 
     name = "rdma"

@@ -90,7 +90,8 @@ class RdmaPorts:
 
     def _grown(self, seen: _Seen) -> Iterator[RdmaPortDelta | PortErrors]:
         now_ns = self._clock()
-        if now_ns - seen.link_ns >= _LINK_AGE_NS:
+        # Of soft RoCE the kernel logs a line with each such read, where its interface has no speed.
+        if now_ns - seen.link_ns >= _LINK_AGE_NS and not seen.port.software:
             seen.link, seen.link_ns = seen.port.link(), now_ns
         counters = seen.port.counters()
         yield from _errors(seen.port.name, seen.counters, counters)

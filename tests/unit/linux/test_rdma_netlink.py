@@ -40,7 +40,7 @@ def test_datagram_queue_pair_has_neither_peer_nor_receive_number():
 
 
 def test_number_that_equals_the_pid_is_no_pid():
-    """A message is searched for bytes first; what is found is looked at."""
+    """A message is searched for bytes first; what is found is decoded."""
     assert asked(Qp(233, 239, sq_psn=233), Qp(7, 1)).queue_pairs(MLX, 233) == []
 
 

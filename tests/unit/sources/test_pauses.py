@@ -153,7 +153,7 @@ def test_passing_error_costs_one_interval(driver, pauses):
 
 
 def test_slow_driver_is_asked_one_hundredth_of_the_time(driver):
-    """The first look takes three requests of 1 ms: the next is due 300 ms later."""
+    """The first read takes three requests of 1 ms: the next is due 300 ms later."""
     clock = Clock(driver, call_ns=1_000_000)
     pauses = Pauses(lambda: driver, clock=clock)
     list(pauses.collect(["eth0"]))

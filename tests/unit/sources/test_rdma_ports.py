@@ -203,6 +203,16 @@ def test_link_is_read_again_after_ten_seconds(tree, clock):
     assert ports.links["mlx5_0"].state == "DOWN"
 
 
+def test_link_of_a_software_device_is_read_once(tree, clock):
+    """The kernel logs a line where its interface has no speed."""
+    tree.add("rxe0", "rdma_rxe")
+    ports = opened(tree, clock)
+    tree.reads.clear()
+    clock.now_ns = 10 * SECOND_NS
+    list(ports.collect())
+    assert not [path for path in tree.reads if path.endswith(("state", "rate", "link_layer"))]
+
+
 def test_ports_of_one_device_have_names_of_their_own(tree):
     tree.add("mlx4_0", "mlx5_core", ports=2)
     tree.add("mlx5_0")

@@ -23,7 +23,8 @@ class RdmaPort:
 def rdma_ports(root: Path = INFINIBAND) -> list[RdmaPort]:
     """The ports that exist; none on most hosts."""
     found = []
-    for port in Ports(WANTED, root).read().values():
+    ports = Ports(WANTED, root)
+    for port in ports.read().values():
         link = port.link()
         words = (link.layer, link.rate, link.state, link.netdev)
         found.append(
@@ -35,4 +36,5 @@ def rdma_ports(root: Path = INFINIBAND) -> list[RdmaPort]:
                 software=port.software,
             )
         )
+    ports.close()
     return found

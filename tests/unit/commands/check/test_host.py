@@ -90,7 +90,7 @@ def test_host_without_rdma_has_no_row_of_it(host):
     assert [c.name for c in found.conditions if "RDMA" in c.name] == []
 
 
-def test_rdma_ports_say_what_their_interfaces_leave_out(host, tmp_path):
+def test_rdma_ports_name_the_interfaces_that_leave_them_out(host, tmp_path):
     """Packets of software devices pass the network stack; InfiniBand has no interface."""
     tree = Tree(tmp_path / "sys/class/infiniband")
     tree.add("mlx5_0", netdev="eth3")
