@@ -23,7 +23,8 @@ def top(terminal, backend):
     def start(*options, **more):
         words = (*backend.options, "--interval", "0.3", *options, "top")
         shown = terminal(*words, user=backend.user, **more)
-        shown.wait_for(f"top: {'ebpf' if backend.name == 'ebpf' else 'sampler'}")
+        source = "ebpf" if backend.name == "ebpf" else "sample"  # what 40 columns have room for
+        shown.wait_for(f"top: {source}")
         return shown
 
     return start
