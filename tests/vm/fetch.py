@@ -30,7 +30,8 @@ OFFERS_AGE_S = 12 * 3600
 # package; depmod is content without it.
 _KEPT_MODULES = re.compile(
     r"kernel/(net|lib|crypto|security|arch/x86/crypto|arch/arm64/crypto|drivers/virtio"
-    r"|drivers/char|fs/(9p|netfs|fscache|cachefiles|overlayfs|fuse)|drivers/net/netdevsim)/"
+    r"|drivers/char|drivers/infiniband/(core|sw)"
+    r"|fs/(9p|netfs|fscache|cachefiles|overlayfs|fuse)|drivers/net/netdevsim)/"
     r"|kernel/drivers/net/[^/]+$"
     r"|modules\.[a-z.]+$"
 )

@@ -13,7 +13,7 @@ from xctl_probe.linux.rdma_netlink import FAILED_STATES, Device, QueuePair, Rdma
 from xctl_probe.linux.rdma_ports import INFINIBAND
 
 _FEW = 3
-_READY = "RTS"  # the state in which a queue pair sends
+_READY = ("RTR", "RTS", "SQD")  # states in which it may receive
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ def _name(one: ProcessQueuePair) -> str:
 def _activity(one: ProcessQueuePair) -> str:
     if one.state in FAILED_STATES:
         return "failed"
-    if one.state != _READY:
-        return "does not send"
+    if one.state not in _READY:
+        return "neither sends nor receives yet"
     if one.moved is None:
         return "whether it moves is not known"
     if one.moved:

@@ -100,10 +100,12 @@ def test_queue_pairs_that_are_alike_share_a_line():
 
 
 def test_failed_queue_pairs_come_first():
-    pairs = (pair(3, moved=True), pair(5, "INIT"), pair(7, moved=None), pair(11, "ERR"))
+    pairs = (pair(3, moved=True), pair(5, "INIT"), pair(7, moved=None))
+    pairs += (pair(9, "RTR", moved=True), pair(11, "ERR"))
     assert [line.partition("state ")[2] for line in queue_pair_lines(pairs)] == [
         "ERR (qp 11): failed",
         "RTS (qp 3): moves packets",
-        "INIT (qp 5): does not send",
+        "INIT (qp 5): neither sends nor receives yet",
         "RTS (qp 7): whether it moves is not known",
+        "RTR (qp 9): moves packets",
     ]
