@@ -67,7 +67,7 @@ def trouble(
     wrong = [
         f"{side} {count} of {done[side]} bytes, with {hidden or 'no'} gap"
         for side, keys, count in sides
-        for hidden in [{key for key in keys if not backend.description(key)}]
+        for hidden in [{key for key in keys if not backend.sees(key)}]
         if not _right(path, done[side], count, hidden - ({"late_close"} if closed else set()))
     ]
     return "; ".join(wrong)
