@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -107,17 +107,15 @@ def _stream(context: typer.Context, **given: Any) -> None:
     if context.invoked_subcommand == "top":
         context.meta["settings"] = settings
         return
-    as_text = settings.format is Format.TEXT or (
-        settings.format is Format.AUTO and os.isatty(_STDOUT)
-    )
+    form = _format(settings.format)
     if given["trace"]:
         from xctl_probe.commands.trace import trace_calls  # noqa: PLC0415 - the stream does without
 
-        trace_calls(settings, diagnostics, _STDOUT, as_text=as_text)
+        trace_calls(settings, diagnostics, _STDOUT, as_text=form is Format.TEXT)
         return
     source, choice = open_source(settings)
     diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
-    writer = Writer(_STDOUT, _exporter(as_text), epoch_ms)
+    writer = Writer(_STDOUT, _exporter(form), epoch_ms)
     try:
         stream(settings, source, writer, _STDOUT)
     finally:
@@ -170,12 +168,24 @@ def _check(
     raise typer.Exit(run(_STDOUT, as_json=as_json))
 
 
-def _exporter(as_text: bool) -> Exporter:
-    if not as_text:
-        return to_line
-    # https://no-color.org: any value but the empty one switches it off.
-    coloured = os.isatty(_STDOUT) and not os.environ.get("NO_COLOR")
-    return to_coloured_text if coloured else to_text
+_Concrete = Literal[Format.NDJSON, Format.TEXT]
+
+
+def _format(given: Format) -> _Concrete:
+    """Return the format that `auto` stands for here."""
+    if given is Format.AUTO:
+        return Format.TEXT if os.isatty(_STDOUT) else Format.NDJSON
+    return given
+
+
+def _exporter(form: _Concrete) -> Exporter:
+    match form:
+        case Format.NDJSON:
+            return to_line
+        case Format.TEXT:
+            # https://no-color.org: any value but the empty one switches it off.
+            coloured = os.isatty(_STDOUT) and not os.environ.get("NO_COLOR")
+            return to_coloured_text if coloured else to_text
 
 
 def _current_words(words: list[str]) -> list[str]:

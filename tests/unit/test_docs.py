@@ -10,7 +10,7 @@ import pytest
 from support.vocabulary import ORDINARY, RETIRED, retired_in
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GLOSSARY = ROOT / "docs/glossary.md"
 CODE = [
     path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xctl_probe.ebpf.attach_variants import KPROBE, AttachVariant, Hook
+from xctl_probe.ebpf.attach_variants import ATTACH_VARIANTS, KPROBE, TRACE, AttachVariant, Hook
 from xctl_probe.ebpf.libbpf import BpfError
 from xctl_probe.ebpf.loader import _attach
 from xctl_probe.ebpf.programs import Hooks
@@ -59,3 +59,10 @@ def test_the_hooks_of_kprobe_are_those_of_the_object() -> None:
 
     expected = sorted((kind(hook), hook.symbol) for hook in KPROBE.hooks)
     assert sorted((kind.decode(), symbol.decode()) for kind, symbol in sections) == expected
+
+
+@pytest.mark.parametrize("variant", [*ATTACH_VARIANTS, TRACE], ids=lambda variant: variant.image)
+def test_the_object_has_the_program_of_each_hook(variant: AttachVariant) -> None:
+    names = set((OBJECTS / variant.image).read_bytes().split(b"\0"))
+    missing = [hook.program for hook in variant.hooks if hook.program.encode() not in names]
+    assert missing == [], f"not in bpf/objects/{variant.image}: add the program, then make bpf"

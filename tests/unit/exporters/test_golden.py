@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -14,6 +15,7 @@ from xctl_probe.events import (
     Direction,
     DroppedEvents,
     ErrorKind,
+    Event,
     InterfaceDelta,
     PortErrorKind,
     PortErrors,
@@ -84,4 +86,23 @@ def rendered(wanted, render):
 def test_recorded_events_render_to_the_golden_bytes(name, wanted, render, monkeypatch):
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    assert rendered(wanted, render) == (GOLDEN / name).read_bytes()
+    found, golden = rendered(wanted, render), (GOLDEN / name).read_bytes()
+    if found.startswith(golden):
+        assert found == golden, f"append to tests/golden/{name}:\n{found[len(golden) :].decode()}"
+    assert found == golden, f"earlier lines of tests/golden/{name} have changed"
+
+
+def test_every_kind_of_event_is_recorded():
+    """A new event without a branch in `aggregate` renders to nothing, here, too."""
+    intervals = map(json.loads, (GOLDEN / "events.jsonl").read_text().splitlines())
+    recorded = {type(event_of(fields)) for one in intervals for fields in one["events"]}
+    assert recorded == set(get_args(Event)), "add one to tests/golden/events.jsonl and to TYPES"
+
+
+@pytest.mark.parametrize("kind", get_args(Event), ids=lambda kind: kind.__name__)
+def test_every_kind_of_event_becomes_a_record(kind):
+    intervals = map(json.loads, (GOLDEN / "events.jsonl").read_text().splitlines())
+    events = [event_of(fields) for one in intervals for fields in one["events"]]
+    chosen = [event for event in events if type(event) is kind]
+    records = [*aggregate(chosen, ALL, 1, 1)]
+    assert records, f"xctl_probe/aggregate.py has no branch for {kind.__name__}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from xctl_probe.commands.top.screen import _HELP
 from xctl_probe.events import Cause, Direction
 from xctl_probe.stalls.causes import TABLE, Evidence, SeenWait, ZeroWindowMemory, cause
 
@@ -19,7 +20,11 @@ CLOSED, LOST, FULL = Cause.PEER_WINDOW, Cause.LOSS, Cause.SEND_BUFFER
 
 
 def test_every_cause_has_a_meaning() -> None:
-    assert set(TABLE) == set(Cause)
+    assert set(TABLE) == set(Cause), "give the cause a row of TABLE in xctl_probe/stalls/causes.py"
+
+
+def test_the_help_of_top_has_every_cause() -> None:
+    assert [one for one in Cause if not re.search(rf"\b{one}\b", _HELP)] == []
 
 
 def test_the_documents_have_the_words_of_the_table() -> None:
