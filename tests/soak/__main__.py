@@ -49,7 +49,7 @@ def main() -> int:
             progress.report(f"== {name}: {options.minutes:g} minutes, {MIXES[name]}")
             outcomes = run(
                 installed, backends, MIXES[name], seconds=options.minutes * 60,
-                report=progress.update,
+                say=progress.update,
             )  # fmt: skip
             for outcome in outcomes:
                 _report(progress, outcome)
