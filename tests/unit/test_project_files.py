@@ -49,7 +49,7 @@ def test_each_recipe_names_files_of_the_package_and_tests(recipe):
     text = (ROOT / "CONTRIBUTING.md").read_text().split(f"\n### {recipe}\n")[1].split("\n#")[0]
     named = {word.split("/")[0] for word in re.findall(r"`([^`]+)`", text)}
     assert {"xctl_probe", "tests"} <= named
-    assert re.findall(r"^(\d)\.", text, re.MULTILINE) == list("123456")[: text.count("\n") - 1]
+    assert re.findall(r"^(\d)\.", text, re.MULTILINE) == list("123456789")[: text.count("\n") - 1]
 
 
 def test_paths_are_found():

@@ -50,7 +50,7 @@ def test_every_kind_of_record_is_among_the_golden_ones():
     seen = set()
     for kind in kinds:
         one = jsonschema.Draft202012Validator({**SCHEMA, "oneOf": [{"$ref": f"#/$defs/{kind}"}]})
-        seen |= {kind for record in RECORDS[-40:] + RECORDS[:20] if one.is_valid(record)}
+        seen |= {kind} if any(map(one.is_valid, RECORDS)) else set()
     assert seen == set(kinds)
 
 
