@@ -35,7 +35,7 @@ def why(installed, everything):
     return ask
 
 
-def test_a_wait_by_agreement_is_shown_to_be_one(everything, why):
+def test_an_expected_wait_is_shown_to_be_one(everything, why):
     """It is not the network: the server has the request, and waits itself."""
     redis = everything.redis
     server = f"redis-server (pid {redis.server.pid}) at 127.0.0.1:{redis.port}"

@@ -38,7 +38,7 @@ def test_a_close_waits_until_the_peer_has_read(watch, peer, shut_down):
     assert len(closing(seen, one.pid)) == told
 
 
-def test_a_close_whose_patience_ends_was_a_stall_until_then(watch, peer):
+def test_a_close_whose_timeout_ends_was_a_stall_until_then(watch, peer):
     seen = watch()
     one = peer("closing.given_up")
     one.start()

@@ -124,7 +124,7 @@ def read_and_not_answered(server, client):
     server.expect("recv")
 
 
-def test_who_inspects_the_far_end_reports_a_peer_that_is_busy(start_with):
+def test_who_inspects_the_peer_reports_a_peer_that_is_busy(start_with):
     """And says that this is so in its own network namespace only."""
     running, server, client = start_with(INSPECTS, "blocking")
     client.tell("ask", QUESTION, ANSWER)
@@ -135,14 +135,14 @@ def test_who_inspects_the_far_end_reports_a_peer_that_is_busy(start_with):
 
 
 @pytest.mark.parametrize("caps", [INSPECTS, ENOUGH])
-def test_a_wait_that_the_far_end_means_is_never_reported(start_with, caps):
+def test_a_wait_that_the_peer_means_is_never_reported(start_with, caps):
     running, server, client = start_with(caps, "evented")
     read_and_not_answered(server, client)
     running.wait_for_intervals(7)
     assert running.stop().stalls(pid=client.pid) == []
 
 
-def test_who_may_not_inspect_the_far_end_says_so_and_asserts_nothing(start_with):
+def test_who_may_not_inspect_the_peer_notes_it_and_asserts_nothing(start_with):
     """That peer hangs, but one in its event loop looks the same."""
     running, server, client = start_with(ENOUGH, "blocking")
     running.wait_for_stderr("other users' processes are not inspected")
@@ -154,9 +154,7 @@ def test_who_may_not_inspect_the_far_end_says_so_and_asserts_nothing(start_with)
 
 
 @pytest.mark.parametrize(("caps", "shown"), [(INSPECTS, False), (EVERYWHERE, True)])
-def test_a_far_end_in_another_network_namespace_takes_sys_admin(
-    start_with, make_netns, caps, shown
-):
+def test_a_peer_in_another_network_namespace_takes_sys_admin(start_with, make_netns, caps, shown):
     """A peer that hangs there is reported by who may enter the namespace, and by no other."""
     running, server, client = start_with(caps, "blocking", namespace=make_netns())
     client.tell("ask", QUESTION, ANSWER)

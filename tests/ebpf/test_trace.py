@@ -57,7 +57,7 @@ def test_each_call_with_its_result(trace, peer):
     assert [call.time_ns for call in calls] == sorted(call.time_ns for call in calls)
 
 
-def test_a_flood_is_complete_or_says_what_is_missing(trace, peer):
+def test_a_flood_is_complete_or_reports_what_is_missing(trace, peer):
     stream = trace()
     rounds = 200_003
     one = peer("call_trace.flood", rounds)
@@ -77,7 +77,7 @@ def test_a_flood_is_complete_or_says_what_is_missing(trace, peer):
     assert 2 * rounds - dropped <= seen <= 2 * rounds
 
 
-def test_a_small_ring_drops_and_says_how_many(trace, peer):
+def test_a_small_ring_drops_and_reports_how_many(trace, peer):
     stream = trace(ring_bytes=1 << 16)
     rounds = 5_003
     one = peer("call_trace.flood", rounds)

@@ -270,7 +270,7 @@ def test_which_holder_of_a_socket_uses_it(probe, worker, agrees, backend):
     agrees("shared_user", all(right))
 
 
-def test_the_process_of_a_brief_connection(probe, worker, agrees, backend):
+def test_the_process_of_a_short_lived_connection(probe, worker, agrees, backend):
     """Come and gone within a millisecond or two: all 97 have their process, or not all."""
     if not backend.sees("tcp_bytes"):
         pytest.skip("no bytes at all, which is declared and tested")
@@ -315,7 +315,7 @@ def test_waits_for_a_reply(probe, worker, agrees, backend):
     agrees("replies", stalls_once_shown(running, client.pid, backend.sees("replies")))
 
 
-def test_waits_that_no_sample_has_met(probe, worker, agrees, backend):
+def test_waits_that_no_sample_has_seen(probe, worker, agrees, backend):
     """Hardly longer than the threshold, and the peer listens before anybody can look at it."""
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")

@@ -15,7 +15,7 @@ def assert_bytes(found, sent, backend):
 
 @pytest.mark.parametrize("after", ["open", "closed"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_bulk_transfer_adds_up_at_both_ends(probe, worker, backend, host, after):
+def test_a_bulk_transfer_adds_up_at_both_sockets(probe, worker, backend, host, after):
     """200 MB show as sent by the sender and received by the receiver, and never twice.
 
     Both for sockets that stay open and for those closed at once, between two samples.
@@ -151,7 +151,7 @@ def test_a_little_bandwidth_is_not_reported_of_a_process(probe, worker):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_datagrams_add_up_at_both_ends(probe, worker, backend, host):
+def test_datagrams_add_up_at_both_sockets(probe, worker, backend, host):
     """UDP bytes are the payload's, for sender and receiver."""
     if not backend.sees("udp_bytes"):
         pytest.skip(f"{backend.name} cannot see UDP bytes, and says so")

@@ -38,7 +38,7 @@ def described(sock):
 @pytest.mark.parametrize(
     ("listen", "connect"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")]
 )
-def test_both_ends_are_found(ends, listen, connect):
+def test_both_sockets_are_found(ends, listen, connect):
     """What is unread there, not acknowledged here, and whose sockets they are."""
     client, server = connected(listen, connect)
     with client, server:
@@ -52,7 +52,7 @@ def test_both_ends_are_found(ends, listen, connect):
         assert ends.peer_socket(here).unread_bytes == 16
 
 
-def test_a_connection_that_is_gone_has_no_ends_though_somebody_listens_there(ends):
+def test_a_connection_that_is_gone_has_no_sockets_though_somebody_listens_there(ends):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         here = Socket(7, 0, "tcp", "127.0.0.1", 1, "127.0.0.1", port)

@@ -97,7 +97,7 @@ def test_the_probe_starts_in_the_checkouts_environment(stream, checkout, without
     assert_settings_taken(stream(PYTHON, checkout))
 
 
-def test_the_probe_says_what_is_missing(checkout):
+def test_the_probe_reports_what_is_missing(checkout):
     """Without dependencies and without .venv: one line with the remedy, exit code 2."""
     done = subprocess.run(
         [PYTHON, "-I", "-S", str(checkout / "examples" / PROBE)],

@@ -50,7 +50,7 @@ def test_what_was_forced_fails_in_one_line_with_the_remedy(installed, lacking, w
 
 
 @pytest.mark.parametrize("what", WHY)
-def test_left_to_itself_it_takes_the_next_best_and_says_why(lacking, start_probe, worker, what):
+def test_left_to_itself_it_takes_the_next_best_and_reports_why(lacking, start_probe, worker, what):
     """What that one is depends on this host (bcc, or the sampler): it works, in any case."""
     running = start_probe(
         *("--interval", 0.2, "--loopback", "--format", "ndjson"),

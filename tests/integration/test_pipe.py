@@ -55,7 +55,7 @@ def test_a_reader_that_leaves_ends_the_probe_quietly(installed, netns):
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_a_closed_stdout_ends_a_probe_that_has_nothing_to_say(start_probe, watch_end):
+def test_a_closed_stdout_ends_a_probe_that_has_nothing_to_report(start_probe, watch_end):
     """Without loopback this namespace has no interface, so nothing is ever written."""
     reader, stdout = os.pipe()
     running = start_probe("--backend", "proc", "--interval", INTERVAL_S, stdout=stdout)

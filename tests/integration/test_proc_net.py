@@ -34,7 +34,7 @@ def test_a_blocked_sender_is_seen(running, worker):
     assert last.stall_ms == pytest.approx(truth["stall_ms"], abs=250)
 
 
-def test_the_source_says_what_it_cannot_see(running, worker):
+def test_the_source_reports_what_it_cannot_see(running, worker):
     """The line at start tells; no bytes of a process are claimed, an interface's are."""
     server, client, _ = connected(worker)
     server.tell("recv", MORE_THAN_BUFFERS)

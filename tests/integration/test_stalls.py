@@ -232,7 +232,7 @@ def test_a_stall_ends_with_its_process(probe, worker, waits_for):
 
 
 @pytest.mark.parametrize("role", ["blocking", "evented"])
-def test_a_connect_waits_for_a_peer_that_says_nothing(probe, worker, backend, netns, role):
+def test_a_connect_waits_for_a_peer_that_does_not_answer(probe, worker, backend, netns, role):
     """SYNs into a black hole are a stall; it ends when one comes through."""
     running = probe()
     server, client = worker(), worker(role)

@@ -143,7 +143,7 @@ def test_it_leaves_the_terminal_as_it_was(top, terminal, how):
     screen.wait_for("echoed")
 
 
-def test_without_a_terminal_it_says_so(installed, netns):
+def test_without_a_terminal_it_reports_so(installed, netns):
     """One line, exit code 2."""
     words = [*netns.command(), str(installed.command), "top"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)

@@ -212,7 +212,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.randoms(use_true_random=False))
-def test_sums_are_conserved_whatever_the_facts(events, random):
+def test_sums_are_conserved_whatever_the_events(events, random):
     """Bytes by process and direction, and errors by kind, come out as they went in."""
     went_in, came_out = Counter(), Counter()
     for event in events:

@@ -103,7 +103,7 @@ def test_redis_benchmark_is_read():
     )
 
 
-def test_what_the_probe_says_that_it_lost_is_added_up():
+def test_what_the_probe_reports_as_lost_is_added_up():
     from bench.watchers.probe import lost
 
     line = b'{"ts":1,"event_type":"error.net","entity_id":"xctl-probe","value":"PROBE_LOST:%d"}\n'

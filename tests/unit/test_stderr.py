@@ -85,14 +85,14 @@ def test_a_full_pipe_is_not_waited_for(pipe):
     assert read(pipe[0]) == b""
 
 
-def test_a_closed_reader_is_no_process_to_tell(pipe):
+def test_a_closed_reader_is_no_process_to_report_to(pipe):
     """Neither an exception nor a signal ends the probe."""
     os.close(pipe[0])
     pipe[0] = -1
     Diagnostics(pipe[1]).report("lost")
 
 
-def test_a_closed_stderr_is_no_process_to_tell(pipe):
+def test_a_closed_stderr_is_no_process_to_report_to(pipe):
     """Started with 2>&-."""
     os.close(pipe[1])
     diagnostics, pipe[1] = Diagnostics(pipe[1]), -1

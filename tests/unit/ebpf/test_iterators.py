@@ -35,14 +35,14 @@ def reads(monkeypatch: pytest.MonkeyPatch, *answers: bytes | OSError) -> bytes:
         assert closed == [1_009]
 
 
-def test_a_walk_goes_on_after_a_million_objects_without_a_record(
+def test_an_iteration_goes_on_after_a_million_objects_without_a_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     again = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
     assert reads(monkeypatch, again, b"one", again, again, b"two", b"") == b"onetwo"
 
 
-def test_another_error_ends_the_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_ends_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match="Input/output"):
         reads(monkeypatch, b"one", OSError(errno.EIO, os.strerror(errno.EIO)))
 

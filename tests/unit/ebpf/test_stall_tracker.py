@@ -89,7 +89,7 @@ def test_it_does_so_before_a_record_of_its_own(scene):
 
 
 @pytest.mark.parametrize("drained", [True, False])
-def test_a_peer_that_has_just_answered_is_no_agreement(scene, drained):
+def test_a_peer_that_has_just_answered_is_no_expected_wait(scene, drained):
     """It was back in its loop when the look came to it; also where the answer lies unread."""
     scene.drain(150, lasts(150))
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
@@ -119,7 +119,7 @@ def test_a_wait_whose_evidence_is_gone_ends_once(scene):
     assert scene.end(1_400, **quiet) is None
 
 
-def test_a_stall_after_an_agreement_counts_from_the_sample_that_found_it(scene):
+def test_a_stall_after_an_expected_wait_counts_from_the_sample_that_found_it(scene):
     """On from then it has its own length, while it lasts and when it ends."""
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     assert scene.drain(150, lasts(150)) == []
@@ -131,7 +131,7 @@ def test_a_stall_after_an_agreement_counts_from_the_sample_that_found_it(scene):
     assert scene.drain(6_300) == []
 
 
-def test_such_a_stall_ends_with_its_own_length_too_when_it_is_one_by_agreement_again(scene):
+def test_such_a_stall_ends_with_its_own_length_too_when_it_is_expected_again(scene):
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     scene.drain(150, lasts(150))
     scene.peer.shows = PeerState.BUSY
@@ -168,14 +168,14 @@ def test_a_wait_that_a_sample_saw_is_reported_by_what_it_saw(scene):
     assert scene.end(390, 260) is None
 
 
-def test_news_of_an_end_that_comes_after_a_sample_saw_the_wait(scene):
+def test_the_report_of_an_end_that_comes_after_a_sample_saw_the_wait(scene):
     """The ring is read after the sockets: what they showed is over, and nobody is asked."""
     assert scene.end(131) == ("over", 131, NO_REPLY)
     assert scene.take_sample(lasts(130)) == []
     assert scene.peer.asked == []
 
 
-def test_news_of_an_end_that_comes_during_a_drain(scene):
+def test_the_report_of_an_end_that_comes_during_a_drain(scene):
     """It was told before: it ends once, and does not last."""
     scene.drain(150, lasts(150))
     assert scene.end(1_151) == ("over", 1_151, NO_REPLY)
@@ -191,12 +191,12 @@ def test_the_next_wait_on_the_socket_is_another(scene, since_ms, reported):
 
 
 @pytest.mark.parametrize("after", [{"inode": 11}, {"direction": SEND}])
-def test_news_of_an_end_is_of_that_socket_and_direction(scene, after):
+def test_the_report_of_an_end_is_of_that_socket_and_direction(scene, after):
     scene.end(131)
     assert len(scene.take_sample(lasts(130, **after))) == 1
 
 
-def test_news_of_an_end_is_kept_until_the_next_sample(scene):
+def test_the_report_of_an_end_is_kept_until_the_next_sample(scene):
     """It has no more to say after that, and would only pile up."""
     for inode in range(1, 24):
         scene.end(131, inode=inode)

@@ -64,13 +64,13 @@ def test_three_late_answers_make_such_waits_usual(far):
         (1_700, {"netns": ELSEWHERE}),
     ],
 )
-def test_other_ends_make_nothing_usual(far, late_ms, other):
+def test_other_peers_make_nothing_usual(far, late_ms, other):
     for _ in range(3):
         far.end(late_ms, **{"seen": ANSWERED} | other)
     assert far.drain(1_000, lasts(1_000, inode=11)) == [("lasts", 1_000, NO_REPLY)]
 
 
-def test_a_peer_that_was_declared_patient_owes_no_answer(make_scene):
+def test_a_peer_that_was_declared_as_ignored_owes_no_answer(make_scene):
     """Nobody even looks at it."""
     scene = make_scene(f"10.0.0.11:{PORT}")
     assert scene.drain(150, lasts(150)) == []
@@ -88,7 +88,7 @@ def test_a_peer_that_was_declared_patient_owes_no_answer(make_scene):
         ({"seen": Evidence.OPENED | Evidence.HOLE}, Cause.LOSS),
     ],
 )
-def test_a_patient_peer_is_reported_of_where_it_is_no_answer_that_lacks(make_scene, wait, why):
+def test_an_ignored_peer_is_reported_of_where_it_is_no_answer_that_lacks(make_scene, wait, why):
     scene = make_scene("10.0.0.11")
     assert scene.drain(150, lasts(150, **wait)) == [("lasts", 150, why)]
     assert scene.end(400, **wait) == ("over", 400, why)
@@ -228,7 +228,7 @@ ALONE = Evidence.OPENED | Evidence.POLLING | Evidence.ALONE
 QUERY = {"protocol": 17, "remote_port": 0, "seen": ALONE}
 
 
-def test_a_query_that_no_walk_meets_any_more_is_over(scene):
+def test_a_query_that_no_iteration_sees_any_more_is_over(scene):
     """Its socket was closed: it lasted for as long as it was seen to."""
     assert scene.drain(900, lasts(900, **QUERY)) == []
     assert scene.drain(1_300, lasts(1_300, **QUERY)) == [("lasts", 1_300, NO_REPLY)]

@@ -68,7 +68,7 @@ def test_what_is_added_up_and_what_is_left_make_the_whole(records, tail):
     assert found == sums
 
 
-def test_many_sockets_of_one_process_are_one_fact():
+def test_many_sockets_of_one_process_are_one_event():
     record = EMPTY._replace(kind=Kind.TRAFFIC, sent_bytes=7, received_bytes=11, pid=23, netns=7)
     (event,), waits, others = split(RECORD.pack(*record) * 1_009, Interfaces())
     assert (event.sent_bytes, event.received_bytes, waits, others) == (7_063, 11_099, {}, [])

@@ -133,7 +133,7 @@ def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatc
     assert len(world.connections._idle) == 1
 
 
-def test_a_resting_connection_that_vanishes_untold_is_forgotten(monkeypatch):
+def test_an_idle_connection_that_vanishes_unreported_is_forgotten(monkeypatch):
     """Its end was lost: after some intervals nothing of it is left, its owner neither."""
     world = idle_world(monkeypatch)
     ((cookie, idle),) = world.connections._idle.items()
@@ -148,7 +148,7 @@ def test_a_resting_connection_that_vanishes_untold_is_forgotten(monkeypatch):
     assert cookie not in world.connections._connections
 
 
-def test_a_connection_with_counts_that_no_kernel_has_stays_awake(monkeypatch):
+def test_a_connection_with_counts_that_no_kernel_has_stays_active(monkeypatch):
     """More was sent again than was sent: that cannot be packed."""
     world = World(monkeypatch)
     tcp = Tcp().send(7).receive(11)
@@ -160,7 +160,7 @@ def test_a_connection_with_counts_that_no_kernel_has_stays_awake(monkeypatch):
     assert len(world.connections._connections) == 1
 
 
-def test_a_resting_connection_that_ends_keeps_its_owner_for_the_last_bytes(monkeypatch):
+def test_an_idle_connection_that_ends_keeps_its_owner_for_the_last_bytes(monkeypatch):
     """The kernel's last word has no inode, no uid: what was remembered tells."""
     world = idle_world(monkeypatch)
     (tcp,) = world.diag.open

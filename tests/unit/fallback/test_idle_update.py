@@ -90,7 +90,7 @@ def through(tcp, changes, odd):
     before=st.lists(_CHANGES, max_size=6),
     samples=st.lists(st.tuples(st.lists(_CHANGES, max_size=6), _ODD), min_size=1, max_size=3),
 )
-def test_observed_in_its_place_it_is_what_it_would_be_awake(opened, tick_ms, before, samples):
+def test_observed_in_its_place_it_is_what_it_would_be_active(opened, tick_ms, before, samples):
     """Look after look, as long as it rests: each of its memories; and awake it is quiet."""
     tcp = Tcp(opened=opened, tick_ms=tick_ms).at(1_009)
     through(tcp, before, None)
@@ -113,7 +113,7 @@ def test_observed_in_its_place_it_is_what_it_would_be_awake(opened, tick_ms, bef
     opened=st.booleans(),
     moved=st.lists(st.tuples(st.integers(0, 2_000_003), st.integers(0, 2_000_003)), max_size=3),
 )
-def test_the_interval_ends_as_it_does_awake(opened, moved):
+def test_the_interval_ends_as_it_does_when_active(opened, moved):
     """The same sums and the same marks."""
     tcp = Tcp(opened=opened).at(1_009)
     idle, owners, sums = packed(tcp), Owners(), TrafficTotals()

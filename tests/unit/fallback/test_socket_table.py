@@ -137,7 +137,7 @@ def test_lost_announcements_are_reported(world):
     assert world.collect(3) == []
 
 
-def test_ends_between_two_intervals_are_let_go_of_before_they_are_too_many(world, monkeypatch):
+def test_closings_between_two_intervals_are_let_go_of_before_they_are_too_many(world, monkeypatch):
     """An interval may last an hour: 67 connections with 7 bytes each, of which few are kept."""
     monkeypatch.setattr(socket_table, "_MOST_CLOSED", 23)
     world.take_sample(1)

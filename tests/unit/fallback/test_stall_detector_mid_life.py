@@ -14,7 +14,7 @@ from xctl_probe.stalls.request_history import RequestHistory
 
 
 @pytest.mark.parametrize(("segments_in", "waiting"), [(7, False), (8, True), (50, True)])
-def test_a_long_conversation_met_in_mid_life_is_known_by_its_sums(segments_in, waiting):
+def test_a_long_conversation_first_seen_in_mid_life_is_known_by_its_sums(segments_in, waiting):
     """Eight segments in, or half as many as out, make it one without having watched it."""
     tcp = Tcp().at(50).receive(1_009, segments=segments_in).at(61).send(7)
     scene = Scene(tcp.at(70))
@@ -54,7 +54,7 @@ def test_a_whole_exchange_between_two_samples_counts_as_answered():
     assert scene.connection.history == scene.connection.peer_history == RequestHistory(1, 0)
 
 
-def test_a_sender_met_in_mid_life_has_been_held_up_since_its_last_segment():
+def test_a_sender_first_seen_in_mid_life_has_been_held_up_since_its_last_segment():
     """Data waits unsent and a thread is blocked: since what last went out, not since we looked."""
     tcp = Tcp().at(53).send(1_009)
     tcp.written += 1_013

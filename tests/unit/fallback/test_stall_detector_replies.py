@@ -160,7 +160,7 @@ def test_within_one_tick_data_not_acknowledged_came_last():
     assert scene.take_sample(300) == waits(RECEIVE, 60, NO_REPLY)
 
 
-def test_within_one_tick_a_late_acknowledgement_tells_who_came_last():
+def test_within_one_tick_a_late_acknowledgement_shows_who_came_last():
     """A bare ACK 40 ms after the peer's data was for ours; the answer to a keepalive is not."""
     for late_ms, waiting in ((40, waits(RECEIVE, 60, NO_REPLY)), (1_000, None)):
         scene = answered_once(tick_ms=4)

@@ -180,7 +180,7 @@ def test_a_handshake_that_does_not_finish_is_a_stall():
     assert scene.stalls() == [(CONNECT, 1_061, Cause.CONNECTING)]
 
 
-def test_a_handshake_met_in_its_middle_has_waited_for_its_retries():
+def test_a_handshake_first_seen_in_its_middle_has_waited_for_its_retries():
     """Three retries take three seconds at least, and no more is claimed."""
     tcp = Tcp(state=SYN_SENT)
     tcp.timer_retries = 3

@@ -47,7 +47,7 @@ def host(tmp_path):
 
 
 @pytest.mark.parametrize(("line", "frozen"), [("frozen 1", True), ("frozen 0", False)])
-def test_version_2_says_it_in_events(host, line, frozen):
+def test_version_2_reports_it_in_events(host, line, frozen):
     host.cgroup("0::/box\n")
     host.write("cg/v2/box/cgroup.events", f"populated 1\n{line}\n")
     assert host.frozen() is frozen
@@ -56,7 +56,7 @@ def test_version_2_says_it_in_events(host, line, frozen):
 @pytest.mark.parametrize(
     ("state", "frozen"), [("FROZEN", True), ("FREEZING", False), ("THAWED", False)]
 )
-def test_version_1_says_it_in_the_freezer_s_state(host, state, frozen):
+def test_version_1_reports_it_in_the_freezer_s_state(host, state, frozen):
     """The other controllers have cgroups of their own, where it is not said."""
     host.cgroup("7:cpu:/other\n6:freezer,net_cls:/box\n0::/\n")
     host.write("cg/v1/box/freezer.state", f"{state}\n")

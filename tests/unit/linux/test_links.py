@@ -128,7 +128,7 @@ def framed(kind, payload):
     return HEADER.pack(HEADER.size + len(payload), kind, 0, 0, 0) + payload
 
 
-def test_news_is_what_came_and_went(kernel, tmp_path):
+def test_a_change_is_what_came_and_went(kernel, tmp_path):
     """More than one in a buffer, and what the kernel had no room for is no error."""
     born = framed(NEW, message(b"veth7", 9, stats=(0,) * 24))
     kernel.buffers = [born + framed(GONE, message()), OSError(errno.ENOBUFS, ""), born]

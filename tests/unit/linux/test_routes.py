@@ -84,7 +84,7 @@ def test_without_netlink_nothing_is_known_and_nothing_changes(monkeypatch, left)
         found.interface("10.0.0.7", "10.0.0.11")
 
 
-def test_news_is_a_change_and_so_is_more_than_fits(monkeypatch):
+def test_a_change_is_seen_and_so_is_more_than_fits(monkeypatch):
     """Once: the next call begins anew."""
     buffers = []
 

@@ -100,7 +100,7 @@ def test_a_thread_elsewhere_is_not(proc, wchan):
         (None, []),
     ],
 )
-def test_where_the_function_is_not_known_the_call_has_to_tell(proc, wchan, syscall, found):
+def test_where_the_function_is_not_known_the_call_has_to_show(proc, wchan, syscall, found):
     """x86 before 5.16, and kernels that do not show wchan: no call, no proof."""
     proc.thread(wchan, syscall)
     assert proc.blocked() == found
@@ -189,7 +189,7 @@ def test_only_epoll_descriptors_are_read(proc):
     assert proc.waits_writable() is True
 
 
-def test_an_epoll_descriptor_that_is_closed_meanwhile_says_nothing(proc):
+def test_an_epoll_descriptor_that_is_closed_meanwhile_reports_nothing(proc):
     """Its link was there, its fdinfo is not."""
     proc.epoll(None)
     assert proc.waits_writable() is False

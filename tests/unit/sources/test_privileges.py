@@ -48,7 +48,7 @@ def test_those_of_a_user_namespace_are_worth_nothing(proc):
 
 
 @pytest.mark.parametrize("status", [b"", b"CapEff:\n", b"CapEff:\tzz\n", b"\xff\n"])
-def test_a_status_that_says_nothing_is_none(proc, status):
+def test_a_status_that_reports_nothing_is_none(proc, status):
     assert held(proc(status)) == frozenset()
 
 

@@ -108,7 +108,7 @@ class Scene:
         (SocketSnapshot(0, 0, False, 0), PeerState.UNKNOWN),
     ],
 )
-def test_the_far_end_s_queues_come_first(peer_seen, found):
+def test_the_peer_s_queues_come_first(peer_seen, found):
     """What lies in them is sure, whatever its process does."""
     scene = Scene()
     scene.lookup.peer_end = peer_seen
@@ -177,7 +177,7 @@ def test_an_event_loop_that_serves_others_meanwhile_is_not():
         assert scene.finds(Activity.EVENT_LOOP_BUSY) is PeerState.UNKNOWN_ACTIVITY
 
 
-def test_what_was_agreed_once_stays_so_while_it_serves_others():
+def test_what_was_expected_once_stays_so_while_it_serves_others():
     """It has been back to its loop: no further look at its threads is needed."""
     scene = Scene()
     assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.WAITING_FOR_REQUEST
@@ -186,7 +186,7 @@ def test_what_was_agreed_once_stays_so_while_it_serves_others():
     assert scene.processes.samples == samples
 
 
-def test_an_agreement_ends_when_the_peer_is_stopped_or_does_not_read():
+def test_an_expected_wait_ends_when_the_peer_is_stopped_or_does_not_read():
     for peer_seen, stopped, found in (
         (SocketSnapshot(0, 0, False, INODE), True, PeerState.BUSY),
         (SocketSnapshot(7, 0, False, INODE), False, PeerState.UNREAD),
@@ -257,14 +257,14 @@ def test_of_a_wait_that_is_over_only_the_listening_counts(does, listens):
     assert scene.other.keeps_listening(SOCKET) is listens
 
 
-def test_a_far_end_that_is_gone_or_that_no_process_has_open_does_not_listen():
+def test_a_peer_that_is_gone_or_that_no_process_has_open_does_not_listen():
     scene = Scene()
     for peer_seen in (None, SocketSnapshot(0, 0, False, 0)):
         scene.lookup.peer_end = peer_seen
         assert not scene.other.keeps_listening(SOCKET)
 
 
-def test_a_far_end_whose_process_is_not_seen_may_listen():
+def test_a_peer_whose_process_is_not_seen_may_listen():
     """What does not decide is silent: neither searched for in vain, nor not searched for yet."""
     scene = Scene()
     scene.owners.visible = False

@@ -79,7 +79,7 @@ def test_a_request_on_its_way_is_reported_as_that():
     assert reported == ReplyStall(0, None, in_flight=True)
 
 
-def test_what_ends_the_agreement_begins_a_stall():
+def test_what_ends_the_expected_wait_begins_a_stall():
     """The peer is stopped in the middle: until the look before, all was as agreed."""
     scene = Scene()
     assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST) is None
@@ -138,7 +138,7 @@ def test_the_next_wait_on_a_socket_is_judged_by_itself():
     assert scene.take_sample(503, PeerState.UNREAD) == 403
 
 
-def test_news_of_an_end_that_comes_after_the_next_wait_began_is_not_of_that():
+def test_the_report_of_an_end_that_comes_after_the_next_wait_began_is_not_of_that():
     """The ring is read late: what ended was another wait, that no look has seen."""
     scene = Scene()
     scene.since_ms = 403
@@ -183,7 +183,7 @@ def proxied(began_ms, owner=SERVER):
 
 
 @pytest.mark.parametrize(("began_ms", "reported"), [(0, 0), (99, 0), (100, None), (-1, None)])
-def test_a_proxy_that_waits_for_our_answer_itself_is_no_agreement(began_ms, reported):
+def test_a_proxy_that_waits_for_our_answer_itself_is_no_expected_wait(began_ms, reported):
     """It asked on as soon as it was asked; what it asked before, or much later, is its own."""
     assert proxied(began_ms).take_sample(1_001, PeerState.WAITING_FOR_REQUEST) == reported
 
@@ -286,7 +286,7 @@ def test_a_request_that_is_not_acknowledged_is_never_usual():
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.11", f"10.0.0.11:{PORT}"])
-def test_a_peer_that_was_declared_patient_is_silent(peer):
+def test_a_peer_that_was_declared_as_ignored_is_silent(peer):
     """Whatever it shows, and without a look at it."""
     scene = Scene(peer)
     assert scene.take_sample(100, PeerState.UNREAD) is None

@@ -43,7 +43,7 @@ def wait_while_it_hangs(engines, sender, direction):
         )
 
 
-def test_they_tell_the_same_bytes_stalls_and_retransmits(both, worker, lose):
+def test_they_report_the_same_bytes_stalls_and_retransmits(both, worker, lose):
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]
     inode = sender.connect("127.0.0.1", port)["inode"]

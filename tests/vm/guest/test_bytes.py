@@ -42,7 +42,7 @@ def transfer(receiver, sender, count):
     assert receiver.expect("recv")["bytes"] == count
 
 
-def test_tcp_bytes_are_exact_at_both_ends(running, worker, backend):
+def test_tcp_bytes_are_exact_at_both_sockets(running, worker, backend):
     """IPv4, IPv6 and the one in the other; sockets that stay open and sockets closed at once."""
     open_ends, closed_ends, small_ends = [(worker(), worker()) for _ in range(3)]
     for host, count in BULK_BYTES.items():
@@ -71,7 +71,7 @@ def test_tcp_bytes_are_exact_at_both_ends(running, worker, backend):
     assert running.consumer.lost() == 0
 
 
-def test_udp_bytes_are_exact_at_both_ends(running, worker, backend, only_rare):
+def test_udp_bytes_are_exact_at_both_sockets(running, worker, backend, only_rare):
     receiver, sender = worker(), worker()
     for host in ("127.0.0.1", "::1"):
         port = receiver.ask("bind", host)["port"]
@@ -84,7 +84,7 @@ def test_udp_bytes_are_exact_at_both_ends(running, worker, backend, only_rare):
     assert running.consumer.lost() == 0
 
 
-def test_a_brief_connection_is_counted_and_owned(running, worker, backend):
+def test_a_short_lived_connection_is_counted_and_owned(running, worker, backend):
     """Come and gone between two looks; the sampler may not know whose it was."""
     unattributed = running.consumer.unattributed_bytes()
     receiver, sender = worker(), worker()

@@ -42,7 +42,7 @@ def test_retransmits_in_softirq_are_the_senders(running, worker, lose, bystander
     assert consumer.lost() == 0
 
 
-def test_refused_connects_and_resets_are_errors_of_who_meets_them(running, worker, only_rare):
+def test_refused_connects_and_resets_are_errors_of_who_gets_them(running, worker, only_rare):
     """Seven refusals; and a server that closes over a request that it never read."""
     server, client, refused = worker(), worker(), worker()
     port = server.ask("listen")["port"]

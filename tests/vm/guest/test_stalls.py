@@ -86,7 +86,7 @@ def test_who_waits_is_reported_while_it_lasts_and_who_is_idle_never(probe, worke
     assert consumer.losses().keys() <= {"missed_probe_runs"}
 
 
-def test_a_connect_waits_for_a_peer_that_says_nothing(running, worker, lose, backend):
+def test_a_connect_waits_for_a_peer_that_does_not_answer(running, worker, lose, backend):
     server = worker()
     port = server.ask("listen")["port"]
     clients = [worker(role) for role in ("blocking", "evented")]

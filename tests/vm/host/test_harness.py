@@ -105,7 +105,7 @@ def test_a_failed_test_or_a_lost_feature_is_never_right(tmp_path):
     assert (judged["kprobe"].outcome, judged["kprobe"].right) == (NO, False)
 
 
-def test_a_guest_that_died_could_not_tell(tmp_path):
+def test_a_guest_that_died_has_no_answer(tmp_path):
     judged = results.judge(FLAVOURS, "6.1", tmp_path)
     assert {one.outcome for one in judged.values()} == {UNKNOWN}
     assert not any(one.right for one in judged.values())

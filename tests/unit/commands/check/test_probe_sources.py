@@ -252,7 +252,7 @@ def test_where_it_is_attached_is_reported():
     ("answers", "code"),
     [([Answer.NO, Answer.YES], 0), ([Answer.NO, Answer.UNKNOWN], 1)],
 )
-def test_the_exit_code_says_whether_a_source_works(monkeypatch, tmp_path, answers, code):
+def test_the_exit_code_reports_whether_a_source_works(monkeypatch, tmp_path, answers, code):
     """For scripts."""
     monkeypatch.setattr(command, "check", lambda: checked(*answers))
     with open(tmp_path / "out", "wb") as out:

@@ -124,7 +124,7 @@ def test_the_share_of_a_closed_window_is_of_the_time_sampled():
         (6, 2, 4_000, 1_160, 9_840),  # five linear ones, then 2 s, as it was seen on 6.18
     ],
 )
-def test_the_timer_tells_since_when_nothing_was_answered(
+def test_the_timer_shows_since_when_nothing_was_answered(
     retries, backoff, rto_ms, expires_ms, expected_ms
 ):
     """Each expiry doubles the timeout, except the first of a SYN."""
@@ -225,7 +225,7 @@ def test_a_port_of_a_udp_socket_is_the_kernels_choice_or_a_services(proc):
     assert (service.chosen_port, client.chosen_port) == (False, True)
 
 
-def test_quantities_read_as_people_say_them():
+def test_quantities_are_short_and_rounded():
     """Short, and never wrong by rounding to nothing."""
     times = [99, 1_234, 119_000, 250_000, 11_100_000, 183_600_000]
     assert [format_duration(ms) for ms in times] == [

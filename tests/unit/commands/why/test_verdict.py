@@ -50,7 +50,7 @@ def test_a_reply_is_awaited_in_recv():
     assert (finding.waits, finding.certain, finding.cause) == (True, True, Cause.NO_REPLY)
 
 
-def test_a_peer_that_waits_for_more_has_agreed_to_the_wait():
+def test_a_peer_that_waits_for_more_makes_the_wait_expected():
     """A blocking read of a queue: the network owes nothing."""
     peer = Peer(0, 239, "redis-server", stopped=False, listens=True)
     for waiter in (IN_RECV, IN_EPOLL):
