@@ -62,7 +62,7 @@ def test_a_stdout_that_takes_nothing_holds_up_no_signal(start, full, number):
         fill(writer)
         running = start("--interval", "0.02", "--backend", "proc", "--format", "text",
                         stdout=writer)  # fmt: skip
-        assert running.stderr.readline().startswith(b"xctl-probe-network: source proc")
+        assert running.stderr.readline().startswith(b"xctl-probe-network: source sampler")
         with open(f"/proc/{running.pid}/net/dev"):  # it has not ended
             running.send_signal(number)
         assert running.wait(PATIENCE_S) in (0, -number)  # by itself before the stream begins
@@ -97,7 +97,7 @@ def test_a_configuration_without_an_end_is_one_line(start):
 @pytest.mark.parametrize(
     ("options", "code", "text"),
     [
-        ("--backend proc", 0, "source proc (sock_diag"),
+        ("--backend proc", 0, "source sampler (sock_diag"),
         ("--backend proc --no-sock-diag", 1, "mount /proc"),
     ],
 )

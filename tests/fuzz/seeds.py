@@ -34,7 +34,7 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "netlink_messages": [dump, ends],
         "sampler": [cut(dump, b"", dump, ends, dump, b""), cut(b"", b"", b"", ends, dump, dump)],
-        "why_looks": [cut(dump, dump)],
+        "why_samples": [cut(dump, dump)],
         "kernel_source": [
             cut(processes, bytes(8), records, records, b"\0" + rare),
             cut(processes, b"", rare, rare, b""),

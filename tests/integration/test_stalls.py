@@ -178,7 +178,7 @@ def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
     """A steady flow that stops while a thread still wants more, until it goes on."""
     running = probe()
     server, client, identity = connected(worker)
-    part, parts = 100_003, 97
+    part, parts = 100_003, 149
     client.tell("recv", part * (parts + 1))
     flowed = server.ask("drip", part, 10, parts)  # five intervals of it, at least
     running.wait_for(ongoing_times(3, client.pid))
@@ -222,7 +222,7 @@ def test_a_stall_ends_with_its_process(probe, worker, waits_for):
         server.ask("recv", QUESTION)
     else:
         client.tell("recv", 1 << 30)
-        server.ask("drip", 100_003, 10, 97)
+        server.ask("drip", 100_003, 10, 149)
     running.wait_for(ongoing_times(2, client.pid))
     client.close()
     running.wait_for(lambda c: c.stalls(inode=identity["inode"], ongoing=False))

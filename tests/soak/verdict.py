@@ -196,5 +196,6 @@ def _resources(probe: Watched, load_from: int, growth_mib: float) -> list[Verdic
             "no descriptor leaked", min(descriptors[-5:]) <= descriptors[0] + NAMESPACES,
             f"{descriptors[0]} to {min(descriptors[-5:])}, at most {max(descriptors)}",
         ),
-        Verdict("no thread more", len(threads) == 1, f"{sorted(threads)}"),
+        # One reader of /proc starts with the first search for an owner.
+        Verdict("one thread more at most", max(threads) - min(threads) <= 1, f"{sorted(threads)}"),
     ]  # fmt: skip
