@@ -102,16 +102,19 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 		since = memory->request_ns;
 		event->direction = STALL_RECEIVE;
 	} else {
-		since = memory->last_receive_ns ? hole_since(sk, memory, coarse) : 0;
-		event->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
-		if (!since && had_flow(memory))
-			since = memory->last_receive_ns;
-		if (!since && unanswered_keepalives(sk)) { /* user space notes since when */
-			since = coarse - settings.stall_ns;
+		since = 0;
+		if (memory->last_receive_ns) {
+			since = hole_since(sk, memory, coarse);
+			event->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
+			if (!since && had_flow(memory))
+				since = memory->last_receive_ns;
+		}
+		if (!since) {
+			if (!unanswered_keepalives(sk))
+				return false;
+			since = coarse - settings.stall_ns; /* user space notes since when */
 			event->evidence = SEEN_KEEPALIVE;
 		}
-		if (!since)
-			return false;
 		event->direction = STALL_RECEIVE;
 	}
 	if (now < since || now - since < settings.stall_ns)

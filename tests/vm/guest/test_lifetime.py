@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from vm.guest import flavours
 from vm.guest.features import NO, YES, program_ids, supports
 
 PATIENCE_S = 180
+MOST_VERIFIED = 200_000
 MORE_THAN_BUFFERS = 20_000_003
 
 
@@ -78,6 +82,19 @@ def test_a_killed_probe_leaves_nothing_attached(probe, worker):
     server.ask("recv", 23)
     again.wait_for(lambda c: c.sent_bytes(client.pid) == 23, PATIENCE_S)
     again.stop()
+
+
+def test_the_verifier_follows_few_instructions(running, flavour):
+    """proc(5): verified_insns, since 5.16.  Kernels refuse a million; each takes start-up time."""
+    if flavour == "proc":
+        pytest.skip("not a kernel source")
+    found = []
+    for path in Path(f"/proc/{running.pid}/fdinfo").iterdir():
+        with contextlib.suppress(OSError):
+            found += re.findall(r"^verified_insns:\s+(\d+)$", path.read_text(), re.M)
+    if not found:
+        pytest.skip("this kernel does not count them")
+    assert max(map(int, found)) < MOST_VERIFIED
 
 
 def test_root_gets_the_best_variant_that_the_kernel_carries(start_probe, features):
