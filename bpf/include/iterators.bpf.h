@@ -10,8 +10,8 @@
 #include "sock_iter.bpf.h"
 
 /*
- * Not on the stack: there the verifier knows what each path wrote, and tells the paths apart; 6.1
- * then follows a million instructions.  The probe reads one iterator at a time.
+ * Not on the stack: there the verifier knows what each path wrote, so that no two paths are equal,
+ * and 6.1 follows a million instructions.  The probe reads one iterator at a time.
  */
 static struct event iterated_event;
 
