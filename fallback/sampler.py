@@ -14,7 +14,7 @@ from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.linux.addresses import InterfaceByAddress
 from xctl_probe.linux.barred import Barred
-from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.budget import SHARE, Budget
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.processes_aside import ProcessesAside
@@ -40,8 +40,9 @@ class Sampler:
     """Source for any user: sock_diag, or /proc/net where sock_diag is refused.
 
     `stall_ns` is the stall length, `interval_ns` the time between two
-    drains; `ignored_peers` has the peers whose reply waits are excluded.  Raises SourceUnavailable
-    where neither can be read.
+    drains; `ignored_peers` has the peers whose reply waits are excluded; `proc_share` is
+    the part of a core for reads of /proc about owners and peers.  Raises SourceUnavailable where
+    neither sock_diag nor /proc/net can be read.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Sampler:
         stall_ns: int,
         interval_ns: int,
         ignored_peers: IgnoredPeers | None = None,
+        proc_share: float = SHARE,
         sock_diag: bool = True,
     ) -> None:
         self.name = "sampler"
@@ -58,7 +60,7 @@ class Sampler:
         self._interval_ns = interval_ns
         self._drained_ns = 0
         self._spent_ns = time.process_time_ns()
-        budget, barred = Budget(), Barred()
+        budget, barred = Budget(proc_share), Barred()
         self._processes = ProcessesAside(budget, barred=barred)
         search = Search(budget, barred=barred, most_wanted=_MOST_WANTED)
         self._owners = OwnersAside(search, barred)

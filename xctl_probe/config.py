@@ -16,6 +16,7 @@ import psutil
 
 from xctl_probe.aggregate import Filter
 from xctl_probe.errors import UsageError
+from xctl_probe.linux.budget import SHARE
 from xctl_probe.linux.links import Links, given_name
 from xctl_probe.linux.rdma_ports import port_names
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
@@ -26,6 +27,7 @@ _NS_PER_S = 1_000_000_000
 _SHORTEST_S, _LONGEST_S = 0.01, 3600.0
 _LONGEST_RUN_S = 1e9  # thirty years
 _LONGEST_STALL_MS = 3_600_000  # an hour
+_LEAST_PROC_BUDGET, _MOST_PROC_BUDGET = 0.1, 100.0  # percent of a core
 _LARGEST_FILE_BYTES = 1 << 20
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
@@ -79,6 +81,14 @@ def _check_duration(seconds: float) -> None:
 def _check_min_bw(mbps: float) -> None:
     if not 0 <= mbps < math.inf:
         raise UsageError(f"--min-bw {mbps}: give Mbps from 0 up")
+
+
+def _check_proc_budget(percent: float) -> None:
+    if not _LEAST_PROC_BUDGET <= percent <= _MOST_PROC_BUDGET:
+        raise UsageError(
+            f"--proc-budget {percent}: give percent of a core "
+            f"from {_LEAST_PROC_BUDGET} to {_MOST_PROC_BUDGET:.0f}"
+        )
 
 
 def _check_pid(pid: int) -> None:
@@ -217,6 +227,15 @@ OPTIONS = (
         help="Former name of --ignore-reply-wait.",
     ),
     Option(
+        name="proc-budget",
+        kind=float,
+        default=SHARE * 100,
+        check=_check_proc_budget,
+        metavar="PERCENT",
+        help="Most CPU for reads of /proc about owners and peers, in percent of a core. "
+        "On a slow CPU a higher value finds them sooner.",
+    ),
+    Option(
         name="loopback",
         kind=bool,
         default=False,
@@ -295,6 +314,7 @@ class Settings:
     format: Format
     sock_diag: bool
     attach: Attach = Attach.AUTO
+    proc_share: float = SHARE  # of a core, for reads of /proc about owners and peers
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
     log: Callable[[str], None] | None = None  # receives messages of the kernel's loader
 
@@ -328,6 +348,7 @@ class Settings:
             format=values["format"],
             sock_diag=not values["no_sock_diag"],
             attach=values["attach"],
+            proc_share=values["proc_budget"] / 100,
             ignored_peers=IgnoredPeers.of([*values["ignore_reply_wait"], *values["patient"]]),
             log=log,
         )

@@ -32,6 +32,7 @@ def test_what_is_given_is_what_is_set():
     found = checked(
         interval=0.25, duration=7, stall_ms=11, min_bw=2.5, pid=[PID, PID], interface=["eth0"],
         loopback=True, backend=Backend.SAMPLER, format=Format.TEXT, no_sock_diag=True,
+        proc_budget=5,
     )  # fmt: skip
     assert found == Settings(
         interval_ns=250_000_000,
@@ -41,6 +42,7 @@ def test_what_is_given_is_what_is_set():
         backend=Backend.SAMPLER,
         format=Format.TEXT,
         sock_diag=False,
+        proc_share=0.05,
     )
 
 
@@ -78,6 +80,8 @@ def test_each_name_variable_and_parameter_is_that_of_one_option():
         ("stall_ms", 1),
         ("min_bw", 0),
         ("min_bw", 1e9),
+        ("proc_budget", 0.1),
+        ("proc_budget", 100),
     ],
 )
 def test_the_bounds_themselves_are_allowed(option, value):
@@ -104,6 +108,9 @@ def test_the_bounds_themselves_are_allowed(option, value):
         ("min_bw", -0.1, "--min-bw -0.1: give Mbps from 0 up"),
         ("min_bw", math.nan, "--min-bw nan"),
         ("min_bw", math.inf, "--min-bw inf"),
+        ("proc_budget", 0.09, "--proc-budget 0.09: give percent of a core from 0.1 to 100"),
+        ("proc_budget", 100.1, "--proc-budget 100.1"),
+        ("proc_budget", math.nan, "--proc-budget nan"),
         ("pid", [PID, 0], "--pid 0: no such process"),
         ("pid", [-1], "--pid -1: no such process"),
         ("pid", [2**22 + 1], "`ps -e` lists all"),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from xctl_probe.bcc import find_package, kernel, kernel_headers, program
 from xctl_probe.ebpf.loader import MapSizes
 from xctl_probe.ebpf.source import RunningSource
+from xctl_probe.linux.budget import SHARE
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 
 
@@ -14,8 +15,9 @@ class BccSource(RunningSource):
     """Kernel source compiled on this host; needs root, bcc, and the kernel's headers.
 
     `stall_ns` is the stall length; `ignored_peers` has the peers whose reply waits are excluded;
-    `log` receives the messages of bcc and its compiler.  Raises SourceUnavailable with the reason
-    and the remedy; bcc is imported only where everything else exists.
+    `proc_share` is the part of a core for reads of /proc about owners and peers; `log` receives the
+    messages of bcc and its compiler.  Raises SourceUnavailable with the reason and the remedy; bcc
+    is imported only where everything else exists.
     """
 
     name = "bcc"
@@ -25,6 +27,7 @@ class BccSource(RunningSource):
         *,
         stall_ns: int = 100_000_000,
         ignored_peers: IgnoredPeers | None = None,
+        proc_share: float = SHARE,
         sizes: MapSizes | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
@@ -34,7 +37,7 @@ class BccSource(RunningSource):
         declared = kernel_headers.declared(kernel_headers.find())
         bcc = find_package.load(folder)
         running = program.start(bcc, declared, stall_ns, sizes or MapSizes(), log)
-        super().__init__(running, stall_ns, ignored_peers)
+        super().__init__(running, stall_ns, ignored_peers, proc_share)
 
     @property
     def description(self) -> str:

@@ -44,7 +44,7 @@ from xctl_probe.events import (
 )
 from xctl_probe.fair import Room, choose
 from xctl_probe.linux.barred import Barred
-from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.budget import SHARE, Budget
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.stalls.causes import ZeroWindowMemory
@@ -75,7 +75,11 @@ class RunningSource:
     name = "ebpf"
 
     def __init__(
-        self, running: LoadedPrograms, stall_ns: int, ignored_peers: IgnoredPeers | None = None
+        self,
+        running: LoadedPrograms,
+        stall_ns: int,
+        ignored_peers: IgnoredPeers | None = None,
+        proc_share: float = SHARE,
     ) -> None:
         self._stall_ns = stall_ns
         self._running = running
@@ -88,7 +92,7 @@ class RunningSource:
         ]
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
         self._windows = ZeroWindowMemory()
-        budget, barred = Budget(), Barred()
+        budget, barred = Budget(proc_share), Barred()
         self._tracker = StallTracker(
             stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget, barred
         )
@@ -282,8 +286,9 @@ class KernelSource(RunningSource):
     """Kernel source of the compiled objects; needs CAP_BPF and CAP_PERFMON, and kernel BTF.
 
     `stall_ns` is the stall length; `attach` is the attach variant; `ignored_peers` has the peers
-    whose reply waits are excluded; `log` receives the messages of libbpf.  Raises SourceUnavailable
-    with the reason and the remedy.
+    whose reply waits are excluded; `proc_share` is the part of a core for reads of /proc about
+    owners and peers; `log` receives the messages of libbpf.  Raises SourceUnavailable with the
+    reason and the remedy.
     """
 
     def __init__(
@@ -292,10 +297,12 @@ class KernelSource(RunningSource):
         stall_ns: int = 100_000_000,
         attach: str = "auto",
         ignored_peers: IgnoredPeers | None = None,
+        proc_share: float = SHARE,
         sizes: MapSizes | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__(load(attach, stall_ns, sizes or MapSizes(), log), stall_ns, ignored_peers)
+        running = load(attach, stall_ns, sizes or MapSizes(), log)
+        super().__init__(running, stall_ns, ignored_peers, proc_share)
 
 
 def _stall(record: RawEvent, interface: str | None, why: Cause | None) -> Stall:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-_SHARE = 0.01  # of a core, for all accounts together
+SHARE = 0.01  # of a core, for all accounts together; default of --proc-budget
 _AHEAD_NS = 100_000_000  # debt that one account may have
 _MOST_ACCOUNTS = 1_024
 _PAY_NS = 10_000_000  # least time between two updates of the accounts
@@ -20,8 +20,8 @@ class Budget:
     until its debt is `ahead_ns`.  Times are of CLOCK_MONOTONIC.
     """
 
-    def __init__(self, share: float = _SHARE, ahead_ns: int = _AHEAD_NS) -> None:
-        self._share = share
+    def __init__(self, share: float = SHARE, ahead_ns: int = _AHEAD_NS) -> None:
+        self.share = share
         self._ahead_ns = ahead_ns
         self._owed_ns: dict[Hashable, float] = {}
         self._paid_ns = 0
@@ -44,5 +44,5 @@ class Budget:
             return
         self._paid_ns = now_ns
         if self._owed_ns:
-            each_ns = since_ns * self._share / len(self._owed_ns)
+            each_ns = since_ns * self.share / len(self._owed_ns)
             self._owed_ns = {who: o - each_ns for who, o in self._owed_ns.items() if o > each_ns}

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
-from xctl_probe.linux.procfs import real_user
+from xctl_probe.linux.procfs import is_kernel_thread, real_user
 from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.tasks import reader_of
 
@@ -33,6 +33,14 @@ class _Candidate(NamedTuple):
     rank: tuple[bool, int, int]
     pid: str
     uid: int
+
+
+class _Folder(NamedTuple):
+    """The folder `fd` of a process: uid (-1 when it is gone), descriptors (0 before Linux 6.2)."""
+
+    uid: int
+    size: int
+    inode: int = 0
 
 
 class Search(Owners):
@@ -55,7 +63,7 @@ class Search(Owners):
         self._barred = barred or Barred()
         self._most_wanted = most_wanted
         self._free_ns = self._free_until_ns = 0
-        self._pace = Budget(_PACE, _AT_ONCE_NS)
+        self._pace = Budget(max(_PACE, self._budget.share), _AT_ONCE_NS)
         self._wanted: dict[int, int | None] = {}  # inode -> user of the socket
         self._passes: dict[int, int] = {}  # inode -> passes that did not find it
         self._pass: Iterator[int] | None = None  # yields the user whose process was read last
@@ -64,6 +72,8 @@ class Search(Owners):
         self._spent_ns: dict[int, int] = {}  # in this pass, by user of the process
         self._deferred: set[int] = set()  # users with descriptors that this pass leaves out
         self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to continue with
+        # pid -> inode of its folder, which the next process with this pid does not have
+        self._kernel_threads: dict[str, int] = {}
 
     def successor(self) -> Search:
         """Another search for the same, with all that was found: the reader of this one hangs."""
@@ -74,6 +84,7 @@ class Search(Owners):
         other._holding = self._holding.copy()
         other._processes = self._processes.copy()
         other._closed = self._closed.copy()
+        other._kernel_threads = self._kernel_threads.copy()
         other._recent = self._recent.copy()
         other._wanted = self._wanted.copy()
         other._passes = self._passes.copy()
@@ -185,12 +196,13 @@ class Search(Owners):
         no process with many descriptors, which would take the time of its user's other ones.
         """
         found_in: list[str] = []
-        recent = [pid for pid in self._recent if self._user_and_size(pid)[1] < _LARGE]
+        recent = [pid for pid in self._recent if self._folder(pid).size < _LARGE]
         yield from self._read_all(self._ranked(recent), found_in)
         if self._targets:
             pids = {entry for entry in os.listdir(self._proc) if entry.isdigit()}
-            for pid in self._closed.keys() - pids:
-                del self._closed[pid]
+            for known in (self._closed, self._kernel_threads):
+                for pid in known.keys() - pids:
+                    del known[pid]
             yield from self._read_all(self._ranked(pids.difference(recent)), found_in)
         self._note_recent(found_in)
 
@@ -214,7 +226,7 @@ class Search(Owners):
         self.reading = int(pid)
         skip = self._resume.pop(uid)[1] if self._resume.get(uid, ("",))[0] == pid else 0
         # The folder of a zombie leader lists none; before Linux 6.2 no folder has a size.
-        shown = self._user_and_size(pid)[1] > 0
+        shown = self._folder(pid).size > 0
         reader = int(pid) if shown else reader_of(int(pid), self._proc)
         for count, (fd, inode) in enumerate(self._links(reader, pid, uid, skip), start=1):
             if inode in self._targets and not self._take(inode, pid, reader, fd):
@@ -253,8 +265,10 @@ class Search(Owners):
         """
         is_retry = self._targets <= self._passes.keys()
         for pid in pids:
-            uid, size = self._user_and_size(pid)
+            uid, size, folder = self._folder(pid)
             if uid < 0 or self._closed.get(pid) == uid:
+                continue
+            if self._kernel_threads.get(pid) == folder:
                 continue
             if not uid and not 0 < size < _LARGE:
                 uid = real_user(pid, self._proc)  # a process may hide behind root's number
@@ -271,13 +285,12 @@ class Search(Owners):
         # Of a process in execve(2) the folder may be root's for the moment.
         return not self._barred.is_empty and self._barred.covers(pid, real_user(pid, self._proc))
 
-    def _user_and_size(self, pid: str) -> tuple[int, int]:
-        """Return uid (-1 when it is gone) and number of descriptors (0 before Linux 6.2)."""
+    def _folder(self, pid: str) -> _Folder:
         try:
             stat = os.stat(f"{self._proc}/{pid}/fd")
         except OSError:
-            return -1, 0
-        return stat.st_uid, stat.st_size
+            return _Folder(-1, 0)
+        return _Folder(stat.st_uid, stat.st_size, stat.st_ino)
 
     def _links(
         self, reader: int, pid: str, uid: int, skip: int
@@ -286,10 +299,14 @@ class Search(Owners):
         if not self._may_read(uid):
             self._deferred.add(uid)
             return
+        count = -1
         try:
             for count, fd in enumerate(self._names(reader)):
                 if count >= skip:
                     yield fd, self._link(reader, fd)
+            # A host has thousands, each of which costs as much as a process with descriptors.
+            if count < 0 and is_kernel_thread(pid, self._proc):
+                self._kernel_threads[pid] = self._folder(pid).inode
         except PermissionError:
             self._closed[pid] = self._user(pid)
         except OSError:

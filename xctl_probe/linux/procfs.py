@@ -19,7 +19,8 @@ _PIECE_BYTES = 1 << 14
 _LINE_BYTES = 256
 _SOCKET = "socket:["
 EPOLL = "anon_inode:[eventpoll]"  # the target of the link of an epoll descriptor
-_START_TIME = 19  # field 22, counted from the state on
+_FLAGS, _START_TIME = 6, 19  # fields 9 and 22, counted from the state on
+_KERNEL_THREAD = 0x200000  # PF_KTHREAD, include/linux/sched.h
 
 
 def read(path: str | Path, most: int = MOST_BYTES) -> bytes:
@@ -121,6 +122,13 @@ def state(path: str | Path) -> str:
     """Return the state in a stat file, empty where the process or thread is gone."""
     stat = parse_stat(read(path))
     return stat.state if stat else ""
+
+
+def is_kernel_thread(pid: int | str, proc: Path = PROC) -> bool:
+    """Return whether this is a thread of the kernel; False when it is gone."""
+    stat = parse_stat(read(proc / str(pid) / "stat"))
+    flags = stat.fields[_FLAGS] if stat and stat.fields[_FLAGS:] else b"0"
+    return flags.isdigit() and bool(int(flags) & _KERNEL_THREAD)
 
 
 def read_process(pid: int, proc: Path = PROC) -> Process | None:

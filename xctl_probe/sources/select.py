@@ -43,6 +43,7 @@ def _ebpf(settings: Settings) -> Source:
         stall_ns=settings.stall_ns,
         attach=settings.attach,
         ignored_peers=settings.ignored_peers,
+        proc_share=settings.proc_share,
         log=settings.log,
     )
 
@@ -51,7 +52,10 @@ def _bcc(settings: Settings) -> Source:
     from xctl_probe.bcc.source import BccSource  # noqa: PLC0415 - as above
 
     return BccSource(
-        stall_ns=settings.stall_ns, ignored_peers=settings.ignored_peers, log=settings.log
+        stall_ns=settings.stall_ns,
+        ignored_peers=settings.ignored_peers,
+        proc_share=settings.proc_share,
+        log=settings.log,
     )
 
 
@@ -63,6 +67,7 @@ def _sampler(settings: Settings) -> Source:
         stall_ns=settings.stall_ns,
         interval_ns=settings.interval_ns,
         ignored_peers=settings.ignored_peers,
+        proc_share=settings.proc_share,
         sock_diag=settings.sock_diag,
     )
 

@@ -6,7 +6,7 @@ import pytest
 
 from xctl_probe.events import Process
 from xctl_probe.linux.budget import Budget
-from xctl_probe.linux.owner_search import Search
+from xctl_probe.linux.owner_search import Search, _Folder
 
 MS = 1_000_000
 INODE = 4_241
@@ -19,12 +19,17 @@ class World:
     def __init__(self, path, monkeypatch):
         self.path, self.now_ns, self.cost_ns = path, 1_000_000 * MS, 10_000
         self.slower = 1
-        self.users, self.tables, self.read = {}, {}, []
+        self.users, self.tables, self.inodes, self.read = {}, {}, {}, []
+        self.listed = []
         self.cpu_ns = 0  # of the thread; the rest of the time it did not run
         self.search = Search(Budget(), path, lambda: self.now_ns, lambda: self.cpu_ns)
-        monkeypatch.setattr(self.search, "_names", lambda pid: map(str, self.tables[int(pid)]))
+        monkeypatch.setattr(self.search, "_names", self.names)
         monkeypatch.setattr(self.search, "_link", self.link)
-        monkeypatch.setattr(self.search, "_user_and_size", self.user_and_size)
+        monkeypatch.setattr(self.search, "_folder", self.folder)
+
+    def names(self, pid):
+        self.listed.append(int(pid))
+        return map(str, self.tables[int(pid)])
 
     def link(self, pid, fd):
         self.now_ns += self.cost_ns * self.slower
@@ -32,12 +37,13 @@ class World:
         self.read.append(int(pid))
         return self.tables[int(pid)][int(fd)]
 
-    def user_and_size(self, pid):
-        return self.users[int(pid)], len(self.tables[int(pid)])
+    def folder(self, pid):
+        return _Folder(self.users[int(pid)], len(self.tables[int(pid)]), self.inodes[int(pid)])
 
-    def add(self, pid, *inodes, user=VICTIM, others=0):
-        (self.path / str(pid)).mkdir()
-        stat = f"{pid} (client) S 1 {'0 ' * 16}20 7001 0 0\n"
+    def add(self, pid, *inodes, user=VICTIM, others=0, flags=0, folder=0):
+        (self.path / str(pid)).mkdir(exist_ok=True)
+        stat = f"{pid} (client) S 1 {'0 ' * 4}{flags} {'0 ' * 11}20 7001 0 0\n"
+        self.inodes[pid] = folder
         (self.path / f"{pid}/stat").write_text(stat)
         self.users[pid] = user
         self.tables[pid] = dict(enumerate([None] * others + list(inodes)))
@@ -171,3 +177,15 @@ def test_on_a_busy_host_the_time_of_others_is_not_charged(world):
     world.search.forget([INODE])
     world.now_ns += 1_000 * MS
     assert world.samples([INODE]) <= idle + 1
+
+
+def test_kernel_threads_are_listed_once(world):
+    world.add(2, user=0, flags=0x208040, folder=811)
+    world.add(17, user=0, flags=0x400140, folder=821)  # a process without descriptors
+    for inode in (4_259, 4_261):
+        world.search.search([inode], VICTIM)
+    assert sorted(world.listed) == [2, 17, 17]
+    # the pid is taken by a process
+    world.add(2, INODE, user=0, folder=823)
+    world.search.search([INODE], VICTIM)
+    assert world.search.get(INODE) == Process(2, 7_001, "client")

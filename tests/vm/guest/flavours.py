@@ -8,6 +8,8 @@ from support.backends import EBPF, PROC, Backend
 
 # Under emulation everything is late: by so much may the length of an ended stall be off.
 LATE_MS = 200
+# Emulation takes fifty to a hundred times the CPU of the host for the same read.
+SLOW_CPU = ("--proc-budget", "50")
 # An interval more: the sampler looks once in each.
 LATE_SAMPLE_MS = 900
 
@@ -15,9 +17,12 @@ LATE_SAMPLE_MS = 900
 def flavour(name: str) -> Backend:
     """The flavour of this name; "proc" is the sampler, which must need no privilege."""
     if name == "proc":
-        return replace(PROC, stall_tolerance_ms=LATE_SAMPLE_MS, per_interval=False, start_s=240)
+        return replace(
+            PROC, options=(*PROC.options, *SLOW_CPU), stall_tolerance_ms=LATE_SAMPLE_MS,
+            per_interval=False, start_s=240,
+        )  # fmt: skip
     late = replace(EBPF, name=name, stall_tolerance_ms=LATE_MS)
     if name == "bcc":
-        return replace(late, source="bcc", options=("--backend", "bcc"), start_s=240)
-    options = (*EBPF.options, "--attach", name)
+        return replace(late, source="bcc", options=("--backend", "bcc", *SLOW_CPU), start_s=240)
+    options = (*EBPF.options, "--attach", name, *SLOW_CPU)
     return replace(late, source=f"ebpf {name}", options=options, start_s=240)

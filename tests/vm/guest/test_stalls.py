@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
+
 from support.conversation import ANSWER, QUESTION, answered, connected
 
 PATIENCE_S = 180
@@ -19,8 +21,11 @@ def assert_one_stall(consumer, client, inode, truth, backend, direction, causes)
     assert {r.entity_id for r in records} == {f"socket-{inode}"}
     assert {r.net["direction"] for r in records} == {direction}
     assert {r.net["comm"] for r in records} == {"python3"}
-    # also the first: no other cause before the true one is seen
-    assert {r.net["cause"] for r in records} <= causes
+    seen = [r.net["cause"] for r in records]
+    if direction == "send":  # data may be in flight for a stall length, as slow as a guest is
+        seen = list(dropwhile(lambda cause: cause == "send_buffer", seen))
+    # no other cause before the true one is seen
+    assert set(seen) == causes
     assert [r.ongoing for r in records] == [True] * (len(records) - 1) + [False]
     lengths = [r.stall_ms for r in records]
     assert lengths == sorted(lengths)
