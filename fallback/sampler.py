@@ -39,10 +39,10 @@ class _Sockets(Protocol):
 class Sampler:
     """Source for any user: sock_diag, or /proc/net where sock_diag is refused.
 
-    `stall_ns` is the stall length, `interval_ns` the time between two
-    drains; `ignored_peers` has the peers whose reply waits are excluded; `proc_share` is
-    the part of a core for reads of /proc about owners and peers.  Raises SourceUnavailable where
-    neither sock_diag nor /proc/net can be read.
+    `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer, `interval_ns`
+    the time between two drains; `ignored_peers` has the peers whose reply waits are excluded;
+    `proc_share` is the part of a core for reads of /proc about owners and peers.  Raises
+    SourceUnavailable where neither sock_diag nor /proc/net can be read.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Sampler:
         interfaces: InterfaceByAddress,
         *,
         stall_ns: int,
+        reply_ns: int = 0,
         interval_ns: int,
         ignored_peers: IgnoredPeers | None = None,
         proc_share: float = SHARE,
@@ -72,7 +73,7 @@ class Sampler:
             try:
                 self._diag, self._lookup = SockDiag(), SocketLookup()
                 peers = PeerInspector(self._lookup, self._owners, self._processes, shared=True)
-                replies = ReplyWaits(stall_ns, ignored_peers, peers)
+                replies = ReplyWaits(stall_ns, ignored_peers, peers, reply_ns)
                 self._sockets = SocketTable(
                     self._diag, self._owners, interfaces, stall_ns, self._processes, replies
                 )

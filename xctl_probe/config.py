@@ -20,7 +20,7 @@ from xctl_probe.linux.budget import SHARE
 from xctl_probe.linux.links import Links, given_name
 from xctl_probe.linux.rdma_ports import port_names
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
-from xctl_probe.stalls.policy import NS_PER_MS, STALL_MS
+from xctl_probe.stalls.policy import NS_PER_MS, REPLY_MS, STALL_MS
 
 ENV = "XCTL_NETWORK_"  # before the name of a variable
 _NS_PER_S = 1_000_000_000
@@ -59,10 +59,14 @@ class Format(StrEnum):
     TEXT = "text"
 
 
-def check_stall_ms(stall_ms: int) -> None:
+def check_stall_ms(stall_ms: int, name: str = "stall-ms") -> None:
     """Raise UsageError where this is not a valid stall length."""
     if not 1 <= stall_ms <= _LONGEST_STALL_MS:
-        raise UsageError(f"--stall-ms {stall_ms}: give milliseconds from 1 to {_LONGEST_STALL_MS}")
+        raise UsageError(f"--{name} {stall_ms}: give milliseconds from 1 to {_LONGEST_STALL_MS}")
+
+
+def _check_reply_ms(reply_ms: int) -> None:
+    check_stall_ms(reply_ms, "reply-ms")
 
 
 def _check_interval(seconds: float) -> None:
@@ -188,6 +192,13 @@ OPTIONS = (
         help="Least length of a stall in milliseconds.",
     ),
     Option(
+        name="reply-ms",
+        kind=int,
+        default=REPLY_MS,
+        check=_check_reply_ms,
+        help="Least length of a stall where the peer has the request and has not replied.",
+    ),
+    Option(
         name="min-bw",
         kind=float,
         default=1.0,
@@ -309,6 +320,7 @@ class Settings:
     interval_ns: int
     duration_ns: int | None
     stall_ns: int
+    reply_ns: int
     wanted: Filter
     backend: Backend
     format: Format
@@ -338,6 +350,7 @@ class Settings:
             if values["duration"] is None
             else round(values["duration"] * _NS_PER_S),
             stall_ns=values["stall_ms"] * NS_PER_MS,
+            reply_ns=values["reply_ms"] * NS_PER_MS,
             wanted=Filter(
                 values["min_bw"],
                 frozenset(values["pid"]),

@@ -17,6 +17,8 @@ from support.namespace import Namespace, end, spawn
 STDERR_BYTES_MAX = 4096
 STOP_S = 10.0
 WAIT_S = 45.0  # only where a test fails
+# A reply is late after the stall length, so that tests need not wait a second for each.
+SHORT_REPLIES = {"XCTL_NETWORK_REPLY_MS": "100"}
 
 
 class Probe:
@@ -39,7 +41,7 @@ class Probe:
     ) -> None:
         words = [*namespace.command(user), *prefix, str(installed.command), *map(str, options)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
-        self.process = spawn(words, env=clean | dict(env or {}), **popen)
+        self.process = spawn(words, env=clean | SHORT_REPLIES | dict(env or {}), **popen)
         self.pid = self.process.pid
         self.consumer = Consumer()
         self.stderr = b""

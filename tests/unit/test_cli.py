@@ -107,6 +107,7 @@ FILE_VALUES = [
     ("duration = 7", lambda s: s.duration_ns == 7_000_000_000),
     ("stall-ms = 7", lambda s: s.stall_ns == 7_000_000),
     ("min-bw = 7", lambda s: s.wanted.min_mbps == 7),
+    ("reply-ms = 7", lambda s: s.reply_ns == 7_000_000),
     ("proc-budget = 7", lambda s: s.proc_share == 0.07),
     (f"pid = {os.getpid()}", lambda s: s.wanted.pids == {os.getpid()}),
     ('interface = "lo"', lambda s: s.wanted.interfaces == {"lo"}),

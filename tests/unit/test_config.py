@@ -30,14 +30,15 @@ def checked(**changes):
 def test_what_is_given_is_what_is_set():
     """Seconds and milliseconds become nanoseconds, lists become a filter."""
     found = checked(
-        interval=0.25, duration=7, stall_ms=11, min_bw=2.5, pid=[PID, PID], interface=["eth0"],
-        loopback=True, backend=Backend.SAMPLER, format=Format.TEXT, no_sock_diag=True,
+        interval=0.25, duration=7, stall_ms=11, reply_ms=13, min_bw=2.5, pid=[PID, PID],
+        interface=["eth0"], loopback=True, backend=Backend.SAMPLER, format=Format.TEXT, no_sock_diag=True,
         proc_budget=5,
     )  # fmt: skip
     assert found == Settings(
         interval_ns=250_000_000,
         duration_ns=7_000_000_000,
         stall_ns=11_000_000,
+        reply_ns=13_000_000,
         wanted=Filter(2.5, frozenset({PID}), frozenset({"eth0"}), True),
         backend=Backend.SAMPLER,
         format=Format.TEXT,
@@ -105,6 +106,7 @@ def test_the_bounds_themselves_are_allowed(option, value):
         ("stall_ms", 0, "--stall-ms 0: give milliseconds from 1 to 3600000"),
         ("stall_ms", -11, "--stall-ms -11"),
         ("stall_ms", 2**64, "--stall-ms 18446744073709551616: give milliseconds from 1"),
+        ("reply_ms", 0, "--reply-ms 0: give milliseconds from 1 to 3600000"),
         ("min_bw", -0.1, "--min-bw -0.1: give Mbps from 0 up"),
         ("min_bw", math.nan, "--min-bw nan"),
         ("min_bw", math.inf, "--min-bw inf"),

@@ -80,6 +80,7 @@ class RunningSource:
         stall_ns: int,
         ignored_peers: IgnoredPeers | None = None,
         proc_share: float = SHARE,
+        reply_ns: int = 0,
     ) -> None:
         self._stall_ns = stall_ns
         self._running = running
@@ -94,8 +95,9 @@ class RunningSource:
         self._windows = ZeroWindowMemory()
         budget, barred = Budget(proc_share), Barred()
         self._tracker = StallTracker(
-            stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget, barred
-        )
+            stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget, barred,
+            reply_ns=reply_ns,
+        )  # fmt: skip
         self._closers = closers.Closers(stall_ns)
         self._interfaces = IfindexNames()
         self._owner_lookup = OwnerLookup(OwnersAside(Search(budget, barred=barred), barred))
@@ -285,16 +287,17 @@ class RunningSource:
 class KernelSource(RunningSource):
     """Kernel source of the compiled objects; needs CAP_BPF and CAP_PERFMON, and kernel BTF.
 
-    `stall_ns` is the stall length; `attach` is the attach variant; `ignored_peers` has the peers
-    whose reply waits are excluded; `proc_share` is the part of a core for reads of /proc about
-    owners and peers; `log` receives the messages of libbpf.  Raises SourceUnavailable with the
-    reason and the remedy.
+    `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer; `attach` is
+    the attach variant; `ignored_peers` has the peers whose reply waits are excluded; `proc_share`
+    is the part of a core for reads of /proc about owners and peers; `log` receives the messages of
+    libbpf.  Raises SourceUnavailable with the reason and the remedy.
     """
 
     def __init__(
         self,
         *,
         stall_ns: int = 100_000_000,
+        reply_ns: int = 0,
         attach: str = "auto",
         ignored_peers: IgnoredPeers | None = None,
         proc_share: float = SHARE,
@@ -302,7 +305,7 @@ class KernelSource(RunningSource):
         log: Callable[[str], None] | None = None,
     ) -> None:
         running = load(attach, stall_ns, sizes or MapSizes(), log)
-        super().__init__(running, stall_ns, ignored_peers, proc_share)
+        super().__init__(running, stall_ns, ignored_peers, proc_share, reply_ns)
 
 
 def _stall(record: RawEvent, interface: str | None, why: Cause | None) -> Stall:

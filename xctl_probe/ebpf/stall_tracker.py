@@ -57,7 +57,7 @@ class StallTracker:
 
     `endpoint` returns the kernel's history with the peer of an event, `cause` the cause that the
     event alone shows; `budget` limits the reads about peers, `barred` has the processes that are
-    not read.
+    not read; `reply_ns` is as in `ReplyWaits`.
     """
 
     def __init__(
@@ -68,9 +68,12 @@ class StallTracker:
         cause: Callable[[RawEvent], Cause | None],
         budget: Budget | None = None,
         barred: Barred | None = None,
+        *,
+        reply_ns: int = 0,
     ) -> None:
         budget, barred = budget or Budget(), barred or Barred()
         self._stall_ns = stall_ns
+        self._reply_ns = reply_ns
         self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
@@ -235,7 +238,8 @@ class StallTracker:
         if found is None:
             lookup = NetnsLookup(self._visits, record.netns, record.pid)
             inspector = PeerInspector(lookup, self._owners, self._processes, shared=True)
-            found = _Namespace(ReplyWaits(self._stall_ns, self._ignored_peers, inspector), lookup)
+            replies = ReplyWaits(self._stall_ns, self._ignored_peers, inspector, self._reply_ns)
+            found = _Namespace(replies, lookup)
             self._namespaces[record.netns] = found
             if len(self._namespaces) > _MOST_NAMESPACES:
                 self._namespaces.popitem(last=False)

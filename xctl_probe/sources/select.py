@@ -41,6 +41,7 @@ def _ebpf(settings: Settings) -> Source:
 
     return KernelSource(
         stall_ns=settings.stall_ns,
+        reply_ns=settings.reply_ns,
         attach=settings.attach,
         ignored_peers=settings.ignored_peers,
         proc_share=settings.proc_share,
@@ -53,6 +54,7 @@ def _bcc(settings: Settings) -> Source:
 
     return BccSource(
         stall_ns=settings.stall_ns,
+        reply_ns=settings.reply_ns,
         ignored_peers=settings.ignored_peers,
         proc_share=settings.proc_share,
         log=settings.log,
@@ -65,6 +67,7 @@ def _sampler(settings: Settings) -> Source:
     return Sampler(
         InterfaceByAddress(),
         stall_ns=settings.stall_ns,
+        reply_ns=settings.reply_ns,
         interval_ns=settings.interval_ns,
         ignored_peers=settings.ignored_peers,
         proc_share=settings.proc_share,

@@ -11,8 +11,10 @@ from typing import NamedTuple
 from xctl_probe.stalls.request_history import RequestHistory
 
 NS_PER_MS = 1_000_000
-# Default of --stall-ms.
+# Default of --stall-ms: the network itself delays the process.
 STALL_MS = 100
+# Default of --reply-ms: the peer has the request.  A server at work often takes a part of a second.
+REPLY_MS = 1_000
 # A transfer, as opposed to a feed of events, lasts this long at this rate.  The kernel programs
 # have the same two in bpf/include/sock_iter.bpf.h.
 FLOW_NS = 800 * NS_PER_MS

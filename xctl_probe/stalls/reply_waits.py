@@ -24,6 +24,8 @@ from xctl_probe.stalls.request_history import RequestHistory, Usual
 # An expected wait, or maybe one: without evidence there is no report.
 _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.HIDDEN)
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
+# The network has not delivered the request, or the reply.
+_OF_NETWORK = (PeerState.REQUEST_IN_FLIGHT, PeerState.REPLY_RETRANSMITTED)
 _MOST_WAITS = 16_384  # kept at a time
 _AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
 
@@ -66,6 +68,7 @@ class ReplyWaits:
     """Waits for replies of one source, by socket.
 
     `stall_ns` is the stall length; `other_end` inspects peers, None where that is impossible.
+    `reply_ns` is the stall length of a wait for a peer that has the request, if it is longer.
     """
 
     def __init__(
@@ -73,8 +76,10 @@ class ReplyWaits:
         stall_ns: int,
         ignored_peers: IgnoredPeers | None = None,
         other_end: PeerInspector | None = None,
+        reply_ns: int = 0,
     ) -> None:
         self._stall_ns = stall_ns
+        self._reply_ns = max(reply_ns, stall_ns)
         self._ignored_peers = ignored_peers or IgnoredPeers()
         self._inspector = other_end
         self._waits: OrderedDict[int, _WaitState] = OrderedDict()
@@ -114,10 +119,13 @@ class ReplyWaits:
         ):
             del self._waits[asked.socket.inode]
             idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
-            return None if idle and not self._peer_just_became_idle(kept, end_ns) else kept.stall
+            if idle and not self._peer_just_became_idle(kept, end_ns):
+                return None
+            return kept.stall or self._decide(asked, kept, end_ns)
         if asked.delivered is False:
             return ReplyStall(asked.since_ns)
-        if asked.history.is_within_usual_latency(end_ns - asked.since_ns):
+        lasted_ns = end_ns - asked.since_ns
+        if lasted_ns < self._reply_ns or asked.history.is_within_usual_latency(lasted_ns):
             return None
         # No sample has found it.  Where the peer still monitors the connection, it may have been
         # an expected wait.
@@ -168,7 +176,8 @@ class ReplyWaits:
 
     def _decide(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> ReplyStall | None:
         found = kept.peer.state
-        if found is None or now_ns - kept.from_ns < self._stall_ns:
+        least_ns = self._stall_ns if found in _OF_NETWORK else self._reply_ns
+        if found is None or now_ns - kept.from_ns < least_ns:
             return None
         if found is PeerState.UNKNOWN and asked.history.is_within_usual_latency(
             now_ns - kept.from_ns

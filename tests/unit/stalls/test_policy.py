@@ -103,7 +103,8 @@ def test_the_documents_have_the_same_thresholds() -> None:
     assert f"is connected to port {policy.DNS_PORT} |" in text
     assert f"given up after {policy.LONGEST_DATAGRAM_POLL_NS // SECOND} s" in text
     assert policy.UNANSWERED_DATAGRAM_NS == SECOND
-    assert "as resolvers do | after a second |" in text
+    assert "as resolvers do | after `--reply-ms`, at least a second |" in text
+    assert f"`--reply-ms` ({policy.REPLY_MS})" in text
 
 
 def test_the_sampler_has_no_thresholds_of_its_own() -> None:

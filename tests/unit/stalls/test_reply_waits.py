@@ -238,6 +238,55 @@ def test_a_namespace_that_may_not_be_entered_hides_the_peers_in_it(
     assert replies.observe(lost, 200 * MS) == ReplyStall(0, None, in_flight=True)
 
 
+# How late a reply is late
+
+REPLY_MS = 1_000
+
+
+def with_two_lengths(*, usual=None):
+    scene = Scene(usual=usual)
+    scene.replies = ReplyWaits(STALL_MS * MS, None, scene.peer, REPLY_MS * MS)
+    return scene
+
+
+@pytest.mark.parametrize("shows", [PeerState.UNKNOWN, PeerState.UNREAD, PeerState.BUSY])
+def test_a_reply_is_late_after_the_length_for_replies(shows):
+    scene = with_two_lengths()
+    for now_ms in (100, 500, 999):
+        assert scene.take_sample(now_ms, shows) is None
+    assert scene.take_sample(1_000) == 0
+    assert scene.end(1_500) == 0
+
+
+@pytest.mark.parametrize(("end_ms", "reported"), [(999, None), (1_000, 0), (1_300, 0)])
+@pytest.mark.parametrize("samples", [(), (100, 700)])
+def test_a_wait_that_ends_between_two_samples_counts_to_its_end(end_ms, reported, samples):
+    scene = with_two_lengths()
+    for now_ms in samples:
+        scene.take_sample(now_ms, PeerState.UNKNOWN)
+    assert scene.end(end_ms) == reported
+
+
+def test_what_the_network_holds_up_is_late_after_the_stall_length():
+    scene = with_two_lengths()
+    assert scene.take_sample(100, PeerState.REPLY_RETRANSMITTED) == 0
+    assert scene.take_sample(200, PeerState.UNKNOWN) is None  # it has come through
+    assert scene.end(300) is None
+
+
+def test_a_request_in_flight_is_late_after_the_stall_length():
+    scene = with_two_lengths()
+    reported = scene.replies.observe(scene.asked(delivered=False), 100 * MS)
+    assert reported == ReplyStall(0, None, in_flight=True)
+
+
+def test_a_length_for_replies_below_the_stall_length_has_no_effect():
+    scene = Scene()
+    scene.replies = ReplyWaits(STALL_MS * MS, None, scene.peer, 10 * MS)
+    assert scene.take_sample(99, PeerState.BUSY) is None
+    assert scene.take_sample(100) == 0
+
+
 # What is usual
 
 
