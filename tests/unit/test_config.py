@@ -31,8 +31,8 @@ def test_what_is_given_is_what_is_set():
     """Seconds and milliseconds become nanoseconds, lists become a filter."""
     found = checked(
         interval=0.25, duration=7, stall_ms=11, reply_ms=13, min_bw=2.5, pid=[PID, PID],
-        interface=["eth0"], loopback=True, backend=Backend.SAMPLER, format=Format.TEXT, no_sock_diag=True,
-        proc_budget=5,
+        interface=["eth0"], loopback=True, backend=Backend.SAMPLER, format=Format.TEXT,
+        no_sock_diag=True, proc_budget=5,
     )  # fmt: skip
     assert found == Settings(
         interval_ns=250_000_000,
