@@ -244,7 +244,10 @@ class StallDetector:
     ) -> Wait | None:
         """Return the wait, unless it is an expected wait."""
         delivered = not connection.sample.wqueue
-        asked = ReplyWait(connection.socket, wait.since_ns, owner, connection.usual, delivered)
+        blocked = wait.tid is not None
+        asked = ReplyWait(
+            connection.socket, wait.since_ns, owner, connection.usual, delivered, blocked
+        )
         reply_stall = self._replies.observe(asked, now_ns)
         if reply_stall is None:
             return None

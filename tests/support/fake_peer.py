@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xctl_probe.events import Process, Socket
+from xctl_probe.linux.process_activity import Activity, OwnActivity
 from xctl_probe.stalls.peer_inspector import PeerObservation, PeerState
 
 
@@ -17,6 +18,7 @@ class FakePeer:
         self.shows = shows
         self.process = process
         self.listens = False
+        self.own = OwnActivity(Activity.WAITING_ON_SOCKET)  # of the process that waits
         self.begun = 0
         self.asked: list[bool | None] = []
 
@@ -30,6 +32,9 @@ class FakePeer:
         past.peer = self.process
         past.state = PeerState.REQUEST_IN_FLIGHT if delivered is False else self.shows
         return past.state
+
+    def own_activity(self, _pid: int, _inode: int) -> OwnActivity:
+        return self.own
 
     def keeps_listening(self, _socket: Socket) -> bool:
         return self.listens

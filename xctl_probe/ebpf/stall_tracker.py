@@ -229,8 +229,9 @@ class StallTracker:
         here = self._connections.of(record.uid, record.cookie)
         here.answered = record.answered
         since_ns = record.time_ns - record.span_ns
+        blocked = bool(record.evidence & (Evidence.BLOCKED | Evidence.POLLING))
         return ReplyWait(
-            socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered
+            socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered, blocked
         )
 
     def _replies(self, record: RawEvent) -> ReplyWaits:

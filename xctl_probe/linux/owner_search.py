@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.linux.barred import Barred
-from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.budget import SHARE, Budget
 from xctl_probe.linux.procfs import is_kernel_thread, real_user
 from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.tasks import reader_of
@@ -22,8 +22,9 @@ from xctl_probe.linux.tasks import reader_of
 _MOST_WANTED = 4_096
 _MOST_PASSES = 4  # over all readable processes; then a socket counts as unattributed
 _FREE_NS = 20_000_000  # for one user in a pass, whatever the debt of the account
-# Share of the time that searches may take in bursts, and the longest burst.
+# Share of the time that searches may take in bursts, and the longest burst with the default budget.
 _PACE, _AT_ONCE_NS = 0.1, 20_000_000
+_LONGEST_BURST_NS = 500_000_000
 _PIECE = 64  # descriptors between two reads of the clock
 _LARGE = 512  # descriptors
 _ALL = "all"
@@ -63,7 +64,8 @@ class Search(Owners):
         self._barred = barred or Barred()
         self._most_wanted = most_wanted
         self._free_ns = self._free_until_ns = 0
-        self._pace = Budget(max(_PACE, self._budget.share), _AT_ONCE_NS)
+        burst_ns = min(round(_AT_ONCE_NS * self._budget.share / SHARE), _LONGEST_BURST_NS)
+        self._pace = Budget(max(_PACE, self._budget.share), burst_ns)
         self._wanted: dict[int, int | None] = {}  # inode -> user of the socket
         self._passes: dict[int, int] = {}  # inode -> passes that did not find it
         self._pass: Iterator[int] | None = None  # yields the user whose process was read last

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.syscalls import Role, epolls_among, parsed, polled
+from xctl_probe.linux.syscalls import Role, epolls_among, is_sleep, parsed, polled
 from xctl_probe.linux.tasks import reader_of, state_of
 
 _IO_URING_ENTER = "426 "  # on every architecture
@@ -44,6 +44,19 @@ class SchedCounters(NamedTuple):
         """True when the threads have not slept since, and did not wait for a CPU."""
         ran_ns, queued_ns = self.ran_ns - before.ran_ns, self.queued_ns - before.queued_ns
         return self.sleeps == before.sleeps and ran_ns >= queued_ns
+
+
+class OwnActivity(NamedTuple):
+    """Activity of a process on a socket whose reply it may wait for.
+
+    `runs`: a thread is on a CPU, or queued for one.  `sleeps_elsewhere`: the first thread sleeps
+    for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads.
+    """
+
+    activity: Activity
+    runs: bool = False
+    sleeps_elsewhere: bool = False
+    ran_ns: int = 0
 
 
 class Processes:
@@ -102,6 +115,21 @@ class Processes:
             if self._reader(pid) in self._sets.partly:
                 return Activity.UNKNOWN
         return found
+
+    def own_activity(self, pid: int, inode: int) -> OwnActivity:
+        """Return the activity of `pid`, which may wait for a reply on the socket `inode`."""
+        activity = self.activity(pid, inode)
+        states = {
+            tid: procfs.state(f"{self._proc}/{pid}/task/{tid}/stat") for tid in self._tids(pid)
+        }
+        ran_ns = self.sched_counters(pid).ran_ns
+        first = states.get(str(pid), "")
+        sleeps = first == "D" or (first == "S" and self._sleeps(pid))
+        return OwnActivity(activity, "R" in states.values(), sleeps, ran_ns)
+
+    def _sleeps(self, pid: int) -> bool:
+        syscall, function = self._thread(pid, str(pid))
+        return is_sleep(syscall) or function.startswith(wchan.SLEEP)
 
     def _relatives(self, pid: int) -> list[int]:
         stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.helper import Helper
-from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
+from xctl_probe.linux.process_activity import Activity, OwnActivity, Processes, SchedCounters
 from xctl_probe.linux.procfs import real_user
 from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What, socket_waits
 
@@ -26,6 +26,15 @@ class _Request(NamedTuple):
     uid: int
 
 
+class _OwnRequest(NamedTuple):
+    """For the activity of the process that may wait on the socket."""
+
+    sample: int
+    pid: int
+    inode: int
+    uid: int
+
+
 class _WaitsRequest(NamedTuple):
     """For what the process itself waits, on any of its sockets."""
 
@@ -35,9 +44,17 @@ class _WaitsRequest(NamedTuple):
     uid: int
 
 
+_AnyRequest = _Request | _OwnRequest | _WaitsRequest
+
+
 class _Answer(NamedTuple):
     activity: Activity
     counters: SchedCounters | None
+    spent_ns: int
+
+
+class _OwnAnswer(NamedTuple):
+    own: OwnActivity
     spent_ns: int
 
 
@@ -53,7 +70,7 @@ class _Reader:
         self._processes = Processes()
         self._sample = 0
 
-    def __call__(self, request: _Request | _WaitsRequest) -> _Answer | _WaitsAnswer:
+    def __call__(self, request: _AnyRequest) -> _Answer | _OwnAnswer | _WaitsAnswer:
         begun_ns = time.process_time_ns()
         if isinstance(request, _WaitsRequest):
             waits = socket_waits(request.pid, request.what)
@@ -61,6 +78,9 @@ class _Reader:
         if request.sample != self._sample:
             self._sample = request.sample
             self._processes.begin()
+        if isinstance(request, _OwnRequest):
+            own = self._processes.own_activity(request.pid, request.inode)
+            return _OwnAnswer(own, time.process_time_ns() - begun_ns)
         activity = self._processes.activity(request.pid, request.inode)
         in_event_loop = activity is Activity.EVENT_LOOP_BUSY
         counters = self._processes.sched_counters(request.pid) if in_event_loop else None
@@ -83,7 +103,7 @@ class ProcessesAside:
         self._wait_ns = _WAIT_NS
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
-        self._missed: dict[tuple[int, int | What], int] = {}
+        self._missed: dict[_AnyRequest, int] = {}
         self._waits: dict[tuple[int, What], SocketWaits | None] = {}  # read in this sample
         self.spent_ns = 0  # processor time that the helper took in all
 
@@ -112,15 +132,26 @@ class ProcessesAside:
         uid = self._user(pid)
         if self._barred.covers(pid, uid):
             return Activity.UNKNOWN
-        answer = self._ask(_Request(self._sample, pid, inode, uid), ("about", uid))
+        request = _Request(self._sample, pid, inode, uid)
+        answer = self._ask(request, ("about", uid))
         if answer is None:
-            missing = self._is_missing(pid, inode)
-            return Activity.LATER if missing else Activity.UNKNOWN
-        self._missed.pop((pid, inode), None)
+            return self._without_answer(request)
         if answer.counters is not None:
             self._counters[pid] = answer.counters
         activity: Activity = answer.activity
         return activity
+
+    def own_activity(self, pid: int, inode: int) -> OwnActivity:
+        """What `pid` does, which may wait on the socket `inode`."""
+        uid = self._user(pid)
+        if self._barred.covers(pid, uid):
+            return OwnActivity(Activity.UNKNOWN)
+        request = _OwnRequest(self._sample, pid, inode, uid)
+        answer = self._ask(request, ("own", uid))
+        if answer is None:
+            return OwnActivity(self._without_answer(request))
+        own: OwnActivity = answer.own
+        return own
 
     def waits(self, pid: int, what: What) -> SocketWaits:
         """What `pid` waits for on its sockets; one reading serves a sample.
@@ -138,10 +169,10 @@ class ProcessesAside:
         uid = self._user(pid)
         if self._barred.covers(pid, uid):
             return SocketWaits()
-        answer = self._ask(_WaitsRequest(self._sample, pid, what, uid), ("waits", uid))
+        request = _WaitsRequest(self._sample, pid, what, uid)
+        answer = self._ask(request, ("waits", uid))
         if answer is None:
-            return None if self._is_missing(pid, what) else SocketWaits()
-        self._missed.pop((pid, what), None)
+            return None if self._is_missing(request) else SocketWaits()
         waits: SocketWaits = answer.waits
         return waits
 
@@ -151,7 +182,7 @@ class ProcessesAside:
             uid = self._users[pid] = real_user(pid, Path("/proc"))
         return uid
 
-    def _ask(self, request: _Request | _WaitsRequest, account: tuple[str, int]) -> Any | None:
+    def _ask(self, request: _AnyRequest, account: tuple[str, int]) -> Any | None:
         now_ns = time.monotonic_ns()
         if self._wait_ns <= 0 or not self._budget.allows(account, now_ns):
             return None
@@ -160,28 +191,34 @@ class ProcessesAside:
         self._wait_ns -= ended_ns - now_ns
         answer = answer or self._late(request)
         if answer is not None:
+            self._missed.pop(request._replace(sample=0), None)
             self.spent_ns += answer.spent_ns
             self._budget.charge(account, answer.spent_ns, ended_ns)
         return answer
 
-    def _late(self, asked: _Request | _WaitsRequest) -> Any | None:
+    def _late(self, asked: _AnyRequest) -> Any | None:
         """Return an answer that was late for the last sample: on a loaded host all may be."""
         if self._helper.late is None or not self._helper.late[1]:
             return None
-        request: _Request | _WaitsRequest = self._helper.late[0]
+        request: _AnyRequest = self._helper.late[0]
         answer: Any = self._helper.late[1]
-        if request.sample < self._sample - 1 or request != asked._replace(sample=request.sample):
+        same = type(request) is type(asked) and request == asked._replace(sample=request.sample)
+        if request.sample < self._sample - 1 or not same:
             return None
         self._helper.late = None
         return answer
 
-    def _is_missing(self, pid: int, what: int | What) -> bool:
+    def _without_answer(self, request: _AnyRequest) -> Activity:
+        return Activity.LATER if self._is_missing(request) else Activity.UNKNOWN
+
+    def _is_missing(self, request: _AnyRequest) -> bool:
         """Note one more sample without an answer; False once there were enough."""
         if len(self._missed) >= _MOST_KEPT:
             self._missed.clear()
-        missed = self._missed[pid, what] = self._missed.get((pid, what), 0) + 1
+        key = request._replace(sample=0)
+        missed = self._missed[key] = self._missed.get(key, 0) + 1
         return missed <= _ASKED_AGAIN
 
-    def _bar(self, request: _Request | _WaitsRequest) -> None:
+    def _bar(self, request: _AnyRequest) -> None:
         """Ask no more about who has held a helper up."""
         self._barred.add(request.pid, request.uid)

@@ -82,6 +82,8 @@ _NUMBERS: dict[str, dict[int, tuple[str, Role]]] = {
     },
 }  # fmt: skip
 
+# nanosleep and clock_nanosleep
+_SLEEPS = {"x86_64": (35, 230), "aarch64": (101, 115)}
 _DIRECTIONS = {
     Role.RECEIVE: (True, False),
     Role.SEND: (False, True),
@@ -141,6 +143,12 @@ def parsed(syscall: str, machine: str = platform.machine()) -> tuple[str, Role, 
     if known is None or len(arguments) < 6:  # noqa: PLR2004 - a call has six
         return None
     return *known, arguments
+
+
+def is_sleep(syscall: str, machine: str = platform.machine()) -> bool:
+    """Return whether such a line is a sleep for a time."""
+    number = syscall.partition(" ")[0]
+    return number.isdigit() and int(number) in _SLEEPS.get(machine, ())
 
 
 def role_of(number: int, machine: str = platform.machine()) -> Role | None:

@@ -16,7 +16,7 @@ from typing import Protocol
 from xctl_probe.events import Process, Socket
 from xctl_probe.linux.netns import NotEntered, NotNow
 from xctl_probe.linux.owners_aside import OwnersAside
-from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
+from xctl_probe.linux.process_activity import Activity, OwnActivity, Processes, SchedCounters
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.socket_owners import Owners
@@ -141,6 +141,10 @@ class PeerInspector:
                 else PeerState.WAITING_FOR_REQUEST
             )
         return self._activity_state(peer.pid, peer_socket.inode, observation)
+
+    def own_activity(self, pid: int, inode: int) -> OwnActivity:
+        """Return the activity of the process that may wait on the socket `inode`."""
+        return self._processes.own_activity(pid, inode)
 
     def keeps_listening(self, socket: Socket) -> bool:
         """True when the peer monitors this connection, or may.

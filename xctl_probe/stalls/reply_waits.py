@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from xctl_probe.events import Cause, Process, Socket
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
+from xctl_probe.stalls.own_state import OwnState
 from xctl_probe.stalls.peer_inspector import (
     PeerInspector,
     PeerObservation,
@@ -27,14 +28,17 @@ _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
 # The network has not delivered the request, or the reply.
 _OF_NETWORK = (PeerState.REQUEST_IN_FLIGHT, PeerState.REPLY_RETRANSMITTED)
 _MOST_WAITS = 16_384  # kept at a time
+# Stall lengths: so long before a wait is a stall its process is read for the first time, and so
+# often while it does something else.
+_EARLIER = 2
 _AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
 
 
 class ReplyWait(NamedTuple):
     """A wait for a reply: begin (monotonic, ns), socket, process.
 
-    `delivered`: the request is acknowledged; None where the source does not know.  `usual` is the
-    usual latency of the peer.
+    `history` has the usual latency of the peer.  `delivered`: the request is acknowledged; None
+    where the source does not know.  `blocked`: a thread was seen in a receive on the socket.
     """
 
     socket: Socket
@@ -42,6 +46,7 @@ class ReplyWait(NamedTuple):
     owner: Process | None
     history: RequestHistory | Usual
     delivered: bool | None = None
+    blocked: bool = False
 
 
 class ReplyStall(NamedTuple):
@@ -60,6 +65,7 @@ class _WaitState:
     checked_ns: int | None = None  # last inspection of the peer
     idle_ns: int = 0  # when the peer was first found to wait for more
     peer: PeerObservation = field(default_factory=PeerObservation)
+    own: OwnState = field(default_factory=OwnState)
     stall: ReplyStall | None = None
     owner: int | None = None
 
@@ -164,20 +170,45 @@ class ReplyWaits:
                 return
         elif now_ns - kept.checked_ns < self._stall_ns * (1 + len(self._waits) // _AT_ONCE):
             return
-        before, kept.checked_ns = kept.peer.state, now_ns
+        kept.checked_ns = now_ns
         if self._inspector is None or asked.socket.protocol != "tcp":
             kept.peer.state = _from_this_end(asked)
-            return
-        found = self._inspector.inspect(asked.socket, kept.peer, delivered=asked.delivered)
+        else:
+            self._inspect_peer(self._inspector, asked, kept, now_ns)
+        self._check_own(asked, kept, now_ns)
+
+    def _inspect_peer(
+        self, inspector: PeerInspector, asked: ReplyWait, kept: _WaitState, now_ns: int
+    ) -> None:
+        before = kept.peer.state
+        found = inspector.inspect(asked.socket, kept.peer, delivered=asked.delivered)
         if found is PeerState.WAITING_FOR_REQUEST and before is not PeerState.WAITING_FOR_REQUEST:
             kept.idle_ns = now_ns
         if before in _OWES_NOTHING and found not in _OWES_NOTHING and kept.stall is None:
             kept.from_ns = now_ns  # until now it was an expected wait, or maybe one
 
+    def _check_own(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> None:
+        """Read what the process itself does, once its wait is about to be a stall."""
+        if self._inspector is None or asked.owner is None or asked.blocked:
+            kept.own = OwnState(waits=True)
+            return
+        due_ns = kept.from_ns + self._least_ns(kept) - _EARLIER * self._stall_ns
+        if kept.own.is_elsewhere:
+            due_ns = kept.from_ns + _EARLIER * self._stall_ns
+        if now_ns < due_ns:
+            return
+        kept.own.note(self._inspector.own_activity(asked.owner.pid, asked.socket.inode), now_ns)
+        if kept.own.is_elsewhere:
+            kept.from_ns = now_ns  # until now the process did not wait
+
+    def _least_ns(self, kept: _WaitState) -> int:
+        return self._stall_ns if kept.peer.state in _OF_NETWORK else self._reply_ns
+
     def _decide(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> ReplyStall | None:
         found = kept.peer.state
-        least_ns = self._stall_ns if found in _OF_NETWORK else self._reply_ns
-        if found is None or now_ns - kept.from_ns < least_ns:
+        if found is None or now_ns - kept.from_ns < self._least_ns(kept):
+            return None
+        if not (kept.own.waits or kept.stall or asked.blocked):
             return None
         if found is PeerState.UNKNOWN and asked.history.is_within_usual_latency(
             now_ns - kept.from_ns

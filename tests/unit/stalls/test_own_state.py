@@ -1,0 +1,124 @@
+"""The state of the process that waits decides where the connection cannot."""
+
+from __future__ import annotations
+
+import pytest
+from support.fake_peer import FakePeer
+
+from xctl_probe.events import Process, Socket
+from xctl_probe.linux.process_activity import Activity, OwnActivity
+from xctl_probe.stalls.own_state import OwnState
+from xctl_probe.stalls.peer_inspector import PeerState
+from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
+from xctl_probe.stalls.request_history import RequestHistory
+
+MS = 1_000_000
+SOCKET = Socket(1, 7, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 6_379)
+IN_EPOLL = OwnActivity(Activity.WAITING_ON_SOCKET)
+
+
+def after(*samples: tuple[int, OwnActivity]) -> OwnState:
+    """The state after samples: time in ms, and what was read then."""
+    state = OwnState()
+    for now_ms, seen in samples:
+        state.note(seen, now_ms * MS)
+    return state
+
+
+def test_a_thread_that_waits_on_the_socket_is_enough():
+    assert after((100, IN_EPOLL)).waits
+
+
+@pytest.mark.parametrize("activity", [Activity.OTHER, Activity.STOPPED])
+def test_a_process_that_is_elsewhere_does_not_wait(activity):
+    """One sample may find a thread on its way; the second decides."""
+    once = after((100, IN_EPOLL), (200, OwnActivity(activity)))
+    assert (once.waits, once.is_elsewhere) == (False, False)
+    assert after((100, OwnActivity(activity)), (200, OwnActivity(activity))).is_elsewhere
+
+
+def test_a_process_that_computes_beside_its_event_loop_does_not_wait():
+    """From half of a core on, whichever thread it is."""
+    busy = [
+        (ms, OwnActivity(Activity.WAITING_ON_SOCKET, runs=True, ran_ns=ms * MS * 6 // 10))
+        for ms in (100, 200, 300)
+    ]
+    assert after(*busy).is_elsewhere
+    idle = [
+        (ms, OwnActivity(Activity.WAITING_ON_SOCKET, runs=True, ran_ns=ms * MS * 4 // 10))
+        for ms in (100, 200)
+    ]
+    assert after(*idle).waits
+
+
+def test_a_process_whose_first_thread_sleeps_for_a_time_does_not_wait():
+    asleep = OwnActivity(Activity.WAITING_ON_SOCKET, sleeps_elsewhere=True)
+    assert after((100, asleep), (200, asleep)).is_elsewhere
+    assert after((100, asleep), (200, IN_EPOLL)).waits
+
+
+def test_an_event_loop_that_runs_for_a_moment_is_undecided():
+    """The next sample decides by the CPU that it took."""
+    runs = OwnActivity(Activity.EVENT_LOOP_BUSY, runs=True, ran_ns=1_000)
+    assert not after((100, runs)).waits
+    assert after((100, runs), (200, runs)).waits
+
+
+def test_a_process_that_may_not_be_read_may_wait():
+    """As before: the connection alone decides."""
+    assert after((100, OwnActivity(Activity.UNKNOWN))).waits
+    assert not after((100, OwnActivity(Activity.LATER))).waits
+
+
+class Scene:
+    """A wait of a process in an event loop for a peer on another host; times in ms."""
+
+    def __init__(self):
+        self.peer = FakePeer(PeerState.UNKNOWN)
+        self.replies = ReplyWaits(100 * MS, None, self.peer, 1_000 * MS)
+
+    def asked(self, *, blocked=False):
+        return ReplyWait(SOCKET, 0, Process(233, 7_001, "rank"), RequestHistory(), True, blocked)
+
+    def take_sample(self, now_ms, own=None, **asked):
+        self.peer.own = own or self.peer.own
+        self.replies.begin_sample()
+        reported = self.replies.observe(self.asked(**asked), now_ms * MS)
+        return reported and reported.since_ns // MS
+
+
+def test_a_process_that_computes_is_not_reported_however_long():
+    scene = Scene()
+    for now_ms in range(100, 6_000, 100):
+        own = OwnActivity(Activity.WAITING_ON_SOCKET, runs=True, ran_ns=now_ms * MS)
+        assert scene.take_sample(now_ms, own) is None
+    assert scene.replies.close(scene.asked(), 6_000 * MS) is None
+
+
+def test_the_wait_begins_when_the_process_has_computed():
+    """Its length is that of the wait, not of the silence."""
+    scene = Scene()
+    busy = OwnActivity(Activity.WAITING_ON_SOCKET, runs=True)
+    for now_ms in range(100, 3_001, 100):
+        assert scene.take_sample(now_ms, busy._replace(ran_ns=now_ms * MS)) is None
+    found = [
+        scene.take_sample(ms, IN_EPOLL._replace(ran_ns=3_000 * MS))
+        for ms in range(3_100, 4_301, 100)
+    ]
+    assert found[:9] == [None] * 9
+    assert 3_000 <= found[-1] <= 3_200
+
+
+def test_a_stall_goes_on_over_one_sample_that_shows_something_else():
+    scene = Scene()
+    assert [scene.take_sample(ms, IN_EPOLL) for ms in (900, 1_000)] == [None, 0]
+    elsewhere = OwnActivity(Activity.OTHER)
+    assert scene.take_sample(1_100, elsewhere) == 0
+    assert scene.take_sample(1_200, elsewhere) is None
+    assert scene.take_sample(1_300, IN_EPOLL) is None  # it waits anew
+
+
+def test_a_blocked_thread_waits_whatever_the_others_do():
+    scene = Scene()
+    own = OwnActivity(Activity.OTHER, runs=True, ran_ns=10_000 * MS)
+    assert scene.take_sample(1_000, own, blocked=True) == 0
