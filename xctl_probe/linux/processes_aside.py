@@ -103,7 +103,7 @@ class ProcessesAside:
         self._wait_ns = _WAIT_NS
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
-        self._missed: dict[_AnyRequest, int] = {}
+        self._missed: dict[tuple[type, _AnyRequest], int] = {}
         self._waits: dict[tuple[int, What], SocketWaits | None] = {}  # read in this sample
         self.spent_ns = 0  # processor time that the helper took in all
 
@@ -191,7 +191,7 @@ class ProcessesAside:
         self._wait_ns -= ended_ns - now_ns
         answer = answer or self._late(request)
         if answer is not None:
-            self._missed.pop(request._replace(sample=0), None)
+            self._missed.pop(_key(request), None)
             self.spent_ns += answer.spent_ns
             self._budget.charge(account, answer.spent_ns, ended_ns)
         return answer
@@ -215,10 +215,15 @@ class ProcessesAside:
         """Note one more sample without an answer; False once there were enough."""
         if len(self._missed) >= _MOST_KEPT:
             self._missed.clear()
-        key = request._replace(sample=0)
+        key = _key(request)
         missed = self._missed[key] = self._missed.get(key, 0) + 1
         return missed <= _ASKED_AGAIN
 
     def _bar(self, request: _AnyRequest) -> None:
         """Ask no more about who has held a helper up."""
         self._barred.add(request.pid, request.uid)
+
+
+def _key(request: _AnyRequest) -> tuple[type, _AnyRequest]:
+    """Return what distinguishes requests of all samples: tuples of two types may be equal."""
+    return type(request), request._replace(sample=0)

@@ -237,3 +237,45 @@ def test_a_process_in_a_frozen_cgroup_waits_for_nothing(proc, tmp_path):
     (proc.path / "cgroup").write_text("0::/box\n")
     proc.thread(call(45, FD))
     assert proc.activity_of() is Activity.STOPPED
+
+
+# What the process that waits does itself
+
+
+def own(proc):
+    return Processes(proc.path.parent).own_activity(PID, INODE)
+
+
+def first_thread(proc, state, syscall=None, wchan=None):
+    proc.thread(syscall, wchan, tid=PID)
+    (proc.path / f"task/{PID}/stat").write_text(f"{PID} (a) {state} 223 0 0")
+    (proc.path / f"task/{TID}/stat").write_text(f"{TID} (a) S 223 0 0")
+
+
+@pytest.mark.parametrize(
+    ("state", "syscall", "wchan", "sleeps", "runs"),
+    [
+        ("S", call(230, 0, 0), None, True, False),  # clock_nanosleep
+        ("S", call(35, 0x7FFE), None, True, False),  # nanosleep
+        ("S", "", "hrtimer_nanosleep", True, False),  # its call may not be read
+        ("S", call(202, 0x7FFE), None, False, False),  # futex
+        ("D", call(1, 3), None, True, False),  # write to a disk
+        ("R", "running\n", None, False, True),
+    ],
+)
+def test_the_first_thread_shows_whether_it_sleeps_elsewhere(
+    proc, state, syscall, wchan, sleeps, runs
+):
+    proc.epoll(EPOLLIN)
+    proc.thread(call(232, EPOLL))
+    first_thread(proc, state, syscall, wchan)
+    assert own(proc) == (Activity.WAITING_ON_SOCKET, runs, sleeps, 0)
+
+
+def test_the_time_on_a_cpu_is_that_of_all_threads(proc):
+    proc.epoll(EPOLLIN)
+    proc.thread(call(232, EPOLL))
+    first_thread(proc, "S", call(202, 0x7FFE))
+    for tid, ran_ns in ((PID, 233), (TID, 10_007)):
+        (proc.path / f"task/{tid}/schedstat").write_text(f"{ran_ns} 11 7\n")
+    assert own(proc).ran_ns == 10_240

@@ -7,8 +7,14 @@ import os
 import pytest
 
 from xctl_probe.events import Direction
-from xctl_probe.linux.process_activity import Activity, SchedCounters
-from xctl_probe.linux.processes_aside import ProcessesAside, _Answer, _Request, _WaitsAnswer
+from xctl_probe.linux.process_activity import Activity, OwnActivity, SchedCounters
+from xctl_probe.linux.processes_aside import (
+    ProcessesAside,
+    _Answer,
+    _OwnAnswer,
+    _Request,
+    _WaitsAnswer,
+)
 from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What
 
 PID, INODE = os.getpid(), 4_241
@@ -115,3 +121,25 @@ def test_a_user_whose_processes_take_long_to_read_is_read_about_less():
     processes = ProcessesAside(helper=helper)
     assert samples(processes, 3) == [Activity.OTHER, Activity.OTHER, Activity.LATER]
     assert len(helper.asked) == 2
+
+
+def test_what_the_process_itself_does_is_another_question_than_what_a_peer_does():
+    helper = Helper()
+    processes = ProcessesAside(helper=helper)
+    samples(processes, 5)  # without an answer
+    processes.begin()
+    assert processes.own_activity(PID, INODE).activity is Activity.LATER
+    own = OwnActivity(Activity.WAITING_ON_SOCKET, runs=True, ran_ns=233)
+    helper.late = helper.asked[0], _OwnAnswer(own, 7)
+    processes.begin()
+    assert processes.own_activity(PID, INODE).activity is Activity.LATER
+    helper.answer = _OwnAnswer(own, 7)
+    assert processes.own_activity(PID, INODE) == own
+    assert processes.spent_ns == 7
+
+
+def test_a_process_that_held_a_helper_up_is_not_known():
+    processes = ProcessesAside(helper=Helper(_OwnAnswer(OwnActivity(Activity.OTHER), 7)))
+    processes._users = {1: 1_009}
+    processes._bar(_Request(1, 1, INODE, 1_009))
+    assert processes.own_activity(1, INODE) == OwnActivity(Activity.UNKNOWN)
