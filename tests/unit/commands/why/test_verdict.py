@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from xctl_probe.commands.why.sockets import Peer, Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.commands.why.verdict import Waiter, findings, waiters
-from xctl_probe.events import Cause
+from xctl_probe.events import Cause, Direction
 from xctl_probe.linux.syscalls import Call, Role, Watched
+from xctl_probe.stalls.causes import Evidence, cause
 
 FD, INODE = 7, 4_241
 OPENED = Tcp(
@@ -205,6 +207,15 @@ def test_what_this_host_holds_back_is_not_the_peer_s_doing(cause, text):
         assert empties.text == f"{text}, and a thread waits to send"
         assert (empties.waits, empties.cause, empties.ms) == (True, cause, 3_000.0)
     assert finding_of(replace(held, full_ms=None)) is None
+
+
+def test_every_cause_of_a_send_has_words():
+    """Keepalives are sent only while no data waits."""
+    others = [name for name in Evidence._fields if name not in ("direction", "host_silent")]
+    for flags in itertools.product((False, True), repeat=len(others)):
+        why = cause(Evidence(Direction.SEND, **dict(zip(others, flags, strict=True))))
+        held = replace(CLOSED, send_cause=why, peer_window_bytes=65_536)
+        assert finding_of(held, IN_SEND).cause is why
 
 
 def test_a_window_that_pacing_leaves_open_is_not_blamed():
