@@ -16,6 +16,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "task.bpf.h"
+#include "tcp_sock.bpf.h"
 
 #define MOST_LINGER_TICKS (1ULL << 32)
 #define STATES_OF_A_CLOSE (1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK)

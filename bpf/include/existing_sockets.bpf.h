@@ -13,6 +13,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "task.bpf.h"
+#include "tcp_sock.bpf.h"
 
 #define DELAYED_ACK_NS 200000000ULL /* TCP_DELACK_MAX */
 

@@ -6,6 +6,7 @@
 #include "vmlinux_min.h"
 #include "abi.h"
 #include "clock.bpf.h"
+#include "connection_handlers.bpf.h"
 #include "core_read.bpf.h"
 #include "handlers.bpf.h"
 #include "maps.bpf.h"
@@ -14,6 +15,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "tcp_seq.bpf.h"
+#include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 
 /*

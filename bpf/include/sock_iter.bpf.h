@@ -17,6 +17,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "task.bpf.h"
+#include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 

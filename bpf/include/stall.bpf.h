@@ -13,46 +13,12 @@
 #include "datagrams.bpf.h"
 #include "emit.bpf.h"
 #include "maps.bpf.h"
+#include "peer_history.bpf.h"
 #include "settings.bpf.h"
 #include "sock.bpf.h"
+#include "tcp_sock.bpf.h"
 
 #define WAKE_UP_TICKS 2 /* from the arrival of data to the return of who waited for it */
-#define CHRONO_RWND_LIMITED 2 /* enum tcp_chrono; chrono_stat[] begins at its first real value */
-
-static __always_inline __u32 jiffies32(void)
-{
-	return bpf_jiffies64();
-}
-
-static __always_inline bool is_tcp(struct sock *sk)
-{
-	return FIELD(sk, sk_protocol) == IPPROTO_TCP; /* a MPTCP socket is no tcp_sock */
-}
-
-/* Jiffies that the peer's window limited the sender. */
-static __always_inline __u32 rwnd_limited(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u32 limited;
-
-	if (!is_tcp(sk))
-		return 0;
-	limited = BPF_CORE_READ(tp, chrono_stat[CHRONO_RWND_LIMITED - 1]);
-	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED)
-		limited += jiffies32() - BPF_CORE_READ(tp, chrono_start);
-	return limited;
-}
-
-/* Arrival of the last data, to a jiffy; UDP does not record it. */
-static __always_inline __u64 arrival_ns(struct sock *sk, __u64 now)
-{
-	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
-
-	if (!is_tcp(sk))
-		return now;
-	return now -
-	       (__u64)(jiffies32() - BPF_CORE_READ(icsk, icsk_ack.lrcvtime)) * settings.tick_ns;
-}
 
 struct span { /* CLOCK_MONOTONIC ns */
 	__u64 begin;
@@ -78,49 +44,6 @@ static __noinline void stall_ended(struct sock *sk, struct sock_state *state, __
 	event->span_ns = span->end - span->begin;
 	event->evidence |= evidence;
 	bpf_ringbuf_submit(event, 0);
-}
-
-/* What has come and lies in the queue; a FIN counts as one. */
-static __always_inline __u32 unread_bytes(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return is_tcp(sk) ? BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) : 0;
-}
-
-static __always_inline bool window_closed(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return is_tcp(sk) && !BPF_CORE_READ(tp, snd_wnd);
-}
-
-/* A window full of what is not acknowledged may be a line that is cut. */
-static __always_inline bool window_limits(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return window_closed(sk) ||
-	       (is_tcp(sk) && !BPF_CORE_READ(tp, packets_out) &&
-		BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED);
-}
-
-/* What this end itself does to keep data from leaving. */
-static __always_inline __u32 held_back(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	unsigned long most = BPF_CORE_READ(sk, sk_max_pacing_rate);
-	__u32 seen = 0;
-
-	if (!is_tcp(sk))
-		return 0;
-	if (most != ~0UL && BPF_CORE_READ(sk, sk_pacing_rate) >= most)
-		seen |= SEEN_PACED;
-	if (BPF_CORE_READ(tp, packets_out) || !BPF_CORE_READ(tp, snd_wnd) ||
-	    BPF_CORE_READ(tp, write_seq) == BPF_CORE_READ(tp, snd_una))
-		return seen;
-	return seen | SEEN_UNSENT |
-	       (BPF_CORE_READ(tp, inet_conn.icsk_probes_out) ? SEEN_UNSENDABLE : 0);
 }
 
 /*
@@ -160,87 +83,6 @@ static __noinline void send_unblocked(struct sock *sk, struct sock_state *state)
 	state->writable_ns = 0;
 }
 
-static __always_inline void describe_peer(struct peer *peer, struct sock *sk,
-					  struct sock_state *state)
-{
-	__u8 local[ADDRESS_LEN];
-
-	__builtin_memset(peer, 0, sizeof(*peer));
-	read_addresses(sk, local, peer->address);
-	peer->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
-	peer->port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
-	peer->family = FIELD(sk, __sk_common.skc_family);
-	/* Behind the end of a name an older kernel leaves what an earlier one had there. */
-	bpf_probe_read_kernel_str(peer->comm, COMM_LEN, state->owner.comm);
-}
-
-/* As peer_hash() in xctl_probe/ebpf/endpoints.py. */
-static __always_inline __u32 peer_hash(struct peer *peer)
-{
-	__u64 *words = (__u64 *)peer;
-	__u64 hash = 0;
-
-	for (int i = 0; i < (int)(sizeof(*peer) / sizeof(*words)); i++) {
-		hash = (hash ^ words[i]) * PEER_HASH_FACTOR;
-		hash ^= hash >> 32;
-	}
-	return hash;
-}
-
-static __always_inline bool same_peer(struct peer *one, struct peer *other)
-{
-	__u64 *a = (__u64 *)one, *b = (__u64 *)other;
-	__u64 differs = 0;
-
-	for (int i = 0; i < (int)(sizeof(*one) / sizeof(*a)); i++)
-		differs |= a[i] ^ b[i];
-	return !differs;
-}
-
-/* What is known of a peer, and where: or none, and a place that is free, or else its first. */
-static __always_inline struct endpoint *endpoint_of(struct endpoint_key *key, struct peer *peer)
-{
-	__u32 hash = peer_hash(peer), free = hash % ENDPOINT_PLACES;
-	struct endpoint *endpoint;
-	bool found = false;
-
-	for (int i = 0; i < ENDPOINT_TRIES; i++) {
-		key->place = (hash >> (i * ENDPOINT_SHIFT)) % ENDPOINT_PLACES;
-		endpoint = bpf_map_lookup_elem(&endpoints, key);
-		if (endpoint && same_peer(&endpoint->peer, peer))
-			return endpoint;
-		if (!endpoint && !found) {
-			free = key->place;
-			found = true;
-		}
-	}
-	key->place = free;
-	return 0;
-}
-
-static __noinline void merge_peer_history(struct sock *sk, struct sock_state *state)
-{
-	struct endpoint_key key = { .uid = BPF_CORE_READ(sk, sk_uid.val) };
-	struct endpoint fresh = {};
-	struct endpoint *endpoint;
-
-	fresh.answered = state->answered - state->counted_answers;
-	fresh.unanswered = state->unanswered - state->counted_unanswered;
-	if (!state->opened || !FIELD(sk, __sk_common.skc_dport) ||
-	    !(fresh.answered | fresh.unanswered))
-		return;
-	state->counted_answers = state->answered;
-	state->counted_unanswered = state->unanswered;
-	describe_peer(&fresh.peer, sk, state);
-	endpoint = endpoint_of(&key, &fresh.peer);
-	if (endpoint) {
-		__sync_fetch_and_add(&endpoint->answered, fresh.answered);
-		__sync_fetch_and_add(&endpoint->unanswered, fresh.unanswered);
-	} else if (bpf_map_update_elem(&endpoints, &key, &fresh, BPF_ANY)) {
-		count_lost(LOST_ENDPOINT);
-	}
-}
-
 static __always_inline void flow_begins(struct sock_state *state, __u64 now)
 {
 	state->flow_begin_ns = now;
@@ -258,18 +100,6 @@ static __noinline void pause_ended(struct sock *sk, struct sock_state *state, __
 		stall_ended(sk, state, STALL_RECEIVE, &span, state->midstream_pause);
 	state->midstream_pause = 0;
 	flow_begins(state, now);
-}
-
-/* The peer has not got all that was sent before the last `count` bytes. */
-static __always_inline bool undelivered(struct sock *sk, __u32 count)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u32 before;
-
-	if (!is_tcp(sk))
-		return false;
-	before = BPF_CORE_READ(tp, write_seq) - count;
-	return (__s32)(BPF_CORE_READ(tp, snd_una) - before) < 0;
 }
 
 /* Restart the request timer.  User space drops the old wait if it was never reported. */
