@@ -133,7 +133,7 @@ int on_fdinfo(struct pt_regs *ctx)
 	};
 	__u32 first = 0;
 	struct current_owner *from = bpf_map_lookup_elem(&current_owner, &first);
-	struct sock_state *memory;
+	struct sock_state *state;
 	struct sock *sk;
 
 	if (!from || task_pid_nr_in_probe_ns(at.task) != PROBE_PID)
@@ -141,19 +141,19 @@ int on_fdinfo(struct pt_regs *ctx)
 	if (from->listeners)
 		return seed_listener(&at);
 	sk = file_sock(&at);
-	memory = sock_state_lookup(sk);
-	if (memory && memory->owner.tgid)
+	state = sock_state_lookup(sk);
+	if (state && state->owner.tgid)
 		return 0;
 	seed_socket(&at);
-	memory = sock_state_lookup(sk);
-	if (!memory)
+	state = sock_state_lookup(sk);
+	if (!state)
 		return 0;
-	memory->owner.start_boottime_ns = from->start_ticks * TICK_USER_NS;
-	memory->owner.start_ticks = from->start_ticks;
-	memory->owner.cgroup = 0;
-	memory->owner.tgid = from->pid;
-	memory->owner.exec_id = ~0;
-	memory->owner.pid = from->pid;
-	__builtin_memcpy(memory->owner.comm, from->comm, COMM_LEN);
+	state->owner.start_boottime_ns = from->start_ticks * TICK_USER_NS;
+	state->owner.start_ticks = from->start_ticks;
+	state->owner.cgroup = 0;
+	state->owner.tgid = from->pid;
+	state->owner.exec_id = ~0;
+	state->owner.pid = from->pid;
+	__builtin_memcpy(state->owner.comm, from->comm, COMM_LEN);
 	return 0;
 }

@@ -4,6 +4,7 @@
  * MPTCP, each call once and with the same arguments on every kernel; those of tcp_recvmsg and
  * udp_recvmsg changed in 5.19, and a mapped address passes both udpv6_sendmsg and udp_sendmsg.
  */
+#include "include/connection_handlers.bpf.h"
 #include "include/handlers.bpf.h"
 #include "include/iterators.bpf.h"
 #include "include/tp_btf.bpf.h"

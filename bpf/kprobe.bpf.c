@@ -5,6 +5,7 @@
  */
 #define SOCKETS_IN_HASH
 #define COUNTS_BY_SEQUENCE
+#include "include/connection_handlers.bpf.h"
 #include "include/iterators.bpf.h"
 #include "include/kprobe_handlers.bpf.h"
 

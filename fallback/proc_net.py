@@ -127,7 +127,7 @@ class ProcNet:
         owner = self._owner(held)
         if owner is None and self._owners.is_pending(held.row.inode):
             return
-        direction = Direction.CONNECT if why is Cause.CONNECTING else None
+        direction = Direction.CONNECT if held.row.state == SYN_SENT else None
         tid = None
         if direction is None:
             try:

@@ -7,11 +7,20 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from xctl_probe.config import ENV, OPTIONS, Format, Option, Settings, check_stall_ms, read_file
+from xctl_probe.config import (
+    ENV,
+    OPTIONS,
+    ConcreteFormat,
+    Format,
+    Option,
+    Settings,
+    check_stall_ms,
+    read_file,
+)
 from xctl_probe.errors import ProbeError, UsageError, surroundings
 from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.ndjson import to_line
@@ -111,7 +120,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
     if given["trace"]:
         from xctl_probe.commands.trace import trace_calls  # noqa: PLC0415 - the stream does without
 
-        trace_calls(settings, diagnostics, _STDOUT, as_text=form is Format.TEXT)
+        trace_calls(settings, diagnostics, _STDOUT, form)
         return
     source, choice = open_source(settings)
     diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
@@ -168,17 +177,14 @@ def _check(
     raise typer.Exit(run(_STDOUT, as_json=as_json))
 
 
-_Concrete = Literal[Format.NDJSON, Format.TEXT]
-
-
-def _format(given: Format) -> _Concrete:
+def _format(given: Format) -> ConcreteFormat:
     """Return the format that `auto` stands for here."""
     if given is Format.AUTO:
         return Format.TEXT if os.isatty(_STDOUT) else Format.NDJSON
     return given
 
 
-def _exporter(form: _Concrete) -> Exporter:
+def _exporter(form: ConcreteFormat) -> Exporter:
     match form:
         case Format.NDJSON:
             return to_line

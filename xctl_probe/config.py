@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Flag, StrEnum, auto
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -57,6 +57,10 @@ class Format(StrEnum):
     AUTO = "auto"
     NDJSON = "ndjson"
     TEXT = "text"
+
+
+# What `auto` stands for: one of these.
+ConcreteFormat = Literal[Format.NDJSON, Format.TEXT]
 
 
 def check_stall_ms(stall_ms: int, name: str = "stall-ms") -> None:

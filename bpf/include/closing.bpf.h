@@ -16,11 +16,12 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "task.bpf.h"
+#include "tcp_sock.bpf.h"
 
 #define MOST_LINGER_TICKS (1ULL << 32)
 #define STATES_OF_A_CLOSE (1 << TCP_FIN_WAIT1 | 1 << TCP_CLOSING | 1 << TCP_LAST_ACK)
 
-static __always_inline void emit_closing(struct sock *sk, struct sock_state *memory, __u32 kind,
+static __always_inline void emit_closing(struct sock *sk, struct sock_state *state, __u32 kind,
 					 __u64 span_ns)
 {
 	struct task_struct *task = current_task();
@@ -29,7 +30,7 @@ static __always_inline void emit_closing(struct sock *sk, struct sock_state *mem
 
 	if (!event)
 		return;
-	fill_event(event, sk, memory);
+	fill_event(event, sk, state);
 	event->kind = kind;
 	event->direction = STALL_SEND;
 	event->span_ns = span_ns;
@@ -47,23 +48,23 @@ static __always_inline void emit_closing(struct sock *sk, struct sock_state *mem
 static __noinline void close_lingers(struct sock *sk, int new)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	struct sock_state *memory = sock_state_lookup(sk);
+	struct sock_state *state = sock_state_lookup(sk);
 	__u64 ticks;
 
-	if (!memory || !is_tcp(sk))
+	if (!state || !is_tcp(sk))
 		return;
-	if (memory->closing && !(1 << new &STATES_OF_A_CLOSE)) {
-		memory->closing = 0;
-		emit_closing(sk, memory, RECORD_CLOSED, 0);
+	if (state->closing && !(1 << new &STATES_OF_A_CLOSE)) {
+		state->closing = 0;
+		emit_closing(sk, state, RECORD_CLOSED, 0);
 		return;
 	}
 	ticks = BPF_CORE_READ(sk, sk_lingertime);
-	if (memory->closing || !ticks || (new != TCP_FIN_WAIT1 &&new != TCP_LAST_ACK) ||
+	if (state->closing || !ticks || (new != TCP_FIN_WAIT1 &&new != TCP_LAST_ACK) ||
 	    FIELD(sk, sk_shutdown) != SHUTDOWN_MASK ||
 	    BPF_CORE_READ(tp, write_seq) == BPF_CORE_READ(tp, snd_una))
 		return;
-	memory->closing = 1;
-	emit_closing(sk, memory, RECORD_CLOSING,
+	state->closing = 1;
+	emit_closing(sk, state, RECORD_CLOSING,
 		     (ticks < MOST_LINGER_TICKS ? ticks : MOST_LINGER_TICKS) * settings.tick_ns);
 }
 

@@ -155,51 +155,51 @@ static __always_inline __u64 waiter_of(struct sock *sk)
 
 /* A send that waits began after the previous sample. */
 static __always_inline bool find_held_datagram(struct event *event, struct sock *sk,
-					       struct sock_state *memory)
+					       struct sock_state *state)
 {
 	__u64 now;
 
 	if (!holds_senders(sk) || !(waiter_of(sk) & WAITER_SENDS)) {
-		memory->send_blocked_ns = 0;
+		state->send_blocked_ns = 0;
 		return false;
 	}
-	if (!memory->send_blocked_ns)
-		send_blocked(sk, memory);
+	if (!state->send_blocked_ns)
+		send_blocked(sk, state);
 	now = bpf_ktime_get_ns();
-	if (now - memory->send_blocked_ns < settings.stall_ns)
+	if (now - state->send_blocked_ns < settings.stall_ns)
 		return false;
 	event->direction = STALL_SEND;
-	event->span_ns = now - memory->send_blocked_ns;
+	event->span_ns = now - state->send_blocked_ns;
 	return true;
 }
 
 /* As detect_wait() in sock_iter.bpf.h, which calls it. */
 static __noinline bool find_datagram_wait(struct event *event, struct sock *sk,
-					  struct sock_state *memory, __u64 coarse)
+					  struct sock_state *state, __u64 coarse)
 {
 	__u64 waiter;
 
-	if (find_held_datagram(event, sk, memory))
+	if (find_held_datagram(event, sk, state))
 		return true;
-	if (!memory->reply_state || memory->unasked || has_datagrams(sk) || sends_to_many(sk) ||
-	    coarse - memory->request_ns < settings.stall_ns)
+	if (!state->reply_state || state->unasked || has_datagrams(sk) || sends_to_many(sk) ||
+	    coarse - state->request_ns < settings.stall_ns)
 		return false;
 	waiter = waiter_of(sk);
 	if (!(waiter & (WAITER_RECEIVES | WAITER_POLLS)))
 		return false;
-	memory->waited = waiter & WAITER_RECEIVES ? WAITED_BLOCKED : WAITED_POLLING;
+	state->waited = waiter & WAITER_RECEIVES ? WAITED_BLOCKED : WAITED_POLLING;
 	if (waiter & WAITER_ALONE)
-		memory->waited |= WAITED_ALONE;
-	memory->seen_blocked_ns = coarse;
+		state->waited |= WAITED_ALONE;
+	state->seen_blocked_ns = coarse;
 	event->direction = STALL_RECEIVE;
-	event->span_ns = coarse - memory->request_ns;
-	event->evidence |= seen_by(memory->waited);
+	event->span_ns = coarse - state->request_ns;
+	event->evidence |= seen_by(state->waited);
 	return true;
 }
 
 /* The thread that sleeps is a better owner than the last that did I/O; who polls has it too. */
 static __noinline void name_datagram_waiter(struct event *event, struct sock *sk,
-					    struct sock_state *memory)
+					    struct sock_state *state)
 {
 	__u64 waiter = waiter_of(sk);
 	struct task_struct *task = (struct task_struct *)(waiter & ~WAITER_BITS);
@@ -210,7 +210,7 @@ static __noinline void name_datagram_waiter(struct event *event, struct sock *sk
 	if (!(waiter & WAITER_POLLS)) {
 		fill_owner(&owner, task);
 		set_owner(event, &owner);
-	} else if ((__u32)BPF_CORE_READ(task, tgid) != memory->owner.tgid) {
+	} else if ((__u32)BPF_CORE_READ(task, tgid) != state->owner.tgid) {
 		return;
 	}
 	event->tid = task_pid_nr_in_probe_ns(task);

@@ -21,21 +21,21 @@ static __always_inline void set_owner(struct event *event, struct owner *owner)
 }
 
 /* Assigns every byte. */
-static __noinline void fill_event(struct event *event, struct sock *sk, struct sock_state *memory)
+static __noinline void fill_event(struct event *event, struct sock *sk, struct sock_state *state)
 {
 	__builtin_memset(event, 0, sizeof(*event));
 	event->time_ns = exact_ns();
-	set_owner(event, &memory->owner);
-	if (!memory->inode)
-		memory->inode = inode_of(sk);
-	event->inode = memory->inode;
+	set_owner(event, &state->owner);
+	if (!state->inode)
+		state->inode = inode_of(sk);
+	event->inode = state->inode;
 	event->cookie = cookie_of(sk);
 	event->uid = BPF_CORE_READ(sk, sk_uid.val);
 	event->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
 	event->ifindex = interface_of(sk);
-	event->answered = memory->answered;
-	event->unanswered = memory->unanswered;
-	if (memory->opened)
+	event->answered = state->answered;
+	event->unanswered = state->unanswered;
+	if (state->opened)
 		event->evidence = SEEN_OPENED;
 	event->family = FIELD(sk, __sk_common.skc_family);
 	event->protocol = FIELD(sk, sk_protocol);
@@ -54,14 +54,14 @@ static __always_inline struct event *reserve_event(void)
 	return event;
 }
 
-static __noinline void emit_event(struct sock *sk, struct sock_state *memory, __u32 kind,
+static __noinline void emit_event(struct sock *sk, struct sock_state *state, __u32 kind,
 				  __u32 occurrences)
 {
 	struct event *event = reserve_event();
 
 	if (!event)
 		return;
-	fill_event(event, sk, memory);
+	fill_event(event, sk, state);
 	event->kind = kind;
 	event->occurrences = occurrences;
 	bpf_ringbuf_submit(event, 0);

@@ -13,6 +13,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "task.bpf.h"
+#include "tcp_sock.bpf.h"
 
 #define DELAYED_ACK_NS 200000000ULL /* TCP_DELACK_MAX */
 
@@ -40,7 +41,7 @@ static __always_inline int seed_listener(struct bpf_iter__task_file *ctx)
 }
 
 /* What the kernel remembers of a connection's past, in place of what the probe did not see. */
-static __always_inline void seed_past(struct sock *sk, struct sock_state *memory)
+static __always_inline void seed_past(struct sock *sk, struct sock_state *state)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u64 now = coarse_ns();
@@ -49,14 +50,14 @@ static __always_inline void seed_past(struct sock *sk, struct sock_state *memory
 	__u32 since_receive = jiffies - BPF_CORE_READ(tp, inet_conn.icsk_ack.lrcvtime);
 	__u32 since_ack = jiffies - BPF_CORE_READ(tp, rcv_tstamp);
 
-	memory->request_ns = memory->last_send_ns = now - since_send * settings.tick_ns;
-	memory->last_receive_ns = now - since_receive * settings.tick_ns;
+	state->request_ns = state->last_send_ns = now - since_send * settings.tick_ns;
+	state->last_receive_ns = now - since_receive * settings.tick_ns;
 	if (!BPF_CORE_READ(tp, bytes_received)) /* lrcvtime is the handshake's */
-		memory->reply_state = BPF_CORE_READ(tp, data_segs_out) != 0;
+		state->reply_state = BPF_CORE_READ(tp, data_segs_out) != 0;
 	else if (since_send != since_receive)
-		memory->reply_state = since_send < since_receive;
+		state->reply_state = since_send < since_receive;
 	else /* within one tick: a bare ACK after the peer's data was for ours, a keepalive's not */
-		memory->reply_state =
+		state->reply_state =
 			since_ack < since_receive &&
 			(since_receive - since_ack) * settings.tick_ns <= DELAYED_ACK_NS;
 }
@@ -65,28 +66,28 @@ static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
 {
 	struct sock *sk = file_sock(ctx);
 	struct task_struct *task = ctx->task;
-	struct sock_state *memory;
-	__u8 state;
+	struct sock_state *state;
+	__u8 tcp_state;
 	__u64 key;
 
 	if (!sk || !task || transport_of(sk) != TRANSPORT_TCP)
 		return 0;
-	state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	if (state == TCP_CLOSE)
+	tcp_state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (tcp_state == TCP_CLOSE)
 		return 0;
-	memory = sock_state_get_or_create(sk);
-	if (!memory || memory->owner.tgid)
+	state = sock_state_get_or_create(sk);
+	if (!state || state->owner.tgid)
 		return 0; /* it has done I/O meanwhile, or its first holder was taken */
-	fill_owner(&memory->owner, task);
-	memory->inode = inode_of(sk);
-	if (state == TCP_LISTEN)
+	fill_owner(&state->owner, task);
+	state->inode = inode_of(sk);
+	if (tcp_state == TCP_LISTEN)
 		return 0;
 	key = port_key(sk);
-	memory->opened = !bpf_map_lookup_elem(&listen_ports, &key);
-	if (state == TCP_SYN_SENT)
-		memory->connect_ns = coarse_ns();
+	state->opened = !bpf_map_lookup_elem(&listen_ports, &key);
+	if (tcp_state == TCP_SYN_SENT)
+		state->connect_ns = coarse_ns();
 	else if (is_tcp(sk))
-		seed_past(sk, memory);
+		seed_past(sk, state);
 	return 0;
 }
 

@@ -14,12 +14,13 @@
 #include "maps.bpf.h"
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
+#include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 
 #ifdef COUNTS_BY_SEQUENCE /* each wait in a call counts already: see kprobe_handlers.bpf.h */
 
-static __always_inline void count_calls(struct sock *sk, struct sock_state *memory)
+static __always_inline void count_calls(struct sock *sk, struct sock_state *state)
 {
 }
 
@@ -59,74 +60,73 @@ static __always_inline void count_ahead(struct way *way, __u64 *unread, __u32 co
  * A call that has not returned reads the reply to the last request.  The wait ended after the
  * previous sample, and has lasted at least until then.
  */
-static __noinline void answered_in_call(struct sock *sk, struct sock_state *memory, __u64 arrival)
+static __noinline void answered_in_call(struct sock *sk, struct sock_state *state, __u64 arrival)
 {
-	if (memory->waiting_ns > memory->request_ns)
-		emit_reply_stall(sk, memory, to_monotonic(memory->waiting_ns),
+	if (state->waiting_ns > state->request_ns)
+		emit_reply_stall(sk, state, to_monotonic(state->waiting_ns),
 				 SEEN_BLOCKED | SEEN_DATA);
-	memory->reply_state = 0;
-	flow_begins(memory, arrival);
-	count_answer(sk, memory);
+	state->reply_state = 0;
+	flow_begins(state, arrival);
+	count_answer(sk, state);
 }
 
 /* Data that came after the request and is not in the queue has been read. */
-static __always_inline void follow_answer(struct sock *sk, struct sock_state *memory)
+static __always_inline void follow_answer(struct sock *sk, struct sock_state *state)
 {
 	__u64 now, arrival;
 
-	if (!memory->opened || memory->reply_state != AWAITING || unread_bytes(sk))
+	if (!state->opened || state->reply_state != AWAITING || unread_bytes(sk))
 		return;
 	now = coarse_ns();
 	arrival = arrival_ns(sk, now);
-	if (arrival > memory->request_ns)
-		answered_in_call(sk, memory, arrival);
+	if (arrival > state->request_ns)
+		answered_in_call(sk, state, arrival);
 	else
-		memory->waiting_ns = now;
+		state->waiting_ns = now;
 }
 
-static __always_inline void received_in_call(struct sock *sk, struct sock_state *memory,
-					     __u32 count)
+static __always_inline void received_in_call(struct sock *sk, struct sock_state *state, __u32 count)
 {
 	__u64 now = coarse_ns();
 
-	count_ahead(&memory->receiving, &memory->unread_received, count);
-	memory->flow_bytes += count;
-	if (memory->midstream_pause)
-		pause_ended(sk, memory, now);
-	memory->last_receive_ns = arrival_ns(sk, now);
+	count_ahead(&state->receiving, &state->unread_received, count);
+	state->flow_bytes += count;
+	if (state->midstream_pause)
+		pause_ended(sk, state, now);
+	state->last_receive_ns = arrival_ns(sk, now);
 }
 
 /* Bytes count once a thread was sampled in the call: its process owns them. */
-static __always_inline bool in_call(struct sock *sk, struct sock_state *memory)
+static __always_inline bool in_call(struct sock *sk, struct sock_state *state)
 {
 	bool polling = false;
 	struct task_struct *task = find_waiter(sk, &polling);
 
 	if (!task || polling)
-		return memory->receiving.ahead > 0 || memory->sending.ahead > 0;
-	if (memory->owner.tgid != (__u32)BPF_CORE_READ(task, tgid))
-		change_owner(sk, memory, task);
+		return state->receiving.ahead > 0 || state->sending.ahead > 0;
+	if (state->owner.tgid != (__u32)BPF_CORE_READ(task, tgid))
+		change_owner(sk, state, task);
 	return true;
 }
 
-static __noinline void count_calls(struct sock *sk, struct sock_state *memory)
+static __noinline void count_calls(struct sock *sk, struct sock_state *state)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u32 sent, received;
 
 	if (!may_move(sk))
 		return;
-	follow_answer(sk, memory);
-	sent = moved(&memory->sending, BPF_CORE_READ(tp, write_seq));
-	received = moved(&memory->receiving, BPF_CORE_READ(tp, copied_seq));
+	follow_answer(sk, state);
+	sent = moved(&state->sending, BPF_CORE_READ(tp, write_seq));
+	received = moved(&state->receiving, BPF_CORE_READ(tp, copied_seq));
 	if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE_WAIT)
 		received = 0;
-	if ((!sent && !received) || !in_call(sk, memory))
+	if ((!sent && !received) || !in_call(sk, state))
 		return;
 	if (sent)
-		count_ahead(&memory->sending, &memory->unread_sent, sent);
+		count_ahead(&state->sending, &state->unread_sent, sent);
 	if (received)
-		received_in_call(sk, memory, received);
+		received_in_call(sk, state, received);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "vmlinux_min.h"
 #include "abi.h"
 #include "clock.bpf.h"
+#include "connection_handlers.bpf.h"
 #include "core_read.bpf.h"
 #include "handlers.bpf.h"
 #include "maps.bpf.h"
@@ -14,6 +15,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "tcp_seq.bpf.h"
+#include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 
 /*
@@ -22,21 +24,21 @@
  */
 static __always_inline int on_release_sock(struct sock *sk)
 {
-	struct sock_state *memory = sock_state_lookup(sk);
+	struct sock_state *state = sock_state_lookup(sk);
 	struct progress *progress;
 	__u32 sent, received;
 
-	if (!memory) { /* open before the probe, without a visible owner */
+	if (!state) { /* open before the probe, without a visible owner */
 		if (is_tcp(sk))
 			sock_state_get_or_create(sk);
 		return 0;
 	}
-	progress = &memory->progress;
+	progress = &state->progress;
 	if (!progress->counts)
 		return 0;
 	if (!progress->initialized)
 		begin_progress(sk, progress);
-	if (memory->closed) {
+	if (state->closed) {
 		/* Data from before the reset is read; or connect() with AF_UNSPEC removes the peer.
 		 */
 		if (!BPF_CORE_READ(sk, sk_shutdown))
@@ -48,33 +50,33 @@ static __always_inline int on_release_sock(struct sock *sk)
 	received = take_received_delta(sk, progress);
 	if (!sent && !received)
 		return 0;
-	claim_sock(sk, memory);
+	claim_sock(sk, state);
 	if (sent)
-		stream_sent(sk, memory, coarse_ns(), sent);
+		stream_sent(sk, state, coarse_ns(), sent);
 	if (received)
-		bytes_read(sk, memory, received, 0);
+		bytes_read(sk, state, received, 0);
 	return 0;
 }
 
 /* sk_stream_wait_memory(): the sender blocks until *timeo_p, or with 0 returns a short write. */
 static __always_inline int on_wait_for_memory(struct sock *sk, long *timeo_p)
 {
-	struct sock_state *memory;
+	struct sock_state *state;
 	long left = 0;
 	__u32 sent;
 
 	if (transport_of(sk) != TRANSPORT_TCP)
 		return 0;
-	memory = sock_state_get_or_create(sk);
-	if (memory && memory->progress.initialized && !memory->closed) {
-		sent = take_sent_delta(sk, &memory->progress);
+	state = sock_state_get_or_create(sk);
+	if (state && state->progress.initialized && !state->closed) {
+		sent = take_sent_delta(sk, &state->progress);
 		bpf_probe_read_kernel(&left, sizeof(left), timeo_p);
 		if (sent)
-			claim_sock(sk, memory);
+			claim_sock(sk, state);
 		if (sent && !left)
-			stream_sent(sk, memory, coarse_ns(), sent);
+			stream_sent(sk, state, coarse_ns(), sent);
 		else
-			atomic_add(&memory->unread_sent,
+			atomic_add(&state->unread_sent,
 				   sent); /* the call goes on, and so may a stall */
 	}
 	return found_full_buffer(sk);
@@ -82,7 +84,7 @@ static __always_inline int on_wait_for_memory(struct sock *sk, long *timeo_p)
 
 static __always_inline int hashed_state_changed(struct sock *sk, int old, int new)
 {
-	struct sock_state *memory;
+	struct sock_state *state;
 
 	/* Nothing was read yet, and the address may be that of one whose end was missed. */
 	if (old == TCP_SYN_RECV && new == TCP_ESTABLISHED && is_tcp(sk)) {
@@ -90,9 +92,9 @@ static __always_inline int hashed_state_changed(struct sock *sk, int old, int ne
 		sock_state_get_or_create(sk);
 	}
 	state_changed(sk, old, new);
-	memory = sock_state_lookup(sk);
-	if (memory && memory->progress.counts)
-		note_state(sk, &memory->progress, old, new);
+	state = sock_state_lookup(sk);
+	if (state && state->progress.counts)
+		note_state(sk, &state->progress, old, new);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "task.bpf.h"
+#include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 
@@ -43,24 +44,24 @@ static __always_inline bool has_hole(struct sock *sk)
  * Since when data is missing: in a flow, since the last data in order.  After a pause, since the
  * sample that found the hole: a little late, where the pause is not a stall.
  */
-static __always_inline __u64 hole_since(struct sock *sk, struct sock_state *memory, __u64 coarse)
+static __always_inline __u64 hole_since(struct sock *sk, struct sock_state *state, __u64 coarse)
 {
 	if (!has_hole(sk))
-		memory->hole_ns = 0;
-	else if (coarse - memory->last_receive_ns <= settings.stall_ns)
-		memory->hole_ns = memory->last_receive_ns;
-	else if (memory->hole_ns < memory->last_receive_ns)
-		memory->hole_ns = coarse;
-	return memory->hole_ns;
+		state->hole_ns = 0;
+	else if (coarse - state->last_receive_ns <= settings.stall_ns)
+		state->hole_ns = state->last_receive_ns;
+	else if (state->hole_ns < state->last_receive_ns)
+		state->hole_ns = coarse;
+	return state->hole_ns;
 }
 
 /* Sustained: long and fast enough for a transfer, unlike messages of a subscription. */
-static __always_inline bool had_flow(struct sock_state *memory)
+static __always_inline bool had_flow(struct sock_state *state)
 {
-	__u64 lasted_ns = memory->last_receive_ns - memory->flow_begin_ns;
+	__u64 lasted_ns = state->last_receive_ns - state->flow_begin_ns;
 
-	return memory->flow_begin_ns && lasted_ns >= FLOW_NS &&
-	       memory->flow_bytes / FLOW_BYTES_PER_MS >= lasted_ns / NS_PER_MS;
+	return state->flow_begin_ns && lasted_ns >= FLOW_NS &&
+	       state->flow_bytes / FLOW_BYTES_PER_MS >= lasted_ns / NS_PER_MS;
 }
 
 /* tcp_keepalive_timer() probes while nothing is on its way; any ACK sets the count back. */
@@ -75,39 +76,39 @@ static __always_inline __u32 unanswered_keepalives(struct sock *sk)
 
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
 static __always_inline bool detect_wait(struct event *event, struct sock *sk,
-					struct sock_state *memory, __u64 coarse)
+					struct sock_state *state, __u64 coarse)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u64 since, now = coarse;
 
 	if (transport_of(sk) == TRANSPORT_UDP)
-		return find_datagram_wait(event, sk, memory, coarse);
-	if (memory->connect_ns) {
-		since = memory->connect_ns;
+		return find_datagram_wait(event, sk, state, coarse);
+	if (state->connect_ns) {
+		since = state->connect_ns;
 		event->direction = STALL_CONNECT;
-	} else if (memory->send_blocked_ns) {
+	} else if (state->send_blocked_ns) {
 		now = bpf_ktime_get_ns();
-		since = memory->send_blocked_ns;
+		since = state->send_blocked_ns;
 		event->direction = STALL_SEND;
 		if (!sock_nospace(sk)) { /* it may send, and has not yet */
-			if (!memory->writable_ns)
-				memory->writable_ns = now;
+			if (!state->writable_ns)
+				state->writable_ns = now;
 			return false;
 		}
 		if (window_limits(sk))
 			event->evidence |= SEEN_PEER_WINDOW;
-	} else if (!memory->opened || !may_receive(sk) || unread_bytes(sk)) {
+	} else if (!state->opened || !may_receive(sk) || unread_bytes(sk)) {
 		return false;
-	} else if (memory->reply_state) {
-		since = memory->request_ns;
+	} else if (state->reply_state) {
+		since = state->request_ns;
 		event->direction = STALL_RECEIVE;
 	} else {
 		since = 0;
-		if (memory->last_receive_ns) {
-			since = hole_since(sk, memory, coarse);
+		if (state->last_receive_ns) {
+			since = hole_since(sk, state, coarse);
 			event->evidence |= since ? SEEN_HOLE : SEEN_FLOW;
-			if (!since && had_flow(memory))
-				since = memory->last_receive_ns;
+			if (!since && had_flow(state))
+				since = state->last_receive_ns;
 		}
 		if (!since) {
 			if (!unanswered_keepalives(sk))
@@ -122,7 +123,7 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 	event->span_ns = now - since;
 	if (is_tcp(sk) && !window_closed(sk) && BPF_CORE_READ(tp, inet_conn.icsk_retransmits))
 		event->evidence |= SEEN_RETRANSMIT;
-	event->evidence |= loss_in(memory, event->span_ns);
+	event->evidence |= loss_in(state, event->span_ns);
 	if (event->direction != STALL_CONNECT)
 		event->evidence |= held_back(sk);
 	return true;
@@ -130,14 +131,14 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 
 /* Names the thread that waits; it is a better owner than the last one that did I/O. */
 static __noinline void attribute_waiter(struct event *event, struct sock *sk,
-					struct sock_state *memory)
+					struct sock_state *state)
 {
 	bool polling = false, sends;
 	struct task_struct *task;
 	struct owner owner = {};
 
 	if (transport_of(sk) == TRANSPORT_UDP)
-		return name_datagram_waiter(event, sk, memory);
+		return name_datagram_waiter(event, sk, state);
 	task = find_waiter(sk, &polling);
 	if (!task)
 		return;
@@ -151,7 +152,7 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 		return; /* this one sleeps in the other direction */
 	if (event->direction == STALL_RECEIVE) {
 		event->evidence |= SEEN_BLOCKED;
-		memory->seen_blocked_ns = coarse_ns();
+		state->seen_blocked_ns = coarse_ns();
 	}
 	fill_owner(&owner, task);
 	set_owner(event, &owner);
@@ -159,10 +160,10 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 }
 
 /* The buffer was full before the probe, or unnoticed: it counts from now on. */
-static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *memory)
+static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *state)
 {
-	if (!memory->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && sock_nospace(sk))
-		send_blocked(sk, memory);
+	if (!state->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && sock_nospace(sk))
+		send_blocked(sk, state);
 }
 
 /* What user space has not read yet. */
@@ -173,12 +174,12 @@ struct counts {
 };
 
 static __always_inline bool write_traffic_event(struct seq_file *seq, struct sock *sk,
-						struct sock_state *memory, struct event *event,
+						struct sock_state *state, struct event *event,
 						struct counts *counts)
 {
 	if (!counts->sent && !counts->received && !counts->retransmits)
 		return true;
-	fill_event(event, sk, memory);
+	fill_event(event, sk, state);
 	event->kind = RECORD_TRAFFIC;
 	event->sent_bytes = counts->sent;
 	event->received_bytes = counts->received;
@@ -187,47 +188,47 @@ static __always_inline bool write_traffic_event(struct seq_file *seq, struct soc
 }
 
 static __always_inline bool write_wait_event(struct seq_file *seq, struct sock *sk,
-					     struct sock_state *memory, struct event *event,
+					     struct sock_state *state, struct event *event,
 					     __u64 now)
 {
 	__u32 direction, evidence;
 	__u64 span;
 
 	event->direction = event->evidence = event->span_ns = 0;
-	if (!detect_wait(event, sk, memory, now))
+	if (!detect_wait(event, sk, state, now))
 		return true;
 	span = event->span_ns;
 	direction = event->direction;
 	evidence = event->evidence;
-	fill_event(event, sk, memory);
+	fill_event(event, sk, state);
 	event->kind = RECORD_ONGOING;
 	event->span_ns = span;
 	event->direction = direction;
 	event->evidence |= evidence;
 	event->occurrences = unanswered_keepalives(sk);
-	attribute_waiter(event, sk, memory);
+	attribute_waiter(event, sk, state);
 	if (event->evidence & SEEN_HOLE ||
 	    (event->evidence & SEEN_FLOW && event->evidence & SEEN_BLOCKED))
-		memory->midstream_pause = event->evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
+		state->midstream_pause = event->evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
 	return !bpf_seq_write(seq, event, sizeof(*event));
 }
 
-/* The memory of the socket that is iterated; none where it was visited already. */
+/* The state of the socket that is iterated; none where it was visited already. */
 static __always_inline struct sock_state *iterated_sock_state(sock_iter_ctx *ctx, struct sock *sk)
 {
 #ifdef SOCKETS_BY_FILE
-	struct sock_state *memory = sock_state_lookup(sk);
+	struct sock_state *state = sock_state_lookup(sk);
 
-	return memory && memory->session != ctx->meta->session_id ? memory : 0;
+	return state && state->session != ctx->meta->session_id ? state : 0;
 #else
 	return ctx->value;
 #endif
 }
 
-static __always_inline void mark_visited(sock_iter_ctx *ctx, struct sock_state *memory)
+static __always_inline void mark_visited(sock_iter_ctx *ctx, struct sock_state *state)
 {
 #ifdef SOCKETS_BY_FILE
-	memory->session = ctx->meta->session_id;
+	state->session = ctx->meta->session_id;
 #endif
 }
 
@@ -236,22 +237,22 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 {
 	struct seq_file *seq = ctx->meta->seq;
 	struct sock *sk = iterated(ctx);
-	struct sock_state *memory;
+	struct sock_state *state;
 	struct counts counts = {};
 
 	if (!sk)
 		return 0;
-	memory = iterated_sock_state(ctx, sk);
-	if (!memory)
+	state = iterated_sock_state(ctx, sk);
+	if (!state)
 		return 0;
 	if (transport_of(sk) == TRANSPORT_TCP) {
-		find_unseen_sender(sk, memory);
-		count_calls(sk, memory);
+		find_unseen_sender(sk, state);
+		count_calls(sk, state);
 	}
 	if (drain) {
-		counts.sent = memory->unread_sent;
-		counts.received = memory->unread_received;
-		counts.retransmits = memory->unread_retransmits;
+		counts.sent = state->unread_sent;
+		counts.received = state->unread_received;
+		counts.retransmits = state->unread_retransmits;
 		/* The close handler has reported them, too: bytes are being reconciled, ... */
 		if ((__s64)counts.sent < 0 || (__s64)counts.received < 0)
 			counts.sent = counts.received = 0;
@@ -263,16 +264,16 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 	 * On seq_file overflow the kernel discards the output of this socket and calls the program
 	 * again; subtract the counters only after a successful write.
 	 */
-	if (!write_traffic_event(seq, sk, memory, event, &counts) ||
-	    !write_wait_event(seq, sk, memory, event, coarse_ns()))
+	if (!write_traffic_event(seq, sk, state, event, &counts) ||
+	    !write_wait_event(seq, sk, state, event, coarse_ns()))
 		return 0;
-	mark_visited(ctx, memory);
+	mark_visited(ctx, state);
 	if (drain) {
-		atomic_add(&memory->unread_sent, -counts.sent);
-		atomic_add(&memory->unread_received, -counts.received);
-		atomic_add(&memory->unread_retransmits, -counts.retransmits);
-		if (is_double_counted(memory))
-			reconcile_double_count(sk, memory);
+		atomic_add(&state->unread_sent, -counts.sent);
+		atomic_add(&state->unread_received, -counts.received);
+		atomic_add(&state->unread_retransmits, -counts.retransmits);
+		if (is_double_counted(state))
+			reconcile_double_count(sk, state);
 	}
 	return 0;
 }

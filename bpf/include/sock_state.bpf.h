@@ -26,19 +26,19 @@ static __always_inline struct sock_state *sock_state_get_or_create(struct sock *
 {
 	const struct sock_state *fresh;
 	__u64 key = (__u64)sk;
-	struct sock_state *memory = bpf_map_lookup_elem(&sockets, &key);
+	struct sock_state *state = bpf_map_lookup_elem(&sockets, &key);
 
-	if (memory)
-		return memory;
+	if (state)
+		return state;
 	fresh = zero_sock_state();
 	if (fresh)
 		bpf_map_update_elem(&sockets, &key, fresh, BPF_NOEXIST);
-	memory = bpf_map_lookup_elem(&sockets, &key);
-	if (memory)
-		begin_progress(sk, &memory->progress);
+	state = bpf_map_lookup_elem(&sockets, &key);
+	if (state)
+		begin_progress(sk, &state->progress);
 	else
 		count_lost(LOST_SOCKET);
-	return memory;
+	return state;
 }
 
 static __always_inline void sock_state_delete(struct sock *sk)
@@ -57,12 +57,11 @@ static __always_inline struct sock_state *sock_state_lookup(struct sock *sk)
 
 static __always_inline struct sock_state *sock_state_get_or_create(struct sock *sk)
 {
-	struct sock_state *memory =
-		bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	struct sock_state *state = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (!memory)
+	if (!state)
 		count_lost(LOST_SOCKET);
-	return memory;
+	return state;
 }
 
 static __always_inline void sock_state_delete(struct sock *sk) /* it goes with the socket */

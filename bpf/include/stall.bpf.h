@@ -13,46 +13,12 @@
 #include "datagrams.bpf.h"
 #include "emit.bpf.h"
 #include "maps.bpf.h"
+#include "peer_history.bpf.h"
 #include "settings.bpf.h"
 #include "sock.bpf.h"
+#include "tcp_sock.bpf.h"
 
 #define WAKE_UP_TICKS 2 /* from the arrival of data to the return of who waited for it */
-#define CHRONO_RWND_LIMITED 2 /* enum tcp_chrono; chrono_stat[] begins at its first real value */
-
-static __always_inline __u32 jiffies32(void)
-{
-	return bpf_jiffies64();
-}
-
-static __always_inline bool is_tcp(struct sock *sk)
-{
-	return FIELD(sk, sk_protocol) == IPPROTO_TCP; /* a MPTCP socket is no tcp_sock */
-}
-
-/* Jiffies that the peer's window limited the sender. */
-static __always_inline __u32 rwnd_limited(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u32 limited;
-
-	if (!is_tcp(sk))
-		return 0;
-	limited = BPF_CORE_READ(tp, chrono_stat[CHRONO_RWND_LIMITED - 1]);
-	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED)
-		limited += jiffies32() - BPF_CORE_READ(tp, chrono_start);
-	return limited;
-}
-
-/* Arrival of the last data, to a jiffy; UDP does not record it. */
-static __always_inline __u64 arrival_ns(struct sock *sk, __u64 now)
-{
-	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
-
-	if (!is_tcp(sk))
-		return now;
-	return now -
-	       (__u64)(jiffies32() - BPF_CORE_READ(icsk, icsk_ack.lrcvtime)) * settings.tick_ns;
-}
 
 struct span { /* CLOCK_MONOTONIC ns */
 	__u64 begin;
@@ -64,14 +30,14 @@ static __always_inline bool is_long(struct span *span)
 	return span->end > span->begin && span->end - span->begin >= settings.stall_ns;
 }
 
-static __noinline void stall_ended(struct sock *sk, struct sock_state *memory, __u32 direction,
+static __noinline void stall_ended(struct sock *sk, struct sock_state *state, __u32 direction,
 				   struct span *span, __u32 evidence)
 {
 	struct event *event = reserve_event();
 
 	if (!event)
 		return;
-	fill_event(event, sk, memory);
+	fill_event(event, sk, state);
 	event->kind = RECORD_STALL;
 	event->direction = direction;
 	event->time_ns = span->end; /* the answer may have lain there for a while */
@@ -80,288 +46,152 @@ static __noinline void stall_ended(struct sock *sk, struct sock_state *memory, _
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* What has come and lies in the queue; a FIN counts as one. */
-static __always_inline __u32 unread_bytes(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return is_tcp(sk) ? BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) : 0;
-}
-
-static __always_inline bool window_closed(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return is_tcp(sk) && !BPF_CORE_READ(tp, snd_wnd);
-}
-
-/* A window full of what is not acknowledged may be a line that is cut. */
-static __always_inline bool window_limits(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-
-	return window_closed(sk) ||
-	       (is_tcp(sk) && !BPF_CORE_READ(tp, packets_out) &&
-		BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED);
-}
-
-/* What this end itself does to keep data from leaving. */
-static __always_inline __u32 held_back(struct sock *sk)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	unsigned long most = BPF_CORE_READ(sk, sk_max_pacing_rate);
-	__u32 seen = 0;
-
-	if (!is_tcp(sk))
-		return 0;
-	if (most != ~0UL && BPF_CORE_READ(sk, sk_pacing_rate) >= most)
-		seen |= SEEN_PACED;
-	if (BPF_CORE_READ(tp, packets_out) || !BPF_CORE_READ(tp, snd_wnd) ||
-	    BPF_CORE_READ(tp, write_seq) == BPF_CORE_READ(tp, snd_una))
-		return seen;
-	return seen | SEEN_UNSENT |
-	       (BPF_CORE_READ(tp, inet_conn.icsk_probes_out) ? SEEN_UNSENDABLE : 0);
-}
-
 /*
  * Retransmits in a span up to now, 0 where they are not its cause.  Retransmits back off, so the
  * last one of a lossy span falls into its second half; an early one was repaired, and the wait
  * had another cause.
  */
-static __always_inline __u32 loss_in(struct sock_state *memory, __u64 span_ns)
+static __always_inline __u32 loss_in(struct sock_state *state, __u64 span_ns)
 {
-	return memory->last_loss_ns >= coarse_ns() - span_ns / 2 ? SEEN_RETRANSMIT : 0;
+	return state->last_loss_ns >= coarse_ns() - span_ns / 2 ? SEEN_RETRANSMIT : 0;
 }
 
 /* Rare enough for the exact clock. */
-static __noinline void send_blocked(struct sock *sk, struct sock_state *memory)
+static __noinline void send_blocked(struct sock *sk, struct sock_state *state)
 {
-	memory->rwnd_limited = rwnd_limited(sk);
-	memory->writable_ns = 0;
-	memory->send_blocked_ns = bpf_ktime_get_ns();
+	state->rwnd_limited = rwnd_limited(sk);
+	state->writable_ns = 0;
+	state->send_blocked_ns = bpf_ktime_get_ns();
 }
 
-static __noinline void send_unblocked(struct sock *sk, struct sock_state *memory)
+static __noinline void send_unblocked(struct sock *sk, struct sock_state *state)
 {
 	struct span span = {
-		.begin = memory->send_blocked_ns,
-		.end = memory->writable_ns ?: bpf_ktime_get_ns(),
+		.begin = state->send_blocked_ns,
+		.end = state->writable_ns ?: bpf_ktime_get_ns(),
 	};
 	__u64 lasted = span.end - span.begin;
 	__u32 evidence;
 
 	if (is_long(&span)) {
-		evidence = loss_in(memory, lasted) | held_back(sk);
-		if ((rwnd_limited(sk) - memory->rwnd_limited) * settings.tick_ns >= lasted / 2)
+		evidence = loss_in(state, lasted) | held_back(sk);
+		if ((rwnd_limited(sk) - state->rwnd_limited) * settings.tick_ns >= lasted / 2)
 			evidence |= SEEN_PEER_WINDOW;
-		stall_ended(sk, memory, STALL_SEND, &span, evidence);
+		stall_ended(sk, state, STALL_SEND, &span, evidence);
 	}
-	memory->send_blocked_ns = 0;
-	memory->writable_ns = 0;
+	state->send_blocked_ns = 0;
+	state->writable_ns = 0;
 }
 
-static __always_inline void describe_peer(struct peer *peer, struct sock *sk,
-					  struct sock_state *memory)
+static __always_inline void flow_begins(struct sock_state *state, __u64 now)
 {
-	__u8 local[ADDRESS_LEN];
-
-	__builtin_memset(peer, 0, sizeof(*peer));
-	read_addresses(sk, local, peer->address);
-	peer->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
-	peer->port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
-	peer->family = FIELD(sk, __sk_common.skc_family);
-	/* Behind the end of a name an older kernel leaves what an earlier one had there. */
-	bpf_probe_read_kernel_str(peer->comm, COMM_LEN, memory->owner.comm);
-}
-
-/* As peer_hash() in xctl_probe/ebpf/endpoints.py. */
-static __always_inline __u32 peer_hash(struct peer *peer)
-{
-	__u64 *words = (__u64 *)peer;
-	__u64 hash = 0;
-
-	for (int i = 0; i < (int)(sizeof(*peer) / sizeof(*words)); i++) {
-		hash = (hash ^ words[i]) * PEER_HASH_FACTOR;
-		hash ^= hash >> 32;
-	}
-	return hash;
-}
-
-static __always_inline bool same_peer(struct peer *one, struct peer *other)
-{
-	__u64 *a = (__u64 *)one, *b = (__u64 *)other;
-	__u64 differs = 0;
-
-	for (int i = 0; i < (int)(sizeof(*one) / sizeof(*a)); i++)
-		differs |= a[i] ^ b[i];
-	return !differs;
-}
-
-/* What is known of a peer, and where: or none, and a place that is free, or else its first. */
-static __always_inline struct endpoint *endpoint_of(struct endpoint_key *key, struct peer *peer)
-{
-	__u32 hash = peer_hash(peer), free = hash % ENDPOINT_PLACES;
-	struct endpoint *endpoint;
-	bool found = false;
-
-	for (int i = 0; i < ENDPOINT_TRIES; i++) {
-		key->place = (hash >> (i * ENDPOINT_SHIFT)) % ENDPOINT_PLACES;
-		endpoint = bpf_map_lookup_elem(&endpoints, key);
-		if (endpoint && same_peer(&endpoint->peer, peer))
-			return endpoint;
-		if (!endpoint && !found) {
-			free = key->place;
-			found = true;
-		}
-	}
-	key->place = free;
-	return 0;
-}
-
-static __noinline void merge_peer_history(struct sock *sk, struct sock_state *memory)
-{
-	struct endpoint_key key = { .uid = BPF_CORE_READ(sk, sk_uid.val) };
-	struct endpoint fresh = {};
-	struct endpoint *endpoint;
-
-	fresh.answered = memory->answered - memory->counted_answers;
-	fresh.unanswered = memory->unanswered - memory->counted_unanswered;
-	if (!memory->opened || !FIELD(sk, __sk_common.skc_dport) ||
-	    !(fresh.answered | fresh.unanswered))
-		return;
-	memory->counted_answers = memory->answered;
-	memory->counted_unanswered = memory->unanswered;
-	describe_peer(&fresh.peer, sk, memory);
-	endpoint = endpoint_of(&key, &fresh.peer);
-	if (endpoint) {
-		__sync_fetch_and_add(&endpoint->answered, fresh.answered);
-		__sync_fetch_and_add(&endpoint->unanswered, fresh.unanswered);
-	} else if (bpf_map_update_elem(&endpoints, &key, &fresh, BPF_ANY)) {
-		count_lost(LOST_ENDPOINT);
-	}
-}
-
-static __always_inline void flow_begins(struct sock_state *memory, __u64 now)
-{
-	memory->flow_begin_ns = now;
-	memory->flow_bytes = 0;
+	state->flow_begin_ns = now;
+	state->flow_bytes = 0;
 }
 
 /* A pause in mid-stream that the iterator saw is over; or a flow begins. */
-static __noinline void pause_ended(struct sock *sk, struct sock_state *memory, __u64 now)
+static __noinline void pause_ended(struct sock *sk, struct sock_state *state, __u64 now)
 {
-	struct span span = { to_monotonic(memory->last_receive_ns), exact_ns() };
+	struct span span = { to_monotonic(state->last_receive_ns), exact_ns() };
 
-	if (memory->midstream_pause & SEEN_HOLE)
-		span.begin = to_monotonic(memory->hole_ns);
-	if (memory->midstream_pause && is_long(&span))
-		stall_ended(sk, memory, STALL_RECEIVE, &span, memory->midstream_pause);
-	memory->midstream_pause = 0;
-	flow_begins(memory, now);
-}
-
-/* The peer has not got all that was sent before the last `count` bytes. */
-static __always_inline bool undelivered(struct sock *sk, __u32 count)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u32 before;
-
-	if (!is_tcp(sk))
-		return false;
-	before = BPF_CORE_READ(tp, write_seq) - count;
-	return (__s32)(BPF_CORE_READ(tp, snd_una) - before) < 0;
+	if (state->midstream_pause & SEEN_HOLE)
+		span.begin = to_monotonic(state->hole_ns);
+	if (state->midstream_pause && is_long(&span))
+		stall_ended(sk, state, STALL_RECEIVE, &span, state->midstream_pause);
+	state->midstream_pause = 0;
+	flow_begins(state, now);
 }
 
 /* Restart the request timer.  User space drops the old wait if it was never reported. */
-static __noinline void restart_request(struct sock *sk, struct sock_state *memory, __u64 now,
+static __noinline void restart_request(struct sock *sk, struct sock_state *state, __u64 now,
 				       __u64 ended)
 {
-	struct span span = { to_monotonic(memory->request_ns), to_monotonic(ended) };
+	struct span span = { to_monotonic(state->request_ns), to_monotonic(ended) };
 
 	if (is_long(&span))
-		stall_ended(sk, memory, STALL_RECEIVE, &span, SEEN_SUPERSEDED);
-	memory->request_ns = now;
+		stall_ended(sk, state, STALL_RECEIVE, &span, SEEN_SUPERSEDED);
+	state->request_ns = now;
 }
 
 /* Sent again, a stall's length after the request, and nothing received between. */
-static __noinline void on_send_while_waiting(struct sock *sk, struct sock_state *memory, __u64 now,
+static __noinline void on_send_while_waiting(struct sock *sk, struct sock_state *state, __u64 now,
 					     __u32 count)
 {
 	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 
 	if (unread_bytes(sk)) {
-		restart_request(sk, memory, now, arrival_ns(sk, now));
-		memory->reply_state = REPLY_QUEUED;
+		restart_request(sk, state, now, arrival_ns(sk, now));
+		state->reply_state = REPLY_QUEUED;
 	} else if (undelivered(sk, count)) {
 		/* A long request, or a slow path; but to be sent again is no progress. */
 		if (!BPF_CORE_READ(icsk, icsk_retransmits))
-			restart_request(sk, memory, now, now);
-	} else if (now - memory->last_send_ns < settings.stall_ns) {
-		restart_request(sk, memory, now, now); /* one request, in pieces */
+			restart_request(sk, state, now, now);
+	} else if (now - state->last_send_ns < settings.stall_ns) {
+		restart_request(sk, state, now, now); /* one request, in pieces */
 	} else {
-		memory->unanswered++; /* or a ping while it waits: that goes on */
+		state->unanswered++; /* or a ping while it waits: that goes on */
 	}
 }
 
 /* A wait begins with the end of the request, which may be written in pieces. */
-static __always_inline void sock_on_send(struct sock *sk, struct sock_state *memory, __u64 now,
+static __always_inline void sock_on_send(struct sock *sk, struct sock_state *state, __u64 now,
 					 __u32 count)
 {
 	bool waited;
 
-	if (!memory->opened)
+	if (!state->opened)
 		return; /* what a server sends is the answer */
-	if (memory->midstream_pause)
-		pause_ended(sk, memory, now); /* from now on it waits for something else */
-	waited = memory->reply_state && now - memory->request_ns >= settings.stall_ns;
-	memory->reply_state = AWAITING;
+	if (state->midstream_pause)
+		pause_ended(sk, state, now); /* from now on it waits for something else */
+	waited = state->reply_state && now - state->request_ns >= settings.stall_ns;
+	state->reply_state = AWAITING;
 	if (waited)
-		on_send_while_waiting(sk, memory, now, count);
+		on_send_while_waiting(sk, state, now, count);
 	else
-		memory->request_ns = now;
-	memory->last_send_ns = now;
+		state->request_ns = now;
+	state->last_send_ns = now;
 }
 
 /* `end` is CLOCK_MONOTONIC. */
-static __noinline void emit_reply_stall(struct sock *sk, struct sock_state *memory, __u64 end,
+static __noinline void emit_reply_stall(struct sock *sk, struct sock_state *state, __u64 end,
 					__u32 evidence)
 {
-	struct span span = { to_monotonic(memory->request_ns), end };
+	struct span span = { to_monotonic(state->request_ns), end };
 
-	if (!memory->opened || !is_long(&span))
+	if (!state->opened || !is_long(&span))
 		return;
-	if (memory->seen_blocked_ns >= memory->request_ns)
+	if (state->seen_blocked_ns >= state->request_ns)
 		evidence |=
-			transport_of(sk) == TRANSPORT_UDP ? seen_by(memory->waited) : SEEN_BLOCKED;
+			transport_of(sk) == TRANSPORT_UDP ? seen_by(state->waited) : SEEN_BLOCKED;
 	/* A datagram's arrival is not noted: the process may have slept beside a full queue. */
 	if (transport_of(sk) == TRANSPORT_UDP && !(evidence & (SEEN_BLOCKED | SEEN_POLLING)))
 		return;
-	evidence |= loss_in(memory, span.end - span.begin);
-	stall_ended(sk, memory, STALL_RECEIVE, &span, evidence);
+	evidence |= loss_in(state, span.end - span.begin);
+	stall_ended(sk, state, STALL_RECEIVE, &span, evidence);
 }
 
-static __always_inline void count_answer(struct sock *sk, struct sock_state *memory)
+static __always_inline void count_answer(struct sock *sk, struct sock_state *state)
 {
-	memory->peer_closed = 0;
-	if (memory->answered++ == 0)
-		merge_peer_history(sk, memory);
+	state->peer_closed = 0;
+	if (state->answered++ == 0)
+		merge_peer_history(sk, state);
 }
 
-static __noinline void on_reply(struct sock *sk, struct sock_state *memory, __u64 now, int ret,
+static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64 now, int ret,
 				int flags)
 {
 	__u64 arrival = now, end;
 	__u32 evidence = 0;
 
-	if (memory->reply_state == REPLY_QUEUED) {
-		memory->reply_state = AWAITING; /* this is that other's answer */
+	if (state->reply_state == REPLY_QUEUED) {
+		state->reply_state = AWAITING; /* this is that other's answer */
 		return;
 	}
-	if (now - memory->request_ns + settings.tick_ns >= settings.stall_ns) {
+	if (now - state->request_ns + settings.tick_ns >= settings.stall_ns) {
 		end = exact_ns();
 		if (ret > 0) /* a FIN is no data: its arrival is not noted */
 			arrival = arrival_ns(sk, now);
-		if (arrival + settings.tick_ns < memory->request_ns)
+		if (arrival + settings.tick_ns < state->request_ns)
 			return; /* it had come before the request: not its answer */
 		if (now - arrival > WAKE_UP_TICKS * settings.tick_ns)
 			end = to_monotonic(arrival);
@@ -373,40 +203,40 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *memory, __u6
 			evidence = SEEN_BLOCKED;
 		if (ret > 0)
 			evidence |= SEEN_DATA;
-		emit_reply_stall(sk, memory, end, evidence);
+		emit_reply_stall(sk, state, end, evidence);
 	}
-	memory->reply_state = 0;
-	flow_begins(memory, now);
+	state->reply_state = 0;
+	flow_begins(state, now);
 	if (ret > 0)
-		count_answer(sk, memory);
+		count_answer(sk, state);
 }
 
 /* Or given up; most are too short for a second read of the clock. */
-static __always_inline void connected(struct sock *sk, struct sock_state *memory)
+static __always_inline void connected(struct sock *sk, struct sock_state *state)
 {
-	if (coarse_ns() - memory->connect_ns + settings.tick_ns >= settings.stall_ns) {
+	if (coarse_ns() - state->connect_ns + settings.tick_ns >= settings.stall_ns) {
 		__u64 now = exact_ns();
-		struct span span = { to_monotonic(memory->connect_ns), now };
+		struct span span = { to_monotonic(state->connect_ns), now };
 
 		if (is_long(&span))
-			stall_ended(sk, memory, STALL_CONNECT, &span, 0);
+			stall_ended(sk, state, STALL_CONNECT, &span, 0);
 	}
-	memory->connect_ns = 0;
+	state->connect_ns = 0;
 }
 
 /* End of a connect: established, failed, reset, or the process gave up. */
-static __noinline void connection_ended(struct sock *sk, struct sock_state *memory)
+static __noinline void connection_ended(struct sock *sk, struct sock_state *state)
 {
-	if (memory->connect_ns)
-		connected(sk, memory);
-	if (memory->send_blocked_ns)
-		send_unblocked(sk, memory);
-	if (memory->reply_state) {
-		emit_reply_stall(sk, memory, exact_ns(), 0);
-		memory->reply_state = 0;
+	if (state->connect_ns)
+		connected(sk, state);
+	if (state->send_blocked_ns)
+		send_unblocked(sk, state);
+	if (state->reply_state) {
+		emit_reply_stall(sk, state, exact_ns(), 0);
+		state->reply_state = 0;
 	}
-	if (memory->midstream_pause)
-		pause_ended(sk, memory, coarse_ns());
+	if (state->midstream_pause)
+		pause_ended(sk, state, coarse_ns());
 }
 
 #endif

@@ -4,6 +4,7 @@
 #define TP_BTF_BPF_H
 
 #include "vmlinux_min.h"
+#include "connection_handlers.bpf.h"
 #include "handlers.bpf.h"
 
 SEC("tp_btf/tcp_retransmit_skb")

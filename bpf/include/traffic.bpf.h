@@ -72,12 +72,12 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
  * Bytes of a socket that go to its process.  Taken before they are given: where this is
  * interrupted, a reader finds nothing, rather than the same bytes again.
  */
-static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state *memory)
+static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state *state)
 {
-	__u64 sent = memory->unread_sent, received = memory->unread_received;
+	__u64 sent = state->unread_sent, received = state->unread_received;
 	struct process_key key = {
-		.start_boottime_ns = memory->owner.start_boottime_ns,
-		.tgid = memory->owner.tgid,
+		.start_boottime_ns = state->owner.start_boottime_ns,
+		.tgid = state->owner.tgid,
 		.ifindex = interface_of(sk),
 		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
 	};
@@ -85,11 +85,11 @@ static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state 
 
 	if (!sent && !received)
 		return;
-	atomic_add(&memory->unread_sent, -sent);
-	atomic_add(&memory->unread_received, -received);
+	atomic_add(&state->unread_sent, -sent);
+	atomic_add(&state->unread_received, -received);
 	traffic = bpf_map_lookup_elem(&processes, &key);
 	if (!traffic)
-		traffic = traffic_of(&key, &memory->owner);
+		traffic = traffic_of(&key, &state->owner);
 	if (!traffic)
 		return;
 	atomic_add((__u64 *)&traffic->sent_bytes, sent);
@@ -97,72 +97,72 @@ static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state 
 }
 
 /* The iterator and the close handler both subtracted the same bytes, so they are reported twice. */
-static __always_inline bool is_double_counted(struct sock_state *memory)
+static __always_inline bool is_double_counted(struct sock_state *state)
 {
-	return (__s64)memory->unread_sent < 0 || (__s64)memory->unread_received < 0;
+	return (__s64)state->unread_sent < 0 || (__s64)state->unread_received < 0;
 }
 
 /*
  * Subtract the double-counted bytes from the process total exactly once.  BPF_NOEXIST elects one
  * of the two racers; 5.10 has no atomic exchange.
  */
-static __noinline void reconcile_double_count(struct sock *sk, struct sock_state *memory)
+static __noinline void reconcile_double_count(struct sock *sk, struct sock_state *state)
 {
 	__u64 key = (__u64)sk;
 	__u8 yes = 1;
 
 	if (bpf_map_update_elem(&reconcile_guard, &key, &yes, BPF_NOEXIST))
 		return;
-	if (is_double_counted(memory))
-		move_bytes_to_process(sk, memory);
+	if (is_double_counted(state))
+		move_bytes_to_process(sk, state);
 	bpf_map_delete_elem(&reconcile_guard, &key);
 }
 
 /* Bytes of a socket that closes, or changes its owner. */
-static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_state *memory)
+static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_state *state)
 {
-	move_bytes_to_process(sk, memory);
-	if (is_double_counted(memory))
-		reconcile_double_count(sk, memory);
+	move_bytes_to_process(sk, state);
+	if (is_double_counted(state))
+		reconcile_double_count(sk, state);
 }
 
-static __always_inline void flush_retransmits(struct sock *sk, struct sock_state *memory)
+static __always_inline void flush_retransmits(struct sock *sk, struct sock_state *state)
 {
-	__u64 count = memory->unread_retransmits;
+	__u64 count = state->unread_retransmits;
 
 	if (!count)
 		return;
-	emit_event(sk, memory, RECORD_RETRANSMIT, count);
-	atomic_add(&memory->unread_retransmits, -count);
+	emit_event(sk, state, RECORD_RETRANSMIT, count);
+	atomic_add(&state->unread_retransmits, -count);
 }
 
-static __noinline void change_owner(struct sock *sk, struct sock_state *memory,
+static __noinline void change_owner(struct sock *sk, struct sock_state *state,
 				    struct task_struct *task)
 {
-	if (memory->owner.tgid && memory->owner.tgid != (__u32)BPF_CORE_READ(task, tgid)) {
-		flush_bytes_to_process(sk, memory);
-		flush_retransmits(sk, memory);
+	if (state->owner.tgid && state->owner.tgid != (__u32)BPF_CORE_READ(task, tgid)) {
+		flush_bytes_to_process(sk, state);
+		flush_retransmits(sk, state);
 	}
-	fill_owner(&memory->owner, task);
-	if (!memory->inode)
-		memory->inode = inode_of(sk);
+	fill_owner(&state->owner, task);
+	if (!state->inode)
+		state->inode = inode_of(sk);
 	/* Reset before its first read. */
-	memory->closed = FIELD(sk, __sk_common.skc_state) == TCP_CLOSE;
+	state->closed = FIELD(sk, __sk_common.skc_state) == TCP_CLOSE;
 }
 
 /* The last task that did I/O owns the socket; called in that task only, never in softirq. */
-static __always_inline void claim_sock(struct sock *sk, struct sock_state *memory)
+static __always_inline void claim_sock(struct sock *sk, struct sock_state *state)
 {
 	struct task_struct *task = current_task();
 
-	if (memory->owner.tgid != current_tgid(task) ||
-	    memory->owner.exec_id != (__u32)FIELD(task, self_exec_id))
-		change_owner(sk, memory, task);
+	if (state->owner.tgid != current_tgid(task) ||
+	    state->owner.exec_id != (__u32)FIELD(task, self_exec_id))
+		change_owner(sk, state, task);
 }
 
 #ifdef COUNTS_BY_SEQUENCE
 
-static __always_inline __s64 uncounted(struct sock_state *memory, int count, bool sends)
+static __always_inline __s64 uncounted(struct sock_state *state, int count, bool sends)
 {
 	return count;
 }
@@ -182,9 +182,9 @@ static __noinline __s64 settle_call(struct way *way, int count)
 }
 
 /* Bytes of a returned call that no sample has counted. */
-static __always_inline __s64 uncounted(struct sock_state *memory, int count, bool sends)
+static __always_inline __s64 uncounted(struct sock_state *state, int count, bool sends)
 {
-	struct way *way = sends ? &memory->sending : &memory->receiving;
+	struct way *way = sends ? &state->sending : &state->receiving;
 
 	return way->initialized ? settle_call(way, count) : count;
 }

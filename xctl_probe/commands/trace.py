@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import orjson
 
-from xctl_probe.config import Settings
+from xctl_probe.config import ConcreteFormat, Format, Settings
 from xctl_probe.ebpf.call_trace import READ_AGAIN_S, Call, Trace
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.outlet import write_all
@@ -30,7 +30,7 @@ _Line = Callable[[Call], bytes]
 
 
 def trace_calls(
-    settings: Settings, diagnostics: Diagnostics, stdout: int, *, as_text: bool
+    settings: Settings, diagnostics: Diagnostics, stdout: int, form: ConcreteFormat
 ) -> None:
     """Print calls until a signal, the duration, or the exit of the reader.
 
@@ -39,7 +39,7 @@ def trace_calls(
     trace = Trace(log=settings.log)
     diagnostics.report("tracing every send and receive; the lines are not for a consumer")
     try:
-        _stream(trace, settings, stdout, _text if as_text else _json)
+        _stream(trace, settings, stdout, _line_of(form))
     except BrokenPipeError:
         return
     finally:
@@ -80,6 +80,14 @@ def _chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
             yield b"".join(chunk)
             chunk.clear()
     yield b"".join(chunk)
+
+
+def _line_of(form: ConcreteFormat) -> _Line:
+    match form:
+        case Format.NDJSON:
+            return _json
+        case Format.TEXT:
+            return _text
 
 
 def _report(dropped: int, stdout: int) -> None:

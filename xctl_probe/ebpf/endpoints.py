@@ -28,7 +28,7 @@ def peer_of(record: RawEvent) -> bytes:
 
 
 def peer_hash(peer: bytes) -> int:
-    """Return the hash of the function of this name in bpf/include/stall.bpf.h."""
+    """Return the hash of the function of this name in bpf/include/peer_history.bpf.h."""
     value = 0
     for word in _WORDS.unpack(peer):
         value = (value ^ word) * FACTOR & _64_BITS

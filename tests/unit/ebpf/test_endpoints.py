@@ -66,7 +66,7 @@ def test_a_user_has_so_many_places_and_no_more():
 
 
 def test_the_hash_is_the_kernel_s():
-    """Of words 1 to 5, as bpf/include/stall.bpf.h computes it."""
+    """Of words 1 to 5, as bpf/include/peer_history.bpf.h computes it."""
     peer = b"".join(number.to_bytes(8, "little") for number in (1, 2, 3, 4, 5))
     assert len(peer) == PEER.size
     value = 0

@@ -24,14 +24,16 @@ def test_every_cause_has_a_meaning() -> None:
 
 
 def test_the_help_of_top_has_every_cause() -> None:
-    assert [one for one in Cause if not re.search(rf"\b{one}\b", _HELP)] == []
+    missing = [one for one in Cause if not re.search(rf"\b{one}\b", _HELP)]
+    assert missing == [], "name the cause in _HELP of xctl_probe/commands/top/screen.py"
 
 
 def test_the_documents_have_the_words_of_the_table() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs/records.md").read_text(), re.MULTILINE
     )
-    assert {(str(one), meaning.text) for one, meaning in TABLE.items()} <= set(rows)
+    missing = {(str(one), meaning.text) for one, meaning in TABLE.items()} - set(rows)
+    assert missing == set(), "docs/records.md has the texts of TABLE"
 
 
 @pytest.mark.parametrize(

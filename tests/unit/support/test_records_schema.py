@@ -57,7 +57,7 @@ def test_every_kind_of_record_is_among_the_golden_ones():
 def test_words_are_those_of_the_events():
     """A new cause, direction or kind of error has to be added to the schema."""
     net = properties_of("stall")["net"]["properties"]
-    assert net["cause"]["enum"] == [*map(str, Cause), None]
+    assert net["cause"]["enum"] == [*map(str, Cause), None], "the order is that of Cause"
     assert net["direction"]["enum"] == [*map(str, Direction)]
     kinds = "|".join(ErrorKind)
     assert properties_of("socket_error")["value"]["pattern"] == f"^({kinds}):[1-9][0-9]*$"

@@ -18,7 +18,8 @@ from xctl_probe.commands.why.proc_sampler import ProcSampler, udp_sockets
 from xctl_probe.commands.why.queue_pairs import ProcessQueuePair, QueuePairSampler
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads, waits_in
-from xctl_probe.commands.why.verdict import Finding, Waiter, findings, ranked, waiters
+from xctl_probe.commands.why.verdict import Finding, findings, ranked
+from xctl_probe.commands.why.waiters import Waiter, waiters
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
 from xctl_probe.linux import wchan

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from xctl_probe.commands.why.sockets import Peer, Tcp, Udp
-from xctl_probe.commands.why.threads import Thread
-from xctl_probe.commands.why.verdict import Waiter, findings, waiters
-from xctl_probe.events import Cause
-from xctl_probe.linux.syscalls import Call, Role, Watched
+from xctl_probe.commands.why.verdict import findings
+from xctl_probe.commands.why.waiters import Waiter
+from xctl_probe.events import Cause, Direction
+from xctl_probe.stalls.causes import Evidence, cause
 
 FD, INODE = 7, 4_241
 OPENED = Tcp(
@@ -205,6 +206,15 @@ def test_what_this_host_holds_back_is_not_the_peer_s_doing(cause, text):
         assert empties.text == f"{text}, and a thread waits to send"
         assert (empties.waits, empties.cause, empties.ms) == (True, cause, 3_000.0)
     assert finding_of(replace(held, full_ms=None)) is None
+
+
+def test_every_cause_of_a_send_has_words():
+    """Keepalives are sent only while no data waits."""
+    others = [name for name in Evidence._fields if name not in ("direction", "host_silent")]
+    for flags in itertools.product((False, True), repeat=len(others)):
+        why = cause(Evidence(Direction.SEND, **dict(zip(others, flags, strict=True))))
+        held = replace(CLOSED, send_cause=why, peer_window_bytes=65_536)
+        assert finding_of(held, IN_SEND).cause is why
 
 
 def test_a_window_that_pacing_leaves_open_is_not_blamed():
@@ -413,38 +423,6 @@ def test_what_is_certain_and_longest_comes_first():
     ]
     waiting = {1: IN_RECV, 2: IN_EPOLL, 3: IN_RECV, 5: IN_RECV}
     assert [f.inode for f in findings(sockets, [], waiting)] == [5, 3, 2, 1]
-
-
-THREAD = Thread(233, "client", "S", "", None, True, 0, None, idle_ms=17.0)
-
-
-@pytest.mark.parametrize(
-    ("role", "fds", "alone"),
-    [
-        (Role.RECEIVE, [FD], True),
-        (Role.POLL, [FD], True),
-        (Role.POLL, [FD, 3], True),  # 3 is no socket of the network: a pipe that wakes it
-        (Role.POLL, [FD, 11], False),
-        (Role.EPOLL, [FD], False),
-    ],
-)
-def test_a_thread_that_can_only_go_on_with_one_socket_is_evidence(role, fds, alone):
-    """A poll of one socket is as good as a recv; an event loop may have other things to do."""
-    call = Call("call", role, tuple(Watched(fd, True, False) for fd in fds))
-    found = waiters([(THREAD, call)], {INODE: FD, 1_009: 3, 1_013: 11}, {INODE, 1_013})
-    assert found[INODE].reads
-    assert found[INODE].exclusive is alone
-    assert found[INODE].ms == (17.0 if alone else None)
-
-
-def test_two_threads_on_one_socket_are_both_heard():
-    """One reads, the other writes."""
-    calls = [
-        Call("epoll_wait", Role.EPOLL, (Watched(FD, True, False),)),
-        Call("sendto", Role.SEND, (Watched(FD, False, True),)),
-    ]
-    found = waiters([(THREAD, call) for call in calls], {INODE: FD}, {INODE})[INODE]
-    assert (found.reads, found.writes, found.exclusive, found.ms) == (True, True, True, 17.0)
 
 
 @pytest.mark.parametrize("stall_ms", [1, 100, 12_400, 12_401])

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* What the kernel records about a TCP socket: its queues, its window, what holds data back. */
+#ifndef TCP_SOCK_BPF_H
+#define TCP_SOCK_BPF_H
+
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "core_read.bpf.h"
+#include "settings.bpf.h"
+
+#define CHRONO_RWND_LIMITED 2 /* enum tcp_chrono; chrono_stat[] begins at its first real value */
+
+static __always_inline __u32 jiffies32(void)
+{
+	return bpf_jiffies64();
+}
+
+static __always_inline bool is_tcp(struct sock *sk)
+{
+	return FIELD(sk, sk_protocol) == IPPROTO_TCP; /* a MPTCP socket is no tcp_sock */
+}
+
+/* Jiffies that the peer's window limited the sender. */
+static __always_inline __u32 rwnd_limited(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 limited;
+
+	if (!is_tcp(sk))
+		return 0;
+	limited = BPF_CORE_READ(tp, chrono_stat[CHRONO_RWND_LIMITED - 1]);
+	if (BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED)
+		limited += jiffies32() - BPF_CORE_READ(tp, chrono_start);
+	return limited;
+}
+
+/* Arrival of the last data, to a jiffy; UDP does not record it. */
+static __always_inline __u64 arrival_ns(struct sock *sk, __u64 now)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	if (!is_tcp(sk))
+		return now;
+	return now -
+	       (__u64)(jiffies32() - BPF_CORE_READ(icsk, icsk_ack.lrcvtime)) * settings.tick_ns;
+}
+
+/* What has come and lies in the queue; a FIN counts as one. */
+static __always_inline __u32 unread_bytes(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) ? BPF_CORE_READ(tp, rcv_nxt) - BPF_CORE_READ(tp, copied_seq) : 0;
+}
+
+/* The peer has not got all that was sent before the last `count` bytes. */
+static __always_inline bool undelivered(struct sock *sk, __u32 count)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 before;
+
+	if (!is_tcp(sk))
+		return false;
+	before = BPF_CORE_READ(tp, write_seq) - count;
+	return (__s32)(BPF_CORE_READ(tp, snd_una) - before) < 0;
+}
+
+static __always_inline bool window_closed(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) && !BPF_CORE_READ(tp, snd_wnd);
+}
+
+/* A window full of what is not acknowledged may be a line that is cut. */
+static __always_inline bool window_limits(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return window_closed(sk) ||
+	       (is_tcp(sk) && !BPF_CORE_READ(tp, packets_out) &&
+		BPF_CORE_READ_BITFIELD_PROBED(tp, chrono_type) == CHRONO_RWND_LIMITED);
+}
+
+/* What this end itself does to keep data from leaving. */
+static __always_inline __u32 held_back(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	unsigned long most = BPF_CORE_READ(sk, sk_max_pacing_rate);
+	__u32 seen = 0;
+
+	if (!is_tcp(sk))
+		return 0;
+	if (most != ~0UL && BPF_CORE_READ(sk, sk_pacing_rate) >= most)
+		seen |= SEEN_PACED;
+	if (BPF_CORE_READ(tp, packets_out) || !BPF_CORE_READ(tp, snd_wnd) ||
+	    BPF_CORE_READ(tp, write_seq) == BPF_CORE_READ(tp, snd_una))
+		return seen;
+	return seen | SEEN_UNSENT |
+	       (BPF_CORE_READ(tp, inet_conn.icsk_probes_out) ? SEEN_UNSENDABLE : 0);
+}
+
+#endif

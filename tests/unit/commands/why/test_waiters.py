@@ -1,0 +1,41 @@
+"""Which sockets the threads of a process wait on, and how."""
+
+from __future__ import annotations
+
+import pytest
+
+from xctl_probe.commands.why.threads import Thread
+from xctl_probe.commands.why.waiters import waiters
+from xctl_probe.linux.syscalls import Call, Role, Watched
+
+FD, INODE = 7, 4_241
+THREAD = Thread(233, "client", "S", "", None, True, 0, None, idle_ms=17.0)
+
+
+@pytest.mark.parametrize(
+    ("role", "fds", "alone"),
+    [
+        (Role.RECEIVE, [FD], True),
+        (Role.POLL, [FD], True),
+        (Role.POLL, [FD, 3], True),  # 3 is no socket of the network: a pipe that wakes it
+        (Role.POLL, [FD, 11], False),
+        (Role.EPOLL, [FD], False),
+    ],
+)
+def test_a_thread_that_can_only_go_on_with_one_socket_is_evidence(role, fds, alone):
+    """A poll of one socket is as good as a recv; an event loop may have other things to do."""
+    call = Call("call", role, tuple(Watched(fd, True, False) for fd in fds))
+    found = waiters([(THREAD, call)], {INODE: FD, 1_009: 3, 1_013: 11}, {INODE, 1_013})
+    assert found[INODE].reads
+    assert found[INODE].exclusive is alone
+    assert found[INODE].ms == (17.0 if alone else None)
+
+
+def test_two_threads_on_one_socket_are_both_heard():
+    """One reads, the other writes."""
+    calls = [
+        Call("epoll_wait", Role.EPOLL, (Watched(FD, True, False),)),
+        Call("sendto", Role.SEND, (Watched(FD, False, True),)),
+    ]
+    found = waiters([(THREAD, call) for call in calls], {INODE: FD}, {INODE})[INODE]
+    assert (found.reads, found.writes, found.exclusive, found.ms) == (True, True, True, 17.0)

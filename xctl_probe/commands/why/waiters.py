@@ -1,0 +1,64 @@
+"""Waits of the threads of a process, by the socket that each waits on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xctl_probe.commands.why.threads import Thread
+from xctl_probe.linux.syscalls import Call, Role
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Waits of the process on one socket.
+
+    `exclusive`: a thread can continue only through this socket: it is in a call on it, or polls no
+    other socket.  `spins`: no thread is in a call on it, and one runs all the time.  `only`: the
+    poll has no other descriptor; `gives_up`: it has a timeout.
+    """
+
+    reads: bool = False
+    writes: bool = False
+    accepts: bool = False
+    exclusive: bool = False
+    ms: float | None = None  # for how long that thread has not run
+    spins: bool = False
+    only: bool = False
+    gives_up: bool = False
+
+    def plus(self, other: Waiter) -> Waiter:
+        """Return the waits of two threads on the same socket as one."""
+        return Waiter(
+            self.reads or other.reads,
+            self.writes or other.writes,
+            self.accepts or other.accepts,
+            self.exclusive or other.exclusive,
+            other.ms if self.ms is None else self.ms,
+            only=self.only or other.only,
+            gives_up=self.gives_up or other.gives_up,
+        )
+
+
+def waiters(
+    waiting: list[tuple[Thread, Call]], fds: dict[int, int], network: set[int]
+) -> dict[int, Waiter]:
+    """Return the waits by inode; `fds` is descriptor by inode, `network` has those of TCP, UDP."""
+    inodes = {fd: inode for inode, fd in fds.items()}
+    found: dict[int, Waiter] = {}
+    for thread, call in waiting:
+        watched = {inodes[w.fd]: w for w in call.watched if inodes.get(w.fd) in network}
+        direct = call.role not in (Role.POLL, Role.EPOLL)
+        alone = direct or (call.role is Role.POLL and len(watched) == 1)
+        only = not direct and len(call.watched) == 1
+        for inode, watch in watched.items():
+            waiter = Waiter(
+                watch.reads,
+                watch.writes,
+                call.role is Role.ACCEPT,
+                alone,
+                thread.idle_ms if alone else None,
+                only,
+                call.gives_up,
+            )
+            found[inode] = found[inode].plus(waiter) if inode in found else waiter
+    return found
