@@ -6,61 +6,22 @@ Each attacker is the user nobody, the victim is root; they need root, and the ke
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 
 import pytest
-from support.namespace import NOBODY, end, spawn
+from support.namespace import NOBODY
+from support.peer import Peer
 
 CONNECTS, REFUSALS = 3_001, 2_003
 OF_PROCESS = 256  # records of stalls in one interval
 
-CONNECTING = """
-import os, resource, socket, sys
-uid, count, port = map(int, sys.argv[1:])
-resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
-os.setuid(uid)
-held = []
-for _ in range(count):
-    one = socket.socket(); one.setblocking(False)
-    one.connect_ex(("127.0.0.1", port)); held.append(one)
-print("done", flush=True)
-sys.stdin.readline()
-"""
-REFUSED = """
-import os, socket, sys
-uid, count, port = map(int, sys.argv[1:])
-os.setuid(uid)
-for _ in range(count):
-    with socket.socket() as one:
-        try: one.connect(("127.0.0.1", port))
-        except ConnectionRefusedError: pass
-print("done", flush=True)
-sys.stdin.readline()
-"""
-# Its queue is full with one: later handshakes are not answered.
-FULL_LISTENER = """
-import socket, sys
-one = socket.socket(); one.bind(("127.0.0.1", 0)); one.listen(0)
-held = [socket.create_connection(one.getsockname())]
-print(one.getsockname()[1], flush=True)
-sys.stdin.readline()
-"""
-
 
 @pytest.fixture
 def run(netns):
-    """Start a program in the namespace and wait for the line that it prints."""
-    started = []
-
-    def start(script, *arguments):
-        words = [*netns.command(user="root"), "/usr/bin/python3", "-c", script]
-        started.append(spawn([*words, *map(str, arguments)]))
-        said = started[-1].stdout.readline().decode().strip()
-        assert said, started[-1].stderr.read().decode()
-        return started[-1].pid, said
-
-    yield start
-    for one in started:
-        end(one)
+    """Start a peer in the namespace; it is past its first step."""
+    with ExitStack() as stack:
+        prefix = tuple(netns.command(user="root"))
+        yield lambda *words: stack.enter_context(Peer(*words, prefix=prefix))
 
 
 @pytest.fixture
@@ -76,9 +37,9 @@ def kernel_probe(start_probe):
 def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
     """A bounded number of records, and in an interval those and what is left out are all."""
     running = kernel_probe("--interval", 1)
-    _, port = run(FULL_LISTENER)
-    crowd, _ = run(CONNECTING, NOBODY, CONNECTS, port)
-    victim, _ = run(CONNECTING, 0, 1, port)
+    port = run("floods.full_listener").first
+    crowd = run("floods.connects", NOBODY, CONNECTS, port).pid
+    victim = run("floods.connects", 0, 1, port).pid
 
     def stalls(consumer, pid):
         return [r for r in consumer.records if r.event_type == "transport.drop" and r.pid == pid]
@@ -103,8 +64,8 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
 def test_thousands_of_refusals_are_added_up_to_the_last(run, kernel_probe):
     """Of one process by one peer; what another user is refused has a record for each socket."""
     running = kernel_probe("--interval", 1)
-    crowd, _ = run(REFUSED, NOBODY, REFUSALS, 1)
-    victim, _ = run(REFUSED, 0, 7, 1)
+    crowd = run("floods.refused", NOBODY, REFUSALS, 1).pid
+    victim = run("floods.refused", 0, 7, 1).pid
 
     def refused(consumer, pid):
         found = [r for r in consumer.records if r.event_type == "error.net" and r.pid == pid]

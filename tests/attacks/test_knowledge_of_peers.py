@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import pytest
 from support.conversation import ANSWER, QUESTION, answered, unanswered
-from support.namespace import end, spawn
+from support.peer import Peer
 
 LINE = 7
 LATE_MS = 1_103  # more than ten times the default threshold
 PROMPT = 11  # answers that were not late: enough to be a habit
 MORE_THAN_A_TABLE = 6_007
-
-# Asks one address after the other; one listener has them all.
-ASK_THEM_ALL = f"""
-import socket, threading
-listener = socket.create_server(("0.0.0.0", 0), backlog=128)
-port = listener.getsockname()[1]
-def serve():
-    while True:
-        with listener.accept()[0] as server:
-            server.recv({LINE}); server.sendall(b"a")
-threading.Thread(target=serve, daemon=True).start()
-for number in range({MORE_THAN_A_TABLE}):
-    with socket.create_connection((f"127.23.{{number >> 8}}.{{number & 255}}", port)) as client:
-        client.sendall(bytes({LINE})); client.recv(1)
-print("done", flush=True)
-"""
 
 
 @pytest.fixture
@@ -138,11 +122,9 @@ def test_another_user_s_peers_without_number_make_none_forgotten(probe, worker, 
     client.ask("close")
     running.wait_for_intervals(2)
 
-    flood = spawn([*netns.command("root"), "/usr/bin/python3", "-c", ASK_THEM_ALL])
-    try:
-        assert flood.stdout.readline() == b"done\n"
-    finally:
-        end(flood)
+    prefix = tuple(netns.command("root"))
+    with Peer("floods.many_addresses", MORE_THAN_A_TABLE, LINE, prefix=prefix):
+        pass
     running.wait_for_intervals(2)
 
     client.connect("127.0.0.1", port)
