@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from program import Program
-from support.namespace import NOBODY, Namespace
+from support.namespace import UNPRIVILEGED, Namespace
 from support.require import require
 
 PYTHON = "/usr/bin/python3"
@@ -45,7 +45,7 @@ class Place:
         folder = self.folder / name
         folder.mkdir()
         if os.geteuid() == 0:
-            os.chown(folder, NOBODY, NOBODY)
+            os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
         return folder
 
     def start(self, name: str, *command: object) -> Program:

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack
 
 import pytest
-from support.namespace import NOBODY
+from support.namespace import UNPRIVILEGED
 from support.peer import Peer
 
 CONNECTS, REFUSALS = 3_001, 2_003
@@ -38,7 +38,7 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
     """A bounded number of records, and in an interval those and what is left out are all."""
     running = kernel_probe("--interval", 1)
     port = run("floods.full_listener").first
-    crowd = run("floods.connects", NOBODY, CONNECTS, port).pid
+    crowd = run("floods.connects", UNPRIVILEGED, CONNECTS, port).pid
     victim = run("floods.connects", 0, 1, port).pid
 
     def stalls(consumer, pid):
@@ -46,11 +46,11 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
 
     def sums(consumer):
         """By interval: what was told of the crowd, and with what was left out."""
-        told, happened = Counter(r.ts for r in stalls(consumer, crowd)), defaultdict(int)
+        reported, happened = Counter(r.ts for r in stalls(consumer, crowd)), defaultdict(int)
         for r in consumer.records:
-            if r.value.startswith("PROBE_LOST:") and r.net.get("uid") == NOBODY:
+            if r.value.startswith("PROBE_LOST:") and r.net.get("uid") == UNPRIVILEGED:
                 happened[r.ts] += int(r.value.partition(":")[2])
-        return {ts: (count, count + happened[ts]) for ts, count in told.items()}
+        return {ts: (count, count + happened[ts]) for ts, count in reported.items()}
 
     # All that wait, less the few that found room in the queue.
     running.wait_for(
@@ -58,13 +58,13 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
     )
     running.wait_for(lambda c: len(stalls(c, victim)) > 1, 60)
     consumer = running.stop()
-    assert max(told for told, _ in sums(consumer).values()) <= OF_PROCESS
+    assert max(reported for reported, _ in sums(consumer).values()) <= OF_PROCESS
 
 
 def test_thousands_of_refusals_are_added_up_to_the_last(run, kernel_probe):
     """Of one process by one peer; what another user is refused has a record for each socket."""
     running = kernel_probe("--interval", 1)
-    crowd = run("floods.refused", NOBODY, REFUSALS, 1).pid
+    crowd = run("floods.refused", UNPRIVILEGED, REFUSALS, 1).pid
     victim = run("floods.refused", 0, 7, 1).pid
 
     def refused(consumer, pid):

@@ -48,16 +48,16 @@ def test_others_are_reported_in_time_meanwhile(name, backend, probe, worker, att
     server, client = worker("blocking"), worker("blocking")
     inode = client.connect("127.0.0.1", server.ask("listen")["port"])["inode"]
     server.ask("accept")
-    client.tell("ask", 23, 29)
+    client.begin("ask", 23, 29)
     running.wait_for(lambda seen: len(seen.stalls(inode=inode, ongoing=True)) >= 3, timeout=60)
     running.wait_for_intervals(5)
     if waits and name == "page":
         running.wait_for(lambda seen: [r for r in seen.stalls(ongoing=True) if r.pid == waits], 60)
     assert running.resident_bytes() < RESIDENT_BYTES
 
-    told = running.stop(signal.SIGTERM)
-    assert {r.pid for r in told.stalls(inode=inode)} == {client.pid}
-    assert {one.net["interval_ms"] < 3_000 for one in told.interface_bandwidth("lo")} == {True}
+    reported = running.stop(signal.SIGTERM)
+    assert {r.pid for r in reported.stalls(inode=inode)} == {client.pid}
+    assert {one.net["interval_ms"] < 3_000 for one in reported.interface_bandwidth("lo")} == {True}
 
 
 def test_why_is_not_held_up_by_the_peer_that_it_reads(netns, installed, attacker):

@@ -19,7 +19,7 @@ def other_user():
 
 
 @pytest.fixture
-def far(make_netns, netns, worker):
+def distant(make_netns, netns, worker):
     """A server on another host: nobody here can look at its process."""
     elsewhere = make_netns(beside=netns)
     netns.join(elsewhere)
@@ -38,7 +38,7 @@ def far(make_netns, netns, worker):
 def answered_late(server, client, times=3):
     """As a long poll or a blocking read of a queue is."""
     for _ in range(times):
-        client.tell("ask", QUESTION, ANSWER)
+        client.begin("ask", QUESTION, ANSWER)
         assert server.ask("recv", QUESTION)["bytes"] == QUESTION
         server.ask("nap", LATE_MS)
         server.ask("send", ANSWER)
@@ -49,10 +49,10 @@ def stalls_of(client):
     return lambda consumer: consumer.stalls(pid=client.pid, ongoing=True)
 
 
-def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, far, other_user):
+def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, distant, other_user):
     """Waits up to twice as long as those would be silent, were they the victim's own."""
     running = probe()
-    server, connect = far
+    server, connect = distant
     answered_late(server, connect(**other_user))
     victim = connect()
     unanswered(server, victim)
@@ -61,10 +61,10 @@ def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, far, ot
     assert first.net["cause"] == "no_reply"
 
 
-def test_one_s_own_late_answers_make_such_waits_usual(probe, far):
+def test_one_s_own_late_answers_make_such_waits_usual(probe, distant):
     """The next process of the same job knows: it is told of only after twice as long."""
     running = probe()
-    server, connect = far
+    server, connect = distant
     answered_late(server, connect())
     running.wait_for_intervals(2)
     next_one = connect()
@@ -73,10 +73,10 @@ def test_one_s_own_late_answers_make_such_waits_usual(probe, far):
     assert first.stall_ms >= 2 * LATE_MS
 
 
-def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, far):
+def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, distant):
     """Both are one user's: whose own answers were prompt so far is not excused by the other's."""
     running = probe()
-    server, connect = far
+    server, connect = distant
     answered_late(server, connect())
     asks = connect()
     for _ in range(PROMPT):

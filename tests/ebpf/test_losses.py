@@ -41,9 +41,9 @@ def test_a_full_map_of_processes_is_counted_to_the_call(watch, peer):
     for one in peers:
         one.go()
     seen.drain()
-    told = sum(seen.sent(one.pid) for one in peers)
-    assert told % 7 == 0
-    assert told // 7 + seen.lost("process") >= 404
+    reported = sum(seen.sent(one.pid) for one in peers)
+    assert reported % 7 == 0
+    assert reported // 7 + seen.lost("process") >= 404
     assert seen.lost("process") >= 202
 
 

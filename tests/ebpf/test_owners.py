@@ -99,8 +99,8 @@ def test_a_socket_that_no_descriptor_holds(watch, peer):
     seen = watch()
     attach = seen.source.attach
     spots = BLIND_SPOTS["bcc" if attach == "bcc" else f"ebpf {attach}"]
-    gap = "unheld_socket"
-    visible = gap not in {spot.key for spot in spots}
+    blind_spot = "unheld_socket"
+    visible = blind_spot not in {spot.key for spot in spots}
     one = peer("owners.unheld_socket")
     one.go()
     seen.until(lambda: seen.received(one.pid) == 1_009)

@@ -94,11 +94,11 @@ def test_the_remedy_for_no_process_works(check, installed, netns):
         check=True,
         cwd="/",
     )
-    told = json.loads(done.stdout)
+    reported = json.loads(done.stdout)
     python.unlink()
     _, roots = check(user="root")
-    assert told["auto"] == roots["auto"]
-    assert "CAP_BPF" in told["host"]["capabilities"]
+    assert reported["auto"] == roots["auto"]
+    assert "CAP_BPF" in reported["host"]["capabilities"]
 
 
 def test_a_seccomp_filter_is_named(check, installed):
@@ -120,7 +120,7 @@ def test_root_behind_a_seccomp_filter_is_reported_of_it(check, installed):
     assert code == 0
     row = found["by_name"]["ebpf tracepoint"]
     assert row["answer"] == "no"
-    if row["errno"] is not None:  # else the kernel has no such flavour
+    if row["errno"] is not None:  # else the kernel has no such variant
         assert any("seccomp" in remedy for remedy in row["remedies"])
 
 

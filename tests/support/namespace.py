@@ -17,7 +17,7 @@ from pathlib import Path
 
 from support.require import require, require_tools
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 DROP_CAPABILITIES = ("--bounding-set=-all", "--inh-caps=-all")
 
 _veth_number = count()
@@ -58,7 +58,7 @@ class Namespace:
             return enter
         drop = ["setpriv", *DROP_CAPABILITIES]
         if self._root:
-            drop += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            drop += [f"--reuid={UNPRIVILEGED}", f"--regid={UNPRIVILEGED}", "--clear-groups"]
         return [*enter, *drop]
 
     def run(self, *words: str) -> str:

@@ -17,10 +17,10 @@ PIPE_BYTES = 65_536
 @pytest.fixture
 def pipe():
     """[read end, write end]; a test that closes one puts -1 in its place."""
-    ends = [*os.pipe()]
-    os.set_blocking(ends[0], False)
-    yield ends
-    for fd in ends:
+    both = [*os.pipe()]
+    os.set_blocking(both[0], False)
+    yield both
+    for fd in both:
         if fd >= 0:
             os.close(fd)
 

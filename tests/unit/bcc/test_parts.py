@@ -84,7 +84,7 @@ def headers_of(modules, release=RELEASE, *, split=True):
 
 
 def test_headers_in_one_tree_or_in_two(tmp_path):
-    """Debian parts what all flavours of a kernel share from the rest."""
+    """Debian parts what all variants of a kernel share from the rest."""
     assert kernel_headers.find(RELEASE, headers_of(tmp_path / "a")).name == "source"
     assert kernel_headers.find(RELEASE, headers_of(tmp_path / "b", split=False)).name == "build"
 

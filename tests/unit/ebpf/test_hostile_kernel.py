@@ -190,7 +190,7 @@ def test_a_ring_that_claims_to_hold_more_than_it_can_is_read_once(ring, produced
     assert ring(produced, 0, b"")[0].batch(struct.Struct("=Q")) == []
 
 
-def test_a_record_longer_than_the_ring_ends_the_reading(ring):
+def test_a_record_longer_than_the_ring_stops_the_reading(ring):
     """What is there of it is given; the next reading begins at the end of what was there."""
     reader, fd = ring(0, 64, struct.pack("=II", 0x3FFFFFFF, 0) + b"x" * 56)
     assert list(reader.records()) == [b"x" * 56]

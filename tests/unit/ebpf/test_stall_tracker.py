@@ -17,7 +17,7 @@ def scene(monkeypatch):
 # From the beginning to the end
 
 
-def test_a_wait_is_reported_while_it_lasts_and_once_when_it_ends(scene):
+def test_a_wait_is_reported_while_it_lasts_and_once_when_it_is_over(scene):
     """Its end is told by its own record, not by the drain that does not find it any more."""
     assert scene.drain(150, lasts(150)) == [("lasts", 150, NO_REPLY)]
     assert scene.drain(1_150, lasts(1_150)) == [("lasts", 1_150, NO_REPLY)]
@@ -36,7 +36,7 @@ def test_what_ended_is_one_socket_s_wait_in_one_direction(scene, after):
     assert scene.drain(2_150) == []
 
 
-def test_who_sends_on_ends_what_was_reported_and_nothing_else(scene):
+def test_who_sends_on_finishes_what_was_reported_and_nothing_else(scene):
     """The next wait on the socket begins there; a wait that nobody was told of ends in silence."""
     assert scene.end(150, seen=IN_RECV | Evidence.SUPERSEDED) is None
     scene.drain(1_150, lasts(1_150, 1_003))
@@ -55,7 +55,7 @@ def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
     assert scene.end(1_400, 403) is None
 
 
-def test_a_sample_between_two_drains_leaves_the_telling_to_them(scene):
+def test_a_sample_between_two_drains_leaves_the_report_to_them(scene):
     """What it finds is no news of an end, nor does what it misses end anything."""
     scene.drain(150, lasts(150))
     assert scene.take_sample(lasts(400)) == [("lasts", 400, NO_REPLY)]
@@ -69,7 +69,7 @@ def agrees(scene, now_ms):
     return scene.take_sample(lasts(now_ms)), scene.take_sample(lasts(now_ms + 100))
 
 
-def test_what_is_no_stall_any_more_ends_with_the_sample_that_confirms_it(scene):
+def test_what_is_no_stall_any_more_is_over_with_the_sample_that_confirms_it(scene):
     """The peer has come back to its loop: the next drain tells, and nothing tells again."""
     scene.drain(150, lasts(150))
     assert agrees(scene, 400) == ([("lasts", 400, NO_REPLY)], [])
@@ -111,7 +111,7 @@ def test_what_is_a_stall_again_by_the_next_drain_has_ended_in_between(scene):
     assert scene.end(1_400) == ("over", 800, NO_REPLY)
 
 
-def test_a_wait_whose_evidence_is_gone_ends_once(scene):
+def test_a_wait_whose_evidence_is_gone_is_over_once(scene):
     """The thread has left its receive, and nothing else says that an answer is expected."""
     scene.drain(150, lasts(150))
     quiet = {"seen": Evidence.OPENED}
@@ -131,7 +131,7 @@ def test_a_stall_after_an_expected_wait_counts_from_the_sample_that_found_it(sce
     assert scene.drain(6_300) == []
 
 
-def test_such_a_stall_ends_with_its_own_length_too_when_it_is_expected_again(scene):
+def test_such_a_stall_is_over_with_its_own_length_too_when_it_is_expected_again(scene):
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     scene.drain(150, lasts(150))
     scene.peer.shows = PeerState.BUSY

@@ -302,7 +302,7 @@ def test_the_descriptor_stays_in_blocking_mode(pipe, writer):
 
 
 @pytest.mark.parametrize("clogged", [False, True])
-def test_a_reader_that_is_gone_ends_it(pipe, writer, clogged):
+def test_a_reader_that_is_gone_stops_it(pipe, writer, clogged):
     """With room in the pipe or without: the next flush with something to say raises."""
     if clogged:
         pipe.clog()
@@ -312,7 +312,7 @@ def test_a_reader_that_is_gone_ends_it(pipe, writer, clogged):
         writer.flush()
 
 
-def test_a_closed_stdout_ends_it(pipe, writer):
+def test_a_closed_stdout_stops_it(pipe, writer):
     """Started with >&-: nobody will ever read."""
     pipe.close_writer()
     writer.put(event("E"))
@@ -320,7 +320,7 @@ def test_a_closed_stdout_ends_it(pipe, writer):
         writer.flush()
 
 
-def test_a_reader_that_leaves_between_poll_and_write_ends_it(pipe, writer, monkeypatch):
+def test_a_reader_that_leaves_between_poll_and_write_stops_it(pipe, writer, monkeypatch):
     """EPIPE is the same end."""
     pipe.close_reader()
     monkeypatch.setattr(writer, "_writable", lambda _: True)

@@ -86,13 +86,13 @@ def test_bytes_wait_for_an_owner_while_it_is_searched_for(world):
     assert len(world.owners.searches) == 1
 
 
-def test_a_connection_that_ends_meanwhile_is_reported_without_one(world):
+def test_a_connection_that_closes_meanwhile_is_reported_without_one(world):
     """Its descriptor is gone: no search finds its owner any more."""
     world.owners.slow = True
     tcp = with_connection(world)
     tcp.at(11).send(7)
     assert world.collect(1_000) == []
-    world.ends(tcp)
+    world.closes(tcp)
     assert traffic(world.collect(2_000)) == [(None, 7, 0)]
     assert not world.owners.pending
 

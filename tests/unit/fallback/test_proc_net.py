@@ -216,7 +216,7 @@ def test_a_queue_that_moves_a_little_while_the_window_is_open_has_moved(table):
     assert table.collect(205) == []
 
 
-def test_a_socket_that_is_gone_ends_its_stall(table):
+def test_a_socket_that_is_gone_finishes_its_stall(table):
     """The line is not there any more."""
     table.threads = [SENDER]
     table.take_sample(7)
@@ -294,7 +294,7 @@ def test_without_a_thread_on_this_socket_there_is_no_stall(table, threads):
     assert table.collect(9_002) == []
 
 
-def test_a_thread_that_leaves_ends_the_stall(table):
+def test_a_thread_that_leaves_finishes_the_stall(table):
     """The queue is as it was, but nobody waits any more."""
     table.threads = [SENDER]
     table.take_sample(7)

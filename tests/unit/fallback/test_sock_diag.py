@@ -88,7 +88,7 @@ def test_every_field_of_tcp_info_is_read_where_it_stands():
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 104, 120, 136, 160, 192, 224, 228, 232, 240, 280])
-def test_an_older_or_newer_tcp_info_is_read_as_far_as_it_goes(length):
+def test_an_older_or_newer_tcp_info_is_read_up_to_its_size(length):
     """Every kernel's length decodes: zero or unknown past its end; what is longer is cut."""
     raw = bytes(Info(state=1, total_retrans=7, bytes_acked=1_009, bytes_sent=1_013, snd_wnd=17))
     info = decode(fixed() + attribute(2, raw.ljust(280, b"\xaa")[:length])).info

@@ -139,7 +139,7 @@ def test_the_coarse_clock_moves_a_stall_by_less_than_a_tick():
         (True, 7, 7, True),
     ],
 )
-def test_within_one_tick_the_segments_tell_whose_turn_it_is(pending, out, inward, waiting):
+def test_within_one_tick_the_segments_show_whose_turn_it_is(pending, out, inward, waiting):
     """As many in as out leave the turn where it was; one more out hands it to the peer."""
     scene = answered_once(tick_ms=4)
     if pending:
@@ -171,7 +171,7 @@ def test_within_one_tick_a_late_acknowledgement_shows_who_came_last():
         assert scene.take_sample(1_300) == waiting
 
 
-def test_the_later_tick_spoke_last_whatever_the_segments():
+def test_the_later_tick_sent_last_whatever_the_segments():
     """Where the clock tells, it decides: a long reply in many segments ends the turn."""
     scene = answered_once(tick_ms=4)
     scene.tcp.at(60).send(7, segments=5)
@@ -247,7 +247,7 @@ def upload(pieces, *, listening=False):
     return scene
 
 
-def test_an_upload_in_pieces_ends_with_a_wait_for_its_answer():
+def test_a_wait_for_the_answer_follows_an_upload_in_pieces():
     """Its thread sits in a receive now, and in none while it wrote."""
     scene = upload(7)
     assert scene.take_sample(1_870) is None

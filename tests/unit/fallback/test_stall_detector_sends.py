@@ -137,9 +137,7 @@ def test_a_blocked_sender_with_all_its_data_out_is_not_held_up_by_the_buffer():
         (SNDBUF * 2 // 3 + 1, 0, False),
     ],
 )
-def test_a_sender_no_process_may_sample_into_is_judged_by_the_kernels_account(
-    wmem, limited_us, waiting
-):
+def test_a_sender_that_is_unreadable_is_decided_by_the_kernels_account(wmem, limited_us, waiting):
     """Another user's: crowded, and held up by the peer's window since the last look; no pid."""
     scene = Scene()
     scene.owner = None

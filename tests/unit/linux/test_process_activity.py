@@ -110,7 +110,7 @@ def test_other_calls(proc, syscall, found):
     assert proc.activity_of() is found
 
 
-def test_a_loop_that_is_not_asleep_may_come_back(proc):
+def test_a_loop_that_does_not_sleep_may_come_back(proc):
     proc.epoll(EPOLLIN)
     for syscall in ("running\n", call(230)):
         proc.thread(syscall)

@@ -186,7 +186,7 @@ def test_what_was_expected_once_stays_so_while_it_serves_others():
     assert scene.processes.samples == samples
 
 
-def test_an_expected_wait_ends_when_the_peer_is_stopped_or_does_not_read():
+def test_an_expected_wait_is_over_when_the_peer_is_stopped_or_does_not_read():
     for peer_seen, stopped, found in (
         (SocketSnapshot(0, 0, False, INODE), True, PeerState.BUSY),
         (SocketSnapshot(7, 0, False, INODE), False, PeerState.UNREAD),

@@ -79,7 +79,7 @@ def test_a_request_on_its_way_is_reported_as_that():
     assert reported == ReplyStall(0, None, in_flight=True)
 
 
-def test_what_ends_the_expected_wait_begins_a_stall():
+def test_what_finishes_the_expected_wait_begins_a_stall():
     """The peer is stopped in the middle: until the look before, all was as agreed."""
     scene = Scene()
     assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST) is None
@@ -129,7 +129,7 @@ def test_a_stall_goes_on_while_it_is_not_known_what_the_peer_does():
     assert scene.take_sample(1_000) is None
 
 
-def test_the_next_wait_on_a_socket_is_judged_by_itself():
+def test_the_next_wait_on_a_socket_is_decided_by_itself():
     """The peer agreed to the last one; about this one nothing is known."""
     scene = Scene()
     assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST) is None
@@ -208,7 +208,7 @@ def test_a_peer_that_may_not_be_inspected_is_silent_until_something_shows():
     assert scene.end(6_500) == 6_000
 
 
-def test_a_stall_ends_where_the_request_goes_to_a_peer_that_may_not_be_inspected():
+def test_a_stall_is_over_where_the_request_goes_to_a_peer_that_may_not_be_inspected():
     scene = Scene()
     assert scene.take_sample(100, PeerState.UNREAD) == 0
     assert scene.take_sample(200, PeerState.HIDDEN) is None

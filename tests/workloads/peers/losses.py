@@ -75,7 +75,7 @@ def many_requests(connections: int) -> Steps:
     yield
 
 
-def brief_conversations(connections: int, question: int, answer: int) -> Steps:
+def short_exchanges(connections: int, question: int, answer: int) -> Steps:
     """One connection after the other, each with one request and its reply."""
     listener = listen()
 

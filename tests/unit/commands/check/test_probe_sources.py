@@ -67,7 +67,7 @@ def opens(monkeypatch):
 
 
 def test_every_way_comes_from_the_options_and_has_its_blind_spots():
-    """A new backend or flavour cannot be forgotten here."""
+    """A new backend or variant cannot be forgotten here."""
     names = [way.name for way in source_variants()]
     assert names == list(BLIND_SPOTS)
     assert {way.backend for way in source_variants()} == {*Backend} - {Backend.AUTO}

@@ -1,4 +1,4 @@
-"""How to start the probe in each flavour, and how exact its records have to be."""
+"""How to start the probe in each variant, and how exact its records have to be."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ LATE_MS = 200
 LATE_SAMPLE_MS = 900
 
 
-def flavour(name: str) -> Backend:
-    """The flavour of this name; "proc" is the sampler, which must need no privilege."""
+def variant(name: str) -> Backend:
+    """The variant of this name; "proc" is the sampler, which must need no privilege."""
     if name == "proc":
         return replace(PROC, stall_tolerance_ms=LATE_SAMPLE_MS, per_interval=False, start_s=240)
     late = replace(EBPF, name=name, stall_tolerance_ms=LATE_MS)
