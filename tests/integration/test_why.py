@@ -284,7 +284,7 @@ def test_nothing_of_the_commands_is_loaded_by_the_stream(installed):
 
 @pytest.mark.parametrize("command", ["why $$", "check"])
 @pytest.mark.parametrize(
-    ("output", "says"),
+    ("output", "message"),
     [
         ("| head -0", ""),
         (">/dev/full", "stdout cannot be written (No space left on device)"),

@@ -97,7 +97,7 @@ def test_a_server_that_froze_in_its_receive_does_not_listen(why, worker, version
 
 
 @pytest.mark.parametrize(
-    ("asks", "how", "says", "waits"),
+    ("asks", "how", "message", "waits"),
     [
         ("ask_connected", "poll", "waits for a datagram from 127.0.0.1:{port} for", True),
         ("ask_connected", "epoll", "probably waits for a datagram from 127.0.0.1:{port}", True),
