@@ -13,8 +13,8 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from program import Program
 from support.namespace import UNPRIVILEGED, Namespace
+from support.program import Program
 from support.require import require
 
 PYTHON = "/usr/bin/python3"

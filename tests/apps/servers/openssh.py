@@ -13,8 +13,8 @@ import struct
 import subprocess
 
 from place import Place
-from program import Program, children
 from support.namespace import UNPRIVILEGED
+from support.program import Program, children
 from support.require import require_tools
 
 CONFIG = """

@@ -8,7 +8,7 @@ which tests/integration/test_pings.py is about.
 from __future__ import annotations
 
 from place import Place
-from program import Program
+from support.program import Program
 
 OFTEN_S = 0.7
 

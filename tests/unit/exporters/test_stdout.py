@@ -13,6 +13,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records import CLIENT, NOW_MS, OTHER
 
 from xctl_probe.errors import ProbeError
 from xctl_probe.events import (
@@ -33,8 +34,8 @@ from xctl_probe.exporters.records import (
 )
 from xctl_probe.exporters.stdout import QUEUE_BYTES, ReaderGone, Writer, write_answer
 
-NOW_MS, SECOND_NS = 1_700_000_000_123, 1_000_000_000
-CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
+SECOND_NS = 1_000_000_000
+# Of no user: dropped records are counted by user.
 SOCKET = Socket(4_241, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 5_437, "eth0")
 PIPE_BYTES = 4_096
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.fake_proc import FakeProcess
 
 from xctl_probe.events import Process
 from xctl_probe.linux.budget import Budget
@@ -36,9 +37,7 @@ class World:
         return self.users[int(pid)], len(self.tables[int(pid)])
 
     def add(self, pid, *inodes, user=VICTIM, others=0):
-        (self.path / str(pid)).mkdir()
-        stat = f"{pid} (client) S 1 {'0 ' * 16}20 7001 0 0\n"
-        (self.path / f"{pid}/stat").write_text(stat)
+        FakeProcess(self.path, pid).stat()
         self.users[pid] = user
         self.tables[pid] = dict(enumerate([None] * others + list(inodes)))
 
