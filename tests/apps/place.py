@@ -37,7 +37,7 @@ class Place:
         self._netns = os.stat(f"/proc/{self.namespace.pid}/ns/net").st_ino
 
     def port(self) -> int:
-        """One that nobody has: the namespace is new."""
+        """One that no process has: the namespace is new."""
         return next(self._ports)
 
     def own(self, name: str) -> Path:

@@ -11,7 +11,7 @@ from servers.openssh import REALPATH
 INTERVAL_S = 0.25
 STALL_MS = 100
 INTERVALS = 2  # between the moment from which a wait counts and the one that tells of it
-LATE_MS = 150  # what the machine's other work may delay a look by
+LATE_MS = 150  # what the machine's other work may delay a sample by
 MUCH = 30_000_001  # bytes: more than all buffers on the way
 
 
@@ -54,7 +54,7 @@ def by_program(cases):
 
 
 class Broken:
-    """One break, from the question on: what is told meanwhile, and afterwards."""
+    """One break, from the question on: what is reported meanwhile, and afterwards."""
 
     def __init__(self, everything, case, probe):
         self.place, self.probe = everything.place, probe
@@ -82,7 +82,7 @@ class Broken:
         assert found.ongoing
 
     def is_over(self, healed_ms, direction, causes):
-        """It is over once the network is healed; nobody else was ever said to wait."""
+        """It is over once the network is healed; no other process was ever reported."""
         self.client.expect(self.case.answer)
         answered_ms = time.time() * 1000
         self.probe.wait_for(lambda c: c.stalls(pid=self.client.pid, ongoing=False))
@@ -112,7 +112,7 @@ class Broken:
         return len(self._ours())
 
     def _ours(self):
-        """What is told of this place: another place has other ports."""
+        """What is reported of this place: another place has other ports."""
         pids, port = self.place.pids(), f":{self.program.port}"
         return [
             r
@@ -153,7 +153,7 @@ def test_packets_that_are_dropped(broken, case):
 
 @by_program(ASKING)
 def test_a_server_that_is_stopped(broken, case):
-    """The network has delivered; nobody takes the request."""
+    """The network has delivered; no process takes the request."""
     scene = broken(case)
     workers = scene.program.workers()
     scene.place.stop(*workers)
@@ -167,7 +167,7 @@ def test_a_server_that_is_stopped(broken, case):
 
 @by_program(SENDING)
 def test_a_window_that_is_full(broken, case):
-    """The other end is stopped, and this one has much to send."""
+    """The peer is stopped, and this one has much to send."""
     scene = broken(case)
     workers = scene.program.workers()
     scene.place.stop(*workers)

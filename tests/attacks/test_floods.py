@@ -45,7 +45,7 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
         return [r for r in consumer.records if r.event_type == "transport.drop" and r.pid == pid]
 
     def sums(consumer):
-        """By interval: what was told of the crowd, and with what was left out."""
+        """By interval: what was reported of the crowd, and with what was left out."""
         reported, happened = Counter(r.ts for r in stalls(consumer, crowd)), defaultdict(int)
         for r in consumer.records:
             if r.value.startswith("PROBE_LOST:") and r.net.get("uid") == UNPRIVILEGED:

@@ -1,4 +1,4 @@
-"""What one user's requests teach of a peer hides nobody else's waits for it."""
+"""What one user's requests teach of a peer hides no other user's waits for it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, distant
 
 
 def test_one_s_own_late_answers_make_such_waits_usual(probe, distant):
-    """The next process of the same job knows: it is told of only after twice as long."""
+    """The next process of the same job knows: it is reported only after twice as long."""
     running = probe()
     server, connect = distant
     answered_late(server, connect())

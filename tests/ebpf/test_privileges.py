@@ -97,7 +97,7 @@ EVERYWHERE = f"{INSPECTS},+sys_admin"
 
 @pytest.fixture
 def start_with(worker, start_probe):
-    """A probe with some capabilities, and another user's connection with a far end of its role.
+    """A probe with some capabilities, and another user's connection with a peer of its role.
 
     `evented` waits for more from the connection; `blocking` does something else.
     """
@@ -174,7 +174,7 @@ def test_why_of_another_user_s_process(installed, worker, netns, caps, answers):
 
 
 def test_a_request_that_no_process_has_read_needs_no_privilege_to_be_seen(start_with):
-    """It lies in the queue at the far end."""
+    """It lies in the queue of the peer socket."""
     running, _, client = start_with(ENOUGH, "blocking")
     client.begin("ask", QUESTION, ANSWER)
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))

@@ -37,7 +37,7 @@ def test_a_client_in_epoll_that_was_answered_before(watch, peer):
 
 
 def test_a_client_that_sends_on_before_it_reads_the_answer(watch, peer):
-    """The wait that was told ends when the answer came; the next one is another."""
+    """The wait that was reported is over when the answer came; the next one is another."""
     seen = watch()
     one = peer("stalls.sends_on_before_it_reads")
     both = []

@@ -1,6 +1,6 @@
-"""Each declared gap is one, and nothing else is: traffic that shows it, on every source.
+"""Each declared blind spot is one, and nothing else is: traffic that shows it, on every source.
 
-Whatever a source sees here it must not declare, and the reverse; the gaps that are about bytes
+Whatever a source sees here it must not declare, and the reverse; the blind spots of bytes
 of one connection are in test_paths.py.
 """
 
@@ -105,7 +105,7 @@ def test_waits_for_a_datagram(probe, worker, agrees, backend, way):
     port = server.ask("bind")["port"]
     client.begin("query", "127.0.0.1", port, QUESTION, way)
     inode = client.expect("asked")["inode"]
-    running.wait_for_intervals(9)  # 1.8 s: such a wait is told of after one
+    running.wait_for_intervals(9)  # 1.8 s: such a wait is reported after one
     reported = running.stop().stalls(pid=client.pid)
     if way == "alone" or not backend.sees("datagram_waits"):
         agrees("datagram_waits", reported)
@@ -182,7 +182,7 @@ def test_stalled_sends_by_multipath_tcp(probe, multipath, agrees, backend):
     slack_ms = backend.tolerance_ms(0.2)
     is_right = least_ms - slack_ms <= reported[-1].stall_ms <= most_ms + slack_ms
     in_time = not reported[-1].ongoing and is_right
-    if not backend.per_interval:  # between two looks, a length may be right by chance
+    if not backend.per_interval:  # between two samples, a length may be right by chance
         agrees("mptcp_detail", in_time and {r.net["cause"] for r in reported} == {"peer_window"})
 
 
@@ -245,7 +245,7 @@ def test_other_network_namespaces(probe, worker, make_netns, agrees, backend):
 
 
 def test_which_holder_of_a_socket_uses_it(probe, worker, agrees, backend):
-    """Once the child sends, once the parent: one of the two is told of the wrong one."""
+    """Once the child sends, once the parent: one of the two is attributed wrongly."""
     if not backend.sees("tcp_bytes"):
         pytest.skip("no bytes at all, which is declared and tested")
     running = probe("--min-bw", 0)
@@ -335,8 +335,8 @@ def test_waits_that_no_sample_has_seen(probe, worker, agrees, backend):
 
 
 def test_what_falls_between_two_samples(probe, worker, agrees, backend):
-    """Thousands of sockets make each look so dear that they are seldom: brief waits slip through,
-    and where only a look tells, a wait begins with it.
+    """Thousands of sockets make samples so dear that they are rare: short waits slip through, and
+    where only a sample shows it, a wait begins with it.
     """
     holder, server, client = worker(), worker(), worker()
     holder.ask("hold", 2_000)
@@ -356,7 +356,7 @@ def test_what_falls_between_two_samples(probe, worker, agrees, backend):
         connect(receiver, sender)
     for _, sender in pairs:
         sender.begin("send", MORE_THAN_BUFFERS)
-        time.sleep(0.17)  # each begins at another distance from a look
+        time.sleep(0.17)  # each begins at another distance from a sample
     for _, sender in pairs:
         running.wait_for(lambda c, pid=sender.pid: c.stalls(pid=pid, ongoing=True))
     late_ms = []

@@ -11,7 +11,7 @@ LIMIT_MS = 1_200
 
 
 def test_a_peer_that_vanishes(probe, worker, netns, backend):
-    """Every packet is lost, until the connection fails: told while it lasts, and why it ended."""
+    """Every packet is lost, until the connection fails: reported while it lasts, with its error."""
     running = probe()
     _, client, identity = connected(worker)
     running.wait_for_intervals(2)
@@ -32,7 +32,7 @@ def test_a_peer_that_vanishes(probe, worker, netns, backend):
     assert {(r.pid, r.net["direction"]) for r in (*ongoing, ended)} == {(client.pid, "receive")}
     assert ongoing[-1].net["cause"] == ended.net["cause"] == "loss"
     late_ms = backend.tolerance_ms(0.2)
-    # The machine may take its time to run who is told of the failure.
+    # The machine may take its time to run the process that gets the error.
     assert LIMIT_MS - late_ms <= ended.stall_ms <= lasted_ms + late_ms
     assert consumer.count("RETRANSMIT", inode=inode, pid=client.pid) == retransmits > 0
     reported = 1 if backend.sees("connect_errors") else 0
@@ -107,7 +107,7 @@ def test_a_hole_in_a_download(probe, worker, netns, backend, role, idle_interval
     assert {r.net["direction"] for r in (*ongoing, ended)} == {"receive"}
     assert {r.net["cause"] for r in (*ongoing, ended)} == {"loss"}
     assert [r.ongoing for r in (*ongoing, ended)] == [True] * len(ongoing) + [False]
-    # The hole is met by a look: a stall's length late, and the sampler's own lateness.
+    # A sample finds the hole: a stall's length late, and the sampler's own lateness.
     late_ms = 100 + backend.tolerance_ms(0.2)
     assert (released_ns - begin_ns) / 1e6 - late_ms <= ended.stall_ms
     assert ended.stall_ms <= (end_ns - begin_ns) / 1e6 + late_ms

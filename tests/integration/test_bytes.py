@@ -25,7 +25,7 @@ def test_a_bulk_transfer_adds_up_at_both_sockets(probe, worker, backend, host, a
     port = receiver.ask("listen", host)["port"]
     sender.connect(host, port)
     receiver.ask("accept")
-    running.wait_for_intervals(2)  # so that both ends are known before the bytes flow
+    running.wait_for_intervals(2)  # so that both sockets are known before the bytes flow
 
     receiver.begin("recv", BULK_BYTES)
     assert sender.ask("send", BULK_BYTES)["bytes"] == BULK_BYTES

@@ -33,7 +33,7 @@ def behind_a_filter(installed):
 
 
 def unheld():
-    """The ids of BPF programs and links that no process holds; None where nobody may list them."""
+    """The ids of BPF programs and links without a process that holds them; None: not listed."""
     found = set()
     for what in ("prog", "link"):
         done = subprocess.run(["bpftool", "-j", what, "show"], capture_output=True, check=False)
@@ -78,7 +78,7 @@ def test_root_gets_what_the_stream_takes(check, start_probe):
 
 
 def test_the_remedy_for_no_process_works(check, installed, netns):
-    """Its Python is given the capabilities that `check` names: then nobody may load programs."""
+    """With the capabilities that `check` names for Python, an ordinary user may load programs."""
     require(os.geteuid() == 0, "only root can give capabilities to a file")
     require_tools("setcap")
     _, found = check()

@@ -1,4 +1,4 @@
-"""What goes wrong on a connection is told of its process: refused, timed out, reset."""
+"""What goes wrong on a connection is reported with its process: refused, timed out, reset."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def running(probe, backend):
 
 
 def test_refused_connects_are_errors_of_their_process(running, worker):
-    """Nobody listens: each of seven attempts is one error on its own socket."""
+    """No process listens: each of seven attempts is one error on its own socket."""
     gone, client = worker(), worker()
     port = gone.ask("listen")["port"]
     gone.close()
@@ -31,7 +31,7 @@ def test_refused_connects_are_errors_of_their_process(running, worker):
 
 
 def test_a_connect_that_times_out_is_an_error_of_its_process(running, worker, netns):
-    """Nobody answers: a stall while it lasts, and one error at its end."""
+    """No process answers: a stall while it lasts, and one error at its end."""
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     netns.drop_incoming(f"tcp dport {port}")

@@ -35,7 +35,7 @@ def asked(backend, probe, worker, make_netns):
 
 
 def test_a_peer_in_another_namespace_is_sampled(asked):
-    """It listens: nothing is told.  It is stopped: a stall from then on, until it goes on."""
+    """It listens: nothing is reported.  It is stopped: a stall from then on, until it goes on."""
     running, server, client, inode = asked
     running.wait_for_intervals(5)
     assert running.consumer.stalls(inode=inode) == []

@@ -40,7 +40,7 @@ def waiting(worker):
 
 
 def test_hostile_names_are_valid_records(probe, waiting):
-    """Each process is told of under its own pid; the model checks every line for the rest."""
+    """Each process is reported under its own pid; the model checks every line for the rest."""
     running = probe()
     clients = {waiting(name).pid: name for name in NAMES}
     running.wait_for(lambda c: {r.pid for r in c.stalls(ongoing=True)} >= clients.keys())

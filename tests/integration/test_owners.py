@@ -106,7 +106,7 @@ def test_a_socket_that_outlives_its_process_keeps_its_owner(probe, pair):
 
 
 def test_an_ipv4_address_in_ipv6_clothes_is_shown_as_ipv4(probe, worker):
-    """A v4-mapped socket is told of by the address that its packets have."""
+    """A v4-mapped socket is reported by the address that its packets have."""
     running = probe()
     server, client = worker(), worker()
     port = server.ask("listen", "::")["port"]

@@ -1,4 +1,4 @@
-"""Every way that bytes take into and out of a socket is counted once, or is a declared gap.
+"""Every way that bytes take into and out of a socket is counted once, or is a declared blind spot.
 
 sendfile, splice, zerocopy, io_uring, MPTCP, offloads and so on bypass the function that one
 would count at, or hit it twice; and what the process peeks at or throws away misleads as well.
@@ -10,7 +10,7 @@ import pytest
 from support.paths import BLIND_SPOTS_OF, trouble
 
 FAST_OPEN_BYTES = 1_009  # with the connect
-COUNT = 60_013  # fits into the buffers: one process does both ends in turn
+COUNT = 60_013  # fits into the buffers: one process uses both sockets in turn
 # What a kernel need not have, and the least that has it.
 OPTIONAL = {
     "tls": "CONFIG_TLS",

@@ -1,4 +1,4 @@
-"""Where sock_diag is refused there is /proc/net: fewer facts, and none of them invented."""
+"""Where sock_diag is refused there is /proc/net: fewer events, and none of them invented."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_blocked_sender_is_seen(running, worker):
     assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}
     assert {r.net["direction"] for r in consumer.stalls()} == {"send"}
     assert len(consumer.stalls(pid=client.pid, ongoing=False)) == 1
-    # Its beginning is when it was first looked at: up to an interval late, at both ends.
+    # It begins with the first sample of it: up to an interval late, as its end is.
     assert last.stall_ms == pytest.approx(truth["stall_ms"], abs=250)
 
 

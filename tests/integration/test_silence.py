@@ -1,4 +1,4 @@
-"""What is idle is never told of as waiting: a false stall is a false root cause."""
+"""What is idle is never reported as waiting: a false stall is a false root cause."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Scenes:
         server.begin("accept")
 
     def keep_alive(self, client_role, reads=True):
-        """Answered, and now both ends wait for the next request.
+        """Answered, and now both sockets wait for the next request.
 
         A client that `reads` notices a close, in recv or in epoll, as a pool does.
         """
@@ -69,7 +69,7 @@ class Scenes:
         client.begin("drip", LINE, every_ms, 1_000)
 
     def one_line(self, client_role):
-        """One line that nobody answers, from a process that then does something else."""
+        """One line that no process answers, from a process that then does something else."""
         server, client = self.pair(client_role)
         server.begin("drain")
         client.ask("send", LINE)
@@ -136,7 +136,7 @@ def test_no_process_idle_is_ever_flagged(probe, worker, backend):
     quiet_stderr = running.stderr
     running.wait_for_intervals(30)
     assert scenes.flagged(running.consumer, backend) == set()
-    assert running.stderr == quiet_stderr  # nor does it fill a pipe that nobody reads
+    assert running.stderr == quiet_stderr  # nor does it fill a pipe that no process reads
 
     # The proof that this probe would have seen one: a request that is not answered.
     asking.begin("ask", QUESTION, ANSWER)

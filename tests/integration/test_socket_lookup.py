@@ -72,7 +72,7 @@ def test_a_connection_that_no_process_accepted_has_no_inode(lookup):
 
 
 def test_another_namespace_is_entered_by_way_of_a_process_in_it(lookup, worker, netns):
-    """By nobody else's; and what it took to enter is given back."""
+    """By no other; and what it took to enter is given back."""
     require(os.geteuid() == 0, "only root can enter a namespace")
     server, client = worker(), worker()
     reported = client.connect("127.0.0.1", server.ask("listen")["port"])

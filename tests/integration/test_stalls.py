@@ -196,7 +196,7 @@ def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
 
 
 def test_a_stall_is_over_when_the_peer_hangs_up(probe, worker, backend):
-    """No reply but the end of the connection: the wait is over, and is told so."""
+    """No reply but the end of the connection: the wait is over, and is reported so."""
     running = probe()
     server, client, identity = connected(worker)
     client.begin("ask", QUESTION, ANSWER)

@@ -13,7 +13,7 @@ from support.conversation import ANSWER, QUESTION, connected
 from support.require import require
 
 MORE_THAN_BUFFERS = 20_000_003
-LATE_MS = 300  # what the machine's other work, a tick and a second look may add
+LATE_MS = 300  # what the machine's other work, a tick and a second sample may add
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_sender_that_limits_its_own_rate_is_held_by_that(why, worker):
 
 
 def test_a_sender_is_reported_that_its_peer_is_stopped(why, worker):
-    """Not the network: the process at the other end, which is on this host."""
+    """Not the network: the peer process, which is on this host."""
     server, client, identity = connected(worker)
     os.kill(server.pid, signal.SIGSTOP)
     begin_ns = time.monotonic_ns()

@@ -56,7 +56,7 @@ def test_an_epoll_that_is_watched_is_followed(why, worker, how):
 
 
 def test_a_process_whose_first_thread_has_ended_is_alive(why, worker):
-    """At both ends: as the one that is explained, and as the peer."""
+    """On both sides: as the one that is explained, and as the peer."""
     server, client, identity = connected(worker, "headless", "headless")
     port = identity["port"]
     client.begin("ask", QUESTION, ANSWER)
@@ -174,7 +174,7 @@ def test_a_socket_of_another_namespace_than_its_process_s_is_found(why, worker, 
 
 
 def test_an_idle_connection_in_an_event_loop_may_owe_the_rest(why, worker):
-    """Where nobody may look at the peer; where it listens for more, it owes nothing."""
+    """Where the peer may not be inspected; where it listens for more, it owes nothing."""
     server, client, identity = connected(worker, client_role="evented")
     port = identity["port"]
     client.begin("ask", QUESTION, ANSWER + 1)

@@ -1,4 +1,4 @@
-"""A socket that ends just while it is read out: its bytes are told once."""
+"""A socket that closes just while it is read out: its bytes are reported once."""
 
 from __future__ import annotations
 

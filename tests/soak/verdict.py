@@ -16,7 +16,7 @@ TICK_NS = 15_000_000
 # A netlink socket for each namespace where somebody has waited, kept for a minute after: the
 # crowd's own, and the host's.
 NAMESPACES = 2
-LATE_NS = 1_000_000_000  # besides the interval at whose end it is told
+LATE_NS = 1_000_000_000  # besides the interval at whose end it is reported
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,11 @@ def _resets(crowd: Crowd, probe: Watched) -> list[Verdict]:
 
 
 def _bytes_sampled(crowd: Crowd, probe: Watched) -> list[Verdict]:
-    """The sampler: what has no owner is on the interface; nobody is told of too much."""
+    """The sampler: what has no owner is on the interface; of no process is too much reported."""
     there, here = truth(crowd), reported(crowd, probe)
     total = sum(map(sum, there.values()))
     owned, unowned = sum(map(sum, here.values())), probe.tally.unattributed
-    # Who resets a connection wipes its counters (tcp_disconnect).  The other end has counted
+    # Who resets a connection wipes its counters (tcp_disconnect).  The peer has counted
     # what was acknowledged, so not always the last answer, and takes the reset for a FIN.
     missing = crowd.total("reset_bytes") + crowd.total("resets", "server") * (ANSWER_BYTES + 1)
     off = owned + unowned - total
@@ -162,10 +162,10 @@ def _is_ours(crowd: Crowd, probe: Watched, stall: ReportedStall) -> bool:
 
 
 def _was_a_wait(crowd: Crowd, stall: ReportedStall, late_ns: int, longer_ns: int) -> bool:
-    """Did this process (or anybody, where no pid is told) then wait, and for so long?
+    """Did this process (or anybody, where no pid is reported) then wait, and for so long?
 
-    A stall is told up to an interval after its end, and may be told as so much longer: the
-    sampler knows of a connection that is gone only that it was there at the look before.
+    A stall is reported up to an interval after its end, and may be reported so much longer: the
+    sampler knows of a connection that is gone only that it was there at the sample before.
     """
     if stall.pid is None:
         waits = [wait for several in crowd.waits.values() for wait in several]

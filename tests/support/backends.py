@@ -35,7 +35,7 @@ class Backend:
     start_s: int = 15
 
     def sees(self, blind_spot: str) -> bool:
-        """Whether this is no declared gap of the source."""
+        """Whether this is no declared blind spot of the source."""
         assert blind_spot in _BLIND_SPOTS, f"{blind_spot!r} is in nobody's list of blind spots"
         return blind_spot not in {spot.key for spot in BLIND_SPOTS[self.source]}
 
@@ -47,7 +47,7 @@ class Backend:
     @property
     def all_bandwidth(self) -> tuple[str, ...]:
         """Options to see each byte: where counts are exact, the last few of a transfer matter,
-        and would stay below the bandwidth from which a process is told of.
+        and would stay below the bandwidth from which a process is reported.
         """
         return () if self.bytes_tolerance else ("--min-bw", "0")
 

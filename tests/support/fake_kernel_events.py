@@ -1,4 +1,4 @@
-"""The kernel's records of waits, made by hand, and what is told of them."""
+"""The kernel's records of waits, made by hand, and what is reported of them."""
 
 from __future__ import annotations
 

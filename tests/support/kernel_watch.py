@@ -26,7 +26,7 @@ STALL_NS = 100_000_000  # the default stall length
 
 
 class Watch:
-    """Collects all facts of one source."""
+    """Collects all events of one source."""
 
     def __init__(self, attach: str = "auto", **options: object) -> None:
         self.source: RunningSource = (
@@ -42,7 +42,7 @@ class Watch:
         self.events += self.source.drain(time.monotonic_ns()).events
 
     def until(self, condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
-        """Drain until the condition holds; what was seen is told where it never does."""
+        """Drain until the condition holds; what was seen is reported where it never does."""
         end = time.monotonic() + limit_s
         while True:
             self.source.poll(time.monotonic_ns())

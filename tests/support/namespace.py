@@ -71,7 +71,7 @@ class Namespace:
     def drop_incoming(self, match: str) -> None:
         """Lose, silently, the incoming packets that an nft `match` names.
 
-        At the input hook, for at the output hook the sender would be told of the loss.
+        At the input hook, for at the output hook the sender would get an error.
         """
         self._filter("input", f"{match} counter drop")
 
@@ -80,7 +80,7 @@ class Namespace:
         self._filter("input", f"{match} counter reject with {answer}")
 
     def drop_outgoing(self, match: str) -> None:
-        """Keep packets from leaving; their sender is told."""
+        """Keep packets from leaving; their sender gets an error."""
         self._filter("output", f"{match} counter drop")
 
     def _filter(self, hook: str, rule: str) -> None:

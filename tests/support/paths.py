@@ -1,4 +1,4 @@
-"""Which declared gaps hide the bytes of a way that bytes take: the tests of every source ask here.
+"""Declared blind spots by the way that bytes take, for the tests of every source.
 
 What is not declared must add up to the byte; what is declared must not show at all, so that a
 gap that closes is noticed as well as one that opens.
@@ -51,7 +51,7 @@ BLIND_SPOTS_OF = {
 }
 
 
-# What these hide depends on the moment of a look: some of it may show, all of it never does.
+# What these hide depends on the moment of a sample: some of it may show, all of it never does.
 _PARTLY = {"late_close", "aborted"}
 
 

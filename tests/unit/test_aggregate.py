@@ -1,4 +1,4 @@
-"""An interval's facts, added up: nothing gained, nothing lost, what matters first."""
+"""An interval's events, added up: nothing gained, nothing lost, what matters first."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_no_process_accounts_for_is_reported_with_the_interface():
 
 
 def test_what_matters_most_is_written_first():
-    """Stalls, errors, losses, then bandwidth, whatever the order of the facts."""
+    """Stalls, errors, losses, then bandwidth, whatever the order of the events."""
     found = records(
         [
             counts("eth0", rx_errors=3),

@@ -1,4 +1,4 @@
-"""The list of traps names tests that exist, and every declared gap has traffic that shows it."""
+"""The edge cases name tests that exist; every declared blind spot has traffic that shows it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_any_message_is_one_printable_line(message):
 
 
 def test_all_that_is_ever_written_stays_below_a_page(pipe):
-    """Nobody may read it: 1,009 messages and a last word, each line of them whole or cut short."""
+    """No process may read it: 1,009 messages and a last word, each line whole or cut short."""
     diagnostics = Diagnostics(pipe[1])
     for _ in range(1_009):
         diagnostics.report("seventeen letters")

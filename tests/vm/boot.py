@@ -78,7 +78,7 @@ def run_in_guest(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # so that ending it ends QEMU, and nobody else's
+        start_new_session=True,  # so that ending it stops QEMU, and no other process
     )
     _running.append(guest)
     assert guest.stdout is not None

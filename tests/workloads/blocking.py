@@ -54,7 +54,7 @@ class Blocking:
         return addresses_of(sock)
 
     def connect(self, host: str, port: int, syn_retries: int = 0) -> dict[str, Any]:
-        """Connect; the inode is told before, for a connect that hangs or fails."""
+        """Connect; the inode is reported before, for a connect that hangs or fails."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM, self.protocol)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -144,7 +144,7 @@ class Blocking:
         return {"times": self.interrupted}
 
     def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
-        """A line now and then that nobody answers, as a log sender does it."""
+        """A line now and then that no process answers, as a log sender does it."""
         for _ in range(times):
             last_ns = time.monotonic_ns()
             self.sock.sendall(bytes(count))

@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass
 class Gates:
-    """Pipes that open, for all who wait, by the closing of their other end."""
+    """Pipes that open, for all who wait, by the closing of their write side."""
 
     go: int
     stop: int

@@ -76,7 +76,7 @@ class Evented:
         return await self.recv(answer) | {"begun_ns": begun_ns} | self._span(begin_ns)
 
     async def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
-        """A line now and then that nobody answers, as a log sender does it."""
+        """A line now and then that no process answers, as a log sender does it."""
         for _ in range(times):
             await self.loop.sock_sendall(self.sock, bytes(count))
             await asyncio.sleep(every_ms / 1e3)

@@ -1,4 +1,4 @@
-"""Ways into and out of a datagram socket: each says how many bytes went through at both ends."""
+"""Ways into and out of a datagram socket: each returns the bytes that both sockets moved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def datagram(host: str = "127.0.0.1", family: int = socket.AF_INET) -> Pair:
 
 
 def unconnected(host: str = "127.0.0.1", family: int = socket.AF_INET) -> Pair:
-    """A sender that names the receiver, which it is told of as its own peer, with each send."""
+    """A sender that names the receiver, its own peer, with each send."""
     receiver = datagram(host, family)[1]
     return socket.socket(family, socket.SOCK_DGRAM), receiver
 

@@ -1,6 +1,6 @@
 """A worker that moves bytes around the plain send and recv: each way in a process of its own.
 
-Both ends of a way are in one process, so what it sent it also received.
+Both sockets of a way are in one process, so what it sent it also received.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ PATHS: dict[str, tuple[Open, Move]] = {
 
 
 class Mover:
-    """A process with both ends of one way; it stays, with its sockets open."""
+    """A process with both sockets of one way; it stays, with its sockets open."""
 
     def __init__(self, name: str) -> None:
         """Raises OSError where this kernel does not have it."""

@@ -34,7 +34,7 @@ def datagram_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Sleepers:
-    """The threads, and both ends of the connection of each."""
+    """The threads, and both sockets of the connection of each."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[socket.socket, socket.socket]] = []

@@ -14,7 +14,7 @@ OFTEN_S = 0.7
 
 
 class Websocket:
-    """`asks` sends as many bytes as it is told, and hears how many came."""
+    """`asks` sends as many bytes as a line names, and prints how many came."""
 
     def __init__(self, place: Place) -> None:
         self.port, often = place.port(), place.port()

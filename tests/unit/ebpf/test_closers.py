@@ -1,4 +1,4 @@
-"""A close that waits: told while its thread is seen in it, and never without."""
+"""A close that waits: reported while its thread is seen in it, and never without."""
 
 from __future__ import annotations
 

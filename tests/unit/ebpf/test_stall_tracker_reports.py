@@ -1,4 +1,4 @@
-"""Which of the kernel's candidates are told, and why; and whose peers are looked at."""
+"""Which of the kernel's candidates are reported, and why; and whose peers are inspected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def scene(make_scene):
 
 @pytest.fixture
 def elsewhere(make_scene):
-    """All peers are on other hosts, where nobody can look."""
+    """All peers are on other hosts, where the probe cannot inspect them."""
     scene = make_scene()
     scene.peer.shows = PeerState.UNKNOWN
     return scene
@@ -45,7 +45,7 @@ def elsewhere(make_scene):
 
 
 def test_three_late_answers_make_such_waits_usual(elsewhere):
-    """Up to twice the longest of them; the three are told."""
+    """Up to twice the longest of them; the three are reported."""
     for number, late_ms in enumerate((1_000, 1_700, 1_300)):
         assert elsewhere.end(late_ms, seen=ANSWERED, inode=number + 11) == (
             "over",
@@ -250,7 +250,7 @@ def test_a_query_whose_answer_has_come_is_over_once(scene):
 
 
 def test_a_datagram_that_could_leave_is_over(scene):
-    """Who was held up and who asked on the same socket are told apart."""
+    """Who was held up and who asked on the same socket are reported apart."""
     held = {"protocol": 17, "seen": Evidence(0), "direction": SEND}
     assert scene.drain(600, lasts(600, **held)) == [("lasts", 600, Cause.SEND_BUFFER)]
     assert scene.drain(1_300, lasts(1_300, **QUERY)) == [

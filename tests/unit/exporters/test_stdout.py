@@ -218,7 +218,7 @@ def test_bytes_time_and_events_are_conserved_whatever_the_reader_does(steps):
 
 
 def test_the_queue_is_bounded_and_what_it_refused_is_counted(pipe, writer):
-    """A stopped reader costs 4 MiB at most; afterwards the loss is told, exactly, and last."""
+    """A stopped reader costs 4 MiB at most; afterwards the loss is reported, exactly, and last."""
     pipe.clog()
     size = 1_009
     kept = QUEUE_BYTES // size
@@ -250,7 +250,7 @@ def test_a_record_that_finds_no_room_counts_with_all_its_failures(pipe, error, c
 
 
 def test_after_a_loss_there_is_room_again(pipe, writer):
-    """The bound holds for what waits, not for ever; each loss is told once."""
+    """The bound holds for what waits, not for ever; each loss is reported once."""
     pipe.clog()
     for _ in range(QUEUE_BYTES // 4_001 + 3):
         writer.put(event("E", 4_001))

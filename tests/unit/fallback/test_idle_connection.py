@@ -82,7 +82,7 @@ def some_tcps():
 @settings(max_examples=300, deadline=None)
 @given(steps=st.lists(_STEPS, max_size=40))
 def test_to_rest_makes_no_difference(steps):
-    """Whatever happens on two connections, the facts are those of connections kept whole."""
+    """Whatever happens on two connections, the events are those of connections kept whole."""
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         worlds = [Seen(monkeypatch, kind, some_tcps()) for kind in (SocketTable, NeverIdle)]

@@ -137,7 +137,7 @@ def test_the_interval_is_over_as_it_is_when_active(opened, moved):
 
 
 def test_an_exchange_does_not_wake_either_end():
-    """What was asked and answered between two looks, on the side that asked and the other."""
+    """What was asked and answered between two samples, on the side that asked and the other."""
     for opened in (True, False):
         tcp = Tcp(opened=opened).at(1_009)
         idle = packed(tcp)

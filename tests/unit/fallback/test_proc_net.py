@@ -43,7 +43,7 @@ def test_ipv6_addresses_are_four_words():
 
 
 def test_a_mapped_address_is_ipv4():
-    """A dual-stack socket is told of by the address that people know."""
+    """A dual-stack socket is reported by the address that people know."""
     mapped = b"0000000000000000FFFF00000700000A"
     line = LINE6.replace(b"00000000000000000000000001000000", mapped)
     (row,) = parse(HEAD + line)
@@ -295,7 +295,7 @@ def test_without_a_thread_on_this_socket_there_is_no_stall(table, threads):
 
 
 def test_a_thread_that_leaves_finishes_the_stall(table):
-    """The queue is as it was, but nobody waits any more."""
+    """The queue is as it was, but no process waits any more."""
     table.threads = [SENDER]
     table.take_sample(7)
     table.take_sample(200)

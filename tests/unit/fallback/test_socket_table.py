@@ -1,4 +1,4 @@
-"""All connections together: whose bytes, counted once, and what a look that is skipped may cost."""
+"""All connections together: owners, bytes that count once, and samples that are skipped."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_connection_made_later_counts_from_its_first_byte(world):
 
 
 def test_the_last_bytes_come_with_the_end(world):
-    """What was sent between the last look and the close is told by the announcement, once."""
+    """What was sent between the last sample and the close is in the announcement, once."""
     tcp = with_connection(world)
     tcp.at(11).send(161)
     world.take_sample(20)
@@ -80,7 +80,7 @@ def test_the_last_bytes_come_with_the_end(world):
 
 
 def test_a_connection_between_two_samples_is_reported_without_owner(world):
-    """Never seen open: its bytes count, but whose they were nobody can tell."""
+    """Never seen open: its bytes count, but they are unattributed."""
     world.take_sample(1)
     world.collect(2)
     tcp = Tcp(opened=False).at(11).send(161).receive(143)

@@ -23,7 +23,7 @@ from xctl_probe.fallback.thread_evidence import Blocked
 
 
 def test_a_hole_in_the_sequence_is_a_stall_of_loss():
-    """Out-of-order data waits for what is missing: from the last look without it to its end."""
+    """Out-of-order data waits for what is missing: from the last sample without it to its end."""
     scene = answered_once()
     scene.take_sample(207)
     scene.tcp.at(211).segments_in += 1

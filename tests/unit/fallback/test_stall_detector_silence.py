@@ -1,4 +1,4 @@
-"""Those that wait for no reply are never told of."""
+"""Those that wait for no reply are never reported."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class World:
         self.tables[pid] = dict(enumerate([None] * others + list(inodes)))
 
     def samples(self, inodes, asker=VICTIM, most=600):
-        """How many looks, 100 ms apart, the search takes until it is over."""
+        """How many samples, 100 ms apart, the search takes until it is over."""
         for count in range(1, most):
             if not self.search.search(inodes, asker):
                 return count
@@ -83,7 +83,7 @@ def test_whose_socket_it_is_comes_first_and_who_has_few_descriptors(world):
 
 
 def test_a_user_with_many_descriptors_keeps_no_other_waiting(world):
-    """He asks for what no process holds; the other one's search is over in a few looks."""
+    """He asks for what no process holds; the other one's search is over in a few samples."""
     for pid in range(300, 303):
         world.add(pid, user=ATTACKER, others=9_000)
     world.add(211, INODE, others=700)

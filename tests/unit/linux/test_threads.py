@@ -117,7 +117,7 @@ def test_each_thread_is_sampled(proc):
 
 
 def test_a_process_that_is_gone_has_no_threads(proc):
-    """It may end between two looks."""
+    """It may end between two samples."""
     assert proc.blocked() == []
     assert proc.waits_writable() is False
 

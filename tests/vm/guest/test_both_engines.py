@@ -1,4 +1,4 @@
-"""bcc and the compiled object, on the same traffic at the same time: the same facts."""
+"""bcc and the compiled object, on the same traffic at the same time: the same events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Known traffic in, exactly those bytes out, at both ends: on this kernel, in each variant.
+"""Known traffic in, exactly those bytes out, at both sockets: on this kernel, in each variant.
 
 A probe's start takes half a minute under emulation, so one probe serves all tests that only read
 records.  The counts are odd, so that a wrong sum shows which of them is missing.
@@ -85,7 +85,7 @@ def test_udp_bytes_are_exact_at_both_sockets(running, worker, backend, only_rare
 
 
 def test_a_short_lived_connection_is_counted_and_owned(running, worker, backend):
-    """Come and gone between two looks; the sampler may not know whose it was."""
+    """Come and gone between two samples; the sampler may not know whose it was."""
     unattributed = running.consumer.unattributed_bytes()
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]

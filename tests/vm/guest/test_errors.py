@@ -19,7 +19,7 @@ def bystander():
 
 
 def test_retransmits_in_softirq_are_the_senders(running, worker, lose, bystander):
-    """Exactly `total_retrans` of the socket, under netem's 5 % loss; nobody else's."""
+    """Exactly `total_retrans` of the socket, under netem's 5 % loss; none of another socket."""
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]
     inode = sender.connect("127.0.0.1", port)["inode"]

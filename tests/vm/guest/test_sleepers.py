@@ -1,4 +1,4 @@
-"""More threads asleep in a send than the kernel keeps returns for: what is not counted is told."""
+"""More threads sleep in a send than the kernel keeps returns for: the missed are reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_sends_that_sleep_are_all_counted(probe, worker, backend):
     moved = THREADS * (MORE_THAN_BUFFERS + ONCE_MORE)
     assert consumer.received_bytes(sleepers.pid) == moved
     assert consumer.sent_bytes(sleepers.pid) == moved
-    # A program that is preempted by another thread's run of itself is told, whatever it was for.
+    # A program that another thread's run of itself preempts is reported, whatever it was for.
     assert consumer.losses().keys() <= {"missed_probe_runs"}
 
 
