@@ -15,16 +15,16 @@ from place import Place
 from servers.dns import Dns
 from servers.nginx import Nginx
 from servers.openssh import Openssh
-from servers.patient import Patient
 from servers.postgres import Postgres
 from servers.redis import Redis
+from servers.waits import Waits
 from servers.websocket import Websocket
 from support.backends import SELECTED, Backend
 from support.install import Installed
 from support.probe import Probe
 from support.require import require
 
-ALL = (Nginx, Redis, Postgres, Websocket, Openssh, Dns, Patient)
+ALL = (Nginx, Redis, Postgres, Websocket, Openssh, Dns, Waits)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from program import Program
-from support.namespace import NOBODY, Namespace
+from support.namespace import UNPRIVILEGED, Namespace
+from support.program import Program
 from support.require import require
 
 PYTHON = "/usr/bin/python3"
@@ -37,7 +37,7 @@ class Place:
         self._netns = os.stat(f"/proc/{self.namespace.pid}/ns/net").st_ino
 
     def port(self) -> int:
-        """One that nobody has: the namespace is new."""
+        """One that no process has: the namespace is new."""
         return next(self._ports)
 
     def own(self, name: str) -> Path:
@@ -45,7 +45,7 @@ class Place:
         folder = self.folder / name
         folder.mkdir()
         if os.geteuid() == 0:
-            os.chown(folder, NOBODY, NOBODY)
+            os.chown(folder, UNPRIVILEGED, UNPRIVILEGED)
         return folder
 
     def start(self, name: str, *command: object) -> Program:

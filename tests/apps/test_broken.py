@@ -11,7 +11,7 @@ from servers.openssh import REALPATH
 INTERVAL_S = 0.25
 STALL_MS = 100
 INTERVALS = 2  # between the moment from which a wait counts and the one that tells of it
-LATE_MS = 150  # what the machine's other work may delay a look by
+LATE_MS = 150  # what the machine's other work may delay a sample by
 MUCH = 30_000_001  # bytes: more than all buffers on the way
 
 
@@ -40,7 +40,7 @@ ASKING = [
     Case("postgres", "select 'seven';", "seven"),
     Case("websocket", "7", "echoed 7"),
     Case("openssh", REALPATH, "/"),
-    Case("patient", "0", "answered 200"),
+    Case("waits", "0", "answered 200"),
 ]
 SENDING = [
     Case("nginx", str(MUCH), "answered 200", "uploads"),
@@ -54,7 +54,7 @@ def by_program(cases):
 
 
 class Broken:
-    """One break, from the question on: what is told meanwhile, and afterwards."""
+    """One break, from the question on: what is reported meanwhile, and afterwards."""
 
     def __init__(self, everything, case, probe):
         self.place, self.probe = everything.place, probe
@@ -67,9 +67,9 @@ class Broken:
 
     def ask(self):
         self.asked_ms = time.time() * 1000
-        self.client.tell(self.case.line)
+        self.client.send(self.case.line)
 
-    def told_in_time(self, cause):
+    def reported_in_time(self, cause):
         """The right process, socket and cause within three of the probe's own intervals.
 
         Counted, not timed: beside other work both the question and the intervals are late.
@@ -81,20 +81,20 @@ class Broken:
         assert found.net["remote"] == f"127.0.0.1:{self.program.port}"
         assert found.ongoing
 
-    def ends(self, healed_ms, direction, causes):
-        """It is over once the network is healed; nobody else was ever said to wait."""
+    def is_over(self, healed_ms, direction, causes):
+        """It is over once the network is healed; no other process was ever reported."""
         self.client.expect(self.case.answer)
         answered_ms = time.time() * 1000
         self.probe.wait_for(lambda c: c.stalls(pid=self.client.pid, ongoing=False))
         self._calm()
-        told = self._ours()
-        servers = {self.place.name(r.pid).partition(":")[0] for r in told}
+        reported = self._ours()
+        servers = {self.place.name(r.pid).partition(":")[0] for r in reported}
         assert servers == {self.case.program}, self.story()  # its other clients wait as well
-        told = [r for r in told if r.pid == self.client.pid]
-        *ongoing, last = told
+        reported = [r for r in reported if r.pid == self.client.pid]
+        *ongoing, last = reported
         assert ([r.ongoing for r in ongoing], last.ongoing) == ([True] * len(ongoing), False)
-        assert {r.net["direction"] for r in told} == {direction}
-        assert {r.net["cause"] for r in told} <= causes, self.story()
+        assert {r.net["direction"] for r in reported} == {direction}
+        assert {r.net["cause"] for r in reported} <= causes, self.story()
         slack_ms = INTERVAL_S * 1000 + LATE_MS
         began_ms = min(r.ts - r.stall_ms for r in ongoing)  # or sooner
         assert healed_ms - began_ms - slack_ms <= last.stall_ms, self.story()
@@ -112,7 +112,7 @@ class Broken:
         return len(self._ours())
 
     def _ours(self):
-        """What is told of this place: another place has other ports."""
+        """What is reported of this place: another place has other ports."""
         pids, port = self.place.pids(), f":{self.program.port}"
         return [
             r
@@ -143,37 +143,37 @@ def test_packets_that_are_dropped(broken, case):
     scene.place.namespace.drop_incoming(f"tcp dport {scene.program.port}")
     try:
         scene.ask()
-        scene.told_in_time("loss")
+        scene.reported_in_time("loss")
     finally:
         scene.place.namespace.lose_nothing()
     healed_ms = time.time() * 1000
     # At first it is not known whether the request is lost, or slow.
-    scene.ends(healed_ms, "receive", {"loss", None})
+    scene.is_over(healed_ms, "receive", {"loss", None})
 
 
 @by_program(ASKING)
 def test_a_server_that_is_stopped(broken, case):
-    """The network has delivered; nobody takes the request."""
+    """The network has delivered; no process takes the request."""
     scene = broken(case)
     workers = scene.program.workers()
     scene.place.stop(*workers)
     try:
         scene.ask()
-        scene.told_in_time("no_reply")
+        scene.reported_in_time("no_reply")
     finally:
         scene.place.let_go(*workers)
-    scene.ends(time.time() * 1000, "receive", {"no_reply"})
+    scene.is_over(time.time() * 1000, "receive", {"no_reply"})
 
 
 @by_program(SENDING)
 def test_a_window_that_is_full(broken, case):
-    """The other end is stopped, and this one has much to send."""
+    """The peer is stopped, and this one has much to send."""
     scene = broken(case)
     workers = scene.program.workers()
     scene.place.stop(*workers)
     try:
         scene.ask()
-        scene.told_in_time("peer_window")
+        scene.reported_in_time("peer_window")
     finally:
         scene.place.let_go(*workers)
-    scene.ends(time.time() * 1000, "send", {"peer_window", "send_buffer"})
+    scene.is_over(time.time() * 1000, "send", {"peer_window", "send_buffer"})

@@ -20,18 +20,18 @@ def test_no_process_who_is_healthy_is_ever_shown_to_wait(request, everything, wa
     count = HOUR if request.config.getoption("--hour") else INTERVALS
     for probe in probes:
         probe.wait_for_intervals(count, timeout=400)
-    told = {
+    reported = {
         probe.story("a stall of somebody healthy"): [
             f"{place.name(record.pid)}: {record}" for record in _stalls_here(probe, place)
         ]
         for probe in probes
     }
-    assert not any(told.values()), told
+    assert not any(reported.values()), reported
 
     # The proof that these probes would have seen one.
     redis = everything.redis
     place.stop(redis.server.pid)
-    redis.asks.tell("PING")
+    redis.asks.send("PING")
     for probe in probes:
         probe.wait_for(lambda consumer: consumer.stalls(pid=redis.asks.pid))
     place.let_go(redis.server.pid)

@@ -27,10 +27,10 @@ def why(installed, everything):
                 check=False,
             )
             assert done.returncode == 0, done.stderr
-            told = json.loads(done.stdout)
-            if all(word in told["verdict"] for word in words):
-                return told
-            assert time.monotonic() < deadline, told["verdict"]
+            reported = json.loads(done.stdout)
+            if all(word in reported["verdict"] for word in words):
+                return reported
+            assert time.monotonic() < deadline, reported["verdict"]
 
     return ask
 
@@ -40,22 +40,22 @@ def test_an_expected_wait_is_shown_to_be_one(everything, why):
     redis = everything.redis
     server = f"redis-server (pid {redis.server.pid}) at 127.0.0.1:{redis.port}"
     words = f"waits for the answer of {server}", "has read the request and waits for other events"
-    told = why(redis.blocked, "not waiting on the network", *words)
-    assert not told["waits"]
+    reported = why(redis.blocked, "not waiting on the network", *words)
+    assert not reported["waits"]
 
 
 def test_a_server_that_is_stopped_has_not_read_the_request(everything, why):
     redis = everything.redis
     everything.place.stop(redis.server.pid)
     try:
-        redis.asks.tell("PING")
-        told = why(
+        redis.asks.send("PING")
+        reported = why(
             redis.asks,
             "for a reply from",
             f"redis-server (pid {redis.server.pid}) has not read its request",
             "and it is stopped",
         )
-        assert (told["waits"], told["findings"][0]["cause"]) == (True, "no_reply")
+        assert (reported["waits"], reported["findings"][0]["cause"]) == (True, "no_reply")
     finally:
         everything.place.let_go(redis.server.pid)
     redis.asks.expect("PONG")
@@ -65,9 +65,9 @@ def test_packets_that_are_dropped_are_shown_to_be_lost(everything, why):
     postgres, namespace = everything.postgres, everything.place.namespace
     namespace.drop_incoming(f"tcp dport {postgres.port}")
     try:
-        postgres.asks.tell("select 'seven';")
-        told = why(postgres.asks, f"no packet gets through to 127.0.0.1:{postgres.port}")
-        assert (told["waits"], told["findings"][0]["cause"]) == (True, "loss")
+        postgres.asks.send("select 'seven';")
+        reported = why(postgres.asks, f"no packet gets through to 127.0.0.1:{postgres.port}")
+        assert (reported["waits"], reported["findings"][0]["cause"]) == (True, "loss")
     finally:
         namespace.lose_nothing()
     postgres.asks.expect("seven")
@@ -77,9 +77,9 @@ def test_a_server_that_does_not_read_has_a_closed_window(everything, why):
     websocket = everything.websocket
     everything.place.stop(websocket.server.pid)
     try:
-        websocket.asks.tell(str(MUCH))
-        told = why(websocket.asks, f"the peer 127.0.0.1:{websocket.port} does not read")
-        assert (told["waits"], told["findings"][0]["cause"]) == (True, "peer_window")
+        websocket.asks.send(str(MUCH))
+        reported = why(websocket.asks, f"the peer 127.0.0.1:{websocket.port} does not read")
+        assert (reported["waits"], reported["findings"][0]["cause"]) == (True, "peer_window")
     finally:
         everything.place.let_go(websocket.server.pid)
     websocket.asks.expect(f"echoed {MUCH}")

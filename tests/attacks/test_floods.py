@@ -6,61 +6,22 @@ Each attacker is the user nobody, the victim is root; they need root, and the ke
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import ExitStack
 
 import pytest
-from support.namespace import NOBODY, end, spawn
+from support.namespace import UNPRIVILEGED
+from support.peer import Peer
 
 CONNECTS, REFUSALS = 3_001, 2_003
 OF_PROCESS = 256  # records of stalls in one interval
 
-CONNECTING = """
-import os, resource, socket, sys
-uid, count, port = map(int, sys.argv[1:])
-resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
-os.setuid(uid)
-held = []
-for _ in range(count):
-    one = socket.socket(); one.setblocking(False)
-    one.connect_ex(("127.0.0.1", port)); held.append(one)
-print("done", flush=True)
-sys.stdin.readline()
-"""
-REFUSED = """
-import os, socket, sys
-uid, count, port = map(int, sys.argv[1:])
-os.setuid(uid)
-for _ in range(count):
-    with socket.socket() as one:
-        try: one.connect(("127.0.0.1", port))
-        except ConnectionRefusedError: pass
-print("done", flush=True)
-sys.stdin.readline()
-"""
-# Its queue is full with one: later handshakes are not answered.
-FULL_LISTENER = """
-import socket, sys
-one = socket.socket(); one.bind(("127.0.0.1", 0)); one.listen(0)
-held = [socket.create_connection(one.getsockname())]
-print(one.getsockname()[1], flush=True)
-sys.stdin.readline()
-"""
-
 
 @pytest.fixture
 def run(netns):
-    """Start a program in the namespace and wait for the line that it prints."""
-    started = []
-
-    def start(script, *arguments):
-        words = [*netns.command(user="root"), "/usr/bin/python3", "-c", script]
-        started.append(spawn([*words, *map(str, arguments)]))
-        said = started[-1].stdout.readline().decode().strip()
-        assert said, started[-1].stderr.read().decode()
-        return started[-1].pid, said
-
-    yield start
-    for one in started:
-        end(one)
+    """Start a peer in the namespace; it is past its first step."""
+    with ExitStack() as stack:
+        prefix = tuple(netns.command(user="root"))
+        yield lambda *words: stack.enter_context(Peer(*words, prefix=prefix))
 
 
 @pytest.fixture
@@ -76,20 +37,20 @@ def kernel_probe(start_probe):
 def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
     """A bounded number of records, and in an interval those and what is left out are all."""
     running = kernel_probe("--interval", 1)
-    _, port = run(FULL_LISTENER)
-    crowd, _ = run(CONNECTING, NOBODY, CONNECTS, port)
-    victim, _ = run(CONNECTING, 0, 1, port)
+    port = run("floods.full_listener").first
+    crowd = run("floods.connects", UNPRIVILEGED, CONNECTS, port).pid
+    victim = run("floods.connects", 0, 1, port).pid
 
     def stalls(consumer, pid):
         return [r for r in consumer.records if r.event_type == "transport.drop" and r.pid == pid]
 
     def sums(consumer):
-        """By interval: what was told of the crowd, and with what was left out."""
-        told, happened = Counter(r.ts for r in stalls(consumer, crowd)), defaultdict(int)
+        """By interval: what was reported of the crowd, and with what was left out."""
+        reported, happened = Counter(r.ts for r in stalls(consumer, crowd)), defaultdict(int)
         for r in consumer.records:
-            if r.value.startswith("PROBE_LOST:") and r.net.get("uid") == NOBODY:
+            if r.value.startswith("PROBE_LOST:") and r.net.get("uid") == UNPRIVILEGED:
                 happened[r.ts] += int(r.value.partition(":")[2])
-        return {ts: (count, count + happened[ts]) for ts, count in told.items()}
+        return {ts: (count, count + happened[ts]) for ts, count in reported.items()}
 
     # All that wait, less the few that found room in the queue.
     running.wait_for(
@@ -97,14 +58,14 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
     )
     running.wait_for(lambda c: len(stalls(c, victim)) > 1, 60)
     consumer = running.stop()
-    assert max(told for told, _ in sums(consumer).values()) <= OF_PROCESS
+    assert max(reported for reported, _ in sums(consumer).values()) <= OF_PROCESS
 
 
 def test_thousands_of_refusals_are_added_up_to_the_last(run, kernel_probe):
     """Of one process by one peer; what another user is refused has a record for each socket."""
     running = kernel_probe("--interval", 1)
-    crowd, _ = run(REFUSED, NOBODY, REFUSALS, 1)
-    victim, _ = run(REFUSED, 0, 7, 1)
+    crowd = run("floods.refused", UNPRIVILEGED, REFUSALS, 1).pid
+    victim = run("floods.refused", 0, 7, 1).pid
 
     def refused(consumer, pid):
         found = [r for r in consumer.records if r.event_type == "error.net" and r.pid == pid]

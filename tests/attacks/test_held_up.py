@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
-from support.namespace import end, spawn
+from support.peer import Peer
 from support.require import require
 
 INTERVAL_S = 0.2
 RESIDENT_BYTES = 60 << 20
-ATTACKERS = Path(__file__).parent / "attackers.py"
-SYSTEM_PYTHON = "/usr/bin/python3"  # that any user may run
+ATTACKS = {
+    "descriptors": ("many_descriptors", 57_000),
+    "long_list": ("event_loop", 15_000, 0),
+    "copies": ("event_loop", 2_000, 2_000),
+    "page": ("page_that_never_comes",),
+    "namespaces": ("many_namespaces", 60),
+}
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -22,22 +27,17 @@ pytestmark = pytest.mark.timeout(180)
 def attacker(netns):
     """Start an attack; give back the pid of the client that it makes wait, or 0."""
     require(os.geteuid() == 0, "this needs root")
-    started = []
+    with ExitStack() as stack:
+        prefix = tuple(netns.command("root"))
 
-    def start(name):
-        words = [*netns.command("root"), SYSTEM_PYTHON, "-c", ATTACKERS.read_text(), name]
-        started.append(spawn(words, stdin=subprocess.PIPE))
-        word, pid = started[-1].stdout.readline().split()
-        assert word == b"ready"
-        return int(pid)
+        def start(name):
+            words = (f"attacks.{ATTACKS[name][0]}", *ATTACKS[name][1:])
+            return stack.enter_context(Peer(*words, prefix=prefix)).first
 
-    yield start
-    for one in started:
-        one.stdin.close()
-        end(one)
+        yield start
 
 
-@pytest.mark.parametrize("name", ["descriptors", "long_list", "copies", "page", "namespaces"])
+@pytest.mark.parametrize("name", ATTACKS)
 def test_others_are_reported_in_time_meanwhile(name, backend, probe, worker, attacker):
     """And the attacker's own wait too, where his peer is not seen to wait for more."""
     running = probe("--loopback", interval=INTERVAL_S)
@@ -48,16 +48,16 @@ def test_others_are_reported_in_time_meanwhile(name, backend, probe, worker, att
     server, client = worker("blocking"), worker("blocking")
     inode = client.connect("127.0.0.1", server.ask("listen")["port"])["inode"]
     server.ask("accept")
-    client.tell("ask", 23, 29)
+    client.begin("ask", 23, 29)
     running.wait_for(lambda seen: len(seen.stalls(inode=inode, ongoing=True)) >= 3, timeout=60)
     running.wait_for_intervals(5)
     if waits and name == "page":
         running.wait_for(lambda seen: [r for r in seen.stalls(ongoing=True) if r.pid == waits], 60)
     assert running.resident_bytes() < RESIDENT_BYTES
 
-    told = running.stop(signal.SIGTERM)
-    assert {r.pid for r in told.stalls(inode=inode)} == {client.pid}
-    assert {one.net["interval_ms"] < 3_000 for one in told.interface_bandwidth("lo")} == {True}
+    reported = running.stop(signal.SIGTERM)
+    assert {r.pid for r in reported.stalls(inode=inode)} == {client.pid}
+    assert {one.net["interval_ms"] < 3_000 for one in reported.interface_bandwidth("lo")} == {True}
 
 
 def test_why_is_not_held_up_by_the_peer_that_it_reads(netns, installed, attacker):

@@ -1,31 +1,15 @@
-"""What one user's requests teach of a peer hides nobody else's waits for it."""
+"""What one user's requests teach of a peer hides no other user's waits for it."""
 
 from __future__ import annotations
 
 import pytest
 from support.conversation import ANSWER, QUESTION, answered, unanswered
-from support.namespace import end, spawn
+from support.peer import Peer
 
 LINE = 7
 LATE_MS = 1_103  # more than ten times the default threshold
 PROMPT = 11  # answers that were not late: enough to be a habit
 MORE_THAN_A_TABLE = 6_007
-
-# Asks one address after the other; one listener has them all.
-ASK_THEM_ALL = f"""
-import socket, threading
-listener = socket.create_server(("0.0.0.0", 0), backlog=128)
-port = listener.getsockname()[1]
-def serve():
-    while True:
-        with listener.accept()[0] as server:
-            server.recv({LINE}); server.sendall(b"a")
-threading.Thread(target=serve, daemon=True).start()
-for number in range({MORE_THAN_A_TABLE}):
-    with socket.create_connection((f"127.23.{{number >> 8}}.{{number & 255}}", port)) as client:
-        client.sendall(bytes({LINE})); client.recv(1)
-print("done", flush=True)
-"""
 
 
 @pytest.fixture
@@ -35,7 +19,7 @@ def other_user():
 
 
 @pytest.fixture
-def far(make_netns, netns, worker):
+def distant(make_netns, netns, worker):
     """A server on another host: nobody here can look at its process."""
     elsewhere = make_netns(beside=netns)
     netns.join(elsewhere)
@@ -54,7 +38,7 @@ def far(make_netns, netns, worker):
 def answered_late(server, client, times=3):
     """As a long poll or a blocking read of a queue is."""
     for _ in range(times):
-        client.tell("ask", QUESTION, ANSWER)
+        client.begin("ask", QUESTION, ANSWER)
         assert server.ask("recv", QUESTION)["bytes"] == QUESTION
         server.ask("nap", LATE_MS)
         server.ask("send", ANSWER)
@@ -65,10 +49,10 @@ def stalls_of(client):
     return lambda consumer: consumer.stalls(pid=client.pid, ongoing=True)
 
 
-def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, far, other_user):
+def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, distant, other_user):
     """Waits up to twice as long as those would be silent, were they the victim's own."""
     running = probe()
-    server, connect = far
+    server, connect = distant
     answered_late(server, connect(**other_user))
     victim = connect()
     unanswered(server, victim)
@@ -77,10 +61,10 @@ def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, far, ot
     assert first.net["cause"] == "no_reply"
 
 
-def test_one_s_own_late_answers_make_such_waits_usual(probe, far):
-    """The next process of the same job knows: it is told of only after twice as long."""
+def test_one_s_own_late_answers_make_such_waits_usual(probe, distant):
+    """The next process of the same job knows: it is reported only after twice as long."""
     running = probe()
-    server, connect = far
+    server, connect = distant
     answered_late(server, connect())
     running.wait_for_intervals(2)
     next_one = connect()
@@ -89,10 +73,10 @@ def test_one_s_own_late_answers_make_such_waits_usual(probe, far):
     assert first.stall_ms >= 2 * LATE_MS
 
 
-def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, far):
+def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, distant):
     """Both are one user's: whose own answers were prompt so far is not excused by the other's."""
     running = probe()
-    server, connect = far
+    server, connect = distant
     answered_late(server, connect())
     asks = connect()
     for _ in range(PROMPT):
@@ -138,11 +122,9 @@ def test_another_user_s_peers_without_number_make_none_forgotten(probe, worker, 
     client.ask("close")
     running.wait_for_intervals(2)
 
-    flood = spawn([*netns.command("root"), "/usr/bin/python3", "-c", ASK_THEM_ALL])
-    try:
-        assert flood.stdout.readline() == b"done\n"
-    finally:
-        end(flood)
+    prefix = tuple(netns.command("root"))
+    with Peer("floods.many_addresses", MORE_THAN_A_TABLE, LINE, prefix=prefix):
+        pass
     running.wait_for_intervals(2)
 
     client.connect("127.0.0.1", port)

@@ -10,7 +10,7 @@ import socket
 import pytest
 from support.namespace import end, spawn
 
-PATIENCE_S = 30
+LIMIT_S = 30
 
 
 def full_terminal():
@@ -65,7 +65,7 @@ def test_a_stdout_that_takes_nothing_holds_up_no_signal(start, full, number):
         assert running.stderr.readline().startswith(b"xctl-probe-network: source sampler")
         with open(f"/proc/{running.pid}/net/dev"):  # it has not ended
             running.send_signal(number)
-        assert running.wait(PATIENCE_S) in (0, -number)  # by itself before the stream begins
+        assert running.wait(LIMIT_S) in (0, -number)  # by itself before the stream begins
         assert os.get_blocking(writer)
         assert b"Traceback" not in running.stderr.read()
     finally:
@@ -74,7 +74,7 @@ def test_a_stdout_that_takes_nothing_holds_up_no_signal(start, full, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_the_start_ends_it_without_a_traceback(start, tmp_path, number):
+def test_a_signal_during_the_start_stops_it_without_a_traceback(start, tmp_path, number):
     """It reads its configuration from a pipe to which nothing is written: it is starting."""
     fifo = tmp_path / "config"
     os.mkfifo(fifo)
@@ -82,14 +82,14 @@ def test_a_signal_during_the_start_ends_it_without_a_traceback(start, tmp_path, 
     running = start("--config", str(fifo))
     with open(fifo, "wb"):  # opens as soon as the probe reads
         running.send_signal(number)
-        assert running.wait(PATIENCE_S) == -number
+        assert running.wait(LIMIT_S) == -number
     assert running.stderr.read() == b""
 
 
 def test_a_configuration_without_an_end_is_one_line(start):
     """/dev/zero is read to a bound."""
     running = start("--config", "/dev/zero")
-    assert running.wait(PATIENCE_S) == 2
+    assert running.wait(LIMIT_S) == 2
     (line,) = running.stderr.read().decode().splitlines()
     assert line.startswith("xctl-probe-network: --config /dev/zero: more than 1 MiB")
 
@@ -106,10 +106,10 @@ def test_without_proc_net_only_its_own_source_is_lost(start, options, code, text
     script = f'mount -t proc -o subset=pid proc /proc && exec "$0" --duration 1 {options}'
     probe = start("--version")
     command = probe.args[-2]
-    probe.wait(PATIENCE_S)
+    probe.wait(LIMIT_S)
     running = spawn(["unshare", "--mount", "--pid", "--fork", "sh", "-c", script, command])
     try:
-        assert running.wait(PATIENCE_S) == code
+        assert running.wait(LIMIT_S) == code
         (line,) = running.stderr.read().decode().splitlines()
         assert text in line
     finally:

@@ -17,7 +17,7 @@ from xctl_probe.errors import SourceUnavailable
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--attach", default="auto", help="the flavour to test")
+    parser.addoption("--attach", default="auto", help="the variant to test")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def setting(name):
 
 @pytest.fixture
 def attached(watch):
-    """The flavour in use."""
+    """The variant in use."""
     return watch().source.attach
 
 
@@ -50,7 +50,7 @@ def test_a_stream(moved, address):
 
 def test_connections_that_live_for_a_moment(moved, address):
     """Their last totals come with their end."""
-    moved("bytes.brief_connections", address, count=29 * 44)
+    moved("bytes.short_connections", address, count=29 * 44)
 
 
 @pytest.mark.parametrize("connected", [True, False], ids=["connected", "unconnected"])
@@ -60,7 +60,7 @@ def test_datagrams(moved, address, connected):
 
 def test_datagrams_of_sockets_that_die_at_once(moved, address):
     """A resolver makes a socket for each question."""
-    moved("bytes.brief_datagram_sockets", address, count=37 * 36)
+    moved("bytes.short_lived_datagram_sockets", address, count=37 * 36)
 
 
 def test_segmentation_offload_and_cork_count_what_was_given(moved):

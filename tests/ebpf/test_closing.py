@@ -33,12 +33,12 @@ def test_a_close_waits_until_the_peer_has_read(watch, peer, shut_down):
     seen.drain()
     (end,) = [s for s in ended(seen, one.pid) if s.tid == tid]
     assert end.duration_ns / MS == pytest.approx(took_ms, abs=ONCE_MORE_MS)
-    told = len(closing(seen, one.pid))
+    reported = len(closing(seen, one.pid))
     seen.drain()
-    assert len(closing(seen, one.pid)) == told
+    assert len(closing(seen, one.pid)) == reported
 
 
-def test_a_close_whose_timeout_ends_was_a_stall_until_then(watch, peer):
+def test_a_close_whose_timeout_is_over_was_a_stall_until_then(watch, peer):
     seen = watch()
     one = peer("closing.given_up")
     one.start()

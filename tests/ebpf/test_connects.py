@@ -75,9 +75,11 @@ def test_connects_without_a_port_that_is_left(watch, peer):
     one.go()
     seen.until(lambda: seen.errors(one.pid, ErrorKind.NO_PORT) >= 7)
     seen.drain()
-    told = [f for f in seen.of(one.pid) if getattr(f, "kind", None) is ErrorKind.NO_PORT]
-    assert [f.socket.inode for f in told] == inodes[4:]
-    assert {(f.socket.remote_address, f.socket.remote_port) for f in told} == {("127.0.0.1", 7000)}
+    reported = [f for f in seen.of(one.pid) if getattr(f, "kind", None) is ErrorKind.NO_PORT]
+    assert [f.socket.inode for f in reported] == inodes[4:]
+    assert {(f.socket.remote_address, f.socket.remote_port) for f in reported} == {
+        ("127.0.0.1", 7000)
+    }
 
 
 def test_a_connect_that_is_given_up_had_a_port(watch, peer):
@@ -89,7 +91,7 @@ def test_a_connect_that_is_given_up_had_a_port(watch, peer):
     assert seen.errors(one.pid, ErrorKind.NO_PORT) == 0
 
 
-def test_a_connection_that_the_administrator_ends(watch, peer):
+def test_a_connection_that_the_administrator_aborts(watch, peer):
     """ss -K: the process reads ECONNABORTED."""
     seen = watch()
     one = peer("connects.aborted", prefix=in_namespace())

@@ -40,18 +40,18 @@ def test_a_first_query_that_is_answered_late(watch, peer, asks, waits):
     server.go()
     took_s = client.finish()
     seen.until(lambda: seen.stalls(client.pid, ongoing=False))
-    told = seen.stalls(client.pid)
-    assert {stall.direction for stall in told} == {Direction.RECEIVE}
-    assert {stall.cause for stall in told} == {Cause.NO_REPLY}
-    assert {stall.socket.inode for stall in told} == {client.first}
-    assert {stall.tid for stall in told if stall.ongoing} == {client.pid}
+    reported = seen.stalls(client.pid)
+    assert {stall.direction for stall in reported} == {Direction.RECEIVE}
+    assert {stall.cause for stall in reported} == {Cause.NO_REPLY}
+    assert {stall.socket.inode for stall in reported} == {client.first}
+    assert {stall.tid for stall in reported if stall.ongoing} == {client.pid}
     remote = port if asks == "connected" else 0
-    assert {stall.socket.remote_port for stall in told} == {remote}
-    (ended,) = (stall for stall in told if not stall.ongoing)
+    assert {stall.socket.remote_port for stall in reported} == {remote}
+    (ended,) = (stall for stall in reported if not stall.ongoing)
     assert ended.duration_ns / MS == pytest.approx(took_s * 1000, abs=OFF_BY_MS)
 
 
-def test_a_wait_that_ends_with_its_socket(watch, peer):
+def test_a_wait_is_over_with_its_socket(watch, peer):
     """The kernel reports no end of a UDP socket: the next walk does not meet it."""
     seen = watch()
     server = peer("datagrams.server")
@@ -75,12 +75,12 @@ def test_a_datagram_that_waits_for_room_in_the_send_buffer(watch, peer):
     longest_s = sender.finish()
     seen.until(lambda: seen.stalls(sender.pid, ongoing=False))
     seen.drain()
-    told = seen.stalls(sender.pid)
-    assert {stall.direction for stall in told} == {Direction.SEND}
-    assert {stall.cause for stall in told} == {Cause.SEND_BUFFER}
-    assert {stall.socket.inode for stall in told} == {sender.first}
-    assert {stall.tid for stall in told if stall.ongoing} == {sender.pid}
-    lengths = [stall.duration_ns / MS for stall in told]
+    reported = seen.stalls(sender.pid)
+    assert {stall.direction for stall in reported} == {Direction.SEND}
+    assert {stall.cause for stall in reported} == {Cause.SEND_BUFFER}
+    assert {stall.socket.inode for stall in reported} == {sender.first}
+    assert {stall.tid for stall in reported if stall.ongoing} == {sender.pid}
+    lengths = [stall.duration_ns / MS for stall in reported]
     assert min(lengths) >= STALL_MS
     assert max(lengths) <= longest_s * 1000 + OFF_BY_MS
 

@@ -43,11 +43,11 @@ def test_a_block_whose_first_piece_is_late_was_waited_for_until_it_came(watch, p
     seen.until(lambda: seen.stalls(one.pid, ongoing=False))
     (ended,) = seen.stalls(one.pid, ongoing=False)
     assert (ended.direction, ended.cause) == (Direction.RECEIVE, Cause.NO_REPLY)
-    told = len(seen.stalls(one.pid))
+    reported = len(seen.stalls(one.pid))
     seen.until(lambda: seen.received(one.pid) == 7 + PIECE)
     one.go()
     seen.until(lambda: seen.received(one.pid) == 7 + 7 * PIECE)
-    assert len(seen.stalls(one.pid)) == told
+    assert len(seen.stalls(one.pid)) == reported
 
 
 def test_what_a_call_moves_is_the_process_that_is_in_it(watch, peer):

@@ -11,7 +11,7 @@ REFUSALS = 997
 
 
 def test_a_full_ring_is_counted_to_the_record(watch, peer):
-    """Nobody reads while a thousand connects are refused; a page of ring holds a few."""
+    """No process reads while a thousand connects are refused; a page of ring holds a few."""
     seen = watch(sizes=MapSizes(ring_bytes=mmap.PAGESIZE))
     one = peer("connects.refused", "127.0.0.1", REFUSALS)
     one.go()
@@ -41,14 +41,14 @@ def test_a_full_map_of_processes_is_counted_to_the_call(watch, peer):
     for one in peers:
         one.go()
     seen.drain()
-    told = sum(seen.sent(one.pid) for one in peers)
-    assert told % 7 == 0
-    assert told // 7 + seen.lost("process") >= 404
+    reported = sum(seen.sent(one.pid) for one in peers)
+    assert reported % 7 == 0
+    assert reported // 7 + seen.lost("process") >= 404
     assert seen.lost("process") >= 202
 
 
 def test_many_interfaces_of_one_process_leave_room_for_the_others(watch, peer):
-    """One fills the map by sending through many interfaces; another's bytes are all told."""
+    """One fills the map by sending through many interfaces; another's bytes are all reported."""
     seen = watch(sizes=MapSizes(processes=16))
     crowd = peer("losses.many_interfaces")
     victim = peer("losses.datagrams", 101, 997)

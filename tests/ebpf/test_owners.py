@@ -70,7 +70,7 @@ def test_the_identity_is_pid_and_start_and_the_name_is_of_the_program_that_runs(
 
 
 def test_a_number_that_is_used_again_is_another_process(watch, peer):
-    """Its predecessor has just ended, and was told of in the same interval."""
+    """Its predecessor has just ended, and was reported in the same interval."""
     require(Path("/proc/sys/kernel/ns_last_pid").exists(), "this kernel gives no say in numbers")
     seen = watch()
     one = peer("owners.one_pid_twice")
@@ -95,12 +95,12 @@ def test_our_own_name_is_no_exception(watch):
 
 
 def test_a_socket_that_no_descriptor_holds(watch, peer):
-    """On its way through a unix socket: counted while it is, or a declared gap until it is held."""
+    """On its way through a unix socket: counted, or a declared blind spot until it is held."""
     seen = watch()
     attach = seen.source.attach
     spots = BLIND_SPOTS["bcc" if attach == "bcc" else f"ebpf {attach}"]
-    gap = "unheld_socket"
-    visible = gap not in {spot.key for spot in spots}
+    blind_spot = "unheld_socket"
+    visible = blind_spot not in {spot.key for spot in spots}
     one = peer("owners.unheld_socket")
     one.go()
     seen.until(lambda: seen.received(one.pid) == 1_009)

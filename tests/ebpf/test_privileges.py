@@ -15,7 +15,7 @@ PROGRAM = WORKLOADS / "source_alone.py"
 SYSTEM_PYTHON = "/usr/bin/python3"  # another user cannot run one that lives in root's home
 
 WORKS = "sent 7 received 7\nerrors ['RESET']\n"
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+UNPRIVILEGED = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
 @pytest.fixture
@@ -58,30 +58,30 @@ def test_root(run_as):
 def test_bpf_and_perfmon_lose_nothing(run_as):
     """Iterators, seeding of one's own sockets and socket storage ask for no more than these."""
     caps = "-all,+bpf,+perfmon"
-    assert run_as(*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}") == WORKS
+    assert run_as(*UNPRIVILEGED, f"--inh-caps={caps}", f"--ambient-caps={caps}") == WORKS
 
 
 @pytest.mark.parametrize("only", ["bpf", "perfmon"])
 def test_one_of_the_two_is_not_enough(run_as, only):
     caps = f"-all,+{only}"
-    said = run_as(*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}")
-    assert said.startswith("unavailable: not permitted")
-    assert "CAP_BPF and CAP_PERFMON" in said
+    output = run_as(*UNPRIVILEGED, f"--inh-caps={caps}", f"--ambient-caps={caps}")
+    assert output.startswith("unavailable: not permitted")
+    assert "CAP_BPF and CAP_PERFMON" in output
 
 
 def test_a_user_with_nothing(run_as):
-    said = run_as(*NOBODY, "--inh-caps=-all", "--bounding-set=-all")
-    assert said == ("unavailable: not permitted: run as root, or with CAP_BPF and CAP_PERFMON\n")
+    output = run_as(*UNPRIVILEGED, "--inh-caps=-all", "--bounding-set=-all")
+    assert output == ("unavailable: not permitted: run as root, or with CAP_BPF and CAP_PERFMON\n")
 
 
 def test_root_without_capabilities(run_as):
-    said = run_as("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-    assert "CAP_BPF and CAP_PERFMON" in said
+    output = run_as("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    assert "CAP_BPF and CAP_PERFMON" in output
 
 
 def test_root_of_a_user_namespace(run_as):
-    said = run_as("unshare", "--user", "--map-root-user")
-    assert said.startswith("unavailable: a user namespace")
+    output = run_as("unshare", "--user", "--map-root-user")
+    assert output.startswith("unavailable: a user namespace")
 
 
 def test_a_pid_and_network_namespace_of_its_own(run_as):
@@ -97,7 +97,7 @@ EVERYWHERE = f"{INSPECTS},+sys_admin"
 
 @pytest.fixture
 def start_with(worker, start_probe):
-    """A probe with some capabilities, and another user's connection with a far end of its role.
+    """A probe with some capabilities, and another user's connection with a peer of its role.
 
     `evented` waits for more from the connection; `blocking` does something else.
     """
@@ -109,7 +109,7 @@ def start_with(worker, start_probe):
         running = start_probe(
             *("--backend", "ebpf", "--loopback", "--interval", "0.2"),
             user="root",
-            prefix=(*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}"),
+            prefix=(*UNPRIVILEGED, f"--inh-caps={caps}", f"--ambient-caps={caps}"),
         )
         running.wait_ready()
         return running, server, client
@@ -119,15 +119,15 @@ def start_with(worker, start_probe):
 
 def read_and_not_answered(server, client):
     for _ in range(2):  # the second one waits for more
-        server.tell("recv", QUESTION)
-    client.tell("ask", QUESTION, ANSWER)
+        server.begin("recv", QUESTION)
+    client.begin("ask", QUESTION, ANSWER)
     server.expect("recv")
 
 
 def test_who_inspects_the_peer_reports_a_peer_that_is_busy(start_with):
     """And says that this is so in its own network namespace only."""
     running, server, client = start_with(INSPECTS, "blocking")
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
     assert b"other network namespaces are not inspected" in running.stderr
@@ -147,7 +147,7 @@ def test_who_may_not_inspect_the_peer_notes_it_and_asserts_nothing(start_with):
     running, server, client = start_with(ENOUGH, "blocking")
     running.wait_for_stderr("other users' processes are not inspected")
     running.wait_for_stderr("needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for_intervals(7)
     assert running.stop().stalls(pid=client.pid) == []
@@ -157,7 +157,7 @@ def test_who_may_not_inspect_the_peer_notes_it_and_asserts_nothing(start_with):
 def test_a_peer_in_another_network_namespace_takes_sys_admin(start_with, make_netns, caps, shown):
     """A peer that hangs there is reported by who may enter the namespace, and by no other."""
     running, server, client = start_with(caps, "blocking", namespace=make_netns())
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for_intervals(7)
     assert bool(running.stop().stalls(pid=client.pid)) is shown
@@ -167,16 +167,16 @@ def test_a_peer_in_another_network_namespace_takes_sys_admin(start_with, make_ne
 def test_why_of_another_user_s_process(installed, worker, netns, caps, answers):
     """It takes what reading its descriptors takes."""
     asked = worker(user="root")
-    prefix = (*NOBODY, f"--inh-caps={caps}", f"--ambient-caps={caps}")
+    prefix = (*UNPRIVILEGED, f"--inh-caps={caps}", f"--ambient-caps={caps}")
     words = [*netns.command("root"), *prefix, str(installed.command), "why", str(asked.pid)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is answers, done.stderr
 
 
 def test_a_request_that_no_process_has_read_needs_no_privilege_to_be_seen(start_with):
-    """It lies in the queue at the far end."""
+    """It lies in the queue of the peer socket."""
     running, _, client = start_with(ENOUGH, "blocking")
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
 
 

@@ -81,7 +81,7 @@ def test_a_small_ring_drops_and_reports_how_many(trace, peer):
     stream = trace(ring_bytes=1 << 16)
     rounds = 5_003
     one = peer("call_trace.flood", rounds)
-    one.go()  # nobody reads meanwhile
+    one.go()  # no process reads meanwhile
     calls, dropped = everything(stream, one.pid, lambda: True)
     assert 0 < len(calls) <= (1 << 16) // 104
     assert len(calls) + dropped >= 2 * rounds

@@ -30,10 +30,10 @@ def _try(suite: str) -> str:
     root = Root(suite, SUITES[suite], of_debian=suite in DEBIAN)
     try:
         root.run("apt-get update -qq && apt-get install -y -qq --no-install-recommends make")
-        said = root.run(STREAM, capture=True)
+        output = root.run(STREAM, capture=True)
         # What the set-up says comes before.
-        records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-        assert any(r["event_type"] == "transport.bw" for r in records), said
+        records = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+        assert any(r["event_type"] == "transport.bw" for r in records), output
         if suite not in WITHOUT_CLANG_14:
             root.run(TEST)
     finally:
@@ -50,18 +50,18 @@ def main() -> int:
     suites = parser.parse_args().suites or list(SUITES)
     if unknown := set(suites) - set(SUITES):
         parser.error(f"unknown: {', '.join(unknown)}; use {', '.join(SUITES)}")
-    said, failed = [], False
+    output, failed = [], False
     for suite in suites:
         print(f"==== {suite}", flush=True)
         try:
-            said.append(f"{suite}: {_try(suite)}")
+            output.append(f"{suite}: {_try(suite)}")
         except Unavailable as reason:
-            said.append(f"{suite}: NOT TESTED: {reason}")
+            output.append(f"{suite}: NOT TESTED: {reason}")
             failed |= suite == "bookworm"
         except AssertionError as error:
-            said.append(f"{suite}: FAILED: {error}")
+            output.append(f"{suite}: FAILED: {error}")
             failed = True
-    print("\n".join(["==== fresh machines", *said]))
+    print("\n".join(["==== fresh machines", *output]))
     return int(failed)
 
 

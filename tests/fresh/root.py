@@ -74,9 +74,9 @@ class Root:
             env=self._environment(), stdout=subprocess.PIPE if capture else None, text=True,
             stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
-        said = done.stdout or ""
-        assert done.returncode == 0, f"exit code {done.returncode}: {script}\n{said}"
-        return said
+        output = done.stdout or ""
+        assert done.returncode == 0, f"exit code {done.returncode}: {script}\n{output}"
+        return output
 
     def remove(self) -> None:
         """The file system; the cache stays."""

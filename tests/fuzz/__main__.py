@@ -49,7 +49,7 @@ def _fuzz(name: str, seconds: float, progress: Progress) -> bool:
         f"-max_len={MOST_BYTES}", f"-rss_limit_mb={MOST_MIB}", f"-timeout={SLOWEST_S}",
         f"-artifact_prefix={CACHE}/broken-{name}-", "-print_final_stats=0",
     ]  # fmt: skip
-    began_s, said, status = time.monotonic(), [], (b"0", b"0", b"0")
+    began_s, output, status = time.monotonic(), [], (b"0", b"0", b"0")
     process = subprocess.Popen(
         words,
         cwd=TESTS,
@@ -63,7 +63,7 @@ def _fuzz(name: str, seconds: float, progress: Progress) -> bool:
             if found := _STATUS.search(line):
                 status = found.groups()
             elif not line.startswith(b"INFO:"):
-                said = [*said[-60:], line.decode(errors="replace")]
+                output = [*output[-60:], line.decode(errors="replace")]
             left_s = max(seconds - (time.monotonic() - began_s), 0)
             tried, covered, speed = (int(number) for number in status)
             progress.update(
@@ -73,7 +73,7 @@ def _fuzz(name: str, seconds: float, progress: Progress) -> bool:
     progress.report(f"{'ok  ' if not process.returncode else 'FAIL'}  {name}: {tried} inputs, "
                  f"{covered} places, {time.monotonic() - began_s:.0f} s")  # fmt: skip
     if process.returncode:
-        progress.report("".join(said))
+        progress.report("".join(output))
     return not process.returncode
 
 

@@ -20,8 +20,8 @@ def parts(data: bytes, count: int) -> list[bytes]:
     """Cut into so many parts, at places that the data itself names."""
     cuts, body = data[: count - 1], data[count - 1 :]
     places = sorted(cut * len(body) // 255 for cut in cuts.ljust(count - 1, b"\0"))
-    ends = [*places, len(body)]
-    return [body[a:b] for a, b in zip([0, *places], ends, strict=True)]
+    closed = [*places, len(body)]
+    return [body[a:b] for a, b in zip([0, *places], closed, strict=True)]
 
 
 class _Answers:
@@ -55,8 +55,8 @@ class Diag(SockDiag):
         self.overruns = 0
         self.next(b"", b"")
 
-    def next(self, dump: bytes, ends: bytes) -> None:
-        self._dumps, self._destroyed = netlink(dump), netlink(ends)
+    def next(self, dump: bytes, closed: bytes) -> None:
+        self._dumps, self._destroyed = netlink(dump), netlink(closed)
 
 
 class Table:
@@ -87,16 +87,16 @@ class BatchLookup:
     def __call__(self, *arguments: object) -> int:
         _, cursor, keys, values, count = arguments[-5:]
         self.calls += 1
-        told, self.data = self.data[:6], self.data[6:]
+        reported, self.data = self.data[:6], self.data[6:]
         for buffer in (cursor, keys, values):
             take = min(len(buffer), len(self.data))  # type: ignore[arg-type]
             c.memmove(buffer, self.data, take)  # type: ignore[arg-type]
-        count.contents.value = int.from_bytes(told[:4], "little")  # type: ignore[attr-defined]
-        if len(told) < 6 or self.calls > 64:
+        count.contents.value = int.from_bytes(reported[:4], "little")  # type: ignore[attr-defined]
+        if len(reported) < 6 or self.calls > 64:
             c.set_errno(errno.ENOENT)
             return -1
-        failed = told[4] < 16
-        c.set_errno(told[5] if failed else 0)
+        failed = reported[4] < 16
+        c.set_errno(reported[5] if failed else 0)
         return -1 if failed else 0
 
 

@@ -25,15 +25,18 @@ def cut(*pieces: bytes) -> bytes:
 
 def seeds() -> dict[str, list[bytes]]:
     """For each target, inputs that it takes without an error."""
-    dump, ends = captured("dump"), captured("ends")
+    dump, closed = captured("dump"), captured("closed")
     records, rare = captured("records"), captured("ring")
     processes, calls = captured("processes"), captured("calls")
     btf = struct.pack("=4xI8xI4x", 24, 4) + b"\1\0\0\0" + b"\0tcp_sendmsg\0inet_recvmsg\0"
     positions = bytes(8) + (3 * 112).to_bytes(8, "little")
     files = ("stat", "task_stat", "wchan", "syscall", "sched", "fdinfo", "tcp", "tcp6", "udp")
     return {
-        "netlink_messages": [dump, ends],
-        "sampler": [cut(dump, b"", dump, ends, dump, b""), cut(b"", b"", b"", ends, dump, dump)],
+        "netlink_messages": [dump, closed],
+        "sampler": [
+            cut(dump, b"", dump, closed, dump, b""),
+            cut(b"", b"", b"", closed, dump, dump),
+        ],
         "why_samples": [cut(dump, dump)],
         "kernel_source": [
             cut(processes, bytes(8), records, records, b"\0" + rare),

@@ -107,8 +107,8 @@ def sampler(data: bytes) -> None:
     connections = SocketTable(diag, holders, Interfaces(), STALL_NS, Processes())  # type: ignore[arg-type]
     pieces = parts(data, 6)
     with contextlib.suppress(OSError):
-        for number, (dump, ends) in enumerate(zip(pieces[::2], pieces[1::2], strict=True)):
-            diag.next(dump, ends)
+        for number, (dump, closed) in enumerate(zip(pieces[::2], pieces[1::2], strict=True)):
+            diag.next(dump, closed)
             written(connections.collect(number * SECOND_NS + 1, SECOND_NS))
 
 
@@ -145,10 +145,10 @@ def kernel_source(data: bytes) -> None:
             step = max(tables[4][0] if tables[4] else 0, RECORD.size)
             return [tables[4][i : i + step] for i in range(0, len(tables[4]), step)]
 
-    def walk(chunk: bytes) -> SimpleNamespace:
+    def rows(chunk: bytes) -> SimpleNamespace:
         return SimpleNamespace(run=lambda: chunk)
 
-    running = LoadedPrograms("x", Programs(), Messages(), walk(tables[2]), walk(tables[3]), ())  # type: ignore[arg-type]
+    running = LoadedPrograms("x", Programs(), Messages(), rows(tables[2]), rows(tables[3]), ())  # type: ignore[arg-type]
     source = RunningSource(running, STALL_NS)
     for number in range(1, 3):
         source.poll(number * SECOND_NS)
@@ -312,7 +312,7 @@ def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, li
     def refuse(_settings: object) -> None:
         raise SourceUnavailable("as far as it goes")
 
-    to_person = SimpleNamespace(say=printed.append, fail=printed.append)
+    to_person = SimpleNamespace(emit=printed.append, fail=printed.append)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
     with (
         mock.patch.dict(os.environ, clean | variables, clear=True),

@@ -1,6 +1,6 @@
-"""Each declared gap is one, and nothing else is: traffic that shows it, on every source.
+"""Each declared blind spot is one, and nothing else is: traffic that shows it, on every source.
 
-Whatever a source sees here it must not declare, and the reverse; the gaps that are about bytes
+Whatever a source sees here it must not declare, and the reverse; the blind spots of bytes
 of one connection are in test_paths.py.
 """
 
@@ -32,8 +32,8 @@ def probe(every_probe):
 def agrees(backend):
     """Whether something showed is what the table says of this source."""
 
-    def check(gap, shown):
-        assert bool(shown) == backend.sees(gap), f"{gap}: declared is the opposite of what is"
+    def check(key, shown):
+        assert bool(shown) == backend.sees(key), f"{key}: declared is the opposite of what is"
 
     return check
 
@@ -73,14 +73,14 @@ def test_which_udp_socket(probe, worker, agrees, backend):
     receiver, sender = worker(), worker()
     port = receiver.ask("bind")["port"]
     for _ in range(2):
-        receiver.tell("recv_from", 7)
+        receiver.begin("recv_from", 7)
         sender.ask("send_to", "127.0.0.1", port, 101, 7)
         receiver.expect("recv_from")
         sender.ask("close")
     running.wait_for_intervals(3)
-    told = running.stop().process_bandwidth(sender.pid)
-    assert sum(r.net["tx_bytes"] for r in told) == (1_414 if backend.sees("udp_bytes") else 0)
-    agrees("udp_socket", [r for r in told if {"local", "inode"} & r.net.keys()])
+    reported = running.stop().process_bandwidth(sender.pid)
+    assert sum(r.net["tx_bytes"] for r in reported) == (1_414 if backend.sees("udp_bytes") else 0)
+    agrees("udp_socket", [r for r in reported if {"local", "inode"} & r.net.keys()])
 
 
 def test_the_interface_of_unconnected_udp(probe, worker, agrees, backend):
@@ -92,9 +92,9 @@ def test_the_interface_of_unconnected_udp(probe, worker, agrees, backend):
     port = receiver.ask("bind")["port"]
     sender.ask("send_to", "127.0.0.1", port, 1_009, 23)
     running.wait_for_intervals(3)
-    (told,) = {r.entity_id for r in running.stop().process_bandwidth(sender.pid)}
-    assert told in {"lo", "unknown"}
-    agrees("udp_interface", told == "lo")
+    (reported,) = {r.entity_id for r in running.stop().process_bandwidth(sender.pid)}
+    assert reported in {"lo", "unknown"}
+    agrees("udp_interface", reported == "lo")
 
 
 @pytest.mark.parametrize("way", ["alone", "epoll", "others"])
@@ -103,36 +103,36 @@ def test_waits_for_a_datagram(probe, worker, agrees, backend, way):
     running = probe()
     server, client = worker(), worker()
     port = server.ask("bind")["port"]
-    client.tell("query", "127.0.0.1", port, QUESTION, way)
+    client.begin("query", "127.0.0.1", port, QUESTION, way)
     inode = client.expect("asked")["inode"]
-    running.wait_for_intervals(9)  # 1.8 s: such a wait is told of after one
-    told = running.stop().stalls(pid=client.pid)
+    running.wait_for_intervals(9)  # 1.8 s: such a wait is reported after one
+    reported = running.stop().stalls(pid=client.pid)
     if way == "alone" or not backend.sees("datagram_waits"):
-        agrees("datagram_waits", told)
+        agrees("datagram_waits", reported)
     elif way == "epoll":
-        agrees("datagram_epoll", told)
+        agrees("datagram_epoll", reported)
     else:
-        agrees("shared_query", told)
-    assert {(r.entity_id, r.net["direction"]) for r in told} <= {(f"socket-{inode}", "receive")}
-    if told:
-        agrees("unconnected_query", {r.net["remote"] for r in told} == {f"127.0.0.1:{port}"})
+        agrees("shared_query", reported)
+    assert {(r.entity_id, r.net["direction"]) for r in reported} <= {(f"socket-{inode}", "receive")}
+    if reported:
+        agrees("unconnected_query", {r.net["remote"] for r in reported} == {f"127.0.0.1:{port}"})
 
 
 def test_datagrams_that_are_held_up(probe, worker, agrees, backend, make_netns, netns):
     """Behind a line of 16 kbit/s each send takes half a second, once the buffer is full."""
-    far = make_netns(beside=netns)
-    here, _ = netns.join(far)
+    distant = make_netns(beside=netns)
+    here, _ = netns.join(distant)
     shaped = "rate 16kbit burst 1600 limit 1mb"
     netns.run("tc", "qdisc", "add", "dev", here, "root", "tbf", *shaped.split())
     running = probe()
     sender = worker()
-    sender.tell("send_to", "10.23.29.2", 9, 1_009, 4_001)
+    sender.begin("send_to", "10.23.29.2", 9, 1_009, 4_001)
     if backend.sees("datagram_sends"):
         running.wait_for(lambda c: c.stalls(pid=sender.pid))
     running.wait_for_intervals(9)
-    told = running.stop().stalls(pid=sender.pid)
-    agrees("datagram_sends", told)
-    assert {(r.net["direction"], r.net["cause"]) for r in told} <= {("send", "send_buffer")}
+    reported = running.stop().stalls(pid=sender.pid)
+    agrees("datagram_sends", reported)
+    assert {(r.net["direction"], r.net["cause"]) for r in reported} <= {("send", "send_buffer")}
 
 
 @pytest.fixture
@@ -157,12 +157,12 @@ def test_waits_for_a_reply_by_multipath_tcp(probe, multipath, agrees, backend):
     server.ask("send", ANSWER)
     least_ms, most_ms = bounds_ms(client.expect("ask") | {"released_ns": released_ns})
     running.wait_for_intervals(3)
-    told = running.stop().stalls(pid=client.pid)
-    agrees("mptcp_receive_stalls", told)
-    if told and not backend.per_interval:
-        assert not told[-1].ongoing
+    reported = running.stop().stalls(pid=client.pid)
+    agrees("mptcp_receive_stalls", reported)
+    if reported and not backend.per_interval:
+        assert not reported[-1].ongoing
         slack_ms = backend.tolerance_ms(0.2)
-        assert least_ms - slack_ms <= told[-1].stall_ms <= most_ms + slack_ms
+        assert least_ms - slack_ms <= reported[-1].stall_ms <= most_ms + slack_ms
 
 
 def test_stalled_sends_by_multipath_tcp(probe, multipath, agrees, backend):
@@ -171,25 +171,25 @@ def test_stalled_sends_by_multipath_tcp(probe, multipath, agrees, backend):
     server, client = multipath
     connect(server, client)
     running.wait_for_intervals(2)
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
     released_ns = time.monotonic_ns()
-    server.tell("recv", MORE_THAN_BUFFERS)
+    server.begin("recv", MORE_THAN_BUFFERS)
     least_ms, most_ms = bounds_ms(client.expect("send") | {"released_ns": released_ns})
     running.wait_for_intervals(3)
-    told = running.stop().stalls(pid=client.pid)
-    assert {r.net["direction"] for r in told} == {"send"}
+    reported = running.stop().stalls(pid=client.pid)
+    assert {r.net["direction"] for r in reported} == {"send"}
     slack_ms = backend.tolerance_ms(0.2)
-    is_right = least_ms - slack_ms <= told[-1].stall_ms <= most_ms + slack_ms
-    in_time = not told[-1].ongoing and is_right
-    if not backend.per_interval:  # between two looks, a length may be right by chance
-        agrees("mptcp_detail", in_time and {r.net["cause"] for r in told} == {"peer_window"})
+    is_right = least_ms - slack_ms <= reported[-1].stall_ms <= most_ms + slack_ms
+    in_time = not reported[-1].ongoing and is_right
+    if not backend.per_interval:  # between two samples, a length may be right by chance
+        agrees("mptcp_detail", in_time and {r.net["cause"] for r in reported} == {"peer_window"})
 
 
 def test_errors_of_connects(probe, worker, agrees):
     running = probe()
     client = worker()
-    client.tell("connect", "127.0.0.1", 1)
+    client.begin("connect", "127.0.0.1", 1)
     inode = client.expect("connecting")["inode"]
     assert client.expect("connect")["error"] == "ECONNREFUSED"
     running.wait_for_intervals(3)
@@ -202,7 +202,7 @@ def test_repeated_answers_to_a_handshake(probe, worker, netns, agrees):
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     netns.drop_incoming(f"tcp sport {port} tcp flags & syn == syn")
-    client.tell("connect", "127.0.0.1", port)
+    client.begin("connect", "127.0.0.1", port)
     client.expect("connecting")
     running.wait_for_intervals(12)  # the first repeat comes after a second
     agrees("handshake_retransmits", running.stop().count("RETRANSMIT", pid=server.pid))
@@ -212,7 +212,7 @@ def test_processes_of_other_users(probe, worker, agrees):
     running = probe()
     server, client = worker(user="root"), worker(user="root")
     connect(server, client)
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     running.wait_for_intervals(5)
     agrees("foreign_owner", running.stop().stalls(pid=client.pid))
 
@@ -224,13 +224,13 @@ def test_waits_for_a_peer_of_another_user_that_has_read_the_request(probe, worke
     connect(server, client)
     unanswered(server, client)
     shown = backend.sees("replies") and backend.sees("hidden_peer")
-    told = stalls_once_shown(running, client.pid, shown)
+    reported = stalls_once_shown(running, client.pid, shown)
     if backend.sees("replies"):
-        agrees("hidden_peer", told)
-        before = len(told)
+        agrees("hidden_peer", reported)
+        before = len(reported)
         server.ask("send", ANSWER)
         client.expect("ask")
-        client.tell("ask", QUESTION, ANSWER)
+        client.begin("ask", QUESTION, ANSWER)
         running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) > before)
 
 
@@ -239,13 +239,13 @@ def test_other_network_namespaces(probe, worker, make_netns, agrees, backend):
     elsewhere = make_netns()
     server, client = worker(namespace=elsewhere), worker(namespace=elsewhere)
     connect(server, client)
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     shown = backend.sees("other_namespaces")
     agrees("other_namespaces", stalls_once_shown(running, client.pid, shown))
 
 
 def test_which_holder_of_a_socket_uses_it(probe, worker, agrees, backend):
-    """Once the child sends, once the parent: one of the two is told of the wrong one."""
+    """Once the child sends, once the parent: one of the two is attributed wrongly."""
     if not backend.sees("tcp_bytes"):
         pytest.skip("no bytes at all, which is declared and tested")
     running = probe("--min-bw", 0)
@@ -278,7 +278,7 @@ def test_the_process_of_a_short_lived_connection(probe, worker, agrees, backend)
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     for _ in range(97):
-        client.ask("brief", "127.0.0.1", port, 1_009, 0)
+        client.ask("short", "127.0.0.1", port, 1_009, 0)
     running.wait_for_intervals(3)
     sent = running.stop().sent_bytes(client.pid)
     agrees("brief_owner", sent == 97 * 1_009)
@@ -325,7 +325,7 @@ def test_waits_that_no_sample_has_seen(probe, worker, agrees, backend):
     waits = 11
     for _ in range(waits):
         unanswered(server, client)
-        server.tell("answer_after", 105, ANSWER, QUESTION)
+        server.begin("answer_after", 105, ANSWER, QUESTION)
         client.expect("ask")
         client.ask("nap", 300)
         client.ask("send", QUESTION)
@@ -335,8 +335,8 @@ def test_waits_that_no_sample_has_seen(probe, worker, agrees, backend):
 
 
 def test_what_falls_between_two_samples(probe, worker, agrees, backend):
-    """Thousands of sockets make each look so dear that they are seldom: brief waits slip through,
-    and where only a look tells, a wait begins with it.
+    """Thousands of sockets make samples so dear that they are rare: short waits slip through, and
+    where only a sample shows it, a wait begins with it.
     """
     holder, server, client = worker(), worker(), worker()
     holder.ask("hold", 2_000)
@@ -349,19 +349,19 @@ def test_what_falls_between_two_samples(probe, worker, agrees, backend):
             # Where it listened at once, it might have been by agreement: see above.
             server.ask("nap", 300)
         running.wait_for_intervals(2)
-        told = running.consumer.stalls(pid=client.pid, ongoing=False)
-        agrees("brief_stall", len(told) == waits)
+        reported = running.consumer.stalls(pid=client.pid, ongoing=False)
+        agrees("brief_stall", len(reported) == waits)
     pairs = [(worker(), worker()) for _ in range(6)]
     for receiver, sender in pairs:
         connect(receiver, sender)
     for _, sender in pairs:
-        sender.tell("send", MORE_THAN_BUFFERS)
-        time.sleep(0.17)  # each begins at another distance from a look
+        sender.begin("send", MORE_THAN_BUFFERS)
+        time.sleep(0.17)  # each begins at another distance from a sample
     for _, sender in pairs:
         running.wait_for(lambda c, pid=sender.pid: c.stalls(pid=pid, ongoing=True))
     late_ms = []
     for receiver, sender in pairs:
-        receiver.tell("recv", MORE_THAN_BUFFERS)
+        receiver.begin("recv", MORE_THAN_BUFFERS)
         begun_ns = sender.expect("send")["stall_begin_ns"]
         begun_ms = (begun_ns + time.time_ns() - time.monotonic_ns()) / 1e6
         first = running.consumer.stalls(pid=sender.pid)[0]
@@ -394,32 +394,32 @@ def test_connections_that_the_hosts_own_nat_redirects(
     receiver.ask("accept")
     transfer(sender, receiver, BYTES)
     running.wait_for(lambda c: c.sent_bytes(sender.pid) == BYTES)
-    (told,) = carriers(running.stop(), sender.pid)
-    assert told in {here, "lo"}
-    agrees("local_nat", told == "lo")
+    (reported,) = carriers(running.stop(), sender.pid)
+    assert reported in {here, "lo"}
+    agrees("local_nat", reported == "lo")
 
 
 def test_routes_that_a_rule_chooses_by_port(probe, worker, agrees, backend, netns, make_netns):
     """The routing tables are asked about two addresses: nothing else of a packet is known."""
     if not backend.sees("tcp_bytes"):
         pytest.skip("no bytes of processes at all, which is declared and tested")
-    far = make_netns(beside=netns)
-    usual, _ = netns.join(far)
-    chosen, _ = netns.join(far, subnet="10.23.37")
-    far.run(*f"ip address add {SERVICE}/32 dev lo".split())
+    distant = make_netns(beside=netns)
+    usual, _ = netns.join(distant)
+    chosen, _ = netns.join(distant, subnet="10.23.37")
+    distant.run(*f"ip address add {SERVICE}/32 dev lo".split())
     netns.run(*f"ip route add {SERVICE} via 10.23.29.2 dev {usual}".split())
     netns.run(*f"ip route add {SERVICE} via 10.23.37.2 dev {chosen} table 101".split())
     running = probe("--min-bw", 0)
-    receiver, sender = worker(namespace=far), worker()
+    receiver, sender = worker(namespace=distant), worker()
     port = receiver.ask("listen", SERVICE)["port"]
     netns.run(*f"ip rule add ipproto tcp dport {port} lookup 101".split())
     sender.connect(SERVICE, port)
     receiver.ask("accept")
     transfer(sender, receiver, BYTES)
     running.wait_for(lambda c: c.sent_bytes(sender.pid) == BYTES)
-    (told,) = carriers(running.stop(), sender.pid)
-    assert told in {usual, chosen}
-    agrees("policy_routes", told == chosen)
+    (reported,) = carriers(running.stop(), sender.pid)
+    assert reported in {usual, chosen}
+    agrees("policy_routes", reported == chosen)
 
 
 def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
@@ -428,17 +428,17 @@ def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
     server, client = worker(), worker()
     identity = connect(server, client)
     client.ask("keep_alive", 1)
-    client.tell("recv", ANSWER)
+    client.begin("recv", ANSWER)
     running.wait_for_intervals(2)
     assert running.consumer.stalls(pid=client.pid) == []
     netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
     while netns.dropped_packets() < 3:
         running.wait_for_intervals(1)
     running.wait_for_intervals(2)
-    told = running.consumer.stalls(pid=client.pid)
-    agrees("keepalives", told)
+    reported = running.consumer.stalls(pid=client.pid)
+    agrees("keepalives", reported)
     netns.lose_nothing()
-    if told:
+    if reported:
         running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
     running.wait_for_intervals(2)
     for record in running.stop().stalls(pid=client.pid):
@@ -449,7 +449,7 @@ def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
 def test_connects_without_a_route(probe, worker, agrees):
     """They fail before the socket changes its state."""
     running, client = probe(), worker()
-    client.tell("connect", "192.0.2.1", 80)
+    client.begin("connect", "192.0.2.1", 80)
     inode = client.expect("connecting")["inode"]
     assert client.expect("connect")["error"] == "ENETUNREACH"
     running.wait_for_intervals(2)

@@ -7,18 +7,18 @@ import time
 import pytest
 from support.conversation import ANSWER, QUESTION, answered, connected
 
-PATIENCE_MS = 1_200
+LIMIT_MS = 1_200
 
 
 def test_a_peer_that_vanishes(probe, worker, netns, backend):
-    """Every packet is lost, until the connection fails: told while it lasts, and why it ended."""
+    """Every packet is lost, until the connection fails: reported while it lasts, with its error."""
     running = probe()
     _, client, identity = connected(worker)
     running.wait_for_intervals(2)
-    client.ask("give_up_after", PATIENCE_MS)
+    client.ask("give_up_after", LIMIT_MS)
     netns.drop_incoming(f"tcp dport {identity['port']}")
     begin = time.monotonic()
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 2)
     assert client.expect("ask")["error"] == "ETIMEDOUT"
     lasted_ms = (time.monotonic() - begin) * 1e3
@@ -32,11 +32,11 @@ def test_a_peer_that_vanishes(probe, worker, netns, backend):
     assert {(r.pid, r.net["direction"]) for r in (*ongoing, ended)} == {(client.pid, "receive")}
     assert ongoing[-1].net["cause"] == ended.net["cause"] == "loss"
     late_ms = backend.tolerance_ms(0.2)
-    # The machine may take its time to run who is told of the failure.
-    assert PATIENCE_MS - late_ms <= ended.stall_ms <= lasted_ms + late_ms
+    # The machine may take its time to run the process that gets the error.
+    assert LIMIT_MS - late_ms <= ended.stall_ms <= lasted_ms + late_ms
     assert consumer.count("RETRANSMIT", inode=inode, pid=client.pid) == retransmits > 0
-    told = 1 if backend.sees("connect_errors") else 0
-    assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == told
+    reported = 1 if backend.sees("connect_errors") else 0
+    assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == reported
     for other in ("RESET", "CONNECT_REFUSED"):
         assert consumer.count(other, pid=client.pid) == 0
 
@@ -46,13 +46,13 @@ def test_a_host_that_is_nowhere(probe, worker, netns, backend):
     running = probe()
     client = worker()
     netns.refuse_incoming("tcp dport 7777", "icmp type host-unreachable")
-    client.tell("connect", "127.0.0.1", 7777)
+    client.begin("connect", "127.0.0.1", 7777)
     inode = client.expect("connecting")["inode"]
     assert client.expect("connect")["error"] == "EHOSTUNREACH"
     running.wait_for_intervals(2)
     consumer = running.stop()
-    told = 1 if backend.sees("connect_errors") else 0
-    assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == told
+    reported = 1 if backend.sees("connect_errors") else 0
+    assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == reported
     assert consumer.count("CONNECT_REFUSED", pid=client.pid) == 0
 
 
@@ -64,7 +64,7 @@ def test_a_reset_in_mid_stream(probe, worker, backend):
     client.ask("send", sent)
     server.ask("recv", read)
     running.wait_for_intervals(2)
-    client.tell("recv", ANSWER)
+    client.begin("recv", ANSWER)
     server.ask("reset")
     assert client.expect("recv")["error"] == "ECONNRESET"
     running.wait_for_intervals(3)
@@ -73,8 +73,8 @@ def test_a_reset_in_mid_stream(probe, worker, backend):
     # Before the reset the sampler has counted what arrived, the kernel what was read of it.
     arrived = sent if backend.bytes_tolerance else read
     assert consumer.received_bytes(server.pid) == arrived
-    told = 1 if backend.sees("connect_errors") else 0
-    assert consumer.count("RESET", inode=identity["inode"], pid=client.pid) == told
+    reported = 1 if backend.sees("connect_errors") else 0
+    assert consumer.count("RESET", inode=identity["inode"], pid=client.pid) == reported
     assert consumer.count("RESET", pid=server.pid) == 0
     assert consumer.received_bytes(client.pid) == consumer.sent_bytes(server.pid) == 0
 
@@ -89,7 +89,7 @@ def test_a_hole_in_a_download(probe, worker, netns, backend, role, idle_interval
     running = probe()
     server, client, identity = connected(worker, client_role=role)
     answered(server, client)
-    client.tell("recv", 777 + 1_001)
+    client.begin("recv", 777 + 1_001)
     running.wait_for_intervals(idle_intervals)
     # Its length marks the segment: 20 bytes of IP, 20 of TCP, 12 of timestamps.
     netns.drop_incoming(f"tcp sport {identity['port']} meta length {52 + 777}")
@@ -107,7 +107,7 @@ def test_a_hole_in_a_download(probe, worker, netns, backend, role, idle_interval
     assert {r.net["direction"] for r in (*ongoing, ended)} == {"receive"}
     assert {r.net["cause"] for r in (*ongoing, ended)} == {"loss"}
     assert [r.ongoing for r in (*ongoing, ended)] == [True] * len(ongoing) + [False]
-    # The hole is met by a look: a stall's length late, and the sampler's own lateness.
+    # A sample finds the hole: a stall's length late, and the sampler's own lateness.
     late_ms = 100 + backend.tolerance_ms(0.2)
     assert (released_ns - begin_ns) / 1e6 - late_ms <= ended.stall_ms
     assert ended.stall_ms <= (end_ns - begin_ns) / 1e6 + late_ms
@@ -119,7 +119,7 @@ def test_a_half_closed_client_waits_for_its_answer(probe, worker):
     server, client, identity = connected(worker)
     client.ask("send", QUESTION)
     client.ask("finish")
-    client.tell("recv", ANSWER)
+    client.begin("recv", ANSWER)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
     server.ask("send", ANSWER)
     client.expect("recv")
@@ -127,5 +127,5 @@ def test_a_half_closed_client_waits_for_its_answer(probe, worker):
     running.wait_for_intervals(2)
     consumer = running.stop()
     stalls = [r for r in consumer.stalls() if r.pid in (client.pid, server.pid)]
-    told = {(r.pid, r.entity_id, r.net["cause"]) for r in stalls}
-    assert told == {(client.pid, f"socket-{identity['inode']}", "no_reply")}
+    reported = {(r.pid, r.entity_id, r.net["cause"]) for r in stalls}
+    assert reported == {(client.pid, f"socket-{identity['inode']}", "no_reply")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 BULK_BYTES = 200_000_033
-BRIEF_BYTES = 1_000_003
+SHORT_BYTES = 1_000_003
 
 
 def assert_bytes(found, sent, backend):
@@ -25,9 +25,9 @@ def test_a_bulk_transfer_adds_up_at_both_sockets(probe, worker, backend, host, a
     port = receiver.ask("listen", host)["port"]
     sender.connect(host, port)
     receiver.ask("accept")
-    running.wait_for_intervals(2)  # so that both ends are known before the bytes flow
+    running.wait_for_intervals(2)  # so that both sockets are known before the bytes flow
 
-    receiver.tell("recv", BULK_BYTES)
+    receiver.begin("recv", BULK_BYTES)
     assert sender.ask("send", BULK_BYTES)["bytes"] == BULK_BYTES
     assert receiver.expect("recv")["bytes"] == BULK_BYTES
     if after == "closed":
@@ -54,7 +54,7 @@ def test_rates_are_bytes_over_measured_time(probe, worker):
     port = receiver.ask("listen")["port"]
     sender.connect("127.0.0.1", port)
     receiver.ask("accept")
-    receiver.tell("recv", BULK_BYTES)
+    receiver.begin("recv", BULK_BYTES)
     sender.ask("send", BULK_BYTES)
     receiver.expect("recv")
     running.wait_for(lambda consumer: consumer.sent_bytes(sender.pid) > BULK_BYTES / 2)
@@ -79,32 +79,32 @@ def test_a_connection_of_50_ms_is_counted(probe, worker, backend):
     running = probe(*backend.all_bandwidth, interval=0.5)
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]
-    receiver.tell("accept")
-    receiver.tell("drain")
-    sender.tell("brief", "127.0.0.1", port, BRIEF_BYTES, 50)
-    assert sender.expect("brief")["bytes"] == BRIEF_BYTES
+    receiver.begin("accept")
+    receiver.begin("drain")
+    sender.begin("short", "127.0.0.1", port, SHORT_BYTES, 50)
+    assert sender.expect("short")["bytes"] == SHORT_BYTES
     receiver.expect("accept")
-    assert receiver.expect("drain")["bytes"] == BRIEF_BYTES
+    assert receiver.expect("drain")["bytes"] == SHORT_BYTES
     receiver.ask("close")
     running.wait_for_intervals(3)
     consumer = running.stop()
     owned = consumer.sent_bytes(sender.pid) + consumer.received_bytes(receiver.pid)
     if backend.sees("brief_owner"):
-        assert owned == 2 * BRIEF_BYTES
+        assert owned == 2 * SHORT_BYTES
     else:
-        assert_bytes(owned + consumer.unattributed_bytes(), 2 * BRIEF_BYTES, backend)
+        assert_bytes(owned + consumer.unattributed_bytes(), 2 * SHORT_BYTES, backend)
 
 
 def test_a_process_is_charged_to_the_interface_it_uses(probe, worker, make_netns, netns):
     """Traffic over a veth pair is the veth's, and not loopback's."""
-    far = make_netns(beside=netns)
-    here, _ = netns.join(far)
+    elsewhere = make_netns(beside=netns)
+    here, _ = netns.join(elsewhere)
     running = probe()
-    receiver, sender = worker(namespace=far), worker()
+    receiver, sender = worker(namespace=elsewhere), worker()
     port = receiver.ask("listen", "10.23.29.2")["port"]
     sender.connect("10.23.29.2", port)
     receiver.ask("accept")
-    receiver.tell("recv", BULK_BYTES)
+    receiver.begin("recv", BULK_BYTES)
     sender.ask("send", BULK_BYTES)
     receiver.expect("recv")
     running.wait_for(lambda consumer: consumer.sent_bytes(sender.pid) >= BULK_BYTES * 0.99)
@@ -116,17 +116,17 @@ def test_a_process_is_charged_to_the_interface_it_uses(probe, worker, make_netns
 
 def test_only_the_chosen_interface_is_reported_of(probe, worker, make_netns, netns):
     """--interface narrows everything to it: traffic on loopback leaves no record."""
-    far = make_netns(beside=netns)
-    here, _ = netns.join(far)
+    elsewhere = make_netns(beside=netns)
+    here, _ = netns.join(elsewhere)
     running = probe("--interface", here)
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]
     sender.connect("127.0.0.1", port)
     receiver.ask("accept")
-    receiver.tell("recv", BRIEF_BYTES)
-    sender.ask("send", BRIEF_BYTES)
+    receiver.begin("recv", SHORT_BYTES)
+    sender.ask("send", SHORT_BYTES)
     receiver.expect("recv")
-    sender.tell("ask", 7, 11)  # a stall, but not there
+    sender.begin("ask", 7, 11)  # a stall, but not there
     running.wait_for_intervals(4)
     consumer = running.stop()
     assert consumer.graph.bandwidth_mbps.keys() == {here}
@@ -140,7 +140,7 @@ def test_a_little_bandwidth_is_not_reported_of_a_process(probe, worker):
     port = receiver.ask("listen")["port"]
     sender.connect("127.0.0.1", port)
     receiver.ask("accept")
-    receiver.tell("recv", 23 * 7)
+    receiver.begin("recv", 23 * 7)
     sender.ask("drip", 7, 100, 23)
     receiver.expect("recv")
     running.wait_for_intervals(2)
@@ -159,7 +159,7 @@ def test_datagrams_add_up_at_both_sockets(probe, worker, backend, host):
     running = probe("--min-bw", 0.001)
     receiver, sender = worker(), worker()
     port = receiver.ask("bind", host)["port"]
-    receiver.tell("recv_from", times)
+    receiver.begin("recv_from", times)
     assert sender.ask("send_to", host, port, size, times)["bytes"] == size * times
     assert receiver.expect("recv_from")["bytes"] == size * times
     running.wait_for_intervals(3)

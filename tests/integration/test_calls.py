@@ -18,8 +18,8 @@ def assert_one_wait(consumer, client, identity, truth, backend, causes=frozenset
     """One stall from first to last, as long as it really was."""
     # On a busy machine the exchange before may have been one, too.
     asked_ms = (truth["stall_begin_ns"] + time.time_ns() - time.monotonic_ns()) / 1e6
-    told = (r for r in consumer.stalls(pid=client.pid) if r.ts - r.stall_ms > asked_ms - 50)
-    *ongoing, ended = told
+    reported = (r for r in consumer.stalls(pid=client.pid) if r.ts - r.stall_ms > asked_ms - 50)
+    *ongoing, ended = reported
     assert {r.entity_id for r in (*ongoing, ended)} == {f"socket-{identity['inode']}"}
     assert {r.net["direction"] for r in (*ongoing, ended)} == {"receive"}
     assert {r.net["cause"] for r in (*ongoing, ended)} <= causes
@@ -47,7 +47,7 @@ def process_status(pid):
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def wait_until_told(running, client, times=4):
+def wait_until_reported(running, client, times=4):
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= times)
 
 
@@ -63,9 +63,9 @@ def test_a_receive_with_a_timeout_that_is_made_again(probe, worker, backend):
     server, client, identity = connected(worker)
     answered(server, client)
     running.wait_for_intervals(2)
-    client.tell("ask_in_turns", QUESTION, ANSWER, 30)
+    client.begin("ask_in_turns", QUESTION, ANSWER, 30)
     server.ask("recv", QUESTION)
-    wait_until_told(running, client)
+    wait_until_reported(running, client)
     released_ns = time.monotonic_ns()
     server.ask("send", ANSWER)
     truth = client.expect("ask_in_turns") | {"released_ns": released_ns}
@@ -80,11 +80,11 @@ def test_a_receive_that_signals_interrupt(probe, worker, backend):
     answered(server, client)
     running.wait_for_intervals(2)
     client.ask("heed_signals")
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     for _ in range(30):
         interrupt(client.pid)
-    wait_until_told(running, client)
+    wait_until_reported(running, client)
     released_ns = time.monotonic_ns()
     server.ask("send", ANSWER)
     truth = client.expect("ask") | {"released_ns": released_ns}
@@ -102,13 +102,13 @@ def test_a_send_that_signals_interrupt(probe, worker):
     server, client, identity = connected(worker)
     client.ask("heed_signals")
     begin_ns = time.monotonic_ns()
-    client.tell("send", size)
+    client.begin("send", size)
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
     for _ in range(30):
         interrupt(client.pid)
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
-    wait_until_told(running, client, len(running.consumer.stalls(pid=client.pid)) + 2)
-    server.tell("recv", size)
+    wait_until_reported(running, client, len(running.consumer.stalls(pid=client.pid)) + 2)
+    server.begin("recv", size)
     assert client.expect("send")["bytes"] == size
     assert client.ask("interruptions")["times"] == 30
     server.expect("recv")

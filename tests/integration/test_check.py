@@ -12,23 +12,6 @@ import time
 import pytest
 from support.require import require, require_tools
 
-# Refuses bpf(2) and AF_NETLINK with EPERM, as a container's profile does; then runs the rest.
-FILTERED = """
-import ctypes, os, struct, sys
-calls = {"x86_64": (41, 321), "aarch64": (198, 280)}[os.uname().machine]
-LD, JEQ, RET, ALLOW, EPERM = 0x20, 0x15, 0x06, 0x7FFF0000, 0x00050001
-code = [(LD, 0, 0, 0), (JEQ, 4, 0, calls[1]), (JEQ, 0, 2, calls[0]),
-        (LD, 0, 0, 16), (JEQ, 1, 0, 16), (RET, 0, 0, ALLOW), (RET, 0, 0, EPERM)]
-program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in code))
-class Fprog(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-libc = ctypes.CDLL(None, use_errno=True)
-fprog = Fprog(len(code), ctypes.addressof(program))
-assert libc.prctl(38, 1, 0, 0, 0) == 0
-assert libc.prctl(22, 2, ctypes.byref(fprog), 0, 0) == 0, os.strerror(ctypes.get_errno())
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-
 
 @pytest.fixture
 def check(installed, netns):
@@ -45,8 +28,12 @@ def check(installed, netns):
     return run
 
 
+def behind_a_filter(installed):
+    return str(installed.python), str(installed.traffic / "filtered.py")
+
+
 def unheld():
-    """The ids of BPF programs and links that no process holds; None where nobody may list them."""
+    """The ids of BPF programs and links without a process that holds them; None: not listed."""
     found = set()
     for what in ("prog", "link"):
         done = subprocess.run(["bpftool", "-j", what, "show"], capture_output=True, check=False)
@@ -91,7 +78,7 @@ def test_root_gets_what_the_stream_takes(check, start_probe):
 
 
 def test_the_remedy_for_no_process_works(check, installed, netns):
-    """Its Python is given the capabilities that `check` names: then nobody may load programs."""
+    """With the capabilities that `check` names for Python, an ordinary user may load programs."""
     require(os.geteuid() == 0, "only root can give capabilities to a file")
     require_tools("setcap")
     _, found = check()
@@ -107,17 +94,17 @@ def test_the_remedy_for_no_process_works(check, installed, netns):
         check=True,
         cwd="/",
     )
-    told = json.loads(done.stdout)
+    reported = json.loads(done.stdout)
     python.unlink()
     _, roots = check(user="root")
-    assert told["auto"] == roots["auto"]
-    assert "CAP_BPF" in told["host"]["capabilities"]
+    assert reported["auto"] == roots["auto"]
+    assert "CAP_BPF" in reported["host"]["capabilities"]
 
 
 def test_a_seccomp_filter_is_named(check, installed):
     """Root in a container: the capabilities are there, bpf(2) and netlink are not."""
     require(platform.machine() in ("x86_64", "aarch64"), "no numbers of calls for this machine")
-    code, found = check(str(installed.python), "-c", FILTERED)
+    code, found = check(*behind_a_filter(installed))
     assert code == 0
     assert found["auto"] == "proc net"
     row = found["by_name"]["proc sock_diag"]
@@ -129,11 +116,11 @@ def test_a_seccomp_filter_is_named(check, installed):
 def test_root_behind_a_seccomp_filter_is_reported_of_it(check, installed):
     """The privileges are there, and the kernel refuses all the same."""
     require(os.geteuid() == 0, "only root has the privileges")
-    code, found = check(str(installed.python), "-c", FILTERED, user="root")
+    code, found = check(*behind_a_filter(installed), user="root")
     assert code == 0
     row = found["by_name"]["ebpf tracepoint"]
     assert row["answer"] == "no"
-    if row["errno"] is not None:  # else the kernel has no such flavour
+    if row["errno"] is not None:  # else the kernel has no such variant
         assert any("seccomp" in remedy for remedy in row["remedies"])
 
 

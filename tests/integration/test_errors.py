@@ -1,4 +1,4 @@
-"""What goes wrong on a connection is told of its process: refused, timed out, reset."""
+"""What goes wrong on a connection is reported with its process: refused, timed out, reset."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def running(probe, backend):
 
 
 def test_refused_connects_are_errors_of_their_process(running, worker):
-    """Nobody listens: each of seven attempts is one error on its own socket."""
+    """No process listens: each of seven attempts is one error on its own socket."""
     gone, client = worker(), worker()
     port = gone.ask("listen")["port"]
     gone.close()
     inodes = []
     for _ in range(7):
-        client.tell("connect", "127.0.0.1", port)
+        client.begin("connect", "127.0.0.1", port)
         inodes.append(client.expect("connecting")["inode"])
         assert client.expect("connect")["error"] == "ECONNREFUSED"
     running.wait_for(lambda consumer: consumer.count("CONNECT_REFUSED", pid=client.pid) >= 7)
@@ -31,11 +31,11 @@ def test_refused_connects_are_errors_of_their_process(running, worker):
 
 
 def test_a_connect_that_times_out_is_an_error_of_its_process(running, worker, netns):
-    """Nobody answers: a stall while it lasts, and one error at its end."""
+    """No process answers: a stall while it lasts, and one error at its end."""
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     netns.drop_incoming(f"tcp dport {port}")
-    client.tell("connect", "127.0.0.1", port, 1)  # one retry: 3 s in all
+    client.begin("connect", "127.0.0.1", port, 1)  # one retry: 3 s in all
     inode = client.expect("connecting")["inode"]
     assert client.expect("connect")["error"] == "ETIMEDOUT"
     retries = netns.dropped_packets() - 1  # the first SYN is none
@@ -63,14 +63,14 @@ def test_a_reset_connection_is_an_error_of_its_process(running, worker, victim):
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     identities = {"client": client.connect("127.0.0.1", port), "server": server.ask("accept")}
-    ends = {"client": client, "server": server}
-    other = ends["server" if victim == "client" else "client"]
-    ends[victim].tell("recv", 7)
+    workers = {"client": client, "server": server}
+    other = workers["server" if victim == "client" else "client"]
+    workers[victim].begin("recv", 7)
     other.ask("reset")
-    assert ends[victim].expect("recv")["error"] == "ECONNRESET"
+    assert workers[victim].expect("recv")["error"] == "ECONNRESET"
     inode = identities[victim]["inode"]
     running.wait_for(lambda consumer: consumer.count("RESET", inode=inode))
     running.wait_for_intervals(2)
     consumer = running.stop()
-    assert consumer.count("RESET", pid=ends[victim].pid) == 1
+    assert consumer.count("RESET", pid=workers[victim].pid) == 1
     assert consumer.count("RESET", pid=other.pid) == 0

@@ -114,12 +114,14 @@ def test_the_probe_reports_what_is_missing(checkout):
 
 def test_nothing_global_is_claimed(installed):
     """An installation adds the package xctl_probe and no module named fallback or bpf."""
-    script = "import xctl_probe.fallback, xctl_probe.bpf, importlib.util as u; "
-    script += "print([n for n in ('fallback', 'bpf', 'tests', 'examples') if u.find_spec(n)])"
-    done = subprocess.run(
-        [str(installed.python), "-c", script], capture_output=True, text=True, cwd="/", check=True
-    )
-    assert done.stdout == "[]\n"
+    python = str(installed.python)
+
+    def is_importable(name):
+        words = [python, "-c", f"import {name}"]
+        return subprocess.run(words, check=False, capture_output=True, cwd="/").returncode == 0
+
+    ours = {"xctl_probe.fallback", "xctl_probe.bpf"}
+    assert set(filter(is_importable, ours | {"fallback", "bpf", "tests", "examples"})) == ours
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def test_the_consumer_shows_who_waits_on_what(worker, netns, installed, ingest, 
     port = server.ask("listen")["port"]
     identity = client.connect("127.0.0.1", port)
     server.ask("accept")
-    client.tell("ask", 7, 11)
+    client.begin("ask", 7, 11)
     server.ask("recv", 7)
     probe = [*netns.command(), str(installed.command), "--duration", "1.5"]
     script = 'set -o pipefail; tee=$1 n=$2; shift 2; "${@:1:n}" | tee "$tee" | "${@:n+1}"'
@@ -148,8 +150,8 @@ def test_the_consumer_shows_who_waits_on_what(worker, netns, installed, ingest, 
         timeout=30,
     )
     waits = f"python3[{client.pid}] on socket-{identity['inode']} STALL_"
-    told, _, summary = done.stdout.partition("INTERFACES")
-    assert sum(waits in line for line in told.splitlines()) == 1  # once, though it lasts
+    reported, _, summary = done.stdout.partition("INTERFACES")
+    assert sum(waits in line for line in reported.splitlines()) == 1  # once, though it lasts
     assert waits in summary
     assert f"receive 127.0.0.1:{port} no_reply" in summary
     assert "  lo " in summary
@@ -208,7 +210,7 @@ def test_the_consumer_keeps_a_picture_on_a_terminal(ingest, end):
     assert b"\x1b[31m" not in shown
 
 
-def test_the_consumer_ends_when_no_process_reads_it(ingest):
+def test_the_consumer_exits_when_no_process_reads_it(ingest):
     """`| head -1` on its own output: quietly."""
     script = 'set -o pipefail; yes "$0" | "$@" | head -1; echo "${PIPESTATUS[1]}"'
     done = subprocess.run(

@@ -32,7 +32,7 @@ def waiting(worker):
         port = server.ask("listen")["port"]
         client.connect("127.0.0.1", port)
         server.ask("accept")
-        client.tell("ask", 7, 11)
+        client.begin("ask", 7, 11)
         server.ask("recv", 7)
         return client
 
@@ -40,16 +40,16 @@ def waiting(worker):
 
 
 def test_hostile_names_are_valid_records(probe, waiting):
-    """Each process is told of under its own pid; the model checks every line for the rest."""
+    """Each process is reported under its own pid; the model checks every line for the rest."""
     running = probe()
     clients = {waiting(name).pid: name for name in NAMES}
     running.wait_for(lambda c: {r.pid for r in c.stalls(ongoing=True)} >= clients.keys())
     running.wait_for_intervals(2)
     consumer = running.stop()
     for pid, name in clients.items():
-        (told,) = {r.net["comm"] for r in consumer.stalls(pid=pid)}
+        (reported,) = {r.net["comm"] for r in consumer.stalls(pid=pid)}
         if name.isascii():
-            assert told == name.decode()
+            assert reported == name.decode()
 
 
 # A whole line of ours, in colour or not; what is between is visible ASCII and nothing else.

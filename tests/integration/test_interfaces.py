@@ -11,13 +11,13 @@ BYTES = 3_000_017
 SLOW_BYTES = 300_007
 
 
-def transfer(worker, near, far, count):
+def transfer(worker, local, elsewhere, count):
     """Over the veth pair; the sender's pid."""
-    receiver, sender = worker(namespace=far), worker(namespace=near)
+    receiver, sender = worker(namespace=elsewhere), worker(namespace=local)
     port = receiver.ask("listen", "10.23.29.2")["port"]
     sender.connect("10.23.29.2", port)
     receiver.ask("accept")
-    receiver.tell("recv", count)
+    receiver.begin("recv", count)
     sender.ask("send", count)
     receiver.expect("recv")
     sender.ask("settle")
@@ -26,43 +26,43 @@ def transfer(worker, near, far, count):
 
 def test_an_interface_that_is_made_again_begins_at_zero(probe, worker, make_netns, netns):
     """Its counters go back; what it carried is the sum of both lives, never less, never wild."""
-    far = make_netns(beside=netns)
-    here, _ = netns.join(far, number=97)
+    elsewhere = make_netns(beside=netns)
+    here, _ = netns.join(elsewhere, number=97)
     running = probe("--min-bw", 0)
-    first = transfer(worker, netns, far, BYTES)
+    first = transfer(worker, netns, elsewhere, BYTES)
     running.wait_for_intervals(3)
     netns.run("ip", "link", "delete", here)
     running.wait_for_intervals(3)
     gone_ts = running.consumer.records[-1].ts
-    assert netns.join(far, number=97) == (here, "vb97")
+    assert netns.join(elsewhere, number=97) == (here, "vb97")
     running.wait_for(lambda c: [r for r in c.interface_bandwidth(here) if r.ts > gone_ts])
-    second = transfer(worker, netns, far, 2 * BYTES)
+    second = transfer(worker, netns, elsewhere, 2 * BYTES)
     running.wait_for_intervals(3)
     consumer = running.stop()
-    told = consumer.interface_bandwidth(here)
+    reported = consumer.interface_bandwidth(here)
     # Besides the payload: headers, and what the kernel says on a new link.
-    assert 3 * BYTES < sum(r.net["tx_bytes"] for r in told) < 3 * BYTES * 1.05
-    assert min(r.net["rx_bytes"] for r in told) >= 0
-    assert sum(r.net["rx_bytes"] for r in told) < BYTES
+    assert 3 * BYTES < sum(r.net["tx_bytes"] for r in reported) < 3 * BYTES * 1.05
+    assert min(r.net["rx_bytes"] for r in reported) >= 0
+    assert sum(r.net["rx_bytes"] for r in reported) < BYTES
     # None while it was gone: a zero would say that it is there.
-    assert len({r.ts for r in told}) < len({r.ts for r in consumer.interface_bandwidth("lo")})
+    assert len({r.ts for r in reported}) < len({r.ts for r in consumer.interface_bandwidth("lo")})
     for sender, count in ((first, BYTES), (second, 2 * BYTES)):
         assert consumer.sent_bytes(sender.pid) == count
 
 
 def test_a_path_slower_than_its_sender(probe, worker, make_netns, netns):
     """The receiver reads, nothing is lost: it is the sender's own buffer that is full."""
-    far = make_netns(beside=netns)
-    here, _ = netns.join(far)
+    elsewhere = make_netns(beside=netns)
+    here, _ = netns.join(elsewhere)
     shaped = "rate 400kbit burst 5kb limit 1mb"
     netns.run("tc", "qdisc", "add", "dev", here, "root", "tbf", *shaped.split())
     running = probe()
-    receiver, sender = worker(namespace=far), worker()
+    receiver, sender = worker(namespace=elsewhere), worker()
     port = receiver.ask("listen", "10.23.29.2")["port"]
     inode = sender.connect("10.23.29.2", port)["inode"]
     receiver.ask("accept")
-    receiver.tell("drain")
-    sender.tell("send", SLOW_BYTES)
+    receiver.begin("drain")
+    sender.begin("send", SLOW_BYTES)
     running.wait_for(lambda c: len(c.stalls(pid=sender.pid, ongoing=True)) >= 3)
     sender.expect("send")
     running.wait_for_intervals(3)
@@ -88,9 +88,9 @@ def sent_by(consumer, name):
     return sum(r.net["tx_bytes"] for r in consumer.interface_bandwidth(name))
 
 
-def quiet(netns, far):
+def quiet(netns, elsewhere):
     """No neighbour discovery, which sends when it likes."""
-    for side in (netns, far):
+    for side in (netns, elsewhere):
         for which in ("all", "default"):
             side.run("sysctl", "-qw", f"net.ipv6.conf.{which}.disable_ipv6=1")
 
@@ -99,12 +99,12 @@ def test_an_interface_that_is_made_is_reported_from_its_first_byte(
     probe, worker, make_netns, netns, counted
 ):
     """It appears, moves all, and idles, between two records: the sum is its own counter."""
-    far = make_netns(beside=netns)
-    quiet(netns, far)
+    elsewhere = make_netns(beside=netns)
+    quiet(netns, elsewhere)
     running = probe("--min-bw", 0, interval=2)
     running.wait_for_intervals(1)
-    here, _ = netns.join(far)
-    transfer(worker, netns, far, BYTES)
+    here, _ = netns.join(elsewhere)
+    transfer(worker, netns, elsewhere, BYTES)
     running.wait_for(lambda c: sent_by(c, here) == counted(here))
     assert counted(here) > BYTES
     consumer = running.stop()
@@ -113,14 +113,14 @@ def test_an_interface_that_is_made_is_reported_from_its_first_byte(
 
 def test_a_renamed_interface_goes_on_under_its_new_name(probe, worker, make_netns, netns, counted):
     """It was told by its old name until then, and nothing is lost or told twice."""
-    far = make_netns(beside=netns)
-    quiet(netns, far)
-    here, _ = netns.join(far)
+    elsewhere = make_netns(beside=netns)
+    quiet(netns, elsewhere)
+    here, _ = netns.join(elsewhere)
     before = counted(here)
     running = probe("--min-bw", 0, interval=2)
-    transfer(worker, netns, far, BYTES)
+    transfer(worker, netns, elsewhere, BYTES)
     netns.run("ip", "link", "set", "dev", here, "name", "wan0")
-    transfer(worker, netns, far, BYTES)
+    transfer(worker, netns, elsewhere, BYTES)
     running.wait_for(
         lambda c: sent_by(c, here) + sent_by(c, "wan0") == counted("wan0") - before > 2 * BYTES
     )
@@ -130,12 +130,12 @@ def test_a_renamed_interface_goes_on_under_its_new_name(probe, worker, make_netn
 @pytest.mark.parametrize("named", [False, True], ids=["all", "by its name"])
 def test_an_interface_whose_name_is_not_utf8(probe, worker, make_netns, netns, named):
     """The kernel takes any bytes but a few; they come out as escapes, everywhere."""
-    far = make_netns(beside=netns)
-    here, _ = netns.join(far)
+    elsewhere = make_netns(beside=netns)
+    here, _ = netns.join(elsewhere)
     odd, shown = b"a\xff\xfeb", r"a\xff\xfeb"
     netns.run("ip", "link", "set", "dev", here, "name", os.fsdecode(odd))
     running = probe("--min-bw", 0, *(["--interface", os.fsdecode(odd)] if named else []))
-    sender = transfer(worker, netns, far, BYTES)
+    sender = transfer(worker, netns, elsewhere, BYTES)
     running.wait_for_intervals(3)
     consumer = running.stop()
     assert {r.entity_id for r in consumer.process_bandwidth(sender.pid)} == {shown}

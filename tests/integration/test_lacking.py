@@ -9,7 +9,7 @@ import pytest
 from support.lacking import BTF, Lacking, before_ring_buffers, hidden
 from support.require import require
 
-PATIENCE_S = 60
+LIMIT_S = 60
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_what_was_forced_fails_in_one_line_with_the_remedy(installed, lacking, w
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE_S,
+        timeout=LIMIT_S,
     )
     assert done.stderr == f"xctl-probe-network: --backend ebpf: {WHY[what]}\n"
     assert (done.returncode, done.stdout) == (1, "")
@@ -57,16 +57,16 @@ def test_left_to_itself_it_takes_the_next_best_and_reports_why(lacking, start_pr
         namespace=lacking[what],
         user="root",
     )
-    running.wait_for_stderr(f"; not ebpf: {WHY[what]}", PATIENCE_S)
+    running.wait_for_stderr(f"; not ebpf: {WHY[what]}", LIMIT_S)
     running.wait_ready()
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     client.connect("127.0.0.1", port)
     server.ask("accept")
-    client.tell("ask", 23, 29)
-    stalls = running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True), PATIENCE_S)
+    client.begin("ask", 23, 29)
+    stalls = running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True), LIMIT_S)
     assert {stall.net["cause"] for stall in stalls} == {"no_reply"}
     running.stop()
-    said = running.stderr.decode()
-    assert len(said.splitlines()) == 1
-    assert "source ebpf" not in said
+    output = running.stderr.decode()
+    assert len(output.splitlines()) == 1
+    assert "source ebpf" not in output

@@ -17,7 +17,7 @@ def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, role)
     identity = sender.connect("127.0.0.1", port)
     receiver.ask("accept")
     netns.drop_incoming("meta l4proto tcp numgen random mod 100 < 5")
-    receiver.tell("recv", BULK_BYTES)
+    receiver.begin("recv", BULK_BYTES)
     sender.ask("send", BULK_BYTES)
     receiver.expect("recv")
     total = sender.ask("settle")["total_retrans"]
@@ -38,9 +38,9 @@ def test_a_sender_into_a_cut_line_waits_because_of_loss(probe, worker, netns):
     port = receiver.ask("listen")["port"]
     identity = sender.connect("127.0.0.1", port)
     receiver.ask("accept")
-    receiver.tell("drain")
+    receiver.begin("drain")
     netns.drop_incoming(f"tcp dport {port}")
-    sender.tell("send", CUT_BYTES)
+    sender.begin("send", CUT_BYTES)
     running.wait_for(lambda consumer: len(consumer.stalls(pid=sender.pid, ongoing=True)) >= 3)
     netns.lose_nothing()
     sender.expect("send")
@@ -76,8 +76,8 @@ def test_retransmits_that_could_not_leave_are_none(probe, worker, netns, backend
     tried = client.ask("info")["total_retrans"]
     assert netns.dropped_packets("output") >= tried - left > 0
     running.wait_for_intervals(2)
-    told = running.stop().count("RETRANSMIT", inode=inode)
+    reported = running.stop().count("RETRANSMIT", inode=inode)
     if backend.per_interval:
-        assert left < tried <= told
+        assert left < tried <= reported
     else:
-        assert told == left
+        assert reported == left

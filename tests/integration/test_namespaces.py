@@ -22,7 +22,7 @@ def stalled(worker, namespace):
     server, client = worker(namespace=namespace), worker(namespace=namespace)
     identity = client.connect("127.0.0.1", server.ask("listen")["port"])
     server.ask("accept")
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     return client, identity["inode"]
 
 
@@ -33,7 +33,7 @@ def test_who_is_in_a_namespace_below_has_our_number(probe, worker, below):
     client.connect("127.0.0.1", server.ask("listen")["port"])
     server.ask("accept")
     running.wait_for_intervals(2)
-    server.tell("recv", BYTES)
+    server.begin("recv", BYTES)
     client.ask("send", BYTES)
     server.expect("recv")
     waiting, inode = stalled(worker, below)

@@ -22,9 +22,9 @@ def assert_one_stall(running, inode, pid):
     *ongoing, ended = running.stop().stalls(inode=inode)
     assert ongoing
     assert not ended.ongoing
-    for told in (*ongoing, ended):
-        assert told.pid == pid
-        assert (told.net["direction"], told.net["cause"]) == ("receive", "no_reply")
+    for reported in (*ongoing, ended):
+        assert reported.pid == pid
+        assert (reported.net["direction"], reported.net["cause"]) == ("receive", "no_reply")
 
 
 def stalls(inode):
@@ -36,7 +36,7 @@ def test_a_client_whose_first_thread_has_ended_waits(probe, worker):
     server, client, identity = connected(worker, client_role="headless")
     inode = identity["inode"]
     running = probe(interval=INTERVAL_S)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(stalls(inode))
     server.ask("send", ANSWER)
@@ -49,9 +49,9 @@ def read_and_wait(probe, worker, role, *words):
     server, client, identity = connected(worker, role)
     inode = identity["inode"]
     running = probe(interval=INTERVAL_S)
-    server.tell("recv", QUESTION)
-    server.tell(*words)
-    client.tell("ask", QUESTION, ANSWER)
+    server.begin("recv", QUESTION)
+    server.begin(*words)
+    client.begin("ask", QUESTION, ANSWER)
     server.expect("recv")
     return running, server, client, inode
 
@@ -79,9 +79,9 @@ def test_a_server_that_is_frozen_does_not_listen(probe, worker, version):
     assert running.consumer.stalls(inode=inode) == []
     with frozen(server.pid, version):
         running.wait_for(stalls(inode))
-    for told in running.stop().stalls(inode=inode):
-        assert told.pid == client.pid
-        assert (told.net["direction"], told.net["cause"]) == ("receive", "no_reply")
+    for reported in running.stop().stalls(inode=inode):
+        assert reported.pid == client.pid
+        assert (reported.net["direction"], reported.net["cause"]) == ("receive", "no_reply")
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_socket_of_a_namespace_that_its_process_has_left(
     inode = client.ask("connect_from", there.pid, port)["inode"]
     server.ask("accept")
     running = probe(interval=INTERVAL_S)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(stalls(inode))
     server.ask("send", ANSWER)

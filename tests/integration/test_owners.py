@@ -21,7 +21,7 @@ def test_small_messages_are_counted_to_the_byte(probe, pair):
     server, client = pair
     running.wait_for_intervals(1)
     for _ in range(23):
-        client.tell("ask", 7, 11)
+        client.begin("ask", 7, 11)
         server.ask("recv", 7)
         server.ask("send", 11)
         client.expect("ask")
@@ -78,7 +78,7 @@ def test_a_socket_passed_to_another_process_has_a_new_owner(probe, worker, pair)
     running.wait_for_intervals(1)
     transfer(giver, server, FIRST_BYTES)
     running.wait_for_intervals(2)
-    taker.tell("take", f"passed-{taker.pid}")
+    taker.begin("take", f"passed-{taker.pid}")
     taker.expect("taking")
     giver.ask("give", f"passed-{taker.pid}")
     taker.expect("take")
@@ -106,15 +106,15 @@ def test_a_socket_that_outlives_its_process_keeps_its_owner(probe, pair):
 
 
 def test_an_ipv4_address_in_ipv6_clothes_is_shown_as_ipv4(probe, worker):
-    """A v4-mapped socket is told of by the address that its packets have."""
+    """A v4-mapped socket is reported by the address that its packets have."""
     running = probe()
     server, client = worker(), worker()
     port = server.ask("listen", "::")["port"]
-    client.tell("connect", "::ffff:127.0.0.1", port)
+    client.begin("connect", "::ffff:127.0.0.1", port)
     client.expect("connecting")
     client.expect("connect")
     server.ask("accept")
-    client.tell("ask", 7, 11)
+    client.begin("ask", 7, 11)
     running.wait_for(lambda consumer: consumer.stalls(pid=client.pid))
     (remote,) = {r.net["remote"] for r in running.stop().stalls(pid=client.pid)}
     assert remote == f"127.0.0.1:{port}"

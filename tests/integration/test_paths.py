@@ -1,4 +1,4 @@
-"""Every way that bytes take into and out of a socket is counted once, or is a declared gap.
+"""Every way that bytes take into and out of a socket is counted once, or is a declared blind spot.
 
 sendfile, splice, zerocopy, io_uring, MPTCP, offloads and so on bypass the function that one
 would count at, or hit it twice; and what the process peeks at or throws away misleads as well.
@@ -7,10 +7,10 @@ would count at, or hit it twice; and what the process peeks at or throws away mi
 from __future__ import annotations
 
 import pytest
-from support.paths import GAPS, trouble
+from support.paths import BLIND_SPOTS_OF, trouble
 
 FAST_OPEN_BYTES = 1_009  # with the connect
-COUNT = 60_013  # fits into the buffers: one process does both ends in turn
+COUNT = 60_013  # fits into the buffers: one process uses both sockets in turn
 # What a kernel need not have, and the least that has it.
 OPTIONAL = {
     "tls": "CONFIG_TLS",
@@ -24,7 +24,7 @@ OPTIONAL = {
 
 
 @pytest.mark.parametrize("opened", ["before", "after"])
-def test_each_way_is_counted_once_or_is_a_declared_gap(
+def test_each_way_is_counted_once_or_is_a_declared_blind_spot(
     every_probe, every_backend, worker, netns, opened
 ):
     """All of them under one probe, each in a process of its own.
@@ -35,12 +35,12 @@ def test_each_way_is_counted_once_or_is_a_declared_gap(
     movers = worker("paths")
     if opened == "after":
         running = every_probe("--min-bw", 0)
-    told = {name: movers.ask("open", name) for name in GAPS}
+    reported = {name: movers.ask("open", name) for name in BLIND_SPOTS_OF}
     if opened == "before":
         running = every_probe("--min-bw", 0)
     running.wait_for_intervals(2)  # the sampler must have met them to know their owners
     moved = {}
-    for name, at in told.items():
+    for name, at in reported.items():
         done = at if "error" in at else at | movers.ask("move", name, COUNT)
         if error := done.get("error"):
             assert name in OPTIONAL, f"{name}: {error}"
@@ -58,8 +58,10 @@ def test_each_way_is_counted_once_or_is_a_declared_gap(
             name: (consumer.sent_bytes(done["pid"]), consumer.received_bytes(done["pid"]))
             for name, done in moved.items()
         }
-        told = {n: trouble(every_backend, n, done, found[n], closed) for n, done in moved.items()}
-        return {name: what for name, what in told.items() if what}
+        reported = {
+            n: trouble(every_backend, n, done, found[n], closed) for n, done in moved.items()
+        }
+        return {name: what for name, what in reported.items() if what}
 
     assert troubles(closed=False) == {}
     for name in moved:

@@ -11,7 +11,7 @@ from integration.test_calls import (
     assert_one_wait,
     connected,
     wait_until_over,
-    wait_until_told,
+    wait_until_reported,
 )
 
 PING, EVERY_MS = 7, 250
@@ -26,7 +26,7 @@ def test_pings_into_a_cut_line_prove_nothing_about_who_answers(probe, worker, ne
     netns.drop_incoming(f"tcp dport {identity['remote'].rpartition(':')[2]}")
     client.ask("ask_aside", QUESTION, ANSWER)
     client.ask("drip", PING, EVERY_MS, 5)
-    wait_until_told(running, client)
+    wait_until_reported(running, client)
     released_ns = time.monotonic_ns()
     netns.lose_nothing()
     server.ask("recv", QUESTION + 5 * PING)
@@ -45,7 +45,7 @@ def test_pings_while_the_peer_hangs_do_not_begin_the_wait_anew(probe, worker, ba
         running.wait_for_intervals(1)  # so that a sampler sees each of them
     client.ask("ask_aside", QUESTION, ANSWER)
     client.ask("drip", PING, EVERY_MS, 2)
-    wait_until_told(running, client)
+    wait_until_reported(running, client)
     released_ns = time.monotonic_ns()
     server.ask("recv", QUESTION + 2 * PING)
     server.ask("send", ANSWER)

@@ -38,7 +38,7 @@ def command(installed, netns, *options):
     return [*netns.command(), str(installed.command), *options]
 
 
-def test_a_reader_that_leaves_ends_the_probe_quietly(installed, netns):
+def test_a_reader_that_leaves_stops_the_probe_quietly(installed, netns):
     """`| head -1`: exit code 0, one line on stderr (what the source is) and no traceback."""
     words = command(installed, netns, "--backend", "proc", "--loopback", "--interval", "0.1")
     script = 'set -o pipefail; "$@" | head -1; echo "codes ${PIPESTATUS[*]}"'
@@ -55,7 +55,7 @@ def test_a_reader_that_leaves_ends_the_probe_quietly(installed, netns):
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_a_closed_stdout_ends_a_probe_that_has_nothing_to_report(start_probe, watch_end):
+def test_a_closed_stdout_stops_a_probe_that_has_nothing_to_report(start_probe, watch_end):
     """Without loopback this namespace has no interface, so nothing is ever written."""
     reader, stdout = os.pipe()
     running = start_probe("--backend", "proc", "--interval", INTERVAL_S, stdout=stdout)
@@ -69,7 +69,7 @@ def test_a_closed_stdout_ends_a_probe_that_has_nothing_to_report(start_probe, wa
     running.wait_exit(0)
 
 
-def test_a_dead_parent_ends_the_probe(installed, netns, watch_end, tmp_path):
+def test_a_dead_parent_stops_the_probe(installed, netns, watch_end, tmp_path):
     """Whoever started it was killed, and its stdout is still open: it leaves all the same."""
     words = command(installed, netns, "--backend", "proc", "--interval", str(INTERVAL_S))
     parent = subprocess.Popen(
@@ -79,9 +79,9 @@ def test_a_dead_parent_ends_the_probe(installed, netns, watch_end, tmp_path):
         stderr=subprocess.PIPE,
     )
     try:
-        said = [parent.stderr.readline() for _ in range(2)]
-        pid = next(int(line) for line in said if line.strip().isdigit())
-        assert any(b"source" in line for line in said)  # it is up, and knows its parent
+        output = [parent.stderr.readline() for _ in range(2)]
+        pid = next(int(line) for line in output if line.strip().isdigit())
+        assert any(b"source" in line for line in output)  # it is up, and knows its parent
         ended = watch_end(pid)
     finally:
         parent.kill()
@@ -104,7 +104,7 @@ def test_a_signal_flushes_the_last_window(probe, worker, number):
     sender.connect("127.0.0.1", port)
     receiver.ask("accept")
     running.wait_for_intervals(1)  # the window that now begins has two seconds to go
-    receiver.tell("recv", BULK_BYTES)
+    receiver.begin("recv", BULK_BYTES)
     sender.ask("send", BULK_BYTES)
     receiver.expect("recv")
     consumer = running.stop(number)
@@ -112,7 +112,7 @@ def test_a_signal_flushes_the_last_window(probe, worker, number):
     assert consumer.received_bytes(receiver.pid) == pytest.approx(BULK_BYTES, rel=0.01)
 
 
-def test_a_duration_ends_by_itself(start_probe):
+def test_a_duration_is_over_by_itself(start_probe):
     """--duration: that long, and exit code 0."""
     running = start_probe(
         *("--backend", "proc", "--loopback", "--interval", "0.2", "--duration", "1"),
@@ -137,11 +137,11 @@ def test_a_consumer_that_stops_for_30_s_loses_no_stall(probe, worker, backend):
     running.pause()
     waits = 23
     for _ in range(waits):  # 30 s in all
-        server.tell("recv", 7)
-        server.tell("nap", 1_200)
-        server.tell("send", 11)
-        client.tell("ask", 7, 11)
-        client.tell("nap", 110)
+        server.begin("recv", 7)
+        server.begin("nap", 1_200)
+        server.begin("send", 11)
+        client.begin("ask", 7, 11)
+        client.begin("nap", 110)
     truths = []
     for _ in range(waits):
         answer = [server.expect(event) for event in ("recv", "nap", "send")][-1]
@@ -153,10 +153,10 @@ def test_a_consumer_that_stops_for_30_s_loses_no_stall(probe, worker, backend):
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=False)) >= waits)
     running.wait_for_intervals(2)
     consumer = running.stop()
-    told = consumer.stalls(pid=client.pid, ongoing=False)
-    assert len(told) == waits
+    reported = consumer.stalls(pid=client.pid, ongoing=False)
+    assert len(reported) == waits
     tolerance_ms = backend.tolerance_ms(0.2)
-    for record, truth in zip(told, truths, strict=True):
+    for record, truth in zip(reported, truths, strict=True):
         least_ms, most_ms = bounds_ms(truth)
         assert least_ms - tolerance_ms <= record.stall_ms <= most_ms + tolerance_ms
     assert consumer.lost() == 0

@@ -1,4 +1,4 @@
-"""Where sock_diag is refused there is /proc/net: fewer facts, and none of them invented."""
+"""Where sock_diag is refused there is /proc/net: fewer events, and none of them invented."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def running(start_probe):
 def test_a_blocked_sender_is_seen(running, worker):
     """The thread that is in send, and its socket's queue, are enough."""
     server, client, identity = connected(worker)
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
-    server.tell("recv", MORE_THAN_BUFFERS)
+    server.begin("recv", MORE_THAN_BUFFERS)
     truth = client.expect("send")
     running.wait_for(lambda c: not c.stalls(pid=client.pid)[-1].ongoing)
     last = running.consumer.stalls(pid=client.pid)[-1]
@@ -30,14 +30,14 @@ def test_a_blocked_sender_is_seen(running, worker):
     assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}
     assert {r.net["direction"] for r in consumer.stalls()} == {"send"}
     assert len(consumer.stalls(pid=client.pid, ongoing=False)) == 1
-    # Its beginning is when it was first looked at: up to an interval late, at both ends.
+    # It begins with the first sample of it: up to an interval late, as its end is.
     assert last.stall_ms == pytest.approx(truth["stall_ms"], abs=250)
 
 
 def test_the_source_reports_what_it_cannot_see(running, worker):
     """The line at start tells; no bytes of a process are claimed, an interface's are."""
     server, client, _ = connected(worker)
-    server.tell("recv", MORE_THAN_BUFFERS)
+    server.begin("recv", MORE_THAN_BUFFERS)
     client.ask("send", MORE_THAN_BUFFERS)
     server.expect("recv")
     running.wait_for_intervals(2)

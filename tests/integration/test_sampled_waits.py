@@ -35,25 +35,25 @@ def test_a_process_in_close_waits_for_its_peer(running, pair):
     sender.ask("linger", 60)
     sent = sender.ask("fill")["bytes"]
     running.wait_for(lambda c: c.sent_bytes(sender.pid))  # else it is nobody's when it closes
-    sender.tell("close")
+    sender.begin("close")
     running.wait_for(
         lambda c: [r for r in c.stalls(pid=sender.pid) if r.net["tid"] == sender.pid][2:]
     )
     assert receiver.ask("recv", sent)["bytes"] == sent
     sender.expect("close")
     running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=False))
-    told = running.stop().stalls(pid=sender.pid)
-    assert {r.net["direction"] for r in told} == {"send"}
-    assert {r.net["cause"] for r in told} == {"peer_window"}
-    assert [r.ongoing for r in told].count(False) == 1
+    reported = running.stop().stalls(pid=sender.pid)
+    assert {r.net["direction"] for r in reported} == {"send"}
+    assert {r.net["cause"] for r in reported} == {"peer_window"}
+    assert [r.ongoing for r in reported].count(False) == 1
 
 
 def test_a_sender_that_is_paced_is_not_held_up_by_its_peer(running, pair):
     """The peer reads all, its window is open: the sender asked for it (SO_MAX_PACING_RATE)."""
     receiver, sender, _ = pair
     sender.ask("pace", BYTES_PER_S)
-    receiver.tell("drain")
-    sender.tell("send", 5 * BYTES_PER_S)
+    receiver.begin("drain")
+    sender.begin("send", 5 * BYTES_PER_S)
     running.wait_for(lambda c: len(c.stalls(pid=sender.pid, ongoing=True)) >= 3)
     assert {*causes(running.stop(), sender)} == {"pacing"}
 
@@ -62,23 +62,23 @@ def test_a_sender_whose_own_host_drops_is_not_held_up_by_its_peer(running, pair,
     """A rule of the firewall at the output: nothing is in flight, and the window is open."""
     _, sender, port = pair
     netns.drop_outgoing(f"tcp dport {port}")
-    sender.tell("send", MORE_THAN_BUFFERS)
+    sender.begin("send", MORE_THAN_BUFFERS)
     running.wait_for(lambda c: "local_drop" in causes(c, sender))
     assert {*causes(running.stop(), sender)} <= {None, "local_drop"}
 
 
-def test_an_upload_in_pieces_ends_with_a_wait(running, pair):
+def test_a_wait_follows_an_upload_in_pieces(running, pair):
     """Each piece goes unanswered, and then the process sits in a receive for the answer."""
     receiver, sender, _ = pair
-    receiver.tell("recv", PIECE * PIECES)
+    receiver.begin("recv", PIECE * PIECES)
     sender.ask("drip", PIECE, 600, PIECES)
     receiver.expect("recv")
     assert not running.consumer.stalls(pid=sender.pid)
-    sender.tell("recv", ANSWER)
+    sender.begin("recv", ANSWER)
     running.wait_for(lambda c: len(c.stalls(pid=sender.pid, ongoing=True)) >= 3)
     receiver.ask("send", ANSWER)
     sender.expect("recv")
     running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=False))
-    told = running.stop().stalls(pid=sender.pid)
-    assert {(r.net["direction"], r.net["cause"]) for r in told} == {("receive", "no_reply")}
-    assert {r.net["tid"] for r in told} == {sender.pid}
+    reported = running.stop().stalls(pid=sender.pid)
+    assert {(r.net["direction"], r.net["cause"]) for r in reported} == {("receive", "no_reply")}
+    assert {r.net["tid"] for r in reported} == {sender.pid}

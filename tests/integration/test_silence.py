@@ -1,4 +1,4 @@
-"""What is idle is never told of as waiting: a false stall is a false root cause."""
+"""What is idle is never reported as waiting: a false stall is a false root cause."""
 
 from __future__ import annotations
 
@@ -45,56 +45,56 @@ class Scenes:
     def idle_listener(self):
         server = self._worker()
         server.ask("listen")
-        server.tell("accept")
+        server.begin("accept")
 
     def keep_alive(self, client_role, reads=True):
-        """Answered, and now both ends wait for the next request.
+        """Answered, and now both sockets wait for the next request.
 
         A client that `reads` notices a close, in recv or in epoll, as a pool does.
         """
         server, client = self.pair(client_role)
-        client.tell("ask", QUESTION, ANSWER)
+        client.begin("ask", QUESTION, ANSWER)
         server.ask("recv", QUESTION)
         server.ask("send", ANSWER)
         assert client.expect("ask")["bytes"] == ANSWER
-        server.tell("recv", QUESTION)  # its thread is in recv, after it sent
+        server.begin("recv", QUESTION)  # its thread is in recv, after it sent
         if reads:
-            client.tell("recv", ANSWER)
+            client.begin("recv", ANSWER)
         return client
 
     def log_sender(self, client_role, every_ms):
         """A line now and then, read by the server and never answered."""
         server, client = self.pair(client_role)
-        server.tell("drain")
-        client.tell("drip", LINE, every_ms, 1_000)
+        server.begin("drain")
+        client.begin("drip", LINE, every_ms, 1_000)
 
     def one_line(self, client_role):
-        """One line that nobody answers, from a process that then does something else."""
+        """One line that no process answers, from a process that then does something else."""
         server, client = self.pair(client_role)
-        server.tell("drain")
+        server.begin("drain")
         client.ask("send", LINE)
 
     def subscriber(self, client_role):
         """Subscribed, got data, and nothing is published any more."""
         server, client = self.pair(client_role)
-        client.tell("ask", QUESTION, 1_009)
+        client.begin("ask", QUESTION, 1_009)
         server.ask("recv", QUESTION)
         server.ask("send", 1_009)
         client.expect("ask")
-        client.tell("recv", 1_009)
+        client.begin("recv", 1_009)
 
-    def greeted_by_nobody(self, client_role):
+    def greeted_by_no_server(self, client_role):
         """Connected, sent nothing, reads: it waits for whatever the server may push."""
         server, client = self.pair(client_role)
-        client.tell("recv", LINE)
-        server.tell("nap", 60_000)
+        client.begin("recv", LINE)
+        server.begin("nap", 60_000)
 
     def sleeper(self):
         """Asleep, with an open connection whose last word was its own."""
         server, client = self.pair()
         client.ask("send", LINE)
         server.ask("recv", LINE)
-        client.tell("nap", 60_000)
+        client.begin("nap", 60_000)
 
     def hung_up_on(self, client_role):
         """Answered, then closed by the server; the client's pool has not noticed yet."""
@@ -105,7 +105,7 @@ class Scenes:
     def datagram_server(self):
         server = self._worker()
         server.ask("bind")
-        server.tell("recv_from", 1)
+        server.begin("recv_from", 1)
 
 
 def everything_idle(worker):
@@ -136,10 +136,10 @@ def test_no_process_idle_is_ever_flagged(probe, worker, backend):
     quiet_stderr = running.stderr
     running.wait_for_intervals(30)
     assert scenes.flagged(running.consumer, backend) == set()
-    assert running.stderr == quiet_stderr  # nor does it fill a pipe that nobody reads
+    assert running.stderr == quiet_stderr  # nor does it fill a pipe that no process reads
 
     # The proof that this probe would have seen one: a request that is not answered.
-    asking.tell("ask", QUESTION, ANSWER)
+    asking.begin("ask", QUESTION, ANSWER)
     running.wait_for(lambda consumer: consumer.stalls(pid=asking.pid))
     assert scenes.flagged(running.stop(), backend) == {"keep_alive evented False"}
 

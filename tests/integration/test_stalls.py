@@ -68,10 +68,10 @@ def test_a_sender_waits_for_a_peer_that_does_not_read(probe, worker, backend, ro
     """Whether it blocks in send or met EAGAIN: ongoing while it lasts, then its total."""
     running = probe()
     server, client, identity = connected(worker, client_role=role)
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     running.wait_for(ongoing_times(4, client.pid))
     released_ns = time.monotonic_ns()
-    server.tell("recv", MORE_THAN_BUFFERS)
+    server.begin("recv", MORE_THAN_BUFFERS)
     truth = client.expect("send") | {"released_ns": released_ns}
     server.expect("recv")
     running.wait_for(ended(client.pid))
@@ -86,7 +86,7 @@ def test_a_blocked_client_waits_for_its_first_reply(probe, worker, backend):
     """A thread in recv after a request is evidence enough, without any exchange before."""
     running = probe()
     server, client, identity = connected(worker)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(ongoing_times(4, client.pid))
     released_ns = time.monotonic_ns()
@@ -106,7 +106,7 @@ def test_an_asyncio_client_waits_on_a_connection_that_answered_before(probe, wor
     server, client, identity = connected(worker, client_role="evented")
     answered(server, client)
     running.wait_for_intervals(2)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(ongoing_times(4, client.pid))
     released_ns = time.monotonic_ns()
@@ -128,19 +128,19 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
     running.wait_for_intervals(2)
     requests = 7
     for _ in range(requests):
-        server.tell("recv", QUESTION)
-        server.tell("nap", 3 * STALL_MS)
-        server.tell("send", ANSWER)
-        client.tell("ask", QUESTION, ANSWER)
+        server.begin("recv", QUESTION)
+        server.begin("nap", 3 * STALL_MS)
+        server.begin("send", ANSWER)
+        client.begin("ask", QUESTION, ANSWER)
     truths = []
     for _ in range(requests):
         answer = [server.expect(event) for event in ("recv", "nap", "send")][-1]
         truths.append(client.expect("ask") | {"released_ns": answer["stall_begin_ns"]})
     running.wait_for_intervals(2)
-    told = running.stop().stalls(pid=client.pid, ongoing=False)
-    assert len(told) == requests
+    reported = running.stop().stalls(pid=client.pid, ongoing=False)
+    assert len(reported) == requests
     tolerance_ms = backend.tolerance_ms(INTERVAL_MS / 1000)
-    for record, truth in zip(told, truths, strict=True):
+    for record, truth in zip(reported, truths, strict=True):
         least_ms, most_ms = bounds_ms(truth)
         assert least_ms - tolerance_ms <= record.stall_ms <= most_ms + tolerance_ms
 
@@ -161,7 +161,7 @@ def test_an_asyncio_client_waits_on_an_endpoint_that_answered_before(
         client.ask("close")
     identity = client.connect("127.0.0.1", first["port"])
     server.ask("accept")
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(ongoing_times(4, client.pid))
     released_ns = time.monotonic_ns()
@@ -179,7 +179,7 @@ def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
     running = probe()
     server, client, identity = connected(worker)
     part, parts = 100_003, 149
-    client.tell("recv", part * (parts + 1))
+    client.begin("recv", part * (parts + 1))
     flowed = server.ask("drip", part, 10, parts)  # five intervals of it, at least
     running.wait_for(ongoing_times(3, client.pid))
     released_ns = time.monotonic_ns()
@@ -195,11 +195,11 @@ def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
     assert consumer.waits_on(server.pid) == set()
 
 
-def test_a_stall_ends_when_the_peer_hangs_up(probe, worker, backend):
-    """No reply but the end of the connection: the wait is over, and is told so."""
+def test_a_stall_is_over_when_the_peer_hangs_up(probe, worker, backend):
+    """No reply but the end of the connection: the wait is over, and is reported so."""
     running = probe()
     server, client, identity = connected(worker)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(ongoing_times(2, client.pid))
     released_ns = time.monotonic_ns()
@@ -213,15 +213,15 @@ def test_a_stall_ends_when_the_peer_hangs_up(probe, worker, backend):
 
 
 @pytest.mark.parametrize("waits_for", ["an answer", "more of a download"])
-def test_a_stall_ends_with_its_process(probe, worker, waits_for):
+def test_a_stall_is_over_with_its_process(probe, worker, waits_for):
     """A process killed while it waits leaves one last record, and no endless ones."""
     running = probe()
     server, client, identity = connected(worker)
     if waits_for == "an answer":
-        client.tell("ask", QUESTION, ANSWER)
+        client.begin("ask", QUESTION, ANSWER)
         server.ask("recv", QUESTION)
     else:
-        client.tell("recv", 1 << 30)
+        client.begin("recv", 1 << 30)
         server.ask("drip", 100_003, 10, 149)
     running.wait_for(ongoing_times(2, client.pid))
     client.close()
@@ -238,7 +238,7 @@ def test_a_connect_waits_for_a_peer_that_does_not_answer(probe, worker, backend,
     server, client = worker(), worker(role)
     port = server.ask("listen")["port"]
     netns.drop_incoming(f"tcp dport {port}")
-    client.tell("connect", "127.0.0.1", port)
+    client.begin("connect", "127.0.0.1", port)
     identity = client.expect("connecting")
     running.wait_for(ongoing_times(3, client.pid))
     released_ns = time.monotonic_ns()
@@ -254,10 +254,10 @@ def test_a_connect_waits_for_a_peer_that_does_not_answer(probe, worker, backend,
 def test_a_stall_that_began_before_the_probe_is_seen(probe, worker):
     """Sockets that exist already have an owner, and show what they wait for now."""
     server, client, identity = connected(worker)
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     running = probe()
     running.wait_for(ongoing_times(2, client.pid))
-    server.tell("recv", MORE_THAN_BUFFERS)
+    server.begin("recv", MORE_THAN_BUFFERS)
     client.expect("send")
     running.wait_for(ended(client.pid))
     assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
@@ -268,11 +268,11 @@ def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen
     server, client, identity = connected(worker)
     exchanges = 3
     for _ in range(exchanges):
-        server.tell("recv", 7)
-        server.tell("send", 11)
-    server.tell("recv", 7)
+        server.begin("recv", 7)
+        server.begin("send", 11)
+    server.begin("recv", 7)
     for _ in range(exchanges + 1):
-        client.tell("ask", 7, 11)
+        client.begin("ask", 7, 11)
     for _ in range(exchanges):
         client.expect("ask")
         server.expect("recv")
@@ -290,9 +290,9 @@ def test_a_stall_shorter_than_the_threshold_is_silent(probe, worker):
     """Only --stall-ms and more is a stall: with ten seconds, one of a second is none."""
     running = probe("--stall-ms", 10_000)
     server, client, _ = connected(worker)
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     running.wait_for_intervals(5)
-    server.tell("recv", MORE_THAN_BUFFERS)
+    server.begin("recv", MORE_THAN_BUFFERS)
     assert client.expect("send")["stall_ms"] > STALL_MS
     running.wait_for_intervals(2)
     assert running.stop().stalls(pid=client.pid) == []
@@ -307,7 +307,7 @@ def test_a_stall_of_another_user_has_no_pid(probe, worker, backend):
     port = server.ask("listen")["port"]
     identity = client.connect("127.0.0.1", port)
     server.ask("accept")
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     running.wait_for(lambda c: len(c.stalls(inode=identity["inode"], ongoing=True)) >= 2)
     consumer = running.stop()
     stalls = consumer.stalls(inode=identity["inode"])
@@ -321,7 +321,7 @@ def test_only_the_chosen_process_is_reported_of(probe, worker):
     other_server, other, _ = connected(worker)
     running = probe("--pid", client.pid)
     for stalled in (other, client):
-        stalled.tell("send", MORE_THAN_BUFFERS)
+        stalled.begin("send", MORE_THAN_BUFFERS)
     running.wait_for(ongoing_times(3, client.pid))
     assert {r.pid for r in running.stop().stalls()} == {client.pid}
     del server, other_server

@@ -13,24 +13,26 @@ from support.conversation import ANSWER, QUESTION, connected
 from support.require import require
 
 MORE_THAN_BUFFERS = 20_000_003
-LATE_MS = 300  # what the machine's other work, a tick and a second look may add
+LATE_MS = 300  # what the machine's other work, a tick and a second sample may add
 
 
 @pytest.fixture
 def why(installed, netns):
     """Run it until `enough` holds of what it says; the object, and when it was asked."""
 
-    def run(pid, enough=lambda told: told["waits"], user="unprivileged", options=(), timeout=20):
+    def run(
+        pid, enough=lambda answer: answer["waits"], user="unprivileged", options=(), timeout=20
+    ):
         deadline = time.monotonic() + timeout
         while True:
             asked_ns = time.monotonic_ns()
             done = command(pid, user, options, "--json")
             assert done.returncode == 0, done.stderr
             answered_ns = time.monotonic_ns()
-            told = json.loads(done.stdout) | {"asked_ns": asked_ns, "answered_ns": answered_ns}
-            if enough(told):
-                return told
-            assert time.monotonic() < deadline, json.dumps(told, indent=1)
+            answer = json.loads(done.stdout) | {"asked_ns": asked_ns, "answered_ns": answered_ns}
+            if enough(answer):
+                return answer
+            assert time.monotonic() < deadline, json.dumps(answer, indent=1)
 
     def command(pid, user="unprivileged", options=(), *more):
         words = [*netns.command(user), str(installed.command), *options, "why", *more, str(pid)]
@@ -42,85 +44,87 @@ def why(installed, netns):
 
 def at_least(ms):
     """So long a wait, so that what is off by little shows."""
-    return lambda told: told["waits"] and (told["findings"][0]["ms"] or 0) >= ms
+    return lambda answer: answer["waits"] and (answer["findings"][0]["ms"] or 0) >= ms
 
 
-def assert_since(told, since_ns):
+def assert_since(answer, since_ns):
     """The wait began when the worker says; `ms` is of the second sample, before the answer."""
-    least_ms, most_ms = ((told[end] - since_ns) / 1e6 for end in ("asked_ns", "answered_ns"))
-    assert least_ms - LATE_MS <= told["findings"][0]["ms"] <= most_ms + LATE_MS
+    least_ms, most_ms = ((answer[end] - since_ns) / 1e6 for end in ("asked_ns", "answered_ns"))
+    assert least_ms - LATE_MS <= answer["findings"][0]["ms"] <= most_ms + LATE_MS
 
 
 def test_a_client_in_recv_waits_for_its_reply(why, worker):
     """Since its request, which was acknowledged; and its thread since then."""
     server, client, identity = connected(worker)
     begin_ns = time.monotonic_ns()
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    told = why(client.pid, at_least(500))
-    (finding,) = told["findings"]
+    answer = why(client.pid, at_least(500))
+    (finding,) = answer["findings"]
     assert (finding["cause"], finding["certain"]) == ("no_reply", True)
     assert finding["inode"] == identity["inode"]
-    assert f"waits for a reply from {identity['remote']}" in told["verdict"]
-    assert "its request was acknowledged, so the peer has it" in told["verdict"]
-    assert_since(told, begin_ns)
-    (thread,) = told["threads"]
-    took_ms = (told["answered_ns"] - told["asked_ns"]) / 1e6  # they are read one after the other
+    assert f"waits for a reply from {identity['remote']}" in answer["verdict"]
+    assert "its request was acknowledged, so the peer has it" in answer["verdict"]
+    assert_since(answer, begin_ns)
+    (thread,) = answer["threads"]
+    took_ms = (
+        answer["answered_ns"] - answer["asked_ns"]
+    ) / 1e6  # they are read one after the other
     assert abs(thread["idle_ms"] - finding["ms"]) < took_ms + LATE_MS
-    assert told["tcp"][0]["peer"]["pid"] == server.pid
+    assert answer["tcp"][0]["peer"]["pid"] == server.pid
 
 
 def test_a_client_in_an_event_loop_probably_waits(why, worker):
     """The stream may be silent here, a person is told what is likely."""
     server, client, _ = connected(worker, client_role="evented")
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    told = why(client.pid)
-    assert told["verdict"].startswith("probably waits for a reply")
-    assert not told["findings"][0]["certain"]
+    answer = why(client.pid)
+    assert answer["verdict"].startswith("probably waits for a reply")
+    assert not answer["findings"][0]["certain"]
 
 
 def test_a_subscriber_whose_peer_is_gone_waits_for_a_host_that_does_not_answer(why, worker, netns):
     """It has asked for nothing: only the kernel's keepalives show it."""
     _, client, identity = connected(worker)
     client.ask("keep_alive", 1)
-    client.tell("recv", ANSWER)
+    client.begin("recv", ANSWER)
     netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
-    told = why(client.pid, lambda told: told["findings"][0]["cause"] == "keepalive")
-    assert told["waits"]
-    assert told["findings"][0]["certain"]
+    answer = why(client.pid, lambda answer: answer["findings"][0]["cause"] == "keepalive")
+    assert answer["waits"]
+    assert answer["findings"][0]["certain"]
     expected = f"waits for data from {identity['remote']}, whose host does not answer: "
-    assert told["verdict"].startswith(expected)
-    assert told["tcp"][0]["unanswered_keepalives"] >= 2
+    assert answer["verdict"].startswith(expected)
+    assert answer["tcp"][0]["unanswered_keepalives"] >= 2
 
 
 def test_a_sender_that_limits_its_own_rate_is_held_by_that(why, worker):
     """SO_MAX_PACING_RATE: the peer reads all that comes, and the path would take more."""
     server, client, identity = connected(worker)
     client.ask("pace", 200_003)
-    server.tell("drain")
-    client.tell("send", MORE_THAN_BUFFERS)
+    server.begin("drain")
+    client.begin("send", MORE_THAN_BUFFERS)
     for _ in range(5):
-        told = why(client.pid, lambda told: told["findings"])
-        assert {finding["cause"] for finding in told["findings"]} == {"pacing"}
+        answer = why(client.pid, lambda answer: answer["findings"])
+        assert {finding["cause"] for finding in answer["findings"]} == {"pacing"}
     held = f"the sender itself limits its rate to {identity['remote']} (SO_MAX_PACING_RATE)"
-    assert told["verdict"].startswith(held)
+    assert answer["verdict"].startswith(held)
 
 
 def test_a_sender_is_reported_that_its_peer_is_stopped(why, worker):
-    """Not the network: the process at the other end, which is on this host."""
+    """Not the network: the peer process, which is on this host."""
     server, client, identity = connected(worker)
     os.kill(server.pid, signal.SIGSTOP)
     begin_ns = time.monotonic_ns()
-    client.tell("send", MORE_THAN_BUFFERS)
-    told = why(client.pid, at_least(1_000))
-    assert told["findings"][0]["cause"] == "peer_window"
-    assert f"the peer {identity['remote']} does not read" in told["verdict"]
-    assert_since(told, begin_ns)
-    peer = told["tcp"][0]["peer"]
+    client.begin("send", MORE_THAN_BUFFERS)
+    answer = why(client.pid, at_least(1_000))
+    assert answer["findings"][0]["cause"] == "peer_window"
+    assert f"the peer {identity['remote']} does not read" in answer["verdict"]
+    assert_since(answer, begin_ns)
+    peer = answer["tcp"][0]["peer"]
     assert (peer["pid"], peer["stopped"]) == (server.pid, True)
     assert peer["unread_bytes"] > 0
-    own = why(server.pid, lambda told: not told["waits"])
+    own = why(server.pid, lambda answer: not answer["waits"])
     assert f"kill -CONT {server.pid}" in own["verdict"]
 
 
@@ -129,12 +133,14 @@ def test_lost_packets_are_counted(why, worker, netns):
     _, client, identity = connected(worker)
     netns.drop_incoming(f"tcp dport {identity['remote'].partition(':')[2]}")
     begin_ns = time.monotonic_ns()
-    client.tell("ask", QUESTION, ANSWER)
-    told = why(client.pid, lambda told: told["waits"] and told["tcp"][0]["retransmits"] >= 2)
-    assert f"no packet gets through to {identity['remote']}" in told["verdict"]
-    assert told["findings"][0]["cause"] == "loss"
-    assert told["tcp"][0]["next_try_ms"] <= told["tcp"][0]["rto_ms"]
-    assert_since(told, begin_ns)
+    client.begin("ask", QUESTION, ANSWER)
+    answer = why(
+        client.pid, lambda answer: answer["waits"] and answer["tcp"][0]["retransmits"] >= 2
+    )
+    assert f"no packet gets through to {identity['remote']}" in answer["verdict"]
+    assert answer["findings"][0]["cause"] == "loss"
+    assert answer["tcp"][0]["next_try_ms"] <= answer["tcp"][0]["rto_ms"]
+    assert_since(answer, begin_ns)
 
 
 def test_a_connect_is_still_connecting(why, worker, netns):
@@ -143,92 +149,94 @@ def test_a_connect_is_still_connecting(why, worker, netns):
     port = server.ask("listen")["port"]
     netns.drop_incoming(f"tcp dport {port}")
     begin_ns = time.monotonic_ns()
-    client.tell("connect", "127.0.0.1", port)
+    client.begin("connect", "127.0.0.1", port)
     client.expect("connecting")
-    told = why(client.pid, lambda told: told["waits"] and told["tcp"][0]["retransmits"] >= 1)
-    assert told["verdict"].startswith(f"still connecting to 127.0.0.1:{port} for ")
-    assert told["findings"][0]["cause"] == "connecting"
-    assert_since(told, begin_ns)
+    answer = why(
+        client.pid, lambda answer: answer["waits"] and answer["tcp"][0]["retransmits"] >= 1
+    )
+    assert answer["verdict"].startswith(f"still connecting to 127.0.0.1:{port} for ")
+    assert answer["findings"][0]["cause"] == "connecting"
+    assert_since(answer, begin_ns)
 
 
 def test_whoever_does_not_want_the_network_does_not_wait_for_it(why, worker):
     """An idle server, a process that sleeps, a keep-alive client after its answer."""
     server, client, _ = connected(worker)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     server.ask("send", ANSWER)
     client.expect("ask")
     for pid in (server.pid, client.pid):
-        told = why(pid, bool)
-        assert told["verdict"].startswith("not waiting on the network"), told["verdict"]
-    server.tell("recv", QUESTION)
-    told = why(server.pid, lambda told: told["findings"])
-    assert not told["waits"]
-    assert "its client" in told["verdict"]
-    client.tell("nap", 30_000)
-    told = why(client.pid, lambda told: "sleeping" in told["verdict"])
-    assert not told["waits"]
+        answer = why(pid, bool)
+        assert answer["verdict"].startswith("not waiting on the network"), answer["verdict"]
+    server.begin("recv", QUESTION)
+    answer = why(server.pid, lambda answer: answer["findings"])
+    assert not answer["waits"]
+    assert "its client" in answer["verdict"]
+    client.begin("nap", 30_000)
+    answer = why(client.pid, lambda answer: "sleeping" in answer["verdict"])
+    assert not answer["waits"]
 
 
 def test_a_datagram_is_awaited(why, worker):
     """Bound and not connected: it serves, and waits for work."""
     server = worker()
     port = server.ask("bind")["port"]
-    server.tell("recv_from", 3)
-    told = why(server.pid, lambda told: told["findings"])
-    assert told["verdict"].endswith(f"it waits for datagrams on 127.0.0.1:{port}")
-    assert told["udp"][0]["receive_queue"] == 0
+    server.begin("recv_from", 3)
+    answer = why(server.pid, lambda answer: answer["findings"])
+    assert answer["verdict"].endswith(f"it waits for datagrams on 127.0.0.1:{port}")
+    assert answer["udp"][0]["receive_queue"] == 0
 
 
 def test_without_sock_diag_less_is_shown_and_that_is_shown(why, worker, netns):
     """As in gVisor: queues, timers, and a note on what is missing."""
     _, client, identity = connected(worker)
-    client.tell("send", MORE_THAN_BUFFERS)
-    told = why(client.pid, lambda told: told["tcp"][0]["probing"], options=["--no-sock-diag"])
-    assert told["source"] == "/proc/net"
-    assert f"the peer {identity['remote']} does not read" in told["verdict"]
-    assert told["tcp"][0]["last_send_ms"] is None
-    assert any("--no-sock-diag" in note for note in told["notes"])
+    client.begin("send", MORE_THAN_BUFFERS)
+    answer = why(client.pid, lambda answer: answer["tcp"][0]["probing"], options=["--no-sock-diag"])
+    assert answer["source"] == "/proc/net"
+    assert f"the peer {identity['remote']} does not read" in answer["verdict"]
+    assert answer["tcp"][0]["last_send_ms"] is None
+    assert any("--no-sock-diag" in note for note in answer["notes"])
 
 
 def test_root_explains_a_process_of_another_namespace(installed, worker):
     """It enters the namespace; the process's sockets show no less than from inside."""
     require(os.geteuid() == 0, "only root may enter another network namespace")
     server, client, _ = connected(worker)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     words = [str(installed.command), "why", "--json", str(client.pid)]
     deadline = time.monotonic() + 20
-    told = {"findings": []}
-    while not told["findings"] and time.monotonic() < deadline:  # it waits, but not long yet
-        told = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
-    assert told["source"] == "sock_diag"
-    assert told["findings"][0]["cause"] == "no_reply"
+    answer = {"findings": []}
+    while not answer["findings"] and time.monotonic() < deadline:  # it waits, but not long yet
+        answer = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    assert answer["source"] == "sock_diag"
+    assert answer["findings"][0]["cause"] == "no_reply"
 
 
 def test_ones_own_process_in_a_namespace_that_one_may_not_enter(installed, worker):
     """Queues and timers show all the same; what is missing, and the remedy, are said."""
     require(os.geteuid() == 0, "only root can make a process that is elsewhere and somebody's own")
     _, client, identity = connected(worker)
-    client.tell("send", MORE_THAN_BUFFERS)
+    client.begin("send", MORE_THAN_BUFFERS)
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
     words = [*drop, str(installed.command), "why", "--json", str(client.pid)]
     deadline = time.monotonic() + 20
     while True:
-        told = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
-        if told["waits"]:
+        answer = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+        if answer["waits"]:
             break
-        assert time.monotonic() < deadline, told
-    assert told["source"] == "/proc/net"
-    assert identity["remote"] in told["verdict"]
-    assert any("another network namespace" in note for note in told["notes"])
+        assert time.monotonic() < deadline, answer
+    assert answer["source"] == "/proc/net"
+    assert identity["remote"] in answer["verdict"]
+    assert any("another network namespace" in note for note in answer["notes"])
 
 
 def test_text_begins_with_the_verdict(why, worker):
     """What a person reads; a name that a process gave itself cannot drive the terminal."""
     server, client = worker(), worker(comm=b"\x1b[2Jevil\xff")
     client.connect("127.0.0.1", server.ask("listen")["port"])
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     why(client.pid)
     done = why.command(client.pid)
     first = done.stdout.splitlines()[0]
@@ -243,7 +251,7 @@ def test_mistakes_are_one_line_with_the_remedy(why, worker, netns):
     gone.wait()
     root = subprocess.Popen([*netns.command("root"), "sleep", "60"])
     try:
-        for pid, says in (
+        for pid, message in (
             (gone.pid, "no such process"),
             (0, "no such process"),
             ("x", "not a valid int"),
@@ -254,7 +262,7 @@ def test_mistakes_are_one_line_with_the_remedy(why, worker, netns):
             done = why.command(pid)
             assert done.returncode == 2
             assert done.stdout == ""
-            assert says in done.stderr
+            assert message in done.stderr
             assert done.stderr.count("\n") == 1
     finally:
         root.kill()
@@ -263,10 +271,8 @@ def test_mistakes_are_one_line_with_the_remedy(why, worker, netns):
 
 def test_nothing_of_the_commands_is_loaded_by_the_stream(installed):
     """Its start pays for those beside it only with their names."""
-    script = "import sys, xctl_probe.cli; print(*sys.modules)"
-    done = subprocess.run(
-        [str(installed.python), "-c", script], capture_output=True, text=True, check=True, cwd="/"
-    )
+    words = [str(installed.python), str(installed.traffic / "loads.py"), "xctl_probe.cli"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd="/")
     parts = {".".join(name.split(".")[:2]) for name in done.stdout.split()}
     assert not parts & {
         "xctl_probe.commands.why",
@@ -278,7 +284,7 @@ def test_nothing_of_the_commands_is_loaded_by_the_stream(installed):
 
 @pytest.mark.parametrize("command", ["why $$", "check"])
 @pytest.mark.parametrize(
-    ("output", "says"),
+    ("output", "message"),
     [
         ("| head -0", ""),
         (">/dev/full", "stdout cannot be written (No space left on device)"),
@@ -286,7 +292,7 @@ def test_nothing_of_the_commands_is_loaded_by_the_stream(installed):
     ],
 )
 def test_a_reader_that_leaves_is_no_error_and_a_full_disk_is_one_line(
-    installed, command, output, says
+    installed, command, output, message
 ):
     """Never a traceback."""
     done = subprocess.run(
@@ -296,5 +302,5 @@ def test_a_reader_that_leaves_is_no_error_and_a_full_disk_is_one_line(
         check=False,
         timeout=60,
     )
-    assert done.stderr.count("\n") == (1 if says else 0), done.stderr
-    assert says in done.stderr
+    assert done.stderr.count("\n") == (1 if message else 0), done.stderr
+    assert message in done.stderr

@@ -27,10 +27,10 @@ def why(installed, netns):
         while True:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
-            told = json.loads(done.stdout)
-            if all(word in told["verdict"] for word in words):
-                return told
-            assert time.monotonic() < deadline, told["verdict"]
+            answer = json.loads(done.stdout)
+            if all(word in answer["verdict"] for word in words):
+                return answer
+            assert time.monotonic() < deadline, answer["verdict"]
 
     return ask
 
@@ -38,7 +38,7 @@ def why(installed, netns):
 def waiting(worker, *words, role="waits", **options):
     """A worker that has begun to wait, and what it said of it."""
     one = worker(role, **options)
-    one.tell(*words)
+    one.begin(*words)
     return one, one.expect("waiting")
 
 
@@ -47,26 +47,26 @@ def test_an_epoll_that_is_watched_is_followed(why, worker, how):
     """poll or epoll, on an epoll, on an epoll, on the socket."""
     server, client, identity = connected(worker, client_role="waits")
     port = identity["port"]
-    client.tell("ask_nested", QUESTION, how)
+    client.begin("ask_nested", QUESTION, how)
     client.expect("waiting")
     server.ask("recv", QUESTION)
-    told = why(client.pid, f"waits for a reply from 127.0.0.1:{port}")
-    assert told["waits"]
-    assert told["tcp"][0]["fd"] in told["threads"][0]["fds"]
+    answer = why(client.pid, f"waits for a reply from 127.0.0.1:{port}")
+    assert answer["waits"]
+    assert answer["tcp"][0]["fd"] in answer["threads"][0]["fds"]
 
 
 def test_a_process_whose_first_thread_has_ended_is_alive(why, worker):
-    """At both ends: as the one that is explained, and as the peer."""
+    """On both sides: as the one that is explained, and as the peer."""
     server, client, identity = connected(worker, "headless", "headless")
     port = identity["port"]
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    told = why(client.pid, f"waits for a reply from 127.0.0.1:{port}")
-    assert [thread["state"] for thread in told["threads"]] == ["S"]
-    assert told["tcp"][0]["peer"]["pid"] == server.pid
-    server.tell("recv", QUESTION)
-    told = why(client.pid, f"(pid {server.pid})", "has read the request")
-    assert not told["waits"]
+    answer = why(client.pid, f"waits for a reply from 127.0.0.1:{port}")
+    assert [thread["state"] for thread in answer["threads"]] == ["S"]
+    assert answer["tcp"][0]["peer"]["pid"] == server.pid
+    server.begin("recv", QUESTION)
+    answer = why(client.pid, f"(pid {server.pid})", "has read the request")
+    assert not answer["waits"]
 
 
 @pytest.mark.parametrize("version", [2, 1])
@@ -74,11 +74,11 @@ def test_a_process_in_a_frozen_cgroup_is_reported_to_be_frozen(why, worker, vers
     """Not to sleep; and its client waits for a process that is frozen."""
     server, client, _ = connected(worker)
     with frozen(server.pid, version):
-        client.tell("ask", QUESTION, ANSWER)
-        told = why(client.pid, "has not read its request", "and it is frozen")
-        assert told["tcp"][0]["peer"]["frozen"]
-        told = why(server.pid, "its cgroup is frozen")
-        assert (told["waits"], told["frozen"]) == (False, True)
+        client.begin("ask", QUESTION, ANSWER)
+        answer = why(client.pid, "has not read its request", "and it is frozen")
+        assert answer["tcp"][0]["peer"]["frozen"]
+        answer = why(server.pid, "its cgroup is frozen")
+        assert (answer["waits"], answer["frozen"]) == (False, True)
     server.ask("recv", QUESTION)
     server.ask("send", ANSWER)
     client.expect("ask")
@@ -87,17 +87,17 @@ def test_a_process_in_a_frozen_cgroup_is_reported_to_be_frozen(why, worker, vers
 @pytest.mark.parametrize("version", [2, 1])
 def test_a_server_that_froze_in_its_receive_does_not_listen(why, worker, version):
     server, client, _ = connected(worker)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    server.tell("recv", QUESTION)
+    server.begin("recv", QUESTION)
     why(client.pid, "has read the request and waits for other events")
     with frozen(server.pid, version):
-        told = why(client.pid, f"(pid {server.pid}) is frozen")
-        assert told["waits"]
+        answer = why(client.pid, f"(pid {server.pid}) is frozen")
+        assert answer["waits"]
 
 
 @pytest.mark.parametrize(
-    ("asks", "how", "says", "waits"),
+    ("asks", "how", "message", "waits"),
     [
         ("ask_connected", "poll", "waits for a datagram from 127.0.0.1:{port} for", True),
         ("ask_connected", "epoll", "probably waits for a datagram from 127.0.0.1:{port}", True),
@@ -105,22 +105,22 @@ def test_a_server_that_froze_in_its_receive_does_not_listen(why, worker, version
         ("ask_unconnected", "epoll", UNSEEN + ": it waits for datagrams on 0.0.0.0:{local}", None),
     ],
 )
-def test_a_query_by_datagram_may_await_its_answer(why, worker, asks, how, says, waits):
+def test_a_query_by_datagram_may_await_its_answer(why, worker, asks, how, message, waits):
     """The resolvers of musl and of Go."""
     server = worker()
     port = server.ask("bind")["port"]
     client, at = waiting(worker, asks, port, how)
-    told = why(client.pid, says.format(port=port, local=at["local"]))
-    assert told["waits"] is waits
+    answer = why(client.pid, message.format(port=port, local=at["local"]))
+    assert answer["waits"] is waits
 
 
 def test_a_datagram_server_waits_for_work(why, worker):
     """On a port that no client is given."""
     server = worker(user="root")
     server.ask("bind", "127.0.0.1", 53)
-    server.tell("recv_from", 1)
-    told = why(server.pid, DENIED, "it waits for datagrams on 127.0.0.1:53", user="root")
-    assert told["waits"] is False
+    server.begin("recv_from", 1)
+    answer = why(server.pid, DENIED, "it waits for datagrams on 127.0.0.1:53", user="root")
+    assert answer["waits"] is False
 
 
 def test_a_datagram_that_waits_to_be_sent(why, worker, netns, make_netns):
@@ -128,19 +128,19 @@ def test_a_datagram_that_waits_to_be_sent(why, worker, netns, make_netns):
     here, _ = netns.join(make_netns(netns))
     netns.run(*f"tc qdisc add dev {here} root tbf rate 16kbit burst 1600 limit 1000000".split())
     client, at = waiting(worker, "fill_datagrams", "10.23.29.2", 1_200)
-    told = why(client.pid, "waits to send a datagram", at["remote"])
-    assert (told["waits"], told["findings"][0]["cause"]) == (True, "send_buffer")
+    answer = why(client.pid, "waits to send a datagram", at["remote"])
+    assert (answer["waits"], answer["findings"][0]["cause"]) == (True, "send_buffer")
 
 
 def test_a_close_that_lingers_waits_for_the_peer(why, worker):
     """Its descriptor is no more: the socket is found without."""
     _, client, identity = connected(worker, client_role="waits")
     port = identity["port"]
-    client.tell("linger", 65_536)
+    client.begin("linger", 65_536)
     client.expect("waiting")
-    told = why(client.pid, f"the peer 127.0.0.1:{port} does not read")
-    assert told["waits"]
-    assert any("SO_LINGER" in finding["text"] for finding in told["findings"])
+    answer = why(client.pid, f"the peer 127.0.0.1:{port} does not read")
+    assert answer["waits"]
+    assert any("SO_LINGER" in finding["text"] for finding in answer["findings"])
 
 
 def test_a_socket_of_another_protocol_is_named(why, worker, netns):
@@ -148,15 +148,15 @@ def test_a_socket_of_another_protocol_is_named(why, worker, netns):
     netns.run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
     netns.drop_incoming("ip protocol icmp")
     client, at = waiting(worker, "ping_and_wait", "127.0.0.1")
-    told = why(client.pid, f"{UNSEEN}: it is in recvfrom on an ICMP socket (fd {at['fd']})")
-    assert told["waits"] is None
-    assert [other["protocol"] for other in told["others"]] == ["PING"]
+    answer = why(client.pid, f"{UNSEEN}: it is in recvfrom on an ICMP socket (fd {at['fd']})")
+    assert answer["waits"] is None
+    assert [other["protocol"] for other in answer["others"]] == ["PING"]
 
 
 def test_a_local_socket_is_something_else(why, worker):
     client, _ = waiting(worker, "wait_locally")
-    told = why(client.pid, f"{DENIED}: it is waiting on a local (unix) socket")
-    assert told["waits"] is False
+    answer = why(client.pid, f"{DENIED}: it is waiting on a local (unix) socket")
+    assert answer["waits"] is False
 
 
 def test_a_socket_of_another_namespace_than_its_process_s_is_found(why, worker, netns, make_netns):
@@ -166,25 +166,25 @@ def test_a_socket_of_another_namespace_than_its_process_s_is_found(why, worker, 
     port = server.ask("listen")["port"]
     inode = client.ask("connect_from", netns.pid, port)["inode"]
     server.ask("accept")
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    told = why(client.pid, f"waits for a reply from 127.0.0.1:{port}", outside=True)
-    assert [socket["inode"] for socket in told["tcp"]] == [inode]
-    assert told["tcp"][0]["peer"]["pid"] == server.pid
+    answer = why(client.pid, f"waits for a reply from 127.0.0.1:{port}", outside=True)
+    assert [socket["inode"] for socket in answer["tcp"]] == [inode]
+    assert answer["tcp"][0]["peer"]["pid"] == server.pid
 
 
 def test_an_idle_connection_in_an_event_loop_may_owe_the_rest(why, worker):
-    """Where nobody may look at the peer; where it listens for more, it owes nothing."""
+    """Where the peer may not be inspected; where it listens for more, it owes nothing."""
     server, client, identity = connected(worker, client_role="evented")
     port = identity["port"]
-    client.tell("ask", QUESTION, ANSWER + 1)
+    client.begin("ask", QUESTION, ANSWER + 1)
     server.ask("recv", QUESTION)
     server.ask("send", ANSWER)
-    told = why(client.pid, f"{UNSEEN}: it waits for events, also from 127.0.0.1:{port}")
-    assert told["waits"] is None
-    server.tell("recv", QUESTION)
-    told = why(client.pid, DENIED, "awaits a request")
-    assert told["waits"] is False
+    answer = why(client.pid, f"{UNSEEN}: it waits for events, also from 127.0.0.1:{port}")
+    assert answer["waits"] is None
+    server.begin("recv", QUESTION)
+    answer = why(client.pid, DENIED, "awaits a request")
+    assert answer["waits"] is False
 
 
 def refused(netns, installed, pid, command=()):
@@ -199,14 +199,14 @@ def test_a_process_of_one_s_own_that_may_not_be_sampled_into(netns, installed, w
     """It is not said to be root's."""
     client = worker("waits")
     client.ask("undumpable")
-    said = refused(netns, installed, client.pid)
-    assert f"why {client.pid}: could not be seen, because it is yours" in said
-    assert "PR_SET_DUMPABLE" in said
+    output = refused(netns, installed, client.pid)
+    assert f"why {client.pid}: could not be seen, because it is yours" in output
+    assert "PR_SET_DUMPABLE" in output
 
 
 def test_root_without_ptrace_is_reported_what_it_lacks(netns, installed, worker):
     """As in a container: the folder of descriptors opens, and its links do not."""
     require(os.geteuid() == 0, "only root can be root without a capability")
     client = worker("waits")
-    said = refused(netns, installed, client.pid, ["setpriv", "--bounding-set=-sys_ptrace"])
-    assert "could not be seen, because this root lacks CAP_SYS_PTRACE" in said
+    output = refused(netns, installed, client.pid, ["setpriv", "--bounding-set=-sys_ptrace"])
+    assert "could not be seen, because this root lacks CAP_SYS_PTRACE" in output

@@ -29,7 +29,7 @@ MIXES = {
     "mix": {
         "holders": 10, "connections": 4_000, "exchanges_per_s": 50.0,
         "processes": 1_000, "talk_s": 10.0,
-        "churners": 2, "churn_per_s": 100.0, "brief_per_s": 5.0,
+        "churners": 2, "churn_per_s": 100.0, "short_lived_per_s": 5.0,
     },
 }  # fmt: skip
 
@@ -49,7 +49,7 @@ def main() -> int:
             progress.report(f"== {name}: {options.minutes:g} minutes, {MIXES[name]}")
             outcomes = run(
                 installed, backends, MIXES[name], seconds=options.minutes * 60,
-                say=progress.update,
+                emit=progress.update,
             )  # fmt: skip
             for outcome in outcomes:
                 _report(progress, outcome)

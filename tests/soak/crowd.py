@@ -38,7 +38,7 @@ class Crowd:
         self._expect("ready", READY_S)
 
     def go(self) -> None:
-        self._tell("go")
+        self._send("go")
 
     def wait_churned(self, churners: int, timeout: float) -> None:
         """Wait until each of them has made all its connections."""
@@ -47,21 +47,23 @@ class Crowd:
 
     def stop(self, timeout: float = READY_S) -> None:
         """Let everybody tell what it moved; the sockets stay open."""
-        self._tell("stop")
+        self._send("stop")
         self._expect("stopped", timeout)
 
     def total(self, key: str, kind: str = "") -> int:
         """The sum over all processes, or over those of a kind (`server`, `talk`, ...)."""
-        return sum(one[key] for one in self.told() if one["name"].endswith(f"-{kind}") or not kind)
+        return sum(
+            one[key] for one in self.reported() if one["name"].endswith(f"-{kind}") or not kind
+        )
 
-    def told(self) -> list[dict[str, Any]]:
+    def reported(self) -> list[dict[str, Any]]:
         return [one for several in self.moved.values() for one in several]
 
     def close(self) -> None:
         end(self._process)
         self._reader.join(10)
 
-    def _tell(self, word: str) -> None:
+    def _send(self, word: str) -> None:
         self._process.stdin.write(word.encode() + b"\n")
         self._process.stdin.flush()
 

@@ -14,7 +14,7 @@ from support.namespace import Namespace
 
 from soak.attached import existing, held_by
 from soak.crowd import Crowd
-from soak.verdict import GROWTH_MIB, Verdict, all_is_told, judge
+from soak.verdict import GROWTH_MIB, Verdict, decide, is_complete
 from soak.watched import Watched
 
 SETTLE_INTERVALS = 3
@@ -41,7 +41,7 @@ def run(
     seconds: float,
     interval_s: float = 1.0,
     growth_mib: float = GROWTH_MIB,
-    say: Callable[[str], None] = lambda _: None,
+    emit: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Outcome]:
     """One outcome for each probe, all of which watch the same crowd.
 
@@ -49,7 +49,7 @@ def run(
     """
     with ExitStack() as stack:
         namespace = stack.enter_context(closing(Namespace()))
-        say("the crowd gathers")
+        emit("the crowd gathers")
         crowd = stack.enter_context(closing(Crowd(installed.traffic, namespace, plan)))
         probes = []
         for backend in backends:
@@ -61,14 +61,14 @@ def run(
         if "churn_count" in plan:
             crowd.wait_churned(plan["churners"], seconds)
         else:
-            _wait(seconds, crowd, probes, say)
-        say("the crowd stops")
+            _wait(seconds, crowd, probes, emit)
+        emit("the crowd stops")
         crowd.stop()
         for probe, mark in zip(probes, marks, strict=True):
-            probe.wait_for(lambda _, p=probe: all_is_told(crowd, p), SETTLE_INTERVALS * interval_s)
+            probe.wait_for(lambda _, p=probe: is_complete(crowd, p), SETTLE_INTERVALS * interval_s)
             probe.wait_intervals(SETTLE_INTERVALS)  # nothing may follow that is too much
             probe.gauge.mark()
-            outcome = judge(crowd, probe, mark, growth_mib)
+            outcome = decide(crowd, probe, mark, growth_mib)
             if probe.backend.user == "root":
                 outcome.append(_killed(probe))
             gauge = probe.gauge
@@ -82,7 +82,7 @@ def run(
             )
 
 
-def _wait(seconds: float, crowd: Crowd, probes: list[Watched], say: Callable[[str], None]) -> None:
+def _wait(seconds: float, crowd: Crowd, probes: list[Watched], emit: Callable[[str], None]) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         parts = [
@@ -90,7 +90,7 @@ def _wait(seconds: float, crowd: Crowd, probes: list[Watched], say: Callable[[st
             f"{p.gauge.readings[-1].descriptors} fds {p.gauge.readings[-1].cpu_s:.1f} s CPU"
             for p in probes
         ]
-        say(f"{left:.0f} s left; {'; '.join(parts)}")
+        emit(f"{left:.0f} s left; {'; '.join(parts)}")
         time.sleep(min(left, 1.0))
         for probe in probes:
             assert probe.broken is None, probe.broken

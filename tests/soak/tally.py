@@ -10,7 +10,7 @@ from support.consumer_model import Consumer, Record
 
 
 @dataclass(frozen=True)
-class ToldStall:
+class ReportedStall:
     """A `transport.drop` record, on the monotonic clock."""
 
     pid: int | None
@@ -30,7 +30,7 @@ class Tally:
     longest_interval_ms: int = 0
     errors: Counter[tuple[int | None, str]] = field(default_factory=Counter)  # by pid and word
     lost: Counter[str] = field(default_factory=Counter)  # by place
-    stalls: list[ToldStall] = field(default_factory=list)
+    stalls: list[ReportedStall] = field(default_factory=list)
     consumer: Consumer = field(default_factory=Consumer)
 
     def feed(self, line: bytes) -> None:
@@ -59,7 +59,7 @@ class Tally:
     def _stall(self, record: Record) -> None:
         monotonic_ns = record.ts * 1_000_000 - (time.time_ns() - time.monotonic_ns())
         begin_ns = monotonic_ns - record.stall_ms * 1_000_000
-        self.stalls.append(ToldStall(record.pid, begin_ns, monotonic_ns, record))
+        self.stalls.append(ReportedStall(record.pid, begin_ns, monotonic_ns, record))
 
     def _error(self, record: Record) -> None:
         word, _, count = record.value.partition(":")

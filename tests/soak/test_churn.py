@@ -11,7 +11,7 @@ PLAN = {
     "churners": 2, "churn_per_s": 400.0, "churn_count": CONNECTIONS // 2,
     "holders": 5, "connections": SOCKETS // 2, "exchanges_per_s": 50.0,
     "processes": PROCESSES, "talk_s": 2.0,
-    "brief_per_s": 10.0,
+    "short_lived_per_s": 10.0,
 }  # fmt: skip
 CACHES_FILL_MIB = 8.0  # in ten seconds a leak does not show, only a flood; ebpf sees the whole host
 

@@ -1,4 +1,4 @@
-"""A socket that ends just while it is read out: its bytes are told once."""
+"""A socket that closes just while it is read out: its bytes are reported once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROCESSES, CONNECTIONS = 6, 12_000
 QUESTION, ANSWER = 101, 1_009
 
 
-def test_bytes_that_are_read_while_their_connection_ends_count_once():
+def test_bytes_that_are_read_while_their_connection_closes_count_once():
     """The reader and the end both take them, on two processors; one of them gives them back."""
     try:
         seen = Watch()
@@ -23,12 +23,12 @@ def test_bytes_that_are_read_while_their_connection_ends_count_once():
         require(False, str(reason))
     moved = CONNECTIONS * (QUESTION + ANSWER)
     with seen, ExitStack() as stack:
-        words = ("losses.brief_conversations", CONNECTIONS, QUESTION, ANSWER)
+        words = ("losses.short_exchanges", CONNECTIONS, QUESTION, ANSWER)
         peers = [stack.enter_context(Peer(*words)) for _ in range(PROCESSES)]
         for one in peers:
             one.start()
         while not all(one.has_sent() for one in peers):
             seen.drain()
         seen.until(lambda: all(seen.received(one.pid) >= moved for one in peers))
-        told = [(seen.sent(one.pid), seen.received(one.pid)) for one in peers]
-        assert told == [(moved, moved)] * PROCESSES
+        reported = [(seen.sent(one.pid), seen.received(one.pid)) for one in peers]
+        assert reported == [(moved, moved)] * PROCESSES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from soak.crowd import Crowd
-from soak.tally import ToldStall
+from soak.tally import ReportedStall
 from soak.watched import Watched
 
 GROWTH_MIB = 1.0
@@ -16,7 +16,7 @@ TICK_NS = 15_000_000
 # A netlink socket for each namespace where somebody has waited, kept for a minute after: the
 # crowd's own, and the host's.
 NAMESPACES = 2
-LATE_NS = 1_000_000_000  # besides the interval at whose end it is told
+LATE_NS = 1_000_000_000  # besides the interval at whose end it is reported
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Verdict:
 def truth(crowd: Crowd) -> dict[tuple[int, str], tuple[int, int]]:
     """(sent, received) of each pid and name, over all that had the pid."""
     moved: dict[tuple[int, str], tuple[int, int]] = {}
-    for one in crowd.told():
+    for one in crowd.reported():
         who = (one["pid"], one["name"])
         sent, received = moved.get(who, (0, 0))
         moved[who] = (sent + one["sent"], received + one["received"])
     return moved
 
 
-def told(crowd: Crowd, probe: Watched) -> dict[tuple[int, str], tuple[int, int]]:
+def reported(crowd: Crowd, probe: Watched) -> dict[tuple[int, str], tuple[int, int]]:
     """The same as the probe has it; of the host, only the crowd's."""
     tally = probe.tally
     whole_host = probe.backend.sees("other_namespaces")
@@ -52,16 +52,16 @@ def told(crowd: Crowd, probe: Watched) -> dict[tuple[int, str], tuple[int, int]]
     }
 
 
-def all_is_told(crowd: Crowd, probe: Watched) -> bool:
+def is_complete(crowd: Crowd, probe: Watched) -> bool:
     """True when the probe's total has reached the truth: it comes an interval late."""
     there = sum(map(sum, truth(crowd).values()))
-    here = sum(map(sum, told(crowd, probe).values()))
+    here = sum(map(sum, reported(crowd, probe).values()))
     if not probe.backend.sees("brief_owner"):
         here += probe.tally.unattributed
     return here >= there
 
 
-def judge(crowd: Crowd, probe: Watched, load_from: int, growth_mib: float) -> list[Verdict]:
+def decide(crowd: Crowd, probe: Watched, load_from: int, growth_mib: float) -> list[Verdict]:
     """Every promise; `load_from` is where in the gauge the load began."""
     bytes_right = _bytes_exact if probe.backend.sees("brief_owner") else _bytes_sampled
     return [
@@ -73,7 +73,7 @@ def judge(crowd: Crowd, probe: Watched, load_from: int, growth_mib: float) -> li
 
 
 def _bytes_exact(crowd: Crowd, probe: Watched) -> list[Verdict]:
-    there, here = truth(crowd), told(crowd, probe)
+    there, here = truth(crowd), reported(crowd, probe)
     wrong = [
         f"{who}: {here.get(who)}, not {there.get(who)}"
         for who in sorted(there.keys() | here.keys())
@@ -91,8 +91,8 @@ def _bytes_exact(crowd: Crowd, probe: Watched) -> list[Verdict]:
 
 def _resets(crowd: Crowd, probe: Watched) -> list[Verdict]:
     errors = probe.tally.errors
-    (server,) = (one for one in crowd.told() if one["name"] == f"{crowd.prefix}server")
-    sent = sum(one["resets"] for one in crowd.told() if one is not server)
+    (server,) = (one for one in crowd.reported() if one["name"] == f"{crowd.prefix}server")
+    sent = sum(one["resets"] for one in crowd.reported() if one is not server)
     # Told of nobody: the server had not yet touched the connection that was reset.
     owned, unowned = errors[server["pid"], "RESET"], errors[None, "RESET"]
     found = f"{owned} of the server and {unowned} of nobody, {sent} sent"
@@ -100,11 +100,11 @@ def _resets(crowd: Crowd, probe: Watched) -> list[Verdict]:
 
 
 def _bytes_sampled(crowd: Crowd, probe: Watched) -> list[Verdict]:
-    """The sampler: what has no owner is on the interface; nobody is told of too much."""
-    there, here = truth(crowd), told(crowd, probe)
+    """The sampler: what has no owner is on the interface; of no process is too much reported."""
+    there, here = truth(crowd), reported(crowd, probe)
     total = sum(map(sum, there.values()))
     owned, unowned = sum(map(sum, here.values())), probe.tally.unattributed
-    # Who resets a connection wipes its counters (tcp_disconnect).  The other end has counted
+    # Who resets a connection wipes its counters (tcp_disconnect).  The peer has counted
     # what was acknowledged, so not always the last answer, and takes the reset for a FIN.
     missing = crowd.total("reset_bytes") + crowd.total("resets", "server") * (ANSWER_BYTES + 1)
     off = owned + unowned - total
@@ -155,17 +155,17 @@ def _health(crowd: Crowd, probe: Watched) -> list[Verdict]:
     ]  # fmt: skip
 
 
-def _is_ours(crowd: Crowd, probe: Watched, stall: ToldStall) -> bool:
+def _is_ours(crowd: Crowd, probe: Watched, stall: ReportedStall) -> bool:
     """A pid that one of the crowd has had may be another's now: the name tells."""
     name = stall.record.net["comm"]
     return not probe.backend.sees("other_namespaces") or (name or "").startswith(crowd.prefix)
 
 
-def _was_a_wait(crowd: Crowd, stall: ToldStall, late_ns: int, longer_ns: int) -> bool:
-    """Did this process (or anybody, where no pid is told) then wait, and for so long?
+def _was_a_wait(crowd: Crowd, stall: ReportedStall, late_ns: int, longer_ns: int) -> bool:
+    """Did this process (or anybody, where no pid is reported) then wait, and for so long?
 
-    A stall is told up to an interval after its end, and may be told as so much longer: the
-    sampler knows of a connection that is gone only that it was there at the look before.
+    A stall is reported up to an interval after its end, and may be reported so much longer: the
+    sampler knows of a connection that is gone only that it was there at the sample before.
     """
     if stall.pid is None:
         waits = [wait for several in crowd.waits.values() for wait in several]

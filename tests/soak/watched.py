@@ -33,7 +33,7 @@ class Watched:
         self.tally = Tally()
         self.stderr = b""
         self.broken: ContractError | None = None
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=target, daemon=True)
             for target in (self._read_records, self._read_stderr)
@@ -46,14 +46,14 @@ class Watched:
     def wait_for(self, predicate: Callable[[Tally], object], timeout: float) -> bool:
         """Wait until the predicate holds; false when it does not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        with self._news:
+        with self._changed:
             while not predicate(self.tally):
                 assert self.broken is None, self.broken
                 assert self._process.poll() is None, f"the probe ended: {self.stderr.decode()}"
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
-                self._news.wait(min(left, 0.5))
+                self._changed.wait(min(left, 0.5))
         return True
 
     def wait_intervals(self, count: int, timeout: float = 60.0) -> None:
@@ -70,10 +70,10 @@ class Watched:
     def _read_records(self) -> None:
         try:
             for line in self._process.stdout:
-                with self._news:
+                with self._changed:
                     if line.endswith(b"\n"):
                         self.tally.feed(line)
-                    self._news.notify_all()
+                    self._changed.notify_all()
         except ContractError as error:
             self.broken = error
         except ValueError:  # the pipe was closed with the probe

@@ -1,7 +1,7 @@
 """The sources that the same tests run against, and what each of them can see.
 
-Natively the tests run against `proc` and `ebpf` (the flavour that this kernel carries), unless
-XCTL_TEST_BACKENDS names only one of them; in a guest, against each flavour in turn.
+Natively the tests run against `proc` and `ebpf` (the variant that this kernel carries), unless
+XCTL_TEST_BACKENDS names only one of them; in a guest, against each variant in turn.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
 
 ACTIVE = os.environ.get("XCTL_TEST_BACKENDS", "proc,ebpf").split(",")
-_GAPS = {spot.key for spots in BLIND_SPOTS.values() for spot in spots}
+_BLIND_SPOTS = {spot.key for spots in BLIND_SPOTS.values() for spot in spots}
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class Backend:
     per_interval: bool
     start_s: int = 15
 
-    def sees(self, gap: str) -> bool:
-        """Whether this is no declared gap of the source."""
-        assert gap in _GAPS, f"{gap!r} is in nobody's list of blind spots"
-        return gap not in {spot.key for spot in BLIND_SPOTS[self.source]}
+    def sees(self, blind_spot: str) -> bool:
+        """Whether this is no declared blind spot of the source."""
+        assert blind_spot in _BLIND_SPOTS, f"{blind_spot!r} is in nobody's list of blind spots"
+        return blind_spot not in {spot.key for spot in BLIND_SPOTS[self.source]}
 
-    def as_started(self, said: str) -> Backend:
-        """The same with the flavour that the probe chose, by its line at start."""
-        found = re.search(r"source ebpf \((\w+):", said)
+    def as_started(self, output: str) -> Backend:
+        """The same with the variant that the probe chose, by its line at start."""
+        found = re.search(r"source ebpf \((\w+):", output)
         return replace(self, source=f"ebpf {found[1]}") if found else self
 
     @property
     def all_bandwidth(self) -> tuple[str, ...]:
         """Options to see each byte: where counts are exact, the last few of a transfer matter,
-        and would stay below the bandwidth from which a process is told of.
+        and would stay below the bandwidth from which a process is reported.
         """
         return () if self.bytes_tolerance else ("--min-bw", "0")
 
@@ -77,7 +77,7 @@ PROC_NET = Backend(
 )
 
 
-# Its flavour is what `as_started` finds chosen.
+# Its variant is what `as_started` finds chosen.
 EBPF = Backend(
     "ebpf",
     source="ebpf tracepoint",

@@ -317,7 +317,7 @@ def _error(record: Record) -> None:
     elif RDMA_PORT.fullmatch(record.entity_id) and PORT_ERROR.fullmatch(record.value):
         good = PORT_ERROR.fullmatch(record.value) if record.pid is None else None
     else:
-        # A connection that ended before it was accepted has no inode: its error is told of
+        # A connection that ended before it was accepted has no inode: its error is reported
         # the interface, and of nobody.
         good = INTERFACE.fullmatch(record.entity_id) and (
             INTERFACE_ERROR.fullmatch(record.value)

@@ -38,12 +38,12 @@ def answered(server: Worker, client: Worker) -> None:
 
 def unanswered(server: Worker, client: Worker) -> None:
     """A request that the server has read, and nothing after it."""
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     assert server.ask("recv", QUESTION)["bytes"] == QUESTION
 
 
 def transfer(sender: Worker, receiver: Worker, count: int) -> None:
     """Bytes that the receiver has, all of them."""
-    receiver.tell("recv", count)
+    receiver.begin("recv", count)
     assert sender.ask("send", count)["bytes"] == count
     assert receiver.expect("recv")["bytes"] == count

@@ -116,7 +116,7 @@ class World:
     def collect(self, now_ms):
         return list(self.connections.collect(self._to(now_ms), INTERVAL_NS))
 
-    def ends(self, tcp):
+    def closes(self, tcp):
         """The process closes, the kernel tells: no inode any more, and a closed state."""
         self.diag.open.remove(tcp)
         tcp.state, tcp.inode = CLOSE, 0

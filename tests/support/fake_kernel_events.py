@@ -1,4 +1,4 @@
-"""The kernel's records of waits, made by hand, and what is told of them."""
+"""The kernel's records of waits, made by hand, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ANSWERED = IN_RECV | Evidence.DATA
 def record(kind, now_ms, since_ms=0, *, seen=IN_RECV, direction=RECEIVE, **fields):
     """What the kernel writes of one socket; two with the same inode are of one socket."""
     known = {"inode": 7, "netns": NETNS, "pid": CLIENT, "protocol": 6, "family": 2}
-    ends = {"remote_address": bytes((10, 0, 0, 11)) + bytes(12), "remote_port": PORT}
+    finished = {"remote_address": bytes((10, 0, 0, 11)) + bytes(12), "remote_port": PORT}
     wait = {"time_ns": (BEGAN_MS + now_ms) * MS, "span_ns": (now_ms - since_ms) * MS}
     blank = RawEvent._make(RECORD.unpack(bytes(RECORD.size)))
     return blank._replace(
-        kind=kind, direction=direction, evidence=seen, **known | ends | wait | fields
+        kind=kind, direction=direction, evidence=seen, **known | finished | wait | fields
     )
 
 
@@ -39,7 +39,7 @@ def lasts(now_ms, since_ms=0, **fields):
     return record(Kind.ONGOING, now_ms, since_ms, **fields)
 
 
-def ends(now_ms, since_ms=0, **fields):
+def finished(now_ms, since_ms=0, **fields):
     return record(Kind.STALL, now_ms, since_ms, **fields)
 
 
@@ -66,7 +66,7 @@ class Scene:
         return [self._reported(reported) for reported in self.waits.drain(list(records), now_ns)]
 
     def end(self, *args, **fields):
-        reported = self.waits.on_end(ends(*args, **fields))
+        reported = self.waits.on_end(finished(*args, **fields))
         return reported and self._reported(reported)
 
     @staticmethod

@@ -19,14 +19,14 @@ from xctl_probe.events import (
     TrafficDelta,
 )
 
-PATIENCE_S = 60.0  # only where a test fails
+LIMIT_S = 60.0  # only where a test fails
 RING_BYTES = 1 << 23  # what others on the host do meanwhile comes through it as well
 PAUSE_S = 0.02
 STALL_NS = 100_000_000  # the default stall length
 
 
 class Watch:
-    """Collects all facts of one source."""
+    """Collects all events of one source."""
 
     def __init__(self, attach: str = "auto", **options: object) -> None:
         self.source: RunningSource = (
@@ -41,9 +41,9 @@ class Watch:
     def drain(self) -> None:
         self.events += self.source.drain(time.monotonic_ns()).events
 
-    def until(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
-        """Drain until the condition holds; what was seen is told where it never does."""
-        end = time.monotonic() + patience_s
+    def until(self, condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
+        """Drain until the condition holds; what was seen is reported where it never does."""
+        end = time.monotonic() + limit_s
         while True:
             self.source.poll(time.monotonic_ns())
             self.drain()

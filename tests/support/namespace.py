@@ -17,7 +17,7 @@ from pathlib import Path
 
 from support.require import require, require_tools
 
-NOBODY = 65534
+UNPRIVILEGED = 65534
 DROP_CAPABILITIES = ("--bounding-set=-all", "--inh-caps=-all")
 
 _veth_number = count()
@@ -58,7 +58,7 @@ class Namespace:
             return enter
         drop = ["setpriv", *DROP_CAPABILITIES]
         if self._root:
-            drop += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            drop += [f"--reuid={UNPRIVILEGED}", f"--regid={UNPRIVILEGED}", "--clear-groups"]
         return [*enter, *drop]
 
     def run(self, *words: str) -> str:
@@ -71,7 +71,7 @@ class Namespace:
     def drop_incoming(self, match: str) -> None:
         """Lose, silently, the incoming packets that an nft `match` names.
 
-        At the input hook, for at the output hook the sender would be told of the loss.
+        At the input hook, for at the output hook the sender would get an error.
         """
         self._filter("input", f"{match} counter drop")
 
@@ -80,7 +80,7 @@ class Namespace:
         self._filter("input", f"{match} counter reject with {answer}")
 
     def drop_outgoing(self, match: str) -> None:
-        """Keep packets from leaving; their sender is told."""
+        """Keep packets from leaving; their sender gets an error."""
         self._filter("output", f"{match} counter drop")
 
     def _filter(self, hook: str, rule: str) -> None:

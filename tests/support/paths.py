@@ -1,4 +1,4 @@
-"""Which declared gaps hide the bytes of a way that bytes take: the tests of every source ask here.
+"""Declared blind spots by the way that bytes take, for the tests of every source.
 
 What is not declared must add up to the byte; what is declared must not show at all, so that a
 gap that closes is noticed as well as one that opens.
@@ -16,16 +16,16 @@ RECORD_BYTES, RECORD_OVERHEAD = 16_384, 29
 
 
 @dataclass(frozen=True)
-class Gaps:
+class BlindSpots:
     """Keys of blind spots that hide what a path sends, and what it receives."""
 
     sent: tuple[str, ...] = ()
     received: tuple[str, ...] = ()
 
 
-_STREAM = Gaps(("tcp_bytes",), ("tcp_bytes",))
-_DATAGRAM = Gaps(("udp_bytes",), ("udp_bytes",))
-GAPS = {
+_STREAM = BlindSpots(("tcp_bytes",), ("tcp_bytes",))
+_DATAGRAM = BlindSpots(("udp_bytes",), ("udp_bytes",))
+BLIND_SPOTS_OF = {
     **dict.fromkeys(
         (
             *("stream", "stream_v6", "stream_v4_mapped", "sendfile", "splice_out", "peek"),
@@ -35,15 +35,15 @@ GAPS = {
         ),
         _STREAM,
     ),
-    "half_closed": Gaps(("tcp_bytes", "late_close"), ("tcp_bytes", "late_close")),
-    "after_reset": Gaps(("tcp_bytes", "aborted"), ("tcp_bytes", "late_close", "reset_byte")),
-    "splice_in": Gaps(("tcp_bytes",), ("tcp_bytes", "splice_in")),
+    "half_closed": BlindSpots(("tcp_bytes", "late_close"), ("tcp_bytes", "late_close")),
+    "after_reset": BlindSpots(("tcp_bytes", "aborted"), ("tcp_bytes", "late_close", "reset_byte")),
+    "splice_in": BlindSpots(("tcp_bytes",), ("tcp_bytes", "splice_in")),
     "tls": _STREAM,
-    "mptcp": Gaps(("tcp_bytes", "mptcp_bytes"), ("tcp_bytes", "mptcp_bytes")),
+    "mptcp": BlindSpots(("tcp_bytes", "mptcp_bytes"), ("tcp_bytes", "mptcp_bytes")),
     **dict.fromkeys(
         (
             *("udp", "udp_unconnected", "udp_v6", "udp_v4_mapped", "udp_unconnected_v6"),
-            *("udp_peek", "udp_cut_short", "udp_told_whole", "udp_segments", "udp_coalesced"),
+            *("udp_peek", "udp_cut_short", "udp_whole_length", "udp_segments", "udp_coalesced"),
             *("udp_cork", "udp_batches", "udp_ring"),
         ),
         _DATAGRAM,
@@ -51,7 +51,7 @@ GAPS = {
 }
 
 
-# What these hide depends on the moment of a look: some of it may show, all of it never does.
+# What these hide depends on the moment of a sample: some of it may show, all of it never does.
 _PARTLY = {"late_close", "aborted"}
 
 
@@ -62,8 +62,8 @@ def trouble(
 
     `done` has what the process itself counted.  `closed`: it has closed its sockets meanwhile.
     """
-    gaps = GAPS[path]
-    sides = (("sent", gaps.sent, found[0]), ("received", gaps.received, found[1]))
+    blind_spots = BLIND_SPOTS_OF[path]
+    sides = (("sent", blind_spots.sent, found[0]), ("received", blind_spots.received, found[1]))
     wrong = [
         f"{side} {count} of {done[side]} bytes, with {hidden or 'no'} gap"
         for side, keys, count in sides

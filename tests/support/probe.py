@@ -46,7 +46,7 @@ class Probe:
         self.consumer = Consumer()
         self.stderr = b""
         self._broken: ContractError | None = None
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._reading = threading.Event()
         self._reading.set()
         self._threads = [
@@ -59,13 +59,13 @@ class Probe:
     def wait_for(self, predicate: Callable[[Consumer], Any], timeout: float = WAIT_S) -> Any:
         """Wait until the predicate over the consumer holds, and give back its value."""
         deadline = time.monotonic() + timeout
-        with self._news:
+        with self._changed:
             while not (found := predicate(self.consumer)):
                 self._raise_broken()
                 left = deadline - time.monotonic()
                 if left <= 0 or self._ended():
                     raise AssertionError(self.story(f"not seen within {timeout} s"))
-                self._news.wait(min(left, 0.5))
+                self._changed.wait(min(left, 0.5))
             self._raise_broken()
             return found
 
@@ -75,7 +75,7 @@ class Probe:
         def beats(consumer: Consumer) -> int:
             return len({r.ts for r in consumer.interface_bandwidth()})
 
-        with self._news:
+        with self._changed:
             begin = beats(self.consumer)
         self.wait_for(lambda consumer: beats(consumer) >= begin + count, timeout)
 
@@ -86,11 +86,11 @@ class Probe:
     def wait_for_stderr(self, word: str, timeout: float = WAIT_S) -> None:
         """Wait for what the probe says of itself, where there are no records to wait for."""
         deadline = time.monotonic() + timeout
-        with self._news:
+        with self._changed:
             while word.encode() not in self.stderr:
                 left = deadline - time.monotonic()
                 assert left > 0, self.story(f"no {word!r} on stderr within {timeout} s")
-                self._news.wait(left)
+                self._changed.wait(left)
 
     def pause(self) -> None:
         self._reading.clear()
@@ -112,7 +112,7 @@ class Probe:
         self.process.wait(timeout)
         for thread in self._threads:
             thread.join(timeout)
-        with self._news:
+        with self._changed:
             self._raise_broken()
             assert self.process.returncode == code, self.story(
                 f"exit code {self.process.returncode}, not {code}",
@@ -128,20 +128,20 @@ class Probe:
 
     def _read_records(self) -> None:
         for line in _lines(self.process.stdout, self._reading):
-            with self._news:
+            with self._changed:
                 try:
                     if not line.endswith(b"\n"):
                         raise ContractError(f"the last line is cut short: {line!r}")
                     self.consumer.feed(line)
                 except ContractError as error:
                     self._broken = self._broken or error
-                self._news.notify_all()
+                self._changed.notify_all()
 
     def _read_stderr(self) -> None:
         for line in _lines(self.process.stderr):
-            with self._news:
+            with self._changed:
                 self.stderr += line
-                self._news.notify_all()
+                self._changed.notify_all()
 
     def _ended(self) -> bool:
         return self.process.poll() is not None and not self._threads[0].is_alive()

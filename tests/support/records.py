@@ -29,7 +29,7 @@ from xctl_probe.exporters.records import (
 )
 
 NOW_MS = 1_700_000_000_123
-CLIENT = Process(233, 7_001, "client")
+CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
 SOCKET = Socket(4_241, 11, "tcp", "10.0.0.7", 40_009, "fe80::b", 5_437, "eth0", 1_009, 7_919)
 STALL = Stall(CLIENT, SOCKET, Direction.RECEIVE, 1_301_999_999, False, Cause.NO_REPLY, 239)
 

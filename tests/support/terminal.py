@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from support.require import require_tools
 
 _number = itertools.count()
-SHELL_SAYS = "left with"
+SHELL_PRINTS = "left with"
 
 
 class Terminal:
@@ -24,7 +24,9 @@ class Terminal:
         require_tools("tmux")
         self._server = f"xctl-test-{os.getpid()}-{next(_number)}"
         settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in env.items())
-        command = f"env -u NO_COLOR {settings} {shlex.join(words)}; echo {SHELL_SAYS} $?; exec cat"
+        command = (
+            f"env -u NO_COLOR {settings} {shlex.join(words)}; echo {SHELL_PRINTS} $?; exec cat"
+        )
         self._tmux("new-session", "-d", "-x", width, "-y", height, command)
 
     def _tmux(self, *words: object) -> str:

@@ -31,7 +31,7 @@ class Worker(JsonProcess):
         super().__init__([*namespace.command(user), PYTHON, script, role, *name])
         self.pid: int = self.expect("hello")["pid"]
 
-    def tell(self, *words: object) -> None:
+    def begin(self, *words: object) -> None:
         """Give a command, without waiting for it to be done."""
         self.send(" ".join(map(str, words)))
 
@@ -43,10 +43,10 @@ class Worker(JsonProcess):
 
     def ask(self, *words: object, timeout: float = ANSWER_S) -> dict[str, Any]:
         """Give a command and wait until it is done."""
-        self.tell(*words)
+        self.begin(*words)
         return self.expect(str(words[0]), timeout)
 
     def connect(self, host: str, port: int, *more: object) -> dict[str, Any]:
-        self.tell("connect", host, port, *more)
+        self.begin("connect", host, port, *more)
         self.expect("connecting")
         return self.expect("connect")

@@ -30,12 +30,12 @@ def top(terminal, backend):
     return start
 
 
-def test_a_hang_shows_is_opened_and_ends(top, worker):
+def test_a_hang_shows_is_opened_and_is_over(top, worker):
     """Whom it waits for, while it waits; why; and that it is over."""
     server, client, identity = connected(worker)
     remote = identity["remote"]
     screen = top()
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     screen.wait_for("WAITING 1", f"{client.pid} python3", f"for data from {remote} (no_reply)")
     screen.type("Down", "Enter")
@@ -58,8 +58,8 @@ def test_a_stopped_peer_and_lost_packets_have_their_causes(top, worker, netns):
     netns.drop_incoming(f"tcp dport {remote.partition(':')[2]}")
     screen = top()
     os.kill(server.pid, signal.SIGSTOP)
-    sender.tell("send", MORE_THAN_BUFFERS)
-    asker.tell("ask", QUESTION, ANSWER)
+    sender.begin("send", MORE_THAN_BUFFERS)
+    asker.begin("ask", QUESTION, ANSWER)
     screen.wait_for(
         "WAITING 2",
         f"to send to {reader} (peer_window)",
@@ -72,8 +72,8 @@ def test_traffic_is_sorted_filtered_and_paused(top, worker):
     """By keys, and the title says so."""
     server, client, _ = connected(worker, comm=b"uploader")
     screen = top()
-    server.tell("drain")
-    client.tell("drip", 100_003, 20, 1_009)
+    server.begin("drain")
+    client.begin("drip", 100_003, 20, 1_009)
     screen.wait_for(f"{client.pid} uploader", f"{server.pid} python3", "Mbps")
     screen.type("s")
     screen.wait_for("by rx")
@@ -93,7 +93,7 @@ def test_any_size_and_a_resize(top, worker):
     """It draws what fits, and draws again when the window changes."""
     server, client, identity = connected(worker)
     remote = identity["remote"]
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     screen = top(width=40, height=8)
     screen.wait_for("WAITING 1", f"{client.pid}", "q quit")
@@ -111,7 +111,7 @@ def test_any_size_and_a_resize(top, worker):
 def test_colour_is_for_those_who_want_it(top, worker, no_color):
     """NO_COLOR leaves bold and reverse."""
     server, client, _ = connected(worker)
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     screen = top(**({"NO_COLOR": "1"} if no_color else {}))
     screen.wait_for("WAITING 1")
@@ -121,7 +121,7 @@ def test_colour_is_for_those_who_want_it(top, worker, no_color):
 def test_a_hostile_name_draws_nothing(top, worker):
     """Escape sequences in a process's name are shown, not obeyed."""
     server, client, _ = connected(worker, comm=b"\x1b[2J\xe2\x80\xaeevil")
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     screen = top()
     screen.wait_for("WAITING 1", "\\x1b[2J", KEYS)

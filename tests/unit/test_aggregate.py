@@ -1,4 +1,4 @@
-"""An interval's facts, added up: nothing gained, nothing lost, what matters first."""
+"""An interval's events, added up: nothing gained, nothing lost, what matters first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records import CLIENT, NOW_MS, OTHER, SOCKET
 
 from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.events import (
@@ -29,10 +30,8 @@ from xctl_probe.exporters.records import (
     StallRecord,
 )
 
-NOW_MS, SECOND_NS = 1_700_000_000_123, 1_000_000_000
-CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
+SECOND_NS = 1_000_000_000
 REUSED = Process(233, 9_001, "client")  # the same pid, another process
-SOCKET = Socket(4_241, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 5_437, "eth0")
 LOCAL = Socket(4_243, 13, "tcp", "127.0.0.1", 40_011, "127.0.0.1", 5_441, "lo")
 ALL = Filter(min_mbps=0.0, loopback=True)
 
@@ -91,7 +90,7 @@ def test_what_no_process_accounts_for_is_reported_with_the_interface():
 
 
 def test_what_matters_most_is_written_first():
-    """Stalls, errors, losses, then bandwidth, whatever the order of the facts."""
+    """Stalls, errors, losses, then bandwidth, whatever the order of the events."""
     found = records(
         [
             counts("eth0", rx_errors=3),

@@ -1,4 +1,4 @@
-"""The list of traps names tests that exist, and every declared gap has traffic that shows it."""
+"""The edge cases name tests that exist; every declared blind spot has traffic that shows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from support.paths import GAPS
+from support.paths import BLIND_SPOTS_OF
 
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
 
@@ -36,15 +36,15 @@ def test_each_blind_spot_is_shown_by_traffic():
     )
     for path in ("integration/test_namespaces.py", "ebpf/test_owners.py"):
         asked |= set(re.findall(r'(?:sees\(|= )"(\w+)"', (TESTS / path).read_text())) & DECLARED
-    asked |= {key for gaps in GAPS.values() for key in (*gaps.sent, *gaps.received)}
+    asked |= {key for hidden in BLIND_SPOTS_OF.values() for key in (*hidden.sent, *hidden.received)}
     assert asked == DECLARED
 
 
-def test_each_way_that_the_worker_knows_has_its_gaps():
+def test_each_way_that_the_worker_knows_has_its_blind_spots():
     source = ast.parse((TESTS / "workloads/paths.py").read_text())
     (table,) = (
         node.value
         for node in ast.walk(source)
         if isinstance(node, ast.AnnAssign) and node.target.id == "PATHS"
     )
-    assert {key.value for key in table.keys} == GAPS.keys()
+    assert {key.value for key in table.keys} == BLIND_SPOTS_OF.keys()

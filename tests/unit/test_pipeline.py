@@ -136,7 +136,7 @@ def run(source, sink, interval_ns=HOUR_NS, duration_ns=None):
         pipeline.Loop(settings, source, sink).run()
 
 
-def test_the_sink_ends_the_run_by_its_own_descriptor(source, sink):
+def test_the_sink_stops_the_run_by_its_own_descriptor(source, sink):
     """A stop signal, a key: after one poll, without waiting for the interval."""
     os.write(sink.writer, b"#")
     run(source, sink)
@@ -153,7 +153,7 @@ def test_a_source_that_is_ready_is_polled_again_after_the_least_time(source, sin
     assert time.monotonic_ns() - begun_ns >= pipeline._MIN_POLL_INTERVAL_NS
 
 
-def test_each_interval_is_one_drain_and_the_duration_ends_the_run(source, sink):
+def test_each_interval_is_one_drain_and_the_duration_limits_the_run(source, sink):
     """The sink gets the records of each; no more intervals than fit."""
     run(source, sink, interval_ns=500_000_000, duration_ns=1_900_000_000)
     assert not sink.ended

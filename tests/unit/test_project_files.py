@@ -106,15 +106,7 @@ def test_no_other_file_has_the_version():
 
 def test_checkout_that_is_not_installed_has_no_version():
     """The same modules without the metadata beside them."""
-    hidden = (
-        "import importlib.metadata as m, sys\n"
-        "def version(name): raise m.PackageNotFoundError(name)\n"
-        "m.version = version\n"
-        "from xctl_probe.start import main\n"
-        "sys.argv[1:] = ['--version']\n"
-        "sys.exit(main())\n"
-    )
-    words = [sys.executable, "-c", hidden]
+    words = [sys.executable, str(ROOT / "tests/workloads/without_metadata.py"), "--version"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout == "xctl-probe-network (not installed: run from a checkout)\n"
     assert done.returncode == 0

@@ -17,10 +17,10 @@ PIPE_BYTES = 65_536
 @pytest.fixture
 def pipe():
     """[read end, write end]; a test that closes one puts -1 in its place."""
-    ends = [*os.pipe()]
-    os.set_blocking(ends[0], False)
-    yield ends
-    for fd in ends:
+    both = [*os.pipe()]
+    os.set_blocking(both[0], False)
+    yield both
+    for fd in both:
         if fd >= 0:
             os.close(fd)
 
@@ -53,7 +53,7 @@ def test_any_message_is_one_printable_line(message):
 
 
 def test_all_that_is_ever_written_stays_below_a_page(pipe):
-    """Nobody may read it: 1,009 messages and a last word, each line of them whole or cut short."""
+    """No process may read it: 1,009 messages and a last word, each line whole or cut short."""
     diagnostics = Diagnostics(pipe[1])
     for _ in range(1_009):
         diagnostics.report("seventeen letters")

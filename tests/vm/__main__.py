@@ -17,7 +17,7 @@ from typing import IO
 from . import fetch, programs, results, run, snapshot, suites
 from .boot import end_all, run_in_guest
 from .errors import KernelsError, UnavailableError
-from .expect import CORE, FLAVOURS
+from .expect import CORE, VARIANTS
 from .fetch import CACHE, REPOSITORY, Kernel
 from .progress import Progress
 from .table import replaced, table
@@ -70,7 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("action", nargs="?", default="run", help="run, fetch, boot or table")
     parser.add_argument("--refresh", action="store_true", help="ask the suites again")
     parser.add_argument("--headers", action="store_true", help="also fetch linux-headers (bcc)")
-    parser.add_argument("--flavours", default=",".join(FLAVOURS), help="default: %(default)s")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="default: %(default)s")
     parser.add_argument("-k", dest="select", default="", help="pytest's -k, in the guest")
     parser.add_argument("--core", action="store_true", help="what every way must pass: minutes")
     parser.add_argument("--no-store", action="store_true", help="leave docs/kernels.json alone")
@@ -91,7 +91,7 @@ def _kernels(
     kernels, missing = dict[str, Plan](), list[KernelsError]()
     for word in words or suites.DEFAULT:
         name, _, only = word.partition("/")
-        variants = tuple(only.split("+") if only else options.flavours.split(","))
+        variants = tuple(only.split("+") if only else options.variants.split(","))
         try:
             offer = suites.choose(name, held)
             kernel = fetch.fetch(offer, progress.report)
@@ -134,7 +134,7 @@ def _boot(options: argparse.Namespace, kernels: list[Plan], progress: Progress) 
             command,
             shared,
             run.LIMIT_S,
-            lambda seconds, doing: progress.update(f"{seconds:4.0f} s  {doing}"),
+            lambda seconds, activity: progress.update(f"{seconds:4.0f} s  {activity}"),
         )
         progress.report(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
         sys.stdout.write((shared / "output.log").read_text(errors="replace"))
@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace, kernels: list[Plan], progress: Progress) -
                 lambda one: run.test_kernel(one[0], copy, one[1], chosen, progress), kernels
             ):
                 found.append(result)
-                run.tell(result, progress)
+                run.begin(result, progress)
                 # any other part of the tests proves nothing
                 if chosen.whole and not options.no_store:
                     results.store(found)

@@ -83,7 +83,7 @@ class PrivateApt:
         kept = [
             line
             for line in dump.splitlines()
-            # DEP-11 and translations are large and nobody reads them here
+            # DEP-11 and translations are large and not read here
             if line.startswith("Acquire::") and "::IndexTargets::" not in line
         ]
         own = {

@@ -29,7 +29,7 @@ MEMORY = "2G"
 _SETUP = Path(__file__).with_name("guest_setup.sh")
 _CACHED_ROOT = "/run/cached"  # guest_setup.sh knows it, too
 _GRACE_S = 10.0  # QEMU's own end, after SIGTERM
-_LOOK_S = 0.5
+_SAMPLE_S = 0.5
 
 Watch = Callable[[float, str], None]
 
@@ -78,7 +78,7 @@ def run_in_guest(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # so that ending it ends QEMU, and nobody else's
+        start_new_session=True,  # so that ending it stops QEMU, and no other process
     )
     _running.append(guest)
     assert guest.stdout is not None
@@ -114,13 +114,13 @@ def _wait(
     guest: subprocess.Popen[bytes], shared: Path, clock: Stopwatch, limit_s: float, watch: Watch
 ) -> None:
     while guest.poll() is None and clock.seconds < limit_s:
-        watch(clock.seconds, _doing(shared))
+        watch(clock.seconds, _activity(shared))
         if (shared / "exit").exists():
             limit_s = min(limit_s, clock.seconds + _GRACE_S)  # only powering off is left
-        time.sleep(_LOOK_S)
+        time.sleep(_SAMPLE_S)
 
 
-def _doing(shared: Path) -> str:
+def _activity(shared: Path) -> str:
     if not (shared / "stage").exists():
         return "booting"
     try:
@@ -150,7 +150,7 @@ def _why(kernel: Kernel, shared: Path, seconds: float, limit_s: float) -> str:
     elif not (shared / "stage").exists():
         what = "did not boot"
     elif seconds >= limit_s:
-        what = f"was still at {_doing(shared)!r} after {limit_s:.0f} s"
+        what = f"was still at {_activity(shared)!r} after {limit_s:.0f} s"
     else:
         what = "ended without a result"
     return f"{kernel.release}: {what}; see {shared / 'console.log'}"

@@ -6,17 +6,17 @@ the table that nobody notices.
 
 from __future__ import annotations
 
-FLAVOURS = ("fentry", "kprobe", "tracepoint", "proc")
+VARIANTS = ("fentry", "kprobe", "tracepoint", "proc")
 # Only when asked for: each of its starts compiles for a minute, under emulation.
-SLOW_FLAVOURS = ("bcc",)
-ALL_FLAVOURS = FLAVOURS + SLOW_FLAVOURS
+SLOW_VARIANTS = ("bcc",)
+ALL_VARIANTS = VARIANTS + SLOW_VARIANTS
 # The tests, by their files, that a way to attach must pass to be one: bytes, stalls, owners,
 # lost segments, failed connects, sockets from before, what a killed probe leaves behind.
 CORE = (
     "test_bytes.py or test_stalls.py or test_errors.py or test_lifetime.py or test_features.py"
     " or test_by_file.py"
 )
-# The first series whose Debian kernel carries the flavour.
+# The first series whose Debian kernel carries the variant.
 SINCE = {
     "fentry": (5, 10),
     "kprobe": (5, 10),
@@ -26,7 +26,7 @@ SINCE = {
 }
 
 
-def expected(flavour: str, series: str) -> bool:
-    """Whether a Debian kernel of this series ("6.12") must carry the flavour."""
+def expected(variant: str, series: str) -> bool:
+    """Whether a Debian kernel of this series ("6.12") must carry the variant."""
     major, minor = series.split(".")
-    return (int(major), int(minor)) >= SINCE[flavour]
+    return (int(major), int(minor)) >= SINCE[variant]

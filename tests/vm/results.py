@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .expect import ALL_FLAVOURS, expected
+from .expect import ALL_VARIANTS, expected
 from .fetch import REPOSITORY
 from .guest.features import NO, UNKNOWN, YES, supports
 
@@ -17,7 +17,7 @@ PATH = REPOSITORY / "docs" / "kernels.json"
 
 @dataclass(frozen=True, slots=True)
 class AttachVariant:
-    """How one flavour did on one kernel.
+    """How one variant did on one kernel.
 
     `outcome`: "yes", every test passed; "no", the kernel lacks what it needs, or a test
     failed; "unknown", no test gave an answer.  `right` tells whether that is as expected.
@@ -42,28 +42,28 @@ class Result:
     date: str
     seconds: int
     features: dict[str, str] = field(default_factory=dict)
-    flavours: dict[str, AttachVariant] = field(default_factory=dict)
-    kernel: AttachVariant | None = None  # the tests of the kernel itself, without a flavour
+    variants: dict[str, AttachVariant] = field(default_factory=dict)
+    kernel: AttachVariant | None = None  # the tests of the kernel itself, without a variant
     trouble: str = ""
 
     @property
     def right(self) -> bool:
         """Whether everything came out as it must."""
         own = [self.kernel] if self.kernel else []
-        return not self.trouble and all(one.right for one in [*self.flavours.values(), *own])
+        return not self.trouble and all(one.right for one in [*self.variants.values(), *own])
 
 
-def judge(flavours: tuple[str, ...], series: str, shared: Path) -> dict[str, AttachVariant]:
-    """Each flavour's outcome from what the guest left in `shared`; "" is the kernel itself."""
+def decide(variants: tuple[str, ...], series: str, shared: Path) -> dict[str, AttachVariant]:
+    """Each variant's outcome from what the guest left in `shared`; "" is the kernel itself."""
     features = _read_features(shared)
     entries = _read_entries(shared)
-    return {name: _judge_one(name, series, features, entries) for name in ("", *flavours)}
+    return {name: _decide_one(name, series, features, entries) for name in ("", *variants)}
 
 
-def _judge_one(
+def _decide_one(
     name: str, series: str, features: dict[str, str], entries: list[dict[str, str]]
 ) -> AttachVariant:
-    mine = [entry for entry in entries if _flavour_of(entry["test"]) == name]
+    mine = [entry for entry in entries if _variant_of(entry["test"]) == name]
     failed = tuple(entry["test"] for entry in mine if entry["outcome"] == "failed")
     passed = sum(entry["outcome"] == "passed" for entry in mine)
     skipped = sum(entry["outcome"] == "skipped" for entry in mine)
@@ -81,10 +81,10 @@ def _judge_one(
     return AttachVariant(outcome, right, passed, skipped, failed, note)
 
 
-def _flavour_of(test: str) -> str:
-    """`test_x[kprobe-1]` belongs to kprobe; a test without a flavour to the kernel, ""."""
+def _variant_of(test: str) -> str:
+    """`test_x[kprobe-1]` belongs to kprobe; a test without a variant to the kernel, ""."""
     words = re.findall(r"[a-z]+", test.partition("[")[2])
-    return next((word for word in words if word in ALL_FLAVOURS), "")
+    return next((word for word in words if word in ALL_VARIANTS), "")
 
 
 def _read_features(shared: Path) -> dict[str, str]:
@@ -103,13 +103,13 @@ def features_of(shared: Path) -> dict[str, str]:
 
 
 def store(results: list[Result], path: Path = PATH) -> None:
-    """Write the results; what this run left out, kernels or flavours, keeps its entry."""
+    """Write the results; what this run left out, kernels or variants, keeps its entry."""
     kept = {one["series"]: one for one in load(path)}
     for result in results:
         earlier = kept.get(result.series, {})
         entry = asdict(result)
         if earlier.get("version") == result.version:
-            entry["flavours"] = earlier["flavours"] | entry["flavours"]
+            entry["variants"] = earlier["variants"] | entry["variants"]
         kept[result.series] = entry
     ordered = sorted(kept.values(), key=lambda one: [int(n) for n in one["series"].split(".")])
     path.parent.mkdir(exist_ok=True)

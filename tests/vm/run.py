@@ -16,7 +16,7 @@ from .progress import Progress, Stopwatch
 from .results import Result
 from .snapshot import Snapshot
 
-# Far above what a guest takes (five minutes a flavour): only a hang gets there.
+# Far above what a guest takes (five minutes a variant): only a hang gets there.
 LIMIT_S = float(os.environ.get("KERNELS_LIMIT_S", "2700"))
 # Under emulation everything takes about ten times as long as the tests' own limits assume.
 TEST_LIMIT_S = 600
@@ -24,7 +24,7 @@ TEST_LIMIT_S = 600
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which tests, as pytest's -k has it; `whole`: each flavour must have passed some of them."""
+    """Which tests, as pytest's -k has it; `whole`: each variant must have passed some of them."""
 
     select: str
     whole: bool
@@ -39,7 +39,7 @@ def in_ci() -> bool:
 def test_kernel(
     kernel: Kernel,
     snapshot: Snapshot,
-    flavours: tuple[str, ...],
+    variants: tuple[str, ...],
     chosen: Chosen,
     progress: Progress,
 ) -> Result:
@@ -48,18 +48,18 @@ def test_kernel(
     clock = Stopwatch()
     trouble = ""
 
-    def watch(seconds: float, doing: str) -> None:
-        progress.update(f"{kernel.release}  {seconds:4.0f} s  {doing}")
+    def watch(seconds: float, activity: str) -> None:
+        progress.update(f"{kernel.release}  {seconds:4.0f} s  {activity}")
 
     try:
-        command = _command(snapshot, shared, flavours, chosen.select)
+        command = _command(snapshot, shared, variants, chosen.select)
         run_in_guest(kernel, command, shared, LIMIT_S, watch)
     except GuestError as error:
         trouble = str(error)
-    judged = results.judge(flavours, kernel.series, shared)
+    outcomes = results.decide(variants, kernel.series, shared)
     if not chosen.whole:  # what was not asked has no answer
-        judged = {name: one for name, one in judged.items() if one.passed or one.failed}
-        if not judged and not trouble:
+        outcomes = {name: one for name, one in outcomes.items() if one.passed or one.failed}
+        if not outcomes and not trouble:
             trouble = f"no test that -k {chosen.select} names was run"
     return Result(
         release=kernel.release,
@@ -69,25 +69,25 @@ def test_kernel(
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         seconds=round(clock.seconds),
         features=results.features_of(shared),
-        kernel=judged.pop("", None),
-        flavours=judged,
+        kernel=outcomes.pop("", None),
+        variants=outcomes,
         trouble=trouble,
     )
 
 
-def _command(snapshot: Snapshot, shared: Path, flavours: tuple[str, ...], select: str) -> list[str]:
+def _command(snapshot: Snapshot, shared: Path, variants: tuple[str, ...], select: str) -> list[str]:
     words = ["env", f"PYTHONPATH={snapshot.packages}", sys.executable, "-m", "pytest"]
     words += [str(snapshot.guest_tests), "--rootdir", str(snapshot.root)]
     words += ["-v", "--tb=short", "-p", "no:cacheprovider", f"--timeout={TEST_LIMIT_S}"]
-    words += ["--flavours", ",".join(flavours), "--results", str(shared)]
+    words += ["--variants", ",".join(variants), "--results", str(shared)]
     return [*words, "-k", select] if select else words
 
 
-def tell(result: Result, progress: Progress) -> None:
-    """A line for each flavour, and each failed test by name."""
+def report(result: Result, progress: Progress) -> None:
+    """A line for each variant, and each failed test by name."""
     progress.report(f"{result.release} ({result.suite}): {result.seconds} s {result.trouble}")
     ours = {"kernel": result.kernel} if result.kernel else {}
-    for name, one in {**ours, **result.flavours}.items():
+    for name, one in {**ours, **result.variants}.items():
         verdict = "" if one.right else "  <-- NOT AS EXPECTED"
         counts = f"{one.passed} passed, {one.skipped} skipped"
         progress.report(f"  {name:10} {one.outcome:8} {counts} {one.note}{verdict}")

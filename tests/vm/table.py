@@ -1,19 +1,19 @@
-"""The README's table of kernels by flavour, from the last run: `python -m tests.vm table`."""
+"""The README's table of kernels by variant, from the last run: `python -m tests.vm table`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from .expect import ALL_FLAVOURS
+from .expect import ALL_VARIANTS
 
 
 def table(kernels: Iterable[dict[str, Any]]) -> str:
     """Markdown from the entries of docs/kernels.json; ends in a newline."""
-    rows = [["kernel", "Debian's package", *ALL_FLAVOURS, "tested"]]
+    rows = [["kernel", "Debian's package", *ALL_VARIANTS, "tested"]]
     rows.append(["---"] * len(rows[0]))
     for kernel in kernels:
-        cells = [_cell(kernel["flavours"].get(name)) for name in ALL_FLAVOURS]
+        cells = [_cell(kernel["variants"].get(name)) for name in ALL_VARIANTS]
         package = f"{kernel['version']} ({kernel['suite']})"
         rows.append([kernel["series"], package, *cells, kernel["date"]])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -31,14 +31,14 @@ def replaced(document: str, text: str) -> str:
     return f"{before}{begin}\n{text}{end}{after}"
 
 
-def _cell(flavour: dict[str, Any] | None) -> str:
-    if flavour is None:
+def _cell(variant: dict[str, Any] | None) -> str:
+    if variant is None:
         return "not run"
-    match flavour["outcome"], bool(flavour["failed"]):
+    match variant["outcome"], bool(variant["failed"]):
         case "yes", _:
-            return f"passed ({flavour['passed']} tests)"
+            return f"passed ({variant['passed']} tests)"
         case "no", True:
-            return f"fails {len(flavour['failed'])} of {len(flavour['failed']) + flavour['passed']}"
+            return f"fails {len(variant['failed'])} of {len(variant['failed']) + variant['passed']}"
         case "no", False:
             return "not supported by this kernel"
     return "could not tell"

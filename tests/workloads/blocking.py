@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any
 
-from talk import Longest, die_with_parent, ends, failed, hello, inode, report, tcp_info
+from talk import Longest, addresses_of, die_with_parent, failed, hello, inode, report, tcp_info
 
 CHUNK_BYTES = 65_536
 IPPROTO_MPTCP = 262
@@ -51,10 +51,10 @@ class Blocking:
     def accept(self) -> dict[str, Any]:
         sock, _ = self.listener.accept()
         self._use(sock)
-        return ends(sock)
+        return addresses_of(sock)
 
     def connect(self, host: str, port: int, syn_retries: int = 0) -> dict[str, Any]:
-        """Connect; the inode is told before, for a connect that hangs or fails."""
+        """Connect; the inode is reported before, for a connect that hangs or fails."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM, self.protocol)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -64,7 +64,7 @@ class Blocking:
         self._use(sock)
         longest = Longest()
         longest.measure(lambda: sock.connect((host, port)))
-        return ends(sock) | longest.fields()
+        return addresses_of(sock) | longest.fields()
 
     def send(self, count: int, chunk: int = CHUNK_BYTES) -> dict[str, Any]:
         """Send exactly `count` bytes; the longest call is the stall."""
@@ -144,18 +144,18 @@ class Blocking:
         return {"times": self.interrupted}
 
     def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
-        """A line now and then that nobody answers, as a log sender does it."""
+        """A line now and then that no process answers, as a log sender does it."""
         for _ in range(times):
             last_ns = time.monotonic_ns()
             self.sock.sendall(bytes(count))
             time.sleep(every_ms / 1e3)
         return {"bytes": count * times, "last_ns": last_ns}
 
-    def brief(self, host: str, port: int, count: int, life_ms: int) -> dict[str, Any]:
+    def short(self, host: str, port: int, count: int, life_ms: int) -> dict[str, Any]:
         """A connection that is over before anybody looks: connect, send, close."""
         begin = time.monotonic()
         with socket.create_connection((host, port)) as sock:
-            identity = ends(sock)
+            identity = addresses_of(sock)
             sent = self._send(sock, count, CHUNK_BYTES)["bytes"]
             time.sleep(max(0.0, begin + life_ms / 1e3 - time.monotonic()))
         return identity | {"bytes": sent, "life_ms": int((time.monotonic() - begin) * 1e3)}
@@ -213,9 +213,9 @@ class Blocking:
         self.sock.shutdown(socket.SHUT_WR)
         return {}
 
-    def give_up_after(self, patience_ms: int) -> dict[str, Any]:
+    def give_up_after(self, limit_ms: int) -> dict[str, Any]:
         """How long sent data may stay unacknowledged before the connection fails, tcp(7)."""
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience_ms)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
         return {}
 
     def reset(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class Blocking:
             with listener.accept()[0] as courier:
                 _, (descriptor,), _, _ = socket.recv_fds(courier, 1, 1)
         self._use(socket.socket(fileno=descriptor))
-        return ends(self.sock)
+        return addresses_of(self.sock)
 
     # Many, and others
 

@@ -43,12 +43,12 @@ class Plan:
     churners: int = 0
     churn_per_s: float = 0.0  # short connections
     churn_count: int = 0  # of each churner; 0: until it is stopped
-    brief_per_s: float = 0.0  # processes that live for one short connection
+    short_lived_per_s: float = 0.0  # processes that live for one short connection
 
 
 @dataclass
 class Gates:
-    """Pipes that open, for all who wait, by the closing of their other end."""
+    """Pipes that open, for all who wait, by the closing of their write side."""
 
     go: int
     stop: int
@@ -91,27 +91,27 @@ class Member:
     def note(self, began_ns: int) -> None:
         now_ns = time.monotonic_ns()
         if now_ns - began_ns >= LONG_WAIT_NS:
-            say("wait", pid=os.getpid(), begin_ns=began_ns, end_ns=now_ns)
+            emit("wait", pid=os.getpid(), begin_ns=began_ns, end_ns=now_ns)
 
     def nap(self, until_ns: int) -> bool:
         """Sleep until then; false when it is time to stop."""
         left_s = max(until_ns - time.monotonic_ns(), 0) / SECOND_NS
         return not self.gates.opened(self.gates.stop, left_s)
 
-    def tell(self) -> None:
-        say(
+    def report_moved(self) -> None:
+        emit(
             "moved", pid=os.getpid(), name=self.name, sent=self.sent, received=self.received,
             connections=self.connections, resets=self.resets, reset_bytes=self.reset_bytes,
         )  # fmt: skip
 
     def leave(self) -> None:
         """Tell, and keep the sockets until everybody may go."""
-        self.tell()
+        self.report_moved()
         os.write(self.gates.done, b".")
         self.gates.opened(self.gates.quit, None)
 
 
-def say(event: str, **fields: object) -> None:
+def emit(event: str, **fields: object) -> None:
     """One line, whole: less than PIPE_BUF, so it is not mixed with another process's."""
     os.write(1, json.dumps({"event": event, **fields}).encode() + b"\n")
 
@@ -155,7 +155,7 @@ def churn(me: Member, per_s: float, count: int) -> None:
             me.reset_bytes += me.sent + me.received - before
         one.close()
         if me.connections == count:
-            say("churned")
+            emit("churned")
             break
     me.leave()
 
@@ -165,18 +165,18 @@ def breed(me: Member, per_s: float) -> None:
     ready(me)
     began_ns, born = time.monotonic_ns(), 0
     while me.nap(began_ns + int(born / per_s * SECOND_NS)):
-        child = fork(lambda: be_brief(me))
+        child = fork(lambda: live_shortly(me))
         os.waitpid(child, 0)
         born += 1
     me.leave()
 
 
-def be_brief(parent: Member) -> None:
+def live_shortly(parent: Member) -> None:
     me = Member(f"{parent.name}er", parent.gates, parent.port)
     with me.connect() as one:
         me.connections = 1
         me.exchange(one)
-    me.tell()
+    me.report_moved()
 
 
 def serve(me: Member, listener: socket.socket) -> None:
@@ -229,7 +229,7 @@ def fork(run: Callable[[], None]) -> int:
     try:
         run()
     except BaseException as error:
-        say("failed", pid=os.getpid(), why=repr(error))
+        emit("failed", pid=os.getpid(), why=repr(error))
         os._exit(1)
     os._exit(0)
 
@@ -241,7 +241,7 @@ def main() -> None:
     gc.freeze()  # or the collector would copy every page that the processes share
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
     port = listener.getsockname()[1]
-    told, done = os.pipe()
+    reported, done = os.pipe()
     gates, keys = zip(*(os.pipe() for _ in range(4)), strict=True)
     go, stop, server, leave = gates
     shared = Gates(go, stop, server, leave, done)
@@ -256,7 +256,7 @@ def main() -> None:
 
     def wait_for(count: int) -> None:
         while count > 0:
-            count -= len(os.read(told, count))
+            count -= len(os.read(reported, count))
 
     pids = [member("server", lambda me: serve(me, listener))]
     listener.close()
@@ -269,10 +269,10 @@ def main() -> None:
     for _ in range(plan.churners):
         per_s = plan.churn_per_s / plan.churners
         pids.append(member("churn", lambda me, r=per_s: churn(me, r, plan.churn_count)))
-    if plan.brief_per_s:
-        pids.append(member("breed", lambda me: breed(me, plan.brief_per_s)))
+    if plan.short_lived_per_s:
+        pids.append(member("breed", lambda me: breed(me, plan.short_lived_per_s)))
     wait_for(len(pids) - 1)
-    say("ready")
+    emit("ready")
     for key in keys[:2]:  # go, stop
         if not sys.stdin.readline():
             return
@@ -280,7 +280,7 @@ def main() -> None:
     wait_for(len(pids) - 1)
     os.close(keys[2])  # the server is the last that may stop
     wait_for(1)
-    say("stopped")
+    emit("stopped")
     sys.stdin.readline()
     os.close(keys[3])
     for pid in pids:

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from talk import Longest, ends, failed, hello, inode, report, tcp_info
+from talk import Longest, addresses_of, failed, hello, inode, report, tcp_info
 
 CHUNK_BYTES = 65_536
 
@@ -34,7 +34,7 @@ class Evented:
     async def accept(self) -> dict[str, Any]:
         sock, _ = await self.loop.sock_accept(self.listener)
         self._use(sock)
-        return ends(sock)
+        return addresses_of(sock)
 
     async def connect(self, host: str, port: int) -> dict[str, Any]:
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -44,7 +44,7 @@ class Evented:
         self._use(sock)
         begin_ns = time.monotonic_ns()
         await self.loop.sock_connect(sock, (host, port))
-        return ends(sock) | self._span(begin_ns)
+        return addresses_of(sock) | self._span(begin_ns)
 
     async def send(self, count: int, chunk: int = CHUNK_BYTES) -> dict[str, Any]:
         """Send exactly `count` bytes; the stall is the longest wait after an EAGAIN."""
@@ -76,7 +76,7 @@ class Evented:
         return await self.recv(answer) | {"begun_ns": begun_ns} | self._span(begin_ns)
 
     async def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
-        """A line now and then that nobody answers, as a log sender does it."""
+        """A line now and then that no process answers, as a log sender does it."""
         for _ in range(times):
             await self.loop.sock_sendall(self.sock, bytes(count))
             await asyncio.sleep(every_ms / 1e3)

@@ -19,11 +19,11 @@ TCP_ULP, SOL_TLS, TLS_TX, TLS_RX = 31, 282, 1, 2
 TLS_KEYS = struct.pack("<HH", 0x0303, 51) + bytes(8 + 16 + 4 + 8)
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-Ends = tuple[socket.socket, socket.socket]
+Pair = tuple[socket.socket, socket.socket]
 Moved = tuple[int, int]  # bytes sent, bytes received
 
 
-def stream(host: str = "127.0.0.1", protocol: int = 0, family: int = socket.AF_INET) -> Ends:
+def stream(host: str = "127.0.0.1", protocol: int = 0, family: int = socket.AF_INET) -> Pair:
     listener = socket.socket(family, socket.SOCK_STREAM, protocol)
     listener.bind((host, 0))
     listener.listen(1)
@@ -32,11 +32,11 @@ def stream(host: str = "127.0.0.1", protocol: int = 0, family: int = socket.AF_I
     return sender, listener.accept()[0]
 
 
-def multipath() -> Ends:
+def multipath() -> Pair:
     return stream(protocol=IPPROTO_MPTCP)
 
 
-def fast_open() -> Ends:
+def fast_open() -> Pair:
     """Connected by its first send, with the data in the SYN where the host allows it."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 1)
@@ -61,161 +61,161 @@ def file_of(count: int) -> int:
     return descriptor
 
 
-def plain(ends: Ends, count: int) -> Moved:
-    ends[0].sendall(bytes(count))
-    return count, receive(ends[1], count)
+def plain(pair: Pair, count: int) -> Moved:
+    pair[0].sendall(bytes(count))
+    return count, receive(pair[1], count)
 
 
-def sendfile(ends: Ends, count: int) -> Moved:
+def sendfile(pair: Pair, count: int) -> Moved:
     sent, descriptor = 0, file_of(count)
     while sent < count:
-        sent += os.sendfile(ends[0].fileno(), descriptor, sent, count - sent)
-    return sent, receive(ends[1], count)
+        sent += os.sendfile(pair[0].fileno(), descriptor, sent, count - sent)
+    return sent, receive(pair[1], count)
 
 
-def splice_out(ends: Ends, count: int) -> Moved:
+def splice_out(pair: Pair, count: int) -> Moved:
     source, (reader, writer) = file_of(count), os.pipe()
     left = count
     while left:
         moved = os.splice(source, writer, left)
         left -= moved
         while moved:
-            moved -= os.splice(reader, ends[0].fileno(), moved)
-    return count, receive(ends[1], count)
+            moved -= os.splice(reader, pair[0].fileno(), moved)
+    return count, receive(pair[1], count)
 
 
-def splice_in(ends: Ends, count: int) -> Moved:
-    ends[0].sendall(bytes(count))
+def splice_in(pair: Pair, count: int) -> Moved:
+    pair[0].sendall(bytes(count))
     reader, writer = os.pipe()
     got = 0
     while got < count:
-        moved = os.splice(ends[1].fileno(), writer, count - got)
+        moved = os.splice(pair[1].fileno(), writer, count - got)
         got += len(os.read(reader, moved))
     return count, got
 
 
-def peek(ends: Ends, count: int) -> Moved:
-    ends[0].sendall(bytes(count))
+def peek(pair: Pair, count: int) -> Moved:
+    pair[0].sendall(bytes(count))
     for _ in range(3):
-        ends[1].recv(count, socket.MSG_PEEK)
-    return count, receive(ends[1], count)
+        pair[1].recv(count, socket.MSG_PEEK)
+    return count, receive(pair[1], count)
 
 
-def discard(ends: Ends, count: int) -> Moved:
+def discard(pair: Pair, count: int) -> Moved:
     """MSG_TRUNC on a stream throws away without a copy, tcp(7); it was received all the same.
 
     By address 0, which proves that nothing is copied.
     """
-    ends[0].sendall(bytes(count))
+    pair[0].sendall(bytes(count))
     libc, got = ctypes.CDLL(None), 0
     while got < count:
-        got += libc.recv(ends[1].fileno(), None, count - got, socket.MSG_TRUNC)
+        got += libc.recv(pair[1].fileno(), None, count - got, socket.MSG_TRUNC)
     return count, got
 
 
-def urgent(ends: Ends, count: int) -> Moved:
+def urgent(pair: Pair, count: int) -> Moved:
     """A byte out of band between two halves is read by a call of its own."""
     half = count // 2
-    ends[0].sendall(bytes(half))
-    ends[0].send(b"!", socket.MSG_OOB)
-    ends[0].sendall(bytes(count - half))
-    select.select([], [], [ends[1]])
-    got = len(ends[1].recv(1, socket.MSG_OOB))
-    return count + 1, got + receive(ends[1], count)
+    pair[0].sendall(bytes(half))
+    pair[0].send(b"!", socket.MSG_OOB)
+    pair[0].sendall(bytes(count - half))
+    select.select([], [], [pair[1]])
+    got = len(pair[1].recv(1, socket.MSG_OOB))
+    return count + 1, got + receive(pair[1], count)
 
 
-def vectors(ends: Ends, count: int) -> Moved:
+def vectors(pair: Pair, count: int) -> Moved:
     parts = [bytes(count // 7)] * 6
     parts.append(bytes(count - sum(map(len, parts))))
-    sent = ends[0].sendmsg(parts)
+    sent = pair[0].sendmsg(parts)
     got, buffers = 0, [bytearray(count) for _ in range(3)]
     while got < sent:
-        got += ends[1].recvmsg_into(buffers)[0]
+        got += pair[1].recvmsg_into(buffers)[0]
     return sent, got
 
 
-def read_write(ends: Ends, count: int) -> Moved:
+def read_write(pair: Pair, count: int) -> Moved:
     left = count
     while left:
-        left -= os.write(ends[0].fileno(), bytes(left))
+        left -= os.write(pair[0].fileno(), bytes(left))
     got = 0
     while got < count:
-        got += len(os.read(ends[1].fileno(), count))
+        got += len(os.read(pair[1].fileno(), count))
     return count, got
 
 
-def zerocopy(ends: Ends, count: int) -> Moved:
+def zerocopy(pair: Pair, count: int) -> Moved:
     """The notice of its end comes by the error queue, and is no traffic."""
-    ends[0].setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+    pair[0].setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
     left = count
     while left:
-        left -= ends[0].send(bytes(left), MSG_ZEROCOPY)
-    got = receive(ends[1], count)
+        left -= pair[0].send(bytes(left), MSG_ZEROCOPY)
+    got = receive(pair[1], count)
     poll = select.poll()
-    poll.register(ends[0], 0)  # POLLERR comes unasked
+    poll.register(pair[0], 0)  # POLLERR comes unasked
     poll.poll()
-    ends[0].recvmsg(100, 512, socket.MSG_ERRQUEUE)
+    pair[0].recvmsg(100, 512, socket.MSG_ERRQUEUE)
     return count, got
 
 
-def full_buffer(ends: Ends, count: int) -> Moved:
+def full_buffer(pair: Pair, count: int) -> Moved:
     """Into EAGAIN and short sends again and again: what was refused is not traffic."""
-    ends[0].setblocking(False)
+    pair[0].setblocking(False)
     left, got = count * 101, 0
     while left or got < count * 101:
         with suppress(BlockingIOError):
-            left -= ends[0].send(bytes(min(left, 1 << 18))) if left else 0
-        got += len(ends[1].recv(1 << 16))
+            left -= pair[0].send(bytes(min(left, 1 << 18))) if left else 0
+        got += len(pair[1].recv(1 << 16))
     return got, got
 
 
-def tls(ends: Ends, count: int) -> Moved:
-    for sock, way in zip(ends, (TLS_TX, TLS_RX), strict=True):
+def tls(pair: Pair, count: int) -> Moved:
+    for sock, way in zip(pair, (TLS_TX, TLS_RX), strict=True):
         sock.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"tls")
         sock.setsockopt(SOL_TLS, way, TLS_KEYS)
-    return plain(ends, count)
+    return plain(pair, count)
 
 
-def half_closed(ends: Ends, count: int) -> Moved:
+def half_closed(pair: Pair, count: int) -> Moved:
     """The client has closed its half, and still gets the whole answer."""
-    ends[0].sendall(bytes(1_009))
-    ends[0].shutdown(socket.SHUT_WR)
-    asked = receive(ends[1], 1_010)
-    ends[1].sendall(bytes(count))
-    ends[1].shutdown(socket.SHUT_WR)
-    return count + 1_009, asked + receive(ends[0], count + 1)
+    pair[0].sendall(bytes(1_009))
+    pair[0].shutdown(socket.SHUT_WR)
+    asked = receive(pair[1], 1_010)
+    pair[1].sendall(bytes(count))
+    pair[1].shutdown(socket.SHUT_WR)
+    return count + 1_009, asked + receive(pair[0], count + 1)
 
 
-def after_reset(ends: Ends, count: int) -> Moved:
+def after_reset(pair: Pair, count: int) -> Moved:
     """The peer is gone by a RST, and what had come before it is still read."""
-    ends[0].sendall(bytes(count))
-    ends[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    ends[0].close()
-    select.select([ends[1]], [], [])
-    return count, receive(ends[1], count)
+    pair[0].sendall(bytes(count))
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    pair[0].close()
+    select.select([pair[1]], [], [])
+    return count, receive(pair[1], count)
 
 
-def ring(ends: Ends, count: int) -> Moved:
+def ring(pair: Pair, count: int) -> Moved:
     """io_uring: receives that find all there, and one that has to wait."""
     uring, into, late = Ring(), ctypes.create_string_buffer(1 << 16), 101
-    sent = uring.send(ends[0], ctypes.create_string_buffer(count - late))
+    sent = uring.send(pair[0], ctypes.create_string_buffer(count - late))
     got = 0
     while got < sent:
-        got += uring.receive(ends[1], into)
-    waiting = threading.Timer(0.05, ends[0].send, (bytes(late),))
+        got += uring.receive(pair[1], into)
+    waiting = threading.Timer(0.05, pair[0].send, (bytes(late),))
     waiting.start()
-    return sent + late, got + uring.receive(ends[1], into)
+    return sent + late, got + uring.receive(pair[1], into)
 
 
-def ring_multishot(ends: Ends, count: int) -> Moved:
+def ring_multishot(pair: Pair, count: int) -> Moved:
     """One request, many completions: 31 buffers for 29 messages, one after the other."""
     uring, message, messages = Ring(), count // 29, 29
     buffers = ctypes.create_string_buffer(31 * (message + 1))
     uring.provide(buffers, 31)
-    uring.receive_many(ends[1])
+    uring.receive_many(pair[1])
     got = 0
     for number in range(1, messages + 1):
-        ends[0].sendall(bytes(message))
+        pair[0].sendall(bytes(message))
         while got < number * message:
             completion = uring.complete()
             assert completion.flags & MORE
@@ -223,6 +223,6 @@ def ring_multishot(ends: Ends, count: int) -> Moved:
     return messages * message, got
 
 
-def ring_zerocopy(ends: Ends, count: int) -> Moved:
-    sent = Ring().send_zero_copy(ends[0], ctypes.create_string_buffer(count))
-    return sent, receive(ends[1], sent)
+def ring_zerocopy(pair: Pair, count: int) -> Moved:
+    sent = Ring().send_zero_copy(pair[0], ctypes.create_string_buffer(count))
+    return sent, receive(pair[1], sent)

@@ -1,6 +1,6 @@
 """A worker that moves bytes around the plain send and recv: each way in a process of its own.
 
-Both ends of a way are in one process, so what it sent it also received.
+Both sockets of a way are in one process, so what it sent it also received.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from talk import die_with_parent, failed, hello, report
 V6 = socket.AF_INET6
 MAPPED = "::ffff:127.0.0.1"
 
-Open = Callable[[], tcp.Ends]
-Move = Callable[[tcp.Ends, int], tcp.Moved]
+Open = Callable[[], tcp.Pair]
+Move = Callable[[tcp.Pair, int], tcp.Moved]
 PATHS: dict[str, tuple[Open, Move]] = {
     "stream": (tcp.stream, tcp.plain),
     "stream_v6": (lambda: tcp.stream("::1", family=V6), tcp.plain),
@@ -52,7 +52,7 @@ PATHS: dict[str, tuple[Open, Move]] = {
     "udp_unconnected_v6": (lambda: udp.unconnected("::1", V6), udp.to_address),
     "udp_peek": (udp.datagram, udp.peek),
     "udp_cut_short": (udp.datagram, udp.cut_short),
-    "udp_told_whole": (udp.datagram, udp.told_whole),
+    "udp_whole_length": (udp.datagram, udp.whole_length),
     "udp_segments": (udp.datagram, udp.segments),
     "udp_coalesced": (udp.datagram, udp.coalesced),
     "udp_cork": (udp.datagram, udp.cork),
@@ -62,18 +62,18 @@ PATHS: dict[str, tuple[Open, Move]] = {
 
 
 class Mover:
-    """A process with both ends of one way; it stays, with its sockets open."""
+    """A process with both sockets of one way; it stays, with its sockets open."""
 
     def __init__(self, name: str) -> None:
         """Raises OSError where this kernel does not have it."""
         go, self._go = os.pipe()
-        self._told, tell = os.pipe()
+        self._reports, writable = os.pipe()
         self.pid = os.fork()
         if not self.pid:
             die_with_parent()
-            _serve(*PATHS[name], go, tell)
+            _serve(*PATHS[name], go, writable)
         os.close(go)
-        os.close(tell)
+        os.close(writable)
         self._answer()
 
     def move(self, count: int) -> dict[str, Any]:
@@ -86,26 +86,26 @@ class Mover:
         return self.move(0)
 
     def _answer(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(os.read(self._told, 4096))
+        found: dict[str, Any] = json.loads(os.read(self._reports, 4096))
         if number := found.get("errno"):
             raise OSError(number, os.strerror(number))
         return found
 
 
-def _serve(opened: Open, moving: Move, go: int, tell: int) -> NoReturn:
+def _serve(opened: Open, moving: Move, go: int, writable: int) -> NoReturn:
     """Open the ends, then move as many bytes as told; the next word closes them."""
     try:
-        ends = opened()
-        os.write(tell, b"{}")
+        pair = opened()
+        os.write(writable, b"{}")
         (count,) = struct.unpack("=Q", os.read(go, 8))
-        sent, received = moving(ends, count)
-        os.write(tell, json.dumps({"sent": sent, "received": received}).encode())
+        sent, received = moving(pair, count)
+        os.write(writable, json.dumps({"sent": sent, "received": received}).encode())
         os.read(go, 8)
-        for sock in ends:
+        for sock in pair:
             sock.close()
-        os.write(tell, b"{}")
+        os.write(writable, b"{}")
     except OSError as error:
-        os.write(tell, json.dumps({"errno": error.errno}).encode())
+        os.write(writable, json.dumps({"errno": error.errno}).encode())
     while True:
         signal.pause()  # until the parent ends
 

@@ -34,7 +34,7 @@ def datagram_pair() -> tuple[socket.socket, socket.socket]:
 
 
 class Sleepers:
-    """The threads, and both ends of the connection of each."""
+    """The threads, and both sockets of the connection of each."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -51,7 +51,7 @@ class Sleepers:
         ]
         for thread in self.threads:
             thread.start()
-        while not all(map(asleep_in_send, self.threads)):
+        while not all(map(sleeps_in_send, self.threads)):
             time.sleep(0.01)
         report("block")
 
@@ -78,7 +78,7 @@ class Sleepers:
         sender.sendall(bytes(self.more))
 
 
-def asleep_in_send(thread: threading.Thread) -> bool:
+def sleeps_in_send(thread: threading.Thread) -> bool:
     """It does not run, and its call is a send: the kernel tells of one's own threads."""
     folder = Path(f"/proc/self/task/{thread.native_id}")
     state = folder.joinpath("stat").read_text().rpartition(") ")[2][0]

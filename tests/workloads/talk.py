@@ -48,7 +48,7 @@ def inode(sock: socket.socket) -> int:
     return os.fstat(sock.fileno()).st_ino
 
 
-def ends(sock: socket.socket) -> dict[str, Any]:
+def addresses_of(sock: socket.socket) -> dict[str, Any]:
     """The identity of a connected socket: its inode and both its addresses."""
     local, remote = sock.getsockname(), sock.getpeername()
     return {

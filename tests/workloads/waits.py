@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import blocking
-from talk import ends, inode, report
+from talk import addresses_of, inode, report
 
 LONG_S = 600
 _CLONE_NEWNET = 0x40000000
@@ -120,7 +120,7 @@ class Waits(blocking.Blocking):
         assert setns(home, _CLONE_NEWNET) == 0
         sock.connect(("127.0.0.1", port))
         self._use(sock)
-        return ends(sock)
+        return addresses_of(sock)
 
 
 def run() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import sys
 
-from lines import say
+from lines import emit
 
 MESSAGE_EVERY_S = 1.3
 
@@ -18,7 +18,7 @@ async def serve(port: int) -> None:
             writer.write(b"message\n")
 
     async with await asyncio.start_server(push, "127.0.0.1", port):
-        say("ready")
+        emit("ready")
         await asyncio.get_running_loop().create_future()
 
 
@@ -26,7 +26,7 @@ def subscribe(port: int) -> None:
     client = socket.create_connection(("127.0.0.1", port))
     lines = client.makefile("rb")
     client.sendall(b"subscribe\n")
-    say("ready")
+    emit("ready")
     while lines.readline():
         client.sendall(b"ack\n")
 

@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 
-from lines import obey, repeat, say
+from lines import emit, obey, repeat
 
 HEADER = struct.Struct("!6H")
 TYPE_A_CLASS_IN = struct.pack("!HH", 1, 1)
@@ -21,7 +21,7 @@ ADDRESS = struct.pack("!HHHIH4B", 0xC00C, 1, 1, 0, 4, 127, 0, 0, 7)
 def serve(port: int) -> None:
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", port))
-    say("ready")
+    emit("ready")
     while True:
         question, back = server.recvfrom(512)
         number = HEADER.unpack_from(question)[0]

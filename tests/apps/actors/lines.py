@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable
 
 
-def say(text: object) -> None:
+def emit(text: object) -> None:
     print(text, flush=True)
 
 
 def obey(do: Callable[..., object]) -> None:
     """Do what each line says, until stdin ends."""
-    say("ready")
+    emit("ready")
     for line in sys.stdin:
-        say(do(*line.split()))
+        emit(do(*line.split()))
 
 
 def repeat(do: Callable[[], object], every_s: float) -> None:
     """Do it again and again, for as long as anybody lets it live."""
-    say("ready")
+    emit("ready")
     while True:
         do()
         time.sleep(every_s)

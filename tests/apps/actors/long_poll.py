@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from lines import say
+from lines import emit
 
-NEWS_AFTER_S = 1.9
+MESSAGE_AFTER_S = 1.9
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nnews\n"
 
 
@@ -17,11 +17,11 @@ async def serve(port: int) -> None:
             while (await reader.readline()).strip():
                 pass
             if b"/wait" in request:
-                await asyncio.sleep(NEWS_AFTER_S)
+                await asyncio.sleep(MESSAGE_AFTER_S)
             writer.write(ANSWER)
 
     async with await asyncio.start_server(answer, "127.0.0.1", port):
-        say("ready")
+        emit("ready")
         await asyncio.get_running_loop().create_future()
 
 

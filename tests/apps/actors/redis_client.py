@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from lines import obey, repeat, say
+from lines import emit, obey, repeat
 
 
 def command(*words: bytes) -> bytes:
@@ -32,7 +32,7 @@ def main() -> None:
     elif role == "push":
         repeat(lambda: asked(b"RPUSH", b"jobs", b"job"), 1.7)
     elif role == "worker":
-        say("ready")
+        emit("ready")
         while True:  # a queue's worker: it waits for the next job in the server
             sock.sendall(command(b"BLPOP", b"jobs", b"0"))
             for _ in range(5):  # an array of two strings

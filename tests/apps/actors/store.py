@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 
-from lines import say
+from lines import emit
 
 
 def serve(listener: socket.socket) -> None:
@@ -32,7 +32,7 @@ def wait(port: int) -> None:
     """What `TCPStore.wait` does: ask, and block until the key is there."""
     client = socket.create_connection(("127.0.0.1", port))
     client.sendall(b"get rendezvous\n")
-    say("ready")
+    emit("ready")
     client.recv(100)
 
 

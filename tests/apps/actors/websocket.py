@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import websockets
-from lines import say
+from lines import emit
 
 Options = dict[str, Any]
 
@@ -18,7 +18,7 @@ async def serve(port: int, options: Options) -> None:
             await connection.send(str(len(message)))
 
     async with websockets.serve(echo, "127.0.0.1", port, **options):
-        say("ready")
+        emit("ready")
         await asyncio.get_running_loop().create_future()
 
 
@@ -27,10 +27,10 @@ async def ask(port: int, options: Options) -> None:
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     async with websockets.connect(f"ws://127.0.0.1:{port}", **options) as connection:
-        say("ready")
+        emit("ready")
         while line := await lines.readline():
             await connection.send(bytes(int(line)))
-            say(f"echoed {await connection.recv()}")
+            emit(f"echoed {await connection.recv()}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from place import Place
-from program import Program, children
+from support.program import Program, children
 from support.require import require_tools
 
 CONFIG = """

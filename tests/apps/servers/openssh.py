@@ -13,8 +13,8 @@ import struct
 import subprocess
 
 from place import Place
-from program import Program, children
-from support.namespace import NOBODY
+from support.namespace import UNPRIVILEGED
+from support.program import Program, children
 from support.require import require_tools
 
 CONFIG = """
@@ -51,7 +51,7 @@ class Openssh:
         self._session(place, "openssh: kept alive", 1)
 
     def _session(self, place: Place, name: str, alive_s: int) -> Program:
-        user = pwd.getpwuid(NOBODY if os.geteuid() == 0 else os.geteuid()).pw_name
+        user = pwd.getpwuid(UNPRIVILEGED if os.geteuid() == 0 else os.geteuid()).pw_name
         options = (
             "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes",
             f"ServerAliveInterval={alive_s}", "ServerAliveCountMax=60",
@@ -59,7 +59,7 @@ class Openssh:
         words = [word for option in options for word in ("-o", option)]
         where = ("-F", "none", "-i", self._folder / "user", "-p", self.port, f"{user}@127.0.0.1")
         session = place.start(name, "ssh", *words, *where, "-s", "sftp")
-        session.tell(INIT)
+        session.send(INIT)
         session.ask(REALPATH, "/")
         return session
 

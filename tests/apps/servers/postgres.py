@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from place import Place
-from program import Program
+from support.program import Program
 from support.require import require
 
 OPTIONS = (

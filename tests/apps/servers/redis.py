@@ -24,7 +24,7 @@ class Redis:
         subscriber.ask("SUBSCRIBE news", "news")
         self.blocked = place.start("redis: BLPOP", *command)
         self.blocked.ask("PING", "PONG")
-        self.blocked.tell("BLPOP never 0")
+        self.blocked.send("BLPOP never 0")
         place.actor("redis: pipelining", "redis_client.py", self.port, "pipeline")
         place.actor("redis: worker", "redis_client.py", self.port, "worker")
         place.actor("redis: producer", "redis_client.py", self.port, "push")

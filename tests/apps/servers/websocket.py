@@ -8,13 +8,13 @@ which tests/integration/test_pings.py is about.
 from __future__ import annotations
 
 from place import Place
-from program import Program
+from support.program import Program
 
 OFTEN_S = 0.7
 
 
 class Websocket:
-    """`asks` sends as many bytes as it is told, and hears how many came."""
+    """`asks` sends as many bytes as a line names, and prints how many came."""
 
     def __init__(self, place: Place) -> None:
         self.port, often = place.port(), place.port()

@@ -84,7 +84,7 @@ def headers_of(modules, release=RELEASE, *, split=True):
 
 
 def test_headers_in_one_tree_or_in_two(tmp_path):
-    """Debian parts what all flavours of a kernel share from the rest."""
+    """Debian parts what all variants of a kernel share from the rest."""
     assert kernel_headers.find(RELEASE, headers_of(tmp_path / "a")).name == "source"
     assert kernel_headers.find(RELEASE, headers_of(tmp_path / "b", split=False)).name == "build"
 
@@ -263,7 +263,7 @@ def test_bcc_has_the_hooks_of_kprobe_and_one_for_existing_sockets():
 
 
 def test_open_sockets_are_seeded_with_their_holder(tmp_path):
-    """Two passes over the descriptors that are sockets; each is told whose it is before."""
+    """Two passes over the descriptors that are sockets; the owner of each is set before."""
     written, read = [], []
     holder = tmp_path / "4711"
     for folder in ("fd", "fdinfo"):

@@ -105,8 +105,8 @@ def places(layout: struct.Struct) -> list[tuple[int, int]]:
     single: list[str] = []
     for count, code in parts:
         single += [count + code] if code == "s" else [code] * int(count or 1)
-    ends = [struct.calcsize("=" + "".join(single[:i])) for i in range(len(single) + 1)]
-    return [(start, end - start) for start, end in pairwise(ends)]
+    bounds = [struct.calcsize("=" + "".join(single[:i])) for i in range(len(single) + 1)]
+    return [(start, end - start) for start, end in pairwise(bounds)]
 
 
 @pytest.mark.parametrize(

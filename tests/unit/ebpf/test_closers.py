@@ -1,4 +1,4 @@
-"""A close that waits: told while its thread is seen in it, and never without."""
+"""A close that waits: reported while its thread is seen in it, and never without."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_what_no_drain_has_seen_is_not_reported_at_its_end() -> None:
     assert closers.end(closing(Kind.CLOSED, 400)) is None
 
 
-def test_it_ends_when_the_thread_has_left_or_its_timeout_has_ended() -> None:
+def test_it_is_over_when_the_thread_has_left_or_its_timeout_has_ended() -> None:
     there = [True]
     closers = Closers(100 * MS, lambda *_: there[0])
     for cookie in (1, 2):

@@ -107,7 +107,7 @@ def test_a_record_that_makes_no_sense_is_counted_and_the_others_are_reported(uns
 
 
 def test_rare_events_between_two_drains_are_bounded_and_counted(monkeypatch):
-    """An interval may last an hour: one user's find half of the room, the rest is told as lost."""
+    """An interval may last an hour: one user's find half of the room, the rest is dropped."""
     monkeypatch.setattr(source, "_MOST_PENDING", 22)
     seen = kernel_source(queue=[REFUSED] * 16 + [OTHERS])
     seen.poll(SECOND_NS)
@@ -117,7 +117,7 @@ def test_rare_events_between_two_drains_are_bounded_and_counted(monkeypatch):
 
 
 def test_a_flood_of_failures_is_added_up_to_the_last(monkeypatch):
-    """A thousand refusals of one process are a few facts; another user's is one of its own."""
+    """A thousand refusals of one process are a few events; another user's is one of its own."""
     seen = kernel_source(queue=[REFUSED] * 1_009 + [OTHERS])
     seen.poll(SECOND_NS)
     events = [f for f in seen.drain(2 * SECOND_NS).events if isinstance(f, SocketError)]
@@ -139,7 +139,7 @@ INTERFACES = SimpleNamespace(name=lambda *_: "eth0")
 
 @pytest.mark.parametrize("absurd", [1 << 54, -(1 << 54), -(2**63)])
 def test_a_process_whose_total_makes_no_sense_is_counted(absurd):
-    """It leapt: nothing negative or enormous is told, and it goes on from there."""
+    """It leapt: nothing negative or enormous is reported, and it goes on from there."""
     table = Table(totals(101))
     processes = ProcessTotals(table)
     assert [f.sent_bytes for f in processes.traffic(INTERFACES)] == [101]
@@ -150,7 +150,7 @@ def test_a_process_whose_total_makes_no_sense_is_counted(absurd):
 
 
 def test_what_a_total_goes_back_by_is_made_up_for_before_more_is_reported():
-    """A reader told the same bytes; what came the other way at the same time is told."""
+    """A reader counted the same bytes; what came the other way at the same time is reported."""
     table = Table(totals(1_009, 101))
     processes = ProcessTotals(table)
     reported = []
@@ -190,7 +190,7 @@ def test_a_ring_that_claims_to_hold_more_than_it_can_is_read_once(ring, produced
     assert ring(produced, 0, b"")[0].batch(struct.Struct("=Q")) == []
 
 
-def test_a_record_longer_than_the_ring_ends_the_reading(ring):
+def test_a_record_longer_than_the_ring_stops_the_reading(ring):
     """What is there of it is given; the next reading begins at the end of what was there."""
     reader, fd = ring(0, 64, struct.pack("=II", 0x3FFFFFFF, 0) + b"x" * 56)
     assert list(reader.records()) == [b"x" * 56]

@@ -42,7 +42,7 @@ def test_an_iteration_goes_on_after_a_million_objects_without_a_record(
     assert reads(monkeypatch, again, b"one", again, again, b"two", b"") == b"onetwo"
 
 
-def test_another_error_ends_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_error_stops_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match="Input/output"):
         reads(monkeypatch, b"one", OSError(errno.EIO, os.strerror(errno.EIO)))
 

@@ -74,7 +74,7 @@ def test_root_of_a_user_namespace_is_reported_so(
     assert "user namespace" in str(capabilities.missing(proc))
 
 
-def test_a_kernel_without_btf_ends_in_a_sentence_with_the_remedy(tmp_path: Path) -> None:
+def test_a_kernel_without_btf_gives_a_sentence_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match=r"CONFIG_DEBUG_INFO_BTF.*bcc"):
         kernel_names(tmp_path / "vmlinux")
 

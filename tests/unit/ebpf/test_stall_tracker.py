@@ -1,4 +1,4 @@
-"""How long the kernel's candidates are that are told, and that each ends once."""
+"""Lengths of the kernel's candidates that are reported, and that each is over once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def scene(monkeypatch):
 # From the beginning to the end
 
 
-def test_a_wait_is_reported_while_it_lasts_and_once_when_it_ends(scene):
+def test_a_wait_is_reported_while_it_lasts_and_once_when_it_is_over(scene):
     """Its end is told by its own record, not by the drain that does not find it any more."""
     assert scene.drain(150, lasts(150)) == [("lasts", 150, NO_REPLY)]
     assert scene.drain(1_150, lasts(1_150)) == [("lasts", 1_150, NO_REPLY)]
@@ -36,8 +36,8 @@ def test_what_ended_is_one_socket_s_wait_in_one_direction(scene, after):
     assert scene.drain(2_150) == []
 
 
-def test_who_sends_on_ends_what_was_reported_and_nothing_else(scene):
-    """The next wait on the socket begins there; a wait that nobody was told of ends in silence."""
+def test_who_sends_on_finishes_what_was_reported_and_nothing_else(scene):
+    """The next wait on the socket begins there; a wait that was not reported is over in silence."""
     assert scene.end(150, seen=IN_RECV | Evidence.SUPERSEDED) is None
     scene.drain(1_150, lasts(1_150, 1_003))
     sent_on = IN_RECV | Evidence.SUPERSEDED
@@ -55,7 +55,7 @@ def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
     assert scene.end(1_400, 403) is None
 
 
-def test_a_sample_between_two_drains_leaves_the_telling_to_them(scene):
+def test_a_sample_between_two_drains_leaves_the_report_to_them(scene):
     """What it finds is no news of an end, nor does what it misses end anything."""
     scene.drain(150, lasts(150))
     assert scene.take_sample(lasts(400)) == [("lasts", 400, NO_REPLY)]
@@ -64,12 +64,12 @@ def test_a_sample_between_two_drains_leaves_the_telling_to_them(scene):
 
 
 def agrees(scene, now_ms):
-    """The peer is back in its loop, and waits for more at two looks on end."""
+    """The peer is back in its loop, and waits for more at two samples in a row."""
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     return scene.take_sample(lasts(now_ms)), scene.take_sample(lasts(now_ms + 100))
 
 
-def test_what_is_no_stall_any_more_ends_with_the_sample_that_confirms_it(scene):
+def test_what_is_no_stall_any_more_is_over_with_the_sample_that_confirms_it(scene):
     """The peer has come back to its loop: the next drain tells, and nothing tells again."""
     scene.drain(150, lasts(150))
     assert agrees(scene, 400) == ([("lasts", 400, NO_REPLY)], [])
@@ -90,7 +90,7 @@ def test_it_does_so_before_a_record_of_its_own(scene):
 
 @pytest.mark.parametrize("drained", [True, False])
 def test_a_peer_that_has_just_answered_is_no_expected_wait(scene, drained):
-    """It was back in its loop when the look came to it; also where the answer lies unread."""
+    """It was back in its loop when the sample came to it; also where the answer lies unread."""
     scene.drain(150, lasts(150))
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     scene.take_sample(lasts(400))
@@ -111,7 +111,7 @@ def test_what_is_a_stall_again_by_the_next_drain_has_ended_in_between(scene):
     assert scene.end(1_400) == ("over", 800, NO_REPLY)
 
 
-def test_a_wait_whose_evidence_is_gone_ends_once(scene):
+def test_a_wait_whose_evidence_is_gone_is_over_once(scene):
     """The thread has left its receive, and nothing else says that an answer is expected."""
     scene.drain(150, lasts(150))
     quiet = {"seen": Evidence.OPENED}
@@ -131,7 +131,7 @@ def test_a_stall_after_an_expected_wait_counts_from_the_sample_that_found_it(sce
     assert scene.drain(6_300) == []
 
 
-def test_such_a_stall_ends_with_its_own_length_too_when_it_is_expected_again(scene):
+def test_such_a_stall_is_over_with_its_own_length_too_when_it_is_expected_again(scene):
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     scene.drain(150, lasts(150))
     scene.peer.shows = PeerState.BUSY
@@ -169,14 +169,14 @@ def test_a_wait_that_a_sample_saw_is_reported_by_what_it_saw(scene):
 
 
 def test_the_report_of_an_end_that_comes_after_a_sample_saw_the_wait(scene):
-    """The ring is read after the sockets: what they showed is over, and nobody is asked."""
+    """The ring is read after the sockets: what they showed is over, and no process is asked."""
     assert scene.end(131) == ("over", 131, NO_REPLY)
     assert scene.take_sample(lasts(130)) == []
     assert scene.peer.asked == []
 
 
 def test_the_report_of_an_end_that_comes_during_a_drain(scene):
-    """It was told before: it ends once, and does not last."""
+    """It was reported before: it is over once, and does not last."""
     scene.drain(150, lasts(150))
     assert scene.end(1_151) == ("over", 1_151, NO_REPLY)
     assert scene.drain(1_160, lasts(1_150)) == []

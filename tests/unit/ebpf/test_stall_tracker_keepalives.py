@@ -78,7 +78,7 @@ def test_an_expected_wait_is_one_no_more(scene):
     assert scene.end(9_100) == ("over", 2_100, KEEPALIVE)
 
 
-def test_a_reply_that_comes_after_all_ends_a_wait_for_a_reply(scene):
+def test_a_reply_that_comes_after_all_finishes_a_wait_for_a_reply(scene):
     """The host is back, and so is what the peer shows."""
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     dead = {"seen": IN_RECV, "since_ms": 0}

@@ -1,4 +1,4 @@
-"""Which of the kernel's candidates are told, and why; and whose peers are looked at."""
+"""Which of the kernel's candidates are reported, and why; and whose peers are inspected."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def scene(make_scene):
 
 
 @pytest.fixture
-def far(make_scene):
-    """All peers are on other hosts, where nobody can look."""
+def elsewhere(make_scene):
+    """All peers are on other hosts, where the probe cannot inspect them."""
     scene = make_scene()
     scene.peer.shows = PeerState.UNKNOWN
     return scene
@@ -44,14 +44,18 @@ def far(make_scene):
 # What is usual, and what is declared
 
 
-def test_three_late_answers_make_such_waits_usual(far):
-    """Up to twice the longest of them; the three are told."""
+def test_three_late_answers_make_such_waits_usual(elsewhere):
+    """Up to twice the longest of them; the three are reported."""
     for number, late_ms in enumerate((1_000, 1_700, 1_300)):
-        assert far.end(late_ms, seen=ANSWERED, inode=number + 11) == ("over", late_ms, NO_REPLY)
-    assert far.drain(3_400, lasts(3_400)) == []
-    assert far.drain(3_401, lasts(3_401)) == [("lasts", 3_401, NO_REPLY)]
-    assert far.end(3_400, inode=23) is None
-    assert far.end(3_401, inode=29) == ("over", 3_401, NO_REPLY)
+        assert elsewhere.end(late_ms, seen=ANSWERED, inode=number + 11) == (
+            "over",
+            late_ms,
+            NO_REPLY,
+        )
+    assert elsewhere.drain(3_400, lasts(3_400)) == []
+    assert elsewhere.drain(3_401, lasts(3_401)) == [("lasts", 3_401, NO_REPLY)]
+    assert elsewhere.end(3_400, inode=23) is None
+    assert elsewhere.end(3_401, inode=29) == ("over", 3_401, NO_REPLY)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +68,10 @@ def test_three_late_answers_make_such_waits_usual(far):
         (1_700, {"netns": ELSEWHERE}),
     ],
 )
-def test_other_peers_make_nothing_usual(far, late_ms, other):
+def test_other_peers_make_nothing_usual(elsewhere, late_ms, other):
     for _ in range(3):
-        far.end(late_ms, **{"seen": ANSWERED} | other)
-    assert far.drain(1_000, lasts(1_000, inode=11)) == [("lasts", 1_000, NO_REPLY)]
+        elsewhere.end(late_ms, **{"seen": ANSWERED} | other)
+    assert elsewhere.drain(1_000, lasts(1_000, inode=11)) == [("lasts", 1_000, NO_REPLY)]
 
 
 def test_a_peer_that_was_declared_as_ignored_owes_no_answer(make_scene):
@@ -246,7 +250,7 @@ def test_a_query_whose_answer_has_come_is_over_once(scene):
 
 
 def test_a_datagram_that_could_leave_is_over(scene):
-    """Who was held up and who asked on the same socket are told apart."""
+    """Who was held up and who asked on the same socket are reported apart."""
     held = {"protocol": 17, "seen": Evidence(0), "direction": SEND}
     assert scene.drain(600, lasts(600, **held)) == [("lasts", 600, Cause.SEND_BUFFER)]
     assert scene.drain(1_300, lasts(1_300, **QUERY)) == [

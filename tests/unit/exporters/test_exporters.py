@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from support.records import RECORDS
@@ -14,16 +12,6 @@ from xctl_probe.exporters.text import to_coloured_text, to_text
 
 EXPORTERS: list[Exporter] = [to_line, to_text, to_coloured_text]
 COLOURS = (b"\x1b[31m", b"\x1b[33m", b"\x1b[0m")
-
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch):
-    """The clock of the text is the local one: here UTC."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize("export", EXPORTERS, ids=lambda export: export.__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -83,9 +82,7 @@ def rendered(wanted, render):
         ("all.coloured", ALL, to_coloured_text),
     ],
 )
-def test_recorded_events_render_to_the_golden_bytes(name, wanted, render, monkeypatch):
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
+def test_recorded_events_render_to_the_golden_bytes(name, wanted, render):
     path = GOLDEN / name
     golden = path.read_bytes() if path.exists() else b""
     found = rendered(wanted, render)

@@ -26,7 +26,7 @@ def stream_socket():
 
 @pytest.mark.parametrize("make", [terminal, stream_socket, os.pipe])
 def test_a_full_stdout_takes_nothing_and_then_goes_on(make):
-    """Nobody reads: a write that waited would never come back.  Nothing is lost or doubled."""
+    """No process reads: a write that waited would never come back.  Nothing is lost or doubled."""
     reader, writer = make()
     way = outlet(writer)
     try:

@@ -13,6 +13,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records import CLIENT, NOW_MS, OTHER
 
 from xctl_probe.errors import ProbeError
 from xctl_probe.events import (
@@ -33,8 +34,8 @@ from xctl_probe.exporters.records import (
 )
 from xctl_probe.exporters.stdout import QUEUE_BYTES, ReaderGone, Writer, write_answer
 
-NOW_MS, SECOND_NS = 1_700_000_000_123, 1_000_000_000
-CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
+SECOND_NS = 1_000_000_000
+# Of no user: dropped records are counted by user.
 SOCKET = Socket(4_241, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 5_437, "eth0")
 PIPE_BYTES = 4_096
 
@@ -217,7 +218,7 @@ def test_bytes_time_and_events_are_conserved_whatever_the_reader_does(steps):
 
 
 def test_the_queue_is_bounded_and_what_it_refused_is_counted(pipe, writer):
-    """A stopped reader costs 4 MiB at most; afterwards the loss is told, exactly, and last."""
+    """A stopped reader costs 4 MiB at most; afterwards the loss is reported, exactly, and last."""
     pipe.clog()
     size = 1_009
     kept = QUEUE_BYTES // size
@@ -249,7 +250,7 @@ def test_a_record_that_finds_no_room_counts_with_all_its_failures(pipe, error, c
 
 
 def test_after_a_loss_there_is_room_again(pipe, writer):
-    """The bound holds for what waits, not for ever; each loss is told once."""
+    """The bound holds for what waits, not for ever; each loss is reported once."""
     pipe.clog()
     for _ in range(QUEUE_BYTES // 4_001 + 3):
         writer.put(event("E", 4_001))
@@ -302,7 +303,7 @@ def test_the_descriptor_stays_in_blocking_mode(pipe, writer):
 
 
 @pytest.mark.parametrize("clogged", [False, True])
-def test_a_reader_that_is_gone_ends_it(pipe, writer, clogged):
+def test_a_reader_that_is_gone_stops_it(pipe, writer, clogged):
     """With room in the pipe or without: the next flush with something to say raises."""
     if clogged:
         pipe.clog()
@@ -312,7 +313,7 @@ def test_a_reader_that_is_gone_ends_it(pipe, writer, clogged):
         writer.flush()
 
 
-def test_a_closed_stdout_ends_it(pipe, writer):
+def test_a_closed_stdout_stops_it(pipe, writer):
     """Started with >&-: nobody will ever read."""
     pipe.close_writer()
     writer.put(event("E"))
@@ -320,7 +321,7 @@ def test_a_closed_stdout_ends_it(pipe, writer):
         writer.flush()
 
 
-def test_a_reader_that_leaves_between_poll_and_write_ends_it(pipe, writer, monkeypatch):
+def test_a_reader_that_leaves_between_poll_and_write_stops_it(pipe, writer, monkeypatch):
     """EPIPE is the same end."""
     pipe.close_reader()
     monkeypatch.setattr(writer, "_writable", lambda _: True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from support.records import CLIENT, NOW_MS, SOCKET, STALL
 
@@ -16,16 +14,6 @@ from xctl_probe.exporters.records import (
     StallRecord,
 )
 from xctl_probe.exporters.text import to_coloured_text, to_text
-
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch):
-    """The clock of the lines is the local one: here UTC."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def some_tcps():
 @settings(max_examples=300, deadline=None)
 @given(steps=st.lists(_STEPS, max_size=40))
 def test_to_rest_makes_no_difference(steps):
-    """Whatever happens on two connections, the facts are those of connections kept whole."""
+    """Whatever happens on two connections, the events are those of connections kept whole."""
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         worlds = [Seen(monkeypatch, kind, some_tcps()) for kind in (SocketTable, NeverIdle)]
@@ -102,7 +102,7 @@ def idle_world(monkeypatch):
     return world
 
 
-def test_a_flow_that_ends_is_reported_once_though_it_was_watched(monkeypatch):
+def test_a_flow_that_closes_is_reported_once_though_it_was_watched(monkeypatch):
     """It rests, wakes, and the object that was there before must not rest again in its place."""
     world = idle_world(monkeypatch)
     (tcp,) = world.diag.open
@@ -160,14 +160,14 @@ def test_a_connection_with_counts_that_no_kernel_has_stays_active(monkeypatch):
     assert len(world.connections._connections) == 1
 
 
-def test_an_idle_connection_that_ends_keeps_its_owner_for_the_last_bytes(monkeypatch):
+def test_an_idle_connection_that_closes_keeps_its_owner_for_the_last_bytes(monkeypatch):
     """The kernel's last word has no inode, no uid: what was remembered tells."""
     world = idle_world(monkeypatch)
     (tcp,) = world.diag.open
     assert tcp.state == ESTABLISHED
     tcp.at(900).send(23)
     tcp.retransmits_ever = 1
-    world.ends(tcp)
+    world.closes(tcp)
     error, moved = world.collect(1_000)
     assert (moved.owner, moved.sent_bytes) == (OWNER, 23)
     assert error.owner == OWNER

@@ -113,7 +113,7 @@ def test_observed_in_its_place_it_is_what_it_would_be_active(opened, tick_ms, be
     opened=st.booleans(),
     moved=st.lists(st.tuples(st.integers(0, 2_000_003), st.integers(0, 2_000_003)), max_size=3),
 )
-def test_the_interval_ends_as_it_does_when_active(opened, moved):
+def test_the_interval_is_over_as_it_is_when_active(opened, moved):
     """The same sums and the same marks."""
     tcp = Tcp(opened=opened).at(1_009)
     idle, owners, sums = packed(tcp), Owners(), TrafficTotals()
@@ -137,7 +137,7 @@ def test_the_interval_ends_as_it_does_when_active(opened, moved):
 
 
 def test_an_exchange_does_not_wake_either_end():
-    """What was asked and answered between two looks, on the side that asked and the other."""
+    """What was asked and answered between two samples, on the side that asked and the other."""
     for opened in (True, False):
         tcp = Tcp(opened=opened).at(1_009)
         idle = packed(tcp)

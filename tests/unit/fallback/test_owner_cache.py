@@ -15,7 +15,7 @@ def world(monkeypatch):
 
 
 def test_a_connection_in_a_listeners_queue_gets_its_owner_when_accepted(world):
-    """Inode 0 until then; what came meanwhile is told with its owner."""
+    """Inode 0 until then; what came meanwhile is reported with its owner."""
     tcp = Tcp(opened=False)
     tcp.inode = 0
     with_connection(world, tcp)
@@ -52,7 +52,7 @@ def test_a_closed_socket_keeps_its_last_owner(world):
 
 
 def test_no_process_searches_for_other_users_processes(monkeypatch):
-    """Without privilege their sockets are told with the uid, and /proc is left alone."""
+    """Without privilege their sockets are reported with the uid, and /proc is left alone."""
     world = World(monkeypatch, uid=UID + 1)
     tcp = with_connection(world)
     tcp.at(11).send(7)
@@ -64,7 +64,7 @@ def test_no_process_searches_for_other_users_processes(monkeypatch):
 
 
 def test_an_owner_that_is_not_there_is_not_sought_for_ever(world):
-    """Ever less often: at the 1st, 2nd, 4th, 8th, 16th interval and at the first look."""
+    """Ever less often: at the 1st, 2nd, 4th, 8th, 16th interval and at the first sample."""
     world.owners.now.clear()
     tcp = with_connection(world)
     for n in range(1, 30):
@@ -86,13 +86,13 @@ def test_bytes_wait_for_an_owner_while_it_is_searched_for(world):
     assert len(world.owners.searches) == 1
 
 
-def test_a_connection_that_ends_meanwhile_is_reported_without_one(world):
+def test_a_connection_that_closes_meanwhile_is_reported_without_one(world):
     """Its descriptor is gone: no search finds its owner any more."""
     world.owners.slow = True
     tcp = with_connection(world)
     tcp.at(11).send(7)
     assert world.collect(1_000) == []
-    world.ends(tcp)
+    world.closes(tcp)
     assert traffic(world.collect(2_000)) == [(None, 7, 0)]
     assert not world.owners.pending
 

@@ -43,7 +43,7 @@ def test_ipv6_addresses_are_four_words():
 
 
 def test_a_mapped_address_is_ipv4():
-    """A dual-stack socket is told of by the address that people know."""
+    """A dual-stack socket is reported by the address that people know."""
     mapped = b"0000000000000000FFFF00000700000A"
     line = LINE6.replace(b"00000000000000000000000001000000", mapped)
     (row,) = parse(HEAD + line)
@@ -216,7 +216,7 @@ def test_a_queue_that_moves_a_little_while_the_window_is_open_has_moved(table):
     assert table.collect(205) == []
 
 
-def test_a_socket_that_is_gone_ends_its_stall(table):
+def test_a_socket_that_is_gone_finishes_its_stall(table):
     """The line is not there any more."""
     table.threads = [SENDER]
     table.take_sample(7)
@@ -294,8 +294,8 @@ def test_without_a_thread_on_this_socket_there_is_no_stall(table, threads):
     assert table.collect(9_002) == []
 
 
-def test_a_thread_that_leaves_ends_the_stall(table):
-    """The queue is as it was, but nobody waits any more."""
+def test_a_thread_that_leaves_finishes_the_stall(table):
+    """The queue is as it was, but no process waits any more."""
     table.threads = [SENDER]
     table.take_sample(7)
     table.take_sample(200)

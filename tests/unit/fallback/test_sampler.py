@@ -43,7 +43,7 @@ class Diag:
 
 @pytest.fixture
 def host(monkeypatch):
-    """What of sock_diag and /proc/net works here, and what a look costs."""
+    """What of sock_diag and /proc/net works here, and what a sample costs."""
 
     class Host:
         refuses = None
@@ -107,7 +107,7 @@ def test_neither_is_an_error_with_its_remedy(host):
 
 
 def test_samples_take_less_than_a_hundredth_of_a_core(host):
-    """A look that cost 3 ms is followed by 375 ms of rest; a cheap one by 25 ms."""
+    """A sample that cost 3 ms is followed by 375 ms of rest; a cheap one by 25 ms."""
     source = host.sampler()
     host.cost_ns += 3 * MS
     assert source.poll(7_000 * MS) == 7_375 * MS
@@ -116,7 +116,7 @@ def test_samples_take_less_than_a_hundredth_of_a_core(host):
 
 
 def test_a_drain_is_reported_how_long_its_interval_was(host):
-    """The first by the setting, the others by the clock; facts go out as one batch."""
+    """The first by the setting, the others by the clock; events go out as one batch."""
     source = host.sampler()
     assert source.drain(7_000 * MS) == Batch(7_000 * MS, [DroppedEvents("sock_diag", 7)])
     source.drain(7_233 * MS)

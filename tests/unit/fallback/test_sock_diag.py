@@ -88,7 +88,7 @@ def test_every_field_of_tcp_info_is_read_where_it_stands():
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 104, 120, 136, 160, 192, 224, 228, 232, 240, 280])
-def test_an_older_or_newer_tcp_info_is_read_as_far_as_it_goes(length):
+def test_an_older_or_newer_tcp_info_is_read_up_to_its_size(length):
     """Every kernel's length decodes: zero or unknown past its end; what is longer is cut."""
     raw = bytes(Info(state=1, total_retrans=7, bytes_acked=1_009, bytes_sent=1_013, snd_wnd=17))
     info = decode(fixed() + attribute(2, raw.ljust(280, b"\xaa")[:length])).info
@@ -99,7 +99,7 @@ def test_an_older_or_newer_tcp_info_is_read_as_far_as_it_goes(length):
 
 
 def test_a_v4_mapped_address_is_ipv4():
-    """A dual-stack listener's client is told of by the address people know."""
+    """A dual-stack listener's client is reported by the address people know."""
     mapped = bytes(10) + b"\xff\xff" + bytes([10, 0, 0, 7])
     message = bytes([10, 1, 0, 0]) + bytes(4) + mapped + mapped + bytes(FIXED - 40)
     sample = decode(message)
@@ -327,7 +327,7 @@ def test_both_sockets_are_closed(diag):
 
 
 def test_the_model_counts_from_its_own_clock():
-    """`last_data_*` are ms before the look, to the tick."""
+    """`last_data_*` are ms before the sample, to the tick."""
     info = Tcp(tick_ms=4).at(7).send(3).at(29).receive(1).at(31).sample().info
     assert (info.last_data_sent_ms, info.last_data_recv_ms) == (24, 0)
     assert Tcp().at(31).now_ns == BOOT_NS + 31_000_000

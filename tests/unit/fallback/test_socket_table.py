@@ -1,4 +1,4 @@
-"""All connections together: whose bytes, counted once, and what a look that is skipped may cost."""
+"""All connections together: owners, bytes that count once, and samples that are skipped."""
 
 from __future__ import annotations
 
@@ -68,25 +68,25 @@ def test_a_connection_made_later_counts_from_its_first_byte(world):
 
 
 def test_the_last_bytes_come_with_the_end(world):
-    """What was sent between the last look and the close is told by the announcement, once."""
+    """What was sent between the last sample and the close is in the announcement, once."""
     tcp = with_connection(world)
     tcp.at(11).send(161)
     world.take_sample(20)
     tcp.at(31).send(13).receive(7)
     tcp.fin_sent = tcp.fin_acked = tcp.fin_received = 1
-    world.ends(tcp)
+    world.closes(tcp)
     assert traffic(world.collect(1_000)) == [(OWNER, 174, 7)]
     assert world.collect(2_000) == []
 
 
 def test_a_connection_between_two_samples_is_reported_without_owner(world):
-    """Never seen open: its bytes count, but whose they were nobody can tell."""
+    """Never seen open: its bytes count, but they are unattributed."""
     world.take_sample(1)
     world.collect(2)
     tcp = Tcp(opened=False).at(11).send(161).receive(143)
     tcp.fin_received = 1
     world.diag.open.append(tcp)
-    world.ends(tcp)
+    world.closes(tcp)
     assert traffic(world.collect(1_000)) == [(None, 161, 143)]
 
 
@@ -94,7 +94,7 @@ def test_an_end_announced_before_the_second_sample_is_not_ours(world):
     """It may have ended before the probe began, so its bytes are not claimed."""
     tcp = Tcp().send(161)
     world.diag.open.append(tcp)
-    world.ends(tcp)
+    world.closes(tcp)
     assert world.collect(2) == []
 
 
@@ -149,7 +149,7 @@ def test_closings_between_two_intervals_are_let_go_of_before_they_are_too_many(w
         world.take_sample(10 + number)
         tcp.send(7)
         tcp.retransmits_ever = 1
-        world.ends(tcp)
+        world.closes(tcp)
         world.take_sample(10 + number)
         assert len(world.connections._closed) < 23
         assert len(world.connections._changed) <= 23
@@ -198,7 +198,7 @@ def test_an_error_names_no_socket_zero(world):
     assert not [f for f in events if isinstance(f, SocketError) and not f.socket.inode]
 
 
-def test_a_stall_is_reported_while_it_lasts_and_when_it_ends(world):
+def test_a_stall_is_reported_while_it_lasts_and_when_it_is_over(world):
     """Each interval with the time so far, then once with the whole; owner and socket in it."""
     tcp = with_connection(world)
     for at_ms in (11, 31):
@@ -272,7 +272,7 @@ def test_a_server_that_has_answered_costs_nothing_until_somebody_waits(world, mo
     assert len(decoded) == 1
 
 
-def test_a_failed_connect_ends_its_stall(world):
+def test_a_failed_connect_finishes_its_stall(world):
     """A handshake that is given up has waited until the socket was destroyed."""
     world.take_sample(1)
     world.collect(2)
@@ -280,7 +280,7 @@ def test_a_failed_connect_ends_its_stall(world):
     world.diag.open.append(tcp)
     world.take_sample(11)
     world.take_sample(300)
-    world.ends(tcp)
+    world.closes(tcp)
     world.take_sample(464)
     (stall,) = stalls(world.collect(1_000))
     assert (stall.direction, stall.ongoing) == (Direction.CONNECT, False)

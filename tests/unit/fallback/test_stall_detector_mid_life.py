@@ -1,4 +1,4 @@
-"""Connections that were there before the first look, or moved between two."""
+"""Connections that were there before the first sample, or moved between two."""
 
 from __future__ import annotations
 

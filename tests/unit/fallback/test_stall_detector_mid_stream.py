@@ -23,7 +23,7 @@ from xctl_probe.fallback.thread_evidence import Blocked
 
 
 def test_a_hole_in_the_sequence_is_a_stall_of_loss():
-    """Out-of-order data waits for what is missing: from the last look without it to its end."""
+    """Out-of-order data waits for what is missing: from the last sample without it to its end."""
     scene = answered_once()
     scene.take_sample(207)
     scene.tcp.at(211).segments_in += 1
@@ -111,7 +111,7 @@ def test_a_snapshot_and_a_later_event_are_no_transfer():
 # What the judge hands on
 
 
-def test_a_stall_that_turns_into_another_kind_ends_first():
+def test_a_stall_that_turns_into_another_kind_is_over_first():
     """A missing reply that becomes a full buffer is two stalls, one after the other."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
@@ -126,7 +126,7 @@ def test_a_stall_that_turns_into_another_kind_ends_first():
     assert duration_ms in (400 - 53, 180 - 53)
 
 
-def test_a_connection_that_ends_closes_its_stall():
+def test_a_connection_that_closes_finishes_its_stall():
     """The fact has the owner, the socket and the whole length."""
     scene = full_sender()
     assert scene.take_sample(200) == waits(SEND, 53, Cause.SEND_BUFFER)

@@ -22,7 +22,7 @@ from xctl_probe.stalls.request_history import RequestHistory
 
 
 def test_a_reply_that_stays_out_is_a_stall_from_the_request_on():
-    """After one answered exchange the next request waits: known to the ms at both ends."""
+    """After one answered exchange the next request waits: known to the ms at both sockets."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
     assert scene.take_sample(60) is None
@@ -37,7 +37,7 @@ def test_a_reply_that_stays_out_is_a_stall_from_the_request_on():
 
 
 def test_a_wait_shorter_than_the_threshold_is_none():
-    """A reply 99 ms after its request leaves nothing, though the next look is late."""
+    """A reply 99 ms after its request leaves nothing, though the next sample is late."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
     scene.take_sample(100)
@@ -98,7 +98,7 @@ def test_a_young_client_that_sends_on_may_be_a_log_sender():
 
 @pytest.mark.parametrize("sample_ms", [463, 479, 559, 700])
 def test_an_answered_wait_followed_by_another_gives_two_stalls(sample_ms):
-    """Reply and next request between two looks: the first ends exactly, the second begins."""
+    """Reply and next request between two samples: the first ends exactly, the second begins."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
     scene.take_sample(200)
@@ -139,7 +139,7 @@ def test_the_coarse_clock_moves_a_stall_by_less_than_a_tick():
         (True, 7, 7, True),
     ],
 )
-def test_within_one_tick_the_segments_tell_whose_turn_it_is(pending, out, inward, waiting):
+def test_within_one_tick_the_segments_show_whose_turn_it_is(pending, out, inward, waiting):
     """As many in as out leave the turn where it was; one more out hands it to the peer."""
     scene = answered_once(tick_ms=4)
     if pending:
@@ -171,7 +171,7 @@ def test_within_one_tick_a_late_acknowledgement_shows_who_came_last():
         assert scene.take_sample(1_300) == waiting
 
 
-def test_the_later_tick_spoke_last_whatever_the_segments():
+def test_the_later_tick_sent_last_whatever_the_segments():
     """Where the clock tells, it decides: a long reply in many segments ends the turn."""
     scene = answered_once(tick_ms=4)
     scene.tcp.at(60).send(7, segments=5)
@@ -217,7 +217,7 @@ def test_an_endpoint_that_mostly_does_not_answer_is_no_evidence():
     ],
 )
 def test_the_cause_of_a_missing_reply(script, cause):
-    """Delivered, lost, on its way or held back by the peer's window: each is told apart."""
+    """Delivered, lost, on its way or held back by the peer's window: each is reported apart."""
     scene = answered_once()
     scene.tcp.at(53).send(7, acked=script == "delivered")
     if script == "lost":
@@ -234,7 +234,7 @@ def test_the_cause_of_a_missing_reply(script, cause):
 
 
 def upload(pieces, *, listening=False):
-    """A client that writes a piece every 250 ms, which nobody answers; the last at 250 * pieces."""
+    """A client that writes a piece every 250 ms, without answers; the last at 250 * pieces."""
     scene = Scene()
     scene.threads.receiving = Blocked(TID) if listening else None
     for n in range(1, pieces + 1):
@@ -247,7 +247,7 @@ def upload(pieces, *, listening=False):
     return scene
 
 
-def test_an_upload_in_pieces_ends_with_a_wait_for_its_answer():
+def test_a_wait_for_the_answer_follows_an_upload_in_pieces():
     """Its thread sits in a receive now, and in none while it wrote."""
     scene = upload(7)
     assert scene.take_sample(1_870) is None

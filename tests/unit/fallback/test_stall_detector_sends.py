@@ -65,7 +65,7 @@ def test_progress_in_a_full_buffer_begins_anew():
 
 
 def test_a_bulk_sender_that_keeps_moving_is_not_stalled():
-    """A buffer that is full at every look, and has taken more each time, is a busy one."""
+    """A buffer that is full at every sample, and has taken more each time, is a busy one."""
     scene = full_sender()
     for now_ms in range(100, 2_000, 50):
         scene.tcp.at(now_ms).send(1_009, acked=False)
@@ -137,10 +137,8 @@ def test_a_blocked_sender_with_all_its_data_out_is_not_held_up_by_the_buffer():
         (SNDBUF * 2 // 3 + 1, 0, False),
     ],
 )
-def test_a_sender_no_process_may_sample_into_is_judged_by_the_kernels_account(
-    wmem, limited_us, waiting
-):
-    """Another user's: crowded, and held up by the peer's window since the last look; no pid."""
+def test_a_sender_that_is_unreadable_is_decided_by_the_kernels_account(wmem, limited_us, waiting):
+    """Another user's: full, and held up by the peer's window since the last sample; no pid."""
     scene = Scene()
     scene.owner = None
     scene.tcp.at(53).send(1_009)

@@ -1,4 +1,4 @@
-"""Those that wait for no reply are never told of."""
+"""Those that wait for no reply are never reported."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_fin_is_no_answer():
     assert scene.connection.peer_history == RequestHistory(0, 0)
 
 
-def test_a_fin_ends_a_stall_when_it_is_seen():
+def test_a_fin_finishes_a_stall_when_it_is_seen():
     """A reply that never comes ends with the connection, not with a time made up."""
     scene = answered_once()
     scene.tcp.at(53).send(7)

@@ -79,7 +79,7 @@ def test_the_right_thread_is_found_among_others(process, found):
     assert found.of_receiving(CONNECTION) == Blocked(257)
 
 
-def test_an_event_loop_speaks_for_sending_alone(process, found):
+def test_an_event_loop_is_evidence_for_sending_alone(process, found):
     """It names no thread; a blocked thread outweighs it."""
     process.writable = {INODE}
     assert found.of_sending(CONNECTION) == Blocked(None)

@@ -1,4 +1,4 @@
-"""What is done on behalf of one user uses up nobody else's account."""
+"""What is done on behalf of one user uses up no other process's account."""
 
 from xctl_probe.linux.budget import Budget
 

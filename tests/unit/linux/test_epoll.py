@@ -6,24 +6,23 @@ import os
 import select
 
 import pytest
+from support.fake_proc import EPOLL_HEAD, FakeProcess, epoll_line
 
 from xctl_probe.linux import epoll as module
 from xctl_probe.linux.epoll import Epolls
 
 PID = 233
-LINE = "tfd: {0:8d} events: {1:8x} data: {0:16x}  pos:0 ino:{2:x} sdev:8\n"
 
 
 @pytest.fixture
 def proc(tmp_path):
-    for folder in ("fd", "fdinfo"):
-        (tmp_path / str(PID) / folder).mkdir(parents=True)
+    FakeProcess(tmp_path, PID)
     return tmp_path
 
 
 def watch(proc, fd, inodes, events=select.EPOLLIN):
     (proc / f"{PID}/fdinfo/{fd}").write_text(
-        "pos:\t0\nflags:\t02\n" + "".join(LINE.format(7, events, inode) for inode in inodes)
+        EPOLL_HEAD + "".join(epoll_line(7, events, inode) for inode in inodes)
     )
 
 

@@ -149,6 +149,6 @@ def test_a_read_waits_for_who_works_and_not_for_who_hangs(helper, monkeypatch):
     assert helper.pid is not None
 
 
-def test_a_read_of_a_child_that_ends_has_no_answer(helper):
+def test_a_read_of_a_child_that_exits_has_no_answer(helper):
     assert helper.read("end") is None
     assert helper.pid is None

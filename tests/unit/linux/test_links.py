@@ -152,6 +152,6 @@ def test_where_netlink_does_not_answer_the_table_does(kernel, tmp_path, dumped):
 
 
 def test_with_neither_there_is_no_interface(kernel, tmp_path):
-    """No /proc: nothing is told, and nothing ends."""
+    """No /proc: nothing is reported, and nothing fails."""
     kernel.dumped = OSError(errno.EPERM, "")
     assert Links(tmp_path / "nowhere").read() == []

@@ -48,8 +48,8 @@ def test_a_cut_buffer_gives_the_messages_before_the_cut(cut):
     """A message that is not whole is not given."""
     parts = [(20, b"a" * 29), (21, b"b" * 31), (22, b"c" * 37)]
     whole = [message(*part) for part in parts]
-    ends = [len(b"".join(whole[: n + 1])) for n in range(3)]
-    unpadded = [end - (-len(payload) % 4) for end, (_, payload) in zip(ends, parts, strict=True)]
+    bounds = [len(b"".join(whole[: n + 1])) for n in range(3)]
+    unpadded = [end - (-len(payload) % 4) for end, (_, payload) in zip(bounds, parts, strict=True)]
     found = list(messages(b"".join(whole)[:cut]))
     assert found == parts[: sum(cut >= end for end in unpadded)]
 
@@ -169,7 +169,7 @@ def test_a_scrap_is_a_bad_message(scrap):
 
 
 @given(st.lists(st.binary(min_size=HEADER, max_size=64), max_size=7))
-def test_a_dump_of_any_content_ends_or_raises_oserror(buffers):
+def test_a_dump_of_any_content_is_complete_or_raises_oserror(buffers):
     """Hostile answers give payloads until an end or an error, and never one twice."""
     given_out = []
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.fake_proc import FakeProcess
 
 from xctl_probe.events import Process
 from xctl_probe.linux.budget import Budget
@@ -41,15 +42,13 @@ class World:
         return _Folder(self.users[int(pid)], len(self.tables[int(pid)]), self.inodes[int(pid)])
 
     def add(self, pid, *inodes, user=VICTIM, others=0, flags=0, folder=0):
-        (self.path / str(pid)).mkdir(exist_ok=True)
-        stat = f"{pid} (client) S 1 {'0 ' * 4}{flags} {'0 ' * 11}20 7001 0 0\n"
+        FakeProcess(self.path, pid).stat(flags=flags)
         self.inodes[pid] = folder
-        (self.path / f"{pid}/stat").write_text(stat)
         self.users[pid] = user
         self.tables[pid] = dict(enumerate([None] * others + list(inodes)))
 
     def samples(self, inodes, asker=VICTIM, most=600):
-        """How many looks, 100 ms apart, the search takes until it is over."""
+        """How many samples, 100 ms apart, the search takes until it is over."""
         for count in range(1, most):
             if not self.search.search(inodes, asker):
                 return count
@@ -90,7 +89,7 @@ def test_whose_socket_it_is_comes_first_and_who_has_few_descriptors(world):
 
 
 def test_a_user_with_many_descriptors_keeps_no_other_waiting(world):
-    """He asks for what no process holds; the other one's search is over in a few looks."""
+    """He asks for what no process holds; the other one's search is over in a few samples."""
     for pid in range(300, 303):
         world.add(pid, user=ATTACKER, others=9_000)
     world.add(211, INODE, others=700)

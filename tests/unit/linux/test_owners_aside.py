@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from support.fake_proc import FakeProcess
 
 from xctl_probe.events import Process
 from xctl_probe.linux import owner_search, worker
@@ -25,10 +26,9 @@ class Proc:
         self.path, self.stuck, self.go_on = path, "", threading.Event()
         self.read: list[str] = []
         for pid, inode in ((ATTACKER, OTHER), (VICTIM, INODE)):
-            (path / f"{pid}/fd").mkdir(parents=True)
-            stat = f"{pid} (client) S 1 {'0 ' * 16}20 7001 0 0\n"
-            (path / f"{pid}/stat").write_text(stat)
-            (path / f"{pid}/fd/5").symlink_to(f"socket:[{inode}]")
+            process = FakeProcess(path, pid)
+            process.stat()
+            process.socket(5, inode)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import platform
 import struct
 
 import pytest
+from support.fake_proc import EPOLL_HEAD, FakeProcess, epoll_line
 
 from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
 from xctl_probe.linux.syscalls import anonymous_inode
@@ -20,36 +21,26 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Proc:
+class Proc(FakeProcess):
     """One process with one thread, a socket and an epoll instance."""
 
-    def __init__(self, path):
-        self.path = path / str(PID)
-        for folder in (f"task/{TID}", "fd", "fdinfo"):
-            (self.path / folder).mkdir(parents=True)
+    def __init__(self, root):
+        super().__init__(root, PID)
+        super().thread(TID)
         self.state()
-        self.link(FD, f"socket:[{INODE}]")
+        self.socket(FD, INODE)
 
     def state(self, state="S", parent=223):
-        (self.path / "stat").write_text(f"{PID} (a) b) {state} {parent} 0 0")
-
-    def link(self, fd, target):
-        (self.path / f"fd/{fd}").symlink_to(target)
+        self.write("stat", f"{PID} (a) b) {state} {parent} 0 0")
 
     def thread(self, syscall=None, wchan=None, tid=TID):
-        task = self.path / f"task/{tid}"
-        task.mkdir(exist_ok=True)
-        for name, text in (("syscall", syscall), ("wchan", wchan)):
-            if text is not None:
-                (task / name).write_text(text)
+        super().thread(tid, syscall=syscall, wchan=wchan)
 
     def epoll(self, events, fd=EPOLL, inode=INODE):
-        self.link(fd, "anon_inode:[eventpoll]")
-        line = f"tfd: {FD:8} events: {events:8x} data: 7  pos:0 ino:{inode:x} sdev:9\n"
-        (self.path / f"fdinfo/{fd}").write_text(f"pos:\t0\nflags:\t02\n{line}")
+        super().epoll(fd, EPOLL_HEAD + epoll_line(FD, events, inode))
 
     def activity_of(self):
-        return Processes(self.path.parent).activity(PID, INODE)
+        return Processes(self.root).activity(PID, INODE)
 
 
 @pytest.fixture
@@ -110,7 +101,7 @@ def test_other_calls(proc, syscall, found):
     assert proc.activity_of() is found
 
 
-def test_a_loop_that_is_not_asleep_may_come_back(proc):
+def test_a_loop_that_does_not_sleep_may_come_back(proc):
     proc.epoll(EPOLLIN)
     for syscall in ("running\n", call(230)):
         proc.thread(syscall)

@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_proc import FakeProcess, stat_line
 
 from xctl_probe.events import Process
 from xctl_probe.linux import socket_owners as module
@@ -14,10 +15,6 @@ from xctl_probe.linux.procfs import parse_process, read_process
 from xctl_probe.linux.socket_owners import Owners
 
 INODE = 4_241
-
-
-def stat_line(pid, comm=b"client", start=7_001):
-    return b"%d (%s) S 1 %s %d 0 0\n" % (pid, comm, b"0 " * 16 + b"20", start)
 
 
 class Proc:
@@ -28,13 +25,12 @@ class Proc:
         self.links = 0
 
     def add(self, pid, *inodes, comm=b"client", start=7_001):
-        folder = self.path / str(pid)
-        (folder / "fd").mkdir(parents=True)
-        (folder / "stat").write_bytes(stat_line(pid, comm, start))
-        (folder / "fd/0").symlink_to("/dev/null")
-        (folder / "fd/1").symlink_to("pipe:[4241]")
+        process = FakeProcess(self.path, pid)
+        process.stat(comm, start)
+        process.link(0, "/dev/null")
+        process.link(1, "pipe:[4241]")
         for fd, inode in enumerate(inodes, start=3):
-            (folder / f"fd/{fd}").symlink_to(f"socket:[{inode}]")
+            process.socket(fd, inode)
 
     def close(self, pid, fd=3):
         (self.path / f"{pid}/fd/{fd}").unlink()

@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from contextlib import ExitStack
 
 import pytest
+from support.peer import Peer
 
 from xctl_probe.linux.sole_socket import sole_stream_socket
-
-# Opens what its arguments say, prints the inode of the first and waits for its input to end.
-HOLDER = """
-import os, pty, socket, sys
-makers = {
-    "tcp": lambda: socket.socket(),
-    "tcp6": lambda: socket.socket(socket.AF_INET6),
-    "udp": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
-    "unix": lambda: socket.socket(socket.AF_UNIX),
-    "netlink": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW),
-    "tty": lambda: os.fdopen(os.dup(pty.openpty()[1])),
-    "tty-out": lambda: os.dup2(pty.openpty()[1], 2) and os.closerange(4, 64),
-}
-held = [makers[name]() for name in sys.argv[1:]]
-print(os.fstat(held[-1].fileno()).st_ino, flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture
 def holder():
-    """Start a process that holds these, by name; the last is the one whose inode it tells."""
-    started = []
+    """Start a process that holds these, by name: its pid, and the inode of the last one."""
+    with ExitStack() as stack:
 
-    def start(*names):
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, *names], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        started.append(process)
-        return process.pid, int(process.stdout.readline())
+        def start(*names):
+            one = stack.enter_context(Peer("descriptors.holds", *names))
+            return one.pid, one.first
 
-    yield start
-    for process in started:
-        process.communicate(timeout=10)
+        yield start
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def threads(tmp_path):
         ("ZZ", "Z", PID),
     ],
 )
-def test_a_thread_that_lives_speaks_for_its_process(threads, states, state, reader):
+def test_a_thread_that_lives_stands_for_its_process(threads, states, state, reader):
     proc = threads(*states)
     assert (state_of(PID, proc), reader_of(PID, proc)) == (state, reader)
 

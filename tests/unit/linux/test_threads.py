@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_proc import FakeProcess
 
 from xctl_probe.events import Direction
 from xctl_probe.linux import threads
@@ -26,34 +27,28 @@ def x86_64(monkeypatch):
     monkeypatch.setattr(threads, "_MACHINE", "x86_64")
 
 
+class Proc(FakeProcess):
+    """The process whose threads block."""
+
+    def __init__(self, root):
+        super().__init__(root, PID)
+
+    def thread(self, wchan=None, syscall=None, tid=TID):
+        super().thread(tid, wchan=wchan, syscall=syscall)
+
+    def epoll(self, fdinfo, fd=7):
+        super().epoll(fd, fdinfo)
+
+    def blocked(self):
+        return blocked_threads(PID, self.root)
+
+    def waits_writable(self):
+        return INODE in inodes_awaited_writable(PID, self.root)
+
+
 @pytest.fixture
 def proc(tmp_path):
-    """Add a thread, or an epoll descriptor, to the process's /proc."""
-
-    class Proc:
-        path = tmp_path
-
-        def thread(self, wchan=None, syscall=None, tid=TID):
-            task = tmp_path / f"{PID}/task/{tid}"
-            task.mkdir(parents=True)
-            for name, text in (("wchan", wchan), ("syscall", syscall)):
-                if text is not None:
-                    (task / name).write_bytes(text)
-
-        def epoll(self, fdinfo, fd=7, target="anon_inode:[eventpoll]"):
-            for folder in ("fd", "fdinfo"):
-                (tmp_path / f"{PID}/{folder}").mkdir(parents=True, exist_ok=True)
-            (tmp_path / f"{PID}/fd/{fd}").symlink_to(target)
-            if fdinfo is not None:
-                (tmp_path / f"{PID}/fdinfo/{fd}").write_bytes(fdinfo)
-
-        def blocked(self):
-            return blocked_threads(PID, tmp_path)
-
-        def waits_writable(self):
-            return INODE in inodes_awaited_writable(PID, tmp_path)
-
-    return Proc()
+    return Proc(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +117,7 @@ def test_each_thread_is_sampled(proc):
 
 
 def test_a_process_that_is_gone_has_no_threads(proc):
-    """It may end between two looks."""
+    """It may end between two samples."""
     assert proc.blocked() == []
     assert proc.waits_writable() is False
 
@@ -183,7 +178,8 @@ def test_the_inode_is_hexadecimal(proc):
 
 def test_only_epoll_descriptors_are_read(proc):
     """A socket or a file whose fdinfo says the same is none."""
-    proc.epoll(HEAD + target(EPOLLOUT), fd=7, target=f"socket:[{INODE}]")
+    proc.socket(7, INODE)
+    proc.write("fdinfo/7", HEAD + target(EPOLLOUT))
     assert proc.waits_writable() is False
     proc.epoll(HEAD + target(EPOLLOUT), fd=11)
     assert proc.waits_writable() is True
@@ -234,5 +230,5 @@ def test_hostile_lines_are_passed_over(proc, line):
 def test_a_thread_in_close_is_known_by_its_call(proc, wchan, syscall, closes):
     """Its descriptor is gone: call and kernel function say that a socket's end keeps it."""
     proc.thread(wchan, syscall)
-    assert closing_threads(PID, proc.path) == [TID] * closes
-    assert closing_threads(PID + 1, proc.path) == []
+    assert closing_threads(PID, proc.root) == [TID] * closes
+    assert closing_threads(PID + 1, proc.root) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.fake_proc import FakeProcess
 
 from xctl_probe.linux import wchan
 from xctl_probe.linux.process_activity import Activity, Processes
@@ -51,9 +52,7 @@ def test_functions_of_event_loops(name):
 )
 def test_readers_where_the_call_is_hidden(tmp_path, name, blocked, expected):
     """As Yama hides it: all readers decide by the same names."""
-    task = tmp_path / f"{PID}/task/{PID}"
-    task.mkdir(parents=True)
-    (task / "wchan").write_text(name)
+    FakeProcess(tmp_path, PID).thread(PID, wchan=name)
     assert bool(blocked_threads(PID, tmp_path)) == blocked
     assert closing_threads(PID, tmp_path) == []
     assert Processes(tmp_path).activity(PID, 4_241) is expected

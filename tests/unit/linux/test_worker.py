@@ -75,7 +75,7 @@ def test_after_one_was_left_behind_another_thread_goes_on(worker, stuck):
     assert seen[0] is not first
 
 
-def test_one_that_was_left_behind_ends_after_its_call(worker, monkeypatch):
+def test_one_that_was_left_behind_exits_after_its_call(worker, monkeypatch):
     go_on = threading.Event()
     worker.run(lambda: go_on.wait(20), 1)
     left = worker._thread
@@ -85,7 +85,7 @@ def test_one_that_was_left_behind_ends_after_its_call(worker, monkeypatch):
     assert not left.is_alive()
 
 
-def test_an_idle_thread_ends_with_its_worker(worker):
+def test_an_idle_thread_exits_with_its_worker(worker):
     worker.run(lambda: None, LONG_NS)
     thread = worker._thread
     worker.close()

@@ -133,7 +133,7 @@ def test_a_renamed_interface_loses_nothing(kernel):
     assert reported(watched) == {"wan0": (11, 13)}
 
 
-def test_an_interface_that_ends_has_its_last_bytes_reported_once(kernel):
+def test_an_interface_that_is_removed_has_its_last_bytes_reported_once(kernel):
     """The announcement of its end carries its last counters."""
     watched = Interfaces(links=kernel)
     kernel.ended(2, 1_020, 2_016, 3, 5, 7, 11)
@@ -161,7 +161,7 @@ def test_a_life_between_two_intervals_is_reported(kernel):
     assert reported(watched) == {"eth0": (0, 0)}
 
 
-def test_an_interface_that_ends_while_the_counters_are_read(kernel):
+def test_an_interface_that_is_removed_while_the_counters_are_read(kernel):
     """It is among them, and its end is known already: nothing is counted twice."""
     watched = Interfaces(links=kernel)
     kernel.set(2, "eth0", 1_015, 2_010, 3, 5, 7, 11)

@@ -1,4 +1,4 @@
-"""What the other end of a connection shows, where it is on this host."""
+"""What the peer of a connection shows, where it is on this host."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FakeLookup:
 
 
 class Owners:
-    """The server holds the far end, once it has been searched for."""
+    """The server holds the peer socket, once it has been searched for."""
 
     def __init__(self):
         self.known, self.searches, self.visible = set(), 0, True
@@ -130,7 +130,7 @@ def test_the_peer_s_queues_come_first(peer_seen, found):
     ],
 )
 def test_a_request_that_is_not_acknowledged_is_on_its_way(local_seen, delivered, found):
-    """The source knows it, or the near end is looked at."""
+    """The source knows it, or the local socket is read."""
     scene = Scene()
     scene.lookup.local_end = local_seen
     assert scene.finds(Activity.WAITING_ON_SOCKET, delivered=delivered) is found
@@ -186,7 +186,7 @@ def test_what_was_expected_once_stays_so_while_it_serves_others():
     assert scene.processes.samples == samples
 
 
-def test_an_expected_wait_ends_when_the_peer_is_stopped_or_does_not_read():
+def test_an_expected_wait_is_over_when_the_peer_is_stopped_or_does_not_read():
     for peer_seen, stopped, found in (
         (SocketSnapshot(0, 0, False, INODE), True, PeerState.BUSY),
         (SocketSnapshot(7, 0, False, INODE), False, PeerState.UNREAD),
@@ -208,7 +208,7 @@ def test_a_process_that_one_may_not_see_is_searched_for_once():
 
 
 def test_searches_are_rationed_and_what_was_not_searched_for_is_undecided():
-    """Through all of /proc at most twice a look; the others go together in the next one."""
+    """Through all of /proc at most twice a sample; the others go together in the next one."""
     scene = Scene()
     scene.owners.visible = False
 

@@ -1,4 +1,4 @@
-"""Which waits for a reply are told: by the other end, by the past, by what the user said."""
+"""Which reply waits are reported: by the peer, by the history, by the options of the user."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Scene:
         return reported and reported.since_ns // MS
 
 
-# What the other end shows
+# What the peer shows
 
 
 @pytest.mark.parametrize(
     "shows", [PeerState.UNKNOWN, PeerState.UNREAD, PeerState.REPLY_RETRANSMITTED, PeerState.BUSY]
 )
 def test_a_wait_is_reported_from_the_request_on(shows):
-    """Nobody has taken the request, or who has it does something else, or who knows."""
+    """No process has taken the request, or who has it does something else, or who knows."""
     scene = Scene()
     assert scene.take_sample(100, shows) == 0
     assert scene.take_sample(700) == 0
@@ -66,7 +66,7 @@ def test_a_wait_that_the_peer_knows_of_is_silent_to_its_end(shows):
 
 
 def test_an_answer_that_is_lost_has_its_cause():
-    """The other end has sent it and nothing comes through: that is no missing reply."""
+    """The peer has sent it and nothing comes through: that is no missing reply."""
     scene = Scene()
     scene.peer.shows = PeerState.REPLY_RETRANSMITTED
     assert scene.replies.observe(scene.asked(), 100 * MS) == ReplyStall(0, Cause.LOSS)
@@ -79,8 +79,8 @@ def test_a_request_on_its_way_is_reported_as_that():
     assert reported == ReplyStall(0, None, in_flight=True)
 
 
-def test_what_ends_the_expected_wait_begins_a_stall():
-    """The peer is stopped in the middle: until the look before, all was as agreed."""
+def test_what_finishes_the_expected_wait_begins_a_stall():
+    """The peer is stopped in the middle: until the sample before, the wait was an expected one."""
     scene = Scene()
     assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.take_sample(5_000) is None
@@ -91,7 +91,7 @@ def test_what_ends_the_expected_wait_begins_a_stall():
 
 
 def test_a_peer_that_takes_its_time_and_then_agrees_was_a_stall_until_then():
-    """Told while it computed; no more once it was in its loop for two looks."""
+    """Reported while it computed; no more once it was in its loop for two samples."""
     scene = Scene()
     assert scene.take_sample(100, PeerState.BUSY) == 0
     assert scene.take_sample(300, PeerState.WAITING_FOR_REQUEST) == 0
@@ -129,7 +129,7 @@ def test_a_stall_goes_on_while_it_is_not_known_what_the_peer_does():
     assert scene.take_sample(1_000) is None
 
 
-def test_the_next_wait_on_a_socket_is_judged_by_itself():
+def test_the_next_wait_on_a_socket_is_decided_by_itself():
     """The peer agreed to the last one; about this one nothing is known."""
     scene = Scene()
     assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST) is None
@@ -139,7 +139,7 @@ def test_the_next_wait_on_a_socket_is_judged_by_itself():
 
 
 def test_the_report_of_an_end_that_comes_after_the_next_wait_began_is_not_of_that():
-    """The ring is read late: what ended was another wait, that no look has seen."""
+    """The ring is read late: what ended was another wait, that no sample has seen."""
     scene = Scene()
     scene.since_ms = 403
     assert scene.take_sample(503, PeerState.WAITING_FOR_REQUEST) is None
@@ -195,7 +195,7 @@ def test_a_process_is_not_its_own_proxy():
     assert scene.take_sample(1_001, PeerState.WAITING_FOR_REQUEST) is None
 
 
-# What nobody can look at
+# Peers that cannot be inspected
 
 
 def test_a_peer_that_may_not_be_inspected_is_silent_until_something_shows():
@@ -208,7 +208,7 @@ def test_a_peer_that_may_not_be_inspected_is_silent_until_something_shows():
     assert scene.end(6_500) == 6_000
 
 
-def test_a_stall_ends_where_the_request_goes_to_a_peer_that_may_not_be_inspected():
+def test_a_stall_is_over_where_the_request_goes_to_a_peer_that_may_not_be_inspected():
     scene = Scene()
     assert scene.take_sample(100, PeerState.UNREAD) == 0
     assert scene.take_sample(200, PeerState.HIDDEN) is None
@@ -227,7 +227,7 @@ def test_a_stall_ends_where_the_request_goes_to_a_peer_that_may_not_be_inspected
 def test_a_namespace_that_may_not_be_entered_hides_the_peers_in_it(
     local, remote, reported, sampled
 ):
-    """Whose address shows that they are on this host; a request on its way is told anyway."""
+    """Whose address shows that they are on this host; a request on its way is reported anyway."""
     replies = ReplyWaits(STALL_MS * MS)
     socket = Socket(1, 7, "tcp", local, 40_009, remote, PORT)
     asked = ReplyWait(socket, 0, CLIENT, RequestHistory())
@@ -359,7 +359,7 @@ def test_a_wait_is_sampled_once_in_a_stall_s_length():
 
 
 def test_of_many_waits_only_some_are_sampled_at_once():
-    """Thousands of workers that wait in one queue: at first 1,024 in a look, then in turns."""
+    """Thousands of workers that wait in one queue: at first 1,024 in a sample, then in turns."""
     scene = Scene()
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     workers = range(7_001)

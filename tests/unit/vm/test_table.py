@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from vm.expect import ALL_FLAVOURS
+from vm.expect import ALL_VARIANTS
 from vm.results import load
 from vm.table import replaced, table
 
@@ -22,7 +22,7 @@ def test_a_kernel_that_was_run_is_in_it_with_each_variant() -> None:
     kernels = load()
     assert kernels, "docs/kernels.json is empty: make test-kernels"
     rows = table(kernels).splitlines()
-    assert [row.count("|") for row in rows] == [len(ALL_FLAVOURS) + 4] * (len(kernels) + 2)
+    assert [row.count("|") for row in rows] == [len(ALL_VARIANTS) + 4] * (len(kernels) + 2)
 
 
 def test_a_document_without_the_marks_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Fixtures inside the guest: its features, the flavours to run, results as they come."""
+"""Fixtures inside the guest: its features, the variants to run, results as they come."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from support.namespace import Namespace
 from support.peer import Peer
 from support.probe import Probe
 
-from vm.expect import FLAVOURS
-from vm.guest import flavours
+from vm.expect import VARIANTS
+from vm.guest import variants
 from vm.guest.features import NO, detect, supports
 
 INTERVAL_S = 0.5
@@ -30,15 +30,15 @@ RESULTS = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--flavours", default=",".join(FLAVOURS), help="which to test")
+    parser.addoption("--variants", default=",".join(VARIANTS), help="which to test")
     parser.addoption("--results", type=Path, help="directory for features.json, results.jsonl")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `flavour` runs once for each; a flavour's tests run together."""
-    if "flavour" in metafunc.fixturenames:
-        chosen = metafunc.config.getoption("--flavours").split(",")
-        metafunc.parametrize("flavour", chosen, scope="session")
+    """A test that takes `variant` runs once for each; a variant's tests run together."""
+    if "variant" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("--variants").split(",")
+        metafunc.parametrize("variant", chosen, scope="session")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,11 +64,11 @@ def installed() -> Installed:
 
 
 @pytest.fixture
-def backend(flavour: str, features: dict[str, str]) -> Backend:
-    """The flavour under test; skips where the kernel does not carry it."""
-    if supports(flavour, features) == NO:
-        pytest.skip(f"this kernel does not carry {flavour}")
-    return flavours.flavour(flavour)
+def backend(variant: str, features: dict[str, str]) -> Backend:
+    """The variant under test; skips where the kernel does not carry it."""
+    if supports(variant, features) == NO:
+        pytest.skip(f"this kernel does not carry {variant}")
+    return variants.variant(variant)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def only_rare(backend: Backend) -> None:
 
 @pytest.fixture
 def probe(backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
-    """Start the probe in this flavour, and wait until it watches.
+    """Start the probe in this variant, and wait until it watches.
 
     --min-bw 0: so few bytes would otherwise not be worth a record.
     """
@@ -117,19 +117,19 @@ def netns(request: pytest.FixtureRequest, make_netns: Callable[..., Namespace]) 
 
 @pytest.fixture(scope="session")
 def shared_probe(
-    flavour: str, features: dict[str, str], installed: Installed, shared_netns: Namespace
+    variant: str, features: dict[str, str], installed: Installed, shared_netns: Namespace
 ) -> Iterator[Probe]:
-    """One probe for all tests of a flavour that only read records: a start takes half a minute."""
+    """One probe for all tests of a variant that only read records: a start takes half a minute."""
     started: list[Probe] = []
 
     def start(*options: object, **more: object) -> Probe:
         started.append(Probe(installed, shared_netns, *options, **more))
         return started[0]
 
-    if supports(flavour, features) == NO:
-        pytest.skip(f"this kernel does not carry {flavour}")
+    if supports(variant, features) == NO:
+        pytest.skip(f"this kernel does not carry {variant}")
     try:
-        yield _started(start, flavours.flavour(flavour))
+        yield _started(start, variants.variant(variant))
         started[0].stop()
     finally:
         for one in started:
@@ -145,7 +145,7 @@ def running(backend: Backend, shared_probe: Probe) -> Iterator[Probe]:
 
 @pytest.fixture
 def every_backend(backend: Backend) -> Backend:
-    """What blind spot tests of tests/integration ask for: here, each flavour."""
+    """What blind spot tests of tests/integration ask for: here, each variant."""
     return backend
 
 
@@ -155,12 +155,12 @@ def every_probe(probe: Callable[..., Probe]) -> Callable[..., Probe]:
 
 
 @pytest.fixture
-def watch(flavour: str, backend: Backend) -> Iterator[Callable[..., Watch]]:
+def watch(variant: str, backend: Backend) -> Iterator[Callable[..., Watch]]:
     """What tests of tests/ebpf start: the kernel source itself, without the probe."""
-    if flavour == "proc":
+    if variant == "proc":
         pytest.skip("not a kernel source")
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(Watch(attach=flavour, **options))
+        yield lambda **options: stack.enter_context(Watch(attach=variant, **options))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What this kernel can do, found by trying: each probe answers yes, no, or could not tell.
 
-Independent of the project's own programs on purpose: where these say yes and a flavour does
-not attach, the flavour is at fault.  Constants are those of linux/bpf.h.
+Independent of the project's own programs on purpose: where these say yes and a variant does
+not attach, the variant is at fault.  Constants are those of linux/bpf.h.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def detect() -> dict[str, str]:
     return {probe.__name__: _ask(probe) for probe in PROBES}
 
 
-# What each flavour of the probe needs, in these terms (bcc: and headers, which come along).
+# What each variant of the probe needs, in these terms (bcc: and headers, which come along).
 NEEDS = {
     "fentry": ("btf", "ringbuf", "fentry", "fexit", "tp_btf"),
     "kprobe": ("btf", "ringbuf", "kprobe"),
@@ -191,9 +191,9 @@ NEEDS = {
 }
 
 
-def supports(flavour: str, features: dict[str, str]) -> str:
-    """Whether a kernel with these features should carry the flavour: yes, no, unknown."""
-    answers = {features.get(need, UNKNOWN) for need in NEEDS[flavour]}
+def supports(variant: str, features: dict[str, str]) -> str:
+    """Whether a kernel with these features should carry the variant: yes, no, unknown."""
+    answers = {features.get(need, UNKNOWN) for need in NEEDS[variant]}
     if NO in answers:
         return NO
     return YES if answers <= {YES} else UNKNOWN

@@ -1,4 +1,4 @@
-"""The gaps that differ between the ways to attach, as tests/integration has them."""
+"""The blind spots that differ between the ways to attach, as tests/integration has them."""
 
 from integration.test_blind_spots import (
     agrees,

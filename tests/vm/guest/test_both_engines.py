@@ -1,10 +1,10 @@
-"""bcc and the compiled object, on the same traffic at the same time: the same facts."""
+"""bcc and the compiled object, on the same traffic at the same time: the same events."""
 
 from __future__ import annotations
 
 import pytest
 
-PATIENCE_S = 180
+LIMIT_S = 180
 BULK_BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
 # Each notes the ends of a stall by itself, to a tick of at most 10 ms.
@@ -13,7 +13,7 @@ APART_MS = 20
 
 @pytest.fixture
 def both(start_probe, backend):
-    """The two engines, started one after the other; only where bcc is the flavour under test."""
+    """The two engines, started one after the other; only where bcc is the variant under test."""
     if backend.name != "bcc":
         pytest.skip("compared once, where bcc runs")
     always = ("--interval", 0.5, "--loopback", "--min-bw", 0, "--format", "ndjson")
@@ -24,7 +24,7 @@ def both(start_probe, backend):
     return engines
 
 
-def told(consumer, sender, receiver, inode):
+def reported(consumer, sender, receiver, inode):
     ended = consumer.stalls(pid=sender.pid, ongoing=False)
     return {
         "sent": consumer.sent_bytes(sender.pid),
@@ -39,7 +39,7 @@ def wait_while_it_hangs(engines, sender, direction):
     for engine in engines:
         engine.wait_for(
             lambda c: [s for s in c.stalls(pid=sender.pid) if s.net["direction"] == direction],
-            PATIENCE_S,
+            LIMIT_S,
         )
 
 
@@ -48,27 +48,27 @@ def test_they_report_the_same_bytes_stalls_and_retransmits(both, worker, lose):
     port = receiver.ask("listen")["port"]
     inode = sender.connect("127.0.0.1", port)["inode"]
     receiver.ask("accept")
-    sender.tell("ask", 23, 29)
+    sender.begin("ask", 23, 29)
     wait_while_it_hangs(both, sender, "receive")
     receiver.ask("recv", 23)
     receiver.ask("send", 29)
     sender.expect("ask")
-    sender.tell("send", MORE_THAN_BUFFERS)
+    sender.begin("send", MORE_THAN_BUFFERS)
     wait_while_it_hangs(both, sender, "send")
-    receiver.ask("recv", MORE_THAN_BUFFERS, timeout=PATIENCE_S)
+    receiver.ask("recv", MORE_THAN_BUFFERS, timeout=LIMIT_S)
     sender.expect("send")
     lose(5)
-    receiver.tell("recv", BULK_BYTES)
-    sender.ask("send", BULK_BYTES, timeout=PATIENCE_S)
-    receiver.expect("recv", PATIENCE_S)
+    receiver.begin("recv", BULK_BYTES)
+    sender.ask("send", BULK_BYTES, timeout=LIMIT_S)
+    receiver.expect("recv", LIMIT_S)
     lose(0)
-    total = sender.ask("settle", timeout=PATIENCE_S)["total_retrans"]
+    total = sender.ask("settle", timeout=LIMIT_S)["total_retrans"]
     for engine in both:
-        engine.wait_for(lambda c: c.count("RETRANSMIT", inode=inode) >= total, PATIENCE_S)
+        engine.wait_for(lambda c: c.count("RETRANSMIT", inode=inode) >= total, LIMIT_S)
         engine.wait_for_intervals(2)
     bcc, compiled = (engine.stop() for engine in both)
-    found = told(bcc, sender, receiver, inode)
-    assert found == told(compiled, sender, receiver, inode)
+    found = reported(bcc, sender, receiver, inode)
+    assert found == reported(compiled, sender, receiver, inode)
     moved = MORE_THAN_BUFFERS + 23 + BULK_BYTES
     assert (found["sent"], found["received"], found["lost"]) == (moved, moved, 0)
     assert found["retransmits"] == total > 0

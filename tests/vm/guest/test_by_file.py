@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from vm.guest import flavours
+from vm.guest import variants
 from vm.guest.features import YES, supports
 from vm.guest.test_bytes import connect, transfer
 
 NAME = "tracepoint_files"
-PATIENCE_S = 180
+LIMIT_S = 180
 BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
 
@@ -18,7 +18,7 @@ def test_sockets_are_found_by_the_files_that_hold_them(start_probe, worker, feat
     """Open before the probe and after; a process with two descriptors of one socket counts once."""
     if supports("tracepoint", features) != YES:
         pytest.skip("this kernel does not carry tracepoint")
-    backend = flavours.flavour(NAME)
+    backend = variants.variant(NAME)
     before = worker(), worker()
     connect(*before, "127.0.0.1")
     options = ("--interval", 0.5, "--loopback", "--min-bw", 0, "--format", "ndjson")
@@ -30,9 +30,9 @@ def test_sockets_are_found_by_the_files_that_hold_them(start_probe, worker, feat
     after[1].ask("fork_idle")
     for receiver, sender in (before, after):
         transfer(receiver, sender, BYTES)
-        running.wait_for(lambda c, pid=receiver.pid: c.received_bytes(pid) >= BYTES, PATIENCE_S)
-    before[1].tell("send", MORE_THAN_BUFFERS)
-    running.wait_for(lambda c: len(c.stalls(pid=before[1].pid, ongoing=True)) >= 2, PATIENCE_S)
+        running.wait_for(lambda c, pid=receiver.pid: c.received_bytes(pid) >= BYTES, LIMIT_S)
+    before[1].begin("send", MORE_THAN_BUFFERS)
+    running.wait_for(lambda c: len(c.stalls(pid=before[1].pid, ongoing=True)) >= 2, LIMIT_S)
     running.wait_for_intervals(2)
     assert [running.consumer.received_bytes(receiver.pid) for receiver, _ in (before, after)] == [
         BYTES,

@@ -1,4 +1,4 @@
-"""Known traffic in, exactly those bytes out, at both ends: on this kernel, in each flavour.
+"""Known traffic in, exactly those bytes out, at both sockets: on this kernel, in each variant.
 
 A probe's start takes half a minute under emulation, so one probe serves all tests that only read
 records.  The counts are odd, so that a wrong sum shows which of them is missing.
@@ -6,9 +6,9 @@ records.  The counts are odd, so that a wrong sum shows which of them is missing
 
 from __future__ import annotations
 
-PATIENCE_S = 180
+LIMIT_S = 180
 BULK_BYTES = {"127.0.0.1": 1_000_003, "::1": 700_027, "::ffff:127.0.0.1": 400_009}
-BRIEF_BYTES = 300_007
+SHORT_BYTES = 300_007
 MESSAGE_BYTES, MESSAGES = 7, 23
 DATAGRAM_BYTES, DATAGRAMS = 1_009, 97
 
@@ -17,11 +17,11 @@ def assert_bytes(found, sent, backend):
     assert abs(found - sent) <= sent * backend.bytes_tolerance, f"{found} of {sent}"
 
 
-def assert_ends(running, sender, receiver, count, backend):
+def assert_both(running, sender, receiver, count, backend):
     """The sender sent and the receiver received `count`, and nothing went the other way."""
     running.wait_for(
         lambda c: min(c.sent_bytes(sender.pid), c.received_bytes(receiver.pid)) >= count * 0.99,
-        PATIENCE_S,
+        LIMIT_S,
     )
     consumer = running.consumer
     assert_bytes(consumer.sent_bytes(sender.pid), count, backend)
@@ -37,35 +37,35 @@ def connect(receiver, sender, host):
 
 
 def transfer(receiver, sender, count):
-    receiver.tell("recv", count)
+    receiver.begin("recv", count)
     assert sender.ask("send", count)["bytes"] == count
     assert receiver.expect("recv")["bytes"] == count
 
 
 def test_tcp_bytes_are_exact_at_both_sockets(running, worker, backend):
     """IPv4, IPv6 and the one in the other; sockets that stay open and sockets closed at once."""
-    open_ends, closed_ends, small_ends = [(worker(), worker()) for _ in range(3)]
+    open_pair, closed_pair, small_pair = [(worker(), worker()) for _ in range(3)]
     for host, count in BULK_BYTES.items():
-        connect(*open_ends, host)
-        transfer(*open_ends, count)
-        connect(*closed_ends, host)
+        connect(*open_pair, host)
+        transfer(*open_pair, count)
+        connect(*closed_pair, host)
         if not backend.sees("brief_owner"):
             running.wait_for_intervals(2)  # the sampler must have met them to know their owner
-        transfer(*closed_ends, count)
-        closed_ends[1].ask("close")
-        closed_ends[0].ask("close")
-    connect(*small_ends, "127.0.0.1")
-    small_ends[0].tell("recv", MESSAGE_BYTES * MESSAGES)
-    small_ends[1].ask("drip", MESSAGE_BYTES, 1, MESSAGES)
-    small_ends[0].expect("recv")
+        transfer(*closed_pair, count)
+        closed_pair[1].ask("close")
+        closed_pair[0].ask("close")
+    connect(*small_pair, "127.0.0.1")
+    small_pair[0].begin("recv", MESSAGE_BYTES * MESSAGES)
+    small_pair[1].ask("drip", MESSAGE_BYTES, 1, MESSAGES)
+    small_pair[0].expect("recv")
     running.wait_for_intervals(3)  # also so that what is counted twice has time to show
     total = sum(BULK_BYTES.values())
     for (receiver, sender), count in (
-        (open_ends, total),
-        (closed_ends, total),
-        (small_ends, MESSAGE_BYTES * MESSAGES),
+        (open_pair, total),
+        (closed_pair, total),
+        (small_pair, MESSAGE_BYTES * MESSAGES),
     ):
-        assert_ends(running, sender, receiver, count, backend)
+        assert_both(running, sender, receiver, count, backend)
         # TCP only: a datagram socket that is not connected has no route of its own
         assert {r.entity_id for r in running.consumer.process_bandwidth(sender.pid)} == {"lo"}
     assert running.consumer.lost() == 0
@@ -75,31 +75,31 @@ def test_udp_bytes_are_exact_at_both_sockets(running, worker, backend, only_rare
     receiver, sender = worker(), worker()
     for host in ("127.0.0.1", "::1"):
         port = receiver.ask("bind", host)["port"]
-        receiver.tell("recv_from", DATAGRAMS)
+        receiver.begin("recv_from", DATAGRAMS)
         sender.ask("send_to", host, port, DATAGRAM_BYTES, DATAGRAMS)
         receiver.expect("recv_from")
         sender.ask("close")
     running.wait_for_intervals(2)
-    assert_ends(running, sender, receiver, 2 * DATAGRAM_BYTES * DATAGRAMS, backend)
+    assert_both(running, sender, receiver, 2 * DATAGRAM_BYTES * DATAGRAMS, backend)
     assert running.consumer.lost() == 0
 
 
 def test_a_short_lived_connection_is_counted_and_owned(running, worker, backend):
-    """Come and gone between two looks; the sampler may not know whose it was."""
+    """Come and gone between two samples; the sampler may not know whose it was."""
     unattributed = running.consumer.unattributed_bytes()
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]
-    receiver.tell("accept")
-    receiver.tell("drain")
-    sender.tell("brief", "127.0.0.1", port, BRIEF_BYTES, 1)
-    assert sender.expect("brief")["bytes"] == BRIEF_BYTES
+    receiver.begin("accept")
+    receiver.begin("drain")
+    sender.begin("short", "127.0.0.1", port, SHORT_BYTES, 1)
+    assert sender.expect("short")["bytes"] == SHORT_BYTES
     receiver.expect("accept")
     receiver.expect("drain")
     receiver.ask("close")
     running.wait_for_intervals(3)
     if backend.sees("brief_owner"):
-        assert_ends(running, sender, receiver, BRIEF_BYTES, backend)
+        assert_both(running, sender, receiver, SHORT_BYTES, backend)
     consumer = running.consumer
     seen = consumer.sent_bytes(sender.pid) + consumer.received_bytes(receiver.pid)
     unattributed = consumer.unattributed_bytes() - unattributed
-    assert_bytes(seen + unattributed, 2 * BRIEF_BYTES, backend)
+    assert_bytes(seen + unattributed, 2 * SHORT_BYTES, backend)

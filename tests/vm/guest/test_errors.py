@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-PATIENCE_S = 180
+LIMIT_S = 180
 BULK_BYTES = 1_000_003
 
 
@@ -19,19 +19,19 @@ def bystander():
 
 
 def test_retransmits_in_softirq_are_the_senders(running, worker, lose, bystander):
-    """Exactly `total_retrans` of the socket, under netem's 5 % loss; nobody else's."""
+    """Exactly `total_retrans` of the socket, under netem's 5 % loss; none of another socket."""
     receiver, sender = worker(), worker()
     port = receiver.ask("listen")["port"]
     inode = sender.connect("127.0.0.1", port)["inode"]
     receiver.ask("accept")
     lose(5)
-    receiver.tell("recv", BULK_BYTES)
-    sender.ask("send", BULK_BYTES, timeout=PATIENCE_S)
-    receiver.expect("recv", PATIENCE_S)
+    receiver.begin("recv", BULK_BYTES)
+    sender.ask("send", BULK_BYTES, timeout=LIMIT_S)
+    receiver.expect("recv", LIMIT_S)
     lose(0)
-    total = sender.ask("settle", timeout=PATIENCE_S)["total_retrans"]
+    total = sender.ask("settle", timeout=LIMIT_S)["total_retrans"]
     assert total > 0, "no packet was lost: the test proves nothing"
-    running.wait_for(lambda c: c.count("RETRANSMIT", inode=inode) >= total, PATIENCE_S)
+    running.wait_for(lambda c: c.count("RETRANSMIT", inode=inode) >= total, LIMIT_S)
     running.wait_for_intervals(1)
     consumer = running.consumer
     assert consumer.count("RETRANSMIT", inode=inode) == total
@@ -48,18 +48,18 @@ def test_refused_connects_and_resets_are_errors_of_who_gets_them(running, worker
     port = server.ask("listen")["port"]
     inode = client.connect("127.0.0.1", port)["inode"]
     server.ask("accept")
-    client.tell("ask", 23, 29)
-    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True), PATIENCE_S)
+    client.begin("ask", 23, 29)
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True), LIMIT_S)
     server.ask("close")
     assert client.expect("ask")["error"] == "ECONNRESET"
 
     inodes = []
     for _ in range(7):
-        refused.tell("connect", "127.0.0.1", 23)
+        refused.begin("connect", "127.0.0.1", 23)
         inodes.append(refused.expect("connecting")["inode"])
         assert refused.expect("connect")["error"] == "ECONNREFUSED"
-    running.wait_for(lambda c: c.count("CONNECT_REFUSED", pid=refused.pid) >= 7, PATIENCE_S)
-    running.wait_for(lambda c: c.count("RESET", inode=inode), PATIENCE_S)
+    running.wait_for(lambda c: c.count("CONNECT_REFUSED", pid=refused.pid) >= 7, LIMIT_S)
+    running.wait_for(lambda c: c.count("RESET", inode=inode), LIMIT_S)
     running.wait_for_intervals(1)
     consumer = running.consumer
     assert [consumer.count("CONNECT_REFUSED", inode=inode) for inode in inodes] == [1] * 7
@@ -82,10 +82,10 @@ def test_a_handshake_that_gives_up_is_an_error_of_who_connects(
 ):
     client = worker()
     lose(100)
-    client.tell("connect", "127.0.0.1", 23)
+    client.begin("connect", "127.0.0.1", 23)
     inode = client.expect("connecting")["inode"]
-    assert client.expect("connect", PATIENCE_S)["error"] == "ETIMEDOUT"
-    running.wait_for(lambda c: c.count("CONNECT_TIMEOUT", inode=inode), PATIENCE_S)
+    assert client.expect("connect", LIMIT_S)["error"] == "ETIMEDOUT"
+    running.wait_for(lambda c: c.count("CONNECT_TIMEOUT", inode=inode), LIMIT_S)
     running.wait_for_intervals(1)
     consumer = running.consumer
     assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == 1

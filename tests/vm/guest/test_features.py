@@ -6,7 +6,7 @@ import platform
 
 import pytest
 
-from vm.expect import FLAVOURS, expected
+from vm.expect import VARIANTS, expected
 from vm.guest.features import NO, YES, detect, supports
 
 
@@ -22,5 +22,5 @@ def test_a_second_sample_finds_the_same(features: dict[str, str]) -> None:
 
 def test_each_variant_has_its_features_since_its_series(features: dict[str, str]) -> None:
     series = ".".join(platform.release().split(".")[:2])
-    found = {name: supports(name, features) for name in FLAVOURS}
-    assert found == {name: YES if expected(name, series) else NO for name in FLAVOURS}
+    found = {name: supports(name, features) for name in VARIANTS}
+    assert found == {name: YES if expected(name, series) else NO for name in VARIANTS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from support.lacking import BTF, TRACEFS, Lacking, before_ring_buffers, hidden
 
-PATIENCE_S = 180
+LIMIT_S = 180
 BULK_BYTES = 1_000_003
 
 
@@ -29,19 +29,19 @@ def test_bcc_is_taken_by_itself_and_does_without_any_of_it(
     port = receiver.ask("listen")["port"]
     sender.connect("127.0.0.1", port)
     receiver.ask("accept")
-    receiver.tell("recv", BULK_BYTES)
+    receiver.begin("recv", BULK_BYTES)
     sender.ask("send", BULK_BYTES)
     receiver.expect("recv")
-    sender.tell("ask", 23, 29)
-    running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=True), PATIENCE_S)
+    sender.begin("ask", 23, 29)
+    running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=True), LIMIT_S)
     receiver.ask("recv", 23)
     receiver.ask("send", 29)
     sender.expect("ask")
-    refused.tell("connect", "127.0.0.1", 23)
+    refused.begin("connect", "127.0.0.1", 23)
     refused.expect("connecting")
     assert refused.expect("connect")["error"] == "ECONNREFUSED"
-    running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=False), PATIENCE_S)
-    running.wait_for(lambda c: c.count("CONNECT_REFUSED", pid=refused.pid), PATIENCE_S)
+    running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=False), LIMIT_S)
+    running.wait_for(lambda c: c.count("CONNECT_REFUSED", pid=refused.pid), LIMIT_S)
     running.wait_for_intervals(2)
     consumer = running.stop()
     assert consumer.sent_bytes(sender.pid) == BULK_BYTES + 23

@@ -4,6 +4,6 @@ Where these functions are called from changed much between the kernels (tcp_send
 with 6.5, for one), so each way runs on each.
 """
 
-from integration.test_paths import test_each_way_is_counted_once_or_is_a_declared_gap
+from integration.test_paths import test_each_way_is_counted_once_or_is_a_declared_blind_spot
 
-__all__ = ["test_each_way_is_counted_once_or_is_a_declared_gap"]
+__all__ = ["test_each_way_is_counted_once_or_is_a_declared_blind_spot"]

@@ -1,10 +1,10 @@
-"""More threads asleep in a send than the kernel keeps returns for: what is not counted is told."""
+"""More threads sleep in a send than the kernel keeps returns for: the missed are reported."""
 
 from __future__ import annotations
 
 import pytest
 
-PATIENCE_S = 180
+LIMIT_S = 180
 # kernel/kprobes.c: a return probe has 10 at least, and two for each CPU; the guests have two.
 RETURNS_KEPT = 10
 THREADS = RETURNS_KEPT + 7
@@ -19,15 +19,15 @@ def test_sends_that_sleep_are_all_counted(probe, worker, backend):
         pytest.skip("the sampler hooks nothing")
     running = probe()
     sleepers = worker("sleepers")
-    sleepers.ask("block", THREADS, MORE_THAN_BUFFERS, timeout=PATIENCE_S)
-    sleepers.ask("release", timeout=PATIENCE_S)
-    sleepers.ask("again", ONCE_MORE, timeout=PATIENCE_S)
+    sleepers.ask("block", THREADS, MORE_THAN_BUFFERS, timeout=LIMIT_S)
+    sleepers.ask("release", timeout=LIMIT_S)
+    sleepers.ask("again", ONCE_MORE, timeout=LIMIT_S)
     running.wait_for_intervals(3)
     consumer = running.stop()
     moved = THREADS * (MORE_THAN_BUFFERS + ONCE_MORE)
     assert consumer.received_bytes(sleepers.pid) == moved
     assert consumer.sent_bytes(sleepers.pid) == moved
-    # A program that is preempted by another thread's run of itself is told, whatever it was for.
+    # A program that another thread's run of itself preempts is reported, whatever it was for.
     assert consumer.losses().keys() <= {"missed_probe_runs"}
 
 
@@ -38,9 +38,9 @@ def test_datagrams_whose_return_was_missed_are_reported_as_lost(probe, worker, b
     running = probe()
     netns.run(*SLOW.split())
     sleepers = worker("sleepers")
-    sleepers.ask("block", THREADS, TIMES * DATAGRAM, DATAGRAM, timeout=PATIENCE_S)
-    sleepers.ask("release", timeout=PATIENCE_S)
-    sleepers.ask("again", DATAGRAM, timeout=PATIENCE_S)
+    sleepers.ask("block", THREADS, TIMES * DATAGRAM, DATAGRAM, timeout=LIMIT_S)
+    sleepers.ask("release", timeout=LIMIT_S)
+    sleepers.ask("again", DATAGRAM, timeout=LIMIT_S)
     running.wait_for_intervals(3)
     consumer = running.stop()
     moved = THREADS * (TIMES + 1) * DATAGRAM

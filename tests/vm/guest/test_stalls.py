@@ -37,13 +37,13 @@ def idle_ones(worker):
     """A listener, a keep-alive server with its client, a log sender: nobody who waits."""
     listener = worker()
     listener.ask("listen")
-    listener.tell("accept")
+    listener.begin("accept")
     server, client, _ = connected(worker)
     answered(server, client)
-    server.tell("recv", QUESTION)
+    server.begin("recv", QUESTION)
     reader, sender, _ = connected(worker)
-    reader.tell("drain")
-    sender.tell("drip", 7, 50, 1_000)
+    reader.begin("drain")
+    sender.begin("drip", 7, 50, 1_000)
     return {one.pid for one in (listener, server, client, reader, sender)}
 
 
@@ -59,10 +59,10 @@ def test_who_waits_is_reported_while_it_lasts_and_who_is_idle_never(probe, worke
     answered(*askers[1][:2])  # in epoll, only an earlier answer tells that one is awaited
     running.wait_for_intervals(2)
     for server, client, _ in askers:
-        client.tell("ask", QUESTION, ANSWER)
+        client.begin("ask", QUESTION, ANSWER)
         server.ask("recv", QUESTION)
     for _, client, _ in senders:
-        client.tell("send", MORE_THAN_BUFFERS)
+        client.begin("send", MORE_THAN_BUFFERS)
     for _, client, _ in senders + askers:
         wait_while_it_hangs(running, client)
 
@@ -71,7 +71,7 @@ def test_who_waits_is_reported_while_it_lasts_and_who_is_idle_never(probe, worke
         server.ask("send", ANSWER)
         truths[client.pid] = client.expect("ask")
     for server, client, _ in senders:
-        server.tell("recv", MORE_THAN_BUFFERS)
+        server.begin("recv", MORE_THAN_BUFFERS)
         truths[client.pid] = client.expect("send")
         server.expect("recv")
     for _, client, _ in senders + askers:
@@ -97,7 +97,7 @@ def test_a_connect_waits_for_a_peer_that_does_not_answer(running, worker, lose, 
     clients = [worker(role) for role in ("blocking", "evented")]
     lose(100)
     for client in clients:
-        client.tell("connect", "127.0.0.1", port)
+        client.begin("connect", "127.0.0.1", port)
     inodes = [client.expect("connecting")["inode"] for client in clients]
     for client in clients:
         wait_while_it_hangs(running, client)

@@ -26,7 +26,7 @@ def test_a_first_request_is_seen_where_calls_may_not_be_read(restricted, probe, 
     inode = client.connect("127.0.0.1", port)["inode"]
     server.ask("accept")
     running = probe()
-    client.tell("ask", QUESTION, ANSWER)
+    client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 2, 60)
     server.ask("send", ANSWER)

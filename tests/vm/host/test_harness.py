@@ -7,7 +7,7 @@ import json
 import pytest
 from vm import results, suites
 from vm.errors import UnavailableError
-from vm.expect import FLAVOURS
+from vm.expect import VARIANTS
 from vm.fetch import _place
 from vm.guest.features import NO, PROBES, UNKNOWN, YES, supports
 from vm.suites import Package
@@ -88,34 +88,34 @@ def left_behind(folder, features, *tests):
     (folder / "features.json").write_text(json.dumps(features))
     lines = [json.dumps({"test": f"test_x[{name}]", "outcome": how}) for name, how in tests]
     (folder / "results.jsonl").write_text("\n".join(lines))
-    return results.judge(FLAVOURS, "6.1", folder)
+    return results.decide(VARIANTS, "6.1", folder)
 
 
 def test_a_variant_that_passes_is_right_and_one_that_is_not_there_must_not_be(tmp_path):
     without = ALL | {"sock_send_length": NO}
-    judged = left_behind(tmp_path, without, ("fentry", "passed"), ("tracepoint", "skipped"))
-    assert (judged["fentry"].outcome, judged["fentry"].right) == (YES, True)
-    assert (judged["tracepoint"].outcome, judged["tracepoint"].right) == (NO, True)
+    outcomes = left_behind(tmp_path, without, ("fentry", "passed"), ("tracepoint", "skipped"))
+    assert (outcomes["fentry"].outcome, outcomes["fentry"].right) == (YES, True)
+    assert (outcomes["tracepoint"].outcome, outcomes["tracepoint"].right) == (NO, True)
 
 
 def test_a_failed_test_or_a_lost_feature_is_never_right(tmp_path):
     without = ALL | {"kprobe": NO}
-    judged = left_behind(tmp_path, without, ("fentry", "passed"), ("fentry", "failed"))
-    assert (judged["fentry"].outcome, judged["fentry"].right) == (NO, False)
-    assert (judged["kprobe"].outcome, judged["kprobe"].right) == (NO, False)
+    outcomes = left_behind(tmp_path, without, ("fentry", "passed"), ("fentry", "failed"))
+    assert (outcomes["fentry"].outcome, outcomes["fentry"].right) == (NO, False)
+    assert (outcomes["kprobe"].outcome, outcomes["kprobe"].right) == (NO, False)
 
 
 def test_a_guest_that_died_has_no_answer(tmp_path):
-    judged = results.judge(FLAVOURS, "6.1", tmp_path)
-    assert {one.outcome for one in judged.values()} == {UNKNOWN}
-    assert not any(one.right for one in judged.values())
+    outcomes = results.decide(VARIANTS, "6.1", tmp_path)
+    assert {one.outcome for one in outcomes.values()} == {UNKNOWN}
+    assert not any(one.right for one in outcomes.values())
 
 
 def test_the_table_takes_the_place_of_the_one_before():
-    flavours = {"fentry": {"outcome": YES, "failed": [], "passed": 12}}
-    flavours |= {"tracepoint": {"outcome": NO, "failed": [], "passed": 1}}
+    variants = {"fentry": {"outcome": YES, "failed": [], "passed": 12}}
+    variants |= {"tracepoint": {"outcome": NO, "failed": [], "passed": 1}}
     kernel = {"series": "7.2", "suite": "sid", "version": "7.2.13-1", "date": "2026-01-31"}
-    text = table([kernel | {"flavours": flavours}])
+    text = table([kernel | {"variants": variants}])
     row = "| 7.2 | 7.2.13-1 (sid) | passed (12 tests) | not run | not supported by this kernel |"
     assert row in text
     assert replaced(f"a\n{BEGIN}\nold\n{END}\nb", text) == f"a\n{BEGIN}\n{text}{END}\nb"

@@ -36,7 +36,7 @@ def stream(address: str) -> Steps:
     yield
 
 
-def brief_connections(address: str) -> Steps:
+def short_connections(address: str) -> Steps:
     listener = listen(address)
     yield
     for _ in range(29):
@@ -67,7 +67,7 @@ def datagrams(address: str, connected: int) -> Steps:
     yield
 
 
-def brief_datagram_sockets(address: str) -> Steps:
+def short_lived_datagram_sockets(address: str) -> Steps:
     server = datagram_socket(address)
     yield
     for _ in range(37):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import struct
 import threading
 import time
 
@@ -11,7 +12,8 @@ from peers.common import Steps, call, datagram_client, datagram_socket, exactly,
 
 CLONE_NEWNET = 0x40000000
 INTERFACES = 12
-STALL_S = 0.1
+STALL_MS = 100
+TCPI_LAST_DATA_SENT = 44  # its offset in struct tcp_info, linux/tcp.h
 
 
 def datagrams(times: int, size: int) -> Steps:
@@ -48,6 +50,13 @@ def many_interfaces() -> Steps:
     yield
 
 
+def _since_last_send_ms(sock: socket.socket) -> int:
+    """Return the time since the last send, by the clock of the kernel."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCPI_LAST_DATA_SENT + 4)
+    since_ms: int = struct.unpack_from("I", info, TCPI_LAST_DATA_SENT)[0]
+    return since_ms
+
+
 def many_requests(connections: int) -> Steps:
     """Each connection gets one reply, and then waits for a second one for longer than a stall."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
@@ -61,11 +70,12 @@ def many_requests(connections: int) -> Steps:
     yield
     for client, _ in pairs:
         client.sendall(b"q" * 7)
-    time.sleep(2 * STALL_S)  # nothing is drained before the waits are stalls
+    while _since_last_send_ms(client) < 2 * STALL_MS:  # the last one: the others wait longer
+        time.sleep(0.001)
     yield
 
 
-def brief_conversations(connections: int, question: int, answer: int) -> Steps:
+def short_exchanges(connections: int, question: int, answer: int) -> Steps:
     """One connection after the other, each with one request and its reply."""
     listener = listen()
 

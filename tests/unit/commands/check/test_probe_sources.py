@@ -67,7 +67,7 @@ def opens(monkeypatch):
 
 
 def test_every_way_comes_from_the_options_and_has_its_blind_spots():
-    """A new backend or flavour cannot be forgotten here."""
+    """A new backend or variant cannot be forgotten here."""
     names = [way.name for way in source_variants()]
     assert names == list(BLIND_SPOTS)
     assert {way.backend for way in source_variants()} == {*Backend} - {Backend.AUTO}
@@ -82,7 +82,7 @@ def test_each_blind_spot_has_one_key_and_one_text():
 
 
 def test_a_source_that_opens_and_reads_works(opens):
-    """What it sees is told without what the row says already."""
+    """What it sees is printed without what the row has already."""
     opens(lambda _: source())
     outcome = probe_source(EBPF, command._SETTINGS)
     assert (outcome.answer, outcome.reason) == (Answer.YES, "everything")
@@ -106,7 +106,7 @@ def test_a_passing_trouble_is_no_answer(opens, number):
 
 
 def test_a_bug_a_crash_and_a_hang_are_no_answers(opens):
-    """Each is told as what it is; the others are tried all the same."""
+    """Each is printed as what it is; the others are tried all the same."""
 
     def fail(settings):
         raise ValueError("a bug")

@@ -58,7 +58,7 @@ def test_a_process_that_pauses_keeps_its_line_for_a_while():
     assert add(model, 7 * S).processes == ()
 
 
-def test_a_stall_runs_then_ends_then_is_forgotten():
+def test_a_stall_runs_then_is_over_then_is_forgotten():
     """Each once, with its latest length."""
     model = Model()
     (running,) = add(model, S, stall(200, ongoing=True)).stalls

@@ -163,7 +163,7 @@ def test_what_could_not_be_seen_is_shown():
 
 
 def test_a_program_gets_one_object_on_one_line():
-    """The same facts, with numbers as numbers."""
+    """The same events, with numbers as numbers."""
     raw = to_json(WAITING)
     assert raw.count(b"\n") == 1
     found = json.loads(raw)

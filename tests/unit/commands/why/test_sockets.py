@@ -28,7 +28,7 @@ FD, PID = 7, 233
 
 
 def sampled(tcp, change=lambda: None, between_ms=300, others=()):
-    """What is said after a look, a change and another look."""
+    """The answer after a sample, a change and another sample."""
     samples = DiagSampler()
     samples.sample([tcp.message()], {INODE}, tcp.now_ns)
     change()

@@ -24,7 +24,7 @@ def thread(call=None, *, running=False):
     ("before", "now", "found"),
     [
         (thread(RECV), thread(RECV), RECV),
-        (None, thread(RECV), RECV),  # a thread that was born between the looks
+        (None, thread(RECV), RECV),  # a thread that was born between the samples
         (thread(POLL), thread(running=True), POLL),  # it woke up to look at the clock
         (thread(RECV), thread(running=True), None),  # its data came
         (thread(POLL), thread(), None),  # it sleeps in something else now

@@ -107,7 +107,7 @@ def test_no_process_who_reads_is_no_process_who_waits():
     assert finding_of(OPENED) is None
 
 
-def test_who_spoke_last_may_owe_the_rest():
+def test_who_sent_last_may_owe_the_rest():
     """An idle connection in an event loop, or one in mid-answer: both look like this."""
     finding = finding_of(OPENED, IN_EPOLL)
     assert finding.text == (
@@ -193,7 +193,7 @@ def test_a_peer_with_a_small_buffer_is_not_shown_to_leave_data_unread(change, te
         (None, "what is to be sent to 10.0.0.7:5432 does not leave this host"),
     ],
 )
-def test_what_this_host_holds_back_is_not_the_peer_s_doing(cause, text):
+def test_what_this_host_holds_back_is_not_due_to_the_peer(cause, text):
     """The kernel probes the peer's window then, too."""
     held = replace(CLOSED, probing=True, send_cause=cause, peer_window_bytes=65_536)
     finding = finding_of(held, IN_SEND)

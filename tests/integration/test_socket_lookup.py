@@ -17,7 +17,7 @@ from xctl_probe.linux.socket_lookup import SocketLookup
 
 
 @pytest.fixture
-def ends():
+def lookup():
     found = SocketLookup()
     yield found
     found.close()
@@ -38,66 +38,66 @@ def described(sock):
 @pytest.mark.parametrize(
     ("listen", "connect"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")]
 )
-def test_both_sockets_are_found(ends, listen, connect):
+def test_both_sockets_are_found(lookup, listen, connect):
     """What is unread there, not acknowledged here, and whose sockets they are."""
     client, server = connected(listen, connect)
     with client, server:
         here = described(client)
-        assert ends.local_socket(here).inode == here.inode
-        far = ends.peer_socket(here)
-        assert (far.inode, far.unread_bytes) == (os.fstat(server.fileno()).st_ino, 0)
+        assert lookup.local_socket(here).inode == here.inode
+        elsewhere = lookup.peer_socket(here)
+        assert (elsewhere.inode, elsewhere.unread_bytes) == (os.fstat(server.fileno()).st_ino, 0)
         client.sendall(bytes(23))
-        assert ends.peer_socket(here).unread_bytes == 23
+        assert lookup.peer_socket(here).unread_bytes == 23
         server.recv(7)
-        assert ends.peer_socket(here).unread_bytes == 16
+        assert lookup.peer_socket(here).unread_bytes == 16
 
 
-def test_a_connection_that_is_gone_has_no_sockets_though_somebody_listens_there(ends):
+def test_a_connection_that_is_gone_has_no_sockets_though_somebody_listens_there(lookup):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         here = Socket(7, 0, "tcp", "127.0.0.1", 1, "127.0.0.1", port)
-        assert ends.local_socket(here) is None
-        assert ends.peer_socket(here) is None
+        assert lookup.local_socket(here) is None
+        assert lookup.peer_socket(here) is None
 
 
-def test_a_connection_that_no_process_accepted_has_no_inode(ends):
+def test_a_connection_that_no_process_accepted_has_no_inode(lookup):
     """Its data is unread all the same."""
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_connection(server.getsockname()) as client,
     ):
         client.sendall(bytes(29))
-        far = ends.peer_socket(described(client))
-        assert (far.inode, far.unread_bytes) == (0, 29)
+        elsewhere = lookup.peer_socket(described(client))
+        assert (elsewhere.inode, elsewhere.unread_bytes) == (0, 29)
 
 
-def test_another_namespace_is_entered_by_way_of_a_process_in_it(ends, worker, netns):
-    """By nobody else's; and what it took to enter is given back."""
+def test_another_namespace_is_entered_by_way_of_a_process_in_it(lookup, worker, netns):
+    """By no other; and what it took to enter is given back."""
     require(os.geteuid() == 0, "only root can enter a namespace")
     server, client = worker(), worker()
-    told = client.connect("127.0.0.1", server.ask("listen")["port"])
-    far_inode = server.ask("accept")["inode"]
-    local, remote = (told[end].split(":") for end in ("local", "remote"))
-    there = Socket(told["inode"], 0, "tcp", local[0], int(local[1]), remote[0], int(remote[1]))
+    reported = client.connect("127.0.0.1", server.ask("listen")["port"])
+    peer_inode = server.ask("accept")["inode"]
+    local, remote = (reported[end].split(":") for end in ("local", "remote"))
+    there = Socket(reported["inode"], 0, "tcp", local[0], int(local[1]), remote[0], int(remote[1]))
     number = os.stat(f"/proc/{netns.pid}/ns/net").st_ino
     open_before = len(os.listdir("/proc/self/fd"))
     found = socket_lookup_in(number, client.pid)
     assert (found.local_socket(there).inode, found.peer_socket(there).inode) == (
         there.inode,
-        far_inode,
+        peer_inode,
     )
-    assert ends.local_socket(there) is None
+    assert lookup.local_socket(there) is None
     found.close()
     assert socket_lookup_in(number, os.getpid()) is None
     assert socket_lookup_in(number, 0) is None
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
-def test_our_own_namespace_needs_no_process_to_lead_there(ends):
+def test_our_own_namespace_needs_no_process_to_lead_there(lookup):
     """Not even a process that we see."""
     client, server = connected("127.0.0.1", "127.0.0.1")
     with client, server:
         here = described(client)
         found = socket_lookup_in(os.stat("/proc/self/ns/net").st_ino, 0)
-        assert found.local_socket(here) == ends.local_socket(here)
+        assert found.local_socket(here) == lookup.local_socket(here)
         found.close()

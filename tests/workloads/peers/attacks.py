@@ -1,6 +1,6 @@
-"""An ordinary user who wants the probe to stand still: `attackers.py NAME`, until stdin ends.
+"""Attacks by an ordinary user on the probe of root; each needs root to begin with.
 
-Prints `ready` and the pid of the client whose wait has to be told all the same, or 0.
+Each yields the pid of the client whose wait has to be reported all the same, or 0.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import select
 import signal
 import socket
 import struct
-import sys
-import threading
+
+from peers.common import LOOPBACK, Steps, aside
 
 USER = 65_534
 CALLS = {"x86_64": (323, 272), "aarch64": (282, 97)}[os.uname().machine]  # userfaultfd, unshare
@@ -36,8 +36,8 @@ def become_user() -> None:
     libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else its own /proc files are root's
 
 
-def asking(listener: socket.socket) -> tuple[int, socket.socket]:
-    """A client, in a process of its own, that waits for its reply; the server's end is read."""
+def waiting_client(listener: socket.socket) -> tuple[int, socket.socket]:
+    """A client, in a process of its own, that waits for its reply; the server has the request."""
     pid = os.fork()
     if not pid:
         libc.prctl(1, signal.SIGKILL, 0, 0, 0)
@@ -50,14 +50,14 @@ def asking(listener: socket.socket) -> tuple[int, socket.socket]:
     return pid, server
 
 
-def many_descriptors(count: int) -> None:
-    """Of processes that share one table each; and ends of connections that no process holds."""
+def many_descriptors(count: int) -> Steps:
+    """Of processes that share one table each; and sockets that no process holds."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
     become_user()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((LOOPBACK, 0))
     left, _right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for _ in range(5):
-        _, server = asking(listener)
+        _, server = waiting_client(listener)
         rights = array.array("i", [server.fileno()])
         left.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         server.close()
@@ -68,25 +68,25 @@ def many_descriptors(count: int) -> None:
         if not os.fork():
             libc.prctl(1, signal.SIGKILL, 0, 0, 0)
             signal.pause()
-    ready(0)
+    yield 0
 
 
-def event_loop(watched: int, copies: int) -> None:
+def event_loop(monitored: int, copies: int) -> Steps:
     """A peer whose epoll instance is long, and has many descriptors."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
     become_user()
-    pid, server = asking(socket.create_server(("127.0.0.1", 0)))
+    pid, server = waiting_client(socket.create_server((LOOPBACK, 0)))
     epoll = select.epoll()
     idle = os.eventfd(0)
-    for _ in range(watched):
+    for _ in range(monitored):
         epoll.register(os.dup(idle), select.EPOLLIN)
     for _ in range(copies):
         os.dup(epoll.fileno())
-    ready(pid)
+    yield pid
     server.close()
 
 
-def page_that_never_comes() -> None:
+def page_that_never_comes() -> Steps:
     """A peer that waits for events into a page that a userfaultfd never fills.
 
     Meanwhile the kernel holds the instance's mutex: who reads its fdinfo waits, uninterruptibly.
@@ -94,7 +94,7 @@ def page_that_never_comes() -> None:
     fault = libc.syscall(CALLS[0], os.O_CLOEXEC)
     fcntl.ioctl(fault, UFFDIO_API, bytearray(struct.pack("=QQQ", 0xAA, 0, 0)))
     become_user()
-    pid, server = asking(socket.create_server(("127.0.0.1", 0)))
+    pid, server = waiting_client(socket.create_server((LOOPBACK, 0)))
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     page = libc.mmap(None, mmap.PAGESIZE, 3, flags, -1, ctypes.c_long(0))
     fcntl.ioctl(fault, UFFDIO_REGISTER, bytearray(struct.pack("=QQQQ", page, mmap.PAGESIZE, 1, 0)))
@@ -102,13 +102,12 @@ def page_that_never_comes() -> None:
     for fd in (server.fileno(), os.eventfd(1)):
         epoll.register(fd, select.EPOLLIN)
     # In this process: a child would have a page without the userfaultfd.
-    threading.Thread(target=ready, args=(pid,)).start()
-    while True:
-        libc.epoll_wait(epoll.fileno(), ctypes.c_void_p(page), 8, -1)
+    aside(lambda: libc.epoll_wait(epoll.fileno(), ctypes.c_void_p(page), 8, -1))
+    yield pid
 
 
-def many_namespaces(count: int) -> None:
-    """Each with one wait, whose far end no process holds."""
+def many_namespaces(count: int) -> Steps:
+    """Each with one wait, whose peer socket no process holds."""
     become_user()
     readable, writable = os.pipe()
     for _ in range(count):
@@ -118,7 +117,7 @@ def many_namespaces(count: int) -> None:
     came = 0
     while came < count:
         came += len(os.read(readable, count))
-    ready(0)
+    yield 0
 
 
 def wait_elsewhere(writable: int) -> None:
@@ -126,7 +125,7 @@ def wait_elsewhere(writable: int) -> None:
         os._exit(7)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server((LOOPBACK, 0))
     client = socket.create_connection(listener.getsockname())
     server = listener.accept()[0]
     client.sendall(b"request")
@@ -137,21 +136,3 @@ def wait_elsewhere(writable: int) -> None:
     server.close()
     os.write(writable, b"x")
     client.recv(1)
-
-
-def ready(pid: int) -> None:
-    os.write(1, b"ready %d\n" % pid)
-    sys.stdin.read()
-    os._exit(0)
-
-
-ATTACKS = {
-    "descriptors": lambda: many_descriptors(57_000),
-    "long_list": lambda: event_loop(15_000, 0),
-    "copies": lambda: event_loop(2_000, 2_000),
-    "page": page_that_never_comes,
-    "namespaces": lambda: many_namespaces(60),
-}
-
-if __name__ == "__main__":
-    ATTACKS[sys.argv[1]]()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from place import Place
 
 
-class Patient:
+class Waits:
     """`asks` is a client of the long polls' server that is answered at once."""
 
     def __init__(self, place: Place) -> None:
         self.port, store, broker = place.port(), place.port(), place.port()
-        self.server = place.actor("patient: server", "long_poll.py", self.port)
-        self.asks = place.actor("patient: asking", "http_client.py", self.port, "/")
-        place.actor("patient: long poll", "http_client.py", self.port, "/wait", 0)
+        self.server = place.actor("waits: server", "long_poll.py", self.port)
+        self.asks = place.actor("waits: asking", "http_client.py", self.port, "/")
+        place.actor("waits: long poll", "http_client.py", self.port, "/wait", 0)
         place.actor("store: server", "store.py", "server", store)
         place.actor("store: client", "store.py", "client", store)
         place.actor("broker: server", "broker.py", "server", broker)

@@ -22,7 +22,7 @@ class Program:
         self.name = name
         self.process = spawn(command, **options)
         self.pid = self.process.pid
-        self._said: queue.Queue[bytes | None] = queue.Queue()
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._heard: list[bytes] = []
         self._threads = [
             threading.Thread(target=self._read, args=(pipe,), daemon=True)
@@ -31,7 +31,7 @@ class Program:
         for thread in self._threads:
             thread.start()
 
-    def tell(self, line: str | bytes) -> None:
+    def send(self, line: str | bytes) -> None:
         raw = line if isinstance(line, bytes) else line.encode() + b"\n"
         self.process.stdin.write(raw)
         self.process.stdin.flush()
@@ -41,7 +41,7 @@ class Program:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                line = self._said.get(timeout=max(deadline - time.monotonic(), 0))
+                line = self._lines.get(timeout=max(deadline - time.monotonic(), 0))
             except queue.Empty:
                 line = None
             if line is None:
@@ -51,7 +51,7 @@ class Program:
                 return line.decode(errors="replace")
 
     def ask(self, line: str | bytes, word: str) -> str:
-        self.tell(line)
+        self.send(line)
         return self.expect(word)
 
     def end(self) -> None:
@@ -72,11 +72,11 @@ class Program:
             while part := os.read(pipe.fileno(), 65_536):
                 for line in part.splitlines(keepends=True):
                     self._heard.append(line)
-                    self._said.put(line)
+                    self._lines.put(line)
         except (OSError, ValueError):  # closed meanwhile
             pass
         if self.process.poll() is not None:
-            self._said.put(None)
+            self._lines.put(None)
 
 
 def children(pid: int) -> list[int]:

@@ -27,15 +27,15 @@ def asked(backend, probe, worker, make_netns):
     server, client = worker("evented", namespace=elsewhere), worker(namespace=elsewhere)
     inode = client.connect("127.0.0.1", server.ask("listen")["port"])["inode"]
     server.ask("accept")
-    server.tell("recv", QUESTION)
-    server.tell("recv", QUESTION)
-    client.tell("ask", QUESTION, ANSWER)
+    server.begin("recv", QUESTION)
+    server.begin("recv", QUESTION)
+    client.begin("ask", QUESTION, ANSWER)
     server.expect("recv")
     return running, server, client, inode
 
 
 def test_a_peer_in_another_namespace_is_sampled(asked):
-    """It listens: nothing is told.  It is stopped: a stall from then on, until it goes on."""
+    """It listens: nothing is reported.  It is stopped: a stall from then on, until it goes on."""
     running, server, client, inode = asked
     running.wait_for_intervals(5)
     assert running.consumer.stalls(inode=inode) == []
@@ -51,8 +51,8 @@ def test_a_peer_in_another_namespace_is_sampled(asked):
     assert [r.ongoing for r in ongoing] == [True] * len(ongoing)
     assert not last.ongoing
     assert last.stall_ms >= ongoing[-1].stall_ms
-    for told in (*ongoing, last):
-        assert told.pid == client.pid
-        assert (told.net["direction"], told.net["cause"]) == ("receive", "no_reply")
+    for reported in (*ongoing, last):
+        assert reported.pid == client.pid
+        assert (reported.net["direction"], reported.net["cause"]) == ("receive", "no_reply")
         # It counts from the stop, and not from the request.
-        assert STALL_MS <= told.stall_ms <= told.ts - stopped_ms + CLOCKS_MS
+        assert STALL_MS <= reported.stall_ms <= reported.ts - stopped_ms + CLOCKS_MS

@@ -1,4 +1,4 @@
-"""How to start the probe in each flavour, and how exact its records have to be."""
+"""How to start the probe in each variant, and how exact its records have to be."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SLOW_CPU = ("--proc-budget", "50")
 LATE_SAMPLE_MS = 900
 
 
-def flavour(name: str) -> Backend:
-    """The flavour of this name; "proc" is the sampler, which must need no privilege."""
+def variant(name: str) -> Backend:
+    """The variant of this name; "proc" is the sampler, which must need no privilege."""
     if name == "proc":
         return replace(
             PROC, options=(*PROC.options, *SLOW_CPU), stall_tolerance_ms=LATE_SAMPLE_MS,
