@@ -10,6 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SOAK ?=
 FUZZ ?=
+EVAL ?=
 
 # What Debian and Ubuntu call the programs that the targets need, and the program to search for.
 RUN_PROGRAMS := $(PYTHON):python3
@@ -27,7 +28,7 @@ BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpf
 FRESH_PROGRAMS := debootstrap:debootstrap unshare:util-linux
 
 .PHONY: help run test pytest test-unit test-integration test-ebpf test-vm lint bpf bpf-check \
-	test-fresh test-oldest test-kernels bench bench-vm fuzz soak docs pictures clean
+	test-fresh test-oldest test-kernels bench bench-vm fuzz soak eval docs pictures clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -89,6 +90,9 @@ fuzz: .venv/fuzz  ## hostile bytes to everything that reads bytes; FUZZ="--minut
 
 soak: .venv/dev .venv/programs  ## churn and soak on this kernel; SOAK="--minutes 30 --mixes mix" for long
 	$(BIN)/python -m tests.soak $(SOAK)
+
+eval: .venv/dev .venv/programs  ## real programs, injected faults, and what is reported; an hour; EVAL="--programs gloo"
+	$(BIN)/python -m tests.evaluation $(EVAL)
 
 docs: .venv/dev  ## write the man page and the shells' completions again
 	$(BIN)/python docs/generate.py
