@@ -42,6 +42,7 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     results = Results(seed, time.strftime("%Y-%m-%d"), f"Linux {platform.release()}")
     folder = Path(tempfile.mkdtemp(prefix="xctl-evaluation-", dir="/tmp"))
+    folder.chmod(0o755)
     sources = tuple(SOURCES) if options.source == "both" else (options.source,)
     for plan in _plans(options, seed, sources, folder):
         reason = plan.program.missing()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evaluation.results import Found, Verdict
-from evaluation.truth import Truth, Wait
+from evaluation.truth import NOTHING, Truth, Wait
 
 Record = dict[str, Any]
 Op = tuple[int, int]
@@ -106,7 +106,8 @@ def compare(
         elif must:
             verdict.wrong_peer.append(describe(stall, observed))
             matched[number].setdefault(who, []).append((stall, False))
-        else:
+        elif truth != NOTHING or not _really_waited(stall, observed.ops.get(who, [])):
+            # A stopped process measures its stop as a wait, so only healthy ones are believed.
             verdict.false.append(describe(stall, observed))
     for window, verdict, of_window in zip(windows, verdicts, matched, strict=True):
         for wait in window.truth.must:
@@ -129,9 +130,14 @@ def describe(stall: Stall, observed: Observed) -> str:
     net = stall.last["net"]
     who, peer = observed.name(stall.pid), observed.peer(stall.last)
     over = "ongoing" if net["ongoing"] else "over"
+    measured = max(
+        (min(end, stall.end) - max(begin, stall.begin) for begin, end in observed.ops.get(who, [])),
+        default=0,
+    )
+    own = f", {measured} ms of it measured by the process" if measured > 0 else ""
     return (
         f"{who} {net['direction']} {net['cause']} {net['duration_ms']} ms {over} for "
-        f"{peer or '?'} {net['local']}>{net['remote']} ({len(stall.records)} lines)"
+        f"{peer or '?'} {net['local']}>{net['remote']} ({len(stall.records)} lines{own})"
     )
 
 

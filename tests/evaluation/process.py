@@ -48,7 +48,8 @@ class Process:
         self.pid = self.process.pid
         self.events: list[Event] = []
         self._came = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         for line in self.process.stdout:
@@ -69,7 +70,7 @@ class Process:
                 for event in self.events[since:]:
                     if found(event):
                         return event
-                if time.monotonic() > deadline or (self.dead and since >= len(self.events)):
+                if time.monotonic() > deadline or (self.dead and not self._reader.is_alive()):
                     raise JobError(f"{self.name}: not seen within {s} s; {self.story()}")
                 self._came.wait(0.2)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from evaluation.programs.base import Program
-from evaluation.programs.gloo import Gloo
-from evaluation.programs.http import Http
+from evaluation.programs.gloo import Ddp, Gloo
+from evaluation.programs.http import Http, HttpLoop, Https
+from evaluation.programs.nccl import Nccl
 
-PROGRAMS: dict[str, type[Program]] = {one.name: one for one in (Gloo, Http)}
+ALL = (Gloo, Ddp, Nccl, Http, HttpLoop, Https)
+PROGRAMS: dict[str, type[Program]] = {one.name: one for one in ALL}

@@ -1,31 +1,22 @@
-"""An HTTP server of Python's library and six clients, each its own process."""
+"""HTTP servers of Python's library, and clients that wait in recv, in poll and in epoll."""
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import ClassVar
 
-from evaluation.faults import Applied, apply
 from evaluation.process import Process
-from evaluation.programs.base import Program
-from evaluation.truth import CONNECT, NOTHING, RECEIVE, SEND, Truth, Wait
-
-CLIENTS = ("blocking", "polling", "loop", "fresh", "download", "loop-download")
-ASKING = ("blocking", "polling", "loop", "fresh")
-LOADING = ("download", "loop-download")
-SERVER = frozenset({"server"})
-REPLY = frozenset({"no_reply"})
-# In mid-body nothing is asked: that the peer is silent is all there is to report.
-SILENT = frozenset({"no_reply", None})
-LOST = frozenset({"loss", "connecting", None})
+from evaluation.programs.service import SERVER, Service
 
 
-class Http(Program):
-    """Clients that sleep in recv, in poll and in epoll; downloads; a connection a request."""
+class Http(Service):
+    """A server with a thread for each connection; one client has a connection for each request."""
 
     name = "http"
-    kind = "threads"
-    hosts = 2
-    watched = (1,)
+    kind: ClassVar[str] = "threads"
+    asking = ("blocking", "polling", "loop", "fresh")
+    loading = ("download", "loop-download")
     faults: ClassVar = {
         "one": (
             "stop", "none", "lose", "idle", "compute", "slow", "break", "none", "sleep", "drop",
@@ -37,79 +28,45 @@ class Http(Program):
         ),
     }  # fmt: skip
 
-    def start(self) -> None:
-        self._serve()
-        for kind in CLIENTS:
-            self.python(kind, 1, "http_client.py", kind, self.room.address(0), self.port, kind)
-
-    def _serve(self) -> None:
-        server = self.python(
-            "server", 0, "http_server.py", self.room.address(0), self.port, self.kind
-        )
-        server.port = self.port
+    def serve(self) -> Process:
+        address = self.room.address(0)
+        server = self.python(SERVER, 0, "http_server.py", address, self.port, self.kind)
         server.wait_for(lambda event: event.get("ready"))
+        return server
 
-    def workers(self) -> list[Process]:
-        return [self.room.processes[name] for name in CLIENTS]
+    def ask(self, name: str) -> None:
+        self.python(name, 1, "http_client.py", name, self.room.address(0), self.port, name)
 
-    def revive(self, target: str) -> None:
-        self.room.processes[target].end()
-        self._serve()
-        self.wait_recovered()
 
-    def targets(self, fault: str) -> list[str]:
-        return list(ASKING) if fault == "lose" else list(LOADING) if fault == "none" else ["server"]
+class HttpLoop(Http):
+    """The same clients with a server of one event loop (asyncio)."""
 
-    def inject(self, fault: str, target: str, seconds: float) -> Applied:
-        server = self.room.processes["server"]
-        if fault == "idle":
-            return _all_idle(self.workers(), seconds)
-        if fault == "lose":
-            since = len(server.events)
-            server.order(f"lose {seconds:.3f} {target}")
-            begun = server.wait_for(lambda e: e.get("fault") == "lose", since)
-            return Applied(
-                begun["at"], lambda: server.wait_for(lambda e: e.get("healed") == "lose", since)
-            )
-        return apply(fault, self.room, server, seconds)
+    name = "http-loop"
+    kind = "loop"
 
-    def truth(self, fault: str, target: str) -> Truth:
-        if fault in ("stop", "compute", "sleep", "deadlock", "disk"):
-            return Truth(
-                must=(*(_asks(one, REPLY) for one in ASKING), *map(_loads, LOADING)),
-                culprits=SERVER,
-            )
-        if fault == "drop":
-            may = Wait("server", frozenset(), frozenset({SEND}), LOST)
-            must = (
-                *(_asks(one, LOST) for one in ASKING),
-                *(Wait(one, SERVER, frozenset({RECEIVE, CONNECT}), SILENT | LOST)
-                  for one in LOADING),
+
+class Https(Http):
+    """The same over TLS 1.3, with a certificate of its own."""
+
+    name = "https"
+
+    def serve(self) -> Process:
+        certificate = Path(self.room.folder) / "certificate.pem"
+        if not certificate.exists():
+            subprocess.run(
+                [
+                    "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj",
+                    "/CN=evaluation", "-keyout", certificate, "-out", certificate, "-days", "2",
+                ],
+                check=True, capture_output=True,
             )  # fmt: skip
-            return Truth(must=must, may=(may,))
-        if fault == "lose":
-            return Truth(must=(_asks(target, REPLY),), culprits=SERVER)
-        if fault == "break":
-            return Truth(must=tuple(map(_loads, LOADING)), culprits=SERVER)
-        return NOTHING
+            certificate.chmod(0o644)
+        server = self.python(
+            SERVER, 0, "http_server.py", self.room.address(0), self.port, self.kind, certificate
+        )
+        server.wait_for(lambda event: event.get("ready"))
+        return server
 
-
-def _asks(name: str, causes: frozenset[str | None]) -> Wait:
-    return Wait(name, SERVER, frozenset({RECEIVE, CONNECT}), causes)
-
-
-def _loads(name: str) -> Wait:
-    return Wait(name, SERVER, frozenset({RECEIVE}), SILENT)
-
-
-def _all_idle(clients: list[Process], seconds: float) -> Applied:
-    since = {one.name: len(one.events) for one in clients}
-    for one in clients:
-        one.order(f"idle {seconds:.3f}")
-    begun = [one.wait_for(lambda e: e.get("fault") == "idle", since[one.name]) for one in clients]
-
-    def heal() -> None:
-        for one in clients:
-            one.wait_for(lambda e: e.get("healed") == "idle", since[one.name])
-
-    return Applied(max(event["at"] for event in begun), heal)
+    def ask(self, name: str) -> None:
+        address = self.room.address(0)
+        self.python(name, 1, "http_client.py", name, address, self.port, name, "tls")

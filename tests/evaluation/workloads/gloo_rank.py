@@ -1,52 +1,50 @@
-"""A rank of a gloo job: own work, then an all_reduce, again and again.
+"""A rank of a gloo job.
 
-Arguments: rank, number of ranks, address of rank 0, port, interface, seconds of own work,
-elements of the tensor, `sleep` or `compute`: what the own work is.
+Arguments: rank, number of ranks, address of rank 0, port, interface, seconds of own work, what it
+is (sleep or compute), and `ddp` to train a model with DistributedDataParallel instead of a bare
+all_reduce of 400 kB.
 """
 
 import os
 import sys
-import time
 from datetime import timedelta
 
-from workload import Op, Orders, compute, die_with_parent, emit, now_ms, obey, step
+import job
+from workload import die_with_parent, emit
 
 die_with_parent()
-rank, size, address, port, device, work, elements, kind = sys.argv[1:9]
-rank, work = int(rank), float(work)
+rank, size, address, port, device, work_s, kind = sys.argv[1:8]
+rank = int(rank)
 os.environ["GLOO_SOCKET_IFNAME"] = device
 
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 
 torch.set_num_threads(1)
-orders = Orders()
 emit(ready=True)
 dist.init_process_group(
     "gloo", init_method=f"tcp://{address}:{port}", rank=rank, world_size=int(size),
     timeout=timedelta(seconds=120),
 )  # fmt: skip
-tensor = torch.ones(int(elements))
-number, paused = 0, {}
-while True:
-    order = orders.take("compute", "sleep", "deadlock", "disk", "epoch", "checkpoint", "evaluate")
-    if order and order[0] in ("epoch", "checkpoint", "evaluate"):
-        paused[int(order[2])] = order
-    elif order:
-        obey(order)
-    if number in paused:
-        name, seconds = paused[number][0], float(paused[number][1])
-        emit(fault=name, at=now_ms())
-        if name == "evaluate":
-            compute(seconds)
-        elif name == "epoch" or rank == 0:
-            time.sleep(seconds)
-        emit(healed=name, at=now_ms())
-    (time.sleep if kind == "sleep" else compute)(work)
-    with Op():
+
+if "ddp" in sys.argv[8:]:
+    model = torch.nn.parallel.DistributedDataParallel(
+        torch.nn.Sequential(torch.nn.Linear(100, 700), torch.nn.ReLU(), torch.nn.Linear(700, 1))
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    inputs = torch.randn(16, 100)
+
+    def exchange():
+        optimizer.zero_grad()
+        model(inputs).sum().backward()
+        optimizer.step()
+
+else:
+    tensor = torch.ones(100_000)
+
+    def exchange():
         dist.all_reduce(tensor)
-    tensor.fill_(1.0)
-    number += 1
-    step()
-    if number % 5 == 0:
-        emit(number=number)
+        tensor.fill_(1.0)
+
+
+job.run(rank, float(work_s), kind, exchange)

@@ -2,12 +2,14 @@
 
 Kinds: `blocking` (no time-out: it sleeps in recv), `polling` (a time-out: it sleeps in poll),
 `loop` (asyncio), `fresh` (a connection for each request, with a time-out), `download` (24 MB each,
-blocking), `loop-download` (asyncio).  Order: `idle S` sends nothing for S seconds.
+blocking), `loop-download` (asyncio).  A fifth argument `tls` makes it HTTPS.  Order:
+`idle S` sends nothing for S seconds.
 """
 
 import asyncio
 import http.client
 import random
+import ssl
 import sys
 import time
 
@@ -17,6 +19,10 @@ die_with_parent()
 NAME, ADDRESS, PORT, KIND = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 PATH = "/stream" if "download" in KIND else "/work"
 HEADERS = {"X-Client": NAME}
+TLS = None
+if "tls" in sys.argv[5:]:
+    TLS = ssl.create_default_context()
+    TLS.check_hostname, TLS.verify_mode = False, ssl.CERT_NONE
 orders = Orders()
 
 
@@ -35,7 +41,11 @@ def blocking():
         time.sleep(pause())
         if connection is None or KIND == "fresh":
             timeout = None if KIND in ("blocking", "download") else 120
-            connection = http.client.HTTPConnection(ADDRESS, PORT, timeout=timeout)
+            connection = (
+                http.client.HTTPSConnection(ADDRESS, PORT, timeout=timeout, context=TLS)
+                if TLS
+                else http.client.HTTPConnection(ADDRESS, PORT, timeout=timeout)
+            )
         try:
             with Op():
                 connection.request("GET", PATH, headers=HEADERS)
@@ -58,7 +68,7 @@ def blocking():
 async def loop():
     while True:
         try:
-            reader, writer = await asyncio.open_connection(ADDRESS, PORT)
+            reader, writer = await asyncio.open_connection(ADDRESS, PORT, ssl=TLS)
             while True:
                 await asyncio.sleep(pause())
                 with Op():

@@ -1,4 +1,5 @@
-"""An HTTP server.  Arguments: address, port, `threads` (http.server) or `loop` (asyncio).
+"""An HTTP server.  Arguments: address, port, `threads` (http.server) or `loop` (asyncio), and
+for TLS the file of its certificate and key.
 
 /work replies with 200 bytes, /stream with 24 MB at 6 MB/s.  Orders: compute, sleep, deadlock and
 disk keep all handlers (the loop) from their work; `lose S NAME` holds one request of the client
@@ -6,55 +7,19 @@ NAME; `break S` stops all streams in mid-body; `slow S` takes 0.3 s for each rep
 """
 
 import asyncio
+import ssl
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from workload import Orders, die_with_parent, emit, now_ms, obey, step
+from server_fault import SLOW_S, Fault
+from workload import die_with_parent, emit, obey, step
 
 die_with_parent()
 ADDRESS, PORT, KIND = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-BODY, CHUNK, CHUNKS, EVERY_S, SLOW_S = b"x" * 200, b"y" * 65536, 366, 0.0109, 0.3
-orders = Orders()
-
-
-class Fault:
-    """The order that is on, as handlers look at it."""
-
-    def __init__(self):
-        self.name, self.until, self.client = None, 0.0, None
-
-    def left(self, *names):
-        return max(0.0, self.until - time.monotonic()) if self.name in names else 0.0
-
-    def loses(self, client):
-        """Whether to lose this request: one of the client that the order names."""
-        if self.name == "lose" and client == self.client:
-            self.client = None
-            return True
-        return False
-
-
+BODY, CHUNK, CHUNKS, EVERY_S = b"x" * 200, b"y" * 65536, 366, 0.0109
 fault = Fault()
-
-
-def manage(block):
-    while True:
-        order = orders.take("compute", "sleep", "deadlock", "disk", "lose", "break", "slow", "idle")
-        if order is None:
-            time.sleep(0.01)
-        elif block is not None and order[0] in ("compute", "sleep", "deadlock", "disk"):
-            block(order)
-        else:
-            seconds = float(order[1])
-            fault.until = time.monotonic() + seconds
-            fault.client = order[2] if len(order) > 2 else None
-            fault.name = order[0]
-            emit(fault=order[0], at=now_ms())
-            time.sleep(seconds)
-            fault.name = None
-            emit(healed=order[0], at=now_ms())
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -63,18 +28,8 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def hold(self):
-        for name in ("sleep", "deadlock", "disk", "compute"):
-            left = fault.left(name)
-            if left:
-                hold_here(name, left)
-
     def do_GET(self):
-        self.hold()
-        if fault.loses(self.headers["X-Client"]):
-            threading.Event().wait(fault.left("lose"))
-        if fault.left("slow"):
-            time.sleep(SLOW_S)
+        fault.hold(self.headers["X-Client"])
         stream = self.path == "/stream"
         self.send_response(200)
         self.send_header("Content-Length", str(len(CHUNK) * CHUNKS if stream else len(BODY)))
@@ -84,16 +39,10 @@ class Handler(BaseHTTPRequestHandler):
             step()
             return
         for _ in range(CHUNKS):
-            self.hold()
+            fault.hold()
             time.sleep(fault.left("break"))
             self.wfile.write(CHUNK)
             time.sleep(EVERY_S)
-
-
-def hold_here(name, seconds):
-    from workload import compute, deadlock, disk
-
-    {"compute": compute, "sleep": time.sleep, "deadlock": deadlock, "disk": disk}[name](seconds)
 
 
 class Server(ThreadingHTTPServer):
@@ -138,15 +87,22 @@ async def loop_server():
         loop.call_soon_threadsafe(lambda: (obey(order), done.set()))
         done.wait()
 
-    threading.Thread(target=manage, args=(block,), daemon=True).start()
+    fault.start(block)
     server = await asyncio.start_server(serve, ADDRESS, PORT, backlog=128)
     emit(ready=True)
     await server.serve_forever()
 
 
 if KIND == "threads":
-    threading.Thread(target=manage, args=(None,), daemon=True).start()
+    fault.start()
     server = Server((ADDRESS, PORT), Handler)
+    if len(sys.argv) > 4:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[4])
+        # The handshake is the handler's: a client that is slow in it keeps no other from work.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     emit(ready=True)
     server.serve_forever()
 else:
