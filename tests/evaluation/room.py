@@ -84,7 +84,7 @@ class Room:
                 found = _SOCKET.match(line)
                 pid = _PID.search(line)
                 if found and pid:
-                    local, remote = found[1], found[2]
+                    local, remote = _plain(found[1]), _plain(found[2])
                     held[local, "*" if remote.endswith(":*") else remote] = int(pid[1])
         return held
 
@@ -93,6 +93,11 @@ class Room:
             process.end()
         for namespace in (*self.namespaces, *filter(None, [self._switch])):
             namespace.close()
+
+
+def _plain(address: str) -> str:
+    """An address as records have it: an IPv4 one that a socket of IPv6 uses is an IPv4 one."""
+    return address.replace("[::ffff:", "").replace("]", "") if "::ffff:" in address else address
 
 
 def _descendants(pid: int) -> list[int]:

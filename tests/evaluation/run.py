@@ -70,7 +70,8 @@ class Sockets(threading.Thread):
         """The name of the process behind the remote address of a connection."""
         pid = self.held.get((remote, local)) or self.held.get((remote, "*"))
         port = remote.rpartition(":")[2]
-        pid = pid or self.held.get((f"0.0.0.0:{port}", "*")) or self.held.get((f"*:{port}", "*"))
+        for anywhere in ("0.0.0.0", "*", "[::]"):
+            pid = pid or self.held.get((f"{anywhere}:{port}", "*"))
         return self.names.get(pid) if pid else None
 
 
@@ -152,7 +153,8 @@ def _add(
     processes = [*room.ended, *room.processes.values()]
     ops: dict[str, list[tuple[int, int]]] = {}
     for process in processes:
-        ops.setdefault(process.name, []).extend(process.ops())
+        if process.events:  # others, such as nginx, measure nothing
+            ops.setdefault(process.name, []).extend(process.ops())
     watched = plan.program.watched if plan.layout == "several" else None
     visible = {one.name for one in processes if watched is None or one.host in watched}
     observed = Observed(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from evaluation.programs.base import Program
+from evaluation.programs.fetch import Fetch
 from evaluation.programs.gloo import Ddp, Gloo
+from evaluation.programs.grpc import Grpc
 from evaluation.programs.http import Http, HttpLoop, Https
 from evaluation.programs.nccl import Nccl
+from evaluation.programs.nginx import Nginx
+from evaluation.programs.redis import Redis
 
-ALL = (Gloo, Ddp, Nccl, Http, HttpLoop, Https)
+ALL = (Gloo, Ddp, Nccl, Http, HttpLoop, Https, Fetch, Grpc, Redis, Nginx)
 PROGRAMS: dict[str, type[Program]] = {one.name: one for one in ALL}

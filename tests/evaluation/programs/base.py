@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -15,6 +16,8 @@ from evaluation.truth import Truth
 
 WORKLOADS = Path(__file__).parents[1] / "workloads"
 PYTHON = "/usr/bin/python3"
+# Of the libraries that `make eval` installs from PyPI.
+LIBRARIES = Path(__file__).parents[3] / "build/evaluation/venv/bin/python"
 STEADY_S = 60.0
 STEADY_STEPS = 20
 PORTS = random.SystemRandom().randrange(21_000, 29_000)
@@ -89,3 +92,15 @@ class Program(ABC):
     def python(self, name: str, host: int, script: str, *arguments: object) -> Process:
         """Start one of the workloads."""
         return self.room.spawn(name, host, [PYTHON, str(WORKLOADS / script), *arguments])
+
+    def library(self, name: str, host: int, script: str, *arguments: object) -> Process:
+        """The same by the Python that has the libraries of PyPI."""
+        return self.room.spawn(name, host, [LIBRARIES, str(WORKLOADS / script), *arguments])
+
+    @staticmethod
+    def module(name: str) -> str:
+        """Why a module of PyPI cannot be used, or an empty text."""
+        if not LIBRARIES.exists():
+            return "make eval installs the libraries of PyPI"
+        done = subprocess.run([LIBRARIES, "-c", f"import {name}"], capture_output=True, check=False)
+        return "" if done.returncode == 0 else f"no module {name}: rm -r build/evaluation/venv"
