@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from evaluation.process import Process
-from evaluation.room import Room
+from evaluation.room import Room, descendants
 
 ORDERED_S = 30.0
 SHAPED_RATE = "1mbit"
@@ -52,9 +54,18 @@ def _none(_room: Room, _target: Process) -> Applied:
 
 
 def _stop(_room: Room, target: Process) -> Applied:
+    """Stop a process and its children (the backends of a database)."""
     at = now_ms()
-    target.process.send_signal(signal.SIGSTOP)
-    return Applied(at, lambda: target.process.send_signal(signal.SIGCONT))
+    pids = [target.pid, *descendants(target.pid)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+
+    def heal() -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    return Applied(at, heal)
 
 
 def _kill(_room: Room, target: Process) -> Applied:

@@ -39,20 +39,24 @@ class Process:
     ) -> None:
         self.name, self.host = name, host
         self.log = folder / f"{name}.{time.time_ns()}.stderr"
-        clean = {"PATH": os.environ["PATH"], "HOME": "/tmp", "LANG": "C.UTF-8"}
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                cwd="/tmp", env=clean | {"PYTHONUNBUFFERED": "1"} | dict(env or {}),
-            )  # fmt: skip
+        self._start(command, env)
         self.pid = self.process.pid
         self.events: list[Event] = []
         self._came = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    def _start(self, command: Sequence[str], env: Mapping[str, str] | None) -> None:
+        clean = {"PATH": os.environ["PATH"], "HOME": "/tmp", "LANG": "C.UTF-8"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                cwd="/tmp", env=clean | {"PYTHONUNBUFFERED": "1"} | dict(env or {}),
+            )  # fmt: skip
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+
     def _read(self) -> None:
-        for line in self.process.stdout:
+        for line in self.stdout:
             try:
                 event = json.loads(line)
             except ValueError:
@@ -75,7 +79,7 @@ class Process:
                 self._came.wait(0.2)
 
     def story(self) -> str:
-        errors = self.log.read_text(errors="replace")[-800:]
+        errors = self.log.read_text(errors="replace")[-800:] if self.log.exists() else ""
         return f"exit code {self.process.poll()}, last {self.events[-2:]}, stderr: {errors}"
 
     @property
@@ -87,8 +91,8 @@ class Process:
         return next((e["step"] for e in reversed(self.events) if "step" in e), 0)
 
     def order(self, words: str) -> None:
-        self.process.stdin.write(words.encode() + b"\n")
-        self.process.stdin.flush()
+        self.stdin.write(words.encode() + b"\n")
+        self.stdin.flush()
 
     def ops(self) -> list[tuple[int, int]]:
         """Begin and end of each long operation on the network, ms since the epoch."""
@@ -103,6 +107,6 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait(10)
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.stdin, self.stdout):
             with suppress(OSError, ValueError):
                 pipe.close()

@@ -69,7 +69,7 @@ class Room:
         """The name of each process of the job, of ended ones too, and of their children."""
         names = {one.pid: one.name for one in (*self.ended, *self.processes.values())}
         for process in self.processes.values():
-            for child in _descendants(process.pid):
+            for child in descendants(process.pid):
                 names.setdefault(child, process.name)
         return names
 
@@ -100,13 +100,14 @@ def _plain(address: str) -> str:
     return address.replace("[::ffff:", "").replace("]", "") if "::ffff:" in address else address
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The children of a process, theirs, and so on."""
     found: list[int] = []
     try:
         tasks = os.listdir(f"/proc/{pid}/task")
         for task in tasks:
             for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split():
-                found += [int(child), *_descendants(int(child))]
+                found += [int(child), *descendants(int(child))]
     except OSError:
         pass
     return found
