@@ -75,7 +75,9 @@ def _plans(options, seed, sources, folder):
         faults = [known[i % len(known)] for i in range(count)]
         random.Random(f"{seed} {program.name} {layout} order").shuffle(faults)
         # A fatal fault ends the job, so it comes last of its kind.
-        yield Plan(program, layout, faults, sources, seed, options.interval, folder)
+        yield Plan(
+            program, layout, faults, sources, seed, options.interval, folder, options.probe.split()
+        )
 
 
 def _report(results, sources, known, verbose):
@@ -112,6 +114,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--injections", type=int, default=240, help="in all (%(default)s)")
     parser.add_argument("--seed", type=int, help="default: a random one, printed")
     parser.add_argument("--interval", type=float, default=1.0, help="of the probe (%(default)s)")
+    parser.add_argument("--probe", default="", help="more options of the probe, as one word")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")
     parser.add_argument("--only-page", action="store_true", help="from --results, without a run")

@@ -26,7 +26,10 @@ SOCKETS_EVERY_S = 0.5
 
 @dataclass
 class Plan:
-    """What to run: `faults` in this order; `sources` observe at the same time."""
+    """What to run: `faults` in this order; `sources` observe at the same time.
+
+    `options` are more options of the probe.
+    """
 
     program: type[Program]
     layout: str
@@ -35,6 +38,7 @@ class Plan:
     seed: int
     interval_s: float
     folder: Path
+    options: Sequence[str] = ()
 
 
 @dataclass
@@ -116,7 +120,7 @@ def _watch(plan: Plan, room: Room) -> list[Watcher]:
     """The kernel source observes all hosts at once; the sampler needs one on each."""
     hosts = plan.program.watched if plan.layout == "several" else (0,)
     watchers = [
-        Watcher(room, host, source, plan.interval_s)
+        Watcher(room, host, source, plan.interval_s, plan.options)
         for source in plan.sources
         for host in (hosts if source == "sampler" else hosts[:1])
     ]

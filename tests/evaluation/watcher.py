@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ START_S = 30.0
 class Watcher:
     """The probe on one host of a room.  `drops` are its `transport.drop` records."""
 
-    def __init__(self, room: Room, host: int, source: str, interval_s: float) -> None:
+    def __init__(
+        self, room: Room, host: int, source: str, interval_s: float, more: Sequence[str] = ()
+    ) -> None:
         user, options = SOURCES[source]
         words = [
             *room.namespace(host).command(user),
@@ -35,7 +38,7 @@ class Watcher:
         self.stderr = room.folder / f"probe-{source}-{host}.stderr"
         with self.stderr.open("wb") as log:
             self.process = subprocess.Popen(
-                [*words, "--interval", str(interval_s), *options],
+                [*words, "--interval", str(interval_s), *options, *more],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd="/tmp",
             )  # fmt: skip
         self.source, self.host = source, host
