@@ -10,6 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SOAK ?=
 FUZZ ?=
+EVAL ?=
 
 # What Debian and Ubuntu call the programs that the targets need, and the program to search for.
 RUN_PROGRAMS := $(PYTHON):python3
@@ -23,11 +24,17 @@ TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-l
 BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpftrace \
 	nethogs:nethogs cc:gcc clang-14:clang-14 unshare:util-linux setpriv:util-linux ip:iproute2
 
+# What is evaluated besides the tests' servers.
+EVAL_PROGRAMS := mpirun:openmpi-bin tc:iproute2 openssl:openssl \
+	/usr/lib/python3/dist-packages/torch:python3-torch \
+	/usr/lib/python3/dist-packages/mpi4py:python3-mpi4py \
+	/usr/lib/python3/dist-packages/psycopg2:python3-psycopg2
+
 # Clean root file systems of their own need nothing of .venv.
 FRESH_PROGRAMS := debootstrap:debootstrap unshare:util-linux
 
 .PHONY: help run test pytest test-unit test-integration test-ebpf test-vm lint bpf bpf-check \
-	test-fresh test-oldest test-kernels bench bench-vm fuzz soak docs pictures clean
+	test-fresh test-oldest test-kernels bench bench-vm fuzz soak eval docs pictures clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -90,6 +97,9 @@ fuzz: .venv/fuzz  ## hostile bytes to everything that reads bytes; FUZZ="--minut
 soak: .venv/dev .venv/programs  ## churn and soak on this kernel; SOAK="--minutes 30 --mixes mix" for long
 	$(BIN)/python -m tests.soak $(SOAK)
 
+eval: .venv/dev .venv/programs build/evaluation/venv  ## both sources on real programs with injected faults: an hour or more; EVAL="--programs gloo" narrows
+	$(BIN)/python -m tests.evaluation $(EVAL)
+
 docs: .venv/dev  ## write the man page and the shells' completions again
 	$(BIN)/python docs/generate.py
 
@@ -125,6 +135,14 @@ clean:  ## remove what was made, but not downloaded kernels
 	@./.ci/programs $(BENCH_PROGRAMS)
 	@echo "setting up .venv: what draws the pictures ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,bench]'
+	@touch $@
+
+# The distribution's packages beside PyPI's: PyTorch, MPI and PostgreSQL's client are Debian's.
+build/evaluation/venv: tests/evaluation/libraries.txt
+	@./.ci/programs $(EVAL_PROGRAMS)
+	@echo "setting up build/evaluation/venv: the libraries that are evaluated ..."
+	@$(PYTHON) -m venv --system-site-packages $@
+	@$@/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 .venv/programs: .venv/run

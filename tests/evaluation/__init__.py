@@ -1,0 +1,1 @@
+"""Real programs, injected faults and what the probe reports of them: precision, recall, causes."""

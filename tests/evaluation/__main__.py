@@ -1,0 +1,126 @@
+"""`make eval`: real programs, injected faults, and what the probe reports of them.
+
+Results go to build/evaluation/results.json; with --page also to docs/evaluation.md.  The order of
+programs, faults, targets and durations follows from the seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import secrets
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from evaluation import page
+from evaluation.programs import PROGRAMS
+from evaluation.results import Results, read
+from evaluation.run import Plan, run
+from evaluation.watcher import SOURCES
+
+TOP = Path(__file__).parents[2]
+RESULTS = TOP / "build/evaluation/results.json"
+PAGE = TOP / "docs/evaluation.md"
+LAYOUTS = ("one", "several")
+
+
+def main() -> int:
+    options = _options()
+    if options.only_page:
+        PAGE.write_text(page.render(read(options.results)))
+        return 0
+    if os.geteuid() != 0:
+        print("make eval: needs root, for network namespaces and the kernel source")
+        return 2
+    seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
+    print(f"seed {seed}", flush=True)
+    results = Results(seed, time.strftime("%Y-%m-%d"), f"Linux {platform.release()}")
+    folder = Path(tempfile.mkdtemp(prefix="xctl-evaluation-", dir="/tmp"))
+    folder.chmod(0o755)
+    sources = tuple(SOURCES) if options.source == "both" else (options.source,)
+    for plan in _plans(options, seed, sources, folder):
+        reason = plan.program.missing()
+        if reason:
+            results.errors.append(f"{plan.program.name} not run: {reason}")
+            print(results.errors[-1], flush=True)
+            continue
+        known = len(results.injections)
+        run(plan, results, lambda text: print(time.strftime("%H:%M:%S"), text, flush=True))
+        results.write(options.results)
+        _report(results, sources, known, options.verbose)
+    print("\n".join(page.summary(results)))
+    if options.page:
+        PAGE.write_text(page.render(results))
+    return 0
+
+
+def _plans(options, seed, sources, folder):
+    programs = [PROGRAMS[name] for name in options.programs.split(",")]
+    layouts = options.layouts.split(",")
+    pairs = [(one, layout) for one in programs for layout in layouts if layout in one.faults]
+    share, more = divmod(options.injections, len(pairs))
+    for number, (program, layout) in enumerate(pairs):
+        wanted = options.faults.split(",") if options.faults else program.faults[layout]
+        known = [fault for fault in wanted if fault in program.faults[layout]]
+        count = share + (number < more)
+        if not known or not count:
+            continue
+        # A short evaluation takes the first of the list, a long one each as often.
+        faults = [known[i % len(known)] for i in range(count)]
+        random.Random(f"{seed} {program.name} {layout} order").shuffle(faults)
+        # A fatal fault ends the job, so it comes last of its kind.
+        yield Plan(
+            program, layout, faults, sources, seed, options.interval, folder, options.probe.split()
+        )
+
+
+def _report(results, sources, known, verbose):
+    for injection in results.injections[known:]:
+        for source in sources:
+            verdict = injection.sources[source]
+            missed = [m.who for m in verdict.musts if not m.found]
+            causes = [f"{m.who}: {m.cause}" for m in verdict.musts if m.right_cause is False]
+            line = (
+                f"  {injection.fault:10} {injection.target:10} {source:8}"
+                f" found {sum(m.found for m in verdict.musts)}/{len(verdict.musts)}"
+                f" false {len(verdict.false)} wrong peer {len(verdict.wrong_peer)}"
+            )
+            print(line, f"missed {missed}" if missed else "", f"cause {causes}" if causes else "")
+            for text in [*verdict.false, *verdict.wrong_peer] if verbose else ():
+                print("     ", text)
+        if injection.unverified:
+            print(f"      did not wait: {injection.unverified}")
+    phase = results.healthy[-1]
+    for source in sources:
+        print(f"  healthy {phase.seconds:.0f} s, {source}: {len(phase.false[source])} false")
+        for text in phase.false[source] if verbose else ():
+            print("     ", text)
+    for line in page.summary(results, (phase.program, phase.layout)):
+        print(" ", line, flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make eval", description=__doc__)
+    parser.add_argument("--programs", default=",".join(PROGRAMS), help="of: %(default)s")
+    parser.add_argument("--layouts", default=",".join(LAYOUTS), help="of: %(default)s")
+    parser.add_argument("--source", default="both", choices=[*SOURCES, "both"])
+    parser.add_argument("--faults", help="only these, by name")
+    parser.add_argument("--injections", type=int, default=240, help="in all (%(default)s)")
+    parser.add_argument("--seed", type=int, help="default: a random one, printed")
+    parser.add_argument("--interval", type=float, default=1.0, help="of the probe (%(default)s)")
+    parser.add_argument("--probe", default="", help="more options of the probe, as one word")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")
+    parser.add_argument("--only-page", action="store_true", help="from --results, without a run")
+    parser.add_argument("--verbose", action="store_true", help="print each false stall")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

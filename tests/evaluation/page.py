@@ -1,0 +1,98 @@
+"""docs/evaluation.md, from the results of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from evaluation.results import Injection, Results
+from evaluation.score import Score, score
+
+SOURCES = {"kernel": "kernel source (root)", "sampler": "sampler (the job's own user)"}
+HEADER = (
+    "injections", "waits", "precision", "recall", "right peer", "right cause", "culprit",
+    "to report", "error of length", "false", "false per healthy hour",
+)  # fmt: skip
+
+
+def summary(results: Results, of: tuple[str, str] | None = None) -> list[str]:
+    """The scores of each source, as lines of a table in Markdown; `of` a program and a layout."""
+
+    def keep(one: Injection) -> bool:
+        return of is None or of == (one.program, one.layout)
+
+    rows = [(source, score(results, source, keep, healthy=True)) for source in _sources(results)]
+    return [*_head("source"), *(_row(source, of_source) for source, of_source in rows)]
+
+
+def render(results: Results) -> str:
+    """The whole page."""
+    lines = [
+        "# Evaluation",
+        "",
+        "Real programs run healthy, a fault is injected, and what the probe reports is compared",
+        "with what is true. `make eval` repeats it; [testing.md](testing.md#evaluation) describes",
+        "how.",
+        "",
+        f"{results.host}, both sources at the same time, seed {results.seed}, {results.date}.",
+        "",
+        "A *wait* is one process that must be reported during one injection. *To report* is the",
+        "median time from the begin of the wait to the first record, *error of length* the median",
+        "difference of a stall that is over from what the process itself measured. *Culprit* is",
+        "the share of injections in which the processes that are waited for, and are not reported",
+        "to wait, are those with the fault. *False* counts stalls that did not exist and those",
+        "of the wrong peer.",
+        "",
+        *summary(results),
+    ]
+    for source in _sources(results):
+        lines += ["", f"## {SOURCES[source]}", "", "By program:", "", *_by_program(results, source)]
+        lines += ["", "By fault:", "", *_by_fault(results, source)]
+    if results.errors:
+        lines += ["", "## Not run", "", *(f"- {error.splitlines()[0]}" for error in results.errors)]
+    return "\n".join(lines) + "\n"
+
+
+def _by_program(results: Results, source: str) -> list[str]:
+    lines = _head("program", "hosts")
+    for program, layout in sorted({(one.program, one.layout) for one in results.injections}):
+
+        def keep(one: Injection, program: str = program, layout: str = layout) -> bool:
+            return (one.program, one.layout) == (program, layout)
+
+        lines.append(_row(f"{program} | {layout}", score(results, source, keep, healthy=True)))
+    return lines
+
+
+def _by_fault(results: Results, source: str) -> list[str]:
+    lines = _head("fault")
+    for fault in sorted({one.fault for one in results.injections}):
+        keep: Callable[[Injection], bool] = lambda one, fault=fault: one.fault == fault  # noqa: E731
+        lines.append(_row(fault, score(results, source, keep)))
+    return lines
+
+
+def _sources(results: Results) -> Iterator[str]:
+    return (name for name in SOURCES if any(name in one.sources for one in results.injections))
+
+
+def _head(*first: str) -> list[str]:
+    words = [*first, *HEADER]
+    return [f"| {' | '.join(words)} |", f"|{' --- |' * len(words)}"]
+
+
+def _row(name: str, one: Score) -> str:
+    values = (
+        one.injections, one.waits, _share(one.precision), _share(one.recall),
+        _share(one.right_peer), _share(one.right_cause), _share(one.right_culprit),
+        _ms(one.to_report_ms), _ms(one.length_error_ms), one.false,
+        "" if one.false_per_hour is None else f"{one.false_per_hour:.0f}",
+    )  # fmt: skip
+    return f"| {name} | {' | '.join(str(value) for value in values)} |"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} ms"

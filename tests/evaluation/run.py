@@ -1,0 +1,205 @@
+"""One program in one room: healthy phases and injections in turn, and the comparison."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.compare import Observed, Window, compare, stalls, waited
+from evaluation.faults import now_ms
+from evaluation.process import JobError
+from evaluation.programs.base import Program
+from evaluation.results import Healthy, Injection, Results
+from evaluation.room import Room
+from evaluation.truth import Truth
+from evaluation.watcher import Watcher
+
+FAULT_S = (5.0, 12.0)
+SETTLE_S = 4.0
+SOCKETS_EVERY_S = 0.5
+
+
+@dataclass
+class Plan:
+    """What to run: `faults` in this order; `sources` observe at the same time.
+
+    `options` are more options of the probe.
+    """
+
+    program: type[Program]
+    layout: str
+    faults: Sequence[str]
+    sources: Sequence[str]
+    seed: int
+    interval_s: float
+    folder: Path
+    options: Sequence[str] = ()
+
+
+@dataclass
+class _Done:
+    fault: str
+    target: str
+    window: Window
+
+
+class Sockets(threading.Thread):
+    """Remembers which process held which socket, while the room is open."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__(daemon=True)
+        self._room, self._over = room, threading.Event()
+        self.held: dict[tuple[str, str], int] = {}
+        self.names: dict[int, str] = {}
+
+    def run(self) -> None:
+        while not self._over.wait(SOCKETS_EVERY_S):
+            self.refresh()
+
+    def refresh(self) -> None:
+        self.names |= self._room.names_by_pid()
+        with suppress(AssertionError):  # of a namespace that is just closed
+            self.held |= self._room.sockets()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+    def peer(self, local: str, remote: str) -> str | None:
+        """The name of the process behind the remote address of a connection."""
+        pid = self.held.get((remote, local)) or self.held.get((remote, "*"))
+        port = remote.rpartition(":")[2]
+        for anywhere in ("0.0.0.0", "*", "[::]"):
+            pid = pid or self.held.get((f"{anywhere}:{port}", "*"))
+        return self.names.get(pid) if pid else None
+
+
+def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+    """Run a plan and add what came of it to `results`; a program that fails is an error there."""
+    rng = random.Random(f"{plan.seed} {plan.program.name} {plan.layout}")
+    room = Room(plan.layout, plan.program.hosts, plan.folder)
+    sockets = Sockets(room)
+    watchers: list[Watcher] = []
+    done: list[_Done] = []
+    begun = time.monotonic()
+    try:
+        watchers = _watch(plan, room)
+        program = plan.program(room, rng)
+        sockets.start()
+        program.start()
+        program.wait_steady()
+        time.sleep(SETTLE_S)
+        for fault in plan.faults:
+            time.sleep(rng.uniform(*FAULT_S))
+            target = rng.choice(program.targets(fault))
+            say(f"{plan.program.name} {plan.layout}: {fault} at {target}")
+            done.append(_inject(program, fault, target, rng.uniform(*FAULT_S), sockets))
+    except (JobError, AssertionError, OSError) as error:
+        text = f"{plan.program.name} {plan.layout}: {error}"
+        results.errors.append(text)
+        say(text)
+    finally:
+        time.sleep(2.5 * plan.interval_s)
+        for watcher in watchers:
+            watcher.close()
+        sockets.refresh()
+        if sockets.is_alive():
+            sockets.stop()
+        room.close()
+    in_faults = sum((one.window.recovered - one.window.at) / 1000 for one in done)
+    healthy = Healthy(plan.program.name, plan.layout, time.monotonic() - begun - in_faults)
+    _add(plan, room, sockets, watchers, done, healthy, results)
+
+
+def _watch(plan: Plan, room: Room) -> list[Watcher]:
+    """The kernel source observes all hosts at once; the sampler needs one on each."""
+    hosts = plan.program.watched if plan.layout == "several" else (0,)
+    watchers = [
+        Watcher(room, host, source, plan.interval_s, plan.options)
+        for source in plan.sources
+        for host in (hosts if source == "sampler" else hosts[:1])
+    ]
+    for watcher in watchers:
+        watcher.wait_ready()
+    return watchers
+
+
+def _inject(program: Program, fault: str, target: str, seconds: float, sockets: Sockets) -> _Done:
+    sockets.refresh()
+    applied = program.inject(fault, target, seconds)
+    left = seconds - (now_ms() - applied.at) / 1000
+    time.sleep(max(0.0, left))
+    sockets.refresh()
+    applied.heal()
+    healed = now_ms()
+    if applied.fatal:
+        program.revive(target)
+    else:
+        program.wait_recovered()
+    window = Window(applied.at, healed, now_ms(), program.truth(fault, target))
+    return _Done(fault, target, window)
+
+
+def _add(
+    plan: Plan,
+    room: Room,
+    sockets: Sockets,
+    watchers: list[Watcher],
+    done: list[_Done],
+    healthy: Healthy,
+    results: Results,
+) -> None:
+    processes = [*room.ended, *room.processes.values()]
+    ops: dict[str, list[tuple[int, int]]] = {}
+    for process in processes:
+        if process.events:  # others, such as nginx, measure nothing
+            ops.setdefault(process.name, []).extend(process.ops())
+    watched = plan.program.watched if plan.layout == "several" else None
+    visible = {one.name for one in processes if watched is None or one.host in watched}
+    observed = Observed(
+        name=lambda pid: name if (name := sockets.names.get(pid)) in visible else None,
+        peer=lambda record: sockets.peer(record["net"]["local"], record["net"]["remote"]),
+        ops=ops,
+    )
+    unverified = [_verify(one, ops, visible) for one in done]
+    injections = [
+        Injection(
+            plan.program.name, plan.layout, one.fault, one.target,
+            one.window.at, one.window.healed, one.window.recovered, unverified=names,
+        )
+        for one, names in zip(done, unverified, strict=True)
+    ]  # fmt: skip
+    for source in plan.sources:
+        records = [r for w in watchers if w.source == source for r in w.drops]
+        verdicts, outside = compare(
+            stalls(records, int(plan.interval_s * 1000)),
+            [one.window for one in done],
+            observed,
+            int(plan.interval_s * 1000),
+        )
+        for injection, verdict in zip(injections, verdicts, strict=True):
+            injection.sources[source] = verdict
+        healthy.false[source] = outside
+    results.injections += injections
+    results.healthy.append(healthy)
+
+
+def _verify(done: _Done, ops: dict[str, list[tuple[int, int]]], visible: set[str]) -> list[str]:
+    """Take the waits out of the truth that are not to be seen, or that did not happen.
+
+    What a process measured decides: a wait that the fault did not cause is no miss.  Returns
+    the names of those that did not happen.
+    """
+    truth = done.window.truth
+    seen = [wait for wait in truth.must if wait.who in visible]
+    happened = [
+        wait for wait in seen if wait.who not in ops or waited(wait, done.window, ops[wait.who])
+    ]
+    absent = [wait for wait in seen if wait not in happened]
+    done.window.truth = Truth(tuple(happened), (*truth.may, *absent), truth.culprits)
+    return [wait.who for wait in absent]

@@ -1,0 +1,76 @@
+"""The probe under evaluation, and its lines."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.process import JobError
+from evaluation.room import Room
+
+COMMAND = Path(__file__).parents[2] / ".venv/bin/xctl-probe-network"
+SOURCES = {
+    "kernel": ("root", ("--backend", "ebpf")),
+    "sampler": ("unprivileged", ("--backend", "sampler")),
+}
+START_S = 30.0
+
+
+class Watcher:
+    """The probe on one host of a room.  `drops` are its `transport.drop` records."""
+
+    def __init__(
+        self, room: Room, host: int, source: str, interval_s: float, more: Sequence[str] = ()
+    ) -> None:
+        user, options = SOURCES[source]
+        words = [
+            *room.namespace(host).command(user),
+            str(COMMAND),
+            "--format",
+            "ndjson",
+            "--loopback",
+        ]
+        self.stderr = room.folder / f"probe-{source}-{host}.stderr"
+        with self.stderr.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*words, "--interval", str(interval_s), *options, *more],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, cwd="/tmp",
+            )  # fmt: skip
+        self.source, self.host = source, host
+        self.drops: list[dict[str, Any]] = []
+        self.lost = 0
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def wait_ready(self) -> None:
+        """Wait for the first line, so that what follows is observed from its beginning."""
+        if not self._ready.wait(START_S):
+            self.close()
+            raise JobError(f"the probe does not start: {self.stderr.read_text()}")
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            record = json.loads(line)
+            self._ready.set()
+            if record["event_type"] == "transport.drop":
+                record["came"] = time.time_ns() // 1_000_000
+                self.drops.append(record)
+            elif record["value"].startswith("PROBE_LOST"):
+                self.lost += 1
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait(10)
+        self._thread.join(5)
+        self.process.stdout.close()
