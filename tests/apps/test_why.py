@@ -13,7 +13,7 @@ MUCH = 30_000_001  # bytes: more than all buffers on the way
 
 @pytest.fixture
 def why(installed, everything):
-    """Ask until the verdict has these words in it; all that was said last where it never has."""
+    """Ask until the verdict has these words in it; the last answers where it never has."""
 
     def ask(program, *words):
         place = everything.place

@@ -125,7 +125,7 @@ def read_and_not_answered(server, client):
 
 
 def test_who_inspects_the_peer_reports_a_peer_that_is_busy(start_with):
-    """And says that this is so in its own network namespace only."""
+    """And reports that this is so in its own network namespace only."""
     running, server, client = start_with(INSPECTS, "blocking")
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)

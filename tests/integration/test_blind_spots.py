@@ -30,7 +30,7 @@ def probe(every_probe):
 
 @pytest.fixture
 def agrees(backend):
-    """Whether something showed is what the table says of this source."""
+    """Whether something showed is what the table declares of this source."""
 
     def check(key, shown):
         assert bool(shown) == backend.sees(key), f"{key}: declared is the opposite of what is"

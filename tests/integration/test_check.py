@@ -45,7 +45,7 @@ def unheld():
 
 
 def test_no_process_is_reported_what_is_missing_and_gets_the_sampler(check):
-    """No privilege at all: what the kernel says, and what would help."""
+    """No privilege at all: what the kernel reports, and what would help."""
     code, found = check()
     assert code == 0
     assert (found["works"], found["auto"]) == (True, "proc sock_diag")

@@ -23,7 +23,7 @@ class Scenes:
         return getattr(self, scene)(*details)
 
     def flagged(self, consumer, backend=None):
-        """The scenes in which somebody is said to wait: there must be none."""
+        """The scenes in which a process is reported to wait: there must be none."""
         stalls = consumer.stalls()
         if backend is not None and backend.sees("other_namespaces"):
             stalls = [r for r in stalls if r.pid in self.scene_of]  # others' tests may run

@@ -29,7 +29,7 @@ def ended(pid):
 
 
 def assert_stall(consumer, client, identity, truth, backend, **net):
-    """The records of one stall say whose, which, why and how long, from first to last.
+    """The records of one stall show whose, which, why and how long, from first to last.
 
     `truth` has the begin and the end on the client's own clock, and when the test let it go
     on: between that and its end a machine with other work may take its time.
@@ -264,7 +264,7 @@ def test_a_stall_that_began_before_the_probe_is_seen(probe, worker):
 
 
 def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen(probe, worker):
-    """Where answer and next request fell into one tick, the later ACK tells who spoke last."""
+    """Where answer and next request fell into one tick, the later ACK shows who sent last."""
     server, client, identity = connected(worker)
     exchanges = 3
     for _ in range(exchanges):

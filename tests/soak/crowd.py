@@ -1,4 +1,4 @@
-"""Drive tests/workloads/crowd.py, and keep what its processes say they did."""
+"""Drive tests/workloads/crowd.py, and keep what its processes report."""
 
 from __future__ import annotations
 

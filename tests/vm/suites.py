@@ -35,7 +35,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A kernel that a suite holds now.  `release` is what `uname -r` will say."""
+    """A kernel that a suite holds now.  `release` is what `uname -r` will print."""
 
     suite: str
     release: str

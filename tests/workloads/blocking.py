@@ -96,7 +96,7 @@ class Blocking:
         return {"bytes": received} | asked | longest.fields()
 
     def ask_aside(self, question: int, answer: int) -> dict[str, Any]:
-        """The same in a thread of its own, which tells when it is done."""
+        """The same in a thread of its own, which reports when it is done."""
         sock = self.sock
 
         def converse() -> None:
@@ -161,7 +161,7 @@ class Blocking:
         return identity | {"bytes": sent, "life_ms": int((time.monotonic() - begin) * 1e3)}
 
     def settle(self) -> dict[str, Any]:
-        """Wait until the peer has acknowledged all, then tell the kernel's own counts."""
+        """Wait until the peer has acknowledged all, then report the kernel's own counts."""
         while (info := tcp_info(self.sock))["unacked"]:
             time.sleep(0.01)
         return info | {"inode": inode(self.sock)}

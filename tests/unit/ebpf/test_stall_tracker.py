@@ -70,7 +70,7 @@ def agrees(scene, now_ms):
 
 
 def test_what_is_no_stall_any_more_is_over_with_the_sample_that_confirms_it(scene):
-    """The peer has come back to its loop: the next drain tells, and nothing tells again."""
+    """The peer has come back to its loop: the next drain reports it, and once only."""
     scene.drain(150, lasts(150))
     assert agrees(scene, 400) == ([("lasts", 400, NO_REPLY)], [])
     assert scene.drain(1_163, lasts(1_150)) == [("over", 500, NO_REPLY)]
@@ -112,7 +112,7 @@ def test_what_is_a_stall_again_by_the_next_drain_has_ended_in_between(scene):
 
 
 def test_a_wait_whose_evidence_is_gone_is_over_once(scene):
-    """The thread has left its receive, and nothing else says that an answer is expected."""
+    """The thread has left its receive, and nothing else shows that an answer is expected."""
     scene.drain(150, lasts(150))
     quiet = {"seen": Evidence.OPENED}
     assert scene.drain(1_150, lasts(1_150, **quiet)) == [("over", 1_150, NO_REPLY)]
@@ -185,7 +185,7 @@ def test_the_report_of_an_end_that_comes_during_a_drain(scene):
 
 @pytest.mark.parametrize(("since_ms", "reported"), [(81, 0), (82, 1), (131, 1)])
 def test_the_next_wait_on_the_socket_is_another(scene, since_ms, reported):
-    """It began when the last one ended, as far as half a stall's length tells."""
+    """It began when the last one ended, to half a stall's length."""
     scene.end(132)
     assert len(scene.take_sample(lasts(250, since_ms))) == reported
 
@@ -197,7 +197,7 @@ def test_the_report_of_an_end_is_of_that_socket_and_direction(scene, after):
 
 
 def test_the_report_of_an_end_is_kept_until_the_next_sample(scene):
-    """It has no more to say after that, and would only pile up."""
+    """It has no more to add after that, and would only pile up."""
     for inode in range(1, 24):
         scene.end(131, inode=inode)
     scene.take_sample()

@@ -304,7 +304,7 @@ def test_the_descriptor_stays_in_blocking_mode(pipe, writer):
 
 @pytest.mark.parametrize("clogged", [False, True])
 def test_a_reader_that_is_gone_stops_it(pipe, writer, clogged):
-    """With room in the pipe or without: the next flush with something to say raises."""
+    """With room in the pipe or without: the next flush with something to write raises."""
     if clogged:
         pipe.clog()
     writer.put(event("E"))

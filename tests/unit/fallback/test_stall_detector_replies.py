@@ -152,7 +152,7 @@ def test_within_one_tick_the_segments_show_whose_turn_it_is(pending, out, inward
 
 
 def test_within_one_tick_data_not_acknowledged_came_last():
-    """What the peer has not acknowledged was sent after what it said."""
+    """What the peer has not acknowledged was sent after what it acknowledged."""
     scene = answered_once(tick_ms=4)
     scene.tcp.at(60).receive(13, segments=3).send(7, acked=False)
     scene.take_sample(64)
@@ -172,7 +172,7 @@ def test_within_one_tick_a_late_acknowledgement_shows_who_came_last():
 
 
 def test_the_later_tick_sent_last_whatever_the_segments():
-    """Where the clock tells, it decides: a long reply in many segments ends the turn."""
+    """Where the clock differs, it decides: a long reply in many segments ends the turn."""
     scene = answered_once(tick_ms=4)
     scene.tcp.at(60).send(7, segments=5)
     scene.tcp.at(64).receive(13)

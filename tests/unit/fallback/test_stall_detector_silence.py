@@ -116,7 +116,7 @@ def test_a_subscriber_that_is_quiet_after_data_never_waits(blocked):
 
 
 def test_an_idle_connection_never_waits():
-    """A pool's connection that has said nothing yet is not stalled, whatever the thread does."""
+    """A pool's connection that has sent nothing yet is not stalled, whatever the thread does."""
     scene = Scene()
     scene.threads.receiving = Blocked(TID)
     assert scene.take_sample(90_001) is None

@@ -91,7 +91,7 @@ def test_a_thread_in_poll_waits_for_the_descriptors_it_names(proc, fd, events, f
         (call(45, FD), Activity.WAITING_ON_SOCKET),  # recvfrom: a thread for each connection
         (call(0, FD + 1), Activity.OTHER),  # read
         (call(44, FD), Activity.OTHER),  # sendto
-        (call(426, 3), Activity.WAITING_ON_SOCKET),  # io_uring_enter: for what, nothing tells
+        (call(426, 3), Activity.WAITING_ON_SOCKET),  # io_uring_enter: the descriptor is not known
         (call(230), Activity.OTHER),  # clock_nanosleep
         ("running\n", Activity.OTHER),
     ],

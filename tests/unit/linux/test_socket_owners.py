@@ -128,7 +128,7 @@ def test_holders_are_found_among_all(proc, owners):
 
 
 def test_a_kept_answer_is_wrong_once_the_descriptor_is_closed(proc, owners):
-    """`holds` tells; the answer itself stays, for what the socket still does."""
+    """`holds` reports it; the answer itself stays, for what the socket still does."""
     proc.add(233, INODE)
     owners.search([INODE])
     proc.close(233)

@@ -282,7 +282,7 @@ def test_a_request_that_is_not_acknowledged_is_never_usual():
     assert scene.take_sample(100, delivered=False) == 0
 
 
-# What the user said
+# What the user excludes
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.11", f"10.0.0.11:{PORT}"])

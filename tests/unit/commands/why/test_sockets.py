@@ -1,4 +1,4 @@
-"""Two looks at sockets become what is said of them: against a TCP on paper."""
+"""Two samples of sockets become the answer about them: against a TCP on paper."""
 
 from __future__ import annotations
 

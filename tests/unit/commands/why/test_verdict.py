@@ -1,4 +1,4 @@
-"""What is said of a process, for sockets and threads in every state that matters."""
+"""The answer about a process, for sockets and threads in every state that matters."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IN_EPOLL = Waiter(reads=True)
 
 
 def finding_of(tcp, waiter=None):
-    """The one finding about a socket; None if there is nothing to say."""
+    """The one finding about a socket; None if there is none."""
     found = findings([tcp], [], {INODE: waiter} if waiter else {})
     assert len(found) <= 1
     return found[0] if found else None
@@ -146,7 +146,7 @@ def test_who_polls_busily_waits_for_a_peer_that_is_stuck():
 
 
 def test_who_was_answered_before_waits_rather_than_who_never_was():
-    """Two connections in one event loop; the older one only ever said hello."""
+    """Two connections in one event loop; the older one only ever sent a greeting."""
     hello = replace(ASKED, inode=1, reply_ms=60_000.0, last_receive_ms=None)
     found = findings([hello, ASKED], [], {1: IN_EPOLL, INODE: IN_EPOLL})
     assert [finding.inode for finding in found] == [INODE, 1]
