@@ -1,4 +1,4 @@
-"""Why a real program hangs, as an unprivileged user is told it."""
+"""Why a real program hangs, as an unprivileged user learns it."""
 
 from __future__ import annotations
 

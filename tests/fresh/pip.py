@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Where a clean root has this machine's files: at their own places packages would meet them.
+# Where a clean root has this machine's files: at their own places packages would find them.
 THERE = "/run/host"
 _LINE = re.compile(r"(?:global|install|:env:)\.([a-z-]+)=(.*)")
 

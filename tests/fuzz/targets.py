@@ -101,7 +101,7 @@ def netlink_messages(data: bytes) -> None:
 
 
 def sampler(data: bytes) -> None:
-    """Three looks and the ends between them, from netlink bytes to lines."""
+    """Three samples and the closings between them, from netlink bytes to lines."""
     diag = Diag()
     holders = Owners(_proc().path)
     connections = SocketTable(diag, holders, Interfaces(), STALL_NS, Processes())  # type: ignore[arg-type]

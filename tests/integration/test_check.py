@@ -1,4 +1,4 @@
-"""`check` for real: as root, as nobody, in a user namespace, and behind a seccomp filter."""
+"""`check` for real: as root, as a user, in a user namespace, and behind a seccomp filter."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_an_interface_that_is_made_is_reported_from_its_first_byte(
 
 
 def test_a_renamed_interface_goes_on_under_its_new_name(probe, worker, make_netns, netns, counted):
-    """It was told by its old name until then, and nothing is lost or told twice."""
+    """It has its old name until then, and nothing is lost or reported twice."""
     elsewhere = make_netns(beside=netns)
     quiet(netns, elsewhere)
     here, _ = netns.join(elsewhere)

@@ -9,7 +9,7 @@ LINE = 7
 
 
 class Scenes:
-    """Pairs of workers, each brought into one state that looks like waiting and is not."""
+    """Pairs of workers, each brought into one state that resembles waiting and is not."""
 
     def __init__(self, worker):
         self._start = worker
@@ -18,7 +18,7 @@ class Scenes:
         self.scene_of = {}  # by pid
 
     def play(self, scene, *details):
-        """Set a scene up; what goes wrong in it is told by its name."""
+        """Set a scene up; what goes wrong in it has its name."""
         self._scene = " ".join(map(str, (scene, *details)))
         return getattr(self, scene)(*details)
 

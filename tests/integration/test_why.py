@@ -75,7 +75,7 @@ def test_a_client_in_recv_waits_for_its_reply(why, worker):
 
 
 def test_a_client_in_an_event_loop_probably_waits(why, worker):
-    """The stream may be silent here, a person is told what is likely."""
+    """The stream may be silent here, a person gets what is likely."""
     server, client, _ = connected(worker, client_role="evented")
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
@@ -144,7 +144,7 @@ def test_lost_packets_are_counted(why, worker, netns):
 
 
 def test_a_connect_is_still_connecting(why, worker, netns):
-    """Since when follows from the timer; nobody was looking when it began."""
+    """Since when follows from the timer; no sample was taken when it began."""
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     netns.drop_incoming(f"tcp dport {port}")

@@ -46,7 +46,7 @@ class Crowd:
             self._expect("churned", timeout)
 
     def stop(self, timeout: float = READY_S) -> None:
-        """Let everybody tell what it moved; the sockets stay open."""
+        """Let every process report what it moved; the sockets stay open."""
         self._send("stop")
         self._expect("stopped", timeout)
 

@@ -93,7 +93,7 @@ def _resets(crowd: Crowd, probe: Watched) -> list[Verdict]:
     errors = probe.tally.errors
     (server,) = (one for one in crowd.reported() if one["name"] == f"{crowd.prefix}server")
     sent = sum(one["resets"] for one in crowd.reported() if one is not server)
-    # Told of nobody: the server had not yet touched the connection that was reset.
+    # Unattributed: the server had not yet touched the connection that was reset.
     owned, unowned = errors[server["pid"], "RESET"], errors[None, "RESET"]
     found = f"{owned} of the server and {unowned} of nobody, {sent} sent"
     return [Verdict("resets exact", owned + unowned == sent, found)]

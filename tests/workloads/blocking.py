@@ -152,7 +152,7 @@ class Blocking:
         return {"bytes": count * times, "last_ns": last_ns}
 
     def short(self, host: str, port: int, count: int, life_ms: int) -> dict[str, Any]:
-        """A connection that is over before anybody looks: connect, send, close."""
+        """A connection that is over before any sample: connect, send, close."""
         begin = time.monotonic()
         with socket.create_connection((host, port)) as sock:
             identity = addresses_of(sock)
@@ -333,7 +333,7 @@ class Blocking:
 
 
 def run(worker: Blocking | None = None) -> None:
-    """Obey stdin, one command a line, until it ends."""
+    """Obey stdin, one command a line, until it is closed."""
     worker = worker or Blocking()
     hello("blocking")
     for line in sys.stdin:

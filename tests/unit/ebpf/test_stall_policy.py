@@ -1,4 +1,4 @@
-"""What the kernel noted becomes a stall, or not, by the dialogue's rules; and its cause."""
+"""What the kernel noted becomes a stall, or not, by the rules of the history; and its cause."""
 
 from __future__ import annotations
 

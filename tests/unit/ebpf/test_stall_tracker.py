@@ -18,7 +18,7 @@ def scene(monkeypatch):
 
 
 def test_a_wait_is_reported_while_it_lasts_and_once_when_it_is_over(scene):
-    """Its end is told by its own record, not by the drain that does not find it any more."""
+    """Its own record reports the end, not the drain that does not find it any more."""
     assert scene.drain(150, lasts(150)) == [("lasts", 150, NO_REPLY)]
     assert scene.drain(1_150, lasts(1_150)) == [("lasts", 1_150, NO_REPLY)]
     assert scene.end(1_400) == ("over", 1_400, NO_REPLY)
@@ -56,7 +56,7 @@ def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
 
 
 def test_a_sample_between_two_drains_leaves_the_report_to_them(scene):
-    """What it finds is no news of an end, nor does what it misses end anything."""
+    """What it finds is no end, nor does what it misses end anything."""
     scene.drain(150, lasts(150))
     assert scene.take_sample(lasts(400)) == [("lasts", 400, NO_REPLY)]
     assert scene.take_sample() == []
@@ -120,7 +120,7 @@ def test_a_wait_whose_evidence_is_gone_is_over_once(scene):
 
 
 def test_a_stall_after_an_expected_wait_counts_from_the_sample_that_found_it(scene):
-    """On from then it has its own length, while it lasts and when it ends."""
+    """On from then it has its own length, while it lasts and when it is over."""
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     assert scene.drain(150, lasts(150)) == []
     scene.peer.shows = PeerState.BUSY
@@ -148,7 +148,7 @@ def test_only_what_lasts_is_sampled(scene):
 
 
 def test_each_sample_reads_the_peers_anew(scene):
-    """Once for all that waits: looks and drains, of every namespace."""
+    """Once for all that waits: samples and drains, of every namespace."""
     scene.take_sample(lasts(150))
     scene.take_sample(lasts(250), lasts(250, inode=11))
     assert scene.peer.begun == 1
@@ -157,11 +157,11 @@ def test_each_sample_reads_the_peers_anew(scene):
     assert scene.peer.begun == 4
 
 
-# News of an end
+# Events of waits that are over
 
 
 def test_a_wait_that_a_sample_saw_is_reported_by_what_it_saw(scene):
-    """Though its peer listens again when the news comes."""
+    """Though its peer listens again when the event comes."""
     scene.peer.listens = True
     scene.take_sample(lasts(120))
     assert scene.end(130) == ("over", 130, NO_REPLY)

@@ -217,7 +217,7 @@ def test_a_connection_being_made_is_ours():
 
 @pytest.mark.parametrize("fin_acked", [0, 1])
 def test_an_accepted_connection_stays_one_after_its_fin(fin_acked):
-    """A server met while it waits for its client to close is not taken for a client."""
+    """A server sampled while it waits for its client to close is not taken for a client."""
     tcp = Tcp(opened=False, state=FIN_WAIT2).receive(7).send(1_009)
     tcp.fin_sent, tcp.fin_acked = 1, fin_acked
     assert not tcp.sample().opened

@@ -46,7 +46,7 @@ def test_a_full_buffer_after_the_peers_fin_is_a_stall_too():
 
 
 def test_a_buffer_that_is_nearly_full_is_no_stall():
-    """One byte of room, nobody blocked: the sender goes on."""
+    """One byte of room, no thread blocked: the sender goes on."""
     scene = Scene()
     scene.tcp.at(53).send(1_009, acked=False).fill(80_021)
     scene.tcp.wmem = SNDBUF - 1

@@ -84,7 +84,7 @@ def test_the_table_has_the_same_counters():
 
 
 class Socket:
-    """Stands in for netlink: dumps, then buffers of news or errors."""
+    """Stands in for netlink: dumps, then buffers of messages or errors."""
 
     dumped: ClassVar[list[bytes] | OSError]
     buffers: ClassVar[list[bytes | OSError]]

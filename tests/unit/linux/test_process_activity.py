@@ -58,7 +58,7 @@ def call(number, first=0, second=0):
         (EPOLL, EPOLLIN, Activity.WAITING_ON_SOCKET),
         (EPOLL, EPOLLIN | EPOLLET, Activity.WAITING_ON_SOCKET),
         (EPOLL, EPOLLOUT, Activity.OTHER),
-        (EPOLL, EPOLLONESHOT, Activity.OTHER),  # told once, and not asked again yet
+        (EPOLL, EPOLLONESHOT, Activity.OTHER),  # reported once, and not asked again yet
         (EPOLL + 1, EPOLLIN, Activity.EVENT_LOOP_BUSY),  # in another loop than the socket's
     ],
 )
@@ -186,7 +186,7 @@ def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves(
 
 
 def test_one_reading_serves_until_the_next_sample(proc):
-    """A thousand sockets of one server cost one look at it."""
+    """A thousand sockets of one server cost one read of it."""
     processes = Processes(proc.path.parent)
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))

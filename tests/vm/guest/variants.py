@@ -8,7 +8,7 @@ from support.backends import EBPF, PROC, Backend
 
 # Under emulation everything is late: by so much may the length of an ended stall be off.
 LATE_MS = 200
-# An interval more: the sampler looks once in each.
+# An interval more: the sampler samples once in each.
 LATE_SAMPLE_MS = 900
 
 

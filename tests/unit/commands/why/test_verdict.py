@@ -107,7 +107,7 @@ def test_no_process_who_reads_is_no_process_who_waits():
 
 
 def test_who_sent_last_may_owe_the_rest():
-    """An idle connection in an event loop, or one in mid-answer: both look like this."""
+    """An idle connection in an event loop, or one in mid-answer: both appear like this."""
     finding = finding_of(OPENED, IN_EPOLL)
     assert finding.text == (
         "waits for events, also from 10.0.0.7:5432: the last came 13.0 s ago, "
@@ -269,7 +269,7 @@ def test_a_hole_is_a_lost_packet():
 
 
 def test_a_host_that_answers_no_keepalive_keeps_who_reads_waiting():
-    """Also who has asked for nothing, or is answered late by agreement."""
+    """Also who has asked for nothing, or waits as expected."""
     for socket in (OPENED, ASKED):
         dead = replace(socket, unanswered_keepalives=5, heard_ms=10_400)
         finding = finding_of(dead, IN_RECV)
