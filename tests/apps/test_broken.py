@@ -10,7 +10,7 @@ from servers.openssh import REALPATH
 
 INTERVAL_S = 0.25
 STALL_MS = 100
-INTERVALS = 2  # between the moment from which a wait counts and the one that tells of it
+INTERVALS = 2  # between the moment from which a wait counts and the one that reports it
 LATE_MS = 150  # what the machine's other work may delay a sample by
 MUCH = 30_000_001  # bytes: more than all buffers on the way
 

@@ -1,4 +1,4 @@
-"""Healthy programs never stall, whatever they wait for by agreement."""
+"""Healthy programs never stall, whatever expected waits they have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a real program hangs, as an unprivileged user is told it."""
+"""Why a real program hangs, as an unprivileged user learns it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MUCH = 30_000_001  # bytes: more than all buffers on the way
 
 @pytest.fixture
 def why(installed, everything):
-    """Ask until the verdict has these words in it; all that was said last where it never has."""
+    """Ask until the verdict has these words in it; the last answers where it never has."""
 
     def ask(program, *words):
         place = everything.place

@@ -1,6 +1,6 @@
 """What one user's processes do in thousands: another user is reported still, and sums are exact.
 
-Each attacker is the user nobody, the victim is root; they need root, and the kernel source.
+Each attacker is an unprivileged user, the victim is root; they need root, and the kernel source.
 """
 
 from __future__ import annotations

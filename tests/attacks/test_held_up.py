@@ -1,4 +1,4 @@
-"""What an ordinary user does keeps the probe of root from nothing: it measures, tells and ends."""
+"""No act of an ordinary user hinders the probe of root: it measures, reports and exits."""
 
 from __future__ import annotations
 

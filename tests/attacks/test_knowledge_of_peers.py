@@ -20,7 +20,7 @@ def other_user():
 
 @pytest.fixture
 def distant(make_netns, netns, worker):
-    """A server on another host: nobody here can look at its process."""
+    """A server on another host: its process cannot be inspected here."""
     elsewhere = make_netns(beside=netns)
     netns.join(elsewhere)
     server = worker(namespace=elsewhere)

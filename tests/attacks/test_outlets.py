@@ -56,7 +56,7 @@ def start(installed, netns):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("full", [full_terminal, full_socket, full_pipe])
 def test_a_stdout_that_takes_nothing_holds_up_no_signal(start, full, number):
-    """It polls writable or not; the probe ends with 0, and stdout blocks as before for others."""
+    """It polls writable or not; the probe exits with 0, and stdout blocks as before for others."""
     reader, writer = full()
     try:
         fill(writer)

@@ -120,7 +120,7 @@ def test_a_passed_socket_belongs_to_who_uses_it(watch, peer):
 
 
 def test_splice_from_a_socket_is_what_tracepoints_miss(watch, peer):
-    """`check` says so; should a kernel begin to show it, this test tells."""
+    """`check` lists it; should a kernel begin to show it, this test fails."""
     seen = watch()
     visible = 0 if seen.source.attach.startswith("tracepoint") else 1_009
     one = peer("bytes.splice_from_socket")

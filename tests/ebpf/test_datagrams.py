@@ -1,4 +1,4 @@
-"""Who waits for a datagram or to send one, and who only looks as if."""
+"""Who waits for a datagram or to send one, and who only seems to."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_first_query_that_is_answered_late(watch, peer, asks, waits):
 
 
 def test_a_wait_is_over_with_its_socket(watch, peer):
-    """The kernel reports no end of a UDP socket: the next walk does not meet it."""
+    """The kernel reports no end of a UDP socket: the next iteration does not find it."""
     seen = watch()
     server = peer("datagrams.server")
     client = peer("datagrams.resolver", server.first, "unconnected", "poll")

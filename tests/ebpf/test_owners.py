@@ -1,4 +1,4 @@
-"""Whose socket it is, where no call of its owner tells: softirq, seeding, namespaces."""
+"""Whose socket it is, where no call of its owner shows it: softirq, seeding, namespaces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_open_sockets_have_their_owner_before_they_do_anything(watch, peer):
 
 
 def test_retransmits_are_exact_and_the_senders(watch, peer):
-    """A lossy line: as many segments as the socket itself says, none to who was interrupted."""
+    """A lossy line: as many segments as the socket itself counts, none to who was interrupted."""
     require_tools("nft")
     seen = watch()
     one = peer("owners.lossy_line", 3_000_017, prefix=in_namespace())

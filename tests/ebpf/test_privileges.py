@@ -125,7 +125,7 @@ def read_and_not_answered(server, client):
 
 
 def test_who_inspects_the_peer_reports_a_peer_that_is_busy(start_with):
-    """And says that this is so in its own network namespace only."""
+    """And reports that this is so in its own network namespace only."""
     running, server, client = start_with(INSPECTS, "blocking")
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
@@ -143,7 +143,7 @@ def test_a_wait_that_the_peer_means_is_never_reported(start_with, caps):
 
 
 def test_who_may_not_inspect_the_peer_notes_it_and_asserts_nothing(start_with):
-    """That peer hangs, but one in its event loop looks the same."""
+    """That peer hangs, but one in its event loop appears the same."""
     running, server, client = start_with(ENOUGH, "blocking")
     running.wait_for_stderr("other users' processes are not inspected")
     running.wait_for_stderr("needs CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")

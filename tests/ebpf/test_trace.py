@@ -1,4 +1,4 @@
-"""The stream of every call: complete, or exactly as incomplete as it says."""
+"""The stream of every call: complete, or exactly as incomplete as it reports."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def trace():
 
 
 def everything(trace, pid, until):
-    """Calls of the process until `until` says that it is done, and how many were dropped."""
+    """Calls of the process until `until` is true, and how many were dropped."""
     found = []
     while not until():
         found += [call for call in trace.calls() if call.pid == pid]

@@ -31,7 +31,7 @@ def _try(suite: str) -> str:
     try:
         root.run("apt-get update -qq && apt-get install -y -qq --no-install-recommends make")
         output = root.run(STREAM, capture=True)
-        # What the set-up says comes before.
+        # What the set-up states comes before.
         records = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
         assert any(r["event_type"] == "transport.bw" for r in records), output
         if suite not in WITHOUT_CLANG_14:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Where a clean root has this machine's files: at their own places packages would meet them.
+# Where a clean root has this machine's files: at their own places packages would find them.
 THERE = "/run/host"
 _LINE = re.compile(r"(?:global|install|:env:)\.([a-z-]+)=(.*)")
 
@@ -19,7 +19,7 @@ def settings() -> tuple[dict[str, str], list[str]]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     variables: dict[str, str] = {}
     paths: set[str] = set()
-    for line in done.stdout.splitlines():  # what the environment says comes first, and counts
+    for line in done.stdout.splitlines():  # what the environment states comes first, and counts
         if found := _LINE.fullmatch(line):
             name = "PIP_" + found[1].replace("-", "_").upper()
             words = str(ast.literal_eval(found[2])).split()

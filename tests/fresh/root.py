@@ -65,7 +65,7 @@ class Root:
         self._pip, self._pip_reads = settings()
 
     def run(self, script: str, *, capture: bool = False) -> str:
-        """What it says, where asked for.  Raises AssertionError where it fails."""
+        """The output, where asked for.  Raises AssertionError where it fails."""
         print(f"---- {script}", flush=True)
         apt, pip = self._cache / "debs", self._cache / "pip"
         command = [*_ISOLATED, "sh", "-c", _INSIDE, "sh", self._path, apt, pip, THERE]

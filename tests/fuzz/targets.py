@@ -101,7 +101,7 @@ def netlink_messages(data: bytes) -> None:
 
 
 def sampler(data: bytes) -> None:
-    """Three looks and the ends between them, from netlink bytes to lines."""
+    """Three samples and the closings between them, from netlink bytes to lines."""
     diag = Diag()
     holders = Owners(_proc().path)
     connections = SocketTable(diag, holders, Interfaces(), STALL_NS, Processes())  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ def tables(data: bytes) -> None:
 
 
 def kernel_files(data: bytes) -> None:
-    """What /sys and /proc say of the kernel: BTF, symbols, processors, capabilities."""
+    """What /sys and /proc show of the kernel: BTF, symbols, processors, capabilities."""
     folder = _proc()
     folder.write("btf", data)
     with contextlib.suppress(SourceUnavailable):
@@ -299,14 +299,14 @@ VARIABLES = {
 
 
 def taken(words: list[str], variables: dict[str, str]) -> None:
-    """The command took it, or said in one line why not."""
+    """The command took it, or printed one line with the reason."""
     code, printed = run_command(words, variables)
     assert code in (0, 1, 2), (code, words)
     assert code == 0 or len(printed) == 1, (code, words, printed)
 
 
 def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, list[str]]:
-    """Up to the point where it would open a source: its exit code and what it said."""
+    """Up to the point where it would open a source: its exit code and its output."""
     printed: list[str] = []
 
     def refuse(_settings: object) -> None:

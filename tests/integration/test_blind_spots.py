@@ -30,7 +30,7 @@ def probe(every_probe):
 
 @pytest.fixture
 def agrees(backend):
-    """Whether something showed is what the table says of this source."""
+    """Whether something showed is what the table declares of this source."""
 
     def check(key, shown):
         assert bool(shown) == backend.sees(key), f"{key}: declared is the opposite of what is"
@@ -137,7 +137,7 @@ def test_datagrams_that_are_held_up(probe, worker, agrees, backend, make_netns, 
 
 @pytest.fixture
 def multipath(worker):
-    """A server and a client that speak Multipath TCP."""
+    """A server and a client of Multipath TCP."""
     pair = worker(), worker()
     for one in pair:
         if error := one.ask("use_multipath").get("error"):
@@ -166,7 +166,7 @@ def test_waits_for_a_reply_by_multipath_tcp(probe, multipath, agrees, backend):
 
 
 def test_stalled_sends_by_multipath_tcp(probe, multipath, agrees, backend):
-    """That one stalls is told by each source; why, and for how long exactly, by none."""
+    """Each source reports that one stalls; why, and for how long exactly, none."""
     running = probe()
     server, client = multipath
     connect(server, client)
@@ -316,7 +316,7 @@ def test_waits_for_a_reply(probe, worker, agrees, backend):
 
 
 def test_waits_that_no_sample_has_seen(probe, worker, agrees, backend):
-    """Hardly longer than the threshold, and the peer listens before anybody can look at it."""
+    """Hardly longer than the threshold, and the peer listens before any sample finds it."""
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")
     server, client = worker(), worker()
@@ -346,7 +346,7 @@ def test_what_falls_between_two_samples(probe, worker, agrees, backend):
         waits = 11
         for _ in range(waits):
             answer_late(server, client, 150)
-            # Where it listened at once, it might have been by agreement: see above.
+            # Where it listened at once, it might have been an expected wait: see above.
             server.ask("nap", 300)
         running.wait_for_intervals(2)
         reported = running.consumer.stalls(pid=client.pid, ongoing=False)

@@ -114,7 +114,7 @@ def test_a_hole_in_a_download(probe, worker, netns, backend, role, idle_interval
 
 
 def test_a_half_closed_client_waits_for_its_answer(probe, worker):
-    """It has said that it sends no more, and reads on: that is a wait like any other."""
+    """It has closed its sending side, and reads on: that is a wait like any other."""
     running = probe()
     server, client, identity = connected(worker)
     client.ask("send", QUESTION)

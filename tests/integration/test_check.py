@@ -1,4 +1,4 @@
-"""`check` for real: as root, as nobody, in a user namespace, and behind a seccomp filter."""
+"""`check` for real: as root, as a user, in a user namespace, and behind a seccomp filter."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unheld():
 
 
 def test_no_process_is_reported_what_is_missing_and_gets_the_sampler(check):
-    """No privilege at all: what the kernel says, and what would help."""
+    """No privilege at all: what the kernel reports, and what would help."""
     code, found = check()
     assert code == 0
     assert (found["works"], found["auto"]) == (True, "proc sock_diag")

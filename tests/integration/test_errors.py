@@ -48,7 +48,7 @@ def test_a_connect_that_times_out_is_an_error_of_its_process(running, worker, ne
 
 
 def test_a_reset_before_anything_was_read_is_its_process_too(running, worker):
-    """Accepted, and neither sent nor received on: not each kernel tells who has it."""
+    """Accepted, and neither sent nor received on: not each kernel shows who has it."""
     server, client = worker(), worker()
     client.connect("127.0.0.1", server.ask("listen")["port"])
     inode = server.ask("accept")["inode"]

@@ -1,4 +1,4 @@
-"""A wait by agreement, where client and server share a namespace that is not the probe's."""
+"""An expected wait, where client and server share a namespace that is not the probe's."""
 
 from __future__ import annotations
 

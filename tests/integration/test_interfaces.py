@@ -40,11 +40,11 @@ def test_an_interface_that_is_made_again_begins_at_zero(probe, worker, make_netn
     running.wait_for_intervals(3)
     consumer = running.stop()
     reported = consumer.interface_bandwidth(here)
-    # Besides the payload: headers, and what the kernel says on a new link.
+    # Besides the payload: headers, and what the kernel reports on a new link.
     assert 3 * BYTES < sum(r.net["tx_bytes"] for r in reported) < 3 * BYTES * 1.05
     assert min(r.net["rx_bytes"] for r in reported) >= 0
     assert sum(r.net["rx_bytes"] for r in reported) < BYTES
-    # None while it was gone: a zero would say that it is there.
+    # None while it was gone: a zero would mean that it is there.
     assert len({r.ts for r in reported}) < len({r.ts for r in consumer.interface_bandwidth("lo")})
     for sender, count in ((first, BYTES), (second, 2 * BYTES)):
         assert consumer.sent_bytes(sender.pid) == count
@@ -112,7 +112,7 @@ def test_an_interface_that_is_made_is_reported_from_its_first_byte(
 
 
 def test_a_renamed_interface_goes_on_under_its_new_name(probe, worker, make_netns, netns, counted):
-    """It was told by its old name until then, and nothing is lost or told twice."""
+    """It has its old name until then, and nothing is lost or reported twice."""
     elsewhere = make_netns(beside=netns)
     quiet(netns, elsewhere)
     here, _ = netns.join(elsewhere)

@@ -1,4 +1,4 @@
-"""Kernels and hosts that lack something, simulated: each is told in one line, and done without."""
+"""Kernels and hosts that lack something, simulated: each is one line at start."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_a_sender_into_a_cut_line_waits_because_of_loss(probe, worker, netns):
 
 
 def test_retransmits_that_could_not_leave_are_none(probe, worker, netns, backend):
-    """Since 6.17 the tracepoint tells of those as well; only what left is a retransmit.
+    """Since 6.17 the tracepoint reports those as well; only what left is a retransmit.
 
     The kernel's own count, which the sampler passes on, has the attempts.
     """

@@ -49,7 +49,7 @@ def test_who_is_in_a_namespace_below_has_our_number(probe, worker, below):
 def test_who_is_not_in_the_probes_namespace_has_no_number(
     start_probe, backend, worker, below, netns
 ):
-    """In a container the probe tells its own processes by their numbers there.
+    """In a container the probe names its own processes by their numbers there.
 
     Others come as null, or not at all where sockets are found by the files of visible processes.
     """

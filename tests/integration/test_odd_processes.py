@@ -57,7 +57,7 @@ def read_and_wait(probe, worker, role, *words):
 
 
 def test_a_server_whose_first_thread_has_ended_may_listen(probe, worker):
-    """A wait by agreement."""
+    """An expected wait."""
     running, _, _, inode = read_and_wait(probe, worker, "headless", "recv", QUESTION)
     running.wait_for_intervals(6)
     assert running.stop().stalls(inode=inode) == []

@@ -32,7 +32,7 @@ def test_small_messages_are_counted_to_the_byte(probe, pair):
 
 
 def test_a_connection_that_waited_to_be_accepted_has_its_owner(probe, worker):
-    """Met while in the listener's queue, where it is nobody's; its life is over in a moment."""
+    """Sampled in the listener's queue, where it has no owner; its life is over in a moment."""
     running = probe(*ALL_BANDWIDTH)
     server, client = worker(), worker()
     port = server.ask("listen")["port"]

@@ -38,7 +38,7 @@ def test_each_way_is_counted_once_or_is_a_declared_blind_spot(
     reported = {name: movers.ask("open", name) for name in BLIND_SPOTS_OF}
     if opened == "before":
         running = every_probe("--min-bw", 0)
-    running.wait_for_intervals(2)  # the sampler must have met them to know their owners
+    running.wait_for_intervals(2)  # the sampler must have sampled them to know their owners
     moved = {}
     for name, at in reported.items():
         done = at if "error" in at else at | movers.ask("move", name, COUNT)

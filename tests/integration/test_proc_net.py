@@ -35,7 +35,7 @@ def test_a_blocked_sender_is_seen(running, worker):
 
 
 def test_the_source_reports_what_it_cannot_see(running, worker):
-    """The line at start tells; no bytes of a process are claimed, an interface's are."""
+    """The line at start shows it; no bytes of a process are claimed, an interface's are."""
     server, client, _ = connected(worker)
     server.begin("recv", MORE_THAN_BUFFERS)
     client.ask("send", MORE_THAN_BUFFERS)

@@ -34,7 +34,7 @@ def test_a_process_in_close_waits_for_its_peer(running, pair):
     receiver, sender, _ = pair
     sender.ask("linger", 60)
     sent = sender.ask("fill")["bytes"]
-    running.wait_for(lambda c: c.sent_bytes(sender.pid))  # else it is nobody's when it closes
+    running.wait_for(lambda c: c.sent_bytes(sender.pid))  # else it has no owner when it closes
     sender.begin("close")
     running.wait_for(
         lambda c: [r for r in c.stalls(pid=sender.pid) if r.net["tid"] == sender.pid][2:]

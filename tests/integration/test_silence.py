@@ -9,7 +9,7 @@ LINE = 7
 
 
 class Scenes:
-    """Pairs of workers, each brought into one state that looks like waiting and is not."""
+    """Pairs of workers, each brought into one state that resembles waiting and is not."""
 
     def __init__(self, worker):
         self._start = worker
@@ -18,12 +18,12 @@ class Scenes:
         self.scene_of = {}  # by pid
 
     def play(self, scene, *details):
-        """Set a scene up; what goes wrong in it is told by its name."""
+        """Set a scene up; what goes wrong in it has its name."""
         self._scene = " ".join(map(str, (scene, *details)))
         return getattr(self, scene)(*details)
 
     def flagged(self, consumer, backend=None):
-        """The scenes in which somebody is said to wait: there must be none."""
+        """The scenes in which a process is reported to wait: there must be none."""
         stalls = consumer.stalls()
         if backend is not None and backend.sees("other_namespaces"):
             stalls = [r for r in stalls if r.pid in self.scene_of]  # others' tests may run

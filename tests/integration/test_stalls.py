@@ -29,7 +29,7 @@ def ended(pid):
 
 
 def assert_stall(consumer, client, identity, truth, backend, **net):
-    """The records of one stall say whose, which, why and how long, from first to last.
+    """The records of one stall show whose, which, why and how long, from first to last.
 
     `truth` has the begin and the end on the client's own clock, and when the test let it go
     on: between that and its end a machine with other work may take its time.
@@ -65,7 +65,7 @@ def assert_stall(consumer, client, identity, truth, backend, **net):
 
 @pytest.mark.parametrize("role", ["blocking", "evented"])
 def test_a_sender_waits_for_a_peer_that_does_not_read(probe, worker, backend, role):
-    """Whether it blocks in send or met EAGAIN: ongoing while it lasts, then its total."""
+    """Whether it blocks in send or got EAGAIN: ongoing while it lasts, then its total."""
     running = probe()
     server, client, identity = connected(worker, client_role=role)
     client.begin("send", MORE_THAN_BUFFERS)
@@ -233,7 +233,7 @@ def test_a_stall_is_over_with_its_process(probe, worker, waits_for):
 
 @pytest.mark.parametrize("role", ["blocking", "evented"])
 def test_a_connect_waits_for_a_peer_that_does_not_answer(probe, worker, backend, netns, role):
-    """SYNs into a black hole are a stall; it ends when one comes through."""
+    """SYNs into a black hole are a stall; it is over when one comes through."""
     running = probe()
     server, client = worker(), worker(role)
     port = server.ask("listen")["port"]
@@ -264,7 +264,7 @@ def test_a_stall_that_began_before_the_probe_is_seen(probe, worker):
 
 
 def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen(probe, worker):
-    """Where answer and next request fell into one tick, the later ACK tells who spoke last."""
+    """Where answer and next request fell into one tick, the later ACK shows who sent last."""
     server, client, identity = connected(worker)
     exchanges = 3
     for _ in range(exchanges):

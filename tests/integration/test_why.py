@@ -18,7 +18,7 @@ LATE_MS = 300  # what the machine's other work, a tick and a second sample may a
 
 @pytest.fixture
 def why(installed, netns):
-    """Run it until `enough` holds of what it says; the object, and when it was asked."""
+    """Run it until `enough` holds of the answer; the object, and when it was asked."""
 
     def run(
         pid, enough=lambda answer: answer["waits"], user="unprivileged", options=(), timeout=20
@@ -48,7 +48,7 @@ def at_least(ms):
 
 
 def assert_since(answer, since_ns):
-    """The wait began when the worker says; `ms` is of the second sample, before the answer."""
+    """The wait began when the worker reports; `ms` is of the second sample, before the answer."""
     least_ms, most_ms = ((answer[end] - since_ns) / 1e6 for end in ("asked_ns", "answered_ns"))
     assert least_ms - LATE_MS <= answer["findings"][0]["ms"] <= most_ms + LATE_MS
 
@@ -75,7 +75,7 @@ def test_a_client_in_recv_waits_for_its_reply(why, worker):
 
 
 def test_a_client_in_an_event_loop_probably_waits(why, worker):
-    """The stream may be silent here, a person is told what is likely."""
+    """The stream may be silent here, a person gets what is likely."""
     server, client, _ = connected(worker, client_role="evented")
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
@@ -144,7 +144,7 @@ def test_lost_packets_are_counted(why, worker, netns):
 
 
 def test_a_connect_is_still_connecting(why, worker, netns):
-    """Since when follows from the timer; nobody was looking when it began."""
+    """Since when follows from the timer; no sample was taken when it began."""
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     netns.drop_incoming(f"tcp dport {port}")
@@ -215,7 +215,7 @@ def test_root_explains_a_process_of_another_namespace(installed, worker):
 
 
 def test_ones_own_process_in_a_namespace_that_one_may_not_enter(installed, worker):
-    """Queues and timers show all the same; what is missing, and the remedy, are said."""
+    """Queues and timers show all the same; what is missing, and the remedy, are printed."""
     require(os.geteuid() == 0, "only root can make a process that is elsewhere and somebody's own")
     _, client, identity = connected(worker)
     client.begin("send", MORE_THAN_BUFFERS)

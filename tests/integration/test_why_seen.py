@@ -18,7 +18,7 @@ UNSEEN = "whether it waits on the network could not be seen"
 
 @pytest.fixture
 def why(installed, netns):
-    """Ask until the verdict has these words in it; what was said last where it never has."""
+    """Ask until the verdict has these words in it; the last answer where it never has."""
 
     def ask(pid, *words, user="unprivileged", outside=False):
         inside = [] if outside else netns.command(user)
@@ -36,7 +36,7 @@ def why(installed, netns):
 
 
 def waiting(worker, *words, role="waits", **options):
-    """A worker that has begun to wait, and what it said of it."""
+    """A worker that has begun to wait, and what it reported of it."""
     one = worker(role, **options)
     one.begin(*words)
     return one, one.expect("waiting")
@@ -144,7 +144,7 @@ def test_a_close_that_lingers_waits_for_the_peer(why, worker):
 
 
 def test_a_socket_of_another_protocol_is_named(why, worker, netns):
-    """Whether an answer is late there, nothing tells."""
+    """Nothing shows there whether an answer is late."""
     netns.run("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
     netns.drop_incoming("ip protocol icmp")
     client, at = waiting(worker, "ping_and_wait", "127.0.0.1")
@@ -196,7 +196,7 @@ def refused(netns, installed, pid, command=()):
 
 
 def test_a_process_of_one_s_own_that_may_not_be_sampled_into(netns, installed, worker):
-    """It is not said to be root's."""
+    """It is not reported as root's."""
     client = worker("waits")
     client.ask("undumpable")
     output = refused(netns, installed, client.pid)

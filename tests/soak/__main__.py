@@ -21,7 +21,7 @@ from vm.progress import Progress
 
 from soak.run import Outcome, run
 
-# Each as long as --minutes says, one after the other.
+# Each as long as --minutes, one after the other.
 MIXES = {
     "churn": {"churners": 2, "churn_per_s": 340.0},
     "sockets": {"holders": 10, "connections": 5_000, "exchanges_per_s": 100.0},

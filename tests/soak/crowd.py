@@ -1,4 +1,4 @@
-"""Drive tests/workloads/crowd.py, and keep what its processes say they did."""
+"""Drive tests/workloads/crowd.py, and keep what its processes report."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Crowd:
             self._expect("churned", timeout)
 
     def stop(self, timeout: float = READY_S) -> None:
-        """Let everybody tell what it moved; the sockets stay open."""
+        """Let every process report what it moved; the sockets stay open."""
         self._send("stop")
         self._expect("stopped", timeout)
 

@@ -1,4 +1,4 @@
-"""What a probe has said, added up as it comes: a long run's records would fill the memory."""
+"""The output of a probe, added up as it comes: a long run's records would fill the memory."""
 
 from __future__ import annotations
 

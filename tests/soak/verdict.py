@@ -1,4 +1,4 @@
-"""What the crowd did, what the probe said, what it took: one verdict for each promise."""
+"""What the crowd did, what the probe wrote, what it took: one verdict for each promise."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _resets(crowd: Crowd, probe: Watched) -> list[Verdict]:
     errors = probe.tally.errors
     (server,) = (one for one in crowd.reported() if one["name"] == f"{crowd.prefix}server")
     sent = sum(one["resets"] for one in crowd.reported() if one is not server)
-    # Told of nobody: the server had not yet touched the connection that was reset.
+    # Unattributed: the server had not yet touched the connection that was reset.
     owned, unowned = errors[server["pid"], "RESET"], errors[None, "RESET"]
     found = f"{owned} of the server and {unowned} of nobody, {sent} sent"
     return [Verdict("resets exact", owned + unowned == sent, found)]
@@ -156,7 +156,7 @@ def _health(crowd: Crowd, probe: Watched) -> list[Verdict]:
 
 
 def _is_ours(crowd: Crowd, probe: Watched, stall: ReportedStall) -> bool:
-    """A pid that one of the crowd has had may be another's now: the name tells."""
+    """A pid that one of the crowd has had may be another's now: the name decides."""
     name = stall.record.net["comm"]
     return not probe.backend.sees("other_namespaces") or (name or "").startswith(crowd.prefix)
 

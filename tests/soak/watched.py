@@ -1,4 +1,4 @@
-"""A probe under load: what it says, and what it takes."""
+"""A probe under load: its output and its cost."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Backend:
     """How to start the probe for a source, and how exact its records have to be.
 
     `source` is its column in the table of blind spots.  `bytes_tolerance` is a share of the
-    bytes; `stall_tolerance_ms` goes on top of what `per_interval` says: whether the length of
+    bytes; `stall_tolerance_ms` goes on top of what `per_interval` adds: whether the length of
     a stall is only right to the interval.  `start_s` is how long a start may take.
     """
 

@@ -318,7 +318,7 @@ def _error(record: Record) -> None:
         good = PORT_ERROR.fullmatch(record.value) if record.pid is None else None
     else:
         # A connection that ended before it was accepted has no inode: its error is reported
-        # the interface, and of nobody.
+        # the interface, unattributed.
         good = INTERFACE.fullmatch(record.entity_id) and (
             INTERFACE_ERROR.fullmatch(record.value)
             or (record.pid is None and SOCKET_ERROR.fullmatch(record.value))

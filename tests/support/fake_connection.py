@@ -1,4 +1,4 @@
-"""A connection on paper that the sampler's rules look at, and what they find."""
+"""A connection on paper for the sampler's rules, and what they find."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Threads:
 
 
 class Scene:
-    """A connection that is looked at; `tcp` is what happens to it meanwhile."""
+    """A connection that is sampled; `tcp` is what happens to it meanwhile."""
 
     def __init__(self, tcp=None, peer=None):
         self.tcp = tcp or Tcp()
@@ -55,7 +55,7 @@ class Scene:
         self.detector.update(self.connection, self.owner, now_ns)
 
     def take_sample(self, now_ms):
-        """The wait that a look at this time finds."""
+        """The wait that a sample at this time finds."""
         tcp = self.tcp.at(now_ms)
         self.connection.observe(tcp.sample(), tcp.now_ns, self.last_sample_ns, STALL_MS * MS)
         self.detector.update(self.connection, self.owner, tcp.now_ns)

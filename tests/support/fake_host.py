@@ -13,7 +13,7 @@ OTHER = Process(239, 7_013, "other")
 
 
 class Diag:
-    """Stands in for the kernel: the sockets there are, and those whose end it tells."""
+    """Stands in for the kernel: the sockets there are, and those whose end it announces."""
 
     def __init__(self):
         self.open: list[Tcp] = []
@@ -117,7 +117,7 @@ class World:
         return list(self.connections.collect(self._to(now_ms), INTERVAL_NS))
 
     def closes(self, tcp):
-        """The process closes, the kernel tells: no inode any more, and a closed state."""
+        """The process closes, the kernel announces: no inode any more, and a closed state."""
         self.diag.open.remove(tcp)
         tcp.state, tcp.inode = CLOSE, 0
         self.diag.ended.append(tcp.message())

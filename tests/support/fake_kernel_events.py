@@ -76,7 +76,7 @@ class Scene:
 
 
 def entered(monkeypatch, *ignored_peers):
-    """A scene whose peers the probe meets in place of the host's."""
+    """A scene whose peers the probe finds in place of the host's."""
     scene = Scene(*ignored_peers)
     monkeypatch.setattr(stall_tracker, "PeerInspector", scene.other_end)
     return scene

@@ -1,4 +1,4 @@
-"""A kernel source that is asked again and again until it has told what a test waits for."""
+"""A kernel source that is asked again and again until it has emitted what a test waits for."""
 
 from __future__ import annotations
 

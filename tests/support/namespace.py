@@ -24,7 +24,7 @@ _veth_number = count()
 
 
 class Namespace:
-    """One network namespace with `lo` up; `close` ends it and what runs in it."""
+    """One network namespace with `lo` up; `close` removes it and what runs in it."""
 
     def __init__(self, beside: Namespace | None = None) -> None:
         """A new namespace; `beside` is one whose user namespace it is to share."""
@@ -48,7 +48,7 @@ class Namespace:
     def command(self, user: str = "unprivileged") -> list[str]:
         """The words before a command that run it in here.
 
-        `unprivileged` has no capability at all: for the tests' root that is the user nobody,
+        `unprivileged` has no capability at all: for the tests' root that is uid 65534,
         for another user it is that user.  `root` may do anything to this namespace.
         """
         enter = ["nsenter", f"--net=/proc/{self.pid}/ns/net"]

@@ -1,7 +1,7 @@
 """Declared blind spots by the way that bytes take, for the tests of every source.
 
 What is not declared must add up to the byte; what is declared must not show at all, so that a
-gap that closes is noticed as well as one that opens.
+blind spot that closes is noticed as well as one that opens.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Probe:
         self.wait_for_intervals(1)
 
     def wait_for_stderr(self, word: str, timeout: float = WAIT_S) -> None:
-        """Wait for what the probe says of itself, where there are no records to wait for."""
+        """Wait for what the probe prints of itself, where there are no records to wait for."""
         deadline = time.monotonic() + timeout
         with self._changed:
             while word.encode() not in self.stderr:

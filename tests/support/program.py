@@ -16,7 +16,7 @@ ANSWER_S = 30.0
 
 
 class Program:
-    """A running program, told by lines on its stdin; what it says is kept line by line."""
+    """A running program, driven by lines on its stdin; its output is kept line by line."""
 
     def __init__(self, name: str, command: Sequence[str], **options: Any) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class Program:
         self.process.stdin.flush()
 
     def expect(self, word: str, timeout: float = ANSWER_S) -> str:
-        """The next line with this word in it; what it said instead where none comes."""
+        """The next line with this word in it; its output where none comes."""
         deadline = time.monotonic() + timeout
         while True:
             try:

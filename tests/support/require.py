@@ -1,4 +1,4 @@
-"""A test that cannot run here says so loudly, or fails where it must run (in CI)."""
+"""A test that cannot run here skips with the reason, or fails where it must run (in CI)."""
 
 from __future__ import annotations
 

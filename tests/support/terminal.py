@@ -16,7 +16,7 @@ SHELL_PRINTS = "left with"
 
 
 class Terminal:
-    """One command in a terminal of its own; `close` ends it and its server."""
+    """One command in a terminal of its own; `close` stops it and its server."""
 
     def __init__(
         self, words: Sequence[str], width: int, height: int, env: Mapping[str, str]

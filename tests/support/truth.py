@@ -9,7 +9,7 @@ def bounds_ms(stall: Mapping[str, int]) -> tuple[float, float]:
     """How long a worker's stall lasted at least and at most.
 
     `released_ns` is when the peer, or the test, let it go on: on a busy machine the
-    worker's own end of it is when it got a processor again, which is not the network's doing.
+    worker's own end of it is when it got a processor again, which is not due to the network.
     """
     begun_ns = stall.get("begun_ns", stall["stall_begin_ns"])
     least_ns = stall["released_ns"] - begun_ns

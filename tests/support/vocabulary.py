@@ -57,14 +57,23 @@ def python_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
-def python_prose(text: str, tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield line and text of comments, docstrings, and strings of more than one word."""
+def python_prose(text: str, tree: ast.AST, *, strings: bool) -> Iterator[tuple[int, str]]:
+    """Yield line and text of comments, docstrings, and `strings` of more than one word."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
     for node in ast.walk(tree):
         match node:
-            case ast.Constant(value=str(value)) if " " in value.strip():
+            case ast.Constant(value=str(value)) if " " in value.strip() and (
+                strings or id(node) in docstrings
+            ):
                 yield node.lineno, value
 
 
@@ -81,12 +90,15 @@ def c_prose(text: str) -> Iterator[tuple[int, str]]:
         yield text.count("\n", 0, found.start()) + 1, " ".join(found.group().split())
 
 
-def retired_in(path: Path, *, prose: bool = True) -> list[str]:
-    """Return `line: word: text` of each retired word in a Python or C file."""
+def retired_in(path: Path, *, strings: bool = True) -> list[str]:
+    """Return `line: word: text` of each retired word in a Python or C file.
+
+    Without `strings`: in names, docstrings and comments only.
+    """
     text = path.read_text()
     if path.suffix == ".py":
         tree = ast.parse(text)
-        names, texts = python_names(tree), python_prose(text, tree)
+        names, texts = python_names(tree), python_prose(text, tree, strings=strings)
     else:
         names, texts = c_names(text), c_prose(text)
     found = [
@@ -94,13 +106,11 @@ def retired_in(path: Path, *, prose: bool = True) -> list[str]:
         for number, name in [(0, path.stem), *names]
         for word in retired_parts(name)
     ]
-    if prose:
-        found += [
-            f"{number}: {match.group()}: {' '.join(line.split())[:100]}"
-            for number, line in texts
-            for match in RETIRED.finditer(re.sub(r"`[^`]*`", "", line))
-        ]
-    return found
+    return found + [
+        f"{number}: {match.group()}: {' '.join(line.split())[:100]}"
+        for number, line in texts
+        for match in RETIRED.finditer(re.sub(r"`[^`]*`", "", line))
+    ]
 
 
 def _blank(found: re.Match[str]) -> str:

@@ -69,7 +69,7 @@ def test_a_stopped_peer_and_lost_packets_have_their_causes(top, worker, netns):
 
 
 def test_traffic_is_sorted_filtered_and_paused(top, worker):
-    """By keys, and the title says so."""
+    """By keys, and the title shows it."""
     server, client, _ = connected(worker, comm=b"uploader")
     screen = top()
     server.begin("drain")

@@ -157,7 +157,7 @@ def test_an_interface_has_a_record_of_its_errors_and_of_its_drops(errors, found)
     ],
 )
 def test_only_what_is_wanted_is_reported(wanted, pids, stalled):
-    """By process and by interface; an unknown owner is nobody's pid."""
+    """By process and by interface; an unknown owner has no pid."""
     events = [
         TrafficDelta(CLIENT, "lo", 7, 0),
         TrafficDelta(CLIENT, "eth0", 7, 0),

@@ -1,4 +1,4 @@
-"""The pages about cost say what was measured; what other programs print is read rightly."""
+"""The pages about cost have what was measured; what other programs print is read rightly."""
 
 from __future__ import annotations
 

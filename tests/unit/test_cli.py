@@ -1,4 +1,4 @@
-"""The command: where a setting comes from, what it answers to mistakes, what the README says."""
+"""The command: where a setting comes from, what it answers to mistakes, what the README states."""
 
 from __future__ import annotations
 

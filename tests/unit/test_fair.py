@@ -12,7 +12,7 @@ ASKED = st.dictionaries(st.integers(0, 9), st.integers(0, 101), max_size=9)
 
 @given(ASKED, st.integers(0, 211))
 def test_shares_are_fair_and_use_all_the_room(asked, room):
-    """Nobody gets more than he asked for, and who gets less has no less than any other."""
+    """None gets more than it asked for, and who gets less has no less than any other."""
     given_ = shares(asked, room)
     assert all(given_[who] <= count for who, count in asked.items())
     assert sum(given_.values()) == min(room, sum(asked.values()))

@@ -86,7 +86,7 @@ def test_a_full_pipe_is_not_waited_for(pipe):
 
 
 def test_a_closed_reader_is_no_process_to_report_to(pipe):
-    """Neither an exception nor a signal ends the probe."""
+    """Neither an exception nor a signal stops the probe."""
     os.close(pipe[0])
     pipe[0] = -1
     Diagnostics(pipe[1]).report("lost")

@@ -37,7 +37,7 @@ def main() -> int:
         if options.action == "table":
             return _table(options.into)
         programs.ensure(progress.report)
-        lock = _alone(options.action, progress)  # noqa: F841 - held until the process ends
+        lock = _alone(options.action, progress)  # noqa: F841 - held until the process exits
         kernels, missing = _kernels(options, progress)
         return {"fetch": _only_fetch, "boot": _boot, "run": _run}[options.action](
             options, kernels, progress

@@ -50,7 +50,7 @@ def system_mirror() -> str:
     )
     entries = [line.split("|") for line in listed.splitlines()]
     # The label is known once lists were fetched; before that, the main archive is the one
-    # whose path ends in /debian.
+    # whose path has the suffix /debian.
     for uri, label, release, component in entries:
         plain = "-" not in release  # not -security, -updates, -backports
         if (

@@ -63,7 +63,7 @@ def run_in_guest(
     inside = [str(_SETUP), str(shared), *command]
     argv = [
         *(vng(), "--disable-kvm", "--verbose", "--run", str(kernel.image)),
-        # The HPET, which the guest takes otherwise, is a device: each look at the time leaves it.
+        # The HPET, which the guest takes otherwise, is a device: each read of the time leaves it.
         *("--append", "tsc=reliable mitigations=off"),
         *("--user", "root", "--memory", MEMORY, "--cpus", str(CPUS), "--rwdir", str(shared)),
         f"--rodir={_CACHED_ROOT}=/",

@@ -1,7 +1,7 @@
 """What Debian's kernels must support, written down: a feature that goes missing is a failure.
 
 Detection alone would turn a broken detector, or a kernel that lost a feature, into a "no" in
-the table that nobody notices.
+the table that is not noticed.
 """
 
 from __future__ import annotations

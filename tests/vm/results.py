@@ -20,7 +20,7 @@ class AttachVariant:
     """How one variant did on one kernel.
 
     `outcome`: "yes", every test passed; "no", the kernel lacks what it needs, or a test
-    failed; "unknown", no test gave an answer.  `right` tells whether that is as expected.
+    failed; "unknown", no test gave an answer.  `right` shows whether that is as expected.
     """
 
     outcome: str

@@ -1,4 +1,4 @@
-"""For each kernel: boot it, run the guest's tests, judge, and tell."""
+"""For each kernel: boot it, run the guest's tests, decide, and report."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which kernels are tested: asked of Debian's suites at the time, never pinned to a version.
 
 A word chooses one: a suite (`bookworm`), `backports`, or a series (`6.12`).  A series is
-looked for in every suite, so `KERNELS=6.18` works as long as some suite holds one.
+searched in every suite, so `KERNELS=6.18` works as long as some suite holds one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A kernel that a suite holds now.  `release` is what `uname -r` will say."""
+    """A kernel that a suite holds now.  `release` is what `uname -r` will print."""
 
     suite: str
     release: str

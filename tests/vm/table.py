@@ -9,7 +9,7 @@ from .expect import ALL_VARIANTS
 
 
 def table(kernels: Iterable[dict[str, Any]]) -> str:
-    """Markdown from the entries of docs/kernels.json; ends in a newline."""
+    """Markdown from the entries of docs/kernels.json, with a newline at its end."""
     rows = [["kernel", "Debian's package", *ALL_VARIANTS, "tested"]]
     rows.append(["---"] * len(rows[0]))
     for kernel in kernels:

@@ -96,7 +96,7 @@ class Blocking:
         return {"bytes": received} | asked | longest.fields()
 
     def ask_aside(self, question: int, answer: int) -> dict[str, Any]:
-        """The same in a thread of its own, which tells when it is done."""
+        """The same in a thread of its own, which reports when it is done."""
         sock = self.sock
 
         def converse() -> None:
@@ -152,7 +152,7 @@ class Blocking:
         return {"bytes": count * times, "last_ns": last_ns}
 
     def short(self, host: str, port: int, count: int, life_ms: int) -> dict[str, Any]:
-        """A connection that is over before anybody looks: connect, send, close."""
+        """A connection that is over before any sample: connect, send, close."""
         begin = time.monotonic()
         with socket.create_connection((host, port)) as sock:
             identity = addresses_of(sock)
@@ -161,7 +161,7 @@ class Blocking:
         return identity | {"bytes": sent, "life_ms": int((time.monotonic() - begin) * 1e3)}
 
     def settle(self) -> dict[str, Any]:
-        """Wait until the peer has acknowledged all, then tell the kernel's own counts."""
+        """Wait until the peer has acknowledged all, then report the kernel's own counts."""
         while (info := tcp_info(self.sock))["unacked"]:
             time.sleep(0.01)
         return info | {"inode": inode(self.sock)}
@@ -333,7 +333,7 @@ class Blocking:
 
 
 def run(worker: Blocking | None = None) -> None:
-    """Obey stdin, one command a line, until it ends."""
+    """Obey stdin, one command a line, until it is closed."""
     worker = worker or Blocking()
     hello("blocking")
     for line in sys.stdin:

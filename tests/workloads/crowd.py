@@ -1,6 +1,6 @@
 """A crowd of processes with sockets that talk by a plan: `python3 crowd.py PLAN`, PLAN in JSON.
 
-One server answers; everybody else opens connections to it and asks.  Each process says on
+One server answers; everybody else opens connections to it and asks.  Each process reports on
 stdout exactly what it moved, and every wait that was long enough to pass for a stall, so that
 whoever watches them can be checked to the byte.  On stdin: `go`, `stop`, then the end of file.
 Standard library only, and forked from one small process: a thousand of them need no gigabyte.
@@ -54,7 +54,7 @@ class Gates:
     stop: int
     server: int
     quit: int
-    done: int  # here each says that it has told all
+    done: int  # here each reports that it is complete
 
     def opened(self, gate: int, timeout_s: float | None = 0) -> bool:
         return bool(select.select([gate], [], [], timeout_s)[0])
@@ -105,7 +105,7 @@ class Member:
         )  # fmt: skip
 
     def leave(self) -> None:
-        """Tell, and keep the sockets until everybody may go."""
+        """Report, and keep the sockets until everybody may go."""
         self.report_moved()
         os.write(self.gates.done, b".")
         self.gates.opened(self.gates.quit, None)

@@ -83,7 +83,7 @@ class Evented:
         return {"bytes": count * times}
 
     async def settle(self) -> dict[str, Any]:
-        """Wait until the peer has acknowledged all, then tell the kernel's own counts."""
+        """Wait until the peer has acknowledged all, then report the kernel's own counts."""
         while (info := tcp_info(self.sock))["unacked"]:
             await asyncio.sleep(0.01)
         return info | {"inode": inode(self.sock)}

@@ -51,7 +51,7 @@ def peek(pair: Pair, _: int) -> Moved:
 
 
 def cut_short(pair: Pair, _: int) -> Moved:
-    """Into a buffer of 7 bytes: the process gets 7, and the rest of the datagram nobody."""
+    """Into a buffer of 7 bytes: the process gets 7, and the rest of the datagram is lost."""
     return _cut(pair, 0)
 
 

@@ -1,4 +1,4 @@
-"""Ways into and out of a stream socket: each moves `count` bytes and says what went through."""
+"""Ways into and out of a stream socket: each moves `count` bytes and returns what went through."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Mover:
 
 
 def _serve(opened: Open, moving: Move, go: int, writable: int) -> NoReturn:
-    """Open the ends, then move as many bytes as told; the next word closes them."""
+    """Open both sockets, then move as many bytes as a word names; the next word closes them."""
     try:
         pair = opened()
         os.write(writable, b"{}")
@@ -107,7 +107,7 @@ def _serve(opened: Open, moving: Move, go: int, writable: int) -> NoReturn:
     except OSError as error:
         os.write(writable, json.dumps({"errno": error.errno}).encode())
     while True:
-        signal.pause()  # until the parent ends
+        signal.pause()  # until the parent exits
 
 
 def run() -> None:

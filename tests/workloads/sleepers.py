@@ -79,7 +79,7 @@ class Sleepers:
 
 
 def sleeps_in_send(thread: threading.Thread) -> bool:
-    """It does not run, and its call is a send: the kernel tells of one's own threads."""
+    """It does not run, and its call is a send: the kernel shows it of one's own threads."""
     folder = Path(f"/proc/self/task/{thread.native_id}")
     state = folder.joinpath("stat").read_text().rpartition(") ")[2][0]
     call = folder.joinpath("syscall").read_text().split()[0]

@@ -1,4 +1,4 @@
-"""What all workers share: the protocol with the test, and what they say about a socket.
+"""What all workers share: the protocol with the test, and what they report about a socket.
 
 A worker is driven by lines on stdin (`send 23`) and answers each with one JSON object on
 stdout (`{"event": "send", "bytes": 23, ...}`), so that a test waits for what happened and

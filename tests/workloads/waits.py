@@ -107,7 +107,7 @@ class Waits(blocking.Blocking):
         return {}
 
     def undumpable(self) -> dict[str, Any]:
-        """As a program with file capabilities: not even its own user may look into it."""
+        """As a program with file capabilities: not even its own user may read it."""
         ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
         return {}
 
@@ -128,6 +128,6 @@ def run() -> None:
 
 
 def run_headless() -> None:
-    """Obey in a second thread; the first one ends at once."""
+    """Obey in a second thread; the first one exits at once."""
     threading.Thread(target=run).start()
     ctypes.CDLL(None).syscall(_EXIT, 0)

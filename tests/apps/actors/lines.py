@@ -12,7 +12,7 @@ def emit(text: object) -> None:
 
 
 def obey(do: Callable[..., object]) -> None:
-    """Do what each line says, until stdin ends."""
+    """Do what each line asks, until stdin is closed."""
     emit("ready")
     for line in sys.stdin:
         emit(do(*line.split()))

@@ -1,4 +1,4 @@
-"""A server of long polls in one event loop: PORT.  /wait is answered when there is news."""
+"""A server of long polls in one event loop: PORT.  /wait is answered when there is a message."""
 
 from __future__ import annotations
 

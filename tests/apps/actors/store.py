@@ -1,4 +1,4 @@
-"""A store of keys as training jobs use it to meet: server PORT | client PORT KEY.
+"""A store of keys as training jobs use it to find each other: server PORT | client PORT KEY.
 
 A thread of the first process serves all in poll(2); `get KEY` is answered once it is set.
 """

@@ -7,7 +7,7 @@ from support.require import require_tools
 
 
 class Dns:
-    """`asks` resolves a name when it is told to, another client does so regularly."""
+    """`asks` resolves a name on demand, another client does so regularly."""
 
     def __init__(self, place: Place) -> None:
         require_tools("dnsmasq")

@@ -24,7 +24,7 @@ http {{
 
 
 class Nginx:
-    """`asks`: a client that asks when told to; `uploads`: one that can send much."""
+    """`asks`: a client that asks on demand; `uploads`: one that can send much."""
 
     def __init__(self, place: Place) -> None:
         require_tools("nginx")

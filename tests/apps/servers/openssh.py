@@ -64,6 +64,6 @@ class Openssh:
         return session
 
     def workers(self) -> list[int]:
-        """Who holds the server's ends of the sessions: two generations of children."""
+        """Holders of the server's sockets of the sessions: two generations of children."""
         monitors = children(self.server.pid)
         return [*monitors, *(pid for monitor in monitors for pid in children(monitor))]

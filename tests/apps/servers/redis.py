@@ -7,7 +7,7 @@ from support.require import require_tools
 
 
 class Redis:
-    """`asks` is a redis-cli that asks when told to; `sets` one that can send much; `blocked` waits
+    """`asks` is a redis-cli that asks on demand; `sets` one that can send much; `blocked` waits
     for a job that never comes.
     """
 

@@ -1,7 +1,7 @@
 """Websockets by the library of that name, with pings: by the client, the server, or both.
 
-Who asks is pinged by nobody: a pong is a send that has no answer, and who pongs more often than
-it asks looks as one who expects none.  Nor does it ping: that may fall into the middle of a wait,
+Who asks is not pinged: a pong is a send that has no answer, and who pongs more often than
+it asks appears to expect none.  Nor does it ping: that may fall into the middle of a wait,
 which tests/integration/test_pings.py is about.
 """
 

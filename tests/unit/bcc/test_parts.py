@@ -1,4 +1,4 @@
-"""What bcc needs: each missing piece is one sentence, with the remedy; and what is told to it."""
+"""What bcc needs: each missing piece is one sentence, with the remedy; and its flags."""
 
 from __future__ import annotations
 

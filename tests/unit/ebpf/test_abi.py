@@ -149,7 +149,7 @@ def test_each_field_has_its_name(image: str, name: str, fields: tuple[str, ...])
 
 
 def constants(enum: str, prefix: str) -> list[tuple[str, int]]:
-    """What the header's enum says, without comments and without its count of entries."""
+    """The entries of the header's enum, without comments and without its count of entries."""
     header = re.sub(r"/\*.*?\*/", "", (INCLUDE / "abi.h").read_text(), flags=re.DOTALL)
     found = re.search(rf"enum {enum} {{(.*?)}};", header, flags=re.DOTALL)
     assert found

@@ -1,4 +1,4 @@
-"""Where the kernel keeps the dialogue with a peer, and which one is whose."""
+"""Where the kernel keeps the history of a peer, and which one is whose."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Table:
 
 
 def kernel_source(drained=b"", queue=()):
-    """A source over programs that say this, once."""
+    """A source over programs that give this, once."""
     chunks = iter([drained])
     reported = iter([list(queue)])
     programs = SimpleNamespace(
@@ -225,7 +225,7 @@ def test_a_batch_that_claims_more_than_it_was_given_room_for_is_cut():
 
 
 def test_batches_without_end_and_content_end():
-    """A kernel that always says *there is more*, and never has any."""
+    """A kernel that always answers *there is more*, and never has any."""
     calls = itertools.count()
 
     def lookup(_start, _cursor, _keys, _values, count):

@@ -1,4 +1,4 @@
-"""Which iterator reads the sockets, and a walk that the kernel interrupts."""
+"""Which iterator reads the sockets, and an iteration that the kernel interrupts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = frozenset(hook.target for hook in TRACEPOINT.hooks)
 
 
 def reads(monkeypatch: pytest.MonkeyPatch, *answers: bytes | OSError) -> bytes:
-    """What a walk gives where read(2) answers so."""
+    """What an iteration gives where read(2) answers so."""
     left = list(answers)
     closed = []
 

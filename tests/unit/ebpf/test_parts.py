@@ -90,7 +90,7 @@ def test_names_are_found_whole(tmp_path: Path) -> None:
 def test_a_name_that_is_cut_by_a_piece_is_found(tmp_path: Path) -> None:
     btf = tmp_path / "vmlinux"
     header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 0)
-    for filler in range(65536 - 12, 65536 + 1):  # "inet_sendmsg" begins, ends, and is across
+    for filler in range(65536 - 12, 65536 + 1):  # "inet_sendmsg" at either side, and across
         btf.write_bytes(header + b"\0" * filler + b"inet_sendmsg\0")
         assert kernel_names(btf) == {"inet_sendmsg"}, filler
 

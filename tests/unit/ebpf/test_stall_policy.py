@@ -1,4 +1,4 @@
-"""What the kernel noted becomes a stall, or not, by the dialogue's rules; and its cause."""
+"""What the kernel noted becomes a stall, or not, by the rules of the history; and its cause."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_flow_that_broke_off_is_a_stall_only_while_a_thread_wants_more() -> No
 
 
 def test_a_datagram_is_awaited_only_where_somebody_listens() -> None:
-    """Nothing tells whether its queue is empty, but a thread that sleeps on it."""
+    """Only a thread that sleeps on it shows that its queue is empty."""
     datagram = candidate(seen=Evidence.OPENED, answered=3)._replace(protocol=17)
     assert not is_stall(datagram, ANSWERED_BEFORE)
     assert is_stall(datagram._replace(evidence=Evidence.OPENED | Evidence.POLLING), STRANGER)

@@ -18,7 +18,7 @@ def scene(monkeypatch):
 
 
 def test_a_wait_is_reported_while_it_lasts_and_once_when_it_is_over(scene):
-    """Its end is told by its own record, not by the drain that does not find it any more."""
+    """Its own record reports the end, not the drain that does not find it any more."""
     assert scene.drain(150, lasts(150)) == [("lasts", 150, NO_REPLY)]
     assert scene.drain(1_150, lasts(1_150)) == [("lasts", 1_150, NO_REPLY)]
     assert scene.end(1_400) == ("over", 1_400, NO_REPLY)
@@ -56,7 +56,7 @@ def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
 
 
 def test_a_sample_between_two_drains_leaves_the_report_to_them(scene):
-    """What it finds is no news of an end, nor does what it misses end anything."""
+    """What it finds is no end, nor does what it misses end anything."""
     scene.drain(150, lasts(150))
     assert scene.take_sample(lasts(400)) == [("lasts", 400, NO_REPLY)]
     assert scene.take_sample() == []
@@ -70,7 +70,7 @@ def agrees(scene, now_ms):
 
 
 def test_what_is_no_stall_any_more_is_over_with_the_sample_that_confirms_it(scene):
-    """The peer has come back to its loop: the next drain tells, and nothing tells again."""
+    """The peer has come back to its loop: the next drain reports it, and once only."""
     scene.drain(150, lasts(150))
     assert agrees(scene, 400) == ([("lasts", 400, NO_REPLY)], [])
     assert scene.drain(1_163, lasts(1_150)) == [("over", 500, NO_REPLY)]
@@ -112,7 +112,7 @@ def test_what_is_a_stall_again_by_the_next_drain_has_ended_in_between(scene):
 
 
 def test_a_wait_whose_evidence_is_gone_is_over_once(scene):
-    """The thread has left its receive, and nothing else says that an answer is expected."""
+    """The thread has left its receive, and nothing else shows that an answer is expected."""
     scene.drain(150, lasts(150))
     quiet = {"seen": Evidence.OPENED}
     assert scene.drain(1_150, lasts(1_150, **quiet)) == [("over", 1_150, NO_REPLY)]
@@ -120,7 +120,7 @@ def test_a_wait_whose_evidence_is_gone_is_over_once(scene):
 
 
 def test_a_stall_after_an_expected_wait_counts_from_the_sample_that_found_it(scene):
-    """On from then it has its own length, while it lasts and when it ends."""
+    """On from then it has its own length, while it lasts and when it is over."""
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     assert scene.drain(150, lasts(150)) == []
     scene.peer.shows = PeerState.BUSY
@@ -148,7 +148,7 @@ def test_only_what_lasts_is_sampled(scene):
 
 
 def test_each_sample_reads_the_peers_anew(scene):
-    """Once for all that waits: looks and drains, of every namespace."""
+    """Once for all that waits: samples and drains, of every namespace."""
     scene.take_sample(lasts(150))
     scene.take_sample(lasts(250), lasts(250, inode=11))
     assert scene.peer.begun == 1
@@ -157,11 +157,11 @@ def test_each_sample_reads_the_peers_anew(scene):
     assert scene.peer.begun == 4
 
 
-# News of an end
+# Events of waits that are over
 
 
 def test_a_wait_that_a_sample_saw_is_reported_by_what_it_saw(scene):
-    """Though its peer listens again when the news comes."""
+    """Though its peer listens again when the event comes."""
     scene.peer.listens = True
     scene.take_sample(lasts(120))
     assert scene.end(130) == ("over", 130, NO_REPLY)
@@ -185,7 +185,7 @@ def test_the_report_of_an_end_that_comes_during_a_drain(scene):
 
 @pytest.mark.parametrize(("since_ms", "reported"), [(81, 0), (82, 1), (131, 1)])
 def test_the_next_wait_on_the_socket_is_another(scene, since_ms, reported):
-    """It began when the last one ended, as far as half a stall's length tells."""
+    """It began when the last one ended, to half a stall's length."""
     scene.end(132)
     assert len(scene.take_sample(lasts(250, since_ms))) == reported
 
@@ -197,7 +197,7 @@ def test_the_report_of_an_end_is_of_that_socket_and_direction(scene, after):
 
 
 def test_the_report_of_an_end_is_kept_until_the_next_sample(scene):
-    """It has no more to say after that, and would only pile up."""
+    """It has no more to add after that, and would only pile up."""
     for inode in range(1, 24):
         scene.end(131, inode=inode)
     scene.take_sample()

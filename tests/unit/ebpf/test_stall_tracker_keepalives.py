@@ -19,7 +19,7 @@ def scene(monkeypatch):
 
 
 def unanswered(now_ms, count, seen=SUBSCRIBED, since_ms=None, **fields):
-    """The span of a wait without a request says nothing: it is always the stall length."""
+    """The span of a wait without a request shows nothing: it is always the stall length."""
     begin_ms = now_ms - 100 if since_ms is None else since_ms
     return lasts(now_ms, begin_ms, seen=seen, occurrences=count, **fields)
 

@@ -75,7 +75,7 @@ def test_other_peers_make_nothing_usual(elsewhere, late_ms, other):
 
 
 def test_a_peer_that_was_declared_as_ignored_owes_no_answer(make_scene):
-    """Nobody even looks at it."""
+    """It is not even inspected."""
     scene = make_scene(f"10.0.0.11:{PORT}")
     assert scene.drain(150, lasts(150)) == []
     assert scene.end(400) is None
@@ -111,7 +111,7 @@ def test_an_ignored_peer_is_reported_of_where_it_is_no_answer_that_lacks(make_sc
     ],
 )
 def test_sends_connects_and_holes_are_the_kernel_s_own_finding(scene, wait, why):
-    """Whatever the peer may have agreed to; it is not looked at."""
+    """Whatever the peer may intend; it is not inspected."""
     scene.peer.shows, scene.peer.listens = PeerState.WAITING_FOR_REQUEST, True
     assert scene.drain(150, lasts(150, **wait)) == [("lasts", 150, why)]
     assert scene.end(400, **wait) == ("over", 400, why)
@@ -120,7 +120,7 @@ def test_sends_connects_and_holes_are_the_kernel_s_own_finding(scene, wait, why)
 
 
 def test_without_evidence_there_is_no_wait(scene):
-    """The dialogue with the peer is evidence, too."""
+    """The history of the peer is evidence, too."""
     quiet = {"seen": Evidence.OPENED}
     assert scene.drain(150, lasts(150, **quiet)) == []
     assert scene.end(400, **quiet) is None
@@ -219,7 +219,7 @@ def test_of_too_many_namespaces_the_one_used_longest_ago_is_forgotten(scene):
 
 
 def test_a_namespace_has_one_memory_for_all_processes_in_it(scene):
-    """And the latest of them leads there: one that gave up and left hides nobody's peer."""
+    """And the latest of them leads there: one that gave up and left hides no peer."""
     for now_ms in (150, 250):
         scene.drain(now_ms, lasts(now_ms), lasts(now_ms, inode=11, pid=OTHER))
     assert scene.made == 1

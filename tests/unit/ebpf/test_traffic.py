@@ -1,4 +1,4 @@
-"""Records that only say who moved how much are added up; nothing else is."""
+"""Records that only show who moved how much are added up; nothing else is."""
 
 from __future__ import annotations
 

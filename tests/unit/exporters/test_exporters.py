@@ -17,7 +17,7 @@ COLOURS = (b"\x1b[31m", b"\x1b[33m", b"\x1b[0m")
 @pytest.mark.parametrize("export", EXPORTERS, ids=lambda export: export.__name__)
 @given(record=RECORDS)
 def test_any_record_is_one_line_of_printable_ascii(export, record):
-    """No byte of it moves a cursor, sets a title or ends the line early, except its colours."""
+    """No byte of it moves a cursor, sets a title or breaks the line early, except its colours."""
     line = export(record)
     if export is to_coloured_text:
         for colour in COLOURS:

@@ -186,7 +186,7 @@ def test_names_and_addresses_come_out_as_they_went_in(owner, socket):
 
 @given(st.binary(max_size=16))
 def test_a_name_from_the_kernel_can_be_written(comm):
-    """However the kernel source decodes it, no name of a process ends the probe."""
+    """However the kernel source decodes it, no name of a process stops the probe."""
     owner = decoded(233, 7_001, comm)
     assert owner is not None
     line = to_line(StallRecord(NOW_MS, Stall(owner, SOCKET, Direction.SEND, 10**9, False)))

@@ -304,7 +304,7 @@ def test_the_descriptor_stays_in_blocking_mode(pipe, writer):
 
 @pytest.mark.parametrize("clogged", [False, True])
 def test_a_reader_that_is_gone_stops_it(pipe, writer, clogged):
-    """With room in the pipe or without: the next flush with something to say raises."""
+    """With room in the pipe or without: the next flush with something to write raises."""
     if clogged:
         pipe.clog()
     writer.put(event("E"))
@@ -314,7 +314,7 @@ def test_a_reader_that_is_gone_stops_it(pipe, writer, clogged):
 
 
 def test_a_closed_stdout_stops_it(pipe, writer):
-    """Started with >&-: nobody will ever read."""
+    """Started with >&-: no process will ever read."""
     pipe.close_writer()
     writer.put(event("E"))
     with pytest.raises(ReaderGone):
@@ -355,7 +355,7 @@ def test_stdout_may_be_a_file(tmp_path):
 
 
 def test_a_full_disk_is_an_error_the_user_can_read():
-    """ENOSPC ends in one line with the remedy, not in a traceback."""
+    """ENOSPC becomes one line with the remedy, not in a traceback."""
     with open("/dev/full", "wb", buffering=0) as full:
         writer = Writer(full.fileno(), render, lambda: NOW_MS)
         writer.put(event("E"))
@@ -390,7 +390,7 @@ def test_an_answer_is_written_in_full(pipe):
 
 
 def test_an_answer_without_a_reader_is_no_error(pipe):
-    """`why 1 | head` ends quietly."""
+    """`why 1 | head` exits quietly."""
     pipe.close_reader()
     write_answer(pipe.write_fd, b"#")
 

@@ -20,7 +20,7 @@ _FIXED = st.binary(min_size=FIXED, max_size=FIXED).map(lambda raw: b"\2" + raw[1
 
 
 def numbers(message):
-    """As decoded: what a brief look at the message has to give."""
+    """As decoded: what the short form of the message has to give."""
     sample = decode(message)
     info = sample.info
     return (
@@ -33,7 +33,7 @@ def numbers(message):
 
 
 def briefly(message):
-    """As the brief look gives it, the two headers apart."""
+    """As the short form gives it, the two headers apart."""
     hot = change_detector_of(message).hot_fields
     found = list(hot.layout.unpack_from(message))
     assert (found.pop(9), found.pop(5)) == (hot.info_header, hot.memory_header)

@@ -161,7 +161,7 @@ def test_a_connection_with_counts_that_no_kernel_has_stays_active(monkeypatch):
 
 
 def test_an_idle_connection_that_closes_keeps_its_owner_for_the_last_bytes(monkeypatch):
-    """The kernel's last word has no inode, no uid: what was remembered tells."""
+    """The kernel's last message has no inode, no uid: the kept ones count."""
     world = idle_world(monkeypatch)
     (tcp,) = world.diag.open
     assert tcp.state == ESTABLISHED

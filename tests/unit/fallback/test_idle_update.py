@@ -91,7 +91,7 @@ def through(tcp, changes, odd):
     samples=st.lists(st.tuples(st.lists(_CHANGES, max_size=6), _ODD), min_size=1, max_size=3),
 )
 def test_observed_in_its_place_it_is_what_it_would_be_active(opened, tick_ms, before, samples):
-    """Look after look, as long as it rests: each of its memories; and awake it is quiet."""
+    """Sample after sample while it is idle: each of its states; and active it is quiet."""
     tcp = Tcp(opened=opened, tick_ms=tick_ms).at(1_009)
     through(tcp, before, None)
     tcp.acknowledge()

@@ -233,7 +233,7 @@ def test_the_owner_of_a_socket_that_is_gone_is_forgotten(table):
 
 
 def test_an_owner_that_cannot_be_seen_is_not_sought_at_every_sample(table):
-    """A search reads the descriptors of all processes: after 1, 2, 4 ... 64 looks of a hundred."""
+    """A search reads all descriptors: after 1, 2, 4 ... 64 samples of a hundred."""
     table.owners.hidden = True
     table.take_sample(7, state=2, tx=1, timer=1)
     for now_ms in range(200, 300):
@@ -264,7 +264,7 @@ def test_a_receiver_behind_lost_data_is_reported_as_one(table):
     "line",
     [
         {"state": 10, "timer": 0},  # a listener
-        {"tx": 0},  # nothing waits to be sent: idle, or a reply outstanding, nobody knows
+        {"tx": 0},  # nothing waits to be sent: idle, or a reply outstanding, unknown
         {"timer": 0},
         {"timer": 1, "retries": 0},
         {"timer": 2},  # keepalive

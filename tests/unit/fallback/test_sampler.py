@@ -68,7 +68,7 @@ def host(monkeypatch):
 
 
 def test_sock_diag_is_taken_where_it_answers(host):
-    """And says what it does not see."""
+    """And prints what it does not see."""
     source = host.sampler()
     assert "sock_diag" in source.description
     assert "UDP" in source.description
@@ -78,7 +78,7 @@ def test_sock_diag_is_taken_where_it_answers(host):
 
 @pytest.mark.parametrize("number", [errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES])
 def test_proc_net_is_taken_where_sock_diag_is_refused(host, number):
-    """gVisor and seccomp refuse the socket; the line at start says so."""
+    """gVisor and seccomp refuse the socket; the line at start shows it."""
     host.refuses = number
     source = host.sampler()
     assert source.description.startswith("/proc/net only, sock_diag is refused here")

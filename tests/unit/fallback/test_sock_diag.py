@@ -199,7 +199,7 @@ def test_a_fin_alone_is_no_byte_received():
 @pytest.mark.parametrize("opened", [True, False])
 @pytest.mark.parametrize("script", ["idle", "sent", "in flight", "buffered", "lost"])
 def test_who_opened_the_connection_shows_in_its_counts(opened, script):
-    """The SYN's byte tells, whatever is acknowledged, in flight, buffered or sent twice."""
+    """The SYN's byte shows it, whatever is acknowledged, in flight, buffered or sent twice."""
     tcp = Tcp(opened=opened)
     if script != "idle":
         tcp.send(101, acked=script == "sent")
@@ -217,7 +217,7 @@ def test_a_connection_being_made_is_ours():
 
 @pytest.mark.parametrize("fin_acked", [0, 1])
 def test_an_accepted_connection_stays_one_after_its_fin(fin_acked):
-    """A server met while it waits for its client to close is not taken for a client."""
+    """A server sampled while it waits for its client to close is not taken for a client."""
     tcp = Tcp(opened=False, state=FIN_WAIT2).receive(7).send(1_009)
     tcp.fin_sent, tcp.fin_acked = 1, fin_acked
     assert not tcp.sample().opened
@@ -291,7 +291,7 @@ def test_a_dump_gives_each_socket_and_no_scraps(diag):
 
 
 def test_announcements_that_were_dropped_are_counted(diag):
-    """ENOBUFS says that some were lost: it is counted, and what still came is given."""
+    """ENOBUFS shows that some were lost: it is counted, and what still came is given."""
     message = Tcp().send(3).message()
     asked, _, _ = diag(
         announced=[OSError(105, "no buffer"), netlink(20, message), OSError(105, "")]

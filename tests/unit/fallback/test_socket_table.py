@@ -220,7 +220,7 @@ def test_a_stall_is_reported_while_it_lasts_and_when_it_is_over(world):
 
 
 def test_a_stall_between_two_intervals_is_reported_by_its_end_alone(world):
-    """It began and ended within one interval: one fact, with its exact length."""
+    """It began and ended within one interval: one event, with its exact length."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
     world.take_sample(12)
@@ -289,7 +289,7 @@ def test_a_failed_connect_finishes_its_stall(world):
 
 
 def test_a_connection_that_was_seen_connecting_is_opened_by_us(world):
-    """The kernel's counts need not tell: the state did."""
+    """The kernel's counts are not needed: the state decides."""
     tcp = Tcp(opened=False, state=SYN_SENT)
     world.diag.open.append(tcp)
     world.take_sample(1)
@@ -314,7 +314,7 @@ def test_interleaved_connections_are_reported_apart(world):
 
 
 def quiet_for(world, now_ms):
-    """A connection with one exchange that has been looked at, and found quiet, until now."""
+    """A connection with one exchange that has been sampled, and found quiet, until now."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
     world.take_sample(12)

@@ -10,7 +10,7 @@ from xctl_probe.events import Cause
 from xctl_probe.fallback.thread_evidence import Blocked
 from xctl_probe.stalls.request_history import RequestHistory
 
-# Met in mid-life
+# First sampled in mid-life
 
 
 @pytest.mark.parametrize(("segments_in", "waiting"), [(7, False), (8, True), (50, True)])
@@ -36,7 +36,7 @@ def test_a_stall_that_began_before_the_first_sample_has_its_whole_length():
 
 
 def test_a_reply_before_the_first_sample_counts_as_an_answer():
-    """Met after an exchange, the next request is expected to be answered."""
+    """First sampled after an exchange, the next request is expected to be answered."""
     tcp = Tcp().at(10).send(7).at(31).receive(13)
     scene = Scene(tcp.at(40))
     assert scene.connection.history == RequestHistory(1, 0)
@@ -46,7 +46,7 @@ def test_a_reply_before_the_first_sample_counts_as_an_answer():
 
 
 def test_a_whole_exchange_between_two_samples_counts_as_answered():
-    """Asked and answered before anybody looked: the next request is expected to be answered."""
+    """Asked and answered before the first sample: the next request is expected to be answered."""
     scene = Scene()
     scene.tcp.at(10).send(7)
     scene.tcp.at(13).receive(13)
@@ -55,7 +55,7 @@ def test_a_whole_exchange_between_two_samples_counts_as_answered():
 
 
 def test_a_sender_first_seen_in_mid_life_has_been_held_up_since_its_last_segment():
-    """Data waits unsent and a thread is blocked: since what last went out, not since we looked."""
+    """Data waits unsent and a thread is blocked: since what last went out, not since the sample."""
     tcp = Tcp().at(53).send(1_009)
     tcp.written += 1_013
     tcp.snd_wnd = 0

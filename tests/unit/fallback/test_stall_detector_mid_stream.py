@@ -1,4 +1,4 @@
-"""Data that was coming and stopped; and how the judge hands on what it found."""
+"""Data that was coming and stopped; and how the detector hands on what it found."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_hole_in_the_sequence_is_a_stall_of_loss():
 
 
 def test_a_hole_that_is_filled_and_opens_again_begins_anew():
-    """Data that came in between is progress: the stall ends with it."""
+    """Data that came in between is progress: the stall is over with it."""
     scene = answered_once()
     scene.take_sample(207)
     scene.tcp.rmem = 2_304
@@ -108,7 +108,7 @@ def test_a_snapshot_and_a_later_event_are_no_transfer():
     assert scene.take_sample(9_000) is None
 
 
-# What the judge hands on
+# What the detector hands on
 
 
 def test_a_stall_that_turns_into_another_kind_is_over_first():
@@ -127,7 +127,7 @@ def test_a_stall_that_turns_into_another_kind_is_over_first():
 
 
 def test_a_connection_that_closes_finishes_its_stall():
-    """The fact has the owner, the socket and the whole length."""
+    """The event has the owner, the socket and the whole length."""
     scene = full_sender()
     assert scene.take_sample(200) == waits(SEND, 53, Cause.SEND_BUFFER)
     scene.detector.end(scene.connection, OWNER, since(464))

@@ -70,7 +70,7 @@ def test_a_request_in_pieces_awaits_its_answer_since_the_last():
 
 
 def test_a_steady_client_that_asks_again_is_in_the_same_stall():
-    """After eight exchanges, asking once more neither ends the stall nor restarts it.
+    """After eight exchanges, asking once more neither finishes the stall nor restarts it.
 
     Who goes on and on without an answer has become a one-way sender, after a long handshake.
     """
@@ -86,7 +86,7 @@ def test_a_steady_client_that_asks_again_is_in_the_same_stall():
 
 
 def test_a_young_client_that_sends_on_may_be_a_log_sender():
-    """After one answer, sending on without another leaves it open: the stall ends there."""
+    """After one answer, sending on without another leaves it open: the stall is over there."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
     assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
@@ -98,7 +98,7 @@ def test_a_young_client_that_sends_on_may_be_a_log_sender():
 
 @pytest.mark.parametrize("sample_ms", [463, 479, 559, 700])
 def test_an_answered_wait_followed_by_another_gives_two_stalls(sample_ms):
-    """Reply and next request between two samples: the first ends exactly, the second begins."""
+    """Reply and next request between two samples: the first is over exactly, the second begins."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
     scene.take_sample(200)
@@ -123,7 +123,7 @@ def test_the_coarse_clock_moves_a_stall_by_less_than_a_tick():
     assert abs(duration_ms - 409) < 4
 
 
-# Who spoke last within one tick: the segments tell
+# Who sent last within one tick: the segments decide
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_within_one_tick_the_segments_show_whose_turn_it_is(pending, out, inward
 
 
 def test_within_one_tick_data_not_acknowledged_came_last():
-    """What the peer has not acknowledged was sent after what it said."""
+    """What the peer has not acknowledged was sent after what it acknowledged."""
     scene = answered_once(tick_ms=4)
     scene.tcp.at(60).receive(13, segments=3).send(7, acked=False)
     scene.take_sample(64)
@@ -172,7 +172,7 @@ def test_within_one_tick_a_late_acknowledgement_shows_who_came_last():
 
 
 def test_the_later_tick_sent_last_whatever_the_segments():
-    """Where the clock tells, it decides: a long reply in many segments ends the turn."""
+    """Where the clock differs, it decides: a long reply in many segments finishes the turn."""
     scene = answered_once(tick_ms=4)
     scene.tcp.at(60).send(7, segments=5)
     scene.tcp.at(64).receive(13)
@@ -199,7 +199,7 @@ def test_another_connection_to_the_same_endpoint_is_evidence():
 
 
 def test_an_endpoint_that_mostly_does_not_answer_is_no_evidence():
-    """Where sends to it go on unanswered, a new connection is not judged by one answer."""
+    """Where sends to it go on unanswered, a new connection is not decided by one answer."""
     scene = Scene(peer=RequestHistory(answered=7, unanswered=1))
     scene.tcp.at(10).send(7)
     scene.take_sample(20)
@@ -265,7 +265,7 @@ def test_who_listens_beside_its_sends_waits_for_nothing():
 
 
 def test_who_only_sends_is_asked_about_ever_less_often():
-    """A log sender may stay so for days, and a look at its threads is dear."""
+    """A log sender may stay so for days, and a read of its threads is dear."""
     scene = upload(7)
     asked = scene.threads.asked
     for now_ms in range(2_000, 100_000, 50):

@@ -46,7 +46,7 @@ def test_a_full_buffer_after_the_peers_fin_is_a_stall_too():
 
 
 def test_a_buffer_that_is_nearly_full_is_no_stall():
-    """One byte of room, nobody blocked: the sender goes on."""
+    """One byte of room, no thread blocked: the sender goes on."""
     scene = Scene()
     scene.tcp.at(53).send(1_009, acked=False).fill(80_021)
     scene.tcp.wmem = SNDBUF - 1
@@ -97,9 +97,9 @@ PACED = {"pacing_rate": 200_017, "max_pacing_rate": 200_017}
     ],
 )
 def test_the_cause_of_a_send_stall(change, cause):
-    """The window, what is in flight and the sender's own limit say why the buffer does not drain.
+    """The window, what is in flight and the sender's own limit show why the buffer does not drain.
 
-    The kernel's timer for probes runs whenever nothing is in flight: it says nothing.
+    The kernel's timer for probes runs whenever nothing is in flight: it shows nothing.
     """
     scene = full_sender()
     vars(scene.tcp).update(change)
@@ -121,7 +121,7 @@ def test_a_sender_held_up_below_its_buffer_size_is_known_by_its_process(blocked)
 
 
 def test_a_blocked_sender_with_all_its_data_out_is_not_held_up_by_the_buffer():
-    """Everything written has been transmitted: whatever the thread says, nothing is held back."""
+    """Everything written has been transmitted: whatever the thread shows, nothing is held back."""
     scene = Scene()
     scene.threads.sending = Blocked(TID)
     scene.tcp.at(53).send(1_009, acked=False)

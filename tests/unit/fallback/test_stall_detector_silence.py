@@ -116,7 +116,7 @@ def test_a_subscriber_that_is_quiet_after_data_never_waits(blocked):
 
 
 def test_an_idle_connection_never_waits():
-    """A pool's connection that has said nothing yet is not stalled, whatever the thread does."""
+    """A pool's connection that has sent nothing yet is not stalled, whatever the thread does."""
     scene = Scene()
     scene.threads.receiving = Blocked(TID)
     assert scene.take_sample(90_001) is None
@@ -152,7 +152,7 @@ def test_a_fin_is_no_answer():
 
 
 def test_a_fin_finishes_a_stall_when_it_is_seen():
-    """A reply that never comes ends with the connection, not with a time made up."""
+    """The wait for a reply that never comes is over with the connection, at no made-up time."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
     assert scene.take_sample(200) == waits(RECEIVE, 53, NO_REPLY)
@@ -190,7 +190,7 @@ def test_our_fin_is_no_request():
 
 
 def test_no_process_waits_for_a_socket_that_no_process_has():
-    """Closed by its process and not yet gone, inode 0: no stall, and a running one ends."""
+    """Closed by its process and not yet gone, inode 0: no stall, and one is over."""
     scene = answered_once()
     scene.tcp.at(53).send(7)
     assert scene.take_sample(200) == waits(RECEIVE, 53, NO_REPLY)

@@ -77,7 +77,7 @@ def test_a_process_that_is_gone_watches_nothing(proc):
 
 
 def test_an_instance_with_many_descriptors_is_one():
-    """kcmp(2) tells, where the kernel has it."""
+    """By kcmp(2), where the kernel has it."""
     one, other = select.epoll(), select.epoll()
     copies = [os.dup(one.fileno()) for _ in range(40)]
     try:

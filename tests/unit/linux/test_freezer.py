@@ -57,7 +57,7 @@ def test_version_2_reports_it_in_events(host, line, frozen):
     ("state", "frozen"), [("FROZEN", True), ("FREEZING", False), ("THAWED", False)]
 )
 def test_version_1_reports_it_in_the_freezer_s_state(host, state, frozen):
-    """The other controllers have cgroups of their own, where it is not said."""
+    """The other controllers have cgroups of their own, where it does not show."""
     host.cgroup("7:cpu:/other\n6:freezer,net_cls:/box\n0::/\n")
     host.write("cg/v1/box/freezer.state", f"{state}\n")
     assert host.frozen() is frozen

@@ -71,7 +71,7 @@ def test_messages_that_are_no_interface_are_passed_over(odd):
 
 @given(st.binary(max_size=300))
 def test_no_bytes_are_an_error(raw):
-    """Whatever the kernel says."""
+    """Whatever the kernel reports."""
     parse_link(raw)
     list(parse_dev(raw))
 
@@ -84,7 +84,7 @@ def test_the_table_has_the_same_counters():
 
 
 class Socket:
-    """Stands in for netlink: dumps, then buffers of news or errors."""
+    """Stands in for netlink: dumps, then buffers of messages or errors."""
 
     dumped: ClassVar[list[bytes] | OSError]
     buffers: ClassVar[list[bytes | OSError]]

@@ -182,7 +182,7 @@ def test_a_dump_of_any_content_is_complete_or_raises_oserror(buffers):
 
 
 def test_nothing_waiting_is_none():
-    """A multicast socket without news does not block."""
+    """A multicast socket without messages does not block."""
     made = netlink(b"news")
     assert made.receive() == b"news"
     assert made.receive() is None

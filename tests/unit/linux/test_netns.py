@@ -36,7 +36,7 @@ class World:
         return None if pid in self.gone else self.made[-1]
 
     def take_sample(self, *numbers):
-        """Which of them this look is in."""
+        """Which of them this sample is in."""
         self.visits.begin()
         return [netns for netns in numbers if self.enters(netns)]
 

@@ -1,4 +1,4 @@
-"""The search for holders goes on bit by bit, and one user's descriptors keep nobody waiting."""
+"""The search for holders goes on bit by bit, and one user's descriptors delay no other user."""
 
 from __future__ import annotations
 

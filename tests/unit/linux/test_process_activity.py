@@ -58,7 +58,7 @@ def call(number, first=0, second=0):
         (EPOLL, EPOLLIN, Activity.WAITING_ON_SOCKET),
         (EPOLL, EPOLLIN | EPOLLET, Activity.WAITING_ON_SOCKET),
         (EPOLL, EPOLLOUT, Activity.OTHER),
-        (EPOLL, EPOLLONESHOT, Activity.OTHER),  # told once, and not asked again yet
+        (EPOLL, EPOLLONESHOT, Activity.OTHER),  # reported once, and not asked again yet
         (EPOLL + 1, EPOLLIN, Activity.EVENT_LOOP_BUSY),  # in another loop than the socket's
     ],
 )
@@ -91,7 +91,7 @@ def test_a_thread_in_poll_waits_for_the_descriptors_it_names(proc, fd, events, f
         (call(45, FD), Activity.WAITING_ON_SOCKET),  # recvfrom: a thread for each connection
         (call(0, FD + 1), Activity.OTHER),  # read
         (call(44, FD), Activity.OTHER),  # sendto
-        (call(426, 3), Activity.WAITING_ON_SOCKET),  # io_uring_enter: for what, nothing tells
+        (call(426, 3), Activity.WAITING_ON_SOCKET),  # io_uring_enter: the descriptor is not known
         (call(230), Activity.OTHER),  # clock_nanosleep
         ("running\n", Activity.OTHER),
     ],
@@ -186,7 +186,7 @@ def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves(
 
 
 def test_one_reading_serves_until_the_next_sample(proc):
-    """A thousand sockets of one server cost one look at it."""
+    """A thousand sockets of one server cost one read of it."""
     processes = Processes(proc.path.parent)
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))

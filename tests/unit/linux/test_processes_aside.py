@@ -23,7 +23,7 @@ STEPS = SchedCounters(7, 11, 13)
 
 
 class Helper:
-    """Answers what the test says."""
+    """Answers as the test asks."""
 
     def __init__(self, answer=None):
         self.answer, self.late, self.asked = answer, None, []

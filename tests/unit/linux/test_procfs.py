@@ -85,7 +85,7 @@ def test_any_bytes_are_a_process_or_none(text):
 
 
 def test_a_field_of_status_is_found_whatever_the_process_calls_itself(tmp_path):
-    """A name may look like a field: the kernel escapes its newline."""
+    """A name may resemble a field: the kernel escapes its newline."""
     folder = tmp_path / "233"
     folder.mkdir()
     (folder / "status").write_bytes(

@@ -128,7 +128,7 @@ def test_holders_are_found_among_all(proc, owners):
 
 
 def test_a_kept_answer_is_wrong_once_the_descriptor_is_closed(proc, owners):
-    """`holds` tells; the answer itself stays, for what the socket still does."""
+    """`holds` reports it; the answer itself stays, for what the socket still does."""
     proc.add(233, INODE)
     owners.search([INODE])
     proc.close(233)
@@ -223,7 +223,7 @@ def test_processes_that_may_not_be_read_are_tried_once_for_each_user(proc, owner
 
 
 def test_a_search_stops_when_all_are_found(proc, owners, monkeypatch):
-    """The youngest process is looked at first, and the others not at all."""
+    """The youngest process is read first, and the others not at all."""
     for pid in range(211, 241):
         proc.add(pid)
     proc.add(251, INODE)
@@ -237,7 +237,7 @@ def test_a_search_stops_when_all_are_found(proc, owners, monkeypatch):
 
 
 def test_who_had_sockets_before_is_asked_first(proc, owners, monkeypatch):
-    """A server's next connection is found without looking at younger processes."""
+    """A server's next connection is found without reading younger processes."""
     proc.add(211, INODE)
     for pid in range(223, 241):
         proc.add(pid)

@@ -15,7 +15,7 @@ SEND, RECEIVE = Direction.SEND, Direction.RECEIVE
 
 @pytest.fixture
 def shows(tmp_path, monkeypatch):
-    """A process with descriptor 5, a socket, and 7, a file; it shows what a test says."""
+    """A process with descriptor 5, a socket, and 7, a file; it shows what a test asks."""
     folder = tmp_path / f"{PID}/fd"
     folder.mkdir(parents=True)
     (folder / "5").symlink_to(f"socket:[{INODE}]")

@@ -41,5 +41,5 @@ def test_where_it_is_open_nothing_is_shown(holder, names):
 
 
 def test_a_process_that_is_gone_has_none(holder):
-    """As one that may not be looked into."""
+    """As one that may not be read."""
     assert sole_stream_socket(2**22 + 1) is None

@@ -67,7 +67,7 @@ def test_select_names_its_descriptors_as_bits(proc):
 
 
 def test_an_absurd_count_or_address_is_no_error(proc):
-    """Memory may change, or never have been what the call says."""
+    """Memory may change, or never have been what the call names."""
     for arguments in ((ADDRESS, 1 << 63), (1 << 63, 3), (0, 0)):
         assert called(proc, 7, *arguments).role is Role.POLL
 

@@ -69,7 +69,7 @@ def proc(tmp_path):
     ],
 )
 def test_a_thread_on_a_socket_is_found(proc, wchan, syscall, found):
-    """The kernel function or the call says which way, the call which descriptor."""
+    """The kernel function or the call shows which way, the call which descriptor."""
     proc.thread(wchan, syscall)
     assert proc.blocked() == [BlockedThread(TID, *found)]
 
@@ -102,7 +102,7 @@ def test_where_the_function_is_not_known_the_call_has_to_show(proc, wchan, sysca
 
 
 def test_the_call_outweighs_the_function(proc):
-    """`sk_wait_data` also runs below sendmsg in places; the number says what was asked."""
+    """`sk_wait_data` also runs below sendmsg in places; the number shows what was asked."""
     proc.thread(b"sk_wait_data", b"46 0x5")
     assert proc.blocked() == [BlockedThread(TID, 5, SEND)]
 
@@ -165,7 +165,7 @@ HEAD = b"pos:\t0\nflags:\t02000002\nmnt_id:\t15\nino:\t7919\n"
     ],
 )
 def test_an_event_loop_waits_when_it_asks_for_room(proc, events, waiting):
-    """Level-triggered interest in writing says so; edge-triggered users always ask."""
+    """Level-triggered interest in writing shows it; edge-triggered users always ask."""
     proc.epoll(HEAD + target(EPOLLOUT, inode=INODE + 1) + target(events))
     assert proc.waits_writable() is waiting
 
@@ -177,7 +177,7 @@ def test_the_inode_is_hexadecimal(proc):
 
 
 def test_only_epoll_descriptors_are_read(proc):
-    """A socket or a file whose fdinfo says the same is none."""
+    """A socket or a file whose fdinfo shows the same is none."""
     proc.socket(7, INODE)
     proc.write("fdinfo/7", HEAD + target(EPOLLOUT))
     assert proc.waits_writable() is False
@@ -228,7 +228,7 @@ def test_hostile_lines_are_passed_over(proc, line):
     ids=["socket", "old kernel", "another call", "a file", "not to be read", "running"],
 )
 def test_a_thread_in_close_is_known_by_its_call(proc, wchan, syscall, closes):
-    """Its descriptor is gone: call and kernel function say that a socket's end keeps it."""
+    """Its descriptor is gone: call and kernel function show that the close of a socket keeps it."""
     proc.thread(wchan, syscall)
     assert closing_threads(PID, proc.root) == [TID] * closes
     assert closing_threads(PID + 1, proc.root) == []

@@ -21,7 +21,7 @@ def worker():
 
 @pytest.fixture
 def stuck(worker, monkeypatch):
-    """Begin a call that lasts until the test lets it end; it looks as if in state D."""
+    """Begin a call that lasts until the test lets it end; it appears to be in state D."""
     monkeypatch.setattr(module, "_HANGS_NS", 0)
     monkeypatch.setattr(module, "state_of_thread", lambda _: "D")
     go_on = threading.Event()

@@ -117,7 +117,7 @@ def test_an_interface_whose_birth_was_not_announced_begins_at_zero(kernel):
 
 
 def test_an_interface_that_is_made_while_the_counters_are_read(kernel):
-    """The news is younger than the counters: it shows in the next interval, with all of it."""
+    """The message is younger than the counters: it shows in the next interval, with all of it."""
     watched = Interfaces(links=kernel)
     kernel.events.append(Birth(row(3, "veth7", 5, 7)))
     assert reported(watched) == {"eth0": (0, 0)}

@@ -1,4 +1,4 @@
-"""Which source is taken, and what is said about the others."""
+"""Which source is taken, and the reasons for the others."""
 
 from __future__ import annotations
 

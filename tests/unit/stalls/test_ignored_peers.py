@@ -1,4 +1,4 @@
-"""Peers that the user declares to be patient with: how they are written, whom they cover."""
+"""Peers whose reply waits the user excludes: how they are written, whom they cover."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def test_what_its_process_does_decides(does, found):
 
 
 def test_an_event_loop_found_again_and_again_in_one_long_step_is_busy():
-    """From look to look it has not slept once: it computes, or is blocked elsewhere."""
+    """From sample to sample it has not slept once: it computes, or is blocked elsewhere."""
     for ran_ns in (0, 7):
         scene = Scene()
         assert scene.finds(Activity.EVENT_LOOP_BUSY) is PeerState.UNKNOWN_ACTIVITY
@@ -161,7 +161,7 @@ def test_an_event_loop_found_again_and_again_in_one_long_step_is_busy():
 
 
 def test_an_event_loop_that_lacks_a_processor_is_not_busy():
-    """On a crowded machine it waits to run, longer than it runs."""
+    """On a busy machine it waits to run, longer than it runs."""
     scene = Scene()
     for _ in range(7):
         scene.processes.ran_ns += 7
@@ -178,7 +178,7 @@ def test_an_event_loop_that_serves_others_meanwhile_is_not():
 
 
 def test_what_was_expected_once_stays_so_while_it_serves_others():
-    """It has been back to its loop: no further look at its threads is needed."""
+    """It has been back to its loop: no further read of its threads is needed."""
     scene = Scene()
     assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.WAITING_FOR_REQUEST
     samples = scene.processes.samples

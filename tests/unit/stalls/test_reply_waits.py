@@ -18,7 +18,7 @@ PORT = 6_379
 
 
 class Scene:
-    """One wait on one socket, looked at now and then; times in ms."""
+    """One wait on one socket, sampled now and then; times in ms."""
 
     def __init__(self, *peers, usual=None):
         self.peer = FakePeer(process=SERVER)
@@ -58,7 +58,7 @@ def test_a_wait_is_reported_from_the_request_on(shows):
 
 @pytest.mark.parametrize("shows", [PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY])
 def test_a_wait_that_the_peer_knows_of_is_silent_to_its_end(shows):
-    """Whoever waits for more from us has taken the request; nor is its end told."""
+    """Whoever waits for more from us has taken the request; nor is its end reported."""
     scene = Scene()
     for now_ms in (100, 300, 3_600_000):
         assert scene.take_sample(now_ms, shows) is None
@@ -102,7 +102,7 @@ def test_a_peer_that_takes_its_time_and_then_agrees_was_a_stall_until_then():
 
 @pytest.mark.parametrize(("end_ms", "reported"), [(301, 0), (399, 0), (400, None), (900, None)])
 def test_a_peer_that_is_back_in_its_loop_may_just_have_answered(end_ms, reported):
-    """It did so between the look at our end and the one at its own: the stall ends as it was."""
+    """It did so between the samples of the two sockets: the stall is over as it was."""
     scene = Scene()
     scene.take_sample(100, PeerState.BUSY)
     scene.take_sample(300, PeerState.WAITING_FOR_REQUEST)
@@ -130,7 +130,7 @@ def test_a_stall_goes_on_while_it_is_not_known_what_the_peer_does():
 
 
 def test_the_next_wait_on_a_socket_is_decided_by_itself():
-    """The peer agreed to the last one; about this one nothing is known."""
+    """The last wait was an expected one; about this one nothing is known."""
     scene = Scene()
     assert scene.take_sample(100, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.end(400) is None
@@ -150,7 +150,7 @@ def test_the_report_of_an_end_that_comes_after_the_next_wait_began_is_not_of_tha
 
 @pytest.mark.parametrize(("listens", "reported"), [(True, None), (False, 0)])
 def test_a_wait_that_no_sample_has_seen(listens, reported):
-    """A peer that keeps listening may have agreed; one that does not had something to do."""
+    """A peer that keeps listening may intend the wait; one that does not had something to do."""
     scene = Scene()
     scene.peer.listens = listens
     assert scene.end(150) == reported
@@ -322,7 +322,7 @@ def test_an_end_within_the_usual_is_silent_though_no_sample_saw_the_wait():
 
 @pytest.mark.parametrize("shows", [PeerState.UNREAD, PeerState.REPLY_RETRANSMITTED, PeerState.BUSY])
 def test_what_the_other_end_shows_is_never_usual(shows):
-    """Where one can look, the past does not decide."""
+    """Where the peer can be inspected, the history does not decide."""
     assert Scene(usual=late(9_000, 9_000, 9_000)).take_sample(100, shows) == 0
 
 
@@ -331,12 +331,12 @@ def test_a_request_that_is_not_acknowledged_is_never_usual():
     assert scene.take_sample(100, delivered=False) == 0
 
 
-# What the user said
+# What the user excludes
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.11", f"10.0.0.11:{PORT}"])
 def test_a_peer_that_was_declared_as_ignored_is_silent(peer):
-    """Whatever it shows, and without a look at it."""
+    """Whatever it shows, and without an inspection."""
     scene = Scene(peer)
     assert scene.take_sample(100, PeerState.UNREAD) is None
     assert scene.end(200) is None
@@ -351,7 +351,7 @@ def test_another_port_of_it_is_not():
 
 
 def test_a_wait_is_sampled_once_in_a_stall_s_length():
-    """However often the source looks."""
+    """However often the source samples."""
     scene = Scene()
     for now_ms in range(100, 600, 25):
         scene.take_sample(now_ms, PeerState.WAITING_FOR_REQUEST)
@@ -374,7 +374,7 @@ def test_of_many_waits_only_some_are_sampled_at_once():
 
 
 def test_it_remembers_a_bounded_number_of_waits():
-    """Those looked at last."""
+    """Those sampled last."""
     scene = Scene()
     for inode in range(16_411):
         scene.replies.observe(scene.asked(inode=inode), 100 * MS)

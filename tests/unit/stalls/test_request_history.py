@@ -36,7 +36,7 @@ def test_an_answer_is_expected_where_there_mostly_was_one(answered, unanswered, 
 
 
 def test_an_endpoint_is_its_address_and_port():
-    """The same dialogue for the same two, another for each other."""
+    """The same history for the same two, another for each other."""
     endpoints = PeerHistory()
     endpoints.of("10.0.0.7", 5_437).answered += 1
     assert endpoints.of("10.0.0.7", 5_437) == RequestHistory(1, 0)

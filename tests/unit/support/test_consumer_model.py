@@ -173,7 +173,7 @@ def test_errors_stay_with_their_entity(consumer):
 
 
 def test_stalls_are_found_by_process_socket_and_state(consumer):
-    """The helpers that other tests lean on select what they say."""
+    """The helpers that other tests lean on select what their names promise."""
     ongoing = STALL | {"net": {"ongoing": True}, "value": "STALL_200ms"}
     consumer.feed(line(ongoing))
     consumer.feed(line(STALL))

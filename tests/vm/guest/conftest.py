@@ -171,7 +171,7 @@ def peer() -> Iterator[Callable[..., Peer]]:
 
 @pytest.fixture
 def lose(netns: Namespace) -> Iterator[Callable[[int], None]]:
-    """Let the namespace's loopback lose this share of its packets, in percent; 0 ends it.
+    """Let the namespace's loopback lose this share of its packets, in percent; 0 stops it.
 
     At one segment a packet, so that the share holds for segments as well.
     """

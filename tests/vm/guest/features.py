@@ -1,6 +1,6 @@
-"""What this kernel can do, found by trying: each probe answers yes, no, or could not tell.
+"""What this kernel can do, found by trying: each probe answers yes, no, or unknown.
 
-Independent of the project's own programs on purpose: where these say yes and a variant does
+Independent of the project's own programs on purpose: where these answer yes and a variant does
 not attach, the variant is at fault.  Constants are those of linux/bpf.h.
 """
 
@@ -163,7 +163,7 @@ PROBES: tuple[Callable[[], bool], ...] = (
     tls,
     nf_tables,
 )
-# The kernel's ways to say that it does not have something; anything else is not an answer.
+# The kernel's ways to report that it does not have something; anything else is not an answer.
 _ABSENT = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT, 524}  # 524: ENOTSUPP
 
 

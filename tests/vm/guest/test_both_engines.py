@@ -7,7 +7,7 @@ import pytest
 LIMIT_S = 180
 BULK_BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
-# Each notes the ends of a stall by itself, to a tick of at most 10 ms.
+# Each notes the begin and end of a stall by itself, to a tick of at most 10 ms.
 APART_MS = 20
 
 

@@ -1,4 +1,4 @@
-"""tracepoint_files, which these kernels never need: forced, it counts and tells as the others."""
+"""tracepoint_files, which these kernels never need: forced, it counts and reports as the others."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_tcp_bytes_are_exact_at_both_sockets(running, worker, backend):
         transfer(*open_pair, count)
         connect(*closed_pair, host)
         if not backend.sees("brief_owner"):
-            running.wait_for_intervals(2)  # the sampler must have met them to know their owner
+            running.wait_for_intervals(2)  # the sampler must have sampled them to know their owner
         transfer(*closed_pair, count)
         closed_pair[1].ask("close")
         closed_pair[0].ask("close")

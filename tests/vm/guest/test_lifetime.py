@@ -56,7 +56,7 @@ def test_sockets_from_before_have_their_owners(probe, worker, backend):
 
 
 def test_retransmits_of_a_socket_from_before_have_its_owner(probe, worker, lose):
-    """It makes no call any more: only what was there at the start tells whose it is."""
+    """It makes no call any more: only what was there at the start shows whose it is."""
     _, client, inode = pair(worker)
     lose(100)
     client.ask("send", 7)

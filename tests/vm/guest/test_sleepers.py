@@ -32,7 +32,7 @@ def test_sends_that_sleep_are_all_counted(probe, worker, backend):
 
 
 def test_datagrams_whose_return_was_missed_are_reported_as_lost(probe, worker, backend, netns):
-    """By each kernel: only from 6.7 on do they tell of it themselves."""
+    """By each kernel: only from 6.7 on do they report it themselves."""
     if backend.name == "proc":
         pytest.skip("the sampler sees no datagrams")
     running = probe()

@@ -10,7 +10,7 @@ from support.backends import EBPF, PROC, Backend
 LATE_MS = 200
 # Emulation takes fifty to a hundred times the CPU of the host for the same read.
 SLOW_CPU = ("--proc-budget", "50")
-# An interval more: the sampler looks once in each.
+# An interval more: the sampler samples once in each.
 LATE_SAMPLE_MS = 900
 
 

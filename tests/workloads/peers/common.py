@@ -73,7 +73,7 @@ def aside(target: Callable[[], object]) -> threading.Thread:
 
 
 def fork(child: Callable[[], object]) -> int:
-    """Run it in a child process, which then stays until this process ends; its pid."""
+    """Run it in a child process, which then stays until this process exits; its pid."""
     gone, held = os.pipe()
     pid = os.fork()
     if not pid:
@@ -100,7 +100,7 @@ class Bounds:
     """The least and the most that a wait can have lasted, however late a thread got a processor.
 
     The wait begins during the call `begin` and is over between `release`, which goes before what
-    ends it, and the return of the call `until`.
+    finishes it, and the return of the call `until`.
     """
 
     def __init__(self) -> None:

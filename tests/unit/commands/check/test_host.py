@@ -13,7 +13,7 @@ ALL = f"{(1 << 41) - 1:016x}"
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
-    """Read a host with these files; `privileged` is what the loader's own rule says."""
+    """Read a host with these files; `privileged` is what the loader's own rule decides."""
 
     def read(*, privileged=True, **files):
         for name, text in files.items():
@@ -31,7 +31,7 @@ def effects(host):
 
 
 def test_a_bare_host_is_no_error(host):
-    """Everything is missing, and said to be."""
+    """Everything is missing, and printed as missing."""
     found = host()
     assert found.lockdown is None
     assert not found.seccomp

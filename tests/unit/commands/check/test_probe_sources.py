@@ -100,7 +100,7 @@ def test_a_refusal_comes_with_the_errno_of_what_was_refused(opens):
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.EAGAIN])
 def test_a_passing_trouble_is_no_answer(opens, number):
-    """Short of memory says nothing about the kernel."""
+    """Short of memory shows nothing about the kernel."""
     opens(lambda _: refuse("load", number))
     assert probe_source(EBPF, command._SETTINGS).answer is Answer.UNKNOWN
 

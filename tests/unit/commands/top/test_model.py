@@ -25,7 +25,7 @@ EVERYTHING = Filter(0.0, loopback=True)
 
 
 def add(model, now_ns, *events):
-    """One interval of a second that ends at `now_ns`, by the stream's own window."""
+    """One interval of a second up to `now_ns`, by the stream's own window."""
     model.add(aggregate(events, EVERYTHING, S, 0), now_ns)
     return model.view(now_ns)
 

@@ -143,7 +143,7 @@ def test_the_screen_names_what_there_is():
 
 
 def test_pause_filter_and_order_are_in_the_title():
-    """So that nobody wonders why nothing moves or is missing."""
+    """So that a user knows why nothing moves or is missing."""
     title = text(after("p", "/", "w", "enter", "r"))[0]
     assert title.endswith("PAUSED  filter 'w'  by total, reversed")
 

@@ -91,7 +91,7 @@ def test_of_many_threads_the_commonest_are_named():
 
 
 def test_a_stopped_process_is_shown_to_be_stopped():
-    """Whatever its sockets look like: they come after it."""
+    """Whatever its sockets are: they come after it."""
     first, also, *_ = lines(replace(WAITING, state="T"))
     assert first.endswith("it is stopped (kill -CONT 233 lets it go on)")
     assert also.startswith("  also: waits for a reply")

@@ -1,4 +1,4 @@
-"""Two looks at sockets become what is said of them: against a TCP on paper."""
+"""Two samples of sockets become the answer about them: against a TCP on paper."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sampled(tcp, change=lambda: None, between_ms=300, others=()):
 
 
 def test_a_request_without_reply_has_its_age():
-    """From the last send, though nobody was looking then."""
+    """From the last send, though no sample was taken then."""
     tcp = Tcp().at(101).send(23)
     found = sampled(tcp.at(1_101))
     assert (found.fd, found.state, found.opened) == (FD, "ESTABLISHED", True)

@@ -1,4 +1,4 @@
-"""What a thread waits in, from two looks at a /proc made of files."""
+"""What a thread waits in, from two samples of a /proc made of files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def thread(call=None, *, running=False):
     [
         (thread(RECV), thread(RECV), RECV),
         (None, thread(RECV), RECV),  # a thread that was born between the samples
-        (thread(POLL), thread(running=True), POLL),  # it woke up to look at the clock
+        (thread(POLL), thread(running=True), POLL),  # it woke up to read the clock
         (thread(RECV), thread(running=True), None),  # its data came
         (thread(POLL), thread(), None),  # it sleeps in something else now
         (None, thread(running=True), None),

@@ -1,4 +1,4 @@
-"""What is said of a process, for sockets and threads in every state that matters."""
+"""The answer about a process, for sockets and threads in every state that matters."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ IN_EPOLL = Waiter(reads=True)
 
 
 def finding_of(tcp, waiter=None):
-    """The one finding about a socket; None if there is nothing to say."""
+    """The one finding about a socket; None if there is none."""
     found = findings([tcp], [], {INODE: waiter} if waiter else {})
     assert len(found) <= 1
     return found[0] if found else None
@@ -108,7 +108,7 @@ def test_no_process_who_reads_is_no_process_who_waits():
 
 
 def test_who_sent_last_may_owe_the_rest():
-    """An idle connection in an event loop, or one in mid-answer: both look like this."""
+    """An idle connection in an event loop, or one in mid-answer: both appear like this."""
     finding = finding_of(OPENED, IN_EPOLL)
     assert finding.text == (
         "waits for events, also from 10.0.0.7:5432: the last came 13.0 s ago, "
@@ -147,7 +147,7 @@ def test_who_polls_busily_waits_for_a_peer_that_is_stuck():
 
 
 def test_who_was_answered_before_waits_rather_than_who_never_was():
-    """Two connections in one event loop; the older one only ever said hello."""
+    """Two connections in one event loop; the older one only ever sent a greeting."""
     hello = replace(ASKED, inode=1, reply_ms=60_000.0, last_receive_ms=None)
     found = findings([hello, ASKED], [], {1: IN_EPOLL, INODE: IN_EPOLL})
     assert [finding.inode for finding in found] == [INODE, 1]
@@ -279,7 +279,7 @@ def test_a_hole_is_a_lost_packet():
 
 
 def test_a_host_that_answers_no_keepalive_keeps_who_reads_waiting():
-    """Also who has asked for nothing, or is answered late by agreement."""
+    """Also who has asked for nothing, or waits as expected."""
     for socket in (OPENED, ASKED):
         dead = replace(socket, unanswered_keepalives=5, heard_ms=10_400)
         finding = finding_of(dead, IN_RECV)
