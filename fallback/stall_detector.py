@@ -246,8 +246,9 @@ class StallDetector:
         delivered = not connection.sample.wqueue
         blocked = wait.tid is not None
         asked = ReplyWait(
-            connection.socket, wait.since_ns, owner, connection.usual, delivered, blocked
-        )
+            connection.socket, wait.since_ns, owner, connection.usual, delivered, blocked,
+            lost=wait.cause is Cause.LOSS,
+        )  # fmt: skip
         reply_stall = self._replies.observe(asked, now_ns)
         if reply_stall is None:
             return None

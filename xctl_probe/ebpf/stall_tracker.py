@@ -213,8 +213,8 @@ class StallTracker:
         return stall and self._reported(record, stall)
 
     def _reply_wait(self, record: RawEvent) -> ReplyWait:
-        delivered = None
-        if record.evidence & Evidence.RETRANSMIT:
+        delivered, lost = None, bool(record.evidence & Evidence.RETRANSMIT)
+        if lost:
             delivered = False
         elif record.evidence & Evidence.FLOW:
             delivered = True  # it has no request outstanding
@@ -231,8 +231,9 @@ class StallTracker:
         since_ns = record.time_ns - record.span_ns
         blocked = bool(record.evidence & (Evidence.BLOCKED | Evidence.POLLING))
         return ReplyWait(
-            socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered, blocked
-        )
+            socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered, blocked,
+            lost,
+        )  # fmt: skip
 
     def _replies(self, record: RawEvent) -> ReplyWaits:
         found = self._namespaces.get(record.netns)

@@ -25,8 +25,6 @@ from xctl_probe.stalls.request_history import RequestHistory, Usual
 # An expected wait, or maybe one: without evidence there is no report.
 _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.HIDDEN)
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
-# The network has not delivered the request, or the reply.
-_OF_NETWORK = (PeerState.REQUEST_IN_FLIGHT, PeerState.REPLY_RETRANSMITTED)
 _MOST_WAITS = 16_384  # kept at a time
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
 # often while it does something else.
@@ -39,6 +37,8 @@ class ReplyWait(NamedTuple):
 
     `history` has the usual latency of the peer.  `delivered`: the request is acknowledged; None
     where the source does not know.  `blocked`: a thread was seen in a receive on the socket.
+    `lost`: the kernel retransmits the request.  One that is only in flight may have arrived: its
+    acknowledgement is delayed up to 200 ms.
     """
 
     socket: Socket
@@ -47,6 +47,7 @@ class ReplyWait(NamedTuple):
     history: RequestHistory | Usual
     delivered: bool | None = None
     blocked: bool = False
+    lost: bool = False
 
 
 class ReplyStall(NamedTuple):
@@ -192,7 +193,7 @@ class ReplyWaits:
         if self._inspector is None or asked.owner is None or asked.blocked:
             kept.own = OwnState(waits=True)
             return
-        due_ns = kept.from_ns + self._least_ns(kept) - _EARLIER * self._stall_ns
+        due_ns = kept.from_ns + self._least_ns(asked, kept) - _EARLIER * self._stall_ns
         if kept.own.is_elsewhere:
             due_ns = kept.from_ns + _EARLIER * self._stall_ns
         if now_ns < due_ns:
@@ -201,12 +202,14 @@ class ReplyWaits:
         if kept.own.is_elsewhere:
             kept.from_ns = now_ns  # until now the process did not wait
 
-    def _least_ns(self, kept: _WaitState) -> int:
-        return self._stall_ns if kept.peer.state in _OF_NETWORK else self._reply_ns
+    def _least_ns(self, asked: ReplyWait, kept: _WaitState) -> int:
+        """Return the length from which the wait is a stall: less where the network loses data."""
+        lossy = asked.lost or kept.peer.state is PeerState.REPLY_RETRANSMITTED
+        return self._stall_ns if lossy else self._reply_ns
 
     def _decide(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> ReplyStall | None:
         found = kept.peer.state
-        if found is None or now_ns - kept.from_ns < self._least_ns(kept):
+        if found is None or now_ns - kept.from_ns < self._least_ns(asked, kept):
             return None
         if not (kept.own.waits or kept.stall or asked.blocked):
             return None

@@ -52,9 +52,9 @@ def test_a_process_that_computes_beside_its_event_loop_does_not_wait():
 
 
 def test_a_process_whose_first_thread_sleeps_for_a_time_does_not_wait():
-    asleep = OwnActivity(Activity.WAITING_ON_SOCKET, sleeps_elsewhere=True)
-    assert after((100, asleep), (200, asleep)).is_elsewhere
-    assert after((100, asleep), (200, IN_EPOLL)).waits
+    sleeping = OwnActivity(Activity.WAITING_ON_SOCKET, sleeps_elsewhere=True)
+    assert after((100, sleeping), (200, sleeping)).is_elsewhere
+    assert after((100, sleeping), (200, IN_EPOLL)).waits
 
 
 def test_an_event_loop_that_runs_for_a_moment_is_undecided():

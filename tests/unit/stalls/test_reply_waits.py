@@ -26,10 +26,12 @@ class Scene:
         self.usual = usual or RequestHistory()
         self.since_ms = 0
 
-    def asked(self, inode=1, owner=CLIENT, delivered=None, since_ms=None, protocol="tcp"):
+    def asked(
+        self, inode=1, owner=CLIENT, delivered=None, since_ms=None, protocol="tcp", lost=False
+    ):
         socket = Socket(inode, 7, protocol, "10.0.0.7", 40_009, "10.0.0.11", PORT)
         since_ms = self.since_ms if since_ms is None else since_ms
-        return ReplyWait(socket, since_ms * MS, owner, self.usual, delivered)
+        return ReplyWait(socket, since_ms * MS, owner, self.usual, delivered, lost=lost)
 
     def take_sample(self, now_ms, shows=None, **asked):
         self.peer.shows = shows or self.peer.shows
@@ -260,7 +262,7 @@ def test_a_reply_is_late_after_the_length_for_replies(shows):
 
 @pytest.mark.parametrize(("end_ms", "reported"), [(999, None), (1_000, 0), (1_300, 0)])
 @pytest.mark.parametrize("samples", [(), (100, 900)])
-def test_a_wait_that_ends_between_two_samples_counts_to_its_end(end_ms, reported, samples):
+def test_a_wait_that_is_over_between_two_samples_counts_in_full(end_ms, reported, samples):
     scene = with_two_lengths()
     for now_ms in samples:
         scene.take_sample(now_ms, PeerState.UNKNOWN)
@@ -274,10 +276,13 @@ def test_what_the_network_holds_up_is_late_after_the_stall_length():
     assert scene.end(300) is None
 
 
-def test_a_request_in_flight_is_late_after_the_stall_length():
+def test_a_request_that_is_retransmitted_is_late_after_the_stall_length():
+    """One in flight may have arrived: its acknowledgement may be delayed."""
     scene = with_two_lengths()
-    reported = scene.replies.observe(scene.asked(delivered=False), 100 * MS)
-    assert reported == ReplyStall(0, None, in_flight=True)
+    in_flight = scene.asked(delivered=False)
+    assert [scene.replies.observe(in_flight, ms * MS) for ms in (100, 200)] == [None, None]
+    lost = scene.asked(delivered=False, lost=True)
+    assert scene.replies.observe(lost, 300 * MS) == ReplyStall(0, None, in_flight=True)
 
 
 def test_a_length_for_replies_below_the_stall_length_has_no_effect():

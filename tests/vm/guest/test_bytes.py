@@ -11,18 +11,23 @@ BULK_BYTES = {"127.0.0.1": 1_000_003, "::1": 700_027, "::ffff:127.0.0.1": 400_00
 SHORT_BYTES = 300_007
 MESSAGE_BYTES, MESSAGES = 7, 23
 DATAGRAM_BYTES, DATAGRAMS = 1_009, 97
+HELLO_BYTES = 4_001
 
 
 def assert_bytes(found, sent, backend):
     assert abs(found - sent) <= sent * backend.bytes_tolerance, f"{found} of {sent}"
 
 
-def assert_both(running, sender, receiver, count, backend):
-    """The sender sent and the receiver received `count`, and nothing went the other way."""
+def wait_for_bytes(running, receiver, sender, count):
     running.wait_for(
         lambda c: min(c.sent_bytes(sender.pid), c.received_bytes(receiver.pid)) >= count * 0.99,
         LIMIT_S,
     )
+
+
+def assert_both(running, sender, receiver, count, backend):
+    """The sender sent and the receiver received `count`, and nothing went the other way."""
+    wait_for_bytes(running, receiver, sender, count)
     consumer = running.consumer
     assert_bytes(consumer.sent_bytes(sender.pid), count, backend)
     assert_bytes(consumer.received_bytes(receiver.pid), count, backend)
@@ -45,13 +50,18 @@ def transfer(receiver, sender, count):
 def test_tcp_bytes_are_exact_at_both_sockets(running, worker, backend):
     """IPv4, IPv6 and the one in the other; sockets that stay open and sockets closed at once."""
     open_pair, closed_pair, small_pair = [(worker(), worker()) for _ in range(3)]
+    closed_count = 0
     for host, count in BULK_BYTES.items():
         connect(*open_pair, host)
         transfer(*open_pair, count)
         connect(*closed_pair, host)
         if not backend.sees("brief_owner"):
-            running.wait_for_intervals(2)  # the sampler must have sampled them to know their owner
+            # the sampler must have found their owners while the sockets were open
+            transfer(*closed_pair, HELLO_BYTES)
+            closed_count += HELLO_BYTES
+            wait_for_bytes(running, *closed_pair, closed_count)
         transfer(*closed_pair, count)
+        closed_count += count
         closed_pair[1].ask("close")
         closed_pair[0].ask("close")
     connect(*small_pair, "127.0.0.1")
@@ -62,7 +72,7 @@ def test_tcp_bytes_are_exact_at_both_sockets(running, worker, backend):
     total = sum(BULK_BYTES.values())
     for (receiver, sender), count in (
         (open_pair, total),
-        (closed_pair, total),
+        (closed_pair, closed_count),
         (small_pair, MESSAGE_BYTES * MESSAGES),
     ):
         assert_both(running, sender, receiver, count, backend)

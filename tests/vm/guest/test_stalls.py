@@ -6,14 +6,14 @@ from itertools import dropwhile
 
 from support.conversation import ANSWER, QUESTION, answered, connected
 
-PATIENCE_S = 180
+LIMIT_S = 180
 MORE_THAN_BUFFERS = 20_000_003
 STALL_MS = 100
 
 
 def wait_while_it_hangs(running, client, times=3):
-    """The stall shows again and again before anything ends it."""
-    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= times, PATIENCE_S)
+    """The stall is reported again and again before anything finishes it."""
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= times, LIMIT_S)
 
 
 def assert_one_stall(consumer, client, inode, truth, backend, direction, causes):
@@ -34,7 +34,7 @@ def assert_one_stall(consumer, client, inode, truth, backend, direction, causes)
 
 
 def idle_ones(worker):
-    """A listener, a keep-alive server with its client, a log sender: nobody who waits."""
+    """A listener, a keep-alive server with its client, a log sender: none of them waits."""
     listener = worker()
     listener.ask("listen")
     listener.begin("accept")
@@ -56,7 +56,7 @@ def test_who_waits_is_reported_while_it_lasts_and_who_is_idle_never(probe, worke
     idle = idle_ones(worker)
     senders = [connected(worker, client_role=role) for role in ("blocking", "evented")]
     askers = [connected(worker, client_role=role) for role in ("blocking", "evented")]
-    answered(*askers[1][:2])  # in epoll, only an earlier answer tells that one is awaited
+    answered(*askers[1][:2])  # in epoll, only an earlier answer shows that one is awaited
     running.wait_for_intervals(2)
     for server, client, _ in askers:
         client.begin("ask", QUESTION, ANSWER)
@@ -75,7 +75,7 @@ def test_who_waits_is_reported_while_it_lasts_and_who_is_idle_never(probe, worke
         truths[client.pid] = client.expect("send")
         server.expect("recv")
     for _, client, _ in senders + askers:
-        running.wait_for(lambda c, pid=client.pid: c.stalls(pid=pid, ongoing=False), PATIENCE_S)
+        running.wait_for(lambda c, pid=client.pid: c.stalls(pid=pid, ongoing=False), LIMIT_S)
     running.wait_for_intervals(1)
     consumer = running.consumer
     for found, direction, causes in (
@@ -87,7 +87,7 @@ def test_who_waits_is_reported_while_it_lasts_and_who_is_idle_never(probe, worke
             assert_one_stall(consumer, client, identity["inode"], truth, backend, direction, causes)
             assert consumer.stalls(pid=server.pid) == []
     assert {r.pid for r in consumer.stalls()} & idle == set()
-    # What the kernel does not run is told: kprobes, on a busy host.
+    # What the kernel does not run is reported: kprobes, on a busy host.
     assert consumer.losses().keys() <= {"missed_probe_runs"}
 
 
@@ -104,7 +104,7 @@ def test_a_connect_waits_for_a_peer_that_does_not_answer(running, worker, lose, 
     lose(0)
     truths = [client.expect("connect") for client in clients]
     for client in clients:
-        running.wait_for(lambda c, pid=client.pid: c.stalls(pid=pid, ongoing=False), PATIENCE_S)
+        running.wait_for(lambda c, pid=client.pid: c.stalls(pid=pid, ongoing=False), LIMIT_S)
     running.wait_for_intervals(1)
     consumer = running.consumer
     for client, inode, truth in zip(clients, inodes, truths, strict=True):
