@@ -150,8 +150,8 @@ def _commands(group: Any) -> Iterator[str]:
         yield _text(" ".join(_paragraphs(command.help)))
         for option in _visible(command):
             value = "" if option.is_flag else f" \\fI{option.metavar}\\fR"
-            name = f"\\fB{_text(option.opts[0])}\\fR{value}"
-            yield from (".RS", ".TP", name, _text(option.help), ".RE")
+            tag = f"\\fB{_text(option.opts[0])}\\fR{value}"
+            yield from (".RS", ".TP", tag, _text(option.help), ".RE")
 
 
 def _options(group: Any) -> Iterator[str]:
