@@ -53,10 +53,10 @@ def culprit(found, pid):
     return one
 
 
-def linked(asker, server, name):
+def linked(asker, server, name, *host):
     """Connect `asker` to `server`, under this name at both."""
-    port = server.ask("listen", name)["port"]
-    connected = asker.ask("connect", name, port)
+    port = server.ask("listen", name, *host)["port"]
+    connected = asker.ask("connect", name, port, *host)
     server.ask("accept", name)
     return connected
 
@@ -113,6 +113,48 @@ def test_a_chain_is_seen_from_another_namespace(blame, chain):
     client, _, server = chain
     found = blame(named(server.pid), "--pid", client.pid, inside=False)
     assert found["verdict"] == f"2 processes wait for server (pid {server.pid}, stopped)"
+
+
+def test_a_peer_in_another_namespace_is_found(blame, worker, netns, make_netns):
+    """As two containers on a bridge: each has its socket of the connection."""
+    require(os.geteuid() == 0, "entering another network namespace needs root")
+    there = make_netns(netns)
+    netns.join(there)
+    client = worker("links", comm=b"client")
+    server = worker("links", namespace=there, comm=b"server")
+    linked(client, server, "link", "10.23.29.2")
+    os.kill(server.pid, signal.SIGSTOP)
+    client.tell("ask", "link", REQUEST_BYTES)
+    found = blame(named(server.pid), "--pid", client.pid, user="root")
+    expected = f"client (pid {client.pid}) waits for server (pid {server.pid}, stopped)"
+    assert found["verdict"] == expected
+    away = blame(lambda found: found["culprits"], "--pid", client.pid)  # any user
+    (only,) = away["culprits"]
+    assert (only["pid"], only["address"]) == (None, "10.23.29.2")
+    assert "where the trail leaves this host" in away["verdict"]
+
+
+def test_the_kernel_source_names_a_peer_in_another_namespace(
+    start_probe, worker, netns, make_netns, trials
+):
+    works = any(name.startswith("ebpf") and not one.returncode for name, one in trials.items())
+    require(works, "the kernel source works nowhere here")
+    there = make_netns(netns)
+    netns.join(there)
+    client = worker("links", comm=b"client")
+    server = worker("links", namespace=there, comm=b"server")
+    linked(client, server, "link", "10.23.29.2")
+    started = start_probe("--backend", "ebpf", "--interval", 0.2, user="root")
+    started.wait_ready()
+    os.kill(server.pid, signal.SIGSTOP)
+    client.tell("ask", "link", REQUEST_BYTES)
+
+    def seen(consumer):
+        records = (record for record in consumer.records if record.pid == client.pid)
+        return [record.net for record in records if record.net.get("peer_pid") == server.pid]
+
+    assert started.wait_for(seen)[0]["peer_state"] == "stopped"
+    os.kill(server.pid, signal.SIGCONT)
 
 
 def test_a_chain_by_the_kernel_source(blame, chain, trials):

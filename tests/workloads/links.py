@@ -38,9 +38,9 @@ class Links:
         self._listeners: dict[str, socket.socket] = {}
         self._links: dict[str, socket.socket] = {}
 
-    def listen(self, name: str) -> dict[str, object]:
+    def listen(self, name: str, host: str = _LOOPBACK) -> dict[str, object]:
         listener = self._listeners[name] = socket.socket()
-        listener.bind((_LOOPBACK, 0))
+        listener.bind((host, 0))
         listener.listen(23)
         return {"port": listener.getsockname()[1]}
 
@@ -48,8 +48,8 @@ class Links:
         self._links[name] = self._listeners[name].accept()[0]
         return {}
 
-    def connect(self, name: str, port: str) -> dict[str, object]:
-        self._links[name] = socket.create_connection((_LOOPBACK, int(port)))
+    def connect(self, name: str, port: str, host: str = _LOOPBACK) -> dict[str, object]:
+        self._links[name] = socket.create_connection((host, int(port)))
         local = self._links[name].getsockname()
         return {"inode": os.fstat(self._links[name].fileno()).st_ino, "port": local[1]}
 

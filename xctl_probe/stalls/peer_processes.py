@@ -84,7 +84,7 @@ class PeerProcesses:
         self._states.begin()
         ongoing = [stall for stall in stalls if stall.ongoing and _has_peer(stall)]
         for stall in ongoing[:_MOST_STALLS]:
-            self._look_up(stall)
+            self._find_socket(stall)
         self._resolve(ongoing[:_MOST_STALLS])
         waiting = {stall.owner.pid for stall in ongoing if stall.owner}
         found = [self._with_peer(stall, waiting) for stall in stalls]
@@ -95,7 +95,7 @@ class PeerProcesses:
             self._known.popitem(last=False)
         return found
 
-    def _look_up(self, stall: Stall) -> None:
+    def _find_socket(self, stall: Stall) -> None:
         known = self._known.setdefault(_key(stall), _Known())
         self._known.move_to_end(_key(stall))
         known.seen = None

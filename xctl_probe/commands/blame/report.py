@@ -141,18 +141,20 @@ def _branches(graph: Graph, pid: int, shown: set[int], path: tuple[int, ...]) ->
             yield line
         elif target in path:
             yield f"{line}: the same as above, a dead-lock"
-        elif target in shown or len(path) > _MOST_DEPTH:
+        elif len(path) > _MOST_DEPTH or (target in shown and graph.waits.get(target)):
             yield f"{line}: see above"
         elif graph.waits.get(target):
             yield line
             yield from _branches(graph, target, shown, (*path, target))
         else:
-            yield f"{line}: {_last(graph.members[target])}"
+            yield f"{line}: {_last(graph.members[target], again=target in shown)}"
+            shown.add(target)
 
 
-def _last(member: Member) -> str:
+def _last(member: Member, *, again: bool) -> str:
+    """Return what a process does that waits for no other one; with the remedy once."""
     remedy = ""
-    if member.activity is PeerActivity.STOPPED:
+    if member.activity is PeerActivity.STOPPED and not again:
         remedy = f" (kill -CONT {member.process.pid} lets it go on)"
     return f"{member.does or 'waits for no other process'}{remedy}"
 

@@ -14,10 +14,13 @@ from xctl_probe.commands.why.namespaces import enter
 from xctl_probe.config import Backend, Settings
 from xctl_probe.errors import ProbeError
 from xctl_probe.events import Direction, Source, Stall
+from xctl_probe.linux.barred import Barred
+from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.host_sockets import HostSockets, read_namespaces
+from xctl_probe.linux.owner_search import Search
+from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.linux.socket_lookup import SocketSnapshot
-from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.thread_states import ThreadStates
 from xctl_probe.sources.select import open_source
 
@@ -129,16 +132,19 @@ def _drained(place: _Place) -> list[Stall]:
 
 def _with_peers(found: list[tuple[_Place, Stall]]) -> list[Stall]:
     """Return the stalls with the peers that the source has not named yet."""
-    host, owners, states = HostSockets(), Owners(), ThreadStates()
+    host, states, barred = HostSockets(), ThreadStates(), Barred()
+    owners = OwnersAside(Search(Budget(_SHARE), barred=barred), barred)
+    owners.allow_first_search()
     try:
         seen = {
             number: _peer_socket(host, place, stall)
             for number, (place, stall) in enumerate(found)
             if stall.peer is None and _has_peer(stall)
         }
+        owners.search({one.inode for one in seen.values() if one and one.inode})
     finally:
         host.close()
-    owners.search({one.inode for one in seen.values() if one and one.inode})
+        owners.close()
     stalls = []
     for number, (_, stall) in enumerate(found):
         peer_socket = seen.get(number)
