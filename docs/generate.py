@@ -37,6 +37,7 @@ _EXIT_CODES = (
 _EXAMPLES = (
     (f"{NAME} | xctl ingest", "Feed a consumer."),
     (f"{NAME} why 4711", "What does this process wait for?"),
+    (f"sudo {NAME} blame", "Which process do all others wait for?"),
     (f"{NAME} --interval 0.5 top", "Watch all of them, twice a second."),
     (f"sudo {NAME} check", "Which sources work here, and what would make the others work?"),
 )
@@ -113,7 +114,7 @@ def man_page() -> str:
         f"{_text(NAME)} \\- which process waits on the network, where, how long and why",
         ".SH SYNOPSIS",
         f".B {_text(NAME)}",
-        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBcheck\\fR]",
+        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBblame\\fR | \\fBcheck\\fR]",
         ".SH DESCRIPTION",
         _text(summary),
         *(line for paragraph in paragraphs for line in (".PP", _text(paragraph))),
@@ -148,7 +149,9 @@ def _commands(group: Any) -> Iterator[str]:
         yield from (".TP", f"\\fB{_text(name)}\\fR{words}")
         yield _text(" ".join(_paragraphs(command.help)))
         for option in _visible(command):
-            yield from (".RS", ".TP", f"\\fB{_text(option.opts[0])}\\fR", _text(option.help), ".RE")
+            value = "" if option.is_flag else f" \\fI{option.metavar}\\fR"
+            tag = f"\\fB{_text(option.opts[0])}\\fR{value}"
+            yield from (".RS", ".TP", tag, _text(option.help), ".RE")
 
 
 def _options(group: Any) -> Iterator[str]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from xctl_probe.errors import SourceUnavailable
-from xctl_probe.events import Batch, Event
+from xctl_probe.events import Batch, Event, Socket, Stall
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.fallback.socket_table import SocketTable
@@ -18,9 +18,10 @@ from xctl_probe.linux.budget import SHARE, Budget
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.processes_aside import ProcessesAside
-from xctl_probe.linux.socket_lookup import SocketLookup
+from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
+from xctl_probe.stalls.peer_processes import PeerProcesses
 from xctl_probe.stalls.reply_waits import ReplyWaits
 
 # Between two intervals it samples as often as this share of a core allows, to find the owners of
@@ -68,6 +69,7 @@ class Sampler:
         self._owners.allow_first_search()
         self._diag: SockDiag | None = None
         self._lookup: SocketLookup | None = None
+        self._peers = PeerProcesses(self._peer_socket, self._owners, self._processes)
         self._sockets: _Sockets
         if sock_diag:
             try:
@@ -121,7 +123,19 @@ class Sampler:
         interval_ns = now_ns - self._drained_ns if self._drained_ns else self._interval_ns
         self._drained_ns = now_ns
         with _kernel_answers():
-            return Batch(now_ns, list(self._sockets.collect(now_ns, interval_ns)))
+            events = list(self._sockets.collect(now_ns, interval_ns))
+        return Batch(now_ns, self._with_peers(events))
+
+    def _with_peers(self, events: list[Event]) -> list[Event]:
+        """Return the events, in which the stalls have their peers."""
+        stalls = [event for event in events if isinstance(event, Stall)]
+        if not stalls or self._lookup is None:
+            return events
+        named = iter(self._peers.named(stalls))
+        return [next(named) if isinstance(event, Stall) else event for event in events]
+
+    def _peer_socket(self, of: Socket, _tried: set[int]) -> SocketSnapshot | None:
+        return self._lookup.peer_socket(of) if self._lookup else None
 
     def close(self) -> None:
         """Give the netlink sockets back, and let the readers of /proc end."""

@@ -109,11 +109,11 @@ def _stream(context: typer.Context, **given: Any) -> None:
     option overrides its variable; a variable overrides the file. Exit codes: 0 success, 1 no
     source works here, 2 bad input.
     """
-    if context.invoked_subcommand not in (None, "top"):
+    if context.invoked_subcommand not in (None, "top", "blame"):
         return
     diagnostics: Diagnostics = context.obj
     settings = Settings.checked(given, diagnostics.report if given["verbose"] else None)
-    if context.invoked_subcommand == "top":
+    if context.invoked_subcommand is not None:
         context.meta["settings"] = settings
         return
     form = _format(settings.format)
@@ -161,6 +161,27 @@ def _why(
     stall_ms: int = options["stall_ms"]
     check_stall_ms(stall_ms)
     run(pid, _STDOUT, as_json=as_json, sock_diag=not options["no_sock_diag"], stall_ms=stall_ms)
+
+
+@app.command("blame")
+def _blame(
+    context: typer.Context,
+    pid: Annotated[
+        int | None, typer.Option("--pid", metavar="PID", help="Only what this process waits for.")
+    ] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", metavar="ID", help="Only what this job waits for.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Name the process, or the address outside this host, that all others wait for.
+
+    Prints one sentence, then a tree of who waits for whom, for how long. A dead-lock is named as
+    such. Takes about a second. Your own processes need no privilege; other users' need root.
+    """
+    from xctl_probe.commands.blame.command import run  # noqa: PLC0415 - the stream does without
+
+    run(context.meta["settings"], _STDOUT, pid=pid, job=job, as_json=as_json)
 
 
 @app.command("check")

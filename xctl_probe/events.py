@@ -33,6 +33,18 @@ class Direction(StrEnum):
     CONNECT = "connect"
 
 
+class PeerActivity(StrEnum):
+    """What a process was seen to do while another waits for it."""
+
+    FROZEN = "frozen"  # its cgroup is
+    STOPPED = "stopped"  # by a signal or a debugger
+    WAITING = "waiting"  # it is stalled itself
+    DISK_SLEEP = "disk_sleep"  # a thread is in an uninterruptible sleep
+    RUNNING = "running"  # a thread runs
+    ELSEWHERE = "elsewhere"  # it has read all that was sent, and its threads sleep in other calls
+    UNREAD = "unread"  # it has not read all that was sent, and nothing else was seen
+
+
 class ErrorKind(StrEnum):
     """Kind of failure of a connection; the value is the word in the record."""
 
@@ -101,7 +113,8 @@ class Stall:
     """A stall of a process on a socket.
 
     `duration_ns` is the time so far while the stall is ongoing, else the total.  `cause` is None
-    where the evidence does not decide.
+    where the evidence does not decide.  `peer` is the process that it waits for, where that is on
+    this host; `peer_activity` is what that process was seen to do.
     """
 
     owner: Process | None
@@ -111,6 +124,8 @@ class Stall:
     ongoing: bool
     cause: Cause | None = None
     tid: int | None = None  # the blocked thread, where known
+    peer: Process | None = None
+    peer_activity: PeerActivity | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from xctl_probe.events import (
     Direction,
     DroppedEvents,
     ErrorKind,
+    PeerActivity,
     PortErrorKind,
     PortErrors,
     Process,
@@ -64,6 +65,8 @@ STALLS = st.builds(
     st.booleans(),
     st.none() | st.sampled_from(list(Cause)),
     st.none() | PIDS,
+    PROCESSES,
+    st.none() | st.sampled_from(list(PeerActivity)),
 )
 ERRORS = st.builds(
     SocketError, PROCESSES, SOCKETS, st.sampled_from(list(ErrorKind)), st.integers(1, 2**63)

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PACKAGES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
 PAGES = [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "docs/releasing.md")]
 DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
 RECIPES = ("a record", "a cause", "an option", "a hook", "an exporter", "a source of counters")
@@ -123,3 +124,9 @@ def test_changelog_has_the_version_or_changes_that_lead_to_it():
 def test_changelog_keeps_to_the_known_kinds_of_change():
     kinds = set(re.findall(r"^### (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_an_installation_has_every_package():
+    folders = {path.parent for path in (ROOT / "xctl_probe").rglob("__init__.py")}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert names <= set(PACKAGES)

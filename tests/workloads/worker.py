@@ -12,6 +12,7 @@ from pathlib import Path
 
 import blocking
 import evented
+import links
 import paths
 import sleepers
 import waits
@@ -28,6 +29,7 @@ def main() -> None:
         "blocking": blocking.run,
         "evented": evented.run,
         "headless": waits.run_headless,
+        "links": links.run,
         "paths": paths.run,
         "sleepers": sleepers.run,
         "waits": waits.run,

@@ -112,6 +112,8 @@ class RunningSource:
         self._failures = Failures()
         self._turn = 0  # of the waits, where there are too many to decide about
         self._next_sample_ns = 0
+        # Of stalls since the last drain: inode -> namespace, and a process there.
+        self._places: dict[int, tuple[int, int]] = {}
 
     @property
     def description(self) -> str:
@@ -166,6 +168,7 @@ class RunningSource:
         self._windows.note(map(seen_wait, records))
         events.extend(map(self._stall, self._tracker.drain(records, now_ns, whole=not left_out)))
         events.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
+        events = self._with_peers(events)
         events.extend(self._failures.sums(_ERRORS, self._interfaces.name))
         events.extend(DroppedEvents("waits", count, uid) for uid, count in left_out.items())
         events.extend(self._dropped_events())
@@ -246,8 +249,17 @@ class RunningSource:
             socket = socket_of(record, interface)
             yield SocketError(record.owner, socket, _ERRORS[kind], record.occurrences)
 
+    def _with_peers(self, events: list[Event]) -> list[Event]:
+        """Return the events, in which the stalls have their peers."""
+        places, self._places = self._places, {}
+        stalls = [event for event in events if isinstance(event, Stall)]
+        named = iter(self._tracker.with_peers(stalls, places))
+        return [next(named) if isinstance(event, Stall) else event for event in events]
+
     def _stall(self, stall: ReportedStall) -> Stall:
         record = stall.record
+        if len(self._places) < _MOST_PENDING:
+            self._places[record.inode] = record.netns, record.pid
         interface = self._interfaces.name(record.ifindex, record.netns)
         return _stall(record, interface, stall.cause)
 

@@ -16,17 +16,20 @@ from xctl_probe.ebpf.abi import (
     socket_of,
 )
 from xctl_probe.ebpf.stall_policy import is_stall
-from xctl_probe.events import Cause
+from xctl_probe.events import Cause, Socket, Stall
 from xctl_probe.linux.addresses import address_text
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.host_sockets import HostSockets
 from xctl_probe.linux.netns import NetnsLookup, Visits
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.processes_aside import ProcessesAside
+from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.stalls import reply_waits
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
+from xctl_probe.stalls.peer_processes import PeerProcesses
 from xctl_probe.stalls.policy import is_silent
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
 from xctl_probe.stalls.request_history import Histories, PeerHistory, RequestHistory, Usual
@@ -81,6 +84,9 @@ class StallTracker:
         self._owners = OwnersAside(Search(budget, barred=barred), barred)
         self._processes = ProcessesAside(budget, barred=barred)
         self._visits = Visits()
+        self._host = HostSockets()
+        self._peer_processes = PeerProcesses(self._peer_socket, self._owners, self._processes)
+        self._places: dict[int, tuple[int, int]] = {}  # inode -> namespace, and a process there
         self._connections = Histories()  # by cookie: usual latency
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
         self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing by the last drain
@@ -91,6 +97,7 @@ class StallTracker:
     def close(self) -> None:
         """Close all descriptors.  Safe to call twice."""
         self._visits.close()
+        self._host.close()
         self._owners.close()
         self._processes.close()
 
@@ -153,6 +160,24 @@ class StallTracker:
         self._open = {_key(stall.record): stall for stall in stalls}
         self._forget_idle(now_ns)
         return over + stalls
+
+    def with_peers(self, stalls: list[Stall], places: dict[int, tuple[int, int]]) -> list[Stall]:
+        """Return the stalls of one drain with the processes that they wait for.
+
+        `places` has, by inode of a socket, its namespace and a process that lives there.
+        """
+        if not stalls:
+            return stalls
+        self._places = places
+        self._host.begin()
+        try:
+            return self._peer_processes.named(stalls)
+        finally:
+            self._host.leave()
+
+    def _peer_socket(self, of: Socket, tried: set[int]) -> SocketSnapshot | None:
+        netns, pid = self._places.get(of.inode, (0, 0))
+        return self._host.peer_socket(of, netns, pid, tried)
 
     def on_end(self, record: RawEvent) -> ReportedStall | None:
         """Return the stall that a finished wait was, None where it was none."""

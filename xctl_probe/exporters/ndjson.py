@@ -93,7 +93,18 @@ def _stall(stall: Stall, duration_ms: int) -> Detail:
         "duration_ms": duration_ms,
         "tid": stall.tid,
         **_socket(socket, stall.owner, local(socket), remote(socket)),
+        **_peer(stall),
     }
+
+
+def _peer(stall: Stall) -> Detail:
+    """What was seen of the peer; a consumer takes what is absent as not known."""
+    net: Detail = {}
+    if stall.peer is not None:
+        net |= {"peer_pid": stall.peer.pid, "peer_comm": stall.peer.comm}
+    if stall.peer_activity is not None:
+        net["peer_state"] = stall.peer_activity.value
+    return net
 
 
 def _error(record: ErrorRecord, owner: Process | None) -> Detail:

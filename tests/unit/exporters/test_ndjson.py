@@ -18,6 +18,7 @@ from xctl_probe.events import (
     Direction,
     DroppedEvents,
     ErrorKind,
+    PeerActivity,
     Process,
     Socket,
     SocketError,
@@ -68,6 +69,17 @@ def test_a_stall_is_written_out():
             **DETAIL,
         },
     }
+
+
+def test_the_peer_of_a_stall_is_written_out_where_it_was_seen():
+    """A consumer takes a key that is absent as not known."""
+    peer = Process(241, 7_001, "server")
+    seen = replace(STALL, peer=peer, peer_activity=PeerActivity.DISK_SLEEP)
+    net = json.loads(to_line(StallRecord(NOW_MS, seen)))["net"]
+    plain = json.loads(to_line(StallRecord(NOW_MS, STALL)))["net"]
+    expected = {"peer_pid": 241, "peer_comm": "server", "peer_state": "disk_sleep"}
+    assert net == plain | expected
+    assert not plain.keys() & expected.keys()
 
 
 def test_what_is_unknown_is_null():

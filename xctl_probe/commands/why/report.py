@@ -21,7 +21,7 @@ _MOST_SOCKETS = 12  # relevant ones
 _FEW_SOCKETS = 5  # others
 _MOST_THREADS = 12
 _MOST_WATCHED = 3
-_NOTHING = "not waiting on the network"
+NOTHING = "not waiting on the network"
 _UNSEEN = "whether it waits on the network could not be seen"
 _ON_TIME = "waiting on the network, where nothing is late"
 _INDENT = " " * 10
@@ -31,7 +31,7 @@ _WIDE = 80
 def headline(diagnosis: Diagnosis) -> str:
     """Return the verdict in one sentence."""
     if holds := _held(diagnosis):
-        return f"{_NOTHING}: {holds}"
+        return f"{NOTHING}: {holds}"
     first = diagnosis.found[0] if diagnosis.found else None
     if first and first.waits:
         return first.text
@@ -45,8 +45,8 @@ def headline(diagnosis: Diagnosis) -> str:
     if not threads:
         return f"{_UNSEEN}: its threads may not be read"
     if first:
-        return f"{_NOTHING}: it {first.text}"
-    return f"{_NOTHING}: {_threads(Counter(one.text for one in threads), len(threads))}"
+        return f"{NOTHING}: it {first.text}"
+    return f"{NOTHING}: {_threads(Counter(one.text for one in threads), len(threads))}"
 
 
 def _held(diagnosis: Diagnosis) -> str | None:

@@ -1,0 +1,181 @@
+"""The trail from the stalls to the process that waits for none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from unit.commands.why.test_report import IDLE, PID, WAITING
+
+from xctl_probe.commands.blame import collect as module
+from xctl_probe.commands.blame.collect import Trail, collect
+from xctl_probe.commands.blame.graph import Graph, Outside
+from xctl_probe.commands.blame.jobs import Job
+from xctl_probe.commands.blame.samples import Sampled
+from xctl_probe.commands.why.sockets import Peer
+from xctl_probe.errors import UsageError
+from xctl_probe.events import Cause, Direction, PeerActivity, Process, Socket, Stall
+
+CLIENT, PROXY, SERVER = (
+    Process(pid, 7_001, comm) for pid, comm in ((231, "client"), (PID, "proxy"), (241, "server"))
+)
+
+
+def stall(owner=CLIENT, peer=PROXY, remote="10.0.0.7", seen=None, direction=Direction.RECEIVE):
+    socket = Socket(11, 7, "tcp", "10.0.0.11", 40_009, remote, 5_432)
+    return Stall(owner, socket, direction, 1_301_000_000, True, Cause.NO_REPLY, None, peer, seen)
+
+
+class States:
+    def __init__(self, **held):
+        self.held = held
+
+    def of(self, pid):
+        return {SERVER.pid: self.held.get("server"), PROXY.pid: self.held.get("proxy")}.get(pid)
+
+
+class Explained:
+    """Explanations by pid; the proxy waits for the server unless the test changes that."""
+
+    def __init__(self, **changes):
+        (tcp,) = WAITING.tcp
+        peer = Peer(7, SERVER.pid, SERVER.comm, stopped=True)
+        waiting = replace(WAITING, process=PROXY, tcp=(replace(tcp, peer=peer),))
+        self.by_pid = {
+            CLIENT.pid: replace(IDLE, process=CLIENT),
+            PROXY.pid: replace(waiting, **changes),
+            SERVER.pid: replace(IDLE, process=SERVER),
+        }
+        self.asked = []
+
+    def __call__(self, pid):
+        self.asked.append(pid)
+        found = self.by_pid[pid]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """Processes of the test in place of the host's, without jobs."""
+    processes = {one.pid: one for one in (CLIENT, PROXY, SERVER)}
+    monkeypatch.setattr(module, "read_process", processes.get)
+    monkeypatch.setattr(module, "jobs_of", lambda _pids: {})
+
+
+def trail(*stalls, explain=None, starts=None, **held):
+    found = Trail(explain or Explained(), States(**held))
+    found.add_stalls(stalls)
+    found.follow(starts)
+    return found
+
+
+def culprits(found):
+    return [one.members for one in Graph(found.members, tuple(found.waits)).culprits]
+
+
+def test_a_peer_that_waits_itself_leads_on():
+    explain = Explained()
+    found = trail(stall(), explain=explain)
+    assert culprits(found) == [(SERVER.pid,)]
+    assert explain.asked == [PROXY.pid, SERVER.pid]
+
+
+def test_a_stopped_process_needs_no_explanation():
+    explain = Explained()
+    found = trail(stall(), explain=explain, proxy=PeerActivity.STOPPED)
+    assert explain.asked == []
+    assert found.members[PROXY.pid].does == "stopped"
+    assert culprits(found) == [(PROXY.pid,)]
+
+
+def test_what_a_source_reports_is_not_explained_again():
+    explain = Explained()
+    trail(stall(), stall(PROXY, SERVER), explain=explain, server=PeerActivity.FROZEN)
+    assert explain.asked == []
+
+
+def test_a_guess_is_followed_only_where_the_peer_was_seen_to_be_stuck():
+    guess = replace(WAITING.found[0], certain=False)
+    explain = Explained(found=(guess,))
+    found = trail(stall(), explain=explain)
+    assert [wait.certain for wait in found.waits_of(PROXY.pid)] == [False]
+    (tcp,) = explain.by_pid[PROXY.pid].tcp
+    explain = Explained(found=(guess,), tcp=(replace(tcp, peer=None),))
+    found = trail(stall(), explain=explain)
+    assert found.waits_of(PROXY.pid) == []
+
+
+def test_a_process_that_may_not_be_explained_is_the_last_of_its_trail():
+    explain = Explained()
+    explain.by_pid[PROXY.pid] = UsageError("why 233: not permitted")
+    found = trail(stall(), explain=explain)
+    assert culprits(found) == [(PROXY.pid,)]
+    assert found.members[PROXY.pid].does == "what it does could not be seen"
+    assert found.notes == ["why 233: not permitted"]
+
+
+@pytest.mark.parametrize(
+    ("remote", "seen", "hidden"),
+    [
+        ("10.0.0.7", None, False),
+        ("10.0.0.7", PeerActivity.UNREAD, True),
+        ("127.0.0.1", None, True),
+        ("10.0.0.11", None, True),  # its own address
+    ],
+)
+def test_a_peer_that_is_not_known_is_outside_or_hidden(remote, seen, hidden):
+    found = trail(stall(peer=None, remote=remote, seen=seen))
+    assert [wait.target for wait in found.waits] == [Outside(remote, hidden=hidden)]
+
+
+def test_a_connect_to_this_host_waits_for_no_process_that_hides():
+    found = trail(stall(peer=None, remote="127.0.0.1", direction=Direction.CONNECT))
+    assert [wait.target for wait in found.waits] == [Outside("127.0.0.1")]
+
+
+def test_stalls_without_an_owner_are_counted_in_a_note():
+    found = trail(stall(owner=None), stall(owner=None))
+    assert found.members == {}
+    (note,) = found.notes
+    assert note.startswith("2 waits are of ")
+
+
+def run(*stalls, pid=None, job=None, monkeypatch, explain=None):
+    monkeypatch.setattr(module, "diagnose", lambda one, **_: (explain or Explained())(one))
+    monkeypatch.setattr(module, "ThreadStates", States)
+    return collect(Sampled(list(stalls), "sampler"), pid=pid, job=job, stall_ms=100)
+
+
+def test_one_process_alone(monkeypatch):
+    """Also one that no source reports."""
+    found = run(stall(CLIENT, None), pid=PROXY.pid, monkeypatch=monkeypatch)
+    assert found.graph.members.keys() == {PROXY.pid, SERVER.pid}
+    assert [one.waiters for one in found.graph.culprits] == [{PROXY.pid}]
+
+
+def test_one_process_that_waits_for_none(monkeypatch):
+    found = run(pid=CLIENT.pid, monkeypatch=monkeypatch)
+    assert found.graph.culprits == []
+
+
+def test_a_process_that_may_not_be_read_is_bad_input(monkeypatch):
+    explain = Explained()
+    explain.by_pid[CLIENT.pid] = UsageError("why 231: not permitted")
+    with pytest.raises(UsageError):
+        run(pid=CLIENT.pid, monkeypatch=monkeypatch, explain=explain)
+
+
+def test_one_job_alone_with_the_number_of_its_ranks(monkeypatch):
+    jobs = {CLIENT.pid: Job("4711", 0), PROXY.pid: Job("4711", 1), 997: Job("4711", 2)}
+    monkeypatch.setattr(
+        module, "jobs_of", lambda pids: {pid: jobs[pid] for pid in {*pids, 997} if pid in jobs}
+    )
+    monkeypatch.setattr(module.os, "listdir", lambda _: [*map(str, jobs), "self"])
+    other = Process(251, 7_001, "other")
+    stalls = [stall(), stall(other, None)]
+    found = run(*stalls, job="4711", monkeypatch=monkeypatch)
+    assert other.pid not in found.graph.members
+    assert found.job_size == {"4711": 3}
+    assert run(*stalls, job="4712", monkeypatch=monkeypatch).graph.members == {}

@@ -1,0 +1,1 @@
+"""`xctl-probe-network blame`: whom stalled processes wait for, in the end."""

@@ -1,0 +1,221 @@
+"""The graph of waits from the stalls of this moment, and from what their peers wait for.
+
+A source reports a stall only where its evidence decides.  A process that others wait for is
+therefore explained as `why` does it, and its own waits continue the trail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from xctl_probe.commands.blame.graph import Graph, Member, Node, Outside, Wait
+from xctl_probe.commands.blame.jobs import Job, jobs_of
+from xctl_probe.commands.blame.samples import Sampled
+from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
+from xctl_probe.commands.why.report import NOTHING, headline
+from xctl_probe.commands.why.sockets import Tcp
+from xctl_probe.commands.why.verdict import Finding
+from xctl_probe.errors import ProbeError, UsageError
+from xctl_probe.events import Cause, Direction, PeerActivity, Process, Stall
+from xctl_probe.linux.addresses import endpoint_text
+from xctl_probe.linux.procfs import read_process
+from xctl_probe.linux.thread_states import ThreadStates
+from xctl_probe.stalls.peer_inspector import PeerState, seen_from_here
+
+_MOST_EXPLAINED = 16  # processes that are explained
+_AT_ONCE = 4
+_MOST_STEPS = 4  # of a trail that no source has reported
+_SENDS = (Cause.PEER_WINDOW, Cause.SEND_BUFFER, Cause.PACING, Cause.LOCAL_DROP)
+_HELD = {PeerActivity.STOPPED: "stopped", PeerActivity.FROZEN: "frozen with its cgroup"}
+
+Explain = Callable[[int], Diagnosis]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The graph, what it is from, and what could not be observed.
+
+    `job_size` is the number of processes of a job that were found on this host.
+    """
+
+    graph: Graph
+    source: str
+    notes: tuple[str, ...]
+    job_size: dict[str, int]
+
+
+def collect(sampled: Sampled, *, pid: int | None, job: str | None, stall_ms: int) -> Collected:
+    """Return the graph of these stalls: of one process, of one job, or of all.
+
+    Raises UsageError for a pid that is invalid, gone or unreadable.
+    """
+    trail = Trail(lambda one: diagnose(one, stall_ms=stall_ms), ThreadStates())
+    trail.add_stalls(sampled.stalls)
+    if pid is not None and not trail.waits_of(pid):
+        trail.explain_first(pid)
+    trail.follow([pid] if pid is not None else None)
+    members = trail.members
+    jobs = jobs_of(members)
+    sizes = _sizes(jobs) if jobs else {}
+    graph = Graph(
+        {one: replace(member, job=jobs.get(one)) for one, member in members.items()},
+        tuple(trail.waits),
+    )
+    if pid is not None:
+        graph = graph.part([pid])
+    if job is not None:
+        graph = graph.part(one for one, known in jobs.items() if known.job_id == job)
+    notes = (*sampled.notes, *trail.notes)
+    return Collected(graph, sampled.source, notes, sizes)
+
+
+class Trail:
+    """Waits and processes, from the stalls to where they lead.
+
+    `explain` explains one process, and raises ProbeError where that is refused.
+    """
+
+    def __init__(self, explain: Explain, states: ThreadStates) -> None:
+        self._explain = explain
+        self._states = states
+        self.waits: list[Wait] = []
+        self.members: dict[int, Member] = {}
+        self.notes: list[str] = []
+        self._explained: set[int] = set()
+
+    def waits_of(self, pid: int) -> list[Wait]:
+        """Return the waits of this process."""
+        return [wait for wait in self.waits if wait.waiter == pid]
+
+    def add_stalls(self, stalls: Iterable[Stall]) -> None:
+        """Add the stalls of processes that are known."""
+        unattributed = 0
+        for stall in stalls:
+            if stall.owner is None:
+                unattributed += 1
+                continue
+            self._add_process(stall.owner)
+            self.waits.append(
+                Wait(
+                    stall.owner.pid,
+                    self._target(stall),
+                    stall.duration_ns / 1e6,
+                    stall.direction,
+                    stall.cause,
+                    endpoint_text(stall.socket.local_address, stall.socket.local_port),
+                    endpoint_text(stall.socket.remote_address, stall.socket.remote_port),
+                )
+            )
+        if unattributed:
+            who = "other users' processes" if os.geteuid() else "processes that are not visible"
+            self.notes.append(f"{unattributed} waits are of {who}, and are left out")
+
+    def _target(self, stall: Stall) -> Node:
+        if stall.peer is not None:
+            self._add_process(stall.peer)
+            return stall.peer.pid
+        here = stall.peer_activity is not None or (
+            seen_from_here(stall.socket) is PeerState.HIDDEN
+            and stall.direction is not Direction.CONNECT
+        )
+        return Outside(stall.socket.remote_address, hidden=here)
+
+    def _add_process(self, process: Process) -> None:
+        if process.pid not in self.members:
+            state = self._states.of(process.pid)
+            self.members[process.pid] = Member(process, state, _HELD.get(state) if state else None)
+
+    def explain_first(self, pid: int) -> None:
+        """Explain the process that was asked about.  Raises UsageError."""
+        self._note(pid, self._explain(pid), guesses=True)
+
+    def follow(self, starts: Iterable[int] | None) -> None:
+        """Explain what is waited for and is not known to wait, until the trail is over.
+
+        `starts` are the processes whose trail is followed; None: all.
+        """
+        for _ in range(_MOST_STEPS):
+            graph = Graph(self.members, tuple(self.waits))
+            among = graph.targets if starts is None else graph.reachable(starts)
+            last = [
+                node
+                for node in among
+                if not isinstance(node, Outside)
+                and not graph.targets[node]
+                and not self.members[node].held
+                and node not in self._explained
+            ]
+            last = last[: _MOST_EXPLAINED - len(self._explained)]
+            if not last:
+                return
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                for pid, found in zip(last, pool.map(self._explained_or_not, last), strict=True):
+                    self._note(pid, found, guesses=False)
+
+    def _explained_or_not(self, pid: int) -> Diagnosis | ProbeError:
+        try:
+            return self._explain(pid)
+        except ProbeError as error:
+            return error
+
+    def _note(self, pid: int, found: Diagnosis | ProbeError, *, guesses: bool) -> None:
+        self._explained.add(pid)
+        if isinstance(found, ProbeError):
+            self.notes.append(str(found))
+            self.members[pid] = replace(self.members[pid], does="what it does could not be seen")
+            return
+        self._add_process(found.process)
+        self.members[pid] = replace(self.members[pid], does=self._does(pid, found))
+        by_inode = {tcp.inode: tcp for tcp in found.tcp}
+        for finding in found.found:
+            tcp = by_inode.get(finding.inode or 0)
+            if tcp is not None and finding.waits and (finding.certain or guesses or _stuck(tcp)):
+                self._add_finding(pid, finding, tcp)
+
+    def _does(self, pid: int, found: Diagnosis) -> str:
+        held = self.members[pid].activity
+        if held in _HELD:
+            return _HELD[held]
+        text = headline(found).removeprefix(f"{NOTHING}: ")
+        return text.removeprefix("it is ")
+
+    def _add_finding(self, pid: int, finding: Finding, tcp: Tcp) -> None:
+        target: Node = Outside(
+            tcp.remote.rpartition(":")[0].strip("[]"), hidden=tcp.peer is not None
+        )
+        if tcp.peer is not None and tcp.peer.pid is not None:
+            peer = read_process(tcp.peer.pid)
+            if peer is not None:
+                self._add_process(peer)
+                target = peer.pid
+        direction = Direction.RECEIVE
+        if finding.cause in _SENDS:
+            direction = Direction.SEND
+        elif finding.cause is Cause.CONNECTING:
+            direction = Direction.CONNECT
+        wait = Wait(pid, target, finding.ms, direction, finding.cause, tcp.local, tcp.remote)
+        self.waits.append(replace(wait, certain=finding.certain))
+
+
+def _stuck(tcp: Tcp) -> bool:
+    """True where the peer was seen not to read what this side sent."""
+    return tcp.peer is not None and bool(tcp.peer.stopped or tcp.peer.unread_bytes)
+
+
+def _sizes(jobs: dict[int, Job]) -> dict[str, int]:
+    """Return the number of processes of each job that is in the graph: of its ranks, if any."""
+    wanted = {job.job_id for job in jobs.values()}
+    ranks: dict[str, set[int]] = {job_id: set() for job_id in wanted}
+    for job in jobs_of(int(entry) for entry in os.listdir("/proc") if entry.isdigit()).values():
+        if job.job_id in wanted and job.rank is not None:
+            ranks[job.job_id].add(job.rank)
+    return {job_id: len(found) for job_id, found in ranks.items() if found}
+
+
+def check_pid(pid: int) -> None:
+    """Raise UsageError where there is no such process."""
+    if pid <= 0 or read_process(pid) is None:
+        raise UsageError(f"blame --pid {pid}: no such process; `ps -e` lists all")

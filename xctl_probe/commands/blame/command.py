@@ -1,0 +1,34 @@
+"""The command `blame`: whom stalled processes wait for, in the end."""
+
+from __future__ import annotations
+
+import os
+
+from xctl_probe.commands.blame.collect import check_pid, collect
+from xctl_probe.commands.blame.report import to_json, to_text
+from xctl_probe.commands.blame.samples import sample
+from xctl_probe.config import Settings
+from xctl_probe.exporters.stdout import write_answer
+
+_NS_PER_MS = 1_000_000
+
+
+def run(
+    settings: Settings, stdout: int, *, pid: int | None, job: str | None, as_json: bool
+) -> None:
+    """Write the answer to `stdout`.
+
+    Raises UsageError for a pid that is invalid, gone or unreadable; SourceUnavailable where no
+    source works.
+    """
+    if pid is not None:
+        check_pid(pid)
+    sampled = sample(settings)
+    stall_ms = settings.stall_ns // _NS_PER_MS
+    collected = collect(sampled, pid=pid, job=job, stall_ms=stall_ms)
+    subject = f"process {pid}" if pid is not None else None
+    if job is not None and subject is None:
+        subject = f"job {job}"
+    width = os.get_terminal_size(stdout).columns if os.isatty(stdout) else None
+    answer = to_json(collected, subject) if as_json else to_text(collected, subject, width or None)
+    write_answer(stdout, answer)

@@ -1,0 +1,235 @@
+"""Whom they all wait for: as one sentence and a tree, and as one JSON object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xctl_probe.commands.blame.collect import Collected
+from xctl_probe.commands.blame.graph import Culprit, Graph, Member, Node, Outside, Wait
+from xctl_probe.commands.why.humanize import format_duration, pluralize, wrap
+from xctl_probe.events import PeerActivity
+from xctl_probe.exporters.ndjson import ascii_json
+from xctl_probe.exporters.sanitize import printable
+from xctl_probe.exporters.text import WAITS
+
+_MOST_ROOTS = 12
+_MOST_CULPRITS = 5
+_MOST_DEPTH = 32
+_MOST_LINES = 200
+_INDENT = "  "
+
+
+def headline(collected: Collected, subject: str | None = None) -> str:
+    """Return the answer in one sentence; `subject` is what was asked about."""
+    culprits = collected.graph.culprits
+    if culprits:
+        return _sentence(collected, culprits[0])
+    if subject is not None:
+        return f"{subject} waits for no other process on the network"
+    return "no process waits on the network for long"
+
+
+def _sentence(collected: Collected, culprit: Culprit) -> str:
+    graph = collected.graph
+    probably = "" if culprit.certain else "probably "
+    if culprit.cycle:
+        return f"{probably}{_dead_lock(graph, culprit)}"
+    waiters, of_job = _waiters(collected, culprit)
+    verb = "waits" if len(culprit.waiters) == 1 else "wait"
+    return f"{waiters} {probably}{verb} for {_end(graph, culprit.members[0], culprit, of_job)}"
+
+
+def _waiters(collected: Collected, culprit: Culprit) -> tuple[str, str | None]:
+    """Return who waits, in words, and the job if they are all of one."""
+    graph = collected.graph
+    members = [graph.members[pid] for pid in culprit.waiters]
+    jobs = {member.job.job_id if member.job else None for member in members}
+    job_id = next(iter(jobs)) if len(jobs) == 1 else None
+    count = len(members)
+    if job_id is not None:
+        ranks = {member.job.rank for member in members if member.job} - {None}
+        size = collected.job_size.get(job_id, 0)
+        if len(ranks) == count and size >= count:
+            return f"{count} of {pluralize(size, 'rank')} of job {job_id}", job_id
+        return f"{_processes(count)} of job {job_id}", job_id
+    return (_name(members[0]) if count == 1 else _processes(count)), None
+
+
+def _processes(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
+
+
+def _end(graph: Graph, node: Node, culprit: Culprit, job_id: str | None) -> str:
+    """Return what they wait for in the end, and what it does."""
+    if isinstance(node, Outside):
+        return _outside(node, _remotes(graph, node, culprit.waiters))
+    member = graph.members[node]
+    does = f", {member.does}" if member.does else ""
+    if member.job and member.job.job_id == job_id and member.job.rank is not None:
+        return f"rank {member.job.rank} (pid {node}{does})"
+    return f"{member.process.comm} (pid {node}{does})"
+
+
+def _remotes(graph: Graph, node: Outside, waiters: frozenset[int]) -> list[str]:
+    waits = (wait for pid in sorted(waiters) for wait in graph.waits.get(pid, ()))
+    return list(dict.fromkeys(wait.remote for wait in waits if wait.target == node))
+
+
+def _outside(node: Outside, remotes: list[str]) -> str:
+    where = remotes[0] if len(remotes) == 1 else node.address
+    if node.hidden:
+        return f"{where} on this host, whose process is not visible"
+    return f"{where}, where the trail leaves this host"
+
+
+def _dead_lock(graph: Graph, culprit: Culprit) -> str:
+    names = [_name(graph.members[pid]) for pid in culprit.cycle]
+    if len(names) == 1:
+        text = f"dead-lock: {names[0]} waits for itself"
+    elif len(names) == 2:  # noqa: PLR2004 - for each other
+        text = f"dead-lock: {names[0]} and {names[1]} wait for each other"
+    else:
+        chain = ", which waits for ".join([*names[1:], names[0]])
+        text = f"dead-lock of {len(names)} processes: {names[0]} waits for {chain}"
+    more = len(culprit.waiters) + len(culprit.members) - len(culprit.cycle)
+    if more:
+        text += f"; {_processes(more)} more {'waits' if more == 1 else 'wait'} for them"
+    return text
+
+
+def _name(member: Member) -> str:
+    rank = f"rank {member.job.rank}, " if member.job and member.job.rank is not None else ""
+    return f"{member.process.comm} ({rank}pid {member.process.pid})"
+
+
+def to_text(collected: Collected, subject: str | None = None, width: int | None = None) -> bytes:
+    """Return the text for a terminal, folded to its width: the sentence, then the tree."""
+    graph = collected.graph
+    lines = [headline(collected, subject)]
+    others = graph.culprits[1:]
+    lines += [f"  also: {_sentence(collected, one)}" for one in others[:_MOST_CULPRITS]]
+    if len(others) > _MOST_CULPRITS:
+        lines.append(f"  also: {len(others) - _MOST_CULPRITS} more; --json has them all")
+    tree = list(_tree(graph))
+    if tree:
+        lines += ["", *tree[:_MOST_LINES]]
+    if len(tree) > _MOST_LINES:
+        lines.append(f"  and {len(tree) - _MOST_LINES} more lines; --json has all waits")
+    lines += [line for note in collected.notes for line in ("", f"  note: {note}")]
+    lines = [printable(line).rstrip() for line in lines]
+    lines = lines if width is None else wrap(lines, width)
+    return "".join(f"{line}\n" for line in lines).encode("ascii")
+
+
+def _tree(graph: Graph) -> Iterator[str]:
+    shown: set[int] = set()
+    roots = graph.roots
+    for pid in roots[:_MOST_ROOTS]:
+        yield f"  {_name(graph.members[pid])}"
+        yield from _branches(graph, pid, shown, (pid,))
+    if len(roots) > _MOST_ROOTS:
+        yield f"  and {_processes(len(roots) - _MOST_ROOTS)} more; --json has them all"
+
+
+def _branches(graph: Graph, pid: int, shown: set[int], path: tuple[int, ...]) -> Iterator[str]:
+    shown.add(pid)
+    indent = _INDENT * (len(path) + 1)
+    for waits in _by_target(graph.waits.get(pid, [])):
+        target = waits[0].target
+        line = f"{indent}{_wait(waits)} {_target(graph, target, waits)}"
+        if isinstance(target, Outside):
+            yield line
+        elif target in path:
+            yield f"{line}: the same as above, a dead-lock"
+        elif len(path) > _MOST_DEPTH or (target in shown and graph.waits.get(target)):
+            yield f"{line}: see above"
+        elif graph.waits.get(target):
+            yield line
+            yield from _branches(graph, target, shown, (*path, target))
+        else:
+            yield f"{line}: {_last(graph.members[target], again=target in shown)}"
+            shown.add(target)
+
+
+def _last(member: Member, *, again: bool) -> str:
+    """Return what a process does that waits for no other one; with the remedy once."""
+    remedy = ""
+    if member.activity is PeerActivity.STOPPED and not again:
+        remedy = f" (kill -CONT {member.process.pid} lets it go on)"
+    return f"{member.does or 'waits for no other process'}{remedy}"
+
+
+def _by_target(waits: list[Wait]) -> list[list[Wait]]:
+    groups: dict[Node, list[Wait]] = {}
+    for wait in waits:
+        groups.setdefault(wait.target, []).append(wait)
+    return list(groups.values())
+
+
+def _wait(waits: list[Wait]) -> str:
+    longest = waits[0]
+    since = f" {format_duration(longest.ms)}" if longest.ms is not None else ""
+    probably = "" if longest.certain else "probably "
+    return f"{probably}waits{since} {WAITS[longest.direction]}"
+
+
+def _target(graph: Graph, target: Node, waits: list[Wait]) -> str:
+    cause = f" ({waits[0].cause})" if waits[0].cause else ""
+    remotes = list(dict.fromkeys(wait.remote for wait in waits))
+    where = remotes[0] if len(remotes) == 1 else pluralize(len(remotes), "connection")
+    if isinstance(target, Outside):
+        return f"{_outside(target, remotes)}{cause}"
+    return f"{_name(graph.members[target])} at {where}{cause}"
+
+
+def to_json(collected: Collected, subject: str | None = None) -> bytes:
+    """Return one JSON object on one line."""
+    graph = collected.graph
+    return ascii_json(
+        {
+            "verdict": headline(collected, subject),
+            "culprits": [_culprit_object(collected, one) for one in graph.culprits],
+            "processes": [_member_object(graph, pid) for pid in sorted(graph.members)],
+            "source": collected.source,
+            "notes": list(collected.notes),
+        }
+    )
+
+
+def _culprit_object(collected: Collected, culprit: Culprit) -> dict[str, object]:
+    node = culprit.members[0]
+    one = len(culprit.members) == 1 and not culprit.cycle
+    return {
+        "text": _sentence(collected, culprit),
+        "pid": node if one and not isinstance(node, Outside) else None,
+        "address": node.address if isinstance(node, Outside) else None,
+        "dead_lock": list(culprit.cycle),
+        "waiters": sorted(culprit.waiters),
+        "certain": culprit.certain,
+    }
+
+
+def _member_object(graph: Graph, pid: int) -> dict[str, object]:
+    member = graph.members[pid]
+    return {
+        "pid": pid,
+        "comm": member.process.comm,
+        "job_id": member.job.job_id if member.job else None,
+        "rank": member.job.rank if member.job else None,
+        "state": member.activity.value if member.activity else None,
+        "does": member.does,
+        "waits": [_wait_object(wait) for wait in graph.waits.get(pid, [])],
+    }
+
+
+def _wait_object(wait: Wait) -> dict[str, object]:
+    outside = isinstance(wait.target, Outside)
+    return {
+        "peer_pid": None if outside else wait.target,
+        "ms": None if wait.ms is None else int(wait.ms),
+        "direction": wait.direction.value,
+        "cause": wait.cause.value if wait.cause else None,
+        "local": wait.local,
+        "remote": wait.remote,
+        "certain": wait.certain,
+    }
