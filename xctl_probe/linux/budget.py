@@ -13,6 +13,11 @@ _MOST_ACCOUNTS = 1_024
 _PAY_NS = 10_000_000  # least time between two updates of the accounts
 
 
+def scaled(least_ns: int, share: float, most_ns: int) -> int:
+    """Return a time that grows with the share of a core, from that of the default on."""
+    return max(least_ns, min(round(least_ns * share / SHARE), most_ns))
+
+
 class Budget:
     """Accounts of CPU time, in ns.  An account without debt takes no memory.
 

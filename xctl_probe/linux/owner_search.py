@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.linux.barred import Barred
-from xctl_probe.linux.budget import SHARE, Budget
+from xctl_probe.linux.budget import Budget, scaled
 from xctl_probe.linux.procfs import is_kernel_thread, real_user
 from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.tasks import reader_of
@@ -64,8 +64,9 @@ class Search(Owners):
         self._barred = barred or Barred()
         self._most_wanted = most_wanted
         self._free_ns = self._free_until_ns = 0
-        burst_ns = min(round(_AT_ONCE_NS * self._budget.share / SHARE), _LONGEST_BURST_NS)
-        self._pace = Budget(max(_PACE, self._budget.share), burst_ns)
+        self.share = self._budget.share  # of a core
+        burst_ns = scaled(_AT_ONCE_NS, self.share, _LONGEST_BURST_NS)
+        self._pace = Budget(max(_PACE, self.share), burst_ns)
         self._wanted: dict[int, int | None] = {}  # inode -> user of the socket
         self._passes: dict[int, int] = {}  # inode -> passes that did not find it
         self._pass: Iterator[int] | None = None  # yields the user whose process was read last

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from xctl_probe.events import Process
 from xctl_probe.linux.barred import Barred
+from xctl_probe.linux.budget import scaled
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.procfs import real_user
 from xctl_probe.linux.worker import Worker
 
-_WAIT_NS = 100_000_000  # for one answer
+_WAIT_NS, _LONGEST_WAIT_NS = 100_000_000, 400_000_000  # for one answer
 _FIRST_NS = 1_000_000_000  # for the first search
 
 
@@ -27,7 +28,8 @@ class OwnersAside:
         self._search = search
         self._barred = barred
         self._worker = Worker()
-        self._wait_ns = _WAIT_NS
+        self._most_wait_ns = scaled(_WAIT_NS, search.share, _LONGEST_WAIT_NS)
+        self._wait_ns = self._most_wait_ns
         self._late: list[Callable[[Search], None]] = []  # changes until the thread is free
         self._queued: set[int] = set()  # inodes to search for among these
         self._current: dict[int, bool] = {}  # inodes checked in this sample
@@ -109,7 +111,7 @@ class OwnersAside:
             self._late.append(partial(self._want, askers=dict(askers)))
         if self.is_searching:
             self._run(Search.proceed)
-            self._wait_ns = _WAIT_NS
+            self._wait_ns = self._most_wait_ns
         return {inode for inode in askers if self.is_pending(inode)}
 
     def forget(self, inodes: Collection[int]) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xctl_probe.linux.barred import Barred
-from xctl_probe.linux.budget import Budget
+from xctl_probe.linux.budget import Budget, scaled
 from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.process_activity import Activity, OwnActivity, Processes, SchedCounters
 from xctl_probe.linux.procfs import real_user
 from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What, socket_waits
 
-_WAIT_NS = 50_000_000  # for all answers of one sample
+# For all answers of one sample; the longest with a larger budget.
+_WAIT_NS, _LONGEST_WAIT_NS = 50_000_000, 400_000_000
 _ASKED_AGAIN = 5  # samples without an answer after which the activity is unknown
 _MOST_KEPT = 4_096
 _NEVER_SLEPT = SchedCounters(-1, 0, 0)
@@ -100,7 +101,8 @@ class ProcessesAside:
         self._helper = helper or Helper(_Reader(), self._bar)
         self._barred = barred or Barred()
         self._sample = 1
-        self._wait_ns = _WAIT_NS
+        self._most_wait_ns = scaled(_WAIT_NS, self._budget.share, _LONGEST_WAIT_NS)
+        self._wait_ns = self._most_wait_ns
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
         self._missed: dict[tuple[type, _AnyRequest], int] = {}
@@ -110,7 +112,7 @@ class ProcessesAside:
     def begin(self) -> None:
         """Start a sample: clear the cache."""
         self._sample += 1
-        self._wait_ns = _WAIT_NS
+        self._wait_ns = self._most_wait_ns
         self._counters.clear()
         self._users.clear()
         self._waits.clear()
@@ -183,13 +185,15 @@ class ProcessesAside:
         return uid
 
     def _ask(self, request: _AnyRequest, account: tuple[str, int]) -> Any | None:
-        now_ns = time.monotonic_ns()
-        if self._wait_ns <= 0 or not self._budget.allows(account, now_ns):
-            return None
-        answer = self._helper.ask(request, self._wait_ns)
-        ended_ns = time.monotonic_ns()
-        self._wait_ns -= ended_ns - now_ns
-        answer = answer or self._late(request)
+        now_ns = ended_ns = time.monotonic_ns()
+        # First, so that one slow answer does not keep the helper from all other questions.
+        answer = self._late(request)
+        if answer is None:
+            if self._wait_ns <= 0 or not self._budget.allows(account, now_ns):
+                return None
+            answer = self._helper.ask(request, self._wait_ns)
+            ended_ns = time.monotonic_ns()
+            self._wait_ns -= ended_ns - now_ns
         if answer is not None:
             self._missed.pop(_key(request), None)
             self.spent_ns += answer.spent_ns
@@ -198,6 +202,7 @@ class ProcessesAside:
 
     def _late(self, asked: _AnyRequest) -> Any | None:
         """Return an answer that was late for the last sample: on a loaded host all may be."""
+        self._helper.collect()
         if self._helper.late is None or not self._helper.late[1]:
             return None
         request: _AnyRequest = self._helper.late[0]
