@@ -74,7 +74,7 @@ def _plans(options, seed, sources, folder):
         # A short evaluation takes the first of the list, a long one each as often.
         faults = [known[i % len(known)] for i in range(count)]
         random.Random(f"{seed} {program.name} {layout} order").shuffle(faults)
-        # A fatal fault ends the job, so it comes last of its kind.
+        # a fatal fault stops the job, so it comes last of its kind.
         yield Plan(
             program, layout, faults, sources, seed, options.interval, folder, options.probe.split()
         )

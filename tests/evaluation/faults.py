@@ -29,7 +29,7 @@ def now_ms() -> int:
 
 @dataclass
 class Applied:
-    """A fault that is on since `at` (ms since the epoch); `heal` ends it.
+    """A fault that is on since `at` (ms since the epoch); `heal` undoes it.
 
     `self_healing` faults last as long as they were ordered to; `heal` then waits for their end.
     `fatal` ones end the job.

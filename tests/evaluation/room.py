@@ -18,7 +18,7 @@ _PID = re.compile(r"pid=(\d+)")
 
 
 class Room:
-    """The hosts of one run; `close` ends all that was started here.
+    """The hosts of one run; `close` stops all that was started here.
 
     `layout` is `one` (all processes share a loopback) or `several` (each of `hosts` namespaces
     has the address 10.83.0.<n+1> on a bridge).  `folder` receives stderr of the processes.

@@ -79,7 +79,7 @@ class Sockets(threading.Thread):
         return self.names.get(pid) if pid else None
 
 
-def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
+def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
     """Run a plan and add what came of it to `results`; a program that fails is an error there."""
     rng = random.Random(f"{plan.seed} {plan.program.name} {plan.layout}")
     room = Room(plan.layout, plan.program.hosts, plan.folder)
@@ -97,12 +97,12 @@ def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
         for fault in plan.faults:
             time.sleep(rng.uniform(*FAULT_S))
             target = rng.choice(program.targets(fault))
-            say(f"{plan.program.name} {plan.layout}: {fault} at {target}")
+            report(f"{plan.program.name} {plan.layout}: {fault} at {target}")
             done.append(_inject(program, fault, target, rng.uniform(*FAULT_S), sockets))
     except (JobError, AssertionError, OSError) as error:
         text = f"{plan.program.name} {plan.layout}: {error}"
         results.errors.append(text)
-        say(text)
+        report(text)
     finally:
         time.sleep(2.5 * plan.interval_s)
         for watcher in watchers:

@@ -79,7 +79,7 @@ def chain(worker):
 
 
 @pytest.mark.parametrize("user", ["root", "unprivileged"])
-def test_a_chain_ends_at_the_server_that_is_stopped(blame, chain, user):
+def test_a_chain_leads_to_the_server_that_is_stopped(blame, chain, user):
     """From the client through the proxy; and the wait is over when the server goes on."""
     client, proxy, server = chain
     waiters = sorted((client.pid, proxy.pid))

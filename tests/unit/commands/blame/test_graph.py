@@ -52,7 +52,7 @@ def test_a_stopped_process_waits_for_none_whatever_it_waited_for():
     assert culprits((1, 2), (2, 3), (3, 1), stopped=[3]) == [((3,), {1, 2})]
 
 
-def test_the_trail_ends_where_it_leaves_the_host():
+def test_the_trail_stops_where_it_leaves_the_host():
     assert culprits((1, 2), (2, THERE)) == [((THERE,), {1, 2})]
 
 

@@ -83,7 +83,7 @@ def test_where_none_waits_the_answer_is_about_what_was_asked():
     assert headline(collected(), "process 7") == expected
 
 
-def test_the_tree_ends_at_the_process_that_waits_for_none():
+def test_the_tree_stops_at_the_process_that_waits_for_none():
     assert lines((1, 2), (2, 3), members={3: STOPPED}) == [
         "2 processes wait for c3 (pid 3, stopped)",
         "",
