@@ -29,6 +29,9 @@ _RNIC = 4  # RDMA_NODE_RNIC, include/rdma/ib_verbs.h
 _U8, _U32, _U64 = struct.Struct("=B"), struct.Struct("=I"), struct.Struct("=Q")
 _U8_ATTRIBUTE, _U32_ATTRIBUTE = struct.Struct("=HHB"), struct.Struct("=HHI")
 
+# A dump of a GSI queue pair of qedr stops the kernel before 5.16 (4f960393a0ee).
+NEVER_DUMPED = frozenset(("qedr",))
+
 # enum ib_qp_type and enum ib_qp_state
 TYPES = {
     0: "SMI", 1: "GSI", 2: "RC", 3: "UC", 4: "UD", 8: "RAW_PACKET", 9: "XRC_INI", 10: "XRC_TGT",
@@ -107,6 +110,10 @@ class RdmaNetlink:
         """Those of one process.  Raises OSError: ENODEV where the device is gone."""
         needle = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, RES_PID, pid)
         return [one for one in self._matching(device, (needle,)) if one.pid == pid]
+
+    def all_queue_pairs(self, device: Device) -> list[QueuePair]:
+        """Those of all processes and of the kernel.  Raises OSError: ENODEV as above."""
+        return list(self._matching(device, (b"",)))
 
     def failed(self, device: Device) -> list[QueuePair]:
         """Those in an error state, of all processes and of the kernel.  Raises OSError."""

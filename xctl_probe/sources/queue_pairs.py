@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
 from xctl_probe.linux.procfs import read_process
-from xctl_probe.linux.rdma_netlink import Device, QueuePair, RdmaNetlink
+from xctl_probe.linux.rdma_netlink import NEVER_DUMPED, Device, QueuePair, RdmaNetlink
 
 # A dump asks the firmware about each queue pair: dumps take 1 % of the time at most.
 _LEAST_RATIO = 100
-# A dump of a GSI queue pair of qedr stops the kernel before 5.16 (4f960393a0ee).
-_NEVER_DUMPED = frozenset(("qedr",))
 _RECEIVED, _SENT = "rdma_rx_bytes", "rdma_tx_bytes"
 _Key = tuple[str, int, int | None]  # device, number, pid
 
@@ -68,7 +66,7 @@ class QueuePairs:
         failed: list[QueuePair] = []
         for device in found:
             info = known.get(device.name)
-            if info is None or info.driver in _NEVER_DUMPED:
+            if info is None or info.driver in NEVER_DUMPED:
                 continue
             # iWARP devices leave the state unset, or set it only in newer kernels (siw).
             failed += [] if device.iwarp else self._failed(device)
