@@ -45,6 +45,11 @@ _FAILED = tuple(
     if word in FAILED_STATES
 )
 
+_HEADER = struct.Struct("=HH")
+_PID = _HEADER.pack(_U32_ATTRIBUTE.size, RES_PID)
+_TYPE = _HEADER.pack(_U8_ATTRIBUTE.size, RES_TYPE)
+_MANAGEMENT = (b"\0", b"\1")  # SMI and GSI
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -115,17 +120,30 @@ class RdmaNetlink:
         """Those of all processes and of the kernel.  Raises OSError: ENODEV as above."""
         return list(self._matching(device, (b"",)))
 
-    def failed(self, device: Device) -> list[QueuePair]:
-        """Those in an error state, of all processes and of the kernel.  Raises OSError."""
-        return [one for one in self._matching(device, _FAILED) if one.state in FAILED_STATES]
+    def failed(self, device: Device) -> tuple[list[QueuePair], int | None]:
+        """Those in an error state, of all processes and of the kernel; and the sole user.
 
-    def _matching(self, device: Device, needles: tuple[bytes, ...]) -> Iterator[QueuePair]:
+        That is the pid of the process that alone has queue pairs on the device, None where there is
+        another.  Raises OSError.
+        """
+        seen: list[bytes] = []
+        failed = [
+            one for one in self._matching(device, _FAILED, seen) if one.state in FAILED_STATES
+        ]
+        return failed, _sole_user(seen)
+
+    def _matching(
+        self, device: Device, needles: tuple[bytes, ...], seen: list[bytes] | None = None
+    ) -> Iterator[QueuePair]:
         """The queue pairs whose entries contain one of the byte strings, and perhaps others.
 
-        A host may have thousands: a message without any is not taken apart.
+        A host may have thousands: a message without any is not taken apart.  All messages are
+        added to `seen`.
         """
         request = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, DEV_INDEX, device.index)
         for message in self._netlink.dump(RES_QP_GET, request):
+            if seen is not None:
+                seen.append(message)
             if not any(needle in message for needle in needles):
                 continue
             for kind, table in attributes(message, 0):
@@ -152,6 +170,29 @@ class RdmaNetlink:
                     one = _bound_counter(entry) if inner == STAT_COUNTER_ENTRY else None
                     if one is not None:
                         yield one
+
+
+def _sole_user(messages: list[bytes]) -> int | None:
+    """The pid that all queue pairs of a dump have; those for management (SMI, GSI) do not count.
+
+    None where another process or the kernel has some.  The bytes are searched and counted: a dump
+    of thousands is not taken apart for it.
+    """
+    pid = b""
+    for message in messages:
+        at = message.find(_PID)
+        if at < 0:
+            continue
+        last = message.rfind(_PID)
+        pid = pid or message[at : at + _U32_ATTRIBUTE.size]
+        if message[last : last + _U32_ATTRIBUTE.size] != pid:
+            return None  # most often seen here already
+    for message in messages if pid else ():
+        # Each entry has one type, and the pid of its process unless it is the kernel's.
+        others = message.count(_TYPE) - message.count(pid)
+        if others and others != sum(message.count(_TYPE + kind) for kind in _MANAGEMENT):
+            return None
+    return _number(pid[-_U32.size :])
 
 
 def _queue_pair(device: str, entry: bytes) -> QueuePair | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
-from xctl_probe.linux.procfs import read_process
+from xctl_probe.linux.procfs import in_first_pid_namespace, read_process
 from xctl_probe.linux.rdma_netlink import NEVER_DUMPED, Device, QueuePair, RdmaNetlink
 
 # A dump asks the firmware about each queue pair: dumps take 1 % of the time at most.
@@ -39,19 +39,25 @@ class QueuePairs:
         open_netlink: Callable[[], RdmaNetlink] = RdmaNetlink,
         process: Callable[[int], Process | None] = read_process,
         clock: Callable[[], int] = time.monotonic_ns,
+        all_shown: Callable[[], bool] = in_first_pid_namespace,
     ) -> None:
         self._open_netlink = open_netlink
         self._netlink: RdmaNetlink | None = None
         self._process = process
         self._clock = clock
+        self._all_shown = all_shown()
         self._next_ns = 0
         self._failing: set[_Key] = set()
         self._reported: set[_Key] = set()
         self._totals: dict[tuple[str, int, int], tuple[int, int]] = {}
         self._countless: set[str] = set()  # devices that know no bound counters
+        # By device, of the last two calls; a call that dumped nothing knows none.
+        self._sole_before: dict[str, int | None] = {}
+        self._sole: dict[str, int | None] = {}
 
     def collect(self, known: Mapping[str, DeviceInfo]) -> Iterator[QueuePairErrors | TrafficDelta]:
         """What is new since the last call, on the devices that are known by these names."""
+        self._sole_before, self._sole = self._sole, {}
         began_ns = self._clock()
         if not known or began_ns < self._next_ns:
             return
@@ -75,12 +81,24 @@ class QueuePairs:
         now_ns = self._clock()
         self._next_ns = now_ns + (now_ns - began_ns) * _LEAST_RATIO
 
+    def sole_user(self, device: str) -> Process | None:
+        """The process that alone had queue pairs on a device in the last two calls.
+
+        None where there was another, one of the kernel, or one that this pid namespace does not
+        show, and where one of the two calls came too early for a dump.
+        """
+        pid = self._sole.get(device)
+        if pid is None or pid != self._sole_before.get(device) or not self._all_shown:
+            return None
+        return self._process(pid)
+
     def _failed(self, device: Device) -> list[QueuePair]:
         assert self._netlink is not None
         try:
-            return self._netlink.failed(device)
+            failed, self._sole[device.name] = self._netlink.failed(device)
         except OSError:  # unplugged just now
             return []
+        return failed
 
     def _new(
         self, failed: list[QueuePair], known: Mapping[str, DeviceInfo]

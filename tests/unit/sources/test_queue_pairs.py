@@ -31,7 +31,7 @@ def kernel(device):
 
 @pytest.fixture
 def pairs(kernel):
-    return QueuePairs(lambda: netlink(kernel), process, clock=lambda: 0)
+    return QueuePairs(lambda: netlink(kernel), process, clock=lambda: 0, all_shown=lambda: True)
 
 
 def collected(pairs, known=KNOWN):
@@ -162,3 +162,56 @@ def test_kernel_without_bound_counters_is_asked_once(kernel, device, pairs):
     collected(pairs)
     collected(pairs)
     assert kernel.dumps.count(STAT_GET) == 1
+
+
+GSI = Qp(1, type="GSI", kernel_name="ib_core")
+
+
+@pytest.mark.parametrize(
+    ("now", "sole"),
+    [
+        ([Qp(7, 233), Qp(11, 233)], True),
+        ([Qp(7, 233, state="ERR")], True),
+        ([], False),
+        ([Qp(7, 233), Qp(11, 239)], False),
+        ([Qp(7, 239)], False),  # another one than before
+        ([Qp(7, 233), Qp(11, kernel_name="nvme_rdma")], False),
+    ],
+)
+def test_process_that_alone_has_queue_pairs_is_the_user_of_a_device(device, pairs, now, sole):
+    """In two dumps.  The kernel's queue pairs for management count for nothing."""
+    device.qps = [GSI, Qp(7, 233)]
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") is None
+    device.qps = [GSI, *now]
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") == (process(233) if sole else None)
+
+
+def test_user_is_not_known_where_other_processes_may_be_hidden(device, kernel):
+    """The kernel leaves out those of other pid namespaces."""
+    device.qps = [Qp(7, 233)]
+    hidden = QueuePairs(lambda: netlink(kernel), process, clock=lambda: 0, all_shown=lambda: False)
+    for _ in range(2):
+        collected(hidden)
+    assert hidden.sole_user("mlx5_0") is None
+
+
+def test_user_is_not_known_without_a_dump(device, kernel):
+    """Which is so where dumps take long: another process may have come meanwhile."""
+    now_ns = [0]
+    pairs = QueuePairs(
+        lambda: netlink(kernel), process, clock=lambda: now_ns[0], all_shown=lambda: True
+    )
+    device.qps = [Qp(7, 233)]
+    for _ in range(2):
+        collected(pairs)
+    assert pairs.sole_user("mlx5_0") == process(233)
+    pairs._next_ns = 1
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") is None
+    now_ns[0] = 1
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") is None  # the one before did not dump
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") == process(233)
