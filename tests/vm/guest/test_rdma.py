@@ -25,9 +25,11 @@ MTU, HEADERS = 1_024, 58  # of RoCE; Ethernet, IPv4, UDP, BTH, and the check sum
 PORT, LISTEN = f":{18_515:04X}", "0A"
 # At its own speed, rxe would leave an emulated guest no time, and would time out.  So the wire is
 # slow, an acknowledgement has 0.5 s, and perftest sleeps while there is nothing to do.
-SHAPED = "rate 4mbit burst 10kb limit 1mb"
+SHAPED = "rate 500kbit burst 10kb limit 1mb"
 COMMON = ("-F", "-x", "1", "-u", "17")  # the GID of the IPv4 address; 4.096 us * 2 ** 17
-WITHOUT_END = ("ib_send_bw", *COMMON, "-e", "-N", "-s", "4096", "-n", "100000000")
+# Of four messages in flight, the last one is on the wire within 0.3 s.
+BANDWIDTH = ("ib_send_bw", "-t", "4", "-s", "4096")
+WITHOUT_END = (*BANDWIDTH, *COMMON, "-e", "-N", "-n", "100000000")
 
 
 class FirstNamespace:
@@ -160,9 +162,9 @@ def total(consumer, device, key):
 @pytest.mark.parametrize(
     ("words", "least"),
     [
-        (("ib_send_bw", "-s", "4096", "-n", "503"), 503 * (4_096 + 4_096 // MTU * HEADERS)),
+        ((*BANDWIDTH, "-n", "101"), 101 * (4_096 + 4_096 // MTU * HEADERS)),
         # Both sides write, and each write has the remote address, of 16 bytes.
-        (("ib_write_lat", "-s", "1012", "-n", "211"), 211 * (1_012 + HEADERS + 16)),
+        (("ib_write_lat", "-s", "1012", "-n", "101"), 101 * (1_012 + HEADERS + 16)),
     ],
 )
 def test_bytes_of_a_software_device_are_those_of_its_interface(start, probe, words, least):
