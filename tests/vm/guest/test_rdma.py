@@ -27,8 +27,9 @@ PORT, LISTEN = f":{18_515:04X}", "0A"
 # slow, an acknowledgement has 0.5 s, and perftest sleeps while there is nothing to do.
 SHAPED = "rate 500kbit burst 10kb limit 1mb"
 COMMON = ("-F", "-x", "1", "-u", "17")  # the GID of the IPv4 address; 4.096 us * 2 ** 17
-# Of four messages in flight, the last one is on the wire within 0.3 s.
-BANDWIDTH = ("ib_send_bw", "-t", "4", "-s", "4096")
+# Of four messages in flight, the last one is on the wire within 0.3 s; a receiver that stops has
+# taken 16 more after a second.
+BANDWIDTH = ("ib_send_bw", "-t", "4", "-r", "16", "-s", "4096")
 WITHOUT_END = (*BANDWIDTH, *COMMON, "-e", "-N", "-n", "100000000")
 
 
