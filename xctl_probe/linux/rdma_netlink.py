@@ -15,9 +15,11 @@ from xctl_probe.linux.netlink import NetlinkSocket
 
 NETLINK_RDMA = 20
 _NLDEV = 5 << 10  # RDMA_NL_NLDEV, as RDMA_NL_GET_TYPE() has it
-GET, RES_QP_GET, STAT_GET = _NLDEV + 1, _NLDEV + 10, _NLDEV + 17
+GET, RES_GET, RES_QP_GET, STAT_GET = _NLDEV + 1, _NLDEV + 9, _NLDEV + 10, _NLDEV + 17
 
 DEV_INDEX, DEV_NAME, PORT_INDEX, DEV_NODE_TYPE = 1, 2, 3, 14
+RES_SUMMARY, RES_SUMMARY_ENTRY = 15, 16
+RES_SUMMARY_ENTRY_NAME, RES_SUMMARY_ENTRY_CURR = 17, 18
 RES_QP, RES_QP_ENTRY = 19, 20
 RES_LQPN, RES_RQPN, RES_RQ_PSN, RES_SQ_PSN = 21, 22, 23, 24
 RES_TYPE, RES_STATE, RES_PID, RES_KERN_NAME = 26, 27, 28, 29
@@ -109,6 +111,23 @@ class RdmaNetlink:
             if index is not None and name is not None:
                 iwarp = _number(parts.get(DEV_NODE_TYPE)) == _RNIC
                 found.append(Device(index, _text(name), iwarp))
+        return found
+
+    def queue_pair_counts(self) -> dict[int, int]:
+        """How many queue pairs each device has, by its index.  No firmware is asked.
+
+        Raises OSError.
+        """
+        found = {}
+        for message in self._netlink.dump(RES_GET, b""):
+            parts = dict(attributes(message, 0))
+            index = _number(parts.get(DEV_INDEX))
+            for kind, entry in attributes(parts.get(RES_SUMMARY, b""), 0):
+                one = dict(attributes(entry, 0))
+                count = _number(one.get(RES_SUMMARY_ENTRY_CURR))
+                named = _text(one.get(RES_SUMMARY_ENTRY_NAME, b"")) == "qp"
+                if kind == RES_SUMMARY_ENTRY and named and index is not None and count is not None:
+                    found[index] = count
         return found
 
     def queue_pairs(self, device: Device, pid: int) -> list[QueuePair]:

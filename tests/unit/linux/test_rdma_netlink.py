@@ -104,6 +104,10 @@ def test_sole_user_has_all_queue_pairs_but_those_for_management(qps, sole):
     assert asked(*qps).failed(MLX)[1] == sole
 
 
+def test_queue_pairs_are_counted_without_a_dump_of_them():
+    assert asked(Qp(7, 233), GSI, index=0).queue_pair_counts() == {0: 2}
+
+
 def test_thousands_of_queue_pairs_come_in_many_messages():
     qps = [Qp(n, 233 if n % 7 else 239, n + 1) for n in range(4_001)]
     assert len(asked(*qps).queue_pairs(MLX, 239)) == 572
