@@ -200,34 +200,40 @@ def test_queue_pairs_of_a_process_move_while_it_sends(pair, installed):
     ]
 
 
-def test_receiver_that_stops_and_then_ends(pair, probe):
-    """It posts no receives: the sender is refused, again and again; then it gets no answer.
+def errors(probe, device, word, pid):
+    """Wait for errors of this device and kind that are those of this process."""
+    return probe.wait_for(
+        lambda c: [r for r in c.errors(device) if r.value.startswith(f"{word}:") and r.pid == pid],
+        PATIENCE_S,
+    )
+
+
+def test_receiver_that_stops_shows_at_both_ports(pair, probe):
+    """It posts no receives: the sender is refused, again and again.
 
     The errors of each port have the pid of its one process.
     """
     receiver, sender = pair
-
-    def seen(device, word, pid):
-        return probe.wait_for(
-            lambda c: [
-                r for r in c.errors(device) if r.value.startswith(f"{word}:") and r.pid == pid
-            ],
-            PATIENCE_S,
-        )
-
     receiver.send_signal(signal.SIGSTOP)
-    seen(SENDER, "RDMA_RNR", sender.pid)
-    seen(RECEIVER, "RDMA_OUT_OF_BUFFER", receiver.pid)
-    # A sender that runs would end when its queue pair fails.
-    sender.send_signal(signal.SIGSTOP)
-    receiver.kill()
-    seen(SENDER, "RDMA_RETRY_EXCEEDED", sender.pid)
-    (failed,) = seen(SENDER, "QP_ERR", sender.pid)
-    assert (failed.value, failed.net["type"], failed.net["state"]) == ("QP_ERR:1", "RC", "ERR")
+    errors(probe, SENDER, "RDMA_RNR", sender.pid)
+    errors(probe, RECEIVER, "RDMA_OUT_OF_BUFFER", receiver.pid)
     consumer = probe.stop()
-    # Whose they are is not known before the second dump that has seen the process.
+    # Whose they are is not known before a whole interval has seen the process.
     assert {r.pid for r in consumer.errors(SENDER)} <= {sender.pid, None}
     assert {r.pid for r in consumer.errors(RECEIVER)} <= {receiver.pid, None}
+
+
+def test_queue_pair_that_fails_is_an_error_of_its_process(devices, probe, installed):
+    command = [installed.python, installed.traffic / "failed_queue_pair.py", SENDER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            (failed,) = errors(probe, SENDER, "QP_ERR", process.pid)
+            (one,) = queue_pairs(installed, process.pid)
+        finally:
+            process.kill()
+    assert (failed.value, failed.net["type"], failed.net["state"]) == ("QP_ERR:1", "RC", "ERR")
+    assert (one["number"], one["device"], one["state"]) == (failed.net["qp"], SENDER, "ERR")
 
 
 def test_device_that_is_deleted_and_made_again_does_no_harm(devices, probe):
