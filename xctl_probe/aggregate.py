@@ -104,9 +104,9 @@ def aggregate(
                     failed.sockets = max(failed.sockets, event.sockets)
             case InterfaceDelta():
                 interfaces.append(event)
-            case RdmaPortDelta() | PortErrors():
+            case RdmaPortDelta() | PortErrors(owner=None):
                 ports.append(event)
-            case QueuePairErrors() if wanted.wants_owner(event.owner):
+            case PortErrors() | QueuePairErrors() if wanted.wants_owner(event.owner):
                 ports.append(event)
             case DroppedEvents():
                 losses.append(event)

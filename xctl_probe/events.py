@@ -216,7 +216,8 @@ class PortErrorKind(StrEnum):
 class PortErrors:
     """What a port counted of one kind since the last drain.
 
-    `counters` are those of the driver that grew, by their names there.
+    `counters` are those of the driver that grew, by their names there.  `owner` is the process that
+    alone used the port, None where there is another or where that is not known.
     """
 
     name: str
@@ -224,6 +225,7 @@ class PortErrors:
     count: int
     counters: tuple[tuple[str, int], ...]
     priority: int | None = None  # of Ethernet, 0 to 7
+    owner: Process | None = None
 
 
 @dataclass(frozen=True, slots=True)

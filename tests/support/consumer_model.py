@@ -315,7 +315,7 @@ def _error(record: Record) -> None:
     elif RDMA_PORT.fullmatch(record.entity_id) and QUEUE_PAIR_ERROR.fullmatch(record.value):
         good = QUEUE_PAIR_ERROR.fullmatch(record.value)
     elif RDMA_PORT.fullmatch(record.entity_id) and PORT_ERROR.fullmatch(record.value):
-        good = PORT_ERROR.fullmatch(record.value) if record.pid is None else None
+        good = PORT_ERROR.fullmatch(record.value)
     else:
         # A connection that ended before it was accepted has no inode: its error is reported
         # the interface, unattributed.

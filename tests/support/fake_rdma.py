@@ -107,6 +107,18 @@ class FakeDevice:
         """fill_nldev_handle()"""
         return u32(nl.DEV_INDEX, self.index) + text(nl.DEV_NAME, self.name)
 
+    def summary(self) -> bytes:
+        """fill_res_info()"""
+        entries = [
+            attribute(
+                nl.RES_SUMMARY_ENTRY,
+                text(nl.RES_SUMMARY_ENTRY_NAME, name)
+                + attribute(nl.RES_SUMMARY_ENTRY_CURR, struct.pack("=Q", count)),
+            )
+            for name, count in (("pd", 3), ("cq", 5), ("qp", len(self.qps)))
+        ]
+        return self.handle() + attribute(nl.RES_SUMMARY, b"".join(entries))
+
     def messages(self, command: int) -> Iterator[bytes]:
         """res_get_common_dumpit(): each message has as many entries as fit."""
         if command == nl.RES_QP_GET:
@@ -144,6 +156,8 @@ class FakeRdma:
                 one.handle() + u32(nl.PORT_INDEX, 1) + u8(nl.DEV_NODE_TYPE, one.node_type)
                 for one in self.devices
             ]
+        elif command == nl.RES_GET:
+            payloads = [one.summary() for one in self.devices]
         else:
             parts = dict(nl.attributes(request, HEADER.size))
             index = struct.unpack("=I", parts[nl.DEV_INDEX])[0]

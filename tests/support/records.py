@@ -116,13 +116,14 @@ PORTS_BANDWIDTHS = st.builds(
     xmit_wait=st.none() | st.integers(0, 2**60),
 )
 PORT_ERRORS = st.builds(
-    lambda name, kind, count, priority: PortErrors(
-        name, kind, count, (("rp_cnp_handled", count),), priority
+    lambda name, kind, count, priority, owner: PortErrors(
+        name, kind, count, (("rp_cnp_handled", count),), priority, owner
     ),
     st.sampled_from(["mlx5_0", "mlx5_0/2"]),
     st.sampled_from(list(PortErrorKind)),
     st.integers(1, 2**63),
     st.none() | st.integers(0, 7),
+    PROCESSES,
 )
 QUEUE_PAIR_ERRORS = st.builds(
     QueuePairErrors,

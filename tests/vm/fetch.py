@@ -111,14 +111,15 @@ def _recall(remembered: Path) -> list[Offer]:
 def fetch(offer: Offer, report: Report) -> Kernel:
     """The offered kernel, from the cache if it is there; raises UnavailableError.
 
-    A directory without its `kernel.json` was left half-done by an interrupted run: it is
-    made anew.
+    A directory without its `kernel.json` was left half-done by an interrupted run: it is made
+    anew.  So is one with fewer modules than are kept now.
     """
     kernel = Kernel(
         offer.release, offer.series_text, offer.suite, offer.version, CACHE / offer.release
     )
     marker = kernel.directory / "kernel.json"
-    if not marker.exists() or json.loads(marker.read_text()).get("version") != offer.version:
+    wanted = {"version": offer.version, "suite": offer.suite, "modules": _KEPT_MODULES.pattern}
+    if not marker.exists() or json.loads(marker.read_text()) != wanted:
         shutil.rmtree(kernel.directory, ignore_errors=True)
         report(f"{offer.release}: fetching {len(offer.packages)} package(s) from {offer.suite}")
         for deb in _download(offer.packages, kernel.directory / "debs"):
@@ -127,7 +128,7 @@ def fetch(offer: Offer, report: Report) -> Kernel:
             raise UnavailableError(f"{offer.release}: its packages hold no vmlinuz")
         subprocess.run(["depmod", "-b", kernel.directory, offer.release], check=True)
         shutil.rmtree(kernel.directory / "debs")
-        marker.write_text(json.dumps({"version": offer.version, "suite": offer.suite}))
+        marker.write_text(json.dumps(wanted))
     return kernel
 
 

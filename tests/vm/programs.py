@@ -12,7 +12,8 @@ from pathlib import Path
 from .errors import MissingProgramError
 from .fetch import Report
 
-# program -> Debian package.  Without udev the guest finds no script ports and prints nothing.
+# program, or a pattern of paths -> Debian package.  Without udev the guest finds no script ports
+# and prints nothing.
 _MACHINE = platform.machine()
 PROGRAMS = {
     f"qemu-system-{_MACHINE}": "qemu-system-x86" if _MACHINE == "x86_64" else "qemu-system-arm",
@@ -24,6 +25,9 @@ PROGRAMS = {
     "ip": "iproute2",
     "tc": "iproute2",
     "setpriv": "util-linux",
+    "rdma": "iproute2",
+    "ib_send_bw": "perftest",
+    "/usr/lib/*/libibverbs/librxe-*.so": "ibverbs-providers",
 }
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -59,4 +63,6 @@ def ensure(report: Report) -> None:
 
 
 def _have(name: str) -> bool:
+    if name.startswith("/"):
+        return any(Path("/").glob(name[1:]))
     return shutil.which(name, path=search_path()) is not None

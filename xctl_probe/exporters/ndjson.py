@@ -116,7 +116,8 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
         return net
     if isinstance(error, PortErrors):
         priority: Detail = {} if error.priority is None else {"priority": error.priority}
-        return priority | {"counters": dict(error.counters)}
+        comm: Detail = {"comm": owner.comm} if owner else {}
+        return priority | {"counters": dict(error.counters)} | comm
     if isinstance(error, QueuePairErrors):
         return {
             "qp": error.number,

@@ -21,6 +21,7 @@ _SOCKET = "socket:["
 EPOLL = "anon_inode:[eventpoll]"  # the target of the link of an epoll descriptor
 _FLAGS, _START_TIME = 6, 19  # fields 9 and 22, counted from the state on
 _KERNEL_THREAD = 0x200000  # PF_KTHREAD, include/linux/sched.h
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 
 
 def read(path: str | Path, most: int = MOST_BYTES) -> bytes:
@@ -179,3 +180,11 @@ def effective_capabilities(status: bytes) -> int:
 def namespace_inode(kind: str, pid: int | str = "self", proc: Path = PROC) -> int:
     """Return the inode of a namespace (`net`, `pid`, `user`) of a process.  Raises OSError."""
     return os.stat(f"{proc}/{pid}/ns/{kind}").st_ino
+
+
+def in_first_pid_namespace(proc: Path = PROC) -> bool:
+    """True where this process sees all others of the host; False where that is not known."""
+    try:
+        return namespace_inode("pid", "self", proc) == _FIRST_PID_NAMESPACE
+    except OSError:
+        return False

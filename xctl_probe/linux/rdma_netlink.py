@@ -15,9 +15,11 @@ from xctl_probe.linux.netlink import NetlinkSocket
 
 NETLINK_RDMA = 20
 _NLDEV = 5 << 10  # RDMA_NL_NLDEV, as RDMA_NL_GET_TYPE() has it
-GET, RES_QP_GET, STAT_GET = _NLDEV + 1, _NLDEV + 10, _NLDEV + 17
+GET, RES_GET, RES_QP_GET, STAT_GET = _NLDEV + 1, _NLDEV + 9, _NLDEV + 10, _NLDEV + 17
 
 DEV_INDEX, DEV_NAME, PORT_INDEX, DEV_NODE_TYPE = 1, 2, 3, 14
+RES_SUMMARY, RES_SUMMARY_ENTRY = 15, 16
+RES_SUMMARY_ENTRY_NAME, RES_SUMMARY_ENTRY_CURR = 17, 18
 RES_QP, RES_QP_ENTRY = 19, 20
 RES_LQPN, RES_RQPN, RES_RQ_PSN, RES_SQ_PSN = 21, 22, 23, 24
 RES_TYPE, RES_STATE, RES_PID, RES_KERN_NAME = 26, 27, 28, 29
@@ -28,6 +30,9 @@ STAT_HWCOUNTER_NAME, STAT_HWCOUNTER_VALUE = 82, 83
 _RNIC = 4  # RDMA_NODE_RNIC, include/rdma/ib_verbs.h
 _U8, _U32, _U64 = struct.Struct("=B"), struct.Struct("=I"), struct.Struct("=Q")
 _U8_ATTRIBUTE, _U32_ATTRIBUTE = struct.Struct("=HHB"), struct.Struct("=HHI")
+
+# A dump of a GSI queue pair of qedr stops the kernel before 5.16 (4f960393a0ee).
+NEVER_DUMPED = frozenset(("qedr",))
 
 # enum ib_qp_type and enum ib_qp_state
 TYPES = {
@@ -41,6 +46,11 @@ _FAILED = tuple(
     for number, word in STATES.items()
     if word in FAILED_STATES
 )
+
+_HEADER = struct.Struct("=HH")
+_PID = _HEADER.pack(_U32_ATTRIBUTE.size, RES_PID)
+_TYPE = _HEADER.pack(_U8_ATTRIBUTE.size, RES_TYPE)
+_MANAGEMENT = (b"\0", b"\1")  # SMI and GSI
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,22 +113,56 @@ class RdmaNetlink:
                 found.append(Device(index, _text(name), iwarp))
         return found
 
+    def queue_pair_counts(self) -> dict[int, int]:
+        """How many queue pairs each device has, by its index.  No firmware is asked.
+
+        Raises OSError.
+        """
+        found = {}
+        for message in self._netlink.dump(RES_GET, b""):
+            parts = dict(attributes(message, 0))
+            index = _number(parts.get(DEV_INDEX))
+            for kind, entry in attributes(parts.get(RES_SUMMARY, b""), 0):
+                one = dict(attributes(entry, 0))
+                count = _number(one.get(RES_SUMMARY_ENTRY_CURR))
+                named = _text(one.get(RES_SUMMARY_ENTRY_NAME, b"")) == "qp"
+                if kind == RES_SUMMARY_ENTRY and named and index is not None and count is not None:
+                    found[index] = count
+        return found
+
     def queue_pairs(self, device: Device, pid: int) -> list[QueuePair]:
         """Those of one process.  Raises OSError: ENODEV where the device is gone."""
         needle = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, RES_PID, pid)
         return [one for one in self._matching(device, (needle,)) if one.pid == pid]
 
-    def failed(self, device: Device) -> list[QueuePair]:
-        """Those in an error state, of all processes and of the kernel.  Raises OSError."""
-        return [one for one in self._matching(device, _FAILED) if one.state in FAILED_STATES]
+    def all_queue_pairs(self, device: Device) -> list[QueuePair]:
+        """Those of all processes and of the kernel.  Raises OSError: ENODEV as above."""
+        return list(self._matching(device, (b"",)))
 
-    def _matching(self, device: Device, needles: tuple[bytes, ...]) -> Iterator[QueuePair]:
+    def failed(self, device: Device) -> tuple[list[QueuePair], int | None]:
+        """Those in an error state, of all processes and of the kernel; and the sole user.
+
+        That is the pid of the process that alone has queue pairs on the device, None where there is
+        another.  Raises OSError.
+        """
+        seen: list[bytes] = []
+        failed = [
+            one for one in self._matching(device, _FAILED, seen) if one.state in FAILED_STATES
+        ]
+        return failed, _sole_user(seen)
+
+    def _matching(
+        self, device: Device, needles: tuple[bytes, ...], seen: list[bytes] | None = None
+    ) -> Iterator[QueuePair]:
         """The queue pairs whose entries contain one of the byte strings, and perhaps others.
 
-        A host may have thousands: a message without any is not taken apart.
+        A host may have thousands: a message without any is not taken apart.  All messages are
+        added to `seen`.
         """
         request = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, DEV_INDEX, device.index)
         for message in self._netlink.dump(RES_QP_GET, request):
+            if seen is not None:
+                seen.append(message)
             if not any(needle in message for needle in needles):
                 continue
             for kind, table in attributes(message, 0):
@@ -145,6 +189,29 @@ class RdmaNetlink:
                     one = _bound_counter(entry) if inner == STAT_COUNTER_ENTRY else None
                     if one is not None:
                         yield one
+
+
+def _sole_user(messages: list[bytes]) -> int | None:
+    """The pid that all queue pairs of a dump have; those for management (SMI, GSI) do not count.
+
+    None where another process or the kernel has some.  The bytes are searched and counted: a dump
+    of thousands is not taken apart for it.
+    """
+    pid = b""
+    for message in messages:
+        at = message.find(_PID)
+        if at < 0:
+            continue
+        last = message.rfind(_PID)
+        pid = pid or message[at : at + _U32_ATTRIBUTE.size]
+        if message[last : last + _U32_ATTRIBUTE.size] != pid:
+            return None  # most often seen here already
+    for message in messages if pid else ():
+        # Each entry has one type, and the pid of its process unless it is the kernel's.
+        others = message.count(_TYPE) - message.count(pid)
+        if others and others != sum(message.count(_TYPE + kind) for kind in _MANAGEMENT):
+            return None
+    return _number(pid[-_U32.size :])
 
 
 def _queue_pair(device: str, entry: bytes) -> QueuePair | None:

@@ -80,7 +80,7 @@ class Port:
         self.name = name
         self.device = folder.parent.parent.name
         self.number = int(folder.name)
-        self.driver = _target(folder.parent.parent / "device" / "driver")
+        self.driver = driver(self.device, folder.parent.parent.parent)
         folder = Path(os.path.realpath(folder))  # without the links of /sys/class, for each read
         self._folder = folder
         self._read = read
@@ -179,6 +179,11 @@ def has_devices(root: Path = INFINIBAND) -> bool:
     return bool(_listed(root))
 
 
+def driver(device: str, root: Path = INFINIBAND) -> str:
+    """The driver of a device; empty of software devices, whose parent is not on a bus."""
+    return os.path.basename(procfs.link(root / device / "device" / "driver"))
+
+
 def port_names(root: Path = INFINIBAND) -> list[str]:
     """The names of the ports of this host, as `Port.name` has them."""
     return [port.name for port in Ports(frozenset(), root).read().values()]
@@ -196,7 +201,3 @@ def _inode(path: str) -> int | None:
         return os.stat(path).st_ino
     except OSError:
         return None
-
-
-def _target(link: Path) -> str:
-    return os.path.basename(procfs.link(link))

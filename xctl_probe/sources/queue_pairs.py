@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
-from xctl_probe.linux.procfs import read_process
-from xctl_probe.linux.rdma_netlink import Device, QueuePair, RdmaNetlink
+from xctl_probe.linux.procfs import in_first_pid_namespace, read_process
+from xctl_probe.linux.rdma_netlink import NEVER_DUMPED, Device, QueuePair, RdmaNetlink
 
 # A dump asks the firmware about each queue pair: dumps take 1 % of the time at most.
 _LEAST_RATIO = 100
-# A dump of a GSI queue pair of qedr stops the kernel before 5.16 (4f960393a0ee).
-_NEVER_DUMPED = frozenset(("qedr",))
 _RECEIVED, _SENT = "rdma_rx_bytes", "rdma_tx_bytes"
 _Key = tuple[str, int, int | None]  # device, number, pid
 
@@ -41,48 +39,89 @@ class QueuePairs:
         open_netlink: Callable[[], RdmaNetlink] = RdmaNetlink,
         process: Callable[[int], Process | None] = read_process,
         clock: Callable[[], int] = time.monotonic_ns,
+        all_shown: Callable[[], bool] = in_first_pid_namespace,
     ) -> None:
         self._open_netlink = open_netlink
         self._netlink: RdmaNetlink | None = None
         self._process = process
         self._clock = clock
+        self._all_shown = all_shown()
         self._next_ns = 0
         self._failing: set[_Key] = set()
         self._reported: set[_Key] = set()
         self._totals: dict[tuple[str, int, int], tuple[int, int]] = {}
         self._countless: set[str] = set()  # devices that know no bound counters
+        # By device, of the last two calls.
+        self._sole_before: dict[str, int | None] = {}
+        self._sole: dict[str, int | None] = {}
+        self._dumped: dict[int, tuple[str, int | None, int | None]] = {}  # by index, see _unchanged
 
     def collect(self, known: Mapping[str, DeviceInfo]) -> Iterator[QueuePairErrors | TrafficDelta]:
         """What is new since the last call, on the devices that are known by these names."""
+        self._sole_before, self._sole = self._sole, {}
         began_ns = self._clock()
-        if not known or began_ns < self._next_ns:
+        if not known:
+            return
+        if began_ns < self._next_ns:
+            self._sole = self._unchanged()
             return
         try:
             if self._netlink is None:
                 self._netlink = self._open_netlink()
             found = self._netlink.devices()
+            counts = self._netlink.queue_pair_counts()
         except OSError:
             self._next_ns = began_ns + _LEAST_RATIO * 10_000_000
             return
         self._countless &= known.keys()
+        self._dumped = {}
         failed: list[QueuePair] = []
         for device in found:
             info = known.get(device.name)
-            if info is None or info.driver in _NEVER_DUMPED:
+            if info is None or info.driver in NEVER_DUMPED:
                 continue
             # iWARP devices leave the state unset, or set it only in newer kernels (siw).
-            failed += [] if device.iwarp else self._failed(device)
+            failed += [] if device.iwarp else self._failed(device, counts.get(device.index))
             yield from self._moved(device, info)
         yield from self._new(failed, known)
         now_ns = self._clock()
         self._next_ns = now_ns + (now_ns - began_ns) * _LEAST_RATIO
 
-    def _failed(self, device: Device) -> list[QueuePair]:
+    def sole_user(self, device: str) -> Process | None:
+        """The process that alone had queue pairs on a device in the last two calls.
+
+        None where there was another, one of the kernel, or one that this pid namespace does not
+        show, and where queue pairs were made or removed after the last dump.
+        """
+        pid = self._sole.get(device)
+        if pid is None or pid != self._sole_before.get(device) or not self._all_shown:
+            return None
+        return self._process(pid)
+
+    def _unchanged(self) -> dict[str, int | None]:
+        """The sole users by the last dump, of devices with as many queue pairs as then."""
+        if self._netlink is None or not self._dumped:
+            return {}
+        try:
+            counts = self._netlink.queue_pair_counts()
+        except OSError:
+            return {}
+        return {
+            name: sole
+            for index, (name, sole, count) in self._dumped.items()
+            if count is not None and counts.get(index) == count
+        }
+
+    def _failed(self, device: Device, count: int | None) -> list[QueuePair]:
+        """The failed ones of a device, which had `count` before; notes its sole user."""
         assert self._netlink is not None
         try:
-            return self._netlink.failed(device)
+            failed, sole = self._netlink.failed(device)
         except OSError:  # unplugged just now
             return []
+        self._sole[device.name] = sole
+        self._dumped[device.index] = device.name, sole, count
+        return failed
 
     def _new(
         self, failed: list[QueuePair], known: Mapping[str, DeviceInfo]

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from xctl_probe.events import Event
+from xctl_probe.events import Event, PortErrors
+from xctl_probe.events import PortErrorKind as Kind
 from xctl_probe.sources.pauses import Pauses
 from xctl_probe.sources.queue_pairs import DeviceInfo, QueuePairs
 from xctl_probe.sources.rdma_ports import RdmaPorts
+
+# What is counted for a packet of a queue pair, and so concerns the process that has it.
+_OF_QUEUE_PAIRS = frozenset(
+    (
+        Kind.RETRY,
+        Kind.TIMEOUT,
+        Kind.RETRY_EXCEEDED,
+        Kind.SEQUENCE,
+        Kind.DUPLICATE,
+        Kind.OUT_OF_BUFFER,
+        Kind.RNR,
+        Kind.REQUEST,
+        Kind.IMPAIRED,
+        Kind.CNP,
+        Kind.CNP_SENT,
+        Kind.ECN,
+    )
+)
 
 
 class Rdma:
@@ -33,9 +53,21 @@ class Rdma:
             pass
 
     def collect(self) -> Iterator[Event]:
-        """What ports and queue pairs moved and failed at since the last call."""
-        yield from self._ports.collect()
-        yield from self._beside_ports()
+        """What ports and queue pairs moved and failed at since the last call.
+
+        An error of a port belongs to the process that alone has queue pairs there.
+        """
+        ports = list(self._ports.collect())
+        beside = list(self._beside_ports())  # whose dump shows who has queue pairs now
+        devices = {port.name: port.device for port in self._ports.ports}
+        for event in ports:
+            if isinstance(event, PortErrors) and event.kind in _OF_QUEUE_PAIRS:
+                device = devices.get(event.name)
+                owner = None if device is None else self._queue_pairs.sole_user(device)
+                yield replace(event, owner=owner)
+            else:
+                yield event
+        yield from beside
 
     def _beside_ports(self) -> Iterator[Event]:
         yield from self._pauses.collect(self._netdevs())

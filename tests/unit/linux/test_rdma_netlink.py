@@ -52,7 +52,7 @@ def test_failed_queue_pairs_of_processes_and_of_the_kernel(state):
         Qp(29, None, state=state, kernel_name="[nvme_rdma]"),
         Qp(31, None, state=state),
     ]
-    found = asked(*good, *bad).failed(MLX)
+    found, _ = asked(*good, *bad).failed(MLX)
     assert [(one.number, one.pid, one.kernel_name, one.state) for one in found] == [
         (23, 239, None, state),
         (29, None, "[nvme_rdma]", state),
@@ -79,13 +79,39 @@ def test_every_failed_queue_pair_is_found(rows):
         for number, state, psn, kind, name in rows
     ]
     expected = [qp.number for qp in qps if qp.state in ("ERR", "SQE")]
-    assert [one.number for one in asked(*qps).failed(MLX)] == expected
+    assert [one.number for one in asked(*qps).failed(MLX)[0]] == expected
+
+
+GSI = Qp(1, type="GSI", kernel_name="ib_core")
+
+
+@pytest.mark.parametrize(
+    ("qps", "sole"),
+    [
+        ([], None),
+        ([GSI, Qp(0, type="SMI", kernel_name="ib_core")], None),
+        ([Qp(7, 233), GSI, Qp(11, 233, state="ERR")], 233),
+        ([GSI, Qp(7, 233), Qp(11, 239, type="UD")], None),
+        ([Qp(7, 233), Qp(11, 239), Qp(13, 233)], None),
+        ([Qp(7, 233), Qp(11, kernel_name="nvme_rdma")], None),
+        ([Qp(7, 233), Qp(11, None)], None),  # whose process has ended
+        ([GSI, *(Qp(n, 233, n) for n in range(4_001))], 233),
+        ([*(Qp(n, 233) for n in range(4_001)), Qp(1, 239)], None),
+        ([*(Qp(n, 233) for n in range(4_001)), Qp(1, kernel_name="rpcrdma")], None),
+    ],
+)
+def test_sole_user_has_all_queue_pairs_but_those_for_management(qps, sole):
+    assert asked(*qps).failed(MLX)[1] == sole
+
+
+def test_queue_pairs_are_counted_without_a_dump_of_them():
+    assert asked(Qp(7, 233), GSI, index=0).queue_pair_counts() == {0: 2}
 
 
 def test_thousands_of_queue_pairs_come_in_many_messages():
     qps = [Qp(n, 233 if n % 7 else 239, n + 1) for n in range(4_001)]
     assert len(asked(*qps).queue_pairs(MLX, 239)) == 572
-    assert asked(*qps).failed(MLX) == []
+    assert asked(*qps).failed(MLX)[0] == []
 
 
 def test_device_that_is_gone_is_an_error():

@@ -8,7 +8,7 @@ import pytest
 from support.fake_rdma import Counter, FakeDevice, FakeRdma, Qp, netlink
 
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
-from xctl_probe.linux.rdma_netlink import GET, RES_QP_GET, STAT_GET
+from xctl_probe.linux.rdma_netlink import GET, RES_GET, RES_QP_GET, STAT_GET
 from xctl_probe.sources.queue_pairs import DeviceInfo, QueuePairs
 
 KNOWN = {"mlx5_0": DeviceInfo("mlx5_core", {1: "mlx5_0"})}
@@ -31,7 +31,7 @@ def kernel(device):
 
 @pytest.fixture
 def pairs(kernel):
-    return QueuePairs(lambda: netlink(kernel), process, clock=lambda: 0)
+    return QueuePairs(lambda: netlink(kernel), process, clock=lambda: 0, all_shown=lambda: True)
 
 
 def collected(pairs, known=KNOWN):
@@ -124,19 +124,19 @@ def test_kernel_that_refuses_the_socket_is_asked_again_later():
 
 
 def test_slow_firmware_is_asked_one_hundredth_of_the_time(kernel):
-    """A pass is three dumps of 1 ms here."""
+    """A pass is four dumps of 1 ms here; queue pairs are counted in between, without firmware."""
     now = [0]
     pairs = QueuePairs(
         lambda: netlink(kernel), process, lambda: now[0] + len(kernel.dumps) * 1_000_000
     )
     collected(pairs)
-    assert kernel.dumps == [GET, RES_QP_GET, STAT_GET]
-    now[0] = 299_000_000
+    assert kernel.dumps == [GET, RES_GET, RES_QP_GET, STAT_GET]
+    now[0] = 399_000_000
     collected(pairs)
-    assert len(kernel.dumps) == 3
-    now[0] = 300_000_000
+    assert kernel.dumps[4:] == [RES_GET]
+    now[0] = 400_000_000
     collected(pairs)
-    assert len(kernel.dumps) == 6
+    assert kernel.dumps[5:] == [GET, RES_GET, RES_QP_GET, STAT_GET]
 
 
 def test_bound_counters_become_bytes_of_their_process(device, pairs):
@@ -162,3 +162,60 @@ def test_kernel_without_bound_counters_is_asked_once(kernel, device, pairs):
     collected(pairs)
     collected(pairs)
     assert kernel.dumps.count(STAT_GET) == 1
+
+
+GSI = Qp(1, type="GSI", kernel_name="ib_core")
+
+
+@pytest.mark.parametrize(
+    ("now", "sole"),
+    [
+        ([Qp(7, 233), Qp(11, 233)], True),
+        ([Qp(7, 233, state="ERR")], True),
+        ([], False),
+        ([Qp(7, 233), Qp(11, 239)], False),
+        ([Qp(7, 239)], False),  # another one than before
+        ([Qp(7, 233), Qp(11, kernel_name="nvme_rdma")], False),
+    ],
+)
+def test_process_that_alone_has_queue_pairs_is_the_user_of_a_device(device, pairs, now, sole):
+    """In two dumps.  The kernel's queue pairs for management count for nothing."""
+    device.qps = [GSI, Qp(7, 233)]
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") is None
+    device.qps = [GSI, *now]
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") == (process(233) if sole else None)
+
+
+def test_user_is_not_known_where_other_processes_may_be_hidden(device, kernel):
+    """The kernel leaves out those of other pid namespaces."""
+    device.qps = [Qp(7, 233)]
+    hidden = QueuePairs(lambda: netlink(kernel), process, clock=lambda: 0, all_shown=lambda: False)
+    for _ in range(2):
+        collected(hidden)
+    assert hidden.sole_user("mlx5_0") is None
+
+
+def test_user_is_known_between_dumps_while_the_queue_pairs_are_as_many(device, kernel):
+    """Dumps may take long; another process may have come meanwhile."""
+    now_ns = [0]
+    pairs = QueuePairs(
+        lambda: netlink(kernel), process, clock=lambda: now_ns[0], all_shown=lambda: True
+    )
+    device.qps = [Qp(7, 233)]
+    for _ in range(2):
+        collected(pairs)
+    pairs._next_ns = 1
+    dumps = kernel.dumps.count(RES_QP_GET)
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") == process(233)
+    device.qps.append(Qp(11, 239))
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") is None
+    device.qps.pop()
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") is None  # the errors of this span may be those of 239
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") == process(233)
+    assert kernel.dumps.count(RES_QP_GET) == dumps

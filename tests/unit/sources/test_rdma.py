@@ -6,7 +6,7 @@ from support.fake_driver import FakeDriver
 from support.fake_rdma import FakeDevice, FakeRdma, Qp, netlink
 from support.rdma_tree import Tree
 
-from xctl_probe.events import PortErrorKind, PortErrors, QueuePairErrors, RdmaPortDelta
+from xctl_probe.events import PortErrorKind, PortErrors, Process, QueuePairErrors, RdmaPortDelta
 from xctl_probe.linux.rdma_ports import Ports
 from xctl_probe.sources.pauses import Pauses
 from xctl_probe.sources.queue_pairs import QueuePairs
@@ -22,7 +22,12 @@ def opened(tree, driver, only=frozenset(), kernel=None):
         only,
         ports=ports,
         pauses=Pauses(lambda: driver, clock=lambda: 0),
-        queue_pairs=QueuePairs(lambda: netlink(kernel), clock=lambda: 0),
+        queue_pairs=QueuePairs(
+            lambda: netlink(kernel),
+            lambda pid: Process(pid, 7, "nccl"),
+            clock=lambda: 0,
+            all_shown=lambda: True,
+        ),
     )
 
 
@@ -66,3 +71,30 @@ def test_queue_pairs_that_failed_before_the_probe_came_are_reported(tmp_path):
     events = list(rdma.collect())
     assert [type(e) for e in events] == [RdmaPortDelta, RdmaPortDelta, QueuePairErrors]
     assert (events[2].port, events[2].count) == ("mlx4_0/2", 1)
+
+
+def test_errors_of_packets_belong_to_the_process_that_alone_uses_the_port(tmp_path):
+    """Errors of the link belong to no process; another device may have another user."""
+    tree = Tree(tmp_path / "infiniband")
+    devices = [
+        FakeDevice(f"mlx5_{n}", n, qps=[Qp(7, pid) for pid in pids])
+        for n, pids in enumerate([(233,), (233, 239), (239,)])
+    ]
+    for device in devices:
+        tree.add(device.name)
+    rdma = opened(tree, FakeDriver(), kernel=FakeRdma(*devices))
+    for device in devices:
+        tree.set(device.name, rnr_nak_retry_err=23, symbol_error=7)
+    owners = {
+        (event.name, event.kind.value): event.owner and event.owner.pid
+        for event in rdma.collect()
+        if isinstance(event, PortErrors)
+    }
+    assert owners == {
+        ("mlx5_0", "RDMA_RNR"): 233,
+        ("mlx5_1", "RDMA_RNR"): None,
+        ("mlx5_2", "RDMA_RNR"): 239,
+        ("mlx5_0", "SYMBOL_ERR"): None,
+        ("mlx5_1", "SYMBOL_ERR"): None,
+        ("mlx5_2", "SYMBOL_ERR"): None,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from vm import results, suites
+from vm import fetch, programs, results, suites
 from vm.errors import UnavailableError
 from vm.expect import VARIANTS
 from vm.fetch import _place
@@ -75,6 +75,40 @@ def test_a_kernel_that_no_process_holds_is_an_error_that_names_those_there_are()
 def test_files_of_every_layout_land_in_one(member, place):
     found = _place(member, "R")
     assert (found and str(found)) == place
+
+
+@pytest.mark.parametrize(
+    ("marker", "again"),
+    [
+        ({}, False),
+        ({"version": "0"}, True),
+        ({"modules": "net/"}, True),
+        (None, True),
+    ],
+)
+def test_a_kernel_is_fetched_again_where_it_was_left_half_done_or_has_other_modules(
+    tmp_path, monkeypatch, marker, again
+):
+    asked = []
+    monkeypatch.setattr(fetch, "CACHE", tmp_path)
+    monkeypatch.setattr(fetch, "_download", lambda packages, _: asked.append(packages) or [])
+    (offer,) = held("bookworm", "6.1.0-50-amd64")
+    (tmp_path / offer.release).mkdir()
+    if marker is not None:
+        kept = {"version": "1", "suite": "bookworm", "modules": fetch._KEPT_MODULES.pattern}
+        (tmp_path / offer.release / "kernel.json").write_text(json.dumps(kept | marker))
+    if again:
+        with pytest.raises(UnavailableError, match="no vmlinuz"):
+            fetch.fetch(offer, str)
+    else:
+        assert fetch.fetch(offer, str).release == offer.release
+    assert bool(asked) == again
+
+
+def test_a_program_may_be_a_pattern_of_paths():
+    """A library has the version of its interface in its name."""
+    assert programs._have("/proc/*/status")
+    assert not programs._have("/proc/*/nothing-of-this-name")
 
 
 def test_a_variant_has_three_outcomes():

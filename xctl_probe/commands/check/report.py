@@ -17,7 +17,6 @@ from xctl_probe.sources.privileges import FEATURES
 _NAME_WIDTH = 23
 _CONDITION_WIDTH = 34
 _LINE_WIDTH = 100
-_FEATURE_WIDTH = 76
 _PLACES = {
     "attached": "it is attached to",
     "absent": "not in this kernel, and not needed here",
@@ -106,11 +105,12 @@ def _lines(checked: Checked) -> Iterator[str]:
 
 
 def _features(held: frozenset[str]) -> Iterator[str]:
-    yield f"  {'feature':<{_FEATURE_WIDTH}}{'here':<6}needs"
+    width = max(len(feature.text) for feature in FEATURES) + 2
+    yield f"  {'feature':<{width}}{'here':<6}needs"
     for feature in FEATURES:
         lacks = feature.lacks(held)
         needs = ", ".join(feature.needs)
-        yield f"  {feature.text:<{_FEATURE_WIDTH}}{'no' if lacks else 'yes':<6}{needs}"
+        yield f"  {feature.text:<{width}}{'no' if lacks else 'yes':<6}{needs}"
 
 
 def _errno(outcome: ProbeResult) -> str:

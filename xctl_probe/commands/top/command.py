@@ -17,6 +17,7 @@ from rich.text import Text
 
 from xctl_probe.commands.top.keys import raw_keys, read_keys
 from xctl_probe.commands.top.model import Model, View
+from xctl_probe.commands.top.queue_pairs import QueuePairTable
 from xctl_probe.commands.top.screen import Line, draw
 from xctl_probe.commands.top.ui import Mode, Ui, on_key, shown
 from xctl_probe.commands.why.diagnose import diagnose
@@ -103,6 +104,7 @@ class _Screen:
         self._signals = signals
         self._title = title
         self._model = Model()
+        self._queue_pairs = QueuePairTable()
         self._view = View(time.monotonic_ns())
         self._ui = Ui()
         self._why = _Why(stall_ms)
@@ -116,9 +118,10 @@ class _Screen:
 
     def put(self, records: Iterable[Record], now_ns: int) -> None:
         self._model.add(records, now_ns)
+        self._queue_pairs.refresh()
         self._stale = True
         if not self._ui.paused:
-            self._view = self._model.view(now_ns)
+            self._view = self._viewed(now_ns)
             self._why.show(self._ui.why_pid)
 
     def flush(self) -> None:
@@ -147,9 +150,12 @@ class _Screen:
             was = self._ui
             self._ui = on_key(was, key, shown(self._view, was))
             if was.paused and not self._ui.paused:
-                self._view = self._model.view(time.monotonic_ns())
+                self._view = self._viewed(time.monotonic_ns())
             if self._ui.mode is Mode.WHY or was.mode is Mode.WHY:
                 self._why.show(self._ui.why_pid)
+
+    def _viewed(self, now_ns: int) -> View:
+        return replace(self._model.view(now_ns), queue_pairs=self._queue_pairs.rows)
 
     def _draw(self) -> None:
         # Not COLUMNS and LINES, which do not follow a resize.

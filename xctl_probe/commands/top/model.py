@@ -64,6 +64,23 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuePairs:
+    """The RDMA queue pairs of a process on one device, counted by what two samples show.
+
+    `moving` sent or received packets, `still` did not; `failed` are in an error state; `others`
+    are not connected yet, or not known to move.
+    """
+
+    pid: int
+    comm: str
+    device: str
+    moving: int
+    still: int
+    failed: int
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Content of the screen; ongoing and latest entries come first."""
 
@@ -72,6 +89,7 @@ class View:
     processes: tuple[Rates, ...] = ()
     stalls: tuple[Stalled, ...] = ()
     errors: tuple[Failed, ...] = ()
+    queue_pairs: tuple[QueuePairs, ...] = ()
 
 
 @dataclass(slots=True)

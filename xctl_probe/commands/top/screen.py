@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
+from xctl_probe.commands.top.model import Failed, QueuePairs, Rates, Stalled, View
 from xctl_probe.commands.top.ui import Mode, Shown, Ui, key_of, shown
 from xctl_probe.commands.why.humanize import format_duration, wrap
 from xctl_probe.exporters.sanitize import printable
 from xctl_probe.exporters.text import WAITS
 
 _NS_PER_S = 1_000_000_000
-_Row = TypeVar("_Row", Stalled, Rates)
+_Row = TypeVar("_Row", Stalled, Rates, QueuePairs)
 _KEYS = "q quit  enter why  / filter  s sort  r reverse  p pause  ? help"
 _LEAST_LINES = 4  # with fewer, the interfaces are left out
 _LEAST_PROCESSES = 2
@@ -29,6 +29,8 @@ _HELP = """\
           loss, pacing (its own limit), local_drop (this host drops it), keepalive
           (no host answers), no_reply (the peer has the request) or connecting.
  TRAFFIC  payload by process and interface, in Mbps.
+ RDMA     queue pairs by process and device: how many moved packets between two samples.
+          One that did not is idle or stalled, which the kernel does not distinguish.
  ERRORS   retransmits, refusals, resets and the like in the last minute.
 """
 
@@ -75,19 +77,24 @@ def _title(ui: Ui, title: str, width: int) -> str:
 
 
 def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line]:
-    """Return stalls, processes and errors: ongoing first, finished ones as far as they fit."""
+    """Return stalls, processes, queue pairs and errors: ongoing and latest ones first."""
     body = _interface_lines(rows.interfaces, width) if room > _LEAST_LINES else []
     left = room - len(body)
     errors = min(len(rows.errors), max(left // 4 - 1, 0))
+    pairs = min(len(rows.queue_pairs), max(left // 4 - 1, 0))
+    below = (errors + 1 if errors else 0) + (pairs + 1 if pairs else 0)
     running = sum(stall.ongoing for stall in rows.stalls)
-    stalls = _stall_lines(rows, running, left - 2 - (errors + 1 if errors else 0))
+    stalls = _stall_lines(rows, running, left - 2 - below)
     title = f"WAITING {running}, ended {len(rows.stalls) - running}"
     body.append(_heading(title, len(rows.stalls) - stalls, width))
     body += [_stall_line(stall, now_ns, ui) for stall in _window(rows.stalls, stalls, ui)]
-    left = room - len(body) - (errors + 1 if errors else 0)
+    left = room - len(body) - below
     if left > 0:
         body.append(_heading("TRAFFIC", len(rows.processes) - (left - 1), width))
         body += [_process_line(p, ui) for p in _window(rows.processes, left - 1, ui)]
+    if pairs:
+        body.append(_heading("RDMA queue pairs", len(rows.queue_pairs) - pairs, width))
+        body += [_queue_pair_line(p, ui) for p in _window(rows.queue_pairs, pairs, ui)]
     if errors:
         body += [Line("")] * max(room - len(body) - errors - 1, 0)
         body.append(_heading("ERRORS in the last minute", len(rows.errors) - errors, width))
@@ -140,6 +147,21 @@ def _process_line(process: Rates, ui: Ui) -> Line:
         f"rx {process.rx_mbps:>9.2f} tx {process.tx_mbps:>9.2f} Mbps"
     )
     return Line(text, "selected" if key_of(process) == ui.selected else "")
+
+
+def _queue_pair_line(pairs: QueuePairs, ui: Ui) -> Line:
+    counts = (
+        (pairs.failed, "failed"),
+        (pairs.moving, "moving packets"),
+        (pairs.still, "idle or stalled"),
+        (pairs.others, "not known to move"),
+    )
+    activity = ", ".join(f"{count} {what}" for count, what in counts if count)
+    style = "error" if pairs.failed else ""
+    return Line(
+        f"{_who(pairs.pid, pairs.comm)} {pairs.device:<10} {activity}",
+        "selected" if key_of(pairs) == ui.selected else style,
+    )
 
 
 def _error_line(error: Failed, now_ns: int) -> Line:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
+from xctl_probe.commands.top.model import Failed, QueuePairs, Rates, Stalled, View
 
 
 class Mode(StrEnum):
@@ -64,15 +64,22 @@ class Shown:
     processes: tuple[Rates, ...]
     stalls: tuple[Stalled, ...]
     errors: tuple[Failed, ...]
+    queue_pairs: tuple[QueuePairs, ...] = ()
 
     @property
     def selectable(self) -> list[tuple[str, int | None, str]]:
         """Return the selectable lines, from top to bottom."""
-        return [*map(key_of, self.stalls), *map(key_of, self.processes)]
+        return [
+            *map(key_of, self.stalls),
+            *map(key_of, self.processes),
+            *map(key_of, self.queue_pairs),
+        ]
 
 
-def key_of(row: Stalled | Rates) -> tuple[str, int | None, str]:
+def key_of(row: Stalled | Rates | QueuePairs) -> tuple[str, int | None, str]:
     """Return the identity of a row, whose numbers may change."""
+    if isinstance(row, QueuePairs):
+        return "queue pairs", row.pid, row.device
     if isinstance(row, Stalled):
         ended = "" if row.ongoing else str(row.seen_ns)
         return row.entity, row.pid, f"{row.direction}{ended}"
@@ -83,10 +90,11 @@ def shown(view: View, ui: Ui) -> Shown:
     """Return the filtered and ordered rows."""
     wanted = ui.filter.lower()
 
-    def fits(row: Rates | Stalled | Failed) -> bool:
+    def fits(row: Rates | Stalled | Failed | QueuePairs) -> bool:
         if not wanted or (row.pid is not None and str(row.pid) == wanted):
             return True
-        return wanted in row.comm.lower() or wanted in row.interface.lower()
+        place = row.device if isinstance(row, QueuePairs) else row.interface
+        return wanted in row.comm.lower() or wanted in place.lower()
 
     processes = sorted(filter(fits, view.processes), key=_ORDER[ui.sort], reverse=ui.reverse)
     return Shown(
@@ -94,6 +102,8 @@ def shown(view: View, ui: Ui) -> Shown:
         tuple(processes),
         tuple(filter(fits, view.stalls)),
         tuple(filter(fits, view.errors)),
+        # Failed ones first; then as they are, which is by pid.
+        tuple(sorted(filter(fits, view.queue_pairs), key=lambda row: not row.failed)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The RDMA queue pairs of a process, from two samples: which of them move packets."""
+"""The RDMA queue pairs of processes, from two samples: which of them move packets."""
 
 from __future__ import annotations
 
@@ -6,14 +6,31 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from xctl_probe.commands.why.humanize import pluralize
-from xctl_probe.linux.rdma_netlink import FAILED_STATES, Device, QueuePair, RdmaNetlink
-from xctl_probe.linux.rdma_ports import INFINIBAND
+from xctl_probe.linux.rdma_netlink import (
+    FAILED_STATES,
+    NEVER_DUMPED,
+    Device,
+    QueuePair,
+    RdmaNetlink,
+)
+from xctl_probe.linux.rdma_ports import INFINIBAND, driver
 
 _FEW = 3
 _READY = ("RTR", "RTS", "SQD")  # states in which it may receive
+
+
+class Activity(StrEnum):
+    """What two samples show of a queue pair."""
+
+    FAILED = "failed"
+    MOVES = "moves packets"
+    STILL = "no packet between two samples: idle or stalled, which the kernel does not distinguish"
+    UNKNOWN = "whether it moves is not known"
+    NOT_READY = "neither sends nor receives yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +49,32 @@ class ProcessQueuePair:
     state: str
     moved: bool | None
 
+    @property
+    def activity(self) -> Activity:
+        """What the two samples show."""
+        if self.state in FAILED_STATES:
+            return Activity.FAILED
+        if self.state not in _READY:
+            return Activity.NOT_READY
+        if self.moved is None:
+            return Activity.UNKNOWN
+        return Activity.MOVES if self.moved else Activity.STILL
+
 
 class QueuePairSampler:
-    """Samples the queue pairs of one process.  Without an RDMA device it opens nothing."""
+    """Samples the queue pairs of one process, or of all where `pid` is None.
+
+    Without an RDMA device it opens nothing.
+    """
 
     def __init__(
         self,
-        pid: int,
+        pid: int | None,
         open_netlink: Callable[[], RdmaNetlink] = RdmaNetlink,
         root: Path = INFINIBAND,
     ) -> None:
         self._pid = pid
+        self._root = root
         self._netlink: RdmaNetlink | None = None
         self._before: dict[tuple[str, int], QueuePair] = {}
         self._now: dict[tuple[str, int], QueuePair] = {}
@@ -69,18 +101,36 @@ class QueuePairSampler:
     def _sample_device(self, netlink: RdmaNetlink, device: Device) -> None:
         if device.iwarp:
             self._iwarp.add(device.name)
+        if driver(device.name, self._root) in NEVER_DUMPED:
+            return
         with suppress(OSError):
-            for one in netlink.queue_pairs(device, self._pid):
+            found = (
+                netlink.all_queue_pairs(device)
+                if self._pid is None
+                else netlink.queue_pairs(device, self._pid)
+            )
+            for one in found:
                 self._now[one.device, one.number] = one
 
     def result(self) -> tuple[ProcessQueuePair, ...]:
-        """The queue pairs of the second sample, compared with the first."""
-        return tuple(
-            ProcessQueuePair(
-                one.device, one.port, one.number, one.peer, one.type, one.state, self._moved(one)
+        """The queue pairs of the last sample, compared with the one before."""
+        return tuple(one for _, one in self.by_pid())
+
+    def by_pid(self) -> Iterator[tuple[int | None, ProcessQueuePair]]:
+        """The same with the process of each; None: the kernel's own."""
+        for one in self._now.values():
+            yield (
+                one.pid,
+                ProcessQueuePair(
+                    one.device,
+                    one.port,
+                    one.number,
+                    one.peer,
+                    one.type,
+                    one.state,
+                    self._moved(one),
+                ),
             )
-            for one in self._now.values()
-        )
 
     def _moved(self, now: QueuePair) -> bool | None:
         before = self._before.get((now.device, now.number))
@@ -95,7 +145,7 @@ def queue_pair_lines(pairs: tuple[ProcessQueuePair, ...]) -> Iterator[str]:
     for one in sorted(pairs, key=lambda one: (one.state not in FAILED_STATES, one.number)):
         port = f" port {one.port}" if one.port else ""
         where = f"on {one.device}{port}, {one.type}, state {one.state}"
-        groups.setdefault((where, _activity(one)), []).append(one)
+        groups.setdefault((where, one.activity), []).append(one)
     for (where, activity), ones in groups.items():
         numbers = ", ".join(_name(one) for one in ones[:_FEW])
         more = f" and {len(ones) - _FEW} more" if len(ones) > _FEW else ""
@@ -104,15 +154,3 @@ def queue_pair_lines(pairs: tuple[ProcessQueuePair, ...]) -> Iterator[str]:
 
 def _name(one: ProcessQueuePair) -> str:
     return f"qp {one.number}" + (f" -> {one.peer}" if one.peer else "")
-
-
-def _activity(one: ProcessQueuePair) -> str:
-    if one.state in FAILED_STATES:
-        return "failed"
-    if one.state not in _READY:
-        return "neither sends nor receives yet"
-    if one.moved is None:
-        return "whether it moves is not known"
-    if one.moved:
-        return "moves packets"
-    return "no packet between two samples: idle or stalled, which the kernel does not distinguish"

@@ -15,6 +15,13 @@ from xctl_probe.linux.syscalls import Call, Role
 from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, RING
 
 _FUSE = ("request_wait_answer", "fuse_")
+# A completion, or an error of the device, which is not visible here; an event of rdma_cm.
+_RDMA = (
+    "ib_uverbs_event_read",
+    "ib_uverbs_comp_event_read",
+    "ib_uverbs_async_event_read",
+    "ucma_get_event",
+)
 # Activity of a thread by the beginning of the kernel function that it sleeps in.
 _ACTIVITIES = (
     (("hrtimer_nanosleep", "do_nanosleep"), "sleeping"),
@@ -31,6 +38,7 @@ _ACTIVITIES = (
     *((beginnings, f"waiting for {server}") for beginnings, server in IN_FILE_SERVERS),
     (_FUSE, "waiting for the program behind a FUSE file system, which may itself wait for "
             "the network"),
+    (_RDMA, "waiting for an event of RDMA"),
     (ON_SOCKETS, "waiting on a socket"),
 )  # fmt: skip
 _STATES = {
@@ -87,7 +95,7 @@ def _by_wchan(thread: Thread) -> ThreadActivity:
     if thread.running or thread.state == "R":
         return ThreadActivity(Kind.ELSE, _STATES["R"])
     text = next((what for names, what in _ACTIVITIES if thread.wchan.startswith(names)), None)
-    if thread.wchan.startswith((*ON_SOCKETS, *_FUSE)):
+    if thread.wchan.startswith((*ON_SOCKETS, *_FUSE, *_RDMA)):
         return ThreadActivity(Kind.UNSEEN, text or "")
     if thread.wchan.startswith(tuple(name for names, _ in IN_FILE_SERVERS for name in names)):
         return ThreadActivity(Kind.FOUND, text or "")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xctl_probe.commands.top.keys import names
-from xctl_probe.commands.top.model import Failed, Rates, Stalled, View
+from xctl_probe.commands.top.model import Failed, QueuePairs, Rates, Stalled, View
 from xctl_probe.commands.top.screen import draw
 from xctl_probe.commands.top.ui import Mode, Sort, Ui, on_key, shown
 from xctl_probe.events import Cause, Direction
@@ -142,6 +142,46 @@ def test_the_screen_names_what_there_is():
     assert "eth0 rx 12.0 tx 3.0 Mbps" in lines
 
 
+TRAINS = QueuePairs(251, "nccl", "mlx5_0", moving=3, still=2, failed=0, others=1)
+FAILED = replace(TRAINS, pid=257, device="mlx5_1", failed=4, moving=0, still=0, others=0)
+RDMA = replace(VIEW, queue_pairs=(TRAINS, FAILED))
+
+
+def test_queue_pairs_have_a_line_for_each_process_and_device():
+    """Failed ones first, and marked as errors are; the errors of the last minute are below."""
+    lines = draw(RDMA, Ui(), 100, 24, title="top")
+    at = next(n for n, line in enumerate(lines) if line.text.startswith("RDMA queue pairs -"))
+    assert lines[at + 1 : at + 3] == [
+        ("    257 nccl            mlx5_1     4 failed", "error"),
+        (
+            "    251 nccl            mlx5_0     "
+            "3 moving packets, 2 idle or stalled, 1 not known to move",
+            "",
+        ),
+    ]
+    assert any(line.text.startswith("ERRORS") for line in lines[at + 3 :])
+
+
+def test_queue_pairs_are_chosen_and_filtered_as_processes_are():
+    """By name, pid and device."""
+    ui = after("end", "enter", view=RDMA)
+    assert (ui.mode, ui.selected, ui.why_pid) == (Mode.WHY, ("queue pairs", 251, "mlx5_0"), 251)
+    for typed, found in (("NCCL", [257, 251]), ("251", [251]), ("5_1", [257]), ("eth0", [])):
+        pairs = shown(RDMA, after("/", *typed, "enter", view=RDMA)).queue_pairs
+        assert [row.pid for row in pairs] == found
+
+
+def test_many_queue_pairs_leave_room_for_the_others():
+    """A quarter of the screen, and the chosen one is among them."""
+    many = tuple(replace(TRAINS, pid=n) for n in range(300, 400))
+    view = replace(RDMA, queue_pairs=many)
+    lines = draw(view, after("end", view=view), 100, 24, title="top")
+    assert [line.text.split()[0] for line in lines if line.style == "selected"] == ["399"]
+    assert sum("mlx5_0" in line.text for line in lines) == 4
+    assert any("RDMA queue pairs (96 more)" in line.text for line in lines)
+    assert any("backup" in line.text for line in lines)
+
+
 def test_pause_filter_and_order_are_in_the_title():
     """So that a user knows why nothing moves or is missing."""
     title = text(after("p", "/", "w", "enter", "r"))[0]
@@ -161,6 +201,7 @@ def test_any_size_any_keys_any_load_fill_the_screen_exactly(width, height, keys,
         stalls=tuple(replace(WAITS, entity=str(n), comm="\x1b[2J\u202e") for n in range(load)),
         processes=tuple(Rates(n, "p", "eth0", n, n, 0) for n in range(1, load)),
         errors=VIEW.errors * load,
+        queue_pairs=(TRAINS,) * (load // 3),
     )
     ui = after(*keys, view=many)
     lines = text(ui, width, height, many, ["why " * 90] * load)

@@ -56,6 +56,13 @@ def test_a_read_of_a_file_on_the_network_waits_for_its_server():
     assert headline(explained(thread, READ)) == f"{NOTHING}: it is waiting for a disk"
 
 
+@pytest.mark.parametrize("wchan", ["ib_uverbs_event_read.constprop.0", "ucma_get_event"])
+def test_what_an_event_of_rdma_brings_is_not_known(wchan):
+    """A completion is of the network; threads of libraries wait for errors of the device."""
+    diagnosis = explained(replace(BLOCKED, wchan=wchan), READ)
+    assert headline(diagnosis) == f"{UNSEEN}: it is waiting for an event of RDMA"
+
+
 def test_what_a_fuse_file_system_waits_for_is_not_known():
     """sshfs waits for the network, ntfs-3g for a disk."""
     thread = replace(BLOCKED, wchan="request_wait_answer")
