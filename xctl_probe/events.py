@@ -62,6 +62,23 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """The job, the pod and the container of a process; None where unknown.
+
+    `job_id` as the batch system writes it, or the uid of the pod.  `rank` is the number of the
+    process in its job, `local_rank` that on this host.
+    """
+
+    job_id: str | None = None
+    pod_uid: str | None = None
+    pod: str | None = None
+    pod_namespace: str | None = None
+    container: str | None = None
+    rank: int | None = None
+    local_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Socket:
     """One socket: its identity and its addresses.
 
