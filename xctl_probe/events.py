@@ -246,6 +246,22 @@ class QueuePairErrors:
     kernel_name: str | None = None
 
 
+class State(StrEnum):
+    """What became of a process; the value is the word in the record."""
+
+    START = "start"
+    EXIT = "exit"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """A process of a job that began to use the network, or that has exited."""
+
+    owner: Process
+    placement: Placement
+    state: State
+
+
 @dataclass(frozen=True, slots=True)
 class DroppedEvents:
     """Events that the source or the writer dropped, by place.
@@ -266,6 +282,7 @@ Event = (
     | RdmaPortDelta
     | PortErrors
     | QueuePairErrors
+    | ProcessState
     | DroppedEvents
 )
 
