@@ -84,6 +84,8 @@ class Picture:
                 return self._stall(found)
             case "error.net":
                 return self._error(found)
+            case "process.state":
+                return self._state(found)
         self.refused += 1
         return None
 
@@ -116,6 +118,13 @@ class Picture:
         plus = int(number) if number.isdecimal() and len(number) < len(str(PID_MAX)) else 1
         _keep(self.errors, key, (count + plus, found["ts"]))
         return f"error    {clean(found['entity_id'])}: {clean(found['value'])}"
+
+    def _state(self, found: dict[str, Any]) -> str:
+        if found["value"] == "exit":
+            for key in [key for key in self.waits if key[0] == found["pid"]]:
+                del self.waits[key]
+        who = f"{clean(found['net'].get('comm', '?'), 16)}[{found['pid']}]"
+        return f"{clean(found['value'], 8):8} {who} of job {clean(found.get('job_id'))}"
 
     def lines(self) -> Iterator[str]:
         """The summary, a screenful at most."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from xctl_probe.events import (
@@ -10,13 +10,16 @@ from xctl_probe.events import (
     ErrorKind,
     Event,
     InterfaceDelta,
+    Placement,
     PortErrors,
     Process,
+    ProcessState,
     QueuePairErrors,
     RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
+    State,
     TrafficDelta,
 )
 from xctl_probe.exporters.records import (
@@ -25,6 +28,7 @@ from xctl_probe.exporters.records import (
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    ProcessRecord,
     Record,
     StallRecord,
 )
@@ -34,6 +38,9 @@ from xctl_probe.traffic_totals import TrafficTotals
 # Limits of the records of one interval: no process and no user can flood the reader.
 _MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
 _OF_PROCESS = 256
+
+
+Placed = Callable[[Process | None], Placement | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +84,27 @@ class _Sums:
     errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
 
 
+def _unplaced(_: Process | None) -> None:
+    return None
+
+
 def aggregate(
-    events: Iterable[Event], wanted: Filter, elapsed_ns: int, ts_ms: int
+    events: Iterable[Event],
+    wanted: Filter,
+    elapsed_ns: int,
+    ts_ms: int,
+    placed: Placed = _unplaced,
 ) -> Iterator[Record]:
     """Return the records of one interval of `elapsed_ns`; their time is `ts_ms` (Unix epoch).
 
-    The order is stalls, errors, bandwidth: by importance.
+    The order is stalls, errors, bandwidth: by importance.  Processes that began come before, those
+    that have exited after all.  `placed` gives the placement of a process.
     """
     sums = _Sums()
     interfaces: list[InterfaceDelta] = []
     losses: list[DroppedEvents] = []
     ports: list[RdmaPortDelta | PortErrors | QueuePairErrors] = []
+    states: list[ProcessState] = []
     for event in events:
         match event:
             case TrafficDelta():
@@ -108,17 +125,29 @@ def aggregate(
                 ports.append(event)
             case PortErrors() | QueuePairErrors() if wanted.wants_owner(event.owner):
                 ports.append(event)
+            case ProcessState() if wanted.wants_owner(event.owner):
+                states.append(event)
             case DroppedEvents():
                 losses.append(event)
-    yield from _stalls(sums.stalls, losses, ts_ms)
-    yield from _errors(sums, ts_ms)
+    yield from _states(states, State.START, ts_ms)
+    yield from _stalls(sums.stalls, losses, ts_ms, placed)
+    yield from _errors(sums, ts_ms, placed)
     for lost in losses:
         yield ErrorRecord(ts_ms, lost)
-    yield from _ports(ports, ts_ms)
-    yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms)
+    yield from _ports(ports, ts_ms, placed)
+    yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms, placed)
+    yield from _states(states, State.EXIT, ts_ms)
 
 
-def _stalls(stalls: list[Stall], losses: list[DroppedEvents], ts_ms: int) -> Iterator[Record]:
+def _states(events: list[ProcessState], state: State, ts_ms: int) -> Iterator[Record]:
+    for event in events:
+        if event.state is state:
+            yield ProcessRecord(ts_ms, event)
+
+
+def _stalls(
+    stalls: list[Stall], losses: list[DroppedEvents], ts_ms: int, placed: Placed
+) -> Iterator[Record]:
     """Yield stalls up to the limit; the others are counted as dropped, by user."""
     numbers: dict[int | None, dict[Process | None, list[int]]] = {}
     for number, stall in enumerate(stalls):
@@ -126,11 +155,11 @@ def _stalls(stalls: list[Stall], losses: list[DroppedEvents], ts_ms: int) -> Ite
         of_user.setdefault(stall.owner, []).append(number)
     kept, refused = choose(numbers, _MOST_STALLS, _OF_PROCESS)
     for number in kept:
-        yield StallRecord(ts_ms, stalls[number])
+        yield StallRecord(ts_ms, stalls[number], placed(stalls[number].owner))
     losses += [DroppedEvents("stalls", count, uid) for uid, count in refused.items()]
 
 
-def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
+def _errors(sums: _Sums, ts_ms: int, placed: Placed) -> Iterator[Record]:
     """Yield errors up to the limit; the others are added up by user and kind."""
     errors = list(sums.errors.items())
     numbers: dict[int | None, dict[Process | None, list[int]]] = {}
@@ -139,7 +168,9 @@ def _errors(sums: _Sums, ts_ms: int) -> Iterator[Record]:
     kept, _ = choose(numbers, _MOST_ERRORS, _OF_PROCESS)
     for number in kept:
         (socket, kind, owner), failed = errors[number]
-        yield ErrorRecord(ts_ms, SocketError(owner, socket, kind, failed.count, failed.sockets))
+        error = SocketError(owner, socket, kind, failed.count, failed.sockets)
+        # Without an inode, the record has no process.
+        yield ErrorRecord(ts_ms, error, placed(owner) if socket.inode else None)
     if len(kept) == len(errors):
         return
     rest: dict[tuple[int | None, ErrorKind], _Failed] = {}
@@ -160,6 +191,7 @@ def _bandwidth(
     wanted: Filter,
     elapsed_ns: int,
     ts_ms: int,
+    placed: Placed,
 ) -> Iterator[Record]:
     totals = list(sums.traffic.take())
     unattributed = {
@@ -179,19 +211,21 @@ def _bandwidth(
         if not (wanted.wants_owner(total.owner) and wanted.wants_traffic(total.interface)):
             continue
         record = BandwidthRecord(
-            ts_ms, total.interface, total.owner, total.received_bytes, total.sent_bytes, elapsed_ns
-        )
+            ts_ms, total.interface, total.owner, total.received_bytes, total.sent_bytes, elapsed_ns,
+            placement=placed(total.owner),
+        )  # fmt: skip
         if record.mbps >= wanted.min_mbps:
             yield record
 
 
 def _ports(
-    events: list[RdmaPortDelta | PortErrors | QueuePairErrors], ts_ms: int
+    events: list[RdmaPortDelta | PortErrors | QueuePairErrors], ts_ms: int, placed: Placed
 ) -> Iterator[Record]:
     """Of RDMA ports: errors first, then bandwidth."""
     for event in events:
         if not isinstance(event, RdmaPortDelta):
-            yield ErrorRecord(ts_ms, event)
+            owner = event.owner if isinstance(event, QueuePairErrors) else None
+            yield ErrorRecord(ts_ms, event, placed(owner))
     for event in events:
         if isinstance(event, RdmaPortDelta):
             yield BandwidthRecord(

@@ -99,7 +99,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
     Prints text to a terminal and one JSON record a line elsewhere. transport.drop: a stall of a
     process, ongoing or over, with its cause. transport.bw: bandwidth of interfaces and
     processes. error.net: retransmits; refused, timed-out and reset connections; dropped packets
-    and events.
+    and events. process.state: a process of a job begins to use the network, or exits.
 
     xctl-probe-network | xctl ingest        feed a consumer
 

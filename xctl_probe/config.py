@@ -251,6 +251,13 @@ OPTIONS = (
         "On a slow CPU a higher value finds them sooner.",
     ),
     Option(
+        name="no-process-state",
+        kind=bool,
+        default=False,
+        help="No process.state records: when a process of a job begins to use the network, "
+        "and when it exits.",
+    ),
+    Option(
         name="loopback",
         kind=bool,
         default=False,
@@ -330,6 +337,7 @@ class Settings:
     format: Format
     sock_diag: bool
     attach: Attach = Attach.AUTO
+    process_state: bool = True  # records of the processes of jobs
     proc_share: float = SHARE  # of a core, for reads of /proc about owners and peers
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
     log: Callable[[str], None] | None = None  # receives messages of the kernel's loader
@@ -365,6 +373,7 @@ class Settings:
             format=values["format"],
             sock_diag=not values["no_sock_diag"],
             attach=values["attach"],
+            process_state=not values["no_process_state"],
             proc_share=values["proc_budget"] / 100,
             ignored_peers=IgnoredPeers.of([*values["ignore_reply_wait"], *values["patient"]]),
             log=log,

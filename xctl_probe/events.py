@@ -74,6 +74,23 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """The job, the pod and the container of a process; None where unknown.
+
+    `job_id` as the batch system writes it, or the uid of the pod.  `rank` is the number of the
+    process in its job, `local_rank` that on this host.
+    """
+
+    job_id: str | None = None
+    pod_uid: str | None = None
+    pod: str | None = None
+    pod_namespace: str | None = None
+    container: str | None = None
+    rank: int | None = None
+    local_rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Socket:
     """One socket: its identity and its addresses.
 
@@ -246,6 +263,22 @@ class QueuePairErrors:
     kernel_name: str | None = None
 
 
+class State(StrEnum):
+    """What became of a process; the value is the word in the record."""
+
+    START = "start"
+    EXIT = "exit"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """A process of a job that began to use the network, or that has exited."""
+
+    owner: Process
+    placement: Placement
+    state: State
+
+
 @dataclass(frozen=True, slots=True)
 class DroppedEvents:
     """Events that the source or the writer dropped, by place.
@@ -266,6 +299,7 @@ Event = (
     | RdmaPortDelta
     | PortErrors
     | QueuePairErrors
+    | ProcessState
     | DroppedEvents
 )
 

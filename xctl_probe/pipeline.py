@@ -12,6 +12,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from typing import Protocol
 
 from xctl_probe.aggregate import aggregate
@@ -25,6 +26,7 @@ from xctl_probe.signals import stop_signals
 from xctl_probe.sources.aside import Aside
 from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
+from xctl_probe.sources.job_processes import JobProcesses
 from xctl_probe.sources.rdma import Rdma
 
 _NS_PER_MS = 1_000_000
@@ -76,7 +78,12 @@ class Loop:
             Interfaces(wanted.interfaces, loopback=wanted.loopback),
             Aside("rdma", lambda: Rdma(wanted.interfaces), has_devices),
         )
+        self._jobs = JobProcesses(wanted, states=settings.process_state, share=settings.proc_share)
         self._drained_ns = time.monotonic_ns()
+
+    def close(self) -> None:
+        """Close what the loop has opened; the source is not part of that.  Safe to call twice."""
+        self._jobs.close()
 
     def run(self) -> None:
         """Run until the sink stops it or the duration is over."""
@@ -106,9 +113,13 @@ class Loop:
         batch = self._batch(now_ns)
         counted = [event for one in self._counter_sources for event in _counted(one)]
         events = [*batch.events, *counted]
+        events += self._jobs.collect(events, now_ns)
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
-        self._sink.put(aggregate(events, self._settings.wanted, elapsed_ns, epoch_ms()), now_ns)
+        records = aggregate(
+            events, self._settings.wanted, elapsed_ns, epoch_ms(), self._jobs.placement
+        )
+        self._sink.put(records, now_ns)
 
     def _batch(self, now_ns: int) -> Batch:
         """Drain the source; where descriptors or memory ran out, return a `DroppedEvents`."""
@@ -157,9 +168,10 @@ def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> N
     try:
         with stop_signals(_LONGEST_END_S) as stop:
             loop = Loop(settings, source, _Stdout(writer, stdout, stop))
-            loop.run()
-            loop.drain()
-            writer.flush(_LAST_FLUSH_MS)
+            with closing(loop):
+                loop.run()
+                loop.drain()
+                writer.flush(_LAST_FLUSH_MS)
     except ReaderGone:
         return
 

@@ -55,6 +55,24 @@ def answer_late(server, client, late_ms):
     client.expect("ask")
 
 
+def test_a_brief_job(probe, worker, agrees):
+    """It moves its bytes and exits between two outputs; on a slow host it is tried again."""
+    running = probe("--min-bw", 0, interval=5)
+    for _ in range(20):
+        server = worker()
+        client = worker(env={"SLURM_JOB_ID": "4711"})
+        running.wait_for_intervals(1)
+        before = len(running.consumer.interface_bandwidth("lo"))
+        connect(server, client)
+        transfer(client, server, BYTES)
+        client.close()
+        if len(running.consumer.interface_bandwidth("lo")) == before:
+            break
+    running.wait_for_intervals(2)
+    pid = client.pid
+    agrees("brief_job", [r for r in running.stop().records if r.pid == pid and r.job_id])
+
+
 def test_other_protocols(probe, worker, agrees):
     """Pings are no process's bytes; their interface carried them."""
     running = probe("--min-bw", 0)

@@ -1,11 +1,11 @@
-"""Cgroups that a test freezes a process in: of version 2 and of version 1."""
+"""Cgroups that a test puts a process in, or freezes it in: of version 2 and of version 1."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from support.require import require
@@ -23,11 +23,8 @@ _SHOWS = {2: ("cgroup.events", "frozen 1"), 1: ("freezer.state", "FROZEN")}
 @contextmanager
 def frozen(pid: int, version: int) -> Iterator[None]:
     """Freeze `pid` in a cgroup of its own; it is thawed, and back at the top, afterwards."""
-    marker = "cgroup.controllers" if version == 2 else "cgroup.procs"
-    found = [top for top in _FOLDERS[version] if (top / marker).exists()]
-    require(bool(found), f"no cgroup file system of version {version} with a freezer here")
-    require(os.access(found[0], os.W_OK), "only root may make a cgroup")
-    group = found[0] / f"xctl-test-{pid}"
+    top = _top(version)
+    group = top / f"xctl-test-{pid}"
     group.mkdir()
     try:
         (group / "cgroup.procs").write_text(str(pid))
@@ -40,5 +37,52 @@ def frozen(pid: int, version: int) -> Iterator[None]:
         yield
     finally:
         (group / _SWITCH[version]).write_text(_OFF[version])
-        (found[0] / "cgroup.procs").write_text(str(pid))
+        (top / "cgroup.procs").write_text(str(pid))
         group.rmdir()
+
+
+@contextmanager
+def within(path: str, version: int) -> Iterator[Callable[[int], None]]:
+    """Make a cgroup, below one of the test's own, that a process can be put in by its pid.
+
+    Those that are still in it are at the top afterwards.
+    """
+    top = _top(version)
+    own = f"xctl-test-{os.getpid()}-{time.monotonic_ns()}"
+    parts = (own, *path.strip("/").split("/"))
+    groups = [top.joinpath(*parts[: depth + 1]) for depth in range(len(parts))]
+    for group in groups:
+        group.mkdir()
+    try:
+        yield lambda pid: _put(groups[-1], pid)
+    finally:
+        for pid in (groups[-1] / "cgroup.procs").read_text().split():
+            with suppress(OSError):  # it may exit meanwhile
+                _put(top, int(pid))
+        for group in reversed(groups):
+            _remove(group)
+
+
+def _put(group: Path, pid: int) -> None:
+    (group / "cgroup.procs").write_text(str(pid))
+
+
+def _remove(group: Path) -> None:
+    """Remove a cgroup, once the kernel has finished with the processes that exited in it."""
+    deadline = time.monotonic() + FREEZE_S
+    while True:
+        try:
+            group.rmdir()
+        except OSError:
+            assert time.monotonic() < deadline, f"{group} cannot be removed"
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _top(version: int) -> Path:
+    marker = "cgroup.controllers" if version == 2 else "cgroup.procs"
+    found = [top for top in _FOLDERS[version] if (top / marker).exists()]
+    require(bool(found), f"no cgroup file system of version {version} with a freezer here")
+    require(os.access(found[0], os.W_OK), "only root may make a cgroup")
+    return found[0]

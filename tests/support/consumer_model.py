@@ -43,6 +43,7 @@ PORT_ERROR = re.compile(
 )
 QUEUE_PAIR_ERROR = re.compile(rf"QP_ERR:{COUNT}")
 PROBE_LOST = re.compile(rf"PROBE_LOST:({COUNT})")
+PROCESS = re.compile(rf"pid-({COUNT})")
 
 
 class ContractError(AssertionError):
@@ -88,6 +89,8 @@ class Graph:
     bandwidth_mbps: dict[str, float] = field(default_factory=dict)
     waits: set[tuple[int, str]] = field(default_factory=set)
     errors: dict[str, list[str]] = field(default_factory=dict)
+    jobs: dict[int, str] = field(default_factory=dict)  # of the processes that a start made
+    exited: set[int] = field(default_factory=set)
 
     def apply(self, record: Record) -> None:
         """The effect of one record, as the contract's table has it."""
@@ -97,7 +100,22 @@ class Graph:
             case "transport.bw", pid if record.mbps < WAITING_BELOW_MBPS:
                 self.waits.add((pid, record.entity_id))
             case "transport.drop", int(pid):
+                # It would make the process again, running for ever and without its job.
+                if pid in self.exited:
+                    _refuse(f"a stall of {pid} after its exit")
                 self.waits.add((pid, record.entity_id))
+            case "process.state", int(pid) if record.value == "start":
+                # It replaces the process's node; the waits are kept apart and stay.
+                if self.jobs.get(pid) == record.job_id:
+                    _refuse(f"{pid} of {record.job_id} starts twice")
+                assert record.job_id
+                self.jobs[pid] = record.job_id
+                self.exited.discard(pid)
+            case "process.state", int(pid):
+                # The node goes, and every wait of it; without a node nothing changes.
+                self.jobs.pop(pid, None)
+                self.exited.add(pid)
+                self.waits = {wait for wait in self.waits if wait[0] != pid}
             case "error.net", _:
                 self.errors.setdefault(record.entity_id, []).append(record.value)
 
@@ -192,6 +210,14 @@ class Consumer:
             and (found := SOCKET_ERROR.fullmatch(r.value))
             and found[1] == word
         )
+
+    def states(self, pid: int | None = None) -> list[Record]:
+        """The `process.state` records, narrowed by process."""
+        return [r for r in self.records if r.event_type == "process.state" and pid in (None, r.pid)]
+
+    def processes_of(self, job_id: str) -> set[int]:
+        """The processes that its view of a job shows."""
+        return {pid for pid, job in self.graph.jobs.items() if job == job_id}
 
     def lost(self) -> int:
         """The sum of n over `PROBE_LOST:<n>`."""
@@ -329,8 +355,19 @@ def _error(record: Record) -> None:
         _refuse(f"error.net of {record.entity_id!r} cannot be {record.value!r}")
 
 
+def _state(record: Record) -> None:
+    if record.value not in ("start", "exit"):
+        _refuse(f"process.state is start or exit, not {record.value!r}")
+    if record.pid is None or record.job_id is None:
+        _refuse("process.state is about a process of a job")
+    found = PROCESS.fullmatch(record.entity_id)
+    if not found or int(found[1]) != record.pid:
+        _refuse(f"process.state of {record.pid} cannot be about {record.entity_id!r}")
+
+
 FORMS: dict[str, Callable[[Record], None]] = {
     "transport.bw": _bandwidth,
     "transport.drop": _drop,
     "error.net": _error,
+    "process.state": _state,
 }

@@ -12,20 +12,24 @@ from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
     PeerActivity,
+    Placement,
     PortErrorKind,
     PortErrors,
     Process,
+    ProcessState,
     QueuePairErrors,
     RdmaLink,
     Socket,
     SocketError,
     Stall,
+    State,
 )
 from xctl_probe.exporters.records import (
     BandwidthRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    ProcessRecord,
     StallRecord,
 )
 
@@ -136,9 +140,41 @@ QUEUE_PAIR_ERRORS = st.builds(
     st.sampled_from(["ERR", "SQE"]),
     st.none() | TEXT,
 )
+PLACEMENTS = st.builds(
+    Placement,
+    st.from_regex(r"[0-9A-Za-z._\[\]-]{1,150}", fullmatch=True),
+    pod_uid=st.none() | st.uuids().map(str),
+    pod=st.none() | st.sampled_from(["train-0", "coredns-7f.9"]),
+    pod_namespace=st.sampled_from(["default", "kube-system"]),
+    container=st.none() | st.binary(min_size=32, max_size=32).map(bytes.hex),
+    rank=st.none() | st.integers(0, 999_999_999),
+    local_rank=st.none() | st.integers(0, 15),
+)
+STATES = st.builds(
+    ProcessState,
+    st.builds(Process, PIDS, st.integers(0, 2**64 - 1), TEXT),
+    PLACEMENTS,
+    st.sampled_from(list(State)),
+)
+
+
+def _placed(owner, placement):
+    """Only a process has a placement."""
+    return placement if owner else None
+
+
 RECORDS = st.one_of(
-    STALLS.map(lambda stall: StallRecord(NOW_MS, stall)),
-    ERRORS.map(lambda error: ErrorRecord(NOW_MS, error)),
+    st.builds(
+        lambda stall, where: StallRecord(NOW_MS, stall, _placed(stall.owner, where)),
+        STALLS,
+        st.none() | PLACEMENTS,
+    ),
+    st.builds(
+        lambda error, where: ErrorRecord(NOW_MS, error, _placed(error.owner, where)),
+        ERRORS,
+        st.none() | PLACEMENTS,
+    ),
+    STATES.map(lambda state: ProcessRecord(NOW_MS, state)),
     LOSSES.map(lambda lost: ErrorRecord(NOW_MS, lost)),
     INTERFACES.map(lambda errors: ErrorRecord(NOW_MS, errors)),
     PORT_ERRORS.map(lambda errors: ErrorRecord(NOW_MS, errors)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ class Worker(JsonProcess):
         *,
         user: str = "unprivileged",
         comm: bytes = b"",
+        env: Mapping[str, str] | None = None,
     ) -> None:
         name = [comm.hex()] if comm else []
+        python = ["env", *(f"{key}={value}" for key, value in (env or {}).items()), PYTHON]
         script = str(folder / "worker.py")
-        super().__init__([*namespace.command(user), PYTHON, script, role, *name])
+        super().__init__([*namespace.command(user), *python, script, role, *name])
         self.pid: int = self.expect("hello")["pid"]
 
     def begin(self, *words: object) -> None:

@@ -111,6 +111,7 @@ FILE_VALUES = [
     ("proc-budget = 7", lambda s: s.proc_share == 0.07),
     (f"pid = {os.getpid()}", lambda s: s.wanted.pids == {os.getpid()}),
     ('interface = "lo"', lambda s: s.wanted.interfaces == {"lo"}),
+    ("no-process-state = true", lambda s: not s.process_state),
     ("loopback = true", lambda s: s.wanted.loopback),
     ('backend = "proc"', lambda s: s.backend is Backend.SAMPLER),
     ('attach = "kprobe"', lambda s: s.attach == "kprobe"),

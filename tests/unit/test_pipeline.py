@@ -32,7 +32,7 @@ def intervals(monotonic, wall):
         drain=lambda now_ns: Batch(now_ns, [TrafficDelta(CLIENT, "eth0", 1_009, 2_003)])
     )
     counts = SimpleNamespace(collect=lambda: [InterfaceDelta("eth0", 2_003, 1_009, 0, 0, 0, 0)])
-    settings = SimpleNamespace(wanted=Filter(min_mbps=0.0))
+    settings = SimpleNamespace(wanted=Filter(min_mbps=0.0), process_state=True, proc_share=0.01)
     written = []
     sink = SimpleNamespace(put=lambda records, _: written.extend(records))
     with (
@@ -130,7 +130,13 @@ def sink():
 
 
 def run(source, sink, interval_ns=HOUR_NS, duration_ns=None):
-    settings = SimpleNamespace(wanted=Filter(), interval_ns=interval_ns, duration_ns=duration_ns)
+    settings = SimpleNamespace(
+        wanted=Filter(),
+        interval_ns=interval_ns,
+        duration_ns=duration_ns,
+        process_state=True,
+        proc_share=0.01,
+    )
     nothing = SimpleNamespace(collect=list)
     with mock.patch.object(pipeline, "Interfaces", return_value=nothing):
         pipeline.Loop(settings, source, sink).run()

@@ -8,6 +8,7 @@ from xctl_probe.exporters.records import (
     BandwidthRecord,
     ErrorRecord,
     InterfaceErrors,
+    ProcessRecord,
     Record,
     StallRecord,
 )
@@ -17,11 +18,13 @@ PROBE = "xctl-probe"  # the entity of events that the probe dropped
 
 
 def entity(record: Record) -> str:
-    """`socket-<inode>`, the name of an interface or RDMA port, or `xctl-probe`."""
+    """`socket-<inode>`, `pid-<pid>`, an interface, an RDMA port, or `xctl-probe`."""
     if isinstance(record, BandwidthRecord):
         return record.interface
     if isinstance(record, StallRecord):
         return socket_entity(record.stall.socket)
+    if isinstance(record, ProcessRecord):
+        return f"pid-{record.owner.pid}"
     error = record.error
     if isinstance(error, SocketError):
         return socket_entity(error.socket)

@@ -15,6 +15,7 @@ import orjson
 
 from xctl_probe.events import (
     DroppedEvents,
+    Placement,
     PortErrors,
     Process,
     QueuePairErrors,
@@ -23,9 +24,14 @@ from xctl_probe.events import (
     Stall,
 )
 from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
-from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    ErrorRecord,
+    Record,
+    StallRecord,
+)
 
-BANDWIDTH, DROP, ERROR = "transport.bw", "transport.drop", "error.net"
+BANDWIDTH, DROP, ERROR, STATE = "transport.bw", "transport.drop", "error.net", "process.state"
 
 Detail = dict[str, str | int | float | bool | dict[str, int] | None]
 
@@ -34,7 +40,7 @@ _NS_PER_MS = 1_000_000
 
 def to_line(record: Record) -> bytes:
     """Return the record as one line for the consumer."""
-    owner = record.owner
+    owner, placement = record.owner, record.placement
     # No match statement: an interval has up to thousands of records.
     if isinstance(record, BandwidthRecord):
         event_type, name, value = BANDWIDTH, record.interface, f"{record.mbps:.2f}"
@@ -44,16 +50,21 @@ def to_line(record: Record) -> bytes:
         duration_ms = stall.duration_ns // _NS_PER_MS
         event_type, name, value = DROP, socket_entity(stall.socket), f"STALL_{duration_ms}ms"
         net = _stall(stall, duration_ms)
-    else:
+    elif isinstance(record, ErrorRecord):
         event_type, name = ERROR, entity(record)
         value = ",".join([f"{what}:{count}" for what, count in counts(record)])
         net = _error(record, owner)
+    else:
+        event_type, name, value = STATE, entity(record), record.state.state.value
+        net = {"comm": record.owner.comm}
+    if placement is not None:
+        net |= _placement(placement)
     return ascii_json(
         {
             "ts": record.ts_ms,
             "event_type": event_type,
             "entity_id": name,
-            "job_id": None,
+            "job_id": placement.job_id if placement else None,
             "pid": owner.pid if owner else None,
             "value": value,
             "net": net,
@@ -141,6 +152,18 @@ def _socket(socket: Socket, owner: Process | None, local: str | None, remote: st
         "uid": socket.uid,
         "cgroup": socket.cgroup,
     }
+
+
+def _placement(placement: Placement) -> Detail:
+    net: Detail = {
+        "pod_uid": placement.pod_uid,
+        "pod": placement.pod,
+        "pod_namespace": placement.pod_namespace,
+        "container": placement.container,
+        "rank": placement.rank,
+        "local_rank": placement.local_rank,
+    }
+    return {name: value for name, value in net.items() if value is not None}
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

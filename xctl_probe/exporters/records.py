@@ -11,8 +11,10 @@ from enum import StrEnum
 
 from xctl_probe.events import (
     DroppedEvents,
+    Placement,
     PortErrors,
     Process,
+    ProcessState,
     QueuePairErrors,
     RdmaLink,
     SocketError,
@@ -30,7 +32,7 @@ class BandwidthRecord:
 
     Records that wait for a slow reader are merged, so the bytes and the time stay apart.
     `unattributed_bytes`: what no visible process accounts for.  An RDMA port has a `link`, and
-    `xmit_wait` where its device counts that.
+    `xmit_wait` where its device counts that.  `placement` is that of the owner.
     """
 
     ts_ms: int
@@ -42,6 +44,7 @@ class BandwidthRecord:
     unattributed_bytes: int | None = None
     link: RdmaLink | None = None
     xmit_wait: int | None = None
+    placement: Placement | None = None
 
     @property
     def mbps(self) -> float:
@@ -82,6 +85,7 @@ class StallRecord:
 
     ts_ms: int
     stall: Stall
+    placement: Placement | None = None  # of the owner
 
     @property
     def owner(self) -> Process | None:
@@ -112,6 +116,7 @@ class ErrorRecord:
 
     ts_ms: int
     error: SocketError | InterfaceErrors | PortErrors | QueuePairErrors | DroppedEvents
+    placement: Placement | None = None  # of the owner
 
     @property
     def owner(self) -> Process | None:
@@ -122,7 +127,25 @@ class ErrorRecord:
         return error.owner if isinstance(error, SocketError) and error.socket.inode else None
 
 
-Record = BandwidthRecord | StallRecord | ErrorRecord
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """A process of a job that began to use the network, or that has exited."""
+
+    ts_ms: int
+    state: ProcessState
+
+    @property
+    def owner(self) -> Process:
+        """The process."""
+        return self.state.owner
+
+    @property
+    def placement(self) -> Placement:
+        """Its job, which is always known."""
+        return self.state.placement
+
+
+Record = BandwidthRecord | StallRecord | ErrorRecord | ProcessRecord
 
 
 def _mbps(count: int, elapsed_ns: int) -> float:

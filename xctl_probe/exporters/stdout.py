@@ -20,6 +20,7 @@ from xctl_probe.exporters.records import (
     BandwidthRecord,
     ErrorRecord,
     InterfaceErrors,
+    ProcessRecord,
     Record,
     StallRecord,
 )
@@ -168,14 +169,16 @@ def _cannot_write(error: OSError) -> ProbeError:
     )
 
 
-def _count(record: StallRecord | ErrorRecord) -> int:
+def _count(record: StallRecord | ErrorRecord | ProcessRecord) -> int:
     """Return the number of failures that are dropped with this record."""
-    if isinstance(record, StallRecord) or isinstance(record.error, InterfaceErrors):
+    if isinstance(record, StallRecord | ProcessRecord):
+        return 1
+    if isinstance(record.error, InterfaceErrors):
         return 1
     return record.error.count
 
 
-def _user(record: StallRecord | ErrorRecord) -> int | None:
+def _user(record: StallRecord | ErrorRecord | ProcessRecord) -> int | None:
     """Return the user of the record's process, None where unknown."""
     match record:
         case StallRecord():

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import time
 
-from xctl_probe.events import Direction, Process, QueuePairErrors, SocketError
+from xctl_probe.events import Direction, Placement, Process, QueuePairErrors, SocketError
 from xctl_probe.exporters.labels import counts, endpoints, entity, remote
-from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    ErrorRecord,
+    ProcessRecord,
+    Record,
+    StallRecord,
+)
 from xctl_probe.exporters.sanitize import printable
 
 _PID_WIDTH = 7
@@ -24,14 +30,15 @@ WAITS = {
 def to_text(record: Record) -> bytes:
     """Return one line without colour, with its newline."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.ts_ms / _MS_PER_S))
-    return f"{clock}  {printable(_line(record))}\n".encode("ascii")
+    line = f"{_line(record)}{_job(record.placement)}"
+    return f"{clock}  {printable(line)}\n".encode("ascii")
 
 
 def to_coloured_text(record: Record) -> bytes:
     """Return the same line with colour for stalls and errors."""
     text = to_text(record)
     match record:
-        case BandwidthRecord():
+        case BandwidthRecord() | ProcessRecord():
             return text
         case StallRecord() if not record.stall.ongoing:
             colour = _YELLOW
@@ -48,6 +55,16 @@ def _line(record: Record) -> str:
             return _stall(record)
         case ErrorRecord():
             return _error(record)
+        case ProcessRecord():
+            return f"state  {_who(record.owner)}  {record.state.state}"
+
+
+def _job(placement: Placement | None) -> str:
+    """Return the job and the rank, with two spaces before them; empty without a job."""
+    if placement is None or placement.job_id is None:
+        return ""
+    rank = "" if placement.rank is None else f" rank {placement.rank}"
+    return f"  job {placement.job_id}{rank}"
 
 
 def _bandwidth(record: BandwidthRecord) -> str:

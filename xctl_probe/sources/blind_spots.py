@@ -30,6 +30,7 @@ _EVERYWHERE = (
         " before translation",
     ),
     BlindSpot("no_route", "connects that fail at once without a route (ENETUNREACH)"),
+    BlindSpot("brief_job", "the job of a process that has exited before the interval is over"),
     BlindSpot("udp_socket", "which UDP socket: datagrams are counted by process, or by interface"),
 )
 _SHORT_REPLY_WAIT = BlindSpot(

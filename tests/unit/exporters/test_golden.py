@@ -16,15 +16,18 @@ from xctl_probe.events import (
     ErrorKind,
     Event,
     InterfaceDelta,
+    Placement,
     PortErrorKind,
     PortErrors,
     Process,
+    ProcessState,
     QueuePairErrors,
     RdmaLink,
     RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
+    State,
     TrafficDelta,
 )
 from xctl_probe.exporters.ndjson import to_line
@@ -40,6 +43,7 @@ TYPES = {
     "port": RdmaPortDelta,
     "port_errors": PortErrors,
     "queue_pairs": QueuePairErrors,
+    "state": ProcessState,
 }
 FIELDS = {
     "owner": lambda fields: Process(**fields),
@@ -48,10 +52,13 @@ FIELDS = {
     "cause": Cause,
     "kind": lambda word: ErrorKind(word) if word in list(ErrorKind) else PortErrorKind(word),
     "link": lambda fields: RdmaLink(**fields),
+    "placement": lambda fields: Placement(**fields),
+    # Of a queue pair it is a word of the kernel.
+    "state": lambda word: State(word) if word in list(State) else word,
     "counters": lambda pairs: tuple(map(tuple, pairs)),
 }
 # The recorded run was taken from real traffic on loopback, as root, with `--loopback` and an
-# interval of half a second; the last two intervals are written by hand, for rare shapes.
+# interval of half a second; the last intervals are written by hand, for rare shapes.
 ALL = Filter(loopback=True)
 FEW = Filter(min_mbps=0.0, pids=frozenset({4711}), interfaces=frozenset({"eth0"}))
 

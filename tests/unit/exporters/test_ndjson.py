@@ -19,10 +19,14 @@ from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
     PeerActivity,
+    Placement,
     Process,
+    ProcessState,
+    QueuePairErrors,
     Socket,
     SocketError,
     Stall,
+    State,
 )
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.records import (
@@ -30,6 +34,7 @@ from xctl_probe.exporters.records import (
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    ProcessRecord,
     StallRecord,
 )
 
@@ -80,6 +85,38 @@ def test_the_peer_of_a_stall_is_written_out_where_it_was_seen():
     expected = {"peer_pid": 241, "peer_comm": "server", "peer_state": "disk_sleep"}
     assert net == plain | expected
     assert not plain.keys() & expected.keys()
+
+
+def test_a_process_of_a_job_is_written_out():
+    """The job is one of the six fields; what else is known of its place is detail."""
+    place = Placement("4711", rank=3, local_rank=0, container="c0ffee00" * 8)
+    assert json.loads(to_line(ProcessRecord(NOW_MS, ProcessState(CLIENT, place, State.START)))) == {
+        "ts": NOW_MS,
+        "event_type": "process.state",
+        "entity_id": "pid-233",
+        "job_id": "4711",
+        "pid": 233,
+        "value": "start",
+        "net": {"comm": "client", "rank": 3, "local_rank": 0, "container": "c0ffee00" * 8},
+    }
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        StallRecord(NOW_MS, STALL),
+        BandwidthRecord(NOW_MS, "eth0", CLIENT, 7, 11, 10**9),
+        ErrorRecord(NOW_MS, SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1)),
+        ErrorRecord(NOW_MS, QueuePairErrors(CLIENT, "mlx5_0", 1, 7, None, "RC", "ERR")),
+    ],
+)
+def test_a_job_adds_to_a_record_and_changes_nothing(record):
+    uid = "1f0e6a2c-7c5b-4f0e-9d5a-2b6d1c3e4f50"
+    place = Placement(uid, uid, "train-0", "default", rank=0)
+    plain, placed = json.loads(to_line(record)), to_line(replace(record, placement=place))
+    accepted(placed)
+    detail = {"pod_uid": uid, "pod": "train-0", "pod_namespace": "default", "rank": 0}
+    assert json.loads(placed) == plain | {"job_id": uid, "net": plain["net"] | detail}
 
 
 def test_what_is_unknown_is_null():

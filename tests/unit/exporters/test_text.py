@@ -5,12 +5,23 @@ from __future__ import annotations
 import pytest
 from support.records import CLIENT, NOW_MS, SOCKET, STALL
 
-from xctl_probe.events import Direction, DroppedEvents, ErrorKind, Process, SocketError, Stall
+from xctl_probe.events import (
+    Direction,
+    DroppedEvents,
+    ErrorKind,
+    Placement,
+    Process,
+    ProcessState,
+    SocketError,
+    Stall,
+    State,
+)
 from xctl_probe.exporters.records import (
     BandwidthRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    ProcessRecord,
     StallRecord,
 )
 from xctl_probe.exporters.text import to_coloured_text, to_text
@@ -33,6 +44,20 @@ from xctl_probe.exporters.text import to_coloured_text, to_text
             StallRecord(NOW_MS, Stall(CLIENT, SOCKET, Direction.CONNECT, 0, True)),
             b"22:13:20  stall      233 client           waits     0.000 s"
             b" to connect to [fe80::b]:5437  socket-4241\n",
+        ),
+        (
+            StallRecord(NOW_MS, STALL, Placement("4711", rank=3)),
+            b"22:13:20  stall      233 client           waited    1.301 s"
+            b" for data from [fe80::b]:5437  (no_reply)  socket-4241  job 4711 rank 3\n",
+        ),
+        (
+            StallRecord(NOW_MS, STALL, Placement(container="c0ffee00" * 8)),
+            b"22:13:20  stall      233 client           waited    1.301 s"
+            b" for data from [fe80::b]:5437  (no_reply)  socket-4241\n",
+        ),
+        (
+            ProcessRecord(NOW_MS, ProcessState(CLIENT, Placement("4711"), State.START)),
+            b"22:13:20  state      233 client           start  job 4711\n",
         ),
         (
             ErrorRecord(NOW_MS, SocketError(CLIENT, SOCKET, ErrorKind.RESET, 7)),

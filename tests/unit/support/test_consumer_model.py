@@ -23,6 +23,14 @@ STALL = BANDWIDTH | {
     "value": "STALL_1301ms",
     "net": {"ongoing": False},
 }
+START = BANDWIDTH | {
+    "event_type": "process.state",
+    "entity_id": "pid-23",
+    "job_id": "4711",
+    "pid": 23,
+    "value": "start",
+}
+EXIT = START | {"value": "exit"}
 ERROR = BANDWIDTH | {
     "event_type": "error.net",
     "entity_id": "socket-4242",
@@ -55,6 +63,8 @@ def line(fields):
         ERROR | {"entity_id": "eth0", "value": "RX_DROP:5,TX_DROP:0"},
         ERROR | {"entity_id": "xctl-probe", "value": "PROBE_LOST:11"},
         ERROR | {"value": "CONNECT_REFUSED:1"},
+        START,
+        EXIT,  # of a process that it does not know: nothing changes
         ERROR | {"entity_id": "eth0"},  # of a connection that was never accepted
     ],
 )
@@ -74,7 +84,6 @@ def test_what_the_contract_allows_is_accepted(consumer, fields):
         (BANDWIDTH | {"ts": NOW_MS + 5_000}, "from now"),
         (BANDWIDTH | {"ts": NOW_MS // 1000}, "from now"),
         (BANDWIDTH | {"event_type": "transport.up"}, "event_type"),
-        (BANDWIDTH | {"event_type": "process.state"}, "event_type"),
         (BANDWIDTH | {"entity_id": ""}, "empty"),
         (BANDWIDTH | {"entity_id": None}, "entity_id"),
         (BANDWIDTH | {"entity_id": "socket-7"}, "interface"),
@@ -93,6 +102,11 @@ def test_what_the_contract_allows_is_accepted(consumer, fields):
         (BANDWIDTH | {"value": "-0.01"}, "two decimals"),
         (BANDWIDTH | {"value": "link_down"}, "link_down"),
         (BANDWIDTH | {"node_id": None}, "node_id"),
+        (START | {"value": "zombie"}, "start or exit"),
+        (START | {"job_id": None}, "process of a job"),
+        (START | {"pid": None}, "process of a job"),
+        (START | {"entity_id": "pid-29"}, "cannot be"),
+        (START | {"entity_id": "lo"}, "cannot be"),
         (STALL | {"value": "STALL_1.5ms"}, "STALL"),
         (STALL | {"value": "STALL_ms"}, "STALL"),
         (STALL | {"value": "STALL_007ms"}, "STALL"),
@@ -155,6 +169,37 @@ def test_a_process_waits_by_its_stalls_and_by_little_bandwidth(consumer):
     assert consumer.graph.waits == {(23, "socket-4242"), (29, "eth0")}
     assert consumer.waits_on(23) == {"socket-4242"}
     assert consumer.graph.bandwidth_mbps == {"eth0": 0.0}
+
+
+def test_a_job_has_the_processes_that_have_started_and_not_exited(consumer):
+    """A start keeps the waits so far; an exit takes them along."""
+    for fields in (STALL, START, START | {"pid": 29, "entity_id": "pid-29"}):
+        consumer.feed(line(fields))
+    assert consumer.processes_of("4711") == {23, 29}
+    assert consumer.waits_on(23) == {"socket-4242"}
+    consumer.feed(line(EXIT))
+    assert consumer.processes_of("4711") == {29}
+    assert consumer.waits_on(23) == set()
+    assert [r.value for r in consumer.states(23)] == ["start", "exit"]
+
+
+def test_a_process_starts_once_in_a_job(consumer):
+    """A start replaces the process; another job is a reason for one."""
+    consumer.feed(line(START))
+    consumer.feed(line(START | {"job_id": "4713"}))
+    assert consumer.processes_of("4711") == set()
+    with pytest.raises(ContractError, match="starts twice"):
+        consumer.feed(line(START | {"job_id": "4713"}))
+
+
+def test_a_stall_after_the_exit_would_bring_the_process_back(consumer):
+    """Until the pid is used again."""
+    for fields in (START, EXIT):
+        consumer.feed(line(fields))
+    with pytest.raises(ContractError, match="after its exit"):
+        consumer.feed(line(STALL))
+    consumer.feed(line(START))
+    consumer.feed(line(STALL))
 
 
 def test_errors_stay_with_their_entity(consumer):

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from rich.console import Console, ConsoleDimensions
@@ -56,11 +57,13 @@ def run(settings: Settings) -> None:
             # On the screen, loopback and the smallest transfers count, too.
             wanted = replace(settings.wanted, min_mbps=0.0, loopback=True)
             title = f"xctl-probe-network top: {source.name} ({source.description})"
-            Loop(
-                replace(settings, wanted=wanted),
+            loop = Loop(
+                replace(settings, wanted=wanted, process_state=False),
                 source,
                 _Screen(live, signals, title, settings.stall_ns // _NS_PER_MS),
-            ).run()
+            )
+            with closing(loop):
+                loop.run()
     finally:
         source.close()
 
