@@ -55,7 +55,7 @@ def answer_late(server, client, late_ms):
     client.expect("ask")
 
 
-def test_a_brief_job(probe, worker, agrees):
+def test_a_short_job(probe, worker, agrees):
     """It moves its bytes and exits between two outputs; on a slow host it is tried again."""
     running = probe("--min-bw", 0, interval=5)
     for _ in range(20):

@@ -109,5 +109,5 @@ def disk(seconds):
 
 
 def die_with_parent():
-    """Have the kernel kill this process when the evaluation is over (prctl(2), PR_SET_PDEATHSIG)."""
+    """Have the kernel kill this process with the evaluation (prctl(2), PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, 9)

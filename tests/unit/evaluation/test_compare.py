@@ -38,7 +38,7 @@ def observed(ops: dict[str, list[tuple[int, int]]] | None = None) -> Observed:
     )
 
 
-def compared(records, truth=STOPPED, ops=None):
+def scored(records, truth=STOPPED, ops=None):
     """The verdict of one window, and the false stalls outside of it."""
     found = stalls(records, INTERVAL_MS)
     window = Window(AT, HEALED, RECOVERED, truth)
@@ -61,7 +61,7 @@ def test_two_stalls_of_an_interval_are_two():
 
 def test_a_reported_wait_is_found_with_its_times():
     ops = {"rank0": [(99_950, 107_060)]}
-    verdict, outside = compared([record(101_000, 900), record(108_000, 7000, ongoing=False)], ops=ops)
+    verdict, outside = scored([record(101_000, 900), record(108_000, 7000, ongoing=False)], ops=ops)
     first, second = verdict.musts
     assert (first.found, first.right_peer, first.right_cause) == (True, True, True)
     assert (first.to_report_ms, first.length_error_ms) == (1005, 7000 - 7110)
@@ -70,56 +70,56 @@ def test_a_reported_wait_is_found_with_its_times():
 
 
 def test_a_wait_reported_only_when_it_is_over_is_missed():
-    verdict, _ = compared([record(108_000, 7000, ongoing=False)])
+    verdict, _ = scored([record(108_000, 7000, ongoing=False)])
     assert [one.found for one in verdict.musts] == [False, False]
 
 
 def test_a_wrong_peer_is_found_and_counted():
-    verdict, _ = compared([record(101_000, 900, peer=17)])
+    verdict, _ = scored([record(101_000, 900, peer=17)])
     assert (verdict.musts[0].found, verdict.musts[0].right_peer) == (True, False)
     assert len(verdict.wrong_peer) == 1
 
 
 def test_a_wrong_cause():
-    verdict, _ = compared([record(101_000, 900, cause="loss")])
+    verdict, _ = scored([record(101_000, 900, cause="loss")])
     assert (verdict.musts[0].right_peer, verdict.musts[0].right_cause) == (True, False)
 
 
 def test_what_may_be_reported_is_neither_true_nor_false():
-    verdict, _ = compared([record(101_000, 900, pid=13, peer=11)])
+    verdict, _ = scored([record(101_000, 900, pid=13, peer=11)])
     assert (verdict.true_stalls, verdict.false, verdict.wrong_peer) == (0, [], [])
 
 
 def test_a_stall_of_a_process_that_does_not_wait_is_false():
-    verdict, _ = compared([record(101_000, 900, pid=13, peer=17)])
+    verdict, _ = scored([record(101_000, 900, pid=13, peer=17)])
     assert len(verdict.false) == 1
 
 
 @pytest.mark.parametrize(("ts", "ms"), [(60_000, 500), (103_000, 20_000)])
 def test_a_stall_that_began_without_the_fault_is_false(ts, ms):
-    _, outside = compared([record(ts, ms)])
+    _, outside = scored([record(ts, ms)])
     assert len(outside) == 1
 
 
 def test_a_long_wait_that_a_healthy_process_measured_is_no_false_one():
     ops = {"rank0": [(58_000, 60_100)]}
-    assert compared([record(60_000, 2000)], ops=ops)[1] == []
-    assert compared([record(104_000, 2000)], NOTHING, {"rank0": [(102_000, 104_100)]})[0].false == []
+    assert scored([record(60_000, 2000)], ops=ops)[1] == []
+    assert scored([record(104_000, 2000)], NOTHING, {"rank0": [(102_000, 104_100)]})[0].false == []
 
 
 def test_other_processes_do_not_count():
-    assert compared([record(60_000, 500, pid=19)])[1] == []
+    assert scored([record(60_000, 500, pid=19)])[1] == []
 
 
 def test_the_culprit_is_who_is_waited_for_and_does_not_wait():
     chain = [record(101_000, 900), record(101_000, 900, pid=17)]
-    assert compared(chain)[0].right_culprit
-    assert not compared([record(101_000, 900, peer=17)])[0].right_culprit
-    assert not compared([])[0].right_culprit
+    assert scored(chain)[0].right_culprit
+    assert not scored([record(101_000, 900, peer=17)])[0].right_culprit
+    assert not scored([])[0].right_culprit
 
 
 def test_the_score_and_the_file(tmp_path):
-    verdict, _ = compared(
+    verdict, _ = scored(
         [record(101_000, 900), record(101_000, 900, pid=13, peer=17)],
         ops={"rank0": [(100_000, 107_000)]},
     )

@@ -1,4 +1,4 @@
-"""Each form of path that names a job, a pod or a container, and what looks like one."""
+"""Each form of path that names a job, a pod or a container, and what has the form of one."""
 
 from __future__ import annotations
 

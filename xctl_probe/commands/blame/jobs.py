@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.linux import procfs
+from xctl_probe.linux.cgroup_paths import placement
 from xctl_probe.linux.helper import Helper
-
-_JOB_KEY = b"SLURM_JOB_ID"
-_RANK_KEYS = (b"RANK", b"SLURM_PROCID")
+from xctl_probe.linux.jobs import claim
 
 
 class Job(NamedTuple):
@@ -36,9 +35,8 @@ def jobs_of(pids: Iterable[int]) -> dict[int, Job]:
 def _read(pids: list[int]) -> dict[int, Job]:
     found: dict[int, Job] = {}
     for pid in pids:
-        pairs = procfs.read(Path(f"/proc/{pid}/environ")).split(b"\0")
-        values = {key: value for key, _, value in (pair.partition(b"=") for pair in pairs)}
-        if job_id := values.get(_JOB_KEY, b"").decode("ascii", "backslashreplace"):
-            ranks = [values[key] for key in _RANK_KEYS if values.get(key, b"").isdigit()]
-            found[pid] = Job(job_id, int(ranks[0]) if ranks else None)
+        folder = Path(f"/proc/{pid}")
+        named = claim(procfs.read(folder / "environ"))
+        if job_id := placement(procfs.text(folder / "cgroup")).job_id or named.job_id:
+            found[pid] = Job(job_id, named.rank)
     return found
