@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from xctl_probe.events import Direction, PeerActivity, Process, Socket, Stall
+from xctl_probe.fair import choose
 from xctl_probe.linux.netns import NotEntered, NotNow
 from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.process_activity import Activity, Processes
@@ -21,7 +22,7 @@ from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.thread_states import ThreadStates
 
-_MOST_STALLS = 256  # whose peers one sample looks up; the others keep what was found
+_MOST_STALLS = 256  # whose peers one drain looks up, of all users
 _MOST_KEPT = 4_096
 _HELD = (PeerActivity.FROZEN, PeerActivity.STOPPED)
 
@@ -73,6 +74,7 @@ class PeerProcesses:
         self._processes = processes
         self._states = states or ThreadStates()
         self._known: OrderedDict[_Key, _Known] = OrderedDict()
+        self._turn = 0  # of the stalls, where there are too many
         self._searched: set[int] = set()  # inodes whose owner is none that may be read
 
     def named(self, stalls: Iterable[Stall]) -> list[Stall]:
@@ -82,11 +84,13 @@ class PeerProcesses:
         """
         stalls = list(stalls)
         self._states.begin()
-        ongoing = [stall for stall in stalls if stall.ongoing and _has_peer(stall)]
-        for stall in ongoing[:_MOST_STALLS]:
+        for known in self._known.values():
+            known.seen = None
+        chosen = self._chosen(stalls)
+        for stall in chosen:
             self._find_socket(stall)
-        self._resolve(ongoing[:_MOST_STALLS])
-        waiting = {stall.owner.pid for stall in ongoing if stall.owner}
+        self._resolve(chosen)
+        waiting = {stall.owner.pid for stall in stalls if stall.owner and stall.ongoing}
         found = [self._with_peer(stall, waiting) for stall in stalls]
         for stall in stalls:
             if not stall.ongoing:
@@ -95,10 +99,20 @@ class PeerProcesses:
             self._known.popitem(last=False)
         return found
 
+    def _chosen(self, stalls: list[Stall]) -> list[Stall]:
+        """Return the stalls whose peers this drain looks up, shared by user and process."""
+        numbers: dict[int | None, dict[Process | None, list[int]]] = {}
+        for number, stall in enumerate(stalls):
+            if stall.ongoing and _has_peer(stall):
+                of_user = numbers.setdefault(stall.socket.uid, {})
+                of_user.setdefault(stall.owner, []).append(number)
+        self._turn += 1
+        kept, _ = choose(numbers, _MOST_STALLS, _MOST_STALLS, self._turn)
+        return [stalls[number] for number in kept]
+
     def _find_socket(self, stall: Stall) -> None:
         known = self._known.setdefault(_key(stall), _Known())
         self._known.move_to_end(_key(stall))
-        known.seen = None
         with suppress(NotNow, NotEntered):
             known.seen = self._find(stall.socket, known.tried)
 
@@ -125,7 +139,7 @@ class PeerProcesses:
             return stall
         if not stall.ongoing:
             return replace(stall, peer=known.process) if known.process else stall
-        if known.seen is None:
+        if known.seen is None:  # not looked up in this drain, or not found any more
             return stall
         activity = self._activity(stall, known.seen, known.process, waiting)
         return replace(stall, peer=known.process, peer_activity=activity)

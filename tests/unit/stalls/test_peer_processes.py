@@ -183,3 +183,21 @@ def test_nothing_else_of_a_stall_changes():
     scene = Scene()
     (found,) = scene.peers.named([stall()])
     assert replace(found, peer=None, peer_activity=None) == stall()
+
+
+def test_a_user_with_thousands_of_stalls_leaves_room_for_others():
+    scene = Scene()
+    scene.sockets = {inode: SocketSnapshot(7, 0, False, 0) for inode in range(1, 4_001)}
+    flood = [stall(inode=inode) for inode in range(1, 4_000)]
+    one = stall(SERVER, inode=4_000)
+    one = replace(one, socket=replace(one.socket, uid=1_013))
+    found = scene.named(*flood, one)
+    assert found[-1] == (None, PeerActivity.UNREAD)
+    assert sum(activity is not None for _, activity in found) == 256
+
+
+def test_a_peer_that_was_not_found_again_is_absent():
+    scene = Scene()
+    scene.named(stall())
+    scene.sockets.clear()
+    assert scene.named(stall()) == [(None, None)]
