@@ -6,7 +6,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +62,7 @@ class Sockets(threading.Thread):
 
     def refresh(self) -> None:
         self.names |= self._room.names_by_pid()
-        with suppress(AssertionError):  # of a namespace that is just closed
-            self.held |= self._room.sockets()
+        self.held |= self._room.sockets()
 
     def stop(self) -> None:
         self._over.set()
