@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -40,7 +41,10 @@ def main() -> int:
         return 2
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     print(f"seed {seed}", flush=True)
-    results = Results(seed, time.strftime("%Y-%m-%d"), f"Linux {platform.release()}")
+    results = Results([], time.strftime("%Y-%m-%d"), f"Linux {platform.release()}")
+    if options.add and options.results.exists():
+        results = read(options.results)
+    results.seeds.append(seed)
     folder = Path(tempfile.mkdtemp(prefix="xctl-evaluation-", dir="/tmp"))
     folder.chmod(0o755)
     sources = tuple(SOURCES) if options.source == "both" else (options.source,)
@@ -57,6 +61,7 @@ def main() -> int:
     print("\n".join(page.summary(results)))
     if options.page:
         PAGE.write_text(page.render(results))
+    shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -116,6 +121,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--interval", type=float, default=1.0, help="of the probe (%(default)s)")
     parser.add_argument("--probe", default="", help="more options of the probe, as one word")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--add", action="store_true", help="to the results that are there")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")
     parser.add_argument("--only-page", action="store_true", help="from --results, without a run")
     parser.add_argument("--verbose", action="store_true", help="print each false stall")

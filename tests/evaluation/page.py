@@ -33,7 +33,7 @@ def render(results: Results) -> str:
         "with what is true. `make eval` repeats it; [testing.md](testing.md#evaluation) describes",
         "how.",
         "",
-        f"{results.host}, both sources at the same time, seed {results.seed}, {results.date}.",
+        f"{results.host}, both sources at the same time, {results.date}, {_seeds(results)}.",
         "",
         "A *wait* is one process that must be reported during one injection. *To report* is the",
         "median time from the begin of the wait to the first record, *error of length* the median",
@@ -50,6 +50,11 @@ def render(results: Results) -> str:
     if results.errors:
         lines += ["", "## Not run", "", *(f"- {error.splitlines()[0]}" for error in results.errors)]
     return "\n".join(lines) + "\n"
+
+
+def _seeds(results: Results) -> str:
+    numbers = ", ".join(map(str, results.seeds))
+    return f"seed {numbers}" if len(results.seeds) == 1 else f"seeds {numbers}"
 
 
 def _by_program(results: Results, source: str) -> list[str]:

@@ -58,9 +58,12 @@ class Healthy:
 
 @dataclass
 class Results:
-    """One evaluation.  `host` describes the machine, `errors` what could not be run."""
+    """One evaluation, of one run or several.  `host` describes the machine.
 
-    seed: int
+    `errors` are the programs that could not be run.
+    """
+
+    seeds: list[int]
     date: str
     host: str
     injections: list[Injection] = field(default_factory=list)

@@ -13,11 +13,13 @@ from evaluation.programs.nccl import Nccl
 from evaluation.programs.nginx import Nginx
 from evaluation.programs.postgres import Postgres
 from evaluation.programs.redis import Redis
+from evaluation.programs.rpc import Rpc
 from evaluation.programs.zmq import Zmq
 
 ALL = (
     Gloo,
     Ddp,
+    Rpc,
     Nccl,
     Mpi,
     Http,

@@ -125,7 +125,7 @@ def test_the_score_and_the_file(tmp_path):
     )
     injection = Injection("gloo", "one", "stop", "rank1", AT, HEALED, RECOVERED)
     injection.sources["kernel"] = verdict
-    results = Results(7, "2026-11-26", "Linux", [injection])
+    results = Results([7], "2026-11-26", "Linux", [injection])
     results.write(tmp_path / "results.json")
     got = score(read(tmp_path / "results.json"), "kernel", lambda _: True)
     assert (got.precision, got.recall, got.right_peer, got.false) == (0.5, 0.5, 1.0, 1)
