@@ -135,11 +135,14 @@ def _inject(program: Program, fault: str, target: str, seconds: float, sockets: 
     sockets.refresh()
     applied.heal()
     healed = now_ms()
+    truth = program.truth(fault, target)
     if applied.fatal:
+        # What is started again is healthy.
+        window = Window(applied.at, healed, now_ms(), truth)
         program.revive(target)
     else:
         program.wait_recovered()
-    window = Window(applied.at, healed, now_ms(), program.truth(fault, target))
+        window = Window(applied.at, healed, now_ms(), truth)
     return _Done(fault, target, window)
 
 
