@@ -79,9 +79,9 @@ def _plans(options, seed, sources, folder):
         # A short evaluation takes the first of the list, a long one each as often.
         faults = [known[i % len(known)] for i in range(count)]
         random.Random(f"{seed} {program.name} {layout} order").shuffle(faults)
-        # A fatal fault ends the job, so it comes last of its kind.
+        more = options.probe.split()
         yield Plan(
-            program, layout, faults, sources, seed, options.interval, folder, options.probe.split()
+            program, layout, faults, sources, seed, options.interval, folder, more, options.why
         )
 
 
@@ -99,6 +99,10 @@ def _report(results, sources, known, verbose):
             print(line, f"missed {missed}" if missed else "", f"cause {causes}" if causes else "")
             for text in [*verdict.false, *verdict.wrong_peer] if verbose else ():
                 print("     ", text)
+        for source in sources if verbose else ():
+            for one in injection.sources[source].why:
+                right = "" if not one.must else f"right peer {one.right_peer}, "
+                print(f"      why {source} {one.who}: {right}waits {one.waits}: {one.text}")
         if injection.unverified:
             print(f"      did not wait: {injection.unverified}")
     phase = results.healthy[-1]
@@ -120,6 +124,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="default: a random one, printed")
     parser.add_argument("--interval", type=float, default=1.0, help="of the probe (%(default)s)")
     parser.add_argument("--probe", default="", help="more options of the probe, as one word")
+    parser.add_argument("--why", action="store_true", help="also ask why during each fault")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--add", action="store_true", help="to the results that are there")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")

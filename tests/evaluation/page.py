@@ -16,7 +16,7 @@ PRECISION, CAUSE, TO_REPORT_MS = 0.99, 0.95, 1100
 SOURCES = {"kernel": "kernel source (root)", "sampler": "sampler (the job's own user)"}
 HEADER = (
     "injections", "waits", "precision", "recall", "right peer", "right cause", "culprit",
-    "to report", "error of length", "false", "false per healthy hour",
+    "to report", "error of length", "false", "false per healthy hour", "why right", "why denies",
 )  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def render(results: Results) -> str:
         "difference of a stall that is over from what the process itself measured. *Culprit* is",
         "the share of injections in which the processes that are waited for, and are not reported",
         "to wait, are those with the fault. *False* counts stalls that did not exist and those",
-        "of the wrong peer.",
+        "of the wrong peer. *Why right* is the share of the waits of which `why`, asked during the",
+        "fault, names the wait and its peer; *why denies* those that it takes for no wait.",
         "",
         *summary(results),
         "",
@@ -65,7 +66,7 @@ def render(results: Results) -> str:
 
 
 def _goals(results: Results) -> list[str]:
-    lines = ["| source | goal | found | |", "| --- | --- | --- | --- |"]
+    lines = ["| source | goal | found | reached |", "| --- | --- | --- | --- |"]
     for source in _sources(results):
         one = score(results, source, lambda _: True, healthy=True)
         goals = (
@@ -86,7 +87,7 @@ def _goals(results: Results) -> list[str]:
 
 
 def _goal(source: str, goal: str, found: str, met: bool) -> str:
-    return f"| {source} | {goal} | {found} | {'met' if met else 'missed'} |"
+    return f"| {source} | {goal} | {found} | {'yes' if met else 'no'} |"
 
 
 def _rate(one: Score) -> str:
@@ -131,7 +132,7 @@ def _row(name: str, one: Score) -> str:
         one.injections, one.waits, _share(one.precision), _share(one.recall),
         _share(one.right_peer), _share(one.right_cause), _share(one.right_culprit),
         _ms(one.to_report_ms), _ms(one.length_error_ms), one.false,
-        _rate(one),
+        _rate(one), _share(one.why_right), _share(one.why_denies),
     )  # fmt: skip
     return f"| {name} | {' | '.join(str(value) for value in values)} |"
 
