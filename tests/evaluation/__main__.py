@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -40,7 +41,10 @@ def main() -> int:
         return 2
     seed = options.seed if options.seed is not None else secrets.randbelow(1_000_000)
     print(f"seed {seed}", flush=True)
-    results = Results(seed, time.strftime("%Y-%m-%d"), f"Linux {platform.release()}")
+    results = Results([], time.strftime("%Y-%m-%d"), f"Linux {platform.release()}")
+    if options.add and options.results.exists():
+        results = read(options.results)
+    results.seeds.append(seed)
     folder = Path(tempfile.mkdtemp(prefix="xctl-evaluation-", dir="/tmp"))
     folder.chmod(0o755)
     sources = tuple(SOURCES) if options.source == "both" else (options.source,)
@@ -57,6 +61,7 @@ def main() -> int:
     print("\n".join(page.summary(results)))
     if options.page:
         PAGE.write_text(page.render(results))
+    shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -74,9 +79,9 @@ def _plans(options, seed, sources, folder):
         # A short evaluation takes the first of the list, a long one each as often.
         faults = [known[i % len(known)] for i in range(count)]
         random.Random(f"{seed} {program.name} {layout} order").shuffle(faults)
-        # a fatal fault stops the job, so it comes last of its kind.
+        more = options.probe.split()
         yield Plan(
-            program, layout, faults, sources, seed, options.interval, folder, options.probe.split()
+            program, layout, faults, sources, seed, options.interval, folder, more, options.why
         )
 
 
@@ -94,6 +99,10 @@ def _report(results, sources, known, verbose):
             print(line, f"missed {missed}" if missed else "", f"cause {causes}" if causes else "")
             for text in [*verdict.false, *verdict.wrong_peer] if verbose else ():
                 print("     ", text)
+        for source in sources if verbose else ():
+            for one in injection.sources[source].why:
+                right = "" if not one.must else f"right peer {one.right_peer}, "
+                print(f"      why {source} {one.who}: {right}waits {one.waits}: {one.text}")
         if injection.unverified:
             print(f"      did not wait: {injection.unverified}")
     phase = results.healthy[-1]
@@ -115,7 +124,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="default: a random one, printed")
     parser.add_argument("--interval", type=float, default=1.0, help="of the probe (%(default)s)")
     parser.add_argument("--probe", default="", help="more options of the probe, as one word")
+    parser.add_argument("--why", action="store_true", help="also ask why during each fault")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--add", action="store_true", help="to the results that are there")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")
     parser.add_argument("--only-page", action="store_true", help="from --results, without a run")
     parser.add_argument("--verbose", action="store_true", help="print each false stall")

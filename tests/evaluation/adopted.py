@@ -21,13 +21,15 @@ class _Foreign:
         self.pid = pid
 
     def send_signal(self, number: int) -> None:
+        if not self.pid:  # kill(2): 0 is the process group of the caller
+            raise ProcessLookupError
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
     def terminate(self) -> None:
-        os.kill(self.pid, signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def poll(self) -> int | None:
         try:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.results import Found, Verdict
+from evaluation.asked import Answer
+from evaluation.results import Found, Verdict, Why
 from evaluation.truth import NOTHING, Truth, Wait
 
 Record = dict[str, Any]
@@ -124,6 +125,20 @@ def waited(wait: Wait, window: Window, ops: list[Op]) -> bool:
     return any(
         min(end, window.recovered) - max(begin, window.at) >= REAL_WAIT_MS for begin, end in ops
     )
+
+
+def why(answers: list[Answer], truth: Truth, peer: Callable[[str, str], str | None]) -> list[Why]:
+    """The answers of `why`; `peer` names the process behind a connection's remote address."""
+    found = []
+    for answer in answers:
+        musts = [wait for wait in truth.must if wait.who == answer.who]
+        if not musts and answer.who not in truth.culprits:
+            continue
+        named = peer(*answer.connection) if answer.connection else None
+        right = any(not wait.on or named in wait.on for wait in musts) if answer.waits else None
+        text = answer.answer["verdict"] if answer.answer else "an error"
+        found.append(Why(answer.who, bool(musts), answer.waits, right, text))
+    return found
 
 
 def describe(stall: Stall, observed: Observed) -> str:

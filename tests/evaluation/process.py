@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-STEADY_S = 60.0
+STEADY_S = 120.0
 Event = dict[str, Any]
 
 

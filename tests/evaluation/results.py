@@ -21,6 +21,20 @@ class Found:
 
 
 @dataclass
+class Why:
+    """What `why` answered of a process that waits (`must`), or of a culprit, which does not.
+
+    `waits` is its answer, None where it could not be seen.
+    """
+
+    who: str
+    must: bool
+    waits: bool | None
+    right_peer: bool | None
+    text: str
+
+
+@dataclass
 class Verdict:
     """What one source reported of one injection.  `false` has one text a stall that is not true."""
 
@@ -29,6 +43,7 @@ class Verdict:
     wrong_peer: list[str] = field(default_factory=list)
     false: list[str] = field(default_factory=list)
     right_culprit: bool | None = None
+    why: list[Why] = field(default_factory=list)
 
 
 @dataclass
@@ -58,9 +73,12 @@ class Healthy:
 
 @dataclass
 class Results:
-    """One evaluation.  `host` describes the machine, `errors` what could not be run."""
+    """One evaluation, of one run or several.  `host` describes the machine.
 
-    seed: int
+    `errors` are the programs that could not be run.
+    """
+
+    seeds: list[int]
     date: str
     host: str
     injections: list[Injection] = field(default_factory=list)
@@ -84,4 +102,5 @@ def read(path: Path) -> Results:
 
 
 def _verdict(raw: dict) -> Verdict:
-    return Verdict(**raw | {"musts": [Found(**one) for one in raw["musts"]]})
+    musts = [Found(**one) for one in raw["musts"]]
+    return Verdict(**raw | {"musts": musts, "why": [Why(**one) for one in raw.get("why", [])]})

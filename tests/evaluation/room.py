@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from support.namespace import Namespace
 
 from evaluation.process import Process
+from evaluation.sockets import held
 
 SUBNET = "10.83.0"
 DEVICE = "eth0"
-_SOCKET = re.compile(r"\S+\s+\d+\s+\d+\s+(\S+)\s+(\S+)(.*)")
-_PID = re.compile(r"pid=(\d+)")
 
 
 class Room:
@@ -74,30 +72,14 @@ class Room:
         return names
 
     def sockets(self) -> dict[tuple[str, str], int]:
-        """The pid that holds each TCP socket of all hosts, by its local and remote address.
-
-        A listener has the remote address `*`.
-        """
-        held: dict[tuple[str, str], int] = {}
-        for namespace in self.namespaces:
-            for line in namespace.run("ss", "-Htanp").splitlines():
-                found = _SOCKET.match(line)
-                pid = _PID.search(line)
-                if found and pid:
-                    local, remote = _plain(found[1]), _plain(found[2])
-                    held[local, "*" if remote.endswith(":*") else remote] = int(pid[1])
-        return held
+        """The pid that holds each TCP socket of the job, as `sockets.held` has it."""
+        return held(self.names_by_pid(), [one.pid for one in self.namespaces])
 
     def close(self) -> None:
         for process in self.processes.values():
             process.end()
         for namespace in (*self.namespaces, *filter(None, [self._switch])):
             namespace.close()
-
-
-def _plain(address: str) -> str:
-    """An address as records have it: an IPv4 one that a socket of IPv6 uses is an IPv4 one."""
-    return address.replace("[::ffff:", "").replace("]", "") if "::ffff:" in address else address
 
 
 def descendants(pid: int) -> list[int]:

@@ -6,13 +6,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.compare import Observed, Window, compare, stalls, waited
+from evaluation.asked import Answer, ask
+from evaluation.compare import Observed, Window, compare, stalls, waited, why
 from evaluation.faults import now_ms
-from evaluation.process import JobError
+from evaluation.process import JobError, Process
 from evaluation.programs.base import Program
 from evaluation.results import Healthy, Injection, Results
 from evaluation.room import Room
@@ -21,6 +21,10 @@ from evaluation.watcher import Watcher
 
 FAULT_S = (5.0, 12.0)
 SETTLE_S = 4.0
+WHY_AT = 0.3  # of a fault, which then lasts longer
+WHY_S = 12.0
+# Each takes a second of a core; more would make the faults longer.
+ASKED_MAX = 2
 SOCKETS_EVERY_S = 0.5
 
 
@@ -28,7 +32,7 @@ SOCKETS_EVERY_S = 0.5
 class Plan:
     """What to run: `faults` in this order; `sources` observe at the same time.
 
-    `options` are more options of the probe.
+    `options` are more options of the probe; `why`: also ask `why` during each fault.
     """
 
     program: type[Program]
@@ -39,6 +43,7 @@ class Plan:
     interval_s: float
     folder: Path
     options: Sequence[str] = ()
+    why: bool = False
 
 
 @dataclass
@@ -46,6 +51,7 @@ class _Done:
     fault: str
     target: str
     window: Window
+    answers: list[Answer]
 
 
 class Sockets(threading.Thread):
@@ -63,8 +69,7 @@ class Sockets(threading.Thread):
 
     def refresh(self) -> None:
         self.names |= self._room.names_by_pid()
-        with suppress(AssertionError):  # of a namespace that is just closed
-            self.held |= self._room.sockets()
+        self.held |= self._room.sockets()
 
     def stop(self) -> None:
         self._over.set()
@@ -98,7 +103,8 @@ def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
             time.sleep(rng.uniform(*FAULT_S))
             target = rng.choice(program.targets(fault))
             report(f"{plan.program.name} {plan.layout}: {fault} at {target}")
-            done.append(_inject(program, fault, target, rng.uniform(*FAULT_S), sockets))
+            seconds = rng.uniform(*FAULT_S) + (WHY_S if plan.why else 0.0)
+            done.append(_inject(plan, program, fault, target, seconds, sockets))
     except (JobError, AssertionError, OSError) as error:
         text = f"{plan.program.name} {plan.layout}: {error}"
         results.errors.append(text)
@@ -129,20 +135,47 @@ def _watch(plan: Plan, room: Room) -> list[Watcher]:
     return watchers
 
 
-def _inject(program: Program, fault: str, target: str, seconds: float, sockets: Sockets) -> _Done:
+def _inject(
+    plan: Plan, program: Program, fault: str, target: str, seconds: float, sockets: Sockets
+) -> _Done:
     sockets.refresh()
     applied = program.inject(fault, target, seconds)
-    left = seconds - (now_ms() - applied.at) / 1000
-    time.sleep(max(0.0, left))
+    truth = program.truth(fault, target)
+    answers: list[Answer] = []
+    if plan.why:
+        _sleep_until(applied.at + WHY_AT * seconds * 1000)
+        answers = ask(program.room, plan.sources, _to_ask(plan, program, truth))
+        if now_ms() > applied.at + seconds * 1000:
+            answers = []  # too late to be true for certain: a busy machine
+    _sleep_until(applied.at + seconds * 1000)
     sockets.refresh()
     applied.heal()
     healed = now_ms()
     if applied.fatal:
+        # What is started again is healthy.
+        window = Window(applied.at, healed, now_ms(), truth)
         program.revive(target)
     else:
         program.wait_recovered()
-    window = Window(applied.at, healed, now_ms(), program.truth(fault, target))
-    return _Done(fault, target, window)
+        window = Window(applied.at, healed, now_ms(), truth)
+    return _Done(fault, target, window, answers)
+
+
+def _sleep_until(at_ms: float) -> None:
+    time.sleep(max(0.0, at_ms - now_ms()) / 1000)
+
+
+def _to_ask(plan: Plan, program: Program, truth: Truth) -> list[Process]:
+    """Some that wait and are on a watched host, and the culprits there."""
+    waiting = sorted({wait.who for wait in truth.must})
+    some = program.rng.sample(waiting, min(ASKED_MAX, len(waiting)))
+    names = {*some, *truth.culprits}
+    several = plan.layout == "several"
+    return [
+        one
+        for one in program.room.processes.values()
+        if one.name in names and not (several and one.host not in program.watched)
+    ]
 
 
 def _add(
@@ -182,7 +215,9 @@ def _add(
             observed,
             int(plan.interval_s * 1000),
         )
-        for injection, verdict in zip(injections, verdicts, strict=True):
+        for one, injection, verdict in zip(done, injections, verdicts, strict=True):
+            answers = [answer for answer in one.answers if answer.source == source]
+            verdict.why = why(answers, one.window.truth, sockets.peer)
             injection.sources[source] = verdict
         healthy.false[source] = outside
     results.injections += injections

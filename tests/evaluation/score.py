@@ -26,6 +26,8 @@ class Score:
     length_error_ms: float | None
     false: int
     false_per_hour: float | None
+    why_right: float | None
+    why_denies: float | None
 
 
 def score(
@@ -39,6 +41,7 @@ def score(
     verdicts = [one.sources[source] for one in chosen]
     musts = [must for verdict in verdicts for must in verdict.musts]
     seen = [must for must in musts if must.found]
+    asked = [one for verdict in verdicts for one in verdict.why if one.must]
     false = sum(len(verdict.false) for verdict in verdicts)
     wrong = sum(len(verdict.wrong_peer) for verdict in verdicts)
     true = sum(verdict.true_stalls for verdict in verdicts)
@@ -62,6 +65,8 @@ def score(
         length_error_ms=_median_size(seen),
         false=false + wrong,
         false_per_hour=rate,
+        why_right=_share(sum(bool(one.waits and one.right_peer) for one in asked), len(asked)),
+        why_denies=_share(sum(one.waits is False for one in asked), len(asked)),
     )
 
 

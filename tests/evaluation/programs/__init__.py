@@ -7,12 +7,30 @@ from evaluation.programs.fetch import Fetch
 from evaluation.programs.gloo import Ddp, Gloo
 from evaluation.programs.grpc import Grpc
 from evaluation.programs.http import Http, HttpLoop, Https
+from evaluation.programs.languages import Languages
 from evaluation.programs.mpi import Mpi
 from evaluation.programs.nccl import Nccl
 from evaluation.programs.nginx import Nginx
 from evaluation.programs.postgres import Postgres
 from evaluation.programs.redis import Redis
+from evaluation.programs.rpc import Rpc
 from evaluation.programs.zmq import Zmq
 
-ALL = (Gloo, Ddp, Nccl, Mpi, Http, HttpLoop, Https, Fetch, Grpc, Zmq, Redis, Postgres, Nginx)
+ALL = (
+    Gloo,
+    Ddp,
+    Rpc,
+    Nccl,
+    Mpi,
+    Http,
+    HttpLoop,
+    Https,
+    Languages,
+    Fetch,
+    Grpc,
+    Zmq,
+    Redis,
+    Postgres,
+    Nginx,
+)
 PROGRAMS: dict[str, type[Program]] = {one.name: one for one in ALL}

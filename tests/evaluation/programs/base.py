@@ -18,7 +18,7 @@ WORKLOADS = Path(__file__).parents[1] / "workloads"
 PYTHON = "/usr/bin/python3"
 # Of the libraries that `make eval` installs from PyPI.
 LIBRARIES = Path(__file__).parents[3] / "build/evaluation/venv/bin/python"
-STEADY_S = 60.0
+STEADY_S = 180.0
 STEADY_STEPS = 20
 PORTS = random.SystemRandom().randrange(21_000, 29_000)
 

@@ -10,7 +10,7 @@ import sys
 from datetime import timedelta
 
 import job
-from workload import die_with_parent, emit
+from workload import Op, die_with_parent, emit, now_ms
 
 die_with_parent()
 rank, size, address, port, device, work_s, kind = sys.argv[1:8]
@@ -21,11 +21,12 @@ import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
 
 torch.set_num_threads(1)
-emit(ready=True)
-dist.init_process_group(
-    "gloo", init_method=f"tcp://{address}:{port}", rank=rank, world_size=int(size),
-    timeout=timedelta(seconds=120),
-)  # fmt: skip
+emit(ready=True, at=now_ms())
+with Op():
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://{address}:{port}", rank=rank, world_size=int(size),
+        timeout=timedelta(seconds=120),
+    )  # fmt: skip
 
 if "ddp" in sys.argv[8:]:
     model = torch.nn.parallel.DistributedDataParallel(

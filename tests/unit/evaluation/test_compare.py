@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from evaluation.compare import Observed, Window, compare, stalls
+from evaluation.asked import Answer
+from evaluation.compare import Observed, Window, compare, stalls, why
 from evaluation.results import Injection, Results, read
 from evaluation.score import score
 from evaluation.truth import NOTHING, Truth, Wait
@@ -125,7 +126,34 @@ def test_the_score_and_the_file(tmp_path):
     )
     injection = Injection("gloo", "one", "stop", "rank1", AT, HEALED, RECOVERED)
     injection.sources["kernel"] = verdict
-    results = Results(7, "2026-11-26", "Linux", [injection])
+    results = Results([7], "2026-11-26", "Linux", [injection])
     results.write(tmp_path / "results.json")
     got = score(read(tmp_path / "results.json"), "kernel", lambda _: True)
     assert (got.precision, got.recall, got.right_peer, got.false) == (0.5, 0.5, 1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("who", "waits", "port", "expected"),
+    [
+        ("rank0", True, 13, (True, True, True)),
+        ("rank0", True, 17, (True, True, False)),
+        ("rank0", False, 13, (True, False, None)),
+        ("rank1", False, 13, (False, False, None)),
+    ],
+)
+def test_answers_of_why(who, waits, port, expected):
+    answer = {
+        "verdict": "one sentence", "waits": waits,
+        "findings": [{"waits": waits, "inode": 7}],
+        "tcp": [{"inode": 7, "local": "127.0.0.1:11", "remote": f"127.0.0.1:{port}"}],
+    }  # fmt: skip
+    (found,) = why(
+        [Answer("kernel", who, answer)],
+        STOPPED,
+        lambda _, remote: NAMES.get(int(remote.rpartition(":")[2])),
+    )
+    assert (found.must, found.waits, found.right_peer) == expected
+
+
+def test_why_of_a_process_that_neither_waits_nor_has_the_fault_does_not_count():
+    assert why([Answer("kernel", "rank3", None)], STOPPED, lambda *_: None) == []
