@@ -75,8 +75,8 @@ def _goals(results: Results) -> list[str]:
             ("right cause", one.right_cause, CAUSE),
         )
         for name, value, least in goals:
-            met = value is not None and value >= least
-            lines.append(_goal(source, f"{name} at least {least}", _share(value), met))
+            reached = value is not None and value >= least
+            lines.append(_goal(source, f"{name} at least {least}", _share(value), reached))
         lines.append(
             _goal(source, "no false stall in a healthy hour", _rate(one), one.false_per_hour == 0)
         )
@@ -86,8 +86,8 @@ def _goals(results: Results) -> list[str]:
     return lines
 
 
-def _goal(source: str, goal: str, found: str, met: bool) -> str:
-    return f"| {source} | {goal} | {found} | {'yes' if met else 'no'} |"
+def _goal(source: str, goal: str, found: str, reached: bool) -> str:
+    return f"| {source} | {goal} | {found} | {'yes' if reached else 'no'} |"
 
 
 def _rate(one: Score) -> str:
