@@ -67,14 +67,14 @@ def chain(worker):
     client, proxy, server = (worker("links", comm=c) for c in (b"client", b"proxy", b"server"))
     linked(proxy, server, "up")
     linked(client, proxy, "down")
-    proxy.tell("forward", "down", "up", REQUEST_BYTES)
-    server.tell("answer", "up", REQUEST_BYTES)
+    proxy.begin("forward", "down", "up", REQUEST_BYTES)
+    server.begin("answer", "up", REQUEST_BYTES)
     client.ask("ask", "down", REQUEST_BYTES)
     proxy.expect("forward")
     server.expect("answer")
     os.kill(server.pid, signal.SIGSTOP)
-    proxy.tell("forward", "down", "up", REQUEST_BYTES)
-    client.tell("ask", "down", REQUEST_BYTES)
+    proxy.begin("forward", "down", "up", REQUEST_BYTES)
+    client.begin("ask", "down", REQUEST_BYTES)
     return client, proxy, server
 
 
@@ -124,7 +124,7 @@ def test_a_peer_in_another_namespace_is_found(blame, worker, netns, make_netns):
     server = worker("links", namespace=there, comm=b"server")
     linked(client, server, "link", "10.23.29.2")
     os.kill(server.pid, signal.SIGSTOP)
-    client.tell("ask", "link", REQUEST_BYTES)
+    client.begin("ask", "link", REQUEST_BYTES)
     found = blame(named(server.pid), "--pid", client.pid, user="root")
     expected = f"client (pid {client.pid}) waits for server (pid {server.pid}, stopped)"
     assert found["verdict"] == expected
@@ -147,7 +147,7 @@ def test_the_kernel_source_names_a_peer_in_another_namespace(
     started = start_probe("--backend", "ebpf", "--interval", 0.2, user="root")
     started.wait_ready()
     os.kill(server.pid, signal.SIGSTOP)
-    client.tell("ask", "link", REQUEST_BYTES)
+    client.begin("ask", "link", REQUEST_BYTES)
 
     def seen(consumer):
         records = (record for record in consumer.records if record.pid == client.pid)
@@ -174,8 +174,8 @@ def test_a_dead_lock_of_two_is_named_as_such(blame, worker, user):
     one, other = (worker("links", comm=comm) for comm in (b"one", b"other"))
     linked(one, other, "there")
     linked(other, one, "back")
-    one.tell("ask", "there", REQUEST_BYTES)
-    other.tell("ask", "back", REQUEST_BYTES)
+    one.begin("ask", "there", REQUEST_BYTES)
+    other.begin("ask", "back", REQUEST_BYTES)
     cycle = sorted((one.pid, other.pid))
 
     def locked(found):
@@ -192,9 +192,9 @@ def test_a_dead_lock_of_two_is_named_as_such(blame, worker, user):
 def test_a_server_that_has_the_request_and_sleeps_is_named_with_what_it_does(blame, worker):
     client, server = (worker("links", comm=comm) for comm in (b"client", b"server"))
     linked(client, server, "link")
-    client.tell("ask", "link", REQUEST_BYTES)
+    client.begin("ask", "link", REQUEST_BYTES)
     server.ask("take", "link", REQUEST_BYTES)
-    server.tell("sleep")
+    server.begin("sleep")
     found = blame(named(server.pid), "--pid", client.pid)
     expected = f"client (pid {client.pid}) waits for server (pid {server.pid}, sleeping)"
     assert found["verdict"] == expected
@@ -212,7 +212,7 @@ def test_a_stall_names_its_peer(probe, worker):
     client, server = (worker("links", comm=comm) for comm in (b"client", b"server"))
     linked(client, server, "link")
     os.kill(server.pid, signal.SIGSTOP)
-    client.tell("ask", "link", REQUEST_BYTES)
+    client.begin("ask", "link", REQUEST_BYTES)
 
     def seen(consumer):
         return [

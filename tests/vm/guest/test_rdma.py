@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from support.probe import Probe
 
-PATIENCE_S = 240
+LIMIT_S = 240
 SENDER, RECEIVER = "rxe0", "rxe1"  # devices
 NETDEVS = {SENDER: "roce0", RECEIVER: "roce1"}
 ADDRESSES = {SENDER: "10.97.0.1", RECEIVER: "10.97.0.2"}
@@ -124,15 +124,15 @@ def probe(installed):
     options = ("--backend", "sampler", "--interval", "0.5", "--format", "ndjson")
     running = Probe(installed, FirstNamespace(), *options)
     try:
-        running.wait_for_stderr("source", PATIENCE_S)
-        running.wait_for_intervals(1, PATIENCE_S)
+        running.wait_for_stderr("source", LIMIT_S)
+        running.wait_for_intervals(1, LIMIT_S)
         yield running
     finally:
         running.close()
 
 
 def until(condition, message):
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + LIMIT_S
     while not (found := condition()):
         assert time.monotonic() < deadline, message
         time.sleep(0.1)
@@ -171,8 +171,8 @@ def total(consumer, device, key):
 def test_bytes_of_a_software_device_are_those_of_its_interface(start, probe, words, least):
     """All that perftest sends; the rest, such as packets that are sent again, comes to less."""
     begun = [start(device, *words, *COMMON) for device in (RECEIVER, SENDER)]
-    assert [process.wait(PATIENCE_S) for process in reversed(begun)] == [0, 0]
-    probe.wait_for_intervals(2, PATIENCE_S)
+    assert [process.wait(LIMIT_S) for process in reversed(begun)] == [0, 0]
+    probe.wait_for_intervals(2, LIMIT_S)
     consumer = probe.stop()
     sent = total(consumer, SENDER, "tx_bytes")
     assert least <= sent < 2 * least
@@ -204,7 +204,7 @@ def errors(probe, device, word, pid):
     """Wait for errors of this device and kind that are those of this process."""
     return probe.wait_for(
         lambda c: [r for r in c.errors(device) if r.value.startswith(f"{word}:") and r.pid == pid],
-        PATIENCE_S,
+        LIMIT_S,
     )
 
 
@@ -237,10 +237,10 @@ def test_queue_pair_that_fails_is_an_error_of_its_process(devices, probe, instal
 
 
 def test_device_that_is_deleted_and_made_again_does_no_harm(devices, probe):
-    probe.wait_for_intervals(2, PATIENCE_S)
+    probe.wait_for_intervals(2, LIMIT_S)
     run("rdma", "link", "delete", SENDER)
-    probe.wait_for_intervals(2, PATIENCE_S)
+    probe.wait_for_intervals(2, LIMIT_S)
     add_link(SENDER)
-    probe.wait_for_intervals(2, PATIENCE_S)
+    probe.wait_for_intervals(2, LIMIT_S)
     consumer = probe.stop()
     assert consumer.errors() == []
