@@ -20,7 +20,6 @@ CODE = [
     if not any(parent.is_symlink() for parent in path.parents)
 ]
 
-# Two files are renamed with other work on them.
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 TESTS.remove(ROOT / "tests/support/vocabulary.py")  # it lists the words
 
