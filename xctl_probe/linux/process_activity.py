@@ -51,12 +51,14 @@ class OwnActivity(NamedTuple):
 
     `runs`: a thread is on a CPU, or queued for one.  `sleeps_elsewhere`: the first thread sleeps
     for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads.
+    `blocked`: a thread sleeps in a receive or a poll of this socket, not in an event loop.
     """
 
     activity: Activity
     runs: bool = False
     sleeps_elsewhere: bool = False
     ran_ns: int = 0
+    blocked: bool = False
 
 
 class Processes:
@@ -125,7 +127,11 @@ class Processes:
         ran_ns = self.sched_counters(pid).ran_ns
         first = states.get(str(pid), "")
         sleeps = first == "D" or (first == "S" and self._sleeps(pid))
-        return OwnActivity(activity, "R" in states.values(), sleeps, ran_ns)
+        blocked = activity is Activity.WAITING_ON_SOCKET and any(
+            not _in_epoll(*thread) and self._waits_for(pid, inode, *thread)
+            for thread in self._threads_of(pid)
+        )
+        return OwnActivity(activity, "R" in states.values(), sleeps, ran_ns, blocked)
 
     def _sleeps(self, pid: int) -> bool:
         syscall, function = self._thread(pid, str(pid))
@@ -205,3 +211,8 @@ class Processes:
 
     def _inode(self, pid: int, fd: int) -> int | None:
         return procfs.socket_inode(procfs.link(f"{self._proc}/{self._reader(pid)}/fd/{fd}"))
+
+
+def _in_epoll(syscall: str, function: str) -> bool:
+    call = parsed(syscall)
+    return call[1] is Role.EPOLL if call else function.startswith(wchan.EPOLL)

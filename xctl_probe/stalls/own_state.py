@@ -39,7 +39,7 @@ class OwnState:
             return
         before, self._seen = self._seen, seen
         since_ns, self._seen_ns = now_ns - self._seen_ns, now_ns
-        if self._is_busy(seen, before, since_ns):
+        if not seen.blocked and self._is_busy(seen, before, since_ns):
             self.waits, self.elsewhere = False, self.elsewhere + 1
         elif seen.activity is Activity.WAITING_ON_SOCKET or before is not None:
             self.waits, self.elsewhere = True, 0

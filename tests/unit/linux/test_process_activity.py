@@ -260,7 +260,19 @@ def test_the_first_thread_shows_whether_it_sleeps_elsewhere(
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))
     first_thread(proc, state, syscall, wchan)
-    assert own(proc) == (Activity.WAITING_ON_SOCKET, runs, sleeps, 0)
+    assert own(proc) == (Activity.WAITING_ON_SOCKET, runs, sleeps, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("syscall", "wchan"),
+    [(call(45, FD), None), (call(7, ADDRESS, 1), None), ("", "wait_woken"), ("", "do_poll")],
+)
+def test_a_thread_in_a_receive_or_a_poll_is_blocked(proc, syscall, wchan):
+    """Whatever the first thread does."""
+    first_thread(proc, "S", call(230, 0, 0))
+    (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", FD, 1, 0))
+    proc.thread(syscall, wchan)
+    assert own(proc)[1:] == (False, True, 0, True)
 
 
 def test_the_time_on_a_cpu_is_that_of_all_threads(proc):

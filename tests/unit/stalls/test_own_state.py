@@ -57,6 +57,18 @@ def test_a_process_whose_first_thread_sleeps_for_a_time_does_not_wait():
     assert after((100, sleeping), (200, IN_EPOLL)).waits
 
 
+def test_a_thread_in_a_receive_waits_whatever_the_first_thread_does():
+    seen = OwnActivity(
+        Activity.WAITING_ON_SOCKET,
+        runs=True,
+        sleeps_elsewhere=True,
+        ran_ns=10_000 * MS,
+        blocked=True,
+    )
+    state = after((100, seen), (200, seen._replace(ran_ns=20_000 * MS)))
+    assert (state.waits, state.is_elsewhere) == (True, False)
+
+
 def test_an_event_loop_that_runs_for_a_moment_is_undecided():
     """The next sample decides by the CPU that it took."""
     runs = OwnActivity(Activity.EVENT_LOOP_BUSY, runs=True, ran_ns=1_000)
