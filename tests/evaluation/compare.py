@@ -134,8 +134,12 @@ def why(answers: list[Answer], truth: Truth, peer: Callable[[str, str], str | No
         musts = [wait for wait in truth.must if wait.who == answer.who]
         if not musts and answer.who not in truth.culprits:
             continue
-        named = peer(*answer.connection) if answer.connection else None
-        right = any(not wait.on or named in wait.on for wait in musts) if answer.waits else None
+        right = None
+        if answer.waits:
+            connection = answer.connection
+            right = connection is not None and any(
+                _right(wait, connection, peer(*connection)) for wait in musts
+            )
         text = answer.answer["verdict"] if answer.answer else "an error"
         found.append(Why(answer.who, bool(musts), answer.waits, right, text))
     return found
@@ -178,7 +182,12 @@ def _really_waited(stall: Stall, ops: list[Op]) -> bool:
 def _fits(wait: Wait, stall: Stall, peer: str | None) -> bool:
     if stall.last["net"]["direction"] not in wait.directions:
         return False
-    return not wait.on or peer in wait.on
+    return _right(wait, (stall.last["net"]["local"], stall.last["net"]["remote"]), peer)
+
+
+def _right(wait: Wait, connection: tuple[str, str], peer: str | None) -> bool:
+    ports = {int(address.rpartition(":")[2]) for address in connection}
+    return not ports & wait.not_ports and (not wait.on or peer in wait.on)
 
 
 def _found(

@@ -34,6 +34,10 @@ class Gloo(Ring):
             self.room.device(), work_s, kind, *self.more,
         )  # fmt: skip
 
+    def not_ports(self) -> frozenset[int]:
+        """That of the store, by which the ranks find each other."""
+        return frozenset({self.port})
+
     def targets(self, fault: str) -> list[str]:
         targets = super().targets(fault)
         return targets[1:] if fault == "absent" else targets
