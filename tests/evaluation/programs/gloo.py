@@ -12,7 +12,7 @@ from evaluation.truth import Truth, Wait
 
 
 class Gloo(Ring):
-    """Each step is an all_reduce of 400 kB."""
+    """torch.distributed with gloo: an all_reduce of 400 kB in each step."""
 
     name = "gloo"
     needs = "Debian's python3-torch"
@@ -72,7 +72,7 @@ class Gloo(Ring):
 
 
 class Ddp(Gloo):
-    """Each step is a forward and a backward pass of a small model, and an optimizer's step."""
+    """DistributedDataParallel over gloo: the training of a small model."""
 
     name = "ddp"
     more = ("ddp",)
