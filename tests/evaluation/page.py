@@ -41,7 +41,8 @@ def render(results: Results) -> str:
         "with what is true. `make eval` repeats it; [testing.md](testing.md#evaluation) describes",
         "how.",
         "",
-        f"{results.host}, both sources at the same time, {results.date}, {_seeds(results)}.",
+        f"{results.host}, both sources at the same time, {results.date},",
+        f"{_seeds(results)}.",
         "",
         "A *wait* is one process that must be reported during one injection. *To report* is the",
         "median time from the begin of the wait to the first record, *error of length* the median",
@@ -103,8 +104,8 @@ def _rate(one: Score) -> str:
 
 
 def _seeds(results: Results) -> str:
-    numbers = ", ".join(map(str, results.seeds))
-    return f"seed {numbers}" if len(results.seeds) == 1 else f"seeds {numbers}"
+    numbers = ", ".join(map(str, sorted(set(results.seeds))))
+    return f"seeds {numbers}" if ", " in numbers else f"seed {numbers}"
 
 
 def _by_program(results: Results, source: str) -> list[str]:
