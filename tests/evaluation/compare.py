@@ -19,6 +19,8 @@ SAME_STALL_MS = 400
 BEFORE_MS = 1000
 # What a healthy process measured itself as a wait this long is no false report.
 REAL_WAIT_MS = 900
+# A shorter wait need not be reported: a reply may take a second, and the record an interval.
+MUST_MS = 2500
 
 
 @dataclass
@@ -122,9 +124,7 @@ def compare(
 
 def waited(wait: Wait, window: Window, ops: list[Op]) -> bool:
     """Whether the process itself measured a wait in the window, where it measures at all."""
-    return any(
-        min(end, window.recovered) - max(begin, window.at) >= REAL_WAIT_MS for begin, end in ops
-    )
+    return any(min(end, window.recovered) - max(begin, window.at) >= MUST_MS for begin, end in ops)
 
 
 def why(answers: list[Answer], truth: Truth, peer: Callable[[str, str], str | None]) -> list[Why]:
@@ -134,8 +134,12 @@ def why(answers: list[Answer], truth: Truth, peer: Callable[[str, str], str | No
         musts = [wait for wait in truth.must if wait.who == answer.who]
         if not musts and answer.who not in truth.culprits:
             continue
-        named = peer(*answer.connection) if answer.connection else None
-        right = any(not wait.on or named in wait.on for wait in musts) if answer.waits else None
+        right = None
+        if answer.waits:
+            connection = answer.connection
+            right = connection is not None and any(
+                _right(wait, connection, peer(*connection)) for wait in musts
+            )
         text = answer.answer["verdict"] if answer.answer else "an error"
         found.append(Why(answer.who, bool(musts), answer.waits, right, text))
     return found
@@ -178,7 +182,12 @@ def _really_waited(stall: Stall, ops: list[Op]) -> bool:
 def _fits(wait: Wait, stall: Stall, peer: str | None) -> bool:
     if stall.last["net"]["direction"] not in wait.directions:
         return False
-    return not wait.on or peer in wait.on
+    return _right(wait, (stall.last["net"]["local"], stall.last["net"]["remote"]), peer)
+
+
+def _right(wait: Wait, connection: tuple[str, str], peer: str | None) -> bool:
+    ports = {int(address.rpartition(":")[2]) for address in connection}
+    return not ports & wait.not_ports and (not wait.on or peer in wait.on)
 
 
 def _found(

@@ -12,6 +12,25 @@ from dataclasses import dataclass
 from evaluation.process import Process
 from evaluation.room import Room, descendants
 
+MEANING = {
+    "stop": "SIGSTOP of the process and its children",
+    "kill": "SIGKILL; its kernel resets the connections",
+    "compute": "it computes and does not answer",
+    "sleep": "it sleeps and does not answer",
+    "deadlock": "its thread waits for a lock that is never free",
+    "disk": "its thread is in uninterruptible sleep",
+    "drop": "its host loses all packets, or those of its port on one host",
+    "shape": "its host sends at 1 Mbit/s",
+    "lose": "the server never answers one request",
+    "break": "the server stops all transfers in mid-body",
+    "checkpoint": "rank 0 writes alone while the others wait for it",
+    "absent": "a rank that never comes",
+    "none": "nothing",
+    "idle": "healthy: all clients pause",
+    "slow": "healthy: each reply takes 0.3 s",
+    "epoch": "healthy: all ranks pause before the same step",
+    "evaluate": "healthy: all ranks compute before the same step",
+}
 ORDERED_S = 30.0
 SHAPED_RATE = "1mbit"
 # Orders that a workload obeys (tests/evaluation/workloads/workload.py): it does not answer

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from evaluation.faults import MEANING
+from evaluation.programs import PROGRAMS
 from evaluation.results import Injection, Results
 from evaluation.score import Score, score
 
@@ -39,7 +41,8 @@ def render(results: Results) -> str:
         "with what is true. `make eval` repeats it; [testing.md](testing.md#evaluation) describes",
         "how.",
         "",
-        f"{results.host}, both sources at the same time, {results.date}, {_seeds(results)}.",
+        f"{results.host}, both sources at the same time, {results.date},",
+        f"{_seeds(results)}.",
         "",
         "A *wait* is one process that must be reported during one injection. *To report* is the",
         "median time from the begin of the wait to the first record, *error of length* the median",
@@ -60,6 +63,12 @@ def render(results: Results) -> str:
     for source in _sources(results):
         lines += ["", f"## {SOURCES[source]}", "", "By program:", "", *_by_program(results, source)]
         lines += ["", "By fault:", "", *_by_fault(results, source)]
+    lines += ["", "## Programs", "", "| program | | needs |", "| --- | --- | --- |"]
+    for program in PROGRAMS.values():
+        what = (program.__doc__ or "").splitlines()[0].rstrip(".")
+        lines.append(f"| {program.name} | {what} | {program.needs} |")
+    lines += ["", "## Faults", "", "| fault | |", "| --- | --- |"]
+    lines += [f"| {fault} | {meaning} |" for fault, meaning in MEANING.items()]
     if results.errors:
         lines += ["", "## Not run", "", *(f"- {error.splitlines()[0]}" for error in results.errors)]
     return "\n".join(lines) + "\n"
@@ -95,8 +104,8 @@ def _rate(one: Score) -> str:
 
 
 def _seeds(results: Results) -> str:
-    numbers = ", ".join(map(str, results.seeds))
-    return f"seed {numbers}" if len(results.seeds) == 1 else f"seeds {numbers}"
+    numbers = ", ".join(map(str, sorted(set(results.seeds))))
+    return f"seeds {numbers}" if ", " in numbers else f"seed {numbers}"
 
 
 def _by_program(results: Results, source: str) -> list[str]:
@@ -112,7 +121,7 @@ def _by_program(results: Results, source: str) -> list[str]:
 
 def _by_fault(results: Results, source: str) -> list[str]:
     lines = _head("fault")
-    for fault in sorted({one.fault for one in results.injections}):
+    for fault in (one for one in MEANING if any(i.fault == one for i in results.injections)):
         keep: Callable[[Injection], bool] = lambda one, fault=fault: one.fault == fault  # noqa: E731
         lines.append(_row(fault, score(results, source, keep)))
     return lines

@@ -12,13 +12,15 @@ ANY = frozenset({SEND, RECEIVE, CONNECT})
 class Wait:
     """`who` waits for one of `on` (names of processes; empty: for any process).
 
-    `causes` are those of docs/records.md that are right; None stands for null.
+    `causes` are those of docs/records.md that are right; None stands for null.  A connection of
+    one of `not_ports`, on either side, is another one, such as an idle one of the start-up.
     """
 
     who: str
     on: frozenset[str] = frozenset()
     directions: frozenset[str] = ANY
     causes: frozenset[str | None] = frozenset({"no_reply"})
+    not_ports: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evaluation.programs.base import Program
+from evaluation.programs.dask import Dask
 from evaluation.programs.fetch import Fetch
 from evaluation.programs.gloo import Ddp, Gloo
 from evaluation.programs.grpc import Grpc
@@ -26,6 +27,7 @@ ALL = (
     HttpLoop,
     Https,
     Languages,
+    Dask,
     Fetch,
     Grpc,
     Zmq,

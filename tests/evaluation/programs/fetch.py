@@ -9,7 +9,7 @@ from evaluation.programs.service import SERVER, Service
 
 
 class Fetch(Service):
-    """A heartbeat is sent every 3 s, so it waits only in a part of the faults."""
+    """A broker like Kafka: fetches of 500 ms, a producer, and heartbeats every 3 s."""
 
     name = "fetch"
     asking = ("fetch", "fetch-blocking", "produce", "heartbeat")

@@ -12,7 +12,7 @@ from evaluation.truth import Truth, Wait
 
 
 class Gloo(Ring):
-    """Each step is an all_reduce of 400 kB."""
+    """torch.distributed with gloo: an all_reduce of 400 kB in each step."""
 
     name = "gloo"
     needs = "Debian's python3-torch"
@@ -33,6 +33,10 @@ class Gloo(Ring):
             name(rank), rank, "gloo_rank.py", rank, self.ranks, self.room.address(0), self.port,
             self.room.device(), work_s, kind, *self.more,
         )  # fmt: skip
+
+    def not_ports(self) -> frozenset[int]:
+        """That of the store, by which the ranks find each other."""
+        return frozenset({self.port})
 
     def targets(self, fault: str) -> list[str]:
         targets = super().targets(fault)
@@ -68,7 +72,7 @@ class Gloo(Ring):
 
 
 class Ddp(Gloo):
-    """Each step is a forward and a backward pass of a small model, and an optimizer's step."""
+    """DistributedDataParallel over gloo: the training of a small model."""
 
     name = "ddp"
     more = ("ddp",)

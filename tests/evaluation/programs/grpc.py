@@ -13,7 +13,7 @@ WINDOW = frozenset({"peer_window", "no_reply", "send_buffer"})
 
 
 class Grpc(Service):
-    """Python's grpcio on both sides; the uploads are limited by HTTP/2's own windows.
+    """gRPC by grpcio: unary calls, a steady stream, an upload, a channel without calls.
 
     `upload` may be reported: what it waits for is a window update.
     """

@@ -11,7 +11,7 @@ from evaluation.programs.service import SERVER, Service
 
 
 class Http(Service):
-    """A server with a thread for each connection; one client has a connection for each request."""
+    """http.server, a thread for each connection; clients in recv, poll and epoll; downloads."""
 
     name = "http"
     kind: ClassVar[str] = "threads"
@@ -39,14 +39,14 @@ class Http(Service):
 
 
 class HttpLoop(Http):
-    """The same clients with a server of one event loop (asyncio)."""
+    """The clients of `http` with a server of one event loop (asyncio)."""
 
     name = "http-loop"
     kind = "loop"
 
 
 class Https(Http):
-    """The same over TLS 1.3, with a certificate of its own."""
+    """`http` over TLS 1.3, with a certificate of its own."""
 
     name = "https"
 

@@ -12,7 +12,7 @@ JAVA = ("java", "-XX:TieredStopAtLevel=1", "-Xmx128m")
 
 
 class Languages(Http):
-    """Node waits in epoll; Java's client has a selector thread, and callers in a futex."""
+    """The server of `http` with clients of Node (epoll) and Java (selector and futexes)."""
 
     name = "http-node-java"
     needs = "nodejs and a JDK"

@@ -15,7 +15,9 @@ LAUNCHER = "mpirun"
 
 
 class Mpi(Ring):
-    """Three ranks of one host; mpirun starts them, and they are reached through FIFOs.
+    """Open MPI over TCP: three ranks of one host, which poll while they wait.
+
+    mpirun starts the ranks, and they are reached through FIFOs.
 
     Which ranks exchange depends on the algorithm that Open MPI selects, so any peer is right.
     """

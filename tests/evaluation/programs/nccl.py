@@ -6,7 +6,7 @@ from evaluation.programs.ring import Ring, name
 
 
 class Nccl(Ring):
-    """Three ranks: each spins while it waits."""
+    """A model of NCCL's socket transport: three ranks with spinning receives."""
 
     name = "nccl-model"
     ranks = 3

@@ -35,7 +35,7 @@ http {{
 
 
 class Nginx(Http):
-    """The clients wait for nginx, and nginx for the server, which has the faults."""
+    """nginx as a proxy between the clients of `http` and its server, which has the faults."""
 
     name = "nginx"
     needs = "nginx"

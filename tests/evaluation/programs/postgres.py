@@ -13,7 +13,7 @@ from evaluation.programs.service import SERVER, Service
 
 
 class Postgres(Service):
-    """A cluster of its own without durability; a stop stops the backends as well."""
+    """PostgreSQL: queries, and a listener; a stop stops the backends as well."""
 
     name = "postgresql"
     needs = "postgresql, and Debian's python3-psycopg2"

@@ -19,7 +19,7 @@ BUSY = (
 
 
 class Redis(Service):
-    """redis-server, with clients by redis-py."""
+    """redis-server: lookups, a producer, a worker in BLPOP, a subscriber; by redis-py."""
 
     name = "redis"
     needs = "redis-server, and redis of PyPI"

@@ -88,8 +88,13 @@ class Ring(Program):
         rank = int(of.removeprefix("rank"))
         return frozenset({name((rank - 1) % self.ranks), name((rank + 1) % self.ranks)})
 
+    def not_ports(self) -> frozenset[int]:
+        """Ports of connections that ranks do not exchange on."""
+        return frozenset()
+
     def _waits(self, who: str, causes: frozenset[str | None]) -> Wait:
-        return Wait(who, self.peers(who), frozenset({RECEIVE, SEND}), causes)
+        both = frozenset({RECEIVE, SEND})
+        return Wait(who, self.peers(who), both, causes, self.not_ports())
 
 
 def name(rank: int) -> str:

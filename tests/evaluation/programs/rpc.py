@@ -15,7 +15,10 @@ LOST = frozenset({"loss", "no_reply", None})
 
 
 class Rpc(Gloo):
-    """The caller waits for the worker with the fault; the other worker has nothing to do."""
+    """PyTorch RPC: a caller that asks two workers in turn.
+
+    The caller waits for the worker with the fault; the other worker has nothing to do.
+    """
 
     name = "pytorch-rpc"
     ranks = 3

@@ -12,7 +12,7 @@ FULL = frozenset({"peer_window"})
 
 
 class Zmq(Service):
-    """The server has one thread; `push` fills its queues and buffers in about a second."""
+    """ZeroMQ: requests, a push that reaches its high-water mark, a subscriber."""
 
     name = "zeromq"
     needs = "pyzmq of PyPI"

@@ -86,6 +86,12 @@ def test_a_wrong_cause():
     assert (verdict.musts[0].right_peer, verdict.musts[0].right_cause) == (True, False)
 
 
+def test_another_connection_of_the_right_peer_is_a_wrong_one():
+    wait = Wait("rank0", frozenset({"rank1"}), not_ports=frozenset({13}))
+    verdict, _ = judged([record(101_000, 900)], Truth(must=(wait,)))
+    assert (verdict.musts[0].found, verdict.musts[0].right_peer) == (True, False)
+
+
 def test_what_may_be_reported_is_neither_true_nor_false():
     verdict, _ = scored([record(101_000, 900, pid=13, peer=11)])
     assert (verdict.true_stalls, verdict.false, verdict.wrong_peer) == (0, [], [])
