@@ -121,7 +121,7 @@ def everything_idle(worker):
         scenes.play("hung_up_on", role)
         scenes.play("one_line", role)
         scenes.play("subscriber", role)
-        scenes.play("greeted_by_nobody", role)
+        scenes.play("greeted_by_no_server", role)
     scenes.play("sleeper")
     scenes.play("datagram_server")
     return scenes, asking

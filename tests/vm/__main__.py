@@ -153,7 +153,7 @@ def _run(options: argparse.Namespace, kernels: list[Plan], progress: Progress) -
                 lambda one: run.test_kernel(one[0], copy, one[1], chosen, progress), kernels
             ):
                 found.append(result)
-                run.begin(result, progress)
+                run.report(result, progress)
                 # any other part of the tests proves nothing
                 if chosen.whole and not options.no_store:
                     results.store(found)
