@@ -21,7 +21,8 @@ from xctl_probe.linux.tasks import reader_of
 
 _MOST_WANTED = 4_096
 _MOST_PASSES = 4  # over all readable processes; then a socket counts as unattributed
-_FREE_NS = 20_000_000  # for one user in a pass, whatever the debt of the account
+# For one user in a pass, whatever the debt of the account, with the default budget.
+_FREE_NS, _MOST_FREE_NS = 20_000_000, 500_000_000
 # Share of the time that searches may take in bursts, and the longest burst with the default budget.
 _PACE, _AT_ONCE_NS = 0.1, 20_000_000
 _LONGEST_BURST_NS = 500_000_000
@@ -63,6 +64,7 @@ class Search(Owners):
         self._cpu_clock = cpu_clock  # charged: on a busy host a search is interrupted
         self._barred = barred or Barred()
         self._most_wanted = most_wanted
+        self._free_of_user_ns = scaled(_FREE_NS, self._budget.share, _MOST_FREE_NS)
         self._free_ns = self._free_until_ns = 0
         self.share = self._budget.share  # of a core
         burst_ns = scaled(_AT_ONCE_NS, self.share, _LONGEST_BURST_NS)
@@ -73,6 +75,10 @@ class Search(Owners):
         self._targets: set[int] = set()  # inodes that the pass searches for
         self._askers: frozenset[int | None] = frozenset()
         self._spent_ns: dict[int, int] = {}  # in this pass, by user of the process
+        # Sockets of the passes since one was added, and the pids that were read whole in them: the
+        # next pass continues with the others.
+        self._sought: set[int] = set()
+        self._read_whole: set[str] = set()
         self._deferred: set[int] = set()  # users with descriptors that this pass leaves out
         self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to continue with
         # pid -> inode of its folder, which the next process with this pid does not have
@@ -111,8 +117,9 @@ class Search(Owners):
     def want(self, askers: Mapping[int, int | None]) -> None:
         """Add sockets to the search: inode to the user whose it is."""
         for inode, asker in askers.items():
-            if len(self._wanted) < self._most_wanted:
-                self._wanted.setdefault(inode, asker)
+            if inode not in self._wanted and len(self._wanted) < self._most_wanted:
+                self._wanted[inode] = asker
+                self._sought.discard(inode)
 
     def is_pending(self, inode: int) -> bool:
         """Return whether the search for this socket is not over."""
@@ -161,6 +168,8 @@ class Search(Owners):
         self._targets = {inode for inode, uid in self._wanted.items() if uid in askers}
         self._askers = frozenset(askers)
         self._spent_ns, self._deferred = {}, set()
+        if not self._targets <= self._sought:
+            self._sought, self._read_whole = self._targets.copy(), set()
         self._pass = self._search_pass() if self._targets else None
         return self._pass is not None
 
@@ -175,7 +184,7 @@ class Search(Owners):
             self._end_pass()
             return
         spent_ns = self._spent_ns[about] = self._spent_ns.get(about, 0) + took_ns
-        if spent_ns > _FREE_NS:
+        if spent_ns > self._free_of_user_ns:
             self._budget.charge(("about", about), took_ns, now_ns)
         else:
             for uid in self._askers:
@@ -200,16 +209,19 @@ class Search(Owners):
         """
         found_in: list[str] = []
         recent = [pid for pid in self._recent if self._folder(pid).size < _LARGE]
-        yield from self._read_all(self._ranked(recent), found_in)
+        yield from self._read_all(self._ranked(recent), found_in, self._free_of_user_ns // 2)
         if self._targets:
             pids = {entry for entry in os.listdir(self._proc) if entry.isdigit()}
             for known in (self._closed, self._kernel_threads):
                 for pid in known.keys() - pids:
                     del known[pid]
-            yield from self._read_all(self._ranked(pids.difference(recent)), found_in)
+            yield from self._read_all(self._ranked(pids), found_in)
         self._note_recent(found_in)
 
-    def _read_all(self, candidates: Iterator[_Candidate], found_in: list[str]) -> Iterator[int]:
+    def _read_all(
+        self, candidates: Iterator[_Candidate], found_in: list[str], most_ns: int | None = None
+    ) -> Iterator[int]:
+        """Read these processes, of each user for at most so long: the others need time, too."""
         ranked: list[_Candidate] = []
         for candidate in candidates:
             ranked.append(candidate)
@@ -219,6 +231,8 @@ class Search(Owners):
         for _, pid, uid in ranked:
             if not self._targets:
                 return
+            if pid in self._read_whole or (most_ns and self._spent_ns.get(uid, 0) > most_ns):
+                continue
             before = len(self._targets)
             yield from self._read(pid, uid)
             if len(self._targets) < before:
@@ -241,6 +255,8 @@ class Search(Owners):
                 if not self._may_read(uid):
                     self._defer(uid, pid, skip + count)
                     return
+        if uid not in self._deferred:
+            self._read_whole.add(pid)
         yield uid
 
     def _take(self, inode: int, pid: str, reader: int, fd: str) -> bool:
@@ -257,7 +273,7 @@ class Search(Owners):
     def _may_read(self, uid: int) -> bool:
         if uid in self._deferred:
             return False
-        free = self._is_free() or self._spent_ns.get(uid, 0) <= _FREE_NS
+        free = self._is_free() or self._spent_ns.get(uid, 0) <= self._free_of_user_ns
         return free or self._budget.allows(("about", uid), self._clock())
 
     def _ranked(self, pids: Iterable[str]) -> Iterator[_Candidate]:

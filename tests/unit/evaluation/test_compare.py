@@ -88,7 +88,7 @@ def test_a_wrong_cause():
 
 def test_another_connection_of_the_right_peer_is_a_wrong_one():
     wait = Wait("rank0", frozenset({"rank1"}), not_ports=frozenset({13}))
-    verdict, _ = judged([record(101_000, 900)], Truth(must=(wait,)))
+    verdict, _ = scored([record(101_000, 900)], Truth(must=(wait,)))
     assert (verdict.musts[0].found, verdict.musts[0].right_peer) == (True, False)
 
 

@@ -188,3 +188,26 @@ def test_kernel_threads_are_listed_once(world):
     world.add(2, INODE, user=0, folder=823)
     world.search.search([INODE], VICTIM)
     assert world.search.get(INODE) == Process(2, 7_001, "client")
+
+
+def test_the_recent_owners_leave_time_for_other_processes_of_their_user(world):
+    """Also where the account of the user is in debt: in each pass the recent ones come first."""
+    for pid in range(211, 241):
+        world.add(pid, 5_000 + pid, others=100)
+    world.search.want(dict.fromkeys((5_000 + pid for pid in range(211, 241)), VICTIM))
+    while not world.search.is_over:
+        world.search.proceed()
+        world.now_ns += 100 * MS
+    world.add(199, INODE, others=100)
+    world.search._budget.charge(("about", VICTIM), 3_600_000 * MS, world.now_ns)
+    assert world.samples([INODE]) < 100
+    assert world.search.get(INODE) == Process(199, 7_001, "client")
+
+
+def test_a_socket_that_is_searched_for_again_may_have_come_to_a_process_since(world):
+    world.add(233)
+    assert world.search.search([INODE], VICTIM) == set()
+    assert world.search.get(INODE) is None
+    world.add(233, INODE)
+    assert world.search.search([INODE], VICTIM) == set()
+    assert world.search.get(INODE) == Process(233, 7_001, "client")
