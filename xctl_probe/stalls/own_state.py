@@ -20,10 +20,9 @@ _SAMPLES_ELSEWHERE = 2
 class OwnState:
     """State of the process that waits, from the samples of one wait."""
 
-    waits: bool = False  # the last sample that could be read has shown it
     elsewhere: int = 0  # consecutive samples that have shown something else
+    seen_ns: int | None = None  # time of the last sample
     _seen: OwnActivity | None = None
-    _seen_ns: int = 0
 
     @property
     def is_elsewhere(self) -> bool:
@@ -34,15 +33,13 @@ class OwnState:
         """Update from one sample; `now_ns` is its time."""
         if seen.activity is Activity.LATER:
             return
+        before, before_ns, self.seen_ns = self._seen, self.seen_ns, now_ns
         if seen.activity is Activity.UNKNOWN:
-            self.waits, self.elsewhere = True, 0
+            self.elsewhere = 0  # as if it had not been read
             return
-        before, self._seen = self._seen, seen
-        since_ns, self._seen_ns = now_ns - self._seen_ns, now_ns
-        if not seen.blocked and self._is_busy(seen, before, since_ns):
-            self.waits, self.elsewhere = False, self.elsewhere + 1
-        elif seen.activity is Activity.WAITING_ON_SOCKET or before is not None:
-            self.waits, self.elsewhere = True, 0
+        self._seen = seen
+        busy = not seen.blocked and self._is_busy(seen, before, now_ns - (before_ns or 0))
+        self.elsewhere = self.elsewhere + 1 if busy else 0
 
     @staticmethod
     def _is_busy(seen: OwnActivity, before: OwnActivity | None, since_ns: int) -> bool:

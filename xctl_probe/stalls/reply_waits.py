@@ -27,8 +27,8 @@ _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
 _MOST_WAITS = 16_384  # kept at a time
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
-# often while it does something else.
-_EARLIER = 2
+# often from then on; less often during a stall.
+_EARLIER, _SELDOM = 2, 5
 _AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
 
 
@@ -191,11 +191,13 @@ class ReplyWaits:
     def _check_own(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> None:
         """Read what the process itself does, once its wait is about to be a stall."""
         if self._inspector is None or asked.owner is None or asked.blocked:
-            kept.own = OwnState(waits=True)
+            kept.own = OwnState()
             return
-        due_ns = kept.from_ns + self._least_ns(asked, kept) - _EARLIER * self._stall_ns
-        if kept.own.is_elsewhere:
-            due_ns = kept.from_ns + _EARLIER * self._stall_ns
+        if kept.own.seen_ns is None:
+            due_ns = kept.from_ns + self._least_ns(asked, kept) - _EARLIER * self._stall_ns
+        else:
+            seldom = _SELDOM if kept.stall and not kept.own.elsewhere else _EARLIER
+            due_ns = kept.own.seen_ns + (seldom if kept.own.elsewhere != 1 else 0) * self._stall_ns
         if now_ns < due_ns:
             return
         kept.own.note(self._inspector.own_activity(asked.owner.pid, asked.socket.inode), now_ns)
@@ -211,7 +213,7 @@ class ReplyWaits:
         found = kept.peer.state
         if found is None or now_ns - kept.from_ns < self._least_ns(asked, kept):
             return None
-        if not (kept.own.waits or kept.stall or asked.blocked):
+        if kept.own.elsewhere and not (kept.stall or asked.blocked):
             return None
         if found is PeerState.UNKNOWN and asked.history.is_within_usual_latency(
             now_ns - kept.from_ns
