@@ -153,7 +153,13 @@ class Probe:
     def story(self, what: str) -> str:
         """What a person needs who reads that a test failed."""
         records = self.consumer.records
-        rare = [r for r in records if r.event_type != "transport.bw" or r.pid is not None]
+        rare = [
+            r
+            for r in records
+            if r.event_type != "transport.bw"
+            or r.pid is not None
+            or r.net.get("unattributed_bytes")
+        ]
         lines = [what, f"exit: {self.process.poll()}", f"stderr: {self.stderr.decode()!r}"]
         lines += [f"{len(records)} records, the last of them:", *map(str, records[-3:])]
         lines += ["the last that are about a process or an error:", *map(str, rare[-20:])]
