@@ -128,7 +128,9 @@ class ReplyWaits:
             idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
             if idle and not self._peer_just_became_idle(kept, end_ns):
                 return None
-            return kept.stall or self._decide(asked, kept, end_ns)
+            return kept.stall or (
+                None if kept.own.is_elsewhere else self._decide(asked, kept, end_ns, over=True)
+            )
         if asked.delivered is False:
             return ReplyStall(asked.since_ns)
         lasted_ns = end_ns - asked.since_ns
@@ -209,11 +211,14 @@ class ReplyWaits:
         lossy = asked.lost or kept.peer.state is PeerState.REPLY_RETRANSMITTED
         return self._stall_ns if lossy else self._reply_ns
 
-    def _decide(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> ReplyStall | None:
+    def _decide(
+        self, asked: ReplyWait, kept: _WaitState, now_ns: int, *, over: bool = False
+    ) -> ReplyStall | None:
         found = kept.peer.state
         if found is None or now_ns - kept.from_ns < self._least_ns(asked, kept):
             return None
-        if kept.own.elsewhere and not (kept.stall or asked.blocked):
+        # One sample may have found a thread on its way: the next one, or the end, decides.
+        if kept.own.elsewhere and not (kept.stall or asked.blocked or over):
             return None
         if found is PeerState.UNKNOWN and asked.history.is_within_usual_latency(
             now_ns - kept.from_ns
