@@ -27,7 +27,7 @@ _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
 _MOST_WAITS = 16_384  # kept at a time
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
-# often from then on; less often during a stall.
+# often from then on; less often during a stall, and never in a wait that is shorter than that.
 _EARLIER, _SELDOM = 2, 5
 _AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
 
@@ -196,7 +196,8 @@ class ReplyWaits:
             kept.own = OwnState()
             return
         if kept.own.seen_ns is None:
-            due_ns = kept.from_ns + self._least_ns(asked, kept) - _EARLIER * self._stall_ns
+            early_ns = self._least_ns(asked, kept) - _EARLIER * self._stall_ns
+            due_ns = kept.from_ns + max(early_ns, _SELDOM * self._stall_ns)
         else:
             seldom = _SELDOM if kept.stall and not kept.own.elsewhere else _EARLIER
             due_ns = kept.own.seen_ns + (seldom if kept.own.elsewhere != 1 else 0) * self._stall_ns
