@@ -14,7 +14,7 @@ ALL_VARIANTS = VARIANTS + SLOW_VARIANTS
 # lost segments, failed connects, sockets from before, what a killed probe leaves behind.
 CORE = (
     "test_bytes.py or test_stalls.py or test_errors.py or test_lifetime.py or test_features.py"
-    " or test_by_file.py or test_rdma.py"
+    " or test_by_file.py"
 )
 # The first series whose Debian kernel carries the variant.
 SINCE = {
