@@ -36,7 +36,7 @@ class Backend:
 
     def sees(self, blind_spot: str) -> bool:
         """Whether this is no declared blind spot of the source."""
-        assert blind_spot in _BLIND_SPOTS, f"{blind_spot!r} is in nobody's list of blind spots"
+        assert blind_spot in _BLIND_SPOTS, f"{blind_spot!r} is in no list of blind spots"
         return blind_spot not in {spot.key for spot in BLIND_SPOTS[self.source]}
 
     def as_started(self, output: str) -> Backend:
