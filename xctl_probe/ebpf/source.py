@@ -138,14 +138,14 @@ class RunningSource:
         if now_ns < self._next_sample_ns:
             self._keep(self._from_ring(now_ns))
         else:
-            begun_ns = time.monotonic_ns()
+            begun_ns = time.thread_time_ns()  # without the time in which helpers are waited for
             chunk = self._running.waiters_iter.run()
             waiting, left_out = self._chosen(chunk, self._sorted(chunk))
             # A wait that ended before this sample is decided by the sample before.
             self._keep(self._from_ring(now_ns))
             self._windows.note(map(seen_wait, waiting))
             self._tracker.observe(waiting, whole=not left_out)
-            took_ns = time.monotonic_ns() - begun_ns
+            took_ns = time.thread_time_ns() - begun_ns
             self._next_sample_ns = now_ns + max(self._stall_ns, took_ns * _SAMPLE_SHARE)
         return self._next_sample_ns
 

@@ -36,6 +36,7 @@ from xctl_probe.stalls.request_history import Histories, PeerHistory, RequestHis
 
 _MOST_NAMESPACES = 1_024  # that are remembered
 _MOST_SILENT = 16_384  # waits whose keepalives go unanswered
+_MOST_OPEN = 4_096  # stalls that were reported as ongoing
 _IDLE_NS = 60_000_000_000
 
 _Key = tuple[int, int]  # inode and direction
@@ -89,7 +90,7 @@ class StallTracker:
         self._places: dict[int, tuple[int, int]] = {}  # inode -> namespace, and a process there
         self._connections = Histories()  # by cookie: usual latency
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
-        self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing by the last drain
+        self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing, and not as over
         self._closed: list[ReportedStall] = []  # of those, the ones that a later sample has closed
         self._ended_ns: dict[_Key, int] = {}  # ended since the last sample
         self._silent_ns: dict[_Key, int] = {}  # since when keepalives go unanswered
@@ -116,7 +117,7 @@ class StallTracker:
         for record in records:
             if not self._lasts(record):  # an end event follows
                 continue
-            open_ = self._open.get(_key(record))
+            open_ = self._open_for(record)
             stall = self._ongoing(record, open_)
             if stall is not None:
                 stalls.append(stall)
@@ -157,7 +158,11 @@ class StallTracker:
         """Return the stalls to report at a drain: those that are over, then the ongoing ones."""
         stalls = self.observe(records, whole=whole)
         over, self._closed = self._closed, []
-        self._open = {_key(stall.record): stall for stall in stalls}
+        # A wait that this sample does not have may still be open: its answer has come and is not
+        # read, or it is one of too many.
+        self._open |= {_key(stall.record): stall for stall in stalls}
+        while len(self._open) > _MOST_OPEN:
+            del self._open[next(iter(self._open))]
         self._forget_idle(now_ns)
         return over + stalls
 
@@ -183,7 +188,8 @@ class StallTracker:
         """Return the stall that a finished wait was, None where it was none."""
         self._ended_ns[_key(record)] = record.time_ns
         stall = self._ended(record)
-        open_ = self._open.pop(_key(record), None)
+        open_ = self._open_for(record)
+        self._open.pop(_key(record), None)
         if open_ is not None and open_.cause is Cause.KEEPALIVE and not _got_data(record):
             return _closed(open_, record.time_ns)
         if record.evidence & Evidence.SUPERSEDED and open_ is None:
@@ -191,6 +197,16 @@ class StallTracker:
         if stall is None and open_ is not None:
             return _closed(open_, record.time_ns)
         return stall
+
+    def _open_for(self, record: RawEvent) -> ReportedStall | None:
+        """Return the reported stall that this wait is, None where it is another wait."""
+        open_ = self._open.get(_key(record))
+        if open_ is None or _has_no_end_event(open_.record) or _has_no_end_event(record):
+            return open_
+        if _began_ns(record) > open_.record.time_ns:
+            del self._open[_key(record)]  # its end event was lost
+            return None
+        return open_
 
     def _lasts(self, record: RawEvent) -> bool:
         """True for an ongoing wait: its end event may precede a sample that contains it."""

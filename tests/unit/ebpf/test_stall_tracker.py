@@ -46,6 +46,21 @@ def test_who_sends_on_finishes_what_was_reported_and_nothing_else(scene):
     assert scene.end(2_400, 1_400) == ("over", 1_000, NO_REPLY)
 
 
+def test_an_answer_that_lies_unread_when_a_drain_looks(scene):
+    """The wait is in no sample then, and its end event is emitted as the process sends on."""
+    scene.drain(150, lasts(150))
+    assert scene.drain(1_150) == []
+    assert scene.end(400, seen=IN_RECV | Evidence.SUPERSEDED) == ("over", 400, NO_REPLY)
+    assert scene.drain(2_150) == []
+
+
+def test_a_wait_whose_end_event_was_lost_does_not_end_with_the_next_one(scene):
+    scene.drain(150, lasts(150))
+    assert scene.drain(1_150) == []
+    assert scene.end(1_550, 1_403, seen=IN_RECV | Evidence.SUPERSEDED) is None
+    assert scene.drain(2_150) == []
+
+
 def test_what_ended_does_not_end_again_with_the_next_wait_on_its_socket(scene):
     """To which the peer agrees."""
     scene.drain(150, lasts(150))
