@@ -14,6 +14,7 @@
 #include "sock.bpf.h"
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
+#include "symmetric.bpf.h"
 #include "task.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
@@ -153,6 +154,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	if (old == TCP_SYN_SENT || new == TCP_CLOSE ||
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&
 	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK)) {
+		if (state->awaits_equal)
+			wait_for_equal_ended(sk, state, exact_ns());
 		connection_ended(sk, state);
 		flush_bytes_to_process(sk,
 				       state); /* no iterator over files finds it after close() */
@@ -166,7 +169,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	flush_bytes_to_process(sk, state);
 	flush_retransmits(sk, state);
 	merge_peer_history(sk, state);
-	state->opened = 0;
+	state->opened = state->silences_in_a_row = 0;
 	state->answered = state->unanswered = 0;
 	state->counted_answers = state->counted_unanswered = 0;
 	return 0;

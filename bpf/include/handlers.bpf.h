@@ -12,6 +12,7 @@
 #include "sock.bpf.h"
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
+#include "symmetric.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 
@@ -87,7 +88,11 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 	} else if (!settings.sees_full_buffer && sock_is_full(sk) && sock_nospace(sk)) {
 		send_blocked(sk, state);
 	}
+	note_silence_before_send(state, now);
+	if (state->awaits_equal)
+		wait_for_equal_ended(sk, state, exact_ns());
 	sock_on_send(sk, state, now, count);
+	state->sent_last = 1;
 	return 0;
 }
 
@@ -122,6 +127,11 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 {
 	__u64 now = coarse_ns();
 
+	note_silence_before_receive(sk, state, now);
+	if (state->awaits_equal) {
+		wait_for_equal_ended(sk, state, to_monotonic(arrival_ns(sk, now)));
+		state->request_ns = now; /* it is no reply to an earlier request as well */
+	}
 	if (ret > 0 && !(flags & MSG_PEEK)) {
 		atomic_add(&state->unread_received, uncounted(state, ret, false));
 		state->flow_bytes += ret;
@@ -135,6 +145,7 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 	else if (state->opened && now - state->last_receive_ns >= settings.stall_ns)
 		pause_ended(sk, state, now);
 	state->last_receive_ns = now;
+	state->sent_last = 0;
 	return 0;
 }
 

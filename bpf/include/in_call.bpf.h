@@ -14,6 +14,7 @@
 #include "maps.bpf.h"
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
+#include "symmetric.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
@@ -90,10 +91,13 @@ static __always_inline void received_in_call(struct sock *sk, struct sock_state 
 	__u64 now = coarse_ns();
 
 	count_ahead(&state->receiving, &state->unread_received, count);
+	if (state->awaits_equal)
+		wait_for_equal_ended(sk, state, to_monotonic(arrival_ns(sk, now)));
 	state->flow_bytes += count;
 	if (state->midstream_pause)
 		pause_ended(sk, state, now);
 	state->last_receive_ns = arrival_ns(sk, now);
+	state->sent_last = 0;
 }
 
 /* Bytes count once a thread was sampled in the call: its process owns them. */

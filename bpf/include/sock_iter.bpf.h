@@ -16,6 +16,7 @@
 #include "sock.bpf.h"
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
+#include "symmetric.bpf.h"
 #include "task.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
@@ -97,10 +98,18 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 		}
 		if (window_limits(sk))
 			event->evidence |= SEEN_PEER_WINDOW;
-	} else if (!state->opened || !may_receive(sk) || unread_bytes(sk)) {
+	} else if (!may_receive(sk) || unread_bytes(sk)) {
+		return false;
+	} else if (may_await_equal(state)) {
+		since = state->last_send_ns;
+		event->evidence = SEEN_SYMMETRIC;
+		event->direction = STALL_RECEIVE;
+		state->awaits_equal = coarse - since >= settings.stall_ns;
+	} else if (!state->opened) {
 		return false;
 	} else if (state->reply_state) {
 		since = state->request_ns;
+		event->evidence = is_symmetric(state) ? SEEN_SYMMETRIC : 0;
 		event->direction = STALL_RECEIVE;
 	} else {
 		since = 0;

@@ -139,8 +139,10 @@ static __always_inline void sock_on_send(struct sock *sk, struct sock_state *sta
 {
 	bool waited;
 
-	if (!state->opened)
-		return; /* what a server sends is the answer */
+	if (!state->opened) { /* what a server sends is the answer */
+		state->last_send_ns = now;
+		return;
+	}
 	if (state->midstream_pause)
 		pause_ended(sk, state, now); /* from now on it waits for something else */
 	waited = state->reply_state && now - state->request_ns >= settings.stall_ns;

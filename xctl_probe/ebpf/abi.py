@@ -57,6 +57,7 @@ class Evidence(IntFlag):
     UNSENDABLE = 2048
     ALONE = 4096
     KEEPALIVE = 8192
+    SYMMETRIC = 16384
 
 
 class LostWhere(IntEnum):

@@ -22,11 +22,13 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     Sends and connects are the kernel's own finding.  A receive is a stall on the side that opened
     the connection: after a hole in the sequence; where a transfer broke off under a blocked
     thread; where a thread is blocked and the peer's host answers no keepalive; or where a reply is
-    due.  `endpoint` counts the replies of the same peer.
+    due.  Of two equals either side may wait.  `endpoint` counts the replies of the same peer.
     """
     if record.direction != StallDirection.RECEIVE:
         return True
     seen = Evidence(record.evidence)
+    if seen & Evidence.SYMMETRIC:
+        return True  # where the peer has not read what was sent: see reply_waits
     if not seen & Evidence.OPENED:
         return False  # a server waits for work, not for the network
     if seen & Evidence.HOLE:
@@ -34,12 +36,20 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     blocked = bool(seen & Evidence.BLOCKED)
     if seen & (Evidence.FLOW | Evidence.KEEPALIVE):
         return blocked  # else it may have all it wanted
-    history = RequestHistory(record.answered, record.unanswered)
     if record.protocol not in PROTOCOLS_UDP:
-        return expects_reply(history, endpoint, blocked=blocked)
+        return expects_reply_as_client(record, endpoint)
+    history = RequestHistory(record.answered, record.unanswered)
     polling, alone = bool(seen & Evidence.POLLING), bool(seen & Evidence.ALONE)
     wait = DatagramWait(blocked, polling, alone, record.remote_port, record.span_ns)
     return expects_datagram(wait, history, endpoint)
+
+
+def expects_reply_as_client(record: RawEvent, endpoint: RequestHistory) -> bool:
+    """Return whether the rules for a client make this wait on a connection one for a reply."""
+    history = RequestHistory(record.answered, record.unanswered)
+    blocked = bool(record.evidence & Evidence.BLOCKED)
+    opened = bool(record.evidence & Evidence.OPENED)
+    return opened and expects_reply(history, endpoint, blocked=blocked)
 
 
 def cause(record: RawEvent) -> Cause | None:

@@ -15,7 +15,7 @@ from xctl_probe.ebpf.abi import (
     StallDirection,
     socket_of,
 )
-from xctl_probe.ebpf.stall_policy import is_stall
+from xctl_probe.ebpf.stall_policy import expects_reply_as_client, is_stall
 from xctl_probe.events import Cause, Socket, Stall
 from xctl_probe.linux.addresses import address_text
 from xctl_probe.linux.barred import Barred
@@ -261,19 +261,21 @@ class StallTracker:
             delivered = True  # it has no request outstanding
         remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
-        # Unconnected sockets have no common peer.
+        symmetric = bool(record.evidence & Evidence.SYMMETRIC)
+        # Unconnected sockets have no common peer, nor has the side that accepted the connection.
         peer = (
             self._peers.of(remote, record.remote_port, record.netns, uid=record.uid, comm=comm)
-            if record.remote_port
+            if record.remote_port and record.evidence & Evidence.OPENED
             else RequestHistory()
         )
+        client = not symmetric or expects_reply_as_client(record, self._endpoint(record))
         here = self._connections.of(record.uid, record.cookie)
         here.answered = record.answered
         since_ns = record.time_ns - record.span_ns
         blocked = bool(record.evidence & (Evidence.BLOCKED | Evidence.POLLING))
         return ReplyWait(
             socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered, blocked,
-            lost,
+            lost, symmetric, client,
         )  # fmt: skip
 
     def _replies(self, record: RawEvent) -> ReplyWaits:

@@ -46,6 +46,11 @@ _HIDDEN_PEER = BlindSpot(
 _KERNEL = (
     *_EVERYWHERE,
     _SHORT_REPLY_WAIT,
+    BlindSpot(
+        "accepted_remote",
+        "waits for data of the side that accepted a connection, unless its peer is on this host and"
+        " does not read",
+    ),
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(
         "shared_query",
@@ -66,6 +71,7 @@ _TRACEPOINTS = (
 )
 _SAMPLED = (
     *_EVERYWHERE,
+    BlindSpot("accepted_waits", "waits for data of the side that accepted the connection"),
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP is counted by interface only"),
     BlindSpot("datagram_waits", "waits for the reply to a datagram"),
     BlindSpot("datagram_sends", "datagrams whose send blocks"),

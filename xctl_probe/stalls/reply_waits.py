@@ -29,6 +29,7 @@ _MOST_WAITS = 16_384  # kept at a time
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
 # often from then on; less often during a stall, and never in a wait that is shorter than that.
 _EARLIER, _SELDOM = 2, 5
+_MOST_HOPS = 32  # of a ring of equals on one host
 _AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
 
 
@@ -38,7 +39,8 @@ class ReplyWait(NamedTuple):
     `history` has the usual latency of the peer.  `delivered`: the request is acknowledged; None
     where the source does not know.  `blocked`: a thread was seen in a receive on the socket.
     `lost`: the kernel retransmits the request.  One that is only in flight may have arrived: its
-    acknowledgement is delayed up to 200 ms.
+    acknowledgement is delayed up to 200 ms.  `symmetric`: the peer is an equal.  `client`: the
+    rules for a client apply; without them, only what an equal has not read is evidence.
     """
 
     socket: Socket
@@ -48,6 +50,8 @@ class ReplyWait(NamedTuple):
     delivered: bool | None = None
     blocked: bool = False
     lost: bool = False
+    symmetric: bool = False
+    client: bool = True
 
 
 class ReplyStall(NamedTuple):
@@ -69,6 +73,7 @@ class _WaitState:
     own: OwnState = field(default_factory=OwnState)
     stall: ReplyStall | None = None
     owner: int | None = None
+    hops: int = 0  # between equals, to the one that waits for the one that does not read
 
 
 class ReplyWaits:
@@ -90,7 +95,8 @@ class ReplyWaits:
         self._ignored_peers = ignored_peers or IgnoredPeers()
         self._inspector = other_end
         self._waits: OrderedDict[int, _WaitState] = OrderedDict()
-        self._stalled: dict[int, list[int]] = {}  # pid -> begins of its stalled waits
+        # pid -> begins of its stalled waits, and their hops
+        self._stalled: dict[int, list[tuple[int, int]]] = {}
         self._new = 0
 
     def begin_sample(self) -> None:
@@ -99,7 +105,7 @@ class ReplyWaits:
         self._stalled.clear()
         for kept in self._waits.values():
             if kept.stall is not None and kept.owner is not None:
-                self._stalled.setdefault(kept.owner, []).append(kept.since_ns)
+                self._stalled.setdefault(kept.owner, []).append((kept.since_ns, kept.hops))
         if self._inspector is not None:
             self._inspector.begin_sample()
 
@@ -131,6 +137,8 @@ class ReplyWaits:
             return kept.stall or (
                 None if kept.own.is_elsewhere else self._decide(asked, kept, end_ns, over=True)
             )
+        if not asked.client:
+            return None  # no sample has found what it waits for
         if asked.delivered is False:
             return ReplyStall(asked.since_ns)
         lasted_ns = end_ns - asked.since_ns
@@ -221,6 +229,10 @@ class ReplyWaits:
         # One sample may have found a thread on its way: the next one, or the end, decides.
         if kept.own.elsewhere and not (kept.stall or asked.blocked or over):
             return None
+        if asked.symmetric and self._is_stalled_by_equal(kept, found):
+            return ReplyStall(kept.from_ns)
+        if not asked.client:
+            return None
         if found is PeerState.UNKNOWN and asked.history.is_within_usual_latency(
             now_ns - kept.from_ns
         ):
@@ -252,7 +264,27 @@ class ReplyWaits:
         if peer is None or peer.pid == kept.owner:
             return False
         asked = self._stalled.get(peer.pid, ())
-        return any(0 <= since_ns - kept.since_ns < self._stall_ns for since_ns in asked)
+        return any(0 <= since_ns - kept.since_ns < self._stall_ns for since_ns, _ in asked)
+
+    def _is_stalled_by_equal(self, kept: _WaitState, found: PeerState) -> bool:
+        """True when an equal has not read what was sent, or is stalled itself: as in a ring.
+
+        Without one that has not read, the number of hops grows with each sample until it is over:
+        two equals do not keep each other stalled.
+        """
+        if found is PeerState.UNREAD:
+            kept.hops = 0
+            return True
+        peer = kept.peer.peer
+        if peer is None or peer.pid == kept.owner:
+            return False
+        hops = [
+            hops
+            for since_ns, hops in self._stalled.get(peer.pid, ())
+            if abs(since_ns - kept.since_ns) < self._reply_ns and hops < _MOST_HOPS
+        ]
+        kept.hops = min(hops) + 1 if hops else 0
+        return bool(hops)
 
 
 def _from_this_end(asked: ReplyWait) -> PeerState:

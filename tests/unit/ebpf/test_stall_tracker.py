@@ -46,7 +46,7 @@ def test_who_sends_on_finishes_what_was_reported_and_nothing_else(scene):
     assert scene.end(2_400, 1_400) == ("over", 1_000, NO_REPLY)
 
 
-def test_an_answer_that_lies_unread_when_a_drain_looks(scene):
+def test_an_answer_that_lies_unread_during_a_drain(scene):
     """The wait is in no sample then, and its end event is emitted as the process sends on."""
     scene.drain(150, lasts(150))
     assert scene.drain(1_150) == []

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Connections between equals: ranks of a job, nodes of a cluster.  Either side may wait for the
+ * other, whichever has opened the connection.  Their traffic shows them: both sides end silences,
+ * and now and then one sends after a silence although it sent last.  A server replies.
+ */
+#ifndef SYMMETRIC_BPF_H
+#define SYMMETRIC_BPF_H
+
+#include "vmlinux_min.h"
+#include "abi.h"
+#include "clock.bpf.h"
+#include "core_read.bpf.h"
+#include "maps.bpf.h"
+#include "settings.bpf.h"
+#include "sock.bpf.h"
+#include "stall.bpf.h"
+#include "tcp_sock.bpf.h"
+
+#define SILENCE_TICKS 2
+#define LONGEST_SILENCE_TICKS 256 /* a night of silence is one silence */
+#define MOST_SILENT_TICKS (1 << 24)
+#define LEAST_IN_A_ROW 3
+#define BALANCE                                                                                    \
+	4 /* the silences that one side has ended last at most so many times the other's           \
+	   */
+#define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
+
+/* The time of the last data in either direction. */
+static __always_inline __u64 last_data_ns(struct sock_state *state)
+{
+	return state->last_send_ns > state->last_receive_ns ? state->last_send_ns
+							    : state->last_receive_ns;
+}
+
+static __noinline void note_silence(struct sock_state *state, __u64 ticks, bool sends)
+{
+	__u32 *total = sends ? &state->silent_ticks_ours : &state->silent_ticks_peers;
+
+	if (sends == state->sent_last && state->silences_in_a_row < 255)
+		state->silences_in_a_row++;
+	*total += ticks < LONGEST_SILENCE_TICKS ? ticks : LONGEST_SILENCE_TICKS;
+	if (*total > MOST_SILENT_TICKS) { /* what is recent counts more */
+		state->silent_ticks_ours /= 2;
+		state->silent_ticks_peers /= 2;
+	}
+}
+
+/* Before the send is noted. */
+static __always_inline void note_silence_before_send(struct sock_state *state, __u64 now)
+{
+	__u64 last = last_data_ns(state);
+
+	if (last && now > last + SILENCE_TICKS * settings.tick_ns)
+		note_silence(state, (now - last) / settings.tick_ns, true);
+}
+
+/* Before the receive is noted: the silence ended when the data arrived. */
+static __always_inline void note_silence_before_receive(struct sock *sk, struct sock_state *state,
+							__u64 now)
+{
+	__u64 last = last_data_ns(state), arrival;
+
+	if (!last || now <= last + SILENCE_TICKS * settings.tick_ns)
+		return;
+	arrival = arrival_ns(sk, now);
+	if (arrival > last + SILENCE_TICKS * settings.tick_ns)
+		note_silence(state, (arrival - last) / settings.tick_ns, false);
+}
+
+static __always_inline bool is_symmetric(struct sock_state *state)
+{
+	__u32 ours = state->silent_ticks_ours, peers = state->silent_ticks_peers;
+
+	return state->silences_in_a_row >= LEAST_IN_A_ROW && ours && peers &&
+	       ours <= peers * BALANCE && peers <= ours * BALANCE;
+}
+
+/*
+ * True where this side sent last, and the rules for a client do not apply: it has accepted the
+ * connection, or its sends are often followed by another one.
+ */
+static __always_inline bool may_await_equal(struct sock_state *state)
+{
+	if (!state->sent_last)
+		return false;
+	if (state->opened && state->unanswered * ANSWERED_PER_SLIP <= state->answered)
+		return false;
+	return is_symmetric(state);
+}
+
+/* A wait that an iterator has reported is over: data came, the process sent on, or it closed. */
+static __noinline void wait_for_equal_ended(struct sock *sk, struct sock_state *state, __u64 end)
+{
+	struct span span = { to_monotonic(state->last_send_ns), end };
+
+	state->awaits_equal = 0;
+	if (is_long(&span))
+		stall_ended(sk, state, STALL_RECEIVE, &span, SEEN_SYMMETRIC);
+}
+
+#endif

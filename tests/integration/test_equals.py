@@ -1,0 +1,122 @@
+"""Peers that are equals, as the ranks of a job are: the side that accepted waits as well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+from support.conversation import connected
+from support.truth import bounds_ms
+
+PIECE = 31  # bytes
+SILENCE_MS = 40
+ROUNDS = 6
+
+
+@pytest.fixture
+def backend(every_backend):
+    return every_backend
+
+
+@pytest.fixture
+def probe(every_probe):
+    return every_probe
+
+
+def sends(sender, receiver, times=1):
+    """So many sends after a silence each, which the other side has read."""
+    for _ in range(times):
+        time.sleep(SILENCE_MS / 1e3)
+        receiver.begin("recv", PIECE)
+        sender.ask("send", PIECE)
+        receiver.expect("recv")
+
+
+def steps(one, other):
+    """Both sides end silences, also those after their own sends."""
+    for _ in range(ROUNDS):
+        sends(one, other, 2)
+        sends(other, one, 2)
+
+
+def waits_on(server):
+    """What the process of the accepting side is reported of: its waits to receive."""
+    return lambda consumer: [
+        r for r in consumer.stalls(pid=server.pid) if r.net["direction"] == "receive"
+    ]
+
+
+@pytest.mark.parametrize("role", ["blocking", "evented"])
+def test_who_accepted_waits_for_an_equal_that_is_stopped(probe, worker, backend, role):
+    running = probe()
+    server, client, _ = connected(worker, server_role=role)
+    steps(server, client)
+    os.kill(client.pid, signal.SIGSTOP)
+    server.begin("ask", PIECE, PIECE)
+    if not backend.sees("accepted_waits"):
+        running.wait_for_intervals(8)
+        assert not waits_on(server)(running.consumer)
+        os.kill(client.pid, signal.SIGCONT)
+        return
+    running.wait_for(lambda consumer: len(waits_on(server)(consumer)) >= 3)
+    released_ns = time.monotonic_ns()
+    os.kill(client.pid, signal.SIGCONT)
+    client.begin("send", PIECE)
+    client.expect("send")
+    truth = server.expect("ask") | {"released_ns": released_ns}
+    running.wait_for(lambda consumer: consumer.stalls(pid=server.pid, ongoing=False))
+    running.wait_for_intervals(2)
+
+    *ongoing, last = waits_on(server)(running.stop())
+    assert [r.ongoing for r in ongoing] == [True] * len(ongoing)
+    assert not last.ongoing
+    assert {r.net["cause"] for r in (*ongoing, last)} == {"no_reply"}
+    assert {r.net["peer_pid"] for r in (*ongoing, last)} == {client.pid}
+    least_ms, most_ms = bounds_ms(truth)
+    tolerance_ms = backend.tolerance_ms(0.2)
+    assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms
+
+
+def test_an_equal_that_has_read_all_and_is_silent_is_no_stall(probe, worker):
+    """Between two steps of a job either side may have sent last."""
+    running = probe()
+    server, client, _ = connected(worker)
+    steps(server, client)
+    sends(server, client)
+    server.begin("recv", PIECE)
+    running.wait_for_intervals(8)
+    client.ask("send", PIECE)
+    server.expect("recv")
+    running.wait_for_intervals(2)
+    assert not waits_on(server)(running.stop())
+
+
+def test_a_server_does_not_wait_for_a_client_that_is_stopped(probe, worker):
+    """It has replied, and each request came after a silence: its reply is no question."""
+    running = probe()
+    server, client, _ = connected(worker)
+    for _ in range(ROUNDS):
+        sends(client, server)
+        sends(server, client)
+    sends(client, server)
+    os.kill(client.pid, signal.SIGSTOP)
+    server.ask("send", PIECE)
+    server.begin("recv", PIECE)
+    running.wait_for_intervals(8)
+    os.kill(client.pid, signal.SIGCONT)
+    assert not waits_on(server)(running.stop())
+
+
+def test_a_publisher_does_not_wait_for_a_subscriber_that_is_stopped(probe, worker):
+    running = probe()
+    server, client, _ = connected(worker, server_role="evented")
+    sends(client, server)
+    sends(server, client, 2 * ROUNDS)
+    os.kill(client.pid, signal.SIGSTOP)
+    server.ask("send", PIECE)
+    server.begin("recv", PIECE)
+    running.wait_for_intervals(8)
+    os.kill(client.pid, signal.SIGCONT)
+    assert not waits_on(server)(running.stop())
