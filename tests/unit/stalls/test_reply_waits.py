@@ -27,11 +27,11 @@ class Scene:
         self.since_ms = 0
 
     def asked(
-        self, inode=1, owner=CLIENT, delivered=None, since_ms=None, protocol="tcp", lost=False
+        self, inode=1, owner=CLIENT, delivered=None, since_ms=None, protocol="tcp", **evidence
     ):
         socket = Socket(inode, 7, protocol, "10.0.0.7", 40_009, "10.0.0.11", PORT)
         since_ms = self.since_ms if since_ms is None else since_ms
-        return ReplyWait(socket, since_ms * MS, owner, self.usual, delivered, lost=lost)
+        return ReplyWait(socket, since_ms * MS, owner, self.usual, delivered, **evidence)
 
     def take_sample(self, now_ms, shows=None, **asked):
         self.peer.shows = shows or self.peer.shows
@@ -198,6 +198,78 @@ def test_a_process_is_not_its_own_proxy():
 
 
 # Peers that cannot be inspected
+
+
+# Equals
+
+
+EQUALS = {"symmetric": True, "client": False}
+
+
+@pytest.mark.parametrize("shows", [found for found in PeerState if found is not PeerState.UNREAD])
+def test_only_what_an_equal_has_not_read_is_a_wait_for_it(shows):
+    """Either side may have sent last when both have finished a step."""
+    scene = Scene()
+    assert scene.take_sample(100, PeerState.UNREAD, **EQUALS) == 0
+    assert scene.take_sample(300, shows, **EQUALS) is None
+    assert scene.end(500, **EQUALS) is None
+
+
+def test_the_end_of_a_wait_for_an_equal():
+    scene = Scene()
+    assert scene.take_sample(100, PeerState.UNREAD, **EQUALS) == 0
+    assert scene.end(250, **EQUALS) == 0
+
+
+def test_a_wait_for_an_equal_that_no_sample_has_seen_is_none():
+    assert Scene().end(900, **EQUALS) is None
+
+
+def ring(scene, now_ms, *, unread):
+    """Three ranks: the first waits for one that does not read, each other for the one before."""
+    scene.replies.begin_sample()
+    found = []
+    for rank in (2, 1, 0):  # so that each hop takes a sample
+        scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+        if rank == 0 and unread:
+            scene.peer.shows = PeerState.UNREAD
+        scene.peer.process = Process(500 + rank - 1, 1, "rank")
+        asked = scene.asked(rank, Process(500 + rank, 1, "rank"), since_ms=30 * rank, **EQUALS)
+        if scene.replies.observe(asked, now_ms * MS):
+            found.append(rank)
+    return sorted(found)
+
+
+def test_who_waits_for_an_equal_that_is_stalled_itself_is_stalled():
+    scene = Scene()
+    assert ring(scene, 200, unread=True) == [0]
+    assert ring(scene, 300, unread=True) == [0, 1]
+    assert ring(scene, 400, unread=True) == [0, 1, 2]
+
+
+def test_two_equals_do_not_keep_each_other_stalled():
+    """The last one reads on, and no rank of the ring has sent since."""
+    scene = Scene()
+    for now_ms in range(200, 700, 100):
+        ring(scene, now_ms, unread=True)
+    now_ms = 700
+    pair = [(10, 500, 501), (11, 501, 500)]  # socket, its owner, its peer
+    stalled = [True, True]
+    for _ in range(100):
+        now_ms += 100
+        scene.replies.begin_sample()
+        stalled = []
+        for inode, owner, peer in pair:
+            scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+            scene.peer.process = Process(peer, 1, "rank")
+            asked = scene.asked(inode, Process(owner, 1, "rank"), since_ms=20, **EQUALS)
+            stalled.append(scene.replies.observe(asked, now_ms * MS) is not None)
+        if now_ms < 1_000:  # meanwhile the first rank of the ring is stalled, and then it reads on
+            ring(scene, now_ms, unread=True)
+        else:
+            ring(scene, now_ms, unread=False)
+    assert stalled == [False, False]
+    assert ring(scene, now_ms + 100, unread=False) == []
 
 
 def test_a_peer_that_may_not_be_inspected_is_silent_until_something_shows():

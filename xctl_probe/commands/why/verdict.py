@@ -13,7 +13,7 @@ from xctl_probe.commands.why.sockets import Peer, Tcp, Udp
 from xctl_probe.commands.why.waiters import Waiter
 from xctl_probe.events import Cause
 from xctl_probe.stalls.causes import TABLE
-from xctl_probe.stalls.policy import STALL_MS, is_silent
+from xctl_probe.stalls.policy import REPLY_MS, STALL_MS, is_silent
 
 _MOSTLY = 0.5  # of the time between the samples
 _HELD_BACK = (Cause.PACING, Cause.LOCAL_DROP)  # by this host
@@ -165,7 +165,8 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if is_silent(tcp.unanswered_keepalives):
         return _silent(tcp, waiter, certain=alone)
     if not tcp.opened:
-        return _idle(f"waits for its client {tcp.remote} to ask something", tcp, waiter)
+        asks = _idle(f"waits for its client {tcp.remote} to ask something", tcp, waiter)
+        return _unread_by_equal(tcp) or asks
     if tcp.reply_ms is not None:
         return _reply(tcp, tcp.reply_ms, certain=alone or tcp.answered_before)
     if not alone:
@@ -228,6 +229,26 @@ def _spinning(tcp: Tcp, ms: float) -> Finding | None:
         return None
     found = _reply(tcp, ms, certain=False)
     return replace(found, text=f"{found.text}; a thread runs all the while, as if it polled")
+
+
+def _unread_by_equal(tcp: Tcp) -> Finding | None:
+    """Return the finding about an accepted connection whose peer does not read what was sent.
+
+    A rank of a job waits then; a server that has replied does not.
+    """
+    peer, ms = tcp.peer, tcp.last_send_ms
+    if peer is None or not peer.unread_bytes or ms is None or ms < REPLY_MS:
+        return None
+    if tcp.last_receive_ms is not None and tcp.last_receive_ms < ms:
+        return None  # the peer sent last
+    who = f"{peer.comm} (pid {peer.pid})" if peer.pid is not None else "the peer"
+    held = f", and it is {_held(peer)}" if peer.stopped else ""
+    text = (
+        f"probably waits for {who} at {tcp.remote} for {format_duration(ms)}, which has not read "
+        f"what was sent to it: {format_bytes(peer.unread_bytes)} lie in the queue there{held}; "
+        "no wait if this was the reply of a server"
+    )
+    return Finding(text, True, False, Cause.NO_REPLY, tcp.inode, float(ms))
 
 
 def _held(peer: Peer) -> str:

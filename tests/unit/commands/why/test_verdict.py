@@ -51,6 +51,32 @@ def test_a_reply_is_awaited_in_recv():
     assert (finding.waits, finding.certain, finding.cause) == (True, True, Cause.NO_REPLY)
 
 
+def test_an_equal_that_does_not_read_is_probably_waited_for():
+    """A rank that accepted the connection waits as well; a server that has replied does not."""
+    stopped = Peer(31, 239, "rank", stopped=True, listens=False)
+    unread = replace(ACCEPTED, peer=stopped)
+    finding = finding_of(unread, IN_EPOLL)
+    assert finding.text == (
+        "probably waits for rank (pid 239) at 10.0.0.7:5432 for 12.4 s, which has not read what was "
+        "sent to it: 31 B lie in the queue there, and it is stopped; "
+        "no wait if this was the reply of a server"
+    )
+    assert (finding.waits, finding.certain, finding.cause) == (True, False, Cause.NO_REPLY)
+
+
+@pytest.mark.parametrize(
+    "differs",
+    [{"last_send_ms": 900}, {"last_receive_ms": 400}, {"last_send_ms": None}, {"peer": None}],
+)
+def test_whom_an_accepted_connection_does_not_wait_for(differs):
+    """It was sent a moment ago; the peer sent last; nothing was sent; the peer is elsewhere."""
+    peer = Peer(31, 239, "rank", stopped=True, listens=False)
+    finding = finding_of(replace(ACCEPTED, peer=peer, **differs), IN_EPOLL)
+    assert not finding.waits
+    read = Peer(0, 239, "rank", stopped=True, listens=False)
+    assert not finding_of(replace(ACCEPTED, peer=read), IN_EPOLL).waits
+
+
 def test_a_peer_that_waits_for_more_makes_the_wait_expected():
     """A blocking read of a queue: the network owes nothing."""
     peer = Peer(0, 239, "redis-server", stopped=False, listens=True)
