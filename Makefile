@@ -41,20 +41,23 @@ help:  ## what there is to make
 run: .venv/run  ## set up and stream; options in ARGS, as in make run ARGS="--interval 0.5"
 	@exec $(BIN)/xctl-probe-network $(ARGS)
 
-test: lint bpf-check pytest  ## set up, check and test everything that runs on this kernel: half an hour
+# Tests mostly wait: four at a time keep two cores busy.
+PARALLEL := -n 4 --dist worksteal
+
+test: lint bpf-check pytest  ## set up, check and test everything that runs on this kernel: a quarter of an hour
 
 pytest: .venv/dev  ## tests alone; what to run in PYTEST, as in make pytest PYTEST="tests/unit -k stall"
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -q $(PARALLEL) $(PYTEST)
 
 # The durations are those of two cores.
 test-unit: .venv/dev  ## the unit tests, without privileges or traffic: under a minute
-	$(BIN)/pytest -q tests/unit tests/vm/host $(PYTEST)
+	$(BIN)/pytest -q $(PARALLEL) tests/unit tests/vm/host $(PYTEST)
 
-test-integration: .venv/dev .venv/programs  ## the installed probe on loopback traffic, every source: about 20 minutes
-	$(BIN)/pytest tests/integration tests/tui tests/apps tests/attacks $(PYTEST)
+test-integration: .venv/dev .venv/programs  ## the installed probe on loopback traffic, every source: about 10 minutes
+	$(BIN)/pytest -q $(PARALLEL) tests/integration tests/tui tests/apps tests/attacks $(PYTEST)
 
-test-ebpf: .venv/dev .venv/programs  ## the kernel source on this kernel, as root: about 5 minutes
-	$(BIN)/pytest tests/ebpf $(PYTEST)
+test-ebpf: .venv/dev .venv/programs  ## the kernel source on this kernel, as root: about 2 minutes
+	$(BIN)/pytest -q $(PARALLEL) tests/ebpf $(PYTEST)
 
 test-vm: test-kernels  ## another name of test-kernels: an hour with ARGS=--core, else several
 

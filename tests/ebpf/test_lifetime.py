@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,16 +14,22 @@ import pytest
 from support.install import CHECKOUT, WORKLOADS
 from support.require import require_tools
 
+PROGRAM = re.compile(r"^prog_id:\s*(\d+)$", re.MULTILINE)
+
 
 def loaded_programs() -> set[str]:
-    """Identities of all programs in the kernel that bear one of our names."""
+    """Identities of all programs in the kernel: other probes load and unload theirs meanwhile."""
     require_tools("bpftool")
     listing = subprocess.run(
-        ["bpftool", "prog", "show"], capture_output=True, text=True, check=True
+        ["bpftool", "prog", "show", "--json"], capture_output=True, text=True, check=True
     ).stdout
-    ours = ("on_send", "on_receive", "on_state", "on_retransmit", "drain_sockets")
-    lines = (line.split() for line in listing.splitlines() if " name " in line)
-    return {words[0] for words in lines if words[words.index("name") + 1] in ours}
+    return {str(program["id"]) for program in json.loads(listing)}
+
+
+def programs_of(pid: int) -> set[str]:
+    """Identities of the programs that a process holds."""
+    files = Path(f"/proc/{pid}/fdinfo").iterdir()
+    return {found[1] for file in files if (found := PROGRAM.search(file.read_text()))}
 
 
 @pytest.fixture
@@ -32,13 +40,12 @@ def holder(watch, peer):
 
 
 def test_a_killed_probe_leaves_nothing(holder):
-    before = loaded_programs()
     process = holder().process
-    mine = loaded_programs() - before
+    mine = programs_of(process.pid)
     assert len(mine) >= 5
+    assert mine <= loaded_programs()
     process.kill()
     process.wait()
-    # Other probes may come and go meanwhile: only what this one loaded has to be gone.
     end = time.monotonic() + 10
     while mine & loaded_programs():
         assert time.monotonic() < end

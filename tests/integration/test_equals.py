@@ -120,3 +120,19 @@ def test_a_publisher_does_not_wait_for_a_subscriber_that_is_stopped(probe, worke
     running.wait_for_intervals(8)
     os.kill(client.pid, signal.SIGCONT)
     assert not waits_on(server)(running.stop())
+
+
+def test_who_accepted_waits_for_an_equal_that_has_read_all(probe, worker, backend):
+    """Whether an answer is due only the two programs know."""
+    running = probe()
+    server, client, _ = connected(worker)
+    steps(server, client)
+    client.begin("recv", PIECE)
+    server.begin("ask", PIECE, PIECE)
+    client.expect("recv")
+    running.wait_for_intervals(8)
+    client.ask("send", PIECE)
+    server.expect("ask")
+    running.wait_for_intervals(2)
+    shown = waits_on(server)(running.stop())
+    assert bool(shown) == (backend.sees("accepted_waits") and backend.sees("accepted_reply"))

@@ -130,7 +130,9 @@ def test_every_key_is_tried_below():
     assert {line.partition(" ")[0] for line, _ in FILE_VALUES} == FILE_KEYS.keys()
 
 
-@pytest.mark.parametrize(("line", "took"), FILE_VALUES)
+@pytest.mark.parametrize(
+    ("line", "took"), FILE_VALUES, ids=[line.partition(" ")[0] for line, _ in FILE_VALUES]
+)
 def test_every_key_of_the_file_takes_effect(command, file, line, took):
     """None is read, found good and forgotten."""
     assert took(command.taken("--config", file(line)))

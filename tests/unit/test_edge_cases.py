@@ -34,7 +34,11 @@ def test_each_blind_spot_is_shown_by_traffic():
     asked = set(
         re.findall(r'agrees\(\s*"(\w+)"', (TESTS / "integration/test_blind_spots.py").read_text())
     )
-    for path in ("integration/test_namespaces.py", "ebpf/test_owners.py"):
+    for path in (
+        "integration/test_namespaces.py",
+        "integration/test_equals.py",
+        "ebpf/test_owners.py",
+    ):
         asked |= set(re.findall(r'(?:sees\(|= )"(\w+)"', (TESTS / path).read_text())) & DECLARED
     asked |= {key for hidden in BLIND_SPOTS_OF.values() for key in (*hidden.sent, *hidden.received)}
     assert asked == DECLARED

@@ -47,7 +47,7 @@ _KERNEL = (
     *_EVERYWHERE,
     _SHORT_REPLY_WAIT,
     BlindSpot(
-        "accepted_remote",
+        "accepted_reply",
         "waits for data of the side that accepted a connection, unless its peer is on this host and"
         " does not read",
     ),

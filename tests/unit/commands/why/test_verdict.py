@@ -57,8 +57,8 @@ def test_an_equal_that_does_not_read_is_probably_waited_for():
     unread = replace(ACCEPTED, peer=stopped)
     finding = finding_of(unread, IN_EPOLL)
     assert finding.text == (
-        "probably waits for rank (pid 239) at 10.0.0.7:5432 for 12.4 s, which has not read what was "
-        "sent to it: 31 B lie in the queue there, and it is stopped; "
+        "probably waits for rank (pid 239) at 10.0.0.7:5432 for 12.4 s, which has not read what "
+        "was sent to it: 31 bytes lie in the queue there, and it is stopped; "
         "no wait if this was the reply of a server"
     )
     assert (finding.waits, finding.certain, finding.cause) == (True, False, Cause.NO_REPLY)
@@ -71,7 +71,7 @@ def test_an_equal_that_does_not_read_is_probably_waited_for():
 def test_whom_an_accepted_connection_does_not_wait_for(differs):
     """It was sent a moment ago; the peer sent last; nothing was sent; the peer is elsewhere."""
     peer = Peer(31, 239, "rank", stopped=True, listens=False)
-    finding = finding_of(replace(ACCEPTED, peer=peer, **differs), IN_EPOLL)
+    finding = finding_of(replace(ACCEPTED, **({"peer": peer} | differs)), IN_EPOLL)
     assert not finding.waits
     read = Peer(0, 239, "rank", stopped=True, listens=False)
     assert not finding_of(replace(ACCEPTED, peer=read), IN_EPOLL).waits
