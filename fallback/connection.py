@@ -20,7 +20,13 @@ from xctl_probe.fallback.sock_diag import (
     Counters,
     TcpSample,
 )
-from xctl_probe.stalls.policy import DELAYED_ACK_MS, is_silent, is_transfer
+from xctl_probe.stalls.policy import (
+    DELAYED_ACK_MS,
+    MOST_OF_PING,
+    SILENCE_NS,
+    is_silent,
+    is_transfer,
+)
 from xctl_probe.stalls.request_history import RequestHistory, Usual
 
 MS = 1_000_000  # in ns
@@ -63,6 +69,7 @@ class Connection:
     history: RequestHistory = field(default_factory=RequestHistory)
     pending_ns: int | None = None  # when the request without a reply was complete
     order_ambiguous: bool = False  # both sent last within one tick
+    unsolicited: bool = False  # a few bytes came last, after a silence while no reply was due
     sent_ns: int = 0  # the latest segment with data that went out
     wrote_ns: int = 0  # when the process last got something into the buffer
     received_ns: int = 0  # the latest arrival
@@ -88,10 +95,17 @@ class Connection:
             and self.full_ns is None
             and self.hole_ns is None
             and self.wait is None
-            and not (self.opened and (self.transfers or self.sample.unanswered_keepalives))
+            and not (
+                self.opened
+                and (self.unsolicited or self.transfers or self.sample.unanswered_keepalives)
+            )
             and not self.sample.wqueue
             and self.sample.state in (ESTABLISHED, LISTEN)
         )
+
+    @property
+    def _may_wait_later(self) -> bool:
+        return self.unsolicited or self.transfers or bool(self.sample.unanswered_keepalives)
 
     @property
     def transfers(self) -> bool:
@@ -141,7 +155,11 @@ class Connection:
         elif self.order_ambiguous and acknowledged_late(
             sample.info.last_data_recv_ms, sample.info.last_ack_recv_ms
         ):
-            self.pending_ns, self.order_ambiguous = self.sent_ns, False
+            self.order_ambiguous = False
+            if not self.unsolicited:  # else it was a ping, and this its pong
+                self.pending_ns = self.sent_ns
+        elif now_ns - self.received_ns >= stall_ns:
+            self.unsolicited = False
         if wrote:
             self.wrote_ns = now_ns
         self.held_by_window = self.counters.rwnd_limited_us > before.rwnd_limited_us
@@ -159,29 +177,56 @@ class Connection:
         last_send_ns = now_ns - info.last_data_sent_ms * MS if transmitted else now_ns
         pending = self.pending_ns is not None
         if received:
-            paused = last_sample_ns - self.received_ns >= stall_ns  # as the sample before has shown
-            # To a tick, it may seem older than the sample before, which does not contain it.
-            self.received_ns = max(now_ns - info.last_data_recv_ms * MS, last_sample_ns)
-            if pending or wrote or paused:
-                self._begin_flow(self.received_ns)
-            if self.pending_ns is not None and not before.wqueue:  # else it was in flight
-                self.usual.record_latency(self.received_ns - self.pending_ns, stall_ns)
-            if pending or wrote:
-                self._answered()
-            self.pending_ns = self.listened = None
+            last_ns = max(self.sent_ns, self.received_ns)
+            self._note_received(before, wrote, now_ns, last_sample_ns, stall_ns)
+            silence_ns = self.received_ns - last_ns
+            may_be_ping = self.opened and not pending
+            self.unsolicited = may_be_ping and self._is_ping(before, wrote, silence_ns)
         self.order_ambiguous = wrote and received and not self._sent_last(before, pending)
         if wrote and not self.order_ambiguous:
-            if self.pending_ns is None:
-                self.pending_ns = last_send_ns
-            elif not self._delivered(before):
-                if not info.backoff:  # else the kernel retransmits, which is no progress
-                    self.pending_ns = last_send_ns
-            elif last_send_ns - self.sent_ns < stall_ns:
-                self.pending_ns = last_send_ns  # one request, in pieces
+            if self._is_pong(before, last_send_ns, stall_ns):
+                self.unsolicited = False
             else:
-                self._unanswered()  # or a ping while it waits: the wait continues
+                self._note_request(before, last_send_ns, stall_ns)
         if wrote:
             self.sent_ns = last_send_ns
+
+    def _note_received(
+        self, before: Counters, wrote: bool, now_ns: int, last_sample_ns: int, stall_ns: int
+    ) -> None:
+        paused = last_sample_ns - self.received_ns >= stall_ns  # as the sample before has shown
+        # To a tick, it may seem older than the sample before, which does not contain it.
+        self.received_ns = max(now_ns - self.sample.info.last_data_recv_ms * MS, last_sample_ns)
+        pending_ns, self.pending_ns, self.listened = self.pending_ns, None, None
+        if pending_ns is not None or wrote or paused:
+            self._begin_flow(self.received_ns)
+        if pending_ns is not None and not before.wqueue:  # else it was in flight
+            self.usual.record_latency(self.received_ns - pending_ns, stall_ns)
+        if pending_ns is not None or wrote:
+            self._answered()
+
+    def _note_request(self, before: Counters, last_send_ns: int, stall_ns: int) -> None:
+        if self.pending_ns is None:
+            self.pending_ns = last_send_ns
+        elif not self._delivered(before):
+            if not self.sample.info.backoff:  # else the kernel retransmits, which is no progress
+                self.pending_ns = last_send_ns
+        elif last_send_ns - self.sent_ns < stall_ns:
+            self.pending_ns = last_send_ns  # one request, in pieces
+        else:
+            self._unanswered()  # or a ping while it waits: the wait continues
+
+    def _is_ping(self, before: Counters, wrote: bool, silence_ns: int) -> bool:
+        """True for a few bytes after a silence, alone or with as many segments sent as came."""
+        came = self.counters.received_payload - before.received_payload
+        out = self.counters.segments_out - before.segments_out
+        alone = self.counters.segments_in - before.segments_in == 1 and (not wrote or out == 1)
+        return alone and came <= MOST_OF_PING and silence_ns >= SILENCE_NS
+
+    def _is_pong(self, before: Counters, last_send_ns: int, stall_ns: int) -> bool:
+        """True for as few bytes soon after a ping: they ask for nothing."""
+        few = self.counters.written - before.written <= MOST_OF_PING
+        return self.unsolicited and few and last_send_ns - self.received_ns < stall_ns
 
     def _sent_last(self, before: Counters | None = None, pending: bool = False) -> bool:
         """See `sent_last`; `pending`: a request was outstanding before."""

@@ -21,7 +21,7 @@ from xctl_probe.fallback.idle_connection import (
 )
 from xctl_probe.fallback.owner_cache import Owners
 from xctl_probe.fallback.sock_diag import ESTABLISHED, TIMER_RETRIES, sent_payload
-from xctl_probe.stalls.policy import is_transfer
+from xctl_probe.stalls.policy import MOST_OF_PING, is_transfer
 from xctl_probe.traffic_totals import TrafficTotals
 
 
@@ -65,6 +65,14 @@ def update(
         return False
     # With an empty queue and before any FIN, all written bytes are acknowledged.
     wrote, received = bytes_acked > written, bytes_received > known_received
+    if (
+        opened
+        and received
+        and segments_in - known_segments_in == 1
+        and bytes_received - known_received <= MOST_OF_PING
+        and (not wrote or sent_ms <= received_ms)
+    ):
+        return False  # it may be a ping
     if wrote and opened:
         by_segments = segments_out - known_segments_out == segments_in - known_segments_in + 1
         if not received or sent_last(sent_ms, received_ms, ack_received_ms, by_segments):

@@ -12,7 +12,7 @@
 #include "sock.bpf.h"
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
-#include "symmetric.bpf.h"
+#include "silences.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 
@@ -127,7 +127,7 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 {
 	__u64 now = coarse_ns();
 
-	note_silence_before_receive(sk, state, now);
+	note_silence_before_receive(sk, state, now, ret);
 	if (state->awaits_equal) {
 		wait_for_equal_ended(sk, state, to_monotonic(arrival_ns(sk, now)));
 		state->request_ns = now; /* it is no reply to an earlier request as well */

@@ -14,7 +14,7 @@
 #include "maps.bpf.h"
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
-#include "symmetric.bpf.h"
+#include "silences.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 #include "waitqueue.bpf.h"

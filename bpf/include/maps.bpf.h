@@ -72,7 +72,7 @@ struct sock_state {
 	__u32 unanswered;
 	__u32 counted_answers; /* those of `answered` that the endpoint has */
 	__u32 counted_unanswered;
-	__u32 silent_ticks_ours; /* silences that this side has ended: see symmetric.bpf.h */
+	__u32 silent_ticks_ours; /* silences that this side has ended: see silences.bpf.h */
 	__u32 silent_ticks_peers;
 	__u8 opened;
 	__u8 reply_state; /* enum reply_state */
@@ -84,6 +84,7 @@ struct sock_state {
 	__u8 unasked; /* UDP: more has come than was asked for, so not each comes as an answer */
 	__u8 silences_in_a_row; /* that the side ended that had sent last, saturating */
 	__u8 sent_last; /* and not received: the times may be of one tick */
+	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */
 	__u8 waited; /* UDP: how a thread was seen to wait: enum waited of datagrams.bpf.h */
 };

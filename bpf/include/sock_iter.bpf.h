@@ -16,7 +16,7 @@
 #include "sock.bpf.h"
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
-#include "symmetric.bpf.h"
+#include "silences.bpf.h"
 #include "task.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"

@@ -18,6 +18,7 @@
 #include "sock.bpf.h"
 #include "tcp_sock.bpf.h"
 
+#define MOST_OF_PING 48 /* bytes, with the header of TLS; the least message of gloo has 56 */
 #define WAKE_UP_TICKS 2 /* from the arrival of data to the return of who waited for it */
 
 struct span { /* CLOCK_MONOTONIC ns */
@@ -133,13 +134,21 @@ static __noinline void on_send_while_waiting(struct sock *sk, struct sock_state 
 	}
 }
 
+/* A pong: as few bytes soon after unsolicited ones.  It asks for nothing. */
+static __always_inline bool is_pong(struct sock_state *state, __u64 now, __u32 count)
+{
+	return state->unsolicited && !state->sent_last && count <= MOST_OF_PING &&
+	       now - state->last_receive_ns < settings.stall_ns;
+}
+
 /* A wait begins with the end of the request, which may be written in pieces. */
 static __always_inline void sock_on_send(struct sock *sk, struct sock_state *state, __u64 now,
 					 __u32 count)
 {
 	bool waited;
 
-	if (!state->opened) { /* what a server sends is the answer */
+	/* What a server sends is the answer. */
+	if (!state->opened || is_pong(state, now, count)) {
 		state->last_send_ns = now;
 		return;
 	}

@@ -69,11 +69,11 @@ def _plans(options, seed, sources, folder):
     programs = [PROGRAMS[name] for name in options.programs.split(",")]
     layouts = options.layouts.split(",")
     pairs = [(one, layout) for one in programs for layout in layouts if layout in one.faults]
-    share, more = divmod(options.injections, len(pairs))
+    share, rest = divmod(options.injections, len(pairs))
     for number, (program, layout) in enumerate(pairs):
         wanted = options.faults.split(",") if options.faults else program.faults[layout]
         known = [fault for fault in wanted if fault in program.faults[layout]]
-        count = share + (number < more)
+        count = share + (number < rest)
         if not known or not count:
             continue
         # A short evaluation takes the first of the list, a long one each as often.

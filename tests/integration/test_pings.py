@@ -51,3 +51,40 @@ def test_pings_while_the_peer_hangs_do_not_begin_the_wait_anew(probe, worker, ba
     server.ask("send", ANSWER)
     truth = client.expect("answered") | {"released_ns": released_ns}
     assert_one_wait(wait_until_over(running, client), client, identity, truth, backend)
+
+
+def test_pongs_ask_for_nothing(probe, worker):
+    """An idle connection whose server pings, and does something else between two pings."""
+    running = probe("--min-bw", 0)
+    server, client, _ = connected(worker)
+    for _ in range(3):
+        answered(server, client)
+    running.wait_for_intervals(2)
+    pings = 6
+    client.begin("pong", PING, pings)
+    for _ in range(pings):
+        server.ask("nap", 3 * EVERY_MS)
+        server.ask("send", PING)
+        server.ask("recv", PING)
+    client.expect("pong")
+    running.wait_for_intervals(2)
+    reported = running.stop().stalls(pid=client.pid)
+    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]
+
+
+def test_a_request_after_a_ping_is_one(probe, worker):
+    """Larger than a ping, it awaits an answer."""
+    running = probe("--min-bw", 0)
+    server, client, _ = connected(worker)
+    for _ in range(3):
+        answered(server, client)
+    client.begin("pong", PING, 1)
+    server.ask("nap", EVERY_MS)
+    server.ask("send", PING)
+    server.ask("recv", PING)
+    client.expect("pong")
+    client.begin("ask", 10 * QUESTION, ANSWER)
+    server.ask("recv", 10 * QUESTION)
+    wait_until_reported(running, client)
+    server.ask("send", ANSWER)
+    client.expect("ask")

@@ -160,6 +160,12 @@ class Blocking:
             time.sleep(max(0.0, begin + life_ms / 1e3 - time.monotonic()))
         return identity | {"bytes": sent, "life_ms": int((time.monotonic() - begin) * 1e3)}
 
+    def pong(self, count: int, times: int) -> dict[str, Any]:
+        """Send back what comes, at once, as the answer to a ping."""
+        for _ in range(times):
+            self.sock.sendall(self.sock.recv(count, socket.MSG_WAITALL))
+        return {"bytes": count * times}
+
     def settle(self) -> dict[str, Any]:
         """Wait until the peer has acknowledged all, then report the kernel's own counts."""
         while (info := tcp_info(self.sock))["unacked"]:

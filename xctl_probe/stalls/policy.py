@@ -21,6 +21,10 @@ FLOW_NS = 800 * NS_PER_MS
 FLOW_BYTES_PER_MS = 1_000
 # One lost packet explains a single keepalive without an answer.
 LEAST_KEEPALIVES = 2
+# A ping of the peer and its pong have at most so many bytes, with the header of TLS; the ping comes
+# after a silence of at least two scheduler ticks.  bpf/include/stall.bpf.h has the first, too.
+MOST_OF_PING = 48
+SILENCE_NS = 8 * NS_PER_MS
 # TCP_DELACK_MAX, include/net/tcp.h; also in bpf/include/existing_sockets.bpf.h.
 DELAYED_ACK_MS = 200
 DNS_PORT = 53

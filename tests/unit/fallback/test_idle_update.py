@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_host import Interfaces, Owners
@@ -141,8 +142,21 @@ def test_an_exchange_does_not_wake_either_end():
     for opened in (True, False):
         tcp = Tcp(opened=opened).at(1_009)
         idle = packed(tcp)
-        tcp.at(1_013).send(7).receive(13)
+        tcp.at(1_013).send(57).receive(53)
         assert idle_update.update(idle, tcp.message(), tcp.now_ns, 0, STALL_NS)
+
+
+@pytest.mark.parametrize("pong", [0, 7])
+def test_what_may_be_a_ping_wakes_who_opened(pong):
+    """Whether its pong, in this sample or the next, asks for something is decided by that."""
+    for opened in (True, False):
+        tcp = Tcp(opened=opened).at(1_009)
+        idle = packed(tcp)
+        tcp.at(1_023).receive(7)
+        if pong:
+            tcp.send(pong)
+        stays = idle_update.update(idle, tcp.message(), tcp.now_ns, 0, STALL_NS)
+        assert stays is not opened
 
 
 def test_a_request_wakes_it():

@@ -184,6 +184,45 @@ def test_the_later_tick_sent_last_whatever_the_segments():
     assert scene.take_sample(500) == waits(RECEIVE, 304, NO_REPLY)
 
 
+# Pings of the peer
+
+
+@pytest.mark.parametrize("between_ms", [0, 30])
+def test_the_pong_to_a_ping_asks_for_nothing(between_ms):
+    """In one sample, or in two; the next ping is not its answer."""
+    scene = answered_once()
+    for second in range(1, 5):
+        begin_ms = 1_000 * second
+        scene.tcp.at(begin_ms).receive(7)
+        if between_ms:
+            scene.take_sample(begin_ms + 10)
+        scene.tcp.at(begin_ms + between_ms).send(7)
+        scene.tcp.at(begin_ms + between_ms + 10).acknowledge()
+        for later_ms in (45, 300, 960):
+            assert scene.take_sample(begin_ms + later_ms) is None
+    assert scene.connection.history.unanswered == 0
+
+
+def test_within_one_tick_a_pong_is_one_too():
+    """Which came last shows when the peer acknowledges the pong."""
+    scene = answered_once(tick_ms=4)
+    scene.tcp.at(1_000).receive(7).send(7)
+    scene.take_sample(1_010)
+    scene.tcp.at(1_040).acknowledge()
+    scene.take_sample(1_050)
+    assert scene.take_sample(2_000) is None
+
+
+@pytest.mark.parametrize(("came", "went", "soon_ms"), [(7, 53, 1), (53, 7, 1), (7, 7, 101)])
+def test_a_request_is_larger_or_later_than_a_pong(came, went, soon_ms):
+    scene = answered_once()
+    scene.tcp.at(1_000).receive(came)
+    scene.take_sample(1_000)
+    scene.tcp.at(1_000 + soon_ms).send(went)
+    scene.take_sample(1_000 + soon_ms)
+    assert scene.take_sample(2_300) == waits(RECEIVE, 1_000 + soon_ms, NO_REPLY)
+
+
 # What another connection to the same endpoint has shown
 
 

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Connections between equals: ranks of a job, nodes of a cluster.  Either side may wait for the
- * other, whichever has opened the connection.  Their traffic shows them: both sides end silences,
- * and now and then one sends after a silence although it sent last.  A server replies.
+ * Who ends the silences of a connection, and what that shows.
+ *
+ * Equals: ranks of a job, nodes of a cluster.  Either side may wait for the other, whichever has
+ * opened the connection.  Both end silences, and now and then one sends after a silence although
+ * it sent last.  A server replies.
+ *
+ * Unsolicited data: a few bytes after a silence while no reply is due, as a ping of the server.
  */
-#ifndef SYMMETRIC_BPF_H
-#define SYMMETRIC_BPF_H
+#ifndef SILENCES_BPF_H
+#define SILENCES_BPF_H
 
 #include "vmlinux_min.h"
 #include "abi.h"
@@ -57,15 +61,19 @@ static __always_inline void note_silence_before_send(struct sock_state *state, _
 
 /* Before the receive is noted: the silence ended when the data arrived. */
 static __always_inline void note_silence_before_receive(struct sock *sk, struct sock_state *state,
-							__u64 now)
+							__u64 now, int count)
 {
 	__u64 last = last_data_ns(state), arrival;
 
+	if (state->reply_state || count > MOST_OF_PING)
+		state->unsolicited = 0;
 	if (!last || now <= last + SILENCE_TICKS * settings.tick_ns)
 		return;
 	arrival = arrival_ns(sk, now);
-	if (arrival > last + SILENCE_TICKS * settings.tick_ns)
-		note_silence(state, (arrival - last) / settings.tick_ns, false);
+	if (arrival <= last + SILENCE_TICKS * settings.tick_ns)
+		return;
+	note_silence(state, (arrival - last) / settings.tick_ns, false);
+	state->unsolicited = !state->reply_state && count > 0 && count <= MOST_OF_PING;
 }
 
 static __always_inline bool is_symmetric(struct sock_state *state)
