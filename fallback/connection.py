@@ -217,11 +217,13 @@ class Connection:
             self._unanswered()  # or a ping while it waits: the wait continues
 
     def _is_ping(self, before: Counters, wrote: bool, silence_ns: int) -> bool:
-        """True for a few bytes after a silence, alone or with as many segments sent as came."""
+        """True for a few bytes in one segment after a silence; what was sent is no older."""
         came = self.counters.received_payload - before.received_payload
-        out = self.counters.segments_out - before.segments_out
-        alone = self.counters.segments_in - before.segments_in == 1 and (not wrote or out == 1)
-        return alone and came <= MOST_OF_PING and silence_ns >= SILENCE_NS
+        one_in = self.counters.segments_in - before.segments_in == 1
+        one_out = self.counters.segments_out - before.segments_out == 1
+        later = one_out and self.sample.info.last_data_sent_ms <= self.sample.info.last_data_recv_ms
+        few = one_in and came <= MOST_OF_PING
+        return few and silence_ns >= SILENCE_NS and (later or not wrote)
 
     def _is_pong(self, before: Counters, last_send_ns: int, stall_ns: int) -> bool:
         """True for as few bytes soon after a ping: they ask for nothing."""

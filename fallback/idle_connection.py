@@ -25,8 +25,8 @@ SAMPLE = struct.Struct("=" + _SAMPLE)
 _INTERVAL = "2Q"
 INTERVAL, INTERVAL_AT = struct.Struct("=" + _INTERVAL), SAMPLE.size
 # Constant: socket.uid, socket.cgroup, history.unanswered, first_sample_ns, habit,
-# history.long_waits
-_MEMORY = struct.Struct("=" + _SAMPLE + _INTERVAL + "IQIqBI")
+# history.long_waits, history.late_reply, history.late_ns
+_MEMORY = struct.Struct("=" + _SAMPLE + _INTERVAL + "IQIqBIIQ")
 # Reported once an interval: inode, sent_payload and received_payload of the counters; then the
 # fields that an interval changes
 ACCOUNT, ACCOUNT_AT = struct.Struct("=Q37x2Q" + _INTERVAL), struct.calcsize("=3?4qQII")
@@ -64,6 +64,7 @@ def pack(connection: Connection, fingerprint: bytes) -> IdleConnection | None:
             connection.sent, connection.received,
             socket.uid or 0, _NO_CGROUP if socket.cgroup is None else socket.cgroup,
             history.unanswered, connection.first_sample_ns, connection.habit, history.long_waits,
+            history.late_reply, history.late_ns,
         )  # fmt: skip
     except struct.error:  # values that no kernel reports
         return None
@@ -81,6 +82,7 @@ def unpack(idle: IdleConnection, sample: TcpSample, interfaces: InterfaceByAddre
                 opened, order_ambiguous, held_by_window, sent_ns, wrote_ns, received_ns,
                 flow_begin_ns, flow_bytes, answered, retransmits, inode, *counters,
         sent, received, uid, cgroup, unanswered, first_sample_ns, habit, long_waits,
+        late_reply, late_ns,
     ) = _MEMORY.unpack(idle.memory)  # fmt: skip
     # Inode and uid are those of the packed state: a socket without a process has neither.
     socket = socket_of(sample, interfaces, inode, uid, None if cgroup == _NO_CGROUP else cgroup)
@@ -88,7 +90,9 @@ def unpack(idle: IdleConnection, sample: TcpSample, interfaces: InterfaceByAddre
         socket, sample, idle.detector, idle.fingerprint, opened, idle.peer_history, first_sample_ns,
         Counters._make(counters), sent=sent, received=received, retransmits=retransmits,
         generation=idle.generation, order_ambiguous=order_ambiguous,
-        history=RequestHistory(answered, unanswered, long_waits),
+        history=RequestHistory(
+            answered, unanswered, long_waits, late_reply=late_reply, late_ns=late_ns
+        ),
         sent_ns=sent_ns, wrote_ns=wrote_ns, received_ns=received_ns,
         held_by_window=held_by_window, flow_begin_ns=flow_begin_ns, flow_bytes=flow_bytes,
         failed_lookups=idle.failed_lookups, habit=habit,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Who ends the silences of a connection, and what that shows.
+ * Which side breaks the silences of a connection, and what that shows.
  *
  * Equals: ranks of a job, nodes of a cluster.  Either side may wait for the other, whichever has
  * opened the connection.  Both end silences, and now and then one sends after a silence although

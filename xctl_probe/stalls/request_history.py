@@ -35,6 +35,8 @@ class RequestHistory:
     unanswered: int = 0
     long_waits: int = 0  # late replies
     longest_ns: int = 0  # longest of these waits
+    late_reply: int = 0  # the latest of them: number of the reply, length of the wait
+    late_ns: int = 0
 
     def expects_reply(self) -> bool:
         """True when requests mostly got a reply so far, at least once."""
@@ -45,14 +47,19 @@ class RequestHistory:
         return self.unanswered * ANSWERED_PER_SLIP > self.answered
 
     def record_latency(self, wait_ns: int, stall_ns: int) -> None:
-        """Note a reply `wait_ns` after its request."""
+        """Note a reply `wait_ns` after its request, before it counts in `answered`."""
         if wait_ns >= LONG_STALLS * stall_ns:
             self.long_waits += 1
             self.longest_ns = max(self.longest_ns, wait_ns)
+            self.late_reply, self.late_ns = self.answered + 1, wait_ns
 
     def is_within_usual_latency(self, wait_ns: int) -> bool:
         """True when `wait_ns` is usual for this peer: at most twice the longest wait so far."""
         return self.long_waits >= LONG_WAITS and wait_ns <= 2 * self.longest_ns
+
+    def is_as_late_as_before(self, wait_ns: int) -> bool:
+        """True when the last reply was late, and `wait_ns` is at most twice that wait."""
+        return self.answered == self.late_reply and wait_ns <= 2 * self.late_ns
 
     def is_prompt(self) -> bool:
         """True when long waits were rare among many replies."""
@@ -71,10 +78,12 @@ class Usual(NamedTuple):
         self.peer.record_latency(wait_ns, stall_ns)
 
     def is_within_usual_latency(self, wait_ns: int) -> bool:
-        """True when `wait_ns` is usual for the peer, and replies here are not prompt.
+        """True when `wait_ns` is usual for this connection, or for a peer that is not prompt here.
 
         The long poll of a worker does not hide a stalled request to the same server.
         """
+        if self.here.is_as_late_as_before(wait_ns):
+            return True
         return self.peer.is_within_usual_latency(wait_ns) and not self.here.is_prompt()
 
 

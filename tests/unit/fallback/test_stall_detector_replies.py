@@ -326,6 +326,9 @@ def test_late_answers_teach_what_is_usual_with_the_peer():
         assert scene.take_sample(now_ms + 500) == waits(RECEIVE, now_ms, NO_REPLY)
         scene.tcp.at(now_ms + wait_ms).receive(13)
         scene.take_sample(now_ms + wait_ms + 3)
+        scene.tcp.at(now_ms + 1_900).send(7)
+        scene.tcp.at(now_ms + 1_903).receive(13)  # a prompt one
+        scene.take_sample(now_ms + 1_910)
         now_ms += 2_000
     assert (peer.long_waits, peer.longest_ns) == (3, 1_500 * MS)
     scene.stalls()

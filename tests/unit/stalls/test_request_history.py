@@ -124,3 +124,14 @@ def test_a_late_answer_is_one_of_the_connection_and_of_the_peer():
     here, peer = RequestHistory(), RequestHistory()
     Usual(here, peer).record_latency(1_009, 100)
     assert (here.long_waits, peer.long_waits) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("prompt_since", "wait_s", "usual"), [(0, 8, True), (0, 9, False), (1, 3, False)]
+)
+def test_a_wait_as_late_as_the_last_one_is_usual(prompt_since, wait_s, usual):
+    """A worker that waits for its next job, again and again; not one late answer of many."""
+    usually = Usual(RequestHistory(answered=5), RequestHistory())
+    usually.record_latency(4_000_000_000, 100_000_000)
+    usually.here.answered += 1 + prompt_since
+    assert usually.is_within_usual_latency(wait_s * 1_000_000_000) is usual
