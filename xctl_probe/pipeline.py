@@ -27,7 +27,6 @@ from xctl_probe.sources.aside import Aside
 from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
 from xctl_probe.sources.job_processes import JobProcesses
-from xctl_probe.sources.rdma import Rdma
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
@@ -76,7 +75,7 @@ class Loop:
         wanted = settings.wanted
         self._counter_sources: tuple[CounterSource, ...] = (
             Interfaces(wanted.interfaces, loopback=wanted.loopback),
-            Aside("rdma", lambda: Rdma(wanted.interfaces), has_devices),
+            Aside("rdma", lambda: _rdma(wanted.interfaces), has_devices),
         )
         self._jobs = JobProcesses(wanted, states=settings.process_state, share=settings.proc_share)
         self._drained_ns = time.monotonic_ns()
@@ -151,6 +150,12 @@ class Loop:
             else:
                 self._sink.wake(fd, events)
         return source_ready
+
+
+def _rdma(interfaces: frozenset[str]) -> CounterSource:
+    from xctl_probe.sources.rdma import Rdma  # noqa: PLC0415 - most hosts do without
+
+    return Rdma(interfaces)
 
 
 def _counted(counters: CounterSource) -> list[Event]:

@@ -125,7 +125,13 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
     running = probe()
     server, client, _ = connected(worker, client_role=role)
     answered(server, client)
-    running.wait_for_intervals(2)
+    # A wait that is reported: from then on the process of the peer is known.
+    client.begin("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(ongoing_times(1, client.pid))
+    server.ask("send", ANSWER)
+    client.expect("ask")
+    running.wait_for(ended(client.pid))
     requests = 7
     for _ in range(requests):
         server.begin("recv", QUESTION)
@@ -137,7 +143,7 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
         answer = [server.expect(event) for event in ("recv", "nap", "send")][-1]
         truths.append(client.expect("ask") | {"released_ns": answer["stall_begin_ns"]})
     running.wait_for_intervals(2)
-    reported = running.stop().stalls(pid=client.pid, ongoing=False)
+    _, *reported = running.stop().stalls(pid=client.pid, ongoing=False)
     assert len(reported) == requests
     tolerance_ms = backend.tolerance_ms(INTERVAL_MS / 1000)
     for record, truth in zip(reported, truths, strict=True):

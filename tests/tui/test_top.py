@@ -34,7 +34,7 @@ def test_a_hang_shows_is_opened_and_is_over(top, worker):
     """Whom it waits for, while it waits; why; and that it is over."""
     server, client, identity = connected(worker)
     remote = identity["remote"]
-    screen = top()
+    screen = top("--pid", client.pid)
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     screen.wait_for("WAITING 1", f"{client.pid} python3", f"for data from {remote} (no_reply)")
@@ -56,7 +56,7 @@ def test_a_stopped_peer_and_lost_packets_have_their_causes(top, worker, netns):
     _, asker, identity = connected(worker)
     remote = identity["remote"]
     netns.drop_incoming(f"tcp dport {remote.partition(':')[2]}")
-    screen = top()
+    screen = top("--pid", sender.pid, "--pid", asker.pid)
     os.kill(server.pid, signal.SIGSTOP)
     sender.begin("send", MORE_THAN_BUFFERS)
     asker.begin("ask", QUESTION, ANSWER)
@@ -95,7 +95,7 @@ def test_any_size_and_a_resize(top, worker):
     remote = identity["remote"]
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    screen = top(width=40, height=8)
+    screen = top("--pid", client.pid, width=40, height=8)
     screen.wait_for("WAITING 1", f"{client.pid}", "q quit")
     screen.resize(120, 40)
     screen.wait_for(f"for data from {remote}", KEYS, "TRAFFIC")
@@ -113,7 +113,7 @@ def test_colour_is_for_those_who_want_it(top, worker, no_color):
     server, client, _ = connected(worker)
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    screen = top(**({"NO_COLOR": "1"} if no_color else {}))
+    screen = top("--pid", client.pid, **({"NO_COLOR": "1"} if no_color else {}))
     screen.wait_for("WAITING 1")
     assert bool(COLOUR.search(screen.screen(styled=True))) is not no_color
 
@@ -123,7 +123,7 @@ def test_a_hostile_name_draws_nothing(top, worker):
     server, client, _ = connected(worker, comm=b"\x1b[2J\xe2\x80\xaeevil")
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    screen = top()
+    screen = top("--pid", client.pid)
     screen.wait_for("WAITING 1", "\\x1b[2J", KEYS)
 
 
