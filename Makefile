@@ -41,8 +41,8 @@ help:  ## what there is to make
 run: .venv/run  ## set up and stream; options in ARGS, as in make run ARGS="--interval 0.5"
 	@exec $(BIN)/xctl-probe-network $(ARGS)
 
-# Tests mostly wait: four at a time keep two cores busy.
-PARALLEL := -n 4 --dist worksteal
+# Tests mostly wait: three at a time keep two cores busy.
+PARALLEL := -n 3 --dist worksteal
 
 test: lint bpf-check pytest  ## set up, check and test everything that runs on this kernel: a quarter of an hour
 

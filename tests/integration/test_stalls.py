@@ -125,6 +125,7 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
     running = probe()
     server, client, _ = connected(worker, client_role=role)
     answered(server, client)
+    running.wait_for_intervals(2)
     # A wait that is reported: from then on the process of the peer is known.
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
@@ -132,6 +133,7 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
     server.ask("send", ANSWER)
     client.expect("ask")
     running.wait_for(ended(client.pid))
+    running.wait_for_intervals(2)
     requests = 7
     for _ in range(requests):
         server.begin("recv", QUESTION)
