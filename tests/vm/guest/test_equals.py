@@ -1,0 +1,13 @@
+"""Peers that are equals, and pongs, on every attach variant: as natively."""
+
+from integration.test_equals import (
+    test_a_server_does_not_wait_for_a_client_that_is_stopped,
+    test_who_accepted_waits_for_an_equal_that_is_stopped,
+)
+from integration.test_pings import test_pongs_ask_for_nothing
+
+__all__ = [
+    "test_a_server_does_not_wait_for_a_client_that_is_stopped",
+    "test_pongs_ask_for_nothing",
+    "test_who_accepted_waits_for_an_equal_that_is_stopped",
+]
