@@ -265,3 +265,27 @@ def test_late_answers_to_one_query_make_no_other_late(scene):
     for inode in (11, 13, 17):
         assert scene.end(9_000, inode=inode, **answer) == ("over", 9_000, NO_REPLY)
     assert scene.drain(2_300, lasts(2_300, **QUERY)) == [("lasts", 2_300, NO_REPLY)]
+
+
+# Equals
+
+
+SYMMETRIC = Evidence.SYMMETRIC  # of the side that accepted the connection
+
+
+@pytest.mark.parametrize("shows", [PeerState.WAITING_FOR_REQUEST, PeerState.BUSY])
+def test_who_accepted_waits_only_for_an_equal_that_does_not_read(scene, shows):
+    scene.peer.shows = shows
+    assert scene.drain(1_150, lasts(1_150, seen=SYMMETRIC)) == []
+    assert scene.end(1_200, seen=SYMMETRIC) is None
+    scene.peer.shows = PeerState.UNREAD
+    assert scene.drain(3_150, lasts(3_150, 2_000, seen=SYMMETRIC)) == [("lasts", 1_150, NO_REPLY)]
+    assert scene.end(3_400, 2_000, seen=SYMMETRIC) == ("over", 1_400, NO_REPLY)
+    assert scene.drain(4_150) == []
+
+
+def test_who_opened_waits_for_an_equal_as_any_client_does(scene):
+    """Where its sends mostly get replies."""
+    scene.peer.shows = PeerState.BUSY
+    seen = IN_RECV | SYMMETRIC
+    assert scene.drain(1_150, lasts(1_150, seen=seen)) == [("lasts", 1_150, NO_REPLY)]
