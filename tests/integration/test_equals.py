@@ -48,6 +48,16 @@ def waits_on(server):
     ]
 
 
+def waits_while_stopped(running, server, client):
+    """What is reported of the server after a message that its stopped client does not read."""
+    os.kill(client.pid, signal.SIGSTOP)
+    server.ask("send", PIECE)
+    server.begin("recv", PIECE)
+    running.wait_for_intervals(8)
+    os.kill(client.pid, signal.SIGCONT)
+    return waits_on(server)(running.stop())
+
+
 @pytest.mark.parametrize("role", ["blocking", "evented"])
 def test_who_accepted_waits_for_an_equal_that_is_stopped(probe, worker, backend, role):
     running = probe()
@@ -101,12 +111,7 @@ def test_a_server_does_not_wait_for_a_client_that_is_stopped(probe, worker):
         sends(client, server)
         sends(server, client)
     sends(client, server)
-    os.kill(client.pid, signal.SIGSTOP)
-    server.ask("send", PIECE)
-    server.begin("recv", PIECE)
-    running.wait_for_intervals(8)
-    os.kill(client.pid, signal.SIGCONT)
-    assert not waits_on(server)(running.stop())
+    assert not waits_while_stopped(running, server, client)
 
 
 def test_a_publisher_does_not_wait_for_a_subscriber_that_is_stopped(probe, worker):
@@ -114,12 +119,7 @@ def test_a_publisher_does_not_wait_for_a_subscriber_that_is_stopped(probe, worke
     server, client, _ = connected(worker, server_role="evented")
     sends(client, server)
     sends(server, client, 2 * ROUNDS)
-    os.kill(client.pid, signal.SIGSTOP)
-    server.ask("send", PIECE)
-    server.begin("recv", PIECE)
-    running.wait_for_intervals(8)
-    os.kill(client.pid, signal.SIGCONT)
-    assert not waits_on(server)(running.stop())
+    assert not waits_while_stopped(running, server, client)
 
 
 def test_who_accepted_waits_for_an_equal_that_has_read_all(probe, worker, backend):
