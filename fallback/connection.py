@@ -95,10 +95,7 @@ class Connection:
             and self.full_ns is None
             and self.hole_ns is None
             and self.wait is None
-            and not (
-                self.opened
-                and (self.unsolicited or self.transfers or self.sample.unanswered_keepalives)
-            )
+            and not (self.opened and self._may_wait_later)
             and not self.sample.wqueue
             and self.sample.state in (ESTABLISHED, LISTEN)
         )
