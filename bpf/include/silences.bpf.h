@@ -25,9 +25,9 @@
 #define LONGEST_SILENCE_TICKS 256 /* a night of silence is one silence */
 #define MOST_SILENT_TICKS (1 << 24)
 #define LEAST_IN_A_ROW 3
-#define BALANCE                                                                                    \
-	4 /* the silences that one side has ended last at most so many times the other's           \
-	   */
+/* The silences that one side has ended last at most so many times as long as those of the other,
+ * so that neither is a server. */
+#define BALANCE 4
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
 
 /* The time of the last data in either direction. */
