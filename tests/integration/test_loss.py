@@ -24,7 +24,7 @@ def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, role)
     assert total > 0, "no packet was lost: the test proves nothing"
     running.wait_for_intervals(2)
     consumer = running.stop()
-    assert consumer.lost() == 0
+    assert consumer.losses() == {}
     assert consumer.count("RETRANSMIT", inode=identity["inode"]) == total
     assert consumer.count("RETRANSMIT", pid=sender.pid) == total
     # Loss is no excuse to count bytes twice.

@@ -13,6 +13,8 @@ from .fetch import REPOSITORY
 from .guest.features import NO, UNKNOWN, YES, supports
 
 PATH = REPOSITORY / "docs" / "kernels.json"
+# A service that runs the tests may keep only the last lines.
+_WHY_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class AttachVariant:
     right: bool
     passed: int = 0
     skipped: int = 0
-    failed: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)  # the test, and why in one line
     note: str = ""
 
 
@@ -64,7 +66,7 @@ def _decide_one(
     name: str, series: str, features: dict[str, str], entries: list[dict[str, str]]
 ) -> AttachVariant:
     mine = [entry for entry in entries if _variant_of(entry["test"]) == name]
-    failed = tuple(entry["test"] for entry in mine if entry["outcome"] == "failed")
+    failed = {entry["test"]: _why(entry) for entry in mine if entry["outcome"] == "failed"}
     passed = sum(entry["outcome"] == "passed" for entry in mine)
     skipped = sum(entry["outcome"] == "skipped" for entry in mine)
     wanted = not name or expected(name, series)
@@ -79,6 +81,10 @@ def _decide_one(
         outcome, note = UNKNOWN, "no answer"
     right = not failed and outcome == (YES if wanted else NO)
     return AttachVariant(outcome, right, passed, skipped, failed, note)
+
+
+def _why(entry: dict[str, str]) -> str:
+    return " ".join(entry["why"].split())[:_WHY_CHARACTERS]
 
 
 def _variant_of(test: str) -> str:

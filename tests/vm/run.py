@@ -84,15 +84,15 @@ def _command(snapshot: Snapshot, shared: Path, variants: tuple[str, ...], select
 
 
 def report(result: Result, progress: Progress) -> None:
-    """A line for each variant, and each failed test by name."""
+    """A line for each variant, and for each failed test."""
     progress.report(f"{result.release} ({result.suite}): {result.seconds} s {result.trouble}")
     ours = {"kernel": result.kernel} if result.kernel else {}
     for name, one in {**ours, **result.variants}.items():
         verdict = "" if one.right else "  <-- NOT AS EXPECTED"
         counts = f"{one.passed} passed, {one.skipped} skipped"
         progress.report(f"  {name:10} {one.outcome:8} {counts} {one.note}{verdict}")
-        for test in one.failed:
-            progress.report(f"    failed: {test}")
+        for test, why in one.failed.items():
+            progress.report(f"    failed: {test}: {why}")
     log = CACHE / "runs" / result.release / "output.log"
     if not result.right:
         progress.report(f"  see {log}")

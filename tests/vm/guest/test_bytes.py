@@ -78,7 +78,7 @@ def test_tcp_bytes_are_exact_at_both_sockets(running, worker, backend):
         assert_both(running, sender, receiver, count, backend)
         # TCP only: a datagram socket that is not connected has no route of its own
         assert {r.entity_id for r in running.consumer.process_bandwidth(sender.pid)} == {"lo"}
-    assert running.consumer.lost() == 0
+    assert running.consumer.losses() == {}
 
 
 def test_udp_bytes_are_exact_at_both_sockets(running, worker, backend, only_rare):
@@ -91,7 +91,7 @@ def test_udp_bytes_are_exact_at_both_sockets(running, worker, backend, only_rare
         sender.ask("close")
     running.wait_for_intervals(2)
     assert_both(running, sender, receiver, 2 * DATAGRAM_BYTES * DATAGRAMS, backend)
-    assert running.consumer.lost() == 0
+    assert running.consumer.losses() == {}
 
 
 def test_a_short_lived_connection_is_counted_and_owned(running, worker, backend):

@@ -118,10 +118,13 @@ def test_a_variant_has_three_outcomes():
     assert supports("fentry", {}) == UNKNOWN
 
 
+WHY = "assert {'ring': 1} == {}\n  in one line"
+
+
 def left_behind(folder, features, *tests):
     (folder / "features.json").write_text(json.dumps(features))
-    lines = [json.dumps({"test": f"test_x[{name}]", "outcome": how}) for name, how in tests]
-    (folder / "results.jsonl").write_text("\n".join(lines))
+    lines = [{"test": f"test_x[{name}]", "outcome": how, "why": WHY} for name, how in tests]
+    (folder / "results.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return results.decide(VARIANTS, "6.1", folder)
 
 
@@ -136,6 +139,7 @@ def test_a_failed_test_or_a_lost_feature_is_never_right(tmp_path):
     without = ALL | {"kprobe": NO}
     outcomes = left_behind(tmp_path, without, ("fentry", "passed"), ("fentry", "failed"))
     assert (outcomes["fentry"].outcome, outcomes["fentry"].right) == (NO, False)
+    assert outcomes["fentry"].failed == {"test_x[fentry]": "assert {'ring': 1} == {} in one line"}
     assert (outcomes["kprobe"].outcome, outcomes["kprobe"].right) == (NO, False)
 
 
