@@ -162,6 +162,21 @@ class Connection:
         self.held_by_window = self.counters.rwnd_limited_us > before.rwnd_limited_us
         self._update_queues(now_ns, last_sample_ns, wrote=wrote)
 
+    def closed_ns(self, last: TcpSample, now_ns: int, last_sample_ns: int) -> int:
+        """Return when the socket was destroyed, from its last sample, which was taken then.
+
+        `now_ns` is when the sample was read, up to an interval later.  Its ages count from the
+        close; where nothing was sent or nothing received since the sample before, this shows the
+        time.  Else `now_ns`.
+        """
+        before, info = self.counters, last.info
+        shown = []
+        if info.data_segs_out == before.segments_out:
+            shown.append(self.sent_ns + info.last_data_sent_ms * MS)
+        if last.received_payload == before.received_payload:
+            shown.append(self.received_ns + info.last_data_recv_ms * MS)
+        return min(max(*shown, last_sample_ns), now_ns) if shown else now_ns
+
     def _begin_flow(self, now_ns: int) -> None:
         self.flow_begin_ns, self.flow_bytes = now_ns, self.sample.received_payload
 

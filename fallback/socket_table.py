@@ -78,7 +78,8 @@ class SocketTable:
         self._closed: list[Connection] = []
         self._closed_events = ClosedEvents()  # overflow of `_closed`
         self._vanished: list[int] = []  # inodes of idle ones that closed without a message
-        self._now_ns = self._last_sample_ns = 0  # this sample, and the one before
+        # This sample, the one before, and the one before that.
+        self._now_ns = self._last_sample_ns = self._second_last_ns = 0
         self._generation = 0
         self._overruns = 0
         self._routing = 0  # how often the host's routing has changed
@@ -88,7 +89,8 @@ class SocketTable:
         self._generation += 1
         self._evidence.begin()
         self._replies.begin_sample()
-        self._last_sample_ns, self._now_ns = self._now_ns, now_ns
+        self._second_last_ns, self._last_sample_ns = self._last_sample_ns, self._now_ns
+        self._now_ns = now_ns
         generation, idle, last_sample_ns = self._generation, self._idle, self._last_sample_ns
         stall_ns = self._stall_ns
         for message in self._diag.sockets():
@@ -116,9 +118,11 @@ class SocketTable:
         self._take_destroyed(now_ns)
         self._owner_cache.resolve()
         for connection in list(self._watched):
+            if connection.generation == self._generation - 1:
+                continue  # the socket is closed: a message with its last counters follows
             if connection.generation != self._generation:
-                # The socket is closed; a message with its last counters follows.
-                self._detector.end(connection, self._owner(connection), now_ns)
+                # No message: a process keeps a socket that is closed already.
+                self._detector.end(connection, self._owner(connection), self._last_sample_ns)
                 self._changed.add(connection)
             elif not connection.idle:
                 if connection.wait is None and self._is_pending(connection):
@@ -144,7 +148,7 @@ class SocketTable:
             yield from _changed(connection, owner, self._totals)
             yield from connection.ended
             connection.ended.clear()
-            if connection.wait:
+            if connection.wait and connection.generation == self._generation:
                 yield stall_of(connection, connection.wait, owner, now_ns, ongoing=True)
         yield from self._closed_events.take()
         yield from self._totals.take()
@@ -271,15 +275,19 @@ class SocketTable:
             if connection is None:
                 if self._generation <= _FIRST_SAMPLES:
                     continue  # maybe closed before the first sample: its bytes do not count
+                closed_ns = now_ns
                 connection = self._add(sample, now_ns)
                 self._owner_cache.cancel(connection.socket.inode)
             else:
-                connection.observe(sample, now_ns, self._last_sample_ns, self._stall_ns)
+                was_open = connection.generation >= self._generation - 1
+                before_ns = self._last_sample_ns if was_open else self._second_last_ns
+                closed_ns = connection.closed_ns(sample, now_ns, before_ns)
+                connection.observe(sample, closed_ns, before_ns, self._stall_ns)
             del self._connections[sample.cookie]
-            self._close(connection, now_ns)
+            self._close(connection, closed_ns)
 
-    def _close(self, connection: Connection, now_ns: int) -> None:
-        self._detector.end(connection, self._owner(connection), now_ns)
+    def _close(self, connection: Connection, closed_ns: int) -> None:
+        self._detector.end(connection, self._owner(connection), closed_ns)
         self._watched.discard(connection)
         self._owner_cache.cancel(connection.socket.inode)
         self._changed.add(connection)
