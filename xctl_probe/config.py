@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Flag, StrEnum, auto
 from pathlib import Path
 from typing import Any, Literal
-
-import psutil
 
 from xctl_probe.aggregate import Filter
 from xctl_probe.errors import UsageError
@@ -100,6 +96,8 @@ def _check_proc_budget(percent: float) -> None:
 
 
 def _check_pid(pid: int) -> None:
+    import psutil  # noqa: PLC0415 - 1 MiB, which most runs do without
+
     if not 1 <= pid <= _LARGEST_PID or not psutil.pid_exists(pid):
         raise UsageError(f"--pid {pid}: no such process; `ps -e` lists all")
 
@@ -389,6 +387,8 @@ def read_file(path: Path) -> dict[str, FileValue]:
     Raises UsageError for a file that is unreadable or not TOML, and for an unknown key or a value
     of the wrong type.
     """
+    import tomllib  # noqa: PLC0415 - most runs have no file
+
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_FILE_BYTES + 1)  # bounded, for files such as /dev/zero
@@ -417,6 +417,8 @@ def _file_value(path: Path, key: str, value: object) -> FileValue:
     """Return one value of the file with its current name, in a list where many are allowed."""
     option = FILE_KEYS.get(key)
     if option is None:
+        import difflib  # noqa: PLC0415 - for a mistake
+
         similar = difflib.get_close_matches(key, FILE_KEYS, n=1)
         shown = (name for name, known in FILE_KEYS.items() if not known.hidden)
         hint = f"did you mean {similar[0]!r}?" if similar else f"known keys: {', '.join(shown)}"
