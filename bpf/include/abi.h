@@ -49,6 +49,7 @@ enum evidence {
 	SEEN_ALONE = 4096, /* the thread that polls waits for this socket alone, with a timeout */
 	SEEN_KEEPALIVE = 8192, /* only keepalives are on their way, and none is answered */
 	SEEN_SYMMETRIC = 16384, /* the peer is an equal: see silences.bpf.h */
+	SEEN_SPINNING = 32768, /* receives that find nothing, again and again: see spins.bpf.h */
 };
 
 /* A raw event of one socket, from an iterator or through the ring buffer. */

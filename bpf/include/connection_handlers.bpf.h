@@ -15,6 +15,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "silences.bpf.h"
+#include "spins.bpf.h"
 #include "task.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
@@ -156,6 +157,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	     FIELD(sk, sk_shutdown) == SHUTDOWN_MASK)) {
 		if (state->awaits_equal)
 			wait_for_equal_ended(sk, state, exact_ns());
+		if (state->spins)
+			spin_ended(sk, state, exact_ns(), 0);
 		connection_ended(sk, state);
 		flush_bytes_to_process(sk,
 				       state); /* no iterator over files finds it after close() */

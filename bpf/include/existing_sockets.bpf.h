@@ -52,7 +52,12 @@ static __always_inline void seed_past(struct sock *sk, struct sock_state *state)
 
 	state->request_ns = state->last_send_ns = now - since_send * settings.tick_ns;
 	state->last_receive_ns = now - since_receive * settings.tick_ns;
-	if (!BPF_CORE_READ(tp, bytes_received)) /* lrcvtime is the handshake's */
+	/* Without data, the times are those of the handshake. */
+	if (!BPF_CORE_READ(tp, data_segs_out))
+		state->last_send_ns = 0;
+	if (!BPF_CORE_READ(tp, bytes_received))
+		state->last_receive_ns = 0;
+	if (!BPF_CORE_READ(tp, bytes_received))
 		state->reply_state = BPF_CORE_READ(tp, data_segs_out) != 0;
 	else if (since_send != since_receive)
 		state->reply_state = since_send < since_receive;

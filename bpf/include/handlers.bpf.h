@@ -13,6 +13,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "silences.bpf.h"
+#include "spins.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
 
@@ -128,6 +129,8 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 	__u64 now = coarse_ns();
 
 	note_silence_before_receive(sk, state, now, ret);
+	if (state->spins)
+		spin_ended(sk, state, to_monotonic(arrival_ns(sk, now)), ret > 0 ? SEEN_DATA : 0);
 	if (state->awaits_equal) {
 		wait_for_equal_ended(sk, state, to_monotonic(arrival_ns(sk, now)));
 		state->request_ns = now; /* it is no reply to an earlier request as well */
@@ -159,6 +162,10 @@ static __always_inline int received(struct sock *sk, int ret, int flags)
 		return 0; /* the error queue gives back what was sent */
 	if (transport == TRANSPORT_UDP)
 		return datagram_received(sk, ret, flags);
+	if (ret == -EAGAIN) {
+		state = sock_state_lookup(sk);
+		return state ? found_nothing(state) : 0;
+	}
 	if (ret < 0)
 		return 0;
 	state = sock_state_get_or_create(sk);

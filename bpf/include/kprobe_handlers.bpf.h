@@ -13,6 +13,7 @@
 #include "settings.bpf.h"
 #include "sock.bpf.h"
 #include "sock_state.bpf.h"
+#include "spins.bpf.h"
 #include "stall.bpf.h"
 #include "tcp_seq.bpf.h"
 #include "tcp_sock.bpf.h"
@@ -49,7 +50,7 @@ static __always_inline int on_release_sock(struct sock *sk)
 	}
 	received = take_received_delta(sk, progress);
 	if (!sent && !received)
-		return 0;
+		return found_nothing(state);
 	claim_sock(sk, state);
 	if (sent)
 		stream_sent(sk, state, coarse_ns(), sent);

@@ -52,6 +52,8 @@ struct sock_state {
 	__u64 flow_bytes; /* received since it began */
 	__u64 seen_blocked_ns; /* an iterator saw a thread blocked in a receive */
 	__u64 hole_ns; /* data is missing since, by the iterator */
+	__u64 spin_begin_ns; /* receives find nothing since: see spins.bpf.h */
+	__u64 last_spin_ns;
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
 	struct owner owner;
@@ -72,6 +74,7 @@ struct sock_state {
 	__u32 unanswered;
 	__u32 counted_answers; /* those of `answered` that the endpoint has */
 	__u32 counted_unanswered;
+	__u32 spins; /* receives that found nothing since spin_begin_ns, saturating */
 	__u32 silent_ticks_ours; /* silences that this side has ended: see silences.bpf.h */
 	__u32 silent_ticks_peers;
 	__u8 opened;

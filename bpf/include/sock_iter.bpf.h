@@ -17,6 +17,7 @@
 #include "sock_state.bpf.h"
 #include "stall.bpf.h"
 #include "silences.bpf.h"
+#include "spins.bpf.h"
 #include "task.bpf.h"
 #include "tcp_sock.bpf.h"
 #include "traffic.bpf.h"
@@ -100,6 +101,11 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 			event->evidence |= SEEN_PEER_WINDOW;
 	} else if (!may_receive(sk) || unread_bytes(sk)) {
 		return false;
+	} else if (awaits_unasked(state, coarse)) {
+		since = state->spin_begin_ns;
+		now = state->last_spin_ns; /* it may have been given up since */
+		event->evidence = SEEN_SPINNING;
+		event->direction = STALL_RECEIVE;
 	} else if (may_await_equal(state)) {
 		since = state->last_send_ns;
 		event->evidence = SEEN_SYMMETRIC;
@@ -110,6 +116,10 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 	} else if (state->reply_state) {
 		since = state->request_ns;
 		event->evidence = is_symmetric(state) ? SEEN_SYMMETRIC : 0;
+		if (spins_now(state, coarse)) { /* as good as a thread that sleeps there */
+			event->evidence |= SEEN_BLOCKED;
+			state->seen_blocked_ns = coarse;
+		}
 		event->direction = STALL_RECEIVE;
 	} else {
 		since = 0;
@@ -214,6 +224,8 @@ static __always_inline bool write_wait_event(struct seq_file *seq, struct sock *
 	event->span_ns = span;
 	event->direction = direction;
 	event->evidence |= evidence;
+	if (evidence & SEEN_SPINNING)
+		event->time_ns = to_monotonic(state->last_spin_ns);
 	event->occurrences = unanswered_keepalives(sk);
 	attribute_waiter(event, sk, state);
 	if (event->evidence & SEEN_HOLE ||

@@ -37,6 +37,7 @@ def test_each_blind_spot_is_shown_by_traffic():
     for path in (
         "integration/test_namespaces.py",
         "integration/test_equals.py",
+        "integration/test_spinning.py",
         "ebpf/test_owners.py",
     ):
         asked |= set(re.findall(r'(?:sees\(|= )"(\w+)"', (TESTS / path).read_text())) & DECLARED

@@ -81,6 +81,19 @@ class Blocking:
             received += got
         return {"bytes": received, "inode": inode(self.sock)} | longest.fields()
 
+    def spin(self, count: int, every_ms: int = 0, most_ms: int = LONG_S * 1000) -> dict[str, Any]:
+        """Call a receive that does not block again and again, until `count` bytes have come."""
+        begin_ns, received = time.monotonic_ns(), 0
+        while received < count and time.monotonic_ns() - begin_ns < most_ms * 1_000_000:
+            try:
+                received += len(self.sock.recv(count - received, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                if every_ms:
+                    time.sleep(every_ms / 1e3)
+        longest = Longest()
+        longest.note(begin_ns, time.monotonic_ns())
+        return {"bytes": received} | longest.fields()
+
     def drain(self) -> dict[str, Any]:
         """Receive until the peer closes."""
         return self.recv(1 << 62)

@@ -58,6 +58,7 @@ class Evidence(IntFlag):
     ALONE = 4096
     KEEPALIVE = 8192
     SYMMETRIC = 16384
+    SPINNING = 32768
 
 
 class LostWhere(IntEnum):

@@ -22,13 +22,16 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     Sends and connects are the kernel's own finding.  A receive is a stall on the side that opened
     the connection: after a hole in the sequence; where a transfer broke off under a blocked
     thread; where a thread is blocked and the peer's host answers no keepalive; or where a reply is
-    due.  Of two equals either side may wait.  `endpoint` counts the replies of the same peer.
+    due.  Either side waits where its receives spin, and may where its peer is an equal.  `endpoint`
+    counts the replies of the same peer.
     """
     if record.direction != StallDirection.RECEIVE:
         return True
     seen = Evidence(record.evidence)
     if seen & Evidence.SYMMETRIC:
         return True  # where the peer has not read what was sent: see reply_waits
+    if seen & Evidence.SPINNING:
+        return True
     if not seen & Evidence.OPENED:
         return False  # a server waits for work, not for the network
     if seen & Evidence.HOLE:
@@ -62,6 +65,7 @@ def cause(record: RawEvent) -> Cause | None:
             host_silent=record.kind == Kind.ONGOING and is_silent(record.occurrences),
             retransmitted=bool(seen & Evidence.RETRANSMIT),
             hole=bool(seen & Evidence.HOLE),
+            unasked=bool(seen & (Evidence.FLOW | Evidence.SPINNING)),
             window_closed=bool(seen & Evidence.PEER_WINDOW),
             paced=bool(seen & Evidence.PACED),
             unsent=bool(seen & Evidence.UNSENT),

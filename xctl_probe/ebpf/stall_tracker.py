@@ -39,6 +39,11 @@ _MOST_SILENT = 16_384  # waits whose keepalives go unanswered
 _MOST_OPEN = 4_096  # stalls that were reported as ongoing
 _IDLE_NS = 60_000_000_000
 
+# No request is outstanding: what is awaited comes unasked.
+_UNASKED = Evidence.FLOW | Evidence.SPINNING
+# The process needs not be read to know that it waits here.
+_IN_RECEIVE = Evidence.BLOCKED | Evidence.POLLING | Evidence.SPINNING
+
 _Key = tuple[int, int]  # inode and direction
 
 
@@ -257,7 +262,7 @@ class StallTracker:
         delivered, lost = None, bool(record.evidence & Evidence.RETRANSMIT)
         if lost:
             delivered = False
-        elif record.evidence & Evidence.FLOW:
+        elif record.evidence & _UNASKED:
             delivered = True  # it has no request outstanding
         remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
@@ -272,7 +277,7 @@ class StallTracker:
         here = self._connections.of(record.uid, record.cookie)
         here.answered = record.answered
         since_ns = record.time_ns - record.span_ns
-        blocked = bool(record.evidence & (Evidence.BLOCKED | Evidence.POLLING))
+        blocked = bool(record.evidence & _IN_RECEIVE)
         return ReplyWait(
             socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered, blocked,
             lost, symmetric, client,
@@ -321,7 +326,9 @@ def _is_blocked(record: RawEvent) -> bool:
 
 def _has_no_end_event(record: RawEvent) -> bool:
     """True where the kernel emits nothing when the wait is over."""
-    return record.protocol in PROTOCOLS_UDP or bool(record.evidence & Evidence.KEEPALIVE)
+    # A receive that spins may be given up.
+    unmarked = bool(record.evidence & (Evidence.KEEPALIVE | Evidence.SPINNING))
+    return record.protocol in PROTOCOLS_UDP or unmarked
 
 
 def _got_data(record: RawEvent) -> bool:

@@ -48,8 +48,8 @@ _KERNEL = (
     _SHORT_REPLY_WAIT,
     BlindSpot(
         "accepted_reply",
-        "waits for data of the side that accepted a connection, unless its peer is on this host and"
-        " does not read",
+        "waits for data of the side that accepted a connection, unless it spins, or its peer is on"
+        " this host and does not read",
     ),
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(
@@ -72,6 +72,9 @@ _TRACEPOINTS = (
 _SAMPLED = (
     *_EVERYWHERE,
     BlindSpot("accepted_waits", "waits for data of the side that accepted the connection"),
+    BlindSpot(
+        "spinning_receives", "waits in receives that do not block, made again and again, as by NCCL"
+    ),
     BlindSpot("udp_bytes", "UDP bytes of a process: UDP is counted by interface only"),
     BlindSpot("datagram_waits", "waits for the reply to a datagram"),
     BlindSpot("datagram_sends", "datagrams whose send blocks"),

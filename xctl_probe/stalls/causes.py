@@ -50,7 +50,8 @@ class Evidence(NamedTuple):
     `host_silent`: the peer's host answers no keepalive, see `policy.is_silent`.
     `retransmitted`: a segment was retransmitted while the window was open.  `unsent`: data waits to
     be sent and none is in flight.  `undelivered`: data is in flight, not known to be lost.
-    `unsendable`: segments that the kernel tries to send do not leave this host.
+    `unsendable`: segments that the kernel tries to send do not leave this host.  `unasked`: data
+    is awaited without a request.
     """
 
     direction: Direction
@@ -62,6 +63,7 @@ class Evidence(NamedTuple):
     unsent: bool = False
     unsendable: bool = False
     undelivered: bool = False
+    unasked: bool = False
 
 
 def cause(seen: Evidence) -> Cause | None:
@@ -89,7 +91,7 @@ def _send_cause(seen: Evidence) -> Cause | None:
 
 def _reply_cause(seen: Evidence) -> Cause | None:
     """Return the cause of a reply wait: a reply is due once all of the request has arrived."""
-    if seen.undelivered:
+    if seen.undelivered or seen.unasked:
         return None
     if not seen.unsent:
         return Cause.NO_REPLY
