@@ -21,7 +21,7 @@ from xctl_probe.config import (
     check_stall_ms,
     read_file,
 )
-from xctl_probe.errors import ProbeError, UsageError, surroundings
+from xctl_probe.errors import ProbeError, UsageError, is_lack_of_threads, surroundings
 from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.stdout import Writer
@@ -264,7 +264,7 @@ def main() -> None:
         diagnostics.fail(surroundings(error))
         code = ProbeError.exit_code
     except RuntimeError as error:
-        if "thread" not in str(error):
+        if not is_lack_of_threads(error):
             raise
         diagnostics.fail(surroundings(error))
         code = ProbeError.exit_code

@@ -29,8 +29,12 @@ def is_shortage(error: Exception) -> bool:
     """True where descriptors, memory or threads ran out: a retry may succeed."""
     if isinstance(error, MemoryError):
         return True
-    # threading raises RuntimeError for EAGAIN.
-    return getattr(error, "errno", None) in _SHORTAGES or isinstance(error, RuntimeError)
+    return getattr(error, "errno", None) in _SHORTAGES or is_lack_of_threads(error)
+
+
+def is_lack_of_threads(error: Exception) -> bool:
+    """True for the RuntimeError that threading raises for EAGAIN; another one is a mistake."""
+    return isinstance(error, RuntimeError) and "thread" in str(error)
 
 
 def surroundings(error: Exception) -> str:

@@ -5,6 +5,7 @@ A user who keeps the probe busy uses up only the account of that user.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Hashable
 
 SHARE = 0.01  # of a core, for all accounts together; default of --proc-budget
@@ -22,7 +23,8 @@ class Budget:
     """Accounts of CPU time, in ns.  An account without debt takes no memory.
 
     `share` of a core is distributed equally over the accounts with a debt.  An account may be used
-    until its debt is `ahead_ns`.  Times are of CLOCK_MONOTONIC.
+    until its debt is `ahead_ns`.  Times are of CLOCK_MONOTONIC.  Several threads may use it: a search
+    that is late continues beside the next one.
     """
 
     def __init__(self, share: float = SHARE, ahead_ns: int = _AHEAD_NS) -> None:
@@ -30,18 +32,21 @@ class Budget:
         self._ahead_ns = ahead_ns
         self._owed_ns: dict[Hashable, float] = {}
         self._paid_ns = 0
+        self._lock = threading.Lock()
 
     def allows(self, account: Hashable, now_ns: int) -> bool:
         """True while this account may be used."""
-        self._pay(now_ns)
-        return self._owed_ns.get(account, 0) < self._ahead_ns
+        with self._lock:
+            self._pay(now_ns)
+            return self._owed_ns.get(account, 0) < self._ahead_ns
 
     def charge(self, account: Hashable, spent_ns: int, now_ns: int) -> None:
         """Add `spent_ns` to the debt of the account."""
-        self._pay(now_ns)
-        self._owed_ns[account] = self._owed_ns.get(account, 0) + spent_ns
-        if len(self._owed_ns) > _MOST_ACCOUNTS:
-            del self._owed_ns[min(self._owed_ns, key=self._owed_ns.__getitem__)]
+        with self._lock:
+            self._pay(now_ns)
+            self._owed_ns[account] = self._owed_ns.get(account, 0) + spent_ns
+            if len(self._owed_ns) > _MOST_ACCOUNTS:
+                del self._owed_ns[min(self._owed_ns, key=self._owed_ns.__getitem__)]
 
     def _pay(self, now_ns: int) -> None:
         since_ns = now_ns - self._paid_ns

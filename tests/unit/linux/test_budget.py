@@ -1,5 +1,10 @@
 """What is done on behalf of one user uses up no other process's account."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
 from xctl_probe.linux.budget import Budget
 
 MS = 1_000_000
@@ -39,3 +44,26 @@ def test_who_has_paid_is_forgotten_and_no_more_than_a_thousand_are_kept():
     assert not budget.allows(2_998, 0)  # who owes most is kept
     assert budget.allows(2_998, 20_000_000 * MS)
     assert not budget._owed_ns
+
+
+@pytest.fixture
+def often_interrupted():
+    """Threads take turns after each few instructions."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual_s)
+
+
+def test_threads_may_use_it_at_a_time(often_interrupted):
+    """A search that is late goes on beside the next one."""
+    budget = Budget(share=0.01, ahead_ns=100 * MS)
+
+    def use(user):
+        for turn in range(20_000):
+            budget.charge((user, turn % 50), 50 * MS, turn * 10 * MS)
+            budget.allows((user, turn % 7), turn * 10 * MS)
+
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(use, user) for user in range(2)]:
+            done.result()
