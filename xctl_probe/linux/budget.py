@@ -23,8 +23,8 @@ class Budget:
     """Accounts of CPU time, in ns.  An account without debt takes no memory.
 
     `share` of a core is distributed equally over the accounts with a debt.  An account may be used
-    until its debt is `ahead_ns`.  Times are of CLOCK_MONOTONIC.  Several threads may use it: a search
-    that is late continues beside the next one.
+    until its debt is `ahead_ns`.  Times are of CLOCK_MONOTONIC.  Several threads may use it: a
+    search that is late continues beside the next one.
     """
 
     def __init__(self, share: float = SHARE, ahead_ns: int = _AHEAD_NS) -> None:
