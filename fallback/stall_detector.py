@@ -11,6 +11,7 @@ from typing import Protocol
 
 from xctl_probe.events import Cause, Direction, Process, Stall
 from xctl_probe.fallback.connection import (
+    MS,
     SENDS_ONLY,
     Connection,
     Wait,
@@ -85,8 +86,7 @@ class StallDetector:
         ):
             self.end(connection, owner, now_ns)
         elif running and wait:
-            # An earlier cause is kept: a full buffer alone is the weakest one.
-            known = running.cause if wait.cause in (None, Cause.SEND_BUFFER) else wait.cause
+            known = running.cause if _is_weaker(connection, wait, now_ns) else wait.cause
             wait = replace(wait, since_ns=running.since_ns, cause=known or wait.cause)
         connection.wait = wait
 
@@ -284,6 +284,17 @@ def send_cause(connection: Connection) -> Cause | None:
             unsendable=bool(info.probes),
         )
     )
+
+
+def _is_weaker(connection: Connection, wait: Wait, now_ns: int) -> bool:
+    """True where an earlier cause of this wait is kept: a full buffer alone shows the least.
+
+    A request that was held up, and has arrived since, was held up most of the time.
+    """
+    if wait.cause is Cause.NO_REPLY:
+        delivered_ns = connection.sample.info.last_ack_recv_ms * MS
+        return delivered_ns < (now_ns - wait.since_ns) // 2
+    return wait.cause in (None, Cause.SEND_BUFFER)
 
 
 def _reply_cause(connection: Connection) -> Cause | None:

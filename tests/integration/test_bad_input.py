@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from statistics import median
 
 import pytest
 
@@ -125,17 +126,17 @@ def test_a_source_that_cannot_work_is_an_error_when_asked_for(refuse):
 
 
 def test_an_option_goes_before_a_variable_and_a_variable_before_the_file(start_probe, config):
-    """The order of precedence, read off the length of the intervals."""
+    """The order of precedence, read off the length of the intervals: each three times the last."""
     path = config("interval = 0.1\nloopback = true\nbackend = 'proc'")
     file = ("--config", path)
     for options, env, expected_ms in [
         (file, {}, 100),
-        (file, {"XCTL_NETWORK_INTERVAL": "0.2"}, 200),
-        ((*file, "--interval", "0.4"), {"XCTL_NETWORK_INTERVAL": "0.2"}, 400),
+        (file, {"XCTL_NETWORK_INTERVAL": "0.3"}, 300),
+        ((*file, "--interval", "0.9"), {"XCTL_NETWORK_INTERVAL": "0.3"}, 900),
         ((), {"XCTL_NETWORK_CONFIG": str(path)}, 100),
     ]:
         running = start_probe(*options, env=env)
-        running.wait_for_intervals(4)
+        running.wait_for_intervals(5)
         spans_ms = [r.net["interval_ms"] for r in running.stop().interface_bandwidth("lo")]
-        # The last one is what was left at the stop; the middle one is untouched by a late start.
-        assert sorted(spans_ms[:-1])[1] == pytest.approx(expected_ms, abs=30)
+        # The last one is what was left at the stop; on a busy host a late one makes the next short.
+        assert median(spans_ms[:-1]) == pytest.approx(expected_ms, rel=0.45)

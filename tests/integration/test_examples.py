@@ -78,7 +78,7 @@ def stream(netns):
 def assert_settings_taken(consumer):
     """The interval and the loopback interface are those of the environment."""
     assert consumer.graph.bandwidth_mbps.keys() == {"lo"}
-    assert consumer.records[1].net["interval_ms"] == pytest.approx(200, abs=60)
+    assert consumer.records[1].net["interval_ms"] < 600  # of 200; without them it is 1000
 
 
 def test_the_probe_starts_where_it_is_installed(stream, installed):

@@ -269,6 +269,20 @@ def test_the_cause_of_a_missing_reply(script, cause):
     assert scene.take_sample(160) == waits(RECEIVE, 53, cause)
 
 
+def test_a_request_that_arrives_at_last_was_held_up_by_what_held_it():
+    """Until the peer has had it for half of the wait: then it is the peer that is late."""
+    scene = answered_once()
+    scene.tcp.at(53).send(7, acked=False)
+    scene.tcp.retransmits = 1
+    scene.take_sample(60)
+    assert scene.take_sample(1_000) == waits(RECEIVE, 53, Cause.LOSS)
+    scene.tcp.at(1_053).acknowledge()
+    scene.tcp.retransmits = 0
+    assert scene.take_sample(1_060) == waits(RECEIVE, 53, Cause.LOSS)
+    assert scene.take_sample(2_052) == waits(RECEIVE, 53, Cause.LOSS)
+    assert scene.take_sample(2_054) == waits(RECEIVE, 53, NO_REPLY)
+
+
 # Who only sends
 
 

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-from peers.common import Steps, connection, fill
+from peers.common import Bounds, Steps, connection, fill
 
 
 def _linger(sock: socket.socket, seconds: int) -> None:
@@ -16,7 +16,7 @@ def _linger(sock: socket.socket, seconds: int) -> None:
 
 
 def until_read(shut_down: int) -> Steps:
-    """Yields the inode and thread that close, then how long close() took, in s."""
+    """Yields the inode and thread that close, then the bounds of the wait in close(), in ns."""
     client, server = connection()
     fill(client)
     _linger(client, 60)
@@ -24,20 +24,17 @@ def until_read(shut_down: int) -> Steps:
     inode = os.fstat(client.fileno()).st_ino
     if shut_down:
         client.shutdown(socket.SHUT_WR)
-    took: list[float] = []
-
-    def close() -> None:
-        begin = time.monotonic()
-        client.close()
-        took.append(time.monotonic() - begin)
-
-    thread = threading.Thread(target=close)
+    bounds, found_ns = Bounds(), []
+    thread = threading.Thread(
+        target=lambda: found_ns.extend(bounds.measure(lambda: None, client.close))
+    )
     thread.start()
     yield inode, thread.native_id
+    bounds.release()
     while server.recv(65_536):
         pass
     thread.join()
-    yield took[0]
+    yield found_ns
 
 
 def given_up() -> Steps:
