@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from support.conversation import ANSWER, QUESTION, connected
+from support.conversation import ANSWER, QUESTION, connected, transfer
 from support.require import require
 
 MORE_THAN_BUFFERS = 20_000_003
@@ -126,6 +126,18 @@ def test_a_sender_is_reported_that_its_peer_is_stopped(why, worker):
     assert peer["unread_bytes"] > 0
     own = why(server.pid, lambda answer: not answer["waits"])
     assert f"kill -CONT {server.pid}" in own["verdict"]
+
+
+def test_a_receiver_that_spins_waits_for_a_peer_that_is_stopped(why, worker):
+    """A process that runs shows no receive: without a reason in the peer there is no verdict."""
+    receiver, sender, identity = connected(worker)
+    transfer(sender, receiver, 1_009)
+    receiver.begin("spin", 1_009)
+    answer = why(receiver.pid, lambda answer: answer["waits"] is None)
+    assert identity["local"] in answer["verdict"]
+    os.kill(sender.pid, signal.SIGSTOP)
+    answer = why(receiver.pid)
+    assert f"(pid {sender.pid}) is stopped" in answer["verdict"]
 
 
 def test_lost_packets_are_counted(why, worker, netns):

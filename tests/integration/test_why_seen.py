@@ -101,8 +101,8 @@ def test_a_server_that_froze_in_its_receive_does_not_listen(why, worker, version
     [
         ("ask_connected", "poll", "waits for a datagram from 127.0.0.1:{port} for", True),
         ("ask_connected", "epoll", "probably waits for a datagram from 127.0.0.1:{port}", True),
-        ("ask_unconnected", "poll", UNSEEN + ": it waits for datagrams on 0.0.0.0:{local}", None),
-        ("ask_unconnected", "epoll", UNSEEN + ": it waits for datagrams on 0.0.0.0:{local}", None),
+        ("ask_unconnected", "poll", "probably waits for an answer on 0.0.0.0:{local}", True),
+        ("ask_unconnected", "epoll", "probably waits for an answer on 0.0.0.0:{local}", True),
     ],
 )
 def test_a_query_by_datagram_may_await_its_answer(why, worker, asks, how, message, waits):

@@ -17,7 +17,13 @@ from xctl_probe.commands.why.places import Place
 from xctl_probe.commands.why.proc_sampler import ProcSampler, udp_sockets
 from xctl_probe.commands.why.queue_pairs import ProcessQueuePair, QueuePairSampler
 from xctl_probe.commands.why.sockets import Tcp, Udp
-from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads, waits_in
+from xctl_probe.commands.why.threads import (
+    Thread,
+    idle_times_ms,
+    is_often_in_calls,
+    read_threads,
+    waits_in,
+)
 from xctl_probe.commands.why.verdict import Finding, findings, ranked
 from xctl_probe.commands.why.waiters import Waiter, waiters
 from xctl_probe.errors import ProbeError, UsageError
@@ -220,8 +226,10 @@ def _diagnosis(
         )
     files = distant_files(reader, _files_in_use(waiting, seen.fds))
     waited = waiters(waiting, seen.fds, network)
-    if any(t.running and t.tid in earlier and earlier[t.tid].running for t in threads):
-        waited = {s.inode: Waiter(spins=True) for s in seen.tcp} | waited
+    running = [t for t in threads if t.running and t.tid in earlier and earlier[t.tid].running]
+    if running:
+        calls = any(is_often_in_calls(t, earlier[t.tid]) for t in running)
+        waited = {s.inode: Waiter(spins=True, calls=calls) for s in seen.tcp} | waited
     found = findings(seen.tcp, seen.udp, waited, _ephemeral(), stall_ms)
     return Diagnosis(
         process=process,

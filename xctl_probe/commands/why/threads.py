@@ -19,7 +19,9 @@ from xctl_probe.linux.tasks import reader_of
 
 _EXEC_START = b"se.exec_start"
 _ENDED = ("Z", "X")
-_PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on
+# Fields 14, 15 and 39 of /proc/<pid>/stat, counted from the state on.
+_USER_TICKS, _SYSTEM_TICKS, _PROCESSOR = 11, 12, 36
+_OFTEN_IN_CALLS = 0.1  # of its time on a CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class Thread:
     last_ran_ms: float | None
     idle_ms: float | None = None
     running: bool = False
+    user_ticks: int = 0  # time on a CPU, in its own code and in system calls
+    system_ticks: int = 0
 
 
 def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
@@ -57,9 +61,12 @@ def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
 def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
     task = proc / str(pid) / "task" / str(tid)
     stat = procfs.parse_stat(procfs.read(task / "stat"))
-    processor = stat.fields[_PROCESSOR:][:1] if stat else []
-    if stat is None or not processor or not processor[0].isdigit():
+    if stat is None or not stat.fields[_PROCESSOR:]:
         return None
+    numbers = [stat.fields[at] for at in (_USER_TICKS, _SYSTEM_TICKS, _PROCESSOR)]
+    if not all(number.isdigit() for number in numbers):
+        return None
+    user_ticks, system_ticks, cpu = map(int, numbers)
     wchan, syscall = procfs.word(task / "wchan"), procfs.word(task / "syscall")
     return Thread(
         tid=tid,
@@ -68,9 +75,11 @@ def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
         wchan="" if wchan == "0" else wchan,
         call=call_of(syscall, reader, proc),
         call_readable=bool(syscall),
-        cpu=int(processor[0]),
+        cpu=cpu,
         last_ran_ms=_last_ran_ms(task),
         running=stat.state == "R" or syscall.startswith("running"),
+        user_ticks=user_ticks,
+        system_ticks=system_ticks,
     )
 
 
@@ -92,6 +101,12 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
         with suppress(OSError):
             os.sched_setaffinity(0, allowed)
     return found
+
+
+def is_often_in_calls(thread: Thread, before: Thread) -> bool:
+    """Return whether the thread spent much of its time in system calls, as who polls busily."""
+    user, system = thread.user_ticks - before.user_ticks, thread.system_ticks - before.system_ticks
+    return system > 0 and system >= (user + system) * _OFTEN_IN_CALLS
 
 
 def waits_in(thread: Thread, before: Thread | None) -> Call | None:

@@ -153,6 +153,8 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
         return Finding(text, True, True, Cause.LOSS, tcp.inode, tcp.hole_ms)
     if waiter and waiter.spins and tcp.opened and tcp.reply_ms is not None:
         return _spinning(tcp, tcp.reply_ms)
+    if waiter and waiter.calls and tcp.opened is not None and tcp.last_send_ms is None:
+        return _spinning_unasked(tcp)
     if not reads or tcp.receive_queue:
         return None
     idle_ms = waiter.ms if waiter else None
@@ -229,6 +231,27 @@ def _spinning(tcp: Tcp, ms: float) -> Finding | None:
         return None
     found = _reply(tcp, ms, certain=False)
     return replace(found, text=f"{found.text}; a thread runs all the while, as if it polled")
+
+
+def _spinning_unasked(tcp: Tcp) -> Finding | None:
+    """Return the finding about a connection on which this side only receives, as with NCCL.
+
+    The receives of a process that runs are not visible here; the kernel source counts them.
+    """
+    ms, peer = tcp.last_receive_ms, tcp.peer
+    if ms is None or ms < REPLY_MS or tcp.receive_queue:
+        return None
+    if peer is None or not peer.stopped:
+        text = (
+            f"runs in system calls, and may poll {tcp.remote} without sleeping there: the last "
+            f"data came {format_duration(ms)} ago"
+        )
+        return Finding(text, False, False, None, tcp.inode, float(ms), seen=False)
+    text = (
+        f"probably waits for data from {tcp.remote} for {format_duration(ms)}; {peer.comm} (pid "
+        f"{peer.pid}) is {_held(peer)}; a thread runs in system calls, as if it polled"
+    )
+    return Finding(text, True, False, None, tcp.inode, float(ms))
 
 
 def _unread_by_equal(tcp: Tcp) -> Finding | None:

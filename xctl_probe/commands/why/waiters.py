@@ -8,13 +8,14 @@ from xctl_probe.commands.why.threads import Thread
 from xctl_probe.linux.syscalls import Call, Role
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waiter:
     """Waits of the process on one socket.
 
     `exclusive`: a thread can continue only through this socket: it is in a call on it, or polls no
-    other socket.  `spins`: no thread is in a call on it, and one runs all the time.  `only`: the
-    poll has no other descriptor; `gives_up`: it has a timeout.
+    other socket.  `spins`: no thread is in a call on it, and one runs all the time; `calls`: much
+    of that in system calls.  `only`: the poll has no other descriptor; `gives_up`: it has a
+    timeout.
     """
 
     reads: bool = False
@@ -23,17 +24,18 @@ class Waiter:
     exclusive: bool = False
     ms: float | None = None  # for how long that thread has not run
     spins: bool = False
+    calls: bool = False
     only: bool = False
     gives_up: bool = False
 
     def plus(self, other: Waiter) -> Waiter:
         """Return the waits of two threads on the same socket as one."""
         return Waiter(
-            self.reads or other.reads,
-            self.writes or other.writes,
-            self.accepts or other.accepts,
-            self.exclusive or other.exclusive,
-            other.ms if self.ms is None else self.ms,
+            reads=self.reads or other.reads,
+            writes=self.writes or other.writes,
+            accepts=self.accepts or other.accepts,
+            exclusive=self.exclusive or other.exclusive,
+            ms=other.ms if self.ms is None else self.ms,
             only=self.only or other.only,
             gives_up=self.gives_up or other.gives_up,
         )
@@ -52,13 +54,13 @@ def waiters(
         only = not direct and len(call.watched) == 1
         for inode, watch in watched.items():
             waiter = Waiter(
-                watch.reads,
-                watch.writes,
-                call.role is Role.ACCEPT,
-                alone,
-                thread.idle_ms if alone else None,
-                only,
-                call.gives_up,
+                reads=watch.reads,
+                writes=watch.writes,
+                accepts=call.role is Role.ACCEPT,
+                exclusive=alone,
+                ms=thread.idle_ms if alone else None,
+                only=only,
+                gives_up=call.gives_up,
             )
             found[inode] = found[inode].plus(waiter) if inode in found else waiter
     return found

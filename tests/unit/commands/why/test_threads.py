@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from xctl_probe.commands.why.threads import Thread, idle_times_ms, read_threads, waits_in
+from xctl_probe.commands.why.threads import (
+    Thread,
+    idle_times_ms,
+    is_often_in_calls,
+    read_threads,
+    waits_in,
+)
 from xctl_probe.linux.syscalls import Call, Role, Watched
 
 PID = 233
@@ -34,6 +41,16 @@ def thread(call=None, *, running=False):
 def test_who_runs_just_now_may_have_waited_before(before, now, found):
     """A poll that is woken by its timeout is still a wait."""
     assert waits_in(now, before) == found
+
+
+@pytest.mark.parametrize(
+    ("user", "system", "often"), [(27, 3, True), (28, 2, False), (0, 1, True), (0, 0, False)]
+)
+def test_who_polls_busily_spends_its_time_in_calls(user, system, often):
+    """By the ticks between two samples; who computes makes few calls."""
+    before = thread(running=True)
+    after = replace(before, user_ticks=user, system_ticks=system)
+    assert is_often_in_calls(after, before) == often
 
 
 @pytest.fixture

@@ -172,6 +172,21 @@ def test_who_polls_busily_waits_for_a_peer_that_is_stuck():
     assert finding_of(replace(ACCEPTED, peer=peer), spins) is None
 
 
+def test_who_only_receives_and_makes_calls_may_poll():
+    """As NCCL does: its receives are not visible, so there is no verdict without a stopped peer."""
+    polls, runs = Waiter(spins=True, calls=True), Waiter(spins=True)
+    fed = replace(ACCEPTED, last_send_ms=None, last_receive_ms=7_000)
+    finding = finding_of(fed, polls)
+    assert (finding.waits, finding.seen, finding.ms) == (False, False, 7_000.0)
+    stopped = Peer(0, 239, "rank", stopped=True)
+    finding = finding_of(replace(fed, peer=stopped), polls)
+    assert finding.text.startswith("probably waits for data from 10.0.0.7:5432 for 7.0 s; rank")
+    assert (finding.waits, finding.certain) == (True, False)
+    assert finding_of(fed, runs) is None
+    assert finding_of(replace(fed, last_send_ms=9_000), polls) is None
+    assert finding_of(replace(fed, last_receive_ms=900), polls) is None
+
+
 def test_who_was_answered_before_waits_rather_than_who_never_was():
     """Two connections in one event loop; the older one only ever sent a greeting."""
     hello = replace(ASKED, inode=1, reply_ms=60_000.0, last_receive_ms=None)
