@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+from support.consumer_model import peers_of
 from support.conversation import connected
 from support.truth import bounds_ms
 
@@ -83,7 +84,7 @@ def test_who_accepted_waits_for_an_equal_that_is_stopped(probe, worker, backend,
     assert [r.ongoing for r in ongoing] == [True] * len(ongoing)
     assert not last.ongoing
     assert {r.net["cause"] for r in (*ongoing, last)} == {"no_reply"}
-    assert {r.net["peer_pid"] for r in (*ongoing, last)} == {client.pid}
+    assert peers_of((*ongoing, last)) == {client.pid}
     least_ms, most_ms = bounds_ms(truth)
     tolerance_ms = backend.tolerance_ms(0.2)
     assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms

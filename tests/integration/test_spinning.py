@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.consumer_model import peers_of
 from support.conversation import answered, connected, transfer
 from support.truth import bounds_ms
 
@@ -57,7 +58,7 @@ def test_who_spins_waits_from_the_first_receive_until_data_comes(probe, backend,
     assert not last.ongoing
     assert {r.net["direction"] for r in (*ongoing, last)} == {"receive"}
     assert {r.net["cause"] for r in (*ongoing, last)} == {None}
-    assert {r.net["peer_pid"] for r in (*ongoing, last)} == {sender.pid}
+    assert peers_of((*ongoing, last)) == {sender.pid}
     least_ms, most_ms = bounds_ms(truth)
     tolerance_ms = backend.tolerance_ms(0.2)
     assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms
@@ -81,7 +82,7 @@ def test_a_client_that_spins_waits_for_its_reply(probe, worker, backend):
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
     shown = reported(running, client)
     assert {r.net["cause"] for r in shown} == {"no_reply"}
-    assert {r.net["peer_pid"] for r in shown} == {server.pid}
+    assert peers_of(shown) == {server.pid}
 
 
 def test_a_receive_that_is_given_up_is_over(probe, backend, one_way):

@@ -236,6 +236,11 @@ class Consumer:
         return {entity for waiting, entity in self.graph.waits if waiting == pid}
 
 
+def peers_of(records: Iterable[Record]) -> set[int]:
+    """The processes waited for; the first record may come before the search has found one."""
+    return {record.net["peer_pid"] for record in records if "peer_pid" in record.net}
+
+
 def _total(records: Iterable[Record], key: str) -> int:
     return sum(r.net.get(key, 0) for r in records)
 
