@@ -213,7 +213,8 @@ class Connection:
         if pending_ns is not None or wrote or paused:
             self._begin_flow(self.received_ns)
         if pending_ns is not None and not before.wqueue:  # else it was in flight
-            self.usual.record_latency(self.received_ns - pending_ns, stall_ns)
+            waited_ns = self.received_ns - pending_ns
+            self.usual.record_latency(waited_ns, stall_ns, self.received_ns)
         if pending_ns is not None or wrote:
             self._answered()
 

@@ -255,7 +255,7 @@ class StallTracker:
         asked = self._reply_wait(record)
         stall = self._replies(record).close(asked, record.time_ns)
         if _got_data(record) and asked.delivered is not False:
-            asked.history.record_latency(record.span_ns, self._stall_ns)
+            asked.history.record_latency(record.span_ns, self._stall_ns, record.time_ns)
         return stall and self._reported(record, stall)
 
     def _reply_wait(self, record: RawEvent) -> ReplyWait:

@@ -20,7 +20,8 @@ from typing import NamedTuple
 # One unanswered request per this many answered ones does not make a request/reply connection
 # one-way.
 ANSWERED_PER_SLIP = 8
-# A reply after this many stall lengths is a long one; this many of them are usual.
+# A reply after this many stall lengths is a long one; this many of them are usual.  Several within
+# as long a time are one: a server that was stopped once was late for all its clients.
 LONG_STALLS = 10
 LONG_WAITS = 3
 # With this many replies, and few long ones among them, a connection is prompt.
@@ -37,6 +38,7 @@ class RequestHistory:
     longest_ns: int = 0  # longest of these waits
     late_reply: int = 0  # the latest of them: number of the reply, length of the wait
     late_ns: int = 0
+    late_end_ns: int = 0  # when the last one counted in `long_waits` was over (monotonic)
 
     def expects_reply(self) -> bool:
         """True when requests mostly got a reply so far, at least once."""
@@ -46,10 +48,13 @@ class RequestHistory:
         """True when requests mostly get no reply, as those of a log sender."""
         return self.unanswered * ANSWERED_PER_SLIP > self.answered
 
-    def record_latency(self, wait_ns: int, stall_ns: int) -> None:
-        """Note a reply `wait_ns` after its request, before it counts in `answered`."""
-        if wait_ns >= LONG_STALLS * stall_ns:
-            self.long_waits += 1
+    def record_latency(self, wait_ns: int, stall_ns: int, end_ns: int) -> None:
+        """Note a reply at `end_ns` to a request `wait_ns` before, until it counts in `answered`."""
+        long_ns = LONG_STALLS * stall_ns
+        if wait_ns >= long_ns:
+            if not self.long_waits or end_ns - self.late_end_ns >= long_ns:
+                self.long_waits += 1
+                self.late_end_ns = end_ns
             self.longest_ns = max(self.longest_ns, wait_ns)
             self.late_reply, self.late_ns = self.answered + 1, wait_ns
 
@@ -72,10 +77,10 @@ class Usual(NamedTuple):
     here: RequestHistory
     peer: RequestHistory
 
-    def record_latency(self, wait_ns: int, stall_ns: int) -> None:
-        """Note a reply `wait_ns` after its request."""
-        self.here.record_latency(wait_ns, stall_ns)
-        self.peer.record_latency(wait_ns, stall_ns)
+    def record_latency(self, wait_ns: int, stall_ns: int, end_ns: int) -> None:
+        """Note a reply at `end_ns` to a request `wait_ns` before."""
+        self.here.record_latency(wait_ns, stall_ns, end_ns)
+        self.peer.record_latency(wait_ns, stall_ns, end_ns)
 
     def is_within_usual_latency(self, wait_ns: int) -> bool:
         """True when `wait_ns` is usual for this connection, or for a peer that is not prompt here.

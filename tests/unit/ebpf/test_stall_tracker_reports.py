@@ -46,16 +46,13 @@ def elsewhere(make_scene):
 
 def test_three_late_answers_make_such_waits_usual(elsewhere):
     """Up to twice the longest of them; the three are reported."""
-    for number, late_ms in enumerate((1_000, 1_700, 1_300)):
-        assert elsewhere.end(late_ms, seen=ANSWERED, inode=number + 11) == (
-            "over",
-            late_ms,
-            NO_REPLY,
-        )
-    assert elsewhere.drain(3_400, lasts(3_400)) == []
-    assert elsewhere.drain(3_401, lasts(3_401)) == [("lasts", 3_401, NO_REPLY)]
-    assert elsewhere.end(3_400, inode=23) is None
-    assert elsewhere.end(3_401, inode=29) == ("over", 3_401, NO_REPLY)
+    for inode, (begin_ms, end_ms) in enumerate(((0, 1_000), (1_000, 2_700), (2_700, 4_000)), 11):
+        over = ("over", end_ms - begin_ms, NO_REPLY)
+        assert elsewhere.end(end_ms, begin_ms, seen=ANSWERED, inode=inode) == over
+    assert elsewhere.drain(7_400, lasts(7_400, 4_000)) == []
+    assert elsewhere.drain(7_401, lasts(7_401, 4_000)) == [("lasts", 3_401, NO_REPLY)]
+    assert elsewhere.end(7_400, 4_000, inode=23) is None
+    assert elsewhere.end(7_401, 4_000, inode=29) == ("over", 3_401, NO_REPLY)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +66,9 @@ def test_three_late_answers_make_such_waits_usual(elsewhere):
     ],
 )
 def test_other_peers_make_nothing_usual(elsewhere, late_ms, other):
-    for _ in range(3):
-        elsewhere.end(late_ms, **{"seen": ANSWERED} | other)
-    assert elsewhere.drain(1_000, lasts(1_000, inode=11)) == [("lasts", 1_000, NO_REPLY)]
+    for begin_ms in (0, 2_000, 4_000):
+        elsewhere.end(begin_ms + late_ms, begin_ms, **{"seen": ANSWERED} | other)
+    assert elsewhere.drain(7_000, lasts(7_000, 6_000, inode=11)) == [("lasts", 1_000, NO_REPLY)]
 
 
 def test_a_peer_that_was_declared_as_ignored_owes_no_answer(make_scene):

@@ -74,8 +74,8 @@ def test_a_reply_that_stays_out_goes_on_with_another_cause():
 def test_a_wait_that_was_expected_is_one_no_more(blocked):
     """Answers of this peer take seconds; from a host that is gone none comes."""
     late = RequestHistory(answered=3)
-    for _ in range(3):
-        late.record_latency(5_000 * MS, STALL_MS * MS)
+    for end_ms in (5_000, 10_000, 15_000):
+        late.record_latency(5_000 * MS, STALL_MS * MS, end_ms * MS)
     scene = answered_once(late)
     scene.threads.receiving = blocked
     scene.tcp.at(53).send(7)

@@ -368,9 +368,10 @@ def test_a_length_for_replies_below_the_stall_length_has_no_effect():
 
 
 def late(*waits_ms):
-    usual = RequestHistory()
+    usual, end_ms = RequestHistory(), 0
     for wait_ms in waits_ms:
-        usual.record_latency(wait_ms * MS, STALL_MS * MS)
+        end_ms += wait_ms
+        usual.record_latency(wait_ms * MS, STALL_MS * MS, end_ms * MS)
     return usual
 
 

@@ -68,13 +68,27 @@ def test_a_history_in_use_outlives_its_place():
 def test_late_answers_become_usual():
     """Ten stalls' length makes a long wait, three of them make a habit, up to twice the longest."""
     history = RequestHistory()
-    for wait_ns in (1_000, 999, 7_000):
-        history.record_latency(wait_ns, 100)
+    for end_ns, wait_ns in ((1_000, 1_000), (2_009, 999), (9_013, 7_000)):
+        history.record_latency(wait_ns, 100, end_ns)
     assert not history.is_within_usual_latency(1_000)
-    history.record_latency(1_009, 100)
+    history.record_latency(1_009, 100, 10_061)
     assert (history.long_waits, history.longest_ns) == (3, 7_000)
     assert history.is_within_usual_latency(14_000)
     assert not history.is_within_usual_latency(14_001)
+
+
+def test_a_server_that_is_late_once_for_all_its_clients_is_not_usually_late():
+    """What is over within a second counts once, on the connections as well as for their peer."""
+    history = RequestHistory()
+    for client in range(5):
+        history.record_latency(11_000, 100, 20_000 + client)
+    assert history.long_waits == 1
+    assert not history.is_within_usual_latency(1_000)
+    history.record_latency(11_000, 100, 20_999)
+    assert history.long_waits == 1
+    history.record_latency(11_000, 100, 21_000)
+    history.record_latency(11_000, 100, 22_000)
+    assert history.is_within_usual_latency(1_000)
 
 
 def test_the_same_address_in_another_namespace_is_another_endpoint():
@@ -122,7 +136,7 @@ def test_what_is_usual_of_the_peer_excuses_no_connection_with_prompt_answers(
 
 def test_a_late_answer_is_one_of_the_connection_and_of_the_peer():
     here, peer = RequestHistory(), RequestHistory()
-    Usual(here, peer).record_latency(1_009, 100)
+    Usual(here, peer).record_latency(1_009, 100, 2_003)
     assert (here.long_waits, peer.long_waits) == (1, 1)
 
 
@@ -132,6 +146,6 @@ def test_a_late_answer_is_one_of_the_connection_and_of_the_peer():
 def test_a_wait_as_late_as_the_last_one_is_usual(prompt_since, wait_s, usual):
     """A worker that waits for its next job, again and again; not one late answer of many."""
     usually = Usual(RequestHistory(answered=5), RequestHistory())
-    usually.record_latency(4_000_000_000, 100_000_000)
+    usually.record_latency(4_000_000_000, 100_000_000, 9_000_000_000)
     usually.here.answered += 1 + prompt_since
     assert usually.is_within_usual_latency(wait_s * 1_000_000_000) is usual
