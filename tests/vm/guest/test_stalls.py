@@ -18,6 +18,11 @@ def wait_while_it_hangs(running, client, times=3):
 
 def assert_one_stall(consumer, client, inode, truth, backend, direction, causes):
     records = consumer.stalls(pid=client.pid)
+    over = next(at for at, record in enumerate(records) if not record.ongoing)
+    records, later = records[: over + 1], records[over + 1 :]
+    # An emulated reader may hold its sender up again for a moment.
+    assert direction == "send" or not later
+    assert all(r.stall_ms < truth["stall_ms"] / 4 for r in later)
     assert {r.entity_id for r in records} == {f"socket-{inode}"}
     assert {r.net["direction"] for r in records} == {direction}
     assert {r.net["comm"] for r in records} == {"python3"}
