@@ -18,6 +18,7 @@ from xctl_probe.ebpf.attach_variants import (
     kernel_names,
 )
 from xctl_probe.ebpf.bpf_object import Object, open_object
+from xctl_probe.ebpf.heap import give_back_memory
 from xctl_probe.ebpf.libbpf import BpfError, Library
 from xctl_probe.ebpf.programs import Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
@@ -51,6 +52,7 @@ def load(
         known = ", ".join(dict.fromkeys(f.name for f in ATTACH_VARIANTS))
         msg = f"unknown attach variant {attach!r}: use auto, {known}"
         raise UsageError(msg)
+    give_back_memory()  # of the start: libbpf needs most
     library, names = _open_kernel()
     reasons: dict[str, str] = {}
     last: _Unsupported | None = None  # its errno is shown by `check`
@@ -62,6 +64,7 @@ def load(
             last = refusal
         finally:
             library.report(log)
+            give_back_memory()
     raise SourceUnavailable("; ".join(_sentences(reasons))) from last
 
 
