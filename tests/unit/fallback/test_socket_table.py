@@ -98,8 +98,8 @@ def test_an_end_announced_before_the_second_sample_is_not_ours(world):
     assert world.collect(2) == []
 
 
-def test_an_end_whose_announcement_was_lost_is_noticed(world):
-    """A connection that is in no answer for a whole interval is gone, and its stall with it."""
+def waits_since_31_ms(world):
+    """A client whose request of millisecond 31 has no answer, as of its sample a millisecond later."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
     world.take_sample(12)
@@ -107,6 +107,12 @@ def test_an_end_whose_announcement_was_lost_is_noticed(world):
     world.take_sample(22)
     tcp.at(31).send(7)
     world.take_sample(32)
+    return tcp
+
+
+def test_an_end_whose_announcement_was_lost_is_noticed(world):
+    """A connection that is in no answer for a whole interval is gone, and its stall with it."""
+    waits_since_31_ms(world)
     world.take_sample(200)
     (ongoing,) = stalls(world.collect(1_000))
     assert (ongoing.ongoing, ongoing.duration_ns) == (True, 969 * MS)
@@ -117,25 +123,12 @@ def test_an_end_whose_announcement_was_lost_is_noticed(world):
     assert world.collect(4_000) == []
 
 
-def waits_since_31_ms(world):
-    """A client whose request of millisecond 31 has no answer, as of the sample at 900 ms."""
-    tcp = with_connection(world)
-    tcp.at(11).send(7)
-    world.take_sample(12)
-    tcp.at(21).receive(7)
-    world.take_sample(22)
-    tcp.at(31).send(7)
-    world.take_sample(32)
-    world.take_sample(900)
-    return tcp
-
-
 @pytest.mark.parametrize("late", [False, True])
 def test_the_end_of_a_stall_is_the_reply_although_the_close_is_read_later(world, late):
     """The ages of the announcement count from the close, which is read up to an interval later."""
     tcp = waits_since_31_ms(world)
-    tcp.at(1_031).receive(7)
-    tcp.at(1_100)
+    world.take_sample(900)
+    tcp.at(1_031).receive(7).at(1_100)
     world.closes(tcp)
     announced, world.diag.ended = world.diag.ended, []
     if late:  # the kernel announces after the sample in which the socket is missing
@@ -147,6 +140,7 @@ def test_the_end_of_a_stall_is_the_reply_although_the_close_is_read_later(world,
 
 def test_a_stall_without_a_reply_lasts_until_the_close(world):
     tcp = waits_since_31_ms(world)
+    world.take_sample(900)
     tcp.at(1_231)
     world.closes(tcp)
     (ended,) = stalls(world.collect(1_900))
@@ -156,6 +150,7 @@ def test_a_stall_without_a_reply_lasts_until_the_close(world):
 def test_a_close_of_unknown_time_is_between_two_samples(world):
     """Sent and received since the last sample: no age is left to count from."""
     tcp = waits_since_31_ms(world)
+    world.take_sample(900)
     tcp.at(1_031).receive(7).at(1_040).send(7).at(1_100)
     world.closes(tcp)
     (ended,) = stalls(world.collect(1_900))
@@ -165,13 +160,7 @@ def test_a_close_of_unknown_time_is_between_two_samples(world):
 
 def test_what_vanished_between_two_samples_waits_for_nothing(world):
     """A connection that ended with a request outstanding, its end not announced yet: no stall."""
-    tcp = with_connection(world)
-    tcp.at(11).send(7)
-    world.take_sample(12)
-    tcp.at(21).receive(7)
-    world.take_sample(22)
-    tcp.at(31).send(7)
-    world.take_sample(32)
+    waits_since_31_ms(world)
     world.diag.open.clear()
     assert stalls(world.collect(232)) == []
 
