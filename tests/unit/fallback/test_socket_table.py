@@ -99,7 +99,7 @@ def test_an_end_announced_before_the_second_sample_is_not_ours(world):
 
 
 def waits_since_31_ms(world):
-    """A client whose request of millisecond 31 has no answer, as of its sample a millisecond later."""
+    """A client whose request of millisecond 31 has no answer, as of a sample just after."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
     world.take_sample(12)
