@@ -6,7 +6,7 @@ import time
 
 import pytest
 from support.consumer_model import peers_of
-from support.conversation import answered, connected, transfer
+from support.conversation import ANSWER, QUESTION, answered, connected, transfer
 from support.truth import bounds_ms
 
 PIECE = 1_009  # bytes
@@ -83,6 +83,31 @@ def test_a_client_that_spins_waits_for_its_reply(probe, worker, backend):
     shown = reported(running, client)
     assert {r.net["cause"] for r in shown} == {"no_reply"}
     assert peers_of(shown) == {server.pid}
+
+
+def test_a_client_that_polls_without_sleeping_waits_for_a_peer_that_reads_nothing(
+    probe, worker, backend
+):
+    """As a rank of MPI, at full CPU: what the peer shows, and its time in system calls."""
+    running = probe()
+    server, client, _ = connected(worker)
+    answered(server, client)
+    if not backend.sees("replies"):
+        return
+    running.wait_for_intervals(2)
+    client.begin("ask_busily", QUESTION, ANSWER)
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
+    released_ns = time.monotonic_ns()
+    server.ask("recv", QUESTION)
+    server.ask("send", ANSWER)
+    truth = client.expect("ask_busily") | {"released_ns": released_ns}
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
+    *ongoing, last = reported(running, client)
+    assert all(r.ongoing for r in ongoing)
+    assert peers_of((*ongoing, last)) == {server.pid}
+    least_ms, most_ms = bounds_ms(truth)
+    tolerance_ms = backend.tolerance_ms(0.2)
+    assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms
 
 
 def test_a_receive_that_is_given_up_is_over(probe, backend, one_way):

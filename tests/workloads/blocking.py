@@ -94,6 +94,21 @@ class Blocking:
         longest.note(begin_ns, time.monotonic_ns())
         return {"bytes": received} | longest.fields()
 
+    def ask_busily(self, question: int, answer: int) -> dict[str, Any]:
+        """Ask, and poll without sleeping until the answer is there, as MPI does."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        begin_ns = time.monotonic_ns()
+        self.sock.sendall(bytes(question))
+        begun_ns = time.monotonic_ns()
+        while not poll.poll(0):
+            for _ in range(50):
+                os.sched_yield()
+        received = len(self.sock.recv(answer, socket.MSG_WAITALL))
+        longest = Longest()
+        longest.note(begin_ns, time.monotonic_ns())
+        return {"bytes": received, "begun_ns": begun_ns} | longest.fields()
+
     def drain(self) -> dict[str, Any]:
         """Receive until the peer closes."""
         return self.recv(1 << 62)

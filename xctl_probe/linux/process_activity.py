@@ -20,6 +20,8 @@ from xctl_probe.linux.tasks import reader_of, state_of
 _IO_URING_ENTER = "426 "  # on every architecture
 _MOST_THREADS = 256  # of one process; more are not read
 _MOST_RELATIVES = 16
+_SYSTEM_TICKS = 12  # field 15 of /proc/<pid>/stat, counted from the state on
+_TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 class Activity(Enum):
@@ -50,8 +52,9 @@ class OwnActivity(NamedTuple):
     """Activity of a process on a socket whose reply it may wait for.
 
     `runs`: a thread is on a CPU, or queued for one.  `sleeps_elsewhere`: the first thread sleeps
-    for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads.
-    `blocked`: a thread sleeps in a receive or a poll of this socket, not in an event loop.
+    for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads;
+    `system_ns`: that in system calls, to a tick.  `blocked`: a thread sleeps in a receive or a poll
+    of this socket, not in an event loop.
     """
 
     activity: Activity
@@ -59,6 +62,7 @@ class OwnActivity(NamedTuple):
     sleeps_elsewhere: bool = False
     ran_ns: int = 0
     blocked: bool = False
+    system_ns: int = 0
 
 
 class Processes:
@@ -131,7 +135,13 @@ class Processes:
             not _in_epoll(*thread) and self._waits_for(pid, inode, *thread)
             for thread in self._threads_of(pid)
         )
-        return OwnActivity(activity, "R" in states.values(), sleeps, ran_ns, blocked)
+        runs = "R" in states.values()
+        return OwnActivity(activity, runs, sleeps, ran_ns, blocked, self._system_ns(pid))
+
+    def _system_ns(self, pid: int) -> int:
+        stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
+        ticks = stat.fields[_SYSTEM_TICKS : _SYSTEM_TICKS + 1] if stat else []
+        return int(ticks[0]) * _TICK_NS if ticks and ticks[0].isdigit() else 0
 
     def _sleeps(self, pid: int) -> bool:
         syscall, function = self._thread(pid, str(pid))

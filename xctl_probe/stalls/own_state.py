@@ -12,6 +12,9 @@ from xctl_probe.linux.process_activity import Activity, OwnActivity
 
 # CPU per time between two samples from which a process computes: an event loop takes less.
 _COMPUTES = 0.5
+# Who polls without sleeping (MPI) runs at least this part of the time, also on a busy host, and
+# spends this part of it in system calls.  They are counted in ticks: since the first sample.
+_POLLS_OFTEN, _POLLS = 0.1, 0.5
 # One sample may find a thread on its way from one poll to the next.
 _SAMPLES_ELSEWHERE = 2
 
@@ -23,14 +26,18 @@ class OwnState:
     elsewhere: int = 0  # consecutive samples that have shown something else
     seen_ns: int | None = None  # time of the last sample
     _seen: OwnActivity | None = None
+    _first: tuple[OwnActivity, int] | None = None
 
     @property
     def is_elsewhere(self) -> bool:
         """True when the process does not wait for this reply."""
         return self.elsewhere >= _SAMPLES_ELSEWHERE
 
-    def note(self, seen: OwnActivity, now_ns: int) -> None:
-        """Update from one sample; `now_ns` is its time."""
+    def note(self, seen: OwnActivity, now_ns: int, *, may_poll: bool = False) -> None:
+        """Update from one sample; `now_ns` is its time.
+
+        `may_poll`: a process that runs, and makes many system calls, may poll the socket.
+        """
         if seen.activity is Activity.LATER:
             return
         before, before_ns, self.seen_ns = self._seen, self.seen_ns, now_ns
@@ -38,8 +45,18 @@ class OwnState:
             self.elsewhere = 0  # as if it had not been read
             return
         self._seen = seen
-        busy = not seen.blocked and self._is_busy(seen, before, now_ns - (before_ns or 0))
+        self._first = self._first or (seen, now_ns)
+        since_ns = now_ns - (before_ns or 0)
+        polls = may_poll and self._polls(seen, now_ns, *self._first)
+        busy = not (seen.blocked or polls) and self._is_busy(seen, before, since_ns)
         self.elsewhere = self.elsewhere + 1 if busy else 0
+
+    @staticmethod
+    def _polls(seen: OwnActivity, now_ns: int, first: OwnActivity, first_ns: int) -> bool:
+        if seen.activity is Activity.STOPPED or now_ns == first_ns:
+            return False
+        ran_ns, system_ns = seen.ran_ns - first.ran_ns, seen.system_ns - first.system_ns
+        return ran_ns >= _POLLS_OFTEN * (now_ns - first_ns) and system_ns >= _POLLS * ran_ns
 
     @staticmethod
     def _is_busy(seen: OwnActivity, before: OwnActivity | None, since_ns: int) -> bool:

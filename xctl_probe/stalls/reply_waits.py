@@ -211,7 +211,8 @@ class ReplyWaits:
             due_ns = kept.own.seen_ns + (seldom if kept.own.elsewhere != 1 else 0) * self._stall_ns
         if now_ns < due_ns:
             return
-        kept.own.note(self._inspector.own_activity(asked.owner.pid, asked.socket.inode), now_ns)
+        seen = self._inspector.own_activity(asked.owner.pid, asked.socket.inode)
+        kept.own.note(seen, now_ns, may_poll=kept.peer.state is PeerState.UNREAD)
         if kept.own.is_elsewhere:
             kept.from_ns = now_ns  # until now the process did not wait
 

@@ -47,6 +47,29 @@ def test_a_process_that_computes_beside_its_event_loop_does_not_wait():
     assert not after(*idle).elsewhere
 
 
+@pytest.mark.parametrize(
+    ("activity", "system_share", "elsewhere"),
+    [
+        (Activity.EVENT_LOOP_BUSY, 0.5, False),
+        (Activity.OTHER, 0.5, False),
+        (Activity.EVENT_LOOP_BUSY, 0.4, True),  # it computes
+        (Activity.STOPPED, 0.5, True),
+    ],
+)
+def test_who_polls_without_sleeping_may_wait(activity, system_share, elsewhere):
+    """A rank of MPI, by its time in system calls, where the peer has not read its request."""
+    samples = [
+        OwnActivity(activity, True, ran_ns=ms * MS, system_ns=int(ms * MS * system_share))
+        for ms in (200, 400, 600)
+    ]
+    waits, computes = OwnState(), OwnState()
+    for at, seen in enumerate(samples, 1):
+        waits.note(seen, at * 200 * MS, may_poll=True)
+        computes.note(seen, at * 200 * MS)
+    assert waits.is_elsewhere is elsewhere
+    assert computes.is_elsewhere
+
+
 def test_a_process_whose_first_thread_sleeps_for_a_time_does_not_wait():
     sleeping = OwnActivity(Activity.WAITING_ON_SOCKET, sleeps_elsewhere=True)
     assert after((100, sleeping), (200, sleeping)).is_elsewhere
