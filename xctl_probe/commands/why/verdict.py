@@ -151,10 +151,8 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
             f"what follows it arrived {format_duration(tcp.hole_ms)} ago"
         )
         return Finding(text, True, True, Cause.LOSS, tcp.inode, tcp.hole_ms)
-    if waiter and waiter.spins and tcp.opened and tcp.reply_ms is not None:
-        return _spinning(tcp, tcp.reply_ms)
-    if waiter and waiter.calls and tcp.opened is not None and tcp.last_send_ms is None:
-        return _spinning_unasked(tcp)
+    if waiter and waiter.spins and tcp.opened is not None:
+        return _running(tcp, waiter)
     if not reads or tcp.receive_queue:
         return None
     idle_ms = waiter.ms if waiter else None
@@ -224,20 +222,37 @@ def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
     return Finding(text, True, certain, cause, tcp.inode, ms, expects=expects)
 
 
-def _spinning(tcp: Tcp, ms: float) -> Finding | None:
-    """Return the finding about a busy poll (MPI, UCX), which a stopped peer proves."""
+def _running(tcp: Tcp, waiter: Waiter) -> Finding | None:
+    """Return the finding about a connection of a process that runs all the while.
+
+    What it polls without sleeping is not visible here: MPI, UCX, NCCL.
+    """
+    if tcp.opened and tcp.reply_ms is not None:
+        return _spinning(tcp, tcp.reply_ms, calls=waiter.calls)
+    if waiter.calls and tcp.last_send_ms is None:
+        return _spinning_unasked(tcp)
+    return _unread_by_equal(tcp) if waiter.calls and not tcp.opened else None
+
+
+def _spinning(tcp: Tcp, ms: float, *, calls: bool) -> Finding | None:
+    """Return the finding about a busy poll for a reply, which a stopped peer proves."""
     stuck = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes)
-    if not stuck or tcp.last_receive_ms is None:
+    if tcp.last_receive_ms is None:
         return None
-    found = _reply(tcp, ms, certain=False)
-    return replace(found, text=f"{found.text}; a thread runs all the while, as if it polled")
+    if stuck:
+        found = _reply(tcp, ms, certain=False)
+        return replace(found, text=f"{found.text}; a thread runs all the while, as if it polled")
+    if not calls or ms < REPLY_MS:
+        return None
+    text = (
+        f"runs in system calls, and may poll without sleeping for the reply of {tcp.remote}, which "
+        f"it asked {format_duration(ms)} ago"
+    )
+    return Finding(text, False, False, None, tcp.inode, ms, seen=False)
 
 
 def _spinning_unasked(tcp: Tcp) -> Finding | None:
-    """Return the finding about a connection on which this side only receives, as with NCCL.
-
-    The receives of a process that runs are not visible here; the kernel source counts them.
-    """
+    """Return the finding about a connection on which this side only receives, as with NCCL."""
     ms, peer = tcp.last_receive_ms, tcp.peer
     if ms is None or ms < REPLY_MS or tcp.receive_queue:
         return None

@@ -172,6 +172,18 @@ def test_who_polls_busily_waits_for_a_peer_that_is_stuck():
     assert finding_of(replace(ACCEPTED, peer=peer), spins) is None
 
 
+def test_who_makes_calls_all_the_while_may_poll_for_its_reply():
+    """What it polls is not visible; a peer that has not read is a reason, also of who accepted."""
+    calls = Waiter(spins=True, calls=True)
+    finding = finding_of(ASKED, calls)
+    assert (finding.waits, finding.seen, finding.ms) == (False, False, 12_400.0)
+    assert finding_of(replace(ASKED, reply_ms=900.0), calls) is None
+    sent = replace(ACCEPTED, last_send_ms=7_000, last_receive_ms=9_000)
+    finding = finding_of(replace(sent, peer=Peer(23, 239, "rank", stopped=False)), calls)
+    assert (finding.waits, finding.certain) == (True, False)
+    assert finding_of(replace(sent, peer=Peer(0, 239, "rank", stopped=False)), calls) is None
+
+
 def test_who_only_receives_and_makes_calls_may_poll():
     """As NCCL does: its receives are not visible, so there is no verdict without a stopped peer."""
     polls, runs = Waiter(spins=True, calls=True), Waiter(spins=True)
