@@ -155,8 +155,9 @@ class Connection:
             self.order_ambiguous = False
             if not self.unsolicited:  # else it was a ping, and this its pong
                 self.pending_ns = self.sent_ns
-        elif now_ns - self.received_ns >= stall_ns:
-            self.unsolicited = False
+        elif self.unsolicited and now_ns - self.received_ns >= stall_ns:
+            # A pong that is acknowledged later still asks for nothing.
+            self.unsolicited = self.order_ambiguous = False
         if wrote:
             self.wrote_ns = now_ns
         self.held_by_window = self.counters.rwnd_limited_us > before.rwnd_limited_us
@@ -230,17 +231,21 @@ class Connection:
             self._unanswered()  # or a ping while it waits: the wait continues
 
     def _is_ping(self, before: Counters, wrote: bool, silence_ns: int) -> bool:
-        """True for a few bytes in one segment after a silence; what was sent is no older."""
+        """True for a few bytes in one segment after a silence; what was sent is no older.
+
+        On a busy host a sample may find several of them, each with its pong.
+        """
         came = self.counters.received_payload - before.received_payload
-        one_in = self.counters.segments_in - before.segments_in == 1
-        one_out = self.counters.segments_out - before.segments_out == 1
-        later = one_out and self.sample.info.last_data_sent_ms <= self.sample.info.last_data_recv_ms
-        few = one_in and came <= MOST_OF_PING
-        return few and silence_ns >= SILENCE_NS and (later or not wrote)
+        times = self.counters.segments_in - before.segments_in
+        each = self.counters.segments_out - before.segments_out == times
+        later = each and self.sample.info.last_data_sent_ms <= self.sample.info.last_data_recv_ms
+        few = times > 0 and came <= MOST_OF_PING * times
+        return few and silence_ns >= SILENCE_NS * times and (later or not wrote)
 
     def _is_pong(self, before: Counters, last_send_ns: int, stall_ns: int) -> bool:
         """True for as few bytes soon after a ping: they ask for nothing."""
-        few = self.counters.written - before.written <= MOST_OF_PING
+        times = max(self.counters.segments_out - before.segments_out, 1)
+        few = self.counters.written - before.written <= MOST_OF_PING * times
         return self.unsolicited and few and last_send_ns - self.received_ns < stall_ns
 
     def _sent_last(self, before: Counters | None = None, pending: bool = False) -> bool:

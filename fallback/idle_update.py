@@ -68,8 +68,7 @@ def update(
     if (
         opened
         and received
-        and segments_in - known_segments_in == 1
-        and bytes_received - known_received <= MOST_OF_PING
+        and bytes_received - known_received <= MOST_OF_PING * (segments_in - known_segments_in)
         and (not wrote or sent_ms <= received_ms)
     ):
         return False  # it may be a ping

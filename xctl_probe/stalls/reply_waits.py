@@ -234,10 +234,9 @@ class ReplyWaits:
             return ReplyStall(kept.from_ns)
         if not asked.client:
             return None
-        if found is PeerState.UNKNOWN and asked.history.is_within_usual_latency(
-            now_ns - kept.from_ns
-        ):
-            return None
+        usual = asked.history.is_within_usual_latency(now_ns - kept.from_ns)
+        if found is PeerState.UNKNOWN and usual and kept.stall is None:
+            return None  # a stall is not over because its peer can no more be inspected
         if found is PeerState.UNKNOWN_ACTIVITY and kept.stall is not None:
             return ReplyStall(kept.from_ns, kept.stall.cause)  # still ongoing
         if self._peer_just_became_idle(kept, now_ns):

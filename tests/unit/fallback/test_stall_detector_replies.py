@@ -213,6 +213,29 @@ def test_within_one_tick_a_pong_is_one_too():
     assert scene.take_sample(2_000) is None
 
 
+def test_pongs_between_two_samples_ask_for_nothing():
+    """A busy host samples rarely."""
+    scene = answered_once()
+    for begin_ms in (1_000, 1_700, 2_400):
+        scene.tcp.at(begin_ms).receive(7)
+        scene.tcp.at(begin_ms + 1).send(11).acknowledge()
+    for now_ms in (2_450, 2_550, 3_050):
+        assert scene.take_sample(now_ms) is None
+    scene.tcp.at(3_100).receive(7)
+    assert scene.take_sample(3_300) is None
+
+
+def test_a_pong_that_is_acknowledged_late_asks_for_nothing():
+    """Within one tick, and after more than a stall length."""
+    scene = answered_once()
+    scene.tcp.at(1_000).receive(7).send(7)
+    scene.take_sample(1_010)
+    scene.take_sample(1_110)
+    scene.tcp.at(1_130).acknowledge()
+    for now_ms in (1_140, 1_300, 1_700):
+        assert scene.take_sample(now_ms) is None
+
+
 @pytest.mark.parametrize(("came", "went", "soon_ms"), [(7, 53, 1), (53, 7, 1), (7, 7, 101)])
 def test_a_request_is_larger_or_later_than_a_pong(came, went, soon_ms):
     scene = answered_once()

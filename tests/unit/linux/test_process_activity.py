@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import struct
 
 import pytest
 from support.fake_proc import EPOLL_HEAD, FakeProcess, epoll_line
 
-from xctl_probe.linux.process_activity import Activity, Processes, SchedCounters
+from xctl_probe.linux.process_activity import Activity, OwnActivity, Processes, SchedCounters
 from xctl_probe.linux.syscalls import anonymous_inode
 
 PID, TID, INODE, FD, EPOLL = 233, 239, 4_241, 7, 5
@@ -260,7 +261,7 @@ def test_the_first_thread_shows_whether_it_sleeps_elsewhere(
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))
     first_thread(proc, state, syscall, wchan)
-    assert own(proc) == (Activity.WAITING_ON_SOCKET, runs, sleeps, 0, False)
+    assert own(proc) == OwnActivity(Activity.WAITING_ON_SOCKET, runs, sleeps)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,8 @@ def test_a_thread_in_a_receive_or_a_poll_is_blocked(proc, syscall, wchan):
     first_thread(proc, "S", call(230, 0, 0))
     (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", FD, 1, 0))
     proc.thread(syscall, wchan)
-    assert own(proc)[1:] == (False, True, 0, True)
+    expected = OwnActivity(Activity.WAITING_ON_SOCKET, sleeps_elsewhere=True, blocked=True)
+    assert own(proc) == expected
 
 
 def test_the_time_on_a_cpu_is_that_of_all_threads(proc):
@@ -282,3 +284,10 @@ def test_the_time_on_a_cpu_is_that_of_all_threads(proc):
     for tid, ran_ns in ((PID, 233), (TID, 10_007)):
         (proc.path / f"task/{tid}/schedstat").write_text(f"{ran_ns} 11 7\n")
     assert own(proc).ran_ns == 10_240
+
+
+def test_the_time_in_system_calls_is_field_15_of_the_process(proc):
+    proc.thread(call(232, EPOLL))
+    fields = " ".join(map(str, range(4, 53)))
+    (proc.path / "stat").write_text(f"{PID} (a) b) S {fields}")
+    assert own(proc).system_ns == 15 * 1_000_000_000 // os.sysconf("SC_CLK_TCK")

@@ -384,6 +384,14 @@ def test_long_waits_are_usual_after_three_of_them():
     assert scene.end(7_000) == 0
 
 
+def test_a_stall_is_not_over_because_its_peer_can_no_more_be_inspected():
+    """On a busy host its process is not read in time; the usual latency begins no stall."""
+    scene = Scene(usual=late(1_000, 3_000, 1_500))
+    assert scene.take_sample(300, PeerState.BUSY) == 0
+    assert scene.take_sample(500, PeerState.UNKNOWN) == 0
+    assert scene.take_sample(700, PeerState.BUSY) == 0
+
+
 @pytest.mark.parametrize("usual", [late(3_000, 3_000), late(*[999] * 23)])
 def test_two_late_answers_or_many_that_were_not_late_make_no_usual(usual):
     """Stalls of 300 ms, however many, stay stalls."""
