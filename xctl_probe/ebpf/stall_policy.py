@@ -15,6 +15,9 @@ DIRECTIONS = {
     StallDirection.CONNECT: Direction.CONNECT,
 }
 
+# No request is outstanding: what is awaited comes unasked.
+UNASKED = Evidence.FLOW | Evidence.SPINNING
+
 
 def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     """Return whether the process waits for the network.
@@ -28,10 +31,8 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     if record.direction != StallDirection.RECEIVE:
         return True
     seen = Evidence(record.evidence)
-    if seen & Evidence.SYMMETRIC:
-        return True  # where the peer has not read what was sent: see reply_waits
-    if seen & Evidence.SPINNING:
-        return True
+    if seen & (Evidence.SPINNING | Evidence.SYMMETRIC):
+        return True  # of an equal, where it has not read what was sent: see reply_waits
     if not seen & Evidence.OPENED:
         return False  # a server waits for work, not for the network
     if seen & Evidence.HOLE:
@@ -65,7 +66,7 @@ def cause(record: RawEvent) -> Cause | None:
             host_silent=record.kind == Kind.ONGOING and is_silent(record.occurrences),
             retransmitted=bool(seen & Evidence.RETRANSMIT),
             hole=bool(seen & Evidence.HOLE),
-            unasked=bool(seen & (Evidence.FLOW | Evidence.SPINNING)),
+            unasked=bool(seen & UNASKED),
             window_closed=bool(seen & Evidence.PEER_WINDOW),
             paced=bool(seen & Evidence.PACED),
             unsent=bool(seen & Evidence.UNSENT),

@@ -15,7 +15,7 @@ from xctl_probe.ebpf.abi import (
     StallDirection,
     socket_of,
 )
-from xctl_probe.ebpf.stall_policy import expects_reply_as_client, is_stall
+from xctl_probe.ebpf.stall_policy import UNASKED, expects_reply_as_client, is_stall
 from xctl_probe.events import Cause, Socket, Stall
 from xctl_probe.linux.addresses import address_text
 from xctl_probe.linux.barred import Barred
@@ -39,9 +39,7 @@ _MOST_SILENT = 16_384  # waits whose keepalives go unanswered
 _MOST_OPEN = 4_096  # stalls that were reported as ongoing
 _IDLE_NS = 60_000_000_000
 
-# No request is outstanding: what is awaited comes unasked.
-_UNASKED = Evidence.FLOW | Evidence.SPINNING
-# The process needs not be read to know that it waits here.
+# The process need not be read to know that it waits here.
 _IN_RECEIVE = Evidence.BLOCKED | Evidence.POLLING | Evidence.SPINNING
 
 _Key = tuple[int, int]  # inode and direction
@@ -262,7 +260,7 @@ class StallTracker:
         delivered, lost = None, bool(record.evidence & Evidence.RETRANSMIT)
         if lost:
             delivered = False
-        elif record.evidence & _UNASKED:
+        elif record.evidence & UNASKED:
             delivered = True  # it has no request outstanding
         remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
