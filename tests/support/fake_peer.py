@@ -17,7 +17,7 @@ class FakePeer:
     ) -> None:
         self.shows = shows
         self.process = process
-        self.listens = False
+        self.listens = self.late = False
         self.own = OwnActivity(Activity.WAITING_ON_SOCKET)  # of the process that waits
         self.begun = 0
         self.asked: list[bool | None] = []
@@ -29,7 +29,7 @@ class FakePeer:
         self, _socket: Socket, past: PeerObservation, *, delivered: bool | None = None
     ) -> PeerState:
         self.asked.append(delivered)
-        past.peer = self.process
+        past.peer, past.late = self.process, self.late
         past.state = PeerState.REQUEST_IN_FLIGHT if delivered is False else self.shows
         return past.state
 

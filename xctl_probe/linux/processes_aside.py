@@ -15,7 +15,8 @@ from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What, socket_wai
 
 # For all answers of one sample; the longest with a larger budget.
 _WAIT_NS, _LONGEST_WAIT_NS = 50_000_000, 400_000_000
-_ASKED_AGAIN = 5  # samples without an answer after which the activity is unknown
+# Samples, and time, without an answer after which the activity is unknown.
+_ASKED_AGAIN, _ASKED_AGAIN_NS = 5, 500_000_000
 _MOST_KEPT = 4_096
 _NEVER_SLEPT = SchedCounters(-1, 0, 0)
 
@@ -105,7 +106,8 @@ class ProcessesAside:
         self._wait_ns = self._most_wait_ns
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
-        self._missed: dict[tuple[type, _AnyRequest], int] = {}
+        # number of samples without an answer, and when the first was (monotonic)
+        self._missed: dict[tuple[type, _AnyRequest], tuple[int, int]] = {}
         self._waits: dict[tuple[int, What], SocketWaits | None] = {}  # read in this sample
         self.spent_ns = 0  # processor time that the helper took in all
 
@@ -220,9 +222,10 @@ class ProcessesAside:
         """Note one more sample without an answer; False once there were enough."""
         if len(self._missed) >= _MOST_KEPT:
             self._missed.clear()
-        key = _key(request)
-        missed = self._missed[key] = self._missed.get(key, 0) + 1
-        return missed <= _ASKED_AGAIN
+        key, now_ns = _key(request), time.monotonic_ns()
+        missed, first_ns = self._missed.get(key, (0, now_ns))
+        self._missed[key] = missed + 1, first_ns
+        return missed < _ASKED_AGAIN or now_ns - first_ns < _ASKED_AGAIN_NS
 
     def _bar(self, request: _AnyRequest) -> None:
         """Ask no more about who has held a helper up."""

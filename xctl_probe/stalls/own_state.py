@@ -25,6 +25,7 @@ class OwnState:
 
     elsewhere: int = 0  # consecutive samples that have shown something else
     seen_ns: int | None = None  # time of the last sample
+    late: bool = False  # the answer was not there in time: the next sample may have it
     _seen: OwnActivity | None = None
     _first: tuple[OwnActivity, int] | None = None
 
@@ -38,7 +39,8 @@ class OwnState:
 
         `may_poll`: a process that runs, and makes many system calls, may poll the socket.
         """
-        if seen.activity is Activity.LATER:
+        self.late = seen.activity is Activity.LATER
+        if self.late:
             return
         before, before_ns, self.seen_ns = self._seen, self.seen_ns, now_ns
         if seen.activity is Activity.UNKNOWN:

@@ -62,6 +62,7 @@ class PeerObservation:
     peer: Process | None = None  # owner of the peer socket
     counters: SchedCounters | None = None  # of the peer's threads, when last undecided
     samples_without_sleep: int = 0  # consecutive samples
+    late: bool = False  # the answer was not there in time: the next sample may have it
 
 
 class PeerInspector:
@@ -103,6 +104,7 @@ class PeerInspector:
 
         `delivered`: the request is acknowledged; None: unknown.
         """
+        observation.late = False
         with suppress(NotNow):
             try:
                 if delivered is None:
@@ -129,6 +131,7 @@ class PeerInspector:
             if not peer_socket.inode:
                 return PeerState.UNKNOWN  # no process has it open
             if peer_socket.inode not in self._searched:
+                observation.late = True
                 return PeerState.UNKNOWN_ACTIVITY
             # Its owner is not among all processes: the socket is in transit between processes,
             # or its owner is stopped.  Neither makes the wait an expected one.
@@ -167,6 +170,7 @@ class PeerInspector:
 
     def _activity_state(self, pid: int, inode: int, observation: PeerObservation) -> PeerState:
         activity = self._processes.activity(pid, inode)
+        observation.late = activity is Activity.LATER
         if activity in _UNSEEN:
             return _UNSEEN[activity]
         if activity is Activity.WAITING_ON_SOCKET:

@@ -31,6 +31,7 @@ _MOST_WAITS = 16_384  # kept at a time
 _EARLIER, _SELDOM = 2, 5
 _MOST_HOPS = 32  # of a ring of equals on one host
 _AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
+_AGAIN_AT_ONCE = 32  # waits that are inspected again in the next sample, as an answer was late
 
 
 class ReplyWait(NamedTuple):
@@ -97,11 +98,11 @@ class ReplyWaits:
         self._waits: OrderedDict[int, _WaitState] = OrderedDict()
         # pid -> begins of its stalled waits, and their hops
         self._stalled: dict[int, list[tuple[int, int]]] = {}
-        self._new = 0
+        self._new = self._again = 0
 
     def begin_sample(self) -> None:
         """Start a sample of all waits."""
-        self._new = 0
+        self._new = self._again = 0
         self._stalled.clear()
         for kept in self._waits.values():
             if kept.stall is not None and kept.owner is not None:
@@ -179,6 +180,9 @@ class ReplyWaits:
             self._new += 1
             if self._new > _AT_ONCE:
                 return
+        elif (kept.peer.late or kept.own.late) and self._again < _AGAIN_AT_ONCE:
+            # An answer that is late serves the next sample only.
+            self._again += 1
         elif now_ns - kept.checked_ns < self._stall_ns * (1 + len(self._waits) // _AT_ONCE):
             return
         kept.checked_ns = now_ns

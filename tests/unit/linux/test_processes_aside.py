@@ -7,6 +7,7 @@ import os
 import pytest
 
 from xctl_probe.events import Direction
+from xctl_probe.linux import processes_aside
 from xctl_probe.linux.process_activity import Activity, OwnActivity, SchedCounters
 from xctl_probe.linux.processes_aside import (
     ProcessesAside,
@@ -36,6 +37,23 @@ class Helper:
         return self.answer
 
 
+@pytest.fixture
+def elapse(monkeypatch):
+    """Move the clock on, which stands still otherwise."""
+    now_ns = [1_009_000_000]
+
+    class Clock:
+        @staticmethod
+        def monotonic_ns():
+            return now_ns[0]
+
+    def elapse(ms):
+        now_ns[0] += ms * 1_000_000
+
+    monkeypatch.setattr(processes_aside, "time", Clock)
+    return elapse
+
+
 def samples(processes, count=1):
     found = []
     for _ in range(count):
@@ -50,14 +68,27 @@ def test_an_answer_comes_with_the_steps_of_the_threads():
     assert processes.sched_counters(PID) == STEPS
 
 
-def test_without_an_answer_it_is_tried_again_and_then_unknown():
+def test_without_an_answer_it_is_tried_again_and_then_unknown(elapse):
     helper = Helper()
     processes = ProcessesAside(helper=helper)
-    assert samples(processes, 7) == [Activity.LATER] * 5 + [Activity.UNKNOWN] * 2
+    assert samples(processes, 5) == [Activity.LATER] * 5
+    elapse(500)
+    assert samples(processes, 2) == [Activity.UNKNOWN] * 2
     helper.answer = _Answer(Activity.WAITING_ON_SOCKET, None, 7)
     assert samples(processes) == [Activity.WAITING_ON_SOCKET]
     helper.answer = None
     assert samples(processes) == [Activity.LATER]
+
+
+@pytest.mark.parametrize(("count", "each_ms"), [(100, 4), (4, 700)])
+def test_without_an_answer_it_is_not_unknown_before_half_a_second_and_five_samples(
+    elapse, count, each_ms
+):
+    """However often, or seldom, the samples are."""
+    processes = ProcessesAside(helper=Helper())
+    for _ in range(count):
+        assert samples(processes) == [Activity.LATER]
+        elapse(each_ms)
 
 
 def test_an_answer_that_was_late_serves_the_next_sample_and_no_other():
@@ -94,7 +125,7 @@ def test_what_a_process_waits_for_is_read_once_a_sample():
     assert len(helper.asked) == 3
 
 
-def test_waits_that_were_not_read_in_time_are_tried_again_and_then_none():
+def test_waits_that_were_not_read_in_time_are_tried_again_and_then_none(elapse):
     helper = Helper()
     processes = ProcessesAside(helper=helper)
     for _ in range(5):
@@ -102,6 +133,7 @@ def test_waits_that_were_not_read_in_time_are_tried_again_and_then_none():
         for _ in range(2):
             with pytest.raises(NotRead):
                 processes.waits(PID, What.THREADS)
+    elapse(500)
     processes.begin()
     assert processes.waits(PID, What.THREADS) == SocketWaits()
     assert len(helper.asked) == 6

@@ -149,6 +149,14 @@ def test_what_its_process_does_decides(does, found):
     assert Scene().finds(does) is found
 
 
+def test_an_answer_that_is_late_is_marked_until_it_is_there():
+    scene = Scene()
+    assert scene.finds(Activity.LATER, delivered=True) is PeerState.UNKNOWN_ACTIVITY
+    assert scene.observation.late
+    assert scene.finds(Activity.OTHER, delivered=True) is PeerState.BUSY
+    assert not scene.observation.late
+
+
 def test_an_event_loop_found_again_and_again_in_one_long_step_is_busy():
     """From sample to sample it has not slept once: it computes, or is blocked elsewhere."""
     for ran_ns in (0, 7):

@@ -6,6 +6,7 @@ import pytest
 from support.fake_peer import FakePeer
 
 from xctl_probe.events import Cause, Process, Socket
+from xctl_probe.linux.process_activity import Activity, OwnActivity
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerState
 from xctl_probe.stalls.reply_waits import ReplyStall, ReplyWait, ReplyWaits
@@ -442,6 +443,38 @@ def test_a_wait_is_sampled_once_in_a_stall_s_length():
     for now_ms in range(100, 600, 25):
         scene.take_sample(now_ms, PeerState.WAITING_FOR_REQUEST)
     assert len(scene.peer.asked) == 5
+
+
+def test_a_late_answer_is_asked_for_in_the_next_sample():
+    """The helper has it by then; a stall length later it is of no use."""
+    scene = Scene()
+    scene.peer.late = True
+    assert [scene.take_sample(ms, PeerState.UNKNOWN_ACTIVITY) for ms in (100, 125)] == [None, None]
+    scene.peer.late = False
+    assert scene.take_sample(150, PeerState.BUSY) == 0
+    scene.take_sample(175)
+    assert len(scene.peer.asked) == 3
+
+
+def test_so_is_the_late_answer_about_the_process_itself():
+    scene = Scene()
+    scene.peer.own = OwnActivity(Activity.LATER)
+    for now_ms in (100, 600, 625):
+        scene.take_sample(now_ms, PeerState.BUSY)
+    scene.peer.own = OwnActivity(Activity.WAITING_ON_SOCKET)
+    scene.take_sample(650)
+    scene.take_sample(675)
+    assert len(scene.peer.asked) == 4
+
+
+def test_of_many_late_answers_only_some_are_asked_for_at_once():
+    scene = Scene()
+    scene.peer.late = True
+    for now_ms in (100, 125):
+        scene.replies.begin_sample()
+        for inode in range(1, 101):
+            scene.replies.observe(scene.asked(inode), now_ms * MS)
+    assert len(scene.peer.asked) == 100 + 32
 
 
 def test_of_many_waits_only_some_are_sampled_at_once():
