@@ -134,10 +134,12 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
     client.expect("ask")
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
+    # A wait needs a sample that finds its peer at work: later than the threshold, and not just
+    # before the reply.  Of the sampler's one in an interval, 2 intervals have at least one.
     requests = 7
     for _ in range(requests):
         server.begin("recv", QUESTION)
-        server.begin("nap", 3 * STALL_MS)
+        server.begin("nap", STALL_MS + 2 * INTERVAL_MS)
         server.begin("send", ANSWER)
         client.begin("ask", QUESTION, ANSWER)
     truths = []
