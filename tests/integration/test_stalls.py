@@ -134,8 +134,8 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
     client.expect("ask")
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
-    # A wait needs a sample that finds its peer at work: later than the threshold, and not just
-    # before the reply.  Of the sampler's one in an interval, 2 intervals have at least one.
+    # A wait needs a sample that finds its peer at work: later than the threshold, and well before
+    # the reply.  The sampler takes one in each interval.
     requests = 7
     for _ in range(requests):
         server.begin("recv", QUESTION)
