@@ -20,7 +20,7 @@ from xctl_probe.linux.tasks import reader_of, state_of
 _IO_URING_ENTER = "426 "  # on every architecture
 _MOST_THREADS = 256  # of one process; more are not read
 _MOST_RELATIVES = 16
-_SYSTEM_TICKS = 12  # field 15 of /proc/<pid>/stat, counted from the state on
+_USER_TICKS, _SYSTEM_TICKS = 11, 12  # fields 14, 15 of /proc/<pid>/stat, from the state on
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -52,9 +52,9 @@ class OwnActivity(NamedTuple):
     """Activity of a process on a socket whose reply it may wait for.
 
     `runs`: a thread is on a CPU, or queued for one.  `sleeps_elsewhere`: the first thread sleeps
-    for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads;
-    `system_ns`: that in system calls, to a tick.  `blocked`: a thread sleeps in a receive or a poll
-    of this socket, not in an event loop.
+    for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads, to a
+    tick; `system_ns`: that in system calls.  `blocked`: a thread sleeps in a receive or a poll of
+    this socket, not in an event loop.
     """
 
     activity: Activity
@@ -63,6 +63,15 @@ class OwnActivity(NamedTuple):
     ran_ns: int = 0
     blocked: bool = False
     system_ns: int = 0
+
+
+class _Load(NamedTuple):
+    """What a process does, whichever of its sockets is asked about: as in OwnActivity."""
+
+    runs: bool
+    sleeps_elsewhere: bool
+    ran_ns: int
+    system_ns: int
 
 
 class Processes:
@@ -76,6 +85,7 @@ class Processes:
         self._threads: dict[int, list[tuple[str, str]]] = {}
         self._monitored: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
+        self._loads: dict[int, _Load] = {}
         self._sets = Epolls(proc)
 
     def begin(self) -> None:
@@ -86,6 +96,7 @@ class Processes:
         self._threads.clear()
         self._monitored.clear()
         self._epolls.clear()
+        self._loads.clear()
         self._sets.begin()
 
     def stopped(self, pid: int) -> bool:
@@ -125,23 +136,23 @@ class Processes:
     def own_activity(self, pid: int, inode: int) -> OwnActivity:
         """Return the activity of `pid`, which may wait for a reply on the socket `inode`."""
         activity = self.activity(pid, inode)
-        states = {
-            tid: procfs.state(f"{self._proc}/{pid}/task/{tid}/stat") for tid in self._tids(pid)
-        }
-        ran_ns = self.sched_counters(pid).ran_ns
-        first = states.get(str(pid), "")
-        sleeps = first == "D" or (first == "S" and self._sleeps(pid))
         blocked = activity is Activity.WAITING_ON_SOCKET and any(
             not _in_epoll(*thread) and self._waits_for(pid, inode, *thread)
             for thread in self._threads_of(pid)
         )
-        runs = "R" in states.values()
-        return OwnActivity(activity, runs, sleeps, ran_ns, blocked, self._system_ns(pid))
+        load = self._loads.get(pid) or self._loads.setdefault(pid, self._load(pid))
+        return OwnActivity(
+            activity, load.runs, load.sleeps_elsewhere, load.ran_ns, blocked, load.system_ns
+        )
 
-    def _system_ns(self, pid: int) -> int:
+    def _load(self, pid: int) -> _Load:
+        """Read one file of the process, not several of each thread: a rank has a hundred."""
         stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
-        ticks = stat.fields[_SYSTEM_TICKS : _SYSTEM_TICKS + 1] if stat else []
-        return int(ticks[0]) * _TICK_NS if ticks and ticks[0].isdigit() else 0
+        state = stat.state if stat else ""  # of the first thread
+        user_ns, system_ns = (_ticks_ns(stat, field) for field in (_USER_TICKS, _SYSTEM_TICKS))
+        runs = any(_runs(*thread) for thread in self._threads_of(pid))
+        sleeps = state == "D" or (state == "S" and self._sleeps(pid))
+        return _Load(runs, sleeps, user_ns + system_ns, system_ns)
 
     def _sleeps(self, pid: int) -> bool:
         syscall, function = self._thread(pid, str(pid))
@@ -226,3 +237,12 @@ class Processes:
 def _in_epoll(syscall: str, function: str) -> bool:
     call = parsed(syscall)
     return call[1] is Role.EPOLL if call else function.startswith(wchan.EPOLL)
+
+
+def _runs(syscall: str, function: str) -> bool:
+    return syscall.startswith("running") or function == "0"
+
+
+def _ticks_ns(stat: procfs.Stat | None, field: int) -> int:
+    ticks = stat.fields[field : field + 1] if stat else []
+    return int(ticks[0]) * _TICK_NS if ticks and ticks[0].isdigit() else 0

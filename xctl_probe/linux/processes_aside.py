@@ -12,6 +12,7 @@ from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.process_activity import Activity, OwnActivity, Processes, SchedCounters
 from xctl_probe.linux.procfs import real_user
 from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What, socket_waits
+from xctl_probe.linux.turns import Turns
 
 # For all answers of one sample; the longest with a larger budget.
 _WAIT_NS, _LONGEST_WAIT_NS = 50_000_000, 400_000_000
@@ -47,6 +48,7 @@ class _WaitsRequest(NamedTuple):
 
 
 _AnyRequest = _Request | _OwnRequest | _WaitsRequest
+_Account = tuple[str, int]  # of the budget: what is read, and of which user
 
 
 class _Answer(NamedTuple):
@@ -104,6 +106,7 @@ class ProcessesAside:
         self._sample = 1
         self._most_wait_ns = scaled(_WAIT_NS, self._budget.share, _LONGEST_WAIT_NS)
         self._wait_ns = self._most_wait_ns
+        self._turns = Turns()
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
         # number of samples without an answer, and when the first was (monotonic)
@@ -115,6 +118,7 @@ class ProcessesAside:
         """Start a sample: clear the cache."""
         self._sample += 1
         self._wait_ns = self._most_wait_ns
+        self._turns.begin()
         self._counters.clear()
         self._users.clear()
         self._waits.clear()
@@ -137,9 +141,10 @@ class ProcessesAside:
         if self._barred.covers(pid, uid):
             return Activity.UNKNOWN
         request = _Request(self._sample, pid, inode, uid)
-        answer = self._ask(request, ("about", uid))
+        account = "about", uid
+        answer = self._ask(request, account)
         if answer is None:
-            return self._without_answer(request)
+            return self._without_answer(request, account)
         if answer.counters is not None:
             self._counters[pid] = answer.counters
         activity: Activity = answer.activity
@@ -151,9 +156,10 @@ class ProcessesAside:
         if self._barred.covers(pid, uid):
             return OwnActivity(Activity.UNKNOWN)
         request = _OwnRequest(self._sample, pid, inode, uid)
-        answer = self._ask(request, ("own", uid))
+        account = "own", uid
+        answer = self._ask(request, account)
         if answer is None:
-            return OwnActivity(self._without_answer(request))
+            return OwnActivity(self._without_answer(request, account))
         own: OwnActivity = answer.own
         return own
 
@@ -174,9 +180,11 @@ class ProcessesAside:
         if self._barred.covers(pid, uid):
             return SocketWaits()
         request = _WaitsRequest(self._sample, pid, what, uid)
-        answer = self._ask(request, ("waits", uid))
+        account = "waits", uid
+        answer = self._ask(request, account)
         if answer is None:
-            return None if self._is_missing(request) else SocketWaits()
+            later = self._without_answer(request, account) is Activity.LATER
+            return None if later else SocketWaits()
         waits: SocketWaits = answer.waits
         return waits
 
@@ -186,12 +194,12 @@ class ProcessesAside:
             uid = self._users[pid] = real_user(pid, Path("/proc"))
         return uid
 
-    def _ask(self, request: _AnyRequest, account: tuple[str, int]) -> Any | None:
+    def _ask(self, request: _AnyRequest, account: _Account) -> Any | None:
         now_ns = ended_ns = time.monotonic_ns()
         # First, so that one slow answer does not keep the helper from all other questions.
         answer = self._late(request)
         if answer is None:
-            if self._wait_ns <= 0 or not self._budget.allows(account, now_ns):
+            if not self._is_turn_of(request, account, now_ns):
                 return None
             answer = self._helper.ask(request, self._wait_ns)
             ended_ns = time.monotonic_ns()
@@ -201,6 +209,13 @@ class ProcessesAside:
             self.spent_ns += answer.spent_ns
             self._budget.charge(account, answer.spent_ns, ended_ns)
         return answer
+
+    def _is_turn_of(self, request: _AnyRequest, account: _Account, now_ns: int) -> bool:
+        if self._wait_ns <= 0:
+            self._turns.refuse(account, request.pid)
+            return False
+        allowed = self._budget.allows(account, now_ns)
+        return self._turns.take(account, request.pid, allowed=allowed)
 
     def _late(self, asked: _AnyRequest) -> Any | None:
         """Return an answer that was late for the last sample: on a loaded host all may be."""
@@ -215,8 +230,10 @@ class ProcessesAside:
         self._helper.late = None
         return answer
 
-    def _without_answer(self, request: _AnyRequest) -> Activity:
-        return Activity.LATER if self._is_missing(request) else Activity.UNKNOWN
+    def _without_answer(self, request: _AnyRequest, account: _Account) -> Activity:
+        # Who has not had its turn may be read: that is no reason to take it for unreadable.
+        later = self._turns.awaits(account, request.pid) or self._is_missing(request)
+        return Activity.LATER if later else Activity.UNKNOWN
 
     def _is_missing(self, request: _AnyRequest) -> bool:
         """Note one more sample without an answer; False once there were enough."""

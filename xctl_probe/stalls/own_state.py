@@ -37,14 +37,16 @@ class OwnState:
     def note(self, seen: OwnActivity, now_ns: int, *, may_poll: bool = False) -> None:
         """Update from one sample; `now_ns` is its time.
 
-        `may_poll`: a process that runs, and makes many system calls, may poll the socket.
+        `may_poll`: a process that runs, and makes many system calls, may poll the socket.  Where a
+        process was read before and now is not, what was seen last stands.
         """
         self.late = seen.activity is Activity.LATER
         if self.late:
             return
         before, before_ns, self.seen_ns = self._seen, self.seen_ns, now_ns
         if seen.activity is Activity.UNKNOWN:
-            self.elsewhere = 0  # as if it had not been read
+            if not self.is_elsewhere:
+                self.elsewhere = 0  # undecided: the connection decides
             return
         self._seen = seen
         self._first = self._first or (seen, now_ns)

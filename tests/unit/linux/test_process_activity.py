@@ -240,8 +240,7 @@ def own(proc):
 
 def first_thread(proc, state, syscall=None, wchan=None):
     proc.thread(syscall, wchan, tid=PID)
-    (proc.path / f"task/{PID}/stat").write_text(f"{PID} (a) {state} 223 0 0")
-    (proc.path / f"task/{TID}/stat").write_text(f"{TID} (a) S 223 0 0")
+    (proc.path / "stat").write_text(f"{PID} (a) {state} 223 0 0")
 
 
 @pytest.mark.parametrize(
@@ -277,17 +276,30 @@ def test_a_thread_in_a_receive_or_a_poll_is_blocked(proc, syscall, wchan):
     assert own(proc) == expected
 
 
-def test_the_time_on_a_cpu_is_that_of_all_threads(proc):
-    proc.epoll(EPOLLIN)
-    proc.thread(call(232, EPOLL))
-    first_thread(proc, "S", call(202, 0x7FFE))
-    for tid, ran_ns in ((PID, 233), (TID, 10_007)):
-        (proc.path / f"task/{tid}/schedstat").write_text(f"{ran_ns} 11 7\n")
-    assert own(proc).ran_ns == 10_240
-
-
-def test_the_time_in_system_calls_is_field_15_of_the_process(proc):
+def test_the_time_on_a_cpu_is_fields_14_and_15_of_the_process(proc):
     proc.thread(call(232, EPOLL))
     fields = " ".join(map(str, range(4, 53)))
     (proc.path / "stat").write_text(f"{PID} (a) b) S {fields}")
-    assert own(proc).system_ns == 15 * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+    assert own(proc).system_ns == 15 * tick_ns
+    assert own(proc).ran_ns == 29 * tick_ns
+
+
+@pytest.mark.parametrize(
+    ("syscall", "wchan"), [("running\n", None), ("", "0")], ids=["syscall", "wchan"]
+)
+def test_any_thread_may_run(proc, syscall, wchan):
+    first_thread(proc, "S", call(202, 0x7FFE))
+    proc.thread(syscall, wchan)
+    assert own(proc).runs
+
+
+def test_a_process_is_read_once_in_a_sample_for_all_its_sockets(proc):
+    proc.thread(call(232, EPOLL))
+    (proc.path / "stat").write_text(f"{PID} (a) S " + " ".join(map(str, range(4, 53))))
+    processes = Processes(proc.path.parent)
+    first = processes.own_activity(PID, INODE)
+    (proc.path / "stat").write_text(f"{PID} (a) S " + " ".join(map(str, range(5, 54))))
+    assert processes.own_activity(PID, INODE + 2).ran_ns == first.ran_ns
+    processes.begin()
+    assert processes.own_activity(PID, INODE).ran_ns > first.ran_ns

@@ -158,6 +158,32 @@ def test_a_user_whose_processes_take_long_to_read_is_read_about_less():
     assert len(helper.asked) == 2
 
 
+def test_who_was_not_asked_about_for_want_of_budget_is_not_unknown(elapse):
+    """However long: only a helper that does not answer shows that it cannot be read."""
+    processes = ProcessesAside(helper=Helper(_Answer(Activity.OTHER, None, 600_000_000)))
+    assert samples(processes) == [Activity.OTHER]
+    for _ in range(10):
+        elapse(1_000)
+        assert samples(processes) == [Activity.LATER]
+
+
+def test_processes_of_one_user_take_turns(elapse):
+    helper = Helper(_Answer(Activity.OTHER, None, 200_000_000))
+    processes = ProcessesAside(helper=helper)
+    processes._users = dict.fromkeys((233, 239, 241), 1_009)
+    asked = []
+    for _ in range(100):
+        processes.begin()
+        processes._users |= dict.fromkeys((233, 239, 241), 1_009)
+        for pid in (233, 239, 241):
+            processes.activity(pid, INODE)
+        asked += [request.pid for request in helper.asked]
+        helper.asked.clear()
+        elapse(1_000)
+    assert asked[:6] == [233, 239, 241, 233, 239, 241]
+    assert len(asked) < 10  # 100 s, of which a hundredth may be spent
+
+
 def test_what_the_process_itself_does_is_another_question_than_what_a_peer_does():
     helper = Helper()
     processes = ProcessesAside(helper=helper)

@@ -101,6 +101,20 @@ def test_a_process_that_may_not_be_read_may_wait():
     assert not after((100, OwnActivity(Activity.LATER))).elsewhere
 
 
+@pytest.mark.parametrize("activity", [Activity.UNKNOWN, Activity.LATER])
+def test_a_process_that_is_not_read_again_stays_where_it_was_seen(activity):
+    """On a busy host the helper answers late, or its budget is used up: no evidence of a wait."""
+    sleeping = OwnActivity(Activity.OTHER, sleeps_elsewhere=True)
+    seen = (100, sleeping), (200, sleeping), (300, OwnActivity(activity))
+    assert after(*seen).is_elsewhere
+    assert not after(*seen, (400, IN_EPOLL)).elsewhere
+
+
+def test_a_process_that_was_found_elsewhere_once_and_is_then_unreadable_may_wait():
+    once = (100, OwnActivity(Activity.OTHER)), (200, OwnActivity(Activity.UNKNOWN))
+    assert after(*once).elsewhere == 0
+
+
 class Scene:
     """A wait of a process in an event loop for a peer on another host; times in ms."""
 
