@@ -55,4 +55,4 @@ if __name__ == "__main__":
     if rank == 0:
         call_all()
     fault.start()
-    time.sleep(1e6)
+    rpc.shutdown()  # returns when rank 0 has nothing more to ask
