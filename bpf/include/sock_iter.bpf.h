@@ -178,11 +178,22 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 	event->tid = task_pid_nr_in_probe_ns(task);
 }
 
-/* The buffer was full before the probe, or unnoticed: it counts from now on. */
+/*
+ * The buffer was full before the probe, or unnoticed: it counts from now on.  An event loop may
+ * also wait for space that no send has found missing, as a socket is writable only when a third of
+ * its buffer is free: from its last send on, unless that was long before.
+ */
 static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *state)
 {
-	if (!state->send_blocked_ns && BPF_CORE_READ(sk, sk_write_pending) && sock_nospace(sk))
+	if (state->send_blocked_ns || !sock_nospace(sk))
+		return;
+	if (BPF_CORE_READ(sk, sk_write_pending)) {
 		send_blocked(sk, state);
+	} else if (!sock_is_writable(sk) && polled_to_write((__u64)BPF_CORE_READ(sk, sk_wq))) {
+		send_blocked(sk, state);
+		if (coarse_ns() - state->last_send_ns < 2 * settings.stall_ns)
+			state->send_blocked_ns = to_monotonic(state->last_send_ns);
+	}
 }
 
 /* What user space has not read yet. */
