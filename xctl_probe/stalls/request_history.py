@@ -36,8 +36,8 @@ class RequestHistory:
     unanswered: int = 0
     long_waits: int = 0  # late replies
     longest_ns: int = 0  # longest of these waits
-    late_reply: int = 0  # the latest of them: number of the reply, length of the wait
-    late_ns: int = 0
+    late_reply: int = 0  # number of the latest late reply
+    late_ns: int = 0  # longest wait of the late replies in a row up to this one
     late_end_ns: int = 0  # when the last one counted in `long_waits` was over (monotonic)
 
     def expects_reply(self) -> bool:
@@ -56,14 +56,16 @@ class RequestHistory:
                 self.long_waits += 1
                 self.late_end_ns = end_ns
             self.longest_ns = max(self.longest_ns, wait_ns)
-            self.late_reply, self.late_ns = self.answered + 1, wait_ns
+            in_a_row = self.late_reply == self.answered
+            self.late_ns = max(self.late_ns, wait_ns) if in_a_row else wait_ns
+            self.late_reply = self.answered + 1
 
     def is_within_usual_latency(self, wait_ns: int) -> bool:
         """True when `wait_ns` is usual for this peer: at most twice the longest wait so far."""
         return self.long_waits >= LONG_WAITS and wait_ns <= 2 * self.longest_ns
 
     def is_as_late_as_before(self, wait_ns: int) -> bool:
-        """True when the last reply was late, and `wait_ns` is at most twice that wait."""
+        """True when the last replies were late, and `wait_ns` is at most twice their longest."""
         return self.answered == self.late_reply and wait_ns <= 2 * self.late_ns
 
     def is_prompt(self) -> bool:

@@ -149,3 +149,13 @@ def test_a_wait_as_late_as_the_last_one_is_usual(prompt_since, wait_s, usual):
     usually.record_latency(4_000_000_000, 100_000_000, 9_000_000_000)
     usually.here.answered += 1 + prompt_since
     assert usually.is_within_usual_latency(wait_s * 1_000_000_000) is usual
+
+
+@pytest.mark.parametrize(("wait_s", "usual"), [(10, True), (11, False)])
+def test_of_late_replies_in_a_row_the_longest_counts(wait_s, usual):
+    """The next job of a worker may come sooner than the one before, and the one after later."""
+    usually = Usual(RequestHistory(answered=5), RequestHistory())
+    for late_s, end_s in ((5, 9), (3, 13)):
+        usually.record_latency(late_s * 1_000_000_000, 100_000_000, end_s * 1_000_000_000)
+        usually.here.answered += 1
+    assert usually.is_within_usual_latency(wait_s * 1_000_000_000) is usual
