@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import pytest
 from support.namespace import PidNamespace
 
 MORE_THAN_BUFFERS = 20_000_003
 BYTES = 1_000_003
-WATCH_S = 4
 
 
 @pytest.fixture
@@ -53,13 +56,23 @@ def test_who_is_not_in_the_probes_namespace_has_no_number(
 
     Others come as null, or not at all where sockets are found by the files of visible processes.
     """
-    # By its duration: a signal would end nsenter, and not the probe in there.
-    words = (*backend.options, "--loopback", "--interval", 0.2, "--duration", WATCH_S)
+    words = (*backend.options, "--loopback", "--interval", 0.2)
     running = start_probe(*words, namespace=below, user=backend.user)
     running.wait_ready()
     inside, inside_inode = stalled(worker, below)
     _, outside_inode = stalled(worker, netns)
+    outside = {None} if backend.sees("outside_processes") else set()
+    expected = {inside_inode, *([outside_inode] if outside else [])}
+    running.wait_for(lambda c: all(c.stalls(inode=inode) for inode in expected))
+    running.wait_for_intervals(2)
+    end_below(running)
     consumer = running.wait_exit(timeout=30)
     assert {r.pid for r in consumer.stalls(inode=inside_inode)} == {inside.pid}
-    outside = {None} if backend.sees("outside_processes") else set()
     assert {r.pid for r in consumer.stalls(inode=outside_inode)} == outside
+
+
+def end_below(running):
+    """End the probe: a signal to nsenter would not reach it."""
+    pid = running.process.pid
+    (below,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    os.kill(int(below), signal.SIGTERM)

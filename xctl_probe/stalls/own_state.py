@@ -13,8 +13,9 @@ from xctl_probe.linux.process_activity import Activity, OwnActivity
 # CPU per time between two samples from which a process computes: an event loop takes less.
 _COMPUTES = 0.5
 # Who polls without sleeping (MPI) runs at least this part of the time, also on a busy host, and
-# spends this part of it in system calls.  They are counted in ticks: since the first sample.
-_POLLS_OFTEN, _POLLS = 0.1, 0.5
+# spends this part of it in system calls: who computes spends a twentieth.  They are counted in
+# ticks: since the first sample.
+_POLLS_OFTEN, _POLLS = 0.1, 0.25
 # One sample may find a thread on its way from one poll to the next.
 _SAMPLES_ELSEWHERE = 2
 
@@ -28,6 +29,11 @@ class OwnState:
     late: bool = False  # the answer was not there in time: the next sample may have it
     _seen: OwnActivity | None = None
     _first: tuple[OwnActivity, int] | None = None
+
+    @property
+    def is_undecided(self) -> bool:
+        """True when one sample has shown something else, or none has been read yet and may be."""
+        return bool(self.elsewhere) or (self.late and self._seen is None)
 
     @property
     def is_elsewhere(self) -> bool:

@@ -232,7 +232,7 @@ class ReplyWaits:
         if found is None or now_ns - kept.from_ns < self._least_ns(asked, kept):
             return None
         # One sample may have found a thread on its way: the next one, or the end, decides.
-        if kept.own.elsewhere and not (kept.stall or asked.blocked or over):
+        if kept.own.is_undecided and not (kept.stall or asked.blocked or over):
             return None
         if asked.symmetric and self._is_stalled_by_equal(kept, found):
             return ReplyStall(kept.from_ns)

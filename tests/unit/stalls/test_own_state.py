@@ -50,10 +50,10 @@ def test_a_process_that_computes_beside_its_event_loop_does_not_wait():
 @pytest.mark.parametrize(
     ("activity", "system_share", "elsewhere"),
     [
-        (Activity.EVENT_LOOP_BUSY, 0.5, False),
-        (Activity.OTHER, 0.5, False),
-        (Activity.EVENT_LOOP_BUSY, 0.4, True),  # it computes
-        (Activity.STOPPED, 0.5, True),
+        (Activity.EVENT_LOOP_BUSY, 0.25, False),
+        (Activity.OTHER, 0.25, False),
+        (Activity.EVENT_LOOP_BUSY, 0.2, True),  # it computes
+        (Activity.STOPPED, 0.25, True),
     ],
 )
 def test_who_polls_without_sleeping_may_wait(activity, system_share, elsewhere):
@@ -97,8 +97,15 @@ def test_an_event_loop_that_runs_for_a_moment_is_undecided():
 
 def test_a_process_that_may_not_be_read_may_wait():
     """As before: the connection alone decides."""
-    assert not after((100, OwnActivity(Activity.UNKNOWN))).elsewhere
-    assert not after((100, OwnActivity(Activity.LATER))).elsewhere
+    assert not after((100, OwnActivity(Activity.UNKNOWN))).is_undecided
+
+
+def test_a_process_that_is_about_to_be_read_is_undecided():
+    """What it does is not known yet: until its turn comes, it is not reported."""
+    later = (100, OwnActivity(Activity.LATER))
+    assert after(later).is_undecided
+    assert not after(later, (200, IN_EPOLL)).is_undecided
+    assert not after((100, IN_EPOLL), (200, OwnActivity(Activity.LATER))).is_undecided
 
 
 @pytest.mark.parametrize("activity", [Activity.UNKNOWN, Activity.LATER])
