@@ -38,6 +38,8 @@ from xctl_probe.stalls.request_history import RequestHistory
 
 # The kernel retries a lost SYN after a second, and later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
+# Stall lengths of a reply after which a transfer that was not reported counts as complete.
+_DECIDED = 3
 _CLOSING = (FIN_WAIT1, CLOSING, LAST_ACK)
 _NO_LIMIT = (1 << 64) - 1
 
@@ -66,6 +68,7 @@ class StallDetector:
 
     def __init__(self, stall_ns: int, evidence: ThreadEvidence, replies: ReplyWaits) -> None:
         self._stall_ns = stall_ns
+        self._decided_ns = _DECIDED * replies.reply_ns
         self._evidence = evidence
         self._replies = replies
 
@@ -169,6 +172,8 @@ class StallDetector:
         stall = wait and self._filter_expected(connection, wait, owner, now_ns)
         if connection.host_silent_ns is None:
             return stall
+        if wait and wait.tid is None and connection.pending_ns is None:
+            wait = None  # maybe a spare connection
         return self._of_silent_host(connection, wait, stall, connection.host_silent_ns, now_ns)
 
     def _of_silent_host(
@@ -193,10 +198,11 @@ class StallDetector:
         if not connection.transfers or not self._exceeds_threshold(connection.received_ns, now_ns):
             return None
         thread = self._evidence.of_receiving(connection)
-        if thread is None:
-            connection.flow_begin_ns = 0  # no thread waits for more: the transfer is over
+        paused_ns = now_ns - connection.received_ns
+        if thread is None and connection.wait is None and paused_ns >= self._decided_ns:
+            connection.flow_begin_ns = 0  # it is complete, as far as anything shows
             return None
-        return Wait(Direction.RECEIVE, connection.received_ns, None, thread.tid)
+        return Wait(Direction.RECEIVE, connection.received_ns, None, thread.tid if thread else None)
 
     def _awaiting_reply(self, connection: Connection, since_ns: int, now_ns: int) -> Wait | None:
         history, peer = connection.history, connection.peer_history
@@ -247,7 +253,7 @@ class StallDetector:
         blocked = wait.tid is not None
         asked = ReplyWait(
             connection.socket, wait.since_ns, owner, connection.usual, delivered, blocked,
-            lost=wait.cause is Cause.LOSS,
+            lost=wait.cause is Cause.LOSS, transfer=connection.pending_ns is None,
         )  # fmt: skip
         reply_stall = self._replies.observe(asked, now_ns)
         if reply_stall is None:

@@ -32,6 +32,12 @@ struct way {
 };
 #endif
 
+/* Silences of one kind, and the longest of them of late. */
+struct silences {
+	__u16 count;
+	__u16 longest_ticks;
+};
+
 /*
  * State of a socket.  Times are coarse_ns() unless noted, 0: never.
  * The three counts are what user space has not read yet.  A reader subtracts what it took, so
@@ -77,6 +83,9 @@ struct sock_state {
 	__u32 spins; /* receives that found nothing since spin_begin_ns, saturating */
 	__u32 silent_ticks_ours; /* silences that this side has ended: see silences.bpf.h */
 	__u32 silent_ticks_peers;
+	__u32 last_sent_bytes; /* by the last send */
+	struct silences after_small; /* that began after few bytes of this side, and others */
+	struct silences after_other;
 	__u8 opened;
 	__u8 reply_state; /* enum reply_state */
 	__u8 midstream_pause; /* an iterator saw a pause in mid-stream: its evidence */
@@ -89,6 +98,7 @@ struct sock_state {
 	__u8 sent_last; /* and not received: the times may be of one tick */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */
+	__u8 small_answered; /* few bytes of this side that the peer answered, saturating */
 	__u8 waited; /* UDP: how a thread was seen to wait: enum waited of datagrams.bpf.h */
 };
 

@@ -7,6 +7,11 @@
  * it sent last.  A server replies.
  *
  * Unsolicited data: a few bytes after a silence while no reply is due, as a ping of the server.
+ *
+ * Announcements: an equal that wants to receive, or to send much, first sends a few bytes, and the
+ * peer answers as soon as it wants the same (gloo).  The last message of an exchange is data.  So
+ * the silences after a few bytes are short, those after data are as long as the work between
+ * exchanges, and one after a few bytes that is much longer is a wait.
  */
 #ifndef SILENCES_BPF_H
 #define SILENCES_BPF_H
@@ -29,6 +34,11 @@
  * so that neither is a server. */
 #define BALANCE 4
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
+#define MOST_ANNOUNCED 128 /* bytes; those of gloo have 48 to 56 */
+#define LEAST_ANNOUNCED 8 /* that were answered */
+#define MOST_TICKS 16384 /* of one silence that counts as the longest */
+#define TOO_LONG 5
+#define FORGOTTEN_AFTER 4 /* silences: then a quarter of the longest */
 
 /* The time of the last data in either direction. */
 static __always_inline __u64 last_data_ns(struct sock_state *state)
@@ -37,9 +47,37 @@ static __always_inline __u64 last_data_ns(struct sock_state *state)
 							    : state->last_receive_ns;
 }
 
+static __always_inline bool small_was_last(struct sock_state *state)
+{
+	return state->sent_last && state->last_sent_bytes <= MOST_ANNOUNCED;
+}
+
+static __always_inline void note_longest(struct silences *silences, __u64 ticks)
+{
+	if (!(++silences->count % FORGOTTEN_AFTER))
+		silences->longest_ticks -= silences->longest_ticks / 4;
+	if (ticks > MOST_TICKS)
+		ticks = MOST_TICKS;
+	if (ticks > silences->longest_ticks)
+		silences->longest_ticks = ticks;
+}
+
+/* True where this side has announced itself, and the peer is much later than it ever was. */
+static __always_inline bool is_announced(struct sock_state *state, __u64 silent_ticks)
+{
+	__u64 usual = state->after_small.longest_ticks;
+
+	return small_was_last(state) && state->small_answered >= LEAST_ANNOUNCED &&
+	       usual * 2 <= state->after_other.longest_ticks && silent_ticks >= usual * TOO_LONG;
+}
+
 static __noinline void note_silence(struct sock_state *state, __u64 ticks, bool sends)
 {
 	__u32 *total = sends ? &state->silent_ticks_ours : &state->silent_ticks_peers;
+
+	if (!state->awaits_equal && !is_announced(state, ticks)) /* a stall is not usual */
+		note_longest(small_was_last(state) ? &state->after_small : &state->after_other,
+			     ticks);
 
 	if (sends == state->sent_last && state->silences_in_a_row < 255)
 		state->silences_in_a_row++;
@@ -67,6 +105,8 @@ static __always_inline void note_silence_before_receive(struct sock *sk, struct 
 
 	if (state->reply_state || count > MOST_OF_PING)
 		state->unsolicited = 0;
+	if (count > 0 && small_was_last(state) && state->small_answered < 255)
+		state->small_answered++;
 	if (!last || now <= last + SILENCE_TICKS * settings.tick_ns)
 		return;
 	arrival = arrival_ns(sk, now);

@@ -76,6 +76,13 @@ static __always_inline __u32 unanswered_keepalives(struct sock *sk)
 	return BPF_CORE_READ(tp, inet_conn.icsk_probes_out);
 }
 
+static __always_inline __u32 of_equal(struct sock_state *state, __u64 now)
+{
+	__u64 silent_ticks = (now - state->last_send_ns) / settings.tick_ns;
+
+	return SEEN_SYMMETRIC | (is_announced(state, silent_ticks) ? SEEN_ANNOUNCED : 0);
+}
+
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
 static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 					struct sock_state *state, __u64 coarse)
@@ -108,14 +115,16 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 		event->direction = STALL_RECEIVE;
 	} else if (may_await_equal(state)) {
 		since = state->last_send_ns;
-		event->evidence = SEEN_SYMMETRIC;
+		event->evidence = of_equal(state, coarse);
 		event->direction = STALL_RECEIVE;
 		state->awaits_equal = coarse - since >= settings.stall_ns;
 	} else if (!state->opened) {
 		return false;
 	} else if (state->reply_state) {
 		since = state->request_ns;
-		event->evidence = is_symmetric(state) ? SEEN_SYMMETRIC : 0;
+		event->evidence = is_symmetric(state) ? of_equal(state, coarse) : 0;
+		if (state->last_sent_bytes <= MOST_OF_PING)
+			event->evidence |= SEEN_SMALL;
 		if (spins_now(state, coarse)) { /* as good as a thread that sleeps there */
 			event->evidence |= SEEN_BLOCKED;
 			state->seen_blocked_ns = coarse;
@@ -239,8 +248,7 @@ static __always_inline bool write_wait_event(struct seq_file *seq, struct sock *
 		event->time_ns = to_monotonic(state->last_spin_ns);
 	event->occurrences = unanswered_keepalives(sk);
 	attribute_waiter(event, sk, state);
-	if (event->evidence & SEEN_HOLE ||
-	    (event->evidence & SEEN_FLOW && event->evidence & SEEN_BLOCKED))
+	if (event->evidence & (SEEN_HOLE | SEEN_FLOW))
 		state->midstream_pause = event->evidence & (SEEN_HOLE | SEEN_FLOW | SEEN_BLOCKED);
 	return !bpf_seq_write(seq, event, sizeof(*event));
 }

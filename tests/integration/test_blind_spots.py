@@ -466,6 +466,22 @@ def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
         assert (record.net["direction"], record.net["cause"]) == ("receive", "keepalive")
 
 
+def test_a_transfer_to_an_event_loop_that_breaks_off_on_another_host(
+    probe, worker, agrees, netns, make_netns
+):
+    """Its last byte may have come."""
+    distant = make_netns(beside=netns)
+    netns.join(distant)
+    running = probe()
+    server, client = worker(namespace=distant), worker("evented")
+    connect(server, client, "10.23.29.2")
+    part, parts = 100_003, 149
+    client.begin("recv", part * (parts + 1))
+    server.ask("drip", part, 10, parts)
+    running.wait_for_intervals(9)
+    agrees("remote_transfer", running.stop().stalls(pid=client.pid))
+
+
 def test_connects_without_a_route(probe, worker, agrees):
     """They fail before the socket changes its state."""
     running, client = probe(), worker()

@@ -12,6 +12,7 @@ from support.conversation import connected
 from support.truth import bounds_ms
 
 PIECE = 31  # bytes
+ANNOUNCED, DATA = 48, 60_013
 SILENCE_MS = 40
 ROUNDS = 6
 
@@ -137,3 +138,51 @@ def test_who_accepted_waits_for_an_equal_that_has_read_all(probe, worker, backen
     running.wait_for_intervals(2)
     shown = waits_on(server)(running.stop())
     assert bool(shown) == (backend.sees("accepted_waits") and backend.sees("accepted_reply"))
+
+
+def exchanges(one, other, times):
+    """So many announcements after a silence each, answered at once, and then data."""
+    for _ in range(times):
+        time.sleep(3 * SILENCE_MS / 1e3)
+        other.begin("recv", ANNOUNCED)
+        other.begin("send", ANNOUNCED)
+        other.begin("recv", DATA)
+        one.ask("ask", ANNOUNCED, ANNOUNCED)
+        one.ask("send", DATA)
+        for event in ("recv", "send", "recv"):
+            other.expect(event)
+
+
+@pytest.mark.parametrize("role", ["blocking", "evented"])
+def test_who_has_announced_itself_waits_for_an_equal_that_does_not_answer(
+    probe, worker, backend, role
+):
+    """As a rank of gloo does.  The peer has read the announcement; its silence after data is none.
+
+    Either side begins an exchange, and the one that has accepted the connection waits.
+    """
+    running = probe()
+    server, client, _ = connected(worker, server_role=role)
+    for _ in range(ROUNDS):
+        exchanges(server, client, 2)
+        exchanges(client, server, 2)
+    running.wait_for_intervals(8)
+    assert not waits_on(server)(running.consumer)
+    client.begin("recv", ANNOUNCED)
+    server.begin("ask", ANNOUNCED, ANNOUNCED)
+    client.expect("recv")
+    if not backend.sees("accepted_waits"):
+        running.wait_for_intervals(8)
+        assert not waits_on(server)(running.consumer)
+        return
+    running.wait_for(lambda consumer: len(waits_on(server)(consumer)) >= 3)
+    released_ns = time.monotonic_ns()
+    client.ask("send", ANNOUNCED)
+    truth = server.expect("ask") | {"released_ns": released_ns}
+    running.wait_for(lambda consumer: consumer.stalls(pid=server.pid, ongoing=False))
+    *ongoing, last = waits_on(server)(running.stop())
+    assert [r.ongoing for r in (*ongoing, last)] == [True] * len(ongoing) + [False]
+    assert peers_of((*ongoing, last)) == {client.pid}
+    least_ms, most_ms = bounds_ms(truth)
+    tolerance_ms = backend.tolerance_ms(0.2)
+    assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms

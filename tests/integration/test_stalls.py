@@ -230,6 +230,29 @@ def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
     assert consumer.waits_on(server.pid) == set()
 
 
+def test_a_download_of_an_event_loop_breaks_off_where_its_server_does_something_else(
+    probe, worker, backend
+):
+    """One whose server waits for the next request is complete."""
+    running = probe()
+    server, client, identity = connected(worker, client_role="evented")
+    other, complete, _ = connected(worker, client_role="evented")
+    part, parts = 100_003, 149
+    for serving, asking in ((server, client), (other, complete)):
+        asking.begin("recv", part * (parts + 1))
+        serving.ask("drip", part, 10, parts)
+    other.begin("recv", 1)
+    running.wait_for(ongoing_times(3, client.pid))
+    server.ask("send", part)
+    client.expect("recv")
+    running.wait_for(ended(client.pid))
+    consumer = running.stop()
+    shown = consumer.stalls(pid=client.pid)
+    assert {r.entity_id for r in shown} == {f"socket-{identity['inode']}"}
+    assert {(r.net["direction"], r.net["cause"]) for r in shown} == {("receive", None)}
+    assert not consumer.stalls(pid=complete.pid)
+
+
 def test_a_stall_is_over_when_the_peer_hangs_up(probe, worker, backend):
     """No reply but the end of the connection: the wait is over, and is reported so."""
     running = probe()

@@ -59,6 +59,8 @@ class Evidence(IntFlag):
     KEEPALIVE = 8192
     SYMMETRIC = 16384
     SPINNING = 32768
+    ANNOUNCED = 65536
+    SMALL = 131072
 
 
 class LostWhere(IntEnum):

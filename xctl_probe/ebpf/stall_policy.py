@@ -23,8 +23,8 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     """Return whether the process waits for the network.
 
     Sends and connects are the kernel's own finding.  A receive is a stall on the side that opened
-    the connection: after a hole in the sequence; where a transfer broke off under a blocked
-    thread; where a thread is blocked and the peer's host answers no keepalive; or where a reply is
+    the connection: after a hole in the sequence; where a transfer may have broken off; where a
+    thread is blocked and the peer's host answers no keepalive; or where a reply is
     due.  Either side waits where its receives spin, and may where its peer is an equal.  `endpoint`
     counts the replies of the same peer.
     """
@@ -38,8 +38,10 @@ def is_stall(record: RawEvent, endpoint: RequestHistory) -> bool:
     if seen & Evidence.HOLE:
         return True
     blocked = bool(seen & Evidence.BLOCKED)
-    if seen & (Evidence.FLOW | Evidence.KEEPALIVE):
-        return blocked  # else it may have all it wanted
+    if seen & Evidence.FLOW:
+        return True  # or it has all it wanted: see reply_waits
+    if seen & Evidence.KEEPALIVE:
+        return blocked
     if record.protocol not in PROTOCOLS_UDP:
         return expects_reply_as_client(record, endpoint)
     history = RequestHistory(record.answered, record.unanswered)

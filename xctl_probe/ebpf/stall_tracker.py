@@ -265,6 +265,7 @@ class StallTracker:
         remote = address_text(record.family, record.remote_address)
         comm = record.comm.split(b"\0", 1)[0]
         symmetric = bool(record.evidence & Evidence.SYMMETRIC)
+        announced = bool(record.evidence & Evidence.ANNOUNCED)
         # Unconnected sockets have no common peer, nor has the side that accepted the connection.
         peer = (
             self._peers.of(remote, record.remote_port, record.netns, uid=record.uid, comm=comm)
@@ -278,7 +279,7 @@ class StallTracker:
         blocked = bool(record.evidence & _IN_RECEIVE)
         return ReplyWait(
             socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered, blocked,
-            lost, symmetric, client,
+            lost, symmetric, announced, client, bool(record.evidence & Evidence.FLOW),
         )  # fmt: skip
 
     def _replies(self, record: RawEvent) -> ReplyWaits:

@@ -29,6 +29,10 @@ _EVERYWHERE = (
         "the effect of this host's own NAT on a connection: its interface is that of the address"
         " before translation",
     ),
+    BlindSpot(
+        "remote_transfer",
+        "transfers from other hosts to an event loop that break off: they may be complete",
+    ),
     BlindSpot("no_route", "connects that fail at once without a route (ENETUNREACH)"),
     BlindSpot("brief_job", "the job of a process that has exited before the interval is over"),
     BlindSpot("udp_socket", "which UDP socket: datagrams are counted by process, or by interface"),
@@ -48,8 +52,8 @@ _KERNEL = (
     _SHORT_REPLY_WAIT,
     BlindSpot(
         "accepted_reply",
-        "waits for data of the side that accepted a connection, unless it spins, or its peer is on"
-        " this host and does not read",
+        "waits for data of the side that accepted a connection, unless it spins, announces itself"
+        " to an equal, or its peer is on this host and does not read",
     ),
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(

@@ -24,6 +24,7 @@ from xctl_probe.stalls.request_history import RequestHistory, Usual
 
 # An expected wait, or maybe one: without evidence there is no report.
 _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.HIDDEN)
+_IN_TRANSFER = (PeerState.BUSY, PeerState.REPLY_RETRANSMITTED)  # of a sender that never was idle
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
 _MOST_WAITS = 16_384  # kept at a time
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
@@ -40,8 +41,10 @@ class ReplyWait(NamedTuple):
     `history` has the usual latency of the peer.  `delivered`: the request is acknowledged; None
     where the source does not know.  `blocked`: a thread was seen in a receive on the socket.
     `lost`: the kernel retransmits the request.  One that is only in flight may have arrived: its
-    acknowledgement is delayed up to 200 ms.  `symmetric`: the peer is an equal.  `client`: the
-    rules for a client apply; without them, only what an equal has not read is evidence.
+    acknowledgement is delayed up to 200 ms.  `symmetric`: the peer is an equal.  `announced`: the
+    process has announced itself to its equal, which always answered soon.  `client`: the rules for
+    a client apply; without them, only an announcement or what an equal has not read is evidence.
+    `transfer`: no request is outstanding, and a transfer to this side has paused, or is complete.
     """
 
     socket: Socket
@@ -52,7 +55,14 @@ class ReplyWait(NamedTuple):
     blocked: bool = False
     lost: bool = False
     symmetric: bool = False
+    announced: bool = False
     client: bool = True
+    transfer: bool = False
+
+    @property
+    def may_be_complete(self) -> bool:
+        """True for a transfer of which no thread waits for more: an event loop may, or none."""
+        return self.transfer and not self.blocked
 
 
 class ReplyStall(NamedTuple):
@@ -76,6 +86,11 @@ class _WaitState:
     owner: int | None = None
     hops: int = 0  # between equals, to the one that waits for the one that does not read
 
+    @property
+    def is_complete(self) -> bool:
+        """True once the sender of a transfer was seen idle, or cannot be seen: on another host."""
+        return bool(self.idle_ns) or self.peer.state in (PeerState.UNKNOWN, PeerState.HIDDEN)
+
 
 class ReplyWaits:
     """Waits for replies of one source, by socket.
@@ -92,7 +107,7 @@ class ReplyWaits:
         reply_ns: int = 0,
     ) -> None:
         self._stall_ns = stall_ns
-        self._reply_ns = max(reply_ns, stall_ns)
+        self.reply_ns = max(reply_ns, stall_ns)
         self._ignored_peers = ignored_peers or IgnoredPeers()
         self._inspector = other_end
         self._waits: OrderedDict[int, _WaitState] = OrderedDict()
@@ -138,12 +153,12 @@ class ReplyWaits:
             return kept.stall or (
                 None if kept.own.is_elsewhere else self._decide(asked, kept, end_ns, over=True)
             )
-        if not asked.client:
+        if not asked.client or asked.may_be_complete:
             return None  # no sample has found what it waits for
         if asked.delivered is False:
             return ReplyStall(asked.since_ns)
         lasted_ns = end_ns - asked.since_ns
-        if lasted_ns < self._reply_ns or asked.history.is_within_usual_latency(lasted_ns):
+        if lasted_ns < self.reply_ns or asked.history.is_within_usual_latency(lasted_ns):
             return None
         # No sample has found it.  Where the peer still monitors the connection, it may have been
         # an expected wait.
@@ -176,6 +191,8 @@ class ReplyWaits:
 
     def _check(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> None:
         """Inspect the peer, as often as the limit allows."""
+        if asked.may_be_complete and kept.is_complete:
+            return
         if kept.checked_ns is None:
             self._new += 1
             if self._new > _AT_ONCE:
@@ -223,7 +240,7 @@ class ReplyWaits:
     def _least_ns(self, asked: ReplyWait, kept: _WaitState) -> int:
         """Return the length from which the wait is a stall: less where the network loses data."""
         lossy = asked.lost or kept.peer.state is PeerState.REPLY_RETRANSMITTED
-        return self._stall_ns if lossy else self._reply_ns
+        return self._stall_ns if lossy else self.reply_ns
 
     def _decide(
         self, asked: ReplyWait, kept: _WaitState, now_ns: int, *, over: bool = False
@@ -234,10 +251,14 @@ class ReplyWaits:
         # One sample may have found a thread on its way: the next one, or the end, decides.
         if kept.own.is_undecided and not (kept.stall or asked.blocked or over):
             return None
-        if asked.symmetric and self._is_stalled_by_equal(kept, found):
+        if asked.symmetric and (asked.announced or self._is_stalled_by_equal(kept, found)):
             return ReplyStall(kept.from_ns)
         if not asked.client:
             return None
+        cause = Cause.LOSS if found is PeerState.REPLY_RETRANSMITTED else None
+        if asked.may_be_complete:
+            broken_off = found in _IN_TRANSFER and not kept.is_complete
+            return ReplyStall(kept.from_ns, cause) if broken_off else None
         usual = asked.history.is_within_usual_latency(now_ns - kept.from_ns)
         if found is PeerState.UNKNOWN and usual and kept.stall is None:
             return None  # a stall is not over because its peer can no more be inspected
@@ -247,7 +268,6 @@ class ReplyWaits:
             return kept.stall
         if found in _SILENT and not self._peer_is_stalled_upstream(kept):
             return None
-        cause = Cause.LOSS if found is PeerState.REPLY_RETRANSMITTED else None
         return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)
 
     def _peer_just_became_idle(self, kept: _WaitState, now_ns: int) -> bool:
@@ -285,7 +305,7 @@ class ReplyWaits:
         hops = [
             hops
             for since_ns, hops in self._stalled.get(peer.pid, ())
-            if abs(since_ns - kept.since_ns) < self._reply_ns and hops < _MOST_HOPS
+            if abs(since_ns - kept.since_ns) < self.reply_ns and hops < _MOST_HOPS
         ]
         kept.hops = min(hops) + 1 if hops else 0
         return bool(hops)

@@ -64,9 +64,11 @@ def test_a_hole_in_the_sequence_proves_that_more_was_coming() -> None:
     assert not is_stall(candidate(seen=Evidence.HOLE), STRANGER)
 
 
-def test_a_flow_that_broke_off_is_a_stall_only_while_a_thread_wants_more() -> None:
+def test_a_flow_that_paused_may_be_a_stall_of_who_opened_the_connection() -> None:
+    """Without a thread in a receive its sender decides, in `reply_waits`."""
     assert is_stall(candidate(seen=Evidence.OPENED | Evidence.FLOW | Evidence.BLOCKED), STRANGER)
-    assert not is_stall(candidate(seen=Evidence.OPENED | Evidence.FLOW), ANSWERED_BEFORE)
+    assert is_stall(candidate(seen=Evidence.OPENED | Evidence.FLOW), STRANGER)
+    assert not is_stall(candidate(seen=Evidence.FLOW), ANSWERED_BEFORE)
 
 
 def test_a_datagram_is_awaited_only_where_somebody_listens() -> None:

@@ -116,7 +116,7 @@ def test_a_flow_that_closes_is_reported_once_though_it_was_watched(monkeypatch):
 
 
 def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatch):
-    """It may break off; where no thread waits for more, it has not."""
+    """It may break off; where neither a thread nor its sender shows that, it has not."""
     world = idle_world(monkeypatch)
     (tcp,) = world.diag.open
     for n in range(9):
@@ -128,7 +128,9 @@ def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatc
     assert traffic(world.collect(905)) == [(OWNER, 0, 9 * 200_003)]
     assert world.connections._connections
     assert world.collect(1_004) == []
-    assert world.collect(1_100) == []
+    assert world.collect(1_196) == []
+    assert world.connections._connections
+    assert world.collect(1_197) == []
     assert not world.connections._connections
     assert len(world.connections._idle) == 1
 

@@ -313,6 +313,39 @@ def test_a_namespace_that_may_not_be_entered_hides_the_peers_in_it(
     assert replies.observe(lost, 200 * MS) == ReplyStall(0, None, in_flight=True)
 
 
+# Transfers
+
+
+@pytest.mark.parametrize("shows", [PeerState.BUSY, PeerState.REPLY_RETRANSMITTED])
+def test_a_transfer_to_an_event_loop_broke_off_where_its_sender_was_never_idle(shows):
+    scene = Scene()
+    assert scene.take_sample(100, shows, transfer=True) == 0
+    assert scene.take_sample(700, transfer=True) == 0
+    assert scene.end(900, transfer=True) == 0
+
+
+@pytest.mark.parametrize(
+    "first", [PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN, PeerState.HIDDEN]
+)
+def test_a_transfer_whose_sender_was_idle_or_is_elsewhere_is_complete(first):
+    """Also when the sender stops afterwards: no thread waits for more.  It is inspected no more."""
+    scene = Scene()
+    assert scene.take_sample(100, first, transfer=True) is None
+    inspections = len(scene.peer.asked)
+    assert scene.take_sample(700, PeerState.BUSY, transfer=True) is None
+    assert scene.end(900, transfer=True) is None
+    assert len(scene.peer.asked) == inspections
+
+
+def test_a_transfer_that_no_sample_has_seen_pause_is_no_stall():
+    assert Scene().end(900, transfer=True) is None
+
+
+def test_a_thread_that_waits_for_the_rest_of_a_transfer_needs_no_sender():
+    scene = Scene()
+    assert scene.take_sample(100, PeerState.UNKNOWN, transfer=True, blocked=True) == 0
+
+
 # How late a reply is late
 
 REPLY_MS = 1_000
