@@ -68,6 +68,7 @@ class Connection:
     generation: int = 0
     history: RequestHistory = field(default_factory=RequestHistory)
     pending_ns: int | None = None  # when the request without a reply was complete
+    asked_little: bool = False  # that request has as few bytes as a ping
     order_ambiguous: bool = False  # both sent last within one tick
     unsolicited: bool = False  # a few bytes came last, after a silence while no reply was due
     sent_ns: int = 0  # the latest segment with data that went out
@@ -220,6 +221,8 @@ class Connection:
             self._answered()
 
     def _note_request(self, before: Counters, last_send_ns: int, stall_ns: int) -> None:
+        few = self.counters.written - before.written <= MOST_OF_PING
+        self.asked_little = few and (self.pending_ns is None or self.asked_little)
         if self.pending_ns is None:
             self.pending_ns = last_send_ns
         elif not self._delivered(before):

@@ -221,7 +221,8 @@ class StallDetector:
             if not (waited and sample.info.backoff):
                 return None
         why = _reply_cause(connection)
-        if expects_reply(history, peer, blocked=False):  # reading the threads costs more
+        small = connection.asked_little
+        if expects_reply(history, peer, blocked=False, small=small):  # reading threads costs more
             return Wait(Direction.RECEIVE, since_ns, why)
         thread = self._evidence.of_receiving(connection)
         connection.listened = bool(connection.listened or thread)

@@ -7,7 +7,7 @@ from typing import Any
 
 from support.worker import Worker
 
-QUESTION, ANSWER = 23, 29  # bytes
+QUESTION, ANSWER = 61, 29  # bytes
 
 
 def connect(server: Worker, client: Worker, host: str = "127.0.0.1") -> dict[str, Any]:

@@ -85,7 +85,7 @@ NO_REPLY = Cause.NO_REPLY
 def answered_once(peer=None, tick_ms=1):
     """A client whose first request, of 7 bytes at 10 ms, was answered at 31 ms."""
     scene = Scene(Tcp(tick_ms=tick_ms), peer)
-    scene.tcp.at(10).send(7)
+    scene.tcp.at(10).send(53)
     scene.take_sample(20)
     scene.tcp.at(31).receive(13)
     scene.take_sample(40)
@@ -96,7 +96,7 @@ def conversation(exchanges):
     """A client that was answered as often, each time 11 ms after a request every 100 ms."""
     scene = Scene()
     for n in range(1, exchanges + 1):
-        scene.tcp.at(n * 100).send(7)
+        scene.tcp.at(n * 100).send(53)
         scene.take_sample(n * 100 + 3)
         scene.tcp.at(n * 100 + 11).receive(13)
         scene.take_sample(n * 100 + 13)

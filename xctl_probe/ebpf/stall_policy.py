@@ -55,7 +55,8 @@ def expects_reply_as_client(record: RawEvent, endpoint: RequestHistory) -> bool:
     history = RequestHistory(record.answered, record.unanswered)
     blocked = bool(record.evidence & Evidence.BLOCKED)
     opened = bool(record.evidence & Evidence.OPENED)
-    return opened and expects_reply(history, endpoint, blocked=blocked)
+    small = bool(record.evidence & Evidence.SMALL)
+    return opened and expects_reply(history, endpoint, blocked=blocked, small=small)
 
 
 def cause(record: RawEvent) -> Cause | None:

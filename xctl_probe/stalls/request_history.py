@@ -24,6 +24,8 @@ ANSWERED_PER_SLIP = 8
 # as long a time are one: a server that was stopped once was late for all its clients.
 LONG_STALLS = 10
 LONG_WAITS = 3
+# So many times the longest of the last replies, which were all late.
+MUCH_LONGER = 5
 # With this many replies, and few long ones among them, a connection is prompt.
 PROMPT_ANSWERS = 8
 
@@ -65,8 +67,11 @@ class RequestHistory:
         return self.long_waits >= LONG_WAITS and wait_ns <= 2 * self.longest_ns
 
     def is_as_late_as_before(self, wait_ns: int) -> bool:
-        """True when the last replies were late, and `wait_ns` is at most twice their longest."""
-        return self.answered == self.late_reply and wait_ns <= 2 * self.late_ns
+        """True when the last replies were late, and this wait is not much longer than they were.
+
+        A worker that waits for jobs waits as long as it takes.
+        """
+        return self.answered == self.late_reply and wait_ns <= MUCH_LONGER * self.late_ns
 
     def is_prompt(self) -> bool:
         """True when long waits were rare among many replies."""

@@ -63,7 +63,7 @@ def test_who_does_not_wait_does_not_stall():
 
 def test_a_reply_that_stays_out_goes_on_with_another_cause():
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     assert scene.take_sample(1_000) == waits(RECEIVE, 53, NO_REPLY)
     unanswered(scene, 2)
     assert scene.take_sample(3_000) == waits(RECEIVE, 53, KEEPALIVE)
@@ -78,7 +78,7 @@ def test_a_wait_that_was_expected_is_one_no_more(blocked):
         late.record_latency(5_000 * MS, STALL_MS * MS, end_ms * MS)
     scene = answered_once(late)
     scene.threads.receiving = blocked
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     assert scene.take_sample(1_000) is None
     unanswered(scene, 1)
     assert scene.take_sample(2_000) is None

@@ -16,31 +16,31 @@ from xctl_probe.stalls.request_history import RequestHistory
 @pytest.mark.parametrize(("segments_in", "waiting"), [(7, False), (8, True), (50, True)])
 def test_a_long_conversation_first_seen_in_mid_life_is_known_by_its_sums(segments_in, waiting):
     """Eight segments in, or half as many as out, make it one without having watched it."""
-    tcp = Tcp().at(50).receive(1_009, segments=segments_in).at(61).send(7)
+    tcp = Tcp().at(50).receive(1_009, segments=segments_in).at(61).send(53)
     scene = Scene(tcp.at(70))
     assert scene.take_sample(300) == (waits(RECEIVE, 61, NO_REPLY) if waiting else None)
 
 
 def test_many_more_segments_out_than_in_are_no_conversation():
     """A sender with a few answers is not taken for a client of request and reply."""
-    tcp = Tcp().at(50).receive(1_009, segments=11).at(61).send(7, segments=100)
+    tcp = Tcp().at(50).receive(1_009, segments=11).at(61).send(53, segments=100)
     scene = Scene(tcp.at(70))
     assert scene.take_sample(300) is None
 
 
 def test_a_stall_that_began_before_the_first_sample_has_its_whole_length():
     """The kernel remembers when the request went out."""
-    tcp = Tcp().at(50).receive(1_009, segments=11).at(61).send(7)
+    tcp = Tcp().at(50).receive(1_009, segments=11).at(61).send(53)
     scene = Scene(tcp.at(5_000))
     assert scene.connection.wait == waits(RECEIVE, 61, NO_REPLY)
 
 
 def test_a_reply_before_the_first_sample_counts_as_an_answer():
     """First sampled after an exchange, the next request is expected to be answered."""
-    tcp = Tcp().at(10).send(7).at(31).receive(13)
+    tcp = Tcp().at(10).send(53).at(31).receive(13)
     scene = Scene(tcp.at(40))
     assert scene.connection.history == RequestHistory(1, 0)
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.take_sample(60)
     assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
 
@@ -48,7 +48,7 @@ def test_a_reply_before_the_first_sample_counts_as_an_answer():
 def test_a_whole_exchange_between_two_samples_counts_as_answered():
     """Asked and answered before the first sample: the next request is expected to be answered."""
     scene = Scene()
-    scene.tcp.at(10).send(7)
+    scene.tcp.at(10).send(53)
     scene.tcp.at(13).receive(13)
     scene.take_sample(20)
     assert scene.connection.history == scene.connection.peer_history == RequestHistory(1, 0)

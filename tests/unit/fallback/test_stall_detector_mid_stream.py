@@ -114,7 +114,7 @@ def test_a_snapshot_and_a_later_event_are_no_transfer():
 def test_a_stall_that_turns_into_another_kind_is_over_first():
     """A missing reply that becomes a full buffer is two stalls, one after the other."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
     scene.tcp.at(171).send(1_009, acked=False).fill(80_021)
     scene.take_sample(180)
@@ -142,7 +142,7 @@ def test_a_quiet_connection_is_one_that_only_new_activity_can_stall():
     """Answered and acknowledged it is quiet; waiting, full, in flight or flowing it is not."""
     assert answered_once().connection.idle
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.take_sample(60)
     assert not scene.connection.idle
     assert not full_sender().connection.idle

@@ -16,7 +16,7 @@ from support.tcp_model import MS
 
 from xctl_probe.events import Cause
 from xctl_probe.fallback.thread_evidence import Blocked
-from xctl_probe.stalls.request_history import RequestHistory
+from xctl_probe.stalls.request_history import PROMPT_ANSWERS, RequestHistory
 
 # Requests and replies
 
@@ -24,7 +24,7 @@ from xctl_probe.stalls.request_history import RequestHistory
 def test_a_reply_that_stays_out_is_a_stall_from_the_request_on():
     """After one answered exchange the next request waits: known to the ms at both sockets."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     assert scene.take_sample(60) is None
     assert scene.take_sample(152) is None
     assert scene.take_sample(153) == waits(RECEIVE, 53, NO_REPLY)
@@ -39,7 +39,7 @@ def test_a_reply_that_stays_out_is_a_stall_from_the_request_on():
 def test_a_wait_shorter_than_the_threshold_is_none():
     """A reply 99 ms after its request leaves nothing, though the next sample is late."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.take_sample(100)
     scene.tcp.at(152).receive(13)
     assert scene.take_sample(700) is None
@@ -49,7 +49,7 @@ def test_a_wait_shorter_than_the_threshold_is_none():
 def test_a_first_request_waits_only_when_a_thread_is_blocked_for_its_reply():
     """Without a past the thread decides; and without a thread there is no stall."""
     scene = Scene()
-    scene.tcp.at(10).send(7)
+    scene.tcp.at(10).send(53)
     assert scene.take_sample(1_009) is None
     scene.threads.receiving = Blocked(TID)
     assert scene.take_sample(1_013) == waits(RECEIVE, 10, NO_REPLY, TID)
@@ -61,9 +61,9 @@ def test_a_first_request_waits_only_when_a_thread_is_blocked_for_its_reply():
 def test_a_request_in_pieces_awaits_its_answer_since_the_last():
     """What follows soon belongs to it: who produces a long one slowly is not kept waiting."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.take_sample(60)
-    scene.tcp.at(71).send(7)
+    scene.tcp.at(71).send(53)
     scene.take_sample(80)
     assert scene.take_sample(170) is None
     assert scene.take_sample(171) == waits(RECEIVE, 71, NO_REPLY)
@@ -75,12 +75,12 @@ def test_a_steady_client_that_asks_again_is_in_the_same_stall():
     Who goes on and on without an answer has become a one-way sender, after a long handshake.
     """
     scene = conversation(8)
-    scene.tcp.at(1_000).send(7)
+    scene.tcp.at(1_000).send(53)
     assert scene.take_sample(1_103) == waits(RECEIVE, 1_000, NO_REPLY)
-    scene.tcp.at(1_300).send(7)
+    scene.tcp.at(1_300).send(53)
     assert scene.take_sample(1_310) == waits(RECEIVE, 1_000, NO_REPLY)
     assert scene.stalls() == []
-    scene.tcp.at(1_500).send(7)
+    scene.tcp.at(1_500).send(53)
     assert scene.take_sample(1_510) is None
     assert scene.connection.history == RequestHistory(8, 2)
 
@@ -88,9 +88,9 @@ def test_a_steady_client_that_asks_again_is_in_the_same_stall():
 def test_a_young_client_that_sends_on_may_be_a_log_sender():
     """After one answer, sending on without another leaves it open: the stall is over there."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
-    scene.tcp.at(300).send(7)
+    scene.tcp.at(300).send(53)
     assert scene.take_sample(310) is None
     assert scene.stalls() == [(RECEIVE, 257, NO_REPLY)]
     assert scene.take_sample(3_000) is None
@@ -100,10 +100,10 @@ def test_a_young_client_that_sends_on_may_be_a_log_sender():
 def test_an_answered_wait_followed_by_another_gives_two_stalls(sample_ms):
     """Reply and next request between two samples: the first is over exactly, the second begins."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.take_sample(200)
     scene.tcp.at(461).receive(13)
-    scene.tcp.at(462).send(7)
+    scene.tcp.at(462).send(53)
     scene.take_sample(sample_ms)
     assert scene.stalls() == [(RECEIVE, 408, NO_REPLY)]
     assert scene.take_sample(701) == waits(RECEIVE, 462, NO_REPLY)
@@ -115,7 +115,7 @@ def test_an_answered_wait_followed_by_another_gives_two_stalls(sample_ms):
 def test_the_coarse_clock_moves_a_stall_by_less_than_a_tick():
     """With a tick of 4 ms the length is within one of the truth."""
     scene = answered_once(tick_ms=4)
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.take_sample(200)
     scene.tcp.at(462).receive(13)
     scene.take_sample(479)
@@ -143,10 +143,10 @@ def test_within_one_tick_the_segments_show_whose_turn_it_is(pending, out, inward
     """As many in as out leave the turn where it was; one more out hands it to the peer."""
     scene = answered_once(tick_ms=4)
     if pending:
-        scene.tcp.at(44).send(7)
+        scene.tcp.at(44).send(53)
         scene.take_sample(48)
     tcp = scene.tcp.at(60)
-    tcp.send(7 * out, segments=out).receive(13 * inward, segments=inward)
+    tcp.send(53 * out, segments=out).receive(13 * inward, segments=inward)
     scene.take_sample(64)
     assert scene.take_sample(300) == (waits(RECEIVE, 60, NO_REPLY) if waiting else None)
 
@@ -154,7 +154,7 @@ def test_within_one_tick_the_segments_show_whose_turn_it_is(pending, out, inward
 def test_within_one_tick_data_not_acknowledged_came_last():
     """What the peer has not acknowledged was sent after what it acknowledged."""
     scene = answered_once(tick_ms=4)
-    scene.tcp.at(60).receive(13, segments=3).send(7, acked=False)
+    scene.tcp.at(60).receive(13, segments=3).send(53, acked=False)
     scene.take_sample(64)
     scene.tcp.acked = scene.tcp.written
     assert scene.take_sample(300) == waits(RECEIVE, 60, NO_REPLY)
@@ -164,7 +164,7 @@ def test_within_one_tick_a_late_acknowledgement_shows_who_came_last():
     """A bare ACK 40 ms after the peer's data was for ours; the answer to a keepalive is not."""
     for late_ms, waiting in ((40, waits(RECEIVE, 60, NO_REPLY)), (1_000, None)):
         scene = answered_once(tick_ms=4)
-        scene.tcp.at(60).receive(13, segments=3).send(7)
+        scene.tcp.at(60).receive(13, segments=3).send(53)
         scene.take_sample(64)
         scene.tcp.at(60 + late_ms).acknowledge()
         scene.take_sample(64 + late_ms)
@@ -174,12 +174,12 @@ def test_within_one_tick_a_late_acknowledgement_shows_who_came_last():
 def test_the_later_tick_sent_last_whatever_the_segments():
     """Where the clock differs, it decides: a long reply in many segments finishes the turn."""
     scene = answered_once(tick_ms=4)
-    scene.tcp.at(60).send(7, segments=5)
+    scene.tcp.at(60).send(53, segments=5)
     scene.tcp.at(64).receive(13)
     scene.take_sample(68)
     assert scene.take_sample(296) is None
     scene.tcp.at(300).receive(13, segments=17)
-    scene.tcp.at(304).send(7)
+    scene.tcp.at(304).send(53)
     scene.take_sample(308)
     assert scene.take_sample(500) == waits(RECEIVE, 304, NO_REPLY)
 
@@ -239,11 +239,26 @@ def test_a_pong_that_is_acknowledged_late_asks_for_nothing():
 @pytest.mark.parametrize(("came", "went", "soon_ms"), [(7, 53, 1), (53, 7, 1), (7, 7, 101)])
 def test_a_request_is_larger_or_later_than_a_pong(came, went, soon_ms):
     scene = answered_once()
+    scene.connection.history.answered = PROMPT_ANSWERS
     scene.tcp.at(1_000).receive(came)
     scene.take_sample(1_000)
     scene.tcp.at(1_000 + soon_ms).send(went)
     scene.take_sample(1_000 + soon_ms)
     assert scene.take_sample(2_300) == waits(RECEIVE, 1_000 + soon_ms, NO_REPLY)
+
+
+@pytest.mark.parametrize(
+    ("answered", "count", "waits_for_it"),
+    [(1, 48, False), (1, 49, True), (PROMPT_ANSWERS - 1, 48, False), (PROMPT_ANSWERS, 48, True)],
+)
+def test_a_few_bytes_after_a_handshake_ask_for_nothing(answered, count, waits_for_it):
+    """They subscribe, as those of NATS and ZeroMQ; a client of many replies asks with as few."""
+    scene = answered_once()
+    scene.connection.history.answered = answered
+    scene.tcp.at(1_000).send(count)
+    scene.take_sample(1_010)
+    expected = waits(RECEIVE, 1_000, NO_REPLY) if waits_for_it else None
+    assert scene.take_sample(2_300) == expected
 
 
 # What another connection to the same endpoint has shown
@@ -255,7 +270,7 @@ def test_another_connection_to_the_same_endpoint_is_evidence():
     answered_once(peer)
     assert peer == RequestHistory(1, 0)
     scene = Scene(peer=peer)
-    scene.tcp.at(10).send(7)
+    scene.tcp.at(10).send(53)
     scene.take_sample(20)
     assert scene.take_sample(110) == waits(RECEIVE, 10, NO_REPLY)
 
@@ -263,7 +278,7 @@ def test_another_connection_to_the_same_endpoint_is_evidence():
 def test_an_endpoint_that_mostly_does_not_answer_is_no_evidence():
     """Where sends to it go on unanswered, a new connection is not decided by one answer."""
     scene = Scene(peer=RequestHistory(answered=7, unanswered=1))
-    scene.tcp.at(10).send(7)
+    scene.tcp.at(10).send(53)
     scene.take_sample(20)
     assert scene.take_sample(3_000) is None
 
@@ -281,7 +296,7 @@ def test_an_endpoint_that_mostly_does_not_answer_is_no_evidence():
 def test_the_cause_of_a_missing_reply(script, cause):
     """Delivered, lost, on its way or held back by the peer's window: each is reported apart."""
     scene = answered_once()
-    scene.tcp.at(53).send(7, acked=script == "delivered")
+    scene.tcp.at(53).send(53, acked=script == "delivered")
     if script == "lost":
         scene.tcp.retransmits = 1
     if script == "held":
@@ -295,7 +310,7 @@ def test_the_cause_of_a_missing_reply(script, cause):
 def test_a_request_that_arrives_at_last_was_held_up_by_what_held_it():
     """Until the peer has had it for half of the wait: then it is the peer that is late."""
     scene = answered_once()
-    scene.tcp.at(53).send(7, acked=False)
+    scene.tcp.at(53).send(53, acked=False)
     scene.tcp.retransmits = 1
     scene.take_sample(60)
     assert scene.take_sample(1_000) == waits(RECEIVE, 53, Cause.LOSS)
@@ -358,18 +373,18 @@ def test_late_answers_teach_what_is_usual_with_the_peer():
     scene = answered_once(peer)
     now_ms = 1_000
     for wait_ms in (1_000, 1_500, 1_200):
-        scene.tcp.at(now_ms).send(7)
+        scene.tcp.at(now_ms).send(53)
         scene.take_sample(now_ms + 3)
         assert scene.take_sample(now_ms + 500) == waits(RECEIVE, now_ms, NO_REPLY)
         scene.tcp.at(now_ms + wait_ms).receive(13)
         scene.take_sample(now_ms + wait_ms + 3)
-        scene.tcp.at(now_ms + 1_900).send(7)
+        scene.tcp.at(now_ms + 1_900).send(53)
         scene.tcp.at(now_ms + 1_903).receive(13)  # a prompt one
         scene.take_sample(now_ms + 1_910)
         now_ms += 2_000
     assert (peer.long_waits, peer.longest_ns) == (3, 1_500 * MS)
     scene.stalls()
-    scene.tcp.at(now_ms).send(7)
+    scene.tcp.at(now_ms).send(53)
     scene.take_sample(now_ms + 3)
     assert scene.take_sample(now_ms + 3_000) is None
     assert scene.take_sample(now_ms + 3_001) == waits(RECEIVE, now_ms, NO_REPLY)
@@ -382,7 +397,7 @@ def test_a_request_that_was_lost_teaches_nothing():
     """It was late because of the network, not of the peer."""
     peer = RequestHistory()
     scene = answered_once(peer)
-    scene.tcp.at(1_000).send(7, acked=False)
+    scene.tcp.at(1_000).send(53, acked=False)
     scene.take_sample(1_003)
     scene.tcp.at(3_000).acknowledge().receive(13)
     scene.take_sample(3_003)

@@ -59,9 +59,9 @@ def test_one_greeting_does_not_make_a_log_sender_a_client():
 def test_a_steady_conversation_survives_one_slip():
     """One phase in eight without its answer is a slip; the wait is a stall all the same."""
     scene = conversation(8)
-    scene.tcp.at(1_000).send(7)
+    scene.tcp.at(1_000).send(53)
     scene.take_sample(1_003)
-    scene.tcp.at(1_100).send(7)
+    scene.tcp.at(1_100).send(53)
     assert scene.take_sample(1_103) == waits(RECEIVE, 1_000, NO_REPLY)
     assert scene.connection.history == RequestHistory(8, 1)
 
@@ -69,9 +69,9 @@ def test_a_steady_conversation_survives_one_slip():
 def test_one_slip_in_a_shorter_conversation_decides_against_it():
     """Seven answers do not outweigh one phase without: the evidence does not decide."""
     scene = conversation(7)
-    scene.tcp.at(1_000).send(7)
+    scene.tcp.at(1_000).send(53)
     scene.take_sample(1_003)
-    scene.tcp.at(1_100).send(7)
+    scene.tcp.at(1_100).send(53)
     assert scene.take_sample(1_103) is None
     assert scene.connection.history == RequestHistory(7, 1)
 
@@ -79,10 +79,10 @@ def test_one_slip_in_a_shorter_conversation_decides_against_it():
 def test_a_retransmit_is_not_a_send_of_the_process():
     """While the kernel sends again with growing backoff, no phase counts as unanswered."""
     scene = answered_once()
-    scene.tcp.at(53).send(7, acked=False)
+    scene.tcp.at(53).send(53, acked=False)
     scene.take_sample(60)
     scene.tcp.backoff = scene.tcp.retransmits = 3
-    scene.tcp.at(300).send(7, acked=False)
+    scene.tcp.at(300).send(53, acked=False)
     assert scene.take_sample(303) == waits(RECEIVE, 53, Cause.LOSS)
     assert scene.connection.history.unanswered == 0
 
@@ -90,14 +90,14 @@ def test_a_retransmit_is_not_a_send_of_the_process():
 def test_what_was_not_delivered_cannot_be_answered():
     """The process sends again before the kernel does: not all was asked yet, nothing slipped."""
     scene = answered_once()
-    scene.tcp.at(53).send(7, acked=False)
+    scene.tcp.at(53).send(53, acked=False)
     scene.take_sample(60)
-    scene.tcp.at(200).send(7, acked=False)
+    scene.tcp.at(200).send(53, acked=False)
     assert scene.take_sample(303) == waits(RECEIVE, 200, None)
     scene.tcp.at(400).acknowledge()
     scene.take_sample(410)
     assert scene.connection.history.unanswered == 0
-    scene.tcp.at(600).send(7)
+    scene.tcp.at(600).send(53)
     scene.take_sample(603)
     assert scene.connection.history.unanswered == 1
 
@@ -142,7 +142,7 @@ def test_an_accepted_connection_never_waits_to_receive(blocked):
 def test_a_fin_is_no_answer():
     """A server that closes without a word has not answered; no wait goes on after it."""
     scene = Scene()
-    scene.tcp.at(10).send(7)
+    scene.tcp.at(10).send(53)
     scene.take_sample(20)
     scene.tcp.state, scene.tcp.fin_received = CLOSE_WAIT, 1
     scene.threads.receiving = Blocked(TID)
@@ -154,7 +154,7 @@ def test_a_fin_is_no_answer():
 def test_a_fin_finishes_a_stall_when_it_is_seen():
     """The wait for a reply that never comes is over with the connection, at no made-up time."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     assert scene.take_sample(200) == waits(RECEIVE, 53, NO_REPLY)
     scene.tcp.state, scene.tcp.fin_received = CLOSE_WAIT, 1
     assert scene.take_sample(300) is None
@@ -164,7 +164,7 @@ def test_a_fin_finishes_a_stall_when_it_is_seen():
 def test_a_half_closed_client_still_waits_for_its_reply():
     """After shutdown(SHUT_WR) right behind the request the reply is outstanding all the same."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.take_sample(60)
     scene.tcp.state, scene.tcp.fin_sent, scene.tcp.fin_acked = FIN_WAIT2, 1, 1
     scene.take_sample(64)
@@ -174,7 +174,7 @@ def test_a_half_closed_client_still_waits_for_its_reply():
 def test_our_fin_is_not_a_second_request():
     """shutdown(SHUT_WR) in the middle of the wait does not make the request an unanswered one."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.take_sample(60)
     scene.tcp.state, scene.tcp.fin_sent, scene.tcp.fin_acked = FIN_WAIT2, 1, 1
     assert scene.take_sample(160) == waits(RECEIVE, 53, NO_REPLY)
@@ -192,7 +192,7 @@ def test_our_fin_is_no_request():
 def test_no_process_waits_for_a_socket_that_no_process_has():
     """Closed by its process and not yet gone, inode 0: no stall, and one is over."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     assert scene.take_sample(200) == waits(RECEIVE, 53, NO_REPLY)
     scene.tcp.inode = 0
     assert scene.take_sample(251) is None
@@ -202,6 +202,6 @@ def test_no_process_waits_for_a_socket_that_no_process_has():
 def test_an_unread_reply_is_the_process_own_affair():
     """With data in the receive queue the network has delivered."""
     scene = answered_once()
-    scene.tcp.at(53).send(7)
+    scene.tcp.at(53).send(53)
     scene.tcp.rqueue = scene.tcp.rmem = 13
     assert scene.take_sample(500) is None

@@ -25,7 +25,7 @@ from peers.common import (
     listen,
 )
 
-REQUEST = b"q" * 7
+REQUEST = b"q" * 53
 SIOCOUTQNSD = 0x894B  # linux/sockios.h: what is not sent yet
 LOSSY_PORT = 7777
 
