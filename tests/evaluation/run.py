@@ -91,6 +91,7 @@ def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
     sockets = Sockets(room)
     watchers: list[Watcher] = []
     done: list[_Done] = []
+    unknown_from: int | None = None  # a program that does not recover may truly wait from then on
     begun = time.monotonic()
     try:
         watchers = _watch(plan, room)
@@ -104,7 +105,9 @@ def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
             target = rng.choice(program.targets(fault))
             report(f"{plan.program.name} {plan.layout}: {fault} at {target}")
             seconds = rng.uniform(*FAULT_S) + (WHY_S if plan.why else 0.0)
+            unknown_from = now_ms()
             done.append(_inject(plan, program, fault, target, seconds, sockets))
+            unknown_from = None
     except (JobError, AssertionError, OSError) as error:
         text = f"{plan.program.name} {plan.layout}: {error}"
         results.errors.append(text)
@@ -117,7 +120,11 @@ def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
         if sockets.is_alive():
             sockets.stop()
         room.close()
+    for watcher in watchers:
+        watcher.forget_after(unknown_from)
     in_faults = sum((one.window.recovered - one.window.at) / 1000 for one in done)
+    if unknown_from is not None:
+        in_faults += (now_ms() - unknown_from) / 1000
     healthy = Healthy(plan.program.name, plan.layout, time.monotonic() - begun - in_faults)
     _add(plan, room, sockets, watchers, done, healthy, results)
 

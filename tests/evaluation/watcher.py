@@ -64,6 +64,10 @@ class Watcher:
             elif record["value"].startswith("PROBE_LOST"):
                 self.lost += 1
 
+    def forget_after(self, at_ms: int | None) -> None:
+        """Drop the records from `at_ms` on; None: keep all."""
+        self.drops = [one for one in self.drops if at_ms is None or one["ts"] < at_ms]
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
