@@ -1,0 +1,204 @@
+"""Lines of NDJSON to records: the reverse of xctl_probe/exporters/ndjson.py.
+
+A line has no start time of a process, no cookie of a socket, and no time below a millisecond.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from xctl_probe.events import (
+    Cause,
+    Direction,
+    DroppedEvents,
+    ErrorKind,
+    PeerActivity,
+    Placement,
+    PortErrorKind,
+    PortErrors,
+    Process,
+    ProcessState,
+    QueuePairErrors,
+    RdmaLink,
+    Socket,
+    SocketError,
+    Stall,
+    State,
+)
+from xctl_probe.exporters.labels import PROBE
+from xctl_probe.exporters.ndjson import BANDWIDTH, DROP, ERROR, STATE
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    ErrorRecord,
+    InterfaceErrors,
+    InterfaceFailure,
+    ProcessRecord,
+    Record,
+    StallRecord,
+)
+
+_NS_PER_MS = 1_000_000
+_SOCKET = "socket-"
+_UNPLACED = Placement()
+
+_Object = dict[str, Any]
+
+
+def to_record(line: bytes) -> Record | None:
+    """Return the record of a line, None where it is of an unknown kind or no record."""
+    try:
+        found = orjson.loads(line)
+        return _record(found, found["net"])
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _record(line: _Object, net: _Object) -> Record | None:
+    ts_ms, kind = _int(line["ts"]), line["event_type"]
+    owner = _process(line["pid"], net.get("comm"))
+    placement = _placement(line["job_id"], net)
+    if kind == BANDWIDTH:
+        return _bandwidth(ts_ms, line["entity_id"], owner, placement, net)
+    if kind == DROP:
+        return StallRecord(ts_ms, _stall(line["entity_id"], owner, net), placement)
+    if kind == ERROR:
+        return ErrorRecord(ts_ms, _error(line, owner, net), placement)
+    if kind == STATE and owner is not None:
+        state = ProcessState(owner, placement or Placement(), State(line["value"]))
+        return ProcessRecord(ts_ms, state)
+    return None
+
+
+def _bandwidth(
+    ts_ms: int, interface: object, owner: Process | None, placement: Placement | None, net: _Object
+) -> BandwidthRecord:
+    link = None
+    if "link_layer" in net:
+        link = RdmaLink(
+            _text(net["link_layer"]),
+            _text(net["rate"]),
+            _text(net["state"]),
+            _text_or_none(net["netdev"]),
+        )
+    return BandwidthRecord(
+        ts_ms,
+        _text(interface),
+        owner,
+        _int(net["rx_bytes"]),
+        _int(net["tx_bytes"]),
+        _int(net["interval_ms"]) * _NS_PER_MS,
+        _int_or_none(net.get("unattributed_bytes")),
+        link,
+        _int_or_none(net.get("xmit_wait")),
+        placement,
+    )
+
+
+def _stall(entity: object, owner: Process | None, net: _Object) -> Stall:
+    cause, activity = net["cause"], net.get("peer_state")
+    return Stall(
+        owner,
+        _socket(entity, net),
+        Direction(net["direction"]),
+        _int(net["duration_ms"]) * _NS_PER_MS,
+        bool(net["ongoing"]),
+        None if cause is None else Cause(cause),
+        _int_or_none(net["tid"]),
+        _process(net.get("peer_pid"), net.get("peer_comm")),
+        None if activity is None else PeerActivity(activity),
+    )
+
+
+def _error(
+    line: _Object, owner: Process | None, net: _Object
+) -> SocketError | InterfaceErrors | PortErrors | QueuePairErrors | DroppedEvents:
+    entity, value = _text(line["entity_id"]), _text(line["value"])
+    counts = {
+        what: int(count) for what, _, count in (one.partition(":") for one in value.split(","))
+    }
+    what, count = next(iter(counts.items()))
+    if entity == PROBE:
+        return DroppedEvents(_text(net["where"]), count, _int_or_none(net.get("uid")))
+    if "protocol" in net:
+        socket = _socket(entity, net)
+        return SocketError(owner, socket, ErrorKind(what), count, _int(net.get("sockets", 1)))
+    if "qp" in net:
+        return QueuePairErrors(
+            owner,
+            entity,
+            count,
+            _int(net["qp"]),
+            _int_or_none(net["remote_qp"]),
+            _text(net["type"]),
+            _text(net["state"]),
+            None if owner else _text_or_none(net["comm"]),
+        )
+    if "counters" in net:
+        grown = tuple((_text(name), _int(n)) for name, n in net["counters"].items())
+        return PortErrors(
+            entity, PortErrorKind(what), count, grown, _int_or_none(net.get("priority")), owner
+        )
+    failure = InterfaceFailure(what.removeprefix("RX_"))
+    return InterfaceErrors(entity, failure, count, counts[f"TX_{failure}"])
+
+
+def _socket(entity: object, net: _Object) -> Socket:
+    name = _text(entity)
+    inode = int(name.removeprefix(_SOCKET)) if name.startswith(_SOCKET) else 0
+    return Socket(
+        inode,
+        0,
+        _text(net["protocol"]),
+        *_endpoint(net["local"]),
+        *_endpoint(net["remote"]),
+        _text_or_none(net["interface"]),
+        _int_or_none(net["uid"]),
+        _int_or_none(net["cgroup"]),
+    )
+
+
+def _endpoint(text: object) -> tuple[str, int]:
+    """Return address and port; of a sum over several, the empty address."""
+    if text is None:
+        return "", 0
+    address, _, port = _text(text).rpartition(":")
+    return address.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _process(pid: object, comm: object) -> Process | None:
+    return None if pid is None else Process(_int(pid), 0, _text_or_none(comm) or "")
+
+
+def _placement(job_id: object, net: _Object) -> Placement | None:
+    found = Placement(
+        job_id=_text_or_none(job_id),
+        pod_uid=_text_or_none(net.get("pod_uid")),
+        pod=_text_or_none(net.get("pod")),
+        pod_namespace=_text_or_none(net.get("pod_namespace")),
+        container=_text_or_none(net.get("container")),
+        rank=_int_or_none(net.get("rank")),
+        local_rank=_int_or_none(net.get("local_rank")),
+    )
+    return found if found != _UNPLACED else None
+
+
+def _int(value: object) -> int:
+    if type(value) is not int:  # a bool is no number here
+        raise TypeError(value)
+    return value
+
+
+def _int_or_none(value: object) -> int | None:
+    return None if value is None else _int(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _text_or_none(value: object) -> str | None:
+    return None if value is None else _text(value)
