@@ -154,7 +154,8 @@ def _branches(graph: Graph, pid: int, shown: set[int], path: tuple[int, ...]) ->
 def _last(member: Member, *, again: bool) -> str:
     """Return what a process does that waits for no other one; with the remedy once."""
     remedy = ""
-    if member.activity is PeerActivity.STOPPED and not again:
+    # A process of a recording has no start time: another one may have the pid by now.
+    if member.activity is PeerActivity.STOPPED and member.process.start_ticks and not again:
         remedy = f" (kill -CONT {member.process.pid} lets it go on)"
     return f"{member.does or 'waits for no other process'}{remedy}"
 
