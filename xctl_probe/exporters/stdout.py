@@ -149,18 +149,19 @@ class Writer:
         self._rest = chunk[taken:]
 
 
-def write_answer(fd: int, answer: bytes) -> None:
+def write_answer(fd: int, answer: bytes) -> bool:
     """Write the output of a command, and wait for the reader.
 
-    A gone reader (`| head`) is no error.  Raises ProbeError where a write fails (a full disk, a
-    closed descriptor).
+    False where the reader is gone (`| head`), which is no error.  Raises ProbeError where a write
+    fails (a full disk, a closed descriptor).
     """
     try:
         write_all(fd, answer)
     except BrokenPipeError:
-        return
+        return False
     except OSError as error:
         raise _cannot_write(error) from error
+    return True
 
 
 def _cannot_write(error: OSError) -> ProbeError:

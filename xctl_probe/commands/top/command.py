@@ -49,11 +49,10 @@ def run(settings: Settings) -> None:
     """Show the screen until the user quits.  Raises UsageError without a terminal."""
     if not (os.isatty(_STDIN) and os.isatty(_STDOUT)):
         raise UsageError("top needs a terminal: leave the word out to write lines to a pipe")
-    if os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError("top needs a terminal that can be drawn on: TERM is dumb or not set")
+    check_terminal()
     source, _ = open_source(settings)
     try:
-        with stop_signals() as signals, raw_keys(_STDIN), _live() as live:
+        with stop_signals() as signals, raw_keys(_STDIN), live_screen() as live:
             # On the screen, loopback and the smallest transfers count, too.
             wanted = replace(settings.wanted, min_mbps=0.0, loopback=True)
             title = f"xctl-probe-network top: {source.name} ({source.description})"
@@ -68,7 +67,8 @@ def run(settings: Settings) -> None:
         source.close()
 
 
-def _live() -> Live:
+def live_screen() -> Live:
+    """Return the screen, which covers the terminal until it is left."""
     console = Console(highlight=False, emoji=False, markup=False)
     return Live(console=console, screen=True, auto_refresh=False, transient=True)
 
@@ -161,11 +161,22 @@ class _Screen:
         return replace(self._model.view(now_ns), queue_pairs=self._queue_pairs.rows)
 
     def _draw(self) -> None:
-        # Not COLUMNS and LINES, which do not follow a resize.
-        width, height = os.get_terminal_size(_STDOUT)
-        self._live.console.size = ConsoleDimensions(width, height)
-        lines = draw(self._view, self._ui, width, height, title=self._title, why=self._why.lines)
-        self._live.update(_rendered(lines), refresh=True)
+        show(self._live, self._view, self._ui, self._title, self._why.lines)
+
+
+def show(live: Live, view: View, ui: Ui, title: str, why: Sequence[str] = ()) -> None:
+    """Draw the screen in the size that the terminal has now."""
+    # Not COLUMNS and LINES, which do not follow a resize.
+    width, height = os.get_terminal_size(_STDOUT)
+    live.console.size = ConsoleDimensions(width, height)
+    lines = draw(view, ui, width, height, title=title, why=why)
+    live.update(_rendered(lines), refresh=True)
+
+
+def check_terminal() -> None:
+    """Raise UsageError where the terminal cannot be drawn on."""
+    if os.environ.get("TERM", "dumb") == "dumb":
+        raise UsageError("top needs a terminal that can be drawn on: TERM is dumb or not set")
 
 
 def _rendered(lines: Sequence[Line]) -> Text:

@@ -22,7 +22,7 @@ _HELP = """\
  home, end       first, last line      /       filter by pid, name or interface
  s               sort by total, rx, tx, pid, name
  r               the other way round   p       pause: go on measuring, hold the screen
- q, ctrl-c       quit
+ q, ctrl-c       quit                  .       of a recording: pause, one interval on
 
  WAITING  processes that the network does not let go on: for how long, for whom, why.
           A cause is peer_window (the peer does not read), send_buffer (a slow path),
