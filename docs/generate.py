@@ -38,6 +38,7 @@ _EXAMPLES = (
     (f"{NAME} | xctl ingest", "Feed a consumer."),
     (f"{NAME} why 4711", "What does this process wait for?"),
     (f"sudo {NAME} blame", "Which process do all others wait for?"),
+    (f"sudo {NAME} --record DIR why 4711 --since 10m", "What did it wait for, from a recording?"),
     (f"{NAME} --interval 0.5 top", "Watch all of them, twice a second."),
     (f"sudo {NAME} check", "Which sources work here, and what would make the others work?"),
 )

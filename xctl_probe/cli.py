@@ -6,8 +6,9 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,8 +32,12 @@ from xctl_probe.sources.privileges import held, shortcoming
 from xctl_probe.sources.select import open_source
 from xctl_probe.stderr import Diagnostics
 
+if TYPE_CHECKING:
+    from xctl_probe.recordings.writer import Recorder
+
 _NAME = "xctl-probe-network"
 _STDOUT = 1
+_LAST_RECORDS_S = 0.5  # for a recording whose disk is slow
 
 app = typer.Typer(
     add_completion=True,
@@ -122,26 +127,65 @@ def _stream(context: typer.Context, **given: Any) -> None:
 
         trace_calls(settings, diagnostics, _STDOUT, form)
         return
-    source, choice = open_source(settings)
-    diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
-    writer = Writer(_STDOUT, _exporter(form), epoch_ms)
-    try:
-        stream(settings, source, writer, _STDOUT)
-    finally:
-        writer.close()
-        source.close()
+    with ExitStack() as stack:
+        source, choice = open_source(settings)
+        stack.callback(source.close)
+        recorder = _recorder(settings, diagnostics)
+        if recorder is not None:
+            stack.callback(recorder.close, _LAST_RECORDS_S)
+        diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
+        writer = Writer(_STDOUT, _exporter(form), epoch_ms)
+        stack.callback(writer.close)
+        stream(settings, source, writer, _STDOUT, recorder)
+
+
+def _recorder(settings: Settings, diagnostics: Diagnostics) -> Recorder | None:
+    if settings.record is None:
+        return None
+    from xctl_probe.recordings.writer import Recorder  # noqa: PLC0415 - most runs do without
+
+    return Recorder(settings.record, settings.record_limits, diagnostics.report)
+
+
+_Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Answer from the recording that --record names, of the last 90s, 10m, 2h or 1d.",
+    ),
+]
 
 
 @app.command("top")
-def _top(context: typer.Context) -> None:
+def _top(
+    context: typer.Context,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", metavar="DIR", help="Show a recording, interval by interval."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Begin with the last 90s, 10m, 2h or 1d."),
+    ] = None,
+) -> None:
     """Show live which processes wait, which transfer data, and errors.
 
     Keys open a process, sort, filter and pause. Options of the stream precede the command:
-    xctl-probe-network --interval 0.5 top.
+    xctl-probe-network --interval 0.5 top. --replay shows a recording at that pace, or prints its
+    frames where stdout is no terminal.
     """
+    settings: Settings = context.meta["settings"]
+    if replay is not None:
+        from xctl_probe.commands.top.replay import run as replay_all  # noqa: PLC0415 - as below
+
+        replay_all(settings, _STDOUT, replay, since)
+        return
+    if since is not None:
+        raise UsageError(f"top --since {since}: only with --replay DIR, the recording to show")
     from xctl_probe.commands.top.command import run  # noqa: PLC0415 - the stream does without
 
-    run(context.meta["settings"])
+    run(settings)
 
 
 @app.command("why")
@@ -149,15 +193,23 @@ def _why(
     context: typer.Context,
     pid: Annotated[int, typer.Argument(help="Process to explain.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    since: _Since = None,
 ) -> None:
     """Explain in one sentence what a process waits for, and list the evidence.
 
     Takes a third of a second. Your own processes need no privilege; other users' need root.
+    --since lists what a recording has of it, also where it has exited:
+    xctl-probe-network --record DIR why 4711 --since 10m.
     """
-    from xctl_probe.commands.why.command import run  # noqa: PLC0415 - the stream does without
-
     assert context.parent is not None
     options = context.parent.params
+    if since is not None:
+        from xctl_probe.commands.why.recorded import run as recall  # noqa: PLC0415 - as below
+
+        recall(pid, _STDOUT, as_json=as_json, record=options["record"], since=since)
+        return
+    from xctl_probe.commands.why.command import run  # noqa: PLC0415 - the stream does without
+
     stall_ms: int = options["stall_ms"]
     check_stall_ms(stall_ms)
     run(pid, _STDOUT, as_json=as_json, sock_diag=not options["no_sock_diag"], stall_ms=stall_ms)
@@ -173,15 +225,24 @@ def _blame(
         str | None, typer.Option("--job", metavar="ID", help="Only what this job waits for.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    since: _Since = None,
 ) -> None:
     """Name the process, or the address outside this host, that all others wait for.
 
     Prints one sentence, then a tree of who waits for whom, for how long. A dead-lock is named as
     such. Takes about a second. Your own processes need no privilege; other users' need root.
+    --since is for the moment of a recording at which most connections waited:
+    xctl-probe-network --record DIR blame --since 10m.
     """
+    settings: Settings = context.meta["settings"]
+    if since is not None:
+        from xctl_probe.commands.blame.recorded import run as recall  # noqa: PLC0415 - as below
+
+        recall(settings, _STDOUT, pid=pid, job=job, as_json=as_json, since=since)
+        return
     from xctl_probe.commands.blame.command import run  # noqa: PLC0415 - the stream does without
 
-    run(context.meta["settings"], _STDOUT, pid=pid, job=job, as_json=as_json)
+    run(settings, _STDOUT, pid=pid, job=job, as_json=as_json)
 
 
 @app.command("check")

@@ -15,6 +15,7 @@ from xctl_probe.errors import UsageError
 from xctl_probe.linux.budget import SHARE
 from xctl_probe.linux.links import Links, given_name
 from xctl_probe.linux.rdma_ports import port_names
+from xctl_probe.recordings.limits import MOST_MIB, SIZE_MIB, SPAN, Limits, span_ms
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.policy import NS_PER_MS, REPLY_MS, STALL_MS
 
@@ -116,6 +117,30 @@ def _check_peer(peer: str) -> None:
             f"--ignore-reply-wait {peer}: not the address of a peer; give one as 10.0.0.7, "
             "10.0.0.7:6379 or [fd00::7]:6379"
         ) from None
+
+
+def check_span(text: str, name: str) -> int:
+    """Return the ms of a length of time.  Raises UsageError where it is invalid."""
+    try:
+        return span_ms(text)
+    except ValueError:
+        raise UsageError(
+            f"--{name} {text}: not a length of time: give one as 90s, 10m, 2h or 1d"
+        ) from None
+
+
+def _check_record(path: str) -> None:
+    if not path or "\0" in path:
+        raise UsageError(f"--record {path!r}: give the path of a directory")
+
+
+def _check_record_for(text: str) -> None:
+    check_span(text, "record-for")
+
+
+def _check_record_size(mib: int) -> None:
+    if not 1 <= mib <= MOST_MIB:
+        raise UsageError(f"--record-size {mib}: give MiB from 1 to {MOST_MIB}")
 
 
 class Place(Flag):
@@ -289,6 +314,30 @@ OPTIONS = (
         help="Let the sampler read /proc/net, as where sock_diag is refused.",
     ),
     Option(
+        name="record",
+        kind=str,
+        check=_check_record,
+        metavar="DIR",
+        help="Keep the records of the last minutes in this directory. "
+        "why --since and blame --since read it.",
+    ),
+    Option(
+        name="record-for",
+        kind=str,
+        default=SPAN,
+        check=_check_record_for,
+        metavar="TIME",
+        help="How long records are kept: 90s, 60m, 2h, 1d.",
+    ),
+    Option(
+        name="record-size",
+        kind=int,
+        default=SIZE_MIB,
+        check=_check_record_size,
+        metavar="MIB",
+        help="Most MiB that the recording takes. The oldest records are removed first.",
+    ),
+    Option(
         name="trace",
         kind=bool,
         default=False,
@@ -338,6 +387,8 @@ class Settings:
     process_state: bool = True  # records of the processes of jobs
     proc_share: float = SHARE  # of a core, for reads of /proc about owners and peers
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
+    record: Path | None = None  # directory of the recording, None: none
+    record_limits: Limits = field(default_factory=Limits)
     log: Callable[[str], None] | None = None  # receives messages of the kernel's loader
 
     @classmethod
@@ -374,6 +425,8 @@ class Settings:
             process_state=not values["no_process_state"],
             proc_share=values["proc_budget"] / 100,
             ignored_peers=IgnoredPeers.of([*values["ignore_reply_wait"], *values["patient"]]),
+            record=Path(values["record"]) if values["record"] is not None else None,
+            record_limits=Limits(span_ms(values["record_for"]), values["record_size"] << 20),
             log=log,
         )
 

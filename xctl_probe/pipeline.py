@@ -13,13 +13,13 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from xctl_probe.aggregate import aggregate
 from xctl_probe.config import Settings
 from xctl_probe.errors import is_shortage
 from xctl_probe.events import Batch, DroppedEvents, Event, Source
-from xctl_probe.exporters.records import Record
+from xctl_probe.exporters.records import ErrorRecord, Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.linux.rdma_ports import has_devices
 from xctl_probe.signals import stop_signals
@@ -27,6 +27,9 @@ from xctl_probe.sources.aside import Aside
 from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
 from xctl_probe.sources.job_processes import JobProcesses
+
+if TYPE_CHECKING:  # most runs do without
+    from xctl_probe.recordings.writer import Recorder
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
@@ -168,11 +171,20 @@ def _counted(counters: CounterSource) -> list[Event]:
         return [DroppedEvents(counters.name, 1)]
 
 
-def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> None:
-    """Write records to stdout until a signal, the exit of reader or parent, or the duration."""
+def stream(
+    settings: Settings,
+    source: Source,
+    writer: Writer,
+    stdout: int,
+    recorder: Recorder | None = None,
+) -> None:
+    """Write records to stdout until a signal, the exit of reader or parent, or the duration.
+
+    `recorder` gets the same records.
+    """
     try:
         with stop_signals(_LONGEST_END_S) as stop:
-            loop = Loop(settings, source, _Stdout(writer, stdout, stop))
+            loop = Loop(settings, source, _Stdout(writer, stdout, stop, recorder))
             with closing(loop):
                 loop.run()
                 loop.drain()
@@ -184,10 +196,13 @@ def stream(settings: Settings, source: Source, writer: Writer, stdout: int) -> N
 class _Stdout:
     """Sink of the stream.  A signal, a gone reader and a gone parent stop the run."""
 
-    def __init__(self, writer: Writer, stdout: int, stop: socket.socket) -> None:
+    def __init__(
+        self, writer: Writer, stdout: int, stop: socket.socket, recorder: Recorder | None
+    ) -> None:
         self._writer = writer
         self._stdout = stdout
         self._stop = stop
+        self._recorder = recorder
         self._stopped = False
         self._read_by_parent = _is_pipe(stdout)
 
@@ -198,8 +213,19 @@ class _Stdout:
         return self._stopped or (self._read_by_parent and os.getppid() != _PARENT_PID)
 
     def put(self, records: Iterable[Record], now_ns: int) -> None:  # noqa: ARG002 - the screen's
+        if self._recorder is not None:
+            records = self._recorded(list(records), self._recorder)
         for record in records:
             self._writer.put(record)
+
+    @staticmethod
+    def _recorded(records: list[Record], recorder: Recorder) -> list[Record]:
+        """Pass the records to the recorder; return them with what it dropped before."""
+        if dropped := recorder.dropped():
+            ts_ms = records[0].ts_ms if records else epoch_ms()
+            records.insert(0, ErrorRecord(ts_ms, DroppedEvents("recording", dropped)))
+        recorder.put(records)
+        return records
 
     def flush(self) -> None:
         self._writer.flush()

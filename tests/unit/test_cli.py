@@ -122,6 +122,9 @@ FILE_VALUES = [
     ),
     ("no-sock-diag = true", lambda s: not s.sock_diag),
     ('format = "text"', lambda s: s.format is Format.TEXT),
+    ('record = "/tmp/ring"', lambda s: s.record == Path("/tmp/ring")),
+    ('record-for = "2h"', lambda s: s.record_limits.span_ms == 7_200_000),
+    ("record-size = 7", lambda s: s.record_limits.size_bytes == 7 << 20),
 ]
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from xctl_probe import pipeline
 from xctl_probe.aggregate import Filter
-from xctl_probe.events import Batch, InterfaceDelta, Process, TrafficDelta
-from xctl_probe.exporters.records import BandwidthRecord
+from xctl_probe.events import Batch, DroppedEvents, InterfaceDelta, Process, TrafficDelta
+from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord
 
 CLIENT = Process(233, 7_001, "client")
 SECOND_NS = 1_000_000_000
@@ -171,3 +171,17 @@ def test_a_sink_with_output_left_is_flushed_again_soon(source, sink):
     sink.retry = 2_000_000
     run(source, sink, duration_ns=100_000_000)
     assert sink.flushes >= 3
+
+
+def test_what_a_recording_dropped_is_in_the_next_interval_of_both():
+    """As PROBE_LOST, once, with the time of that interval."""
+    kept, written = [], []
+    recorder = SimpleNamespace(dropped=mock.Mock(side_effect=[23, 0]), put=kept.append)
+    writer = SimpleNamespace(put=written.append)
+    made = pipeline._Stdout(writer, 1, mock.Mock(), recorder)
+    first, second = (BandwidthRecord(ts_ms, "lo", None, 0, 0, 1) for ts_ms in (1_009, 2_003))
+    made.put(iter([first]), 0)
+    made.put(iter([second]), 0)
+    lost = ErrorRecord(1_009, DroppedEvents("recording", 23))
+    assert written == [lost, first, second]
+    assert kept == [[lost, first], [second]]
