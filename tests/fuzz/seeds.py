@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "seeds"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @cache
@@ -49,6 +51,10 @@ def seeds() -> dict[str, list[bytes]]:
         "settings_file": [
             b'interval = 0.5\nstall-ms = 200\npid = [1, 2]\ninterface = "lo"\nloopback = true\n',
             b'min-bw = 1e3\nduration = 10\nbackend = "proc"\nattach = "kprobe"\nformat = "text"\n',
+        ],
+        "recording": [
+            (GOLDEN / "all.ndjson").read_bytes()[:8_192],
+            b"".join(map(gzip.compress, (GOLDEN / "few.ndjson").read_bytes().splitlines(True))),
         ],
         "command_line": [
             b"XCTL_NETWORK_INTERVAL=0.5\nXCTL_NETWORK_PID=1\0--interval\x000.5\0--pid\x001\0",

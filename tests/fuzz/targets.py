@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from xctl_probe import cli
 from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.bcc import kernel, maps
 from xctl_probe.commands import trace
+from xctl_probe.commands.recorded import clock_text
+from xctl_probe.commands.top.model import Model
 from xctl_probe.commands.why.diag_sampler import DiagSampler
 from xctl_probe.commands.why.proc_sampler import ProcSampler, socket_fds, udp_sockets
 from xctl_probe.commands.why.threads import read_threads
@@ -42,6 +45,8 @@ from xctl_probe.linux import capabilities, procfs, socket_owners
 from xctl_probe.linux.socket_waits import SocketWaits, What, socket_waits
 from xctl_probe.linux.syscalls import call_of, epoll_watches
 from xctl_probe.linux.threads import blocked_threads
+from xctl_probe.recordings.history import Coverage, Stalls
+from xctl_probe.recordings.reader import Recording
 
 STALL_NS, SECOND_NS = 100_000_000, 1_000_000_000
 NOW_MS = 1_700_000_000_123
@@ -330,10 +335,30 @@ def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, li
     return 0, printed
 
 
+def recording(data: bytes) -> None:
+    """A file of a recording: members of any form, and lines of any form in a whole member."""
+    folder = _proc().path / "recording"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for content in (data, gzip.compress(data)):
+        (folder / "records-00000000-20260101T000000Z.ndjson.gz").write_bytes(content)
+        model, stalls, coverage = Model(), Stalls(), Coverage()
+        with contextlib.closing(Recording(folder)) as found:
+            for interval in found.intervals():
+                coverage.add(interval)
+                records = list(interval.records())
+                stalls.add(records)
+                model.add(records, interval.ts_ms * 1_000_000)
+                for record in records:
+                    assert to_text(record).isascii()
+                    assert to_line(record).isascii()
+        for stall in stalls.all():
+            assert clock_text(stall.begun_ms).isascii()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
         netlink_messages, sampler, why_samples, kernel_source, ring, tables, kernel_files,
-        proc_files, settings_file, command_line,
+        proc_files, settings_file, command_line, recording,
     )
 }  # fmt: skip

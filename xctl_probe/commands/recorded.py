@@ -39,9 +39,13 @@ class Window:
 
     def clock(self, ms: int) -> str:
         """Return the local time of day, with the date where the window is longer than a day."""
-        here = time.localtime(ms / _MS_PER_S)
         days = self.now_ms - self.since_ms > _DAY_S * _MS_PER_S
-        return time.strftime("%Y-%m-%d %H:%M:%S" if days else "%H:%M:%S", here)
+        return clock_text(ms, "%Y-%m-%d %H:%M:%S" if days else "%H:%M:%S")
+
+
+def clock_text(ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Return the local time of ms since the Unix epoch, in a form of strftime(3)."""
+    return time.strftime(form, time.localtime(ms / _MS_PER_S))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.live import Live
 
+from xctl_probe.commands.recorded import clock_text
 from xctl_probe.commands.top.command import check_terminal, live_screen, show
 from xctl_probe.commands.top.keys import raw_keys, read_keys
 from xctl_probe.commands.top.model import KEEP_NS, Model, View
@@ -67,15 +68,11 @@ def _frames(recording: Recording, since_ms: int) -> Iterator[Frame]:
             yield interval.ts_ms, model.view(now_ns)
 
 
-def _clock(ts_ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ts_ms / 1_000))
-
-
 def _print(first: Frame, rest: Iterator[Frame], stdout: int) -> None:
     """Write each frame as text, without trailing space, and an empty line after it."""
     frame: Frame | None = first
     while frame is not None:
-        lines = draw(frame[1], Ui(), _WIDTH, _HEIGHT, title=_clock(frame[0]))
+        lines = draw(frame[1], Ui(), _WIDTH, _HEIGHT, title=clock_text(frame[0]))
         text = [line.text.rstrip() for line in lines[:-1]]  # the last one has the keys
         while text and not text[-1]:
             text.pop()
@@ -146,4 +143,4 @@ class _Player:
             f"a recording has no live process: xctl-probe-network --record DIR why "
             f"{self._ui.why_pid} --since 1h lists its stalls"
         )
-        show(self._live, self._view, self._ui, f"{_clock(ts_ms)}{states} {self._title}", [hint])
+        show(self._live, self._view, self._ui, f"{clock_text(ts_ms)}{states} {self._title}", [hint])

@@ -202,6 +202,14 @@ def test_hostile_names_are_printable(recalled):
     assert json.loads(to_json(found))["comm"] == evil.comm
 
 
+def test_a_stall_of_any_length_has_a_begin(recalled):
+    """A damaged record may have one before the first year."""
+    found = recalled(interval(1, waits(2**62 // 1_000_000, ongoing=False)))
+    assert found.waited_ms == 2_000
+    assert lines(found)
+    assert Window(-(2**63), 2**63).clock(-(2**63)).startswith("-")
+
+
 def test_many_stalls_are_cut_to_the_longest(recalled):
     """In the text; the object has all."""
     many = [
