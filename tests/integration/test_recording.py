@@ -51,6 +51,19 @@ def lines_of(folder):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def has_records(folder):
+    return any(one.stat().st_size for one in folder.glob("*.gz"))
+
+
+def remove(folder):
+    """Remove the directory; False where the probe has made a file in it meanwhile."""
+    try:
+        shutil.rmtree(folder)
+    except OSError:
+        return False
+    return True
+
+
 def wait_until(condition):
     deadline = time.monotonic() + ENOUGH_S
     while not condition():
@@ -75,6 +88,7 @@ def test_after_sigkill_the_recording_has_what_was_written(probe, worker, folder,
     unanswered(server, client)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
     last = running.wait_for(lambda c: c.records[-1].ts)
+    wait_until(lambda: has_records(folder))
     wait_until(lambda: any(line["ts"] >= last for line in lines_of(folder)))
     running.process.kill()
     running.process.wait(ENOUGH_S)
@@ -116,6 +130,7 @@ def test_a_full_disk_does_not_stop_the_stream(probe, folder):
     running.wait_for(lambda c: len(not_kept(c)) >= 2)
     running.wait_for_intervals(2)
     running.stop()
+    assert not list(folder.glob("*.gz"))
     assert running.stderr.count(b"File too large; records that are not kept") == 1
 
 
@@ -126,9 +141,9 @@ def not_kept(consumer):
 def test_a_removed_directory_is_made_again(probe, folder):
     """Nothing is dropped, and the stream goes on."""
     running = probe("--record", folder)
-    wait_until(lambda: folder.exists() and lines_of(folder))
-    shutil.rmtree(folder)
-    wait_until(lambda: folder.exists() and list(folder.glob("*.gz")) and lines_of(folder))
+    wait_until(lambda: has_records(folder))
+    wait_until(lambda: remove(folder))
+    wait_until(lambda: has_records(folder))
     assert not_kept(running.stop()) == []
 
 
@@ -150,7 +165,7 @@ def test_a_second_probe_does_not_touch_the_recording(probe, folder, installed, n
 def test_only_the_owner_may_read(probe, folder):
     """Whatever the umask."""
     running = probe("--record", folder, prefix=("sh", "-c", 'umask 0; exec "$@"', "sh"))
-    wait_until(lambda: folder.exists() and list(folder.glob("*.gz")))
+    wait_until(lambda: has_records(folder))
     running.stop()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {one.stat().st_mode & 0o777 for one in folder.iterdir()} == {0o600}

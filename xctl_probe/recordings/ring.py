@@ -44,10 +44,11 @@ class Ring:
             if self._file >= 0 and self._is_full(len(member)):
                 os.close(self._file)
                 self._file = -1
+            data = member if self._file >= 0 else self._head() + member
+            self._make_room(len(data))
             if self._file < 0:
-                self._begin_file(len(member))
-            self._make_room(len(member))
-            self._write(member)
+                self._begin_file()
+            self._write(data)
             if os.fstat(self._file).st_nlink:
                 return
             self.close()  # what was written has no name any more
@@ -70,24 +71,13 @@ class Ring:
             self.close()
             raise
 
-    def _begin_file(self, size: int) -> None:
-        """Begin a file for a member of this size."""
-        self._make_room(size)
+    def _begin_file(self) -> None:
         try:
             self._create()
         except FileNotFoundError:  # the directory has been removed
             self.close()
             self._open()
             self._create()
-        head = self._head()
-        try:
-            self._make_room(len(head))
-            self._write(head)
-        except OSError:
-            os.close(self._file)
-            self._file = -1
-            remove(self._directory, self._files.pop().name)
-            raise
 
     def _create(self) -> None:
         number = self._files[-1].number + 1 if self._files else 0
@@ -97,10 +87,10 @@ class Ring:
 
     def _make_room(self, size: int) -> None:
         """Remove old files, but for the one that is open.  Raises OSError."""
-        too_old_ms = _now_ms() - self._limits.span_ms
-        room = self._limits.size_bytes - sum(file.size for file in self._files) - size
         if size > self._limits.size_bytes:
             raise OSError(errno.EFBIG, "an interval is larger than the recording may be")
+        too_old_ms = _now_ms() - self._limits.span_ms
+        room = self._limits.size_bytes - sum(file.size for file in self._files) - size
         while len(self._files) > (self._file >= 0):
             oldest = self._files[0]
             if room >= 0 and oldest.written_ms >= too_old_ms:
@@ -108,14 +98,11 @@ class Ring:
             remove(self._directory, oldest.name)
             self._files.popleft()
             room += oldest.size
-        if room < 0:  # the file has its head only
-            raise OSError(errno.EFBIG, "an interval is larger than the recording may be")
 
     def _is_full(self, size: int) -> bool:
-        current = self._files[-1].size
         age_ns = time.monotonic_ns() - self._begun_ns
         old = age_ns * _PARTS >= self._limits.span_ms * 1_000_000
-        return bool(current) and (old or current + size > self._file_bytes)
+        return old or self._files[-1].size + size > self._file_bytes
 
     def _write(self, member: bytes) -> None:
         current = self._files[-1]
@@ -124,11 +111,19 @@ class Ring:
             while left:
                 left = left[os.write(self._file, left) :]
         except OSError:
-            # The next member then follows a whole one.
-            os.ftruncate(self._file, current.size)
+            self._cut(current)
             raise
         size = current.size + len(member)
         self._files[-1] = current._replace(size=size, written_ms=_now_ms())
+
+    def _cut(self, file: File) -> None:
+        """Undo a write in part: the next member follows a whole one, and no file is empty."""
+        if file.size:
+            os.ftruncate(self._file, file.size)
+            return
+        os.close(self._file)
+        self._file = -1
+        remove(self._directory, self._files.pop().name)
 
 
 def _now_ms() -> int:
