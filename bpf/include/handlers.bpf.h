@@ -94,7 +94,7 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 		wait_for_equal_ended(sk, state, exact_ns());
 	sock_on_send(sk, state, now, count);
 	state->sent_last = 1;
-	state->last_sent_bytes = count;
+	note_size(state, count);
 	return 0;
 }
 

@@ -99,6 +99,7 @@ struct sock_state {
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */
 	__u8 small_answered; /* few bytes of this side that the peer answered, saturating */
+	__u8 large_sent; /* sends of more, saturating */
 	__u8 waited; /* UDP: how a thread was seen to wait: enum waited of datagrams.bpf.h */
 };
 

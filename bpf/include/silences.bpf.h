@@ -35,7 +35,7 @@
 #define BALANCE 4
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
 #define MOST_ANNOUNCED 128 /* bytes; those of gloo have 48 to 56 */
-#define LEAST_ANNOUNCED 8 /* that were answered */
+#define LEAST_ANNOUNCED 8 /* that were answered, and sends of data */
 #define MOST_TICKS 16384 /* of one silence that counts as the longest */
 #define TOO_LONG 5
 #define FORGOTTEN_AFTER 4 /* silences: then a quarter of the longest */
@@ -45,6 +45,13 @@ static __always_inline __u64 last_data_ns(struct sock_state *state)
 {
 	return state->last_send_ns > state->last_receive_ns ? state->last_send_ns
 							    : state->last_receive_ns;
+}
+
+static __always_inline void note_size(struct sock_state *state, __u32 count)
+{
+	state->last_sent_bytes = count;
+	if (count > MOST_ANNOUNCED && state->large_sent < 255)
+		state->large_sent++;
 }
 
 static __always_inline bool small_was_last(struct sock_state *state)
@@ -68,6 +75,7 @@ static __always_inline bool is_announced(struct sock_state *state, __u64 silent_
 	__u64 usual = state->after_small.longest_ticks;
 
 	return small_was_last(state) && state->small_answered >= LEAST_ANNOUNCED &&
+	       state->large_sent >= LEAST_ANNOUNCED &&
 	       usual * 2 <= state->after_other.longest_ticks && silent_ticks >= usual * TOO_LONG;
 }
 
