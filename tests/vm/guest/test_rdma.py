@@ -156,6 +156,22 @@ def queue_pairs(installed, pid):
     return json.loads(shown.stdout)["queue_pairs"]
 
 
+def moving(installed, process):
+    """Wait until the queue pair of this process moves, and return it."""
+    (one,) = until(
+        lambda: [q for q in queue_pairs(installed, process.pid) if q["moved"]],
+        "no queue pair moves",
+    )
+    return one
+
+
+def blame(installed):
+    shown = subprocess.run(
+        [installed.command, "blame", "--json"], check=True, capture_output=True, timeout=LIMIT_S
+    )
+    return json.loads(shown.stdout)
+
+
 def total(consumer, device, key):
     return sum(r.net[key] for r in consumer.interface_bandwidth(NETDEVS[device]))
 
@@ -184,15 +200,7 @@ def test_bytes_of_a_software_device_are_those_of_its_interface(start, probe, wor
 
 def test_queue_pairs_of_a_process_move_while_it_sends(pair, installed):
     """Each side's queue pair names the other's; both are seen to move."""
-
-    def moving(process):
-        (one,) = until(
-            lambda: [q for q in queue_pairs(installed, process.pid) if q["moved"]],
-            "no queue pair moves",
-        )
-        return one
-
-    received, sent = map(moving, pair)
+    received, sent = (moving(installed, process) for process in pair)
     assert (received["peer"], sent["peer"]) == (sent["number"], received["number"])
     assert [(q["device"], q["type"], q["state"]) for q in (received, sent)] == [
         (RECEIVER, "RC", "RTR"),  # perftest's receiver never sends
@@ -223,6 +231,26 @@ def test_receiver_that_stops_shows_at_both_ports(pair, probe):
     assert {r.pid for r in consumer.errors(RECEIVER)} <= {receiver.pid, None}
 
 
+def test_receiver_that_stops_is_named_by_blame(pair, installed):
+    """It is stopped, and its peer's requests are refused; its queue pair does not move."""
+    receiver, sender = pair
+    moving(installed, receiver)
+    receiver.send_signal(signal.SIGSTOP)
+
+    def refused():
+        answer = blame(installed)
+        found = {one["pid"]: one for one in answer["processes"]}
+        return found[sender.pid]["rdma_errors"].get("RDMA_RNR") and (answer, found[receiver.pid])
+
+    answer, stopped = until(refused, "blame does not show that the sender is refused")
+    assert f"(pid {receiver.pid}) is stopped (kill -CONT {receiver.pid}" in answer["verdict"]
+    assert any(f"(pid {sender.pid}) sends to an RDMA peer" in text for text in answer["rdma"])
+    assert (stopped["state"], stopped["queue_pairs"]) == (
+        "stopped",
+        [{"device": RECEIVER, "moving": 0, "still": 1, "failed": 0, "others": 0}],
+    )
+
+
 def test_queue_pair_that_fails_is_an_error_of_its_process(devices, probe, installed):
     command = [installed.python, installed.traffic / "failed_queue_pair.py", SENDER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -230,10 +258,13 @@ def test_queue_pair_that_fails_is_an_error_of_its_process(devices, probe, instal
             assert process.stdout.readline() == "ready\n"
             (failed,) = errors(probe, SENDER, "QP_ERR", process.pid)
             (one,) = queue_pairs(installed, process.pid)
+            answer = blame(installed)
         finally:
             process.kill()
     assert (failed.value, failed.net["type"], failed.net["state"]) == ("QP_ERR:1", "RC", "ERR")
     assert (one["number"], one["device"], one["state"]) == (failed.net["qp"], SENDER, "ERR")
+    assert "1 RDMA queue pair of " in answer["verdict"]
+    assert f"(pid {process.pid}) has failed" in answer["verdict"]
 
 
 def test_device_that_is_deleted_and_made_again_does_no_harm(devices, probe):

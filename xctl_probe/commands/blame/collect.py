@@ -7,15 +7,16 @@ therefore explained as `why` does it, and its own waits continue the trail.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from xctl_probe.commands.blame.graph import Graph, Member, Node, Outside, Wait
 from xctl_probe.commands.blame.jobs import Job, jobs_of
+from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse, Sign
 from xctl_probe.commands.blame.samples import Sampled
 from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
-from xctl_probe.commands.why.report import NOTHING, headline
+from xctl_probe.commands.why.report import NOTHING, UNSEEN, headline
 from xctl_probe.commands.why.sockets import Tcp
 from xctl_probe.commands.why.verdict import Finding
 from xctl_probe.errors import ProbeError, UsageError
@@ -38,17 +39,28 @@ Explain = Callable[[int], Diagnosis]
 class Collected:
     """The graph, what it is from, and what could not be observed.
 
-    `job_size` is the number of processes of a job that were found on this host.
+    `job_size` is the number of processes of a job that were found on this host.  `ports` has the
+    errors of RDMA ports whose process is not known: count by word, by port.
     """
 
     graph: Graph
     source: str
     notes: tuple[str, ...]
     job_size: dict[str, int]
+    ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-def collect(sampled: Sampled, *, pid: int | None, job: str | None, stall_ms: int) -> Collected:
+def collect(
+    sampled: Sampled,
+    rdma: RdmaSampled | None = None,
+    *,
+    pid: int | None,
+    job: str | None,
+    stall_ms: int,
+) -> Collected:
     """Return the graph of these stalls: of one process, of one job, or of all.
+
+    It also has the processes with RDMA queue pairs, without waits.
 
     Raises UsageError for a pid that is invalid, gone or unreadable.
     """
@@ -57,6 +69,8 @@ def collect(sampled: Sampled, *, pid: int | None, job: str | None, stall_ms: int
     if pid is not None and not trail.waits_of(pid):
         trail.explain_first(pid)
     trail.follow([pid] if pid is not None else None)
+    rdma = rdma or RdmaSampled()
+    trail.add_rdma(rdma.by_pid)
     members = trail.members
     jobs = jobs_of(members)
     sizes = _sizes(jobs) if jobs else {}
@@ -68,8 +82,10 @@ def collect(sampled: Sampled, *, pid: int | None, job: str | None, stall_ms: int
         graph = graph.part([pid])
     if job is not None:
         graph = graph.part(one for one, known in jobs.items() if known.job_id == job)
-    notes = (*sampled.notes, *trail.notes)
-    return Collected(graph, sampled.source, notes, sizes)
+    graph = replace(graph, members=graph.members | trail.described(graph.members))
+    notes = (*sampled.notes, *rdma.notes, *trail.notes)
+    has_rdma = any(member.rdma is not None for member in graph.members.values())
+    return Collected(graph, sampled.source, notes, sizes, rdma.ports if has_rdma else {})
 
 
 class Trail:
@@ -123,10 +139,34 @@ class Trail:
         )
         return Outside(stall.socket.remote_address, hidden=here)
 
+    def add_rdma(self, by_pid: Mapping[int, RdmaUse]) -> None:
+        """Add the processes that have queue pairs."""
+        for pid, use in by_pid.items():
+            process = read_process(pid)
+            if process is not None:
+                self._add_process(process)
+                self.members[pid] = replace(self.members[pid], rdma=use)
+
     def _add_process(self, process: Process) -> None:
         if process.pid not in self.members:
             state = self._states.of(process.pid)
             self.members[process.pid] = Member(process, state, _HELD.get(state) if state else None)
+
+    def described(self, members: Mapping[int, Member]) -> dict[int, Member]:
+        """What those do of which RDMA shows a sign and nothing is known yet; only so many."""
+        signs = sorted(
+            (member.sign, pid)
+            for pid, member in members.items()
+            if member.sign is not Sign.NONE and member.does is None
+        )
+        pids = [pid for _, pid in signs][: _MOST_EXPLAINED - len(self._explained)]
+        found = {}
+        for pid, explained in self._explained_at_once(pids):
+            if isinstance(explained, Diagnosis):
+                # That RDMA cannot be seen is in the answer anyway.
+                does = self._does(pid, explained).removeprefix(f"{UNSEEN}: it is ")
+                found[pid] = replace(members[pid], does=does)
+        return found
 
     def explain_first(self, pid: int) -> None:
         """Explain the process that was asked about.  Raises UsageError."""
@@ -151,9 +191,12 @@ class Trail:
             last = last[: _MOST_EXPLAINED - len(self._explained)]
             if not last:
                 return
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for pid, found in zip(last, pool.map(self._explained_or_not, last), strict=True):
-                    self._note(pid, found, guesses=False)
+            for pid, found in self._explained_at_once(last):
+                self._note(pid, found, guesses=False)
+
+    def _explained_at_once(self, pids: list[int]) -> list[tuple[int, Diagnosis | ProbeError]]:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(zip(pids, pool.map(self._explained_or_not, pids), strict=True))
 
     def _explained_or_not(self, pid: int) -> Diagnosis | ProbeError:
         try:
@@ -179,7 +222,8 @@ class Trail:
         held = self.members[pid].activity
         if held in _HELD:
             return _HELD[held]
-        text = headline(found).removeprefix(f"{NOTHING}: ")
+        # Queue pairs are reported apart, from samples of the same moment for all processes.
+        text = headline(replace(found, queue_pairs=())).removeprefix(f"{NOTHING}: ")
         return text.removeprefix("it is ")
 
     def _add_finding(self, pid: int, finding: Finding, tcp: Tcp) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from xctl_probe.commands.blame.collect import check_pid, collect
+from xctl_probe.commands.blame.rdma import RdmaSampler
 from xctl_probe.commands.blame.report import to_json, to_text
 from xctl_probe.commands.blame.samples import sample
 from xctl_probe.config import Settings
@@ -23,9 +24,10 @@ def run(
     """
     if pid is not None:
         check_pid(pid)
+    rdma = RdmaSampler()
     sampled = sample(settings)
     stall_ms = settings.stall_ns // _NS_PER_MS
-    collected = collect(sampled, pid=pid, job=job, stall_ms=stall_ms)
+    collected = collect(sampled, rdma.result(), pid=pid, job=job, stall_ms=stall_ms)
     subject = f"process {pid}" if pid is not None else None
     if job is not None and subject is None:
         subject = f"job {job}"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from xctl_probe.commands.blame.jobs import Job
+from xctl_probe.commands.blame.rdma import RdmaUse, Sign
 from xctl_probe.events import Cause, Direction, PeerActivity, Process
 
 _HELD = (PeerActivity.FROZEN, PeerActivity.STOPPED)
@@ -61,11 +62,27 @@ class Member:
     activity: PeerActivity | None = None
     does: str | None = None
     job: Job | None = None
+    rdma: RdmaUse | None = None
 
     @property
     def held(self) -> bool:
         """True while it is stopped or frozen."""
         return self.activity in _HELD
+
+    @property
+    def sign(self) -> Sign:
+        """What RDMA shows of it."""
+        return self.rdma.sign(held=self.held) if self.rdma is not None else Sign.NONE
+
+    @property
+    def remedy(self) -> str:
+        """What lets a stopped process go on, in brackets; empty for any other one.
+
+        A process of a recording has no start time: another one may have the pid by now.
+        """
+        if self.activity is not PeerActivity.STOPPED or not self.process.start_ticks:
+            return ""
+        return f" (kill -CONT {self.process.pid} lets it go on)"
 
 
 @dataclass(frozen=True, slots=True)

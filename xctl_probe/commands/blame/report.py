@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
+from xctl_probe.commands.blame import rdma_report
 from xctl_probe.commands.blame.collect import Collected
 from xctl_probe.commands.blame.graph import Culprit, Graph, Member, Node, Outside, Wait
-from xctl_probe.commands.why.humanize import format_duration, pluralize, wrap
-from xctl_probe.events import PeerActivity
+from xctl_probe.commands.blame.rdma import RdmaUse
+from xctl_probe.commands.why.humanize import format_duration, pluralize, processes, wrap
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable
 from xctl_probe.exporters.text import WAITS
 
 _MOST_ROOTS = 12
-_MOST_CULPRITS = 5
+_MOST_ALSO = 5
 _MOST_DEPTH = 32
 _MOST_LINES = 200
 _INDENT = "  "
@@ -21,12 +23,21 @@ _INDENT = "  "
 
 def headline(collected: Collected, subject: str | None = None) -> str:
     """Return the answer in one sentence; `subject` is what was asked about."""
-    culprits = collected.graph.culprits
-    if culprits:
-        return _sentence(collected, culprits[0])
+    return _sentences(collected, subject)[0]
+
+
+def _sentences(collected: Collected, subject: str | None) -> list[str]:
+    """Return the answer, and what else is to be known; what waits on sockets comes first."""
+    graph = collected.graph
+    found = [_sentence(collected, one) for one in graph.culprits]
+    rdma = rdma_report.sentences(graph, _names(graph))
+    if found:
+        return [*found, *rdma]
+    where = "a socket" if rdma else "the network"
+    none = f"no process waits on {where} for long"
     if subject is not None:
-        return f"{subject} waits for no other process on the network"
-    return "no process waits on the network for long"
+        none = f"{subject} waits for no other process on {where}"
+    return [f"{none}; {rdma[0]}", *rdma[1:]] if rdma else [none]
 
 
 def _sentence(collected: Collected, culprit: Culprit) -> str:
@@ -51,12 +62,8 @@ def _waiters(collected: Collected, culprit: Culprit) -> tuple[str, str | None]:
         size = collected.job_size.get(job_id, 0)
         if len(ranks) == count and size >= count:
             return f"{count} of {pluralize(size, 'rank')} of job {job_id}", job_id
-        return f"{_processes(count)} of job {job_id}", job_id
-    return (_name(members[0]) if count == 1 else _processes(count)), None
-
-
-def _processes(count: int) -> str:
-    return "1 process" if count == 1 else f"{count} processes"
+        return f"{processes(count)} of job {job_id}", job_id
+    return (_name(members[0]) if count == 1 else processes(count)), None
 
 
 def _end(graph: Graph, node: Node, culprit: Culprit, job_id: str | None) -> str:
@@ -64,7 +71,8 @@ def _end(graph: Graph, node: Node, culprit: Culprit, job_id: str | None) -> str:
     if isinstance(node, Outside):
         return _outside(node, _remotes(graph, node, culprit.waiters))
     member = graph.members[node]
-    does = f", {member.does}" if member.does else ""
+    activity = "; ".join(filter(None, (member.does, rdma_report.short(member))))
+    does = f", {activity}" if activity else ""
     if member.job and member.job.job_id == job_id and member.job.rank is not None:
         return f"rank {member.job.rank} (pid {node}{does})"
     return f"{member.process.comm} (pid {node}{does})"
@@ -93,8 +101,12 @@ def _dead_lock(graph: Graph, culprit: Culprit) -> str:
         text = f"dead-lock of {len(names)} processes: {names[0]} waits for {chain}"
     more = len(culprit.waiters) + len(culprit.members) - len(culprit.cycle)
     if more:
-        text += f"; {_processes(more)} more {'waits' if more == 1 else 'wait'} for them"
+        text += f"; {processes(more)} more {'waits' if more == 1 else 'wait'} for them"
     return text
+
+
+def _names(graph: Graph) -> dict[int, str]:
+    return {pid: _name(member) for pid, member in graph.members.items()}
 
 
 def _name(member: Member) -> str:
@@ -105,16 +117,17 @@ def _name(member: Member) -> str:
 def to_text(collected: Collected, subject: str | None = None, width: int | None = None) -> bytes:
     """Return the text for a terminal, folded to its width: the sentence, then the tree."""
     graph = collected.graph
-    lines = [headline(collected, subject)]
-    others = graph.culprits[1:]
-    lines += [f"  also: {_sentence(collected, one)}" for one in others[:_MOST_CULPRITS]]
-    if len(others) > _MOST_CULPRITS:
-        lines.append(f"  also: {len(others) - _MOST_CULPRITS} more; --json has them all")
+    first, *others = _sentences(collected, subject)
+    lines = [first, *(f"  also: {one}" for one in others[:_MOST_ALSO])]
+    if len(others) > _MOST_ALSO:
+        lines.append(f"  also: {len(others) - _MOST_ALSO} more; --json has them all")
     tree = list(_tree(graph))
     if tree:
         lines += ["", *tree[:_MOST_LINES]]
     if len(tree) > _MOST_LINES:
         lines.append(f"  and {len(tree) - _MOST_LINES} more lines; --json has all waits")
+    if rdma := list(rdma_report.lines(graph, _names(graph), collected.ports)):
+        lines += ["", *rdma]
     lines += [line for note in collected.notes for line in ("", f"  note: {note}")]
     lines = [printable(line).rstrip() for line in lines]
     lines = lines if width is None else wrap(lines, width)
@@ -128,7 +141,7 @@ def _tree(graph: Graph) -> Iterator[str]:
         yield f"  {_name(graph.members[pid])}"
         yield from _branches(graph, pid, shown, (pid,))
     if len(roots) > _MOST_ROOTS:
-        yield f"  and {_processes(len(roots) - _MOST_ROOTS)} more; --json has them all"
+        yield f"  and {processes(len(roots) - _MOST_ROOTS)} more; --json has them all"
 
 
 def _branches(graph: Graph, pid: int, shown: set[int], path: tuple[int, ...]) -> Iterator[str]:
@@ -153,10 +166,7 @@ def _branches(graph: Graph, pid: int, shown: set[int], path: tuple[int, ...]) ->
 
 def _last(member: Member, *, again: bool) -> str:
     """Return what a process does that waits for no other one; with the remedy once."""
-    remedy = ""
-    # A process of a recording has no start time: another one may have the pid by now.
-    if member.activity is PeerActivity.STOPPED and member.process.start_ticks and not again:
-        remedy = f" (kill -CONT {member.process.pid} lets it go on)"
+    remedy = "" if again else member.remedy
     return f"{member.does or 'waits for no other process'}{remedy}"
 
 
@@ -190,6 +200,8 @@ def to_json(collected: Collected, subject: str | None = None) -> bytes:
         {
             "verdict": headline(collected, subject),
             "culprits": [_culprit_object(collected, one) for one in graph.culprits],
+            "rdma": rdma_report.sentences(graph, _names(graph)),
+            "rdma_ports": {name: dict(errors) for name, errors in collected.ports.items()},
             "processes": [_member_object(graph, pid) for pid in sorted(graph.members)],
             "source": collected.source,
             "notes": list(collected.notes),
@@ -212,6 +224,7 @@ def _culprit_object(collected: Collected, culprit: Culprit) -> dict[str, object]
 
 def _member_object(graph: Graph, pid: int) -> dict[str, object]:
     member = graph.members[pid]
+    rdma = member.rdma or RdmaUse()
     return {
         "pid": pid,
         "comm": member.process.comm,
@@ -219,6 +232,8 @@ def _member_object(graph: Graph, pid: int) -> dict[str, object]:
         "rank": member.job.rank if member.job else None,
         "state": member.activity.value if member.activity else None,
         "does": member.does,
+        "queue_pairs": [dataclasses.asdict(on) for on in rdma.queue_pairs],
+        "rdma_errors": dict(rdma.errors),
         "waits": [_wait_object(wait) for wait in graph.waits.get(pid, [])],
     }
 

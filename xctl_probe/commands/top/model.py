@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.events import Cause, Direction, Process, SocketError
 from xctl_probe.exporters.labels import counts, endpoints, entity, remote
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
@@ -65,19 +66,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class QueuePairs:
-    """The RDMA queue pairs of a process on one device, counted by what two samples show.
-
-    `moving` sent or received packets, `still` did not; `failed` are in an error state; `others`
-    are not connected yet, or not known to move.
-    """
+    """The RDMA queue pairs of a process on one device."""
 
     pid: int
     comm: str
-    device: str
-    moving: int
-    still: int
-    failed: int
-    others: int
+    on: DeviceQueuePairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from xctl_probe.commands.top.model import QueuePairs
-from xctl_probe.commands.why.queue_pairs import Activity, QueuePairSampler
+from xctl_probe.commands.why.queue_pairs import QueuePairSampler
 from xctl_probe.events import Process
 from xctl_probe.linux.procfs import read_process
 from xctl_probe.linux.rdma_ports import has_devices
@@ -57,21 +56,10 @@ class QueuePairTable:
         if self._sampler is None:
             self._sampler = self._open_sampler()
         self._sampler.sample()
-        counts: dict[tuple[int, str], Counter[Activity]] = {}
-        for pid, one in self._sampler.by_pid():
-            if pid is not None:  # the kernel's own have no process to open
-                counts.setdefault((pid, one.device), Counter())[one.activity] += 1
         self.rows = tuple(
-            QueuePairs(
-                pid=pid,
-                comm=process.comm if (process := self._process(pid)) else "",
-                device=device,
-                moving=kinds[Activity.MOVES],
-                still=kinds[Activity.STILL],
-                failed=kinds[Activity.FAILED],
-                others=kinds[Activity.UNKNOWN] + kinds[Activity.NOT_READY],
-            )
-            for (pid, device), kinds in sorted(counts.items())
+            QueuePairs(pid, process.comm if (process := self._process(pid)) else "", on)
+            for pid, devices in self._sampler.counts().items()
+            for on in devices
         )
         now_ns = self._clock()
         self._next_ns = now_ns + (now_ns - began_ns) * _LEAST_RATIO

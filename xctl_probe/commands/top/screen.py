@@ -150,16 +150,9 @@ def _process_line(process: Rates, ui: Ui) -> Line:
 
 
 def _queue_pair_line(pairs: QueuePairs, ui: Ui) -> Line:
-    counts = (
-        (pairs.failed, "failed"),
-        (pairs.moving, "moving packets"),
-        (pairs.still, "idle or stalled"),
-        (pairs.others, "not known to move"),
-    )
-    activity = ", ".join(f"{count} {what}" for count, what in counts if count)
-    style = "error" if pairs.failed else ""
+    style = "error" if pairs.on.failed else ""
     return Line(
-        f"{_who(pairs.pid, pairs.comm)} {pairs.device:<10} {activity}",
+        f"{_who(pairs.pid, pairs.comm)} {pairs.on.device:<10} {pairs.on.text}",
         "selected" if key_of(pairs) == ui.selected else style,
     )
 

@@ -79,7 +79,7 @@ class Shown:
 def key_of(row: Stalled | Rates | QueuePairs) -> tuple[str, int | None, str]:
     """Return the identity of a row, whose numbers may change."""
     if isinstance(row, QueuePairs):
-        return "queue pairs", row.pid, row.device
+        return "queue pairs", row.pid, row.on.device
     if isinstance(row, Stalled):
         ended = "" if row.ongoing else str(row.seen_ns)
         return row.entity, row.pid, f"{row.direction}{ended}"
@@ -93,7 +93,7 @@ def shown(view: View, ui: Ui) -> Shown:
     def fits(row: Rates | Stalled | Failed | QueuePairs) -> bool:
         if not wanted or (row.pid is not None and str(row.pid) == wanted):
             return True
-        place = row.device if isinstance(row, QueuePairs) else row.interface
+        place = row.on.device if isinstance(row, QueuePairs) else row.interface
         return wanted in row.comm.lower() or wanted in place.lower()
 
     processes = sorted(filter(fits, view.processes), key=_ORDER[ui.sort], reverse=ui.reverse)
@@ -103,7 +103,7 @@ def shown(view: View, ui: Ui) -> Shown:
         tuple(filter(fits, view.stalls)),
         tuple(filter(fits, view.errors)),
         # Failed ones first; then as they are, which is by pid.
-        tuple(sorted(filter(fits, view.queue_pairs), key=lambda row: not row.failed)),
+        tuple(sorted(filter(fits, view.queue_pairs), key=lambda row: not row.on.failed)),
     )
 
 

@@ -39,6 +39,11 @@ def pluralize(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
+def processes(count: int) -> str:
+    """Return `1 process`, `4 processes`."""
+    return "1 process" if count == 1 else f"{count} processes"
+
+
 def wrap(lines: Iterable[str], width: int) -> list[str]:
     """Fold long lines, at a space where there is one, with an indent."""
     found = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ from xctl_probe.linux.rdma_netlink import (
 )
 from xctl_probe.linux.rdma_ports import INFINIBAND, driver
 
+IDLE_OR_STALLED = "idle or stalled, which the kernel does not distinguish"
 _FEW = 3
 _READY = ("RTR", "RTS", "SQD")  # states in which it may receive
 
@@ -28,7 +30,7 @@ class Activity(StrEnum):
 
     FAILED = "failed"
     MOVES = "moves packets"
-    STILL = "no packet between two samples: idle or stalled, which the kernel does not distinguish"
+    STILL = f"no packet between two samples: {IDLE_OR_STALLED}"
     UNKNOWN = "whether it moves is not known"
     NOT_READY = "neither sends nor receives yet"
 
@@ -59,6 +61,37 @@ class ProcessQueuePair:
         if self.moved is None:
             return Activity.UNKNOWN
         return Activity.MOVES if self.moved else Activity.STILL
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceQueuePairs:
+    """The queue pairs of a process on one device, counted by what two samples show.
+
+    `moving` sent or received packets, `still` did not; `failed` are in an error state; `others`
+    are not connected yet, or not known to move.
+    """
+
+    device: str
+    moving: int = 0
+    still: int = 0
+    failed: int = 0
+    others: int = 0
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return self.moving + self.still + self.failed + self.others
+
+    @property
+    def text(self) -> str:
+        """The counts in words; failed ones first."""
+        counts = (
+            (self.failed, "failed"),
+            (self.moving, "moving packets"),
+            (self.still, "idle or stalled"),
+            (self.others, "not known to move"),
+        )
+        return ", ".join(f"{count} {what}" for count, what in counts if count)
 
 
 class QueuePairSampler:
@@ -132,11 +165,36 @@ class QueuePairSampler:
                 ),
             )
 
+    def counts(self) -> dict[int, list[DeviceQueuePairs]]:
+        """How many each process has on each device, by pid; without the kernel's own."""
+        kinds: dict[tuple[int, str], Counter[Activity]] = {}
+        for pid, one in self.by_pid():
+            if pid is not None:
+                kinds.setdefault((pid, one.device), Counter())[one.activity] += 1
+        found: dict[int, list[DeviceQueuePairs]] = {}
+        for (pid, device), counted in sorted(kinds.items()):
+            found.setdefault(pid, []).append(
+                DeviceQueuePairs(
+                    device,
+                    moving=counted[Activity.MOVES],
+                    still=counted[Activity.STILL],
+                    failed=counted[Activity.FAILED],
+                    others=counted[Activity.UNKNOWN] + counted[Activity.NOT_READY],
+                )
+            )
+        return found
+
     def _moved(self, now: QueuePair) -> bool | None:
         before = self._before.get((now.device, now.number))
         if before is None or now.device in self._iwarp or now.sq_psn is None:
             return None
         return (before.sq_psn, before.rq_psn) != (now.sq_psn, now.rq_psn)
+
+
+def is_still(pairs: Iterable[ProcessQueuePair]) -> bool:
+    """True where queue pairs are ready, and none of all is seen to move."""
+    activities = {one.activity for one in pairs}
+    return Activity.STILL in activities and Activity.MOVES not in activities
 
 
 def queue_pair_lines(pairs: tuple[ProcessQueuePair, ...]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from xctl_probe.commands.why.diagnose import Diagnosis
 from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize, wrap
-from xctl_probe.commands.why.queue_pairs import queue_pair_lines
+from xctl_probe.commands.why.queue_pairs import IDLE_OR_STALLED, is_still, queue_pair_lines
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.thread_activity import Kind, network, thread_activity
 from xctl_probe.commands.why.threads import Thread
@@ -22,7 +22,7 @@ _FEW_SOCKETS = 5  # others
 _MOST_THREADS = 12
 _MOST_WATCHED = 3
 NOTHING = "not waiting on the network"
-_UNSEEN = "whether it waits on the network could not be seen"
+UNSEEN = "whether it waits on the network could not be seen"
 _ON_TIME = "waiting on the network, where nothing is late"
 _INDENT = " " * 10
 _WIDE = 80
@@ -36,17 +36,22 @@ def headline(diagnosis: Diagnosis) -> str:
     if first and first.waits:
         return first.text
     if first and not first.seen:
-        return f"{_UNSEEN}: it {first.text}"
+        return f"{UNSEEN}: it {first.text}"
     threads = [thread_activity(diagnosis, thread) for thread in diagnosis.threads]
-    for kind, answer in ((Kind.UNSEEN, _UNSEEN), (Kind.ON_TIME, _ON_TIME)):
+    for kind, answer in ((Kind.UNSEEN, UNSEEN), (Kind.ON_TIME, _ON_TIME)):
         texts = Counter(one.text for one in threads if one.kind is kind)
         if texts:
             return f"{answer}: {_threads(texts, len(threads))}"
     if not threads:
-        return f"{_UNSEEN}: its threads may not be read"
-    if first:
-        return f"{NOTHING}: it {first.text}"
-    return f"{NOTHING}: {_threads(Counter(one.text for one in threads), len(threads))}"
+        return f"{UNSEEN}: its threads may not be read"
+    what = (
+        f"it {first.text}"
+        if first
+        else _threads(Counter(one.text for one in threads), len(threads))
+    )
+    if is_still(diagnosis.queue_pairs):
+        return f"{UNSEEN}: {what}, and its RDMA queue pairs are {IDLE_OR_STALLED}"
+    return f"{NOTHING}: {what}"
 
 
 def _held(diagnosis: Diagnosis) -> str | None:
@@ -69,7 +74,7 @@ def _waits(diagnosis: Diagnosis) -> bool | None:
     """Return whether the process waits, None where unknown."""
     if diagnosis.found and diagnosis.found[0].waits:
         return not _held(diagnosis)
-    return None if headline(diagnosis).startswith(_UNSEEN) else False
+    return None if headline(diagnosis).startswith(UNSEEN) else False
 
 
 def to_text(diagnosis: Diagnosis, width: int | None = None) -> bytes:

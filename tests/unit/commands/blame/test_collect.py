@@ -11,7 +11,9 @@ from xctl_probe.commands.blame import collect as module
 from xctl_probe.commands.blame.collect import Trail, collect
 from xctl_probe.commands.blame.graph import Graph, Outside
 from xctl_probe.commands.blame.jobs import Job
+from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse
 from xctl_probe.commands.blame.samples import Sampled
+from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.commands.why.sockets import Peer
 from xctl_probe.errors import UsageError
 from xctl_probe.events import Cause, Direction, PeerActivity, Process, Socket, Stall
@@ -142,10 +144,10 @@ def test_stalls_without_an_owner_are_counted_in_a_note():
     assert note.startswith("2 waits are of ")
 
 
-def run(*stalls, pid=None, job=None, monkeypatch, explain=None):
+def run(*stalls, pid=None, job=None, monkeypatch, explain=None, rdma=None):
     monkeypatch.setattr(module, "diagnose", lambda one, **_: (explain or Explained())(one))
     monkeypatch.setattr(module, "ThreadStates", States)
-    return collect(Sampled(list(stalls), "sampler"), pid=pid, job=job, stall_ms=100)
+    return collect(Sampled(list(stalls), "sampler"), rdma, pid=pid, job=job, stall_ms=100)
 
 
 def test_one_process_alone(monkeypatch):
@@ -179,3 +181,41 @@ def test_one_job_alone_with_the_number_of_its_ranks(monkeypatch):
     assert other.pid not in found.graph.members
     assert found.job_size == {"4711": 3}
     assert run(*stalls, job="4712", monkeypatch=monkeypatch).graph.members == {}
+
+
+STILL = RdmaUse((DeviceQueuePairs("mlx5_0", still=3),))
+MOVING = RdmaUse((DeviceQueuePairs("mlx5_0", moving=3),))
+
+
+def test_processes_with_queue_pairs_are_among_the_answer(monkeypatch):
+    """What those do that do not move is explained; one that has exited meanwhile is left out."""
+    explain = Explained()
+    rdma = RdmaSampled({CLIENT.pid: STILL, SERVER.pid: MOVING, 997: STILL}, {"eth0": {"CNP": 3}})
+    found = run(monkeypatch=monkeypatch, rdma=rdma, explain=explain)
+    assert {pid: one.rdma for pid, one in found.graph.members.items()} == {
+        CLIENT.pid: STILL,
+        SERVER.pid: MOVING,
+    }
+    assert explain.asked == [CLIENT.pid]
+    does = {pid: one.does for pid, one in found.graph.members.items()}
+    assert does == {CLIENT.pid: "waiting on a socket", SERVER.pid: None}
+    assert (found.graph.culprits, found.ports) == ([], {"eth0": {"CNP": 3}})
+
+
+def test_a_process_with_queue_pairs_that_may_not_be_explained(monkeypatch):
+    explain = Explained()
+    explain.by_pid[CLIENT.pid] = UsageError("why 231: not permitted")
+    found = run(monkeypatch=monkeypatch, rdma=RdmaSampled({CLIENT.pid: STILL}), explain=explain)
+    assert found.graph.members[CLIENT.pid].does is None
+
+
+def test_queue_pairs_of_others_are_no_part_of_the_answer(monkeypatch):
+    """Nor are the errors of ports, where who was asked about has no queue pair."""
+    rdma = RdmaSampled({SERVER.pid: STILL}, {"eth0": {"CNP": 3}}, ("a note",))
+    found = run(pid=CLIENT.pid, monkeypatch=monkeypatch, rdma=rdma)
+    assert found.graph.members.keys() == {CLIENT.pid}
+    assert (found.ports, found.notes) == ({}, ("a note",))
+    monkeypatch.setattr(module, "jobs_of", lambda pids: dict.fromkeys(pids, Job("4711", None)))
+    found = run(job="4711", monkeypatch=monkeypatch, rdma=rdma)
+    assert found.graph.members.keys() == {SERVER.pid}
+    assert found.ports == rdma.ports

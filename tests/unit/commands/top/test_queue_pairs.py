@@ -9,7 +9,7 @@ from support.fake_rdma import FakeDevice, FakeRdma, Qp, netlink
 
 from xctl_probe.commands.top.model import QueuePairs
 from xctl_probe.commands.top.queue_pairs import QueuePairTable
-from xctl_probe.commands.why.queue_pairs import QueuePairSampler
+from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs, QueuePairSampler
 from xctl_probe.events import Process
 
 MS = 1_000_000
@@ -63,8 +63,8 @@ def sampled(table):
     return table.rows
 
 
-def row(pid, *, moving=0, still=0, failed=0, others=0):
-    return QueuePairs(pid, "nccl", "mlx5_0", moving, still, failed, others)
+def row(pid, **counts):
+    return QueuePairs(pid, "nccl", DeviceQueuePairs("mlx5_0", **counts))
 
 
 def test_each_process_has_its_counts(device, table):

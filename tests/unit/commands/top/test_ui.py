@@ -12,6 +12,7 @@ from xctl_probe.commands.top.keys import names
 from xctl_probe.commands.top.model import Failed, QueuePairs, Rates, Stalled, View
 from xctl_probe.commands.top.screen import draw
 from xctl_probe.commands.top.ui import Mode, Sort, Ui, on_key, shown
+from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.events import Cause, Direction
 
 S = 1_000_000_000
@@ -142,8 +143,8 @@ def test_the_screen_names_what_there_is():
     assert "eth0 rx 12.0 tx 3.0 Mbps" in lines
 
 
-TRAINS = QueuePairs(251, "nccl", "mlx5_0", moving=3, still=2, failed=0, others=1)
-FAILED = replace(TRAINS, pid=257, device="mlx5_1", failed=4, moving=0, still=0, others=0)
+TRAINS = QueuePairs(251, "nccl", DeviceQueuePairs("mlx5_0", moving=3, still=2, others=1))
+FAILED = QueuePairs(257, "nccl", DeviceQueuePairs("mlx5_1", failed=4))
 RDMA = replace(VIEW, queue_pairs=(TRAINS, FAILED))
 
 

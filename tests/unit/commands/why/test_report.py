@@ -199,3 +199,20 @@ def test_queue_pairs_stand_under_the_sockets():
     ]  # fmt: skip
     assert "RDMA" not in "".join(lines(IDLE))
     assert json.loads(to_json(IDLE))["queue_pairs"] == []
+
+
+@pytest.mark.parametrize(
+    ("moved", "seen"),
+    [((False,), False), ((False, None), False), ((False, True), True), ((None,), True)],
+)
+def test_a_process_whose_queue_pairs_do_not_move_may_wait_on_the_network(moved, seen):
+    """It may poll for a completion, which takes no call."""
+    pairs = tuple(ProcessQueuePair("mlx5_0", 1, 7, 11, "RC", "RTS", one) for one in moved)
+    busy = replace(IDLE, threads=(replace(BLOCKED, wchan="", state="R"),), queue_pairs=pairs)
+    assert json.loads(to_json(busy))["waits"] is (False if seen else None)
+    assert headline(busy) == (
+        "not waiting on the network: it is running on a CPU"
+        if seen
+        else "whether it waits on the network could not be seen: it is running on a CPU, and its"
+        " RDMA queue pairs are idle or stalled, which the kernel does not distinguish"
+    )
