@@ -84,7 +84,7 @@ def test_host_without_rdma_opens_nothing():
 
 
 def test_device_that_blocks_its_reader_is_left_out(sampler, monkeypatch):
-    """The command answers without it, and says so."""
+    """The command answers without it, and notes that."""
     answers = threading.Event()
     monkeypatch.setattr(QueuePairSampler, "sample", lambda _: answers.wait())
     found = sampler(OSError(), wait_s=0.0).result()

@@ -1,4 +1,4 @@
-"""Sentences and lines about RDMA: what it shows, and that idle and stalled look alike."""
+"""Sentences and lines about RDMA: what it shows, and that idle and stalled are not distinguished."""
 
 from __future__ import annotations
 
