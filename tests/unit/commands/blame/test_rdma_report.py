@@ -1,4 +1,4 @@
-"""Sentences and lines about RDMA: what it shows, and that idle and stalled are not distinguished."""
+"""Sentences and lines about RDMA: what it shows, and that idle is not told from stalled."""
 
 from __future__ import annotations
 
