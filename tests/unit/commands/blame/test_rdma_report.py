@@ -1,4 +1,4 @@
-"""Sentences and lines about RDMA: what it shows, and that idle is not told from stalled."""
+"""Sentences and lines about RDMA: what it shows, and what the kernel does not distinguish."""
 
 from __future__ import annotations
 
