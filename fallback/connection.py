@@ -212,6 +212,7 @@ class Connection:
         # To a tick, it may seem older than the sample before, which does not contain it.
         self.received_ns = max(now_ns - self.sample.info.last_data_recv_ms * MS, last_sample_ns)
         pending_ns, self.pending_ns, self.listened = self.pending_ns, None, None
+        self.asked_little = False
         if pending_ns is not None or wrote or paused:
             self._begin_flow(self.received_ns)
         if pending_ns is not None and not before.wqueue:  # else it was in flight
@@ -222,7 +223,7 @@ class Connection:
 
     def _note_request(self, before: Counters, last_send_ns: int, stall_ns: int) -> None:
         few = self.counters.written - before.written <= MOST_OF_PING
-        self.asked_little = few and (self.pending_ns is None or self.asked_little)
+        self.asked_little = self.opened and few and (self.pending_ns is None or self.asked_little)
         if self.pending_ns is None:
             self.pending_ns = last_send_ns
         elif not self._delivered(before):

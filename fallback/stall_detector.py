@@ -221,7 +221,7 @@ class StallDetector:
             if not (waited and sample.info.backoff):
                 return None
         why = _reply_cause(connection)
-        small = connection.asked_little
+        small = connection.asked_little and not sample.wqueue
         if expects_reply(history, peer, blocked=False, small=small):  # reading threads costs more
             return Wait(Direction.RECEIVE, since_ns, why)
         thread = self._evidence.of_receiving(connection)

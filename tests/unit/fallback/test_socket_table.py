@@ -101,11 +101,11 @@ def test_an_end_announced_before_the_second_sample_is_not_ours(world):
 def waits_since_31_ms(world):
     """A client whose request of millisecond 31 has no answer, as of a sample just after."""
     tcp = with_connection(world)
-    tcp.at(11).send(7)
+    tcp.at(11).send(53)
     world.take_sample(12)
     tcp.at(21).receive(7)
     world.take_sample(22)
-    tcp.at(31).send(7)
+    tcp.at(31).send(53)
     world.take_sample(32)
     return tcp
 
@@ -151,7 +151,7 @@ def test_a_close_of_unknown_time_is_between_two_samples(world):
     """Sent and received since the last sample: no age is left to count from."""
     tcp = waits_since_31_ms(world)
     world.take_sample(900)
-    tcp.at(1_031).receive(7).at(1_040).send(7).at(1_100)
+    tcp.at(1_031).receive(7).at(1_040).send(53).at(1_100)
     world.closes(tcp)
     (ended,) = stalls(world.collect(1_900))
     assert not ended.ongoing
@@ -238,7 +238,7 @@ def test_a_stall_is_reported_while_it_lasts_and_when_it_is_over(world):
     """Each interval with the time so far, then once with the whole; owner and socket in it."""
     tcp = with_connection(world)
     for at_ms in (11, 31):
-        tcp.at(at_ms).send(7)
+        tcp.at(at_ms).send(53)
         world.take_sample(at_ms + 3)
         if at_ms == 11:
             tcp.at(21).receive(13)
@@ -258,11 +258,11 @@ def test_a_stall_is_reported_while_it_lasts_and_when_it_is_over(world):
 def test_a_stall_between_two_intervals_is_reported_by_its_end_alone(world):
     """It began and ended within one interval: one event, with its exact length."""
     tcp = with_connection(world)
-    tcp.at(11).send(7)
+    tcp.at(11).send(53)
     world.take_sample(12)
     tcp.at(21).receive(13)
     world.take_sample(22)
-    tcp.at(31).send(7)
+    tcp.at(31).send(53)
     world.take_sample(32)
     world.take_sample(150)
     tcp.at(444).receive(13)
