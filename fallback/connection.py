@@ -68,7 +68,6 @@ class Connection:
     generation: int = 0
     history: RequestHistory = field(default_factory=RequestHistory)
     pending_ns: int | None = None  # when the request without a reply was complete
-    asked_little: bool = False  # that request has as few bytes as a ping
     order_ambiguous: bool = False  # both sent last within one tick
     unsolicited: bool = False  # a few bytes came last, after a silence while no reply was due
     sent_ns: int = 0  # the latest segment with data that went out
@@ -212,7 +211,6 @@ class Connection:
         # To a tick, it may seem older than the sample before, which does not contain it.
         self.received_ns = max(now_ns - self.sample.info.last_data_recv_ms * MS, last_sample_ns)
         pending_ns, self.pending_ns, self.listened = self.pending_ns, None, None
-        self.asked_little = False
         if pending_ns is not None or wrote or paused:
             self._begin_flow(self.received_ns)
         if pending_ns is not None and not before.wqueue:  # else it was in flight
@@ -222,8 +220,6 @@ class Connection:
             self._answered()
 
     def _note_request(self, before: Counters, last_send_ns: int, stall_ns: int) -> None:
-        few = self.counters.written - before.written <= MOST_OF_PING
-        self.asked_little = self.opened and few and (self.pending_ns is None or self.asked_little)
         if self.pending_ns is None:
             self.pending_ns = last_send_ns
         elif not self._delivered(before):

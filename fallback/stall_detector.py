@@ -221,8 +221,7 @@ class StallDetector:
             if not (waited and sample.info.backoff):
                 return None
         why = _reply_cause(connection)
-        small = connection.asked_little and not sample.wqueue
-        if expects_reply(history, peer, blocked=False, small=small):  # reading threads costs more
+        if expects_reply(history, peer, blocked=False):  # reading the threads costs more
             return Wait(Direction.RECEIVE, since_ns, why)
         thread = self._evidence.of_receiving(connection)
         connection.listened = bool(connection.listened or thread)

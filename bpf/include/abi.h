@@ -51,7 +51,6 @@ enum evidence {
 	SEEN_SYMMETRIC = 16384, /* the peer is an equal: see silences.bpf.h */
 	SEEN_SPINNING = 32768, /* receives that find nothing, again and again: see spins.bpf.h */
 	SEEN_ANNOUNCED = 65536, /* an equal announced itself, and was always answered soon */
-	SEEN_SMALL = 131072, /* what was sent last is too small for most requests */
 };
 
 /* A raw event of one socket, from an iterator or through the ring buffer. */

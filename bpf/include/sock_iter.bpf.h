@@ -123,8 +123,6 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 	} else if (state->reply_state) {
 		since = state->request_ns;
 		event->evidence = is_symmetric(state) ? of_equal(state, coarse) : 0;
-		if (state->last_sent_bytes <= MOST_OF_PING)
-			event->evidence |= SEEN_SMALL;
 		if (spins_now(state, coarse)) { /* as good as a thread that sleeps there */
 			event->evidence |= SEEN_BLOCKED;
 			state->seen_blocked_ns = coarse;

@@ -60,7 +60,6 @@ class Evidence(IntFlag):
     SYMMETRIC = 16384
     SPINNING = 32768
     ANNOUNCED = 65536
-    SMALL = 131072
 
 
 class LostWhere(IntEnum):

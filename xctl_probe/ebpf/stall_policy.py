@@ -55,9 +55,7 @@ def expects_reply_as_client(record: RawEvent, endpoint: RequestHistory) -> bool:
     history = RequestHistory(record.answered, record.unanswered)
     blocked = bool(record.evidence & Evidence.BLOCKED)
     opened = bool(record.evidence & Evidence.OPENED)
-    asks = Evidence.POLLING | Evidence.RETRANSMIT  # somebody waits for it, or it was lost
-    small = bool(record.evidence & Evidence.SMALL) and not record.evidence & asks
-    return opened and expects_reply(history, endpoint, blocked=blocked, small=small)
+    return opened and expects_reply(history, endpoint, blocked=blocked)
 
 
 def cause(record: RawEvent) -> Cause | None:

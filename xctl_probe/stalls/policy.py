@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xctl_probe.stalls.request_history import PROMPT_ANSWERS, RequestHistory
+from xctl_probe.stalls.request_history import RequestHistory
 
 NS_PER_MS = 1_000_000
 # Default of --stall-ms: the network itself delays the process.
@@ -48,23 +48,15 @@ class DatagramWait(NamedTuple):
     span_ns: int
 
 
-def expects_reply(
-    connection: RequestHistory, peer: RequestHistory, *, blocked: bool, small: bool = False
-) -> bool:
+def expects_reply(connection: RequestHistory, peer: RequestHistory, *, blocked: bool) -> bool:
     """Return whether a request on a stream expects a reply.
 
     `connection` and `peer` count the replies on this connection and from its peer to the same
-    owner.  `blocked`: a thread is in a receive on this socket.  `small`: the request has at most
-    as many bytes as a ping.  After a handshake, such a one subscribes to something (NATS, ZeroMQ)
-    more often than it asks.
+    owner.  `blocked`: a thread is in a receive on this socket.
     """
     if connection.one_way():
         return False
-    if blocked:
-        return True
-    if small and max(connection.answered, peer.answered) < PROMPT_ANSWERS:
-        return False
-    return connection.expects_reply() or peer.expects_reply()
+    return blocked or connection.expects_reply() or peer.expects_reply()
 
 
 def expects_datagram(wait: DatagramWait, connection: RequestHistory, peer: RequestHistory) -> bool:

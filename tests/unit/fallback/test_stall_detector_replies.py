@@ -16,7 +16,7 @@ from support.tcp_model import MS
 
 from xctl_probe.events import Cause
 from xctl_probe.fallback.thread_evidence import Blocked
-from xctl_probe.stalls.request_history import PROMPT_ANSWERS, RequestHistory
+from xctl_probe.stalls.request_history import RequestHistory
 
 # Requests and replies
 
@@ -239,26 +239,11 @@ def test_a_pong_that_is_acknowledged_late_asks_for_nothing():
 @pytest.mark.parametrize(("came", "went", "soon_ms"), [(7, 53, 1), (53, 7, 1), (7, 7, 101)])
 def test_a_request_is_larger_or_later_than_a_pong(came, went, soon_ms):
     scene = answered_once()
-    scene.connection.history.answered = PROMPT_ANSWERS
     scene.tcp.at(1_000).receive(came)
     scene.take_sample(1_000)
     scene.tcp.at(1_000 + soon_ms).send(went)
     scene.take_sample(1_000 + soon_ms)
     assert scene.take_sample(2_300) == waits(RECEIVE, 1_000 + soon_ms, NO_REPLY)
-
-
-@pytest.mark.parametrize(
-    ("answered", "count", "waits_for_it"),
-    [(1, 48, False), (1, 49, True), (PROMPT_ANSWERS - 1, 48, False), (PROMPT_ANSWERS, 48, True)],
-)
-def test_a_few_bytes_after_a_handshake_ask_for_nothing(answered, count, waits_for_it):
-    """They subscribe, as those of NATS and ZeroMQ; a client of many replies asks with as few."""
-    scene = answered_once()
-    scene.connection.history.answered = answered
-    scene.tcp.at(1_000).send(count)
-    scene.take_sample(1_010)
-    expected = waits(RECEIVE, 1_000, NO_REPLY) if waits_for_it else None
-    assert scene.take_sample(2_300) == expected
 
 
 # What another connection to the same endpoint has shown

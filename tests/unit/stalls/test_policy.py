@@ -35,25 +35,6 @@ def test_expects_reply(connection: RequestHistory, peer: RequestHistory, blocked
     assert expects_reply(connection, peer, blocked=blocked) == expected
 
 
-PROMPT = RequestHistory(answered=8)
-
-
-@pytest.mark.parametrize(
-    ("connection", "peer", "blocked", "expected"),
-    [
-        (ANSWERED, ANSWERED, False, False),
-        (ANSWERED, ANSWERED, True, True),
-        (PROMPT, NEW, False, True),
-        (NEW, PROMPT, False, True),
-        (ONE_WAY, PROMPT, False, False),
-    ],
-)
-def test_a_small_request_expects_a_reply_where_many_have_come(
-    connection: RequestHistory, peer: RequestHistory, blocked: bool, expected: bool
-) -> None:
-    assert expects_reply(connection, peer, blocked=blocked, small=True) is expected
-
-
 def datagram(
     span_ns: int = SECOND // 10, port: int = 4_433, *, blocked=False, polling=False, alone=False
 ) -> DatagramWait:
