@@ -1,6 +1,7 @@
 """What one user's processes do in thousands: another user is reported still, and sums are exact.
 
-Each attacker is an unprivileged user, the victim is root; they need root, and the kernel source.
+Each attacker is an unprivileged user, and not that of other tests, which run at the same time on
+this host; the victim is root.  They need root, and the kernel source.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections import Counter, defaultdict
 from contextlib import ExitStack
 
 import pytest
-from support.namespace import UNPRIVILEGED
+from support.namespace import FLOODER
 from support.peer import Peer
 
 CONNECTS, REFUSALS = 3_001, 2_003
@@ -38,7 +39,7 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
     """A bounded number of records, and in an interval those and what is left out are all."""
     running = kernel_probe("--interval", 1)
     port = run("floods.full_listener").first
-    crowd = run("floods.connects", UNPRIVILEGED, CONNECTS, port).pid
+    crowd = run("floods.connects", FLOODER, CONNECTS, port).pid
     victim = run("floods.connects", 0, 1, port).pid
 
     def stalls(consumer, pid):
@@ -48,7 +49,7 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
         """By interval: what was reported of the crowd, and with what was left out."""
         reported, happened = Counter(r.ts for r in stalls(consumer, crowd)), defaultdict(int)
         for r in consumer.records:
-            if r.value.startswith("PROBE_LOST:") and r.net.get("uid") == UNPRIVILEGED:
+            if r.value.startswith("PROBE_LOST:") and r.net.get("uid") == FLOODER:
                 happened[r.ts] += int(r.value.partition(":")[2])
         return {ts: (count, count + happened[ts]) for ts, count in reported.items()}
 
@@ -64,7 +65,7 @@ def test_thousands_of_waits_hide_no_other_users(run, kernel_probe):
 def test_thousands_of_refusals_are_added_up_to_the_last(run, kernel_probe):
     """Of one process by one peer; what another user is refused has a record for each socket."""
     running = kernel_probe("--interval", 1)
-    crowd = run("floods.refused", UNPRIVILEGED, REFUSALS, 1).pid
+    crowd = run("floods.refused", FLOODER, REFUSALS, 1).pid
     victim = run("floods.refused", 0, 7, 1).pid
 
     def refused(consumer, pid):

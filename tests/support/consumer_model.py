@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from support import records_schema
+from support.namespace import FLOODER
 
 PID_MAX = 2**32 - 1
 # A record may wait in a full pipe for as long as a consumer is stopped; it is never early.
@@ -211,6 +212,10 @@ class Consumer:
             and found[1] == word
         )
 
+    def duplicates(self, inode: int) -> int:
+        """The sum of `net.duplicates` of a socket's retransmits."""
+        return sum(r.net.get("duplicates", 0) for r in self.errors(f"socket-{inode}"))
+
     def states(self, pid: int | None = None) -> list[Record]:
         """The `process.state` records, narrowed by process."""
         return [r for r in self.records if r.event_type == "process.state" and pid in (None, r.pid)]
@@ -224,9 +229,11 @@ class Consumer:
         return sum(self.losses().values())
 
     def losses(self) -> dict[str, int]:
-        """The same by where it was lost."""
+        """The same by where it was lost; without what names the user that floods the host."""
         sums: dict[str, int] = {}
         for record in self.errors("xctl-probe"):
+            if record.net.get("uid") == FLOODER:
+                continue
             if found := PROBE_LOST.match(record.value):
                 where = record.net["where"]
                 sums[where] = sums.get(where, 0) + int(found[1])

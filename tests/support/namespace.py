@@ -18,6 +18,7 @@ from pathlib import Path
 from support.require import require, require_tools
 
 UNPRIVILEGED = 65534
+FLOODER = 65533  # loses its own events only
 DROP_CAPABILITIES = ("--bounding-set=-all", "--inh-caps=-all")
 
 _veth_number = count()

@@ -79,7 +79,7 @@ class Tcp:
         self.timer = self.timer_retries = 0
         self.written = self.transmitted = self.acked = self.received = 0
         self.fin_sent = self.fin_acked = self.fin_received = 0
-        self.retransmitted_bytes = self.retransmits_ever = 0
+        self.retransmitted_bytes = self.retransmits_ever = self.duplicates = 0
         self.segments_out = self.segments_in = 0
         self.sent_ms = self.received_ms = self.heard_ms = 0  # heard: the peer's latest ACK
         self.rqueue = self.rmem = self.wmem = 0
@@ -144,7 +144,7 @@ class Tcp:
             bytes_sent=self.transmitted + self.retransmitted_bytes,
             bytes_retrans=self.retransmitted_bytes,
             rwnd_limited=self.rwnd_limited_us,
-            snd_wnd=self.snd_wnd,
+            dsack_dups=self.duplicates, snd_wnd=self.snd_wnd,
         )  # fmt: skip
         memory = struct.pack("=9I", self.rmem, 131_072, 0, SNDBUF, 0, self.wmem, 0, 0, 0)
         return (

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from support.consumer_model import Consumer, ContractError
+from support.namespace import FLOODER
 
 NOW_MS = 1_700_000_000_123
 BANDWIDTH = {
@@ -210,6 +211,8 @@ def test_errors_stay_with_their_entity(consumer):
     for where, count in (("ring", 11), ("socket", 2), ("ring", 7)):
         lost = {"entity_id": "xctl-probe", "value": f"PROBE_LOST:{count}", "net": {"where": where}}
         consumer.feed(line(ERROR | lost))
+    of_another_test = {"where": "waits", "uid": FLOODER}
+    consumer.feed(line(ERROR | lost | {"net": of_another_test}))
     assert consumer.graph.errors["socket-4242"] == ["RETRANSMIT:7", "RETRANSMIT:5", "RESET:1"]
     assert consumer.count("RETRANSMIT", inode=4242) == 12
     assert consumer.count("RETRANSMIT", pid=23) == 5
