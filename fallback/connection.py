@@ -65,6 +65,7 @@ class Connection:
     sent: int = 0  # payload bytes already reported, and so on
     received: int = 0
     retransmits: int = 0
+    duplicates: int = 0  # of them: see TcpInfo.dsack_dups
     generation: int = 0
     history: RequestHistory = field(default_factory=RequestHistory)
     pending_ns: int | None = None  # when the request without a reply was complete

@@ -25,8 +25,8 @@ SAMPLE = struct.Struct("=" + _SAMPLE)
 _INTERVAL = "2Q"
 INTERVAL, INTERVAL_AT = struct.Struct("=" + _INTERVAL), SAMPLE.size
 # Constant: socket.uid, socket.cgroup, history.unanswered, first_sample_ns, habit,
-# history.long_waits, history.late_reply, history.late_ns
-_MEMORY = struct.Struct("=" + _SAMPLE + _INTERVAL + "IQIqBIIQ")
+# history.long_waits, history.late_reply, history.late_ns, duplicates
+_MEMORY = struct.Struct("=" + _SAMPLE + _INTERVAL + "IQIqBIIQI")
 # Reported once an interval: inode, sent_payload and received_payload of the counters; then the
 # fields that an interval changes
 ACCOUNT, ACCOUNT_AT = struct.Struct("=Q37x2Q" + _INTERVAL), struct.calcsize("=3?4qQII")
@@ -64,7 +64,7 @@ def pack(connection: Connection, fingerprint: bytes) -> IdleConnection | None:
             connection.sent, connection.received,
             socket.uid or 0, _NO_CGROUP if socket.cgroup is None else socket.cgroup,
             history.unanswered, connection.first_sample_ns, connection.habit, history.long_waits,
-            history.late_reply, history.late_ns,
+            history.late_reply, history.late_ns, connection.duplicates,
         )  # fmt: skip
     except struct.error:  # values that no kernel reports
         return None
@@ -82,14 +82,14 @@ def unpack(idle: IdleConnection, sample: TcpSample, interfaces: InterfaceByAddre
                 opened, order_ambiguous, held_by_window, sent_ns, wrote_ns, received_ns,
                 flow_begin_ns, flow_bytes, answered, retransmits, inode, *counters,
         sent, received, uid, cgroup, unanswered, first_sample_ns, habit, long_waits,
-        late_reply, late_ns,
+        late_reply, late_ns, duplicates,
     ) = _MEMORY.unpack(idle.memory)  # fmt: skip
     # Inode and uid are those of the packed state: a socket without a process has neither.
     socket = socket_of(sample, interfaces, inode, uid, None if cgroup == _NO_CGROUP else cgroup)
     return Connection(
         socket, sample, idle.detector, idle.fingerprint, opened, idle.peer_history, first_sample_ns,
         Counters._make(counters), sent=sent, received=received, retransmits=retransmits,
-        generation=idle.generation, order_ambiguous=order_ambiguous,
+        duplicates=duplicates, generation=idle.generation, order_ambiguous=order_ambiguous,
         history=RequestHistory(
             answered, unanswered, long_waits, late_reply=late_reply, late_ns=late_ns
         ),

@@ -49,7 +49,7 @@ _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
 # struct tcp_info up to snd_wnd (5.4), without unused fields
 _INFO = struct.Struct(
-    "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 8x I 4x 2I 8x 3Q 8x 2Q 12x I"
+    "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 8x I 4x 2I 8x 3Q 8x 2Q I 8x I"
 )
 UNKNOWN_WINDOW = (1 << 32) - 1  # no window is that large: 1 GiB is the most
 _INFO_COUNTERS = slice(120, 160)  # bytes and segments both ways: no change, no activity
@@ -85,6 +85,7 @@ class TcpInfo(NamedTuple):
     sndbuf_limited_us: int
     bytes_sent: int  # payload, retransmitted bytes included; 0 before kernel 4.19
     bytes_retrans: int
+    dsack_dups: int  # segments that the receiver reported to have got twice
     snd_wnd: int  # bytes; UNKNOWN_WINDOW before 5.4
 
 

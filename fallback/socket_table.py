@@ -226,6 +226,7 @@ class SocketTable:
         if self._generation == 1:
             connection.sent, connection.received = sample.sent_payload, sample.received_payload
             connection.retransmits = sample.info.total_retrans
+            connection.duplicates = sample.info.dsack_dups
         if sample.state != LISTEN:
             connection.init_from_first_sample(now_ns, self._last_sample_ns)
         if self._generation > 1 or not connection.idle:
@@ -357,7 +358,11 @@ def _changed(connection: Connection, owner: Process | None, sums: TrafficTotals)
         sums.add(owner, socket.interface, sent, received)
     retransmits = max(sample.info.total_retrans - connection.retransmits, 0)
     if retransmits:
-        yield SocketError(owner, socket, ErrorKind.RETRANSMIT, retransmits)
+        duplicates = max(sample.info.dsack_dups - connection.duplicates, 0)
+        connection.duplicates += duplicates
+        yield SocketError(
+            owner, socket, ErrorKind.RETRANSMIT, retransmits, duplicates=duplicates
+        )
     connection.sent += sent
     connection.received += received
     connection.retransmits += retransmits

@@ -75,6 +75,7 @@ class Filter:
 class _Failed:
     count: int = 0
     sockets: int = 1
+    duplicates: int = 0
 
 
 @dataclass(slots=True)
@@ -119,6 +120,7 @@ def aggregate(
                     failed = sums.errors.setdefault(key, _Failed())
                     failed.count += event.count
                     failed.sockets = max(failed.sockets, event.sockets)
+                    failed.duplicates += event.duplicates
             case InterfaceDelta():
                 interfaces.append(event)
             case RdmaPortDelta() | PortErrors(owner=None):
@@ -168,7 +170,9 @@ def _errors(sums: _Sums, ts_ms: int, placed: Placed) -> Iterator[Record]:
     kept, _ = choose(numbers, _MOST_ERRORS, _OF_PROCESS)
     for number in kept:
         (socket, kind, owner), failed = errors[number]
-        error = SocketError(owner, socket, kind, failed.count, failed.sockets)
+        error = SocketError(
+            owner, socket, kind, failed.count, failed.sockets, failed.duplicates
+        )
         # Without an inode, the record has no process.
         yield ErrorRecord(ts_ms, error, placed(owner) if socket.inode else None)
     if len(kept) == len(errors):
@@ -180,9 +184,11 @@ def _errors(sums: _Sums, ts_ms: int, placed: Placed) -> Iterator[Record]:
             total = rest.setdefault((socket.uid, kind), _Failed(sockets=0))
             total.count += failed.count
             total.sockets += failed.sockets
+            total.duplicates += failed.duplicates
     for (uid, kind), total in rest.items():
         nobodys = Socket(0, 0, "tcp", "", 0, "", 0, uid=uid)
-        yield ErrorRecord(ts_ms, SocketError(None, nobodys, kind, total.count, total.sockets))
+        error = SocketError(None, nobodys, kind, total.count, total.sockets, total.duplicates)
+        yield ErrorRecord(ts_ms, error)
 
 
 def _bandwidth(

@@ -152,6 +152,9 @@ class SocketError:
     With `sockets` above 1 it is the sum over this many sockets of one process and one peer, and
     `socket` is the first of them.  A sum over several peers or processes has no owner, and of the
     socket only the uid.
+
+    `duplicates`: retransmitted segments that the receiver reported to have got already (DSACK,
+    RFC 2883): they were not lost.
     """
 
     owner: Process | None
@@ -159,6 +162,7 @@ class SocketError:
     kind: ErrorKind
     count: int
     sockets: int = 1
+    duplicates: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ struct event {
 	__u8 local_address[ADDRESS_LEN]; /* network order; IPv4 in the first four bytes */
 	__u8 remote_address[ADDRESS_LEN];
 	char comm[COMM_LEN];
-	__u32 reserved;
+	__u32 duplicates; /* segments that the receiver reports to have got twice (DSACK) */
 };
 
 /* Bytes of sockets that die unseen or are handed on are added up by process and interface. */

@@ -208,6 +208,7 @@ struct counts {
 	__u64 sent;
 	__u64 received;
 	__u64 retransmits;
+	__u32 duplicates;
 };
 
 static __always_inline bool write_traffic_event(struct seq_file *seq, struct sock *sk,
@@ -221,6 +222,7 @@ static __always_inline bool write_traffic_event(struct seq_file *seq, struct soc
 	event->sent_bytes = counts->sent;
 	event->received_bytes = counts->received;
 	event->occurrences = counts->retransmits;
+	event->duplicates = counts->duplicates;
 	return !bpf_seq_write(seq, event, sizeof(*event));
 }
 
@@ -297,6 +299,8 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		/* ... and the next retransmits compensate. */
 		if ((__s64)counts.retransmits < 0)
 			counts.retransmits = 0;
+		if (counts.retransmits)
+			counts.duplicates = dsack_dups(sk) - state->known_duplicates;
 	}
 	/*
 	 * On seq_file overflow the kernel discards the output of this socket and calls the program
@@ -310,6 +314,7 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		atomic_add(&state->unread_sent, -counts.sent);
 		atomic_add(&state->unread_received, -counts.received);
 		atomic_add(&state->unread_retransmits, -counts.retransmits);
+		state->known_duplicates += counts.duplicates;
 		if (is_double_counted(state))
 			reconcile_double_count(sk, state);
 	}

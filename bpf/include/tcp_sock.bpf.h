@@ -65,6 +65,14 @@ static __always_inline bool undelivered(struct sock *sk, __u32 count)
 	return (__s32)(BPF_CORE_READ(tp, snd_una) - before) < 0;
 }
 
+/* Segments that the receiver reports to have got twice: DSACK blocks, RFC 2883. */
+static __always_inline __u32 dsack_dups(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	return is_tcp(sk) ? BPF_CORE_READ(tp, dsack_dups) : 0;
+}
+
 static __always_inline bool window_closed(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;

@@ -12,6 +12,7 @@
 #include "sock.bpf.h"
 #include "sock_state.bpf.h"
 #include "task.bpf.h"
+#include "tcp_sock.bpf.h"
 
 /*
  * The entry of a process, a new one where there is none; the interface is left out where there is
@@ -129,10 +130,19 @@ static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_
 static __always_inline void flush_retransmits(struct sock *sk, struct sock_state *state)
 {
 	__u64 count = state->unread_retransmits;
+	struct event *event;
 
 	if (!count)
 		return;
-	emit_event(sk, state, RECORD_RETRANSMIT, count);
+	event = reserve_event();
+	if (event) {
+		fill_event(event, sk, state);
+		event->kind = RECORD_RETRANSMIT;
+		event->occurrences = count;
+		event->duplicates = dsack_dups(sk) - state->known_duplicates;
+		state->known_duplicates += event->duplicates;
+		bpf_ringbuf_submit(event, 0);
+	}
 	atomic_add(&state->unread_retransmits, -count);
 }
 

@@ -31,6 +31,29 @@ def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, role)
     assert consumer.sent_bytes(sender.pid) <= BULK_BYTES
 
 
+def test_retransmits_that_the_receiver_had_are_marked(probe, worker, netns):
+    """Only acknowledgements are lost: the receiver reports the last retransmit as a duplicate."""
+    running = probe()
+    receiver, sender = worker(), worker()
+    port = receiver.ask("listen")["port"]
+    inode = sender.connect("127.0.0.1", port)["inode"]
+    receiver.ask("accept")
+    for _ in range(2):
+        before = running.consumer.count("RETRANSMIT", inode=inode)
+        netns.drop_incoming(f"tcp sport {port}")
+        sender.ask("send", 23)
+        receiver.ask("recv", 23)
+        running.wait_for(lambda c, n=before: c.count("RETRANSMIT", inode=inode) > n)
+        netns.lose_nothing()
+        info = sender.ask("settle")
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert info["total_retrans"] > info["dsack_dups"] >= 2
+    assert consumer.count("RETRANSMIT", inode=inode) == info["total_retrans"]
+    assert consumer.duplicates(inode) == info["dsack_dups"]
+    assert consumer.losses() == {}
+
+
 def test_a_sender_into_a_cut_line_waits_because_of_loss(probe, worker, netns):
     """When nothing comes through any more, the cause is loss and not the peer's window."""
     running = probe("--min-bw", 0)

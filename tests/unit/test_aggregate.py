@@ -116,13 +116,13 @@ def test_errors_of_one_kind_on_one_socket_add_up():
         [
             SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 3),
             SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1),
-            SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 4),
+            SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 4, duplicates=2),
             SocketError(None, SOCKET, ErrorKind.RETRANSMIT, 5),
             SocketError(CLIENT, LOCAL, ErrorKind.RETRANSMIT, 11),
         ]
     )
     assert [r.error for r in found] == [
-        SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 7),
+        SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 7, duplicates=2),
         SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1),
         SocketError(None, SOCKET, ErrorKind.RETRANSMIT, 5),
         SocketError(CLIENT, LOCAL, ErrorKind.RETRANSMIT, 11),

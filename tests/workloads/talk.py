@@ -19,11 +19,12 @@ from collections.abc import Callable
 from typing import Any
 
 # struct tcp_info, linux/tcp.h: the fields that tests compare with, by offset.
-TCP_INFO_BYTES = 192
+TCP_INFO_BYTES = 220
 TCPI_UNACKED = 24
 TCPI_TOTAL_RETRANS = 100
 TCPI_BYTES_ACKED = 120
 TCPI_BYTES_RECEIVED = 128
+TCPI_DSACK_DUPS = 216
 
 PR_SET_PDEATHSIG = 1
 
@@ -63,9 +64,11 @@ def tcp_info(sock: socket.socket) -> dict[str, int]:
     (unacked,) = struct.unpack_from("=I", raw, TCPI_UNACKED)
     (retransmits,) = struct.unpack_from("=I", raw, TCPI_TOTAL_RETRANS)
     acked, received = struct.unpack_from("=QQ", raw, TCPI_BYTES_ACKED)
+    (duplicates,) = struct.unpack_from("=I", raw, TCPI_DSACK_DUPS)
     return {
         "unacked": unacked,
         "total_retrans": retransmits,
+        "dsack_dups": duplicates,
         "bytes_acked": acked,
         "bytes_received": received,
     }

@@ -102,7 +102,7 @@ class RawEvent(NamedTuple):
     local_address: bytes
     remote_address: bytes
     comm: bytes
-    reserved: int
+    duplicates: int
 
     @property
     def owner(self) -> Process | None:

@@ -25,6 +25,7 @@ class _Sum:
     record: RawEvent  # the first one
     count: int = 0
     sockets: int = 0
+    duplicates: int = 0
 
 
 class Failures:
@@ -66,6 +67,7 @@ class Failures:
             total = self._rest.setdefault((user, kind), _Sum(record))
         total.count += count
         total.sockets += 1
+        total.duplicates += record.duplicates
         return False
 
     def sums(
@@ -79,8 +81,12 @@ class Failures:
             record = total.record
             owner = process(record.pid, record.start_ticks, record.comm)
             socket = socket_of(record, interface(record.ifindex, record.netns))
-            yield SocketError(owner, socket, kinds[Kind(peer[4])], total.count, total.sockets)
+            yield SocketError(
+                owner, socket, kinds[Kind(peer[4])], total.count, total.sockets, total.duplicates
+            )
         for (user, kind), total in self._rest.items():
             nobodys = Socket(0, 0, "tcp", "", 0, "", 0, uid=user)
-            yield SocketError(None, nobodys, kinds[Kind(kind)], total.count, total.sockets)
+            yield SocketError(
+                None, nobodys, kinds[Kind(kind)], total.count, total.sockets, total.duplicates
+            )
         self._forget()

@@ -247,7 +247,10 @@ class RunningSource:
     ) -> Iterator[SocketError]:
         if self._failures.has_room(record, kind, record.occurrences):
             socket = socket_of(record, interface)
-            yield SocketError(record.owner, socket, _ERRORS[kind], record.occurrences)
+            yield SocketError(
+                record.owner, socket, _ERRORS[kind], record.occurrences,
+                duplicates=record.duplicates,
+            )  # fmt: skip
 
     def _with_peers(self, events: list[Event]) -> list[Event]:
         """Return the events, in which the stalls have their peers."""

@@ -124,6 +124,8 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
         net = _socket(error.socket, owner, *endpoints(error))
         if error.sockets > 1:
             net["sockets"] = error.sockets
+        if error.duplicates:
+            net["duplicates"] = error.duplicates
         return net
     if isinstance(error, PortErrors):
         priority: Detail = {} if error.priority is None else {"priority": error.priority}

@@ -90,6 +90,8 @@ def _error(record: ErrorRecord) -> str:
     if isinstance(record.error, SocketError):
         here, there = endpoints(record.error)
         where = f"{here or '*'} -> {there or '*'}"
+        if record.error.duplicates:
+            where += f"  ({record.error.duplicates} received twice)"
     elif isinstance(record.error, QueuePairErrors):
         where = f"qp {record.error.number} {record.error.type} {record.error.state}"
     return f"error  {_who(record.owner)}  {value}  {entity(record)}  {where}".rstrip()

@@ -123,7 +123,8 @@ def _error(
         return DroppedEvents(_text(net["where"]), count, _int_or_none(net.get("uid")))
     if "protocol" in net:
         socket = _socket(entity, net)
-        return SocketError(owner, socket, ErrorKind(what), count, _int(net.get("sockets", 1)))
+        sockets, duplicates = _int(net.get("sockets", 1)), _int(net.get("duplicates", 0))
+        return SocketError(owner, socket, ErrorKind(what), count, sockets, duplicates)
     if "qp" in net:
         return QueuePairErrors(
             owner,

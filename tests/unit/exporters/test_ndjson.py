@@ -138,6 +138,13 @@ def test_an_error_is_its_word_and_count(kind):
     assert record.net == DETAIL
 
 
+def test_retransmits_that_the_receiver_had_are_counted_apart():
+    """Three of seventeen; without one, the key is absent, as above."""
+    error = SocketError(CLIENT, SOCKET, ErrorKind.RETRANSMIT, 17, duplicates=3)
+    record = accepted(to_line(ErrorRecord(NOW_MS, error)))
+    assert (record.value, record.net) == ("RETRANSMIT:17", DETAIL | {"duplicates": 3})
+
+
 def test_an_error_of_a_socket_without_inode_is_acceptable():
     """It ended before anybody could hold it; its line is taken all the same."""
     socket = Socket(0, 11, "tcp", "10.0.0.7", 40_009, "10.0.0.11", 5_437, "eth0")

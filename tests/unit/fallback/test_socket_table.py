@@ -53,10 +53,12 @@ def test_bytes_are_counted_once_and_go_to_the_owner(world):
 def test_what_was_moved_before_the_first_sample_is_not_ours(world):
     """A connection that is there at the start begins at zero, its retransmits too."""
     tcp = Tcp().send(1_009).receive(1_013)
-    tcp.retransmits_ever = 17
+    tcp.retransmits_ever, tcp.duplicates = 17, 5
     with_connection(world, tcp)
     tcp.at(11).send(7)
     assert traffic(world.collect(1_000)) == [(OWNER, 7, 0)]
+    tcp.retransmits_ever += 1
+    assert SocketError(OWNER, SOCKET, ErrorKind.RETRANSMIT, 1) in world.collect(2_000)
 
 
 def test_a_connection_made_later_counts_from_its_first_byte(world):
@@ -212,15 +214,18 @@ def test_events_of_the_ended_without_room_are_counted(monkeypatch):
 
 
 def test_retransmits_are_counted_as_they_grow(world):
-    """Three, then two more: five in all, in two intervals."""
+    """Three, then two more: five in all, in two intervals; the receiver had two of them."""
     tcp = with_connection(world)
     tcp.at(11).send(7)
-    tcp.retransmits_ever, tcp.retransmitted_bytes = 3, 21
+    tcp.retransmits_ever, tcp.retransmitted_bytes, tcp.duplicates = 3, 21, 1
     (error, _) = world.collect(1_000)
-    assert error == SocketError(OWNER, SOCKET, ErrorKind.RETRANSMIT, 3)
-    tcp.at(1_001).send(7)
-    tcp.retransmits_ever = 5
-    assert [f.count for f in world.collect(2_000) if isinstance(f, SocketError)] == [2]
+    assert error == SocketError(OWNER, SOCKET, ErrorKind.RETRANSMIT, 3, duplicates=1)
+    for now_ms in range(2_000, 9_000, 1_000):  # it becomes idle
+        assert world.collect(now_ms) == []
+    tcp.at(9_001).send(7)
+    tcp.retransmits_ever, tcp.duplicates = 5, 2
+    (error,) = (f for f in world.collect(10_000) if isinstance(f, SocketError))
+    assert error == SocketError(OWNER, SOCKET, ErrorKind.RETRANSMIT, 2, duplicates=1)
 
 
 def test_an_error_names_no_socket_zero(world):
