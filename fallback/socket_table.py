@@ -360,9 +360,7 @@ def _changed(connection: Connection, owner: Process | None, sums: TrafficTotals)
     if retransmits:
         duplicates = max(sample.info.dsack_dups - connection.duplicates, 0)
         connection.duplicates += duplicates
-        yield SocketError(
-            owner, socket, ErrorKind.RETRANSMIT, retransmits, duplicates=duplicates
-        )
+        yield SocketError(owner, socket, ErrorKind.RETRANSMIT, retransmits, duplicates=duplicates)
     connection.sent += sent
     connection.received += received
     connection.retransmits += retransmits

@@ -170,9 +170,7 @@ def _errors(sums: _Sums, ts_ms: int, placed: Placed) -> Iterator[Record]:
     kept, _ = choose(numbers, _MOST_ERRORS, _OF_PROCESS)
     for number in kept:
         (socket, kind, owner), failed = errors[number]
-        error = SocketError(
-            owner, socket, kind, failed.count, failed.sockets, failed.duplicates
-        )
+        error = SocketError(owner, socket, kind, failed.count, failed.sockets, failed.duplicates)
         # Without an inode, the record has no process.
         yield ErrorRecord(ts_ms, error, placed(owner) if socket.inode else None)
     if len(kept) == len(errors):
