@@ -38,12 +38,16 @@ UNKNOWN_HABIT, SENDS_ONLY, LISTENS = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait of a process on a connection: direction, begin (monotonic, ns) and cause."""
+    """Wait of a process on a connection: direction, begin (monotonic, ns) and cause.
+
+    `probable`: see `ReplyStall`.
+    """
 
     direction: Direction
     since_ns: int
     cause: Cause | None
     tid: int | None = None
+    probable: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -258,7 +258,10 @@ class StallDetector:
         reply_stall = self._replies.observe(asked, now_ns)
         if reply_stall is None:
             return None
-        return replace(wait, since_ns=reply_stall.since_ns, cause=reply_stall.cause or wait.cause)
+        return replace(
+            wait, since_ns=reply_stall.since_ns, cause=reply_stall.cause or wait.cause,
+            probable=reply_stall.probable,
+        )  # fmt: skip
 
 
 def stall_of(
@@ -267,7 +270,7 @@ def stall_of(
     """Return the stall event of a wait."""
     return Stall(
         owner, connection.socket, wait.direction, now_ns - wait.since_ns, ongoing, wait.cause,
-        wait.tid,
+        wait.tid, probable=wait.probable,
     )  # fmt: skip
 
 

@@ -257,6 +257,13 @@ OPTIONS = (
         help="Do not report reply waits for this peer, such as a queue or a long poll. Repeatable.",
     ),
     Option(
+        name="report-probable",
+        kind=bool,
+        default=False,
+        help="Also report waits that are only likely to be stalls, with net.probable: the peer has "
+        "read the request and seems idle, but always replied soon before.",
+    ),
+    Option(
         name="patient",
         kind=str,
         many=True,
@@ -386,6 +393,7 @@ class Settings:
     attach: Attach = Attach.AUTO
     process_state: bool = True  # records of the processes of jobs
     proc_share: float = SHARE  # of a core, for reads of /proc about owners and peers
+    report_probable: bool = False
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
     record: Path | None = None  # directory of the recording, None: none
     record_limits: Limits = field(default_factory=Limits)
@@ -424,6 +432,7 @@ class Settings:
             attach=values["attach"],
             process_state=not values["no_process_state"],
             proc_share=values["proc_budget"] / 100,
+            report_probable=values["report_probable"],
             ignored_peers=IgnoredPeers.of([*values["ignore_reply_wait"], *values["patient"]]),
             record=Path(values["record"]) if values["record"] is not None else None,
             record_limits=Limits(span_ms(values["record_for"]), values["record_size"] << 20),

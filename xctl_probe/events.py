@@ -131,7 +131,8 @@ class Stall:
 
     `duration_ns` is the time so far while the stall is ongoing, else the total.  `cause` is None
     where the evidence does not decide.  `peer` is the process that it waits for, where that is on
-    this host; `peer_activity` is what that process was seen to do.
+    this host; `peer_activity` is what that process was seen to do.  `probable`: it may be an
+    expected wait.
     """
 
     owner: Process | None
@@ -143,6 +144,7 @@ class Stall:
     tid: int | None = None  # the blocked thread, where known
     peer: Process | None = None
     peer_activity: PeerActivity | None = None
+    probable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

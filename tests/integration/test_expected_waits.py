@@ -56,3 +56,56 @@ def test_a_peer_in_another_namespace_is_sampled(asked):
         assert (reported.net["direction"], reported.net["cause"]) == ("receive", "no_reply")
         # It counts from the stop, and not from the request.
         assert STALL_MS <= reported.stall_ms <= reported.ts - stopped_ms + CLOCKS_MS
+
+
+@pytest.fixture
+def lost(backend, worker):
+    """Lose a request: an event loop on this host reads it, and waits for more."""
+    if not backend.sees("replies"):
+        pytest.skip("no waits for a reply at all, which is declared and tested")
+    server, client = worker("evented"), worker()
+    inode = client.connect("127.0.0.1", server.ask("listen")["port"])["inode"]
+    server.ask("accept")
+
+    def ask():
+        server.begin("recv", QUESTION)
+        client.begin("ask", QUESTION, ANSWER)
+        server.expect("recv")
+
+    def lose(running, after):
+        """Ask, after so many requests that were answered at once."""
+        for _ in range(after):
+            ask()
+            server.ask("send", ANSWER)
+            client.expect("ask")
+            if backend.per_interval:  # of what lies between two samples it sees one request
+                running.wait_for_intervals(1)
+        ask()
+        server.begin("recv", QUESTION)
+        return server, client, inode
+
+    return lose
+
+
+def test_a_request_that_an_idle_peer_has_read_is_probably_lost(probe, lost):
+    """Its replies always came at once; so it is likely, and reported on request, to its end."""
+    running = probe("--report-probable", interval=INTERVAL_S)
+    server, client, inode = lost(running, after=9)
+    running.wait_for(lambda consumer: len(consumer.stalls(inode=inode, ongoing=True)) >= 2)
+    os.kill(server.pid, signal.SIGKILL)
+    running.wait_for(lambda consumer: consumer.stalls(inode=inode, ongoing=False))
+    running.wait_for_intervals(2)
+    stalls = running.stop().stalls(inode=inode)
+    assert [r.ongoing for r in stalls] == [True] * (len(stalls) - 1) + [False]
+    for reported in stalls:
+        assert reported.pid == client.pid
+        assert (reported.net["cause"], reported.net["probable"]) == ("no_reply", True)
+        assert reported.stall_ms >= 5 * STALL_MS
+
+
+@pytest.mark.parametrize(("options", "after"), [((), 9), (("--report-probable",), 3)])
+def test_it_is_an_expected_wait_unless_asked_for_and_replies_came_soon(probe, lost, options, after):
+    running = probe(*options, interval=INTERVAL_S)
+    _, _, inode = lost(running, after)
+    running.wait_for_intervals(6)
+    assert running.stop().stalls(inode=inode) == []

@@ -81,6 +81,8 @@ class RunningSource:
         ignored_peers: IgnoredPeers | None = None,
         proc_share: float = SHARE,
         reply_ns: int = 0,
+        *,
+        report_probable: bool = False,
     ) -> None:
         self._stall_ns = stall_ns
         self._running = running
@@ -96,7 +98,7 @@ class RunningSource:
         budget, barred = Budget(proc_share), Barred()
         self._tracker = StallTracker(
             stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget, barred,
-            reply_ns=reply_ns,
+            reply_ns=reply_ns, report_probable=report_probable,
         )  # fmt: skip
         self._closers = closers.Closers(stall_ns)
         self._interfaces = IfindexNames()
@@ -264,7 +266,7 @@ class RunningSource:
         if len(self._places) < _MOST_PENDING:
             self._places[record.inode] = record.netns, record.pid
         interface = self._interfaces.name(record.ifindex, record.netns)
-        return _stall(record, interface, stall.cause)
+        return _stall(record, interface, stall)
 
     def _closing(self, record: RawEvent) -> Stall:
         return self._stall(ReportedStall(record, closers.cause(record)))
@@ -303,9 +305,10 @@ class KernelSource(RunningSource):
     """Kernel source of the compiled objects; needs CAP_BPF and CAP_PERFMON, and kernel BTF.
 
     `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer; `attach` is
-    the attach variant; `ignored_peers` has the peers whose reply waits are excluded; `proc_share`
-    is the part of a core for reads of /proc about owners and peers; `log` receives the messages of
-    libbpf.  Raises SourceUnavailable with the reason and the remedy.
+    the attach variant; `ignored_peers` has the peers whose reply waits are excluded;
+    `report_probable` is as in `ReplyWaits`; `proc_share` is the part of a core for reads of /proc
+    about owners and peers; `log` receives the messages of libbpf.  Raises SourceUnavailable with
+    the reason and the remedy.
     """
 
     def __init__(
@@ -315,21 +318,25 @@ class KernelSource(RunningSource):
         reply_ns: int = 0,
         attach: str = "auto",
         ignored_peers: IgnoredPeers | None = None,
+        report_probable: bool = False,
         proc_share: float = SHARE,
         sizes: MapSizes | None = None,
         log: Callable[[str], None] | None = None,
     ) -> None:
         running = load(attach, stall_ns, sizes or MapSizes(), log)
-        super().__init__(running, stall_ns, ignored_peers, proc_share, reply_ns)
+        super().__init__(
+            running, stall_ns, ignored_peers, proc_share, reply_ns, report_probable=report_probable
+        )
 
 
-def _stall(record: RawEvent, interface: str | None, why: Cause | None) -> Stall:
+def _stall(record: RawEvent, interface: str | None, stall: ReportedStall) -> Stall:
     return Stall(
         owner=record.owner,
         socket=socket_of(record, interface),
         direction=DIRECTIONS[StallDirection(record.direction)],
         duration_ns=record.span_ns,
         ongoing=record.kind == Kind.ONGOING,
-        cause=why,
+        cause=stall.cause,
         tid=record.tid or None,
+        probable=stall.probable,
     )

@@ -46,10 +46,11 @@ _Key = tuple[int, int]  # inode and direction
 
 
 class ReportedStall(NamedTuple):
-    """A stall to report: the record with its length, and the cause."""
+    """A stall to report: the record with its length, the cause, and whether it is only likely."""
 
     record: RawEvent
     cause: Cause | None
+    probable: bool = False
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ class StallTracker:
 
     `endpoint` returns the kernel's history with the peer of an event, `cause` the cause that the
     event alone shows; `budget` limits the reads about peers, `barred` has the processes that are
-    not read; `reply_ns` is as in `ReplyWaits`.
+    not read; `reply_ns` and `report_probable` are as in `ReplyWaits`.
     """
 
     def __init__(
@@ -77,10 +78,12 @@ class StallTracker:
         barred: Barred | None = None,
         *,
         reply_ns: int = 0,
+        report_probable: bool = False,
     ) -> None:
         budget, barred = budget or Budget(), barred or Barred()
         self._stall_ns = stall_ns
         self._reply_ns = reply_ns
+        self._report_probable = report_probable
         self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
@@ -275,6 +278,8 @@ class StallTracker:
         client = not symmetric or expects_reply_as_client(record, self._endpoint(record))
         here = self._connections.of(record.uid, record.cookie)
         here.answered = record.answered
+        if record.remote_port and record.evidence & Evidence.OPENED:
+            peer.answered = self._endpoint(record).answered
         since_ns = record.time_ns - record.span_ns
         blocked = bool(record.evidence & _IN_RECEIVE)
         return ReplyWait(
@@ -287,7 +292,10 @@ class StallTracker:
         if found is None:
             lookup = NetnsLookup(self._visits, record.netns, record.pid)
             inspector = PeerInspector(lookup, self._owners, self._processes, shared=True)
-            replies = ReplyWaits(self._stall_ns, self._ignored_peers, inspector, self._reply_ns)
+            replies = ReplyWaits(
+                self._stall_ns, self._ignored_peers, inspector, self._reply_ns,
+                report_probable=self._report_probable,
+            )  # fmt: skip
             found = _Namespace(replies, lookup)
             self._namespaces[record.netns] = found
             if len(self._namespaces) > _MOST_NAMESPACES:
@@ -306,7 +314,8 @@ class StallTracker:
         why: Cause | None = stall.cause or self._cause(record)
         if stall.in_flight and why is Cause.NO_REPLY:
             why = None  # neither known to be lost nor delivered
-        return ReportedStall(record._replace(span_ns=record.time_ns - stall.since_ns), why)
+        span_ns = record.time_ns - stall.since_ns
+        return ReportedStall(record._replace(span_ns=span_ns), why, stall.probable)
 
 
 def _key(record: RawEvent) -> _Key:
@@ -342,4 +351,4 @@ def _awaits(record: RawEvent) -> bool:
 def _closed(stall: ReportedStall, now_ns: int) -> ReportedStall:
     since_ns = _began_ns(stall.record)
     record = stall.record._replace(kind=Kind.STALL, time_ns=now_ns, span_ns=now_ns - since_ns)
-    return ReportedStall(record, stall.cause)
+    return ReportedStall(record, stall.cause, stall.probable)

@@ -105,6 +105,7 @@ def _stall(stall: Stall, duration_ms: int) -> Detail:
         "tid": stall.tid,
         **_socket(socket, stall.owner, local(socket), remote(socket)),
         **_peer(stall),
+        **({"probable": True} if stall.probable else {}),
     }
 
 

@@ -77,7 +77,10 @@ def _stall(record: StallRecord) -> str:
     stall = record.stall
     seconds = stall.duration_ns // _NS_PER_MS / _MS_PER_S
     state = "waits " if stall.ongoing else "waited"
-    cause = f"  ({stall.cause})" if stall.cause else ""
+    notes = [stall.cause.value] if stall.cause else []
+    if stall.probable:
+        notes.append("probably")
+    cause = f"  ({', '.join(notes)})" if notes else ""
     return (
         f"stall  {_who(stall.owner)}  {state} {seconds:>8.3f} s "
         f"{WAITS[stall.direction]} {remote(stall.socket)}{cause}  {entity(record)}"

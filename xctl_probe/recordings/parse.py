@@ -108,6 +108,7 @@ def _stall(entity: object, owner: Process | None, net: _Object) -> Stall:
         _int_or_none(net["tid"]),
         _process(net.get("peer_pid"), net.get("peer_comm")),
         None if activity is None else PeerActivity(activity),
+        net.get("probable", False) is True,
     )
 
 

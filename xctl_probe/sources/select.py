@@ -44,6 +44,7 @@ def _ebpf(settings: Settings) -> Source:
         reply_ns=settings.reply_ns,
         attach=settings.attach,
         ignored_peers=settings.ignored_peers,
+        report_probable=settings.report_probable,
         proc_share=settings.proc_share,
         log=settings.log,
     )
@@ -56,6 +57,7 @@ def _bcc(settings: Settings) -> Source:
         stall_ns=settings.stall_ns,
         reply_ns=settings.reply_ns,
         ignored_peers=settings.ignored_peers,
+        report_probable=settings.report_probable,
         proc_share=settings.proc_share,
         log=settings.log,
     )
@@ -70,6 +72,7 @@ def _sampler(settings: Settings) -> Source:
         reply_ns=settings.reply_ns,
         interval_ns=settings.interval_ns,
         ignored_peers=settings.ignored_peers,
+        report_probable=settings.report_probable,
         proc_share=settings.proc_share,
         sock_diag=settings.sock_diag,
     )

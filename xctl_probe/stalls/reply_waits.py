@@ -20,7 +20,7 @@ from xctl_probe.stalls.peer_inspector import (
     PeerState,
     seen_from_here,
 )
-from xctl_probe.stalls.request_history import RequestHistory, Usual
+from xctl_probe.stalls.request_history import MUCH_LONGER, RequestHistory, Usual
 
 # An expected wait, or maybe one: without evidence there is no report.
 _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.HIDDEN)
@@ -66,11 +66,15 @@ class ReplyWait(NamedTuple):
 
 
 class ReplyStall(NamedTuple):
-    """A stall: begin, cause where the peer shows one, and whether the request is in flight."""
+    """A stall: begin, cause where the peer shows one, and whether the request is in flight.
+
+    `probable`: it may be an expected wait, and is reported on request only.
+    """
 
     since_ns: int
     cause: Cause | None = None
     in_flight: bool = False
+    probable: bool = False
 
 
 @dataclass(slots=True)
@@ -87,6 +91,11 @@ class _WaitState:
     hops: int = 0  # between equals, to the one that waits for the one that does not read
 
     @property
+    def is_certain(self) -> bool:
+        """True during a stall that is not only likely."""
+        return self.stall is not None and not self.stall.probable
+
+    @property
     def is_complete(self) -> bool:
         """True once the sender of a transfer was seen idle, or cannot be seen: on another host."""
         return bool(self.idle_ns) or self.peer.state in (PeerState.UNKNOWN, PeerState.HIDDEN)
@@ -97,6 +106,8 @@ class ReplyWaits:
 
     `stall_ns` is the stall length; `other_end` inspects peers, None where that is impossible.
     `reply_ns` is the stall length of a wait for a peer that has the request, if it is longer.
+    `report_probable`: waits for a peer that seems idle, or is hidden, count where it always replied
+    soon.
     """
 
     def __init__(
@@ -105,7 +116,10 @@ class ReplyWaits:
         ignored_peers: IgnoredPeers | None = None,
         other_end: PeerInspector | None = None,
         reply_ns: int = 0,
+        *,
+        report_probable: bool = False,
     ) -> None:
+        self._report_probable = report_probable
         self._stall_ns = stall_ns
         self.reply_ns = max(reply_ns, stall_ns)
         self._ignored_peers = ignored_peers or IgnoredPeers()
@@ -120,7 +134,7 @@ class ReplyWaits:
         self._new = self._again = 0
         self._stalled.clear()
         for kept in self._waits.values():
-            if kept.stall is not None and kept.owner is not None:
+            if kept.is_certain and kept.owner is not None:
                 self._stalled.setdefault(kept.owner, []).append((kept.since_ns, kept.hops))
         if self._inspector is not None:
             self._inspector.begin_sample()
@@ -147,6 +161,8 @@ class ReplyWaits:
             and not self._is_another(kept, asked)
         ):
             del self._waits[asked.socket.inode]
+            if kept.stall is not None and kept.stall.probable:
+                return kept.stall
             idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
             if idle and not self._peer_just_became_idle(kept, end_ns):
                 return None
@@ -216,7 +232,7 @@ class ReplyWaits:
         found = inspector.inspect(asked.socket, kept.peer, delivered=asked.delivered)
         if found is PeerState.WAITING_FOR_REQUEST and before is not PeerState.WAITING_FOR_REQUEST:
             kept.idle_ns = now_ns
-        if before in _OWES_NOTHING and found not in _OWES_NOTHING and kept.stall is None:
+        if before in _OWES_NOTHING and found not in _OWES_NOTHING and not kept.is_certain:
             kept.from_ns = now_ns  # until now it was an expected wait, or maybe one
 
     def _check_own(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> None:
@@ -263,12 +279,20 @@ class ReplyWaits:
         if found is PeerState.UNKNOWN and usual and kept.stall is None:
             return None  # a stall is not over because its peer can no more be inspected
         if found is PeerState.UNKNOWN_ACTIVITY and kept.stall is not None:
-            return ReplyStall(kept.from_ns, kept.stall.cause)  # still ongoing
+            return kept.stall._replace(since_ns=kept.from_ns, in_flight=False)  # still ongoing
         if self._peer_just_became_idle(kept, now_ns):
             return kept.stall
         if found in _SILENT and not self._peer_is_stalled_upstream(kept):
-            return None
+            probable = self._report_probable and self._is_probable(asked, kept, now_ns)
+            return ReplyStall(kept.from_ns, probable=True) if probable else None
         return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)
+
+    def _is_probable(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> bool:
+        """True when the peer may have lost the request: it always replied far sooner."""
+        waited_ns = now_ns - kept.from_ns
+        if waited_ns < MUCH_LONGER * self.reply_ns or kept.own.is_elsewhere:
+            return False
+        return asked.history.is_prompt() and not asked.history.is_within_usual_latency(waited_ns)
 
     def _peer_just_became_idle(self, kept: _WaitState, now_ns: int) -> bool:
         """True when the peer of a reported stall has been idle for less than a stall length.

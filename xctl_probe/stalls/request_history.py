@@ -98,6 +98,12 @@ class Usual(NamedTuple):
             return True
         return self.peer.is_within_usual_latency(wait_ns) and not self.here.is_prompt()
 
+    def is_prompt(self) -> bool:
+        """True when replies came soon: on this connection, or from this peer where it has few."""
+        if self.here.answered >= PROMPT_ANSWERS or self.here.long_waits:
+            return self.here.is_prompt()
+        return self.peer.is_prompt()
+
 
 class Histories:
     """Request/reply histories by user and key.

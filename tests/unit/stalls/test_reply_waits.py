@@ -10,7 +10,7 @@ from xctl_probe.linux.process_activity import Activity, OwnActivity
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerState
 from xctl_probe.stalls.reply_waits import ReplyStall, ReplyWait, ReplyWaits
-from xctl_probe.stalls.request_history import RequestHistory
+from xctl_probe.stalls.request_history import RequestHistory, Usual
 
 MS = 1_000_000
 STALL_MS = 100
@@ -449,6 +449,72 @@ def test_what_the_other_end_shows_is_never_usual(shows):
 def test_a_request_that_is_not_acknowledged_is_never_usual():
     scene = Scene(usual=late(9_000, 9_000, 9_000))
     assert scene.take_sample(100, delivered=False) == 0
+
+
+# What is only likely
+
+
+def prompt(*, late_ms=(), answered=8):
+    usual = Usual(late(*late_ms), RequestHistory())
+    usual.here.answered = answered
+    return usual
+
+
+def with_probable(usual):
+    scene = Scene(usual=usual)
+    scene.replies = ReplyWaits(STALL_MS * MS, None, scene.peer, report_probable=True)
+    return scene
+
+
+@pytest.mark.parametrize(
+    "shows", [PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN, PeerState.UNKNOWN_ACTIVITY]
+)
+def test_a_peer_that_always_replied_soon_has_probably_lost_the_request(shows):
+    """Five reply lengths later, from the request on; so is its end."""
+    scene = with_probable(prompt())
+    assert scene.take_sample(100, shows) is None
+    assert scene.take_sample(499) is None
+    wanted = ReplyStall(0, probable=True)
+    assert scene.replies.observe(scene.asked(), 500 * MS) == wanted
+    assert scene.replies.close(scene.asked(), 700 * MS) == wanted
+
+
+@pytest.mark.parametrize(
+    "usual",
+    [
+        prompt(answered=7),
+        prompt(late_ms=(1_000, 1_000)),
+        Usual(RequestHistory(), RequestHistory(answered=7)),
+        RequestHistory(answered=7),
+    ],
+)
+def test_few_replies_or_late_ones_make_nothing_likely(usual):
+    scene = with_probable(usual)
+    for now_ms in (100, 500, 3_600_000):
+        assert scene.take_sample(now_ms, PeerState.WAITING_FOR_REQUEST) is None
+    assert scene.end(3_600_100) is None
+
+
+def test_replies_to_other_connections_make_it_likely_on_a_new_one():
+    scene = with_probable(Usual(RequestHistory(), RequestHistory(answered=8)))
+    assert scene.take_sample(500, PeerState.WAITING_FOR_REQUEST) == 0
+
+
+def test_what_is_likely_is_certain_from_when_the_peer_turns_to_something_else():
+    scene = with_probable(prompt())
+    assert scene.take_sample(500, PeerState.WAITING_FOR_REQUEST) == 0
+    assert scene.take_sample(700, PeerState.BUSY) is None
+    scene.replies.begin_sample()
+    assert scene.replies.observe(scene.asked(), 800 * MS) == ReplyStall(700 * MS)
+
+
+def test_a_proxy_that_is_only_likely_to_wait_makes_no_stall_of_its_clients():
+    scene = with_probable(prompt())
+    asked = scene.asked(inode=2, owner=SERVER)  # the proxy's own request, to an idle peer
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+    assert scene.replies.observe(asked, 500 * MS) == ReplyStall(0, probable=True)
+    scene.usual = RequestHistory()
+    assert scene.take_sample(600) is None
 
 
 # What the user excludes
