@@ -24,7 +24,8 @@ DROP_CAPABILITIES = ("--bounding-set=-all", "--inh-caps=-all")
 # A receive buffer grows to 6 MB at most, as before Linux 6.18: with its 32 MB, what tests take for
 # more than all buffers fits into one.
 _UP = """
-    ip link set lo up && echo 4096 131072 6291456 >/proc/sys/net/ipv4/tcp_rmem && echo up && exec cat
+    ip link set lo up && echo 4096 131072 6291456 >/proc/sys/net/ipv4/tcp_rmem && echo up &&
+    exec cat
 """
 
 _veth_number = count()
