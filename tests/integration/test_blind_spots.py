@@ -482,6 +482,37 @@ def test_a_transfer_to_an_event_loop_that_breaks_off_on_another_host(
     agrees("remote_transfer", running.stop().stalls(pid=client.pid))
 
 
+def test_a_peer_on_another_host_that_answers_other_connections(
+    probe, worker, agrees, backend, netns, make_netns
+):
+    """What one of them has sent last may ask for nothing."""
+    if not backend.sees("replies"):
+        pytest.skip("no waits for a reply at all, which is declared and tested")
+    distant = make_netns(beside=netns)
+    netns.join(distant)
+    server, client = worker("links", namespace=distant), worker("links")
+    port = server.ask("listen", "door", "10.23.29.2")["port"]
+    inodes = {}
+    for name in ("waiting", "asked"):
+        inodes[name] = client.ask("connect", name, port, "10.23.29.2")["inode"]
+        server.ask("accept", "door")
+        server.ask("name", "door", name)
+    running = probe("--reply-ms", 1_000)
+    client.begin("ask", "waiting", QUESTION)
+    server.ask("answer", "waiting", QUESTION)
+    client.expect("ask")
+    client.begin("loop", "waiting", "asked", QUESTION)
+    server.ask("take", "waiting", QUESTION)
+    begun = len(running.consumer.interface_bandwidth("lo"))
+    while len(running.consumer.interface_bandwidth("lo")) < begun + 12:
+        server.ask("answer", "asked", QUESTION)
+    reported = {r.entity_id for r in running.consumer.stalls(pid=client.pid)}
+    agrees("busy_peer", reported)
+    assert reported <= {f"socket-{inodes['waiting']}"}
+    # It answers no more: now its other connection waits.
+    running.wait_for(lambda c: c.stalls(inode=inodes["asked"]))
+
+
 def test_connects_without_a_route(probe, worker, agrees):
     """They fail before the socket changes its state."""
     running, client = probe(), worker()

@@ -2,17 +2,21 @@
 
 listen NAME           a listener on loopback; reports its port
 accept NAME           takes the next connection of the listener NAME, under the same name
+name NAME OTHER       gives a connection another name
 connect NAME PORT     opens a connection
 ask NAME BYTES        sends so many bytes and receives as many
 answer NAME BYTES     receives so many bytes and sends as many
 forward FROM TO BYTES receives from FROM, asks TO, and answers FROM
 take NAME BYTES       receives so many bytes
+loop NAME OTHER BYTES sends on NAME, and asks on OTHER whenever it has been answered, in an event
+                      loop that monitors both; until data comes on NAME
 sleep                 sleeps until the end
 """
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import time
@@ -21,6 +25,7 @@ from talk import die_with_parent, failed, hello, report
 
 _LOOPBACK = "127.0.0.1"
 _LONG_S = 600
+_PAUSE_S = 0.05
 
 
 def _take(sock: socket.socket, count: int) -> None:
@@ -48,6 +53,10 @@ class Links:
         self._links[name] = self._listeners[name].accept()[0]
         return {}
 
+    def name(self, name: str, other: str) -> dict[str, object]:
+        self._links[other] = self._links.pop(name)
+        return {}
+
     def connect(self, name: str, port: str, host: str = _LOOPBACK) -> dict[str, object]:
         self._links[name] = socket.create_connection((host, int(port)))
         local = self._links[name].getsockname()
@@ -65,6 +74,19 @@ class Links:
 
     def take(self, name: str, count: str) -> dict[str, object]:
         _take(self._links[name], int(count))
+        return {}
+
+    def loop(self, name: str, other: str, count: str) -> dict[str, object]:
+        waiting, asked = self._links[name], self._links[other]
+        waiting.sendall(bytes(int(count)))
+        asked.sendall(bytes(int(count)))
+        with select.epoll() as poll:
+            for one in (waiting, asked):
+                poll.register(one, select.EPOLLIN)
+            while waiting.fileno() not in [fd for fd, _ in poll.poll()]:
+                _take(asked, int(count))
+                if not poll.poll(_PAUSE_S):
+                    asked.sendall(bytes(int(count)))
         return {}
 
     def forward(self, source: str, target: str, count: str) -> dict[str, object]:

@@ -163,6 +163,7 @@ class RunningSource:
         chunk = self._running.collect_iter.run()
         events.extend(self._from_ring(now_ns))
         found = self._sorted(chunk)
+        self._tracker.answers.note(records_at(chunk, found.received), now_ns)
         events.extend(found.traffic)
         for record in self._sound(records_at(chunk, found.others)):
             events.extend(self._events(record))
@@ -207,7 +208,7 @@ class RunningSource:
 
     def _sorted(self, chunk: bytes) -> Sorted:
         self._invalid += len(chunk) % RECORD.size > 0
-        return split(chunk, self._interfaces)
+        return split(chunk, self._interfaces, self._tracker.answers.pids)
 
     def _sound(self, records: Iterable[RawEvent]) -> Iterator[RawEvent]:
         for record in records:

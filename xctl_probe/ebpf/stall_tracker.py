@@ -15,6 +15,7 @@ from xctl_probe.ebpf.abi import (
     StallDirection,
     socket_of,
 )
+from xctl_probe.ebpf.peer_answers import PeerAnswers
 from xctl_probe.ebpf.stall_policy import UNASKED, expects_reply_as_client, is_stall
 from xctl_probe.events import Cause, Socket, Stall
 from xctl_probe.linux.addresses import address_text
@@ -87,6 +88,7 @@ class StallTracker:
         self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
+        self.answers = PeerAnswers()
         self._peers = PeerHistory()
         self._owners = OwnersAside(Search(budget, barred=barred), barred)
         self._processes = ProcessesAside(budget, barred=barred)
@@ -119,6 +121,7 @@ class StallTracker:
         for namespace in self._namespaces.values():
             namespace.replies.begin_sample()
         self._note_keepalives(records, whole=whole)
+        self.answers.want(filter(_may_be_idle, records))
         stalls = []
         for record in records:
             if not self._lasts(record):  # an end event follows
@@ -285,6 +288,7 @@ class StallTracker:
         return ReplyWait(
             socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered, blocked,
             lost, symmetric, announced, client, bool(record.evidence & Evidence.FLOW),
+            self.answers.last_ns(record) > since_ns,
         )  # fmt: skip
 
     def _replies(self, record: RawEvent) -> ReplyWaits:
@@ -341,6 +345,12 @@ def _has_no_end_event(record: RawEvent) -> bool:
 
 def _got_data(record: RawEvent) -> bool:
     return bool(record.evidence & Evidence.DATA)
+
+
+def _may_be_idle(record: RawEvent) -> bool:
+    """True for a reply wait on a stream in which no thread was seen in a receive."""
+    streams = record.protocol not in PROTOCOLS_UDP
+    return streams and _awaits(record) and not record.evidence & _IN_RECEIVE
 
 
 def _awaits(record: RawEvent) -> bool:

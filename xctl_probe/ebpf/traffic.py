@@ -7,7 +7,7 @@ everything else of an interval.  Of ten thousand waits, only those to decide abo
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from xctl_probe.ebpf.abi import MOST_BYTES, RECORD, Kind, RawEvent, process
@@ -26,21 +26,25 @@ _Who = tuple[int, int, bytes, int, int]
 class Sorted(NamedTuple):
     """Events of an iteration; those to decode are given by their number in the chunk.
 
-    `waits` has the numbers of waits, by user and pid.
+    `waits` has the numbers of waits, by user and pid; `received` those of data that came to the
+    processes that were asked for.
     """
 
     traffic: list[TrafficDelta]
     waits: dict[int, dict[int, list[int]]]
     others: list[int]
+    received: list[int]
 
 
-def split(chunk: bytes, interfaces: IfindexNames) -> Sorted:
+def split(chunk: bytes, interfaces: IfindexNames, pids: Container[int] = ()) -> Sorted:
     """Return the traffic by process and interface, and the numbers of all other events.
 
-    An incomplete event at the end is left out.
+    Of `pids`, also the numbers of the events of data that came.  An incomplete event at the end is
+    left out.
     """
     waits: dict[int, dict[int, list[int]]] = {}
     others: list[int] = []
+    heard: list[int] = []
     sums: dict[_Who, list[int]] = {}
     size = RECORD.size
     whole = len(chunk) // size * size
@@ -55,6 +59,8 @@ def split(chunk: bytes, interfaces: IfindexNames) -> Sorted:
         if kind != _TRAFFIC or occurrences or sent >= MOST_BYTES or received >= MOST_BYTES:
             others.append(at)
             continue
+        if received and pid in pids:
+            heard.append(at)
         who = (pid, start_ticks, comm, ifindex, netns)
         total = sums.get(who)
         if total is None:
@@ -66,7 +72,7 @@ def split(chunk: bytes, interfaces: IfindexNames) -> Sorted:
         TrafficDelta(process(*who[:3]), interfaces.name(*who[3:]), sent, received)
         for who, (sent, received) in sums.items()
     ]
-    return Sorted(traffic, waits, others)
+    return Sorted(traffic, waits, others, heard)
 
 
 def records_at(chunk: bytes, numbers: Iterable[int]) -> Iterator[RawEvent]:

@@ -55,6 +55,11 @@ _KERNEL = (
         "waits for data of the side that accepted a connection, unless it spins, announces itself"
         " to an equal, or its peer is on this host and does not read",
     ),
+    BlindSpot(
+        "busy_peer",
+        "waits of an event loop for another host that goes on to answer the process's other"
+        " connections: they may be expected",
+    ),
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(
         "shared_query",

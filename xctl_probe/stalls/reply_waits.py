@@ -45,6 +45,7 @@ class ReplyWait(NamedTuple):
     process has announced itself to its equal, which always answered soon.  `client`: the rules for
     a client apply; without them, only an announcement or what an equal has not read is evidence.
     `transfer`: no request is outstanding, and a transfer to this side has paused, or is complete.
+    `answered_elsewhere`: the peer has answered the process on another connection since.
     """
 
     socket: Socket
@@ -58,6 +59,7 @@ class ReplyWait(NamedTuple):
     announced: bool = False
     client: bool = True
     transfer: bool = False
+    answered_elsewhere: bool = False
 
     @property
     def may_be_complete(self) -> bool:
@@ -282,7 +284,8 @@ class ReplyWaits:
             return kept.stall._replace(since_ns=kept.from_ns, in_flight=False)  # still ongoing
         if self._peer_just_became_idle(kept, now_ns):
             return kept.stall
-        if found in _SILENT and not self._peer_is_stalled_upstream(kept):
+        alive = found is PeerState.UNKNOWN and asked.answered_elsewhere and not asked.blocked
+        if (found in _SILENT and not self._peer_is_stalled_upstream(kept)) or alive:
             probable = self._report_probable and self._is_probable(asked, kept, now_ns)
             return ReplyStall(kept.from_ns, probable=True) if probable else None
         return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)

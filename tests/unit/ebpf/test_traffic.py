@@ -44,7 +44,9 @@ def is_plain(record):
 def test_what_is_added_up_and_what_is_left_make_the_whole(records, tail):
     """Each record is in one of the two; the sums are those of a loop that anybody can check."""
     chunk = b"".join(RECORD.pack(*record) for record in records) + tail
-    traffic, waits, others = split(chunk, Interfaces())
+    traffic, waits, others, received = split(chunk, Interfaces(), {23})
+    to_one = [r for r in records if is_plain(r) and r.received_bytes and r.pid == 23]
+    assert list(records_at(chunk, received)) == to_one
     left = [r for r in records if not is_plain(r)]
     assert list(records_at(chunk, others)) == [r for r in left if r.kind != Kind.ONGOING]
     assert {
@@ -70,5 +72,5 @@ def test_what_is_added_up_and_what_is_left_make_the_whole(records, tail):
 
 def test_many_sockets_of_one_process_are_one_event():
     record = EMPTY._replace(kind=Kind.TRAFFIC, sent_bytes=7, received_bytes=11, pid=23, netns=7)
-    (event,), waits, others = split(RECORD.pack(*record) * 1_009, Interfaces())
-    assert (event.sent_bytes, event.received_bytes, waits, others) == (7_063, 11_099, {}, [])
+    (event,), *rest = split(RECORD.pack(*record) * 1_009, Interfaces())
+    assert (event.sent_bytes, event.received_bytes, rest) == (7_063, 11_099, [{}, [], []])

@@ -451,6 +451,31 @@ def test_a_request_that_is_not_acknowledged_is_never_usual():
     assert scene.take_sample(100, delivered=False) == 0
 
 
+# A peer that answers elsewhere
+
+
+def test_a_peer_on_another_host_that_answers_other_connections_is_not_late_on_this_one():
+    """Also where it was reported before."""
+    scene = Scene()
+    assert scene.take_sample(100, PeerState.UNKNOWN) == 0
+    assert scene.take_sample(300, answered_elsewhere=True) is None
+    assert scene.end(900, answered_elsewhere=True) is None
+
+
+@pytest.mark.parametrize("asked", [{"blocked": True}, {"delivered": False}])
+def test_a_thread_that_waits_or_a_request_on_its_way_is_evidence_all_the_same(asked):
+    scene = Scene()
+    scene.peer.shows = PeerState.UNKNOWN
+    if "delivered" in asked:
+        scene.peer.shows = PeerState.REQUEST_IN_FLIGHT
+    assert scene.take_sample(100, answered_elsewhere=True, **asked) == 0
+
+
+@pytest.mark.parametrize("shows", [PeerState.UNREAD, PeerState.BUSY])
+def test_what_a_peer_on_this_host_shows_decides_whatever_it_answers_elsewhere(shows):
+    assert Scene().take_sample(100, shows, answered_elsewhere=True) == 0
+
+
 # What is only likely
 
 
