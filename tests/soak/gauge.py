@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import threading
 import time
@@ -18,7 +19,7 @@ class Reading:
 
     at_s: float
     resident_bytes: int
-    descriptors: int
+    descriptors: tuple[str, ...]  # what each is, without numbers
     threads: int
     cpu_s: float
 
@@ -30,8 +31,17 @@ def read(pid: int) -> Reading:
     with open(f"/proc/{pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
     cpu_s = (int(fields[11]) + int(fields[12])) * _TICK_S
-    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
-    return Reading(time.monotonic(), resident, descriptors, int(fields[17]), cpu_s)
+    return Reading(time.monotonic(), resident, _descriptors(pid), int(fields[17]), cpu_s)
+
+
+def _descriptors(pid: int) -> tuple[str, ...]:
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(re.sub("[0-9]+", "", os.readlink(f"/proc/{pid}/fd/{fd}")))
+        except OSError:  # closed meanwhile
+            found.append("closed")
+    return tuple(sorted(found))
 
 
 class Gauge:

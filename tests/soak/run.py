@@ -87,7 +87,7 @@ def _wait(seconds: float, crowd: Crowd, probes: list[Watched], emit: Callable[[s
     while (left := end - time.monotonic()) > 0:
         parts = [
             f"{p.backend.name} {p.gauge.readings[-1].resident_bytes / (1 << 20):.1f} MiB "
-            f"{p.gauge.readings[-1].descriptors} fds {p.gauge.readings[-1].cpu_s:.1f} s CPU"
+            f"{len(p.gauge.readings[-1].descriptors)} fds {p.gauge.readings[-1].cpu_s:.1f} s CPU"
             for p in probes
         ]
         emit(f"{left:.0f} s left; {'; '.join(parts)}")

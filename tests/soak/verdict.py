@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from soak.crowd import Crowd
@@ -185,7 +186,8 @@ def _was_a_wait(crowd: Crowd, stall: ReportedStall, late_ns: int, longer_ns: int
 def _resources(probe: Watched, load_from: int, growth_mib: float) -> list[Verdict]:
     gauge = probe.gauge
     readings = gauge.readings[load_from:]
-    descriptors = [r.descriptors for r in readings]
+    first, *_ = opened = [r.descriptors for r in readings]
+    least = min(opened[-5:], key=len)  # one is open to read at times
     threads = {r.threads for r in gauge.readings}
     growth = gauge.growth_mib(load_from)
     return [
@@ -194,9 +196,9 @@ def _resources(probe: Watched, load_from: int, growth_mib: float) -> list[Verdic
             f"{growth:+.2f} MiB, at most {gauge.peak_mib():.1f} MiB",
         ),
         Verdict(
-            # One is open to read at times.
-            "no descriptor leaked", min(descriptors[-5:]) <= descriptors[0] + NAMESPACES,
-            f"{descriptors[0]} to {min(descriptors[-5:])}, at most {max(descriptors)}",
+            "no descriptor leaked", len(least) <= len(first) + NAMESPACES,
+            f"{len(first)} to {len(least)}, at most {max(map(len, opened))};"
+            f" new: {dict(Counter(least) - Counter(first))}",
         ),
         Verdict(
             "no thread leaked", max(threads) - min(threads) <= READERS, f"{sorted(threads)}"

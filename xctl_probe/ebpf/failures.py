@@ -16,6 +16,8 @@ from xctl_probe.events import ErrorKind, Socket, SocketError
 _SOCKETS = 16  # of one process and peer, in one interval
 _OF_PROCESS = 64  # events
 _OF_USER = 256  # events, and as many sums
+# Those of each process that have room where its user's other processes have used theirs.
+_FIRST, _MOST_OF_USER = 4, 1_024
 
 _Peer = tuple[int, int, bytes, int, int, bytes, int, int]
 
@@ -50,11 +52,10 @@ class Failures:
         )  # fmt: skip
         owner = (record.uid, record.pid, record.start_ticks)
         user = record.uid
-        if (
-            self._users[user] < _OF_USER
-            and self._processes[owner] < _OF_PROCESS
-            and self._peers[peer] < _SOCKETS
-        ):
+        room = self._users[user] < _OF_USER or (
+            self._processes[owner] < _FIRST and self._users[user] < _MOST_OF_USER
+        )
+        if room and self._processes[owner] < _OF_PROCESS and self._peers[peer] < _SOCKETS:
             self._users[user] += 1
             self._processes[owner] += 1
             self._peers[peer] += 1

@@ -6,6 +6,7 @@ not wait for the network then, however long the connection is silent.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from xctl_probe.linux.process_activity import Activity, OwnActivity
@@ -16,6 +17,8 @@ _COMPUTES = 0.5
 # spends this part of it in system calls: who computes spends a twentieth.  They are counted in
 # ticks: since the first sample.
 _POLLS_OFTEN, _POLLS = 0.1, 0.25
+_TICK_NS = 10_000_000  # at least that of the scheduler
+_DEVIATIONS = 2  # of a share that is counted in ticks
 # One sample may find a thread on its way from one poll to the next.
 _SAMPLES_ELSEWHERE = 2
 
@@ -29,6 +32,7 @@ class OwnState:
     late: bool = False  # the answer was not there in time: the next sample may have it
     _seen: OwnActivity | None = None
     _first: tuple[OwnActivity, int] | None = None
+    _polled: bool = False
 
     @property
     def is_undecided(self) -> bool:
@@ -61,12 +65,15 @@ class OwnState:
         busy = not (seen.blocked or polls) and self._is_busy(seen, before, since_ns)
         self.elsewhere = self.elsewhere + 1 if busy else 0
 
-    @staticmethod
-    def _polls(seen: OwnActivity, now_ns: int, first: OwnActivity, first_ns: int) -> bool:
+    def _polls(self, seen: OwnActivity, now_ns: int, first: OwnActivity, first_ns: int) -> bool:
         if seen.activity is Activity.STOPPED or now_ns == first_ns:
             return False
         ran_ns, system_ns = seen.ran_ns - first.ran_ns, seen.system_ns - first.system_ns
-        return ran_ns >= _POLLS_OFTEN * (now_ns - first_ns) and system_ns >= _POLLS * ran_ns
+        least_ns = _POLLS * ran_ns
+        if self._polled:  # who was seen to poll still does, within the error of the share
+            least_ns -= _DEVIATIONS * math.sqrt(_POLLS * (1 - _POLLS) * ran_ns * _TICK_NS)
+        self._polled = ran_ns >= _POLLS_OFTEN * (now_ns - first_ns) and system_ns >= least_ns
+        return self._polled
 
     @staticmethod
     def _is_busy(seen: OwnActivity, before: OwnActivity | None, since_ns: int) -> bool:

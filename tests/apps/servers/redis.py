@@ -24,12 +24,13 @@ class Redis:
         subscriber.ask("SUBSCRIBE news", "news")
         self.blocked = place.start("redis: BLPOP", *command)
         self.blocked.ask("PING", "PONG")
-        self.blocked.send("BLPOP never 0")
         place.actor("redis: pipelining", "redis_client.py", self.port, "pipeline")
         place.actor("redis: worker", "redis_client.py", self.port, "worker")
         place.actor("redis: producer", "redis_client.py", self.port, "push")
         self.sets = place.actor("redis: SET", "redis_client.py", self.port, "set")
         self.sets.ask("7", "OK")
+        # Later than its first answer by more than a tick, in which the kernel tells no order.
+        self.blocked.send("BLPOP never 0")
 
     def workers(self) -> list[int]:
         return [self.server.pid]

@@ -70,6 +70,22 @@ def test_who_polls_without_sleeping_may_wait(activity, system_share, elsewhere):
     assert computes.is_elsewhere
 
 
+def test_who_was_seen_to_poll_still_does_within_the_error_of_the_share():
+    """System time is counted in ticks: of 70 of them, a quarter is 17, give or take 7."""
+    polls = OwnState()
+    for at_ms, system_ms in ((0, 0), (200, 60), (500, 70), (700, 110)):
+        seen = OwnActivity(
+            Activity.EVENT_LOOP_BUSY, True, ran_ns=at_ms * MS, system_ns=system_ms * MS
+        )
+        polls.note(seen, (at_ms + 1) * MS, may_poll=True)
+        if at_ms:
+            assert not polls.elsewhere
+    for at_ms in (900, 1_100):
+        seen = seen._replace(ran_ns=at_ms * MS)
+        polls.note(seen, (at_ms + 1) * MS, may_poll=True)
+    assert polls.is_elsewhere
+
+
 def test_a_process_whose_first_thread_sleeps_for_a_time_does_not_wait():
     sleeping = OwnActivity(Activity.WAITING_ON_SOCKET, sleeps_elsewhere=True)
     assert after((100, sleeping), (200, sleeping)).is_elsewhere
