@@ -29,7 +29,7 @@ class Redis:
         place.actor("redis: producer", "redis_client.py", self.port, "push")
         self.sets = place.actor("redis: SET", "redis_client.py", self.port, "set")
         self.sets.ask("7", "OK")
-        # Later than its first answer by more than a tick, in which the kernel tells no order.
+        # Later than its first answer by more than a tick, in which no order shows.
         self.blocked.send("BLPOP never 0")
 
     def workers(self) -> list[int]:
