@@ -23,13 +23,18 @@ from xctl_probe.config import (
     read_file,
 )
 from xctl_probe.errors import ProbeError, UsageError, is_lack_of_threads, surroundings
+from xctl_probe.events import Source
 from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.stdout import Writer
 from xctl_probe.exporters.text import to_coloured_text, to_text
+from xctl_probe.linux.systemd import Notifier
 from xctl_probe.pipeline import epoch_ms, stream
 from xctl_probe.sources.privileges import held, shortcoming
 from xctl_probe.sources.select import open_source
+from xctl_probe.status.intervals import Intervals
+from xctl_probe.status.monitor import Monitor
+from xctl_probe.status.service import Service
 from xctl_probe.stderr import Diagnostics
 
 if TYPE_CHECKING:
@@ -133,10 +138,28 @@ def _stream(context: typer.Context, **given: Any) -> None:
         recorder = _recorder(settings, diagnostics)
         if recorder is not None:
             stack.callback(recorder.close, _LAST_RECORDS_S)
-        diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
         writer = Writer(_STDOUT, _exporter(form), epoch_ms)
         stack.callback(writer.close)
-        stream(settings, source, writer, _STDOUT, recorder)
+        started = "; ".join(filter(None, (choice, shortcoming(held()))))
+        service = _service(settings, source, writer, started, diagnostics)
+        stack.callback(service.close)
+        diagnostics.report(started)
+        stream(settings, source, writer, _STDOUT, recorder, service)
+
+
+def _service(
+    settings: Settings, source: Source, writer: Writer, started: str, diagnostics: Diagnostics
+) -> Service:
+    """Return what answers `status`, and notifies systemd where it started the probe."""
+    notifier = Notifier(os.environ, os.getpid())
+    if notifier.watchdog_ns is not None and notifier.watchdog_ns < 2 * settings.interval_ns:
+        diagnostics.report(
+            f"WatchdogSec={notifier.watchdog_ns / 1e9:g} ends a probe with --interval "
+            f"{settings.interval_ns / 1e9:g}: give it at least twice the interval"
+        )
+    intervals = Intervals(settings.interval_ns)
+    monitor = Monitor(source, started, writer, intervals, notifier)
+    return Service(monitor, settings.status_dir, settings.log)
 
 
 def _recorder(settings: Settings, diagnostics: Diagnostics) -> Recorder | None:

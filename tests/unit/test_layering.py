@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ORDER = (
-    "errors", "events", "fair", "signals", "linux", "traffic_totals", "stalls", "fallback", "ebpf",
-    "bcc", "exporters", "recordings", "aggregate", "config", "stderr", "sources", "pipeline",
+    "errors", "figures", "events", "fair", "signals", "linux", "traffic_totals", "stalls", "fallback", "ebpf",
+    "bcc", "exporters", "recordings", "aggregate", "config", "stderr", "sources", "status", "pipeline",
     "commands", "cli", "start", "__main__", "__init__",
 )  # fmt: skip
 # What comes before and is not for them all the same: sources do not know each other (bcc
