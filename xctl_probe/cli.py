@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _NAME = "xctl-probe-network"
 _STDOUT = 1
+_WATCH_S = 2
 _LAST_RECORDS_S = 0.5  # for a recording whose disk is slow
 
 app = typer.Typer(
@@ -268,6 +269,36 @@ def _blame(
     run(settings, _STDOUT, pid=pid, job=job, as_json=as_json)
 
 
+@app.command("status")
+def _status(
+    context: typer.Context,
+    pid: Annotated[int | None, typer.Argument(help="Only this probe.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Print one line; exit with 1 where a probe is unhealthy."),
+    ] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch", metavar="[SECONDS]", help="Ask again and again, every 2 s or as given."
+        ),
+    ] = None,
+) -> None:
+    """Show the probes that run on this host, and how they are.
+
+    Intervals, records, dropped events, the use of each map, the runs of each program, CPU and
+    memory. Root sees the probes of all users. --check is for health checks: exit code 0 healthy, 1
+    unhealthy (late or missing intervals, events dropped now, no answer), 2 no probe.
+    """
+    from xctl_probe.commands.status.command import run  # noqa: PLC0415 - the stream does without
+
+    assert context.parent is not None
+    directory: str | None = context.parent.params["status_dir"]
+    code = run(_STDOUT, directory=directory, pid=pid, as_json=as_json, check=check, watch_s=watch)
+    raise typer.Exit(code)
+
+
 @app.command("check")
 def _check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -311,7 +342,23 @@ def _current_words(words: list[str]) -> list[str]:
             found.append(f"{name}={former[name].current(value)}")
         else:
             found.append(word)
-    return found
+    return _with_watch(found)
+
+
+def _with_watch(words: list[str]) -> list[str]:
+    """Give --watch its default where no number follows: typer knows no optional values."""
+    return [
+        f"{word}={_WATCH_S}" if word == "--watch" and not _is_number(after) else word
+        for word, after in zip(words, [*words[1:], ""], strict=True)
+    ]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _settle_variables() -> None:

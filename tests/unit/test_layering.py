@@ -26,6 +26,7 @@ LIBRARIES = {
     "config": {"psutil"},
     "exporters": {"orjson"},
     "recordings": {"orjson"},
+    "status": {"orjson"},
     "sources": {"psutil"},
     "commands": {"orjson", "psutil", "rich"},
     "cli": {"typer"},

@@ -54,7 +54,9 @@ def own_directory(environ: Mapping[str, str], uid: int) -> Path:
         return Path(of_session) / _NAME
     if (_USERS / str(uid)).is_dir():
         return _USERS / str(uid) / _NAME
-    raise NoPlace("neither XDG_RUNTIME_DIR nor RUNTIME_DIRECTORY is set; --status-dir names another")
+    raise NoPlace(
+        "neither XDG_RUNTIME_DIR nor RUNTIME_DIRECTORY is set; --status-dir names another"
+    )
 
 
 def known_directories(environ: Mapping[str, str], uid: int) -> list[Path]:
