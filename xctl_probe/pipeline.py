@@ -197,7 +197,8 @@ def stream(
     try:
         with stop_signals(_LONGEST_END_S) as stop:
             sink = _Stdout(writer, stdout, stop, recorder, service)
-            loop = Loop(settings, source, sink, service and service.monitor.intervals)
+            intervals = service.monitor.intervals if service else None
+            loop = Loop(settings, source, sink, intervals)
             with closing(loop):
                 if service is not None:
                     service.monitor.ready()

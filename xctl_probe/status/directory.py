@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import socket
 import stat
 import time
@@ -54,9 +53,7 @@ def own_directory(environ: Mapping[str, str], uid: int) -> Path:
         return Path(of_session) / _NAME
     if (_USERS / str(uid)).is_dir():
         return _USERS / str(uid) / _NAME
-    raise NoPlace(
-        "neither XDG_RUNTIME_DIR nor RUNTIME_DIRECTORY is set; --status-dir names another"
-    )
+    raise NoPlace("XDG_RUNTIME_DIR is not set; --status-dir names a directory for the socket")
 
 
 def known_directories(environ: Mapping[str, str], uid: int) -> list[Path]:
@@ -102,7 +99,7 @@ def listen(directory: int) -> tuple[socket.socket, str]:
 
     It listens before it has its name: what is found under a name and refuses is a remnant.
     """
-    token = f"{os.getpid()}-{secrets.token_hex(8)}"
+    token = f"{os.getpid()}-{os.urandom(8).hex()}"
     new, name = f".{token}.new", f"{token}.sock"
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -131,10 +128,10 @@ def remove(directory: int, name: str) -> None:
 def remove_remnants(directory: int) -> None:
     """Remove the sockets of probes that were killed: they refuse a connection."""
     for name in _entries(directory):
-        if _SOCKET.fullmatch(name) or (_NEW.fullmatch(name) and _is_old(directory, name)):
-            # The name is never used again, so that no probe can take its place in between.
-            if _refuses(directory, name):
-                remove(directory, name)
+        known = _SOCKET.fullmatch(name) or (_NEW.fullmatch(name) and _is_old(directory, name))
+        # The name is never used again, so that no probe can take its place in between.
+        if known and _refuses(directory, name):
+            remove(directory, name)
 
 
 def open_to_ask(path: Path) -> int:

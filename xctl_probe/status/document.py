@@ -8,12 +8,10 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.figures import IntervalFigures, RecordFigures, SourceFigures
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +61,15 @@ def parse(document: object) -> Status:
 
     Fields of a newer probe are left out; what an older one lacks has its default.
     """
-    return _parsed(Status, document)
+    status: Status = _parsed(Status, document)
+    return status
 
 
-def _parsed(kind: type[T], value: object) -> T:
+def _parsed(kind: Any, value: object) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{kind.__name__} is no object")
-    given = {name: _valid(hint, value[name]) for name, hint in _fields(kind) if name in value}
+    hints = _hints(kind)
+    given = {name: _valid(hint, value[name]) for name, hint in hints.items() if name in value}
     try:
         return kind(**given)
     except TypeError:  # a field without a default is missing
@@ -77,8 +77,8 @@ def _parsed(kind: type[T], value: object) -> T:
 
 
 @cache
-def _fields(kind: type[Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(typing.get_type_hints(kind).items())
+def _hints(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _valid(hint: Any, value: object) -> Any:

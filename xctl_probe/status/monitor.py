@@ -27,6 +27,12 @@ _STALLS_A_PIECE = 64
 _PAGE_BYTES = resource.getpagesize()
 
 
+def _cpu_s() -> float:
+    """Return the CPU time of this process and of its children that have exited."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
 @dataclass(slots=True)
 class Monitor:
     """The figures of one run of the stream, and its messages to the service manager.
@@ -40,7 +46,7 @@ class Monitor:
     intervals: Intervals
     notifier: Notifier
     _began_ns: int = field(default_factory=time.monotonic_ns)
-    _began_cpu_s: float = field(default_factory=lambda: _cpu_s())
+    _began_cpu_s: float = field(default_factory=_cpu_s)
     _began_ms: int = field(default_factory=lambda: time.time_ns() // _NS_PER_MS)
     _stalls: list[StallRecord] = field(default_factory=list)  # ongoing, of the last interval
     _lost: Counter[str] = field(default_factory=Counter)
@@ -134,12 +140,6 @@ class Monitor:
         if records.dropped:
             lost["stdout"] = records.dropped
         return lost
-
-
-def _cpu_s() -> float:
-    """Return the CPU time of this process and of its children that have exited."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def _count(directory: str) -> int:

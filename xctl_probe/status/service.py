@@ -48,9 +48,8 @@ class Service:
         try:
             listener, self._name = directory.listen(self._directory)
         except OSError as error:
-            raise NoPlace(
-                f"{path}: {error.strerror}; --status-dir names another directory"
-            ) from None
+            reason = f"{path}: {error.strerror}; --status-dir names another directory"
+            raise NoPlace(reason) from None
         self.server = Server(
             listener, {b"status": self.monitor.status, b"stalls": self.monitor.stalls}
         )

@@ -129,8 +129,8 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
             f"{format_bytes(ring.used_bytes)} of {format_bytes(ring.size_bytes)} used, "
             f"{format_bytes(ring.most_used_bytes)} at most",
         )
-    for name, count in list(figures.counts.items())[:_MOST_ROWS]:
-        yield "counts" if name == next(iter(figures.counts)) else "", f"{name} {count:,}"
+    if figures.counts:
+        yield "counts", ", ".join(f"{name} {count:,}" for name, count in figures.counts.items())
     process = status.process
     yield (
         "process",
@@ -143,13 +143,13 @@ def _rows(status: Status) -> Iterator[tuple[str, str]]:
 def _kernel(status: Status) -> Iterator[tuple[str, str]]:
     """Yield what was detected on this kernel."""
     figures = status.figures
-    lists = (
-        ("has", [name for name, present in figures.features.items() if present]),
+    lists: tuple[tuple[str, Sequence[str]], ...] = (
+        ("features", [name for name, present in figures.features.items() if present]),
         ("lacks", [name for name, present in figures.features.items() if not present]),
         ("hooks", figures.attached),
         ("no hooks", figures.missing),
         ("refused", figures.refused),
-        ("not used", figures.rejected),
+        ("not used", ["; ".join(figures.rejected)] if figures.rejected else []),
     )
     for name, found in lists:
         if found:
