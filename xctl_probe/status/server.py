@@ -66,14 +66,14 @@ class Server:
 
     def retry_ns(self) -> int | None:
         """Return the ns until `step` is due at the latest, None: when a descriptor is ready."""
-        if not self._clients and not self._resume_ns:
-            return None
-        if any(client.making is not None for client in self._clients.values()):
-            return 0
-        due_ns = [client.until_ns for client in self._clients.values()]
-        if self._resume_ns:
+        now_ns = self.clock()
+        due_ns = [
+            now_ns if client.making is not None else client.until_ns
+            for client in self._clients.values()
+        ]
+        if self._resume_ns > now_ns:
             due_ns.append(self._resume_ns)
-        return max(min(due_ns) - self.clock(), 0)
+        return max(min(due_ns) - now_ns, 0) if due_ns else None
 
     def wake(self, fd: int, events: int) -> bool:
         """Handle a descriptor that is ready; False where it is none of these."""
@@ -89,8 +89,6 @@ class Server:
 
     def step(self) -> None:
         """Make answers for at most two milliseconds, and drop clients whose time is over."""
-        if self._resume_ns and self.clock() >= self._resume_ns:
-            self._resume_ns = 0
         if not self._clients:
             return
         began_ns = self.clock()
