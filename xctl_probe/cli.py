@@ -155,7 +155,7 @@ def _service(
     notifier = Notifier(os.environ, os.getpid())
     if notifier.watchdog_ns is not None and notifier.watchdog_ns < 2 * settings.interval_ns:
         diagnostics.report(
-            f"WatchdogSec={notifier.watchdog_ns / 1e9:g} ends a probe with --interval "
+            f"WatchdogSec={notifier.watchdog_ns / 1e9:g} would restart a probe with --interval "
             f"{settings.interval_ns / 1e9:g}: give it at least twice the interval"
         )
     intervals = Intervals(settings.interval_ns)
@@ -349,7 +349,7 @@ def _with_watch(words: list[str]) -> list[str]:
     """Give --watch its default where no number follows: typer knows no optional values."""
     return [
         f"{word}={_WATCH_S}" if word == "--watch" and not _is_number(after) else word
-        for word, after in zip(words, [*words[1:], ""], strict=True)
+        for word, after in zip(words, [*words[1:], ""], strict=False)
     ]
 
 

@@ -204,7 +204,7 @@ def stream(
                     service.monitor.ready()
                 loop.run()
                 if service is not None:
-                    service.close()  # the last interval may take a while: nobody waits for it
+                    service.close()  # no client waits for the last interval
                 loop.drain()
                 writer.flush(_LAST_FLUSH_MS)
     except ReaderGone:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,15 @@ WITHOUT_KERNEL = replace(
 )
 
 
+def fill(opened: int, name: str) -> list[socket.socket]:
+    """Connect until the kernel queues no more connections for a listener that takes none."""
+    clients: list[socket.socket] = []
+    with suppress(BlockingIOError):
+        while True:
+            clients.append(directory.connect(opened, name, os.geteuid()))
+    return clients
+
+
 class Answering:
     """Listens as a probe does, and answers each client with these bytes, or never (None)."""
 
@@ -85,10 +95,8 @@ class Answering:
             if self._answer is None:
                 self._held.append(connection)
                 continue
-            try:
+            with suppress(OSError):
                 connection.sendall(self._answer)
-            except OSError:
-                pass
             connection.close()
 
     def close(self) -> None:

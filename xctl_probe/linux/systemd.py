@@ -66,7 +66,7 @@ class Notifier:
             self._send("\n".join(words))
 
     def stopping(self) -> None:
-        """Report that the process ends."""
+        """Report that the process is about to exit."""
         self._send("STOPPING=1")
 
     def close(self) -> None:
