@@ -68,7 +68,7 @@ def fill(opened: int, name: str) -> list[socket.socket]:
     clients: list[socket.socket] = []
     with suppress(BlockingIOError):
         while True:
-            clients.append(directory.connect(opened, name, os.geteuid()))
+            clients.append(directory.connect(opened, name, os.fstat(opened).st_uid))
     return clients
 
 
