@@ -49,6 +49,7 @@ def read_figures(running: LoadedPrograms, counts: Mapping[str, int]) -> Reading:
             "full_buffer_hook": FULL_BUFFER in handles.programs,
             "links": bool(handles.links),
             "run_statistics": counted,
+            **running.fields,
         },
         attached=running.hooks.attached,
         missing=running.hooks.missing,

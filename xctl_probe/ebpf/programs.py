@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from xctl_probe.figures import RingFigures
@@ -104,3 +104,4 @@ class LoadedPrograms:
     waiters_iter: SocketIterator
     hooks: Hooks
     rejected: tuple[str, ...] = ()  # better attach variants, and why they do not work here
+    fields: Mapping[str, bool] = field(default_factory=dict)  # of structs that not all kernels have

@@ -75,6 +75,7 @@ def read(kernel, monkeypatch, tmp_path):
             queue=SimpleNamespace(use=lambda: ring),
             hooks=Hooks(("a",), ("b",), ("d",)),
             rejected=("kprobe: none",),
+            fields={"mptcp": True},
         )
         reading = read_figures(running, {"open_stalls": 19})
         run.pieces = 0
@@ -152,6 +153,7 @@ def test_what_was_detected_on_this_kernel(kernel, read):
         "full_buffer_hook": True,
         "links": False,
         "run_statistics": False,
+        "mptcp": True,
     }
     assert (found.attach, found.rejected, found.ring) == ("fentry", ("kprobe: none",), None)
     assert (found.attached, found.missing, found.refused) == (("a",), ("b",), ("d",))
