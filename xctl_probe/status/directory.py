@@ -79,9 +79,28 @@ def open_to_listen(path: Path) -> int:
     try:
         with suppress(FileExistsError):
             os.mkdir(path, 0o700)
-        fd = _open(path)
+        return _open_own(path)
     except (OSError, ValueError) as error:
         raise NoPlace(f"{path}: {_reason(error)}; --status-dir names another directory") from None
+
+
+def unusable(path: Path) -> str:
+    """Return why no socket can be made there, empty where one can.  Makes nothing."""
+    try:
+        os.close(_open_own(path))
+    except FileNotFoundError:
+        writable = os.access(path.parent, os.W_OK | os.X_OK)
+        return "" if writable else f"{path.parent} cannot be written"
+    except NoPlace as error:
+        return str(error)
+    except OSError as error:
+        return _reason(error)
+    return ""
+
+
+def _open_own(path: Path) -> int:
+    """Return a descriptor of a directory that is ours alone.  Raises OSError, NoPlace."""
+    fd = _open(path)
     try:
         status = os.fstat(fd)
         if status.st_uid != os.geteuid():

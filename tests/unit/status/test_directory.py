@@ -218,3 +218,15 @@ def test_root_asks_the_sessions_of_all_users(monkeypatch, tmp_path):
     assert of_root == {system, f"{tmp_path}/23/{below}", f"{tmp_path}/1009/{below}"}
     of_user = [str(one) for one in directory.known_directories(session, 23)]
     assert of_user == [system, f"{tmp_path}/23/{below}"]
+
+
+def test_check_finds_out_without_making_anything(folder, tmp_path):
+    assert directory.unusable(folder) == ""
+    assert not folder.exists()
+    assert directory.unusable(tmp_path / "none/below") == f"{tmp_path / 'none'} cannot be written"
+    folder.mkdir(mode=0o700)
+    assert directory.unusable(folder) == ""
+    folder.chmod(0o755)
+    assert directory.unusable(folder) == f"{folder}: other users have access; chmod 700 {folder}"
+    (tmp_path / "link").symlink_to(folder)
+    assert directory.unusable(tmp_path / "link") == "not a directory, or a symbolic link"
