@@ -17,7 +17,7 @@ from xctl_probe.status import directory
 from xctl_probe.status.directory import NoPlace
 from xctl_probe.status.peer import peer_of
 
-NOBODY = UNPRIVILEGED
+OTHER = UNPRIVILEGED
 ENDED = "1009-0123456789abcdef"  # pid and token of a probe that was killed
 
 
@@ -98,7 +98,7 @@ def test_a_missing_parent_is_named(folder):
 def test_the_directory_of_another_user_is_refused(folder):
     require(os.geteuid() == 0, "only root makes directories of other users")
     folder.mkdir(mode=0o700)
-    os.chown(folder, NOBODY, NOBODY)
+    os.chown(folder, OTHER, OTHER)
     with pytest.raises(NoPlace, match="it belongs to another user"):
         directory.open_to_listen(folder)
 
@@ -157,7 +157,7 @@ def test_a_client_connects_to_sockets_of_the_owner_only(folder, opened):
 def test_a_directory_of_another_user_is_asked_by_root_only(folder):
     require(os.geteuid() == 0, "only root makes directories of other users")
     folder.mkdir(mode=0o755)
-    os.chown(folder, NOBODY, NOBODY)
+    os.chown(folder, OTHER, OTHER)
     os.close(directory.open_to_ask(folder))
     os.chown(folder, 1_009, 1_009)
     # By its descriptor: the path to it is closed to that user.
@@ -165,7 +165,7 @@ def test_a_directory_of_another_user_is_asked_by_root_only(folder):
     code = (
         "import os, sys; from pathlib import Path;"
         "from xctl_probe.status import directory;"
-        f"os.setresuid({NOBODY}, {NOBODY}, {NOBODY});"
+        f"os.setresuid({OTHER}, {OTHER}, {OTHER});"
         f"directory._open = lambda _: {fd};"
         "directory.open_to_ask(Path('/run'))"
     )

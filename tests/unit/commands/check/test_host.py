@@ -114,12 +114,12 @@ def test_rdma_ports_name_the_interfaces_that_leave_them_out(host, tmp_path):
     )
 
 
-def test_the_directory_for_status_is_named_with_why_there_is_none(tmp_path, monkeypatch):
+def test_the_directory_for_status_is_named_with_why_there_is_none(host, tmp_path, monkeypatch):
     """Nothing is made."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
-    (found,) = [c for c in read_host(tmp_path).conditions if c.name == "directory for status"]
+    (found,) = [c for c in host().conditions if c.name == "directory for status"]
     assert (found.value, found.effect) == (str(tmp_path / "run"), "")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "run").write_text("")
-    (found,) = [c for c in read_host(tmp_path).conditions if c.name == "directory for status"]
+    (found,) = [c for c in host().conditions if c.name == "directory for status"]
     assert found.effect == "not a directory, or a symbolic link"
