@@ -98,8 +98,8 @@ class IntervalFigures:
 class RecordFigures:
     """The records for stdout.
 
-    `merged`: bandwidth records that were added to a waiting one.  `dropped`: failures, stalls and
-    bandwidth records for which there was no room.
+    `written`: lines that stdout took.  `merged`: bandwidth records that were added to a waiting
+    one.  `dropped`: failures, stalls and bandwidth records for which there was no room.
     """
 
     written: int
