@@ -173,17 +173,23 @@ def _read(one: _Asked, replies: dict[Found, Reply]) -> bool:
     except OSError:
         part = b""
     one.answer += part
-    failure, document = "", None
+    failure = ""
     if len(one.answer) > _MOST_ANSWER_BYTES:
         failure = f"answers with more than {_MOST_ANSWER_BYTES >> 20} MiB"
     elif part:
         return False
     elif not one.answer:
         failure = "closed the connection without an answer"
+    if failure:
+        replies[one.found] = Reply(one.found, one.pid, failure=failure)
     else:
-        try:
-            document = orjson.loads(one.answer)
-        except orjson.JSONDecodeError:
-            failure = "answers with something else than JSON"
-    replies[one.found] = Reply(one.found, one.pid, document, failure)
+        replies[one.found] = decoded(one.found, one.pid, bytes(one.answer))
     return True
+
+
+def decoded(found: Found, pid: int, answer: bytes) -> Reply:
+    """Return the reply of a whole answer, which may be any bytes."""
+    try:
+        return Reply(found, pid, orjson.loads(answer))
+    except orjson.JSONDecodeError:
+        return Reply(found, pid, failure="answers with something else than JSON")

@@ -53,7 +53,12 @@ class Status:
 
 def to_json(status: Status) -> bytes:
     """Return one JSON object on one line."""
-    return ascii_json(dataclasses.asdict(status))
+    return ascii_json(to_object(status))
+
+
+def to_object(status: Status) -> dict[str, object]:
+    """Return the document as values of JSON."""
+    return dataclasses.asdict(status)
 
 
 def parse(document: object) -> Status:
@@ -96,4 +101,4 @@ def _valid(hint: Any, value: object) -> Any:
         return float(value)
     if origin is None and type(value) is hint:
         return value
-    raise ValueError(f"{value!r:.40} is not of type {hint}")
+    raise ValueError(f"a {type(value).__name__} is not of type {hint}")

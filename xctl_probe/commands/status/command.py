@@ -11,7 +11,7 @@ from xctl_probe.commands.status.report import Shown, shown, to_json, to_text, ve
 from xctl_probe.errors import UsageError
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.signals import stop_signals
-from xctl_probe.status.client import Reply, ask, find
+from xctl_probe.status.client import ask, find
 from xctl_probe.status.directory import known_directories
 
 _SHORTEST_S, _LONGEST_S = 0.1, 3600.0
@@ -41,7 +41,7 @@ def run(
         raise _none(directory, pid)
     if watch_s is None:
         write_answer(stdout, _answer(probes, as_json=as_json, check=check))
-        return 0 if not check or all(one.healthy for one, _ in probes) else 1
+        return 0 if not check or all(one.healthy for one in probes) else 1
     clear = _CLEAR if os.isatty(stdout) and not as_json else b""
     apart = b"" if clear or as_json else b"\n"
     with stop_signals() as stop:
@@ -52,11 +52,11 @@ def run(
     return 0
 
 
-def _ask(directory: str | None, pid: int | None) -> list[tuple[Shown, Reply]]:
+def _ask(directory: str | None, pid: int | None) -> list[Shown]:
     """Return all probes, or that with this pid."""
     places = [Path(directory)] if directory else known_directories(os.environ, os.geteuid())
-    replies = [(shown(reply), reply) for reply in ask(find(places), "status")]
-    return [(one, reply) for one, reply in replies if pid in (None, one.pid)]
+    found = map(shown, ask(find(places), "status"))
+    return [one for one in found if pid in (None, one.pid)]
 
 
 def _none(directory: str | None, pid: int | None) -> UsageError:
@@ -69,10 +69,9 @@ def _none(directory: str | None, pid: int | None) -> UsageError:
     )
 
 
-def _answer(probes: Sequence[tuple[Shown, Reply]], *, as_json: bool, check: bool = False) -> bytes:
+def _answer(probes: Sequence[Shown], *, as_json: bool, check: bool = False) -> bytes:
     if as_json:
         return to_json(probes)
-    listed = [one for one, _ in probes]
     if check:
-        return verdict(listed)
-    return to_text(listed) if listed else b"no probe runs\n"
+        return verdict(probes)
+    return to_text(probes) if probes else b"no probe runs\n"

@@ -12,7 +12,7 @@ from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable
 from xctl_probe.figures import MapFigures, ProgramFigures
 from xctl_probe.status.client import Reply
-from xctl_probe.status.document import Status, parse
+from xctl_probe.status.document import Status, parse, to_object
 
 _NAME_WIDTH = 11
 _TABLE_WIDTH = 20
@@ -55,20 +55,20 @@ def to_text(probes: Iterable[Shown]) -> bytes:
     return "".join(f"{printable(line).rstrip()}\n" for line in lines[:-1]).encode("ascii")
 
 
-def to_json(probes: Sequence[tuple[Shown, Reply]]) -> bytes:
-    """Return one JSON object on one line, with the documents of the probes as they are."""
+def to_json(probes: Sequence[Shown]) -> bytes:
+    """Return one JSON object on one line, with the documents as far as they are known here."""
     return ascii_json(
         {
-            "healthy": bool(probes) and all(one.healthy for one, _ in probes),
+            "healthy": bool(probes) and all(one.healthy for one in probes),
             "probes": [
                 {
                     "pid": one.pid,
                     "uid": one.uid,
                     "healthy": one.healthy,
                     "reasons": list(one.problems),
-                    "status": reply.document if one.status else None,
+                    "status": to_object(one.status) if one.status else None,
                 }
-                for one, reply in probes
+                for one in probes
             ],
         }
     )

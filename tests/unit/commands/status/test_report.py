@@ -10,7 +10,7 @@ from support.status import STATUS, WITHOUT_KERNEL
 
 from xctl_probe.commands.status.report import Shown, shown, to_json, to_text, verdict
 from xctl_probe.figures import MapFigures
-from xctl_probe.status.client import Found, Reply
+from xctl_probe.status.client import Found, Reply, decoded
 from xctl_probe.status.document import to_json as document_of
 
 FOUND = Found(Path("/run/xctl-probe-network"), "4241-0123456789abcdef.sock", 1_009)
@@ -57,28 +57,26 @@ pid 4241 (uid 1009): healthy
 
 
 def of(status, pid=4_241):
-    reply = Reply(FOUND, pid, json.loads(document_of(status)))
-    return shown(reply), reply
+    return shown(Reply(FOUND, pid, json.loads(document_of(status))))
 
 
 def failed(pid=7, failure="does not answer within 3 s"):
-    reply = Reply(replace(FOUND, uid=0), pid, failure=failure)
-    return shown(reply), reply
+    return shown(Reply(replace(FOUND, uid=0), pid, failure=failure))
 
 
 def test_all_figures_of_the_kernel_source():
-    assert to_text([of(STATUS)[0]]).decode() == KERNEL
+    assert to_text([of(STATUS)]).decode() == KERNEL
 
 
 def test_a_probe_without_an_answer_is_a_line():
-    first, _ = failed(failure="closed the connection without an answer")
-    assert to_text([first, of(WITHOUT_KERNEL)[0]]).decode() == SAMPLER
+    first = failed(failure="closed the connection without an answer")
+    assert to_text([first, of(WITHOUT_KERNEL)]).decode() == SAMPLER
 
 
 def test_where_runs_are_not_counted_the_remedy_is_named():
     programs = tuple(replace(p, runs=None, run_ns=None) for p in STATUS.figures.programs)
     status = replace(STATUS, figures=replace(STATUS.figures, programs=programs))
-    *_, before, last = to_text([of(status)[0]]).decode().splitlines()
+    *_, before, last = to_text([of(status)]).decode().splitlines()
     assert before.split() == ["on_reset", "-", "-", "0"]
     assert last == "  the kernel counts runs while sysctl kernel.bpf_stats_enabled is 1"
 
@@ -88,14 +86,13 @@ def test_what_another_user_answers_is_bounded_and_printable():
     maps = (MapFigures("m\x1b[2J" + "x" * 4_099, "hash", 1, 1, 1),) * 1_009
     figures = replace(STATUS.figures, maps=maps, features={"\x1b" * 4_099: True})
     status = replace(STATUS, choice="\x1b]0;title\x07" * 4_099, figures=figures)
-    text = to_text([of(status)[0]])
+    text = to_text([of(status)])
     assert len(text) < 20_000
     assert not [byte for byte in text if byte < 0x20 and byte != 0x0A]
 
 
-def test_json_has_the_documents_as_they_are():
-    one, other = of(STATUS), failed()
-    found = json.loads(to_json([one, other]))
+def test_json_has_the_documents():
+    found = json.loads(to_json([of(STATUS), failed()]))
     assert found == {
         "healthy": False,
         "probes": [
@@ -120,19 +117,27 @@ def test_json_has_the_documents_as_they_are():
 
 def test_something_else_than_a_status_is_a_failure():
     made = shown(Reply(FOUND, 7, {"pid": "x"}))
-    assert made.problems == (
-        "answers with something else than a status: 'x' is not of type <class 'int'>",
-    )
-    assert (
-        json.loads(to_json([(made, Reply(FOUND, 7, {"pid": "x"}))]))["probes"][0]["status"] is None
-    )
+    other = "answers with something else than a status: a str is not of type <class 'int'>"
+    assert made.problems == (other,)
+    assert json.loads(to_json([made]))["probes"][0]["status"] is None
+
+
+def test_an_answer_that_is_nested_deeply_is_one_like_any_other():
+    """JSON is read to a greater depth than it is written."""
+    deep = b"[" * 1_000 + b"]" * 1_000
+    answer = document_of(STATUS).rstrip()[:-1]
+    unknown = decoded(FOUND, 7, answer + b',"more":' + deep + b"}")
+    assert shown(unknown).healthy
+    assert json.loads(to_json([shown(unknown)]))["healthy"]
+    known = decoded(FOUND, 7, answer + b',"lost":' + deep + b"}")
+    assert shown(known).problems[0].startswith("answers with something else than a status: a list")
 
 
 def test_a_health_check_is_one_line():
-    assert verdict([of(STATUS)[0]]) == b"healthy: 1 probe\n"
-    assert verdict([of(STATUS)[0], of(WITHOUT_KERNEL)[0]]) == b"healthy: 2 probes\n"
+    assert verdict([of(STATUS)]) == b"healthy: 1 probe\n"
+    assert verdict([of(STATUS), of(WITHOUT_KERNEL)]) == b"healthy: 2 probes\n"
     late = Shown(4_241, 0, STATUS, ("one\nline",))
-    assert verdict([late, failed()[0]]) == (
+    assert verdict([late, failed()]) == (
         b"unhealthy: pid 4241: one\\nline; pid 7: does not answer within 3 s\n"
     )
-    assert verdict([failed()[0]] * 7).endswith(b"; and 4 more\n")
+    assert verdict([failed()] * 7).endswith(b"; and 4 more\n")
