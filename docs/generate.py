@@ -31,8 +31,16 @@ _COMPLETIONS = {
 }
 _EXIT_CODES = (
     ("0", "Done; for check: some source works."),
-    ("1", "No source works here, or stdout cannot be written."),
-    ("2", "Bad input: an option, a variable, the file, or a process that is not there."),
+    (
+        "1",
+        "No source works here, or stdout cannot be written; for status --check: a probe is "
+        "unhealthy.",
+    ),
+    (
+        "2",
+        "Bad input: an option, a variable, the file, or a process that is not there; for status: "
+        "no probe runs.",
+    ),
 )
 _EXAMPLES = (
     (f"{NAME} | xctl ingest", "Feed a consumer."),
@@ -40,6 +48,7 @@ _EXAMPLES = (
     (f"sudo {NAME} blame", "Which process do all others wait for?"),
     (f"sudo {NAME} --record DIR why 4711 --since 10m", "What did it wait for, from a recording?"),
     (f"{NAME} --interval 0.5 top", "Watch all of them, twice a second."),
+    (f"sudo {NAME} status --check", "Are the probes of this host healthy?"),
     (f"sudo {NAME} check", "Which sources work here, and what would make the others work?"),
 )
 
@@ -115,7 +124,8 @@ def man_page() -> str:
         f"{_text(NAME)} \\- which process waits on the network, where, how long and why",
         ".SH SYNOPSIS",
         f".B {_text(NAME)}",
-        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBblame\\fR | \\fBcheck\\fR]",
+        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBblame\\fR"
+        " | \\fBstatus\\fR | \\fBcheck\\fR]",
         ".SH DESCRIPTION",
         _text(summary),
         *(line for paragraph in paragraphs for line in (".PP", _text(paragraph))),

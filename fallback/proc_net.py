@@ -81,6 +81,10 @@ class ProcNet:
         self._ended: list[Stall] = []
         self._evidence = ProcessEvidence(owners, processes)
 
+    def counts(self) -> dict[str, int]:
+        """Return how many sockets make no progress."""
+        return {"sockets_without_progress": len(self._held)}
+
     def sample(self, now_ns: int) -> None:
         """Read both tables once.  Raises OSError where they do not exist."""
         self._evidence.begin()

@@ -12,6 +12,7 @@ from xctl_probe.events import Batch, Event, Socket, Stall
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.fallback.socket_table import SocketTable
+from xctl_probe.figures import Reading, SourceFigures
 from xctl_probe.linux.addresses import InterfaceByAddress
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import SHARE, Budget
@@ -35,6 +36,8 @@ class _Sockets(Protocol):
     def sample(self, now_ns: int) -> None: ...
 
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]: ...
+
+    def counts(self) -> dict[str, int]: ...
 
 
 class Sampler:
@@ -63,6 +66,7 @@ class Sampler:
         self.refused: str | None = None if sock_diag else "--no-sock-diag was given"
         self._interval_ns = interval_ns
         self._drained_ns = 0
+        self._samples = 0
         self._spent_ns = time.process_time_ns()
         budget, barred = Budget(proc_share), Barred()
         self._processes = ProcessesAside(budget, barred=barred)
@@ -115,6 +119,7 @@ class Sampler:
 
         Raises SourceUnavailable when the kernel stops answering.
         """
+        self._samples += 1
         with _kernel_answers():
             self._sockets.sample(now_ns)
         # Writing and draining cost, too, and what the helper reads.
@@ -129,6 +134,15 @@ class Sampler:
         with _kernel_answers():
             events = list(self._sockets.collect(now_ns, interval_ns))
         return Batch(now_ns, self._with_peers(events))
+
+    def figures(self) -> Reading:
+        """Return what the sampler keeps: all of it is counted already."""
+        yield
+        return SourceFigures(
+            features={"sock_diag": self._diag is not None},
+            rejected=(self.refused,) if self.refused else (),
+            counts={"samples": self._samples, **self._sockets.counts()},
+        )
 
     def _with_peers(self, events: list[Event]) -> list[Event]:
         """Return the events, in which the stalls have their peers."""

@@ -84,6 +84,11 @@ class SocketTable:
         self._overruns = 0
         self._routing = 0  # how often the host's routing has changed
 
+    def counts(self) -> dict[str, int]:
+        """Return how many sockets are known, and how many of these are idle."""
+        idle = len(self._idle)
+        return {"sockets": idle + len(self._connections), "idle_sockets": idle}
+
     def sample(self, now_ns: int) -> None:
         """Sample every socket once; `now_ns` is the monotonic time."""
         self._generation += 1

@@ -23,13 +23,18 @@ from xctl_probe.config import (
     read_file,
 )
 from xctl_probe.errors import ProbeError, UsageError, is_lack_of_threads, surroundings
+from xctl_probe.events import Source
 from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.stdout import Writer
 from xctl_probe.exporters.text import to_coloured_text, to_text
+from xctl_probe.linux.systemd import Notifier
 from xctl_probe.pipeline import epoch_ms, stream
 from xctl_probe.sources.privileges import held, shortcoming
 from xctl_probe.sources.select import open_source
+from xctl_probe.status.intervals import Intervals
+from xctl_probe.status.monitor import Monitor
+from xctl_probe.status.service import Service
 from xctl_probe.stderr import Diagnostics
 
 if TYPE_CHECKING:
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 
 _NAME = "xctl-probe-network"
 _STDOUT = 1
+_WATCH_S = 2
 _LAST_RECORDS_S = 0.5  # for a recording whose disk is slow
 
 app = typer.Typer(
@@ -133,10 +139,28 @@ def _stream(context: typer.Context, **given: Any) -> None:
         recorder = _recorder(settings, diagnostics)
         if recorder is not None:
             stack.callback(recorder.close, _LAST_RECORDS_S)
-        diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
         writer = Writer(_STDOUT, _exporter(form), epoch_ms)
         stack.callback(writer.close)
-        stream(settings, source, writer, _STDOUT, recorder)
+        started = "; ".join(filter(None, (choice, shortcoming(held()))))
+        service = _service(settings, source, writer, started, diagnostics)
+        stack.callback(service.close)
+        diagnostics.report(started)
+        stream(settings, source, writer, _STDOUT, recorder, service)
+
+
+def _service(
+    settings: Settings, source: Source, writer: Writer, started: str, diagnostics: Diagnostics
+) -> Service:
+    """Return what answers `status`, and notifies systemd where it started the probe."""
+    notifier = Notifier(os.environ, os.getpid())
+    if notifier.watchdog_ns is not None and notifier.watchdog_ns < 2 * settings.interval_ns:
+        diagnostics.report(
+            f"WatchdogSec={notifier.watchdog_ns / 1e9:g} would restart a probe with --interval "
+            f"{settings.interval_ns / 1e9:g}: give it at least twice the interval"
+        )
+    intervals = Intervals(settings.interval_ns)
+    monitor = Monitor(source, started, writer, intervals, notifier)
+    return Service(monitor, settings.status_dir, settings.log)
 
 
 def _recorder(settings: Settings, diagnostics: Diagnostics) -> Recorder | None:
@@ -245,6 +269,36 @@ def _blame(
     run(settings, _STDOUT, pid=pid, job=job, as_json=as_json)
 
 
+@app.command("status")
+def _status(
+    context: typer.Context,
+    pid: Annotated[int | None, typer.Argument(help="Only this probe.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Print one line; exit with 1 where a probe is unhealthy."),
+    ] = False,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch", metavar="[SECONDS]", help="Ask again and again, every 2 s or as given."
+        ),
+    ] = None,
+) -> None:
+    """Show the probes that run on this host, and how they are.
+
+    Intervals, records, dropped events, the use of each map, the runs of each program, CPU and
+    memory. Root sees the probes of all users. --check is for health checks: exit code 0 healthy, 1
+    unhealthy (late or missing intervals, events dropped now, no answer), 2 no probe.
+    """
+    from xctl_probe.commands.status.command import run  # noqa: PLC0415 - the stream does without
+
+    assert context.parent is not None
+    directory: str | None = context.parent.params["status_dir"]
+    code = run(_STDOUT, directory=directory, pid=pid, as_json=as_json, check=check, watch_s=watch)
+    raise typer.Exit(code)
+
+
 @app.command("check")
 def _check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -288,7 +342,23 @@ def _current_words(words: list[str]) -> list[str]:
             found.append(f"{name}={former[name].current(value)}")
         else:
             found.append(word)
-    return found
+    return _with_watch(found)
+
+
+def _with_watch(words: list[str]) -> list[str]:
+    """Give --watch its default where no number follows: typer knows no optional values."""
+    return [
+        f"{word}={_WATCH_S}" if word == "--watch" and not _is_number(after) else word
+        for word, after in zip(words, [*words[1:], ""], strict=False)
+    ]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _settle_variables() -> None:

@@ -134,6 +134,11 @@ def _check_record(path: str) -> None:
         raise UsageError(f"--record {path!r}: give the path of a directory")
 
 
+def _check_status_dir(path: str) -> None:
+    if not path or "\0" in path:
+        raise UsageError(f"--status-dir {path!r}: give the path of a directory")
+
+
 def _check_record_for(text: str) -> None:
     check_span(text, "record-for")
 
@@ -345,6 +350,14 @@ OPTIONS = (
         help="Most MiB that the recording takes. The oldest records are removed first.",
     ),
     Option(
+        name="status-dir",
+        kind=str,
+        check=_check_status_dir,
+        metavar="DIR",
+        help="Directory of the socket that status asks. Without it: /run/xctl-probe-network for "
+        "root, else xctl-probe-network in $XDG_RUNTIME_DIR.",
+    ),
+    Option(
         name="trace",
         kind=bool,
         default=False,
@@ -357,8 +370,7 @@ OPTIONS = (
         kind=bool,
         default=False,
         places=Place.NONE,
-        sources=("ebpf", "bcc"),
-        help="Print the messages of the program loader.",
+        help="Print the messages of the program loader, and why there is no socket for status.",
     ),
     Option(
         name="config",
@@ -397,7 +409,8 @@ class Settings:
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
     record: Path | None = None  # directory of the recording, None: none
     record_limits: Limits = field(default_factory=Limits)
-    log: Callable[[str], None] | None = None  # receives messages of the kernel's loader
+    status_dir: Path | None = None  # directory of the socket for `status`, None: the default
+    log: Callable[[str], None] | None = None  # receives what --verbose prints
 
     @classmethod
     def checked(
@@ -436,6 +449,7 @@ class Settings:
             ignored_peers=IgnoredPeers.of([*values["ignore_reply_wait"], *values["patient"]]),
             record=Path(values["record"]) if values["record"] is not None else None,
             record_limits=Limits(span_ms(values["record_for"]), values["record_size"] << 20),
+            status_dir=Path(values["status_dir"]) if values["status_dir"] is not None else None,
             log=log,
         )
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from xctl_probe.figures import Reading
 
 
 class Cause(StrEnum):
@@ -335,6 +338,9 @@ class Source(Protocol):
 
     def drain(self, now_ns: int) -> Batch:
         """Return the events since the last drain."""
+
+    def figures(self) -> Reading:
+        """Read the figures of the source itself, in pieces of a millisecond at most."""
 
     def close(self) -> None:
         """Close descriptors and detach everything.  Safe to call twice."""

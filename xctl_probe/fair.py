@@ -18,8 +18,13 @@ class Room(Generic[K]):
     """
 
     def __init__(self, size: int) -> None:
-        self._free = size
+        self._size = self._free = size
         self._taken: dict[K | None, int] = {}
+
+    @property
+    def used(self) -> int:
+        """The space that is reserved."""
+        return self._size - self._free
 
     def take(self, who: K | None, count: int) -> bool:
         """Reserve space; False where the share of this user is used up."""

@@ -30,6 +30,8 @@ from xctl_probe.sources.job_processes import JobProcesses
 
 if TYPE_CHECKING:  # most runs do without
     from xctl_probe.recordings.writer import Recorder
+    from xctl_probe.status.intervals import Intervals
+    from xctl_probe.status.service import Service
 
 _NS_PER_MS = 1_000_000
 _LAST_FLUSH_MS = 1000
@@ -71,7 +73,13 @@ class Sink(Protocol):
 class Loop:
     """Polls, drains and aggregates for a sink, by the intervals and the filter of the settings."""
 
-    def __init__(self, settings: Settings, source: Source, sink: Sink) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        sink: Sink,
+        intervals: Intervals | None = None,
+    ) -> None:
         self._settings = settings
         self._source = source
         self._sink = sink
@@ -82,6 +90,7 @@ class Loop:
         )
         self._jobs = JobProcesses(wanted, states=settings.process_state, share=settings.proc_share)
         self._drained_ns = time.monotonic_ns()
+        self._intervals = intervals
 
     def close(self) -> None:
         """Close what the loop has opened; the source is not part of that.  Safe to call twice."""
@@ -99,6 +108,8 @@ class Loop:
                 return
             if now_ns >= next_drain_ns:
                 self.drain()
+                if self._intervals is not None:
+                    self._intervals.note(next_drain_ns, now_ns, time.monotonic_ns())
                 # A missed interval (the probe was stopped) is skipped.
                 next_drain_ns = max(next_drain_ns + interval_ns, now_ns)
             elif now_ns >= next_poll_ns:
@@ -177,16 +188,23 @@ def stream(
     writer: Writer,
     stdout: int,
     recorder: Recorder | None = None,
+    service: Service | None = None,
 ) -> None:
     """Write records to stdout until a signal, the exit of reader or parent, or the duration.
 
-    `recorder` gets the same records.
+    `recorder` gets the same records; `service` answers `status` in between.
     """
     try:
         with stop_signals(_LONGEST_END_S) as stop:
-            loop = Loop(settings, source, _Stdout(writer, stdout, stop, recorder))
+            sink = _Stdout(writer, stdout, stop, recorder, service)
+            intervals = service.monitor.intervals if service else None
+            loop = Loop(settings, source, sink, intervals)
             with closing(loop):
+                if service is not None:
+                    service.monitor.ready()
                 loop.run()
+                if service is not None:
+                    service.close()  # no client waits for the last interval
                 loop.drain()
                 writer.flush(_LAST_FLUSH_MS)
     except ReaderGone:
@@ -197,12 +215,19 @@ class _Stdout:
     """Sink of the stream.  A signal, a gone reader and a gone parent stop the run."""
 
     def __init__(
-        self, writer: Writer, stdout: int, stop: socket.socket, recorder: Recorder | None
+        self,
+        writer: Writer,
+        stdout: int,
+        stop: socket.socket,
+        recorder: Recorder | None,
+        service: Service | None = None,
     ) -> None:
         self._writer = writer
         self._stdout = stdout
         self._stop = stop
         self._recorder = recorder
+        self._monitor = service.monitor if service else None
+        self._server = service.server if service else None
         self._stopped = False
         self._read_by_parent = _is_pipe(stdout)
 
@@ -212,9 +237,11 @@ class _Stdout:
         # read end of the pipe and keep it open.
         return self._stopped or (self._read_by_parent and os.getppid() != _PARENT_PID)
 
-    def put(self, records: Iterable[Record], now_ns: int) -> None:  # noqa: ARG002 - the screen's
+    def put(self, records: Iterable[Record], now_ns: int) -> None:
         if self._recorder is not None:
             records = self._recorded(list(records), self._recorder)
+        if self._monitor is not None:
+            records = self._monitor.seen(records, now_ns)
         for record in records:
             self._writer.put(record)
 
@@ -229,6 +256,8 @@ class _Stdout:
 
     def flush(self) -> None:
         self._writer.flush()
+        if self._server is not None:
+            self._server.step()
 
     def descriptors(self) -> Iterator[tuple[int, int]]:
         yield self._stop.fileno(), select.POLLIN
@@ -236,13 +265,20 @@ class _Stdout:
         # write that took nothing, POLLOUT is no evidence: the next attempt is due soon.
         writes = self._writer.pending and not self._writer.refused
         yield self._stdout, select.POLLOUT if writes else 0
+        if self._server is not None:
+            yield from self._server.descriptors()
 
     def retry_ns(self) -> int | None:
-        return _MIN_POLL_INTERVAL_NS if self._writer.pending and self._writer.refused else None
+        due_ns = self._server.retry_ns() if self._server is not None else None
+        if not (self._writer.pending and self._writer.refused):
+            return due_ns
+        return _MIN_POLL_INTERVAL_NS if due_ns is None else min(due_ns, _MIN_POLL_INTERVAL_NS)
 
     def wake(self, fd: int, events: int) -> None:
         if fd == self._stop.fileno():
             self._stopped = True
+        elif self._server is not None and self._server.wake(fd, events):
+            return
         elif events & ~select.POLLOUT:
             raise ReaderGone
 

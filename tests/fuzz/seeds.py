@@ -7,6 +7,10 @@ import struct
 from functools import cache
 from pathlib import Path
 
+from support.status import STATUS, WITHOUT_KERNEL
+
+from xctl_probe.status.document import to_json
+
 FOLDER = Path(__file__).parent / "seeds"
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -52,6 +56,7 @@ def seeds() -> dict[str, list[bytes]]:
             b'interval = 0.5\nstall-ms = 200\npid = [1, 2]\ninterface = "lo"\nloopback = true\n',
             b'min-bw = 1e3\nduration = 10\nbackend = "proc"\nattach = "kprobe"\nformat = "text"\n',
         ],
+        "status_answer": [to_json(STATUS), to_json(WITHOUT_KERNEL)],
         "recording": [
             (GOLDEN / "all.ndjson").read_bytes()[:8_192],
             b"".join(map(gzip.compress, (GOLDEN / "few.ndjson").read_bytes().splitlines(True))),

@@ -21,6 +21,9 @@ from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.bcc import kernel, maps
 from xctl_probe.commands import trace
 from xctl_probe.commands.recorded import clock_text
+from xctl_probe.commands.status.report import shown, verdict
+from xctl_probe.commands.status.report import to_json as to_status_json
+from xctl_probe.commands.status.report import to_text as to_status_text
 from xctl_probe.commands.top.model import Model
 from xctl_probe.commands.why.diag_sampler import DiagSampler
 from xctl_probe.commands.why.proc_sampler import ProcSampler, socket_fds, udp_sockets
@@ -47,6 +50,7 @@ from xctl_probe.linux.syscalls import call_of, epoll_watches
 from xctl_probe.linux.threads import blocked_threads
 from xctl_probe.recordings.history import Coverage, Stalls
 from xctl_probe.recordings.reader import Recording
+from xctl_probe.status.client import Found, decoded
 
 STALL_NS, SECOND_NS = 100_000_000, 1_000_000_000
 NOW_MS = 1_700_000_000_123
@@ -355,10 +359,19 @@ def recording(data: bytes) -> None:
             assert clock_text(stall.begun_ms).isascii()
 
 
+def status_answer(data: bytes) -> None:
+    """What a probe of another user answers, whom root asks."""
+    found = Found(Path("/run/user/1009"), "4241-0123456789abcdef.sock", 1_009)
+    probes = [shown(decoded(found, 4_241, data))]
+    for output in (to_status_text(probes), to_status_json(probes), verdict(probes)):
+        assert output.isascii()
+        assert not [byte for byte in output if byte < 0x20 and byte != 0x0A]
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
         netlink_messages, sampler, why_samples, kernel_source, ring, tables, kernel_files,
-        proc_files, settings_file, command_line, recording,
+        proc_files, settings_file, command_line, recording, status_answer,
     )
 }  # fmt: skip

@@ -126,6 +126,7 @@ FILE_VALUES = [
     ('record = "/tmp/ring"', lambda s: s.record == Path("/tmp/ring")),
     ('record-for = "2h"', lambda s: s.record_limits.span_ms == 7_200_000),
     ("record-size = 7", lambda s: s.record_limits.size_bytes == 7 << 20),
+    ('status-dir = "/tmp/run"', lambda s: s.status_dir == Path("/tmp/run")),
 ]
 
 
@@ -267,3 +268,45 @@ def test_why_refuses_a_length_that_is_none(command):
     """By the rule of the stream."""
     assert command.run("--stall-ms", 0, "why", 4_711) == 2
     assert command.messages == ["--stall-ms 0: give milliseconds from 1 to 3600000"]
+
+
+@pytest.mark.parametrize(
+    ("words", "given"),
+    [
+        ((), {}),
+        (("--json",), {"as_json": True}),
+        (("--check", 4_711), {"check": True, "pid": 4_711}),
+        (("--watch",), {"watch_s": 2.0}),
+        (("--watch", "--json"), {"watch_s": 2.0, "as_json": True}),
+        (("--watch", "0.5"), {"watch_s": 0.5}),
+        (("--watch=0.5",), {"watch_s": 0.5}),
+    ],
+)
+def test_status_takes_its_words_and_the_directory_of_the_stream(command, monkeypatch, words, given):
+    """--watch also without a number."""
+    called = []
+
+    def run(_stdout, **options):
+        called.append(options)
+        return 0
+
+    monkeypatch.setattr("xctl_probe.commands.status.command.run", run)
+    assert command.run("--status-dir", "/tmp/run", "status", *words) == 0
+    default = {"pid": None, "as_json": False, "check": False, "watch_s": None}
+    assert called == [{"directory": "/tmp/run"} | default | given]
+
+
+def test_the_exit_code_of_a_check_is_that_of_the_command(command, monkeypatch):
+    monkeypatch.setattr("xctl_probe.commands.status.command.run", lambda *_, **__: 1)
+    assert command.run("status", "--check") == 1
+
+
+def test_status_without_a_probe_is_bad_input(command, tmp_path):
+    assert command.run("--status-dir", tmp_path, "status") == 2
+    assert command.messages[0].startswith(f"no probe runs in {tmp_path} that this user may ask")
+
+
+@pytest.mark.parametrize("directory", ["", "\0"])
+def test_a_directory_that_is_none_is_refused(command, directory):
+    assert command.run("--status-dir", directory) == 2
+    assert command.messages == [f"--status-dir {directory!r}: give the path of a directory"]

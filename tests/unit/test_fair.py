@@ -61,3 +61,12 @@ def test_in_turn_all_of_a_process_are_chosen():
     rounds = [set(choose(asked, 16, 101, turn)[0]) for turn in range(12)]
     assert set.intersection(*rounds) >= set(range(8))
     assert set.union(*rounds) == set(range(101))
+
+
+def test_the_space_that_is_used_is_known():
+    """With what has no limit."""
+    room = Room(101)
+    room.take(7, 23)
+    room.add(None, 102)
+    room.give_back(7, 11)
+    assert room.used == 114

@@ -17,6 +17,7 @@ from xctl_probe import pipeline
 from xctl_probe.aggregate import Filter
 from xctl_probe.events import Batch, DroppedEvents, InterfaceDelta, Process, TrafficDelta
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord
+from xctl_probe.exporters.stdout import ReaderGone
 
 CLIENT = Process(233, 7_001, "client")
 SECOND_NS = 1_000_000_000
@@ -185,3 +186,96 @@ def test_what_a_recording_dropped_is_in_the_next_interval_of_both():
     lost = ErrorRecord(1_009, DroppedEvents("recording", 23))
     assert written == [lost, first, second]
     assert kept == [[lost, first], [second]]
+
+
+def test_each_interval_is_noted_with_the_time_it_was_due(source, sink):
+    """By the loop, which alone knows that time."""
+    intervals = mock.Mock()
+    settings = SimpleNamespace(
+        wanted=Filter(),
+        interval_ns=100_000_000,
+        duration_ns=350_000_000,
+        process_state=True,
+        proc_share=0.01,
+    )
+    with mock.patch.object(pipeline, "Interfaces", return_value=SimpleNamespace(collect=list)):
+        begun_ns = time.monotonic_ns()
+        pipeline.Loop(settings, source, sink, intervals).run()
+    noted = [call.args for call in intervals.note.call_args_list]
+    assert len(noted) == source.drains
+    assert all(begun_ns < due_ns <= began_ns <= ended_ns for due_ns, began_ns, ended_ns in noted)
+
+
+class Clients:
+    """Stands in for the server of `status`: one descriptor, and what was called."""
+
+    def __init__(self):
+        self.reader, self.writer = os.pipe()
+        self.steps, self.woken, self.due_ns = 0, [], None
+
+    def descriptors(self):
+        return [(self.reader, select.POLLIN)]
+
+    def retry_ns(self):
+        return self.due_ns
+
+    def step(self):
+        self.steps += 1
+
+    def wake(self, fd, events):
+        if fd != self.reader:
+            return False
+        self.woken.append(events)
+        return True
+
+
+@pytest.fixture
+def clients():
+    made = Clients()
+    yield made
+    os.close(made.reader)
+    os.close(made.writer)
+
+
+def stdout_of(clients, *, refused=False):
+    writer = SimpleNamespace(pending=refused, refused=refused, flush=mock.Mock(), put=mock.Mock())
+    stop = mock.Mock(**{"fileno.return_value": 1_009})
+    service = SimpleNamespace(server=clients, monitor=mock.Mock())
+    service.monitor.seen.side_effect = lambda records, _now_ns: iter([*records, "noted"])
+    return pipeline._Stdout(writer, 1, stop, None, service), writer
+
+
+def test_clients_of_status_are_polled_with_stdout(clients):
+    """And are not taken for a reader that is gone."""
+    sink, writer = stdout_of(clients)
+    assert list(sink.descriptors()) == [(1_009, select.POLLIN), (1, 0), (clients.reader, 1)]
+    sink.wake(clients.reader, select.POLLHUP)
+    assert (clients.woken, sink.ended) == ([select.POLLHUP], False)
+    with pytest.raises(ReaderGone):
+        sink.wake(1, select.POLLHUP)
+    sink.flush()
+    assert (clients.steps, writer.flush.call_count) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("refused", "due_ns", "expected"),
+    [
+        (False, None, None),
+        (False, 0, 0),
+        (False, 23_000_000, 23_000_000),
+        (True, None, 10_000_000),
+        (True, 23_000_000, 10_000_000),
+        (True, 7, 7),
+    ],
+)
+def test_the_loop_wakes_for_what_is_due_first(clients, refused, due_ns, expected):
+    """A client, or a terminal that took nothing."""
+    sink, _ = stdout_of(clients, refused=refused)
+    clients.due_ns = due_ns
+    assert sink.retry_ns() == expected
+
+
+def test_the_records_of_an_interval_pass_the_monitor(clients):
+    sink, writer = stdout_of(clients)
+    sink.put(["record"], 7)
+    assert [call.args for call in writer.put.call_args_list] == [("record",), ("noted",)]

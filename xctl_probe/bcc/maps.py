@@ -123,6 +123,9 @@ class Queue:
                 return
             yield body.raw
 
+    def use(self) -> None:
+        """Return None: the kernel does not count what waits in a queue map."""
+
     def close(self) -> None:
         """Do nothing: the descriptor is closed with those of the other maps."""
 

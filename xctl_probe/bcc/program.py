@@ -43,7 +43,7 @@ from xctl_probe.ebpf.abi import (
 from xctl_probe.ebpf.attach_variants import FULL_BUFFER, KPROBE, Hook
 from xctl_probe.ebpf.counters import per_cpu_sums, recursion_misses
 from xctl_probe.ebpf.loader import MapSizes, constants
-from xctl_probe.ebpf.programs import EventQueue, Hooks, LoadedPrograms
+from xctl_probe.ebpf.programs import EventQueue, Handles, Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable
 
@@ -74,7 +74,7 @@ class Compiled:
     _bpf: Any  # bcc.BPF, which has no types
     tables: dict[str, BccMap]
     _written: EventQueue  # output of the iterations
-    _fds: list[int] = field(default_factory=list)  # of the programs
+    _fds: dict[str, int] = field(default_factory=dict)  # of the programs
     _closed: bool = False
 
     def map(self, name: str, key_bytes: int, value_bytes: int) -> BccMap:
@@ -89,14 +89,13 @@ class Compiled:
 
     def missed_runs(self) -> int:
         """Return how often a program did not run.  Without links, bcc cannot count more."""
-        return sum(recursion_misses(self._lib.info, fd) for fd in self._fds)
+        return sum(recursion_misses(self._lib.info, fd) for fd in self._fds.values())
 
     def attach(self, hook: Hook) -> None:
         """Load the program, once, and attach it.  Raises Exception, as bcc does."""
         kind = self._bpf.RAW_TRACEPOINT if hook.is_tracepoint else self._bpf.KPROBE
         fd = self._bpf.load_func(hook.program.encode(), kind).fd
-        if fd not in self._fds:
-            self._fds.append(fd)
+        self._fds[hook.program] = fd
         names = {"fn_name": hook.program.encode()}
         if hook.is_tracepoint:
             self._bpf.attach_raw_tracepoint(tp=hook.symbol.encode(), **names)
@@ -115,6 +114,11 @@ class Compiled:
         self._bpf.module = None
         with contextlib.suppress(AttributeError):  # glibc only
             c.CDLL(None).malloc_trim(0)
+
+    def handles(self) -> Handles:
+        """Return what figures about the programs and the maps are read from; bcc has no links."""
+        maps = {name: table.fd for name, table in self.tables.items()}
+        return Handles(dict(self._fds), {}, maps, self._lib.info, self._lib.lookup_batch)
 
     def close(self) -> None:
         """Detach and unload.  Safe to call twice."""

@@ -161,14 +161,22 @@ TRACE = AttachVariant(
 )
 
 
+# Members of structs that not all kernels have, by the feature that they show; the programs test
+# for the same (bpf_core_field_exists).  Each has a name that no other struct uses.
+FIELDS = {
+    "mptcp": "is_mptcp",  # in struct tcp_sock, with CONFIG_MPTCP
+    "sk_rx_dst_ifindex": "sk_rx_dst_ifindex",  # before 5.16 it is in struct inet_sock
+}
+
+
 def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
-    """Return the hooks of all variants that this kernel has, whatever its version.
+    """Return the hooks of all variants, and the fields, that this kernel has, by its BTF.
 
     BTF of 6 MB is searched in pieces.  Raises SourceUnavailable where the kernel has no BTF.
     """
     wanted = {
         hook.target.encode() for variant in (*ATTACH_VARIANTS, TRACE) for hook in variant.hooks
-    }
+    } | {name.encode() for name in FIELDS.values()}
     found: set[bytes] = set()
     try:
         with path.open("rb", buffering=0) as file:

@@ -20,6 +20,31 @@ def read_batches(
     """
     keys = c.create_string_buffer(key_bytes * batch)
     values = c.create_string_buffer(value_bytes * batch)
+    for found in _batches(lookup, keys, values, batch, key_bytes):
+        yield from zip(
+            _pieces(keys.raw, key_bytes, found),
+            _pieces(values.raw, value_bytes, found),
+            strict=True,
+        )
+
+
+def count_batches(
+    lookup: Callable[..., int], key_bytes: int, value_bytes: int, batch: int = _BATCH
+) -> Iterator[int]:
+    """Yield the number of items of one batch after another, as `read_batches` reads them."""
+    keys = c.create_string_buffer(key_bytes * batch)
+    values = c.create_string_buffer(value_bytes * batch)
+    yield from _batches(lookup, keys, values, batch, key_bytes)
+
+
+def _batches(
+    lookup: Callable[..., int],
+    keys: c.Array[c.c_char],
+    values: c.Array[c.c_char],
+    batch: int,
+    key_bytes: int,
+) -> Iterator[int]:
+    """Fill the buffers with one batch after another; yield how many items each has."""
     cursor = c.create_string_buffer(max(key_bytes, 8))
     start: c.Array[c.c_char] | None = None
     count = c.c_uint32()
@@ -30,11 +55,7 @@ def read_batches(
         if failed and why != errno.ENOENT:  # ENOENT marks the end
             raise OSError(why, os.strerror(why))
         found = min(count.value, batch)
-        yield from zip(
-            _pieces(keys.raw, key_bytes, found),
-            _pieces(values.raw, value_bytes, found),
-            strict=True,
-        )
+        yield found
         if failed or not found:
             return
         start = cursor

@@ -13,6 +13,7 @@ from typing import Self
 from xctl_probe.ebpf.counters import kprobe_misses, per_cpu_sums, recursion_misses
 from xctl_probe.ebpf.libbpf import BpfError, Library, refused
 from xctl_probe.ebpf.maps import Map
+from xctl_probe.ebpf.programs import Handles
 
 _READ_BYTES = 65536
 
@@ -35,6 +36,7 @@ class _IterOptions(c.Structure):
 
 @dataclass(frozen=True, slots=True)
 class _Attached:
+    name: str
     program_fd: int
     link: int
 
@@ -55,6 +57,7 @@ class Object:
     _handle: int | None
     _links: list[int] = field(default_factory=list)
     _attached: list[_Attached] = field(default_factory=list)
+    _iterators: dict[str, int] = field(default_factory=dict)  # programs by name
 
     def _map(self, name: str) -> int:
         handle: int | None = self._lib.bpf_object__find_map_by_name(self._handle, name.encode())
@@ -100,7 +103,7 @@ class Object:
         if not link:
             raise refused(f"attach {program}")
         self._links.append(link)
-        self._attached.append(_Attached(self._lib.bpf_program__fd(handle), link))
+        self._attached.append(_Attached(program, self._lib.bpf_program__fd(handle), link))
 
     def missed_runs(self) -> int:
         """Return how often a program did not run at its hook, as far as this kernel counts it.
@@ -121,10 +124,12 @@ class Object:
         if over_map is not None:
             info = _MapInfo(map_fd=self._lib.bpf_map__fd(self._map(over_map)))
             options = c.byref(_IterOptions(c.sizeof(_IterOptions), c.pointer(info), c.sizeof(info)))
-        link = self._lib.bpf_program__attach_iter(self._program(program), options)
+        handle = self._program(program)
+        link = self._lib.bpf_program__attach_iter(handle, options)
         if not link:
             raise refused(f"attach {program}")
         self._links.append(link)
+        self._iterators[program] = self._lib.bpf_program__fd(handle)
         return KernelIterator(self._lib.bpf_link__fd(link), self._lib)
 
     def map(self, name: str, key_bytes: int, value_bytes: int) -> Map:
@@ -137,9 +142,30 @@ class Object:
         array = self.map(name, 4, 8)
         return per_cpu_sums(array, entries, self._lib.libbpf_num_possible_cpus())
 
+    def handles(self) -> Handles:
+        """Return what figures about the attached programs and the maps are read from."""
+        programs = {one.name: one.program_fd for one in self._attached}
+        return Handles(
+            programs=programs | self._iterators,
+            links={one.name: self._lib.bpf_link__fd(one.link) for one in self._attached},
+            maps=dict(self._maps()),
+            get_info=self._lib.bpf_obj_get_info_by_fd,
+            lookup_batch=lambda *arguments: self._lib.bpf_map_lookup_batch(*arguments, None),
+        )
+
+    def _maps(self) -> Iterator[tuple[str, int]]:
+        """Yield the maps of bpf/, without those that the compiler makes of sections."""
+        handle = self._lib.bpf_object__next_map(self._handle, None)
+        while handle:
+            name = self._lib.bpf_map__name(handle).decode()
+            if "." not in name:
+                yield name, self._lib.bpf_map__fd(handle)
+            handle = self._lib.bpf_object__next_map(self._handle, handle)
+
     def close(self) -> None:
         """Detach and unload.  Safe to call twice."""
         self._attached.clear()
+        self._iterators.clear()
         while self._links:
             self._lib.bpf_link__destroy(self._links.pop())
         if self._handle is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes as c
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from xctl_probe.ebpf.programs import Map
 
@@ -16,6 +16,8 @@ from xctl_probe.ebpf.programs import Map
 _LINK_TYPE_PERF_EVENT = 7
 _KPROBE_EVENTS = (3, 4)  # BPF_PERF_EVENT_KPROBE, BPF_PERF_EVENT_KRETPROBE
 _RECURSION_MISSES_AT = 208  # in struct bpf_prog_info
+_RUN_NS_AT, _RUNS_AT = 192, 200  # in struct bpf_prog_info
+_MAP_INFO = struct.Struct("=5I")  # type, id, key_size, value_size, max_entries
 _KPROBE_MISSED_AT = 48  # in struct bpf_link_info: perf_event.kprobe.missed
 _INFO_BYTES = 256  # no less than either
 
@@ -35,6 +37,27 @@ def kprobe_misses(get_info: GetInfo, link_fd: int) -> int:
     if link_type != _LINK_TYPE_PERF_EVENT or event_type not in _KPROBE_EVENTS:
         return 0
     return _u64_at(info, _KPROBE_MISSED_AT)
+
+
+def runs(get_info: GetInfo, program_fd: int) -> tuple[int, int]:
+    """Return how often a program ran, and the ns; 0 while the kernel does not count (5.1)."""
+    info = _info(get_info, program_fd)
+    return _u64_at(info, _RUNS_AT), _u64_at(info, _RUN_NS_AT)
+
+
+class MapInfo(NamedTuple):
+    """The beginning of struct bpf_map_info: enum bpf_map_type, sizes in bytes."""
+
+    type: int
+    key_bytes: int
+    value_bytes: int
+    max_entries: int
+
+
+def map_info(get_info: GetInfo, map_fd: int) -> MapInfo:
+    """Return the declaration of a map, as the kernel has it."""
+    kind, _, key_bytes, value_bytes, most = _MAP_INFO.unpack_from(_info(get_info, map_fd))
+    return MapInfo(kind, key_bytes, value_bytes, most)
 
 
 def per_cpu_sums(array: Map, entries: int, cpus: int) -> list[int]:

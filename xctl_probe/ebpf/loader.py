@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from xctl_probe.ebpf.abi import SETTINGS
 from xctl_probe.ebpf.attach_variants import (
     ATTACH_VARIANTS,
+    FIELDS,
     FULL_BUFFER,
     TRACE,
     AttachVariant,
@@ -143,7 +144,8 @@ def _load(
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
     queue = Ring(programs.map("events", 0, 0).fd, sizes.ring_bytes)
-    return LoadedPrograms(variant.name, programs, queue, drain, waiters, hooks, rejected)
+    fields = {feature: name in names for feature, name in FIELDS.items()}
+    return LoadedPrograms(variant.name, programs, queue, drain, waiters, hooks, rejected, fields)
 
 
 def _start(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from xctl_probe.figures import RingFigures
 
 
 class Map(Protocol):
@@ -20,6 +22,21 @@ class Map(Protocol):
         """Yield all items of a hash."""
 
 
+@dataclass(frozen=True, slots=True)
+class Handles:
+    """Descriptors of loaded programs and maps by name, and the calls that read about them.
+
+    `get_info` is bpf_obj_get_info_by_fd(), `lookup_batch` is bpf_map_lookup_batch() without its
+    options, of whichever library.  `links` has the descriptor of a program's link, where one is.
+    """
+
+    programs: Mapping[str, int]
+    links: Mapping[str, int]
+    maps: Mapping[str, int]
+    get_info: Callable[[int, Any, Any], object]
+    lookup_batch: Callable[..., int]
+
+
 class Programs(Protocol):
     """Programs that are attached until `close`."""
 
@@ -31,6 +48,9 @@ class Programs(Protocol):
 
     def missed_runs(self) -> int:
         """Return how often a program did not run at its hook, as far as this kernel counts it."""
+
+    def handles(self) -> Handles:
+        """Return what figures about programs and maps are read from."""
 
     def close(self) -> None:
         """Detach.  Safe to call twice."""
@@ -52,6 +72,9 @@ class EventQueue(Protocol):
 
     def records(self) -> Iterator[bytes]:
         """Yield the events since the last call."""
+
+    def use(self) -> RingFigures | None:
+        """Return how much of the queue is used, None where it cannot be read."""
 
     def close(self) -> None:
         """Close the queue.  Safe to call twice."""
@@ -81,3 +104,4 @@ class LoadedPrograms:
     waiters_iter: SocketIterator
     hooks: Hooks
     rejected: tuple[str, ...] = ()  # better attach variants, and why they do not work here
+    fields: Mapping[str, bool] = field(default_factory=dict)  # of structs that not all kernels have

@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from xctl_probe.figures import RingFigures
+
 _BUSY = 1 << 31  # reserved, not yet submitted
 _DISCARDED = 1 << 30
 _HEADER_BYTES = 8
@@ -31,7 +33,14 @@ class Ring:
         )
         self._view = memoryview(self._theirs)
         self._consumed = c.c_uint64.from_buffer(self._mine)
+        self._most_used = 0  # bytes
         self._closed = False
+
+    def use(self) -> RingFigures:
+        """Return how much of the ring is waiting to be read."""
+        waiting = self._waiting(self._consumed.value)
+        self._most_used = max(self._most_used, waiting)
+        return RingFigures(self._mask + 1, waiting, self._most_used)
 
     def _produced(self) -> int:
         return int.from_bytes(self._theirs[:8], "little")
@@ -47,6 +56,7 @@ class Ring:
         """
         at = self._consumed.value
         end = at + self._waiting(at)
+        self._most_used = max(self._most_used, end - at)
         while at < end:
             start = _PAGE + (at & self._mask)
             length = int.from_bytes(self._theirs[start : start + 4], "little")

@@ -23,6 +23,7 @@ from xctl_probe.ebpf.abi import (
 )
 from xctl_probe.ebpf.endpoints import request_history_of
 from xctl_probe.ebpf.failures import Failures
+from xctl_probe.ebpf.figures import read_figures
 from xctl_probe.ebpf.heap import give_back_memory
 from xctl_probe.ebpf.ifindex_names import IfindexNames
 from xctl_probe.ebpf.loader import MapSizes, load
@@ -43,6 +44,7 @@ from xctl_probe.events import (
     TrafficDelta,
 )
 from xctl_probe.fair import Room, choose
+from xctl_probe.figures import Reading
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import SHARE, Budget
 from xctl_probe.linux.owner_search import Search
@@ -180,6 +182,11 @@ class RunningSource:
         if much:
             give_back_memory()
         return Batch(now_ns, events)
+
+    def figures(self) -> Reading:
+        """Read the figures of the programs and maps, piece by piece."""
+        counts = {"events_until_drain": len(self._pending), **self._tracker.counts()}
+        return read_figures(self._running, counts)
 
     def close(self) -> None:
         """Detach everything.  Safe to call twice."""

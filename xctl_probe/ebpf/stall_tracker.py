@@ -110,6 +110,10 @@ class StallTracker:
         self._owners.close()
         self._processes.close()
 
+    def counts(self) -> dict[str, int]:
+        """Return how much is remembered, by what it is."""
+        return {"open_stalls": len(self._open), "network_namespaces": len(self._namespaces)}
+
     def observe(self, records: list[RawEvent], *, whole: bool = True) -> list[ReportedStall]:
         """Return the current waits that are stalls.
 

@@ -25,6 +25,7 @@ from xctl_probe.exporters.records import (
     StallRecord,
 )
 from xctl_probe.fair import Room
+from xctl_probe.figures import RecordFigures
 
 QUEUE_BYTES = 4 << 20
 _COALESCED = 10_000  # queued bandwidth records, one per interface and process
@@ -51,6 +52,9 @@ class Writer:
         self._lines: deque[tuple[bytes, int | None]] = deque()  # with the user
         self._room: Room[int] = Room(QUEUE_BYTES)
         self._rest = memoryview(b"")  # of a chunk that was written in part
+        self._in_chunk = 0  # lines of that chunk
+        self._written = self._merged = self._dropped = 0  # since the start
+        self._dropped_ns: int | None = None
         self._refused = False
         self._bandwidth: dict[tuple[str, Process | None], BandwidthRecord] = {}
         self._lost = 0
@@ -74,16 +78,30 @@ class Writer:
             waiting = self._bandwidth.get(key)
             if waiting is not None:
                 record = waiting.merge(record)
+                self._merged += 1
             elif len(self._bandwidth) >= _COALESCED:
-                self._lost += 1
+                self._drop(1)
                 return
             self._bandwidth[key] = record
             return
         line, user = self._render(record), _user(record)
         if not self._room.take(user, len(line)):
-            self._lost += _count(record)
+            self._drop(_count(record))
             return
         self._lines.append((line, user))
+
+    def figures(self, now_ns: int) -> RecordFigures:
+        """Return the counts since the start; `now_ns` is CLOCK_MONOTONIC."""
+        ago_ns = None if self._dropped_ns is None else now_ns - self._dropped_ns
+        return RecordFigures(
+            written=self._written,
+            merged=self._merged,
+            dropped=self._dropped,
+            queued=self._in_chunk + len(self._lines) + len(self._bandwidth),
+            queued_bytes=len(self._rest) + self._room.used,
+            queue_bytes=QUEUE_BYTES,
+            dropped_ago_ms=None if ago_ns is None else ago_ns // _NS_PER_MS,
+        )
 
     def flush(self, timeout_ms: int = 0) -> None:
         """Write what the reader takes, within at most `timeout_ms`.
@@ -106,6 +124,11 @@ class Writer:
         """Close the outlet.  Safe to call twice."""
         self._outlet.close()
 
+    def _drop(self, count: int) -> None:
+        self._lost += count
+        self._dropped += count
+        self._dropped_ns = time.monotonic_ns()
+
     def _writable(self, timeout_ms: int) -> bool:
         for _, events in self._poll.poll(timeout_ms):
             if events & (select.POLLERR | select.POLLNVAL | select.POLLHUP):
@@ -118,6 +141,7 @@ class Writer:
         if self._lost and not self._lines:
             record = ErrorRecord(self._now_ms(), DroppedEvents("stdout", self._lost))
             self._lost = 0
+            self._in_chunk = 1
             return self._render(record)
         if not self._lines:
             # Rendered only now, so that later intervals are merged into it while it waits.
@@ -131,6 +155,7 @@ class Writer:
         while self._lines and size + len(self._lines[0][0]) <= _PIPE_BUF:
             chunk.append(self._next_line())
             size += len(chunk[-1])
+        self._in_chunk = len(chunk)
         return b"".join(chunk)
 
     def _next_line(self) -> bytes:
@@ -147,6 +172,9 @@ class Writer:
             raise _cannot_write(error) from error
         self._refused = not taken
         self._rest = chunk[taken:]
+        if not self._rest:
+            self._written += self._in_chunk
+            self._in_chunk = 0
 
 
 def write_answer(fd: int, answer: bytes) -> bool:

@@ -6,7 +6,14 @@ import struct
 
 import pytest
 
-from xctl_probe.ebpf.counters import kprobe_misses, per_cpu_sums, recursion_misses
+from xctl_probe.ebpf.counters import (
+    MapInfo,
+    kprobe_misses,
+    map_info,
+    per_cpu_sums,
+    recursion_misses,
+    runs,
+)
 
 FD = 23
 TRACING, PERF_EVENT = 2, 7  # enum bpf_link_type
@@ -52,3 +59,14 @@ def test_a_counter_is_the_sum_of_its_cpus() -> None:
             return {0: struct.pack("=3Q", 7, 11, 13), 1: None}[struct.unpack("=I", key)[0]]
 
     assert per_cpu_sums(Array(), 2, 3) == [31, 0]  # type: ignore[arg-type]
+
+
+def test_runs_and_their_time_are_at_their_places() -> None:
+    info = bytes(192) + struct.pack("=QQ", 38_000_114, 1_000_003)
+    assert runs(kernel(info), FD) == (1_000_003, 38_000_114)
+    assert runs(kernel(info[:192]), FD) == (0, 0)  # before 5.1
+
+
+def test_the_declaration_of_a_map() -> None:
+    info = struct.pack("=5I", 9, 4_241, 8, 48, 16_384)
+    assert map_info(kernel(info), FD) == MapInfo(9, 8, 48, 16_384)

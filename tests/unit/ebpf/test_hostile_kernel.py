@@ -24,6 +24,7 @@ from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import DroppedEvents, ErrorKind, SocketError, TrafficDelta
+from xctl_probe.figures import RingFigures
 from xctl_probe.linux import procfs
 from xctl_probe.linux.syscalls import Watched, epoll_watches
 
@@ -195,6 +196,17 @@ def test_a_record_longer_than_the_ring_stops_the_reading(ring):
     reader, fd = ring(0, 64, struct.pack("=II", 0x3FFFFFFF, 0) + b"x" * 56)
     assert list(reader.records()) == [b"x" * 56]
     assert struct.unpack("=Q", os.pread(fd, 8, 0)) == (64,)
+
+
+def test_the_use_of_a_ring_is_what_waits_and_the_most_that_did(ring):
+    """Read by the figures, or by a reader."""
+    reader, fd = ring(0, 64, struct.pack("=II", 56, 0) + b"x" * 56)
+    assert reader.use() == RingFigures(mmap.PAGESIZE, 64, 64)
+    list(reader.records())
+    assert reader.use() == RingFigures(mmap.PAGESIZE, 0, 64)
+    os.pwrite(fd, struct.pack("=Q", 64 + 1_016), mmap.PAGESIZE)
+    list(reader.records())
+    assert reader.use() == RingFigures(mmap.PAGESIZE, 0, 1_016)
 
 
 def test_a_flood_does_not_keep_the_reader_of_a_ring(ring):

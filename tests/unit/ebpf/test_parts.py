@@ -81,10 +81,11 @@ def test_a_kernel_without_btf_gives_a_sentence_with_the_remedy(tmp_path: Path) -
 
 def test_names_are_found_whole(tmp_path: Path) -> None:
     btf = tmp_path / "vmlinux"
-    types, strings = b"inet_recvmsg\0", b"\0tcp_sendmsg_locked\0inet_sendmsg\0elsewhere\0"
+    types = b"inet_recvmsg\0"
+    strings = b"\0tcp_sendmsg_locked\0inet_sendmsg\0elsewhere\0is_mptcp\0"
     header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
     btf.write_bytes(header + types + strings)
-    assert kernel_names(btf) == {"inet_sendmsg"}
+    assert kernel_names(btf) == {"inet_sendmsg", "is_mptcp"}
 
 
 def test_a_name_that_is_cut_by_a_piece_is_found(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -400,3 +401,34 @@ def test_an_answer_to_a_full_disk_names_the_remedy():
     remedy = pytest.raises(ProbeError, match=r"No space left on device\); make room")
     with open("/dev/full", "wb", buffering=0) as full, remedy:
         write_answer(full.fileno(), b"#")
+
+
+def test_the_figures_are_what_the_reader_took_and_what_waits(pipe, writer):
+    """A line counts as written with its last byte."""
+    writer.put(event("a" * 99))
+    writer.put(bandwidth(7))
+    writer.put(bandwidth(11))
+    found = writer.figures(7)
+    assert (found.written, found.merged, found.dropped) == (0, 1, 0)
+    assert (found.queued, found.queued_bytes, found.queue_bytes) == (2, 100, QUEUE_BYTES)
+    pipe.drain(writer)
+    found = writer.figures(7)
+    assert (found.written, found.queued, found.queued_bytes) == (2, 0, 0)
+    writer.put(event("b", 3 * PIPE_BYTES))
+    writer.flush()
+    assert writer.figures(7).written == 2
+    assert writer.figures(7).queued == 1
+    assert 0 < writer.figures(7).queued_bytes < 3 * PIPE_BYTES
+    pipe.drain(writer)
+    assert (writer.figures(7).written, writer.figures(7).queued) == (3, 0)
+
+
+def test_what_finds_no_room_is_dropped_in_the_figures_at_once(pipe, writer):
+    """The record of it has to wait for the reader."""
+    assert writer.figures(7).dropped_ago_ms is None
+    before_ns = time.monotonic_ns()
+    for _ in range(23):
+        writer.put(event("c", QUEUE_BYTES))
+    found = writer.figures(time.monotonic_ns())
+    assert found.dropped == 22
+    assert 0 <= found.dropped_ago_ms <= (time.monotonic_ns() - before_ns) // 1_000_000

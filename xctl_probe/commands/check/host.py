@@ -10,6 +10,7 @@ from pathlib import Path
 from xctl_probe.commands.check.rdma import RdmaPort, rdma_ports
 from xctl_probe.linux import procfs
 from xctl_probe.linux.capabilities import missing
+from xctl_probe.status import directory
 
 # include/uapi/linux/capability.h
 _CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
@@ -94,11 +95,21 @@ def read_host(root: Path = Path("/")) -> Host:
             "" if headers.exists() else "bcc cannot compile",
         ),
         *map(_rdma, rdma),
+        _status_directory(),
     )
     return Host(
         conditions, privileged, enough and not privileged, seccomp, lockdown, container,
         tuple((port.netdev, _where(port)) for port in rdma if port.netdev and not port.software),
     )  # fmt: skip
+
+
+def _status_directory() -> Condition:
+    """Where a probe of this user has its socket for `status`."""
+    try:
+        path = directory.own_directory(os.environ, os.geteuid())
+    except directory.NoPlace as error:
+        return Condition("directory for status", "none", str(error))
+    return Condition("directory for status", str(path), directory.unusable(path))
 
 
 def _where(port: RdmaPort) -> str:

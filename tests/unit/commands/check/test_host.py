@@ -112,3 +112,14 @@ def test_rdma_ports_name_the_interfaces_that_leave_them_out(host, tmp_path):
         ("eth3", "mlx5_0 has a record of its own"),
         ("eth5", "the byte counters of restricted cannot be read"),
     )
+
+
+def test_the_directory_for_status_is_named_with_why_there_is_none(host, tmp_path, monkeypatch):
+    """Nothing is made."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    (found,) = [c for c in host().conditions if c.name == "directory for status"]
+    assert (found.value, found.effect) == (str(tmp_path / "run"), "")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").write_text("")
+    (found,) = [c for c in host().conditions if c.name == "directory for status"]
+    assert found.effect == "not a directory, or a symbolic link"
