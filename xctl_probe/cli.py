@@ -23,7 +23,7 @@ from xctl_probe.config import (
     read_file,
 )
 from xctl_probe.errors import ProbeError, UsageError, is_lack_of_threads, surroundings
-from xctl_probe.exporters.base import Exporter
+from xctl_probe.exporters.base import Exporter, Receiver
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.stdout import Writer
 from xctl_probe.exporters.text import to_coloured_text, to_text
@@ -33,6 +33,10 @@ from xctl_probe.sources.select import open_source
 from xctl_probe.stderr import Diagnostics
 
 if TYPE_CHECKING:
+    from xctl_probe.events import Source
+    from xctl_probe.prometheus.collector import Collector
+    from xctl_probe.prometheus.endpoint import Endpoint
+    from xctl_probe.prometheus.textfile import TextFile
     from xctl_probe.recordings.writer import Recorder
 
 _NAME = "xctl-probe-network"
@@ -47,14 +51,18 @@ app = typer.Typer(
 )
 
 
+def _installed_version() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 13 ms
+
+    try:
+        return version(_NAME)
+    except PackageNotFoundError:
+        return None
+
+
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 13 ms
-
-        try:
-            typer.echo(f"{_NAME} {version(_NAME)}")
-        except PackageNotFoundError:
-            typer.echo(f"{_NAME} (not installed: run from a checkout)")
+        typer.echo(f"{_NAME} {_installed_version() or '(not installed: run from a checkout)'}")
         raise typer.Exit
 
 
@@ -130,21 +138,58 @@ def _stream(context: typer.Context, **given: Any) -> None:
     with ExitStack() as stack:
         source, choice = open_source(settings)
         stack.callback(source.close)
-        recorder = _recorder(settings, diagnostics)
-        if recorder is not None:
-            stack.callback(recorder.close, _LAST_RECORDS_S)
-        diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
+        receivers: list[Receiver] = []
+        if settings.record is not None:
+            receivers.append(_recorder(settings, diagnostics, stack))
+        if settings.prometheus_file is not None:
+            receivers.append(_text_file(settings, source, diagnostics, stack))
+        served = None
+        if settings.prometheus is not None:
+            endpoint = _endpoint(settings, source, stack)
+            receivers.append(endpoint)
+            served = endpoint.description
+        diagnostics.report("; ".join(filter(None, (choice, served, shortcoming(held())))))
         writer = Writer(_STDOUT, _exporter(form), epoch_ms)
         stack.callback(writer.close)
-        stream(settings, source, writer, _STDOUT, recorder)
+        stream(settings, source, writer, _STDOUT, receivers)
 
 
-def _recorder(settings: Settings, diagnostics: Diagnostics) -> Recorder | None:
-    if settings.record is None:
-        return None
+def _recorder(settings: Settings, diagnostics: Diagnostics, stack: ExitStack) -> Recorder:
     from xctl_probe.recordings.writer import Recorder  # noqa: PLC0415 - most runs do without
 
-    return Recorder(settings.record, settings.record_limits, diagnostics.report)
+    assert settings.record is not None
+    recorder = Recorder(settings.record, settings.record_limits, diagnostics.report)
+    stack.callback(recorder.close, _LAST_RECORDS_S)
+    return recorder
+
+
+def _text_file(
+    settings: Settings, source: Source, diagnostics: Diagnostics, stack: ExitStack
+) -> TextFile:
+    from xctl_probe.prometheus.textfile import TextFile  # noqa: PLC0415 - as above
+
+    assert settings.prometheus_file is not None
+    collector = _collector(settings, source)
+    text_file = TextFile(settings.prometheus_file, collector, diagnostics.report)
+    stack.callback(text_file.close, _LAST_RECORDS_S)
+    return text_file
+
+
+def _endpoint(settings: Settings, source: Source, stack: ExitStack) -> Endpoint:
+    from xctl_probe.prometheus.endpoint import Endpoint  # noqa: PLC0415 - as above
+
+    assert settings.prometheus is not None
+    collector = _collector(settings, source)
+    endpoint = Endpoint(settings.prometheus, collector, settings.interval_ns)
+    stack.callback(endpoint.close, _LAST_RECORDS_S)
+    return endpoint
+
+
+def _collector(settings: Settings, source: Source) -> Collector:
+    from xctl_probe.prometheus.collector import Collector  # noqa: PLC0415 - as above
+
+    info = (_installed_version() or "", source.name)
+    return Collector(settings.interval_ns, info, settings.prometheus_pids)
 
 
 _Since = Annotated[

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ORDER = (
     "errors", "events", "fair", "signals", "linux", "traffic_totals", "stalls", "fallback", "ebpf",
-    "bcc", "exporters", "recordings", "aggregate", "config", "stderr", "sources", "pipeline",
+    "bcc", "exporters", "recordings", "prometheus", "aggregate", "config", "stderr", "sources", "pipeline",
     "commands", "cli", "start", "__main__", "__init__",
 )  # fmt: skip
 # What comes before and is not for them all the same: sources do not know each other (bcc
