@@ -221,7 +221,7 @@ def test_metrics_get_the_bandwidth_that_lines_leave_out():
 
 def test_metrics_count_what_stdout_dropped():
     """Once each, although the writer reports it only when the reader takes lines again."""
-    writer = SimpleNamespace(put=lambda record: None, dropped=0)
+    writer = SimpleNamespace(put=mock.Mock(), dropped=0)
     metrics, kept = Receiving(takes_all=True), Receiving(takes_all=False)
     made = pipeline._Stdout(writer, 1, mock.Mock(), [metrics, kept])
     record = BandwidthRecord(1_009, "lo", None, 0, 0, 1)
