@@ -80,10 +80,10 @@ class Server:
         self._listener.close()
 
     def _timeout_s(self) -> float | None:
-        ends = [client.end_ns for client in self._clients]
+        due_ns = [client.end_ns for client in self._clients]
         if self._paused_until_ns is not None:
-            ends.append(self._paused_until_ns)
-        return max(min(ends) - self._now_ns(), 0) / 1e9 if ends else None
+            due_ns.append(self._paused_until_ns)
+        return max(min(due_ns) - self._now_ns(), 0) / 1e9 if due_ns else None
 
     def _accept(self) -> None:
         try:

@@ -59,7 +59,7 @@ class TextFile:
         return self._intake.dropped()
 
     def close(self, wait_s: float) -> None:
-        """Remove the file, so that nobody takes it for current.  Safe to call twice.
+        """Remove the file, so that it is not taken for current.  Safe to call twice.
 
         Waits for a write for at most `wait_s`.
         """

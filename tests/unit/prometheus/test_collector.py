@@ -236,7 +236,7 @@ def test_series_of_ended_processes_go_and_those_of_others_stay():
 
 
 def test_a_counter_of_a_silent_process_stays_for_hours():
-    """One that began again at 0 would look like a restart."""
+    """One that began again at 0 would be taken for a restart."""
     alive = {CLIENT.pid}
     metrics = Metrics(alive=alive)
     metrics.add(moved(CLIENT, 1_009))
