@@ -11,6 +11,9 @@ from xctl_probe.prometheus.address import Address
 from xctl_probe.prometheus.http import MOST_REQUEST_BYTES, Handler, answer
 
 _MOST_CLIENTS = 16
+_MOST_UNSENT_BYTES = 32 << 20  # of all clients
+# Least time between two accepts: whoever may connect could take a core of the probe.
+_APART_NS = 50_000_000
 _LONGEST_NS = 10_000_000_000  # of a client, from its connect to the end of the answer
 _PAUSE_NS = 1_000_000_000  # before the next accept, where descriptors ran out
 _BACKLOG = 64
@@ -33,9 +36,9 @@ class _Client:
 class Server:
     """Answers requests, whenever `serve` is called.  All sockets are non-blocking.
 
-    Of more clients than 16, the one that came first is dropped: a client that wants an answer has
-    it in milliseconds.  `now_ns` is the monotonic clock.  Raises OSError where the address cannot
-    be had.
+    Of more clients than 16, or of more than 32 MiB that they have not taken, the one that came
+    first is dropped: a client that wants an answer has it in milliseconds.  `now_ns` is the
+    monotonic clock.  Raises OSError where the address cannot be had.
     """
 
     def __init__(
@@ -91,15 +94,19 @@ class Server:
         except (BlockingIOError, ConnectionError):
             return
         except OSError:  # no descriptors: the listener stays readable
-            self._selector.unregister(self._listener)
-            self._paused_until_ns = self._now_ns() + _PAUSE_NS
+            self._pause(_PAUSE_NS)
             return
+        self._pause(_APART_NS)
         sock.setblocking(False)
         if len(self._clients) >= _MOST_CLIENTS:
             self._drop(next(iter(self._clients)))
         client = _Client(sock, self._now_ns() + _LONGEST_NS)
         self._clients[client] = None
         self._selector.register(sock, selectors.EVENT_READ, client)
+
+    def _pause(self, length_ns: int) -> None:
+        self._selector.unregister(self._listener)
+        self._paused_until_ns = self._now_ns() + length_ns
 
     def _continue(self, client: _Client) -> None:
         try:
@@ -109,7 +116,7 @@ class Server:
                 self._read(client)
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, MemoryError):
             self._drop(client)
 
     def _read(self, client: _Client) -> None:
@@ -123,6 +130,17 @@ class Server:
                 client.answered, client.received = True, b""
                 client.rest = [memoryview(one) for one in pieces if one]
                 self._selector.modify(client.sock, selectors.EVENT_WRITE, client)
+                self._drop_slow(client)
+
+    def _drop_slow(self, newest: _Client) -> None:
+        """Drop the first of those that have an answer to take, until the rest is little enough."""
+        unsent = {one: sum(map(len, one.rest)) for one in self._clients if one.rest}
+        total = sum(unsent.values())
+        for client, count in unsent.items():
+            if total <= _MOST_UNSENT_BYTES or client is newest:
+                return
+            self._drop(client)
+            total -= count
 
     def _write(self, client: _Client) -> None:
         taken = client.sock.send(client.rest[0][:_PIECE_BYTES])
@@ -138,6 +156,9 @@ class Server:
         now_ns = self._now_ns()
         for client in [client for client in self._clients if client.end_ns <= now_ns]:
             self._drop(client)
+        self._resume(now_ns)
+
+    def _resume(self, now_ns: int) -> None:
         if self._paused_until_ns is not None and self._paused_until_ns <= now_ns:
             self._paused_until_ns = None
             self._selector.register(self._listener, selectors.EVENT_READ)

@@ -14,19 +14,25 @@ from xctl_probe.prometheus.http import Answer
 from xctl_probe.prometheus.server import Server
 
 REQUEST = b"GET /metrics HTTP/1.1\r\n\r\n"
-LARGE = b"x" * (32 << 20)  # more than the buffers of both sockets
+LARGE = b"x" * (20 << 20)  # more than the buffers of both sockets
 SECOND_NS = 1_000_000_000
 ENOUGH_S = 45.0  # only where a test fails
 
 
 class Clock:
-    """A monotonic clock that the test sets."""
+    """A monotonic clock that stands still; the test sets it."""
 
     def __init__(self):
         self.now_ns = 0
 
     def __call__(self):
         return self.now_ns
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Accept without pauses: the clock stands still."""
+    monkeypatch.setattr(module, "_APART_NS", 0)
 
 
 @pytest.fixture
@@ -133,6 +139,35 @@ def test_of_too_many_clients_the_first_is_dropped(server, connect):
         except BlockingIOError:
             continue
     assert idle[0].recv(1) == b""
+
+
+def test_of_too_much_that_waits_the_first_is_dropped(server, connect):
+    """Each interval has its own text, which clients that read nothing would keep."""
+    slow = [connect(b"GET /large HTTP/1.1\r\n\r\n") for _ in range(3)]
+    serve_until(server, lambda: slow[-1].getsockname() in peers(server))
+    (kept,) = server._clients
+    assert kept.sock.getpeername() == slow[-1].getsockname()
+    assert sum(map(len, kept.rest)) <= module._MOST_UNSENT_BYTES
+
+
+def peers(server):
+    """The clients whose answer is being sent."""
+    return {client.sock.getpeername() for client in server._clients if client.rest}
+
+
+def test_connections_are_accepted_one_after_the_other(server, connect, clock, monkeypatch):
+    """However many come at once, answers take a bounded part of the CPU."""
+    monkeypatch.setattr(module, "_APART_NS", 50_000_000)
+    for _ in range(3):
+        connect(b"GET /half")
+    for accepted in (1, 2, 3):
+        serve_until(server, lambda: server._paused_until_ns is not None)
+        assert len(server._clients) == accepted
+        clock.now_ns += 49_999_999
+        server._resume(clock.now_ns)
+        assert server._paused_until_ns is not None
+        clock.now_ns += 1
+        server._resume(clock.now_ns)
 
 
 def test_a_client_that_leaves_is_forgotten(server, connect):
