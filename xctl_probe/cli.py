@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _NAME = "xctl-probe-network"
 _STDOUT = 1
 _LAST_RECORDS_S = 0.5  # for a recording whose disk is slow
+_LAST_ANSWERS_S = 0.1  # for the thread that serves metrics
 
 app = typer.Typer(
     add_completion=True,
@@ -181,7 +182,7 @@ def _endpoint(settings: Settings, source: Source, stack: ExitStack) -> Endpoint:
     assert settings.prometheus is not None
     collector = _collector(settings, source)
     endpoint = Endpoint(settings.prometheus, collector, settings.interval_ns)
-    stack.callback(endpoint.close, _LAST_RECORDS_S)
+    stack.callback(endpoint.close, _LAST_ANSWERS_S)
     return endpoint
 
 

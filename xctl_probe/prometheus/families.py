@@ -67,7 +67,7 @@ class Family:
         return tuple(OTHER if name in _OPEN and value else value for name, value in pairs)
 
 
-_WAIT_LABELS = ("interface", "direction", "cause", "peer_comm", "peer_state")
+_WAIT_LABELS = ("interface", "direction", "cause", "peer_comm", "peer_state", "probable")
 
 PROCESS_BYTES = Family(
     "process_bytes",

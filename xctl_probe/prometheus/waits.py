@@ -24,6 +24,7 @@ class Wait(NamedTuple):
     cause: str
     peer_comm: str
     peer_state: str
+    probable: str
 
 
 @dataclass(slots=True)
@@ -86,4 +87,5 @@ def _wait(stall: Stall, before: Wait | None) -> Wait:
         stall.cause.value if stall.cause else "",
         peer_comm,
         peer_state,
+        "true" if stall.probable else "",
     )

@@ -28,7 +28,7 @@ def test_series_are_lines_of_their_family():
     """Labels without a value are left out; seconds have all their digits."""
     registry = Registry()
     registry.find(group("train"), PROCESS_BYTES, ("eth0", "send")).value += 2**62 + 1
-    wait = ("", "receive", "no_reply", "train", "running")
+    wait = ("", "receive", "no_reply", "train", "running", "")
     registry.find(group("train"), WAIT_SECONDS, wait).value += 1_391_000_007
     head = "# HELP xctl_net_{0}{1} {2}\n# TYPE xctl_net_{0}{1} counter\n"
     sent = 'xctl_net_process_bytes_total{comm="train",interface="eth0",direction="send"} '

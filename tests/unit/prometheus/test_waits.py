@@ -53,9 +53,15 @@ def test_the_last_record_keeps_what_was_seen_of_the_peer():
     peer = {"peer": OTHER, "peer_activity": PeerActivity.RUNNING}
     first, _ = waits.added(record(0, 1_009, **peer))
     last, _ = waits.added(record(1_000, 1_709, ongoing=False))
-    assert first == last == ("eth0", "receive", "no_reply", "other", "running")
+    assert first == last == ("eth0", "receive", "no_reply", "other", "running", "")
     unknown, _ = waits.added(record(2_000, 139, ongoing=False))
     assert (unknown.peer_comm, unknown.peer_state) == ("", "")
+
+
+def test_a_wait_that_is_only_likely_is_marked():
+    """It may be an expected one: alerts leave it out."""
+    wait, _ = Waits().added(record(0, 1_009, probable=True))
+    assert wait.probable == "true"
 
 
 def test_a_stall_without_a_record_for_a_minute_is_forgotten():
