@@ -18,7 +18,8 @@ TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-l
 	nginx:nginx-light redis-server:redis-server redis-cli:redis-tools pg_ctlcluster:postgresql \
 	sshd:openssh-server ssh:openssh-client dnsmasq:dnsmasq-base \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool \
-	/usr/include/bpf/bpf_core_read.h:libbpf-dev
+	/usr/include/bpf/bpf_core_read.h:libbpf-dev \
+	prometheus:prometheus prometheus-node-exporter:prometheus-node-exporter
 
 # nginx and redis are left to you: Debian starts them as services when it installs them.
 BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpftrace \

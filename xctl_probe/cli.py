@@ -24,7 +24,7 @@ from xctl_probe.config import (
 )
 from xctl_probe.errors import ProbeError, UsageError, is_lack_of_threads, surroundings
 from xctl_probe.events import Source
-from xctl_probe.exporters.base import Exporter
+from xctl_probe.exporters.base import Exporter, Receiver
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.stdout import Writer
 from xctl_probe.exporters.text import to_coloured_text, to_text
@@ -38,12 +38,16 @@ from xctl_probe.status.service import Service
 from xctl_probe.stderr import Diagnostics
 
 if TYPE_CHECKING:
+    from xctl_probe.prometheus.collector import Collector
+    from xctl_probe.prometheus.endpoint import Endpoint
+    from xctl_probe.prometheus.textfile import TextFile
     from xctl_probe.recordings.writer import Recorder
 
 _NAME = "xctl-probe-network"
 _STDOUT = 1
 _WATCH_S = 2
 _LAST_RECORDS_S = 0.5  # for a recording whose disk is slow
+_LAST_ANSWERS_S = 0.1  # for the thread that serves metrics
 
 app = typer.Typer(
     add_completion=True,
@@ -53,14 +57,18 @@ app = typer.Typer(
 )
 
 
+def _installed_version() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 13 ms
+
+    try:
+        return version(_NAME)
+    except PackageNotFoundError:
+        return None
+
+
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - 13 ms
-
-        try:
-            typer.echo(f"{_NAME} {version(_NAME)}")
-        except PackageNotFoundError:
-            typer.echo(f"{_NAME} (not installed: run from a checkout)")
+        typer.echo(f"{_NAME} {_installed_version() or '(not installed: run from a checkout)'}")
         raise typer.Exit
 
 
@@ -136,16 +144,23 @@ def _stream(context: typer.Context, **given: Any) -> None:
     with ExitStack() as stack:
         source, choice = open_source(settings)
         stack.callback(source.close)
-        recorder = _recorder(settings, diagnostics)
-        if recorder is not None:
-            stack.callback(recorder.close, _LAST_RECORDS_S)
+        receivers: list[Receiver] = []
+        if settings.record is not None:
+            receivers.append(_recorder(settings, diagnostics, stack))
+        if settings.prometheus_file is not None:
+            receivers.append(_text_file(settings, source, diagnostics, stack))
+        served = None
+        if settings.prometheus is not None:
+            endpoint = _endpoint(settings, source, stack)
+            receivers.append(endpoint)
+            served = endpoint.description
         writer = Writer(_STDOUT, _exporter(form), epoch_ms)
         stack.callback(writer.close)
-        started = "; ".join(filter(None, (choice, shortcoming(held()))))
+        started = "; ".join(filter(None, (choice, served, shortcoming(held()))))
         service = _service(settings, source, writer, started, diagnostics)
         stack.callback(service.close)
         diagnostics.report(started)
-        stream(settings, source, writer, _STDOUT, recorder, service)
+        stream(settings, source, writer, _STDOUT, receivers, service)
 
 
 def _service(
@@ -163,12 +178,42 @@ def _service(
     return Service(monitor, settings.status_dir, settings.log)
 
 
-def _recorder(settings: Settings, diagnostics: Diagnostics) -> Recorder | None:
-    if settings.record is None:
-        return None
+def _recorder(settings: Settings, diagnostics: Diagnostics, stack: ExitStack) -> Recorder:
     from xctl_probe.recordings.writer import Recorder  # noqa: PLC0415 - most runs do without
 
-    return Recorder(settings.record, settings.record_limits, diagnostics.report)
+    assert settings.record is not None
+    recorder = Recorder(settings.record, settings.record_limits, diagnostics.report)
+    stack.callback(recorder.close, _LAST_RECORDS_S)
+    return recorder
+
+
+def _text_file(
+    settings: Settings, source: Source, diagnostics: Diagnostics, stack: ExitStack
+) -> TextFile:
+    from xctl_probe.prometheus.textfile import TextFile  # noqa: PLC0415 - as above
+
+    assert settings.prometheus_file is not None
+    collector = _collector(settings, source)
+    text_file = TextFile(settings.prometheus_file, collector, diagnostics.report)
+    stack.callback(text_file.close, _LAST_RECORDS_S)
+    return text_file
+
+
+def _endpoint(settings: Settings, source: Source, stack: ExitStack) -> Endpoint:
+    from xctl_probe.prometheus.endpoint import Endpoint  # noqa: PLC0415 - as above
+
+    assert settings.prometheus is not None
+    collector = _collector(settings, source)
+    endpoint = Endpoint(settings.prometheus, collector, settings.interval_ns)
+    stack.callback(endpoint.close, _LAST_ANSWERS_S)
+    return endpoint
+
+
+def _collector(settings: Settings, source: Source) -> Collector:
+    from xctl_probe.prometheus.collector import Collector  # noqa: PLC0415 - as above
+
+    info = (_installed_version() or "", source.name)
+    return Collector(settings.interval_ns, info, settings.prometheus_pids)
 
 
 _Since = Annotated[

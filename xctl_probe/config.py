@@ -15,6 +15,7 @@ from xctl_probe.errors import UsageError
 from xctl_probe.linux.budget import SHARE
 from xctl_probe.linux.links import Links, given_name
 from xctl_probe.linux.rdma_ports import port_names
+from xctl_probe.prometheus import address as prometheus_address
 from xctl_probe.recordings.limits import MOST_MIB, SIZE_MIB, SPAN, Limits, span_ms
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.policy import NS_PER_MS, REPLY_MS, STALL_MS
@@ -26,6 +27,8 @@ _LONGEST_RUN_S = 1e9  # thirty years
 _LONGEST_STALL_MS = 3_600_000  # an hour
 _LEAST_PROC_BUDGET, _MOST_PROC_BUDGET = 0.1, 100.0  # percent of a core
 _LARGEST_FILE_BYTES = 1 << 20
+_MOST_PROMETHEUS_PIDS = 1_000
+_PROMETHEUS_SUFFIX = ".prom"  # node_exporter reads no other file
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
@@ -146,6 +149,33 @@ def _check_record_for(text: str) -> None:
 def _check_record_size(mib: int) -> None:
     if not 1 <= mib <= MOST_MIB:
         raise UsageError(f"--record-size {mib}: give MiB from 1 to {MOST_MIB}")
+
+
+def _check_prometheus(text: str) -> None:
+    try:
+        prometheus_address.parse(text)
+    except ValueError:
+        raise UsageError(
+            f"--prometheus {text}: not an address to listen at; "
+            "give one as 9599, 10.0.0.7:9599 or [fd00::7]:9599"
+        ) from None
+
+
+def _check_prometheus_file(path: str) -> None:
+    name = Path(path).name
+    if "\0" in path or not name.endswith(_PROMETHEUS_SUFFIX) or name == _PROMETHEUS_SUFFIX:
+        raise UsageError(
+            f"--prometheus-file {path!r}: node_exporter does not read it; "
+            f"give the path of a file as xctl{_PROMETHEUS_SUFFIX}"
+        )
+
+
+def _check_prometheus_pids(count: int) -> None:
+    if not 0 <= count <= _MOST_PROMETHEUS_PIDS:
+        raise UsageError(
+            f"--prometheus-pids {count}: give a number of processes from 0 to "
+            f"{_MOST_PROMETHEUS_PIDS}"
+        )
 
 
 class Place(Flag):
@@ -350,6 +380,31 @@ OPTIONS = (
         help="Most MiB that the recording takes. The oldest records are removed first.",
     ),
     Option(
+        name="prometheus",
+        kind=str,
+        check=_check_prometheus,
+        metavar="[ADDRESS:]PORT",
+        help="Serve metrics for Prometheus at /metrics, and /healthz; "
+        "on loopback unless an address is given.",
+    ),
+    Option(
+        name="prometheus-file",
+        kind=str,
+        check=_check_prometheus_file,
+        metavar="PATH",
+        help="Write the metrics to this file, for the textfile collector of node_exporter. "
+        "Its name has .prom at the end.",
+    ),
+    Option(
+        name="prometheus-pids",
+        kind=int,
+        default=0,
+        check=_check_prometheus_pids,
+        metavar="N",
+        help="Give so many processes series of their own, with the label pid: those that moved "
+        "the most bytes, and those that waited the longest.",
+    ),
+    Option(
         name="status-dir",
         kind=str,
         check=_check_status_dir,
@@ -409,6 +464,9 @@ class Settings:
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
     record: Path | None = None  # directory of the recording, None: none
     record_limits: Limits = field(default_factory=Limits)
+    prometheus: prometheus_address.Address | None = None  # to serve metrics at, None: not served
+    prometheus_file: Path | None = None  # of metrics, None: none
+    prometheus_pids: int = 0  # processes with series of their own
     status_dir: Path | None = None  # directory of the socket for `status`, None: the default
     log: Callable[[str], None] | None = None  # receives what --verbose prints
 
@@ -448,6 +506,13 @@ class Settings:
             report_probable=values["report_probable"],
             ignored_peers=IgnoredPeers.of([*values["ignore_reply_wait"], *values["patient"]]),
             record=Path(values["record"]) if values["record"] is not None else None,
+            prometheus=prometheus_address.parse(values["prometheus"])
+            if values["prometheus"] is not None
+            else None,
+            prometheus_file=Path(values["prometheus_file"])
+            if values["prometheus_file"] is not None
+            else None,
+            prometheus_pids=values["prometheus_pids"],
             record_limits=Limits(span_ms(values["record_for"]), values["record_size"] << 20),
             status_dir=Path(values["status_dir"]) if values["status_dir"] is not None else None,
             log=log,

@@ -11,15 +11,17 @@ import select
 import socket
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from xctl_probe.aggregate import aggregate
 from xctl_probe.config import Settings
 from xctl_probe.errors import is_shortage
 from xctl_probe.events import Batch, DroppedEvents, Event, Source
-from xctl_probe.exporters.records import ErrorRecord, Record
+from xctl_probe.exporters.base import Receiver
+from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.linux.rdma_ports import has_devices
 from xctl_probe.signals import stop_signals
@@ -29,7 +31,6 @@ from xctl_probe.sources.interfaces import Interfaces
 from xctl_probe.sources.job_processes import JobProcesses
 
 if TYPE_CHECKING:  # most runs do without
-    from xctl_probe.recordings.writer import Recorder
     from xctl_probe.status.intervals import Intervals
     from xctl_probe.status.service import Service
 
@@ -187,16 +188,19 @@ def stream(
     source: Source,
     writer: Writer,
     stdout: int,
-    recorder: Recorder | None = None,
+    receivers: Sequence[Receiver] = (),
     service: Service | None = None,
 ) -> None:
     """Write records to stdout until a signal, the exit of reader or parent, or the duration.
 
-    `recorder` gets the same records; `service` answers `status` in between.
+    `receivers` get the same records; `service` answers `status` in between.
     """
+    least_mbps = settings.wanted.min_mbps
+    if any(one.takes_all for one in receivers):
+        settings = replace(settings, wanted=replace(settings.wanted, min_mbps=0.0))
     try:
         with stop_signals(_LONGEST_END_S) as stop:
-            sink = _Stdout(writer, stdout, stop, recorder, service)
+            sink = _Stdout(writer, stdout, stop, receivers, service, least_mbps)
             intervals = service.monitor.intervals if service else None
             loop = Loop(settings, source, sink, intervals)
             with closing(loop):
@@ -219,13 +223,16 @@ class _Stdout:
         writer: Writer,
         stdout: int,
         stop: socket.socket,
-        recorder: Recorder | None,
+        receivers: Sequence[Receiver] = (),
         service: Service | None = None,
+        least_mbps: float = 0.0,
     ) -> None:
         self._writer = writer
         self._stdout = stdout
         self._stop = stop
-        self._recorder = recorder
+        self._receivers = receivers
+        self._least_mbps = least_mbps
+        self._known_dropped = 0
         self._monitor = service.monitor if service else None
         self._server = service.server if service else None
         self._stopped = False
@@ -238,21 +245,44 @@ class _Stdout:
         return self._stopped or (self._read_by_parent and os.getppid() != _PARENT_PID)
 
     def put(self, records: Iterable[Record], now_ns: int) -> None:
-        if self._recorder is not None:
-            records = self._recorded(list(records), self._recorder)
+        if self._receivers:
+            records = self._received(list(records))
         if self._monitor is not None:
             records = self._monitor.seen(records, now_ns)
         for record in records:
             self._writer.put(record)
 
-    @staticmethod
-    def _recorded(records: list[Record], recorder: Recorder) -> list[Record]:
-        """Pass the records to the recorder; return them with what it dropped before."""
-        if dropped := recorder.dropped():
-            ts_ms = records[0].ts_ms if records else epoch_ms()
-            records.insert(0, ErrorRecord(ts_ms, DroppedEvents("recording", dropped)))
-        recorder.put(records)
-        return records
+    def _received(self, records: list[Record]) -> list[Record]:
+        """Pass the records to the receivers; return those for stdout.
+
+        What a receiver dropped before is among them.
+        """
+        ts_ms = records[0].ts_ms if records else epoch_ms()
+        lost = [
+            ErrorRecord(ts_ms, DroppedEvents(one.where, dropped))
+            for one in self._receivers
+            if (dropped := one.dropped())
+        ]
+        every = [*lost, *self._dropped_by_stdout(ts_ms), *records]
+        written = [*lost, *(record for record in records if not self._is_small(record))]
+        for one in self._receivers:
+            one.put(every if one.takes_all else written)
+        return written
+
+    def _dropped_by_stdout(self, ts_ms: int) -> Iterator[Record]:
+        """What stdout dropped since the last interval; the writer itself reports it there."""
+        dropped = self._writer.dropped
+        if dropped > self._known_dropped:
+            yield ErrorRecord(ts_ms, DroppedEvents("stdout", dropped - self._known_dropped))
+            self._known_dropped = dropped
+
+    def _is_small(self, record: Record) -> bool:
+        """True for the bandwidth of a process below `--min-bw`."""
+        return (
+            isinstance(record, BandwidthRecord)
+            and record.owner is not None
+            and record.mbps < self._least_mbps
+        )
 
     def flush(self) -> None:
         self._writer.flush()

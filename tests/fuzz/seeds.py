@@ -57,6 +57,10 @@ def seeds() -> dict[str, list[bytes]]:
             b'min-bw = 1e3\nduration = 10\nbackend = "proc"\nattach = "kprobe"\nformat = "text"\n',
         ],
         "status_answer": [to_json(STATUS), to_json(WITHOUT_KERNEL)],
+        "http_request": [
+            b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: text/plain;version=0.0.4;q=0.5\r\n",
+            b"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3",
+        ],
         "recording": [
             (GOLDEN / "all.ndjson").read_bytes()[:8_192],
             b"".join(map(gzip.compress, (GOLDEN / "few.ndjson").read_bytes().splitlines(True))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -48,6 +49,8 @@ from xctl_probe.linux import capabilities, procfs, socket_owners
 from xctl_probe.linux.socket_waits import SocketWaits, What, socket_waits
 from xctl_probe.linux.syscalls import call_of, epoll_watches
 from xctl_probe.linux.threads import blocked_threads
+from xctl_probe.prometheus.collector import Collector
+from xctl_probe.prometheus.http import Answer, answer, content_type
 from xctl_probe.recordings.history import Coverage, Stalls
 from xctl_probe.recordings.reader import Recording
 from xctl_probe.status.client import Found, decoded
@@ -56,6 +59,7 @@ STALL_NS, SECOND_NS = 100_000_000, 1_000_000_000
 NOW_MS = 1_700_000_000_123
 EVERYTHING = Filter(min_mbps=0.0, loopback=True)
 PID, FD, INODE = 233, 7, 4_241
+METRIC = re.compile(r"#.*|xctl_net_\w+(\{.*\})? [0-9]+(\.[0-9]{9})?")
 
 
 class Interfaces:
@@ -91,9 +95,14 @@ class Processes:
 
 
 def written(events: Iterable[Event]) -> None:
-    """Whatever came in, what goes out is a record that the consumer takes."""
+    """Whatever came in, what goes out is a record that the consumer takes, and a metric."""
     consumer = Consumer(now_ms=lambda: NOW_MS)
-    for record in aggregate(events, EVERYTHING, SECOND_NS, NOW_MS):
+    records = list(aggregate(events, EVERYTHING, SECOND_NS, NOW_MS))
+    collector = Collector(SECOND_NS, ("", "fuzz"), pids=1, uid_of=lambda _pid: -1)
+    collector.add(records, SECOND_NS, NOW_MS)
+    for row in collector.registry.text().decode().splitlines():
+        assert METRIC.fullmatch(row), row
+    for record in records:
         line = to_line(record)
         assert len(line) <= 4096, line
         assert consumer.feed(line)
@@ -339,6 +348,15 @@ def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, li
     return 0, printed
 
 
+def http_request(data: bytes) -> None:
+    """A request: as it is, and as the value of a field that is read."""
+    handlers = {"/metrics": lambda accept: Answer(200, b"", content_type(accept))}
+    whole = b"GET /metrics HTTP/1.1\r\nAccept: %b\r\n\r\n" % data
+    for request in (data, data + b"\r\n\r\n", whole):
+        pieces = answer(request, handlers)
+        assert pieces is None or pieces[0].startswith(b"HTTP/1.1 ")
+
+
 def recording(data: bytes) -> None:
     """A file of a recording: members of any form, and lines of any form in a whole member."""
     folder = _proc().path / "recording"
@@ -372,6 +390,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
         netlink_messages, sampler, why_samples, kernel_source, ring, tables, kernel_files,
-        proc_files, settings_file, command_line, recording, status_answer,
+        proc_files, settings_file, command_line, recording, http_request, status_answer,
     )
 }  # fmt: skip

@@ -125,6 +125,9 @@ FILE_VALUES = [
     ('format = "text"', lambda s: s.format is Format.TEXT),
     ('record = "/tmp/ring"', lambda s: s.record == Path("/tmp/ring")),
     ('record-for = "2h"', lambda s: s.record_limits.span_ms == 7_200_000),
+    ('prometheus = "[::1]:7"', lambda s: str(s.prometheus) == "[::1]:7"),
+    ('prometheus-file = "/tmp/a.prom"', lambda s: s.prometheus_file == Path("/tmp/a.prom")),
+    ("prometheus-pids = 7", lambda s: s.prometheus_pids == 7),
     ("record-size = 7", lambda s: s.record_limits.size_bytes == 7 << 20),
     ('status-dir = "/tmp/run"', lambda s: s.status_dir == Path("/tmp/run")),
 ]

@@ -177,9 +177,14 @@ def test_a_sink_with_output_left_is_flushed_again_soon(source, sink):
 def test_what_a_recording_dropped_is_in_the_next_interval_of_both():
     """As PROBE_LOST, once, with the time of that interval."""
     kept, written = [], []
-    recorder = SimpleNamespace(dropped=mock.Mock(side_effect=[23, 0]), put=kept.append)
-    writer = SimpleNamespace(put=written.append)
-    made = pipeline._Stdout(writer, 1, mock.Mock(), recorder)
+    recorder = SimpleNamespace(
+        where="recording",
+        takes_all=False,
+        dropped=mock.Mock(side_effect=[23, 0]),
+        put=kept.append,
+    )
+    writer = SimpleNamespace(put=written.append, dropped=0)
+    made = pipeline._Stdout(writer, 1, mock.Mock(), [recorder])
     first, second = (BandwidthRecord(ts_ms, "lo", None, 0, 0, 1) for ts_ms in (1_009, 2_003))
     made.put(iter([first]), 0)
     made.put(iter([second]), 0)
@@ -242,7 +247,7 @@ def stdout_of(clients, *, refused=False):
     stop = mock.Mock(**{"fileno.return_value": 1_009})
     service = SimpleNamespace(server=clients, monitor=mock.Mock())
     service.monitor.seen.side_effect = lambda records, _now_ns: iter([*records, "noted"])
-    return pipeline._Stdout(writer, 1, stop, None, service), writer
+    return pipeline._Stdout(writer, 1, stop, (), service), writer
 
 
 def test_clients_of_status_are_polled_with_stdout(clients):
@@ -279,3 +284,43 @@ def test_the_records_of_an_interval_pass_the_monitor(clients):
     sink, writer = stdout_of(clients)
     sink.put(["record"], 7)
     assert [call.args for call in writer.put.call_args_list] == [("record",), ("noted",)]
+
+
+class Receiving:
+    """A receiver that keeps what it gets."""
+
+    def __init__(self, *, takes_all):
+        self.where, self.takes_all, self.intervals = "prometheus", takes_all, []
+
+    def dropped(self):
+        return 0
+
+    def put(self, records):
+        self.intervals.append(list(records))
+
+
+def test_metrics_get_the_bandwidth_that_lines_leave_out():
+    """Consumers of lines take little bandwidth for a wait; a sum without it would be wrong."""
+    written, metrics, kept = [], Receiving(takes_all=True), Receiving(takes_all=False)
+    writer = SimpleNamespace(put=written.append, dropped=0)
+    made = pipeline._Stdout(writer, 1, mock.Mock(), [metrics, kept], least_mbps=1.0)
+    idle, little, enough = (
+        BandwidthRecord(1_009, "lo", owner, count, 0, SECOND_NS)
+        for owner, count in ((None, 7), (CLIENT, 124_999), (CLIENT, 125_000))
+    )
+    made.put(iter([idle, little, enough]), 0)
+    assert metrics.intervals == [[idle, little, enough]]
+    assert kept.intervals == [written] == [[idle, enough]]
+
+
+def test_metrics_count_what_stdout_dropped():
+    """Once each, although the writer reports it only when the reader takes lines again."""
+    writer = SimpleNamespace(put=mock.Mock(), dropped=0)
+    metrics, kept = Receiving(takes_all=True), Receiving(takes_all=False)
+    made = pipeline._Stdout(writer, 1, mock.Mock(), [metrics, kept])
+    record = BandwidthRecord(1_009, "lo", None, 0, 0, 1)
+    for writer.dropped in (7, 7, 30):
+        made.put([record], 0)
+    lost = [ErrorRecord(1_009, DroppedEvents("stdout", count)) for count in (7, 23)]
+    assert metrics.intervals == [[lost[0], record], [record], [lost[1], record]]
+    assert kept.intervals == [[record]] * 3

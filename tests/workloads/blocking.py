@@ -204,6 +204,13 @@ class Blocking:
         """The kernel's own counts, as they are now."""
         return tcp_info(self.sock)
 
+    def compute(self, life_ms: int) -> dict[str, Any]:
+        """Take a whole core, as a rank that is late."""
+        end = time.monotonic() + life_ms / 1e3
+        while time.monotonic() < end:
+            pass
+        return {}
+
     def nap(self, life_ms: int) -> dict[str, Any]:
         time.sleep(life_ms / 1e3)
         return {}

@@ -1,7 +1,8 @@
-"""Protocol of the exporters."""
+"""Protocols of the exporters: of lines, and of what takes the records beside stdout."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from xctl_probe.exporters.records import Record
@@ -15,3 +16,21 @@ class Exporter(Protocol):
 
     def __call__(self, record: Record, /) -> bytes:
         """Return one line of ASCII with its newline, at most PIPE_BUF bytes (4096)."""
+
+
+class Receiver(Protocol):
+    """Takes the records of each interval beside stdout, and never makes the loop wait.
+
+    `where` is the place of what it drops, in `PROBE_LOST`.  `takes_all`: also what
+    stdout leaves out: the bandwidth of a process below `--min-bw`, and how many records stdout
+    dropped.
+    """
+
+    where: str
+    takes_all: bool
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Queue the records of one interval."""
+
+    def dropped(self) -> int:
+        """Return the number of records that it dropped since the last call."""

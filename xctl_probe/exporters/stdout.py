@@ -58,6 +58,7 @@ class Writer:
         self._refused = False
         self._bandwidth: dict[tuple[str, Process | None], BandwidthRecord] = {}
         self._lost = 0
+        self._reported = 0  # of the lost ones, in all
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
 
@@ -65,6 +66,11 @@ class Writer:
     def pending(self) -> bool:
         """True while output is queued."""
         return bool(self._rest or self._lines or self._bandwidth or self._lost)
+
+    @property
+    def dropped(self) -> int:
+        """Number of records that were dropped since the start."""
+        return self._reported + self._lost
 
     @property
     def refused(self) -> bool:
@@ -140,6 +146,7 @@ class Writer:
         """Return as many whole lines as fit; dropped records are reported once there is space."""
         if self._lost and not self._lines:
             record = ErrorRecord(self._now_ms(), DroppedEvents("stdout", self._lost))
+            self._reported += self._lost
             self._lost = 0
             self._in_chunk = 1
             return self._render(record)

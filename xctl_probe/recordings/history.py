@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from xctl_probe.events import Direction, DroppedEvents, Process, Stall
+from xctl_probe.events import DroppedEvents, Stall
 from xctl_probe.exporters.records import ErrorRecord, Record, StallRecord
+from xctl_probe.exporters.same_stall import NS_PER_MS, StallKey, is_another, stall_key
 from xctl_probe.recordings.reader import Interval
 
-_NS_PER_MS = 1_000_000
 _LATE_MS = (
     1_000  # an interval that begins this much after the last one: nothing is recorded between
 )
@@ -34,17 +34,14 @@ class RecordedStall:
     @property
     def until_ms(self) -> int:
         """When it was over, or was last seen."""
-        return self.begun_ms + self.stall.duration_ns // _NS_PER_MS
-
-
-_Key = tuple[int, str | None, Process | None, Direction, str, int, str, int]
+        return self.begun_ms + self.stall.duration_ns // NS_PER_MS
 
 
 class Stalls:
     """Joins the records of each stall, from interval to interval."""
 
     def __init__(self) -> None:
-        self._open: dict[_Key, RecordedStall] = {}
+        self._open: dict[StallKey, RecordedStall] = {}
         self._closed: list[RecordedStall] = []
 
     def add(self, records: Iterable[Record]) -> None:
@@ -54,10 +51,12 @@ class Stalls:
                 self._add(record.ts_ms, record.stall)
 
     def _add(self, ts_ms: int, stall: Stall) -> None:
-        key = _key(stall)
-        begun_ms = ts_ms - stall.duration_ns // _NS_PER_MS
+        key = stall_key(stall)
+        begun_ms = ts_ms - stall.duration_ns // NS_PER_MS
         before = self._open.pop(key, None)
-        if before is not None and _is_another(before, stall, begun_ms):
+        if before is not None and is_another(
+            before.seen_ms, before.stall.duration_ns, stall, ts_ms
+        ):
             self._closed.append(before)
         elif before is not None:
             begun_ms = before.begun_ms
@@ -72,28 +71,6 @@ class Stalls:
         """Return the stalls by their begin."""
         found = [*self._closed, *self._open.values()]
         return sorted(found, key=lambda one: (one.begun_ms, one.seen_ms))
-
-
-def _is_another(before: RecordedStall, stall: Stall, begun_ms: int) -> bool:
-    """True where this is not the stall of the record before: two of one socket do not overlap."""
-    if stall.ongoing:
-        return begun_ms >= before.seen_ms
-    # A record of a stall that is over comes up to an interval later, so its begin is not known.
-    return stall.duration_ns < before.stall.duration_ns
-
-
-def _key(stall: Stall) -> _Key:
-    socket = stall.socket
-    return (
-        socket.inode,
-        socket.interface if not socket.inode else None,
-        stall.owner,
-        stall.direction,
-        socket.local_address,
-        socket.local_port,
-        socket.remote_address,
-        socket.remote_port,
-    )
 
 
 def _with_peer(stall: Stall, before: Stall) -> Stall:

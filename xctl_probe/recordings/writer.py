@@ -31,6 +31,9 @@ class Recorder:
     Raises UsageError where the directory cannot be recorded to, with the remedy.
     """
 
+    where = "recording"
+    takes_all = False
+
     def __init__(self, path: Path, limits: Limits, report: Callable[[str], None]) -> None:
         self._path = path
         self._report: Callable[[str], None] | None = report

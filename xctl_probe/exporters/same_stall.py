@@ -1,0 +1,35 @@
+"""Which records are of the same stall: one that lasts has a record in each interval."""
+
+from __future__ import annotations
+
+from xctl_probe.events import Direction, Process, Stall
+
+NS_PER_MS = 1_000_000
+
+StallKey = tuple[int, str | None, Process | None, Direction, str, int, str, int]
+
+
+def stall_key(stall: Stall) -> StallKey:
+    """Return what two stalls at the same time never have in common."""
+    socket = stall.socket
+    return (
+        socket.inode,
+        socket.interface if not socket.inode else None,
+        stall.owner,
+        stall.direction,
+        socket.local_address,
+        socket.local_port,
+        socket.remote_address,
+        socket.remote_port,
+    )
+
+
+def is_another(seen_ms: int, duration_ns: int, stall: Stall, ts_ms: int) -> bool:
+    """True where a record of `ts_ms` is not of the stall with that key and that last record.
+
+    `seen_ms` and `duration_ns` are those of the last record.
+    """
+    if stall.ongoing:
+        return ts_ms - stall.duration_ns // NS_PER_MS >= seen_ms
+    # A record of a stall that is over comes up to an interval later, so its begin is not known.
+    return stall.duration_ns < duration_ns
