@@ -48,10 +48,13 @@ HW = {
     "rdma_rxe": """sent_pkts rcvd_pkts duplicate_request out_of_seq_request rcvd_rnr_err
         send_rnr_err rcvd_seq_err ack_deferred retry_exceeded_err retry_rnr_exceeded_err
         completer_retry_err send_err link_downed rdma_sends rdma_recvs""",
+    "rdma_rxe 7.2": """sent_pkts rcvd_pkts duplicate_request out_of_seq_request rcvd_rnr_err
+        send_rnr_err rcvd_seq_err ack_deferred retry_exceeded_err retry_rnr_exceeded_err
+        completer_retry_err send_err link_downed rdma_sends rdma_recvs sent_bytes rcvd_bytes""",
     "siw": "",
 }
-SOFTWARE = {"rdma_rxe": "rxe", "siw": "Software iWARP stack"}
-WITH_PMA = ("mlx5_core", "hfi1")
+SOFTWARE = {"rdma_rxe": "rxe", "rdma_rxe 7.2": "rxe", "siw": "Software iWARP stack"}
+WITH_PMA = ("mlx5_core", "hfi1", "rdma_rxe 7.2")
 
 
 class Tree:

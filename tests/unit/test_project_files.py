@@ -80,6 +80,13 @@ def test_each_tier_of_tests_has_a_duration_in_make_help(target):
     assert re.search(r"minute|hour", help_of(target))
 
 
+def test_ci_runs_rdma_on_kernels_of_which_some_count_its_bytes():
+    """Soft RoCE counts them from Linux 7.2 on."""
+    run = (ROOT / ".ci/run").read_text()
+    (kernels,) = re.findall(r'^KERNELS=(\S+) make test-kernels ARGS="-k test_rdma.py"$', run, re.M)
+    assert kernels.split(",") == ["6.1", "sid"]
+
+
 def test_index_has_every_decision():
     index = (DECISIONS[0].parent / "README.md").read_text()
     listed = re.findall(r"\[(\d{4})\]\(([^)]+)\) \| (.+) \|", index)

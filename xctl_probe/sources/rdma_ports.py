@@ -104,7 +104,8 @@ class RdmaPorts:
                 rx_bytes=_bytes(seen.rule.received, seen, counters),
                 tx_bytes=_bytes(seen.rule.sent, seen, counters),
                 elapsed_ns=now_ns - seen.bytes_ns,
-                xmit_wait=_wait(seen.counters, counters),
+                # That of rxe is always 0 (rxe_get_pma_counters()): it does not count these.
+                xmit_wait=None if seen.port.software else _wait(seen.counters, counters),
             )
             seen.bytes_ns = now_ns
         # What could not be read this time keeps its value: the next difference covers both spans.

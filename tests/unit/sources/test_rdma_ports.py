@@ -67,6 +67,7 @@ def test_host_without_rdma_has_no_event_and_no_file_to_read(tmp_path):
     ("driver", "received", "sent", "unit"),
     [
         ("mlx5_core", {"port_rcv_data": 1_009}, {"port_xmit_data": 2_003}, 4),
+        ("rdma_rxe 7.2", {"port_rcv_data": 1_009}, {"port_xmit_data": 2_003}, 4),
         ("hfi1", {"port_rcv_data": 1_009}, {"port_xmit_data": 2_003}, 8),
         ("efa", {"rx_bytes": 1_009}, {"tx_bytes": 2_003}, 1),
         ("bnxt_re", {"rx_bytes": 1_009}, {"tx_bytes": 2_003}, 1),
@@ -86,9 +87,25 @@ def test_bytes_by_driver(tree, driver, received, sent, unit):
 
 @pytest.mark.parametrize("driver", ["rdma_rxe", "siw"])
 def test_software_devices_count_no_bytes(tree, driver):
-    """Unknown is not zero: there is no event of bytes."""
+    """rxe before Linux 7.2.  Unknown is not zero: there is no event of bytes."""
     tree.add("soft0", driver)
     assert moved(opened(tree)) == {}
+
+
+def test_rxe_from_7_2_on_counts_no_ticks_of_waiting(tree):
+    """Its port has a file of them, which is always zero."""
+    tree.add("rxe0", "rdma_rxe 7.2")
+    (event,) = opened(tree).collect()
+    assert event.xmit_wait is None
+
+
+def test_link_failures_of_rxe_from_7_2_on_are_counted_once(tree):
+    """They are in two files, of which one ends at 255."""
+    tree.add("rxe0", "rdma_rxe 7.2")
+    ports = opened(tree)
+    for group, count in (("counters", 255), ("hw_counters", 307)):
+        (tree.port("rxe0") / group / "link_downed").write_text(f"{count}\n")
+    assert [(e.kind, e.count) for e in errors(ports)] == [(Kind.LINK, 307)]
 
 
 def test_kernels_before_4_5_have_wide_counters_elsewhere(tree):

@@ -1,13 +1,17 @@
 """RDMA of a real kernel: two soft RoCE devices on a wire, and perftest's traffic on them.
 
-rxe counts packets and no bytes (drivers/infiniband/sw/rxe/rxe_hw_counters.c); siw counts nothing,
-and Debian has no siw.  Its packets pass the network stack, so the bytes are those of the interface.
+rxe counts bytes from Linux 7.2 on (ed7e5e4a932a), and its port has them (1648bcf1ed5c): whole
+packets from their IP header on, without the Ethernet header.  Before, it counts packets only; siw
+counts nothing, and Debian has no siw.  All packets pass the network stack, so that the interface
+counts them in either case.
 Everything is in the guest's first network namespace: in others, rxe receives nothing.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import time
@@ -21,7 +25,11 @@ LIMIT_S = 240
 SENDER, RECEIVER = "rxe0", "rxe1"  # devices
 NETDEVS = {SENDER: "roce0", RECEIVER: "roce1"}
 ADDRESSES = {SENDER: "10.97.0.1", RECEIVER: "10.97.0.2"}
-MTU, HEADERS = 1_024, 58  # of RoCE; Ethernet, IPv4, UDP, BTH, and the check sum at the end
+# What a packet has besides its payload: IPv4, UDP, BTH, and the check sum at the end.  A write also
+# has the remote address, an acknowledgement its own header.  Each packet is a multiple of 4 bytes.
+MTU, HEADERS, RETH, AETH, ETHERNET = 1_024, 20 + 8 + 12 + 4, 16, 4, 14
+COUNTS_BYTES_SINCE = 7, 2
+MESSAGES = 101
 PORT, LISTEN = f":{18_515:04X}", "0A"
 # At its own speed, rxe would leave an emulated guest no time, and would time out.  So the wire is
 # slow, an acknowledgement has 0.5 s, and perftest sleeps while there is nothing to do.
@@ -31,6 +39,9 @@ COMMON = ("-F", "-x", "1", "-u", "17")  # the GID of the IPv4 address; 4.096 us 
 # taken 16 more after a second.
 BANDWIDTH = ("ib_send_bw", "-t", "4", "-r", "16", "-s", "4096")
 WITHOUT_END = (*BANDWIDTH, *COMMON, "-e", "-N", "-n", "100000000")
+# Exact: all receives are posted before the first message, and an acknowledgement has 8.6 s, so that
+# nothing is sent twice.
+EXACT = (*COMMON, "-u", "21", "-n", str(MESSAGES))
 
 
 class FirstNamespace:
@@ -172,30 +183,74 @@ def blame(installed):
     return json.loads(shown.stdout)
 
 
-def total(consumer, device, key):
-    return sum(r.net[key] for r in consumer.interface_bandwidth(NETDEVS[device]))
+def counts_bytes(device):
+    """True where the port has counters of bytes; fails where this kernel should have them or not.
+
+    The kernel itself is asked, not the probe.
+    """
+    path = Path(f"/sys/class/infiniband/{device}/ports/1/counters/port_xmit_data")
+    series = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
+    assert path.exists() == (series >= COUNTS_BYTES_SINCE)
+    return path.exists()
+
+
+def size(packets, headers):
+    """The bytes of packets, each kind of them as (count, bytes besides the headers)."""
+    return sum(count * (headers + more) for count, more in packets)
+
+
+ACKNOWLEDGED = (MESSAGES, AETH)  # the last packet of each message
+WRITTEN = (MESSAGES, 1_012 + RETH)
 
 
 @pytest.mark.parametrize(
-    ("words", "least"),
+    ("words", "sent", "answered"),
     [
-        ((*BANDWIDTH, "-n", "101"), 101 * (4_096 + 4_096 // MTU * HEADERS)),
-        # Both sides write, and each write has the remote address, of 16 bytes.
-        (("ib_write_lat", "-s", "1012", "-n", "101"), 101 * (1_012 + HEADERS + 16)),
+        ((*BANDWIDTH, "-r", "128"), [(4 * MESSAGES, MTU)], [ACKNOWLEDGED]),
+        # Both sides write.
+        (("ib_write_lat", "-s", "1012"), [WRITTEN, ACKNOWLEDGED], [WRITTEN, ACKNOWLEDGED]),
     ],
+    ids=["ib_send_bw", "ib_write_lat"],
 )
-def test_bytes_of_a_software_device_are_those_of_its_interface(start, probe, words, least):
-    """All that perftest sends; the rest, such as packets that are sent again, comes to less."""
-    begun = [start(device, *words, *COMMON) for device in (RECEIVER, SENDER)]
+def test_bytes_of_a_software_device_are_those_of_perftest(start, probe, words, sent, answered):
+    """To the byte at its port, where it counts them; at least as many at its interface.
+
+    The interface also counts how the two sides find each other: ARP, and a connection by TCP.
+    """
+    counted = {device: counts_bytes(device) for device in NETDEVS}
+    begun = [start(device, *words, *EXACT) for device in (RECEIVER, SENDER)]
     assert [process.wait(LIMIT_S) for process in reversed(begun)] == [0, 0]
     probe.wait_for_intervals(2, LIMIT_S)
     consumer = probe.stop()
-    sent = total(consumer, SENDER, "tx_bytes")
-    assert least <= sent < 2 * least
-    assert total(consumer, RECEIVER, "rx_bytes") == sent
-    assert total(consumer, SENDER, "rx_bytes") == total(consumer, RECEIVER, "tx_bytes")
-    for device in NETDEVS:
-        assert consumer.interface_bandwidth(device) == []  # it counts no bytes
+    moved = {
+        name: tuple(
+            sum(record.net[key] for record in consumer.interface_bandwidth(name))
+            for key in ("tx_bytes", "rx_bytes")
+        )
+        for name in (*NETDEVS, *NETDEVS.values())
+    }
+    at_ports = size(sent, HEADERS), size(answered, HEADERS)
+    for device, exact in ((SENDER, at_ports), (RECEIVER, at_ports[::-1])):
+        assert moved[device] == (exact if counted[device] else (0, 0))
+        assert bool(consumer.interface_bandwidth(device)) == counted[device]
+    tx_bytes, rx_bytes = moved[NETDEVS[SENDER]]
+    assert moved[NETDEVS[RECEIVER]] == (rx_bytes, tx_bytes)
+    least_tx, least_rx = (size(packets, HEADERS + ETHERNET) for packets in (sent, answered))
+    assert least_tx <= tx_bytes < least_tx + 4_096
+    assert least_rx <= rx_bytes < least_rx + 4_096
+    assert consumer.errors() == []  # nothing was sent twice
+
+
+def test_check_says_where_the_bytes_of_a_software_device_are(devices, installed):
+    """With the interface alone, or with both."""
+    shown = subprocess.run(
+        [installed.command, "check"], check=True, capture_output=True, text=True, timeout=LIMIT_S
+    )
+    lines = shown.stdout.splitlines()
+    for device, netdev in NETDEVS.items():
+        (line,) = [line for line in lines if line.startswith(f"  RDMA port {device} ")]
+        only, both = "its bytes are those of", "its bytes are also in the counters of"
+        assert line.endswith(f": {both if counts_bytes(device) else only} {netdev}")
 
 
 def test_queue_pairs_of_a_process_move_while_it_sends(pair, installed):

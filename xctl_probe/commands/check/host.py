@@ -119,7 +119,9 @@ def _where(port: RdmaPort) -> str:
 
 
 def _rdma(port: RdmaPort) -> Condition:
-    if port.software:
+    if port.software and port.counts_bytes:  # rxe, from Linux 7.2 on
+        effect = f"its bytes are also in the counters of {port.netdev}" if port.netdev else ""
+    elif port.software:
         effect = f"its bytes are those of {port.netdev}" if port.netdev else "it counts no bytes"
     elif not port.counts_bytes:
         effect = "its byte counters cannot be read"

@@ -96,6 +96,7 @@ def test_rdma_ports_name_the_interfaces_that_leave_them_out(host, tmp_path):
     tree.add("mlx5_0", netdev="eth3")
     tree.add("mlx5_1", layer="InfiniBand", netdev=None)
     tree.add("rxe0", "rdma_rxe", netdev="eth4")
+    tree.add("rxe1", "rdma_rxe 7.2", netdev="eth6")
     tree.add("restricted", netdev="eth5")
     for name in ("port_rcv_data", "port_xmit_data"):
         tree.set("restricted", **{name: "N/A (no PMA)"})
@@ -104,6 +105,7 @@ def test_rdma_ports_name_the_interfaces_that_leave_them_out(host, tmp_path):
         "RDMA port mlx5_0": "the counters of eth3 leave its traffic out",
         "RDMA port mlx5_1": "",
         "RDMA port rxe0": "its bytes are those of eth4",
+        "RDMA port rxe1": "its bytes are also in the counters of eth6",
         "RDMA port restricted": "its byte counters cannot be read",
     }
     values = {c.name: c.value for c in found.conditions}
