@@ -25,6 +25,7 @@ from xctl_probe.config import (
 from xctl_probe.errors import ProbeError, UsageError, is_lack_of_threads, surroundings
 from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.ndjson import to_line
+from xctl_probe.exporters.origin import this_host, with_origin
 from xctl_probe.exporters.stdout import Writer
 from xctl_probe.exporters.text import to_coloured_text, to_text
 from xctl_probe.pipeline import epoch_ms, stream
@@ -130,21 +131,22 @@ def _stream(context: typer.Context, **given: Any) -> None:
     with ExitStack() as stack:
         source, choice = open_source(settings)
         stack.callback(source.close)
-        recorder = _recorder(settings, diagnostics)
+        line = with_origin(to_line, this_host(settings.host))
+        recorder = _recorder(settings, diagnostics, line)
         if recorder is not None:
             stack.callback(recorder.close, _LAST_RECORDS_S)
         diagnostics.report("; ".join(filter(None, (choice, shortcoming(held())))))
-        writer = Writer(_STDOUT, _exporter(form), epoch_ms)
+        writer = Writer(_STDOUT, line if form is Format.NDJSON else _exporter(form), epoch_ms)
         stack.callback(writer.close)
         stream(settings, source, writer, _STDOUT, recorder)
 
 
-def _recorder(settings: Settings, diagnostics: Diagnostics) -> Recorder | None:
+def _recorder(settings: Settings, diagnostics: Diagnostics, line: Exporter) -> Recorder | None:
     if settings.record is None:
         return None
     from xctl_probe.recordings.writer import Recorder  # noqa: PLC0415 - most runs do without
 
-    return Recorder(settings.record, settings.record_limits, diagnostics.report)
+    return Recorder(settings.record, settings.record_limits, diagnostics.report, line)
 
 
 _Since = Annotated[

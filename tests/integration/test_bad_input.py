@@ -69,6 +69,8 @@ def config(tmp_path_factory, installed):
         (("--record", "/etc/passwd"), ["--record", "/etc/passwd", "not a directory"]),
         (("--record-for", "soon"), ["--record-for", "soon", "10m"]),
         (("--record-size", 0), ["--record-size", "0"]),
+        (("--host", "a b"), ["--host", "'a b'", "printable ASCII"]),
+        (("--connections", "--no-process-state"), ["--connections", "--no-process-state"]),
         (("why", 1, "--since", "10m"), ["--since", "10m", "--record DIR"]),
         (("--record", "/etc", "why", 1, "--since", "x"), ["--since", "x"]),
         (("blame", "--since", "10m"), ["--since", "10m", "--record DIR"]),
