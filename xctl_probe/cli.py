@@ -220,6 +220,14 @@ def _why(
 @app.command("blame")
 def _blame(
     context: typer.Context,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            help="Streams of several hosts: NDJSON, gzip, or directories of recordings.",
+            show_default=False,
+        ),
+    ] = None,
     pid: Annotated[
         int | None, typer.Option("--pid", metavar="PID", help="Only what this process waits for.")
     ] = None,
@@ -228,15 +236,33 @@ def _blame(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     since: _Since = None,
+    clock_skew: Annotated[
+        str | None,
+        typer.Option(
+            "--clock-skew",
+            metavar="TIME",
+            help="With FILE: most time between the clocks of two hosts. Default: 1s.",
+        ),
+    ] = None,
 ) -> None:
     """Name the process, or the address outside this host, that all others wait for.
 
     Prints one sentence, then a tree of who waits for whom, for how long. A dead-lock is named as
     such. Takes about a second. Your own processes need no privilege; other users' need root.
     --since is for the moment of a recording at which most connections waited:
-    xctl-probe-network --record DIR blame --since 10m.
+    xctl-probe-network --record DIR blame --since 10m. With FILE the same is answered of the
+    streams of many hosts together, which probes with --connections have written.
     """
     settings: Settings = context.meta["settings"]
+    if files:
+        from xctl_probe.commands.blame import fleet  # noqa: PLC0415 - as below
+
+        diagnostics: Diagnostics = context.obj
+        span = fleet.Span(since, clock_skew)
+        fleet.run(files, _STDOUT, diagnostics.report, pid=pid, job=job, as_json=as_json, span=span)
+        return
+    if clock_skew is not None:
+        raise UsageError(f"blame --clock-skew {clock_skew}: only with FILE, the streams of hosts")
     if since is not None:
         from xctl_probe.commands.blame.recorded import run as recall  # noqa: PLC0415 - as below
 

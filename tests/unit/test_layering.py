@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ORDER = (
     "errors", "events", "fair", "signals", "linux", "traffic_totals", "stalls", "fallback", "ebpf",
-    "bcc", "exporters", "recordings", "aggregate", "config", "stderr", "sources", "pipeline",
+    "bcc", "exporters", "recordings", "fleet", "aggregate", "config", "stderr", "sources", "pipeline",
     "commands", "cli", "start", "__main__", "__init__",
 )  # fmt: skip
 # What comes before and is not for them all the same: sources do not know each other (bcc
@@ -26,6 +26,7 @@ LIBRARIES = {
     "config": {"psutil"},
     "exporters": {"orjson"},
     "recordings": {"orjson"},
+    "fleet": {"duckdb", "orjson"},
     "sources": {"psutil"},
     "commands": {"orjson", "psutil", "rich"},
     "cli": {"typer"},
