@@ -87,7 +87,7 @@ class Host:
 
     def __init__(self, fleet: Fleet, number: int) -> None:
         self._fleet = fleet
-        self._random = random.Random(number)  # noqa: S311 - the same records each time
+        self._random = random.Random(number)  # the same records each time
         self._ranks = range(number * RANKS, (number + 1) * RANKS)
         boot = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
         self._origin = {"host": f"node{number:04}", "boot_id": boot}
@@ -142,7 +142,8 @@ class Host:
         here, there = self._fleet.pair(rank)
         net = self._net(
             rank, ongoing=ongoing, direction="receive", cause="no_reply", duration_ms=ms,
-            tid=_pid(rank), protocol="tcp", local=here, remote=there, interface="eth0", uid=1_009, cgroup=4_241,
+            tid=_pid(rank), protocol="tcp", local=here, remote=there, interface="eth0",
+            uid=1_009, cgroup=4_241,
         )  # fmt: skip
         return _line(ts_ms, "transport.drop", f"socket-{70_000 + rank}", rank, f"STALL_{ms}ms", net)
 

@@ -8,6 +8,7 @@ answer NAME BYTES     receives so many bytes and sends as many
 forward FROM TO BYTES receives from FROM, asks TO, and answers FROM
 take NAME BYTES       receives so many bytes
 sleep                 sleeps until the end
+compute               computes until the end
 """
 
 from __future__ import annotations
@@ -75,6 +76,12 @@ class Links:
 
     def sleep(self) -> dict[str, object]:
         time.sleep(_LONG_S)
+        return {}
+
+    def compute(self) -> dict[str, object]:
+        until = time.monotonic() + _LONG_S
+        while time.monotonic() < until:
+            pass
         return {}
 
 

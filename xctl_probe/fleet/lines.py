@@ -19,7 +19,7 @@ _HEADS = {
 }
 _WANTED = (DROP, STATE)
 _TS = re.compile(rb'\{"ts":([0-9]{1,15}),')
-_INTERVAL = re.compile(rb'"interval_ms":([0-9]{1,7})[,}]')
+_INTERVAL = re.compile(rb'"interval_ms": ?([0-9]{1,7})[,}]')
 _SIX = ("ts", "event_type", "entity_id", "job_id", "pid", "value", "net")
 
 BROKEN = "lines that are no record"

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,10 @@ def collect(loaded: Loaded, skew_ms: int, *, pid: int | None, job: str | None) -
     trail = _Trail(engine.rows("addresses", parameters))
     for row in engine.table("members"):
         trail.add_member(row)
-    for row in engine.rows("edges", parameters):
+    edges = engine.rows("edges", parameters)
+    for row in edges:
+        trail.add_waiter(row)
+    for row in edges:
         trail.add_wait(row)
     graph = trail.graph()
     if pid is not None:
@@ -291,13 +295,20 @@ class _Trail:
             does = ACTIVITIES[activity] if activity else _SLEEPS
         self._known[host, row["pid"]] = self._member(host, row, activity, does)
 
+    def add_waiter(self, row: Row) -> None:
+        """Add what the record of a wait names its process."""
+        host = _host(row)
+        key = host, row["pid"]
+        if key not in self._known:
+            self._known[key] = self._member(host, row, None, None)
+        self._number(key)
+
     def add_wait(self, row: Row) -> None:
         """Add a wait, with the process at the other socket where one was found."""
         host = _host(row)
-        number = self._number((host, row["pid"]), self._member(host, row, None, None))
         self._waits.append(
             Wait(
-                number,
+                self._number((host, row["pid"])),
                 self._target(host, row),
                 float(row["duration_ms"]),
                 Direction(row["direction"]),
@@ -326,17 +337,19 @@ class _Trail:
         if row["peer_hosts"] > 1:
             self.ambiguous += 1
         address = row["remote_endpoint"].rpartition(":")[0].strip("[]")
-        if activity is not None:  # seen from its own host, which is this one
+        if activity is not None or _is_loopback(address):  # it is of this host
             return Outside(address, streams=True, host=self._label(host))
         hosts = self._hosts.get(address, set())
         only = next(iter(hosts)) if len(hosts) == 1 else None
         return Outside(address, streams=True, host=self._label(only) if only else None)
 
-    def _number(self, key: _Key, seen: Member) -> int:
+    def _number(self, key: _Key, seen: Member | None = None) -> int:
         """Return the node of a process; what its own host has reported of it counts first."""
         if key not in self._numbers:
             number = self._numbers[key] = len(self._numbers) + 1
-            self._members[number] = self._known.get(key, seen)
+            member = self._known.get(key, seen)
+            assert member is not None
+            self._members[number] = member
         return self._numbers[key]
 
     def _member(
@@ -361,3 +374,10 @@ class _Trail:
 
 def _host(row: Row) -> Host:
     return Host(row["host"], row["boot_id"])
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False

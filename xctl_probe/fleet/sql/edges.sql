@@ -5,7 +5,7 @@ SELECT
     w.host, w.boot_id, w.pid, w.comm, w.job_id, w.job_rank,
     w.direction, w.cause, w.duration_ms, w.local_endpoint, w.remote_endpoint,
     w.peer_pid, w.peer_comm, w.peer_state,
-    count(DISTINCT concat(h.host, ' ', h.boot_id)) AS peer_hosts,
+    count(DISTINCT h.host || ' ' || h.boot_id) AS peer_hosts,
     min(h.host) AS far_host,
     min(h.boot_id) AS far_boot_id,
     coalesce(min(CASE WHEN h.is_waiting THEN h.pid END), min(h.pid)) AS far_pid
