@@ -20,13 +20,24 @@ JOB = "4711"
 
 
 class Host:
-    """A namespace with a probe that writes its stream to a file."""
+    """A namespace with a probe that writes its stream to a file, and sees nothing else."""
 
     def __init__(self, installed: Installed, namespace: Namespace, name: str, path: object) -> None:
         self.name = name
         self.namespace = namespace
         self.path = path
-        words = ["--interval", "0.2", "--reply-ms", "100", "--connections", "--host", name]
+        # The sampler: the kernel source sees all namespaces, which are no hosts to it.
+        words = [
+            "--backend",
+            "sampler",
+            "--interval",
+            "0.2",
+            "--reply-ms",
+            "100",
+            "--connections",
+            "--host",
+            name,
+        ]
         self._file = path.open("wb")
         self._probe = subprocess.Popen(
             [*namespace.command("root"), str(installed.command), *words],

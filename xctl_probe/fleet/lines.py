@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import orjson
 
@@ -25,12 +25,12 @@ _SIX = ("ts", "event_type", "entity_id", "job_id", "pid", "value", "net")
 BROKEN = "lines that are no record"
 
 
-def wanted(lines: bytes, problems: Counter[str]) -> Iterator[bytes]:
+def wanted(lines: Iterable[bytes], problems: Counter[str]) -> Iterator[bytes]:
     """Yield the stalls and the states of processes among these lines, in the probe's own form.
 
-    Lines that another program has written anew are brought into that form.
+    A line has no newline.  Lines that another program has written anew are brought into that form.
     """
-    for line in lines.split(b"\n"):
+    for line in lines:
         is_wanted = _HEADS.get(line[_AFTER_TS:_AFTER_HEAD])
         if is_wanted is not None and line[-2:] == b"}}":
             if is_wanted:

@@ -109,10 +109,11 @@ def scan(task: Task) -> Scan:
 def _scan(task: Task, found: Scan) -> None:
     interval: int | None = None
     this_second: tuple[int, set[bytes]] = 0, set()
-    marks = (_STALL, _ONGOING, *task.asked.marks)
+    marks = task.asked.marks
     for piece in pieces(task.path, found.problems):
         times = times_of(piece.lines)
-        found.records += piece.lines.count(b"\n")
+        lines = piece.lines.split(b"\n")
+        found.records += len(lines) - 1
         if times is None:
             times = 0, 1 << 60  # another form: the second pass finds out
         found.spans.append(Span(piece.place, *times))
@@ -120,10 +121,15 @@ def _scan(task: Task, found: Scan) -> None:
             found.interval_ms = min(max(interval, 1), _LONGEST_INTERVAL_MS)
         if times[1] < task.since_ms and b'"process.state"' not in piece.lines:
             continue
-        for line in wanted(piece.lines, found.problems):
+        for line in wanted(lines, found.problems):
             if not line.startswith(_STALL, 19):
-                _note_state(line, task, found)
-            elif all(mark in line for mark in marks) and _UNATTRIBUTED not in line:
+                if _CONNECTED not in line:
+                    _note_state(line, task, found)
+            elif (
+                _ONGOING in line
+                and _UNATTRIBUTED not in line
+                and (not marks or all(mark in line for mark in marks))
+            ):
                 second = _second(line)
                 if second * _MS_PER_S < task.since_ms:
                     continue
@@ -147,8 +153,6 @@ def _count(found: Scan, second: int, waits: set[bytes]) -> None:
 
 
 def _note_state(line: bytes, task: Task, found: Scan) -> None:
-    if _CONNECTED in line:
-        return
     for _, row in rows_of(line, task.stream, found.interval_ms, found.problems):
         if len(found.processes) < _MOST_OF_FILE:
             found.processes.append(row)
@@ -174,7 +178,7 @@ def read(what: Read) -> Window:
     try:
         for place in what.places:
             for piece in pieces(what.task.path, Counter(), place):
-                for line in wanted(piece.lines, Counter()):
+                for line in wanted(piece.lines.split(b"\n"), Counter()):
                     is_stall = line.startswith(_STALL, 19)
                     if not is_stall and _CONNECTED not in line:
                         continue  # the first pass has it

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _CHUNK_BYTES = 1 << 16
+_SMALL_BYTES = 1 << 12  # most members of a recording are shorter; what follows one is copied
 _PIECE_BYTES = 1 << 20  # decompressed; a longer line is left out
 _GZIP = 31
 _MAGIC = b"\x1f\x8b\x08"  # of a member of gzip, RFC 1952
@@ -95,12 +96,12 @@ class _Window:
         self.start = start  # offset of `data`
         self.data = os.pread(fd, _PIECE_BYTES, start)
 
-    def from_(self, offset: int) -> bytes:
+    def from_(self, offset: int, most: int = _CHUNK_BYTES) -> bytes:
         """Return some bytes from an offset on, none at the end of the file.  Raises OSError."""
         at = offset - self.start
         if not 0 <= at < len(self.data):
             self.start, self.data, at = offset, os.pread(self._fd, _PIECE_BYTES, offset), 0
-        return self.data[at : at + _CHUNK_BYTES] if at or len(self.data) > at else b""
+        return self.data[at : at + most]
 
 
 def _plain(window: _Window, problems: Counter[str]) -> Iterator[Piece]:
@@ -116,7 +117,7 @@ def _plain(window: _Window, problems: Counter[str]) -> Iterator[Piece]:
 
 def _members(window: _Window, problems: Counter[str], *, only: bool) -> Iterator[Piece]:
     offset = window.start
-    while chunk := window.from_(offset):
+    while chunk := window.from_(offset, _SMALL_BYTES):
         place, lines = Place(offset, None), _Lines(problems)
         inflater = zlib.decompressobj(wbits=_GZIP)
         try:
