@@ -95,7 +95,7 @@ def lines(host: Origin | None, *records: Record) -> bytes:
 
 
 def stream(path: Path, host: Origin | None, *records: Record) -> Path:
-    """Write the stream of a host, with gzip where the name says so."""
+    """Write the stream of a host, with gzip where the name has it."""
     data = lines(host, *records)
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path

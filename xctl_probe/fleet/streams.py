@@ -149,7 +149,7 @@ def _members(window: _Window, problems: Counter[str], *, only: bool) -> Iterator
 
 
 def _next_member(window: _Window, offset: int) -> int:
-    """Return the offset of what looks like the next member, or the end of the file."""
+    """Return the offset of what may be the next member, or the end of the file."""
     while chunk := window.from_(offset):
         at = chunk.find(_MAGIC)
         if at >= 0:
@@ -159,7 +159,7 @@ def _next_member(window: _Window, offset: int) -> int:
 
 
 class _Lines:
-    """Cuts chunks at line ends; `rest` is the number of bytes after the last one."""
+    """Cuts chunks into lines; `rest` is the number of bytes after the last one."""
 
     def __init__(self, problems: Counter[str]) -> None:
         self._problems = problems

@@ -30,7 +30,7 @@ def test_neither_the_stream_nor_live_blame_imports_it():
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_each_query_says_what_it_is_for(name):
+def test_each_query_begins_with_its_purpose(name):
     text = query_text(name)
     assert text.startswith("--" if name != "schema" else "CREATE TABLE")
 

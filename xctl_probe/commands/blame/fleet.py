@@ -37,7 +37,7 @@ _MS_PER_S = 1_000
 _MOST_FILES = 100_000
 _TABLES = ("stalls", "connections", "processes")
 _SUFFIXES = (".gz", ".ndjson", ".jsonl")
-_ASLEEP = "asleep"  # in the queries: the state that a probe writes as null
+_SLEEPING = "sleeping"  # in the queries: the state that a probe writes as null
 _SLEEPS, _NOT_REPORTED = "its threads sleep", "what it does is not in the streams"
 
 Report = Callable[[str], None]
@@ -289,7 +289,7 @@ class _Trail:
         """Add what is known of a process of a job."""
         host, state = _host(row), row["state"]
         self.has_connections |= state is not None
-        activity = PeerActivity(state) if state not in (None, _ASLEEP) else None
+        activity = PeerActivity(state) if state not in (None, _SLEEPING) else None
         does = _NOT_REPORTED
         if state is not None:
             does = ACTIVITIES[activity] if activity else _SLEEPS
@@ -330,10 +330,10 @@ class _Trail:
                 self._members[number] = replace(self._members[number], activity=activity, does=does)
             return number
         if row["peer_hosts"] == 1:
-            far = Host(row["far_host"], row["far_boot_id"])
-            process = Process(row["far_pid"], 0, "")
-            unknown = Member(process, None, _NOT_REPORTED, host=self._label(far))
-            return self._number((far, process.pid), unknown)
+            there = Host(row["other_host"], row["other_boot_id"])
+            process = Process(row["other_pid"], 0, "")
+            unknown = Member(process, None, _NOT_REPORTED, host=self._label(there))
+            return self._number((there, process.pid), unknown)
         if row["peer_hosts"] > 1:
             self.ambiguous += 1
         address = row["remote_endpoint"].rpartition(":")[0].strip("[]")

@@ -6,9 +6,9 @@ SELECT
     w.direction, w.cause, w.duration_ms, w.local_endpoint, w.remote_endpoint,
     w.peer_pid, w.peer_comm, w.peer_state,
     count(DISTINCT h.host || ' ' || h.boot_id) AS peer_hosts,
-    min(h.host) AS far_host,
-    min(h.boot_id) AS far_boot_id,
-    coalesce(min(CASE WHEN h.is_waiting THEN h.pid END), min(h.pid)) AS far_pid
+    min(h.host) AS other_host,
+    min(h.boot_id) AS other_boot_id,
+    coalesce(min(CASE WHEN h.is_waiting THEN h.pid END), min(h.pid)) AS other_pid
 FROM waits AS w
 LEFT JOIN holders AS h
   ON h.local_endpoint = w.remote_endpoint AND h.remote_endpoint = w.local_endpoint

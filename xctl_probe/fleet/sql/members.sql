@@ -5,7 +5,7 @@ SELECT
     argMax(p.job_id, p.ts_ms) AS job_id,
     argMax(p.job_rank, p.ts_ms) AS job_rank,
     max(CASE WHEN p.value = 'connected' THEN p.ts_ms END) AS seen_ms,
-    argMax(CASE WHEN p.value = 'connected' THEN coalesce(p.state, 'asleep') END, p.ts_ms) AS state
+    argMax(CASE WHEN p.value = 'connected' THEN coalesce(p.state, 'sleeping') END, p.ts_ms) AS state
 FROM processes AS p
 WHERE p.ts_ms <= {moment_ms:Int64} + {skew_ms:Int64}
 GROUP BY p.host, p.boot_id, p.pid

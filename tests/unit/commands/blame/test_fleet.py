@@ -82,24 +82,24 @@ def test_the_text_has_the_hosts(asked, tmp_path):
     ]
 
 
-def test_what_the_far_process_does_is_what_its_own_host_says(asked, tmp_path):
-    """It computes; it sleeps; nothing is said of it but that it waits on the same connection."""
-    near = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
+def test_what_the_peer_process_does_comes_from_its_own_host(asked, tmp_path):
+    """It computes; it sleeps; nothing is known of it but that it waits on the same connection."""
+    waiter = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
 
-    def far(*records):
+    def peer(*records):
         return stream(tmp_path / "1", origin(1), beat(30), *records)
 
-    said = {
+    states = {
         RUNNING: "running",
         None: "its threads sleep",
         PeerActivity.FROZEN: "frozen with its cgroup",
     }
-    for seen, words in said.items():
+    for seen, words in states.items():
         expected = f"rank 1 (pid 3001 on node1, {words})"
-        found = verdict(asked, [near, far(holds(1, [0], 29, seen))])
+        found = verdict(asked, [waiter, peer(holds(1, [0], 29, seen))])
         assert found == f"1 of 2 ranks of job 4711 waits for {expected}"
-    both = far(waits(1, 0, 30))
-    assert verdict(asked, [near, both]) == (
+    both = peer(waits(1, 0, 30))
+    assert verdict(asked, [waiter, both]) == (
         "dead-lock: train (rank 0, pid 3000 on node0) and train (rank 1, pid 3001 on node1) "
         "wait for each other"
     )
@@ -107,27 +107,27 @@ def test_what_the_far_process_does_is_what_its_own_host_says(asked, tmp_path):
 
 def test_the_latest_report_before_the_moment_counts(asked, tmp_path):
     """Later ones, and connections that it no longer reports, do not."""
-    near = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
-    far = [holds(1, [0], 10, RUNNING), holds(1, [0], 29, STOPPED), holds(1, [0], 33, RUNNING)]
-    files = [near, stream(tmp_path / "1", origin(1), *far)]
+    waiter = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
+    peer = [holds(1, [0], 10, RUNNING), holds(1, [0], 29, STOPPED), holds(1, [0], 33, RUNNING)]
+    files = [waiter, stream(tmp_path / "1", origin(1), *peer)]
     assert verdict(asked, files).endswith("(pid 3001 on node1, stopped)")
-    files = [near, stream(tmp_path / "1", origin(1), holds(1, [0], 10), holds(1, [2], 29))]
+    files = [waiter, stream(tmp_path / "1", origin(1), holds(1, [0], 10), holds(1, [2], 29))]
     assert "10.0.0.2:5100 on node1, whose process is not in its stream" in verdict(asked, files)
     exited = starts(1, 29, State.EXIT)
-    files = [near, stream(tmp_path / "1", origin(1), holds(1, [0], 28), exited)]
+    files = [waiter, stream(tmp_path / "1", origin(1), holds(1, [0], 28), exited)]
     assert "10.0.0.2:5100, which no stream covers" in verdict(asked, files)
 
 
 def test_a_start_after_a_report_changes_nothing(asked, tmp_path):
     """Each file of a recording begins with the processes that have begun."""
-    near = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
-    far = stream(tmp_path / "1", origin(1), holds(1, [0], 28, STOPPED), starts(1, 29))
-    assert verdict(asked, [near, far]).endswith("(pid 3001 on node1, stopped)")
+    waiter = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
+    peer = stream(tmp_path / "1", origin(1), holds(1, [0], 28, STOPPED), starts(1, 29))
+    assert verdict(asked, [waiter, peer]).endswith("(pid 3001 on node1, stopped)")
 
 
 def test_the_trail_leaves_the_streams(asked, tmp_path):
-    near = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
-    found, _ = asked([near])
+    waiter = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
+    found, _ = asked([waiter])
     assert found["verdict"] == (
         "1 of 1 rank of job 4711 waits for 10.0.0.2:5100, which no stream covers"
     )
@@ -158,18 +158,18 @@ def test_loopback_is_another_host_elsewhere(asked, tmp_path):
 
 def test_an_address_of_several_hosts_names_none_of_them(asked, tmp_path):
     """As 172.17.0.2 of each host's containers."""
-    near = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
+    waiter = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
     files = [stream(tmp_path / str(n), origin(n), holds(1, [0], 29, STOPPED)) for n in (1, 2)]
-    found, _ = asked([near, *files])
+    found, _ = asked([waiter, *files])
     assert found["verdict"].endswith("10.0.0.2:5100, which no stream covers")
     assert any("several hosts" in note for note in found["notes"])
 
 
-def test_a_name_of_two_hosts_is_told_apart_by_the_boot(asked, tmp_path):
+def test_a_name_of_two_hosts_is_distinguished_by_the_boot(asked, tmp_path):
     names = [replace(origin(rank), host="localhost") for rank in (0, 1)]
-    near = stream(tmp_path / "0", names[0], waits(0, 1, 30))
-    far = stream(tmp_path / "1", names[1], holds(1, [0], 29, STOPPED))
-    assert verdict(asked, [near, far]).endswith("(pid 3001 on localhost/6f1c1f6e, stopped)")
+    waiter = stream(tmp_path / "0", names[0], waits(0, 1, 30))
+    peer = stream(tmp_path / "1", names[1], holds(1, [0], 29, STOPPED))
+    assert verdict(asked, [waiter, peer]).endswith("(pid 3001 on localhost/6f1c1f6e, stopped)")
 
 
 def test_clocks_that_differ(asked, tmp_path):
@@ -211,14 +211,14 @@ def test_a_stall_that_was_over_before_the_moment_is_left_out(asked, tmp_path):
 
 
 def test_streams_without_a_name_have_that_of_their_file(asked, tmp_path):
-    near = stream(tmp_path / "left.ndjson.gz", None, waits(0, 1, 30))
-    far = stream(tmp_path / "right.ndjson", None, holds(1, [0], 29, STOPPED))
-    assert verdict(asked, [near, far]).endswith("(pid 3001 on right, stopped)")
+    waiter = stream(tmp_path / "left.ndjson.gz", None, waits(0, 1, 30))
+    peer = stream(tmp_path / "right.ndjson", None, holds(1, [0], 29, STOPPED))
+    assert verdict(asked, [waiter, peer]).endswith("(pid 3001 on right, stopped)")
 
 
 def test_hostile_names_are_shown_without_control_characters(asked, tmp_path):
-    near = stream(tmp_path / "0", Origin("a\x1b[31m\n", None), waits(0, 1, 30))
-    text, _ = asked([near], as_json=False)
+    waiter = stream(tmp_path / "0", Origin("a\x1b[31m\n", None), waits(0, 1, 30))
+    text, _ = asked([waiter], as_json=False)
     assert "\x1b" not in text
     assert all(line == line.rstrip("\r") for line in text.splitlines())
 
@@ -229,7 +229,7 @@ def test_no_wait_is_no_moment(asked, tmp_path):
     assert found["ts"] is None
 
 
-def test_bad_input_ends_with_one_line(asked, tmp_path):
+def test_bad_input_is_one_line(asked, tmp_path):
     good = stream(tmp_path / "0", origin(0), beat(1))
     empty = tmp_path / "empty"
     empty.mkdir()
