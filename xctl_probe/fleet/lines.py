@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 
@@ -18,7 +18,7 @@ _HEADS = {
     for kind in (BANDWIDTH, DROP, ERROR, STATE)
 }
 _WANTED = (DROP, STATE)
-_TS = re.compile(rb'\{"ts":([0-9]{1,15}),')
+_TS = b'{"ts":'
 _INTERVAL = re.compile(rb'"interval_ms": ?([0-9]{1,7})[,}]')
 _SIX = ("ts", "event_type", "entity_id", "job_id", "pid", "value", "net")
 
@@ -51,13 +51,18 @@ def _rewritten(line: bytes, problems: Counter[str]) -> Iterator[bytes]:
         problems[BROKEN] += 1
 
 
-def times_of(lines: bytes) -> tuple[int, int] | None:
-    """Return the first and the last time of these lines (ms), None where the form is another."""
-    first, last = _TS.match(lines), lines.rfind(b'\n{"ts":', 0, -1)
-    if first is None:
+def times_of(lines: Sequence[bytes]) -> tuple[int, int] | None:
+    """Return the first and the last time of lines (ms), None where the form is another.
+
+    The last of `lines` is what follows the last newline.
+    """
+    first, last = lines[0], lines[-2] if len(lines) > 1 else lines[0]
+    if first[:6] != _TS or last[:6] != _TS:
         return None
-    ending = _TS.match(lines, last + 1) if last >= 0 else first
-    return int(first[1]), int((ending or first)[1])
+    try:
+        return int(first[6:_AFTER_TS]), int(last[6:_AFTER_TS])
+    except ValueError:
+        return None
 
 
 def interval_of(lines: bytes) -> int | None:

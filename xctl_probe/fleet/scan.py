@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,12 +21,13 @@ import orjson
 
 from xctl_probe.errors import ProbeError
 from xctl_probe.fleet.lines import interval_of, times_of, wanted
-from xctl_probe.fleet.rows import Row, rows_of
+from xctl_probe.fleet.rows import LARGEST, Row, rows_of
 from xctl_probe.fleet.streams import Place, Refused, pieces
 
 MOST_ROWS = 1_000_000  # of one table, from all streams
 _MOST_OF_FILE = 100_000
 _INTERVAL_MS, _LONGEST_INTERVAL_MS = 1_000, 3_600_000
+_MEMBERS = 32  # of one place
 _MS_PER_S = 1_000
 _MOST_WORKERS = 4
 _SMALL_BYTES = 4 << 20  # below it, no worker is worth its start
@@ -52,7 +54,7 @@ class Asked(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Lines between two times, and their place; ms since the Unix epoch."""
+    """A place, and the earliest and latest time of its lines (ms since the Unix epoch)."""
 
     place: Place
     first_ms: int
@@ -109,14 +111,13 @@ def scan(task: Task) -> Scan:
 def _scan(task: Task, found: Scan) -> None:
     interval: int | None = None
     this_second: tuple[int, set[bytes]] = 0, set()
-    marks = task.asked.marks
+    marks, spans = task.asked.marks, _Spans()
     for piece in pieces(task.path, found.problems):
-        times = times_of(piece.lines)
         lines = piece.lines.split(b"\n")
         found.records += len(lines) - 1
-        if times is None:
-            times = 0, 1 << 60  # another form: the second pass finds out
-        found.spans.append(Span(piece.place, *times))
+        # Of another form nothing is known: the second pass finds out.
+        times = times_of(lines) or (0, LARGEST)
+        spans.add(piece.place, *times)
         if interval is None and (interval := interval_of(piece.lines)) is not None:
             found.interval_ms = min(max(interval, 1), _LONGEST_INTERVAL_MS)
         if times[1] < task.since_ms and b'"process.state"' not in piece.lines:
@@ -138,6 +139,43 @@ def _scan(task: Task, found: Scan) -> None:
                     this_second = second, set()
                 this_second[1].add(line[19 : line.find(b',"value"')])
     _count(found, *this_second)
+    found.spans = spans.all()
+
+
+class _Spans:
+    """Places of a file with their times; several members make one place."""
+
+    def __init__(self) -> None:
+        self._closed: list[Span] = []
+        self._place: Place | None = None  # of what is open
+        self._offset = 0  # of the last member of it
+        self._members = 0
+        self._first_ms = self._last_ms = 0
+
+    def add(self, place: Place, first_ms: int, last_ms: int) -> None:
+        is_open = self._place is not None and self._place.size is None and place.size is None
+        if is_open and place.offset == self._offset:
+            pass
+        elif is_open and self._members < _MEMBERS:
+            self._members += 1
+        else:
+            self._close()
+            self._place, self._members = place, 1
+            self._first_ms = self._last_ms = first_ms
+        self._offset = place.offset
+        # A clock may step in between.
+        self._first_ms = min(self._first_ms, first_ms, last_ms)
+        self._last_ms = max(self._last_ms, first_ms, last_ms)
+
+    def _close(self) -> None:
+        if self._place is not None:
+            place = self._place._replace(last=self._offset)
+            self._closed.append(Span(place, self._first_ms, self._last_ms))
+
+    def all(self) -> list[Span]:
+        """Return all spans."""
+        self._close()
+        return self._closed
 
 
 def _second(line: bytes) -> int:
@@ -208,12 +246,21 @@ def in_workers(
         yield from map(work, tasks)
         return
     try:
-        with ProcessPoolExecutor(workers, get_context("fork")) as pool:
-            yield from pool.map(work, tasks)
+        with ProcessPoolExecutor(workers, get_context("fork"), _ignore_interrupts) as pool:
+            try:
+                yield from pool.map(work, tasks)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     except BrokenProcessPool:
         raise ProbeError(
             "a process that reads the streams was killed; give it more memory, or fewer files"
         ) from None
+
+
+def _ignore_interrupts() -> None:
+    """From a terminal, the parent gets the signal, too, and stops the worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _size(path: Path) -> int:

@@ -10,6 +10,7 @@ import stat
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +27,14 @@ LONG = "lines of more than 1 MiB"
 
 
 class Place(NamedTuple):
-    """Where lines are in a file: bytes from an offset on, or (`size` None) a member of gzip."""
+    """Where lines are in a file, from an offset on: bytes, or (`size` None) members of gzip.
+
+    `last` is the offset of the last member where there are several.
+    """
 
     offset: int
     size: int | None
+    last: int = 0
 
 
 class Piece(NamedTuple):
@@ -81,9 +86,9 @@ def _pieces(fd: int, problems: Counter[str], place: Place | None) -> Iterator[Pi
         lines = os.pread(fd, place.size, place.offset)
         yield Piece(place, lines if lines.endswith(b"\n") else lines + b"\n")
     elif place is not None:
-        yield from _members(_Window(fd, place.offset), problems, only=True)
+        yield from _members(_Window(fd, place.offset), problems, max(place.last, place.offset))
     elif os.pread(fd, len(_MAGIC), 0) == _MAGIC:
-        yield from _members(_Window(fd, 0), problems, only=False)
+        yield from _members(_Window(fd, 0), problems)
     else:
         yield from _plain(_Window(fd, 0), problems)
 
@@ -115,9 +120,9 @@ def _plain(window: _Window, problems: Counter[str]) -> Iterator[Piece]:
     yield from (Piece(Place(begun, len(found)), found) for found in lines.last())
 
 
-def _members(window: _Window, problems: Counter[str], *, only: bool) -> Iterator[Piece]:
+def _members(window: _Window, problems: Counter[str], last: float = inf) -> Iterator[Piece]:
     offset = window.start
-    while chunk := window.from_(offset, _SMALL_BYTES):
+    while offset <= last and (chunk := window.from_(offset, _SMALL_BYTES)):
         place, lines = Place(offset, None), _Lines(problems)
         inflater = zlib.decompressobj(wbits=_GZIP)
         try:
@@ -136,15 +141,11 @@ def _members(window: _Window, problems: Counter[str], *, only: bool) -> Iterator
         except zlib.error:
             problems[DAMAGED] += 1
             yield from (Piece(place, found) for found in lines.last())
-            if only:
-                return
             offset = _next_member(window, place.offset + 1)
             continue
         yield from (Piece(place, found) for found in lines.last())
         if not inflater.eof:
             problems[TRUNCATED] += 1
-            return
-        if only:
             return
 
 

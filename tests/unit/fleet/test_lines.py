@@ -131,8 +131,9 @@ def test_any_line_is_read(data):
 
 
 def test_times_and_the_interval():
-    assert times_of(ALL) == (BEGUN_MS, BEGUN_MS + 3_000)
-    assert times_of(STALL) == (BEGUN_MS + 2_000, BEGUN_MS + 2_000)
-    assert times_of(b"x\n") is None
+    assert times_of(ALL.split(b"\n")) == (BEGUN_MS, BEGUN_MS + 3_000)
+    assert times_of(STALL.split(b"\n")) == (BEGUN_MS + 2_000, BEGUN_MS + 2_000)
+    assert times_of([b"x", b""]) is None
+    assert times_of([b'{"ts":x', b""]) is None
     assert interval_of(ALL) == 1_000
     assert interval_of(STALL) is None

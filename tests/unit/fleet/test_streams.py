@@ -82,6 +82,16 @@ def test_a_damaged_member_costs_only_itself(file):
     assert problems == {DAMAGED: 1}
 
 
+def test_several_members_are_one_place(file):
+    members = [gzip.compress(line) for line in LINES[:7]]
+    members[3] = members[3][:-6] + b"\xff" * 6
+    path = file(b"".join(members))
+    found, _ = read(path)
+    first, last = found[1].place, found[-2].place
+    again = pieces(path, Counter(), first._replace(last=last.offset))
+    assert [piece.lines for piece in again] == [piece.lines for piece in found[1:-1]]
+
+
 def test_a_long_line_is_left_out_and_counted(file):
     long = b"x" * (3 << 20)
     for data in (WHOLE + long + b"\n" + WHOLE, gzip.compress(WHOLE + long + b"\n" + WHOLE)):

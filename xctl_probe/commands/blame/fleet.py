@@ -26,6 +26,7 @@ from xctl_probe.events import Cause, Direction, PeerActivity, Process
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.fleet.engine import Engine
+from xctl_probe.fleet.lines import BROKEN
 from xctl_probe.fleet.rows import Host, Row
 from xctl_probe.fleet.scan import MOST_ROWS, Asked, Read, Scan, Task, in_workers, read, scan
 from xctl_probe.fleet.streams import Refused, files_of
@@ -187,12 +188,8 @@ def _read(task: Task, found: Scan, second: int, skew_ms: int) -> Read | None:
     moment_ms = _middle(second)
     around_ms = skew_ms + found.interval_ms
     from_ms, until_ms = moment_ms - around_ms - _LEAD_MS, moment_ms + around_ms
-    # Records of one interval have one time, but a clock may step within a part.
     places = [
-        span.place
-        for span in found.spans
-        if min(span.first_ms, span.last_ms) <= until_ms
-        and max(span.first_ms, span.last_ms) >= from_ms
+        span.place for span in found.spans if span.first_ms <= until_ms and span.last_ms >= from_ms
     ]
     if not places:
         return None
@@ -210,7 +207,7 @@ def _report(scans: Iterable[Scan], problems: dict[Path, Counter[str]], report: R
         found = problems[one.path]
         if one.refused is not None:
             report(f"{one.path}: {one.refused}")
-        elif one.records <= sum(found.values()):
+        elif one.records <= found[BROKEN]:
             report(f"{one.path}: no stream of NDJSON; {_counted(found)}")
         else:
             readable = True

@@ -266,5 +266,20 @@ def test_a_file_with_a_problem_is_one_line_and_the_others_count(asked, tmp_path)
     ]
 
 
+def test_one_record_of_a_file_that_breaks_off_counts(asked, tmp_path):
+    path = tmp_path / "cut.ndjson.gz"
+    whole = stream(path, origin(0), waits(0, 1, 30)).read_bytes()
+    path.write_bytes(whole + whole[:15])
+    found, reported = asked([path])
+    assert found["verdict"].endswith("10.0.0.2:5100, which no stream covers")
+    assert reported == [f"{path}: left out compressed data that breaks off (1)"]
+
+
+def test_an_address_that_is_none_is_printed_as_it_is(asked, tmp_path):
+    path = stream(tmp_path / "0", origin(0), waits(0, 1, 30))
+    path.write_bytes(path.read_bytes().replace(b'"10.0.0.2:5100"', b'"nowhere:5100"'))
+    assert verdict(asked, [path]).endswith("nowhere:5100, which no stream covers")
+
+
 def test_names_of_the_fixture_are_those_of_the_ranks():
     assert (address(1), process(1).pid) == ("10.0.0.2", 3001)
