@@ -98,8 +98,8 @@ def aggregate(
 ) -> Iterator[Record]:
     """Return the records of one interval of `elapsed_ns`; their time is `ts_ms` (Unix epoch).
 
-    The order is stalls, errors, bandwidth: by importance.  Processes that began come before, those
-    that have exited after all.  `placed` gives the placement of a process.
+    The order is stalls, errors, bandwidth: by importance.  Processes that began, and connections,
+    come before, processes that have exited after all.  `placed` gives the placement of a process.
     """
     sums = _Sums()
     interfaces: list[InterfaceDelta] = []
@@ -132,6 +132,7 @@ def aggregate(
             case DroppedEvents():
                 losses.append(event)
     yield from _states(states, State.START, ts_ms)
+    yield from _states(states, State.CONNECTED, ts_ms)
     yield from _stalls(sums.stalls, losses, ts_ms, placed)
     yield from _errors(sums, ts_ms, placed)
     for lost in losses:

@@ -26,6 +26,7 @@ from xctl_probe.errors import ProbeError, UsageError, is_lack_of_threads, surrou
 from xctl_probe.events import Source
 from xctl_probe.exporters.base import Exporter, Receiver
 from xctl_probe.exporters.ndjson import to_line
+from xctl_probe.exporters.origin import this_host, with_origin
 from xctl_probe.exporters.stdout import Writer
 from xctl_probe.exporters.text import to_coloured_text, to_text
 from xctl_probe.linux.systemd import Notifier
@@ -144,9 +145,10 @@ def _stream(context: typer.Context, **given: Any) -> None:
     with ExitStack() as stack:
         source, choice = open_source(settings)
         stack.callback(source.close)
+        line = with_origin(to_line, this_host(settings.host))
         receivers: list[Receiver] = []
         if settings.record is not None:
-            receivers.append(_recorder(settings, diagnostics, stack))
+            receivers.append(_recorder(settings, diagnostics, line, stack))
         if settings.prometheus_file is not None:
             receivers.append(_text_file(settings, source, diagnostics, stack))
         served = None
@@ -154,7 +156,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
             endpoint = _endpoint(settings, source, stack)
             receivers.append(endpoint)
             served = endpoint.description
-        writer = Writer(_STDOUT, _exporter(form), epoch_ms)
+        writer = Writer(_STDOUT, line if form is Format.NDJSON else _exporter(form), epoch_ms)
         stack.callback(writer.close)
         started = "; ".join(filter(None, (choice, served, shortcoming(held()))))
         service = _service(settings, source, writer, started, diagnostics)
@@ -178,11 +180,13 @@ def _service(
     return Service(monitor, settings.status_dir, settings.log)
 
 
-def _recorder(settings: Settings, diagnostics: Diagnostics, stack: ExitStack) -> Recorder:
+def _recorder(
+    settings: Settings, diagnostics: Diagnostics, line: Exporter, stack: ExitStack
+) -> Recorder:
     from xctl_probe.recordings.writer import Recorder  # noqa: PLC0415 - most runs do without
 
     assert settings.record is not None
-    recorder = Recorder(settings.record, settings.record_limits, diagnostics.report)
+    recorder = Recorder(settings.record, settings.record_limits, diagnostics.report, line)
     stack.callback(recorder.close, _LAST_RECORDS_S)
     return recorder
 
@@ -287,6 +291,14 @@ def _why(
 @app.command("blame")
 def _blame(
     context: typer.Context,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            help="Streams of several hosts: NDJSON, gzip, or directories of recordings.",
+            show_default=False,
+        ),
+    ] = None,
     pid: Annotated[
         int | None, typer.Option("--pid", metavar="PID", help="Only what this process waits for.")
     ] = None,
@@ -295,15 +307,33 @@ def _blame(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     since: _Since = None,
+    clock_skew: Annotated[
+        str | None,
+        typer.Option(
+            "--clock-skew",
+            metavar="TIME",
+            help="With FILE: most time between the clocks of two hosts. Default: 1s.",
+        ),
+    ] = None,
 ) -> None:
     """Name the process, or the address outside this host, that all others wait for.
 
     Prints one sentence, then a tree of who waits for whom, for how long. A dead-lock is named as
     such. Takes about a second. Your own processes need no privilege; other users' need root.
     --since is for the moment of a recording at which most connections waited:
-    xctl-probe-network --record DIR blame --since 10m.
+    xctl-probe-network --record DIR blame --since 10m. With FILE the same is answered of the
+    streams of many hosts together, which probes with --connections have written.
     """
     settings: Settings = context.meta["settings"]
+    if files:
+        from xctl_probe.commands.blame import fleet  # noqa: PLC0415 - as below
+
+        diagnostics: Diagnostics = context.obj
+        span = fleet.Span(since, clock_skew)
+        fleet.run(files, _STDOUT, diagnostics.report, pid=pid, job=job, as_json=as_json, span=span)
+        return
+    if clock_skew is not None:
+        raise UsageError(f"blame --clock-skew {clock_skew}: only with FILE, the streams of hosts")
     if since is not None:
         from xctl_probe.commands.blame.recorded import run as recall  # noqa: PLC0415 - as below
 

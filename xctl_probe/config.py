@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from xctl_probe.aggregate import Filter
 from xctl_probe.errors import UsageError
+from xctl_probe.exporters.origin import is_host_name
 from xctl_probe.linux.budget import SHARE
 from xctl_probe.linux.links import Links, given_name
 from xctl_probe.linux.rdma_ports import port_names
@@ -130,6 +131,13 @@ def check_span(text: str, name: str) -> int:
         raise UsageError(
             f"--{name} {text}: not a length of time: give one as 90s, 10m, 2h or 1d"
         ) from None
+
+
+def _check_host(name: str) -> None:
+    if not is_host_name(name):
+        raise UsageError(
+            f"--host {name!r}: give 1 to 64 characters of printable ASCII without spaces"
+        )
 
 
 def _check_record(path: str) -> None:
@@ -323,6 +331,20 @@ OPTIONS = (
         "and when it exits.",
     ),
     Option(
+        name="connections",
+        kind=bool,
+        default=False,
+        help="Report the connections of each process of a job, and what it does: "
+        "blame FILE... follows waits to other hosts by them.",
+    ),
+    Option(
+        name="host",
+        kind=str,
+        check=_check_host,
+        metavar="NAME",
+        help="Name of this host in the records. Without it: that of the kernel.",
+    ),
+    Option(
         name="loopback",
         kind=bool,
         default=False,
@@ -459,6 +481,8 @@ class Settings:
     sock_diag: bool
     attach: Attach = Attach.AUTO
     process_state: bool = True  # records of the processes of jobs
+    connections: bool = False  # and of their connections
+    host: str | None = None  # None: the name that the kernel has
     proc_share: float = SHARE  # of a core, for reads of /proc about owners and peers
     report_probable: bool = False
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
@@ -484,6 +508,10 @@ class Settings:
             absent = () if option.many else option.default
             values[option.parameter] = absent if value is None else value
             option.checked(values[option.parameter])
+        if values["connections"] and values["no_process_state"]:
+            raise UsageError(
+                "--connections: its records are of process.state; leave --no-process-state out"
+            )
         return cls(
             interval_ns=round(values["interval"] * _NS_PER_S),
             duration_ns=None
@@ -502,6 +530,8 @@ class Settings:
             sock_diag=not values["no_sock_diag"],
             attach=values["attach"],
             process_state=not values["no_process_state"],
+            connections=values["connections"],
+            host=values["host"],
             proc_share=values["proc_budget"] / 100,
             report_probable=values["report_probable"],
             ignored_peers=IgnoredPeers.of([*values["ignore_reply_wait"], *values["patient"]]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from xctl_probe.figures import Reading
@@ -276,16 +276,30 @@ class State(StrEnum):
     """What became of a process; the value is the word in the record."""
 
     START = "start"
+    CONNECTED = "connected"
     EXIT = "exit"
+
+
+class Connection(NamedTuple):
+    """A TCP connection; both addresses with their ports, as `10.0.0.7:5432` or `[fe80::1]:22`."""
+
+    local: str
+    remote: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """A process of a job that began to use the network, or that has exited."""
+    """A process of a job that began to use the network, holds connections, or has exited.
+
+    Where `state` is `CONNECTED`, `connections` are some or all of those that it holds, and
+    `activity` is what its threads were seen to do, None where they all sleep.
+    """
 
     owner: Process
     placement: Placement
     state: State
+    connections: tuple[Connection, ...] = ()
+    activity: PeerActivity | None = None
 
 
 @dataclass(frozen=True, slots=True)

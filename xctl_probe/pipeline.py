@@ -28,6 +28,7 @@ from xctl_probe.signals import stop_signals
 from xctl_probe.sources.aside import Aside
 from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
+from xctl_probe.sources.job_connections import JobConnections
 from xctl_probe.sources.job_processes import JobProcesses
 
 if TYPE_CHECKING:  # most runs do without
@@ -89,7 +90,13 @@ class Loop:
             Interfaces(wanted.interfaces, loopback=wanted.loopback),
             Aside("rdma", lambda: _rdma(wanted.interfaces), has_devices),
         )
-        self._jobs = JobProcesses(wanted, states=settings.process_state, share=settings.proc_share)
+        share = settings.proc_share
+        self._jobs = JobProcesses(
+            wanted,
+            states=settings.process_state,
+            share=share,
+            connections=JobConnections(share) if settings.connections else None,
+        )
         self._drained_ns = time.monotonic_ns()
         self._intervals = intervals
 

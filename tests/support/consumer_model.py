@@ -112,6 +112,8 @@ class Graph:
                 assert record.job_id
                 self.jobs[pid] = record.job_id
                 self.exited.discard(pid)
+            case "process.state", _ if record.value == "connected":
+                pass  # handle_process_state() knows start, exit and zombie; others change nothing
             case "process.state", int(pid):
                 # The node goes, and every wait of it; without a node nothing changes.
                 self.jobs.pop(pid, None)
@@ -368,8 +370,8 @@ def _error(record: Record) -> None:
 
 
 def _state(record: Record) -> None:
-    if record.value not in ("start", "exit"):
-        _refuse(f"process.state is start or exit, not {record.value!r}")
+    if record.value not in ("start", "connected", "exit"):
+        _refuse(f"process.state is start, connected or exit, not {record.value!r}")
     if record.pid is None or record.job_id is None:
         _refuse("process.state is about a process of a job")
     found = PROCESS.fullmatch(record.entity_id)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from xctl_probe.events import (
     Cause,
+    Connection,
     Direction,
     DroppedEvents,
     ErrorKind,
@@ -32,6 +33,7 @@ from xctl_probe.exporters.records import (
     ProcessRecord,
     StallRecord,
 )
+from xctl_probe.linux.addresses import endpoint_text
 
 NOW_MS = 1_700_000_000_123
 CLIENT, OTHER = Process(233, 7_001, "client"), Process(239, 7_013, "other")
@@ -140,6 +142,13 @@ QUEUE_PAIR_ERRORS = st.builds(
     st.sampled_from(["ERR", "SQE"]),
     st.none() | TEXT,
 )
+# What threads alone show: the other activities are of a connection.
+THREADS = (
+    PeerActivity.FROZEN,
+    PeerActivity.STOPPED,
+    PeerActivity.DISK_SLEEP,
+    PeerActivity.RUNNING,
+)
 PLACEMENTS = st.builds(
     Placement,
     st.from_regex(r"[0-9A-Za-z._\[\]-]{1,150}", fullmatch=True),
@@ -150,11 +159,18 @@ PLACEMENTS = st.builds(
     rank=st.none() | st.integers(0, 999_999_999),
     local_rank=st.none() | st.integers(0, 15),
 )
-STATES = st.builds(
-    ProcessState,
-    st.builds(Process, PIDS, st.integers(0, 2**64 - 1), TEXT),
-    PLACEMENTS,
-    st.sampled_from(list(State)),
+OWNERS = st.builds(Process, PIDS, st.integers(0, 2**64 - 1), TEXT)
+ENDPOINTS = st.builds(endpoint_text, ADDRESSES, PORTS)
+STATES = st.one_of(
+    st.builds(ProcessState, OWNERS, PLACEMENTS, st.sampled_from([State.START, State.EXIT])),
+    st.builds(
+        ProcessState,
+        OWNERS,
+        PLACEMENTS,
+        st.just(State.CONNECTED),
+        st.lists(st.builds(Connection, ENDPOINTS, ENDPOINTS), max_size=24).map(tuple),
+        st.sampled_from([None, *THREADS]),
+    ),
 )
 
 

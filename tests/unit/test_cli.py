@@ -113,6 +113,8 @@ FILE_VALUES = [
     ('interface = "lo"', lambda s: s.wanted.interfaces == {"lo"}),
     ("no-process-state = true", lambda s: not s.process_state),
     ("report-probable = true", lambda s: s.report_probable),
+    ("connections = true", lambda s: s.connections),
+    ('host = "node-7"', lambda s: s.host == "node-7"),
     ("loopback = true", lambda s: s.wanted.loopback),
     ('backend = "proc"', lambda s: s.backend is Backend.SAMPLER),
     ('attach = "kprobe"', lambda s: s.attach == "kprobe"),

@@ -33,7 +33,9 @@ def intervals(monotonic, wall):
         drain=lambda now_ns: Batch(now_ns, [TrafficDelta(CLIENT, "eth0", 1_009, 2_003)])
     )
     counts = SimpleNamespace(collect=lambda: [InterfaceDelta("eth0", 2_003, 1_009, 0, 0, 0, 0)])
-    settings = SimpleNamespace(wanted=Filter(min_mbps=0.0), process_state=True, proc_share=0.01)
+    settings = SimpleNamespace(
+        wanted=Filter(min_mbps=0.0), process_state=True, connections=False, proc_share=0.01
+    )
     written = []
     sink = SimpleNamespace(put=lambda records, _: written.extend(records))
     with (
@@ -136,6 +138,7 @@ def run(source, sink, interval_ns=HOUR_NS, duration_ns=None):
         interval_ns=interval_ns,
         duration_ns=duration_ns,
         process_state=True,
+        connections=False,
         proc_share=0.01,
     )
     nothing = SimpleNamespace(collect=list)

@@ -11,6 +11,7 @@ take NAME BYTES       receives so many bytes
 loop NAME OTHER BYTES sends on NAME, and asks on OTHER whenever it has been answered, in an event
                       loop that monitors both; until data comes on NAME
 sleep                 sleeps until the end
+compute               computes until the end
 """
 
 from __future__ import annotations
@@ -97,6 +98,12 @@ class Links:
 
     def sleep(self) -> dict[str, object]:
         time.sleep(_LONG_S)
+        return {}
+
+    def compute(self) -> dict[str, object]:
+        until = time.monotonic() + _LONG_S
+        while time.monotonic() < until:
+            pass
         return {}
 
 

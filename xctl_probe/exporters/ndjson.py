@@ -18,10 +18,12 @@ from xctl_probe.events import (
     Placement,
     PortErrors,
     Process,
+    ProcessState,
     QueuePairErrors,
     Socket,
     SocketError,
     Stall,
+    State,
 )
 from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
 from xctl_probe.exporters.records import (
@@ -33,7 +35,7 @@ from xctl_probe.exporters.records import (
 
 BANDWIDTH, DROP, ERROR, STATE = "transport.bw", "transport.drop", "error.net", "process.state"
 
-Detail = dict[str, str | int | float | bool | dict[str, int] | None]
+Detail = dict[str, str | int | float | bool | dict[str, int] | list[list[str]] | None]
 
 _NS_PER_MS = 1_000_000
 
@@ -56,7 +58,7 @@ def to_line(record: Record) -> bytes:
         net = _error(record, owner)
     else:
         event_type, name, value = STATE, entity(record), record.state.state.value
-        net = {"comm": record.owner.comm}
+        net = _state(record.state)
     if placement is not None:
         net |= _placement(placement)
     return ascii_json(
@@ -107,6 +109,14 @@ def _stall(stall: Stall, duration_ms: int) -> Detail:
         **_peer(stall),
         **({"probable": True} if stall.probable else {}),
     }
+
+
+def _state(event: ProcessState) -> Detail:
+    net: Detail = {"comm": event.owner.comm}
+    if event.state is State.CONNECTED:
+        net["state"] = event.activity.value if event.activity else None
+        net["connections"] = [list(connection) for connection in event.connections]
+    return net
 
 
 def _peer(stall: Stall) -> Detail:

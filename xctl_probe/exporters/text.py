@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import time
 
-from xctl_probe.events import Direction, Placement, Process, QueuePairErrors, SocketError
+from xctl_probe.events import (
+    Direction,
+    Placement,
+    Process,
+    ProcessState,
+    QueuePairErrors,
+    SocketError,
+    State,
+)
 from xctl_probe.exporters.labels import counts, endpoints, entity, remote
 from xctl_probe.exporters.records import (
     BandwidthRecord,
@@ -56,7 +64,7 @@ def _line(record: Record) -> str:
         case ErrorRecord():
             return _error(record)
         case ProcessRecord():
-            return f"state  {_who(record.owner)}  {record.state.state}"
+            return f"state  {_who(record.owner)}  {_state(record.state)}"
 
 
 def _job(placement: Placement | None) -> str:
@@ -98,6 +106,13 @@ def _error(record: ErrorRecord) -> str:
     elif isinstance(record.error, QueuePairErrors):
         where = f"qp {record.error.number} {record.error.type} {record.error.state}"
     return f"error  {_who(record.owner)}  {value}  {entity(record)}  {where}".rstrip()
+
+
+def _state(event: ProcessState) -> str:
+    if event.state is not State.CONNECTED:
+        return event.state.value
+    activity = f"  ({event.activity})" if event.activity else ""
+    return f"{event.state}  {len(event.connections)}{activity}"
 
 
 def _who(owner: Process | None, unknown: str = "-") -> str:

@@ -11,6 +11,7 @@ import orjson
 
 from xctl_probe.events import (
     Cause,
+    Connection,
     Direction,
     DroppedEvents,
     ErrorKind,
@@ -66,9 +67,22 @@ def _record(line: _Object, net: _Object) -> Record | None:
     if kind == ERROR:
         return ErrorRecord(ts_ms, _error(line, owner, net), placement)
     if kind == STATE and owner is not None:
-        state = ProcessState(owner, placement or Placement(), State(line["value"]))
+        state = _state(State(line["value"]), owner, placement or Placement(), net)
         return ProcessRecord(ts_ms, state)
     return None
+
+
+def _state(state: State, owner: Process, placement: Placement, net: _Object) -> ProcessState:
+    if state is not State.CONNECTED:
+        return ProcessState(owner, placement, state)
+    activity = net["state"]
+    return ProcessState(
+        owner,
+        placement,
+        state,
+        tuple(Connection(_text(here), _text(there)) for here, there in net["connections"]),
+        None if activity is None else PeerActivity(activity),
+    )
 
 
 def _bandwidth(

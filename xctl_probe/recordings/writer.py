@@ -14,6 +14,7 @@ from pathlib import Path
 
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import State
+from xctl_probe.exporters.base import Exporter
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.records import ProcessRecord, Record
 from xctl_probe.recordings.limits import Limits
@@ -28,14 +29,23 @@ _APART_S = 0.25  # least time between two writes: short intervals share a member
 class Recorder:
     """Keeps the records of intervals.  `report` gets one line when the first is not kept.
 
+    `line` renders a record as NDJSON.
+
     Raises UsageError where the directory cannot be recorded to, with the remedy.
     """
 
     where = "recording"
     takes_all = False
 
-    def __init__(self, path: Path, limits: Limits, report: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits,
+        report: Callable[[str], None],
+        line: Exporter = to_line,
+    ) -> None:
         self._path = path
+        self._line = line
         self._report: Callable[[str], None] | None = report
         self._jobs: dict[int, ProcessRecord] = {}  # by pid: processes of jobs that have not exited
         self._now_ms = 0  # of the records that are written
@@ -104,7 +114,7 @@ class Recorder:
     def _keep(self, records: list[Record]) -> None:
         self._now_ms = records[0].ts_ms
         try:
-            self._ring.append(_member(records))
+            self._ring.append(self._member(records))
         except (OSError, ProbeError, MemoryError) as error:
             with self._changed:
                 self._drop(len(records), getattr(error, "strerror", None) or str(error))
@@ -115,16 +125,15 @@ class Recorder:
     def _note(self, record: ProcessRecord) -> None:
         if record.state.state is State.START:
             self._jobs[record.owner.pid] = record
-        else:
+        elif record.state.state is State.EXIT:
             self._jobs.pop(record.owner.pid, None)
 
     def _head(self) -> bytes:
         """Return the processes of jobs, so that each file has all that its records refer to."""
         records = [replace(record, ts_ms=self._now_ms) for record in self._jobs.values()]
-        return _member(records) if records else b""
+        return self._member(records) if records else b""
 
-
-def _member(records: Iterable[Record]) -> bytes:
-    """Return the records as NDJSON in a member of gzip."""
-    compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
-    return compressor.compress(b"".join(map(to_line, records))) + compressor.flush()
+    def _member(self, records: Iterable[Record]) -> bytes:
+        """Return the records as NDJSON in a member of gzip."""
+        compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+        return compressor.compress(b"".join(map(self._line, records))) + compressor.flush()

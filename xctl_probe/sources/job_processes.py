@@ -21,6 +21,7 @@ from xctl_probe.events import (
 from xctl_probe.linux.budget import SHARE
 from xctl_probe.linux.jobs import Jobs
 from xctl_probe.linux.process_exits import ProcessExits
+from xctl_probe.sources.job_connections import JobConnections
 
 _MOST_STARTED = 4_096
 
@@ -37,7 +38,7 @@ class JobProcesses:
     """Finds the placement of each process in the events of an interval.
 
     With `states`, each process of a job gives a `ProcessState` when it begins to use the network,
-    and one after it has exited.
+    and one after it has exited.  With `connections`, also those of what it holds.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class JobProcesses:
         share: float = SHARE,
         jobs: Jobs | None = None,
         exits: ProcessExits | None = None,
+        connections: JobConnections | None = None,
     ) -> None:
         self._wanted = wanted
         self._states = states
         self._jobs = jobs or Jobs(share)
         self._exits = exits or ProcessExits()
+        self._connections = connections
         self._started: dict[int, _Started] = {}  # by pid
         self._exited: list[_Started] = []  # since the last call
 
@@ -75,12 +78,20 @@ class JobProcesses:
         changed = self._jobs.find(users, now_ns)
         if not self._states:
             return []
-        return [*self._starts(changed), *self._exits_of(stalled)]
+        found = [*self._starts(changed), *self._exits_of(stalled)]
+        if self._connections is not None:
+            alive = {one.owner: one.placement for one in self._started.values()}
+            for exited in self._exited:
+                alive.pop(exited.owner, None)
+            found += self._connections.collect(alive, now_ns)
+        return found
 
     def close(self) -> None:
         """Close descriptors and stop the helper.  Safe to call twice."""
         self._jobs.close()
         self._exits.close()
+        if self._connections is not None:
+            self._connections.close()
 
     def _starts(self, changed: list[Process]) -> Iterable[Event]:
         left_out = 0

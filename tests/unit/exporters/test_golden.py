@@ -11,11 +11,13 @@ import pytest
 from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.events import (
     Cause,
+    Connection,
     Direction,
     DroppedEvents,
     ErrorKind,
     Event,
     InterfaceDelta,
+    PeerActivity,
     Placement,
     PortErrorKind,
     PortErrors,
@@ -56,6 +58,8 @@ FIELDS = {
     # Of a queue pair it is a word of the kernel.
     "state": lambda word: State(word) if word in list(State) else word,
     "counters": lambda pairs: tuple(map(tuple, pairs)),
+    "connections": lambda pairs: tuple(Connection(*pair) for pair in pairs),
+    "activity": PeerActivity,
 }
 # The recorded run was taken from real traffic on loopback, as root, with `--loopback` and an
 # interval of half a second; the last intervals are written by hand, for rare shapes.

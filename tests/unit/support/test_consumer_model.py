@@ -103,7 +103,7 @@ def test_what_the_contract_allows_is_accepted(consumer, fields):
         (BANDWIDTH | {"value": "-0.01"}, "two decimals"),
         (BANDWIDTH | {"value": "link_down"}, "link_down"),
         (BANDWIDTH | {"node_id": None}, "node_id"),
-        (START | {"value": "zombie"}, "start or exit"),
+        (START | {"value": "zombie"}, "start, connected or exit"),
         (START | {"job_id": None}, "process of a job"),
         (START | {"pid": None}, "process of a job"),
         (START | {"entity_id": "pid-29"}, "cannot be"),

@@ -22,14 +22,18 @@ _HELD = (PeerActivity.FROZEN, PeerActivity.STOPPED)
 class Outside:
     """Where the trail leaves what can be seen.
 
-    `hidden`: the address is of this host, and its process is not known.
+    `hidden`: the address is of this host, and its process is not known.  `streams`: the trail is
+    that of the streams of many hosts; `host` is the one with the address, where it is known.
     """
 
     address: str
     hidden: bool = False
+    streams: bool = False
+    host: str | None = None
 
 
-Node = int | Outside  # a pid, or an address
+# A pid, or an address.  Over many hosts it is a number for each process instead of the pid.
+Node = int | Outside
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,8 @@ class Member:
     """A process of the graph.
 
     `activity` is what its threads were seen to do, `does` the same in words, which complete a
-    sentence that begins with *it is* or with the process.
+    sentence that begins with *it is* or with the process.  `host` is the name of its host, None
+    where all are of this one.
     """
 
     process: Process
@@ -63,6 +68,12 @@ class Member:
     does: str | None = None
     job: Job | None = None
     rdma: RdmaUse | None = None
+    host: str | None = None
+
+    @property
+    def where(self) -> str:
+        """Pid and host, as in `pid 4711 on node7`."""
+        return f"pid {self.process.pid}" + (f" on {self.host}" if self.host is not None else "")
 
     @property
     def held(self) -> bool:

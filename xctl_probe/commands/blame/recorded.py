@@ -97,7 +97,7 @@ def _note_jobs(jobs: dict[int, Job], interval: Interval) -> None:
             placement = record.placement
             if record.state.state is State.START and placement.job_id is not None:
                 jobs[record.owner.pid] = Job(placement.job_id, placement.rank)
-            else:
+            elif record.state.state is State.EXIT:
                 jobs.pop(record.owner.pid, None)
 
 

@@ -74,8 +74,8 @@ def _end(graph: Graph, node: Node, culprit: Culprit, job_id: str | None) -> str:
     activity = "; ".join(filter(None, (member.does, rdma_report.short(member))))
     does = f", {activity}" if activity else ""
     if member.job and member.job.job_id == job_id and member.job.rank is not None:
-        return f"rank {member.job.rank} (pid {node}{does})"
-    return f"{member.process.comm} (pid {node}{does})"
+        return f"rank {member.job.rank} ({member.where}{does})"
+    return f"{member.process.comm or '-'} ({member.where}{does})"
 
 
 def _remotes(graph: Graph, node: Outside, waiters: frozenset[int]) -> list[str]:
@@ -85,6 +85,10 @@ def _remotes(graph: Graph, node: Outside, waiters: frozenset[int]) -> list[str]:
 
 def _outside(node: Outside, remotes: list[str]) -> str:
     where = remotes[0] if len(remotes) == 1 else node.address
+    if node.streams:
+        if node.host is None:
+            return f"{where}, which no stream covers"
+        return f"{where} on {node.host}, whose process is not in its stream"
     if node.hidden:
         return f"{where} on this host, whose process is not visible"
     return f"{where}, where the trail leaves this host"
@@ -111,7 +115,7 @@ def _names(graph: Graph) -> dict[int, str]:
 
 def _name(member: Member) -> str:
     rank = f"rank {member.job.rank}, " if member.job and member.job.rank is not None else ""
-    return f"{member.process.comm} ({rank}pid {member.process.pid})"
+    return f"{member.process.comm or '-'} ({rank}{member.where})"
 
 
 def to_text(collected: Collected, subject: str | None = None, width: int | None = None) -> bytes:
@@ -202,7 +206,7 @@ def to_json(collected: Collected, subject: str | None = None) -> bytes:
             "culprits": [_culprit_object(collected, one) for one in graph.culprits],
             "rdma": rdma_report.sentences(graph, _names(graph)),
             "rdma_ports": {name: dict(errors) for name, errors in collected.ports.items()},
-            "processes": [_member_object(graph, pid) for pid in sorted(graph.members)],
+            "processes": [_member_object(graph, node) for node in sorted(graph.members)],
             "source": collected.source,
             "notes": list(collected.notes),
         }
@@ -212,9 +216,12 @@ def to_json(collected: Collected, subject: str | None = None) -> bytes:
 def _culprit_object(collected: Collected, culprit: Culprit) -> dict[str, object]:
     node = culprit.members[0]
     one = len(culprit.members) == 1 and not culprit.cycle
+    member = None if isinstance(node, Outside) or not one else collected.graph.members[node]
     return {
         "text": _sentence(collected, culprit),
-        "pid": node if one and not isinstance(node, Outside) else None,
+        "pid": member.process.pid if member else None,
+        "host": member.host if member else getattr(node, "host", None),
+        "node": node if member else None,
         "address": node.address if isinstance(node, Outside) else None,
         "dead_lock": list(culprit.cycle),
         "waiters": sorted(culprit.waiters),
@@ -222,11 +229,13 @@ def _culprit_object(collected: Collected, culprit: Culprit) -> dict[str, object]
     }
 
 
-def _member_object(graph: Graph, pid: int) -> dict[str, object]:
-    member = graph.members[pid]
+def _member_object(graph: Graph, node: int) -> dict[str, object]:
+    member = graph.members[node]
     rdma = member.rdma or RdmaUse()
     return {
-        "pid": pid,
+        "pid": member.process.pid,
+        "host": member.host,
+        "node": node,
         "comm": member.process.comm,
         "job_id": member.job.job_id if member.job else None,
         "rank": member.job.rank if member.job else None,
@@ -234,14 +243,15 @@ def _member_object(graph: Graph, pid: int) -> dict[str, object]:
         "does": member.does,
         "queue_pairs": [dataclasses.asdict(on) for on in rdma.queue_pairs],
         "rdma_errors": dict(rdma.errors),
-        "waits": [_wait_object(wait) for wait in graph.waits.get(pid, [])],
+        "waits": [_wait_object(graph, wait) for wait in graph.waits.get(node, [])],
     }
 
 
-def _wait_object(wait: Wait) -> dict[str, object]:
-    outside = isinstance(wait.target, Outside)
+def _wait_object(graph: Graph, wait: Wait) -> dict[str, object]:
+    target = None if isinstance(wait.target, Outside) else wait.target
     return {
-        "peer_pid": None if outside else wait.target,
+        "peer_pid": None if target is None else graph.members[target].process.pid,
+        "peer_node": target,
         "ms": None if wait.ms is None else int(wait.ms),
         "direction": wait.direction.value,
         "cause": wait.cause.value if wait.cause else None,

@@ -138,7 +138,8 @@ def test_programs_get_all_waits():
     assert (first["job_id"], first["rank"]) == ("4711", 0)
     assert first["waits"] == [
         {
-            "peer_pid": 2, "ms": 1_301, "direction": "receive", "cause": "no_reply",
+            "peer_pid": 2, "peer_node": 2, "ms": 1_301,
+                "direction": "receive", "cause": "no_reply",
             "local": "10.0.0.7:40009", "remote": "10.0.0.11:6379", "certain": True,
         }
     ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Streams of many hosts: their records around one moment, joined by connection."""

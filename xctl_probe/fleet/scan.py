@@ -1,0 +1,275 @@
+"""Two passes over the streams: at which second most connections wait, and the records around it.
+
+The first pass parses no stall; it counts.  A worker process takes one file at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import orjson
+
+from xctl_probe.errors import ProbeError
+from xctl_probe.fleet.lines import interval_of, times_of, wanted
+from xctl_probe.fleet.rows import LARGEST, Row, rows_of
+from xctl_probe.fleet.streams import Place, Refused, pieces
+
+MOST_ROWS = 1_000_000  # of one table, from all streams
+_MOST_OF_FILE = 100_000
+_INTERVAL_MS, _LONGEST_INTERVAL_MS = 1_000, 3_600_000
+_MEMBERS = 32  # of one place
+_MS_PER_S = 1_000
+_MOST_WORKERS = 4
+_SMALL_BYTES = 4 << 20  # below it, no worker is worth its start
+_STALL = b',"event_type":"transport.drop",'
+_ONGOING, _UNATTRIBUTED = b'"ongoing":true', b'"pid":null'
+_CONNECTED = b'"value":"connected"'
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+class Asked(NamedTuple):
+    """The process or job that the moment is of; of None, all are."""
+
+    pid: int | None = None
+    job: str | None = None
+
+    @property
+    def marks(self) -> tuple[bytes, ...]:
+        """What a line of it has."""
+        pid = () if self.pid is None else (b'"pid":%d,' % self.pid,)
+        job = () if self.job is None else (b'"job_id":' + json.dumps(self.job).encode(),)
+        return pid or job
+
+
+class Span(NamedTuple):
+    """A place, and the earliest and latest time of its lines (ms since the Unix epoch)."""
+
+    place: Place
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(slots=True)
+class Scan:
+    """What the first pass found in a file.
+
+    `waits` counts connections that wait by second (Unix epoch).  `processes` are rows of begins and
+    exits.  `refused` is why the file could not be read.
+    """
+
+    path: Path
+    waits: Counter[int] = field(default_factory=Counter)
+    processes: list[Row] = field(default_factory=list)
+    problems: Counter[str] = field(default_factory=Counter)
+    records: int = 0
+    interval_ms: int = _INTERVAL_MS
+    spans: list[Span] = field(default_factory=list)
+    refused: str | None = None
+    left_out: int = 0  # rows beyond the limit
+
+
+@dataclass(slots=True)
+class Window:
+    """What the second pass found in a file: rows by table."""
+
+    rows: dict[str, list[Row]] = field(default_factory=dict)
+    problems: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+
+
+class Task(NamedTuple):
+    """A file, the name of its host where it has none itself, and what the moment is of."""
+
+    path: Path
+    stream: str
+    asked: Asked
+    since_ms: int
+
+
+def scan(task: Task) -> Scan:
+    """Return what the first pass finds in one file."""
+    found = Scan(task.path)
+    try:
+        _scan(task, found)
+    except Refused as error:
+        found.refused = str(error)
+    return found
+
+
+def _scan(task: Task, found: Scan) -> None:
+    interval: int | None = None
+    this_second: tuple[int, set[bytes]] = 0, set()
+    marks, spans = task.asked.marks, _Spans()
+    for piece in pieces(task.path, found.problems):
+        lines = piece.lines.split(b"\n")
+        found.records += len(lines) - 1
+        # Of another form nothing is known: the second pass finds out.
+        times = times_of(lines) or (0, LARGEST)
+        spans.add(piece.place, *times)
+        if interval is None and (interval := interval_of(piece.lines)) is not None:
+            found.interval_ms = min(max(interval, 1), _LONGEST_INTERVAL_MS)
+        if times[1] < task.since_ms and b'"process.state"' not in piece.lines:
+            continue
+        for line in wanted(lines, found.problems):
+            if not line.startswith(_STALL, 19):
+                if _CONNECTED not in line:
+                    _note_state(line, task, found)
+            elif (
+                _ONGOING in line
+                and _UNATTRIBUTED not in line
+                and (not marks or all(mark in line for mark in marks))
+            ):
+                second = _second(line)
+                if second * _MS_PER_S < task.since_ms:
+                    continue
+                if second != this_second[0]:
+                    _count(found, *this_second)
+                    this_second = second, set()
+                this_second[1].add(line[19 : line.find(b',"value"')])
+    _count(found, *this_second)
+    found.spans = spans.all()
+
+
+class _Spans:
+    """Places of a file with their times; several members make one place."""
+
+    def __init__(self) -> None:
+        self._closed: list[Span] = []
+        self._place: Place | None = None  # of what is open
+        self._offset = 0  # of the last member of it
+        self._members = 0
+        self._first_ms = self._last_ms = 0
+
+    def add(self, place: Place, first_ms: int, last_ms: int) -> None:
+        is_open = self._place is not None and self._place.size is None and place.size is None
+        if is_open and place.offset == self._offset:
+            pass
+        elif is_open and self._members < _MEMBERS:
+            self._members += 1
+        else:
+            self._close()
+            self._place, self._members = place, 1
+            self._first_ms = self._last_ms = first_ms
+        self._offset = place.offset
+        # A clock may step in between.
+        self._first_ms = min(self._first_ms, first_ms, last_ms)
+        self._last_ms = max(self._last_ms, first_ms, last_ms)
+
+    def _close(self) -> None:
+        if self._place is not None:
+            place = self._place._replace(last=self._offset)
+            self._closed.append(Span(place, self._first_ms, self._last_ms))
+
+    def all(self) -> list[Span]:
+        """Return all spans."""
+        self._close()
+        return self._closed
+
+
+def _second(line: bytes) -> int:
+    end = line.find(b",", 6, 25)
+    return int(line[6:end]) // _MS_PER_S if line[6:end].isdigit() else 0
+
+
+def _count(found: Scan, second: int, waits: set[bytes]) -> None:
+    """Count the waits of an interval for each second until the next one."""
+    if waits:
+        for at in range(second, second + -(-found.interval_ms // _MS_PER_S)):
+            found.waits[at] += len(waits)
+
+
+def _note_state(line: bytes, task: Task, found: Scan) -> None:
+    for _, row in rows_of(line, task.stream, found.interval_ms, found.problems):
+        if len(found.processes) < _MOST_OF_FILE:
+            found.processes.append(row)
+        else:
+            found.left_out += 1
+
+
+class Read(NamedTuple):
+    """Places in a file whose records are wanted, from one time to another (ms, inclusive)."""
+
+    task: Task
+    places: Sequence[Place]
+    interval_ms: int
+    from_ms: int
+    stalls_from_ms: int
+    until_ms: int
+
+
+def read(what: Read) -> Window:
+    """Return the rows of these places."""
+    found = Window({"stalls": [], "connections": [], "processes": []})
+    count = 0
+    try:
+        for place in what.places:
+            for piece in pieces(what.task.path, Counter(), place):
+                for line in wanted(piece.lines.split(b"\n"), Counter()):
+                    is_stall = line.startswith(_STALL, 19)
+                    if not is_stall and _CONNECTED not in line:
+                        continue  # the first pass has it
+                    from_ms = what.stalls_from_ms if is_stall else what.from_ms
+                    for table, row in rows_of(
+                        line, what.task.stream, what.interval_ms, found.problems
+                    ):
+                        if not from_ms <= row["ts_ms"] <= what.until_ms:
+                            continue
+                        count += 1
+                        if count <= _MOST_OF_FILE:
+                            found.rows[table].append(row)
+                        else:
+                            found.left_out += 1
+    except Refused as error:  # it has changed since the first pass
+        found.problems[str(error)] += 1
+    return found
+
+
+def in_workers(
+    work: Callable[[_In], _Out], tasks: Sequence[_In], paths: Iterable[Path]
+) -> Iterator[_Out]:
+    """Yield the results in the order of the tasks.  Raises ProbeError where a worker is killed."""
+    size = sum(_size(path) for path in paths)
+    workers = min(_MOST_WORKERS, len(os.sched_getaffinity(0)), len(tasks))
+    if workers < 2 or size < _SMALL_BYTES:  # noqa: PLR2004
+        yield from map(work, tasks)
+        return
+    try:
+        with ProcessPoolExecutor(workers, get_context("fork"), _ignore_interrupts) as pool:
+            try:
+                yield from pool.map(work, tasks)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    except BrokenProcessPool:
+        raise ProbeError(
+            "a process that reads the streams was killed; give it more memory, or fewer files"
+        ) from None
+
+
+def _ignore_interrupts() -> None:
+    """From a terminal, the parent gets the signal, too, and stops the worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def to_ndjson(rows: Iterable[Row]) -> bytes:
+    """Return rows for the engine, one a line."""
+    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
