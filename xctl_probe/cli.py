@@ -225,7 +225,8 @@ _Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="Answer from the recording that --record names, of the last 90s, 10m, 2h or 1d.",
+        help="Answer from the recording that --record names, of the last 90s, 10m, 2h or 1d. "
+        "With FILE: of that time in the streams.",
     ),
 ]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +46,25 @@ def test_the_memory_is_limited_and_nothing_is_fetched():
     values = {row["name"]: row["value"] for row in found}
     assert values.pop("memory_limit") in ("488.2 MiB", "512.0 MB")
     assert set(values.values()) == {"false"}
+
+
+def tables(text):
+    """The columns of each table in order, of either dialect."""
+    found = re.findall(r"CREATE TABLE (\w+) \(\n(.*?)\n\)", text, re.DOTALL)
+    return {name: re.findall(r"(?:^|, )\s*([a-z_]+) ", body, re.MULTILINE) for name, body in found}
+
+
+def test_the_schema_for_clickhouse_has_the_same_columns():
+    ours = tables(query_text("schema"))
+    assert set(ours) == {"stalls", "connections", "processes"}
+    assert "duration_ms" in ours["stalls"]
+    page = tables((Path(__file__).parents[3] / "docs" / "fleet.md").read_text())
+    assert {name: page[name] for name in ours} == ours
+
+
+def test_queries_use_no_names_that_only_one_engine_has():
+    """Functions and parameters in ClickHouse's form; DuckDB takes names in any case."""
+    for name in QUERIES[1:]:
+        text = query_text(name)
+        assert "arg_max" not in text
+        assert set(re.findall(r"\{(\w+)", text)) <= {"moment_ms", "skew_ms"}

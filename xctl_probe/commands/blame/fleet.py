@@ -148,7 +148,9 @@ def load(
                 room = max(MOST_ROWS - len(rows[table]), 0)
                 left_out += max(len(found) - room, 0)
                 rows[table] += found[:room]
-    _report(scans, problems, report)
+    if damaged := _report(scans, problems, report):
+        whole = pluralize(len(tasks), "file")
+        loaded.notes.append(f"{damaged} of {whole} could not be read whole; stderr names them")
     if left_out:
         loaded.notes.append(f"{left_out} records are left out; name fewer files, or give --job")
     loaded.hosts = len({(row["host"], row["boot_id"]) for found in rows.values() for row in found})
@@ -200,11 +202,15 @@ def _middle(second: int) -> int:
     return second * _MS_PER_S + _MS_PER_S // 2
 
 
-def _report(scans: Iterable[Scan], problems: dict[Path, Counter[str]], report: Report) -> None:
-    """Report what could not be read.  Raises UsageError where nothing could."""
-    readable = False
+def _report(scans: Iterable[Scan], problems: dict[Path, Counter[str]], report: Report) -> int:
+    """Report what could not be read; return the number of these files.
+
+    The lines on stderr have a limit.  Raises UsageError where nothing could be read.
+    """
+    readable, damaged = False, 0
     for one in scans:
         found = problems[one.path]
+        damaged += one.refused is not None or bool(found)
         if one.refused is not None:
             report(f"{one.path}: {one.refused}")
         elif one.records <= found[BROKEN]:
@@ -215,6 +221,7 @@ def _report(scans: Iterable[Scan], problems: dict[Path, Counter[str]], report: R
                 report(f"{one.path}: left out {_counted(found)}")
     if not readable:
         raise UsageError("blame: none of the files can be read; name streams of NDJSON")
+    return damaged
 
 
 def _counted(problems: Counter[str]) -> str:

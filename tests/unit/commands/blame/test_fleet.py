@@ -257,6 +257,7 @@ def test_a_file_with_a_problem_is_one_line_and_the_others_count(asked, tmp_path)
     cut.write_bytes(whole[: len(whole) // 2])
     found, reported = asked([*files, text, cut, tmp_path / "absent", tmp_path / "x" / "y"])
     assert found["verdict"].startswith("2 of 3 ranks of job 4711 wait for rank 1 (pid 3001")
+    assert "5 of 7 files could not be read whole; stderr names them" in found["notes"]
     assert sorted(line.removeprefix(f"{tmp_path}/") for line in reported) == [
         "2.ndjson: left out lines that are no record (2)",
         "absent: No such file or directory",
