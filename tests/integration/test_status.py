@@ -289,7 +289,7 @@ def test_a_check_names_a_probe_that_is_stopped(served, status):
     late = document(status("--json"))["intervals"]["late"]
     running.process.send_signal(signal.SIGSTOP)
     try:
-        stopped = (1, f"unhealthy: pid {running.pid}: does not answer within 3 s\n")
+        stopped = (1, f"unhealthy: pid {running.pid}: does not answer within 5 s\n")
         assert status("--check") == stopped
     finally:
         running.process.send_signal(signal.SIGCONT)

@@ -33,18 +33,19 @@ class Served:
     """
 
     def __init__(self, folder):
-        self.clock = Clock()
+        self.clock, self.cpu_clock = Clock(), Clock()
         self.directory = os.open(folder, os.O_RDONLY)
         listener, self.name = listen(self.directory)
         self.made = 0  # pieces of answers
         answers = {b"status": self.pieces, b"large": self.large, b"broken": self.broken}
-        self.server = Server(listener, answers, self.clock)
+        self.server = Server(listener, answers, self.clock, self.cpu_clock)
         self.clients = []
 
     def pieces(self):
         for _ in range(PIECES):
             self.made += 1
             self.clock.now_ns += 700_000
+            self.cpu_clock.now_ns += 100_000
             yield
         return b'{"pid":23}\n'
 
@@ -164,8 +165,11 @@ def test_while_no_one_asks_there_is_one_descriptor_and_no_timer(served):
     assert served.server.retry_ns() is None
 
 
-def test_clients_take_a_fiftieth_of_the_time(served):
-    """The answer takes 4.9 ms, so 245 ms pass before the next one is accepted."""
+def test_clients_take_a_fiftieth_of_a_core(served):
+    """The answer takes 0.7 ms of it, so 35 ms pass before the next one is accepted.
+
+    On a busy host it takes longer, and that is no reason to wait.
+    """
     served.connect(b"status\n")
     served.turn()
     served.turn()
@@ -173,9 +177,9 @@ def test_clients_take_a_fiftieth_of_the_time(served):
     for _ in range(3):
         served.turn()
     assert served.made == PIECES
-    assert served.server.retry_ns() == first_ns + 245 * MS_NS - served.clock.now_ns
+    assert served.server.retry_ns() == first_ns + 35 * MS_NS - served.clock.now_ns
     assert list(served.server.descriptors()) == []
-    served.clock.now_ns = first_ns + 245 * MS_NS
+    served.clock.now_ns = first_ns + 35 * MS_NS
     assert served.server.retry_ns() is None
     assert [events for _, events in served.server.descriptors()] == [select.POLLIN]
 
