@@ -204,6 +204,7 @@ def test_each_interval_is_noted_with_the_time_it_was_due(source, sink):
         interval_ns=100_000_000,
         duration_ns=350_000_000,
         process_state=True,
+        connections=False,
         proc_share=0.01,
     )
     with mock.patch.object(pipeline, "Interfaces", return_value=SimpleNamespace(collect=list)):

@@ -100,7 +100,7 @@ def test_rxe_from_7_2_on_counts_no_ticks_of_waiting(tree):
 
 
 def test_link_failures_of_rxe_from_7_2_on_are_counted_once(tree):
-    """They are in two files, of which one ends at 255."""
+    """They are in two files, the first of which is over at 255."""
     tree.add("rxe0", "rdma_rxe 7.2")
     ports = opened(tree)
     for group, count in (("counters", 255), ("hw_counters", 307)):

@@ -241,7 +241,7 @@ def test_bytes_of_a_software_device_are_those_of_perftest(start, probe, words, s
     assert consumer.errors() == []  # nothing was sent twice
 
 
-def test_check_says_where_the_bytes_of_a_software_device_are(devices, installed):
+def test_check_names_where_the_bytes_of_a_software_device_are(devices, installed):
     """With the interface alone, or with both."""
     shown = subprocess.run(
         [installed.command, "check"], check=True, capture_output=True, text=True, timeout=LIMIT_S
