@@ -83,6 +83,7 @@ class Search(Owners):
         self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to continue with
         # pid -> inode of its folder, which the next process with this pid does not have
         self._kernel_threads: dict[str, int] = {}
+        self._listed: set[str] = set()  # pids when they were last listed
 
     def successor(self) -> Search:
         """Another search for the same, with all that was found: the reader of this one hangs."""
@@ -95,6 +96,7 @@ class Search(Owners):
         other._closed = self._closed.copy()
         other._kernel_threads = self._kernel_threads.copy()
         other._recent = self._recent.copy()
+        other._listed = self._listed.copy()
         other._wanted = self._wanted.copy()
         other._passes = self._passes.copy()
         other._free_ns, other._free_until_ns = self._free_ns, self._free_until_ns
@@ -204,19 +206,28 @@ class Search(Owners):
     def _search_pass(self) -> Iterator[int]:
         """One pass; yields the user whose descriptors the last piece has read.
 
-        Who held such sockets before comes first, and mostly spares the list of all processes; but
-        no process with many descriptors, which would take the time of its user's other ones.
+        Who held such sockets before comes first, and then who is new since the last list; both
+        mostly spare the other processes.  But no process with many descriptors, which would take
+        the time of its user's other ones.
         """
         found_in: list[str] = []
-        recent = [pid for pid in self._recent if self._folder(pid).size < _LARGE]
-        yield from self._read_all(self._ranked(recent), found_in, self._free_of_user_ns // 2)
+        yield from self._read_small(self._recent, found_in)
         if self._targets:
             pids = {entry for entry in os.listdir(self._proc) if entry.isdigit()}
             for known in (self._closed, self._kernel_threads):
                 for pid in known.keys() - pids:
                     del known[pid]
-            yield from self._read_all(self._ranked(pids), found_in)
+            new, self._listed = pids - self._listed, pids
+            if len(new) < len(pids):
+                yield from self._read_small(new, found_in)
+            if self._targets:
+                yield from self._read_all(self._ranked(pids), found_in)
         self._note_recent(found_in)
+
+    def _read_small(self, pids: Iterable[str], found_in: list[str]) -> Iterator[int]:
+        """Read those of these processes that have few descriptors."""
+        small = [pid for pid in pids if self._folder(pid).size < _LARGE]
+        yield from self._read_all(self._ranked(small), found_in, self._free_of_user_ns // 2)
 
     def _read_all(
         self, candidates: Iterator[_Candidate], found_in: list[str], most_ns: int | None = None
