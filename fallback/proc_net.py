@@ -80,6 +80,7 @@ class ProcNet:
         self._held: dict[int, _Held] = {}
         self._ended: list[Stall] = []
         self._evidence = ProcessEvidence(owners, processes)
+        self.rests = self.has_unaccepted = False  # the tables show too little to know
 
     def sample(self, now_ns: int) -> None:
         """Read both tables once.  Raises OSError where they do not exist."""
