@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from xctl_probe.fallback.message_arrays import Bools, Records
-from xctl_probe.fallback.row import MS, UNSET, Ints, Times, Values
+from xctl_probe.fallback.row import MS, UNSET, Times, Values
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     ESTABLISHED,
@@ -61,9 +64,10 @@ def _exceeds(rows: Records, since: str, times: Times) -> Bools:
     return found
 
 
-def unanswered_keepalives(now: Values) -> Ints:
+def unanswered_keepalives(now: Values) -> NDArray[Any]:
     """Return the probes of idle connections since the peer's host was last heard, tcp(7)."""
-    probes: Ints = now("retries") * ((now("timer") == TIMER_KEEPALIVE) & (now("wqueue") == 0))
+    keeps_alive = now.raw("timer") == TIMER_KEEPALIVE
+    probes: NDArray[Any] = now.raw("retries") * (keeps_alive & (now.raw("wqueue") == 0))
     return probes
 
 

@@ -109,6 +109,9 @@ class _Step:
     def arrivals(self) -> Bools:
         """Note what was received; return where it was a reply."""
         rows, received, was = self.rows, self.received, self.was
+        replied: Bools = received & (self.pending | self.wrote)
+        if not received.any():
+            return replied
         paused = self.last_ns - self.received_ns >= self.stall_ns  # as the sample before has shown
         # To a tick, it may seem older than the sample before, which does not contain it.
         age_ns = self.now("last_data_recv_ms") * MS
@@ -119,7 +122,6 @@ class _Step:
         rows["flow_bytes"][begins] = self.received_payload[begins]
         waited = received & self.pending & (was("wqueue") == 0)  # else it was in flight
         self.late_replies = _note_late(rows, waited, self.pending_ns, self.received_ns, self.times)
-        replied: Bools = received & (self.pending | self.wrote)
         rows["answered"] += replied
         rows["listened"][received] = NOT_READ
         self.pending_ns = np.where(received, UNSET, self.pending_ns)
@@ -127,37 +129,56 @@ class _Step:
 
     def order(self) -> None:
         """Decide which side sent last, and whether a few bytes came that ask for nothing."""
-        now, wrote, received = self.now, self.wrote, self.received
-        sent_ms, received_ms = now("last_data_sent_ms"), now("last_data_recv_ms")
+        wrote, received = self.wrote, self.received
         quiet = ~(wrote | received)
-        late = quiet & self.ambiguous & _acknowledged_late(now)
+        if (quiet & (self.ambiguous | self.unsolicited)).any():
+            self._decide_late(quiet)
+        if received.any():
+            self.unsolicited = np.where(received, self._pings(), self.unsolicited)
+        self.ambiguous &= quiet
+        both = wrote & received
+        if both.any():
+            by_segments = self.went == self.came + ~self.pending
+            self.ambiguous |= both & ~_sent_last(self.now, (self.now("wqueue") > 0) | by_segments)
+
+    def _decide_late(self, quiet: Bools) -> None:
+        """Decide what the sample before has left open."""
+        late = quiet & self.ambiguous & _acknowledged_late(self.now)
         # Else it was a ping, and this its pong.
         self.pending_ns = np.where(late & ~self.unsolicited, self.was("sent_ns"), self.pending_ns)
         # A pong that is acknowledged later still asks for nothing.
         old = self.now_ns - self.received_ns >= self.stall_ns
-        over = late | (quiet & self.unsolicited & old)
-        # A ping is a few bytes in one segment after a silence, and what was sent is no older.  On a
-        # busy host a sample may find several of them, each with its pong.
-        count = self.came
-        few = self.received_payload - self.was("received_payload") <= MOST_OF_PING * count
-        silence_ns = self.received_ns - np.maximum(self.was("sent_ns"), self.was("received_ns"))
-        later = (self.went == count) & (sent_ms <= received_ms)
-        ping = self.opened & ~self.pending & (count > 0) & few & (later | ~wrote)
-        ping &= silence_ns >= SILENCE_NS * count
-        self.unsolicited = np.where(received, ping, self.unsolicited & (late | ~over))
-        by_segments = self.went == count + ~self.pending
-        sent_last = _sent_last(now, (now("wqueue") > 0) | by_segments)
-        self.ambiguous = np.where(quiet, self.ambiguous & ~over, wrote & received & ~sent_last)
+        aged = quiet & ~late & self.unsolicited & old
+        self.unsolicited &= ~aged
+        self.ambiguous &= ~(late | aged)
+
+    def _pings(self) -> Bools:
+        """Return where few bytes came in one segment after a silence; what was sent is no older.
+
+        On a busy host a sample may find several of them, each with its pong.
+        """
+        came, was, now = self.came, self.was, self.now
+        few = self.received_payload - was("received_payload") <= MOST_OF_PING * came
+        pings: Bools = self.opened & ~self.pending & (came > 0) & few
+        if not pings.any():
+            return pings
+        silence_ns = self.received_ns - np.maximum(was("sent_ns"), was("received_ns"))
+        later = (self.went == came) & (now("last_data_sent_ms") <= now("last_data_recv_ms"))
+        pings &= (silence_ns >= SILENCE_NS * came) & (later | ~self.wrote)
+        return pings
 
     def requests(self) -> Bools:
         """Note the requests; return where the one before got no reply."""
-        turned = self.wrote & ~self.ambiguous
+        request: Bools = self.wrote & ~self.ambiguous
+        if not request.any():
+            return request
         written, was_written = self.written, self.was("written")
-        few = written - was_written <= MOST_OF_PING * np.maximum(self.went, 1)
-        soon = self.last_send_ns - self.received_ns < self.stall_ns
-        pong = turned & self.unsolicited & few & soon
-        self.unsolicited &= ~pong
-        request = turned & ~pong
+        if self.unsolicited.any():
+            few = written - was_written <= MOST_OF_PING * np.maximum(self.went, 1)
+            soon = self.last_send_ns - self.received_ns < self.stall_ns
+            pong = request & self.unsolicited & few & soon
+            self.unsolicited &= ~pong
+            request &= ~pong
         new = self.pending_ns == UNSET
         delivered = written - self.now("wqueue") >= was_written
         # While the kernel retransmits there is no progress.
@@ -218,8 +239,9 @@ def _take_counters(rows: Records, now: Values, sample: Records) -> tuple[Ints, I
     acked, sent = now("bytes_acked"), now("bytes_sent")
     transmitted = np.minimum(acked, sent - now("bytes_retrans"))
     rows["sent_payload"] = np.where(sent != 0, transmitted, np.maximum(acked - 1, 0))
-    written = rows["written"] = acked + now("wqueue") - _OF_SENT_FIN[state]
-    payload = rows["received_payload"] = received - ((received != 0) & _OF_GOT_FIN[state])
+    written = acked + now("wqueue") - _OF_SENT_FIN[state]
+    payload: Ints = received - ((received != 0) & _OF_GOT_FIN[state])
+    rows["written"], rows["received_payload"] = written, payload
     return written, payload
 
 
@@ -287,24 +309,27 @@ def _update_queues(
     """Update since when keepalives, a full buffer and a hole last; only of `lives`."""
     now_ns, last_ns = times.now_ns, times.last_ns
     kept_alive = unanswered_keepalives(now) > 0
-    queued, sndbuf = now("wmem_queued"), now("sndbuf")
-    full = (queued >= sndbuf) & (sndbuf > 0)
-    hole = rows["opened"] & (now("rmem_alloc") > 0) & (now("rqueue") == 0)
+    full = (now.raw("wmem_queued") >= now.raw("sndbuf")) & (now.raw("sndbuf") > 0)
+    hole = rows["opened"] & (now.raw("rmem_alloc") > 0) & (now.raw("rqueue") == 0)
     if lives is not None:
         kept_alive, full, hole = kept_alive & lives, full & lives, hole & lives
-    for name, lasts in (("keepalive_ns", kept_alive), ("hole_ns", hole)):
-        rows[name][~lasts] = UNSET
+    since_ns: int | Ints = UNSET
     if kept_alive.any():
         begins = kept_alive & (rows["keepalive_ns"] == UNSET)
-        rows["keepalive_ns"] = np.where(begins, now_ns, rows["keepalive_ns"])
+        since_ns = np.where(begins, now_ns, np.where(kept_alive, rows["keepalive_ns"], UNSET))
+    rows["keepalive_ns"] = since_ns
+    since_ns = UNSET
     if hole.any():
         begins = (rows["hole_ns"] == UNSET) | (rows["received_ns"] > rows["hole_ns"])
-        since_ns = np.maximum(rows["received_ns"], last_ns)
-        rows["hole_ns"] = np.where(hole & begins, since_ns, rows["hole_ns"])
-    if full.any():
-        # The buffer was full soon after the last segment was sent.
-        begins = full & (wrote | (rows["full_ns"] == UNSET))
-        last_sent_ns = np.maximum(now_ns - now("last_data_sent_ms") * MS, last_ns)
-        rows["full_ns"] = np.where(begins, last_sent_ns, rows["full_ns"])
+        since_ns = np.where(begins, np.maximum(rows["received_ns"], last_ns), rows["hole_ns"])
+        since_ns = np.where(hole, since_ns, UNSET)
+    rows["hole_ns"] = since_ns
+    was_full = rows["full_ns"] != UNSET
+    if not (full | was_full).any():
+        return
+    # The buffer was full soon after the last segment was sent.
+    last_sent_ns = np.maximum(now_ns - now("last_data_sent_ms") * MS, last_ns)
+    since_ns = np.where(full & (wrote | ~was_full), last_sent_ns, rows["full_ns"])
     # Acknowledged bytes above the threshold do not wake the process (sk_stream_is_writeable).
-    rows["full_ns"][~full & (wrote | (queued * 3 <= sndbuf * 2))] = UNSET
+    drains = ~full & (wrote | (now("wmem_queued") * 3 <= now("sndbuf") * 2))
+    rows["full_ns"] = np.where(drains, UNSET, since_ns)

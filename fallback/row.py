@@ -5,7 +5,7 @@ Times are monotonic, in ns; UNSET is no time.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +96,10 @@ class Values:
         if values is None:
             values = self._known[name] = self._records[name].astype(np.int64)
         return values
+
+    def raw(self, name: str) -> NDArray[Any]:
+        """Return a field as it is in the records."""
+        return self._records[name]
 
     def flags(self, name: str) -> Bools:
         """Return a field of flags."""

@@ -274,7 +274,8 @@ class SocketTable:
 
     def _note_retransmits(self, sampled: _Sampled) -> None:
         rows = sampled.rows
-        for index in np.flatnonzero(rows["retransmits"] > rows["reported_retransmits"]).tolist():
+        more = rows["retransmits"] > rows["reported_retransmits"]
+        for index in np.flatnonzero(more).tolist() if more.any() else ():
             sample = decode(sampled.payload(index))
             if sample is not None:
                 number = int(sampled.numbers[index])
@@ -283,6 +284,8 @@ class SocketTable:
     def _note_candidates(self, sampled: _Sampled, times: Times) -> None:
         """Decode the sockets that the rules have to decide about."""
         active = np.flatnonzero(sampled.rows["active"])
+        if not len(active) and not self._waiting:
+            return
         rows, fields = sampled.rows.take(active), sampled.fields.take(active)
         chosen = active[may_wait(rows, fields, times)].tolist()
         if self._waiting:
