@@ -44,6 +44,9 @@ class Owners(Protocol):
     def is_pending(self, inode: int) -> bool:
         """Whether the search for this socket is not over."""
 
+    def finished(self) -> list[int]:
+        """Those for which the search is over since the last call."""
+
     def search_for(self, askers: Mapping[int, int | None]) -> set[int]:
         """Go on searching, also for these (inode to user); those that are not found yet."""
 
@@ -67,9 +70,12 @@ class OwnerCache:
         if inode and (not self._uid or uid == self._uid):
             self._wanted[inode] = uid
             self._sought[inode] = number
+            self._rows.array["sought"][number] = True
 
-    def cancel(self, inode: int) -> None:
+    def cancel(self, number: int) -> None:
         """The socket is gone: its owner is not searched for, the last one stays."""
+        inode = int(self._rows.array["inode"][number])
+        self._rows.array["sought"][number] = False
         self._wanted.pop(inode, None)
         self._sought.pop(inode, None)
         if self.is_pending(inode):
@@ -79,10 +85,13 @@ class OwnerCache:
         """Search for all that are wanted, and go on with searches that were not over."""
         wanted, self._wanted = self._wanted, {}
         self._owners.search_for(wanted)
-        for inode, number in list(self._sought.items()):
-            if not self._owners.is_pending(inode):
-                del self._sought[inode]
+        for inode in self._owners.finished():
+            number = self._sought.pop(inode, None)
+            if number is not None:
+                self._rows.array["sought"][number] = False
                 self._note(number, inode)
+        if not self._sought:
+            self._sought = {}  # it may have been large
 
     def is_pending(self, inode: int) -> bool:
         """Return whether a socket has no owner yet that may still be found: it is reported then."""
@@ -90,8 +99,8 @@ class OwnerCache:
 
     def pending(self) -> Ints:
         """Return the rows without an owner yet that may still be found."""
-        found = [number for inode, number in self._sought.items() if self.is_pending(inode)]
-        return np.array(found, np.int64)
+        rows = self._rows.array
+        return np.flatnonzero(rows["sought"] & (rows["holder"] == 0))
 
     def owner(self, number: int) -> Process | None:
         """Return the process that was last seen to hold the socket of a row."""
@@ -112,7 +121,7 @@ class OwnerCache:
         in_use = self._visible(in_use)
         is_held = rows["holder"][in_use] != 0
         held = self._chosen(in_use[is_held], self._visible(first))
-        is_held |= np.isin(in_use, list(self._sought.values()))  # the search goes on
+        is_held |= rows["sought"][in_use]  # the search goes on
         unheld = in_use[~is_held]
         asked = {int(rows["queues"][n, 1]) >> 32: n for n in [*held.tolist(), *self._due(unheld)]}
         asked = {inode: n for inode, n in asked.items() if not self._owners.is_pending(inode)}

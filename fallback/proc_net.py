@@ -91,6 +91,7 @@ class ProcNet:
             self._end(self._held.pop(inode), now_ns)
         self._owners.forget(gone)
         self._owners.search_for({})  # go on with what is not over
+        self._owners.finished()  # asked for one by one
         for inode, row in seen.items():
             held = self._held.get(inode)
             if held is None or _moved(held.begun, row):

@@ -56,7 +56,7 @@ ROW = np.dtype(
         ("holder", "<i4"), ("interface", "<i4"), ("routing", "<u4"),
         ("failed_lookups", "<u4"), ("checked", "<u4"),
         # Of the table: the sample that contained it last, and intervals without it.
-        ("generation", "<u4"), ("missing", "u1"), ("dirty", "?"), ("active", "?"),
+        ("generation", "<u4"), ("missing", "u1"), ("dirty", "?"), ("sought", "?"), ("active", "?"),
         ("closed", "?"),
     ]
 )  # fmt: skip

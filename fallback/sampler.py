@@ -80,7 +80,7 @@ class Sampler:
         self._activity = TcpActivity()
         budget, barred = Budget(proc_share), Barred()
         self._processes = ProcessesAside(budget, barred=barred)
-        search = Search(budget, barred=barred, most_wanted=_MOST_WANTED)
+        search = Search(budget, barred=barred, most_wanted=_MOST_WANTED, notes_finished=True)
         self._owners = OwnersAside(search, barred)
         self._owners.allow_first_search()
         self._diag: SockDiag | None = None

@@ -29,6 +29,7 @@ from xctl_probe.traffic_totals import TrafficTotals
 # A kernel worker sends the messages of closed sockets, so they arrive late.
 _FIRST_SAMPLES = 2
 _MOST_CLOSED = 4_096  # between two intervals
+_MOST_BYTES = 1 << 48  # of one socket at once: sums of them stay in 63 bits
 _ANY_OF_2, _ANY_OF_5 = np.ones(2, np.bool_), np.ones(5, np.bool_)
 _BATCH = 1_024  # closed sockets at once
 _MAX_MISSED_INTERVALS = 8  # missing intervals after which a socket counts as closed
@@ -373,7 +374,7 @@ class SocketTable:
         self._rows.hide(numbers)
         for number in numbers.tolist():
             self._candidates.pop(number, None)
-            self._owner_cache.cancel(int(rows["inode"][number]))
+            self._owner_cache.cancel(number)
         self._closed += numbers.tolist()
         if len(self._closed) >= _MOST_CLOSED:
             self._closed_events.add(self._report(np.array(self._closed, np.int64)))
@@ -453,7 +454,7 @@ class SocketTable:
     def _since_report(self, numbers: Ints, counter: str, reported: str) -> Ints:
         """Return by how much a counter has grown, and note that it is reported."""
         rows = self._rows.array
-        more: Ints = np.maximum(rows[counter][numbers] - rows[reported][numbers], 0)
+        more: Ints = np.clip(rows[counter][numbers] - rows[reported][numbers], 0, _MOST_BYTES)
         rows[reported][numbers] += more
         return more
 

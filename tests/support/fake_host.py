@@ -49,6 +49,7 @@ class Owners:
         self.found: dict[int, Process] = {}
         self.searches: list[set[int]] = []
         self.pending: set[int] = set()
+        self.asked: set[int] = set()
         self.slow = False  # then no search is over
 
     def begin(self):
@@ -63,6 +64,7 @@ class Owners:
 
     def search_for(self, askers):
         inodes = set(askers)
+        self.asked |= inodes
         if inodes:
             self.searches.append(inodes)
         if self.slow:
@@ -73,6 +75,10 @@ class Owners:
         self.found.update({i: self.now[i] for i in inodes if i in self.now})
 
         return set()
+
+    def finished(self):
+        over, self.asked = self.asked - self.pending, self.asked & self.pending
+        return list(over)
 
     @property
     def is_searching(self):

@@ -57,6 +57,7 @@ class Search(Owners):
         *,
         barred: Barred | None = None,
         most_wanted: int = _MOST_WANTED,
+        notes_finished: bool = False,
     ) -> None:
         super().__init__(proc)
         self._budget = budget or Budget()
@@ -71,6 +72,8 @@ class Search(Owners):
         self._pace = Budget(max(_PACE, self.share), burst_ns)
         self._wanted: dict[int, int | None] = {}  # inode -> user of the socket
         self._passes: dict[int, int] = {}  # inode -> passes that did not find it
+        self._notes_finished = notes_finished
+        self._finished: list[int] = []  # inodes, where they are noted
         self._pass: Iterator[int] | None = None  # yields the user whose process was read last
         self._targets: set[int] = set()  # inodes that the pass searches for
         self._askers: frozenset[int | None] = frozenset()
@@ -89,7 +92,7 @@ class Search(Owners):
         """Another search for the same, with all that was found: the reader of this one hangs."""
         other = Search(
             self._budget, self._proc, self._clock, self._cpu_clock, barred=self._barred,
-            most_wanted=self._most_wanted,
+            most_wanted=self._most_wanted, notes_finished=self._notes_finished,
         )  # fmt: skip
         other._holding = self._holding.copy()
         other._processes = self._processes.copy()
@@ -99,6 +102,7 @@ class Search(Owners):
         other._listed = self._listed.copy()
         other._wanted = self._wanted.copy()
         other._passes = self._passes.copy()
+        other._finished = self._finished.copy()
         other._free_ns, other._free_until_ns = self._free_ns, self._free_until_ns
         return other
 
@@ -119,9 +123,13 @@ class Search(Owners):
     def want(self, askers: Mapping[int, int | None]) -> None:
         """Add sockets to the search: inode to the user whose it is."""
         for inode, asker in askers.items():
-            if inode not in self._wanted and len(self._wanted) < self._most_wanted:
+            if inode in self._wanted:
+                continue
+            if len(self._wanted) < self._most_wanted:
                 self._wanted[inode] = asker
                 self._sought.discard(inode)
+            else:
+                self._note_finished(inode)
 
     def is_pending(self, inode: int) -> bool:
         """Return whether the search for this socket is not over."""
@@ -143,6 +151,13 @@ class Search(Owners):
             for inode, one in held.items()
             if one is None or not self._is_barred(one.process.pid)
         )
+
+    def finished(self) -> list[int]:
+        """Return the sockets whose search is over since the last call, with `notes_finished`.
+
+        Another thread may search meanwhile.
+        """
+        return [self._finished.pop() for _ in range(len(self._finished))]
 
     def forget(self, inodes: Collection[int]) -> None:
         """Drop the cached owners of closed sockets, and their searches."""
@@ -202,6 +217,11 @@ class Search(Owners):
     def _done(self, inode: int) -> None:
         self._wanted.pop(inode, None)
         self._passes.pop(inode, None)
+        self._note_finished(inode)
+
+    def _note_finished(self, inode: int) -> None:
+        if self._notes_finished:
+            self._finished.append(inode)
 
     def _search_pass(self) -> Iterator[int]:
         """One pass; yields the user whose descriptors the last piece has read.

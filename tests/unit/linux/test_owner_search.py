@@ -234,3 +234,29 @@ def test_new_processes_leave_time_for_the_others_of_their_user(world):
         world.add(pid, *([None] * 100))
     assert world.samples([INODE]) <= 2
     assert world.search.get(INODE) == Process(239, 7_001, "client")
+
+
+def test_what_is_over_is_noted_once(world):
+    """Found, not found, forgotten, and not searched for at all: each is over."""
+    search = Search(
+        Budget(), world.path, lambda: world.now_ns, lambda: world.cpu_ns, most_wanted=3,
+        notes_finished=True,
+    )  # fmt: skip
+    process = FakeProcess(world.path, 233)
+    process.stat()
+    process.socket(3, INODE)
+    search.want(dict.fromkeys([INODE, 4_243, 4_259, 4_261], VICTIM))
+    assert search.finished() == [4_261]
+    search.forget([4_259])
+    assert search.finished() == [4_259]
+    search.proceed()
+    assert sorted(search.finished()) == [INODE, 4_243]
+    assert search.finished() == []
+    assert search.get(INODE) is not None
+
+
+def test_nothing_is_noted_for_who_does_not_ask(world):
+    """The list would grow for ever."""
+    world.add(233, INODE)
+    world.search.search([INODE], VICTIM)
+    assert world.search._finished == []
