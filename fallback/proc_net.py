@@ -82,6 +82,9 @@ class ProcNet:
         self._evidence = ProcessEvidence(owners, processes)
         self.rests = self.has_unaccepted = False  # the tables show too little to know
 
+    def note_unchanged(self, now_ns: int) -> None:
+        """Do nothing: it never rests."""
+
     def sample(self, now_ns: int) -> None:
         """Read both tables once.  Raises OSError where they do not exist."""
         self._evidence.begin()

@@ -54,9 +54,9 @@ ROW = np.dtype(
         # Who and where.
         ("cookie", "<u8"), ("inode", "<u4"), ("uid", "<u4"), ("cgroup", "<u8"),
         ("holder", "<i4"), ("interface", "<i4"), ("routing", "<u4"),
-        ("failed_lookups", "<u4"), ("checked", "<u4"),
+        ("failed_lookups", "<u4"), ("checked", "<i8"),
         # Of the table: the sample that contained it last, and intervals without it.
-        ("generation", "<u4"), ("missing", "u1"), ("dirty", "?"), ("sought", "?"), ("active", "?"),
+        ("generation", "<i8"), ("missing", "u1"), ("dirty", "?"), ("sought", "?"), ("active", "?"),
         ("closed", "?"),
     ]
 )  # fmt: skip

@@ -45,6 +45,9 @@ class _Sockets(Protocol):
     def has_unaccepted(self) -> bool:
         """True where a connection waits in the queue of a listener: its owner is not known yet."""
 
+    def note_unchanged(self, now_ns: int) -> None:
+        """Note that a sample would show what the last one has shown, but later."""
+
     def sample(self, now_ns: int) -> None: ...
 
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]: ...
@@ -133,21 +136,23 @@ class Sampler:
         """
         # What an interval of many sockets costs is no reason to miss all connections for a minute.
         self._credit(now_ns, least_ns=-_MOST_CREDIT_NS)
-        if self._is_due():
+        if self._is_due(now_ns):
             self._activity.take()
             with _kernel_answers():
                 self._sockets.sample(now_ns)
             self._credit(now_ns)
         return now_ns + max(int(-self._credit_ns / _CPU_SHARE), _FINEST_NS)
 
-    def _is_due(self) -> bool:
+    def _is_due(self, now_ns: int) -> bool:
         if self._credit_ns <= 0:
             return False
         activity = self._activity.changes()
         if activity.opened or self._sockets.has_unaccepted:
             return True
-        changes = activity.moved or not self._sockets.rests
-        return changes and self._credit_ns >= _RESERVE_NS
+        if not activity.moved and self._sockets.rests:
+            self._sockets.note_unchanged(now_ns)
+            return False
+        return self._credit_ns >= _RESERVE_NS
 
     def _credit(self, now_ns: int, least_ns: int | None = None) -> None:
         """Add the time since the last call, and subtract what was spent, down to `least_ns`.

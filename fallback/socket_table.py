@@ -114,6 +114,10 @@ class SocketTable:
         """True where a connection waits in the queue of a listener: its owner is not known yet."""
         return self._unaccepted
 
+    def note_unchanged(self, now_ns: int) -> None:
+        """Note that a sample would show what the last one has shown, but later."""
+        self._now_ns = now_ns
+
     def sample(self, now_ns: int) -> None:
         """Sample every socket once; `now_ns` is the monotonic time."""
         self._generation += 1
@@ -385,6 +389,7 @@ class SocketTable:
         self._owners.forget(self._rows.array["inode"][numbers].tolist())
         for number in self._closed:
             self._retransmitting.pop(number, None)
+            self._ended.pop(number, None)
         self._rows.remove(numbers)
         self._closed.clear()
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_host import OTHER, World, traffic
-from support.tcp_model import ESTABLISHED, OWNER, Tcp
+from support.tcp_model import ESTABLISHED, MS, OWNER, Tcp
 
 from xctl_probe.fallback.sock_diag import decode
 from xctl_probe.fallback.socket_table import SocketTable
@@ -173,3 +173,18 @@ def test_an_idle_connection_that_closes_keeps_its_owner_for_the_last_bytes(monke
     assert error.socket.uid is not None
     assert error.socket.inode
     assert len(world.connections._rows) == 0
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_pause_shows_where_nothing_was_sampled_because_nothing_changed(monkeypatch, noted):
+    """What comes after it is a transfer of its own; else the pause would count as part of one."""
+    world = idle_world(monkeypatch)
+    (tcp,) = world.diag.open
+    tcp.at(97).receive(200_003)
+    world.take_sample(98)
+    begun_ns = world.rows("flow_begin_ns")[0]
+    if noted:
+        world.connections.note_unchanged(tcp.now_ns + 700 * MS)
+    tcp.at(900).receive(200_003)
+    world.take_sample(901)
+    assert (world.rows("flow_begin_ns")[0] == begun_ns) is not noted

@@ -24,6 +24,7 @@ class Sockets:
         self.rests, self.has_unaccepted = True, False
         self.cost = lambda: None
         self.sampled = []
+        self.unchanged = []
         self.collected = []
 
     def sample(self, now_ns):
@@ -31,6 +32,9 @@ class Sockets:
             raise OSError(self.fails, os.strerror(self.fails))
         self.sampled.append(now_ns)
         self.cost()
+
+    def note_unchanged(self, now_ns):
+        self.unchanged.append(now_ns)
 
     def collect(self, now_ns, interval_ns):
         self.collected.append((now_ns, interval_ns))
@@ -161,6 +165,7 @@ def test_nothing_is_sampled_where_nothing_has_changed(host):
     """The counters of the namespace show that; an interval is sampled in any case."""
     polls = Polls(host, sample_ns=MS)
     assert polls.run(10) == 0
+    assert len(host.connections.unchanged) == 400
     list(polls.source.drain(polls.now_ns).events)
     assert len(host.connections.collected) == 1
 
