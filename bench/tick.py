@@ -26,7 +26,7 @@ def main() -> None:
     how = sys.argv[1]
     kernel = how != "proc"
     settings = Settings(
-        interval_ns=_INTERVAL_NS, duration_ns=None, stall_ns=100_000_000,
+        interval_ns=_INTERVAL_NS, duration_ns=None, stall_ns=100_000_000, reply_ns=1_000_000_000,
         wanted=Filter(0.0, frozenset(), frozenset(), loopback=True),
         backend=Backend.EBPF if kernel else Backend.SAMPLER, format=Format.NDJSON, sock_diag=True,
         attach=Attach(how) if kernel else Attach.AUTO,

@@ -21,7 +21,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 VENV = CHECKOUT / ".venv"
 LEAST_PYTHON = (3, 11)
-DEPENDENCIES = ("orjson", "psutil", "typer")
+DEPENDENCIES = ("numpy", "orjson", "psutil", "typer")
 USAGE_EXIT = 2
 
 

@@ -80,6 +80,10 @@ class ProcNet:
         self._held: dict[int, _Held] = {}
         self._ended: list[Stall] = []
         self._evidence = ProcessEvidence(owners, processes)
+        self.rests = self.has_unaccepted = False  # the tables show too little to know
+
+    def note_unchanged(self, now_ns: int) -> None:
+        """Do nothing: it never rests."""
 
     def counts(self) -> dict[str, int]:
         """Return how many sockets make no progress."""
@@ -94,6 +98,7 @@ class ProcNet:
             self._end(self._held.pop(inode), now_ns)
         self._owners.forget(gone)
         self._owners.search_for({})  # go on with what is not over
+        self._owners.finished()  # asked for one by one
         for inode, row in seen.items():
             held = self._held.get(inode)
             if held is None or _moved(held.begun, row):

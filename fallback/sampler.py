@@ -15,11 +15,12 @@ from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.figures import Reading, SourceFigures
 from xctl_probe.linux.addresses import InterfaceByAddress
 from xctl_probe.linux.barred import Barred
-from xctl_probe.linux.budget import SHARE, Budget
+from xctl_probe.linux.budget import SHARE, Budget, scaled
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketLookup, SocketSnapshot
+from xctl_probe.linux.tcp_activity import TcpActivity
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.peer_inspector import PeerInspector
 from xctl_probe.stalls.peer_processes import PeerProcesses
@@ -29,10 +30,25 @@ from xctl_probe.stalls.reply_waits import ReplyWaits
 # short connections and the lengths of short stalls.
 _CPU_SHARE = 0.008  # below 1 % in total
 _FINEST_NS = 25_000_000
+# CPU time that was not used, in ns: connections that are made may use all of it, so that also one
+# of many milliseconds has its owner; for anything else only what is above the reserve is used.
+_MOST_CREDIT_NS, _RESERVE_NS = 16_000_000, 12_000_000
+_LARGEST_CREDIT_NS = 800_000_000  # with a large budget for reads of /proc
 _MOST_WANTED = 1 << 20  # owners: there are as many as connections
 
 
 class _Sockets(Protocol):
+    @property
+    def rests(self) -> bool:
+        """True where a sample shows nothing new until a segment moves."""
+
+    @property
+    def has_unaccepted(self) -> bool:
+        """True where a connection waits in the queue of a listener: its owner is not known yet."""
+
+    def note_unchanged(self, now_ns: int) -> None:
+        """Note that a sample would show what the last one has shown, but later."""
+
     def sample(self, now_ns: int) -> None: ...
 
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]: ...
@@ -67,10 +83,13 @@ class Sampler:
         self._interval_ns = interval_ns
         self._drained_ns = 0
         self._samples = 0
-        self._spent_ns = time.process_time_ns()
+        # A command that answers once, with a large budget, samples whenever it polls.
+        self._most_credit_ns = scaled(_MOST_CREDIT_NS, proc_share, _LARGEST_CREDIT_NS)
+        self._credit_ns, self._credited_ns = self._most_credit_ns, time.monotonic_ns()
+        self._activity = TcpActivity()
         budget, barred = Budget(proc_share), Barred()
         self._processes = ProcessesAside(budget, barred=barred)
-        search = Search(budget, barred=barred, most_wanted=_MOST_WANTED)
+        search = Search(budget, barred=barred, most_wanted=_MOST_WANTED, notes_finished=True)
         self._owners = OwnersAside(search, barred)
         self._owners.allow_first_search()
         self._diag: SockDiag | None = None
@@ -91,8 +110,11 @@ class Sampler:
             except OSError as error:
                 self.refused = f"sock_diag is refused here ({error.strerror})"
                 self._close_netlink()
-        if self._diag is not None:
-            return
+        if self._diag is None:
+            self._open_proc_net(interfaces, stall_ns)
+        self._spent_ns = time.process_time_ns() + self._processes.spent_ns  # the start is free
+
+    def _open_proc_net(self, interfaces: InterfaceByAddress, stall_ns: int) -> None:
         self._sockets = ProcNet(self._owners, interfaces, stall_ns, self._processes)
         try:
             self._sockets.sample(time.monotonic_ns())
@@ -115,22 +137,51 @@ class Sampler:
         return None
 
     def poll(self, now_ns: int) -> int:
-        """Sample once; return the time of the next sample (monotonic, ns), within the CPU share.
+        """Sample once where something has changed; return the time of the next poll.
 
+        Both times are monotonic, in ns.  All of it takes `_CPU_SHARE` of a core in the long run.
         Raises SourceUnavailable when the kernel stops answering.
         """
-        self._samples += 1
-        with _kernel_answers():
-            self._sockets.sample(now_ns)
-        # Writing and draining cost, too, and what the helper reads.
+        # What an interval of many sockets costs is no reason to miss all connections for a minute.
+        self._credit(now_ns, least_ns=-_MOST_CREDIT_NS)
+        if self._is_due(now_ns):
+            self._activity.take()
+            self._samples += 1
+            with _kernel_answers():
+                self._sockets.sample(now_ns)
+            self._credit(now_ns)
+        return now_ns + max(int(-self._credit_ns / _CPU_SHARE), _FINEST_NS)
+
+    def _is_due(self, now_ns: int) -> bool:
+        if self._credit_ns <= 0:
+            return False
+        activity = self._activity.changes()
+        if activity.opened or self._sockets.has_unaccepted:
+            return True
+        if not activity.moved and self._sockets.rests:
+            self._sockets.note_unchanged(now_ns)
+            return False
+        return self._credit_ns >= _RESERVE_NS
+
+    def _credit(self, now_ns: int, least_ns: int | None = None) -> None:
+        """Add the time since the last call, and subtract what was spent, down to `least_ns`.
+
+        Writing and draining cost, too, and what the helper reads.
+        """
         spent_ns = time.process_time_ns() + self._processes.spent_ns
         cost_ns, self._spent_ns = spent_ns - self._spent_ns, spent_ns
-        return now_ns + max(int(cost_ns / _CPU_SHARE), _FINEST_NS)
+        earned_ns = int(max(now_ns - self._credited_ns, 0) * _CPU_SHARE)
+        self._credited_ns = now_ns
+        credit_ns = self._credit_ns + earned_ns
+        if least_ns is not None:
+            cost_ns = min(cost_ns, max(credit_ns - least_ns, 0))
+        self._credit_ns = min(credit_ns - cost_ns, self._most_credit_ns)
 
     def drain(self, now_ns: int) -> Batch:
         """Return the events since the last drain.  Raises SourceUnavailable as `poll` does."""
         interval_ns = now_ns - self._drained_ns if self._drained_ns else self._interval_ns
         self._drained_ns = now_ns
+        self._activity.take()
         with _kernel_answers():
             events = list(self._sockets.collect(now_ns, interval_ns))
         return Batch(now_ns, self._with_peers(events))
@@ -158,6 +209,7 @@ class Sampler:
     def close(self) -> None:
         """Give the netlink sockets back, and let the readers of /proc end."""
         self._close_netlink()
+        self._activity.close()
         self._owners.close()
         self._processes.close()
 

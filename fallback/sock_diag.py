@@ -10,10 +10,8 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import NamedTuple
 
-from xctl_probe.fallback.hot_fields import AttributeSpan, HotFieldLayout, hot_field_layout
 from xctl_probe.linux.addresses import address_text
 from xctl_probe.linux.netlink import NetlinkSocket, messages
 
@@ -26,24 +24,21 @@ DESTROY_GROUPS = (1, 3)  # SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY
 
 ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE, CLOSE_WAIT = 1, 2, 4, 5, 7, 8
 LAST_ACK, LISTEN, CLOSING = 9, 10, 11
-_GOT_FIN = frozenset((CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING))
-_SENT_FIN = frozenset((CLOSE, FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING))
+GOT_FIN = frozenset((CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING))
+SENT_FIN = frozenset((CLOSE, FIN_WAIT1, FIN_WAIT2, LAST_ACK, CLOSING))
 # TIME_WAIT (6) and NEW_SYN_RECV (12) are not full sockets: no owner, no counters.
 _STATES = 0xFFF & ~(1 << 6) & ~(1 << CLOSE)
 
 TIMER_RETRANSMIT, TIMER_KEEPALIVE, TIMER_PROBE = 1, 2, 4
 
-_INET_DIAG_INFO, _INET_DIAG_SKMEMINFO, _INET_DIAG_CGROUP_ID = 2, 7, 21
-_EXTENSIONS = 1 << (_INET_DIAG_INFO - 1) | 1 << (_INET_DIAG_SKMEMINFO - 1)
+INET_DIAG_INFO, INET_DIAG_SKMEMINFO, INET_DIAG_CGROUP_ID = 2, 7, 21
+_EXTENSIONS = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1)
 
 # struct inet_diag_req (compat): family, two lengths, extensions, id, states, dbs
 _REQUEST = struct.pack("=BBBB48sII", 0, 0, 0, _EXTENSIONS, b"", _STATES, 0)
 
 # struct inet_diag_msg; the ports are big-endian, so they are taken as bytes
 _MSG = struct.Struct("=4B2s2s16s16sI8s5I")
-TIMER, TIMER_RETRIES = 2, 3
-_COOKIE = slice(44, 52)
-QUEUES_AND_INODE = slice(56, 72)
 _ATTRIBUTE = struct.Struct("=HH")
 _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
@@ -52,9 +47,10 @@ _INFO = struct.Struct(
     "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 8x I 4x 2I 8x 3Q 8x 2Q I 8x I"
 )
 UNKNOWN_WINDOW = (1 << 32) - 1  # no window is that large: 1 GiB is the most
-_INFO_COUNTERS = slice(120, 160)  # bytes and segments both ways: no change, no activity
 
-assert _MSG.size == 72  # noqa: PLR2004
+MESSAGE_BYTES = 72  # without attributes
+
+assert _MSG.size == MESSAGE_BYTES
 assert _INFO.size == 232  # noqa: PLR2004
 
 
@@ -89,19 +85,6 @@ class TcpInfo(NamedTuple):
     snd_wnd: int  # bytes; UNKNOWN_WINDOW before 5.4
 
 
-class Counters(NamedTuple):
-    """Counters to compare with the next sample: bytes, segments, `rwnd_limited` in us, queue."""
-
-    state: int
-    written: int
-    segments_out: int
-    segments_in: int
-    rwnd_limited_us: int
-    wqueue: int
-    sent_payload: int
-    received_payload: int
-
-
 class TcpSample(NamedTuple):
     """One TCP socket at one moment.  Queues in bytes; the cookie as the kernel's 8 bytes."""
 
@@ -126,15 +109,6 @@ class TcpSample(NamedTuple):
     info: TcpInfo
 
     @property
-    def counters(self) -> Counters:
-        """Counters of this sample."""
-        info = self.info
-        return Counters(
-            self.state, self.written, info.data_segs_out, info.data_segs_in,
-            info.rwnd_limited_us, self.wqueue, self.sent_payload, self.received_payload,
-        )  # fmt: skip
-
-    @property
     def sent_payload(self) -> int:
         """Payload bytes acknowledged by the peer."""
         info = self.info
@@ -148,7 +122,7 @@ class TcpSample(NamedTuple):
         low.
         """
         received = self.info.bytes_received
-        return received - 1 if received and self.state in _GOT_FIN else received
+        return received - 1 if received and self.state in GOT_FIN else received
 
     @property
     def written(self) -> int:
@@ -157,7 +131,7 @@ class TcpSample(NamedTuple):
         A FIN also occupies a sequence number.  A closed socket is assumed to have sent one; after a
         reset the result is a byte too low.
         """
-        return self.info.bytes_acked + self.wqueue - (self.state in _SENT_FIN)
+        return self.info.bytes_acked + self.wqueue - (self.state in SENT_FIN)
 
     @property
     def unanswered_keepalives(self) -> int:
@@ -172,7 +146,7 @@ class TcpSample(NamedTuple):
         if self.state == SYN_SENT:
             return True
         # A FIN behind unsent data is part of the unsent bytes.
-        fin_waits = info.notsent_bytes > 0 and self.state in _SENT_FIN
+        fin_waits = info.notsent_bytes > 0 and self.state in SENT_FIN
         in_sequence = self.written + fin_waits - info.notsent_bytes
         return in_sequence - (info.bytes_sent - info.bytes_retrans) == 1
 
@@ -191,46 +165,6 @@ def sent_payload(bytes_acked: int, bytes_sent: int, bytes_retrans: int) -> int:
     return min(bytes_acked, bytes_sent - bytes_retrans)
 
 
-def cookie_of(message: bytes) -> bytes:
-    """Return the cookie of the socket, without decoding the message."""
-    return message[_COOKIE]
-
-
-class ChangeDetector(NamedTuple):
-    """Span of a message that changes with activity; the length identifies the shape."""
-
-    length: int
-    counters: slice
-    hot_fields: HotFieldLayout | None  # None: messages of this shape are decoded whole
-
-    def fingerprint(self, message: bytes) -> bytes | None:
-        """Return the bytes that change with activity and with accept(); None for another shape."""
-        return (
-            message[self.counters] + message[QUEUES_AND_INODE]
-            if len(message) == self.length
-            else None
-        )
-
-
-def change_detector_of(message: bytes) -> ChangeDetector:
-    """Return the change detector for messages of this shape."""
-    places = {kind: AttributeSpan(start, end) for kind, start, end in _attributes(message)}
-    info = places.get(_INET_DIAG_INFO)
-    hot_fields = hot_field_layout(message, places.get(_INET_DIAG_SKMEMINFO), info)
-    if info is None:
-        return _change_detector(len(message), 0, 0, hot_fields)
-    first, last = info.start + _INFO_COUNTERS.start, info.start + _INFO_COUNTERS.stop
-    return _change_detector(len(message), first, last, hot_fields)
-
-
-@lru_cache(maxsize=256)
-def _change_detector(
-    length: int, start: int, stop: int, hot_fields: HotFieldLayout | None
-) -> ChangeDetector:
-    """Return the cached detector: messages have few shapes."""
-    return ChangeDetector(length, slice(start, stop), hot_fields)
-
-
 def decode(message: bytes) -> TcpSample | None:
     """Decode an inet_diag_msg and its attributes; None for a message that is too short."""
     if len(message) < _MSG.size:
@@ -238,16 +172,16 @@ def decode(message: bytes) -> TcpSample | None:
     (family, state, timer, retries, sport, dport, source, destination, ifindex, cookie,
      expires, rqueue, wqueue, uid, inode) = _MSG.unpack_from(message)  # fmt: skip
     info, memory, cgroup = _NO_INFO, (0,) * 9, None
-    for kind, start, end in _attributes(message):
-        if kind == _INET_DIAG_INFO:
+    for kind, start, end in attributes(message):
+        if kind == INET_DIAG_INFO:
             whole = end - start >= _INFO.size
             raw = message if whole else message[:end].ljust(start + _INFO.size, b"\0")
             info = TcpInfo._make(_INFO.unpack_from(raw, start))
             if not whole:
                 info = info._replace(snd_wnd=UNKNOWN_WINDOW)
-        elif kind == _INET_DIAG_SKMEMINFO and end - start >= _SKMEM.size:
+        elif kind == INET_DIAG_SKMEMINFO and end - start >= _SKMEM.size:
             memory = _SKMEM.unpack_from(message, start)
-        elif kind == _INET_DIAG_CGROUP_ID and end - start >= _CGROUP.size:
+        elif kind == INET_DIAG_CGROUP_ID and end - start >= _CGROUP.size:
             (cgroup,) = _CGROUP.unpack_from(message, start)
     return TcpSample(
         cookie, state, timer, retries, expires,
@@ -257,7 +191,7 @@ def decode(message: bytes) -> TcpSample | None:
     )  # fmt: skip
 
 
-def _attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
+def attributes(message: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (type, start, end) of each attribute, up to the first that does not fit."""
     offset, end = _MSG.size, len(message)
     while offset + _ATTRIBUTE.size <= end:
@@ -292,6 +226,10 @@ class SockDiag:
         """Yield one inet_diag_msg for each TCP socket of this network namespace."""
         dump = self._dumps.dump(TCPDIAG_GETSOCK, _REQUEST)
         return (message for message in dump if len(message) >= _MSG.size)
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield the same as buffers of netlink messages; one is valid until the next."""
+        return self._dumps.dump_chunks(TCPDIAG_GETSOCK, _REQUEST)
 
     def destroyed(self) -> Iterator[bytes]:
         """Yield the inet_diag_msg of each socket that closed since the last call."""

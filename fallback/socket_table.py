@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple, Protocol
 
-from xctl_probe.events import DroppedEvents, ErrorKind, Event, Process, Socket, SocketError
-from xctl_probe.fallback import idle_update
+import numpy as np
+
+from xctl_probe.events import DroppedEvents, ErrorKind, Event, Socket, SocketError, Stall
+from xctl_probe.fallback.candidates import may_wait
 from xctl_probe.fallback.closed_events import ClosedEvents
-from xctl_probe.fallback.connection import Connection
-from xctl_probe.fallback.idle_connection import (
-    IdleConnection,
-    inode_and_uid_of,
-    pack,
-    socket_of,
-    unpack,
-)
-from xctl_probe.fallback.owner_cache import CachedOwner, OwnerCache, Owners
-from xctl_probe.fallback.sock_diag import (
-    CLOSE,
-    ESTABLISHED,
-    LISTEN,
-    QUEUES_AND_INODE,
-    SYN_SENT,
-    TIMER_RETRIES,
-    SockDiag,
-    TcpSample,
-    change_detector_of,
-    cookie_of,
-    decode,
-)
+from xctl_probe.fallback.codes import Codes
+from xctl_probe.fallback.connection import Connection, connection_of, keep, socket_of
+from xctl_probe.fallback.message_arrays import Messages, Records, messages_from, messages_of
+from xctl_probe.fallback.owner_cache import OwnerCache, Owners
+from xctl_probe.fallback.progress import closed_ns, first_seen, observe
+from xctl_probe.fallback.row import ROW, Ints, Times, Turns
+from xctl_probe.fallback.rows import Rows
+from xctl_probe.fallback.sock_diag import CLOSE, ESTABLISHED, TCPDIAG_GETSOCK, TcpSample, decode
 from xctl_probe.fallback.stall_detector import StallDetector, stall_of
 from xctl_probe.fallback.thread_evidence import Processes, ProcessEvidence
-from xctl_probe.linux.addresses import InterfaceByAddress
+from xctl_probe.linux.addresses import InterfaceByAddress, address_text
 from xctl_probe.stalls.reply_waits import ReplyWaits
-from xctl_probe.stalls.request_history import PeerHistory, RequestHistory
+from xctl_probe.stalls.request_history import PeerHistory
 from xctl_probe.traffic_totals import TrafficTotals
 
 # A kernel worker sends the messages of closed sockets, so they arrive late.
 _FIRST_SAMPLES = 2
 _MOST_CLOSED = 4_096  # between two intervals
+_MOST_BYTES = 1 << 48  # of one socket at once: sums of them stay in 63 bits
+_ANY_OF_2, _ANY_OF_5 = np.ones(2, np.bool_), np.ones(5, np.bool_)
+_BATCH = 1_024  # closed sockets at once
 _MAX_MISSED_INTERVALS = 8  # missing intervals after which a socket counts as closed
+
+
+class Diag(Protocol):
+    """The kernel's TCP sockets.  `overruns`: how often it dropped messages of closed ones."""
+
+    overruns: int
+
+    def chunks(self) -> Iterator[memoryview]:
+        """Yield netlink messages of all sockets of this network namespace, in chunks."""
+
+    def destroyed(self) -> Iterator[bytes]:
+        """Yield the inet_diag_msg of each socket that closed since the last call."""
+
+
+class _Sampled(NamedTuple):
+    """Sockets of a dump: the messages, which of them, and their rows and fields."""
+
+    messages: Messages
+    which: Ints
+    numbers: Ints
+    rows: Records
+    fields: Records
+
+    def payload(self, index: int) -> bytes:
+        """Return one inet_diag_msg."""
+        return self.messages.payload(int(self.which[index]))
 
 
 class SocketTable:
@@ -52,7 +70,7 @@ class SocketTable:
 
     def __init__(
         self,
-        diag: SockDiag,
+        diag: Diag,
         owners: Owners,
         interfaces: InterfaceByAddress,
         stall_ns: int,
@@ -67,27 +85,43 @@ class SocketTable:
         self._replies = replies or ReplyWaits(stall_ns)
         self._detector = StallDetector(stall_ns, self._evidence, self._replies)
         self._peers = PeerHistory()
-        self._connections: dict[bytes, Connection] = {}
-        self._idle: dict[bytes, IdleConnection] = {}  # by cookie
-        self._idle_changed: set[IdleConnection] = set()  # idle ones with something to report
-        self._missing: dict[bytes, int] = {}  # intervals without the socket in a dump
-        self._watched: set[Connection] = set()  # stall candidates
-        self._changed: set[Connection] = set()  # active ones with something to report
-        self._totals = TrafficTotals()  # the bytes of this interval
-        self._owner_cache = OwnerCache(owners)
-        self._closed: list[Connection] = []
+        self._rows = Rows()
+        self._owner_cache = OwnerCache(owners, self._rows)
+        self._names: Codes[str] = Codes()  # of interfaces
+        # By row: what may wait at this sample, what waits, and what was retransmitted or over.
+        self._candidates: dict[int, TcpSample] = {}
+        self._waiting: dict[int, Connection] = {}
+        self._retransmitting: dict[int, Socket] = {}
+        self._ended: dict[int, list[Stall]] = {}
+        self._closed: list[int] = []  # rows
         self._closed_events = ClosedEvents()  # overflow of `_closed`
-        self._vanished: list[int] = []  # inodes of idle ones that closed without a message
+        self._totals = TrafficTotals()  # the bytes of this interval
         # This sample, the one before, and the one before that.
         self._now_ns = self._last_sample_ns = self._second_last_ns = 0
         self._generation = 0
+        self._unaccepted = False
         self._overruns = 0
         self._routing = 0  # how often the host's routing has changed
 
     def counts(self) -> dict[str, int]:
         """Return how many sockets are known, and how many of these are idle."""
-        idle = len(self._idle)
-        return {"sockets": idle + len(self._connections), "idle_sockets": idle}
+        active = int(np.count_nonzero(self._rows.array["active"][self._rows.numbers]))
+        return {"sockets": len(self._rows), "idle_sockets": len(self._rows) - active}
+
+    @property
+    def rests(self) -> bool:
+        """True where a sample shows nothing new until a segment moves."""
+        active = self._rows.array["active"].any() or self._waiting
+        return not active and not self._owners.is_searching
+
+    @property
+    def has_unaccepted(self) -> bool:
+        """True where a connection waits in the queue of a listener: its owner is not known yet."""
+        return self._unaccepted
+
+    def note_unchanged(self, now_ns: int) -> None:
+        """Note that a sample would show what the last one has shown, but later."""
+        self._now_ns = now_ns
 
     def sample(self, now_ns: int) -> None:
         """Sample every socket once; `now_ns` is the monotonic time."""
@@ -96,276 +130,353 @@ class SocketTable:
         self._replies.begin_sample()
         self._second_last_ns, self._last_sample_ns = self._last_sample_ns, self._now_ns
         self._now_ns = now_ns
-        generation, idle, last_sample_ns = self._generation, self._idle, self._last_sample_ns
-        stall_ns = self._stall_ns
-        for message in self._diag.sockets():
-            cookie = cookie_of(message)
-            known = idle.get(cookie)
-            if known is not None:
-                # The common case: most of the time of a sample is spent here.
-                known.generation = generation
-                watch = known.detector
-                fingerprint = message[watch.counters] + message[QUEUES_AND_INODE]
-                if (
-                    fingerprint == known.fingerprint
-                    and message[TIMER_RETRIES] == known.timer_retries
-                    and len(message) == watch.length
-                ):
-                    continue
-                if idle_update.update(known, message, now_ns, last_sample_ns, stall_ns):
-                    known.fingerprint = fingerprint
-                    known.timer_retries = message[TIMER_RETRIES]
-                    self._idle_changed.add(known)
-                    if known.routing != self._routing:
-                        self._reroute(known, message)
-                    continue
-            self._sample_one(cookie, message, now_ns)
-        self._take_destroyed(now_ns)
+        self._candidates.clear()
+        self._unaccepted = False
+        for chunk in self._diag.chunks():
+            self._take(messages_of(chunk, TCPDIAG_GETSOCK))
+        destroyed = self._diag.destroyed()
+        while batch := list(islice(destroyed, _BATCH)):
+            self._take_destroyed(messages_from(batch))
         self._owner_cache.resolve()
-        for connection in list(self._watched):
-            if connection.generation == self._generation - 1:
-                continue  # the socket is closed: a message with its last counters follows
-            if connection.generation != self._generation:
-                # No message: a process keeps a socket that is closed already.
-                self._detector.end(connection, self._owner(connection), self._last_sample_ns)
-                self._changed.add(connection)
-            elif not connection.idle:
-                if connection.wait is None and self._is_pending(connection):
-                    continue
-                self._detector.update(connection, self._owner(connection), now_ns)
-                continue
-            self._watched.discard(connection)
+        self._decide()
 
     def collect(self, now_ns: int, interval_ns: int) -> Iterator[Event]:  # noqa: ARG002
         """Yield the events since the last call, after a final sample."""
         self._owners.begin()
-        self._follow_routes()
+        if self._interfaces.refresh():
+            self._routing += 1
         self.sample(now_ns)
         self._drop_vanished(now_ns)
-        self._owner_cache.revalidate(self._in_use())
-        pending, idle_pending = self._without_owner()
-        idle_changed = self._idle_changed - idle_pending
-        idle_update.interval_ended(idle_changed, self._owners, self._totals)
-        self._idle_changed = idle_pending
-        touched = (self._changed | self._watched) - pending
-        for connection in touched:
-            owner = self._owner(connection)
-            yield from _changed(connection, owner, self._totals)
-            yield from connection.ended
-            connection.ended.clear()
-            if connection.wait and connection.generation == self._generation:
-                yield stall_of(connection, connection.wait, owner, now_ns, ongoing=True)
+        rows = self._rows.array
+        waiting = np.array(list(self._waiting), np.int64)
+        in_use = np.flatnonzero((rows["dirty"] | rows["active"]) & ~rows["closed"])
+        self._owner_cache.revalidate(in_use, waiting, self._generation)
+        pending = self._owner_cache.pending()  # reported later: their process may still be found
+        ready = rows["dirty"].copy()
+        ready[pending] = False
+        yield from self._report(np.flatnonzero(ready))
+        yield from self._ongoing(set(pending.tolist()))
         yield from self._closed_events.take()
         yield from self._totals.take()
-        self._changed = pending
-        for connection in touched:
-            self._make_idle(connection)
-        self._owners.forget([c.socket.inode for c in self._closed])
-        self._owners.forget(self._vanished)
-        self._vanished.clear()
-        self._closed.clear()
+        self._forget_closed()
+        self._owner_cache.trim()
+        self._names.trim(self._rows.array, "interface")
         if self._diag.overruns > self._overruns:
             yield DroppedEvents("sock_diag", self._diag.overruns - self._overruns)
             self._overruns = self._diag.overruns
 
-    def _sample_one(self, cookie: bytes, message: bytes, now_ns: int) -> None:
-        connection = self._connections.get(cookie)
-        if connection is not None:
-            connection.generation = self._generation
-            fingerprint = connection.detector.fingerprint(message)
-            if (
-                fingerprint is not None
-                and fingerprint == connection.fingerprint
-                and message[TIMER_RETRIES] == connection.sample.timer_retries
-                and connection.idle
-            ):
+    def _take(self, messages: Messages) -> None:
+        """Compare sockets with their rows, and update the rows of those with changes."""
+        fields = messages.fields
+        numbers = self._rows.find(fields["cookie"])
+        which = np.arange(len(numbers))
+        if (numbers < 0).any():
+            new = np.flatnonzero(numbers < 0)
+            new = new[np.sort(np.unique(fields["cookie"][new], return_index=True)[1])]
+            self._add(messages, new, self._now_ns)
+            which = np.flatnonzero(numbers >= 0)
+            numbers, fields = numbers[which], fields.take(which)
+        rows = self._rows.take(numbers)
+        changed = rows["active"] | (fields["retries"] != rows["retries"])
+        changed |= (fields["activity"] != rows["activity"]) @ _ANY_OF_5
+        changed |= (fields["queues"] != rows["queues"]) @ _ANY_OF_2
+        self._rows.array["generation"][numbers] = self._generation
+        if not changed.all():
+            places = np.flatnonzero(changed)
+            if not len(places):
                 return
-        sample = decode(message)
-        if sample is None:
-            return
-        if connection is None:
-            connection = self._make_active(sample)
-        if connection is None:
-            connection = self._add(sample, now_ns)
-            connection.detector = change_detector_of(message)
-        else:
-            self._update(connection, sample, now_ns)
-        connection.fingerprint = connection.detector.fingerprint(message)
-        if connection not in self._changed:
-            self._make_idle(connection)
+            which, numbers = which[places], numbers[places]
+            rows, fields = rows.take(places), fields.take(places)
+        rows["generation"] = self._generation
+        times = Times(self._now_ns, self._last_sample_ns, self._stall_ns)
+        self._update(_Sampled(messages, which, numbers, rows, fields), times)
 
-    def _make_active(self, sample: TcpSample) -> Connection | None:
-        """Return the unpacked connection of the sample if it was idle."""
-        idle = self._idle.pop(sample.cookie, None)
-        if idle is None:
-            return None
-        self._idle_changed.discard(idle)
-        connection = unpack(idle, sample, self._interfaces)
-        self._connections[sample.cookie] = connection
-        return connection
+    def _update(self, sampled: _Sampled, times: Times) -> None:
+        """Update the rows of sockets."""
+        rows, numbers = sampled.rows, sampled.numbers
+        self._follow_inodes(rows, sampled.fields, numbers)
+        turns = observe(rows, sampled.fields, times)
+        self._follow_routes(rows, sampled.fields)
+        rows["dirty"] = True
+        self._rows.put(numbers, rows)
+        self._note_peers(numbers, turns)
+        self._note_retransmits(sampled)
+        self._note_candidates(sampled, times)
 
-    def _make_idle(self, connection: Connection) -> None:
-        """Pack the connection if it is idle and has nothing to report."""
-        cookie, fingerprint = connection.sample.cookie, connection.fingerprint
-        alive = self._connections.get(cookie) is connection
-        if alive and fingerprint is not None and connection.idle:
-            self._watched.discard(connection)
-            idle = pack(connection, fingerprint)
-            if idle is not None:
-                idle.routing = self._routing
-                del self._connections[cookie]
-                self._idle[cookie] = idle
+    def _follow_inodes(self, rows: Records, fields: Records, numbers: Ints) -> None:
+        """It was in the queue of a listener; now it is accepted, and has an owner."""
+        accepted = (fields["inode"] != 0) & (fields["inode"] != rows["inode"])
+        for index in np.flatnonzero(accepted).tolist():
+            for name in ("inode", "uid", "cgroup"):
+                rows[name][index] = fields[name][index]
+            inode, uid = int(rows["inode"][index]), int(rows["uid"][index])
+            self._owner_cache.request(int(numbers[index]), inode, uid)
 
-    def _add(self, sample: TcpSample, now_ns: int) -> Connection:
-        # Requests go to the peers of opened connections only.
-        opened = sample.opened
-        peer = RequestHistory()
-        if opened:
-            peer = self._peers.of(sample.remote_address, sample.remote_port, uid=sample.uid)
-        connection = Connection(
-            self._socket(sample), sample, change_detector_of(b""), None, opened, peer, now_ns,
-            sample.counters,
-            generation=self._generation,
-        )  # fmt: skip
-        self._connections[sample.cookie] = connection
+    def _follow_routes(self, rows: Records, fields: Records) -> None:
+        """Request the interface again after a change of routing, or of its name."""
+        old = (fields["bound_ifindex"] != 0) | (rows["routing"] != self._routing)
+        if old.any():
+            for index in np.flatnonzero(old).tolist():
+                rows["interface"][index] = self._interface(fields[index])
+            rows["routing"] = self._routing
+
+    def _interface(self, field: np.void) -> int:
+        family, path = int(field["family"]), bytes(field["path"])
+        local, remote = address_text(family, path[:16]), address_text(family, path[16:32])
+        return self._names.of(self._interfaces.of(local, remote, int(field["bound_ifindex"])))
+
+    def _add(self, messages: Messages, which: Ints, now_ns: int) -> Ints:
+        """Add rows for sockets without one; return their numbers."""
+        fields = messages.fields.take(which)
+        rows = np.zeros(len(which), ROW)
+        for name in ("cookie", "inode", "uid", "cgroup"):
+            rows[name] = fields[name]
+        times = Times(now_ns, self._last_sample_ns, self._stall_ns)
+        turns = first_seen(rows, fields, times)
         if self._generation == 1:
-            connection.sent, connection.received = sample.sent_payload, sample.received_payload
-            connection.retransmits = sample.info.total_retrans
-            connection.duplicates = sample.info.dsack_dups
-        if sample.state != LISTEN:
-            connection.init_from_first_sample(now_ns, self._last_sample_ns)
-        if self._generation > 1 or not connection.idle:
-            self._note(connection)
-        self._owner_cache.request(connection.socket.inode, connection.socket.uid)
+            rows["reported_sent"] = rows["sent_payload"]
+            rows["reported_received"] = rows["received_payload"]
+            rows["reported_retransmits"] = rows["retransmits"]
+            rows["reported_duplicates"] = rows["duplicates"]
+        rows["dirty"] = rows["active"] | (self._generation > 1)
+        rows["generation"], rows["routing"] = self._generation, self._routing
+        ways: dict[tuple[int, bytes], int] = {}
+        for index, way in enumerate(zip(fields["family"].tolist(), fields["path"], strict=True)):
+            key = way[0], way[1].tobytes()
+            code = ways.get(key)
+            if code is None:
+                code = ways[key] = self._interface(fields[index])
+            rows["interface"][index] = code
+        queued = (rows["inode"] == 0) & (rows["state"] == ESTABLISHED)
+        self._unaccepted |= bool(queued.any())
+        numbers = self._rows.add(rows)
+        for index in np.flatnonzero(rows["opened"]).tolist():
+            # Requests go to the peers of opened connections only.
+            field = fields[index]
+            remote = address_text(int(field["family"]), bytes(field["remote"]))
+            self._rows.peers[int(numbers[index])] = self._peers.of(
+                remote, int(field["port"]), uid=int(field["uid"])
+            )
+        self._note_peers(numbers, turns)
+        sampled = _Sampled(messages, which, numbers, rows, fields)
+        self._note_retransmits(sampled)
+        self._note_candidates(sampled, times)
+        owned = zip(numbers.tolist(), rows["inode"].tolist(), rows["uid"].tolist(), strict=True)
+        for number, inode, uid in owned:
+            self._owner_cache.request(number, inode, uid)
+        return numbers
+
+    def _note_peers(self, numbers: Ints, turns: Turns) -> None:
+        """Count what the turns show in the histories of the peers, too."""
+        peers = self._rows.peers
+        for index, number in zip(
+            turns.answered.tolist(), numbers[turns.answered].tolist(), strict=True
+        ):
+            peer = peers[number]
+            if peer is not None:
+                if index in turns.late:
+                    waited_ns, end_ns = turns.late[index]
+                    peer.record_latency(waited_ns, self._stall_ns, end_ns)
+                peer.answered += 1
+        for number in numbers[turns.unanswered].tolist():
+            peer = peers[number]
+            if peer is not None:
+                peer.unanswered += 1
+
+    def _note_retransmits(self, sampled: _Sampled) -> None:
+        rows = sampled.rows
+        more = rows["retransmits"] > rows["reported_retransmits"]
+        for index in np.flatnonzero(more).tolist() if more.any() else ():
+            sample = decode(sampled.payload(index))
+            if sample is not None:
+                number = int(sampled.numbers[index])
+                self._retransmitting[number] = socket_of(rows[index], sample, self._interfaces)
+
+    def _note_candidates(self, sampled: _Sampled, times: Times) -> None:
+        """Decode the sockets that the rules have to decide about."""
+        active = np.flatnonzero(sampled.rows["active"])
+        if not len(active) and not self._waiting:
+            return
+        rows, fields = sampled.rows.take(active), sampled.fields.take(active)
+        chosen = active[may_wait(rows, fields, times)].tolist()
+        if self._waiting:
+            chosen += np.flatnonzero(np.isin(sampled.numbers, list(self._waiting))).tolist()
+        for index in chosen:
+            number = int(sampled.numbers[index])
+            if number not in self._candidates:
+                sample = decode(sampled.payload(index))
+                if sample is not None:
+                    self._candidates[number] = sample
+
+    def _connection(self, number: int, sample: TcpSample) -> Connection:
+        row = self._rows.array[number]
+        socket = socket_of(row, sample, self._interfaces)
+        connection = connection_of(row, sample, socket, self._rows.peers[number])
+        running = self._waiting.get(number)
+        connection.wait = running.wait if running else None
         return connection
 
-    def _update(self, connection: Connection, sample: TcpSample, now_ns: int) -> None:
-        before = connection.sample
-        if before.state == SYN_SENT and sample.state == ESTABLISHED:
-            connection.opened = True
-        if sample.inode and sample.inode != connection.socket.inode:
-            # It was in the queue of a listener; now it is accepted, and has an owner.
-            connection.socket = self._socket(sample)
-            self._owner_cache.request(connection.socket.inode, connection.socket.uid)
-        connection.observe(sample, now_ns, self._last_sample_ns, self._stall_ns)
-        self._note(connection)
-
-    def _note(self, connection: Connection) -> None:
-        self._changed.add(connection)
-        if not connection.idle:
-            self._watched.add(connection)
-
-    def _socket(self, sample: TcpSample) -> Socket:
-        return socket_of(sample, self._interfaces, sample.inode, sample.uid, sample.cgroup)
-
-    def _follow_routes(self) -> None:
-        """Request interfaces again after a change of routing; idle ones when they are active."""
-        if self._interfaces.refresh():
-            self._routing += 1
-            for connection in self._connections.values():
-                interface = self._socket(connection.sample).interface
-                connection.socket = replace(connection.socket, interface=interface)
-
-    def _reroute(self, idle: IdleConnection, message: bytes) -> None:
-        sample = decode(message)
-        if sample is not None:
-            idle.interface = self._socket(sample).interface
-        idle.routing = self._routing
-
-    def _take_destroyed(self, now_ns: int) -> None:
-        for message in self._diag.destroyed():
-            sample = decode(message)
-            if sample is None:
+    def _decide(self) -> None:
+        """Let the rules decide about the candidates, and about what waits."""
+        for number, sample in self._candidates.items():
+            connection = self._connection(number, sample)
+            if connection.wait is None and self._owner_cache.is_pending(connection.socket.inode):
                 continue
-            connection = self._connections.get(sample.cookie) or self._make_active(sample)
-            if connection is None:
-                if self._generation <= _FIRST_SAMPLES:
-                    continue  # maybe closed before the first sample: its bytes do not count
-                closed_ns = now_ns
-                connection = self._add(sample, now_ns)
-                self._owner_cache.cancel(connection.socket.inode)
-            else:
-                was_open = connection.generation >= self._generation - 1
-                before_ns = self._last_sample_ns if was_open else self._second_last_ns
-                closed_ns = connection.closed_ns(sample, now_ns, before_ns)
-                connection.observe(sample, closed_ns, before_ns, self._stall_ns)
-            del self._connections[sample.cookie]
-            self._close(connection, closed_ns)
+            owner = self._owner_cache.owner(number)
+            self._detector.update(connection, owner, self._now_ns)
+            keep(self._rows.array[number], connection)
+            self._note_wait(number, connection)
+        for number in self._waiting.keys() - self._candidates.keys():
+            generation = int(self._rows.array["generation"][number])
+            if generation == self._generation - 1:
+                continue  # the socket is closed: a message with its last counters follows
+            # No message: a process keeps a socket that is closed already.
+            connection = self._waiting[number]
+            self._detector.end(connection, self._owner_cache.owner(number), self._last_sample_ns)
+            self._note_wait(number, connection)
 
-    def _close(self, connection: Connection, closed_ns: int) -> None:
-        self._detector.end(connection, self._owner(connection), closed_ns)
-        self._watched.discard(connection)
-        self._owner_cache.cancel(connection.socket.inode)
-        self._changed.add(connection)
-        self._closed.append(connection)
+    def _note_wait(self, number: int, connection: Connection) -> None:
+        if connection.wait is None:
+            self._waiting.pop(number, None)
+        else:
+            self._waiting[number] = connection
+        if connection.ended:
+            self._ended.setdefault(number, []).extend(connection.ended)
+            connection.ended = []
+            self._rows.array["dirty"][number] = True
+
+    def _take_destroyed(self, messages: Messages) -> None:
+        """Update rows from the last messages of their sockets, and let them end."""
+        _, first = np.unique(messages.fields["cookie"], return_index=True)
+        which = np.sort(first)
+        numbers = self._rows.find(messages.fields["cookie"][which])
+        unknown = numbers < 0
+        known = which[~unknown]
+        if len(known):
+            self._close_known(messages, known, numbers[~unknown])
+        # Maybe closed before the first sample: its bytes do not count.
+        if unknown.any() and self._generation > _FIRST_SAMPLES:
+            closed = self._add(messages, which[unknown], self._now_ns)
+            self._close(closed)
+
+    def _close_known(self, messages: Messages, which: Ints, numbers: Ints) -> None:
+        fields, rows = messages.fields.take(which), self._rows.take(numbers)
+        was_open = rows["generation"] + 1 >= self._generation
+        before_ns = np.where(was_open, self._last_sample_ns, self._second_last_ns)
+        closes_ns = closed_ns(rows, fields, self._now_ns, before_ns)
+        sampled = _Sampled(messages, which, numbers, rows, fields)
+        self._update(sampled, Times(closes_ns, before_ns, self._stall_ns))
+        for index, number in enumerate(numbers.tolist()):
+            if number in self._waiting:
+                sample = decode(sampled.payload(index))
+                assert sample is not None
+                self._end(number, self._connection(number, sample), int(closes_ns[index]))
+        self._close(numbers)
+
+    def _end(self, number: int, connection: Connection, end_ns: int) -> None:
+        self._detector.end(connection, self._owner_cache.owner(number), end_ns)
+        self._note_wait(number, connection)
+
+    def _close(self, numbers: Ints) -> None:
+        """Let rows end; they are reported with the interval, or earlier where they are many."""
+        rows = self._rows.array
+        rows["dirty"][numbers], rows["active"][numbers], rows["closed"][numbers] = True, False, True
+        self._rows.hide(numbers)
+        for number in numbers.tolist():
+            self._candidates.pop(number, None)
+            self._owner_cache.cancel(number)
+        self._closed += numbers.tolist()
         if len(self._closed) >= _MOST_CLOSED:
-            self._flush_closed()
+            self._closed_events.add(self._report(np.array(self._closed, np.int64)))
+            self._forget_closed()
 
-    def _flush_closed(self) -> None:
-        """Reduce closed connections to their events and totals: an interval may last an hour."""
-        for connection in self._closed:
-            self._changed.discard(connection)
-            self._closed_events.add(_changed(connection, self._owner(connection), self._totals))
-            self._closed_events.add(connection.ended)
-        self._owners.forget([c.socket.inode for c in self._closed])
+    def _forget_closed(self) -> None:
+        numbers = np.array(self._closed, np.int64)
+        self._owners.forget(self._rows.array["inode"][numbers].tolist())
+        for number in self._closed:
+            self._retransmitting.pop(number, None)
+            self._ended.pop(number, None)
+        self._rows.remove(numbers)
         self._closed.clear()
 
     def _drop_vanished(self, now_ns: int) -> None:
-        missing: dict[bytes, int] = {}
-        for known in (self._connections, self._idle):
-            for cookie, one in known.items():
-                if one.generation != self._generation:
-                    missing[cookie] = self._missing.get(cookie, 0) + 1
-        self._missing = missing
-        for cookie in [
-            cookie for cookie, count in missing.items() if count > _MAX_MISSED_INTERVALS
-        ]:
-            del missing[cookie]
-            connection = self._connections.pop(cookie, None)
-            if connection is not None:
-                self._close(connection, now_ns)
-            else:
-                self._vanished.append(inode_and_uid_of(self._idle.pop(cookie))[0])
+        """Close what was in no dump for long: its message was dropped."""
+        numbers = self._rows.numbers
+        rows = self._rows.array
+        away = rows["generation"][numbers] != self._generation
+        rows["missing"][numbers] = np.where(away, rows["missing"][numbers] + 1, 0)
+        gone = numbers[rows["missing"][numbers] > _MAX_MISSED_INTERVALS]
+        if len(gone):
+            for number in gone.tolist():
+                if number in self._waiting:
+                    self._end(number, self._waiting[number], now_ns)
+            self._close(gone)
 
-    def _in_use(self) -> Iterator[tuple[int, int | None, CachedOwner]]:
-        for connection in self._changed | self._watched:
-            yield connection.sample.inode, connection.socket.uid, connection
-        for idle in self._idle_changed:
-            yield *inode_and_uid_of(idle), idle
+    def _report(self, numbers: Ints) -> Iterator[Event]:
+        """Yield what is new of these rows but their bytes, which are added to the totals."""
+        rows = self._rows.array
+        states, inodes = rows["state"][numbers], rows["inode"][numbers]
+        # Others are not accepted yet: reported once they have an inode and an owner.
+        numbers = numbers[(inodes != 0) | (states == CLOSE)]
+        self._add_up(numbers)
+        for number in numbers.tolist() if self._retransmitting else ():
+            socket = self._retransmitting.pop(number, None)
+            more = int(rows["retransmits"][number]) - int(rows["reported_retransmits"][number])
+            if socket is not None and more > 0:
+                rows["reported_retransmits"][number] += more
+                owner = self._owner_cache.owner(number)
+                twice = max(
+                    int(rows["duplicates"][number]) - int(rows["reported_duplicates"][number]), 0
+                )
+                rows["reported_duplicates"][number] += twice
+                yield SocketError(owner, socket, ErrorKind.RETRANSMIT, more, duplicates=twice)
+        for number in numbers.tolist() if self._ended else ():
+            yield from self._ended.pop(number, ())
+        rows["dirty"][numbers] = False
 
-    def _is_pending(self, connection: Connection) -> bool:
-        return self._owner_cache.is_pending(connection.socket.inode)
+    def _add_up(self, numbers: Ints) -> None:
+        """Add the bytes since the last report, by owner and interface."""
+        rows = self._rows.array
+        sent = self._since_report(numbers, "sent_payload", "reported_sent")
+        received = self._since_report(numbers, "received_payload", "reported_received")
+        moved = np.flatnonzero((sent > 0) | (received > 0))
+        if not len(moved):
+            return
+        who, where = rows["holder"][numbers[moved]], rows["interface"][numbers[moved]]
+        key = who.astype(np.int64) << 32 | where
+        order = np.argsort(key, kind="stable")
+        key, moved = key[order], moved[order]
+        begins = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+        sums = zip(
+            begins.tolist(),
+            [*begins[1:].tolist(), len(moved)],
+            np.add.reduceat(sent[moved], begins).tolist(),
+            np.add.reduceat(received[moved], begins).tolist(),
+            strict=True,
+        )
+        for begin, end, went, came in sums:
+            number = int(numbers[moved[begin]])
+            name = self._names.value(int(rows["interface"][number]))
+            owner = self._owner_cache.owner(number)
+            if self._owner_cache.has_owner(number, owner):
+                self._totals.add(owner, name, went, came)
+                continue
+            # The owner of one was found anew, for a peer: so perhaps that of others.
+            for index in moved[begin:end].tolist():
+                owner = self._owner_cache.owner(int(numbers[index]))
+                self._totals.add(owner, name, int(sent[index]), int(received[index]))
 
-    def _without_owner(self) -> tuple[set[Connection], set[IdleConnection]]:
-        """Those that are reported later: their process may still be found."""
-        if not self._owner_cache.is_searching:
-            return set(), set()
-        active = {connection for connection in self._changed if self._is_pending(connection)}
-        idle = {
-            one
-            for one in self._idle_changed
-            if self._owner_cache.is_pending(inode_and_uid_of(one)[0])
-        }
-        return active, idle
+    def _since_report(self, numbers: Ints, counter: str, reported: str) -> Ints:
+        """Return by how much a counter has grown, and note that it is reported."""
+        rows = self._rows.array
+        more: Ints = np.clip(rows[counter][numbers] - rows[reported][numbers], 0, _MOST_BYTES)
+        rows[reported][numbers] += more
+        return more
 
-    def _owner(self, connection: Connection) -> Process | None:
-        return self._owners.get(connection.socket.inode)
-
-
-def _changed(connection: Connection, owner: Process | None, sums: TrafficTotals) -> Iterator[Event]:
-    """Add the bytes since the last call to the sums; yield the retransmits since then."""
-    sample, socket = connection.sample, connection.socket
-    if not socket.inode and sample.state != CLOSE:
-        return  # not accepted yet: reported once it has an inode and an owner
-    sent = max(sample.sent_payload - connection.sent, 0)
-    received = max(sample.received_payload - connection.received, 0)
-    if sent or received:
-        sums.add(owner, socket.interface, sent, received)
-    retransmits = max(sample.info.total_retrans - connection.retransmits, 0)
-    if retransmits:
-        duplicates = max(sample.info.dsack_dups - connection.duplicates, 0)
-        connection.duplicates += duplicates
-        yield SocketError(owner, socket, ErrorKind.RETRANSMIT, retransmits, duplicates=duplicates)
-    connection.sent += sent
-    connection.received += received
-    connection.retransmits += retransmits
+    def _ongoing(self, pending: set[int]) -> Iterator[Event]:
+        generations = self._rows.array["generation"]
+        for number, connection in self._waiting.items():
+            if number not in pending and generations[number] == self._generation:
+                assert connection.wait is not None
+                owner = self._owner_cache.owner(number)
+                yield stall_of(connection, connection.wait, owner, self._now_ns, ongoing=True)

@@ -11,13 +11,12 @@ from typing import Protocol
 
 from xctl_probe.events import Cause, Direction, Process, Stall
 from xctl_probe.fallback.connection import (
-    MS,
-    SENDS_ONLY,
     Connection,
     Wait,
     may_receive,
     waits_to_connect,
 )
+from xctl_probe.fallback.row import MS, SENDS_ONLY
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     CLOSING,

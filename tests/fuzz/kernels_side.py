@@ -33,6 +33,11 @@ class _Answers:
     def send(self, _request: bytes) -> None:
         pass
 
+    def recv_into(self, buffer: memoryview, size: int) -> int:
+        datagram = self.recv(size)
+        buffer[: len(datagram)] = datagram
+        return len(datagram)
+
     def recv(self, _size: int, flags: int = 0) -> bytes:
         if self.buffers:
             return self.buffers.pop(0)
@@ -44,7 +49,8 @@ class _Answers:
 def netlink(data: bytes) -> NetlinkSocket:
     """A netlink socket that answers with this."""
     made = object.__new__(NetlinkSocket)
-    made._socket, made._sequence = _Answers(data), 0  # type: ignore[assignment]
+    made._socket = _Answers(data)  # type: ignore[assignment]
+    made._sequence, made._chunks = 0, None
     return made
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from support.tcp_model import BOOT_NS, MS, OWNER, SOCKET, Tcp
 from xctl_probe.events import Cause, Direction, Process
-from xctl_probe.fallback.connection import Connection, Wait
-from xctl_probe.fallback.sock_diag import change_detector_of
+from xctl_probe.fallback.connection import Wait, connection_of, keep
+from xctl_probe.fallback.message_arrays import messages_from
+from xctl_probe.fallback.progress import first_seen, observe
+from xctl_probe.fallback.row import ROW, Times
 from xctl_probe.fallback.stall_detector import StallDetector
 from xctl_probe.fallback.thread_evidence import Blocked
 from xctl_probe.stalls.reply_waits import ReplyWaits
@@ -43,24 +47,47 @@ class Scene:
         self.tcp = tcp or Tcp()
         self.threads = Threads()
         self.detector = StallDetector(STALL_MS * MS, self.threads, ReplyWaits(STALL_MS * MS))
-        sample, now_ns = self.tcp.sample(), self.tcp.now_ns
-        self.connection = Connection(
-            SOCKET, sample, change_detector_of(b""), None, sample.opened, peer or RequestHistory(),
-            now_ns,
-            sample.counters,
-        )  # fmt: skip
-        self.connection.init_from_first_sample(now_ns, 0)
+        self.rows, self.peer = np.zeros(1, ROW), peer or RequestHistory()
         self.owner: Process | None = OWNER
-        self.last_sample_ns = now_ns
-        self.detector.update(self.connection, self.owner, now_ns)
+        self.last_sample_ns = 0
+        self._count(first_seen(self.rows, self._fields(), self._times()))
+        self.connection = self._connection()
+        self._update()
 
     def take_sample(self, now_ms):
         """The wait that a sample at this time finds."""
-        tcp = self.tcp.at(now_ms)
-        self.connection.observe(tcp.sample(), tcp.now_ns, self.last_sample_ns, STALL_MS * MS)
-        self.detector.update(self.connection, self.owner, tcp.now_ns)
-        self.last_sample_ns = tcp.now_ns
+        self.tcp.at(now_ms)
+        self._count(observe(self.rows, self._fields(), self._times()))
+        wait, ended = self.connection.wait, self.connection.ended
+        self.connection = self._connection()
+        self.connection.wait, self.connection.ended = wait, ended
+        self._update()
         return self.connection.wait
+
+    @property
+    def idle(self):
+        """Nothing can become of it without new activity."""
+        return not self.rows["active"][0] and self.connection.wait is None
+
+    def _update(self):
+        self.detector.update(self.connection, self.owner, self.tcp.now_ns)
+        keep(self.rows[0], self.connection)
+        self.last_sample_ns = self.tcp.now_ns
+
+    def _connection(self):
+        return connection_of(self.rows[0], self.tcp.sample(), SOCKET, self.peer)
+
+    def _fields(self):
+        return messages_from([self.tcp.message()]).fields
+
+    def _times(self):
+        return Times(self.tcp.now_ns, self.last_sample_ns, STALL_MS * MS)
+
+    def _count(self, turns):
+        for waited_ns, end_ns in turns.late.values():
+            self.peer.record_latency(waited_ns, STALL_MS * MS, end_ns)
+        self.peer.answered += len(turns.answered)
+        self.peer.unanswered += len(turns.unanswered)
 
     def stalls(self):
         """(direction, ms, cause) of each stall that ended since the last call."""

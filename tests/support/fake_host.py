@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import struct
+
 from support.tcp_model import CLOSE, INODE, MS, OWNER, UID, Tcp
 from xctl_probe.events import Process, Stall, TrafficDelta
 from xctl_probe.fallback import owner_cache
+from xctl_probe.fallback.sock_diag import TCPDIAG_GETSOCK
 from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.linux.socket_waits import SocketWaits
 
 INTERVAL_NS = 1_000 * MS
 OTHER = Process(239, 7_013, "other")
+
+
+def framed(payload, kind=TCPDIAG_GETSOCK):
+    """One netlink message, padded."""
+    head = struct.pack("=IHHII", 16 + len(payload), kind, 2, 1, 0)
+    return head + payload + bytes(-len(payload) % 4)
 
 
 class Diag:
@@ -20,12 +29,16 @@ class Diag:
         self.ended: list[bytes] = []
         self.overruns = 0
 
-    def sockets(self):
-        return [tcp.message() for tcp in self.open]
+    def chunks(self):
+        """Two chunks: what is in one must not matter."""
+        messages = [framed(tcp.message()) for tcp in self.open]
+        for part in (messages[:1], messages[1:]):
+            if part:
+                yield memoryview(b"".join(part))
 
     def destroyed(self):
         ended, self.ended = self.ended, []
-        return ended
+        return iter(ended)
 
 
 class Owners:
@@ -36,6 +49,7 @@ class Owners:
         self.found: dict[int, Process] = {}
         self.searches: list[set[int]] = []
         self.pending: set[int] = set()
+        self.asked: set[int] = set()
         self.slow = False  # then no search is over
 
     def begin(self):
@@ -50,6 +64,7 @@ class Owners:
 
     def search_for(self, askers):
         inodes = set(askers)
+        self.asked |= inodes
         if inodes:
             self.searches.append(inodes)
         if self.slow:
@@ -60,6 +75,10 @@ class Owners:
         self.found.update({i: self.now[i] for i in inodes if i in self.now})
 
         return set()
+
+    def finished(self):
+        over, self.asked = self.asked - self.pending, self.asked & self.pending
+        return list(over)
 
     @property
     def is_searching(self):
@@ -115,6 +134,11 @@ class World:
 
     def collect(self, now_ms):
         return list(self.connections.collect(self._to(now_ms), INTERVAL_NS))
+
+    def rows(self, column):
+        """The values of a column, of all sockets that are kept, by cookie."""
+        rows = self.connections._rows
+        return rows.array[rows.numbers][column]
 
     def closes(self, tcp):
         """The process closes, the kernel announces: no inode any more, and a closed state."""

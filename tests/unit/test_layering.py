@@ -25,6 +25,7 @@ NEVER = {
 # The libraries that a folder may import; the kernel source starts with none of them.
 LIBRARIES = {
     "config": {"psutil"},
+    "fallback": {"numpy"},
     "exporters": {"orjson"},
     "recordings": {"orjson"},
     "status": {"orjson"},

@@ -21,10 +21,12 @@ _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
 _SO_RCVBUF_BYTES = 1 << 20  # limited by net.core.rmem_max
 _READ_BYTES = 1 << 16  # a dump is answered in pieces of up to 32 KiB
+_DONE_BYTES = HEADER.size + _ERRNO.size
+_CHUNK_BYTES = 1 << 20  # of a dump that is read in chunks
 
 
-def messages(buffer: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split a received buffer into (type, payload).
+def spans(buffer: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
+    """Yield offset and length of each payload in a buffer, and the type of the message.
 
     Stops at a length that does not fit: the bytes after it are not trusted.
     """
@@ -33,8 +35,14 @@ def messages(buffer: bytes) -> Iterator[tuple[int, bytes]]:
         length, kind, _, _, _ = HEADER.unpack_from(buffer, offset)
         if length < HEADER.size or offset + length > end:
             return
-        yield kind, buffer[offset + HEADER.size : offset + length]
+        yield offset + HEADER.size, length - HEADER.size, kind
         offset += (length + 3) & ~3
+
+
+def messages(buffer: bytes) -> Iterator[tuple[int, bytes]]:
+    """Split a received buffer into (type, payload), as `spans` does."""
+    for offset, length, kind in spans(buffer):
+        yield kind, buffer[offset : offset + length]
 
 
 def error_of(payload: bytes) -> OSError | None:
@@ -54,6 +62,7 @@ class NetlinkSocket:
         )
         self._socket.bind((0, 0))
         self._sequence = 0
+        self._chunks: bytearray | None = None
 
     def fileno(self) -> int:
         """Return the descriptor, for a poll."""
@@ -73,11 +82,7 @@ class NetlinkSocket:
 
         Raises the OSError of the kernel, also at the end of the dump.
         """
-        self._sequence += 1
-        header = HEADER.pack(
-            HEADER.size + len(request), kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0
-        )
-        self._socket.send(header + request)
+        self._request(kind, NLM_F_DUMP, request)
         while True:
             found = False
             for answer, payload in messages(self._socket.recv(_READ_BYTES)):
@@ -91,14 +96,44 @@ class NetlinkSocket:
             if not found:
                 raise OSError(errno.EBADMSG, "a netlink answer was cut short")
 
+    def dump_chunks(self, kind: int, request: bytes) -> Iterator[memoryview]:
+        """Send a dump request and yield the response in chunks of whole messages.
+
+        A chunk is valid until the next one.  Raises as `dump` does.
+        """
+        self._request(kind, NLM_F_DUMP, request)
+        chunk, used = self._chunk(), 0
+        while True:
+            if len(chunk) - used < _READ_BYTES:
+                yield chunk[:used]
+                used = 0
+            begun, used = used, used + self._socket.recv_into(chunk[used:], _READ_BYTES)
+            if used - begun < HEADER.size:
+                raise OSError(errno.EBADMSG, "a netlink answer was cut short")
+            if (end := _end_of_dump(chunk[begun:used])) is not None:
+                if begun + end:
+                    yield chunk[: begun + end]
+                return
+
+    def _chunk(self) -> memoryview:
+        """Return the memory for chunks, which is kept: to map it anew costs as much as to read."""
+        if self._chunks is None:
+            self._chunks = bytearray(_CHUNK_BYTES)
+        return memoryview(self._chunks)
+
+    def _request(self, kind: int, flags: int, request: bytes) -> None:
+        self._sequence += 1
+        size = HEADER.size + len(request)
+        self._socket.send(
+            HEADER.pack(size, kind, NLM_F_REQUEST | flags, self._sequence, 0) + request
+        )
+
     def ask(self, kind: int, request: bytes) -> bytes:
         """Send a request with one response, and return its payload.
 
         Raises the OSError of the kernel: ENOENT where the object does not exist.
         """
-        self._sequence += 1
-        header = HEADER.pack(HEADER.size + len(request), kind, NLM_F_REQUEST, self._sequence, 0)
-        self._socket.send(header + request)
+        self._request(kind, 0, request)
         for answer, payload in messages(self._socket.recv(_READ_BYTES)):
             if answer == NLMSG_ERROR:
                 raise error_of(payload) or OSError(errno.EBADMSG, "an empty netlink response")
@@ -114,3 +149,22 @@ class NetlinkSocket:
             return self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
+
+
+def _end_of_dump(datagram: memoryview) -> int | None:
+    """Return where the dump ends in this datagram, None where it goes on.
+
+    The kernel ends it with the last message of a datagram, or with a datagram that begins with the
+    error.  Only then the messages before it are counted off.  Raises the OSError of the end.
+    """
+    last = len(datagram) - _DONE_BYTES
+    is_last = last >= 0 and HEADER.unpack_from(datagram, last)[:2] == (_DONE_BYTES, NLMSG_DONE)
+    if not is_last and HEADER.unpack_from(datagram)[1] not in (NLMSG_DONE, NLMSG_ERROR):
+        return None
+    for offset, length, kind in spans(datagram):
+        if kind in (NLMSG_DONE, NLMSG_ERROR):
+            error = error_of(bytes(datagram[offset : offset + length]))
+            if error is not None:
+                raise error
+            return offset - HEADER.size
+    return None

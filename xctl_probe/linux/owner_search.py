@@ -57,6 +57,7 @@ class Search(Owners):
         *,
         barred: Barred | None = None,
         most_wanted: int = _MOST_WANTED,
+        notes_finished: bool = False,
     ) -> None:
         super().__init__(proc)
         self._budget = budget or Budget()
@@ -71,6 +72,8 @@ class Search(Owners):
         self._pace = Budget(max(_PACE, self.share), burst_ns)
         self._wanted: dict[int, int | None] = {}  # inode -> user of the socket
         self._passes: dict[int, int] = {}  # inode -> passes that did not find it
+        self._notes_finished = notes_finished
+        self._finished: list[int] = []  # inodes, where they are noted
         self._pass: Iterator[int] | None = None  # yields the user whose process was read last
         self._targets: set[int] = set()  # inodes that the pass searches for
         self._askers: frozenset[int | None] = frozenset()
@@ -83,20 +86,23 @@ class Search(Owners):
         self._resume: dict[int, tuple[str, int]] = {}  # user -> pid and descriptor to continue with
         # pid -> inode of its folder, which the next process with this pid does not have
         self._kernel_threads: dict[str, int] = {}
+        self._listed: set[str] = set()  # pids when they were last listed
 
     def successor(self) -> Search:
         """Another search for the same, with all that was found: the reader of this one hangs."""
         other = Search(
             self._budget, self._proc, self._clock, self._cpu_clock, barred=self._barred,
-            most_wanted=self._most_wanted,
+            most_wanted=self._most_wanted, notes_finished=self._notes_finished,
         )  # fmt: skip
         other._holding = self._holding.copy()
         other._processes = self._processes.copy()
         other._closed = self._closed.copy()
         other._kernel_threads = self._kernel_threads.copy()
         other._recent = self._recent.copy()
+        other._listed = self._listed.copy()
         other._wanted = self._wanted.copy()
         other._passes = self._passes.copy()
+        other._finished = self._finished.copy()
         other._free_ns, other._free_until_ns = self._free_ns, self._free_until_ns
         return other
 
@@ -117,9 +123,13 @@ class Search(Owners):
     def want(self, askers: Mapping[int, int | None]) -> None:
         """Add sockets to the search: inode to the user whose it is."""
         for inode, asker in askers.items():
-            if inode not in self._wanted and len(self._wanted) < self._most_wanted:
+            if inode in self._wanted:
+                continue
+            if len(self._wanted) < self._most_wanted:
                 self._wanted[inode] = asker
                 self._sought.discard(inode)
+            else:
+                self._note_finished(inode)
 
     def is_pending(self, inode: int) -> bool:
         """Return whether the search for this socket is not over."""
@@ -141,6 +151,13 @@ class Search(Owners):
             for inode, one in held.items()
             if one is None or not self._is_barred(one.process.pid)
         )
+
+    def finished(self) -> list[int]:
+        """Return the sockets whose search is over since the last call, with `notes_finished`.
+
+        Another thread may search meanwhile.
+        """
+        return [self._finished.pop() for _ in range(len(self._finished))]
 
     def forget(self, inodes: Collection[int]) -> None:
         """Drop the cached owners of closed sockets, and their searches."""
@@ -200,23 +217,37 @@ class Search(Owners):
     def _done(self, inode: int) -> None:
         self._wanted.pop(inode, None)
         self._passes.pop(inode, None)
+        self._note_finished(inode)
+
+    def _note_finished(self, inode: int) -> None:
+        if self._notes_finished:
+            self._finished.append(inode)
 
     def _search_pass(self) -> Iterator[int]:
         """One pass; yields the user whose descriptors the last piece has read.
 
-        Who held such sockets before comes first, and mostly spares the list of all processes; but
-        no process with many descriptors, which would take the time of its user's other ones.
+        Who held such sockets before comes first, and then who is new since the last list; both
+        mostly spare the other processes.  But no process with many descriptors, which would take
+        the time of its user's other ones.
         """
         found_in: list[str] = []
-        recent = [pid for pid in self._recent if self._folder(pid).size < _LARGE]
-        yield from self._read_all(self._ranked(recent), found_in, self._free_of_user_ns // 2)
+        yield from self._read_small(self._recent, found_in)
         if self._targets:
             pids = {entry for entry in os.listdir(self._proc) if entry.isdigit()}
             for known in (self._closed, self._kernel_threads):
                 for pid in known.keys() - pids:
                     del known[pid]
-            yield from self._read_all(self._ranked(pids), found_in)
+            new, self._listed = pids - self._listed, pids
+            if len(new) < len(pids):
+                yield from self._read_small(new, found_in)
+            if self._targets:
+                yield from self._read_all(self._ranked(pids), found_in)
         self._note_recent(found_in)
+
+    def _read_small(self, pids: Iterable[str], found_in: list[str]) -> Iterator[int]:
+        """Read those of these processes that have few descriptors."""
+        small = [pid for pid in pids if self._folder(pid).size < _LARGE]
+        yield from self._read_all(self._ranked(small), found_in, self._free_of_user_ns // 2)
 
     def _read_all(
         self, candidates: Iterator[_Candidate], found_in: list[str], most_ns: int | None = None

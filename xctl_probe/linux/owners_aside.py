@@ -97,6 +97,10 @@ class OwnersAside:
             return wrong[0]
         return {inode for inode in inodes if self.get(inode) is None}
 
+    def finished(self) -> list[int]:
+        """Return the sockets whose search is over since the last call."""
+        return self._search.finished()
+
     def search(self, inodes: Collection[int], asker: int | None = None) -> set[int]:
         """Search for the owners, as `search_for`; `asker` is the user of these sockets."""
         return self.search_for(dict.fromkeys(inodes, asker))

@@ -104,7 +104,11 @@ _SAMPLED = (
         "the beginning of a stalled send (by /proc/net, of a connect too): the sample that found it"
         " counts",
     ),
-    BlindSpot("shared_user", "which of the processes that hold a socket uses it"),
+    BlindSpot(
+        "shared_user",
+        "which of the processes that hold a socket uses it; where more than 512 are in use in an"
+        " interval, for some intervals, which process one was passed to",
+    ),
 )
 
 # By source and attach variant: the names of the rows of `check`.

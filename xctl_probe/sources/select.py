@@ -64,7 +64,12 @@ def _bcc(settings: Settings) -> Source:
 
 
 def _sampler(settings: Settings) -> Source:
-    from xctl_probe.fallback.sampler import Sampler  # noqa: PLC0415 - as above
+    try:
+        from xctl_probe.fallback.sampler import Sampler  # noqa: PLC0415 - as above
+    except ModuleNotFoundError as error:  # no other source needs it
+        raise SourceUnavailable(
+            f"the sampler needs {error.name}, which is not installed: pip install {error.name}"
+        ) from error
 
     return Sampler(
         InterfaceByAddress(),

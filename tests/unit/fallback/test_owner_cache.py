@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from support.fake_host import OTHER, World, stalls, traffic, with_connection
-from support.tcp_model import INODE, OWNER, SOCKET, UID, Tcp
+from support.tcp_model import COOKIE, INODE, OWNER, SOCKET, UID, Tcp
 
 from xctl_probe.events import ErrorKind, SocketError, TrafficDelta
+from xctl_probe.fallback import owner_cache
 
 
 @pytest.fixture
@@ -107,3 +108,69 @@ def test_no_stall_is_reported_before_its_owner_is_found(world):
     world.take_sample(1_100)
     found = stalls(world.collect(1_200))
     assert {one.owner for one in found} == {OWNER}
+
+
+def crowd(world, count):
+    """So many connections of one process."""
+    for number in range(count):
+        tcp = Tcp()
+        tcp.cookie, tcp.inode = COOKIE + number, INODE + number
+        world.owners.now[tcp.inode] = OWNER
+        world.diag.open.append(tcp)
+    world.take_sample(1)
+    assert world.collect(2) == []
+    return world.diag.open
+
+
+def test_of_many_sockets_a_few_are_checked_in_an_interval(world, monkeypatch):
+    """20 are passed on, 4 are checked: those that move most at once, all within 10 intervals."""
+    monkeypatch.setattr(owner_cache, "_MOST_CHECKED", 4)
+    tcps = crowd(world, 20)
+    checked = []
+    stale = world.owners.stale
+    monkeypatch.setattr(world.owners, "stale", lambda i: checked.append(len(i)) or stale(i))
+    world.owners.now = dict.fromkeys(world.owners.now, OTHER)
+    moved = {OWNER: 0, OTHER: 0}
+    for n in range(1, 12):
+        for number, tcp in enumerate(tcps):
+            tcp.at(n * 1_000 - 7).send(1_009 if number in (7, 11) else 7)
+        for owner, sent, _ in traffic(world.collect(n * 1_000)):
+            moved[owner] += sent
+        if n == 1:
+            assert moved[OTHER] >= 2 * 1_009
+    assert sum(moved.values()) == 11 * (2 * 1_009 + 18 * 7)
+    assert max(checked) <= 4
+    before = moved[OWNER]
+    for tcp in tcps:
+        tcp.at(12_000).send(7)
+    for owner, sent, _ in traffic(world.collect(12_100)):
+        moved[owner] += sent
+    assert moved[OWNER] == before
+
+
+def test_what_waits_is_checked_in_any_case(world, monkeypatch):
+    """A stall names the process that holds the socket now."""
+    monkeypatch.setattr(owner_cache, "_MOST_CHECKED", 4)
+    tcps = crowd(world, 20)
+    waits = tcps[13]
+    waits.at(11).send(53).receive(11).at(13).send(53)
+    world.take_sample(14)
+    world.take_sample(200)
+    world.owners.now = dict.fromkeys(world.owners.now, OTHER)
+    for number, tcp in enumerate(tcps):
+        if tcp is not waits:
+            tcp.at(990).send(1_009 * number)
+    assert [one.owner for one in stalls(world.collect(1_000))] == [OTHER]
+
+
+def test_an_owner_that_was_found_for_a_peer_changes_that_of_one_socket(world):
+    """What the search has found since, of one of two sockets, is not claimed of the other."""
+    tcps = crowd(world, 2)
+    for n in (1, 2):
+        world.owners.found[INODE] = OTHER
+        world.owners.now[INODE] = OTHER
+        for tcp in tcps:
+            tcp.at(n * 1_000 - 7).send(7)
+        assert sorted(traffic(world.collect(n * 1_000)), key=repr) == sorted(
+            [(OWNER, 7, 0), (OTHER, 7, 0)], key=repr
+        )

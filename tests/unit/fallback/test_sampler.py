@@ -13,6 +13,7 @@ from xctl_probe.fallback import sampler
 from xctl_probe.fallback.sampler import Sampler
 
 MS = 1_000_000
+START_NS = 7_000 * MS
 
 
 class Sockets:
@@ -20,17 +21,40 @@ class Sockets:
 
     def __init__(self, fails=None):
         self.fails = fails
+        self.rests, self.has_unaccepted = True, False
+        self.cost = lambda: None
         self.sampled = []
+        self.unchanged = []
         self.collected = []
 
     def sample(self, now_ns):
         if self.fails:
             raise OSError(self.fails, os.strerror(self.fails))
         self.sampled.append(now_ns)
+        self.cost()
+
+    def note_unchanged(self, now_ns):
+        self.unchanged.append(now_ns)
 
     def collect(self, now_ns, interval_ns):
         self.collected.append((now_ns, interval_ns))
         yield DroppedEvents("sock_diag", 7)
+
+
+class Activity:
+    """Stands in for the counters of the namespace."""
+
+    def __init__(self):
+        self.opened = self.moved = False
+
+    def take(self):
+        self.opened = self.moved = False
+
+    def changes(self):
+        return self
+
+    def close(self):
+        pass
 
 
 class Diag:
@@ -48,8 +72,10 @@ def host(monkeypatch):
     class Host:
         refuses = None
         diag = Diag()
+        activity = Activity()
         connections, proc_net = Sockets(), Sockets()
         cost_ns = 0
+        share = 0.01
 
         def sock_diag(self):
             if self.refuses:
@@ -57,12 +83,17 @@ def host(monkeypatch):
             return self.diag
 
         def sampler(self, *, sock_diag=True):
-            return Sampler(None, stall_ns=100 * MS, interval_ns=1_009 * MS, sock_diag=sock_diag)
+            return Sampler(
+                None, stall_ns=100 * MS, interval_ns=1_009 * MS, sock_diag=sock_diag,
+                proc_share=self.share,
+            )  # fmt: skip
 
     made = Host()
     monkeypatch.setattr(sampler, "SockDiag", made.sock_diag)
     monkeypatch.setattr(sampler, "SocketTable", lambda *_: made.connections)
     monkeypatch.setattr(sampler, "ProcNet", lambda *_: made.proc_net)
+    monkeypatch.setattr(sampler, "TcpActivity", lambda: made.activity)
+    monkeypatch.setattr(sampler.time, "monotonic_ns", lambda: START_NS)
     monkeypatch.setattr(sampler.time, "process_time_ns", lambda: made.cost_ns)
     return made
 
@@ -106,13 +137,92 @@ def test_neither_is_an_error_with_its_remedy(host):
         host.sampler()
 
 
-def test_samples_take_less_than_a_hundredth_of_a_core(host):
-    """A sample that cost 3 ms is followed by 375 ms of rest; a cheap one by 25 ms."""
-    source = host.sampler()
-    host.cost_ns += 3 * MS
-    assert source.poll(7_000 * MS) == 7_375 * MS
-    host.cost_ns += 1_000
-    assert source.poll(7_300 * MS) == 7_325 * MS
+class Polls:
+    """A sampler that is polled when it asks to be; samples cost so much, and so do polls."""
+
+    def __init__(self, host, *, sample_ns, poll_ns=0):
+        self.host, self.source, self.poll_ns = host, host.sampler(), poll_ns
+        self.now_ns = START_NS
+        host.connections.cost = lambda: self.spend(sample_ns)
+        host.connections.sampled.clear()
+
+    def spend(self, cost_ns):
+        self.host.cost_ns += cost_ns
+
+    def run(self, seconds, before=lambda: None):
+        """How many samples were taken."""
+        taken, until_ns = len(self.host.connections.sampled), self.now_ns + seconds * 1_000 * MS
+        while self.now_ns < until_ns:
+            before()
+            self.spend(self.poll_ns)
+            due_ns = self.source.poll(self.now_ns)
+            assert due_ns >= self.now_ns + 25 * MS
+            self.now_ns = due_ns
+        return len(self.host.connections.sampled) - taken
+
+
+def test_nothing_is_sampled_where_nothing_has_changed(host):
+    """The counters of the namespace show that; an interval is sampled in any case."""
+    polls = Polls(host, sample_ns=MS)
+    assert polls.run(10) == 0
+    assert len(host.connections.unchanged) == 400
+    list(polls.source.drain(polls.now_ns).events)
+    assert len(host.connections.collected) == 1
+
+
+@pytest.mark.parametrize("why", ["opened", "moved", "active"])
+@pytest.mark.parametrize("sample_ns", [MS // 5, MS, 3 * MS, 40 * MS])
+def test_samples_take_less_than_a_hundredth_of_a_core(host, why, sample_ns):
+    """0.8 % in the long run, whatever happens all the time: 16 ms of credit at the start."""
+    polls = Polls(host, sample_ns=sample_ns, poll_ns=50_000)
+    host.connections.rests = why != "active"
+
+    def happens():
+        host.activity.opened, host.activity.moved = why == "opened", why == "moved"
+
+    polls.run(100, happens)
+    credit_ns = 16 * MS + sample_ns
+    assert 0.7 * 800 * MS <= host.cost_ns <= 800 * MS + credit_ns
+
+
+def test_a_connection_that_is_made_is_sampled_at_the_next_poll(host):
+    """Of 40 ms, also when traffic takes all samples that the share allows."""
+    polls = Polls(host, sample_ns=MS)
+
+    def traffic():
+        host.activity.moved = True
+
+    polls.run(20, traffic)
+    for _ in range(9):
+        assert polls.run(1, traffic) > 0
+        host.activity.opened = True
+        before = len(host.connections.sampled)
+        polls.source.poll(polls.now_ns)
+        assert len(host.connections.sampled) == before + 1
+
+
+def test_a_connection_in_the_queue_of_a_listener_is_sampled_again(host):
+    polls = Polls(host, sample_ns=MS)
+    host.connections.has_unaccepted = True
+    polls.source.poll(polls.now_ns)
+    assert len(host.connections.sampled) == 1
+
+
+def test_an_expensive_interval_silences_the_sampler_for_two_seconds_at_most(host):
+    """300 ms, once: what was owed before would take 37 s."""
+    polls = Polls(host, sample_ns=MS)
+    polls.spend(300 * MS)
+    assert polls.source.poll(polls.now_ns) == polls.now_ns + 2_000 * MS
+
+
+def test_a_command_that_answers_once_samples_at_each_poll(host):
+    """Half a core for reads of /proc: `blame`."""
+    host.share = 0.5
+    polls = Polls(host, sample_ns=40 * MS)
+    host.connections.rests = False
+    for number in range(4):
+        polls.source.poll(START_NS + number * 120 * MS)
+    assert len(host.connections.sampled) == 4
 
 
 def test_a_drain_is_reported_how_long_its_interval_was(host):

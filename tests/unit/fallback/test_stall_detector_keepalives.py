@@ -46,7 +46,7 @@ def test_a_subscriber_whose_peer_is_gone_stalls_from_the_first_keepalive_on():
     heard(scene, 10_050)
     assert scene.take_sample(10_060) is None
     assert scene.stalls() == [(RECEIVE, 3_000, KEEPALIVE)]
-    assert scene.connection.idle
+    assert scene.idle
 
 
 def test_who_does_not_wait_does_not_stall():
@@ -57,8 +57,8 @@ def test_who_does_not_wait_does_not_stall():
         unanswered(one, 5)
         assert one.take_sample(7_000) is None
         assert one.take_sample(8_000) is None
-    assert not scene.connection.idle
-    assert server.connection.idle
+    assert not scene.idle
+    assert server.idle
 
 
 def test_a_reply_that_stays_out_goes_on_with_another_cause():

@@ -140,11 +140,11 @@ def test_a_connection_that_closes_finishes_its_stall():
 
 def test_a_quiet_connection_is_one_that_only_new_activity_can_stall():
     """Answered and acknowledged it is quiet; waiting, full, in flight or flowing it is not."""
-    assert answered_once().connection.idle
+    assert answered_once().idle
     scene = answered_once()
     scene.tcp.at(53).send(53)
     scene.take_sample(60)
-    assert not scene.connection.idle
-    assert not full_sender().connection.idle
-    assert download(4, 200_003).connection.idle
-    assert not download(5, 200_003).connection.idle
+    assert not scene.idle
+    assert not full_sender().idle
+    assert download(4, 200_003).idle
+    assert not download(5, 200_003).idle

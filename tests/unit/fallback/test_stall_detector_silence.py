@@ -120,7 +120,7 @@ def test_an_idle_connection_never_waits():
     scene = Scene()
     scene.threads.receiving = Blocked(TID)
     assert scene.take_sample(90_001) is None
-    assert scene.connection.idle
+    assert scene.idle
 
 
 @pytest.mark.parametrize("blocked", [None, Blocked(TID)])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from xctl_probe.linux import netlink as netlink_module
 from xctl_probe.linux.netlink import NLMSG_DONE, NLMSG_ERROR, NetlinkSocket, error_of, messages
 
 HEADER = 16
@@ -101,6 +102,11 @@ class Kernel:
     def send(self, request):
         self.sent.append(request)
 
+    def recv_into(self, buffer, size):
+        datagram = self.recv(size)
+        buffer[: len(datagram)] = datagram
+        return len(datagram)
+
     def recv(self, _size, flags=0):
         if not self.buffers:
             if flags:
@@ -111,61 +117,73 @@ class Kernel:
 
 def netlink(*buffers):
     made = object.__new__(NetlinkSocket)
-    made._socket, made._sequence = Kernel(*buffers), 0
+    made._socket, made._sequence, made._chunks = Kernel(*buffers), 0, None
     return made
 
 
-def test_a_dump_request_is_framed():
+def in_chunks(made, kind, request):
+    """As `dump`, by way of the chunks."""
+    for chunk in made.dump_chunks(kind, request):
+        yield from (payload for _, payload in messages(bytes(chunk)))
+
+
+@pytest.fixture(params=[NetlinkSocket.dump, in_chunks], ids=["dump", "chunks"])
+def dump(request):
+    """Both ways to read a dump."""
+    return request.param
+
+
+def test_a_dump_request_is_framed(dump):
     """Length, type, REQUEST and DUMP, and a sequence number that grows."""
     made = netlink(DONE, DONE)
-    list(made.dump(18, b"seventeen bytes.."))
-    list(made.dump(20, b""))
+    list(dump(made, 18, b"seventeen bytes.."))
+    list(dump(made, 20, b""))
     assert made._socket.sent == [
         struct.pack("=IHHII", 33, 18, 0x301, 1, 0) + b"seventeen bytes..",
         struct.pack("=IHHII", 16, 20, 0x301, 2, 0),
     ]
 
 
-def test_a_dump_gives_its_answers_until_done():
+def test_a_dump_gives_its_answers_until_done(dump):
     """From several buffers, DONE behind the last ones: nothing is read after it."""
     first, last = message(20, b"a" * 7) + message(20, b"b" * 11), message(20, b"c" * 13) + DONE
-    assert list(netlink(first, last).dump(20, b"")) == [b"a" * 7, b"b" * 11, b"c" * 13]
+    assert list(dump(netlink(first, last), 20, b"")) == [b"a" * 7, b"b" * 11, b"c" * 13]
 
 
-def test_done_may_stand_alone():
+def test_done_may_stand_alone(dump):
     """In a buffer of its own, with or without a number."""
-    assert list(netlink(message(20, b"a" * 7), DONE).dump(20, b"")) == [b"a" * 7]
-    assert list(netlink(DONE).dump(20, b"")) == []
+    assert list(dump(netlink(message(20, b"a" * 7), DONE), 20, b"")) == [b"a" * 7]
+    assert list(dump(netlink(DONE), 20, b"")) == []
 
 
-def test_a_dump_is_over_when_the_kernel_acknowledges_it():
+def test_a_dump_is_over_when_the_kernel_acknowledges_it(dump):
     """NLMSG_ERROR with 0: no answers, and no error."""
-    assert list(netlink(message(NLMSG_ERROR, bytes(20))).dump(20, b"")) == []
+    assert list(dump(netlink(message(NLMSG_ERROR, bytes(20))), 20, b"")) == []
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOENT, errno.EINVAL])
-def test_a_refused_dump_raises_the_kernels_error(number):
+def test_a_refused_dump_raises_the_kernels_error(dump, number):
     """The number reaches the caller, who falls back."""
     refusal = message(NLMSG_ERROR, struct.pack("=i", -number) + bytes(16))
     with pytest.raises(OSError, match=r"\w") as caught:
-        list(netlink(refusal).dump(20, b""))
+        list(dump(netlink(refusal), 20, b""))
     assert caught.value.errno == number
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_dump_that_fails_on_its_way_raises_the_kernels_error(alone):
+def test_a_dump_that_fails_on_its_way_raises_the_kernels_error(dump, alone):
     """netlink_dump() reports it in DONE; without tcp_diag that is ENOENT, and no socket at all."""
     end = message(NLMSG_DONE, struct.pack("=i", -errno.ENOENT))
     with pytest.raises(OSError, match=r"\w") as caught:
-        list(netlink(end if alone else message(20, b"x" * 8) + end).dump(20, b""))
+        list(dump(netlink(end if alone else message(20, b"x" * 8) + end), 20, b""))
     assert caught.value.errno == errno.ENOENT
 
 
 @pytest.mark.parametrize("scrap", [b"", b"\0", bytes(15)])
-def test_a_scrap_is_a_bad_message(scrap):
+def test_a_scrap_is_a_bad_message(dump, scrap):
     """A kernel that answers less than a header is not read any further."""
     with pytest.raises(OSError, match="cut short"):
-        list(netlink(scrap).dump(20, b""))
+        list(dump(netlink(scrap), 20, b""))
 
 
 @given(st.lists(st.binary(min_size=HEADER, max_size=64), max_size=7))
@@ -186,3 +204,24 @@ def test_nothing_waiting_is_none():
     made = netlink(b"news")
     assert made.receive() == b"news"
     assert made.receive() is None
+
+
+def test_a_large_dump_comes_in_chunks_of_whole_messages(monkeypatch):
+    """700 datagrams of 32 KiB, of which each chunk has as many as fit."""
+    monkeypatch.setattr(netlink_module, "_CHUNK_BYTES", 1 << 18)
+    datagrams = [message(20, n.to_bytes(4, "little") + bytes(28)) * 682 for n in range(700)]
+    sizes, found = [], []
+    for chunk in netlink(*datagrams[:-1], datagrams[-1] + DONE).dump_chunks(20, b""):
+        sizes.append(len(chunk))
+        found += [int.from_bytes(chunk[at + 16 : at + 20], "little") for at in
+                  range(0, len(chunk), 48)]  # fmt: skip
+    assert found == [n for n in range(700) for _ in range(682)]
+    assert max(sizes) <= 1 << 18
+    assert len(sizes) < 160
+
+
+def test_an_end_in_the_data_ends_no_dump():
+    """The last bytes of a message look as DONE does: the messages are counted off."""
+    sly = message(20, bytes(7 * 4) + DONE)
+    made = netlink(sly, message(20, b"a" * 8) + DONE)
+    assert list(in_chunks(made, 20, b"")) == [bytes(7 * 4) + DONE, b"a" * 8]

@@ -211,3 +211,52 @@ def test_a_socket_that_is_searched_for_again_may_have_come_to_a_process_since(wo
     world.add(233, INODE)
     assert world.search.search([INODE], VICTIM) == set()
     assert world.search.get(INODE) == Process(233, 7_001, "client")
+
+
+def test_who_is_new_comes_before_all_others(world):
+    """A short connection of a process that has just begun: the other 500 are not read for it."""
+    for pid in range(1_000, 1_500):
+        world.add(pid, pid)
+    assert world.search.search([1_003, 1_450], VICTIM) == set()
+    world.read.clear()
+    world.add(2_003, INODE, others=7)
+    assert world.search.search([INODE], VICTIM) == set()
+    assert world.search.get(INODE) == Process(2_003, 7_001, "client")
+    assert set(world.read) <= {1_003, 1_450, 2_003}
+
+
+def test_new_processes_leave_time_for_the_others_of_their_user(world):
+    """They may take half of its time: the socket of an old one is found in the other half."""
+    world.add(233, 4_243)
+    world.add(239, INODE, others=10)
+    assert world.search.search([4_243], VICTIM) == set()
+    for pid in range(1_000, 1_400):
+        world.add(pid, *([None] * 100))
+    assert world.samples([INODE]) <= 2
+    assert world.search.get(INODE) == Process(239, 7_001, "client")
+
+
+def test_what_is_over_is_noted_once(world):
+    """Found, not found, forgotten, and not searched for at all: each is over."""
+    search = Search(
+        Budget(), world.path, lambda: world.now_ns, lambda: world.cpu_ns, most_wanted=3,
+        notes_finished=True,
+    )  # fmt: skip
+    process = FakeProcess(world.path, 233)
+    process.stat()
+    process.socket(3, INODE)
+    search.want(dict.fromkeys([INODE, 4_243, 4_259, 4_261], VICTIM))
+    assert search.finished() == [4_261]
+    search.forget([4_259])
+    assert search.finished() == [4_259]
+    search.proceed()
+    assert sorted(search.finished()) == [INODE, 4_243]
+    assert search.finished() == []
+    assert search.get(INODE) is not None
+
+
+def test_nothing_is_noted_for_who_does_not_ask(world):
+    """The list would grow for ever."""
+    world.add(233, INODE)
+    world.search.search([INODE], VICTIM)
+    assert world.search._finished == []

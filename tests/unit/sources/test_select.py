@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -78,3 +79,12 @@ def test_the_one_that_was_asked_for_is_taken_or_fails(works, backend):
     with pytest.raises(SourceUnavailable, match=f"^--backend {backend}: no {backend} here$"):
         open_source(asked(backend))
     assert tried == [backend, backend]
+
+
+def test_a_library_that_is_missing_is_named_with_the_remedy(monkeypatch):
+    """Only the sampler needs NumPy."""
+    for name in [name for name in sys.modules if name.startswith("xctl_probe.fallback")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(SourceUnavailable, match="needs numpy, which is not installed: pip"):
+        open_source(asked(PROC))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xctl_probe.fallback import connection, idle_update
+from xctl_probe.fallback import candidates, connection, progress
 from xctl_probe.stalls import policy
 from xctl_probe.stalls.policy import (
     FLOW_NS,
@@ -109,5 +109,7 @@ def test_the_documents_have_the_same_thresholds() -> None:
 
 def test_the_sampler_has_no_thresholds_of_its_own() -> None:
     """Active and idle connections count a sustained transfer by the one rule."""
-    assert connection.is_transfer is idle_update.is_transfer is policy.is_transfer
-    assert connection.DELAYED_ACK_MS is policy.DELAYED_ACK_MS
+    assert connection.is_transfer is policy.is_transfer
+    assert candidates.FLOW_NS is policy.FLOW_NS
+    assert candidates.FLOW_BYTES_PER_MS is policy.FLOW_BYTES_PER_MS
+    assert progress.DELAYED_ACK_MS is policy.DELAYED_ACK_MS

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from xctl_probe.commands.why.peers import peers_of
 from xctl_probe.commands.why.sockets import STATES, Peer, Tcp
-from xctl_probe.events import Socket
 from xctl_probe.fallback.connection import Connection
+from xctl_probe.fallback.few_sockets import FewSockets
 from xctl_probe.fallback.sock_diag import (
     LISTEN,
     SYN_SENT,
@@ -15,13 +15,10 @@ from xctl_probe.fallback.sock_diag import (
     TIMER_RETRANSMIT,
     UNKNOWN_WINDOW,
     TcpSample,
-    change_detector_of,
-    decode,
 )
 from xctl_probe.fallback.stall_detector import send_cause
 from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.stalls.policy import STALL_MS
-from xctl_probe.stalls.request_history import RequestHistory
 
 INODE = slice(68, 72)  # in struct inet_diag_msg
 _NS_PER_MS = 1_000_000
@@ -32,56 +29,24 @@ class DiagSampler:
     """Samples of sock_diag; `stall_ms` is the stall length."""
 
     def __init__(self, stall_ms: int = STALL_MS) -> None:
-        self._stall_ns = stall_ms * _NS_PER_MS
-        self._connections: dict[int, Connection] = {}
-        self._signatures: dict[int, bytes] = {}
+        self._sockets = FewSockets(stall_ms * _NS_PER_MS)
         self._first: dict[int, TcpSample] = {}
-        self._last_sample_ns = 0
 
     def sample(self, messages: Iterable[bytes], inodes: Iterable[int], now_ns: int) -> None:
         """Add a dump; `now_ns` is its monotonic time."""
         wanted = {inode.to_bytes(4, "little") for inode in inodes}
-        seen = {}
-        for message in messages:
-            if message[INODE] not in wanted:
-                continue
-            sample = decode(message)
-            if sample is None:
-                continue
-            seen[sample.inode] = self._connections.get(sample.inode) or _first_seen(sample, now_ns)
-            if sample.inode in self._connections:
-                seen[sample.inode].observe(sample, now_ns, self._last_sample_ns, self._stall_ns)
-            else:
-                self._first[sample.inode] = sample
-        self._connections, self._last_sample_ns = seen, now_ns
+        self._sockets.sample((one for one in messages if one[INODE] in wanted), now_ns)
+        seen = self._sockets.samples
+        self._first = {inode: self._first.get(inode, one) for inode, one in seen.items()}
 
     def tcp(self, fds: dict[int, int], messages: list[bytes], between_ns: int) -> list[Tcp]:
         """Return the sockets as sampled; `messages` are those of the last sample."""
-        peers = peers_of([c.sample for c in self._connections.values()], messages)
+        now_ns = self._sockets.sampled_ns
+        peers = peers_of(list(self._sockets.samples.values()), messages)
         return [
-            _tcp(fds[i], c, self._first[i], self._last_sample_ns, between_ns, peers.get(i))
-            for i, c in self._connections.items()
+            _tcp(fds[i], c, self._first[i], now_ns, between_ns, peers.get(i))
+            for i, c in self._sockets.connections().items()
         ]
-
-
-def _first_seen(sample: TcpSample, now_ns: int) -> Connection:
-    socket = Socket(
-        sample.inode, 0, "tcp", sample.local_address, sample.local_port,
-        sample.remote_address, sample.remote_port,
-    )  # fmt: skip
-    connection = Connection(
-        socket,
-        sample,
-        change_detector_of(b""),
-        None,
-        sample.opened,
-        RequestHistory(),
-        now_ns,
-        sample.counters,
-    )
-    if sample.state != LISTEN:
-        connection.init_from_first_sample(now_ns, 0)
-    return connection
 
 
 def _tcp(

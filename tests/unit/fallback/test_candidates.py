@@ -1,4 +1,4 @@
-"""A connection that rests is the same connection when it wakes."""
+"""Which connections the rules decide about makes no difference; what is idle is not lost."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_host import OTHER, World, traffic
-from support.tcp_model import ESTABLISHED, OWNER, Tcp
+from support.tcp_model import ESTABLISHED, MS, OWNER, Tcp
 
-from xctl_probe.fallback.idle_connection import inode_and_uid_of
+from xctl_probe.fallback.sock_diag import decode
 from xctl_probe.fallback.socket_table import SocketTable
 
 _STEPS = st.one_of(
@@ -28,11 +28,12 @@ _STEPS = st.one_of(
 )
 
 
-class NeverIdle(SocketTable):
-    """As it would be if every connection were kept whole."""
+class AllCandidates(SocketTable):
+    """As it would be if the rules decided about every connection that changes, or may change."""
 
-    def _make_idle(self, connection) -> None:
-        pass
+    def _note_candidates(self, sampled, _times):
+        for index, number in enumerate(sampled.numbers.tolist()):
+            self._candidates[number] = decode(sampled.payload(index))
 
 
 class Seen:
@@ -81,11 +82,10 @@ def some_tcps():
 
 @settings(max_examples=300, deadline=None)
 @given(steps=st.lists(_STEPS, max_size=40))
-def test_to_rest_makes_no_difference(steps):
-    """Whatever happens on two connections, the events are those of connections kept whole."""
-
+def test_to_decide_about_a_few_makes_no_difference(steps):
+    """Whatever happens on two connections, the events are those of rules that see all."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        worlds = [Seen(monkeypatch, kind, some_tcps()) for kind in (SocketTable, NeverIdle)]
+        worlds = [Seen(monkeypatch, kind, some_tcps()) for kind in (SocketTable, AllCandidates)]
         for what, number in [*steps, ("take_sample", 0), ("collect", 0)]:
             for seen in worlds:
                 seen.step(what, number)
@@ -97,8 +97,7 @@ def idle_world(monkeypatch):
     world.diag.open.append(Tcp())
     world.take_sample(1)
     world.collect(2)
-    assert not world.connections._connections
-    assert len(world.connections._idle) == 1
+    assert world.rows("active").tolist() == [False]
     return world
 
 
@@ -120,46 +119,44 @@ def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatc
     world = idle_world(monkeypatch)
     (tcp,) = world.diag.open
     for n in range(9):
-        assert not world.connections._connections
+        assert world.rows("active").tolist() == [False]
         tcp.at(97 + n * 100).receive(200_003)
         world.take_sample(98 + n * 100)
-    (connection,) = world.connections._connections.values()
-    assert connection.transfers
+    assert world.rows("active").tolist() == [True]
     assert traffic(world.collect(905)) == [(OWNER, 0, 9 * 200_003)]
-    assert world.connections._connections
+    assert world.rows("active").tolist() == [True]
     assert world.collect(1_004) == []
     assert world.collect(1_196) == []
-    assert world.connections._connections
+    assert world.rows("active").tolist() == [True]
     assert world.collect(1_197) == []
-    assert not world.connections._connections
-    assert len(world.connections._idle) == 1
+    world.take_sample(1_198)
+    assert world.rows("active").tolist() == [False]
 
 
 def test_an_idle_connection_that_vanishes_unreported_is_forgotten(monkeypatch):
     """Its end was lost: after some intervals nothing of it is left, its owner neither."""
     world = idle_world(monkeypatch)
-    ((cookie, idle),) = world.connections._idle.items()
-    inode, _ = inode_and_uid_of(idle)
+    (inode,) = world.rows("inode").tolist()
     assert inode in world.owners.found
     world.diag.open.clear()
     for n in range(1, 12):
         world.collect(n * 1_000)
-    assert not world.connections._idle
-    assert not world.connections._missing
+    assert len(world.connections._rows) == 0
+    assert not world.connections._rows.array["cookie"].any()
     assert inode not in world.owners.found
-    assert cookie not in world.connections._connections
 
 
-def test_a_connection_with_counts_that_no_kernel_has_stays_active(monkeypatch):
-    """More was sent again than was sent: that cannot be packed."""
+def test_a_connection_with_counts_that_no_kernel_has_moves_nothing(monkeypatch):
+    """More was sent again than was sent."""
     world = World(monkeypatch)
     tcp = Tcp().send(7).receive(11)
     tcp.retransmitted_bytes = 2**64 - 1
     world.diag.open = [tcp]
     world.take_sample(1)
     assert world.collect(2) == []
-    assert not world.connections._idle
-    assert len(world.connections._connections) == 1
+    tcp.retransmitted_bytes = 2**63
+    world.take_sample(3)
+    assert world.collect(4) == []
 
 
 def test_an_idle_connection_that_closes_keeps_its_owner_for_the_last_bytes(monkeypatch):
@@ -175,4 +172,19 @@ def test_an_idle_connection_that_closes_keeps_its_owner_for_the_last_bytes(monke
     assert error.owner == OWNER
     assert error.socket.uid is not None
     assert error.socket.inode
-    assert not world.connections._idle
+    assert len(world.connections._rows) == 0
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_pause_shows_where_nothing_was_sampled_because_nothing_changed(monkeypatch, noted):
+    """What comes after it is a transfer of its own; else the pause would count as part of one."""
+    world = idle_world(monkeypatch)
+    (tcp,) = world.diag.open
+    tcp.at(97).receive(200_003)
+    world.take_sample(98)
+    begun_ns = world.rows("flow_begin_ns")[0]
+    if noted:
+        world.connections.note_unchanged(tcp.now_ns + 700 * MS)
+    tcp.at(900).receive(200_003)
+    world.take_sample(901)
+    assert (world.rows("flow_begin_ns")[0] == begun_ns) is not noted
