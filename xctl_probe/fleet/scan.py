@@ -5,6 +5,7 @@ The first pass parses no stall; it counts.  A worker process takes one file at a
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -31,6 +32,7 @@ _MEMBERS = 32  # of one place
 _MS_PER_S = 1_000
 _MOST_WORKERS = 4
 _SMALL_BYTES = 4 << 20  # below it, no worker is worth its start
+_PR_SET_PDEATHSIG = 1
 _STALL = b',"event_type":"transport.drop",'
 _ONGOING, _UNATTRIBUTED = b'"ongoing":true', b'"pid":null'
 _CONNECTED = b'"value":"connected"'
@@ -246,7 +248,7 @@ def in_workers(
         yield from map(work, tasks)
         return
     try:
-        with ProcessPoolExecutor(workers, get_context("fork"), _ignore_interrupts) as pool:
+        with ProcessPoolExecutor(workers, get_context("fork"), _exit_with_parent) as pool:
             try:
                 yield from pool.map(work, tasks)
             except BaseException:
@@ -258,9 +260,10 @@ def in_workers(
         ) from None
 
 
-def _ignore_interrupts() -> None:
-    """From a terminal, the parent gets the signal, too, and stops the worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _exit_with_parent() -> None:
+    """Leave no worker behind, whatever stops the command.  PR_SET_PDEATHSIG, prctl(2)."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _size(path: Path) -> int:
