@@ -1,4 +1,4 @@
-"""The arrays have what decoding each message gives, whatever the messages look like."""
+"""The arrays have what decoding each message gives, of whatever shape."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xctl_probe.linux.netlink import messages
 
 KIND, OTHER_KIND = 18, 20
 FIXED = 72  # struct inet_diag_msg
-# Each kernel's struct tcp_info ends after a field.
+# Each kernel's struct tcp_info stops after a field.
 _INFO = st.sampled_from((0, 104, 120, 136, 160, 192, 224, 232, 240, 280)).flatmap(
     lambda size: st.binary(min_size=size, max_size=size).map(lambda raw: attribute(2, raw))
 )
@@ -115,7 +115,7 @@ def test_scraps_and_other_kinds_are_no_sockets(scrap):
 @example(bytes(16))
 @example(framed(Tcp().message(), KIND)[:-1])
 @example(framed(Tcp().message(), KIND) + bytes(15))
-def test_any_buffer_gives_the_messages_that_walking_it_gives(buffer):
+def test_any_buffer_gives_the_messages_that_one_pass_gives(buffer):
     """No content raises or is read beyond its end."""
-    walked = [one for kind, one in messages(buffer) if kind == KIND and len(one) >= FIXED]
-    assert rows(messages_of(memoryview(buffer), KIND)) == [decoded(one) for one in walked]
+    passed = [one for kind, one in messages(buffer) if kind == KIND and len(one) >= FIXED]
+    assert rows(messages_of(memoryview(buffer), KIND)) == [decoded(one) for one in passed]
