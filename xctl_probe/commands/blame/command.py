@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from xctl_probe.commands.blame.collect import check_pid, collect
 from xctl_probe.commands.blame.rdma import RdmaSampler
 from xctl_probe.commands.blame.report import to_json, to_text
+from xctl_probe.commands.blame.running import running_stalls, with_running
 from xctl_probe.commands.blame.samples import sample
 from xctl_probe.config import Settings
 from xctl_probe.exporters.stdout import write_answer
@@ -26,6 +28,10 @@ def run(
         check_pid(pid)
     rdma = RdmaSampler()
     sampled = sample(settings)
+    running = running_stalls(settings.status_dir)
+    if running:
+        stalls = with_running(sampled.stalls, running)
+        sampled = replace(sampled, stalls=stalls, source=f"{sampled.source}, running probe")
     stall_ms = settings.stall_ns // _NS_PER_MS
     collected = collect(sampled, rdma.result(), pid=pid, job=job, stall_ms=stall_ms)
     subject = f"process {pid}" if pid is not None else None

@@ -1,0 +1,59 @@
+"""The stalls that a probe reports which already runs here.
+
+It knows what each connection did before: which of two equals waits for the other, and what is
+usual.  Samples of this moment do not show that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from xctl_probe.events import Stall
+from xctl_probe.exporters.ndjson import ascii_json
+from xctl_probe.exporters.records import StallRecord
+from xctl_probe.linux.procfs import read_process
+from xctl_probe.recordings.parse import to_record
+from xctl_probe.status.client import Reply, ask, find
+from xctl_probe.status.directory import known_directories
+
+_WAIT_S = 1.0
+_LONGEST_INTERVAL_MS = 5_000  # an older record is no answer about this moment
+
+
+def running_stalls(directory: Path | None) -> list[Stall]:
+    """Return the stalls of all probes of this user, and of root; empty where none runs.
+
+    `directory` is that of --status-dir.  A probe of another user may answer anything, so it is not
+    asked.  What is only likely is left out, and so are processes that are gone.
+    """
+    places = [directory] if directory else known_directories(os.environ, os.geteuid())
+    trusted = [one for one in find(places) if one.uid in (0, os.geteuid())]
+    return [stall for reply in ask(trusted, "stalls", _WAIT_S) for stall in stalls_of(reply)]
+
+
+def stalls_of(reply: Reply) -> list[Stall]:
+    """Return the stalls of one reply; empty for one that is none, or of another pid namespace."""
+    document = reply.document
+    if not isinstance(document, dict) or document.get("pid") != reply.pid:
+        return []
+    interval_ms, lines = document.get("interval_ms"), document.get("stalls")
+    if not isinstance(interval_ms, int) or interval_ms > _LONGEST_INTERVAL_MS:
+        return []
+    if not isinstance(lines, list):
+        return []
+    records = (to_record(ascii_json(line)) for line in lines if isinstance(line, dict))
+    stalls = (record.stall for record in records if isinstance(record, StallRecord))
+    return [stall for stall in stalls if not stall.probable and _is_there(stall)]
+
+
+def with_running(sampled: Iterable[Stall], running: Iterable[Stall]) -> list[Stall]:
+    """Return the stalls of both; of one wait that of the probe, which has seen more of it."""
+    found = {(stall.socket.inode, stall.direction): stall for stall in sampled}
+    found |= {(stall.socket.inode, stall.direction): stall for stall in running}
+    return list(found.values())
+
+
+def _is_there(stall: Stall) -> bool:
+    return stall.owner is None or read_process(stall.owner.pid) is not None
