@@ -229,8 +229,7 @@ def _ports(
     """Of RDMA ports: errors first, then bandwidth."""
     for event in events:
         if not isinstance(event, RdmaPortDelta):
-            owner = event.owner if isinstance(event, QueuePairErrors) else None
-            yield ErrorRecord(ts_ms, event, placed(owner))
+            yield ErrorRecord(ts_ms, event, placed(event.owner))
     for event in events:
         if isinstance(event, RdmaPortDelta):
             yield BandwidthRecord(

@@ -54,6 +54,7 @@ HW = {
     "siw": "",
 }
 SOFTWARE = {"rdma_rxe": "rxe", "rdma_rxe 7.2": "rxe", "siw": "Software iWARP stack"}
+IWARP = ("siw",)
 WITH_PMA = ("mlx5_core", "hfi1", "rdma_rxe 7.2")
 
 
@@ -88,6 +89,7 @@ class Tree:
                 write(port / "hw_counters" / name, 0)
             if HW[driver]:
                 write(port / "hw_counters/lifespan", 10)
+        write(self.root / device / "node_type", "4: RNIC" if driver in IWARP else "1: CA")
         if driver in SOFTWARE:
             write(self.root / device / "node_desc", SOFTWARE[driver])
             return

@@ -17,6 +17,7 @@ PROC = Path("/proc")
 MOST_BYTES = 1 << 20  # of one file
 _PIECE_BYTES = 1 << 14
 _LINE_BYTES = 256
+_STAT_BYTES = 2048  # 52 numbers of 64 bits, and a name of 64 bytes
 _SOCKET = "socket:["
 EPOLL = "anon_inode:[eventpoll]"  # the target of the link of an epoll descriptor
 _FLAGS, _START_TIME = 6, 19  # fields 9 and 22, counted from the state on
@@ -134,7 +135,7 @@ def is_kernel_thread(pid: int | str, proc: Path = PROC) -> bool:
 
 def read_process(pid: int, proc: Path = PROC) -> Process | None:
     """Return name and start time of a process, None when it is gone."""
-    return parse_process(pid, read(proc / str(pid) / "stat"))
+    return parse_process(pid, read_once(f"{proc}/{pid}/stat", _STAT_BYTES))
 
 
 def parse_process(pid: int, text: bytes) -> Process | None:

@@ -7,7 +7,7 @@ privilege.  They show what the reader's own pid namespace sees, and pids as that
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from xctl_probe.linux.links import attributes, name_text
@@ -46,11 +46,6 @@ _FAILED = tuple(
     for number, word in STATES.items()
     if word in FAILED_STATES
 )
-
-_HEADER = struct.Struct("=HH")
-_PID = _HEADER.pack(_U32_ATTRIBUTE.size, RES_PID)
-_TYPE = _HEADER.pack(_U8_ATTRIBUTE.size, RES_TYPE)
-_MANAGEMENT = (b"\0", b"\1")  # SMI and GSI
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +108,24 @@ class RdmaNetlink:
                 found.append(Device(index, _text(name), iwarp))
         return found
 
-    def queue_pair_counts(self) -> dict[int, int]:
-        """How many queue pairs each device has, by its index.  No firmware is asked.
+    def queue_pair_counts(self) -> dict[tuple[int, str], int | None]:
+        """How many queue pairs each device has, by its index and name.  No firmware is asked.
 
-        Raises OSError.
+        None where the kernel does not say.  Raises OSError.
         """
-        found = {}
+        found = dict[tuple[int, str], int | None]()
         for message in self._netlink.dump(RES_GET, b""):
             parts = dict(attributes(message, 0))
-            index = _number(parts.get(DEV_INDEX))
+            index, name = _number(parts.get(DEV_INDEX)), parts.get(DEV_NAME)
+            if index is None or name is None:
+                continue
+            key = index, _text(name)
+            found[key] = None
             for kind, entry in attributes(parts.get(RES_SUMMARY, b""), 0):
                 one = dict(attributes(entry, 0))
-                count = _number(one.get(RES_SUMMARY_ENTRY_CURR))
                 named = _text(one.get(RES_SUMMARY_ENTRY_NAME, b"")) == "qp"
-                if kind == RES_SUMMARY_ENTRY and named and index is not None and count is not None:
-                    found[index] = count
+                if kind == RES_SUMMARY_ENTRY and named:
+                    found[key] = _number(one.get(RES_SUMMARY_ENTRY_CURR))
         return found
 
     def queue_pairs(self, device: Device, pid: int) -> list[QueuePair]:
@@ -139,30 +137,27 @@ class RdmaNetlink:
         """Those of all processes and of the kernel.  Raises OSError: ENODEV as above."""
         return list(self._matching(device, (b"",)))
 
-    def failed(self, device: Device) -> tuple[list[QueuePair], int | None]:
-        """Those in an error state, of all processes and of the kernel; and the sole user.
+    def failed(self, device: Device, seen: Callable[[bytes], None]) -> list[QueuePair]:
+        """Those in an error state, of all processes and of the kernel.  Raises OSError.
 
-        That is the pid of the process that alone has queue pairs on the device, None where there is
-        another.  Raises OSError.
+        `seen` is called with each message of the dump.
         """
-        seen: list[bytes] = []
-        failed = [
-            one for one in self._matching(device, _FAILED, seen) if one.state in FAILED_STATES
-        ]
-        return failed, _sole_user(seen)
+        return [one for one in self._matching(device, _FAILED, seen) if one.state in FAILED_STATES]
 
     def _matching(
-        self, device: Device, needles: tuple[bytes, ...], seen: list[bytes] | None = None
+        self,
+        device: Device,
+        needles: tuple[bytes, ...],
+        seen: Callable[[bytes], None] | None = None,
     ) -> Iterator[QueuePair]:
         """The queue pairs whose entries contain one of the byte strings, and perhaps others.
 
-        A host may have thousands: a message without any is not taken apart.  All messages are
-        added to `seen`.
+        A host may have thousands: a message without any is not taken apart.
         """
         request = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, DEV_INDEX, device.index)
         for message in self._netlink.dump(RES_QP_GET, request):
             if seen is not None:
-                seen.append(message)
+                seen(message)
             if not any(needle in message for needle in needles):
                 continue
             for kind, table in attributes(message, 0):
@@ -189,29 +184,6 @@ class RdmaNetlink:
                     one = _bound_counter(entry) if inner == STAT_COUNTER_ENTRY else None
                     if one is not None:
                         yield one
-
-
-def _sole_user(messages: list[bytes]) -> int | None:
-    """The pid that all queue pairs of a dump have; those for management (SMI, GSI) do not count.
-
-    None where another process or the kernel has some.  The bytes are searched and counted: a dump
-    of thousands is not taken apart for it.
-    """
-    pid = b""
-    for message in messages:
-        at = message.find(_PID)
-        if at < 0:
-            continue
-        last = message.rfind(_PID)
-        pid = pid or message[at : at + _U32_ATTRIBUTE.size]
-        if message[last : last + _U32_ATTRIBUTE.size] != pid:
-            return None  # most often seen here already
-    for message in messages if pid else ():
-        # Each entry has one type, and the pid of its process unless it is the kernel's.
-        others = message.count(_TYPE) - message.count(pid)
-        if others and others != sum(message.count(_TYPE + kind) for kind in _MANAGEMENT):
-            return None
-    return _number(pid[-_U32.size :])
 
 
 def _queue_pair(device: str, entry: bytes) -> QueuePair | None:

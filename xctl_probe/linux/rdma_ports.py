@@ -22,8 +22,10 @@ _GROUPS = ("counters", "counters_ext", "hw_counters")
 _NEVER_AGAIN = frozenset((errno.EINVAL, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM))
 _MOST_OPEN = 384  # the files of ten ports of mlx5; a process may have 1024
 _LARGEST_BYTES = 4096  # a file of sysfs is a page at most
+_COUNTER_BYTES = 64  # a number of 64 bits, or "N/A (no PMA)"; room for a page costs more
 # rxe_register_device(), siw_device_create().  Before 5.11 they have the driver of their interface.
 _SOFTWARE = ("rxe", "Software iWARP")
+_RNIC = "4:"  # node_type_show(): RDMA_NODE_RNIC, an iWARP device
 _FEW_GIDS = 8  # of up to 256; the first ones are those of the interface itself
 
 Read = Callable[[str], bytes]
@@ -39,7 +41,7 @@ def read_file(path: str) -> bytes:
 
 
 class KeptFiles:
-    """Reads files, and keeps as many as `most` open: a read is then four times as fast.
+    """Reads counters, and keeps as many as `most` open: a read is then four times as fast.
 
     An open file of sysfs keeps no device and no module from being removed.
     """
@@ -56,7 +58,7 @@ class KeptFiles:
                 return read_file(path)
             fd = self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return os.pread(fd, _LARGEST_BYTES, 0)
+            return os.pread(fd, _COUNTER_BYTES, 0)
         except OSError:
             self.close([path])
             raise
@@ -87,6 +89,7 @@ class Port:
         self._read_counter = read_counter
         # True of rxe and siw, whose packets pass the network stack.
         self.software = not self.driver or self._text("../../node_desc").startswith(_SOFTWARE)
+        self.iwarp = self._text("../../node_type").startswith(_RNIC)
         self._files = {
             counter: f"{folder}/{group}/{counter}"
             for group in _GROUPS

@@ -10,6 +10,7 @@ from xctl_probe.events import (
     DroppedEvents,
     Event,
     Placement,
+    PortErrors,
     Process,
     ProcessState,
     QueuePairErrors,
@@ -142,4 +143,6 @@ def _user(event: Event) -> tuple[Process | None, str | None]:
         return event.owner, event.socket.interface
     if isinstance(event, QueuePairErrors):
         return event.owner, event.port
+    if isinstance(event, PortErrors):
+        return event.owner, event.name
     return None, None

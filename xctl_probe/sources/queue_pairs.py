@@ -10,6 +10,7 @@ from typing import NamedTuple
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
 from xctl_probe.linux.procfs import in_first_pid_namespace, read_process
 from xctl_probe.linux.rdma_netlink import NEVER_DUMPED, Device, QueuePair, RdmaNetlink
+from xctl_probe.linux.rdma_users import Users
 
 # A dump asks the firmware about each queue pair: dumps take 1 % of the time at most.
 _LEAST_RATIO = 100
@@ -22,6 +23,7 @@ class DeviceInfo(NamedTuple):
 
     driver: str
     ports: dict[int, str]
+    iwarp: bool = False
 
     def port(self, device: str, number: int | None) -> str | None:
         """The name of a port, None where it is not wanted; before it is chosen, the device's."""
@@ -52,23 +54,23 @@ class QueuePairs:
         self._totals: dict[tuple[str, int, int], tuple[int, int]] = {}
         self._countless: set[str] = set()  # devices that know no bound counters
         # By device, of the last two calls.
-        self._sole_before: dict[str, int | None] = {}
-        self._sole: dict[str, int | None] = {}
-        self._dumped: dict[int, tuple[str, int | None, int | None]] = {}  # by index, see _unchanged
+        self._users_before: dict[str, Users] = {}
+        self._users: dict[str, Users] = {}
+        # By index and name, with their number: see _unchanged.
+        self._dumped: dict[tuple[int, str], tuple[Users, int | None]] = {}
 
     def collect(self, known: Mapping[str, DeviceInfo]) -> Iterator[QueuePairErrors | TrafficDelta]:
         """What is new since the last call, on the devices that are known by these names."""
-        self._sole_before, self._sole = self._sole, {}
+        self._users_before, self._users = self._users, {}
         began_ns = self._clock()
         if not known:
             return
         if began_ns < self._next_ns:
-            self._sole = self._unchanged()
+            self._users = self._unchanged()
             return
         try:
             if self._netlink is None:
                 self._netlink = self._open_netlink()
-            found = self._netlink.devices()
             counts = self._netlink.queue_pair_counts()
         except OSError:
             self._next_ns = began_ns + _LEAST_RATIO * 10_000_000
@@ -76,12 +78,13 @@ class QueuePairs:
         self._countless &= known.keys()
         self._dumped = {}
         failed: list[QueuePair] = []
-        for device in found:
-            info = known.get(device.name)
+        for (index, name), count in counts.items():
+            info = known.get(name)
             if info is None or info.driver in NEVER_DUMPED:
                 continue
+            device = Device(index, name, info.iwarp)
             # iWARP devices leave the state unset, or set it only in newer kernels (siw).
-            failed += [] if device.iwarp else self._failed(device, counts.get(device.index))
+            failed += [] if device.iwarp else self._failed(device, count)
             yield from self._moved(device, info)
         yield from self._new(failed, known)
         now_ns = self._clock()
@@ -93,13 +96,14 @@ class QueuePairs:
         None where there was another, one of the kernel, or one that this pid namespace does not
         show, and where queue pairs were made or removed after the last dump.
         """
-        pid = self._sole.get(device)
-        if pid is None or pid != self._sole_before.get(device) or not self._all_shown:
+        now, before = self._users.get(device), self._users_before.get(device)
+        if now is None or before is None or not self._all_shown:
             return None
-        return self._process(pid)
+        pid = now.sole()
+        return None if pid is None or pid != before.sole() else self._process(pid)
 
-    def _unchanged(self) -> dict[str, int | None]:
-        """The sole users by the last dump, of devices with as many queue pairs as then."""
+    def _unchanged(self) -> dict[str, Users]:
+        """The users by the last dump, of devices with as many queue pairs as then."""
         if self._netlink is None or not self._dumped:
             return {}
         try:
@@ -107,20 +111,21 @@ class QueuePairs:
         except OSError:
             return {}
         return {
-            name: sole
-            for index, (name, sole, count) in self._dumped.items()
-            if count is not None and counts.get(index) == count
+            name: users
+            for (index, name), (users, count) in self._dumped.items()
+            if count is not None and counts.get((index, name)) == count
         }
 
     def _failed(self, device: Device, count: int | None) -> list[QueuePair]:
-        """The failed ones of a device, which had `count` before; notes its sole user."""
+        """The failed ones of a device, which had `count` before; notes its users."""
         assert self._netlink is not None
+        users = Users()
         try:
-            failed, sole = self._netlink.failed(device)
+            failed = self._netlink.failed(device, users.add)
         except OSError:  # unplugged just now
             return []
-        self._sole[device.name] = sole
-        self._dumped[device.index] = device.name, sole, count
+        self._users[device.name] = users
+        self._dumped[device.index, device.name] = users, count
         return failed
 
     def _new(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xctl_probe.events import Event, PortErrors
+from xctl_probe.events import Event, PortErrors, Process
 from xctl_probe.events import PortErrorKind as Kind
 from xctl_probe.sources.pauses import Pauses
 from xctl_probe.sources.queue_pairs import DeviceInfo, QueuePairs
@@ -60,11 +60,13 @@ class Rdma:
         ports = list(self._ports.collect())
         beside = list(self._beside_ports())  # whose dump shows who has queue pairs now
         devices = {port.name: port.device for port in self._ports.ports}
+        owners: dict[str, Process | None] = {}  # a device with congestion has several kinds of it
         for event in ports:
-            if isinstance(event, PortErrors) and event.kind in _OF_QUEUE_PAIRS:
-                device = devices.get(event.name)
-                owner = None if device is None else self._queue_pairs.sole_user(device)
-                yield replace(event, owner=owner)
+            device = devices.get(event.name)
+            if device and isinstance(event, PortErrors) and event.kind in _OF_QUEUE_PAIRS:
+                if device not in owners:
+                    owners[device] = self._queue_pairs.sole_user(device)
+                yield replace(event, owner=owners[device])
             else:
                 yield event
         yield from beside
@@ -79,6 +81,6 @@ class Rdma:
     def _devices(self) -> dict[str, DeviceInfo]:
         devices: dict[str, DeviceInfo] = {}
         for port in self._ports.ports:
-            info = devices.setdefault(port.device, DeviceInfo(port.driver, {}))
+            info = devices.setdefault(port.device, DeviceInfo(port.driver, {}, port.iwarp))
             info.ports[port.number] = port.name
         return devices

@@ -128,9 +128,11 @@ def _wait(before: dict[str, int], now: dict[str, int]) -> int | None:
 def _errors(name: str, before: dict[str, int], now: dict[str, int]) -> Iterator[PortErrors]:
     sums: dict[PortErrorKind, list[tuple[str, int]]] = {}
     for counter, value in now.items():
-        kind = KINDS.get(counter)
         # A file that can be read for the first time has a past of which nothing is known.
-        if kind is not None and (count := grown(before.get(counter, value), value)):
+        if (last := before.get(counter, value)) == value:
+            continue
+        kind = KINDS.get(counter)
+        if kind is not None and (count := grown(last, value)):
             sums.setdefault(kind, []).append((counter, count))
     for kind, counters in sums.items():
         yield PortErrors(name, kind, sum(count for _, count in counters), tuple(counters))

@@ -19,6 +19,10 @@ def asked(*qps, **device):
     return netlink(FakeRdma(FakeDevice(qps=list(qps), **device)))
 
 
+def failed(*qps):
+    return asked(*qps).failed(MLX, lambda _: None)
+
+
 def test_devices_have_index_and_name():
     kernel = FakeRdma(FakeDevice(), FakeDevice("siw0", 7, node_type=4))
     assert netlink(kernel).devices() == [MLX, Device(7, "siw0", True)]
@@ -52,7 +56,7 @@ def test_failed_queue_pairs_of_processes_and_of_the_kernel(state):
         Qp(29, None, state=state, kernel_name="[nvme_rdma]"),
         Qp(31, None, state=state),
     ]
-    found, _ = asked(*good, *bad).failed(MLX)
+    found = failed(*good, *bad)
     assert [(one.number, one.pid, one.kernel_name, one.state) for one in found] == [
         (23, 239, None, state),
         (29, None, "[nvme_rdma]", state),
@@ -79,44 +83,25 @@ def test_every_failed_queue_pair_is_found(rows):
         for number, state, psn, kind, name in rows
     ]
     expected = [qp.number for qp in qps if qp.state in ("ERR", "SQE")]
-    assert [one.number for one in asked(*qps).failed(MLX)[0]] == expected
+    assert [one.number for one in failed(*qps)] == expected
 
 
 GSI = Qp(1, type="GSI", kernel_name="ib_core")
 
 
-@pytest.mark.parametrize(
-    ("qps", "sole"),
-    [
-        ([], None),
-        ([GSI, Qp(0, type="SMI", kernel_name="ib_core")], None),
-        ([Qp(7, 233), GSI, Qp(11, 233, state="ERR")], 233),
-        ([GSI, Qp(7, 233), Qp(11, 239, type="UD")], None),
-        ([Qp(7, 233), Qp(11, 239), Qp(13, 233)], None),
-        ([Qp(7, 233), Qp(11, kernel_name="nvme_rdma")], None),
-        ([Qp(7, 233), Qp(11, None)], None),  # whose process has ended
-        ([GSI, *(Qp(n, 233, n) for n in range(4_001))], 233),
-        ([*(Qp(n, 233) for n in range(4_001)), Qp(1, 239)], None),
-        ([*(Qp(n, 233) for n in range(4_001)), Qp(1, kernel_name="rpcrdma")], None),
-    ],
-)
-def test_sole_user_has_all_queue_pairs_but_those_for_management(qps, sole):
-    assert asked(*qps).failed(MLX)[1] == sole
-
-
 def test_queue_pairs_are_counted_without_a_dump_of_them():
-    assert asked(Qp(7, 233), GSI, index=0).queue_pair_counts() == {0: 2}
+    assert asked(Qp(7, 233), GSI, index=0).queue_pair_counts() == {(0, "mlx5_0"): 2}
 
 
 def test_thousands_of_queue_pairs_come_in_many_messages():
     qps = [Qp(n, 233 if n % 7 else 239, n + 1) for n in range(4_001)]
     assert len(asked(*qps).queue_pairs(MLX, 239)) == 572
-    assert asked(*qps).failed(MLX)[0] == []
+    assert failed(*qps) == []
 
 
 def test_device_that_is_gone_is_an_error():
     with pytest.raises(OSError, match="Invalid argument"):
-        asked(index=3).failed(MLX)
+        asked(index=3).failed(MLX, print)
 
 
 def test_bound_counters_are_by_process():

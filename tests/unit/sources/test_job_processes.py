@@ -11,6 +11,8 @@ from xctl_probe.events import (
     DroppedEvents,
     InterfaceDelta,
     Placement,
+    PortErrorKind,
+    PortErrors,
     Process,
     ProcessState,
     QueuePairErrors,
@@ -27,6 +29,7 @@ from xctl_probe.sources.job_processes import JobProcesses
 ONE, OTHER = Process(233, 7_001, "train"), Process(239, 7_003, "train")
 JOB, NO_JOB = Placement("4711", rank=3), Placement(container="c0ffee00" * 8)
 MOVED = TrafficDelta(ONE, "eth0", 7, 0)
+REFUSED = PortErrors("mlx5_0", PortErrorKind.RNR, 7, (), None, ONE)
 
 
 class Jobs:
@@ -90,6 +93,7 @@ def stall(owner=ONE):
         stall(),
         SocketError(ONE, SOCKET, Kind.RESET, 1),
         QueuePairErrors(ONE, "mlx5_0", 1, 7, None, "RC", "ERR"),
+        REFUSED,
     ],
     ids=lambda event: type(event).__name__,
 )
@@ -183,7 +187,8 @@ def test_records_have_the_placement_of_their_process():
     failed = SocketError(ONE, SOCKET, Kind.RESET, 1)
     pairs = QueuePairErrors(ONE, "mlx5_0", 1, 7, None, "RC", "ERR")
     states = [ProcessState(ONE, JOB, State.EXIT), ProcessState(OTHER, NO_JOB, State.START)]
-    events = [*states, MOVED, InterfaceDelta("eth0", 7, 7, 0, 0, 0, 0), stall(), failed, pairs]
+    idle = InterfaceDelta("eth0", 7, 7, 0, 0, 0, 0)
+    events = [*states, MOVED, idle, stall(), failed, pairs, REFUSED]
     placed = {ONE: JOB}.get
     records = [*aggregate(events, Filter(min_mbps=0.0), 10**9, 7, placed)]
     assert isinstance(records[0], ProcessRecord)
@@ -191,4 +196,4 @@ def test_records_have_the_placement_of_their_process():
     assert [r.state for r in (records[-1], records[0])] == states
     inner = records[1:-1]
     assert [r.placement for r in inner] == [JOB if r.owner else None for r in inner]
-    assert sum(r.placement is JOB for r in inner) == 4
+    assert sum(r.placement is JOB for r in inner) == 5

@@ -8,7 +8,8 @@ import pytest
 from support.fake_rdma import Counter, FakeDevice, FakeRdma, Qp, netlink
 
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
-from xctl_probe.linux.rdma_netlink import GET, RES_GET, RES_QP_GET, STAT_GET
+from xctl_probe.linux import rdma_users
+from xctl_probe.linux.rdma_netlink import RES_GET, RES_QP_GET, STAT_GET
 from xctl_probe.sources.queue_pairs import DeviceInfo, QueuePairs
 
 KNOWN = {"mlx5_0": DeviceInfo("mlx5_core", {1: "mlx5_0"})}
@@ -88,12 +89,11 @@ def test_ports_have_the_names_of_their_counters(device, pairs):
     assert {e.port for e in collected(pairs, known)} == {"mlx5_0/2", "mlx5_0"}
 
 
-@pytest.mark.parametrize(("node_type", "driver"), [(4, "siw"), (1, "qedr")], ids=["iwarp", "qedr"])
-def test_queue_pairs_that_may_not_be_dumped(kernel, device, pairs, node_type, driver):
+@pytest.mark.parametrize(("driver", "iwarp"), [("siw", True), ("qedr", False)])
+def test_queue_pairs_that_may_not_be_dumped(kernel, device, pairs, driver, iwarp):
     """iWARP leaves their state unset; qedr stops the kernel."""
-    device.node_type = node_type
     device.qps = [Qp(23, 239, state="ERR")]
-    known = {"mlx5_0": DeviceInfo(driver, {1: "mlx5_0"})}
+    known = {"mlx5_0": DeviceInfo(driver, {1: "mlx5_0"}, iwarp)}
     assert collected(pairs, known) == []
     assert collected(pairs, known) == []
     assert RES_QP_GET not in kernel.dumps
@@ -124,19 +124,19 @@ def test_kernel_that_refuses_the_socket_is_asked_again_later():
 
 
 def test_slow_firmware_is_asked_one_hundredth_of_the_time(kernel):
-    """A pass is four dumps of 1 ms here; queue pairs are counted in between, without firmware."""
+    """A pass is three dumps of 1 ms here; queue pairs are counted in between, without firmware."""
     now = [0]
     pairs = QueuePairs(
         lambda: netlink(kernel), process, lambda: now[0] + len(kernel.dumps) * 1_000_000
     )
     collected(pairs)
-    assert kernel.dumps == [GET, RES_GET, RES_QP_GET, STAT_GET]
-    now[0] = 399_000_000
+    assert kernel.dumps == [RES_GET, RES_QP_GET, STAT_GET]
+    now[0] = 299_000_000
     collected(pairs)
-    assert kernel.dumps[4:] == [RES_GET]
-    now[0] = 400_000_000
+    assert kernel.dumps[3:] == [RES_GET]
+    now[0] = 300_000_000
     collected(pairs)
-    assert kernel.dumps[5:] == [GET, RES_GET, RES_QP_GET, STAT_GET]
+    assert kernel.dumps[4:] == [RES_GET, RES_QP_GET, STAT_GET]
 
 
 def test_bound_counters_become_bytes_of_their_process(device, pairs):
@@ -186,6 +186,24 @@ def test_process_that_alone_has_queue_pairs_is_the_user_of_a_device(device, pair
     device.qps = [GSI, *now]
     collected(pairs)
     assert pairs.sole_user("mlx5_0") == (process(233) if sole else None)
+
+
+def test_dumps_are_not_searched_for_users_before_one_is_asked_for(device, pairs, monkeypatch):
+    """Only an error of a port asks; then the last two dumps are searched, each of them once."""
+    searched = []
+    others = rdma_users._others
+    monkeypatch.setattr(
+        rdma_users, "_others", lambda *words: searched.append(words[1]) or others(*words)
+    )
+    device.qps = [Qp(7, 233)]
+    for _ in range(3):
+        collected(pairs)
+    assert searched == []
+    assert [pairs.sole_user("mlx5_0") for _ in range(2)] == [process(233)] * 2
+    assert len(searched) == 2
+    collected(pairs)
+    assert pairs.sole_user("mlx5_0") == process(233)
+    assert len(searched) == 3
 
 
 def test_user_is_not_known_where_other_processes_may_be_hidden(device, kernel):

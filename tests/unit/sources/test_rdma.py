@@ -7,6 +7,7 @@ from support.fake_rdma import FakeDevice, FakeRdma, Qp, netlink
 from support.rdma_tree import Tree
 
 from xctl_probe.events import PortErrorKind, PortErrors, Process, QueuePairErrors, RdmaPortDelta
+from xctl_probe.linux.rdma_netlink import RES_QP_GET
 from xctl_probe.linux.rdma_ports import Ports
 from xctl_probe.sources.pauses import Pauses
 from xctl_probe.sources.queue_pairs import QueuePairs
@@ -15,7 +16,11 @@ from xctl_probe.sources.rdma_counters import WANTED
 from xctl_probe.sources.rdma_ports import RdmaPorts
 
 
-def opened(tree, driver, only=frozenset(), kernel=None):
+def read(pid):
+    return Process(pid, 7, "nccl")
+
+
+def opened(tree, driver, only=frozenset(), kernel=None, process=read):
     ports = RdmaPorts(only, ports=Ports(WANTED, tree.root, tree.read), clock=lambda: 0)
     kernel = kernel or FakeRdma()
     return Rdma(
@@ -24,7 +29,7 @@ def opened(tree, driver, only=frozenset(), kernel=None):
         pauses=Pauses(lambda: driver, clock=lambda: 0),
         queue_pairs=QueuePairs(
             lambda: netlink(kernel),
-            lambda pid: Process(pid, 7, "nccl"),
+            process,
             clock=lambda: 0,
             all_shown=lambda: True,
         ),
@@ -98,3 +103,37 @@ def test_errors_of_packets_belong_to_the_process_that_alone_uses_the_port(tmp_pa
         ("mlx5_1", "SYMBOL_ERR"): None,
         ("mlx5_2", "SYMBOL_ERR"): None,
     }
+
+
+def test_process_is_read_once_for_all_errors_of_a_device(tmp_path):
+    """Only where there is an error that concerns a queue pair."""
+    tree = Tree(tmp_path / "infiniband")
+    tree.add("mlx5_0")
+    pids = []
+
+    def process(pid):
+        pids.append(pid)
+        return read(pid)
+
+    kernel = FakeRdma(FakeDevice(qps=[Qp(7, 233)]))
+    rdma = opened(tree, FakeDriver(), kernel=kernel, process=process)
+    tree.set("mlx5_0", symbol_error=7)
+    assert len(list(rdma.collect())) == 2
+    assert pids == []
+    tree.set("mlx5_0", rp_cnp_handled=23, np_cnp_sent=29, np_ecn_marked_roce_packets=31)
+    owners = {e.kind.value: e.owner.pid for e in rdma.collect() if isinstance(e, PortErrors)}
+    assert owners == {"CNP": 233, "CNP_SENT": 233, "ECN": 233}
+    assert pids == [233]
+
+
+def test_queue_pairs_of_iwarp_are_not_dumped(tmp_path):
+    """sysfs says what a device is, also of one that is made again under its name."""
+    tree = Tree(tmp_path / "infiniband")
+    tree.add("soft0", "siw")
+    kernel = FakeRdma(FakeDevice("soft0", qps=[Qp(7, 233)]))
+    rdma = opened(tree, FakeDriver(), kernel=kernel)
+    assert RES_QP_GET not in kernel.dumps
+    tree.remove("soft0")
+    tree.add("soft0", "rdma_rxe")
+    list(rdma.collect())
+    assert RES_QP_GET in kernel.dumps
