@@ -1,4 +1,4 @@
-"""Some sockets from sample to sample, for a command that looks at one process."""
+"""Some sockets from sample to sample, for a command about one process."""
 
 from __future__ import annotations
 

@@ -220,8 +220,8 @@ def test_a_large_dump_comes_in_chunks_of_whole_messages(monkeypatch):
     assert len(sizes) < 160
 
 
-def test_an_end_in_the_data_ends_no_dump():
-    """The last bytes of a message look as DONE does: the messages are counted off."""
+def test_an_end_in_the_data_is_none_of_the_dump():
+    """The last bytes of a message are those of DONE: the messages are counted off."""
     sly = message(20, bytes(7 * 4) + DONE)
     made = netlink(sly, message(20, b"a" * 8) + DONE)
     assert list(in_chunks(made, 20, b"")) == [bytes(7 * 4) + DONE, b"a" * 8]
