@@ -90,7 +90,7 @@ def messages_of(buffer: memoryview, kind: int) -> Messages:
     """Return the messages of one kind in a buffer of whole netlink messages.
 
     Messages of other kinds, and those that are too short for a socket, are left out; a length that
-    does not fit is its end.
+    does not fit is the end of the buffer.
     """
     uniform = _uniform(buffer, kind)
     if uniform is not None:

@@ -282,7 +282,7 @@ def _acknowledged_late(now: Values) -> Bools:
 def _note_late(
     rows: Records, replied: Bools, pending_ns: Ints, arrived_ns: Ints, times: Times
 ) -> dict[int, tuple[int, int]]:
-    """Note the few late replies of `replied`; return their waits and end times."""
+    """Note the replies of `replied` that were late; return their waits, with the end of each."""
     waited_ns = np.where(replied, arrived_ns - np.where(replied, pending_ns, 0), 0)
     late = {}
     for index in np.flatnonzero(waited_ns >= LONG_STALLS * times.stall_ns).tolist():

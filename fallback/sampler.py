@@ -83,6 +83,7 @@ class Sampler:
         self._interval_ns = interval_ns
         self._drained_ns = 0
         self._samples = 0
+        self._has_drained, self._poll_ns = True, 0  # since the last poll; what a poll costs
         # A command that answers once, with a large budget, samples whenever it polls.
         self._most_credit_ns = scaled(_MOST_CREDIT_NS, proc_share, _LARGEST_CREDIT_NS)
         self._credit_ns, self._credited_ns = self._most_credit_ns, time.monotonic_ns()
@@ -143,14 +144,19 @@ class Sampler:
         Raises SourceUnavailable when the kernel stops answering.
         """
         # What an interval of many sockets costs is no reason to miss all connections for a minute.
-        self._credit(now_ns, least_ns=-_MOST_CREDIT_NS)
+        cost_ns = self._credit(now_ns, least_ns=-_MOST_CREDIT_NS)
+        if not self._has_drained:
+            self._poll_ns = cost_ns
+        self._has_drained = False
         if self._is_due(now_ns):
             self._activity.take()
             self._samples += 1
             with _kernel_answers():
                 self._sockets.sample(now_ns)
             self._credit(now_ns)
-        return now_ns + max(int(-self._credit_ns / _CPU_SHARE), _FINEST_NS)
+        # Polls that find nothing take half of the share at most: the rest is for samples.
+        rest_ns = max(2 * self._poll_ns, -self._credit_ns) / _CPU_SHARE
+        return now_ns + max(int(rest_ns), _FINEST_NS)
 
     def _is_due(self, now_ns: int) -> bool:
         if self._credit_ns <= 0:
@@ -163,24 +169,25 @@ class Sampler:
             return False
         return self._credit_ns >= _RESERVE_NS
 
-    def _credit(self, now_ns: int, least_ns: int | None = None) -> None:
+    def _credit(self, now_ns: int, least_ns: int | None = None) -> int:
         """Add the time since the last call, and subtract what was spent, down to `least_ns`.
 
-        Writing and draining cost, too, and what the helper reads.
+        Writing and draining cost, too, and what the helper reads.  Returns what was spent, in ns.
         """
         spent_ns = time.process_time_ns() + self._processes.spent_ns
         cost_ns, self._spent_ns = spent_ns - self._spent_ns, spent_ns
         earned_ns = int(max(now_ns - self._credited_ns, 0) * _CPU_SHARE)
         self._credited_ns = now_ns
         credit_ns = self._credit_ns + earned_ns
-        if least_ns is not None:
-            cost_ns = min(cost_ns, max(credit_ns - least_ns, 0))
-        self._credit_ns = min(credit_ns - cost_ns, self._most_credit_ns)
+        owed_ns = cost_ns if least_ns is None else min(cost_ns, max(credit_ns - least_ns, 0))
+        self._credit_ns = min(credit_ns - owed_ns, self._most_credit_ns)
+        return cost_ns
 
     def drain(self, now_ns: int) -> Batch:
         """Return the events since the last drain.  Raises SourceUnavailable as `poll` does."""
         interval_ns = now_ns - self._drained_ns if self._drained_ns else self._interval_ns
         self._drained_ns = now_ns
+        self._has_drained = True
         self._activity.take()
         with _kernel_answers():
             events = list(self._sockets.collect(now_ns, interval_ns))

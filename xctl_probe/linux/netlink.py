@@ -152,10 +152,10 @@ class NetlinkSocket:
 
 
 def _end_of_dump(datagram: memoryview) -> int | None:
-    """Return where the dump is over in this datagram, None where it goes on.
+    """Return the place of the end of the dump in this datagram, None where it goes on.
 
-    Its end is the last message of a datagram, or a datagram that begins with the
-    error.  Only then the messages before it are counted.  Raises the OSError of the end.
+    The end is the last message of a datagram, or the first one where it is an error.  Only then the
+    messages before it are counted off.  Raises the OSError of the end.
     """
     last = len(datagram) - _DONE_BYTES
     is_last = last >= 0 and HEADER.unpack_from(datagram, last)[:2] == (_DONE_BYTES, NLMSG_DONE)

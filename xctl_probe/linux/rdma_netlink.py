@@ -111,7 +111,7 @@ class RdmaNetlink:
     def queue_pair_counts(self) -> dict[tuple[int, str], int | None]:
         """How many queue pairs each device has, by its index and name.  No firmware is asked.
 
-        None where the kernel does not say.  Raises OSError.
+        None where the kernel does not know.  Raises OSError.
         """
         found = dict[tuple[int, str], int | None]()
         for message in self._netlink.dump(RES_GET, b""):

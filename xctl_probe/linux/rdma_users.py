@@ -112,9 +112,9 @@ def _attributes(message: bytes, at: int) -> Iterator[tuple[int, int]]:
 
 
 def _run_end(message: bytes, group: list[int], pid: bytes) -> int:
-    """Where the repetitions of a group of entries end that all have this attribute; 0 without any.
+    """Return the end of the repeated groups of entries that all have this attribute; 0: none.
 
-    `group` says where its entries begin, and the one behind them.
+    `group` has the places of its entries, and of the one behind them.
     """
     begin, step = group[0], group[-1] - group[0]
     end = begin + (len(message) - begin) // step * step

@@ -1,4 +1,4 @@
-"""The arrays have what decoding each message gives, of whatever shape."""
+"""The arrays have what decoding each message gives, whatever the shape of the messages."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_scraps_and_other_kinds_are_no_sockets(scrap):
 @example(bytes(16))
 @example(framed(Tcp().message(), KIND)[:-1])
 @example(framed(Tcp().message(), KIND) + bytes(15))
-def test_any_buffer_gives_the_messages_that_one_pass_gives(buffer):
+def test_any_buffer_gives_the_messages_that_splitting_it_gives(buffer):
     """No content raises or is read beyond its end."""
-    passed = [one for kind, one in messages(buffer) if kind == KIND and len(one) >= FIXED]
-    assert rows(messages_of(memoryview(buffer), KIND)) == [decoded(one) for one in passed]
+    split = [one for kind, one in messages(buffer) if kind == KIND and len(one) >= FIXED]
+    assert rows(messages_of(memoryview(buffer), KIND)) == [decoded(one) for one in split]

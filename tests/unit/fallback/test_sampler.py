@@ -185,6 +185,24 @@ def test_samples_take_less_than_a_hundredth_of_a_core(host, why, sample_ns):
     assert 0.7 * 800 * MS <= host.cost_ns <= 800 * MS + credit_ns
 
 
+@pytest.mark.parametrize("poll_ns", [50_000, 200_000, MS, 10 * MS])
+def test_polls_that_find_nothing_take_half_of_that_at_most(host, poll_ns):
+    """On a busy machine a poll costs more: then it comes less often."""
+    polls = Polls(host, sample_ns=MS, poll_ns=poll_ns)
+    assert polls.run(100) == 0
+    assert host.cost_ns <= 400 * MS + poll_ns
+    assert host.cost_ns >= min(0.9 * 400 * MS, 0.9 * 4_000 * poll_ns)
+
+
+def test_an_interval_is_no_poll(host):
+    """The next poll comes as soon as the one after any other."""
+    polls = Polls(host, sample_ns=MS, poll_ns=50_000)
+    polls.run(1)
+    polls.source.drain(polls.now_ns)
+    polls.spend(5 * MS)
+    assert polls.source.poll(polls.now_ns) == polls.now_ns + 25 * MS
+
+
 def test_a_connection_that_is_made_is_sampled_at_the_next_poll(host):
     """Of 40 ms, also when traffic takes all samples that the share allows."""
     polls = Polls(host, sample_ns=MS)

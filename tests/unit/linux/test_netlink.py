@@ -221,7 +221,7 @@ def test_a_large_dump_comes_in_chunks_of_whole_messages(monkeypatch):
 
 
 def test_an_end_in_the_data_is_none_of_the_dump():
-    """The last bytes of a message are those of DONE: the messages are counted."""
+    """The last bytes of a message are those of DONE: the messages are counted off."""
     sly = message(20, bytes(7 * 4) + DONE)
     made = netlink(sly, message(20, b"a" * 8) + DONE)
     assert list(in_chunks(made, 20, b"")) == [bytes(7 * 4) + DONE, b"a" * 8]

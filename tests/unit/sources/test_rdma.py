@@ -127,7 +127,7 @@ def test_process_is_read_once_for_all_errors_of_a_device(tmp_path):
 
 
 def test_queue_pairs_of_iwarp_are_not_dumped(tmp_path):
-    """sysfs says what a device is, also of one that is made again under its name."""
+    """sysfs has what a device is, also of one that is made again under its name."""
     tree = Tree(tmp_path / "infiniband")
     tree.add("soft0", "siw")
     kernel = FakeRdma(FakeDevice("soft0", qps=[Qp(7, 233)]))
