@@ -56,7 +56,9 @@ def test_the_job_of_a_real_cgroup(probe, worker, version, path, job, net):
         consumer = running.stop()
     assert client.pid not in consumer.processes_of(job)
     net |= {"rank": 3, "local_rank": 1, "comm": "python3"}
-    assert [(r.job_id, r.net) for r in consumer.states(client.pid)] == [(job, net)] * 2
+    records = consumer.states(client.pid)
+    origin = {key: records[0].net[key] for key in ("host", "boot_id")}
+    assert [(r.job_id, r.net) for r in records] == [(job, net | origin)] * 2
     last = consumer.stalls(pid=client.pid, ongoing=False)
     for record in (*last, consumer.process_bandwidth(client.pid)[-1]):
         assert record.job_id == job

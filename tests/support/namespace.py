@@ -161,7 +161,8 @@ class PidNamespace:
         here = os.stat(f"/proc/{self._holder.pid}/ns/pid_for_children").st_ino
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                numbers = re.search(r"NSpid:(.*)", (process / "status").read_text())[1].split()
+                status = (process / "status").read_text(errors="replace")  # of any name
+                numbers = re.search(r"NSpid:(.*)", status)[1].split()
                 if int(numbers[-1]) == pid and (process / "ns/pid").stat().st_ino == here:
                     return int(numbers[0])
         raise AssertionError(f"nobody is {pid} in there")
