@@ -8,9 +8,22 @@ BULK_BYTES = 50_000_017
 CUT_BYTES = 20_000_003
 
 
+def could_not_leave(netns):
+    """Return how many segments of this namespace the kernel failed to retransmit."""
+    names, values = (
+        line.split()
+        for line in netns.run("cat", "/proc/net/netstat").splitlines()
+        if line.startswith("TcpExt:")
+    )
+    return int(values[names.index("TCPRetransFail")])
+
+
 @pytest.mark.parametrize("role", ["blocking", "evented"])
-def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, role):
-    """At 5 % loss the RETRANSMIT counts are exactly `total_retrans`, and the sender's."""
+def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, backend, role):
+    """At 5 % loss the RETRANSMIT counts are exactly `total_retrans`, and the sender's.
+
+    The kernel's own count has the attempts, some of which fail on a busy host.
+    """
     running = probe()
     receiver, sender = worker(), worker(role)
     port = receiver.ask("listen")["port"]
@@ -22,6 +35,8 @@ def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, role)
     receiver.expect("recv")
     total = sender.ask("settle")["total_retrans"]
     assert total > 0, "no packet was lost: the test proves nothing"
+    if not backend.per_interval:
+        total -= could_not_leave(netns)
     running.wait_for_intervals(2)
     consumer = running.stop()
     assert consumer.losses() == {}
