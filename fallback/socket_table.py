@@ -194,23 +194,28 @@ class SocketTable:
     def _update(self, sampled: _Sampled, times: Times) -> None:
         """Update the rows of sockets."""
         rows, numbers = sampled.rows, sampled.numbers
-        self._follow_inodes(rows, sampled.fields, numbers)
+        accepted = self._follow_inodes(rows, sampled.fields)
         turns = observe(rows, sampled.fields, times)
         self._follow_routes(rows, sampled.fields)
         rows["dirty"] = True
         self._rows.put(numbers, rows)
+        for index in accepted:
+            inode, uid = int(rows["inode"][index]), int(rows["uid"][index])
+            self._owner_cache.request(int(numbers[index]), inode, uid)
         self._note_peers(numbers, turns)
         self._note_retransmits(sampled)
         self._note_candidates(sampled, times)
 
-    def _follow_inodes(self, rows: Records, fields: Records, numbers: Ints) -> None:
-        """It was in the queue of a listener; now it is accepted, and has an owner."""
+    @staticmethod
+    def _follow_inodes(rows: Records, fields: Records) -> list[int]:
+        """Return what was in the queue of a listener: now it is accepted, and has an owner."""
         accepted = (fields["inode"] != 0) & (fields["inode"] != rows["inode"])
-        for index in np.flatnonzero(accepted).tolist():
-            for name in ("inode", "uid", "cgroup"):
-                rows[name][index] = fields[name][index]
-            inode, uid = int(rows["inode"][index]), int(rows["uid"][index])
-            self._owner_cache.request(int(numbers[index]), inode, uid)
+        if not accepted.any():
+            return []
+        for name in ("inode", "uid", "cgroup"):
+            rows[name] = np.where(accepted, fields[name], rows[name])
+        found: list[int] = np.flatnonzero(accepted).tolist()
+        return found
 
     def _follow_routes(self, rows: Records, fields: Records) -> None:
         """Request the interface again after a change of routing, or of its name."""

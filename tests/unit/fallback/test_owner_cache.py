@@ -87,6 +87,21 @@ def test_bytes_wait_for_an_owner_while_it_is_searched_for(world):
     assert len(world.owners.searches) == 1
 
 
+def test_bytes_wait_for_the_owner_of_what_was_just_accepted(world):
+    """It was in the queue of a listener, and its search is not over in that sample."""
+    tcp = Tcp(opened=False)
+    tcp.inode = 0
+    with_connection(world, tcp)
+    world.owners.slow = True
+    tcp.inode = INODE
+    tcp.at(11).receive(7)
+    assert world.collect(1_000) == []
+    tcp.at(1_011).receive(13)
+    assert world.collect(2_000) == []
+    world.owners.slow = False
+    assert traffic(world.collect(3_000)) == [(OWNER, 0, 20)]
+
+
 def test_a_connection_that_closes_meanwhile_is_reported_without_one(world):
     """Its descriptor is gone: no search finds its owner any more."""
     world.owners.slow = True
