@@ -17,7 +17,8 @@ from bench.place import CHECKOUT
 from bench.progress import Progress
 from bench.results import GUEST, load, store
 from tests.vm import fetch, programs, snapshot, suites
-from tests.vm.boot import run_in_guest
+from tests.vm.apt import architecture
+from tests.vm.boot import on_these_files, run_in_guest
 from tests.vm.errors import KernelsError
 
 _DEFAULT_KERNEL = "6.1"
@@ -26,10 +27,11 @@ _LIMIT_S = 3600.0
 
 def measure(options: argparse.Namespace, progress: Progress) -> int:
     """Boot the kernel that KERNELS names, measure in it, and take its results over."""
-    programs.ensure(progress.report)
+    arch = architecture()
+    programs.ensure(progress.report, arch)
     try:
         offer = suites.choose(
-            os.environ.get("KERNELS", _DEFAULT_KERNEL), fetch.held_now(progress.report)
+            os.environ.get("KERNELS", _DEFAULT_KERNEL), fetch.held_now(progress.report, arch)
         )
         kernel = fetch.fetch(offer, progress.report)
         fetch.fetch_headers(offer, kernel, progress.report)
@@ -39,7 +41,7 @@ def measure(options: argparse.Namespace, progress: Progress) -> int:
         shared = fetch.CACHE / "runs" / f"{kernel.release}-bench"
         command = _command(options, copy, shared)
         done = run_in_guest(
-            kernel, command, shared, _LIMIT_S,
+            kernel, on_these_files(kernel, command, shared), shared, _LIMIT_S,
             lambda seconds, step: progress.update(f"{kernel.release}  {seconds:4.0f} s  {step}"),
         )  # fmt: skip
     except KernelsError as error:

@@ -172,6 +172,7 @@ struct settings {
 	__u64 tick_ns; /* length of a jiffy */
 	__u32 pid_namespace; /* inode */
 	__u32 sees_full_buffer; /* a send that finds a full buffer is hooked */
+	__u64 kernel_stack_bytes; /* of a thread */
 };
 
 #endif

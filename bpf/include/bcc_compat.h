@@ -9,8 +9,9 @@
  * functions into their callers and has no global variables, hence the differences below.
  *
  * Given by user space (xctl_probe/bcc/program.py): STALL_NS, TICK_NS, PID_NAMESPACE,
- * SEES_FULL_BUFFER, PROBE_PID; a <map>_FD for each map; MEMORY_BYTES; and what it has read in
- * the kernel's headers: BEFORE_CHRONO_TYPE, HAS_SK_RX_DST_IFINDEX, RETRANSMIT_REPORTS_ERROR.
+ * SEES_FULL_BUFFER, KERNEL_STACK_BYTES, PROBE_PID; a <map>_FD for each map; MEMORY_BYTES; and what
+ * it has read in the kernel's headers: BEFORE_CHRONO_TYPE, HAS_SK_RX_DST_IFINDEX,
+ * RETRANSMIT_REPORTS_ERROR.
  */
 #ifndef BCC_COMPAT_H
 #define BCC_COMPAT_H
@@ -31,7 +32,6 @@
 #include <net/sock.h>
 
 #define VMLINUX_MIN_H
-#define KERNEL_STACK_BYTES THREAD_SIZE
 #define SOCKETS_IN_HASH
 #define COUNTS_BY_SEQUENCE
 #define MAPS_ARE_FUNCTIONS
@@ -157,6 +157,7 @@ MAP(event_scratch)
 		.tick_ns = TICK_NS,                                                                \
 		.pid_namespace = PID_NAMESPACE,                                                    \
 		.sees_full_buffer = SEES_FULL_BUFFER,                                              \
+		.kernel_stack_bytes = KERNEL_STACK_BYTES,                                          \
 	})
 
 #include "maps.bpf.h"

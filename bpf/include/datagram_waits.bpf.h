@@ -35,9 +35,9 @@
 __noinline __u32 has_timeout(__u64 address)
 {
 	struct task_struct *task = (void *)address;
-#if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
-	void *top = BPF_CORE_READ(task, stack) + KERNEL_STACK_BYTES -
+	void *top = BPF_CORE_READ(task, stack) + settings.kernel_stack_bytes -
 		    bpf_core_type_size(struct pt_regs);
+#if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
 
 	for (int padding = 0; padding <= 16; padding += 16) { /* with FRED there is some */
 		struct pt_regs *regs = top - padding;
@@ -58,6 +58,21 @@ __noinline __u32 has_timeout(__u64 address)
 		case 270: /* pselect6 */
 			return BPF_CORE_READ(regs, r8) != 0;
 		}
+	}
+#elif defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
+	struct pt_regs *regs = top;
+
+	if (BPF_CORE_READ(regs, pstate) & 0xf)
+		return 0; /* not from user space, EL0 */
+	switch (BPF_CORE_READ(regs, syscallno)) { /* there is no poll, epoll_wait and select */
+	case 22: /* epoll_pwait */
+		return (int)BPF_CORE_READ(regs, regs[3]) >= 0;
+	case 73: /* ppoll */
+		return BPF_CORE_READ(regs, regs[2]) != 0;
+	case 441: /* epoll_pwait2 */
+		return BPF_CORE_READ(regs, regs[3]) != 0;
+	case 72: /* pselect6 */
+		return BPF_CORE_READ(regs, regs[4]) != 0;
 	}
 #endif
 	return 0;

@@ -39,8 +39,6 @@
 #define EHOSTDOWN 112
 #define EHOSTUNREACH 113
 
-#define KERNEL_STACK_BYTES 16384 /* THREAD_SIZE: x86, without KASAN */
-
 #define S_IFMT 00170000
 #define S_IFSOCK 0140000
 
@@ -87,6 +85,12 @@ struct pt_regs {
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
 	__u64 regs[31];
+};
+
+struct pt_regs {
+	__u64 regs[31];
+	__u64 pstate;
+	__s32 syscallno;
 };
 #endif
 

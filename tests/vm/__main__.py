@@ -1,6 +1,7 @@
 """`python -m tests.vm [run|fetch|boot|table]`.
 
 `KERNELS=6.1,6.12` narrows it to kernels, `KERNELS=5.10,6.1/fentry+kprobe` one of them to variants.
+`--arch arm64` boots Debian's kernels of that architecture, with a user space of its own.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
-from . import fetch, programs, results, run, snapshot, suites
-from .boot import end_all, run_in_guest
+from . import fetch, foreign, programs, results, run, snapshot, suites
+from .apt import architecture
+from .boot import end_all
 from .errors import KernelsError, UnavailableError
 from .expect import CORE, VARIANTS
 from .fetch import CACHE, REPOSITORY, Kernel
@@ -36,7 +38,7 @@ def main() -> int:
     try:
         if options.action == "table":
             return _table(options.into)
-        programs.ensure(progress.report)
+        programs.ensure(progress.report, options.arch)
         lock = _alone(options.action, progress)  # noqa: F841 - held until the process exits
         kernels, missing = _kernels(options, progress)
         return {"fetch": _only_fetch, "boot": _boot, "run": _run}[options.action](
@@ -71,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--refresh", action="store_true", help="ask the suites again")
     parser.add_argument("--headers", action="store_true", help="also fetch linux-headers (bcc)")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="default: %(default)s")
+    parser.add_argument("--arch", default=architecture(), help="dpkg's name; default: %(default)s")
     parser.add_argument("-k", dest="select", default="", help="pytest's -k, in the guest")
     parser.add_argument("--core", action="store_true", help="what every way must pass: minutes")
     parser.add_argument("--no-store", action="store_true", help="leave docs/kernels.json alone")
@@ -87,7 +90,7 @@ def _kernels(
 ) -> tuple[list[Plan], list[KernelsError]]:
     """Those that could be had.  A missing one is reported loudly, and in CI it is a failure."""
     words = [word for word in os.environ.get("KERNELS", "").replace(",", " ").split() if word]
-    held = fetch.held_now(progress.report, refresh=options.refresh)
+    held = fetch.held_now(progress.report, options.arch, refresh=options.refresh)
     kernels, missing = dict[str, Plan](), list[KernelsError]()
     for word in words or suites.DEFAULT:
         name, _, only = word.partition("/")
@@ -127,13 +130,13 @@ def _boot(options: argparse.Namespace, kernels: list[Plan], progress: Progress) 
     """Run a command in each, for a person: its output, and the worst exit code."""
     command = options.command or ["uname", "-a"]
     worst = 0
+    place = _place(options, progress)
     for kernel, _ in kernels:
         shared = CACHE / "runs" / f"{kernel.release}-boot"
-        done = run_in_guest(
+        done = place.run(
             kernel,
             command,
             shared,
-            run.LIMIT_S,
             lambda seconds, activity: progress.update(f"{seconds:4.0f} s  {activity}"),
         )
         progress.report(f"{kernel.release}: {done.seconds:.0f} s, exit code {done.exit_code}")
@@ -142,20 +145,26 @@ def _boot(options: argparse.Namespace, kernels: list[Plan], progress: Progress) 
     return worst
 
 
+def _place(options: argparse.Namespace, progress: Progress) -> run.Place:
+    native = options.arch == architecture()
+    user_space = None if native else foreign.base(options.arch, progress.report)
+    return run.Place(snapshot.take(), user_space)
+
+
 def _run(options: argparse.Namespace, kernels: list[Plan], progress: Progress) -> int:
     select = CORE if options.core else options.select
     chosen = run.Chosen(select, whole=options.core or not select)
-    copy = snapshot.take()
+    place = _place(options, progress)
     found = []
     with ThreadPoolExecutor(GUESTS_AT_ONCE) as pool:
         try:
             for result in pool.map(
-                lambda one: run.test_kernel(one[0], copy, one[1], chosen, progress), kernels
+                lambda one: run.test_kernel(one[0], place, one[1], chosen, progress), kernels
             ):
                 found.append(result)
                 run.report(result, progress)
-                # any other part of the tests proves nothing
-                if chosen.whole and not options.no_store:
+                # any other part of the tests proves nothing, and the table is of one architecture
+                if chosen.whole and not options.no_store and place.user_space is None:
                     results.store(found)
                     _table(README)
         except BaseException:

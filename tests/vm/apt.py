@@ -65,8 +65,9 @@ def system_mirror() -> str:
 class PrivateApt:
     """apt with sources, lists and cache of its own below `root`."""
 
-    def __init__(self, root: Path, suites: Iterable[str]) -> None:
+    def __init__(self, root: Path, suites: Iterable[str], arch: str) -> None:
         self._root = root
+        self._arch = arch
         self._conf = root / "apt.conf"
         for name in ("state/lists/partial", "cache/archives/partial", "sources.d"):
             (root / name).mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,8 @@ class PrivateApt:
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
             "APT::Get::List-Cleanup": "true",
+            "APT::Architecture": self._arch,
+            "APT::Architectures": self._arch,
         }
         if os.geteuid() == 0:
             # _apt cannot write below a checkout; signatures are checked all the same

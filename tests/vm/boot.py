@@ -1,4 +1,5 @@
-"""Boot a kernel under emulation on the host's own root file system, and run a command there.
+"""Boot a kernel under emulation, and run a command there: on the host's own root file system, or,
+of another architecture, on that of `foreign`.
 
 The guest sees the host's files through 9p, copy-on-write: what it writes is gone with it,
 except in the one shared directory.  KVM is not used, so this runs wherever QEMU does.
@@ -46,12 +47,12 @@ class GuestRun:
 
 def run_in_guest(
     kernel: Kernel,
-    command: Sequence[str],
+    argv: Sequence[str],
     shared: Path,
     limit_s: float,
     watch: Watch,
 ) -> GuestRun:
-    """Run `command` as root in a guest of its own; `shared` is the directory it may write to.
+    """Boot a guest by `argv`: it leaves its result in `shared`, the directory it may write to.
 
     Leaves console.log (kernel messages) and output.log (the command's output) in `shared`.
     `watch` is called about twice a second with the seconds so far and the last line of output.
@@ -60,16 +61,6 @@ def run_in_guest(
     shutil.rmtree(shared, ignore_errors=True)
     shared.mkdir(parents=True)
     clock = Stopwatch()
-    inside = [str(_SETUP), str(shared), *command]
-    argv = [
-        *(vng(), "--disable-kvm", "--verbose", "--run", str(kernel.image)),
-        # The HPET, which the guest takes otherwise, is a device: each read of the time leaves it.
-        *("--append", "tsc=reliable mitigations=off"),
-        *("--user", "root", "--memory", MEMORY, "--cpus", str(CPUS), "--rwdir", str(shared)),
-        f"--rodir={_CACHED_ROOT}=/",
-        "--",
-        f"KERNEL_HEADERS={shlex.quote(str(kernel.headers))} exec bash {shlex.join(inside)}",
-    ]
     env = {**os.environ, "PATH": search_path()}
     # A pipe, because QEMU opens /proc/self/fd/1 anew for every port and would truncate a file.
     guest = subprocess.Popen(
@@ -96,6 +87,20 @@ def run_in_guest(
     if not result.exists():
         raise GuestError(_why(kernel, shared, clock.seconds, limit_s))
     return GuestRun(int(result.read_text()), clock.seconds)
+
+
+def on_these_files(kernel: Kernel, command: Sequence[str], shared: Path) -> list[str]:
+    """Return what boots a kernel of this architecture, to run a command as root."""
+    inside = [str(_SETUP), str(shared), *command]
+    return [
+        *(vng(), "--disable-kvm", "--verbose", "--run", str(kernel.image)),
+        # The HPET, which the guest takes otherwise, is a device: each read of the time leaves it.
+        *("--append", "tsc=reliable mitigations=off"),
+        *("--user", "root", "--memory", MEMORY, "--cpus", str(CPUS), "--rwdir", str(shared)),
+        f"--rodir={_CACHED_ROOT}=/",
+        "--",
+        f"KERNEL_HEADERS={shlex.quote(str(kernel.headers))} exec bash {shlex.join(inside)}",
+    ]
 
 
 def end_all() -> None:

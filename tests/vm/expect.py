@@ -26,7 +26,11 @@ SINCE = {
 }
 
 
-def expected(variant: str, series: str) -> bool:
-    """Whether a Debian kernel of this series ("6.12") must carry the variant."""
+# The trampolines of arm64 came later: Linux 2aa6ac03516d.
+SINCE_ON = {("fentry", "arm64"): (6, 4)}
+
+
+def expected(variant: str, series: str, arch: str) -> bool:
+    """Whether a Debian kernel of this series ("6.12") and architecture must carry the variant."""
     major, minor = series.split(".")
-    return (int(major), int(minor)) >= SINCE[variant]
+    return (int(major), int(minor)) >= SINCE_ON.get((variant, arch), SINCE[variant])

@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import suites
-from .apt import PrivateApt, architecture
+from .apt import PrivateApt
 from .errors import KernelsError, UnavailableError
 from .suites import Offer, Package
 
@@ -58,25 +58,29 @@ class Kernel:
         return self.directory / "boot" / f"vmlinuz-{self.release}"
 
     @property
+    def arch(self) -> str:
+        """dpkg's name of its architecture, with which releases of Debian's kernels end."""
+        return self.release.rpartition("-")[2]
+
+    @property
     def headers(self) -> Path:
         """Where `--headers` unpacked linux-headers (a tree with usr/src and usr/lib)."""
         return self.directory / "headers"
 
 
-def held_now(report: Report, *, refresh: bool = False) -> list[Offer]:
+def held_now(report: Report, arch: str, *, refresh: bool = False) -> list[Offer]:
     """What the suites hold, from the mirror or from an answer less than half a day old.
 
     Falls back to an older answer, loudly, where the mirror does not answer.
     """
-    remembered = CACHE / "offers.json"
+    remembered = CACHE / f"offers-{arch}.json"
     fresh = remembered.exists() and time.time() - remembered.stat().st_mtime < OFFERS_AGE_S
     if fresh and not refresh:
         return _recall(remembered)
     report(f"asking the mirror what {', '.join(suites.SUITES)} hold")
     try:
-        apt = PrivateApt(CACHE / "apt", suites.SUITES)
+        apt = _apt(arch)
         trouble = apt.update()
-        arch = architecture()
         held = [
             offer
             for suite in suites.SUITES
@@ -122,7 +126,7 @@ def fetch(offer: Offer, report: Report) -> Kernel:
     if not marker.exists() or json.loads(marker.read_text()) != wanted:
         shutil.rmtree(kernel.directory, ignore_errors=True)
         report(f"{offer.release}: fetching {len(offer.packages)} package(s) from {offer.suite}")
-        for deb in _download(offer.packages, kernel.directory / "debs"):
+        for deb in _apt(kernel.arch).download(offer.packages, kernel.directory / "debs"):
             _unpack_kernel(deb, offer.release, kernel.directory)
         if not kernel.image.exists():
             raise UnavailableError(f"{offer.release}: its packages hold no vmlinuz")
@@ -132,8 +136,8 @@ def fetch(offer: Offer, report: Report) -> Kernel:
     return kernel
 
 
-def _download(packages: Sequence[Package], into: Path) -> list[Path]:
-    return PrivateApt(CACHE / "apt", suites.SUITES).download(packages, into)
+def _apt(arch: str) -> PrivateApt:
+    return PrivateApt(CACHE / "apt" / arch, suites.SUITES, arch)
 
 
 def fetch_headers(offer: Offer, kernel: Kernel, report: Report) -> None:
@@ -148,7 +152,7 @@ def fetch_headers(offer: Offer, kernel: Kernel, report: Report) -> None:
         raise UnavailableError(f"{offer.release}: {offer.suite} holds no linux-headers for it")
     shutil.rmtree(kernel.headers, ignore_errors=True)
     report(f"{offer.release}: fetching headers, {len(offer.headers)} packages")
-    for deb in _download(offer.headers, kernel.directory / "debs"):
+    for deb in _apt(kernel.arch).download(offer.headers, kernel.directory / "debs"):
         subprocess.run(["dpkg-deb", "-x", deb, kernel.headers], check=True)
     shutil.rmtree(kernel.directory / "debs")
     marker.touch()

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from .apt import architecture
 from .errors import MissingProgramError
 from .fetch import Report
+from .foreign import MACHINES
 
 # program, or a pattern of paths -> Debian package.  Without udev the guest finds no script ports
 # and prints nothing.
-_MACHINE = platform.machine()
-PROGRAMS = {
-    f"qemu-system-{_MACHINE}": "qemu-system-x86" if _MACHINE == "x86_64" else "qemu-system-arm",
+_NATIVE = {
     "busybox": "busybox-static",
-    "depmod": "kmod",
-    "cpio": "cpio",
     "zstd": "zstd",
     "udevadm": "udev",
     "ip": "iproute2",
@@ -29,6 +26,17 @@ PROGRAMS = {
     "ib_send_bw": "perftest",
     "/usr/lib/*/libibverbs/librxe-*.so": "ibverbs-providers",
 }
+_FOREIGN = {"debootstrap": "debootstrap", "dpkg-deb": "dpkg"}
+_BOTH = {"depmod": "kmod", "cpio": "cpio"}
+_QEMU = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
+
+
+def needed(arch: str) -> dict[str, str]:
+    """Return the programs that guests of an architecture need, each with its package."""
+    own = _NATIVE if arch == architecture() else _FOREIGN
+    return {f"qemu-system-{MACHINES[arch]}": _QEMU[arch]} | _BOTH | own
+
+
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,10 +53,10 @@ def vng() -> str:
     return found
 
 
-def ensure(report: Report) -> None:
+def ensure(report: Report, arch: str) -> None:
     """See that everything is there; as root, install what is not.  Raises MissingProgramError."""
     vng()
-    missing = sorted({deb for name, deb in PROGRAMS.items() if not _have(name)})
+    missing = sorted({deb for name, deb in needed(arch).items() if not _have(name)})
     if not missing:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .expect import ALL_VARIANTS, expected
-from .fetch import REPOSITORY
+from .fetch import REPOSITORY, Kernel
 from .guest.features import NO, UNKNOWN, YES, supports
 
 PATH = REPOSITORY / "docs" / "kernels.json"
@@ -55,21 +55,21 @@ class Result:
         return not self.trouble and all(one.right for one in [*self.variants.values(), *own])
 
 
-def decide(variants: tuple[str, ...], series: str, shared: Path) -> dict[str, AttachVariant]:
+def decide(variants: tuple[str, ...], kernel: Kernel, shared: Path) -> dict[str, AttachVariant]:
     """Each variant's outcome from what the guest left in `shared`; "" is the kernel itself."""
     features = _read_features(shared)
     entries = _read_entries(shared)
-    return {name: _decide_one(name, series, features, entries) for name in ("", *variants)}
+    return {name: _decide_one(name, kernel, features, entries) for name in ("", *variants)}
 
 
 def _decide_one(
-    name: str, series: str, features: dict[str, str], entries: list[dict[str, str]]
+    name: str, kernel: Kernel, features: dict[str, str], entries: list[dict[str, str]]
 ) -> AttachVariant:
     mine = [entry for entry in entries if _variant_of(entry["test"]) == name]
     failed = {entry["test"]: _why(entry) for entry in mine if entry["outcome"] == "failed"}
     passed = sum(entry["outcome"] == "passed" for entry in mine)
     skipped = sum(entry["outcome"] == "skipped" for entry in mine)
-    wanted = not name or expected(name, series)
+    wanted = not name or expected(name, kernel.series, kernel.arch)
     carried = supports(name, features) if name else YES
     if failed:
         outcome, note = NO, f"{len(failed)} of {len(failed) + passed} tests failed"

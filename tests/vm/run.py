@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import results
-from .boot import run_in_guest
+from . import foreign, results
+from .boot import CPUS, GuestRun, Watch, on_these_files, run_in_guest
 from .errors import GuestError
 from .fetch import CACHE, Kernel
 from .progress import Progress, Stopwatch
@@ -30,6 +32,33 @@ class Chosen:
     whole: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where guests have their files from: this host, or the archive of another user space."""
+
+    snapshot: Snapshot
+    user_space: Path | None = None
+
+    @property
+    def python(self) -> str:
+        """The interpreter in the guest."""
+        return "/usr/bin/python3" if self.user_space else sys.executable
+
+    def run(self, kernel: Kernel, command: Sequence[str], shared: Path, watch: Watch) -> GuestRun:
+        """Boot the kernel, and run a command as root.  Raises GuestError."""
+        if self.user_space is None:
+            argv = on_these_files(kernel, command, shared)
+            return run_in_guest(kernel, argv, shared, LIMIT_S, watch)
+        initrd = shared.with_suffix(".cpio")
+        initrd.parent.mkdir(parents=True, exist_ok=True)
+        foreign.initramfs(self.user_space, kernel, self.snapshot, shlex.join(command), initrd)
+        try:
+            argv = foreign.qemu(kernel, initrd, shared, CPUS)
+            return run_in_guest(kernel, argv, shared, LIMIT_S, watch)
+        finally:
+            initrd.unlink()
+
+
 def in_ci() -> bool:
     """CI=true, as every CI service sets it, or the tests' own word for "no skips"."""
     words = (os.environ.get(name, "").lower() for name in ("CI", "XCTL_TEST_REQUIRE"))
@@ -38,7 +67,7 @@ def in_ci() -> bool:
 
 def test_kernel(
     kernel: Kernel,
-    snapshot: Snapshot,
+    place: Place,
     variants: tuple[str, ...],
     chosen: Chosen,
     progress: Progress,
@@ -52,11 +81,11 @@ def test_kernel(
         progress.update(f"{kernel.release}  {seconds:4.0f} s  {activity}")
 
     try:
-        command = _command(snapshot, shared, variants, chosen.select)
-        run_in_guest(kernel, command, shared, LIMIT_S, watch)
+        command = _command(place, shared, variants, chosen.select)
+        place.run(kernel, command, shared, watch)
     except GuestError as error:
         trouble = str(error)
-    outcomes = results.decide(variants, kernel.series, shared)
+    outcomes = results.decide(variants, kernel, shared)
     if not chosen.whole:  # what was not asked has no answer
         outcomes = {name: one for name, one in outcomes.items() if one.passed or one.failed}
         if not outcomes and not trouble:
@@ -75,8 +104,9 @@ def test_kernel(
     )
 
 
-def _command(snapshot: Snapshot, shared: Path, variants: tuple[str, ...], select: str) -> list[str]:
-    words = ["env", f"PYTHONPATH={snapshot.packages}", sys.executable, "-m", "pytest"]
+def _command(place: Place, shared: Path, variants: tuple[str, ...], select: str) -> list[str]:
+    snapshot = place.snapshot
+    words = ["env", f"PYTHONPATH={snapshot.packages}", place.python, "-m", "pytest"]
     words += [str(snapshot.guest_tests), "--rootdir", str(snapshot.root)]
     words += ["-v", "--tb=short", "-p", "no:cacheprovider", f"--timeout={TEST_LIMIT_S}"]
     words += ["--variants", ",".join(variants), "--results", str(shared)]

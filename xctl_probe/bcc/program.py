@@ -226,7 +226,7 @@ def _missing(present: dict[str, int]) -> tuple[str, ...]:
 
 def _constants(stall_ns: int, sees_full_buffer: bool) -> list[str]:
     values = SETTINGS.unpack(constants(stall_ns, sees_full_buffer))
-    names = ("STALL_NS", "TICK_NS", "PID_NAMESPACE", "SEES_FULL_BUFFER")
+    names = ("STALL_NS", "TICK_NS", "PID_NAMESPACE", "SEES_FULL_BUFFER", "KERNEL_STACK_BYTES")
     return [
         *(f"-D{name}={value}ULL" for name, value in zip(names, values, strict=True)),
         f"-DPROBE_PID={os.getpid()}",

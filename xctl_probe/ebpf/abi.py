@@ -122,7 +122,7 @@ PROCESS_TRAFFIC = struct.Struct("=qqQII16s")
 PEER = struct.Struct("=16s16sIHH")
 ENDPOINT_KEY = struct.Struct("=II")
 ENDPOINT = struct.Struct("=40sII")
-SETTINGS = struct.Struct("=QQII")
+SETTINGS = struct.Struct("=QQIIQ")
 
 
 class ProcessTraffic(NamedTuple):

@@ -6,6 +6,8 @@ import ctypes as c
 import errno
 import io
 import os
+import pkgutil
+import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Self
@@ -39,6 +41,14 @@ class _Attached:
     name: str
     program_fd: int
     link: int
+
+
+def object_for(name: str, machine: str = platform.machine()) -> bytes | None:
+    """Return a compiled object by its name; None where there is none for this machine."""
+    try:
+        return pkgutil.get_data("xctl_probe.bpf", f"objects/{machine}/{name}")
+    except FileNotFoundError:
+        return None
 
 
 def open_object(library: Library, image: bytes) -> Object:

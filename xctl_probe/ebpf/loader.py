@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-import pkgutil
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from xctl_probe.ebpf.attach_variants import (
     Hook,
     kernel_names,
 )
-from xctl_probe.ebpf.bpf_object import Object, open_object
+from xctl_probe.ebpf.bpf_object import Object, object_for, open_object
 from xctl_probe.ebpf.heap import give_back_memory
 from xctl_probe.ebpf.libbpf import BpfError, Library
 from xctl_probe.ebpf.programs import Hooks, LoadedPrograms
@@ -28,6 +29,7 @@ from xctl_probe.linux import capabilities
 from xctl_probe.linux.procfs import namespace_inode
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
+_LEAST_STACK_BYTES = 16_384  # THREAD_SIZE; on arm64 it is a page where that is larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +158,9 @@ def _start(
     absent: tuple[Hook, ...],
 ) -> tuple[Object, Hooks]:
     """Configure, load, attach.  Raises _Unsupported."""
-    image = pkgutil.get_data("xctl_probe.bpf", f"objects/{variant.image}")
+    image = object_for(variant.image)
     if image is None:
-        raise _Unsupported(f"{variant.image} is not installed")
+        raise _Unsupported(f"there is no {variant.image} for {platform.machine()}")
     programs = None
     try:
         programs = open_object(library, image)
@@ -198,7 +200,8 @@ def constants(stall_ns: int, sees_full_buffer: bool) -> bytes:
     """Return struct settings for this host and this run."""
     tick_ns = round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
     pid_namespace = namespace_inode("pid")
-    return SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer)
+    stack_bytes = max(_LEAST_STACK_BYTES, os.sysconf("SC_PAGESIZE"))
+    return SETTINGS.pack(stall_ns, tick_ns, pid_namespace, sees_full_buffer, stack_bytes)
 
 
 def _seed(programs: Object) -> None:

@@ -15,7 +15,7 @@ from xctl_probe.ebpf import abi, endpoints
 from xctl_probe.ebpf.call_trace import CALL, Call
 
 BPF = Path(__file__).parents[3] / "bpf"
-OBJECTS, INCLUDE = BPF / "objects", BPF / "include"
+OBJECTS, INCLUDE = BPF / "objects/x86_64", BPF / "include"
 
 Field = tuple[str, int, int]  # name, offset, size, in bytes
 

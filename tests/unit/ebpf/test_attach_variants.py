@@ -13,7 +13,7 @@ from xctl_probe.ebpf.libbpf import BpfError
 from xctl_probe.ebpf.loader import _attach
 from xctl_probe.ebpf.programs import Hooks
 
-OBJECTS = Path(__file__).parents[3] / "bpf/objects"
+OBJECTS = Path(__file__).parents[3] / "bpf/objects/x86_64"
 NEEDED = Hook("on_state", "btf_trace_inet_sock_set_state")
 ENTRY = Hook("begin", "inet6_sendmsg", optional=True)
 RETURN = Hook("end", "inet6_sendmsg", optional=True)

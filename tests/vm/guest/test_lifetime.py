@@ -100,7 +100,7 @@ def test_the_verifier_follows_few_instructions(running, variant):
 def test_root_gets_the_best_variant_that_the_kernel_carries(start_probe, features):
     best = next(name for name in VARIANTS if supports(name, features) == YES)
     running = start_probe("--interval", 0.5, "--loopback", "--format", "ndjson", user="root")
-    running.wait_ready()
+    running.wait_for_intervals(1, variants.variant(best).start_s)
     running.stop()
     output = running.stderr.decode()
     assert "source ebpf" in output
