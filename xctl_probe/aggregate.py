@@ -33,6 +33,7 @@ from xctl_probe.exporters.records import (
     StallRecord,
 )
 from xctl_probe.fair import choose
+from xctl_probe.metrics import DEFAULT, Metric
 from xctl_probe.traffic_totals import TrafficTotals
 
 # Limits of the records of one interval: no process and no user can flood the reader.
@@ -48,13 +49,14 @@ class Filter:
     """Filter of the records, from the options.  Empty sets mean everything.
 
     `min_mbps`: least Mbps of the bandwidth record of a process.  Loopback traffic counts only
-    with `loopback`, or when the interface is named.
+    with `loopback`, or when the interface is named.  `metrics`: what is measured at all.
     """
 
     min_mbps: float = 1.0
     pids: frozenset[int] = frozenset()
     interfaces: frozenset[str] = frozenset()
     loopback: bool = False
+    metrics: frozenset[Metric] = DEFAULT
 
     def wants_owner(self, owner: Process | None) -> bool:
         """True when events of this process are wanted."""
@@ -85,6 +87,14 @@ class _Sums:
     errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
 
 
+def _is_wanted(event: RdmaPortDelta | PortErrors | QueuePairErrors, wanted: Filter) -> bool:
+    if Metric.RDMA not in wanted.metrics:
+        return False
+    if isinstance(event, RdmaPortDelta) or (isinstance(event, PortErrors) and not event.owner):
+        return True  # of all processes
+    return wanted.wants_owner(event.owner)
+
+
 def _unplaced(_: Process | None) -> None:
     return None
 
@@ -108,13 +118,15 @@ def aggregate(
     states: list[ProcessState] = []
     for event in events:
         match event:
-            case TrafficDelta():
+            case TrafficDelta() if Metric.BANDWIDTH in wanted.metrics:
                 interface = event.interface or UNKNOWN_INTERFACE
                 sums.traffic.add(event.owner, interface, event.sent_bytes, event.received_bytes)
-            case Stall() if wanted.wants_owner(event.owner):
+            case Stall() if Metric.STALLS in wanted.metrics and wanted.wants_owner(event.owner):
                 if wanted.wants_event(event.socket.interface):
                     sums.stalls.append(event)
-            case SocketError() if wanted.wants_owner(event.owner):
+            case SocketError() if Metric.ERRORS in wanted.metrics and wanted.wants_owner(
+                event.owner
+            ):
                 if wanted.wants_event(event.socket.interface):
                     key = (event.socket, event.kind, event.owner)
                     failed = sums.errors.setdefault(key, _Failed())
@@ -123,9 +135,7 @@ def aggregate(
                     failed.duplicates += event.duplicates
             case InterfaceDelta():
                 interfaces.append(event)
-            case RdmaPortDelta() | PortErrors(owner=None):
-                ports.append(event)
-            case PortErrors() | QueuePairErrors() if wanted.wants_owner(event.owner):
+            case RdmaPortDelta() | PortErrors() | QueuePairErrors() if _is_wanted(event, wanted):
                 ports.append(event)
             case ProcessState() if wanted.wants_owner(event.owner):
                 states.append(event)
@@ -205,11 +215,13 @@ def _bandwidth(
         if total.owner is None
     }
     for counts in interfaces:
-        yield from _interface_errors(counts, ts_ms)
-        yield BandwidthRecord(
-            ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
-            unattributed.get(counts.name, 0),
-        )  # fmt: skip
+        if Metric.ERRORS in wanted.metrics:
+            yield from _interface_errors(counts, ts_ms)
+        if Metric.BANDWIDTH in wanted.metrics:
+            yield BandwidthRecord(
+                ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
+                unattributed.get(counts.name, 0),
+            )  # fmt: skip
     for total in totals:
         if total.owner is None or total.interface is None:
             continue

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from xctl_probe.aggregate import aggregate
+from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.config import Settings
 from xctl_probe.errors import is_shortage
 from xctl_probe.events import Batch, DroppedEvents, Event, Source
@@ -24,6 +24,7 @@ from xctl_probe.exporters.base import Receiver
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.linux.rdma_ports import has_devices
+from xctl_probe.metrics import Metric
 from xctl_probe.signals import stop_signals
 from xctl_probe.sources.aside import Aside
 from xctl_probe.sources.base import CounterSource
@@ -86,10 +87,7 @@ class Loop:
         self._source = source
         self._sink = sink
         wanted = settings.wanted
-        self._counter_sources: tuple[CounterSource, ...] = (
-            Interfaces(wanted.interfaces, loopback=wanted.loopback),
-            Aside("rdma", lambda: _rdma(wanted.interfaces), has_devices),
-        )
+        self._counter_sources = tuple(_counter_sources(wanted))
         share = settings.proc_share
         self._jobs = JobProcesses(
             wanted,
@@ -172,6 +170,14 @@ class Loop:
             else:
                 self._sink.wake(fd, events)
         return source_ready
+
+
+def _counter_sources(wanted: Filter) -> Iterator[CounterSource]:
+    """Open the counters that the metrics need."""
+    if wanted.metrics & {Metric.BANDWIDTH, Metric.ERRORS}:
+        yield Interfaces(wanted.interfaces, loopback=wanted.loopback)
+    if Metric.RDMA in wanted.metrics:
+        yield Aside("rdma", lambda: _rdma(wanted.interfaces), has_devices)
 
 
 def _rdma(interfaces: frozenset[str]) -> CounterSource:

@@ -14,6 +14,7 @@ from xctl_probe.ebpf.attach_variants import (
     FIELDS,
     FULL_BUFFER,
     TRACE,
+    WAITERS,
     AttachVariant,
     Hook,
     kernel_names,
@@ -26,6 +27,7 @@ from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.linux import capabilities
 from xctl_probe.linux.procfs import namespace_inode
+from xctl_probe.metrics import DEFAULT, Metric
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
 
@@ -41,11 +43,16 @@ class MapSizes:
 
 
 def load(
-    attach: str, stall_ns: int, sizes: MapSizes, log: Callable[[str], None] | None
+    attach: str,
+    stall_ns: int,
+    sizes: MapSizes,
+    log: Callable[[str], None] | None,
+    metrics: frozenset[Metric] = DEFAULT,
 ) -> LoadedPrograms:
     """Load and attach the programs, and set the owners of open sockets.
 
-    `attach` is an attach variant or "auto"; `log` receives the messages of libbpf.
+    `attach` is an attach variant or "auto"; `log` receives the messages of libbpf; programs that
+    serve none of `metrics` are left out.
     Raises UsageError on an unknown name, SourceUnavailable where nothing works.
     """
     candidates = [f for f in ATTACH_VARIANTS if attach in ("auto", f.name)]
@@ -59,7 +66,8 @@ def load(
     last: _Unsupported | None = None  # its errno is shown by `check`
     for variant in candidates:
         try:
-            return _load(library, names, variant, stall_ns, sizes, _sentences(reasons))
+            chosen = variant.for_metrics(metrics)
+            return _load(library, names, chosen, stall_ns, sizes, _sentences(reasons))
         except _Unsupported as refusal:
             reasons[variant.name] = str(refusal)
             last = refusal
@@ -139,7 +147,9 @@ def _load(
         _seed(programs)
         over_map = None if variant.sockets_by_file else "sockets"
         drain = programs.iterator("drain_sockets", over_map=over_map)
-        waiters = programs.iterator("iter_waiters", over_map=over_map)
+        waiters = None
+        if WAITERS not in variant.left_out:
+            waiters = programs.iterator(WAITERS, over_map=over_map)
     except BpfError as refusal:
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
@@ -164,8 +174,8 @@ def _start(
         programs = open_object(library, image)
         sees_full_buffer = all(hook.program != FULL_BUFFER for hook in absent)
         programs.set_constants(constants(stall_ns, sees_full_buffer))
-        for hook in absent:
-            programs.skip(hook.program)
+        for program in (*variant.left_out, *(hook.program for hook in absent)):
+            programs.skip(program)
         for name, entries in bounds.items():
             programs.resize(name, entries)
         programs.load()
