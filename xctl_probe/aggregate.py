@@ -13,6 +13,7 @@ from xctl_probe.events import (
     Placement,
     PortErrors,
     Process,
+    ProcessLoad,
     ProcessState,
     QueuePairErrors,
     RdmaPortDelta,
@@ -25,9 +26,11 @@ from xctl_probe.events import (
 from xctl_probe.exporters.records import (
     UNKNOWN_INTERFACE,
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
     ProcessRecord,
     Record,
     StallRecord,
@@ -39,6 +42,8 @@ from xctl_probe.traffic_totals import TrafficTotals
 # Limits of the records of one interval: no process and no user can flood the reader.
 _MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
 _OF_PROCESS = 256
+# The consumer takes a process for a stalled one where all that it consumes is below this.
+_LEAST_PERCENT = 1.0
 
 
 Placed = Callable[[Process | None], Placement | None]
@@ -116,6 +121,7 @@ def aggregate(
     losses: list[DroppedEvents] = []
     ports: list[RdmaPortDelta | PortErrors | QueuePairErrors] = []
     states: list[ProcessState] = []
+    loads: list[ProcessLoad] = []
     for event in events:
         match event:
             case TrafficDelta() if Metric.BANDWIDTH in wanted.metrics:
@@ -139,6 +145,8 @@ def aggregate(
                 ports.append(event)
             case ProcessState() if wanted.wants_owner(event.owner):
                 states.append(event)
+            case ProcessLoad() if wanted.wants_owner(event.owner):
+                loads.append(event)
             case DroppedEvents():
                 losses.append(event)
     yield from _states(states, State.START, ts_ms)
@@ -149,6 +157,7 @@ def aggregate(
         yield ErrorRecord(ts_ms, lost)
     yield from _ports(ports, ts_ms, placed)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms, placed)
+    yield from _loads(loads, ts_ms, placed)
     yield from _states(states, State.EXIT, ts_ms)
 
 
@@ -248,6 +257,15 @@ def _ports(
                 ts_ms, event.name, None, event.rx_bytes, event.tx_bytes, event.elapsed_ns,
                 link=event.link, xmit_wait=event.xmit_wait,
             )  # fmt: skip
+
+
+def _loads(loads: list[ProcessLoad], ts_ms: int, placed: Placed) -> Iterator[Record]:
+    """Yield CPU and memory where they are not taken for those of a stalled process."""
+    for load in loads:
+        placement = placed(load.owner)
+        for record in (CpuRecord(ts_ms, load, placement), MemoryRecord(ts_ms, load, placement)):
+            if record.percent >= _LEAST_PERCENT:
+                yield record
 
 
 def _interface_errors(counts: InterfaceDelta, ts_ms: int) -> Iterator[Record]:

@@ -13,6 +13,7 @@ class Metric(StrEnum):
     STALLS = "stalls"
     ERRORS = "errors"
     RDMA = "rdma"
+    PROCESS = "process"
 
 
 # What each costs, in words, for --help.
@@ -21,10 +22,12 @@ COSTS = {
     Metric.STALLS: "a pass over the sockets every --stall-ms, and reads of /proc about who waits",
     Metric.ERRORS: "a little of each failure and retransmit",
     Metric.RDMA: "a few files for each RDMA port, nothing where there is none",
+    Metric.PROCESS: "CPU and memory of the processes that use the network: one file for each, "
+    "once a second at most, of 256 at most",
 }
 DEFAULT = frozenset((Metric.BANDWIDTH, Metric.STALLS, Metric.ERRORS, Metric.RDMA))
 # Those for which a source of events runs: without any of them, none is opened.
-OF_SOURCES = frozenset((Metric.BANDWIDTH, Metric.STALLS, Metric.ERRORS))
+OF_SOURCES = frozenset((Metric.BANDWIDTH, Metric.STALLS, Metric.ERRORS, Metric.PROCESS))
 
 
 def text_of(metrics: Iterable[Metric]) -> str:

@@ -33,6 +33,7 @@ from xctl_probe.sources.job_connections import JobConnections
 from xctl_probe.sources.job_processes import JobProcesses
 
 if TYPE_CHECKING:  # most runs do without
+    from xctl_probe.sources.process_loads import ProcessLoads
     from xctl_probe.status.intervals import Intervals
     from xctl_probe.status.service import Service
 
@@ -95,6 +96,7 @@ class Loop:
             share=share,
             connections=JobConnections(share) if settings.connections else None,
         )
+        self._loads = _process_loads(wanted) if Metric.PROCESS in wanted.metrics else None
         self._drained_ns = time.monotonic_ns()
         self._intervals = intervals
 
@@ -132,7 +134,9 @@ class Loop:
         batch = self._batch(now_ns)
         counted = [event for one in self._counter_sources for event in _counted(one)]
         events = [*batch.events, *counted]
+        loads = self._loads.collect(events, now_ns) if self._loads else ()
         events += self._jobs.collect(events, now_ns)
+        events += loads
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
         records = aggregate(
@@ -184,6 +188,12 @@ def _rdma(interfaces: frozenset[str]) -> CounterSource:
     from xctl_probe.sources.rdma import Rdma  # noqa: PLC0415 - most hosts do without
 
     return Rdma(interfaces)
+
+
+def _process_loads(wanted: Filter) -> ProcessLoads:
+    from xctl_probe.sources.process_loads import ProcessLoads  # noqa: PLC0415 - off by default
+
+    return ProcessLoads(wanted)
 
 
 def _counted(counters: CounterSource) -> list[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -98,3 +99,40 @@ def test_bandwidth_alone(hanging):
     running.wait_for_intervals(8)
     records = running.stop().records
     assert {record.event_type for record in records} == {"transport.bw"}
+
+
+def cpu_ms(pid):
+    """CPU time of a process, from fields 14 and 15 of its stat; proc(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
+
+
+def test_the_cpu_of_a_process_is_what_it_took(probe, worker):
+    """And an idle peer has no record: the consumer would take it for a stalled process."""
+    running = probe("--metrics", "bandwidth,process")
+    server, client, _ = connected(worker)
+    answered(server, client)
+    running.wait_for_intervals(12)  # of 0.2 s: it has been read once
+    begin_ms = cpu_ms(server.pid)
+    server.ask("compute", 1_300)
+    end_ms = cpu_ms(server.pid)
+    running.wait_for(lambda consumer: consumer.loads(server.pid))
+    running.wait_for_intervals(12)
+    consumer = running.stop()
+    found = consumer.loads(server.pid)
+    took_ms = sum(record.net["cpu_ms"] for record in found)
+    # A tick at each side, and what was below 1 % of an interval.
+    assert abs(took_ms - (end_ms - begin_ms)) <= 40
+    for record in found:
+        percent = record.net["cpu_ms"] * 100 / record.net["interval_ms"]
+        assert float(record.value) == pytest.approx(percent, rel=0.01)
+    assert consumer.loads(client.pid) == []
+    assert consumer.graph.stalled() == set()
+
+
+def test_loads_are_off_by_default(probe, worker):
+    running = probe()
+    server, client, _ = connected(worker)
+    answered(server, client)
+    running.wait_for_intervals(12)
+    assert not {r.event_type for r in running.stop().records} & {"compute.util", "compute.mem"}

@@ -16,21 +16,28 @@ from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
     InterfaceDelta,
+    Placement,
     PortErrorKind,
     PortErrors,
     Process,
+    ProcessLoad,
+    ProcessState,
     RdmaLink,
     RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
+    State,
     TrafficDelta,
 )
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
+    ProcessRecord,
     StallRecord,
 )
 from xctl_probe.metrics import DEFAULT, Metric
@@ -275,3 +282,30 @@ def test_a_metric_that_is_off_has_no_record(metric, kinds):
     assert [type(record) for record in found] == kinds
     every = records(events, Filter(0.0, loopback=True, metrics=DEFAULT))
     assert [record for record in every if record in found] == found
+
+
+@pytest.mark.parametrize(
+    ("cpu_ms", "pages", "kinds"),
+    [
+        (10, 100, [CpuRecord, MemoryRecord]),
+        (2_510, 99, [CpuRecord]),
+        (9, 100, [MemoryRecord]),
+        (9, 99, []),
+    ],
+)
+def test_a_load_below_one_percent_has_no_record(cpu_ms, pages, kinds):
+    """The consumer would take the process, and others, for stalled ones."""
+    load = ProcessLoad(CLIENT, cpu_ms * 1_000_000, SECOND_NS, pages, 10_000)
+    assert [type(record) for record in records([load])] == kinds
+
+
+def test_a_load_comes_before_the_exit_of_its_process():
+    """After it, the consumer would make the process again, without its job."""
+    load = ProcessLoad(CLIENT, SECOND_NS, SECOND_NS, 0, 1)
+    exited = ProcessState(CLIENT, Placement("4711"), State.EXIT)
+    assert [type(record) for record in records([exited, load])] == [CpuRecord, ProcessRecord]
+
+
+def test_the_load_of_another_process_is_not_wanted():
+    load = ProcessLoad(OTHER, SECOND_NS, SECOND_NS, 0, 1)
+    assert records([load], Filter(pids=frozenset({CLIENT.pid}))) == []
