@@ -178,6 +178,22 @@ TRACE = AttachVariant(
 )
 
 
+ON_FORK, ON_PROCESS_EXIT = "on_fork", "on_process_exit"
+# Children first: none is missed while the iterator finds the process itself.
+PROFILE = AttachVariant(
+    "profile",
+    "profile.bpf.o",
+    (
+        Hook(ON_FORK, "btf_trace_sched_process_fork"),
+        Hook(ON_PROCESS_EXIT, "btf_trace_sched_process_exit"),
+        Hook("on_exit", "btf_trace_sys_exit"),
+        Hook("on_enter", "btf_trace_sys_enter"),
+    ),
+    iterates=False,
+)
+PROFILE_ALONE = replace(PROFILE, hooks=PROFILE.hooks[2:], left_out=(ON_FORK, ON_PROCESS_EXIT))
+
+
 # Members of structs that not all kernels have, by the feature that they show; the programs test
 # for the same (bpf_core_field_exists).  Each has a name that no other struct uses.
 FIELDS = {
@@ -192,7 +208,9 @@ def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
     BTF of 6 MB is searched in pieces.  Raises SourceUnavailable where the kernel has no BTF.
     """
     wanted = {
-        hook.target.encode() for variant in (*ATTACH_VARIANTS, TRACE) for hook in variant.hooks
+        hook.target.encode()
+        for variant in (*ATTACH_VARIANTS, TRACE, PROFILE)
+        for hook in variant.hooks
     } | {name.encode() for name in FIELDS.values()}
     found: set[bytes] = set()
     try:

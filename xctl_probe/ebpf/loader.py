@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import pkgutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import SETTINGS
@@ -13,6 +13,8 @@ from xctl_probe.ebpf.attach_variants import (
     ATTACH_VARIANTS,
     FIELDS,
     FULL_BUFFER,
+    PROFILE,
+    PROFILE_ALONE,
     TRACE,
     WAITERS,
     AttachVariant,
@@ -93,6 +95,22 @@ def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
         library.report(log)
 
 
+def load_profile(settings: bytes, log: Callable[[str], None] | None, *, children: bool) -> Object:
+    """Load and attach the programs of `profile`; `settings` is struct profile_settings.
+
+    Nothing is counted until its iterator has run.  Raises SourceUnavailable.
+    """
+    library, names = _open_kernel()
+    variant = PROFILE if children else PROFILE_ALONE
+    try:
+        absent = _require(library, names, variant)
+        return _start(library, variant, 0, {}, absent, {".rodata.profile": settings})[0]
+    except _Unsupported as refusal:
+        raise SourceUnavailable(f"profile: {refusal}") from None
+    finally:
+        library.report(log)
+
+
 def _open_kernel() -> tuple[Library, frozenset[str]]:
     if (why := capabilities.missing()) is not None:
         raise SourceUnavailable(why)
@@ -164,8 +182,9 @@ def _start(
     stall_ns: int,
     bounds: dict[str, int],
     absent: tuple[Hook, ...],
+    sections: Mapping[str, bytes] | None = None,
 ) -> tuple[Object, Hooks]:
-    """Configure, load, attach.  Raises _Unsupported."""
+    """Configure, load, attach.  `sections`: further constants.  Raises _Unsupported."""
     image = pkgutil.get_data("xctl_probe.bpf", f"objects/{variant.image}")
     if image is None:
         raise _Unsupported(f"{variant.image} is not installed")
@@ -174,6 +193,8 @@ def _start(
         programs = open_object(library, image)
         sees_full_buffer = all(hook.program != FULL_BUFFER for hook in absent)
         programs.set_constants(constants(stall_ns, sees_full_buffer))
+        for section, content in (sections or {}).items():
+            programs.set_constants(content, section)
         for program in (*variant.left_out, *(hook.program for hook in absent)):
             programs.skip(program)
         for name, entries in bounds.items():
