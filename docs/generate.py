@@ -125,8 +125,8 @@ def man_page() -> str:
         f"{_text(NAME)} \\- which process waits on the network, where, how long and why",
         ".SH SYNOPSIS",
         f".B {_text(NAME)}",
-        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBprofile\\fR \\fIPID\\fR | \\fBblame\\fR"
-        " | \\fBstatus\\fR | \\fBcheck\\fR]",
+        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBprofile\\fR \\fIPID\\fR"
+        " | \\fBblame\\fR | \\fBstatus\\fR | \\fBcheck\\fR]",
         ".SH DESCRIPTION",
         _text(summary),
         *(line for paragraph in paragraphs for line in (".PP", _text(paragraph))),

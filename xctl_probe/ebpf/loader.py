@@ -98,13 +98,19 @@ def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
 def load_profile(settings: bytes, log: Callable[[str], None] | None, *, children: bool) -> Object:
     """Load and attach the programs of `profile`; `settings` is struct profile_settings.
 
-    Nothing is counted until its iterator has run.  Raises SourceUnavailable.
+    Nothing is counted until the iterator has found the process.  Raises SourceUnavailable.
     """
     library, names = _open_kernel()
     variant = PROFILE if children else PROFILE_ALONE
     try:
         absent = _require(library, names, variant)
-        return _start(library, variant, 0, {}, absent, {".rodata.profile": settings})[0]
+        programs, _ = _start(library, variant, 0, {}, absent, {".rodata.profile": settings})
+        try:
+            programs.iterator("find_profiled").run()
+        except BpfError as refusal:
+            programs.close()
+            raise _Unsupported(_explain(refusal)) from None
+        return programs
     except _Unsupported as refusal:
         raise SourceUnavailable(f"profile: {refusal}") from None
     finally:

@@ -82,11 +82,6 @@ class KernelProfile:
         by_number = bytes(flags.get(number, 0) for number in range(NUMBERS))
         settings = SETTINGS.pack(pid, children, by_number)
         self._programs = load_profile(settings, log, children=children)
-        try:
-            self._programs.iterator("find_profiled").run()
-        except BaseException:
-            self._programs.close()
-            raise
         self.begin_ns = time.monotonic_ns()
 
     def calls(self) -> Iterator[Calls]:
