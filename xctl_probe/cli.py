@@ -294,7 +294,7 @@ def _profile(
     context: typer.Context,
     pid: Annotated[int, typer.Argument(help="Process to measure.")],
     seconds: Annotated[
-        float, typer.Option("--seconds", metavar="N", help="How long; Ctrl-C ends it earlier.")
+        float, typer.Option("--seconds", metavar="N", help="How long; Ctrl-C stops it earlier.")
     ] = 5.0,
     children: Annotated[
         bool, typer.Option("--children", help="Also the processes that it makes and has made.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import time
 
 import pytest
 from support.require import require
@@ -16,6 +17,7 @@ from xctl_probe.errors import SourceUnavailable
 
 NAMES = numbers(platform.machine())
 NUMBERS = {name: number for number, name in NAMES.items()}
+MOST_S = 60
 NONE, INTERNET, LOCAL = Descriptor.NONE, Descriptor.INTERNET, Descriptor.LOCAL
 
 
@@ -77,7 +79,10 @@ def test_a_call_that_waits_sleeps_and_is_in_flight(profile, peer):
     one = peer("profile.calls")
     counted = profile(one.pid)
     one.go()
-    flying = counted.in_flight()[one.pid]
+    deadline = time.monotonic() + MOST_S
+    while one.pid not in (flights := counted.in_flight()):
+        assert time.monotonic() < deadline
+    flying = flights[one.pid]
     assert (NAMES[flying.number], flying.kind) == ("read", LOCAL)
     assert flying.begin_ns > counted.begin_ns
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from support.conversation import ANSWER, QUESTION, connected, unanswered
 from support.require import require, require_tools
 
+from xctl_probe.commands.profile.numbers import numbers
+
+PROGRAM = re.compile(r"^prog_id:\s*(\d+)$", re.MULTILINE)
 MOST_S = 60  # far more than it takes
 
 
@@ -64,10 +71,10 @@ def test_a_client_that_waits_is_bound_by_the_network(counts, profile, worker):
 @pytest.mark.needs_root
 def test_a_process_that_computes_is_bound_by_the_cpu(counts, profile, worker):
     busy = worker()
-    busy.begin("compute", 4_000)
+    busy.begin("compute", 60_000)  # it is stopped before
     found, _ = profile(busy.pid, "--seconds", 1, user="root")
     assert found["bound_by"] == "cpu"
-    busy.expect("compute")
+    busy.process.kill()
 
 
 @pytest.mark.needs_root
@@ -89,36 +96,50 @@ def test_bytes_and_calls_of_one_exchange(counts, command, worker):
 
 
 def wait_until_attached(running):
-    """Until the kernel counts: the links of all programs are there, and the iterator has run."""
+    """Until it samples: the programs are attached then, and have found the process."""
     deadline = time.monotonic() + MOST_S
-    while len(links_of(running.pid)) < 3:
+    while not (programs_of(running.pid) and in_poll(running.pid)):
         assert time.monotonic() < deadline
         assert running.poll() is None, running.stderr.read()
-        time.sleep(0.02)
+        time.sleep(0.01)
+    return programs_of(running.pid)
 
 
-def links_of(pid):
-    require_tools("bpftool")
+def in_poll(pid):
+    number = Path(f"/proc/{pid}/syscall").read_text().partition(" ")[0]
+    return number.isdigit() and numbers(platform.machine())[int(number)] == "poll"
+
+
+def programs_of(pid):
+    """Identities of the programs that a process holds."""
+    found = set()
+    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):
+            found |= set(PROGRAM.findall(file.read_text()))
+    return found
+
+
+def loaded_programs():
+    """Identities of all programs in the kernel: of others, they come and go meanwhile."""
     listing = subprocess.run(
-        ["bpftool", "link", "show", "--json"], capture_output=True, text=True, check=True
+        ["bpftool", "prog", "show", "--json"], capture_output=True, text=True, check=True
     ).stdout
-    return [
-        link["id"]
-        for link in json.loads(listing)
-        if pid in {holder["pid"] for holder in link.get("pids", ())}
-    ]
+    return {str(program["id"]) for program in json.loads(listing)}
 
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_in_the_kernel(counts, command, worker, number):
+    require_tools("bpftool")
     idle = worker()
-    running = command("--seconds", 60, idle.pid, user="root")
-    wait_until_attached(running)
+    running = command("--seconds", 600, idle.pid, user="root")
+    mine = wait_until_attached(running)
+    assert len(mine) == 3
+    assert mine <= loaded_programs()
     running.send_signal(number)
     running.communicate(timeout=MOST_S)
     deadline = time.monotonic() + MOST_S
-    while links_of(running.pid):
+    while mine & loaded_programs():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
