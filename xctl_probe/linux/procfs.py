@@ -81,12 +81,12 @@ def link(path: str | Path) -> str:
         return ""
 
 
-def owner(path: str | Path) -> int:
-    """Return the user of a folder of a process, -1 where it is gone; of an unreadable one, 0."""
+def owner(path: str | Path) -> int | None:
+    """Return the user of a folder of a process, None where it is gone; of an unreadable one, 0."""
     try:
         return os.stat(path).st_uid
     except OSError:
-        return -1
+        return None
 
 
 def socket_inode(target: str) -> int | None:

@@ -28,7 +28,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 @dataclass(slots=True)
 class _Known:
     owner: Process
-    uid: int
+    uid: int | None
     used_ns: int
     cpu_ns: int = 0
     read_ns: int | None = None  # None: not read yet
@@ -96,12 +96,12 @@ class ProcessLoads:
             yield from keys
             return
         self._turn += 1
-        numbers: dict[int, dict[str, list[int]]] = {}
+        numbers: dict[int | None, dict[str, list[int]]] = {}
         for number, known in enumerate(self._known.values()):
             numbers.setdefault(known.uid, {}).setdefault("", []).append(number)
         kept, refused = choose(numbers, _MOST_READ, _MOST_READ, self._turn)
         for uid, count in refused.items():
-            left_out[uid] = count
+            left_out[uid] = left_out.get(uid, 0) + count
         yield from (keys[number] for number in kept)
 
     def _load(self, known: _Known, now_ns: int) -> ProcessLoad | None:

@@ -130,6 +130,11 @@ def test_more_than_there_are_places_for_are_counted_by_user(room, monkeypatch):
     assert seen == set(crowd)
 
 
+def test_those_that_are_gone_are_of_no_user(room, monkeypatch):
+    monkeypatch.setattr(module, "_MOST_READ", 1)
+    assert room.after(1, *used(ONE, OTHER)) == [DroppedEvents("loads", 1)]
+
+
 def test_no_more_are_known_than_there_is_memory_for(room, monkeypatch):
     monkeypatch.setattr(module, "_MOST_KNOWN", 1)
     for process in (ONE, OTHER):
