@@ -45,6 +45,7 @@ _EXIT_CODES = (
 _EXAMPLES = (
     (f"{NAME} | xctl ingest", "Feed a consumer."),
     (f"{NAME} why 4711", "What does this process wait for?"),
+    (f"sudo {NAME} profile 4711", "Which system calls does it make, and what is it bound by?"),
     (f"sudo {NAME} blame", "Which process do all others wait for?"),
     (f"sudo {NAME} --record DIR why 4711 --since 10m", "What did it wait for, from a recording?"),
     (f"{NAME} --interval 0.5 top", "Watch all of them, twice a second."),
@@ -124,8 +125,8 @@ def man_page() -> str:
         f"{_text(NAME)} \\- which process waits on the network, where, how long and why",
         ".SH SYNOPSIS",
         f".B {_text(NAME)}",
-        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBblame\\fR"
-        " | \\fBstatus\\fR | \\fBcheck\\fR]",
+        "[\\fIOPTIONS\\fR] [\\fBtop\\fR | \\fBwhy\\fR \\fIPID\\fR | \\fBprofile\\fR \\fIPID\\fR"
+        " | \\fBblame\\fR | \\fBstatus\\fR | \\fBcheck\\fR]",
         ".SH DESCRIPTION",
         _text(summary),
         *(line for paragraph in paragraphs for line in (".PP", _text(paragraph))),

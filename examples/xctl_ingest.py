@@ -86,6 +86,8 @@ class Picture:
                 return self._error(found)
             case "process.state":
                 return self._state(found)
+            case "compute.util" | "compute.mem":
+                return None  # of no wait
         self.refused += 1
         return None
 

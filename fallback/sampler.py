@@ -62,7 +62,8 @@ class Sampler:
     `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer,
     `interval_ns` the time between two drains; `ignored_peers` has the peers whose reply waits are
     excluded; `report_probable` is as in `ReplyWaits`; `proc_share` is the part of a core for reads
-    of /proc about owners and peers.  Raises SourceUnavailable where neither sock_diag nor /proc/net
+    of /proc about owners and peers; without `stalls`, none are searched for.  Raises
+    SourceUnavailable where neither sock_diag nor /proc/net
     can be read.
     """
 
@@ -77,6 +78,7 @@ class Sampler:
         report_probable: bool = False,
         proc_share: float = SHARE,
         sock_diag: bool = True,
+        stalls: bool = True,
     ) -> None:
         self.name = "sampler"
         self.refused: str | None = None if sock_diag else "--no-sock-diag was given"
@@ -105,18 +107,21 @@ class Sampler:
                     stall_ns, ignored_peers, peers, reply_ns, report_probable=report_probable
                 )
                 self._sockets = SocketTable(
-                    self._diag, self._owners, interfaces, stall_ns, self._processes, replies
-                )
+                    self._diag, self._owners, interfaces, stall_ns, self._processes, replies,
+                    stalls=stalls,
+                )  # fmt: skip
                 self._sockets.sample(time.monotonic_ns())
             except OSError as error:
                 self.refused = f"sock_diag is refused here ({error.strerror})"
                 self._close_netlink()
         if self._diag is None:
-            self._open_proc_net(interfaces, stall_ns)
+            self._open_proc_net(interfaces, stall_ns, stalls=stalls)
         self._spent_ns = time.process_time_ns() + self._processes.spent_ns  # the start is free
 
-    def _open_proc_net(self, interfaces: InterfaceByAddress, stall_ns: int) -> None:
-        self._sockets = ProcNet(self._owners, interfaces, stall_ns, self._processes)
+    def _open_proc_net(
+        self, interfaces: InterfaceByAddress, stall_ns: int, *, stalls: bool
+    ) -> None:
+        self._sockets = ProcNet(self._owners, interfaces, stall_ns, self._processes, stalls=stalls)
         try:
             self._sockets.sample(time.monotonic_ns())
         except OSError as error:

@@ -64,8 +64,8 @@ class _Sampled(NamedTuple):
 class SocketTable:
     """TCP connections of this network namespace.
 
-    `sample` may run at any time, `collect` runs once an interval.  Both raise OSError where the
-    kernel stops answering.
+    Without `stalls`, no rule decides about them.  `sample` may run at any time, `collect` runs once
+    an interval.  Both raise OSError where the kernel stops answering.
     """
 
     def __init__(
@@ -76,8 +76,11 @@ class SocketTable:
         stall_ns: int,
         processes: Processes,
         replies: ReplyWaits | None = None,
+        *,
+        stalls: bool = True,
     ) -> None:
         self._diag = diag
+        self._stalls = stalls
         self._owners = owners
         self._interfaces = interfaces
         self._stall_ns = stall_ns
@@ -299,6 +302,8 @@ class SocketTable:
 
     def _note_candidates(self, sampled: _Sampled, times: Times) -> None:
         """Decode the sockets that the rules have to decide about."""
+        if not self._stalls:
+            return
         active = np.flatnonzero(sampled.rows["active"])
         if not len(active) and not self._waiting:
             return

@@ -13,6 +13,7 @@ from xctl_probe.events import (
     Placement,
     PortErrors,
     Process,
+    ProcessLoad,
     ProcessState,
     QueuePairErrors,
     RdmaPortDelta,
@@ -25,19 +26,24 @@ from xctl_probe.events import (
 from xctl_probe.exporters.records import (
     UNKNOWN_INTERFACE,
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
     ProcessRecord,
     Record,
     StallRecord,
 )
 from xctl_probe.fair import choose
+from xctl_probe.metrics import DEFAULT, Metric
 from xctl_probe.traffic_totals import TrafficTotals
 
 # Limits of the records of one interval: no process and no user can flood the reader.
 _MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
 _OF_PROCESS = 256
+# The consumer takes a process for a stalled one where all that it consumes is below this.
+_LEAST_PERCENT = 1.0
 
 
 Placed = Callable[[Process | None], Placement | None]
@@ -48,13 +54,14 @@ class Filter:
     """Filter of the records, from the options.  Empty sets mean everything.
 
     `min_mbps`: least Mbps of the bandwidth record of a process.  Loopback traffic counts only
-    with `loopback`, or when the interface is named.
+    with `loopback`, or when the interface is named.  `metrics`: what is measured at all.
     """
 
     min_mbps: float = 1.0
     pids: frozenset[int] = frozenset()
     interfaces: frozenset[str] = frozenset()
     loopback: bool = False
+    metrics: frozenset[Metric] = DEFAULT
 
     def wants_owner(self, owner: Process | None) -> bool:
         """True when events of this process are wanted."""
@@ -85,6 +92,14 @@ class _Sums:
     errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
 
 
+def _is_wanted(event: RdmaPortDelta | PortErrors | QueuePairErrors, wanted: Filter) -> bool:
+    if Metric.RDMA not in wanted.metrics:
+        return False
+    if isinstance(event, RdmaPortDelta) or (isinstance(event, PortErrors) and not event.owner):
+        return True  # of all processes
+    return wanted.wants_owner(event.owner)
+
+
 def _unplaced(_: Process | None) -> None:
     return None
 
@@ -106,15 +121,18 @@ def aggregate(
     losses: list[DroppedEvents] = []
     ports: list[RdmaPortDelta | PortErrors | QueuePairErrors] = []
     states: list[ProcessState] = []
+    loads: list[ProcessLoad] = []
     for event in events:
         match event:
-            case TrafficDelta():
+            case TrafficDelta() if Metric.BANDWIDTH in wanted.metrics:
                 interface = event.interface or UNKNOWN_INTERFACE
                 sums.traffic.add(event.owner, interface, event.sent_bytes, event.received_bytes)
-            case Stall() if wanted.wants_owner(event.owner):
+            case Stall() if Metric.STALLS in wanted.metrics and wanted.wants_owner(event.owner):
                 if wanted.wants_event(event.socket.interface):
                     sums.stalls.append(event)
-            case SocketError() if wanted.wants_owner(event.owner):
+            case SocketError() if Metric.ERRORS in wanted.metrics and wanted.wants_owner(
+                event.owner
+            ):
                 if wanted.wants_event(event.socket.interface):
                     key = (event.socket, event.kind, event.owner)
                     failed = sums.errors.setdefault(key, _Failed())
@@ -123,12 +141,12 @@ def aggregate(
                     failed.duplicates += event.duplicates
             case InterfaceDelta():
                 interfaces.append(event)
-            case RdmaPortDelta() | PortErrors(owner=None):
-                ports.append(event)
-            case PortErrors() | QueuePairErrors() if wanted.wants_owner(event.owner):
+            case RdmaPortDelta() | PortErrors() | QueuePairErrors() if _is_wanted(event, wanted):
                 ports.append(event)
             case ProcessState() if wanted.wants_owner(event.owner):
                 states.append(event)
+            case ProcessLoad() if wanted.wants_owner(event.owner):
+                loads.append(event)
             case DroppedEvents():
                 losses.append(event)
     yield from _states(states, State.START, ts_ms)
@@ -139,6 +157,7 @@ def aggregate(
         yield ErrorRecord(ts_ms, lost)
     yield from _ports(ports, ts_ms, placed)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms, placed)
+    yield from _loads(loads, ts_ms, placed)
     yield from _states(states, State.EXIT, ts_ms)
 
 
@@ -205,11 +224,13 @@ def _bandwidth(
         if total.owner is None
     }
     for counts in interfaces:
-        yield from _interface_errors(counts, ts_ms)
-        yield BandwidthRecord(
-            ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
-            unattributed.get(counts.name, 0),
-        )  # fmt: skip
+        if Metric.ERRORS in wanted.metrics:
+            yield from _interface_errors(counts, ts_ms)
+        if Metric.BANDWIDTH in wanted.metrics:
+            yield BandwidthRecord(
+                ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
+                unattributed.get(counts.name, 0),
+            )  # fmt: skip
     for total in totals:
         if total.owner is None or total.interface is None:
             continue
@@ -236,6 +257,15 @@ def _ports(
                 ts_ms, event.name, None, event.rx_bytes, event.tx_bytes, event.elapsed_ns,
                 link=event.link, xmit_wait=event.xmit_wait,
             )  # fmt: skip
+
+
+def _loads(loads: list[ProcessLoad], ts_ms: int, placed: Placed) -> Iterator[Record]:
+    """Yield CPU and memory where they are not taken for those of a stalled process."""
+    for load in loads:
+        placement = placed(load.owner)
+        for record in (CpuRecord(ts_ms, load, placement), MemoryRecord(ts_ms, load, placement)):
+            if record.percent >= _LEAST_PERCENT:
+                yield record
 
 
 def _interface_errors(counts: InterfaceDelta, ts_ms: int) -> Iterator[Record]:

@@ -289,6 +289,35 @@ def _why(
     run(pid, _STDOUT, as_json=as_json, sock_diag=not options["no_sock_diag"], stall_ms=stall_ms)
 
 
+@app.command("profile")
+def _profile(
+    context: typer.Context,
+    pid: Annotated[int, typer.Argument(help="Process to measure.")],
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="N", help="How long; Ctrl-C stops it earlier.")
+    ] = 5.0,
+    children: Annotated[
+        bool, typer.Option("--children", help="Also the processes that it makes and has made.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Count the system calls of one process, and name what it is bound by.
+
+    Calls by category, the most frequent ones, errors, bytes, and the latencies of the network calls
+    as histograms. Needs root; without it, the threads of your own processes are sampled from /proc.
+    The kernel programs are removed when the time is over.
+    """
+    from xctl_probe.commands.profile.command import run  # noqa: PLC0415 - the stream does without
+
+    assert context.parent is not None
+    diagnostics: Diagnostics = context.obj
+    log = diagnostics.report if context.parent.params["verbose"] else None
+    run(
+        pid, _STDOUT, seconds=seconds, children=children, as_json=as_json,
+        report=diagnostics.report, log=log,
+    )  # fmt: skip
+
+
 @app.command("blame")
 def _blame(
     context: typer.Context,

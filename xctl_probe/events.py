@@ -303,6 +303,20 @@ class ProcessState:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessLoad:
+    """CPU time of a process in `elapsed_ns`, of all its threads, and its resident memory.
+
+    `memory_bytes` is all memory of the host.
+    """
+
+    owner: Process
+    cpu_ns: int
+    elapsed_ns: int
+    resident_bytes: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DroppedEvents:
     """Events that the source or the writer dropped, by place.
 
@@ -323,6 +337,7 @@ Event = (
     | PortErrors
     | QueuePairErrors
     | ProcessState
+    | ProcessLoad
     | DroppedEvents
 )
 

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from xctl_probe.aggregate import aggregate
+from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.config import Settings
 from xctl_probe.errors import is_shortage
 from xctl_probe.events import Batch, DroppedEvents, Event, Source
@@ -24,6 +24,7 @@ from xctl_probe.exporters.base import Receiver
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.linux.rdma_ports import has_devices
+from xctl_probe.metrics import Metric
 from xctl_probe.signals import stop_signals
 from xctl_probe.sources.aside import Aside
 from xctl_probe.sources.base import CounterSource
@@ -32,6 +33,7 @@ from xctl_probe.sources.job_connections import JobConnections
 from xctl_probe.sources.job_processes import JobProcesses
 
 if TYPE_CHECKING:  # most runs do without
+    from xctl_probe.sources.process_loads import ProcessLoads
     from xctl_probe.status.intervals import Intervals
     from xctl_probe.status.service import Service
 
@@ -86,10 +88,7 @@ class Loop:
         self._source = source
         self._sink = sink
         wanted = settings.wanted
-        self._counter_sources: tuple[CounterSource, ...] = (
-            Interfaces(wanted.interfaces, loopback=wanted.loopback),
-            Aside("rdma", lambda: _rdma(wanted.interfaces), has_devices),
-        )
+        self._counter_sources = tuple(_counter_sources(wanted))
         share = settings.proc_share
         self._jobs = JobProcesses(
             wanted,
@@ -97,6 +96,7 @@ class Loop:
             share=share,
             connections=JobConnections(share) if settings.connections else None,
         )
+        self._loads = _process_loads(wanted) if Metric.PROCESS in wanted.metrics else None
         self._drained_ns = time.monotonic_ns()
         self._intervals = intervals
 
@@ -134,7 +134,9 @@ class Loop:
         batch = self._batch(now_ns)
         counted = [event for one in self._counter_sources for event in _counted(one)]
         events = [*batch.events, *counted]
+        loads = self._loads.collect(events, now_ns) if self._loads else ()
         events += self._jobs.collect(events, now_ns)
+        events += loads
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
         records = aggregate(
@@ -174,10 +176,24 @@ class Loop:
         return source_ready
 
 
+def _counter_sources(wanted: Filter) -> Iterator[CounterSource]:
+    """Open the counters that the metrics need."""
+    if wanted.metrics & {Metric.BANDWIDTH, Metric.ERRORS}:
+        yield Interfaces(wanted.interfaces, loopback=wanted.loopback)
+    if Metric.RDMA in wanted.metrics:
+        yield Aside("rdma", lambda: _rdma(wanted.interfaces), has_devices)
+
+
 def _rdma(interfaces: frozenset[str]) -> CounterSource:
     from xctl_probe.sources.rdma import Rdma  # noqa: PLC0415 - most hosts do without
 
     return Rdma(interfaces)
+
+
+def _process_loads(wanted: Filter) -> ProcessLoads:
+    from xctl_probe.sources.process_loads import ProcessLoads  # noqa: PLC0415 - off by default
+
+    return ProcessLoads(wanted)
 
 
 def _counted(counters: CounterSource) -> list[Event]:

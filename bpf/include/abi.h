@@ -155,6 +155,58 @@ struct call {
 	char comm[COMM_LEN];
 };
 
+#define PROFILED_NUMBERS 1024 /* of system calls; the last one stands for all above it */
+#define LATENCY_BUCKETS 32
+#define FIRST_BUCKET_SHIFT 8 /* the first bucket is below 2^8 ns, each next twice as wide */
+
+/* What user space knows of a system call. */
+enum call_flag {
+	CALL_HAS_FD = 1, /* its first argument is a descriptor */
+	CALL_RETURNS_BYTES = 2,
+	CALL_LEAVES = 4, /* it does not return: counted at the entry */
+};
+
+enum descriptor_kind {
+	DESCRIPTOR_NONE, /* a file, or no descriptor */
+	DESCRIPTOR_INTERNET, /* a socket of IPv4 or IPv6 */
+	DESCRIPTOR_LOCAL, /* another socket, or a pipe */
+};
+
+/* Of `profile`: set by user space before the program is loaded. */
+struct profile_settings {
+	__u32 pid; /* as the probe's namespace numbers it */
+	__u32 with_children;
+	__u8 flags[PROFILED_NUMBERS]; /* enum call_flag, by number */
+};
+
+struct call_key {
+	__u32 number;
+	__u32 kind; /* enum descriptor_kind */
+};
+
+/* The calls of one kind that have returned. */
+struct call_stats {
+	__u64 count;
+	__u64 failures;
+	__u64 total_ns;
+	__u64 sleeps; /* calls in which the thread gave up its CPU to wait */
+	__u64 sleep_ns; /* in those calls */
+	__u64 bytes;
+	__u64 buckets[LATENCY_BUCKETS];
+};
+
+struct failure_key {
+	__u32 number;
+	__u32 error; /* errno */
+};
+
+struct call_in_flight {
+	__u64 begin_ns; /* CLOCK_MONOTONIC */
+	__u64 nvcsw;
+	__u32 number;
+	__u32 kind;
+};
+
 /* Places that can lose something; each has a counter on each CPU. */
 enum lost_where {
 	LOST_RING, /* no room in the ring buffer */

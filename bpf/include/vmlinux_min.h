@@ -41,6 +41,7 @@
 
 #define S_IFMT 00170000
 #define S_IFSOCK 0140000
+#define S_IFIFO 0010000
 
 #define MSG_PEEK 0x2
 #define MSG_DONTWAIT 0x40
@@ -180,6 +181,19 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+struct signal_struct {
+	atomic_t live; /* threads that have not exited */
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
 	void *stack;
 	int pid;
@@ -191,6 +205,15 @@ struct task_struct {
 	__u64 self_exec_id;
 	struct css_set *cgroups;
 	char comm[16];
+};
+
+/* The same, with what only `profile` reads: libbpf leaves out what follows the three underscores.
+ */
+struct task_struct___profile {
+	struct task_struct *real_parent;
+	struct signal_struct *signal;
+	struct files_struct *files;
+	unsigned long nvcsw; /* how often it gave up its CPU to wait */
 };
 
 struct inode {
@@ -395,6 +418,11 @@ struct bpf_iter__bpf_map_elem {
 	struct bpf_map *map;
 	void *key;
 	void *value;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 struct bpf_iter__task_file {

@@ -58,6 +58,8 @@ def config(tmp_path_factory, installed):
         (("--stall-ms", "long"), ["--stall-ms", "long"]),
         (("--min-bw", "nan"), ["--min-bw", "nan"]),
         (("--min-bw", -1), ["--min-bw", "-1"]),
+        (("--metrics", "stalls,cpu"), ["--metrics stalls,cpu", "'cpu'", "bandwidth, stalls"]),
+        (("--metrics", "stalls,"), ["--metrics stalls,", "''"]),
         (("--interface", "nope0"), ["--interface", "nope0", "lo"]),  # and those there are
         (("--backend", "magic"), ["--backend", "magic", "sampler"]),
         (("--format", "xml"), ["--format", "xml", "ndjson"]),

@@ -23,6 +23,7 @@ PID_MAX = 2**32 - 1
 OLDEST_MS = 180_000
 EARLIEST_MS = 1_000
 WAITING_BELOW_MBPS = 1.0
+STALLED_BELOW_PERCENT = 1.0
 
 COUNT = r"[1-9][0-9]*"
 ANY_COUNT = r"(?:0|[1-9][0-9]*)"
@@ -45,6 +46,7 @@ PORT_ERROR = re.compile(
 QUEUE_PAIR_ERROR = re.compile(rf"QP_ERR:{COUNT}")
 PROBE_LOST = re.compile(rf"PROBE_LOST:({COUNT})")
 PROCESS = re.compile(rf"pid-({COUNT})")
+PERCENT = re.compile(rf"{ANY_COUNT}\.[0-9]{{2}}")
 
 
 class ContractError(AssertionError):
@@ -92,6 +94,20 @@ class Graph:
     errors: dict[str, list[str]] = field(default_factory=dict)
     jobs: dict[int, str] = field(default_factory=dict)  # of the processes that a start made
     exited: set[int] = field(default_factory=set)
+    consumed: dict[int, set[str]] = field(default_factory=dict)
+    # Of a resource there is one value: that of the last record, of whatever process.
+    used_percent: dict[str, float] = field(default_factory=dict)
+
+    def stalled(self) -> set[int]:
+        """The processes that its rule calls stalled: all that they consume is hardly used.
+
+        A wait for a socket does not change that: only those for `network`, `storage` and `disk` do.
+        """
+        return {
+            pid
+            for pid, resources in self.consumed.items()
+            if all(self.used_percent[one] < STALLED_BELOW_PERCENT for one in resources)
+        }
 
     def apply(self, record: Record) -> None:
         """The effect of one record, as the contract's table has it."""
@@ -118,7 +134,16 @@ class Graph:
                 # The node goes, and every wait of it; without a node nothing changes.
                 self.jobs.pop(pid, None)
                 self.exited.add(pid)
+                self.consumed.pop(pid, None)
                 self.waits = {wait for wait in self.waits if wait[0] != pid}
+            case "compute.util" | "compute.mem", int(pid):
+                # It would make the process again, without its job.
+                if pid in self.exited:
+                    _refuse(f"a load of {pid} after its exit")
+                self.consumed.setdefault(pid, set()).add(record.entity_id)
+                self.used_percent[record.entity_id] = float(record.value)
+                if stalled := self.stalled():
+                    _refuse(f"{stalled} would be stalled")
             case "error.net", _:
                 self.errors.setdefault(record.entity_id, []).append(record.value)
 
@@ -221,6 +246,10 @@ class Consumer:
     def states(self, pid: int | None = None) -> list[Record]:
         """The `process.state` records, narrowed by process."""
         return [r for r in self.records if r.event_type == "process.state" and pid in (None, r.pid)]
+
+    def loads(self, pid: int, kind: str = "compute.util") -> list[Record]:
+        """The records of a process's CPU, or memory."""
+        return [r for r in self.records if r.event_type == kind and r.pid == pid]
 
     def processes_of(self, job_id: str) -> set[int]:
         """The processes that its view of a job shows."""
@@ -379,9 +408,19 @@ def _state(record: Record) -> None:
         _refuse(f"process.state of {record.pid} cannot be about {record.entity_id!r}")
 
 
+def _load(record: Record) -> None:
+    entity = {"compute.util": "cpu", "compute.mem": "memory"}[record.event_type]
+    if record.pid is None or record.entity_id != entity:
+        _refuse(f"{record.event_type} is about a process and {entity}")
+    if not PERCENT.fullmatch(record.value):
+        _refuse(f"{record.event_type} carries percent with two decimals, not {record.value!r}")
+
+
 FORMS: dict[str, Callable[[Record], None]] = {
     "transport.bw": _bandwidth,
     "transport.drop": _drop,
     "error.net": _error,
     "process.state": _state,
+    "compute.util": _load,
+    "compute.mem": _load,
 }

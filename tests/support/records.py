@@ -17,6 +17,7 @@ from xctl_probe.events import (
     PortErrorKind,
     PortErrors,
     Process,
+    ProcessLoad,
     ProcessState,
     QueuePairErrors,
     RdmaLink,
@@ -27,9 +28,11 @@ from xctl_probe.events import (
 )
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
     ProcessRecord,
     StallRecord,
 )
@@ -174,6 +177,17 @@ STATES = st.one_of(
 )
 
 
+# From 1 % up, as the aggregate makes records of them.
+LOADS = st.builds(
+    ProcessLoad,
+    OWNERS,
+    st.integers(10**9, 2**60),
+    st.integers(1, 10**9),
+    st.integers(2**30, 2**50),
+    st.integers(1, 2**30),
+)
+
+
 def _placed(owner, placement):
     """Only a process has a placement."""
     return placement if owner else None
@@ -191,6 +205,8 @@ RECORDS = st.one_of(
         st.none() | PLACEMENTS,
     ),
     STATES.map(lambda state: ProcessRecord(NOW_MS, state)),
+    st.builds(CpuRecord, st.just(NOW_MS), LOADS, st.none() | PLACEMENTS),
+    st.builds(MemoryRecord, st.just(NOW_MS), LOADS, st.none() | PLACEMENTS),
     LOSSES.map(lambda lost: ErrorRecord(NOW_MS, lost)),
     INTERFACES.map(lambda errors: ErrorRecord(NOW_MS, errors)),
     PORT_ERRORS.map(lambda errors: ErrorRecord(NOW_MS, errors)),

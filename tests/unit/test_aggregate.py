@@ -16,19 +16,31 @@ from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
     InterfaceDelta,
+    Placement,
+    PortErrorKind,
+    PortErrors,
     Process,
+    ProcessLoad,
+    ProcessState,
+    RdmaLink,
+    RdmaPortDelta,
     Socket,
     SocketError,
     Stall,
+    State,
     TrafficDelta,
 )
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
+    ProcessRecord,
     StallRecord,
 )
+from xctl_probe.metrics import DEFAULT, Metric
 
 SECOND_NS = 1_000_000_000
 REUSED = Process(233, 9_001, "client")  # the same pid, another process
@@ -244,3 +256,56 @@ def test_no_process_below_the_threshold_is_ever_reported(events, min_mbps):
     all_of_them = [r for r in records(events) if isinstance(r, BandwidthRecord) and r.owner]
     assert reported == [r for r in all_of_them if r.mbps >= min_mbps]
     assert len({(r.owner, r.interface) for r in reported}) == len(reported)
+
+
+@pytest.mark.parametrize(
+    ("metric", "kinds"),
+    [
+        (Metric.BANDWIDTH, [BandwidthRecord, BandwidthRecord]),
+        (Metric.STALLS, [StallRecord]),
+        (Metric.ERRORS, [ErrorRecord, ErrorRecord]),
+        (Metric.RDMA, [ErrorRecord, BandwidthRecord]),
+    ],
+)
+def test_a_metric_that_is_off_has_no_record(metric, kinds):
+    """What counts for others, too, is seen all the same: the bytes of a socket, or a failure."""
+    link = RdmaLink("InfiniBand", "", "ACTIVE", None)
+    events = [
+        TrafficDelta(CLIENT, "eth0", 1_000_003, 0),
+        stall(),
+        SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1),
+        counts(rx=7, rx_errors=3),
+        RdmaPortDelta("mlx5_0", link, 1, 2, SECOND_NS),
+        PortErrors("mlx5_0", PortErrorKind.CNP, 3, (("rp_cnp_handled", 3),)),
+    ]
+    found = records(events, Filter(0.0, loopback=True, metrics=frozenset((metric,))))
+    assert [type(record) for record in found] == kinds
+    every = records(events, Filter(0.0, loopback=True, metrics=DEFAULT))
+    assert [record for record in every if record in found] == found
+
+
+@pytest.mark.parametrize(
+    ("cpu_ms", "pages", "kinds"),
+    [
+        (10, 100, [CpuRecord, MemoryRecord]),
+        (2_510, 99, [CpuRecord]),
+        (9, 100, [MemoryRecord]),
+        (9, 99, []),
+    ],
+)
+def test_a_load_below_one_percent_has_no_record(cpu_ms, pages, kinds):
+    """The consumer would take the process, and others, for stalled ones."""
+    load = ProcessLoad(CLIENT, cpu_ms * 1_000_000, SECOND_NS, pages, 10_000)
+    assert [type(record) for record in records([load])] == kinds
+
+
+def test_a_load_comes_before_the_exit_of_its_process():
+    """After it, the consumer would make the process again, without its job."""
+    load = ProcessLoad(CLIENT, SECOND_NS, SECOND_NS, 0, 1)
+    exited = ProcessState(CLIENT, Placement("4711"), State.EXIT)
+    assert [type(record) for record in records([exited, load])] == [CpuRecord, ProcessRecord]
+
+
+def test_the_load_of_another_process_is_not_wanted():
+    load = ProcessLoad(OTHER, SECOND_NS, SECOND_NS, 0, 1)
+    assert records([load], Filter(pids=frozenset({CLIENT.pid}))) == []

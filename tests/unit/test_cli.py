@@ -116,6 +116,7 @@ FILE_VALUES = [
     ("connections = true", lambda s: s.connections),
     ('host = "node-7"', lambda s: s.host == "node-7"),
     ("loopback = true", lambda s: s.wanted.loopback),
+    ('metrics = "stalls, rdma"', lambda s: s.wanted.metrics == {"stalls", "rdma"}),
     ('backend = "proc"', lambda s: s.backend is Backend.SAMPLER),
     ('attach = "kprobe"', lambda s: s.attach == "kprobe"),
     ('patient = "10.0.0.7:6379"', lambda s: s.ignored_peers.peers == {("10.0.0.7", 6379)}),

@@ -46,6 +46,7 @@ from xctl_probe.ebpf.loader import MapSizes, constants
 from xctl_probe.ebpf.programs import EventQueue, Handles, Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable
+from xctl_probe.metrics import DEFAULT, Metric
 
 _MEMORY_BYTES = 272  # struct sock_state in bpf/include/maps.bpf.h; the compiler compares
 _DRAFTS_BYTES = 4 * RECORD.size + 8  # struct event_scratch_percpu in bpf/include/bcc_compat.h
@@ -145,9 +146,14 @@ class Compiled:
 
 
 def start(
-    bcc: ModuleType, declared: Declared, stall_ns: int, sizes: MapSizes, log: Log | None
+    bcc: ModuleType,
+    declared: Declared,
+    stall_ns: int,
+    sizes: MapSizes,
+    log: Log | None,
+    metrics: frozenset[Metric] = DEFAULT,
 ) -> LoadedPrograms:
-    """Compile, load, attach, and set the owners of open sockets.
+    """Compile, load, attach what serves one of `metrics`, and set the owners of open sockets.
 
     Raises SourceUnavailable.
     """
@@ -175,7 +181,7 @@ def start(
         raise
     try:
         with _messages_to(log):
-            hooks = _attach(compiled, present)
+            hooks = _attach(compiled, present, metrics)
             compiled.attach_iterator()
         if existing_sockets.FUNCTION in hooks.attached:
             existing_sockets.seed(tables["current_owner"])
@@ -184,17 +190,21 @@ def start(
         msg = f"the kernel refuses the program ({error}): a seccomp profile or lockdown, or this "
         raise SourceUnavailable(msg + "kernel is too old; --verbose shows more") from None
     call = trigger()
-    drain, waiters = (
-        UprobeIterator(tables["sockets"], written, call, drain) for drain in (True, False)
-    )
+    drain = UprobeIterator(tables["sockets"], written, call, drain=True)
+    waiters = None
+    if Metric.STALLS in metrics:
+        waiters = UprobeIterator(tables["sockets"], written, call, drain=False)
     compiled.forget_compiler()
     return LoadedPrograms("", compiled, queue, drain, waiters, hooks)
 
 
-def _attach(compiled: Compiled, present: dict[str, int]) -> Hooks:
-    """Attach all programs whose hook exists.  Raises Exception for a required one, as bcc does."""
+def _attach(compiled: Compiled, present: dict[str, int], metrics: frozenset[Metric]) -> Hooks:
+    """Attach the programs for these metrics whose hook exists.
+
+    Raises Exception for a required one, as bcc does.
+    """
     attached, absent, refused = [], [], []
-    for hook in _PROBES:
+    for hook in (probe for probe in _PROBES if probe.serves & metrics):
         if not hook.is_tracepoint and hook.target not in present:
             absent.append(hook.symbol)
             continue

@@ -8,6 +8,7 @@ from xctl_probe.bcc import find_package, kernel, kernel_headers, program
 from xctl_probe.ebpf.loader import MapSizes
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.linux.budget import SHARE
+from xctl_probe.metrics import DEFAULT, Metric
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 
 
@@ -17,8 +18,9 @@ class BccSource(RunningSource):
     `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer;
     `ignored_peers` has the peers whose reply waits are excluded; `report_probable` is as in
     `ReplyWaits`; `proc_share` is the part of a core for reads of /proc about owners and peers;
-    `log` receives the messages of bcc and its compiler.  Raises SourceUnavailable with the reason
-    and the remedy; bcc is imported only where everything else exists.
+    `log` receives the messages of bcc and its compiler; programs that serve none of `metrics` are
+    not loaded.  Raises SourceUnavailable with the reason and the remedy; bcc is imported only where
+    everything else exists.
     """
 
     name = "bcc"
@@ -33,16 +35,18 @@ class BccSource(RunningSource):
         proc_share: float = SHARE,
         sizes: MapSizes | None = None,
         log: Callable[[str], None] | None = None,
+        metrics: frozenset[Metric] = DEFAULT,
     ) -> None:
         kernel.require_privileges()
         kernel.require_probes()
         folder = find_package.find()
         declared = kernel_headers.declared(kernel_headers.find())
         bcc = find_package.load(folder)
-        running = program.start(bcc, declared, stall_ns, sizes or MapSizes(), log)
+        running = program.start(bcc, declared, stall_ns, sizes or MapSizes(), log, metrics)
         super().__init__(
-            running, stall_ns, ignored_peers, proc_share, reply_ns, report_probable=report_probable
-        )
+            running, stall_ns, ignored_peers, proc_share, reply_ns,
+            report_probable=report_probable, metrics=metrics,
+        )  # fmt: skip
 
     @property
     def description(self) -> str:

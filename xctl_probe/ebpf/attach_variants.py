@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xctl_probe.errors import SourceUnavailable
+from xctl_probe.metrics import OF_SOURCES, Metric
 
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
 # struct btf_header (include/uapi/linux/btf.h): hdr_len and str_off are needed
@@ -17,13 +18,18 @@ _TRACEPOINT = "btf_trace_"  # before a tracepoint's name in BTF
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A program, and the name of its hook in the kernel's BTF."""
+    """A program, and the name of its hook in the kernel's BTF.
+
+    `serves`: the metrics of which one has to be on for it; by default any that has a source, since
+    each needs the owners of sockets, and their end.
+    """
 
     program: str
     target: str
     optional: bool = False  # without it, events are less exact, not missing
     at_return: bool = False  # at the return of the function, else at the entry
     bcc_program: str | None = None  # name in bpf/bcc.c, where it differs
+    serves: frozenset[Metric] = OF_SOURCES
 
     @property
     def symbol(self) -> str:
@@ -48,6 +54,15 @@ class AttachVariant:
     iterates: bool = True  # it has socket iterators
     trampolines: bool = False  # needs trampolines; tested on the first hook
     needs: Path | None = None  # exists where the kernel supports such hooks
+    left_out: tuple[str, ...] = ()  # programs of the object that are not to be loaded
+
+    def for_metrics(self, metrics: frozenset[Metric]) -> AttachVariant:
+        """Return the variant without the programs that serve none of these metrics."""
+        hooks = tuple(hook for hook in self.hooks if hook.serves & metrics)
+        unused = [hook.program for hook in self.hooks if hook not in hooks]
+        if Metric.STALLS not in metrics:
+            unused.append(WAITERS)
+        return replace(self, hooks=hooks, left_out=tuple(unused))
 
     @property
     def map_iterator(self) -> str | None:
@@ -58,12 +73,14 @@ class AttachVariant:
 
 
 FULL_BUFFER = "on_full_buffer"
+WAITERS = "iter_waiters"  # the iterator over what waits
+_STALLS, _ERRORS = frozenset((Metric.STALLS,)), frozenset((Metric.ERRORS,))
 
 # Tracepoints of all variants; each is in the kernel's BTF by a type.
 _RARE = (
-    Hook("on_retransmit", "btf_trace_tcp_retransmit_skb"),
-    Hook("on_retransmit_synack", "btf_trace_tcp_retransmit_synack"),
-    Hook("on_reset", "btf_trace_tcp_receive_reset"),
+    Hook("on_retransmit", "btf_trace_tcp_retransmit_skb", serves=_ERRORS | _STALLS),
+    Hook("on_retransmit_synack", "btf_trace_tcp_retransmit_synack", serves=_ERRORS),
+    Hook("on_reset", "btf_trace_tcp_receive_reset", serves=_ERRORS),
     Hook("on_state", "btf_trace_inet_sock_set_state"),
 )
 
@@ -73,7 +90,7 @@ TRACEPOINT = AttachVariant(
     (
         Hook("on_send", "btf_trace_sock_send_length"),
         Hook("on_receive", "btf_trace_sock_recv_length"),
-        Hook(FULL_BUFFER, "btf_trace_tcp_sendmsg_locked", optional=True),
+        Hook(FULL_BUFFER, "btf_trace_tcp_sendmsg_locked", optional=True, serves=_STALLS),
         *_RARE,
     ),
 )
@@ -91,7 +108,7 @@ _FENTRY_HOOKS = (
     Hook("on_sendpage", "inet_sendpage", optional=True),
     Hook("on_splice_read", "tcp_splice_read", optional=True),
     Hook("on_accept", "inet_accept", optional=True),
-    Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True),
+    Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True, serves=_STALLS),
     *_RARE,
 )
 
@@ -138,7 +155,7 @@ KPROBE = AttachVariant(
         ),
         Hook("begin_udp_sendpage", "udp_sendpage", optional=True, bcc_program="begin_page"),
         Hook("on_datagram", "skb_consume_udp"),
-        Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True),
+        Hook(FULL_BUFFER, "sk_stream_wait_memory", optional=True, serves=_STALLS),
         Hook("on_udp_end", "udp_destroy_sock", optional=True),
         Hook("on_udp6_end", "udpv6_destroy_sock", optional=True, bcc_program="on_udp_end"),
         Hook("on_tcp_end", "btf_trace_tcp_destroy_sock"),
@@ -161,6 +178,22 @@ TRACE = AttachVariant(
 )
 
 
+ON_FORK, ON_PROCESS_EXIT = "on_fork", "on_process_exit"
+# Children first: none is missed while the iterator finds the process itself.
+PROFILE = AttachVariant(
+    "profile",
+    "profile.bpf.o",
+    (
+        Hook(ON_FORK, "btf_trace_sched_process_fork"),
+        Hook(ON_PROCESS_EXIT, "btf_trace_sched_process_exit"),
+        Hook("on_exit", "btf_trace_sys_exit"),
+        Hook("on_enter", "btf_trace_sys_enter"),
+    ),
+    iterates=False,
+)
+PROFILE_ALONE = replace(PROFILE, hooks=PROFILE.hooks[2:], left_out=(ON_FORK, ON_PROCESS_EXIT))
+
+
 # Members of structs that not all kernels have, by the feature that they show; the programs test
 # for the same (bpf_core_field_exists).  Each has a name that no other struct uses.
 FIELDS = {
@@ -175,7 +208,9 @@ def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
     BTF of 6 MB is searched in pieces.  Raises SourceUnavailable where the kernel has no BTF.
     """
     wanted = {
-        hook.target.encode() for variant in (*ATTACH_VARIANTS, TRACE) for hook in variant.hooks
+        hook.target.encode()
+        for variant in (*ATTACH_VARIANTS, TRACE, PROFILE)
+        for hook in variant.hooks
     } | {name.encode() for name in FIELDS.values()}
     found: set[bytes] = set()
     try:

@@ -81,10 +81,10 @@ class Object:
             raise BpfError(f"no program {name}", errno.ENOENT)
         return handle
 
-    def set_constants(self, image: bytes) -> None:
-        """Write the beginning of .rodata, before the load."""
+    def set_constants(self, image: bytes, section: str = ".rodata") -> None:
+        """Write the beginning of a section of constants, before the load."""
         handle = self._lib.bpf_object__next_map(self._handle, None)
-        while handle and not self._lib.bpf_map__name(handle).endswith(b".rodata"):
+        while handle and not self._lib.bpf_map__name(handle).endswith(section.encode()):
             handle = self._lib.bpf_object__next_map(self._handle, handle)
         size = c.c_size_t()
         address = self._lib.bpf_map__initial_value(handle, c.byref(size)) if handle else None

@@ -6,7 +6,7 @@ import errno
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import SETTINGS
@@ -14,7 +14,10 @@ from xctl_probe.ebpf.attach_variants import (
     ATTACH_VARIANTS,
     FIELDS,
     FULL_BUFFER,
+    PROFILE,
+    PROFILE_ALONE,
     TRACE,
+    WAITERS,
     AttachVariant,
     Hook,
     kernel_names,
@@ -27,6 +30,7 @@ from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.linux import capabilities
 from xctl_probe.linux.procfs import namespace_inode
+from xctl_probe.metrics import DEFAULT, Metric
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
 _LEAST_STACK_BYTES = 16_384  # THREAD_SIZE; on arm64 it is a page where that is larger
@@ -43,11 +47,16 @@ class MapSizes:
 
 
 def load(
-    attach: str, stall_ns: int, sizes: MapSizes, log: Callable[[str], None] | None
+    attach: str,
+    stall_ns: int,
+    sizes: MapSizes,
+    log: Callable[[str], None] | None,
+    metrics: frozenset[Metric] = DEFAULT,
 ) -> LoadedPrograms:
     """Load and attach the programs, and set the owners of open sockets.
 
-    `attach` is an attach variant or "auto"; `log` receives the messages of libbpf.
+    `attach` is an attach variant or "auto"; `log` receives the messages of libbpf; programs that
+    serve none of `metrics` are left out.
     Raises UsageError on an unknown name, SourceUnavailable where nothing works.
     """
     candidates = [f for f in ATTACH_VARIANTS if attach in ("auto", f.name)]
@@ -61,7 +70,8 @@ def load(
     last: _Unsupported | None = None  # its errno is shown by `check`
     for variant in candidates:
         try:
-            return _load(library, names, variant, stall_ns, sizes, _sentences(reasons))
+            chosen = variant.for_metrics(metrics)
+            return _load(library, names, chosen, stall_ns, sizes, _sentences(reasons))
         except _Unsupported as refusal:
             reasons[variant.name] = str(refusal)
             last = refusal
@@ -83,6 +93,28 @@ def load_trace(ring_bytes: int, log: Callable[[str], None] | None) -> Object:
         return _start(library, TRACE, 0, {"calls": ring_bytes}, absent)[0]
     except _Unsupported as refusal:
         raise SourceUnavailable(f"--trace: {refusal}") from None
+    finally:
+        library.report(log)
+
+
+def load_profile(settings: bytes, log: Callable[[str], None] | None, *, children: bool) -> Object:
+    """Load and attach the programs of `profile`; `settings` is struct profile_settings.
+
+    Nothing is counted until the iterator has found the process.  Raises SourceUnavailable.
+    """
+    library, names = _open_kernel()
+    variant = PROFILE if children else PROFILE_ALONE
+    try:
+        absent = _require(library, names, variant)
+        programs, _ = _start(library, variant, 0, {}, absent, {".rodata.profile": settings})
+        try:
+            programs.iterator("find_profiled").run()
+        except BpfError as refusal:
+            programs.close()
+            raise _Unsupported(_explain(refusal)) from None
+        return programs
+    except _Unsupported as refusal:
+        raise SourceUnavailable(f"profile: {refusal}") from None
     finally:
         library.report(log)
 
@@ -141,7 +173,9 @@ def _load(
         _seed(programs)
         over_map = None if variant.sockets_by_file else "sockets"
         drain = programs.iterator("drain_sockets", over_map=over_map)
-        waiters = programs.iterator("iter_waiters", over_map=over_map)
+        waiters = None
+        if WAITERS not in variant.left_out:
+            waiters = programs.iterator(WAITERS, over_map=over_map)
     except BpfError as refusal:
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
@@ -156,8 +190,9 @@ def _start(
     stall_ns: int,
     bounds: dict[str, int],
     absent: tuple[Hook, ...],
+    sections: Mapping[str, bytes] | None = None,
 ) -> tuple[Object, Hooks]:
-    """Configure, load, attach.  Raises _Unsupported."""
+    """Configure, load, attach.  `sections`: further constants.  Raises _Unsupported."""
     image = object_for(variant.image)
     if image is None:
         raise _Unsupported(f"there is no {variant.image} for {platform.machine()}")
@@ -166,8 +201,10 @@ def _start(
         programs = open_object(library, image)
         sees_full_buffer = all(hook.program != FULL_BUFFER for hook in absent)
         programs.set_constants(constants(stall_ns, sees_full_buffer))
-        for hook in absent:
-            programs.skip(hook.program)
+        for section, content in (sections or {}).items():
+            programs.set_constants(content, section)
+        for program in (*variant.left_out, *(hook.program for hook in absent)):
+            programs.skip(program)
         for name, entries in bounds.items():
             programs.resize(name, entries)
         programs.load()

@@ -101,7 +101,7 @@ class LoadedPrograms:
     programs: Programs
     queue: EventQueue
     collect_iter: SocketIterator
-    waiters_iter: SocketIterator
+    waiters_iter: SocketIterator | None  # None: stalls are not measured
     hooks: Hooks
     rejected: tuple[str, ...] = ()  # better attach variants, and why they do not work here
     fields: Mapping[str, bool] = field(default_factory=dict)  # of structs that not all kernels have

@@ -49,6 +49,7 @@ from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import SHARE, Budget
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
+from xctl_probe.metrics import DEFAULT, Metric
 from xctl_probe.stalls.causes import ZeroWindowMemory
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
 from xctl_probe.stalls.request_history import RequestHistory
@@ -59,6 +60,7 @@ _SAMPLE_SHARE = 50
 _MOST_PENDING = 16_384  # events between two drains, of all users
 _MOST_WAITS = 1_024  # that one sample decides about, of all users
 _MUCH_BYTES = 1 << 20  # an iteration with more output leaves free memory
+_NEVER_NS = 1 << 62
 
 _ERRORS = {
     Kind.RETRANSMIT: ErrorKind.RETRANSMIT,
@@ -69,6 +71,7 @@ _ERRORS = {
     Kind.NO_PORT: ErrorKind.NO_PORT,
     Kind.ABORTED: ErrorKind.ABORTED,
 }
+_OF_STALLS = frozenset((Kind.STALL, Kind.ONGOING, Kind.CLOSING, Kind.CLOSED))
 
 
 class RunningSource:
@@ -85,8 +88,10 @@ class RunningSource:
         reply_ns: int = 0,
         *,
         report_probable: bool = False,
+        metrics: frozenset[Metric] = DEFAULT,
     ) -> None:
         self._stall_ns = stall_ns
+        self._sees_errors = Metric.ERRORS in metrics
         self._running = running
         self.attach = running.name
         self.hooks = running.hooks
@@ -139,11 +144,15 @@ class RunningSource:
 
         The samples are evidence for stalls that are over before the next drain.
         """
+        iterator = self._running.waiters_iter
+        if iterator is None:
+            self._keep(self._from_ring(now_ns))
+            return now_ns + _NEVER_NS
         if now_ns < self._next_sample_ns:
             self._keep(self._from_ring(now_ns))
         else:
             begun_ns = time.thread_time_ns()  # without the time in which helpers are waited for
-            chunk = self._running.waiters_iter.run()
+            chunk = iterator.run()
             waiting, left_out = self._chosen(chunk, self._sorted(chunk))
             # A wait that ended before this sample is decided by the sample before.
             self._keep(self._from_ring(now_ns))
@@ -169,19 +178,26 @@ class RunningSource:
         events.extend(found.traffic)
         for record in self._sound(records_at(chunk, found.others)):
             events.extend(self._events(record))
-        records, left_out = self._chosen(chunk, found)
-        self._windows.note(map(seen_wait, records))
-        events.extend(map(self._stall, self._tracker.drain(records, now_ns, whole=not left_out)))
-        events.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
-        events = self._with_peers(events)
+        if self._running.waiters_iter is not None:
+            events = self._with_stalls(events, chunk, found, now_ns)
         events.extend(self._failures.sums(_ERRORS, self._interfaces.name))
-        events.extend(DroppedEvents("waits", count, uid) for uid, count in left_out.items())
         events.extend(self._dropped_events())
         much = len(chunk) > _MUCH_BYTES
         del chunk, found
         if much:
             give_back_memory()
         return Batch(now_ns, events)
+
+    def _with_stalls(
+        self, events: list[Event], chunk: bytes, found: Sorted, now_ns: int
+    ) -> list[Event]:
+        """Return the events, the stalls of this drain among them, with the peers of all stalls."""
+        records, left_out = self._chosen(chunk, found)
+        self._windows.note(map(seen_wait, records))
+        events.extend(map(self._stall, self._tracker.drain(records, now_ns, whole=not left_out)))
+        events.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
+        lost = (DroppedEvents("waits", count, uid) for uid, count in left_out.items())
+        return [*self._with_peers(events), *lost]
 
     def figures(self) -> Reading:
         """Read the figures of the programs and maps, piece by piece."""
@@ -237,8 +253,10 @@ class RunningSource:
                 yield TrafficDelta(
                     record.owner, interface, record.sent_bytes, record.received_bytes
                 )
-            if record.occurrences:
+            if record.occurrences and self._sees_errors:
                 yield from self._failure(record, interface, Kind.RETRANSMIT)
+        elif not self._is_measured(record.kind):
+            return
         elif record.kind == Kind.STALL:
             stall = self._tracker.on_end(record)
             if stall is not None:
@@ -251,6 +269,12 @@ class RunningSource:
                 yield self._closing(ended)
         elif record.kind != Kind.ONGOING:  # those are decided together
             yield from self._failure(record, interface, Kind(record.kind))
+
+    def _is_measured(self, kind: int) -> bool:
+        """False for an event of a metric that is off, which a program for others emits, too."""
+        if kind in _OF_STALLS:
+            return self._running.waiters_iter is not None
+        return self._sees_errors
 
     def _failure(
         self, record: RawEvent, interface: str | None, kind: Kind
@@ -315,8 +339,8 @@ class KernelSource(RunningSource):
     `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer; `attach` is
     the attach variant; `ignored_peers` has the peers whose reply waits are excluded;
     `report_probable` is as in `ReplyWaits`; `proc_share` is the part of a core for reads of /proc
-    about owners and peers; `log` receives the messages of libbpf.  Raises SourceUnavailable with
-    the reason and the remedy.
+    about owners and peers; `log` receives the messages of libbpf; programs that serve none of
+    `metrics` are not loaded.  Raises SourceUnavailable with the reason and the remedy.
     """
 
     def __init__(
@@ -330,11 +354,13 @@ class KernelSource(RunningSource):
         proc_share: float = SHARE,
         sizes: MapSizes | None = None,
         log: Callable[[str], None] | None = None,
+        metrics: frozenset[Metric] = DEFAULT,
     ) -> None:
-        running = load(attach, stall_ns, sizes or MapSizes(), log)
+        running = load(attach, stall_ns, sizes or MapSizes(), log, metrics)
         super().__init__(
-            running, stall_ns, ignored_peers, proc_share, reply_ns, report_probable=report_probable
-        )
+            running, stall_ns, ignored_peers, proc_share, reply_ns,
+            report_probable=report_probable, metrics=metrics,
+        )  # fmt: skip
 
 
 def _stall(record: RawEvent, interface: str | None, stall: ReportedStall) -> Stall:

@@ -6,8 +6,10 @@ from xctl_probe.events import PortErrors, QueuePairErrors, Socket, SocketError
 from xctl_probe.exporters.records import (
     UNKNOWN_INTERFACE,
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
+    MemoryRecord,
     ProcessRecord,
     Record,
     StallRecord,
@@ -18,13 +20,17 @@ PROBE = "xctl-probe"  # the entity of events that the probe dropped
 
 
 def entity(record: Record) -> str:
-    """`socket-<inode>`, `pid-<pid>`, an interface, an RDMA port, or `xctl-probe`."""
+    """`socket-<inode>`, `pid-<pid>`, an interface or RDMA port, `cpu`, `memory`, `xctl-probe`."""
     if isinstance(record, BandwidthRecord):
         return record.interface
     if isinstance(record, StallRecord):
         return socket_entity(record.stall.socket)
     if isinstance(record, ProcessRecord):
         return f"pid-{record.owner.pid}"
+    if isinstance(record, CpuRecord):
+        return "cpu"
+    if isinstance(record, MemoryRecord):
+        return "memory"
     error = record.error
     if isinstance(error, SocketError):
         return socket_entity(error.socket)

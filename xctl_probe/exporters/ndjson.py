@@ -28,12 +28,16 @@ from xctl_probe.events import (
 from xctl_probe.exporters.labels import counts, endpoints, entity, local, remote, socket_entity
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
+    MemoryRecord,
+    ProcessRecord,
     Record,
     StallRecord,
 )
 
 BANDWIDTH, DROP, ERROR, STATE = "transport.bw", "transport.drop", "error.net", "process.state"
+UTIL, MEM = "compute.util", "compute.mem"
 
 Detail = dict[str, str | int | float | bool | dict[str, int] | list[list[str]] | None]
 
@@ -56,9 +60,13 @@ def to_line(record: Record) -> bytes:
         event_type, name = ERROR, entity(record)
         value = ",".join([f"{what}:{count}" for what, count in counts(record)])
         net = _error(record, owner)
-    else:
+    elif isinstance(record, ProcessRecord):
         event_type, name, value = STATE, entity(record), record.state.state.value
         net = _state(record.state)
+    else:
+        event_type = UTIL if isinstance(record, CpuRecord) else MEM
+        name, value = entity(record), f"{record.percent:.2f}"
+        net = _load(record)
     if placement is not None:
         net |= _placement(placement)
     return ascii_json(
@@ -117,6 +125,17 @@ def _state(event: ProcessState) -> Detail:
         net["state"] = event.activity.value if event.activity else None
         net["connections"] = [list(connection) for connection in event.connections]
     return net
+
+
+def _load(record: CpuRecord | MemoryRecord) -> Detail:
+    load = record.load
+    net: Detail = {"comm": load.owner.comm}
+    if isinstance(record, MemoryRecord):
+        return net | {"resident_bytes": load.resident_bytes, "memory_bytes": load.memory_bytes}
+    return net | {
+        "cpu_ms": load.cpu_ns // _NS_PER_MS,
+        "interval_ms": load.elapsed_ns // _NS_PER_MS,
+    }
 
 
 def _peer(stall: Stall) -> Detail:

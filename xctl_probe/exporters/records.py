@@ -14,6 +14,7 @@ from xctl_probe.events import (
     Placement,
     PortErrors,
     Process,
+    ProcessLoad,
     ProcessState,
     QueuePairErrors,
     RdmaLink,
@@ -145,7 +146,55 @@ class ProcessRecord:
         return self.state.placement
 
 
-Record = BandwidthRecord | StallRecord | ErrorRecord | ProcessRecord
+@dataclass(frozen=True, slots=True)
+class CpuRecord:
+    """CPU of a process, in percent of one core."""
+
+    ts_ms: int
+    load: ProcessLoad
+    placement: Placement | None = None
+
+    @property
+    def owner(self) -> Process:
+        """The process."""
+        return self.load.owner
+
+    @property
+    def percent(self) -> float:
+        """Above 100 where several threads run at the same time."""
+        return _percent(self.load.cpu_ns, self.load.elapsed_ns)
+
+    def merge(self, later: CpuRecord) -> CpuRecord:
+        """Return this record and the next one of the same process as one."""
+        cpu_ns = self.load.cpu_ns + later.load.cpu_ns
+        elapsed_ns = self.load.elapsed_ns + later.load.elapsed_ns
+        return replace(later, load=replace(later.load, cpu_ns=cpu_ns, elapsed_ns=elapsed_ns))
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRecord:
+    """Resident memory of a process, in percent of the host's."""
+
+    ts_ms: int
+    load: ProcessLoad
+    placement: Placement | None = None
+
+    @property
+    def owner(self) -> Process:
+        """The process."""
+        return self.load.owner
+
+    @property
+    def percent(self) -> float:
+        """Resident memory, shared pages included."""
+        return _percent(self.load.resident_bytes, self.load.memory_bytes)
+
+
+Record = BandwidthRecord | StallRecord | ErrorRecord | ProcessRecord | CpuRecord | MemoryRecord
+
+
+def _percent(part: int, whole: int) -> float:
+    return part * 100 / whole if whole > 0 else 0.0
 
 
 def _mbps(count: int, elapsed_ns: int) -> float:

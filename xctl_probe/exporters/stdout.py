@@ -1,7 +1,8 @@
 """Output to stdout: records for a reader of any speed, and the text of one command.
 
 The reader may stop for minutes.  The probe continues to measure, in bounded memory: stall and error
-lines wait in a queue bounded in bytes, and bandwidth records are merged by interface and process.
+lines wait in a queue bounded in bytes; records of bandwidth, CPU and memory are merged by what they
+are of.
 The records of one user may fill as much of the queue as is still free.
 """
 
@@ -15,11 +16,14 @@ from collections.abc import Callable
 from xctl_probe.errors import ProbeError
 from xctl_probe.events import DroppedEvents, Process, SocketError
 from xctl_probe.exporters.base import Exporter
+from xctl_probe.exporters.labels import entity
 from xctl_probe.exporters.outlet import outlet, write_all
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
+    MemoryRecord,
     ProcessRecord,
     Record,
     StallRecord,
@@ -28,11 +32,14 @@ from xctl_probe.fair import Room
 from xctl_probe.figures import RecordFigures
 
 QUEUE_BYTES = 4 << 20
-_COALESCED = 10_000  # queued bandwidth records, one per interface and process
+_COALESCED = 10_000  # queued records of amounts, one for each entity and process
 # A write to a pipe is atomic up to this size (PIPE_BUF, pipe(7)).
 _PIPE_BUF = select.PIPE_BUF
 _NS_PER_MS = 1_000_000
 _PAUSE_MS = 20  # before the next write to a terminal that polls writable but takes nothing
+
+
+_Amount = BandwidthRecord | CpuRecord | MemoryRecord
 
 
 class ReaderGone(Exception):
@@ -56,7 +63,7 @@ class Writer:
         self._written = self._merged = self._dropped = 0  # since the start
         self._dropped_ns: int | None = None
         self._refused = False
-        self._bandwidth: dict[tuple[str, Process | None], BandwidthRecord] = {}
+        self._amounts: dict[tuple[type, str, Process | None], _Amount] = {}
         self._lost = 0
         self._reported = 0  # of the lost ones, in all
         self._poll = select.poll()
@@ -65,7 +72,7 @@ class Writer:
     @property
     def pending(self) -> bool:
         """True while output is queued."""
-        return bool(self._rest or self._lines or self._bandwidth or self._lost)
+        return bool(self._rest or self._lines or self._amounts or self._lost)
 
     @property
     def dropped(self) -> int:
@@ -79,16 +86,16 @@ class Writer:
 
     def put(self, record: Record) -> None:
         """Queue a record; it is written when the reader takes it."""
-        if isinstance(record, BandwidthRecord):
-            key = (record.interface, record.owner)
-            waiting = self._bandwidth.get(key)
+        if isinstance(record, _Amount):
+            key = (type(record), entity(record), record.owner)
+            waiting = self._amounts.get(key)
             if waiting is not None:
-                record = waiting.merge(record)
+                record = _merged(waiting, record)
                 self._merged += 1
-            elif len(self._bandwidth) >= _COALESCED:
+            elif len(self._amounts) >= _COALESCED:
                 self._drop(1)
                 return
-            self._bandwidth[key] = record
+            self._amounts[key] = record
             return
         line, user = self._render(record), _user(record)
         if not self._room.take(user, len(line)):
@@ -103,7 +110,7 @@ class Writer:
             written=self._written,
             merged=self._merged,
             dropped=self._dropped,
-            queued=self._in_chunk + len(self._lines) + len(self._bandwidth),
+            queued=self._in_chunk + len(self._lines) + len(self._amounts),
             queued_bytes=len(self._rest) + self._room.used,
             queue_bytes=QUEUE_BYTES,
             dropped_ago_ms=None if ago_ns is None else ago_ns // _NS_PER_MS,
@@ -152,11 +159,11 @@ class Writer:
             return self._render(record)
         if not self._lines:
             # Rendered only now, so that later intervals are merged into it while it waits.
-            for waiting in self._bandwidth.values():
+            for waiting in self._amounts.values():
                 line = self._render(waiting)
                 self._lines.append((line, None))
                 self._room.add(None, len(line))
-            self._bandwidth.clear()
+            self._amounts.clear()
         chunk = [self._next_line()]
         size = len(chunk[0])
         while self._lines and size + len(self._lines[0][0]) <= _PIPE_BUF:
@@ -182,6 +189,16 @@ class Writer:
         if not self._rest:
             self._written += self._in_chunk
             self._in_chunk = 0
+
+
+def _merged(waiting: _Amount, record: _Amount) -> _Amount:
+    match waiting, record:
+        case BandwidthRecord(), BandwidthRecord():
+            return waiting.merge(record)
+        case CpuRecord(), CpuRecord():
+            return waiting.merge(record)
+        case _:
+            return record
 
 
 def write_answer(fd: int, answer: bytes) -> bool:

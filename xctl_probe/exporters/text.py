@@ -16,7 +16,9 @@ from xctl_probe.events import (
 from xctl_probe.exporters.labels import counts, endpoints, entity, remote
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
+    MemoryRecord,
     ProcessRecord,
     Record,
     StallRecord,
@@ -46,7 +48,7 @@ def to_coloured_text(record: Record) -> bytes:
     """Return the same line with colour for stalls and errors."""
     text = to_text(record)
     match record:
-        case BandwidthRecord() | ProcessRecord():
+        case BandwidthRecord() | ProcessRecord() | CpuRecord() | MemoryRecord():
             return text
         case StallRecord() if not record.stall.ongoing:
             colour = _YELLOW
@@ -65,6 +67,10 @@ def _line(record: Record) -> str:
             return _error(record)
         case ProcessRecord():
             return f"state  {_who(record.owner)}  {_state(record.state)}"
+        case CpuRecord():
+            return f"cpu    {_who(record.owner)}  {record.percent:>6.2f} % of a core"
+        case MemoryRecord():
+            return f"memory {_who(record.owner)}  {record.percent:>6.2f} % of the host's"
 
 
 def _job(placement: Placement | None) -> str:

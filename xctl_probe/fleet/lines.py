@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 
-from xctl_probe.exporters.ndjson import BANDWIDTH, DROP, ERROR, STATE, ascii_json
+from xctl_probe.exporters.ndjson import BANDWIDTH, DROP, ERROR, MEM, STATE, UTIL, ascii_json
 
 # How a line of the probe goes on after its time, which has 13 digits until the year 2286.
 _AFTER_TS, _LEAST_TS = 19, 10**12
 _AFTER_HEAD = _AFTER_TS + len(b',"event_type":"transport.bw"')
 _HEADS = {
     f',"event_type":"{kind}","entity_id"'.encode()[: _AFTER_HEAD - _AFTER_TS]: kind in (DROP, STATE)
-    for kind in (BANDWIDTH, DROP, ERROR, STATE)
+    for kind in (BANDWIDTH, DROP, ERROR, STATE, UTIL, MEM)
 }
 _WANTED = (DROP, STATE)
 _TS = b'{"ts":'

@@ -81,6 +81,14 @@ def link(path: str | Path) -> str:
         return ""
 
 
+def owner(path: str | Path) -> int | None:
+    """Return the user of a folder of a process, None where it is gone; of an unreadable one, 0."""
+    try:
+        return os.stat(path).st_uid
+    except OSError:
+        return None
+
+
 def socket_inode(target: str) -> int | None:
     """Return the inode in the target of a descriptor's link; None where that is no socket."""
     return int(target[len(_SOCKET) : -1]) if target.startswith(_SOCKET) else None

@@ -20,7 +20,7 @@ _OPEN = frozenset(("interface", "peer_comm"))
 DROPPED_AT = (
     "ring", "socket", "process", "endpoint", "call", "missed_probe_runs", "invalid_events",
     "event_queue_full", "closed_queue_full", "closing", "waits", "stalls", "processes", "sock_diag",
-    "source", "interfaces", "rdma", "connections", "stdout", "recording", "prometheus",
+    "source", "interfaces", "rdma", "connections", "loads", "stdout", "recording", "prometheus",
     "prometheus_file",
 )  # fmt: skip
 

@@ -20,6 +20,7 @@ from xctl_probe.events import (
     PortErrorKind,
     PortErrors,
     Process,
+    ProcessLoad,
     ProcessState,
     QueuePairErrors,
     RdmaLink,
@@ -29,12 +30,14 @@ from xctl_probe.events import (
     State,
 )
 from xctl_probe.exporters.labels import PROBE
-from xctl_probe.exporters.ndjson import BANDWIDTH, DROP, ERROR, STATE
+from xctl_probe.exporters.ndjson import BANDWIDTH, DROP, ERROR, MEM, STATE, UTIL
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
     ProcessRecord,
     Record,
     StallRecord,
@@ -69,6 +72,12 @@ def _record(line: _Object, net: _Object) -> Record | None:
     if kind == STATE and owner is not None:
         state = _state(State(line["value"]), owner, placement or Placement(), net)
         return ProcessRecord(ts_ms, state)
+    if kind == UTIL and owner is not None:
+        cpu_ns, elapsed_ns = (_int(net[name]) * _NS_PER_MS for name in ("cpu_ms", "interval_ms"))
+        return CpuRecord(ts_ms, ProcessLoad(owner, cpu_ns, elapsed_ns, 0, 0), placement)
+    if kind == MEM and owner is not None:
+        resident, memory = _int(net["resident_bytes"]), _int(net["memory_bytes"])
+        return MemoryRecord(ts_ms, ProcessLoad(owner, 0, 0, resident, memory), placement)
     return None
 
 

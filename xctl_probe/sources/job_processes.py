@@ -69,7 +69,7 @@ class JobProcesses:
         users: set[Process] = set()
         stalled: set[tuple[int, int]] = set()
         for event in events:
-            owner, interface = _user(event)
+            owner, interface = user_of(event)
             if owner is None:
                 continue
             if self._wanted.wants_owner(owner) and self._wanted.wants_event(interface):
@@ -135,7 +135,7 @@ def _is_same(one: Process, other: Process) -> bool:
     return (one.pid, one.start_ticks) == (other.pid, other.start_ticks)
 
 
-def _user(event: Event) -> tuple[Process | None, str | None]:
+def user_of(event: Event) -> tuple[Process | None, str | None]:
     """Return the process of an event that shows its use of the network, and the interface."""
     if isinstance(event, TrafficDelta):
         return event.owner, event.interface

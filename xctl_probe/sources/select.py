@@ -8,6 +8,7 @@ from xctl_probe.config import Backend, Settings
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import Source
 from xctl_probe.linux.addresses import InterfaceByAddress
+from xctl_probe.metrics import OF_SOURCES, Metric
 
 Opener = Callable[[Settings], Source]
 
@@ -15,9 +16,14 @@ Opener = Callable[[Settings], Source]
 def open_source(settings: Settings) -> tuple[Source, str]:
     """Open a source; return it with the text of the start line.
 
-    The text has the reasons why no better source works.  Raises SourceUnavailable when the selected
-    source, or every source, does not work.
+    Where no metric needs one, it is a source without events.  The text has the reasons why no
+    better source works.  Raises SourceUnavailable when the selected source, or every source, does
+    not work.
     """
+    if not settings.wanted.metrics & OF_SOURCES:
+        from xctl_probe.sources.unneeded import Unneeded  # noqa: PLC0415 - rare
+
+        return (unneeded := Unneeded()), f"source {unneeded.name} ({unneeded.description})"
     if settings.backend is not Backend.AUTO:
         try:
             source = _OPENERS[settings.backend](settings)
@@ -47,6 +53,7 @@ def _ebpf(settings: Settings) -> Source:
         report_probable=settings.report_probable,
         proc_share=settings.proc_share,
         log=settings.log,
+        metrics=settings.wanted.metrics,
     )
 
 
@@ -60,6 +67,7 @@ def _bcc(settings: Settings) -> Source:
         report_probable=settings.report_probable,
         proc_share=settings.proc_share,
         log=settings.log,
+        metrics=settings.wanted.metrics,
     )
 
 
@@ -80,6 +88,7 @@ def _sampler(settings: Settings) -> Source:
         report_probable=settings.report_probable,
         proc_share=settings.proc_share,
         sock_diag=settings.sock_diag,
+        stalls=Metric.STALLS in settings.wanted.metrics,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xctl_probe.bcc import program
-from xctl_probe.ebpf import abi, endpoints
+from xctl_probe.ebpf import abi, endpoints, profile
 from xctl_probe.ebpf.call_trace import CALL, Call
 
 BPF = Path(__file__).parents[3] / "bpf"
@@ -120,6 +120,10 @@ def places(layout: struct.Struct) -> list[tuple[int, int]]:
         ("tracepoint.bpf.o", "endpoint", abi.ENDPOINT),
         ("tracepoint.bpf.o", "settings", abi.SETTINGS),
         ("call_trace.bpf.o", "call", CALL),
+        ("profile.bpf.o", "call_key", profile.CALL_KEY),
+        ("profile.bpf.o", "failure_key", profile.FAILURE_KEY),
+        ("profile.bpf.o", "call_in_flight", profile.IN_FLIGHT),
+        ("profile.bpf.o", "profile_settings", profile.SETTINGS),
     ],
 )
 def test_each_field_is_where_the_compiler_put_it(
@@ -127,6 +131,14 @@ def test_each_field_is_where_the_compiler_put_it(
 ) -> None:
     btf = Btf(section((OBJECTS / image).read_bytes(), ".BTF"))
     assert [(offset, size) for _, offset, size in btf.fields(name)] == places(layout)
+
+
+def test_the_counts_of_a_call_are_as_large_as_the_kernels() -> None:
+    """Six numbers, and the buckets behind them."""
+    btf = Btf(section((OBJECTS / "profile.bpf.o").read_bytes(), ".BTF"))
+    fields = btf.fields("call_stats")
+    assert btf.struct_bytes("call_stats") == profile.CALL_STATS.size
+    assert fields[6] == ("buckets", 6 * 8, profile.BUCKETS * 8)
 
 
 def test_bcc_makes_room_for_what_is_remembered_of_a_socket() -> None:

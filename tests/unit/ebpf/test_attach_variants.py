@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from xctl_probe.ebpf.attach_variants import ATTACH_VARIANTS, KPROBE, TRACE, AttachVariant, Hook
+from xctl_probe.ebpf.attach_variants import (
+    ATTACH_VARIANTS,
+    KPROBE,
+    PROFILE,
+    TRACE,
+    AttachVariant,
+    Hook,
+)
 from xctl_probe.ebpf.libbpf import BpfError
 from xctl_probe.ebpf.loader import _attach
 from xctl_probe.ebpf.programs import Hooks
@@ -61,7 +68,9 @@ def test_the_hooks_of_kprobe_are_those_of_the_object() -> None:
     assert sorted((kind.decode(), symbol.decode()) for kind, symbol in sections) == expected
 
 
-@pytest.mark.parametrize("variant", [*ATTACH_VARIANTS, TRACE], ids=lambda variant: variant.image)
+@pytest.mark.parametrize(
+    "variant", [*ATTACH_VARIANTS, TRACE, PROFILE], ids=lambda variant: variant.image
+)
 def test_the_object_has_the_program_of_each_hook(variant: AttachVariant) -> None:
     names = set((OBJECTS / variant.image).read_bytes().split(b"\0"))
     missing = [hook.program for hook in variant.hooks if hook.program.encode() not in names]

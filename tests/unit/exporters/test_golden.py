@@ -22,6 +22,7 @@ from xctl_probe.events import (
     PortErrorKind,
     PortErrors,
     Process,
+    ProcessLoad,
     ProcessState,
     QueuePairErrors,
     RdmaLink,
@@ -46,6 +47,7 @@ TYPES = {
     "port_errors": PortErrors,
     "queue_pairs": QueuePairErrors,
     "state": ProcessState,
+    "load": ProcessLoad,
 }
 FIELDS = {
     "owner": lambda fields: Process(**fields),

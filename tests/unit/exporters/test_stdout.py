@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import select
 import socket
@@ -22,15 +23,19 @@ from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
     Process,
+    ProcessLoad,
     Socket,
     SocketError,
     Stall,
 )
+from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
     StallRecord,
 )
 from xctl_probe.exporters.stdout import QUEUE_BYTES, ReaderGone, Writer, write_answer
@@ -166,6 +171,25 @@ def test_bandwidth_that_waits_becomes_one_record_for_each(pipe, writer):
     assert b"".join(pipe.drain(writer)) == (
         b"bw eth0 - 679 97000000000\nbw eth0 233 1067 97000000000\nbw eth0 239 1261 97000000000\n"
     )
+
+
+def test_loads_that_wait_become_one_record_for_each(pipe):
+    """CPU over all the time, and the last memory; an interface may be called cpu."""
+    writer = Writer(pipe.write_fd, to_line, lambda: NOW_MS)
+    pipe.clog()
+    for cpu_ms, resident in ((100, 7), (300, 5)):
+        load = ProcessLoad(CLIENT, cpu_ms * 1_000_000, SECOND_NS, resident, 10)
+        for record in (CpuRecord(NOW_MS, load), MemoryRecord(NOW_MS, load)):
+            writer.put(record)
+        writer.put(bandwidth(11, CLIENT, "cpu"))
+        writer.flush()
+    found = [json.loads(line) for line in b"".join(pipe.drain(writer)).splitlines()]
+    assert {(one["entity_id"], one["value"]) for one in found} == {
+        ("cpu", "20.00"),
+        ("memory", "50.00"),
+        ("cpu", "0.00"),
+    }
+    assert found[0]["net"]["interval_ms"] == 2_000
 
 
 @given(

@@ -11,6 +11,7 @@ from xctl_probe.events import (
     ErrorKind,
     Placement,
     Process,
+    ProcessLoad,
     ProcessState,
     SocketError,
     Stall,
@@ -18,13 +19,17 @@ from xctl_probe.events import (
 )
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
     ProcessRecord,
     StallRecord,
 )
 from xctl_probe.exporters.text import to_coloured_text, to_text
+
+LOAD = ProcessLoad(CLIENT, 2_510_000_000, 1_000_000_000, 1 << 30, 8 << 30)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +63,14 @@ from xctl_probe.exporters.text import to_coloured_text, to_text
         (
             ProcessRecord(NOW_MS, ProcessState(CLIENT, Placement("4711"), State.START)),
             b"22:13:20  state      233 client           start  job 4711\n",
+        ),
+        (
+            CpuRecord(NOW_MS, LOAD),
+            b"22:13:20  cpu        233 client           251.00 % of a core\n",
+        ),
+        (
+            MemoryRecord(NOW_MS, LOAD, Placement("4711")),
+            b"22:13:20  memory     233 client            12.50 % of the host's  job 4711\n",
         ),
         (
             ErrorRecord(NOW_MS, SocketError(CLIENT, SOCKET, ErrorKind.RESET, 7)),

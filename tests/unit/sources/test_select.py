@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from xctl_probe.aggregate import Filter
 from xctl_probe.config import Backend
 from xctl_probe.errors import SourceUnavailable
+from xctl_probe.metrics import DEFAULT, Metric
 from xctl_probe.sources import select
 from xctl_probe.sources.select import open_source
 
@@ -36,8 +38,8 @@ def works(monkeypatch):
     return make
 
 
-def asked(backend):
-    return SimpleNamespace(backend=backend)
+def asked(backend, metrics=DEFAULT):
+    return SimpleNamespace(backend=backend, wanted=Filter(metrics=metrics))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,16 @@ def test_the_one_that_was_asked_for_is_taken_or_fails(works, backend):
     with pytest.raises(SourceUnavailable, match=f"^--backend {backend}: no {backend} here$"):
         open_source(asked(backend))
     assert tried == [backend, backend]
+
+
+def test_no_source_is_tried_where_no_metric_needs_one(works):
+    """RDMA is read from files: nothing is loaded for it, and it works without any source."""
+    tried = works()
+    for backend in (Backend.AUTO, EBPF):
+        source, printed = open_source(asked(backend, frozenset((Metric.RDMA,))))
+        assert printed == "source none (no metric of --metrics needs one)"
+        assert source.drain(7).events == []
+    assert tried == []
 
 
 def test_a_library_that_is_missing_is_named_with_the_remedy(monkeypatch):

@@ -24,6 +24,13 @@ STALL = BANDWIDTH | {
     "value": "STALL_1301ms",
     "net": {"ongoing": False},
 }
+CPU = BANDWIDTH | {
+    "event_type": "compute.util",
+    "entity_id": "cpu",
+    "pid": 23,
+    "value": "7.00",
+    "net": {"comm": "python3", "cpu_ms": 70, "interval_ms": 1000},
+}
 START = BANDWIDTH | {
     "event_type": "process.state",
     "entity_id": "pid-23",
@@ -103,6 +110,10 @@ def test_what_the_contract_allows_is_accepted(consumer, fields):
         (BANDWIDTH | {"value": "-0.01"}, "two decimals"),
         (BANDWIDTH | {"value": "link_down"}, "link_down"),
         (BANDWIDTH | {"node_id": None}, "node_id"),
+        (CPU | {"pid": None}, "a process and cpu"),
+        (CPU | {"entity_id": "memory"}, "a process and cpu"),
+        (CPU | {"event_type": "compute.mem"}, "a process and memory"),
+        (CPU | {"value": "7"}, "two decimals"),
         (START | {"value": "zombie"}, "start, connected or exit"),
         (START | {"job_id": None}, "process of a job"),
         (START | {"pid": None}, "process of a job"),
@@ -191,6 +202,36 @@ def test_a_process_starts_once_in_a_job(consumer):
     assert consumer.processes_of("4711") == set()
     with pytest.raises(ContractError, match="starts twice"):
         consumer.feed(line(START | {"job_id": "4713"}))
+
+
+MEMORY = CPU | {
+    "event_type": "compute.mem",
+    "entity_id": "memory",
+    "net": {"comm": "python3", "resident_bytes": 7, "memory_bytes": 100},
+}
+
+
+def test_an_idle_process_would_make_another_a_stalled_one(consumer):
+    """A resource has one value: that of the last record, of whatever process."""
+    consumer.feed(line(CPU))
+    consumer.feed(line(CPU | {"pid": 29, "value": "1.00"}))
+    assert consumer.graph.stalled() == set()
+    with pytest.raises(ContractError, match="would be stalled"):
+        consumer.feed(line(CPU | {"pid": 31, "value": "0.99"}))
+    assert consumer.graph.stalled() == {23, 29, 31}
+
+
+def test_memory_is_a_resource_of_its_own(consumer):
+    consumer.feed(line(MEMORY))
+    with pytest.raises(ContractError, match="29} would be stalled"):
+        consumer.feed(line(CPU | {"pid": 29, "value": "0.99"}))
+
+
+def test_a_load_after_the_exit_would_bring_the_process_back(consumer):
+    for fields in (START, CPU, EXIT):
+        consumer.feed(line(fields))
+    with pytest.raises(ContractError, match="a load of 23 after its exit"):
+        consumer.feed(line(CPU))
 
 
 def test_a_stall_after_the_exit_would_bring_the_process_back(consumer):

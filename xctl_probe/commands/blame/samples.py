@@ -22,6 +22,7 @@ from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.thread_states import ThreadStates
+from xctl_probe.metrics import Metric
 from xctl_probe.sources.select import open_source
 
 _SAMPLES, _APART_S = 4, 0.12  # of the sampler: an event loop that is busy shows in three
@@ -75,6 +76,9 @@ def sample(settings: Settings) -> Sampled:
 
 def _open(settings: Settings) -> tuple[list[_Place], list[str]]:
     """Open the source; the sampler once for each namespace that may be entered."""
+    # Whatever the stream is to measure: the answer is made of stalls alone.
+    wanted = replace(settings.wanted, metrics=frozenset((Metric.STALLS,)))
+    settings = replace(settings, wanted=wanted)
     source, _ = open_source(settings)
     own = namespace_inode("net")
     places = [_Place(source, own, os.getpid())]
