@@ -33,6 +33,7 @@ from xctl_probe.exporters.records import (
     StallRecord,
 )
 from xctl_probe.fair import choose
+from xctl_probe.metrics import DEFAULT, Metric
 from xctl_probe.traffic_totals import TrafficTotals
 
 # Limits of the records of one interval: no process and no user can flood the reader.
@@ -48,13 +49,14 @@ class Filter:
     """Filter of the records, from the options.  Empty sets mean everything.
 
     `min_mbps`: least Mbps of the bandwidth record of a process.  Loopback traffic counts only
-    with `loopback`, or when the interface is named.
+    with `loopback`, or when the interface is named.  `metrics`: what is measured at all.
     """
 
     min_mbps: float = 1.0
     pids: frozenset[int] = frozenset()
     interfaces: frozenset[str] = frozenset()
     loopback: bool = False
+    metrics: frozenset[Metric] = DEFAULT
 
     def wants_owner(self, owner: Process | None) -> bool:
         """True when events of this process are wanted."""

@@ -16,6 +16,8 @@ from xctl_probe.exporters.origin import is_host_name
 from xctl_probe.linux.budget import SHARE
 from xctl_probe.linux.links import Links, given_name
 from xctl_probe.linux.rdma_ports import port_names
+from xctl_probe.metrics import COSTS, DEFAULT, Metric, text_of
+from xctl_probe.metrics import parse as parse_metrics
 from xctl_probe.prometheus import address as prometheus_address
 from xctl_probe.recordings.limits import MOST_MIB, SIZE_MIB, SPAN, Limits, span_ms
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
@@ -90,6 +92,16 @@ def _check_duration(seconds: float) -> None:
 def _check_min_bw(mbps: float) -> None:
     if not 0 <= mbps < math.inf:
         raise UsageError(f"--min-bw {mbps}: give Mbps from 0 up")
+
+
+def _check_metrics(text: str) -> None:
+    try:
+        parse_metrics(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--metrics {text}: no metric {str(error)!r}; give a list of {', '.join(Metric)}, "
+            "with commas"
+        ) from None
 
 
 def _check_proc_budget(percent: float) -> None:
@@ -253,6 +265,16 @@ OPTIONS = (
         kind=float,
         check=_check_duration,
         help="Seconds to run. Without it: until a signal.",
+    ),
+    Option(
+        name="metrics",
+        kind=str,
+        default=text_of(DEFAULT),
+        check=_check_metrics,
+        metavar="NAME,...",
+        help="What to measure; the rest is neither loaded nor attached. "
+        + "; ".join(f"{metric}: {cost}" for metric, cost in COSTS.items())
+        + ".",
     ),
     Option(
         name="stall-ms",
@@ -524,6 +546,7 @@ class Settings:
                 frozenset(values["pid"]),
                 frozenset(map(given_name, values["interface"])),
                 values["loopback"],
+                parse_metrics(values["metrics"]),
             ),
             backend=values["backend"],
             format=values["format"],

@@ -94,6 +94,18 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class App:
+    """The application protocol of a socket.
+
+    `sni` and `alpn` are of TLS: the server that the client asks for, and what it offers to speak.
+    """
+
+    name: str
+    sni: str | None = None
+    alpn: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Socket:
     """One socket: its identity and its addresses.
 
@@ -113,6 +125,7 @@ class Socket:
     interface: str | None = None
     uid: int | None = None
     cgroup: int | None = None
+    app: App | None = None  # where known, with --metrics protocols
 
 
 @dataclass(frozen=True, slots=True)

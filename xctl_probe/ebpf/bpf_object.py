@@ -98,8 +98,15 @@ class Object:
 
     def attach(self, program: str) -> None:
         """Attach until `close`.  The link is a descriptor, closed with the process."""
+        self._keep(program, self._lib.bpf_program__attach)
+
+    def attach_cgroup(self, program: str, cgroup_fd: int) -> None:
+        """Attach to a control group and all below it, beside other programs; as `attach`."""
+        self._keep(program, self._lib.bpf_program__attach_cgroup, cgroup_fd)
+
+    def _keep(self, program: str, attach: Callable[..., int | None], *place: int) -> None:
         handle = self._program(program)
-        link = self._lib.bpf_program__attach(handle)
+        link = attach(handle, *place)
         if not link:
             raise refused(f"attach {program}")
         self._links.append(link)

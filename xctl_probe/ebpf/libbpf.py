@@ -110,6 +110,7 @@ class Library:
             ("bpf_program__fd", number, [pointer]),
             ("bpf_obj_get_info_by_fd", number, [number, pointer, c.POINTER(c.c_uint32)]),
             ("bpf_program__attach", pointer, [pointer]),
+            ("bpf_program__attach_cgroup", pointer, [pointer, number]),
             ("bpf_program__attach_iter", pointer, [pointer, pointer]),
             ("bpf_link__fd", number, [pointer]),
             ("bpf_link__destroy", number, [pointer]),

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import orjson
 
 from xctl_probe.events import (
+    App,
     DroppedEvents,
     Placement,
     PortErrors,
@@ -35,7 +36,7 @@ from xctl_probe.exporters.records import (
 
 BANDWIDTH, DROP, ERROR, STATE = "transport.bw", "transport.drop", "error.net", "process.state"
 
-Detail = dict[str, str | int | float | bool | dict[str, int] | list[list[str]] | None]
+Detail = dict[str, str | int | float | bool | dict[str, int] | list[list[str]] | list[str] | None]
 
 _NS_PER_MS = 1_000_000
 
@@ -156,7 +157,7 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
 
 
 def _socket(socket: Socket, owner: Process | None, local: str | None, remote: str | None) -> Detail:
-    return {
+    net: Detail = {
         "protocol": socket.protocol,
         "local": local,
         "remote": remote,
@@ -165,6 +166,18 @@ def _socket(socket: Socket, owner: Process | None, local: str | None, remote: st
         "uid": socket.uid,
         "cgroup": socket.cgroup,
     }
+    if socket.app is not None:
+        net |= _app(socket.app)
+    return net
+
+
+def _app(app: App) -> Detail:
+    net: Detail = {"app": app.name}
+    if app.sni is not None:
+        net["sni"] = app.sni
+    if app.alpn:
+        net["alpn"] = list(app.alpn)
+    return net
 
 
 def _placement(placement: Placement) -> Detail:

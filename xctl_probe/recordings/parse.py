@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from xctl_probe.events import (
+    App,
     Cause,
     Connection,
     Direction,
@@ -172,7 +173,15 @@ def _socket(entity: object, net: _Object) -> Socket:
         _text_or_none(net["interface"]),
         _int_or_none(net["uid"]),
         _int_or_none(net["cgroup"]),
+        _app(net),
     )
+
+
+def _app(net: _Object) -> App | None:
+    if "app" not in net:
+        return None
+    offered = tuple(map(_text, net.get("alpn", ())))
+    return App(_text(net["app"]), _text_or_none(net.get("sni")), offered)
 
 
 def _endpoint(text: object) -> tuple[str, int]:

@@ -8,6 +8,7 @@ from xctl_probe.config import Backend, Settings
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import Source
 from xctl_probe.linux.addresses import InterfaceByAddress
+from xctl_probe.metrics import Metric
 
 Opener = Callable[[Settings], Source]
 
@@ -33,6 +34,21 @@ def open_source(settings: Settings) -> tuple[Source, str]:
         else:
             return source, "; ".join([f"source {source.name} ({source.description})", *refused])
     raise SourceUnavailable("; ".join(refused))
+
+
+def with_protocols(source: Source, settings: Settings) -> tuple[Source, str | None]:
+    """Return the source with what sockets speak, where that is asked for and can be seen.
+
+    The text is for the start line: why it cannot be seen.
+    """
+    if Metric.PROTOCOLS not in settings.wanted.metrics:
+        return source, None
+    from xctl_probe.sources.protocols import SourceWithProtocols  # noqa: PLC0415 - as below
+
+    try:
+        return SourceWithProtocols(source, settings.log), None
+    except SourceUnavailable as error:
+        return source, f"no protocols: {error}"
 
 
 def _ebpf(settings: Settings) -> Source:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.events import Cause, Direction, Process, SocketError
-from xctl_probe.exporters.labels import counts, endpoints, entity, remote
+from xctl_probe.exporters.labels import app_text, counts, endpoints, entity, remote
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
 _NS_PER_S = 1_000_000_000
@@ -48,6 +48,7 @@ class Stalled:
     duration_ms: int
     ongoing: bool
     seen_ns: int
+    app: str = ""  # what the socket speaks, where known
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Failed:
     count: int
     remote: str
     seen_ns: int
+    app: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class Model:
             stall.duration_ns // _NS_PER_MS,
             stall.ongoing,
             now_ns,
+            app_text(stall.socket),
         )
         if row.ongoing:
             self._running[row.entity, row.pid, row.direction] = row
@@ -164,16 +167,17 @@ class Model:
     def _failed(self, record: ErrorRecord, now_ns: int) -> None:
         name, error = entity(record), record.error
         pid, comm = _process(record.owner)
-        interface, peer = None, None
+        interface, peer, app = None, None, ""
         if isinstance(error, SocketError):
             interface, (_, peer) = error.socket.interface, endpoints(error)
+            app = app_text(error.socket)
         for what, count in counts(record):
             key = (name, pid, what)
             before = self._errors.get(key)
             total = (before.count if before else 0) + count
             if total:
                 self._errors[key] = Failed(
-                    name, pid, comm, interface or "", what, total, peer or "", now_ns
+                    name, pid, comm, interface or "", what, total, peer or "", now_ns, app
                 )
 
     def _forget(self, now_ns: int) -> None:
