@@ -2,14 +2,13 @@
 
 Each takes the first bytes of a message (32; of a ClientHello and of HTTP/2 up to 511) and the
 length of what came with them.  Bytes alone prove nothing, so a classifier is `SURE` where they
-follow a format that random bytes or other protocols do not, and `LIKELY` where the other direction
-has to agree.
+follow a format that random bytes or other protocols do not.  Else the other direction has to agree.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -20,7 +19,9 @@ class Certainty(Enum):
     """How far the bytes of one direction decide."""
 
     SURE = auto()
-    LIKELY = auto()
+    ASKS = auto()  # likely, of the side that asks or has connected
+    ANSWERS = auto()  # likely, of the other side
+    LIKELY = auto()  # of either
 
 
 class Guess(NamedTuple):
@@ -33,6 +34,7 @@ class Guess(NamedTuple):
 Classifier = Callable[[bytes, int], Certainty | None]
 
 _SURE, _LIKELY = Certainty.SURE, Certainty.LIKELY
+_ASKS, _ANSWERS = Certainty.ASKS, Certainty.ANSWERS
 
 
 def _tls(payload: bytes, length: int) -> Certainty | None:
@@ -51,7 +53,7 @@ def _http2(payload: bytes, length: int) -> Certainty | None:
         return _SURE
     size = int.from_bytes(payload[:3])
     settings = payload[3:9] == bytes((_HTTP2_SETTINGS, 0, 0, 0, 0, 0))
-    return _LIKELY if settings and size % 6 == 0 and size + 9 <= length else None
+    return _ANSWERS if settings and size % 6 == 0 and size + 9 <= length else None
 
 
 _HTTP1_REQUEST = re.compile(
@@ -112,16 +114,19 @@ def _is_dns_name(name: bytes) -> bool:
 
 
 _REDIS_COMMAND = re.compile(rb"\*[1-9]\d{0,5}\r\n\$[1-9]\d{0,3}\r\n[A-Za-z.]")
+_REDIS_INLINE = re.compile(rb"(?:PING|INFO|SELECT \d+|(?:AUTH|GET|SET|INCR) [!-~ ]+)\r\n")
 _REDIS_REPLY = re.compile(
     rb"\+(?:OK|PONG|QUEUED)\r\n|-[A-Z]{2,} |[:*%~>]-?\d{1,19}\r\n|\$(?:-1|\d{1,9})\r\n|_\r\n"
 )
 
 
 def _redis(payload: bytes, _: int) -> Certainty | None:
-    """RESP (redis.io/docs/reference/protocol-spec): an array of bulk strings, and the replies."""
+    """RESP (redis.io/docs/reference/protocol-spec): arrays of bulk strings, inline, replies."""
     if _REDIS_COMMAND.match(payload):
         return _SURE
-    return _LIKELY if _REDIS_REPLY.match(payload) else None
+    if _REDIS_INLINE.match(payload):
+        return _ASKS
+    return _ANSWERS if _REDIS_REPLY.match(payload) else None
 
 
 _MYSQL_VERSION = re.compile(rb"\d{1,2}\.\d{1,3}\.\d{1,3}[-.\w+~]{0,20}")
@@ -129,14 +134,17 @@ _MYSQL_VERSION = re.compile(rb"\d{1,2}\.\d{1,3}\.\d{1,3}[-.\w+~]{0,20}")
 
 def _mysql(payload: bytes, length: int) -> Certainty | None:
     """MySQL internals, Protocol::HandshakeV10, and commands (COM_QUERY) and their replies."""
-    if len(payload) < 5 or int.from_bytes(payload[:3], "little") + 4 > length:
+    size = int.from_bytes(payload[:3], "little")
+    if len(payload) < 5 or size + 4 > length:
         return None
     if payload[3:5] == b"\0\x0a" and _MYSQL_VERSION.match(payload, 5):
         return _SURE
-    whole = int.from_bytes(payload[:3], "little") + 4 == length
-    command = payload[3] == 0 and 1 <= payload[4] <= 0x1F
-    reply = payload[3] == 1
-    return _LIKELY if (whole and command) or reply else None
+    whole = size + 4 == length
+    if payload[3] == 0:
+        return _ASKS if whole and 1 <= payload[4] <= 0x1F else None
+    columns = size == 1 and payload[8:9] == b"\2"  # their number, then the first of them
+    ended = whole and size >= 7 and payload[4] in (0, 0xFF)  # OK, ERR
+    return _ANSWERS if payload[3] == 1 and (columns or ended) else None
 
 
 _POSTGRESQL_CODES = {196608, 80877102, 80877103, 80877104}  # 3.0; cancel, SSL, GSSAPI requests
@@ -152,9 +160,12 @@ def _postgresql(payload: bytes, length: int) -> Certainty | None:
     if int.from_bytes(payload[:4]) == length and len(payload) >= 8:
         code = int.from_bytes(payload[4:8])
         return _SURE if code in _POSTGRESQL_CODES | _POSTGRESQL_LATER else None
-    size = int.from_bytes(payload[1:5])
-    known = payload[0] in _POSTGRESQL_REQUESTS or payload[0] in _POSTGRESQL_REPLIES
-    return _LIKELY if known and 4 <= size < length else None
+    if not 4 <= int.from_bytes(payload[1:5]) < length:
+        return None
+    asks, answers = payload[0] in _POSTGRESQL_REQUESTS, payload[0] in _POSTGRESQL_REPLIES
+    if asks and answers:
+        return _LIKELY
+    return _ASKS if asks else _ANSWERS if answers else None
 
 
 _MONGODB_CODES = {1, 2004, 2012, 2013}  # OP_REPLY, OP_QUERY, OP_COMPRESSED, OP_MSG
@@ -171,7 +182,9 @@ def _mongodb(payload: bytes, length: int) -> Certainty | None:
     fits = size == length or length < size <= _MONGODB_MOST_BYTES
     if not fits or code not in _MONGODB_CODES or size < 21:
         return None
-    if code in (1, 2012) or answers:  # an answer, or what 32 bytes do not show
+    if code == 1 or answers:
+        return _ANSWERS
+    if code == 2012:  # 32 bytes do not show what is compressed
         return _LIKELY
     return _SURE if number >= 0 else None
 
@@ -196,7 +209,7 @@ def _kafka(payload: bytes, length: int) -> Certainty | None:
 def _mqtt(payload: bytes, _: int) -> Certainty | None:
     """MQTT 5.0, 2.1.4 and 3.1: CONNECT with the name and level of the protocol; 3.2: CONNACK."""
     if payload[:2] in (b"\x20\x02", b"\x20\x03") or payload[:1] == b"\x20":
-        return _LIKELY if payload[2:3] in (b"\0", b"\1") and len(payload) >= 4 else None
+        return _ANSWERS if payload[2:3] in (b"\0", b"\1") and len(payload) >= 4 else None
     if payload[:1] != b"\x10":
         return None
     at = 1
@@ -229,7 +242,7 @@ def _gloo(payload: bytes, length: int) -> Certainty | None:
     """Gloo, transport/tcp: the number of a pair, alone; and `Op::preamble` (pair.h)."""
     number = int.from_bytes(payload[:8], "little")
     if length == 8:
-        return _LIKELY if number < 1 << 24 else None
+        return _ASKS if number < 1 << 24 else None
     if length < _GLOO_PREAMBLE_BYTES or len(payload) < 16:
         return None
     operation = int.from_bytes(payload[8:16], "little")
@@ -238,7 +251,6 @@ def _gloo(payload: bytes, length: int) -> Certainty | None:
     )
 
 
-# The first that is sure decides, then the first that is likely.
 CLASSIFIERS: dict[str, Classifier] = {
     "tls": _tls,
     "http1": _http1,
@@ -277,9 +289,21 @@ def classify(payload: bytes, length: int) -> list[Guess]:
         certainty = classifier(payload, length)
         if certainty is _SURE:
             return [Guess(app, _SURE)]
-        if certainty is _LIKELY:
-            likely.append(Guess(app, _LIKELY))
+        if certainty is not None:
+            likely.append(Guess(app, certainty))
     return likely
+
+
+def agreed(here: Iterable[Guess], there: Iterable[Guess]) -> str | None:
+    """Return the one protocol that messages of both directions may be of: one asks, one answers."""
+    both = {
+        one.app
+        for one in here
+        for other in there
+        if one.app == other.app
+        and not (one.certainty is other.certainty and one.certainty in (_ASKS, _ANSWERS))
+    }
+    return both.pop() if len(both) == 1 else None
 
 
 def _is_text(payload: bytes) -> bool:

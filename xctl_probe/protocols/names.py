@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 from xctl_probe.events import App
 from xctl_probe.protocols import tls
-from xctl_probe.protocols.classify import GRPC, NAMES, Certainty, Guess, classify, is_grpc
+from xctl_probe.protocols.classify import (
+    GRPC,
+    NAMES,
+    Certainty,
+    Guess,
+    agreed,
+    classify,
+    is_grpc,
+)
 
 UNKNOWN = "unknown"
 _MOST_SOCKETS = 65_536  # open ones; the oldest are forgotten first
@@ -37,7 +45,7 @@ class _Undecided(NamedTuple):
     """What the first direction of a socket may be of."""
 
     received: bool
-    likely: frozenset[str]
+    guesses: tuple[Guess, ...]
 
 
 class Names:
@@ -77,17 +85,16 @@ class Names:
 
     def _compare(self, sample: Sample, guesses: Iterable[Guess]) -> None:
         """Name a socket whose two directions agree on one protocol."""
-        likely = frozenset(guess.app for guess in guesses)
         before = self._undecided.pop(sample.cookie, None)
         if before is None or before.received == sample.received:
-            self._undecided[sample.cookie] = _Undecided(sample.received, likely)
+            self._undecided[sample.cookie] = _Undecided(sample.received, tuple(guesses))
             _shorten(self._undecided)
             return
-        both = likely & before.likely
-        if len(both) == 1:
-            self._name(sample.cookie, next(iter(both)), sample.payload)
-        else:
+        app = agreed(guesses, before.guesses)
+        if app is None:
             self.counts[UNKNOWN] += 1
+        else:
+            self._name(sample.cookie, app, sample.payload)
 
     def _name(self, cookie: int, name: str, payload: bytes) -> None:
         app = _PLAIN[name]
