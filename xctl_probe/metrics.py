@@ -14,6 +14,7 @@ class Metric(StrEnum):
     ERRORS = "errors"
     RDMA = "rdma"
     PROTOCOLS = "protocols"
+    PACKETS = "packets"
 
 
 # What each costs, in words, for --help.
@@ -23,6 +24,7 @@ COSTS = {
     Metric.ERRORS: "a little of each failure and retransmit",
     Metric.RDMA: "a few files for each RDMA port, nothing where there is none",
     Metric.PROTOCOLS: "what each socket speaks: a little of each packet, and of each connection",
+    Metric.PACKETS: "packets of each interface by protocol: a little of each packet",
 }
 DEFAULT = frozenset((Metric.BANDWIDTH, Metric.STALLS, Metric.ERRORS, Metric.RDMA))
 # Those for which a source of events runs: without any of them, none is opened.

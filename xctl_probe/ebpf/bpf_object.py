@@ -112,6 +112,11 @@ class Object:
         self._links.append(link)
         self._attached.append(_Attached(program, self._lib.bpf_program__fd(handle), link))
 
+    def program_fd(self, program: str) -> int:
+        """Return the descriptor of a loaded program."""
+        fd: int = self._lib.bpf_program__fd(self._program(program))
+        return fd
+
     def missed_runs(self) -> int:
         """Return how often a program did not run at its hook, as far as this kernel counts it.
 

@@ -15,6 +15,7 @@ import orjson
 
 from xctl_probe.events import (
     App,
+    Counted,
     DroppedEvents,
     Placement,
     PortErrors,
@@ -36,7 +37,11 @@ from xctl_probe.exporters.records import (
 
 BANDWIDTH, DROP, ERROR, STATE = "transport.bw", "transport.drop", "error.net", "process.state"
 
-Detail = dict[str, str | int | float | bool | dict[str, int] | list[list[str]] | list[str] | None]
+_Packets = dict[str, dict[str, list[int]]]
+Detail = dict[
+    str,
+    str | int | float | bool | dict[str, int] | list[list[str]] | list[str] | _Packets | None,
+]
 
 _NS_PER_MS = 1_000_000
 
@@ -87,6 +92,8 @@ def _bandwidth(record: BandwidthRecord) -> Detail:
         net["comm"] = record.owner.comm
     if record.unattributed_bytes is not None:
         net["unattributed_bytes"] = record.unattributed_bytes
+    if record.packets is not None:
+        net["packets"] = {"rx": _counted(record.packets.rx), "tx": _counted(record.packets.tx)}
     if (link := record.link) is not None:
         net |= {
             "link_layer": link.layer,
@@ -96,6 +103,10 @@ def _bandwidth(record: BandwidthRecord) -> Detail:
             "xmit_wait": record.xmit_wait,
         }
     return net
+
+
+def _counted(counts: dict[str, Counted]) -> dict[str, list[int]]:
+    return {kind: [one.packets, one.bytes] for kind, one in counts.items()}
 
 
 def _stall(stall: Stall, duration_ms: int) -> Detail:

@@ -13,9 +13,11 @@ from xctl_probe.events import (
     App,
     Cause,
     Connection,
+    Counted,
     Direction,
     DroppedEvents,
     ErrorKind,
+    PacketCounts,
     PeerActivity,
     Placement,
     PortErrorKind,
@@ -108,7 +110,16 @@ def _bandwidth(
         link,
         _int_or_none(net.get("xmit_wait")),
         placement,
+        _packets(net["packets"]) if "packets" in net else None,
     )
+
+
+def _packets(both: _Object) -> PacketCounts:
+    return PacketCounts(*(_counted(both[way]) for way in ("rx", "tx")))
+
+
+def _counted(counts: _Object) -> dict[str, Counted]:
+    return {_text(kind): Counted(*map(_int, pair)) for kind, pair in counts.items()}
 
 
 def _stall(entity: object, owner: Process | None, net: _Object) -> Stall:

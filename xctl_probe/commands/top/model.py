@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
-from xctl_probe.events import Cause, Direction, Process, SocketError
+from xctl_probe.events import Cause, Direction, PacketCounts, Process, SocketError
 from xctl_probe.exporters.labels import app_text, counts, endpoints, entity, remote
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
@@ -27,6 +27,7 @@ class Rates:
     rx_mbps: float
     tx_mbps: float
     seen_ns: int
+    packets: str = ""  # of an interface a second, by protocol, where they are counted
 
     @property
     def mbps(self) -> float:
@@ -134,7 +135,7 @@ class Model:
         pid, comm = _process(record.owner)
         rates = Rates(pid, comm, record.interface, record.rx_mbps, record.tx_mbps, now_ns)
         if record.owner is None:
-            self._interfaces[record.interface] = rates
+            self._interfaces[record.interface] = replace(rates, packets=_packets(record))
         else:
             self._processes[pid, record.interface] = rates
 
@@ -190,6 +191,17 @@ class Model:
         self._interfaces = {
             k: i for k, i in self._interfaces.items() if now_ns - i.seen_ns < _QUIET_NS
         }
+
+
+def _packets(record: BandwidthRecord) -> str:
+    """Return packets a second of both directions, `tcp 120 udp 7 packets/s`; empty: none."""
+    if record.packets is None or not record.elapsed_ns:
+        return ""
+    both = record.packets.merge(PacketCounts(rx=record.packets.tx)).rx
+    words = [
+        f"{kind} {one.packets * _NS_PER_S / record.elapsed_ns:.0f}" for kind, one in both.items()
+    ]
+    return f"{' '.join(words)} packets/s" if words else ""
 
 
 def _process(owner: Process | None) -> tuple[int | None, str]:

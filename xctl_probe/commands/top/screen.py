@@ -128,7 +128,9 @@ def _heading(text: str, hidden: int, width: int) -> Line:
 def _interface_lines(interfaces: Sequence[Rates], width: int) -> list[Line]:
     busy = sorted(interfaces, key=lambda i: -i.mbps)
     text = "   ".join(f"{i.interface} rx {i.rx_mbps:.1f} tx {i.tx_mbps:.1f}" for i in busy)
-    return [Line(f"{text} Mbps"[:width])] if busy else []
+    packets = "   ".join(f"{i.interface} {i.packets}" for i in busy if i.packets)
+    lines = [f"{text} Mbps", packets] if packets else [f"{text} Mbps"]
+    return [Line(line[:width]) for line in lines] if busy else []
 
 
 def _app_width(rows: Sequence[Stalled | Failed]) -> int:
