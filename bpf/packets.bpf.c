@@ -37,8 +37,9 @@ struct {
 
 /* Where a header is read from. */
 struct source {
-	struct __sk_buff *skb; /* from its network header on */
+	struct __sk_buff *skb;
 	struct xdp_md *xdp; /* from its first byte on */
+	enum bpf_hdr_start_off start; /* of skb */
 };
 
 static __always_inline bool load(const struct source *from, __u32 at, void *to, __u32 size)
@@ -46,7 +47,7 @@ static __always_inline bool load(const struct source *from, __u32 at, void *to, 
 	__u8 *data, *end;
 
 	if (from->skb)
-		return !bpf_skb_load_bytes_relative(from->skb, at, to, size, BPF_HDR_START_NET);
+		return !bpf_skb_load_bytes_relative(from->skb, at, to, size, from->start);
 	data = (void *)(long)from->xdp->data;
 	end = (void *)(long)from->xdp->data_end;
 	if (at > MOST_HEADERS)
@@ -164,9 +165,16 @@ static __always_inline void count(const struct source *from, __u32 ifindex, __u3
 
 static __always_inline int on_skb(struct __sk_buff *skb, bool is_transmit)
 {
-	struct source from = { .skb = skb };
+	struct source from = { .skb = skb, .start = BPF_HDR_START_NET };
+	__u16 type = bpf_ntohs(skb->protocol);
+	__u32 at = 0;
 
-	count(&from, skb->ifindex, is_transmit, skb->len, bpf_ntohs(skb->protocol), 0);
+	/* A packet socket has its network header behind the tag (packet_parse_headers()). */
+	if (type == ETH_P_8021Q || type == ETH_P_8021AD) {
+		from.start = BPF_HDR_START_MAC;
+		at = ETH_HEADER_BYTES;
+	}
+	count(&from, skb->ifindex, is_transmit, skb->len, type, at);
 	return NEXT;
 }
 
