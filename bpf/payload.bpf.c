@@ -18,7 +18,7 @@
 #define HTTP2_MESSAGES 4 /* after the preface, of its sender: the first headers are among them */
 #define PASS 1
 
-struct dialogue {
+struct sampling {
 	__u8 sampled[2]; /* by direction */
 	__u8 last; /* direction of the last payload, plus 1 */
 	__u8 more[2]; /* messages that are sampled, too */
@@ -28,8 +28,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct dialogue);
-} dialogues SEC(".maps");
+	__type(value, struct sampling);
+} samplings SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -163,7 +163,7 @@ static __always_inline int on_packet(struct __sk_buff *skb, __u8 direction)
 {
 	struct bpf_sock *sk = skb->sk;
 	__u8 bytes[PAYLOAD_SHORT] = {};
-	struct dialogue *dialogue;
+	struct sampling *sampling;
 	struct segment found = {};
 	struct bpf_tcp_sock *tcp;
 	bool from_start, passed;
@@ -180,8 +180,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, __u8 direction)
 	/* The first payload of a connection that is not accepted yet comes to the listener. */
 	if (sk->state == TCP_LISTEN)
 		return PASS;
-	dialogue = bpf_sk_storage_get(&dialogues, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!dialogue || (dialogue->sampled[direction] && !dialogue->more[direction]))
+	sampling = bpf_sk_storage_get(&samplings, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!sampling || (sampling->sampled[direction] && !sampling->more[direction]))
 		return PASS;
 	if (!find_payload(skb, protocol, &found))
 		return PASS;
@@ -193,9 +193,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, __u8 direction)
 		 * Of a stream that began unseen, the first bytes after the other side's are the
 		 * beginning of a message.
 		 */
-		if (!from_start && !dialogue->more[direction] &&
-		    dialogue->last != 2 - direction) {
-			dialogue->last = direction + 1;
+		if (!from_start && !sampling->more[direction] && sampling->last != 2 - direction) {
+			sampling->last = direction + 1;
 			return PASS;
 		}
 	} else {
@@ -203,16 +202,15 @@ static __always_inline int on_packet(struct __sk_buff *skb, __u8 direction)
 	}
 	kept = found.length < PAYLOAD_SHORT ? found.length : PAYLOAD_SHORT;
 	asm volatile("%0 &= 63" : "+r"(kept));
-	if (!kept || kept > PAYLOAD_SHORT ||
-	    bpf_skb_load_bytes(skb, found.payload_at, bytes, kept))
+	if (!kept || kept > PAYLOAD_SHORT || bpf_skb_load_bytes(skb, found.payload_at, bytes, kept))
 		return PASS;
-	dialogue->last = direction + 1;
-	dialogue->sampled[direction] = true;
-	if (dialogue->more[direction]) {
-		dialogue->more[direction]--;
+	sampling->last = direction + 1;
+	sampling->sampled[direction] = true;
+	if (sampling->more[direction]) {
+		sampling->more[direction]--;
 		passed = pass_long(skb, &found, direction, from_start);
 	} else if (from_start && begins(bytes, 'P', 'R', 'I')) {
-		dialogue->more[direction] = HTTP2_MESSAGES;
+		sampling->more[direction] = HTTP2_MESSAGES;
 		passed = pass_long(skb, &found, direction, from_start);
 	} else if (begins(bytes, 0x16, 3, bytes[2]) && bytes[5] == 1) { /* a ClientHello */
 		passed = pass_long(skb, &found, direction, from_start);
@@ -239,10 +237,10 @@ int on_ingress(struct __sk_buff *skb)
 SEC("cgroup/sock_release")
 int on_release(struct bpf_sock *sk)
 {
-	struct dialogue *dialogue = bpf_sk_storage_get(&dialogues, sk, NULL, 0);
+	struct sampling *sampling = bpf_sk_storage_get(&samplings, sk, NULL, 0);
 	struct payload *event;
 
-	if (!dialogue || !(dialogue->sampled[PAYLOAD_SENT] || dialogue->sampled[PAYLOAD_RECEIVED]))
+	if (!sampling || !(sampling->sampled[PAYLOAD_SENT] || sampling->sampled[PAYLOAD_RECEIVED]))
 		return PASS;
 	event = bpf_ringbuf_reserve(&payloads, sizeof(*event), 0);
 	if (!event) {

@@ -278,13 +278,6 @@ OPTIONS = (
         + ".",
     ),
     Option(
-        name="packets-hook",
-        kind=PacketsHook,
-        default=PacketsHook.TCX,
-        help="With --metrics packets: where packets are counted. xdp: what is received before it "
-        "is merged, on any interface; xdp-native: in the driver, which may reset the interface.",
-    ),
-    Option(
         name="stall-ms",
         kind=int,
         default=STALL_MS,
@@ -393,6 +386,13 @@ OPTIONS = (
         default=Attach.AUTO,
         sources=("ebpf",),
         help="Attach variant; auto: the best that works.",
+    ),
+    Option(
+        name="packets-hook",
+        kind=PacketsHook,
+        default=PacketsHook.TCX,
+        help="With --metrics packets: where packets are counted. xdp: what is received before it "
+        "is merged, on any interface; xdp-native: in the driver, which may reset the interface.",
     ),
     Option(
         name="format",

@@ -97,7 +97,7 @@ class Placement:
 class App:
     """The application protocol of a socket.
 
-    `sni` and `alpn` are of TLS: the server that the client asks for, and what it offers to speak.
+    `sni` and `alpn` are of TLS: the server that the client asks for, and what it offers.
     """
 
     name: str

@@ -23,7 +23,7 @@ COSTS = {
     Metric.STALLS: "a pass over the sockets every --stall-ms, and reads of /proc about who waits",
     Metric.ERRORS: "a little of each failure and retransmit",
     Metric.RDMA: "a few files for each RDMA port, nothing where there is none",
-    Metric.PROTOCOLS: "what each socket speaks: a little of each packet, and of each connection",
+    Metric.PROTOCOLS: "the protocol of each socket: a little of each packet and connection",
     Metric.PACKETS: "packets of each interface by protocol: a little of each packet",
 }
 DEFAULT = frozenset((Metric.BANDWIDTH, Metric.STALLS, Metric.ERRORS, Metric.RDMA))

@@ -1,4 +1,4 @@
-"""What real programs speak, by the first bytes of their sockets."""
+"""The protocols of real programs, by the first bytes of their sockets."""
 
 from __future__ import annotations
 

@@ -198,12 +198,17 @@ def test_what_a_tunnel_carries_and_what_carries_it(pair, counting):
 
 
 def test_an_interface_that_comes_later_is_counted(netns, counting):
-    probe = counting(netns)
+    probe = counting(netns, "--loopback")
     netns.run("ip", "link", "add", "va", "type", "veth", "peer", "name", "vb")
     for name in ("va", "vb"):
         netns.run("sh", "-c", f"echo 1 >/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
         netns.run("ip", "link", "set", name, "up")
-    probe.wait_for(lambda c: [r for r in c.interface_bandwidth() if "packets" in r.net])
+    for name in ("va", "vb"):
+        probe.wait_for(
+            lambda c, name=name: [
+                r for r in c.interface_bandwidth() if r.entity_id == name and "packets" in r.net
+            ]
+        )
     run(netns, FRAMES)
     probe.wait_for(lambda c: counted(c, "vb", "rx") == expected(0))
     assert counted(probe.consumer, "va", "tx") == expected(4)

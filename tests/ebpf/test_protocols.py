@@ -120,7 +120,7 @@ def test_of_a_client_hello_as_much_as_its_names_need(payloads):
     assert sampled[0].payload == hello[:511]
 
 
-def test_a_closed_socket_is_told_by_its_cookie(payloads):
+def test_a_closed_socket_is_reported_by_its_cookie(payloads):
     client, server = connection()
     with client, server:
         exchange(client, server, FIRST, ANSWER)

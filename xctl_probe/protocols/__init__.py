@@ -1,1 +1,1 @@
-"""What a socket speaks, from the first bytes of each direction: pure functions."""
+"""The protocol of a socket, from the first bytes of each direction: pure functions."""

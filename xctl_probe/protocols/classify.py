@@ -294,7 +294,7 @@ def classify(payload: bytes, length: int) -> list[Guess]:
     return likely
 
 
-def agreed(here: Iterable[Guess], there: Iterable[Guess]) -> str | None:
+def in_common(here: Iterable[Guess], there: Iterable[Guess]) -> str | None:
     """Return the one protocol that messages of both directions may be of: one asks, one answers."""
     both = {
         one.app

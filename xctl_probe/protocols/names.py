@@ -1,4 +1,4 @@
-"""What each socket speaks, by its cookie, from samples of its messages.
+"""The protocol of each socket, by its cookie, from samples of its messages.
 
 Nothing of a sample is kept but the names that it stands for.
 """
@@ -16,8 +16,8 @@ from xctl_probe.protocols.classify import (
     NAMES,
     Certainty,
     Guess,
-    agreed,
     classify,
+    in_common,
     is_grpc,
 )
 
@@ -58,7 +58,7 @@ class Names:
         self.counts: Counter[str] = Counter()  # by protocol
 
     def app(self, cookie: int) -> App | None:
-        """Return what a socket speaks, None where that is not known."""
+        """Return the protocol of a socket, None where that is not known."""
         return self._named.get(cookie)
 
     def note(self, sample: Sample) -> None:
@@ -90,7 +90,7 @@ class Names:
             self._undecided[sample.cookie] = _Undecided(sample.received, tuple(guesses))
             _shorten(self._undecided)
             return
-        app = agreed(guesses, before.guesses)
+        app = in_common(guesses, before.guesses)
         if app is None:
             self.counts[UNKNOWN] += 1
         else:

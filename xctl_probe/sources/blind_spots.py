@@ -38,7 +38,7 @@ _EVERYWHERE = (
     BlindSpot("udp_socket", "which UDP socket: datagrams are counted by process, or by interface"),
     BlindSpot(
         "hidden_protocol",
-        "what a socket speaks (--metrics protocols), on Multipath TCP sockets, inside TLS, in"
+        "the protocol of a socket (--metrics protocols), on Multipath TCP sockets, inside TLS, in"
         " messages that came with the handshake, and on connections from before the probe unless"
         " both directions show it",
     ),
@@ -90,7 +90,7 @@ _TRACEPOINTS = (
 )
 _SAMPLED = (
     *_EVERYWHERE,
-    BlindSpot("payload", "what a socket speaks, unless run as root"),
+    BlindSpot("payload", "the protocol of a socket, unless run as root"),
     BlindSpot("accepted_waits", "waits for data of the side that accepted the connection"),
     BlindSpot(
         "spinning_receives", "waits in receives that do not block, made again and again, as by NCCL"
@@ -156,7 +156,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     ),
     "proc net": (
         *_SAMPLED,
-        BlindSpot("no_cookie", "what a socket speaks, also as root"),
+        BlindSpot("no_cookie", "the protocol of a socket, also as root"),
         BlindSpot("tcp_bytes", "bytes of processes: bandwidth is reported by interface only"),
         BlindSpot("retransmits", "retransmits, unless they stall a process"),
         BlindSpot("keepalives", "peers that stop answering keepalives"),

@@ -1,4 +1,4 @@
-"""A source whose sockets have the protocol that they speak: `--metrics protocols`."""
+"""A source whose sockets have their application protocol: `--metrics protocols`."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def open_source(settings: Settings) -> tuple[Source, str]:
 
 
 def with_protocols(source: Source, settings: Settings) -> tuple[Source, str | None]:
-    """Return the source with what sockets speak, where that is asked for and can be seen.
+    """Return the source with the protocols of sockets, where that is asked for and can be seen.
 
     The text is for the start line: why it cannot be seen.
     """

@@ -7,7 +7,14 @@ import struct
 
 import pytest
 
-from xctl_probe.protocols.classify import CLASSIFIERS, Certainty, Guess, agreed, classify, is_grpc
+from xctl_probe.protocols.classify import (
+    CLASSIFIERS,
+    Certainty,
+    Guess,
+    classify,
+    in_common,
+    is_grpc,
+)
 
 SURE, LIKELY = Certainty.SURE, Certainty.LIKELY
 ASKS, ANSWERS = Certainty.ASKS, Certainty.ANSWERS
@@ -74,10 +81,10 @@ def test_messages_that_others_send_too_need_the_other_direction(app, certainty, 
     assert SURE not in {guess.certainty for guess in guesses}
 
 
-def test_two_that_ask_do_not_agree():
+def test_two_that_ask_have_nothing_in_common():
     ping, pong = classify(b"PING\r\n", 6), classify(b"+PONG\r\n", 7)
-    assert agreed(ping, pong) == agreed(pong, ping) == "redis"
-    assert agreed(ping, ping) is agreed(pong, pong) is agreed(ping, []) is None
+    assert in_common(ping, pong) == in_common(pong, ping) == "redis"
+    assert in_common(ping, ping) is in_common(pong, pong) is in_common(ping, []) is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +126,7 @@ def test_random_payload_is_never_named(kind):
             guesses = classify(payload[:32], len(payload))
             assert SURE not in {guess.certainty for guess in guesses}, payload
             both.append(guesses)
-        assert agreed(*both) is None, both
+        assert in_common(*both) is None, both
 
 
 @pytest.mark.parametrize("app", CLASSIFIERS)

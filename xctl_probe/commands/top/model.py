@@ -49,7 +49,7 @@ class Stalled:
     duration_ms: int
     ongoing: bool
     seen_ns: int
-    app: str = ""  # what the socket speaks, where known
+    app: str = ""  # the protocol of the socket, where known
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ _HELP = """\
           A cause is peer_window (the peer does not read), send_buffer (a slow path),
           loss, pacing (its own limit), local_drop (this host drops it), keepalive
           (no host answers), no_reply (the peer has the request) or connecting.
-          With --metrics protocols, what the socket speaks stands before that.
+          With --metrics protocols, the protocol of the socket comes before that.
  TRAFFIC  payload by process and interface, in Mbps.
  RDMA     queue pairs by process and device: how many moved packets between two samples.
           One that did not is idle or stalled, which the kernel does not distinguish.
