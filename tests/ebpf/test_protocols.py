@@ -148,7 +148,7 @@ def test_sockets_of_other_network_namespaces(payloads):
 
 def test_messages_without_room_are_counted(payloads):
     payloads.close()
-    small = Payloads(ring_bytes=4096)  # 64 messages, if nobody else sends one
+    small = Payloads(ring_bytes=4096)  # 64 messages, if no other process sends one
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.bind(("127.0.0.1", 0))

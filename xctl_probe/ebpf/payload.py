@@ -60,7 +60,7 @@ class Payloads:
                 yield Sample(cookie, kind == RECEIVED, from_start == 1, length, payload)
 
     def unsampled(self) -> int:
-        """Return the number of messages and ends since the last call that found no room."""
+        """Return the number of messages and closed sockets, since the last call, without room."""
         total = self._programs.per_cpu_sums("unsampled", 1)[0]
         since, self._unsampled = total - self._unsampled, total
         return since

@@ -16,7 +16,7 @@ from xctl_probe.protocols.names import Names, Sample
 _WHERE = "protocols"  # of messages for which the ring buffer had no room
 # One reading takes no longer, however many connections come; the ring keeps the rest.
 _MOST_READING_NS = 5_000_000
-_AT_ONCE = 64  # samples between two looks at the clock
+_AT_ONCE = 64  # samples between two reads of the clock
 
 
 class SourceWithProtocols:

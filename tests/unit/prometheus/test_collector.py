@@ -299,7 +299,7 @@ def test_few_processes_have_series_of_their_own():
 def test_packets_are_added_up_by_protocol_and_direction(metrics):
     counts = PacketCounts(rx={"tcp": Counted(3, 198), "ipv4": Counted(3, 198)})
     for _ in range(2):
-        metrics.add(replace(moved(None, 1), packets=counts))
+        metrics.add(replace(moved(None, 1, 1, "lo"), packets=counts))
     text = metrics.text()
     received = {"interface": "lo", "direction": "receive", "kind": "tcp"}
     assert total(text, "interface_packets_total", **received) == 6
