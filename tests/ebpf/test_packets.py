@@ -94,7 +94,7 @@ def counted(consumer, name, way):
     packets, sizes = Counter(), Counter()
     for record in consumer.interface_bandwidth():
         if record.entity_id == name:
-            for kind, (count, size) in record.net["packets"][way].items():
+            for kind, (count, size) in record.net.get("packets", {}).get(way, {}).items():
                 packets[kind] += count
                 sizes[kind] += size
     return {kind: [packets[kind], sizes[kind]] for kind in packets}
