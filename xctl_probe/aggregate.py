@@ -10,6 +10,7 @@ from xctl_probe.events import (
     ErrorKind,
     Event,
     InterfaceDelta,
+    PacketDelta,
     Placement,
     PortErrors,
     Process,
@@ -117,7 +118,7 @@ def aggregate(
     come before, processes that have exited after all.  `placed` gives the placement of a process.
     """
     sums = _Sums()
-    interfaces: list[InterfaceDelta] = []
+    interfaces: list[InterfaceDelta | PacketDelta] = []
     losses: list[DroppedEvents] = []
     ports: list[RdmaPortDelta | PortErrors | QueuePairErrors] = []
     states: list[ProcessState] = []
@@ -139,7 +140,7 @@ def aggregate(
                     failed.count += event.count
                     failed.sockets = max(failed.sockets, event.sockets)
                     failed.duplicates += event.duplicates
-            case InterfaceDelta():
+            case InterfaceDelta() | PacketDelta():
                 interfaces.append(event)
             case RdmaPortDelta() | PortErrors() | QueuePairErrors() if _is_wanted(event, wanted):
                 ports.append(event)
@@ -211,7 +212,7 @@ def _errors(sums: _Sums, ts_ms: int, placed: Placed) -> Iterator[Record]:
 
 def _bandwidth(
     sums: _Sums,
-    interfaces: list[InterfaceDelta],
+    interfaces: list[InterfaceDelta | PacketDelta],
     wanted: Filter,
     elapsed_ns: int,
     ts_ms: int,
@@ -223,13 +224,14 @@ def _bandwidth(
         for total in totals
         if total.owner is None
     }
-    for counts in interfaces:
+    packets = {one.interface: one.counts for one in interfaces if isinstance(one, PacketDelta)}
+    for counts in (one for one in interfaces if isinstance(one, InterfaceDelta)):
         if Metric.ERRORS in wanted.metrics:
             yield from _interface_errors(counts, ts_ms)
         if Metric.BANDWIDTH in wanted.metrics:
             yield BandwidthRecord(
                 ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
-                unattributed.get(counts.name, 0),
+                unattributed.get(counts.name, 0), packets=packets.get(counts.name),
             )  # fmt: skip
     for total in totals:
         if total.owner is None or total.interface is None:

@@ -32,7 +32,7 @@ from xctl_probe.exporters.text import to_coloured_text, to_text
 from xctl_probe.linux.systemd import Notifier
 from xctl_probe.pipeline import epoch_ms, stream
 from xctl_probe.sources.privileges import held, shortcoming
-from xctl_probe.sources.select import open_source
+from xctl_probe.sources.select import open_source, with_packets, with_protocols
 from xctl_probe.status.intervals import Intervals
 from xctl_probe.status.monitor import Monitor
 from xctl_probe.status.service import Service
@@ -145,6 +145,10 @@ def _stream(context: typer.Context, **given: Any) -> None:
     with ExitStack() as stack:
         source, choice = open_source(settings)
         stack.callback(source.close)
+        source, unseen = with_protocols(source, settings)
+        stack.callback(source.close)
+        source, uncounted = with_packets(source, settings, diagnostics.report)
+        stack.callback(source.close)
         line = with_origin(to_line, this_host(settings.host))
         receivers: list[Receiver] = []
         if settings.record is not None:
@@ -158,7 +162,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
             served = endpoint.description
         writer = Writer(_STDOUT, line if form is Format.NDJSON else _exporter(form), epoch_ms)
         stack.callback(writer.close)
-        started = "; ".join(filter(None, (choice, served, shortcoming(held()))))
+        started = "; ".join(filter(None, (choice, unseen, uncounted, served, shortcoming(held()))))
         service = _service(settings, source, writer, started, diagnostics)
         stack.callback(service.close)
         diagnostics.report(started)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xctl_probe.aggregate import Filter
+from xctl_probe.ebpf.packets_hook import PacketsHook
 from xctl_probe.errors import UsageError
 from xctl_probe.exporters.origin import is_host_name
 from xctl_probe.linux.budget import SHARE
@@ -387,6 +388,13 @@ OPTIONS = (
         help="Attach variant; auto: the best that works.",
     ),
     Option(
+        name="packets-hook",
+        kind=PacketsHook,
+        default=PacketsHook.TCX,
+        help="With --metrics packets: where packets are counted. xdp: what is received before it "
+        "is merged, on any interface; xdp-native: in the driver, which may reset the interface.",
+    ),
+    Option(
         name="format",
         kind=Format,
         default=Format.AUTO,
@@ -506,6 +514,7 @@ class Settings:
     connections: bool = False  # and of their connections
     host: str | None = None  # None: the name that the kernel has
     proc_share: float = SHARE  # of a core, for reads of /proc about owners and peers
+    packets_hook: PacketsHook = PacketsHook.TCX
     report_probable: bool = False
     ignored_peers: IgnoredPeers = field(default_factory=IgnoredPeers)
     record: Path | None = None  # directory of the recording, None: none
@@ -556,6 +565,7 @@ class Settings:
             connections=values["connections"],
             host=values["host"],
             proc_share=values["proc_budget"] / 100,
+            packets_hook=values["packets_hook"],
             report_probable=values["report_probable"],
             ignored_peers=IgnoredPeers.of([*values["ignore_reply_wait"], *values["patient"]]),
             record=Path(values["record"]) if values["record"] is not None else None,

@@ -94,6 +94,18 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class App:
+    """The application protocol of a socket.
+
+    `sni` and `alpn` are of TLS: the server that the client asks for, and what it offers.
+    """
+
+    name: str
+    sni: str | None = None
+    alpn: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Socket:
     """One socket: its identity and its addresses.
 
@@ -113,6 +125,7 @@ class Socket:
     interface: str | None = None
     uid: int | None = None
     cgroup: int | None = None
+    app: App | None = None  # where known, with --metrics protocols
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +194,47 @@ class InterfaceDelta:
     tx_errors: int
     rx_dropped: int
     tx_dropped: int
+
+
+# Each packet is of one of the first five, and of as many of the others as apply.
+PACKET_KINDS = ("tcp", "udp", "icmp", "icmpv6", "other", "ipv4", "ipv6", "fragments")
+
+
+class Counted(NamedTuple):
+    """Packets, and their bytes with all headers that the hook sees."""
+
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PacketCounts:
+    """Packets of one interface by `PACKET_KINDS`, without those of which there were none."""
+
+    rx: dict[str, Counted] = field(default_factory=dict)
+    tx: dict[str, Counted] = field(default_factory=dict)
+
+    def merge(self, later: PacketCounts) -> PacketCounts:
+        """Return the sum of both."""
+        return PacketCounts(_added(self.rx, later.rx), _added(self.tx, later.tx))
+
+
+def _added(one: dict[str, Counted], other: dict[str, Counted]) -> dict[str, Counted]:
+    none = Counted(0, 0)
+    pairs = ((kind, one.get(kind, none), other.get(kind, none)) for kind in PACKET_KINDS)
+    return {
+        kind: Counted(a.packets + b.packets, a.bytes + b.bytes)
+        for kind, a, b in pairs
+        if a.packets + b.packets
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PacketDelta:
+    """Packets of an interface since the last drain."""
+
+    interface: str
+    counts: PacketCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +387,7 @@ Event = (
     | Stall
     | SocketError
     | InterfaceDelta
+    | PacketDelta
     | RdmaPortDelta
     | PortErrors
     | QueuePairErrors

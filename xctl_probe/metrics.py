@@ -14,6 +14,8 @@ class Metric(StrEnum):
     ERRORS = "errors"
     RDMA = "rdma"
     PROCESS = "process"
+    PROTOCOLS = "protocols"
+    PACKETS = "packets"
 
 
 # What each costs, in words, for --help.
@@ -24,6 +26,8 @@ COSTS = {
     Metric.RDMA: "a few files for each RDMA port, nothing where there is none",
     Metric.PROCESS: "CPU and memory of the processes that use the network: one file for each, "
     "once a second at most, of 256 at most",
+    Metric.PROTOCOLS: "the protocol of each socket: a little of each packet and connection",
+    Metric.PACKETS: "packets of each interface by protocol: a little of each packet",
 }
 DEFAULT = frozenset((Metric.BANDWIDTH, Metric.STALLS, Metric.ERRORS, Metric.RDMA))
 # Those for which a source of events runs: without any of them, none is opened.

@@ -56,6 +56,8 @@ def config(tmp_path_factory, installed):
         (("--duration", "nan"), ["--duration", "nan"]),
         (("--stall-ms", 0), ["--stall-ms"]),
         (("--stall-ms", "long"), ["--stall-ms", "long"]),
+        (("--metrics", "stalls,magic"), ["--metrics", "magic", "protocols, packets"]),
+        (("--packets-hook", "magic"), ["--packets-hook", "magic", "xdp-native"]),
         (("--min-bw", "nan"), ["--min-bw", "nan"]),
         (("--min-bw", -1), ["--min-bw", "-1"]),
         (("--metrics", "stalls,cpu"), ["--metrics stalls,cpu", "'cpu'", "bandwidth, stalls"]),

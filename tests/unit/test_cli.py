@@ -106,6 +106,8 @@ FILE_VALUES = [
     ("interval = 7", lambda s: s.interval_ns == 7_000_000_000),
     ("duration = 7", lambda s: s.duration_ns == 7_000_000_000),
     ("stall-ms = 7", lambda s: s.stall_ns == 7_000_000),
+    ('metrics = "stalls,packets"', lambda s: s.wanted.metrics == {"stalls", "packets"}),
+    ('packets-hook = "xdp"', lambda s: s.packets_hook == "xdp"),
     ("min-bw = 7", lambda s: s.wanted.min_mbps == 7),
     ("reply-ms = 7", lambda s: s.reply_ns == 7_000_000),
     ("proc-budget = 7", lambda s: s.proc_share == 0.07),

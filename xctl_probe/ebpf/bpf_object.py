@@ -108,12 +108,24 @@ class Object:
 
     def attach(self, program: str) -> None:
         """Attach until `close`.  The link is a descriptor, closed with the process."""
+        self._keep(program, self._lib.bpf_program__attach)
+
+    def attach_cgroup(self, program: str, cgroup_fd: int) -> None:
+        """Attach to a control group and all below it, beside other programs; as `attach`."""
+        self._keep(program, self._lib.bpf_program__attach_cgroup, cgroup_fd)
+
+    def _keep(self, program: str, attach: Callable[..., int | None], *place: int) -> None:
         handle = self._program(program)
-        link = self._lib.bpf_program__attach(handle)
+        link = attach(handle, *place)
         if not link:
             raise refused(f"attach {program}")
         self._links.append(link)
         self._attached.append(_Attached(program, self._lib.bpf_program__fd(handle), link))
+
+    def program_fd(self, program: str) -> int:
+        """Return the descriptor of a loaded program."""
+        fd: int = self._lib.bpf_program__fd(self._program(program))
+        return fd
 
     def missed_runs(self) -> int:
         """Return how often a program did not run at its hook, as far as this kernel counts it.

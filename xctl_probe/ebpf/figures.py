@@ -31,14 +31,8 @@ _BATCH = 512  # items, of which a socket's state of 272 bytes is the largest
 def read_figures(running: LoadedPrograms, counts: Mapping[str, int]) -> Reading:
     """Read the use of ring and maps, and the runs of programs; `yield` between the pieces."""
     handles = running.programs.handles()
-    maps = []
-    for name, fd in handles.maps.items():
-        maps.append((yield from _map(handles, name, fd)))
-    programs = []
-    counted = procfs.read_once(_STATISTICS).strip() == b"1"
-    for name in handles.programs:
-        programs.append(_program(handles, name, counted=counted))
-        yield
+    maps, programs = yield from read_programs(handles)
+    counted = _counts_runs()
     ring = running.queue.use()
     return SourceFigures(
         attach=running.name or None,
@@ -55,10 +49,29 @@ def read_figures(running: LoadedPrograms, counts: Mapping[str, int]) -> Reading:
         missing=running.hooks.missing,
         refused=running.hooks.refused,
         ring=ring,
-        maps=tuple(maps),
-        programs=tuple(programs),
+        maps=maps,
+        programs=programs,
         counts=counts,
     )
+
+
+def read_programs(
+    handles: Handles,
+) -> Generator[None, None, tuple[tuple[MapFigures, ...], tuple[ProgramFigures, ...]]]:
+    """Read the use of the maps and the runs of the programs; `yield` between the pieces."""
+    maps = []
+    for name, fd in handles.maps.items():
+        maps.append((yield from _map(handles, name, fd)))
+    programs = []
+    counted = _counts_runs()
+    for name in handles.programs:
+        programs.append(_program(handles, name, counted=counted))
+        yield
+    return tuple(maps), tuple(programs)
+
+
+def _counts_runs() -> bool:
+    return procfs.read_once(_STATISTICS).strip() == b"1"
 
 
 def _map(handles: Handles, name: str, fd: int) -> Generator[None, None, MapFigures]:

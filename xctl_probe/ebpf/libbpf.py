@@ -53,6 +53,19 @@ class _LoadOptions(c.Structure):
     )
 
 
+class _LinkOptions(c.Structure):
+    """The beginning of struct bpf_link_create_opts."""
+
+    _fields_ = (
+        ("size", c.c_size_t),
+        ("flags", c.c_uint32),
+        ("iter_info", c.c_void_p),
+        ("iter_info_len", c.c_uint32),
+        ("target_btf_id", c.c_uint32),
+        ("arguments", c.c_uint64 * 5),
+    )
+
+
 def refused(what: str) -> BpfError:
     """Return the error of the call that has just failed, from errno."""
     return BpfError(what, c.get_errno())
@@ -110,8 +123,10 @@ class Library:
             ("bpf_program__fd", number, [pointer]),
             ("bpf_obj_get_info_by_fd", number, [number, pointer, c.POINTER(c.c_uint32)]),
             ("bpf_program__attach", pointer, [pointer]),
+            ("bpf_program__attach_cgroup", pointer, [pointer, number]),
             ("bpf_program__attach_iter", pointer, [pointer, pointer]),
             ("bpf_link__fd", number, [pointer]),
+            ("bpf_link_create", number, [number, number, number, c.POINTER(_LinkOptions)]),
             ("bpf_link__destroy", number, [pointer]),
             ("bpf_iter_create", number, [number]),
             ("bpf_map_lookup_elem", number, [number, text, pointer]),
@@ -139,6 +154,17 @@ class Library:
             for message in self.messages:
                 log(message)
         self.messages.clear()
+
+    def link(self, program_fd: int, target: int, attach_type: int, flags: int) -> int:
+        """Attach to a target, such as an ifindex; return the descriptor of the link.
+
+        libbpf passes attach types on that it does not know.  Raises BpfError.
+        """
+        options = _LinkOptions(size=c.sizeof(_LinkOptions), flags=flags)
+        fd: int = self.calls.bpf_link_create(program_fd, target, attach_type, c.byref(options))
+        if fd < 0:
+            raise refused("attach")
+        return fd
 
     def refuses_trampolines(self, function: str) -> bool:
         """True where the kernel refuses every program at the entry of this function.

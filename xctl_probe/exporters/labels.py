@@ -59,6 +59,14 @@ def counts(record: ErrorRecord) -> tuple[tuple[str, int], ...]:
     return (("PROBE_LOST", error.count),)
 
 
+def app_text(socket: Socket) -> str:
+    """Return the protocol and the name of the server, `tls example.org`; empty where unknown."""
+    app = socket.app
+    if app is None:
+        return ""
+    return f"{app.name} {app.sni}" if app.sni else app.name
+
+
 def local(socket: Socket) -> str:
     """Return the local address and port."""
     return endpoint_text(socket.local_address, socket.local_port)

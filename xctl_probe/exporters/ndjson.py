@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import orjson
 
 from xctl_probe.events import (
+    App,
+    Counted,
     DroppedEvents,
     Placement,
     PortErrors,
@@ -39,7 +41,11 @@ from xctl_probe.exporters.records import (
 BANDWIDTH, DROP, ERROR, STATE = "transport.bw", "transport.drop", "error.net", "process.state"
 UTIL, MEM = "compute.util", "compute.mem"
 
-Detail = dict[str, str | int | float | bool | dict[str, int] | list[list[str]] | None]
+_Packets = dict[str, dict[str, list[int]]]
+Detail = dict[
+    str,
+    str | int | float | bool | dict[str, int] | list[list[str]] | list[str] | _Packets | None,
+]
 
 _NS_PER_MS = 1_000_000
 
@@ -94,6 +100,8 @@ def _bandwidth(record: BandwidthRecord) -> Detail:
         net["comm"] = record.owner.comm
     if record.unattributed_bytes is not None:
         net["unattributed_bytes"] = record.unattributed_bytes
+    if record.packets is not None:
+        net["packets"] = {"rx": _counted(record.packets.rx), "tx": _counted(record.packets.tx)}
     if (link := record.link) is not None:
         net |= {
             "link_layer": link.layer,
@@ -103,6 +111,10 @@ def _bandwidth(record: BandwidthRecord) -> Detail:
             "xmit_wait": record.xmit_wait,
         }
     return net
+
+
+def _counted(counts: dict[str, Counted]) -> dict[str, list[int]]:
+    return {kind: [one.packets, one.bytes] for kind, one in counts.items()}
 
 
 def _stall(stall: Stall, duration_ms: int) -> Detail:
@@ -175,7 +187,7 @@ def _error(record: ErrorRecord, owner: Process | None) -> Detail:
 
 
 def _socket(socket: Socket, owner: Process | None, local: str | None, remote: str | None) -> Detail:
-    return {
+    net: Detail = {
         "protocol": socket.protocol,
         "local": local,
         "remote": remote,
@@ -184,6 +196,18 @@ def _socket(socket: Socket, owner: Process | None, local: str | None, remote: st
         "uid": socket.uid,
         "cgroup": socket.cgroup,
     }
+    if socket.app is not None:
+        net |= _app(socket.app)
+    return net
+
+
+def _app(app: App) -> Detail:
+    net: Detail = {"app": app.name}
+    if app.sni is not None:
+        net["sni"] = app.sni
+    if app.alpn:
+        net["alpn"] = list(app.alpn)
+    return net
 
 
 def _placement(placement: Placement) -> Detail:

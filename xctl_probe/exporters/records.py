@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from xctl_probe.events import (
     DroppedEvents,
+    PacketCounts,
     Placement,
     PortErrors,
     Process,
@@ -33,7 +34,8 @@ class BandwidthRecord:
 
     Records that wait for a slow reader are merged, so the bytes and the time stay apart.
     `unattributed_bytes`: what no visible process accounts for.  An RDMA port has a `link`, and
-    `xmit_wait` where its device counts that.  `placement` is that of the owner.
+    `xmit_wait` where its device counts that.  `placement` is that of the owner.  `packets`:
+    those of an interface, where they are counted.
     """
 
     ts_ms: int
@@ -46,6 +48,7 @@ class BandwidthRecord:
     link: RdmaLink | None = None
     xmit_wait: int | None = None
     placement: Placement | None = None
+    packets: PacketCounts | None = None
 
     @property
     def mbps(self) -> float:
@@ -70,6 +73,9 @@ class BandwidthRecord:
         xmit_wait = self.xmit_wait
         if xmit_wait is not None:
             xmit_wait += later.xmit_wait or 0
+        packets = later.packets
+        if self.packets is not None:
+            packets = self.packets.merge(packets or PacketCounts())
         return replace(
             later,
             rx_bytes=self.rx_bytes + later.rx_bytes,
@@ -77,6 +83,7 @@ class BandwidthRecord:
             elapsed_ns=self.elapsed_ns + later.elapsed_ns,
             unattributed_bytes=unattributed,
             xmit_wait=xmit_wait,
+            packets=packets,
         )
 
 

@@ -13,7 +13,7 @@ from xctl_probe.events import (
     SocketError,
     State,
 )
-from xctl_probe.exporters.labels import counts, endpoints, entity, remote
+from xctl_probe.exporters.labels import app_text, counts, endpoints, entity, remote
 from xctl_probe.exporters.records import (
     BandwidthRecord,
     CpuRecord,
@@ -97,8 +97,9 @@ def _stall(record: StallRecord) -> str:
     cause = f"  ({', '.join(notes)})" if notes else ""
     return (
         f"stall  {_who(stall.owner)}  {state} {seconds:>8.3f} s "
-        f"{WAITS[stall.direction]} {remote(stall.socket)}{cause}  {entity(record)}"
-    )
+        f"{WAITS[stall.direction]} {remote(stall.socket)}{cause}  {entity(record)}  "
+        f"{app_text(stall.socket)}"
+    ).rstrip()
 
 
 def _error(record: ErrorRecord) -> str:
@@ -109,6 +110,7 @@ def _error(record: ErrorRecord) -> str:
         where = f"{here or '*'} -> {there or '*'}"
         if record.error.duplicates:
             where += f"  ({record.error.duplicates} received twice)"
+        where += f"  {app_text(record.error.socket)}"
     elif isinstance(record.error, QueuePairErrors):
         where = f"qp {record.error.number} {record.error.type} {record.error.state}"
     return f"error  {_who(record.owner)}  {value}  {entity(record)}  {where}".rstrip()

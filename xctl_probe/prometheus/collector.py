@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
+    PacketCounts,
     Placement,
     PortErrors,
     Process,
@@ -139,8 +140,17 @@ class Collector:
         if record.unattributed_bytes is not None:
             found = self.registry.find(group, f.UNATTRIBUTED_BYTES, (name,))
             found.value += record.unattributed_bytes
+        if record.packets is not None:
+            self._packets(group, name, record.packets)
         if record.xmit_wait is not None:
             self.registry.find(group, f.XMIT_WAIT, (name,)).value += record.xmit_wait
+
+    def _packets(self, group: Group, name: str, packets: PacketCounts) -> None:
+        for direction, counts in ((_RECEIVE, packets.rx), (_SEND, packets.tx)):
+            for kind, (count, size) in counts.items():
+                labels = name, direction, kind
+                self.registry.find(group, f.INTERFACE_PACKETS, labels).value += count
+                self.registry.find(group, f.INTERFACE_PACKET_BYTES, labels).value += size
 
     def _wait(self, record: StallRecord, wait: Wait, added_ns: int, now_ns: int) -> None:
         uid = record.stall.socket.uid

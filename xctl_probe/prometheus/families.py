@@ -20,7 +20,8 @@ _OPEN = frozenset(("interface", "peer_comm"))
 DROPPED_AT = (
     "ring", "socket", "process", "endpoint", "call", "missed_probe_runs", "invalid_events",
     "event_queue_full", "closed_queue_full", "closing", "waits", "stalls", "processes", "sock_diag",
-    "source", "interfaces", "rdma", "connections", "loads", "stdout", "recording", "prometheus",
+    "source", "interfaces", "rdma", "connections", "loads", "protocols", "stdout", "recording",
+    "prometheus",
     "prometheus_file",
 )  # fmt: skip
 
@@ -135,6 +136,19 @@ INTERFACE_BYTES = Family(
     ("interface", "direction"),
     unit="bytes",
 )
+INTERFACE_PACKETS = Family(
+    "interface_packets",
+    Kind.COUNTER,
+    "Packets of an interface by protocol, with --metrics packets.",
+    ("interface", "direction", "kind"),
+)
+INTERFACE_PACKET_BYTES = Family(
+    "interface_packet_bytes",
+    Kind.COUNTER,
+    "Bytes of these packets.",
+    ("interface", "direction", "kind"),
+    unit="bytes",
+)
 UNATTRIBUTED_BYTES = Family(
     "interface_unattributed_bytes",
     Kind.COUNTER,
@@ -240,7 +254,8 @@ MEMORY_BYTES = Family(
 
 FAMILIES = (
     PROCESS_BYTES, WAIT_SECONDS, WAITING_SOCKETS, RETRANSMITS, DUPLICATES, CONNECT_FAILURES, RESETS,
-    ABORTS, INTERFACE_BYTES, UNATTRIBUTED_BYTES, INTERFACE_ERRORS, INTERFACE_DROPS, RDMA_PORT_BYTES,
+    ABORTS, INTERFACE_BYTES, INTERFACE_PACKETS, INTERFACE_PACKET_BYTES, UNATTRIBUTED_BYTES,
+    INTERFACE_ERRORS, INTERFACE_DROPS, RDMA_PORT_BYTES,
     XMIT_WAIT, PORT_ERRORS, QUEUE_PAIR_ERRORS, LOST_EVENTS, INTERVALS, LAST_INTERVAL, INTERVAL,
     INFO, SERIES, SERIES_LIMIT, OTHER_RECORDS, CPU_SECONDS, MEMORY_BYTES,
 )  # fmt: skip

@@ -10,11 +10,14 @@ from typing import Any
 import orjson
 
 from xctl_probe.events import (
+    App,
     Cause,
     Connection,
+    Counted,
     Direction,
     DroppedEvents,
     ErrorKind,
+    PacketCounts,
     PeerActivity,
     Placement,
     PortErrorKind,
@@ -116,7 +119,16 @@ def _bandwidth(
         link,
         _int_or_none(net.get("xmit_wait")),
         placement,
+        _packets(net["packets"]) if "packets" in net else None,
     )
+
+
+def _packets(both: _Object) -> PacketCounts:
+    return PacketCounts(*(_counted(both[way]) for way in ("rx", "tx")))
+
+
+def _counted(counts: _Object) -> dict[str, Counted]:
+    return {_text(kind): Counted(*map(_int, pair)) for kind, pair in counts.items()}
 
 
 def _stall(entity: object, owner: Process | None, net: _Object) -> Stall:
@@ -181,7 +193,15 @@ def _socket(entity: object, net: _Object) -> Socket:
         _text_or_none(net["interface"]),
         _int_or_none(net["uid"]),
         _int_or_none(net["cgroup"]),
+        _app(net),
     )
+
+
+def _app(net: _Object) -> App | None:
+    if "app" not in net:
+        return None
+    offered = tuple(map(_text, net.get("alpn", ())))
+    return App(_text(net["app"]), _text_or_none(net.get("sni")), offered)
 
 
 def _endpoint(text: object) -> tuple[str, int]:

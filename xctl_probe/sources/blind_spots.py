@@ -36,6 +36,16 @@ _EVERYWHERE = (
     BlindSpot("no_route", "connects that fail at once without a route (ENETUNREACH)"),
     BlindSpot("brief_job", "the job of a process that has exited before the interval is over"),
     BlindSpot("udp_socket", "which UDP socket: datagrams are counted by process, or by interface"),
+    BlindSpot(
+        "hidden_protocol",
+        "the protocol of a socket (--metrics protocols), on Multipath TCP sockets, inside TLS, in"
+        " messages that came with the handshake, and on connections from before the probe unless"
+        " both directions show it",
+    ),
+    BlindSpot(
+        "foreign_packets",
+        "packets by protocol (--metrics packets) of interfaces in other network namespaces",
+    ),
 )
 _SHORT_REPLY_WAIT = BlindSpot(
     "brief_wait",
@@ -80,6 +90,7 @@ _TRACEPOINTS = (
 )
 _SAMPLED = (
     *_EVERYWHERE,
+    BlindSpot("payload", "the protocol of a socket, unless run as root"),
     BlindSpot("accepted_waits", "waits for data of the side that accepted the connection"),
     BlindSpot(
         "spinning_receives", "waits in receives that do not block, made again and again, as by NCCL"
@@ -145,6 +156,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     ),
     "proc net": (
         *_SAMPLED,
+        BlindSpot("no_cookie", "the protocol of a socket, also as root"),
         BlindSpot("tcp_bytes", "bytes of processes: bandwidth is reported by interface only"),
         BlindSpot("retransmits", "retransmits, unless they stall a process"),
         BlindSpot("keepalives", "peers that stop answering keepalives"),

@@ -41,6 +41,39 @@ def open_source(settings: Settings) -> tuple[Source, str]:
     raise SourceUnavailable("; ".join(refused))
 
 
+def with_protocols(source: Source, settings: Settings) -> tuple[Source, str | None]:
+    """Return the source with the protocols of sockets, where that is asked for and can be seen.
+
+    The text is for the start line: why it cannot be seen.
+    """
+    if Metric.PROTOCOLS not in settings.wanted.metrics:
+        return source, None
+    from xctl_probe.sources.protocols import SourceWithProtocols  # noqa: PLC0415 - as below
+
+    try:
+        return SourceWithProtocols(source, settings.log), None
+    except SourceUnavailable as error:
+        return source, f"no protocols: {error}"
+
+
+def with_packets(
+    source: Source, settings: Settings, report: Callable[[str], None]
+) -> tuple[Source, str | None]:
+    """Return the source with the packets of interfaces, where those are asked for and counted.
+
+    The text is for the start line: why they are not.  `report` receives why one interface refuses.
+    """
+    if Metric.PACKETS not in settings.wanted.metrics:
+        return source, None
+    from xctl_probe.sources.packets import SourceWithPackets  # noqa: PLC0415 - as below
+
+    wanted, hook = settings.wanted, settings.packets_hook
+    try:
+        return SourceWithPackets(source, wanted, hook, report, settings.log), None
+    except SourceUnavailable as error:
+        return source, f"no packets: {error}"
+
+
 def _ebpf(settings: Settings) -> Source:
     # Each source is imported only when it is tried: an import takes 1 MB.
     from xctl_probe.ebpf.source import KernelSource  # noqa: PLC0415

@@ -12,8 +12,10 @@ from support.metrics import parsed, total, values
 from support.records import CLIENT, NOW_MS, OTHER, RECORDS, SOCKET, STALL
 
 from xctl_probe.events import (
+    Counted,
     DroppedEvents,
     ErrorKind,
+    PacketCounts,
     PeerActivity,
     Placement,
     PortErrorKind,
@@ -294,12 +296,25 @@ def test_few_processes_have_series_of_their_own():
     assert values(text, "process_bytes_total", pid="233") == []
 
 
+def test_packets_are_added_up_by_protocol_and_direction(metrics):
+    counts = PacketCounts(rx={"tcp": Counted(3, 198), "ipv4": Counted(3, 198)})
+    for _ in range(2):
+        metrics.add(replace(moved(None, 1, 1, "lo"), packets=counts))
+    text = metrics.text()
+    received = {"interface": "lo", "direction": "receive", "kind": "tcp"}
+    assert total(text, "interface_packets_total", **received) == 6
+    assert total(text, "interface_packet_bytes_total", **received) == 396
+    assert values(text, "interface_packets_total", direction="send") == []
+
+
 def test_every_family_is_used(metrics):
     """A family that no record reaches would be an empty promise."""
     with_all = [one.name for one, table in metrics.collector.registry._tables.items() if table]
     port = replace(moved(None, 1, 1, "mlx5_0"), link=LINK, xmit_wait=1)
+    packets = PacketCounts(rx={"tcp": Counted(3, 198)})
     metrics.add(
-        moved(CLIENT, 1), replace(moved(None, 1), unattributed_bytes=0), port, stalled(101),
+        moved(CLIENT, 1), replace(moved(None, 1), unattributed_bytes=0, packets=packets), port,
+        stalled(101),
         *(failed(kind, 1) for kind in ErrorKind),
         *(ErrorRecord(NOW_MS, InterfaceErrors("lo", kind, 1, 1)) for kind in InterfaceFailure),
         ErrorRecord(NOW_MS, PortErrors("mlx5_0", PortErrorKind.TIMEOUT, 1, ())),

@@ -28,7 +28,7 @@ from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.exporters.records import Record
 from xctl_probe.pipeline import Loop
 from xctl_probe.signals import stop_signals
-from xctl_probe.sources.select import open_source
+from xctl_probe.sources.select import open_source, with_packets, with_protocols
 
 STYLES = {
     "": "",
@@ -50,7 +50,8 @@ def run(settings: Settings) -> None:
     if not (os.isatty(_STDIN) and os.isatty(_STDOUT)):
         raise UsageError("top needs a terminal: leave the word out to write lines to a pipe")
     check_terminal()
-    source, _ = open_source(settings)
+    source, _ = with_protocols(open_source(settings)[0], settings)
+    source, _ = with_packets(source, settings, lambda _: None)  # the screen has no place for it
     try:
         with stop_signals() as signals, raw_keys(_STDIN), live_screen() as live:
             # On the screen, loopback and the smallest transfers count, too.

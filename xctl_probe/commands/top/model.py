@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
-from xctl_probe.events import Cause, Direction, Process, SocketError
-from xctl_probe.exporters.labels import counts, endpoints, entity, remote
+from xctl_probe.events import Cause, Direction, PacketCounts, Process, SocketError
+from xctl_probe.exporters.labels import app_text, counts, endpoints, entity, remote
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
 _NS_PER_S = 1_000_000_000
@@ -27,6 +27,7 @@ class Rates:
     rx_mbps: float
     tx_mbps: float
     seen_ns: int
+    packets: str = ""  # of an interface a second, by protocol, where they are counted
 
     @property
     def mbps(self) -> float:
@@ -48,6 +49,7 @@ class Stalled:
     duration_ms: int
     ongoing: bool
     seen_ns: int
+    app: str = ""  # the protocol of the socket, where known
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Failed:
     count: int
     remote: str
     seen_ns: int
+    app: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ class Model:
         pid, comm = _process(record.owner)
         rates = Rates(pid, comm, record.interface, record.rx_mbps, record.tx_mbps, now_ns)
         if record.owner is None:
-            self._interfaces[record.interface] = rates
+            self._interfaces[record.interface] = replace(rates, packets=_packets(record))
         else:
             self._processes[pid, record.interface] = rates
 
@@ -148,6 +151,7 @@ class Model:
             stall.duration_ns // _NS_PER_MS,
             stall.ongoing,
             now_ns,
+            app_text(stall.socket),
         )
         if row.ongoing:
             self._running[row.entity, row.pid, row.direction] = row
@@ -164,16 +168,17 @@ class Model:
     def _failed(self, record: ErrorRecord, now_ns: int) -> None:
         name, error = entity(record), record.error
         pid, comm = _process(record.owner)
-        interface, peer = None, None
+        interface, peer, app = None, None, ""
         if isinstance(error, SocketError):
             interface, (_, peer) = error.socket.interface, endpoints(error)
+            app = app_text(error.socket)
         for what, count in counts(record):
             key = (name, pid, what)
             before = self._errors.get(key)
             total = (before.count if before else 0) + count
             if total:
                 self._errors[key] = Failed(
-                    name, pid, comm, interface or "", what, total, peer or "", now_ns
+                    name, pid, comm, interface or "", what, total, peer or "", now_ns, app
                 )
 
     def _forget(self, now_ns: int) -> None:
@@ -186,6 +191,17 @@ class Model:
         self._interfaces = {
             k: i for k, i in self._interfaces.items() if now_ns - i.seen_ns < _QUIET_NS
         }
+
+
+def _packets(record: BandwidthRecord) -> str:
+    """Return packets a second of both directions, `tcp 120 udp 7 packets/s`; empty: none."""
+    if record.packets is None or not record.elapsed_ns:
+        return ""
+    both = record.packets.merge(PacketCounts(rx=record.packets.tx)).rx
+    words = [
+        f"{kind} {one.packets * _NS_PER_S / record.elapsed_ns:.0f}" for kind, one in both.items()
+    ]
+    return f"{' '.join(words)} packets/s" if words else ""
 
 
 def _process(owner: Process | None) -> tuple[int | None, str]:

@@ -16,6 +16,7 @@ _Row = TypeVar("_Row", Stalled, Rates, QueuePairs)
 _KEYS = "q quit  enter why  / filter  s sort  r reverse  p pause  ? help"
 _LEAST_LINES = 4  # with fewer, the interfaces are left out
 _LEAST_PROCESSES = 2
+_MOST_APP = 24  # characters of the column of protocols
 _HELP = """\
  up down k j     choose a line         enter   why does this process wait?
  page up, down   ten lines             esc     back; in the list: no filter
@@ -28,6 +29,7 @@ _HELP = """\
           A cause is peer_window (the peer does not read), send_buffer (a slow path),
           loss, pacing (its own limit), local_drop (this host drops it), keepalive
           (no host answers), no_reply (the peer has the request) or connecting.
+          With --metrics protocols, the protocol of the socket comes before that.
  TRAFFIC  payload by process and interface, in Mbps.
  RDMA     queue pairs by process and device: how many moved packets between two samples.
           One that did not is idle or stalled, which the kernel does not distinguish.
@@ -87,7 +89,8 @@ def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line
     stalls = _stall_lines(rows, running, left - 2 - below)
     title = f"WAITING {running}, ended {len(rows.stalls) - running}"
     body.append(_heading(title, len(rows.stalls) - stalls, width))
-    body += [_stall_line(stall, now_ns, ui) for stall in _window(rows.stalls, stalls, ui)]
+    apps = _app_width([*rows.stalls, *rows.errors])
+    body += [_stall_line(stall, now_ns, ui, apps) for stall in _window(rows.stalls, stalls, ui)]
     left = room - len(body) - below
     if left > 0:
         body.append(_heading("TRAFFIC", len(rows.processes) - (left - 1), width))
@@ -98,7 +101,7 @@ def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line
     if errors:
         body += [Line("")] * max(room - len(body) - errors - 1, 0)
         body.append(_heading("ERRORS in the last minute", len(rows.errors) - errors, width))
-        body += [_error_line(error, now_ns) for error in rows.errors[:errors]]
+        body += [_error_line(error, now_ns, apps) for error in rows.errors[:errors]]
     return body
 
 
@@ -125,10 +128,22 @@ def _heading(text: str, hidden: int, width: int) -> Line:
 def _interface_lines(interfaces: Sequence[Rates], width: int) -> list[Line]:
     busy = sorted(interfaces, key=lambda i: -i.mbps)
     text = "   ".join(f"{i.interface} rx {i.rx_mbps:.1f} tx {i.tx_mbps:.1f}" for i in busy)
-    return [Line(f"{text} Mbps"[:width])] if busy else []
+    packets = "   ".join(f"{i.interface} {i.packets}" for i in busy if i.packets)
+    lines = [f"{text} Mbps", packets] if packets else [f"{text} Mbps"]
+    return [Line(line[:width]) for line in lines] if busy else []
 
 
-def _stall_line(stall: Stalled, now_ns: int, ui: Ui) -> Line:
+def _app_width(rows: Sequence[Stalled | Failed]) -> int:
+    """Return the width of the column of protocols, 0 where there is none."""
+    longest = max((len(row.app) for row in rows), default=0)
+    return min(longest, _MOST_APP) + 1 if longest else 0
+
+
+def _app(row: Stalled | Failed, width: int) -> str:
+    return f"{row.app[: max(width - 1, 0)]:<{width}}"
+
+
+def _stall_line(stall: Stalled, now_ns: int, ui: Ui, apps: int) -> Line:
     age = format_duration(stall.duration_ms)
     what = f"{WAITS[stall.direction]} {stall.remote}"
     cause = f" ({stall.cause})" if stall.cause else ""
@@ -137,7 +152,7 @@ def _stall_line(stall: Stalled, now_ns: int, ui: Ui) -> Line:
     if not stall.ongoing:
         cause += f", ended {_ago(now_ns, stall.seen_ns)}"
         style, word = "ended", "waited"
-    text = f"{_who(stall.pid, stall.comm)} {word:<6} {age:>10} {what}{cause}"
+    text = f"{_who(stall.pid, stall.comm)} {word:<6} {age:>10} {_app(stall, apps)}{what}{cause}"
     return Line(text, "selected" if key_of(stall) == ui.selected else style)
 
 
@@ -157,10 +172,11 @@ def _queue_pair_line(pairs: QueuePairs, ui: Ui) -> Line:
     )
 
 
-def _error_line(error: Failed, now_ns: int) -> Line:
+def _error_line(error: Failed, now_ns: int, apps: int) -> Line:
     where = error.remote or error.interface or error.entity
     ago = _ago(now_ns, error.seen_ns)
-    text = f"{_who(error.pid, error.comm)} {error.what} {error.count}  {where}, {ago}"
+    what = f"{_app(error, apps)}{error.what} {error.count}"
+    text = f"{_who(error.pid, error.comm)} {what}  {where}, {ago}"
     return Line(text, "error")
 
 
