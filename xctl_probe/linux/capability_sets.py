@@ -54,8 +54,15 @@ def names(bits: int) -> frozenset[str]:
 
 
 def forbid_new() -> None:
-    """Set no_new_privs: no program that this process executes gets more.  Raises OSError."""
+    """Let no program that this process executes get more: it executes none.  Raises OSError.
+
+    no_new_privs, and an empty bounding set where CAP_SETPCAP is in effect.
+    """
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    with suppress(OSError):  # EINVAL past the last one, EPERM
+        for number in range(_MOST):
+            if _prctl(_PR_CAPBSET_READ, number):
+                _prctl(_PR_CAPBSET_DROP, number)
 
 
 def set_effective(wanted: Collection[str]) -> None:
@@ -65,16 +72,10 @@ def set_effective(wanted: Collection[str]) -> None:
 
 
 def keep_only(wanted: Collection[str]) -> None:
-    """Give up all capabilities but these, in every set and for good.  Raises OSError.
+    """Give up all capabilities but these, for good.  Raises OSError.
 
-    The probe executes no program, so nothing is left inheritable, ambient (which is always part
-    of that) or in the bounding set.  The last takes CAP_SETPCAP; without it, no_new_privs bars
-    what the bounding set still allows.
+    None stays inheritable, and so none ambient.
     """
-    with suppress(OSError):  # EINVAL past the last one, EPERM
-        for number in range(_MOST):
-            if _prctl(_PR_CAPBSET_READ, number):
-                _prctl(_PR_CAPBSET_DROP, number)
     kept = _kept(wanted, _permitted())
     _capset(kept, kept)
 

@@ -43,7 +43,7 @@ def test_only_what_is_wanted_is_left_in_any_set():
 
 @pytest.mark.usefixtures("root")
 def test_what_is_not_held_is_not_gained():
-    work = "sets.keep_only(['CAP_SYS_PTRACE', 'CAP_BPF'])"
+    work = "sets.forbid_new(); sets.keep_only(['CAP_SYS_PTRACE', 'CAP_BPF'])"
     held = "--bounding-set=-all,+sys_ptrace,+sys_time"
     _, permitted, effective, bounding, _, _ = after(work, "setpriv", held)
     assert (permitted, effective) == (PTRACE, PTRACE)
