@@ -125,7 +125,7 @@ clean:  ## remove what was made, but not downloaded kernels
 
 .venv/dev: .venv/run
 	@echo "setting up .venv: what the tests need ..."
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,manifests]'
 	@touch $@
 
 .venv/fuzz: .venv/dev

@@ -20,6 +20,7 @@ PTRACE, ADMIN, PERFMON, BPF = 1 << 19, 1 << 21, 1 << 38, 1 << 39
 INSPECTS = PTRACE | READ_SEARCH
 EVERYTHING = BPF | INSPECTS | ADMIN  # CAP_PERFMON is given up once the programs are loaded
 NOBODY = 65534
+QUICK = ("--interval", "0.2", "--loopback")
 WAIT_S = 30.0  # only where a test fails
 
 
@@ -88,7 +89,7 @@ def running(start_probe, worker, watch):
         client, server = worker(user="root"), worker(user="root")
         client.connect("127.0.0.1", server.ask("listen")["port"])
         server.ask("accept")
-        probe = start_probe("--interval", "0.2", "--loopback", *options, user="root", **how)
+        probe = start_probe(*QUICK, *options, user="root", **how)
         probe.wait_ready()
         client.begin("ask", QUESTION, ANSWER)
         server.ask("recv", QUESTION)
@@ -124,13 +125,13 @@ def test_a_user_of_its_own_keeps_ambient_capabilities_that_are_needed(running):
 
 
 def test_who_has_nothing_gets_no_new_privileges_either(start_probe):
-    probe = start_probe("--interval", "0.2")  # an ordinary user
+    probe = start_probe(*QUICK)  # an ordinary user
     probe.wait_ready()
     assert of_threads(probe.pid) == {only(0)}
 
 
 def test_a_port_below_1024_keeps_the_right_to_it(start_probe):
-    probe = start_probe("--interval", "0.2", "--prometheus", 80, user="root")
+    probe = start_probe(*QUICK, "--prometheus", 80, user="root")
     probe.wait_ready()
     assert of_threads(probe.pid) == {only(EVERYTHING | BIND)}
 
@@ -138,20 +139,20 @@ def test_a_port_below_1024_keeps_the_right_to_it(start_probe):
 @pytest.mark.parametrize("option", ["--record", "--prometheus-file", "--status-dir"])
 def test_a_folder_of_another_user_keeps_the_right_to_write_there(start_probe, folder, option):
     name = "metrics.prom" if option == "--prometheus-file" else "new"
-    probe = start_probe("--interval", "0.2", option, folder / name, user="root")
+    probe = start_probe(*QUICK, option, folder / name, user="root")
     probe.wait_ready()
     assert of_threads(probe.pid) == {only(EVERYTHING | DAC_OVERRIDE)}
     wait_until((folder / name).exists)
 
 
 def test_a_folder_of_ones_own_takes_no_right(start_probe, tmp_path):
-    probe = start_probe("--interval", "0.2", "--record", tmp_path / "ring", user="root")
+    probe = start_probe(*QUICK, "--record", tmp_path / "ring", user="root")
     probe.wait_ready()
     assert of_threads(probe.pid) == {only(EVERYTHING)}
 
 
 def test_status_keeps_what_reaches_the_sockets_of_other_users(installed, start_probe, tmp_path):
-    probe = start_probe("--interval", "0.2", "--status-dir", tmp_path / "run", user="root")
+    probe = start_probe(*QUICK, "--status-dir", tmp_path / "run", user="root")
     probe.wait_ready()
     words = [installed.command, "--status-dir", tmp_path / "run", "status", "--watch"]
     watching = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE)
