@@ -19,7 +19,7 @@ DAC_OVERRIDE, READ_SEARCH, BIND, NET_ADMIN = 1 << 1, 1 << 2, 1 << 10, 1 << 12
 PTRACE, ADMIN, PERFMON, BPF = 1 << 19, 1 << 21, 1 << 38, 1 << 39
 INSPECTS = PTRACE | READ_SEARCH
 EVERYTHING = BPF | INSPECTS | ADMIN  # CAP_PERFMON is given up once the programs are loaded
-NOBODY = 65534
+OTHER_USER = 65534
 QUICK = ("--interval", "0.2", "--loopback")
 WAIT_S = 30.0  # only where a test fails
 
@@ -65,16 +65,16 @@ def wait_until(what):
     return found
 
 
-def as_nobody(caps, *more):
-    ids = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+def as_user(caps, *more):
+    ids = (f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups")
     return ("setpriv", *ids, f"--inh-caps={caps}", f"--ambient-caps={caps}", *more)
 
 
 @pytest.fixture
 def folder():
-    """A folder that belongs to another user, and that nobody else may write."""
+    """A folder that belongs to another user, and that no other may write."""
     made = Path(tempfile.mkdtemp(prefix="xctl-folder-", dir="/tmp"))
-    shutil.chown(made, NOBODY, NOBODY)
+    shutil.chown(made, OTHER_USER, OTHER_USER)
     made.chmod(0o755)
     yield made
     shutil.rmtree(made)
@@ -115,7 +115,7 @@ def test_a_user_of_its_own_keeps_ambient_capabilities_that_are_needed(running):
     """As under systemd: AmbientCapabilities=, CapabilityBoundingSet=, one of them for nothing."""
     bounding = NET_ADMIN | BPF | PERFMON | INSPECTS
     caps = "-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search,+net_admin"
-    probe, client = running("--backend", "ebpf", prefix=as_nobody(caps, f"--bounding-set={caps}"))
+    probe, client = running("--backend", "ebpf", prefix=as_user(caps, f"--bounding-set={caps}"))
     probe.wait_for(lambda c: c.stalls(pid=client.pid))
     assert of_threads(probe.pid) == {only(BPF | INSPECTS, bounding)}  # needs CAP_SETPCAP
     for helper in wait_until(psutil.Process(probe.pid).children):
@@ -181,7 +181,7 @@ def test_top_keeps_what_the_stream_keeps(installed, netns):
         screen.close()
 
 
-def test_a_trace_of_calls_inspects_nobody(start_probe):
+def test_a_trace_of_calls_inspects_no_process(start_probe):
     probe = start_probe("--trace", user="root")
     probe.wait_for_stderr("tracing every send and receive")
     assert of_threads(probe.pid) == {only(BPF | PERFMON)}
