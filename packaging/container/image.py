@@ -27,6 +27,7 @@ import tomllib
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "xctl_probe", "fallback", "bpf")
 NAME = "xctl-probe-network"
 # Shared libraries of Python's modules, of libbpf and of numpy; `{python}` as in python3.11.
 PACKAGES = (
@@ -68,7 +69,7 @@ def main() -> None:
     root.mkdir()
     python = debian_python()
     unpack_packages(target / "packages", root, python)
-    install_probe(root, python)
+    install_probe(root, copy_sources(target / "sources"), python)
     prune(root)
     complete(root, python)
     compile_all(root, python)
@@ -97,8 +98,21 @@ def unpack_packages(folder: Path, root: Path, python: str) -> None:
         run("dpkg-deb", "--extract", package.resolve(), root.resolve())
 
 
-def install_probe(root: Path, python: str) -> None:
-    """Install this checkout, and those of its dependencies that are not Debian's."""
+def copy_sources(folder: Path) -> Path:
+    """Copy the sources, so that nothing of an older build in the checkout comes along."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in SOURCES:
+        if (CHECKOUT / name).is_dir():
+            shutil.copytree(CHECKOUT / name, folder / name, symlinks=True, ignore=unwanted)
+        else:
+            shutil.copy(CHECKOUT / name, folder / name)
+    return folder
+
+
+def install_probe(root: Path, sources: Path, python: str) -> None:
+    """Install the probe, and those of its dependencies that are not Debian's."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     wanted = [one for one in project["dependencies"] if not one.startswith(FROM_DEBIAN)]
     pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
@@ -106,7 +120,7 @@ def install_probe(root: Path, python: str) -> None:
     version = python.removeprefix("python")
     foreign = ("--only-binary=:all:", "--implementation=cp", f"--python-version={version}")
     run(*pip, *into, *foreign, *wanted)
-    run(*pip, *into, "--no-deps", CHECKOUT)
+    run(*pip, *into, "--no-deps", sources.resolve())
 
 
 def prune(root: Path) -> None:

@@ -12,7 +12,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
@@ -113,12 +112,17 @@ def scene(worker):
     """Bytes between two processes of the host, and one that waits for the other."""
 
     def play():
-        server, client, _ = connected(worker)
+        server, client, identity = connected(worker)
         transfer(client, server, BULK)
         unanswered(server, client)
-        return client
+        return client.pid, f"127.0.0.1:{identity['port']}"
 
     return play
+
+
+def waits_for(consumer, remote):
+    """The pids of stalls whose peer is at this address."""
+    return {one.pid for one in consumer.stalls() if one.net["remote"] == remote}
 
 
 def test_it_is_small_and_has_no_shell(archive, layer):
@@ -149,44 +153,44 @@ def test_its_commands_find_what_they_need(image, words):
 
 def test_with_the_host_s_pids_and_network_it_sees_all(start, scene):
     probe = start("pid", "net")
-    client = scene()
-    probe.wait_for(lambda c: c.sent_bytes(client.pid) >= BULK + QUESTION)
-    probe.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
-    assert {one.entity_id for one in probe.consumer.process_bandwidth(client.pid)} == {"lo"}
+    pid, _ = scene()
+    probe.wait_for(lambda c: c.sent_bytes(pid) >= BULK + QUESTION)
+    probe.wait_for(lambda c: c.stalls(pid=pid, ongoing=True))
+    assert {one.entity_id for one in probe.consumer.process_bandwidth(pid)} == {"lo"}
 
 
 def test_without_the_host_s_network_interfaces_have_no_names(start, scene):
-    """And the counters are those of the container's own interfaces."""
+    """Counters are those of the container's own, and peers are out of reach: CAP_SYS_ADMIN."""
     probe = start("pid")
-    client = scene()
-    probe.wait_for(lambda c: c.sent_bytes(client.pid) >= BULK + QUESTION)
-    assert {one.entity_id for one in probe.consumer.process_bandwidth(client.pid)} == {"unknown"}
+    pid, remote = scene()
+    probe.wait_for(lambda c: c.sent_bytes(pid) >= BULK + QUESTION)
+    assert {one.entity_id for one in probe.consumer.process_bandwidth(pid)} == {"unknown"}
     probe.wait_for_intervals(7)
-    consumer = probe.stop(signal.SIGTERM)
+    consumer = probe.consumer
     assert sum(one.net["rx_bytes"] for one in consumer.interface_bandwidth("lo")) == 0
-    print(consumer.stalls(pid=client.pid))
+    assert waits_for(consumer, remote) == set()
 
 
 def test_without_the_host_s_pids_there_are_no_processes(start, scene):
-    """The bytes of the host's processes are counted, and attributed to none."""
+    """Their bytes and waits are there, and attributed to none."""
     probe = start("net")
-    scene()
+    _, remote = scene()
     probe.wait_for(lambda c: c.unattributed_bytes() >= BULK + QUESTION)
     probe.wait_for_intervals(7)
-    consumer = probe.stop(signal.SIGTERM)
+    consumer = probe.consumer
     assert sum(one.net["rx_bytes"] for one in consumer.interface_bandwidth("lo")) >= BULK
     assert consumer.process_bandwidth() == []
-    print(consumer.stalls())
+    assert waits_for(consumer, remote) == {None}
 
 
 def test_with_neither_it_sees_its_own_interfaces(start, scene):
     probe = start()
-    scene()
+    _, remote = scene()
     probe.wait_for_intervals(7)
-    consumer = probe.stop(signal.SIGTERM)
+    consumer = probe.consumer
     assert sum(one.net["rx_bytes"] for one in consumer.interface_bandwidth("lo")) == 0
     assert consumer.process_bandwidth() == []
-    print(consumer.stalls())
+    assert waits_for(consumer, remote) == set()
 
 
 def test_the_probes_of_kubernetes_are_answered(start):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from xctl_probe.config import Backend, Settings
@@ -138,3 +141,10 @@ def test_a_folder_that_cannot_be_written_keeps_the_right_to(kept, tmp_path, monk
     give_up_others((INSPECTION,), [tmp_path / "new"])
     give_up_others((INSPECTION,), [tmp_path, refused / "new"])
     assert kept == [INSPECTS, {*INSPECTS, "CAP_DAC_OVERRIDE"}]
+
+
+def test_the_page_has_the_table():
+    text = (Path(__file__).parents[3] / "docs/privileges.md").read_text()
+    rows = re.findall(r"^\| (.+) \| (.+) \| (.+) \|$", text.split("\n## ")[0], re.MULTILINE)
+    table = [(f.text, ", ".join(f"`{name}`" for name in f.needs), f.without) for f in FEATURES]
+    assert rows == [("feature", "needs", "without"), *table]
