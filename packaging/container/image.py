@@ -51,6 +51,7 @@ LEFT_OUT = re.compile(
     | .*/dist-packages/(?:bin|share|psutil-stubs|pygments|markdown_it|mdurl)/  # rich: no Markdown
     | .*/numpy/core/_simd\..*
     | .*\.(?:pyi|pxd|a|exe)
+    | .*\.dist-info/(?:RECORD|direct_url\.json)  # with the folder of the build
     """,
     re.VERBOSE,
 )
