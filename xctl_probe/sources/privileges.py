@@ -108,6 +108,12 @@ PORT = Feature(
     (BIND,),
     "name a higher port",
 )
+KPROBES = Feature(
+    "kprobes",
+    "the same by kprobes (kprobe, bcc) where kernel.perf_event_paranoid is above 2",
+    (BPF, PERFMON, ADMIN),
+    "the attach variants fentry and tracepoint, where the kernel has them",
+)
 SYMBOLS = Feature(
     "symbols",
     "--backend bcc where kernel.kptr_restrict is 1",
@@ -115,8 +121,8 @@ SYMBOLS = Feature(
     "kernels without a ring buffer (before 5.8) are not served",
 )
 FEATURES = (
-    KERNEL, INSPECTION, JOBS, ELSEWHERE, WHY, WHY_ELSEWHERE, STATUS, RECORDINGS, FOLDERS, PORT,
-    SYMBOLS,
+    KERNEL, KPROBES, INSPECTION, JOBS, ELSEWHERE, WHY, WHY_ELSEWHERE, STATUS, RECORDINGS, FOLDERS,
+    PORT, SYMBOLS,
 )  # fmt: skip
 
 
@@ -138,7 +144,7 @@ def features_of(settings: Settings) -> tuple[Feature, ...]:
     """Return the features of the stream with these settings, without FOLDERS."""
     found = [INSPECTION, JOBS]
     if settings.backend is not Backend.SAMPLER:
-        found += [KERNEL, ELSEWHERE]
+        found += [KERNEL, KPROBES, ELSEWHERE]
     takes_bcc = settings.backend is Backend.AUTO and not _KERNEL_TYPES.exists()
     if takes_bcc or settings.backend is Backend.BCC:
         found.append(SYMBOLS)
