@@ -19,6 +19,7 @@ TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-l
 	sshd:openssh-server ssh:openssh-client dnsmasq:dnsmasq-base \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool \
 	/usr/include/bpf/bpf_core_read.h:libbpf-dev \
+	bwrap:bubblewrap skopeo:skopeo \
 	prometheus:prometheus prometheus-node-exporter:prometheus-node-exporter
 
 # nginx and redis are left to you: Debian starts them as services when it installs them.
@@ -35,7 +36,7 @@ EVAL_PROGRAMS := mpirun:openmpi-bin tc:iproute2 openssl:openssl \
 FRESH_PROGRAMS := debootstrap:debootstrap unshare:util-linux
 
 .PHONY: help run test pytest test-unit test-integration test-ebpf test-vm lint bpf bpf-check \
-	test-fresh test-oldest test-kernels bench bench-vm bench-fleet fuzz soak eval docs pictures clean
+	test-fresh test-oldest test-kernels bench bench-vm bench-fleet fuzz soak eval image docs pictures clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -55,7 +56,7 @@ test-unit: .venv/dev  ## the unit tests, without privileges or traffic: under a 
 	$(BIN)/pytest -q $(PARALLEL) tests/unit tests/vm/host $(PYTEST)
 
 test-integration: .venv/dev .venv/programs  ## the installed probe on loopback traffic, every source: about 10 minutes
-	$(BIN)/pytest -q $(PARALLEL) tests/integration tests/tui tests/apps tests/attacks $(PYTEST)
+	$(BIN)/pytest -q $(PARALLEL) tests/integration tests/tui tests/apps tests/attacks tests/container $(PYTEST)
 
 test-ebpf: .venv/dev .venv/programs  ## the kernel source on this kernel, as root: about 2 minutes
 	$(BIN)/pytest -q $(PARALLEL) tests/ebpf $(PYTEST)
@@ -107,6 +108,10 @@ soak: .venv/dev .venv/programs  ## churn and soak on this kernel; SOAK="--minute
 eval: .venv/dev .venv/programs build/evaluation/venv  ## both sources on real programs with injected faults: an hour or more; EVAL="--programs gloo" narrows
 	$(BIN)/python -m tests.evaluation $(EVAL)
 
+image: .venv/run  ## an OCI archive of the probe for containers, in build/image: half a minute
+	@./.ci/programs apt-get:apt dpkg-deb:dpkg
+	@$(BIN)/python packaging/container/image.py build/image
+
 docs: .venv/dev  ## write the man page and the shells' completions again
 	$(BIN)/python docs/generate.py
 
@@ -125,7 +130,7 @@ clean:  ## remove what was made, but not downloaded kernels
 
 .venv/dev: .venv/run
 	@echo "setting up .venv: what the tests need ..."
-	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,manifests]'
 	@touch $@
 
 .venv/fuzz: .venv/dev

@@ -34,7 +34,7 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _NEEDS_ROOT = ("ebpf",)
-_SLOW = ("apps", "attacks", "fuzz", "soak")
+_SLOW = ("apps", "attacks", "container", "fuzz", "soak")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

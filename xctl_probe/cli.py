@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ import typer
 from xctl_probe.config import (
     ENV,
     OPTIONS,
+    Backend,
     ConcreteFormat,
     Format,
     Option,
@@ -31,7 +32,21 @@ from xctl_probe.exporters.stdout import Writer
 from xctl_probe.exporters.text import to_coloured_text, to_text
 from xctl_probe.linux.systemd import Notifier
 from xctl_probe.pipeline import epoch_ms, stream
-from xctl_probe.sources.privileges import held, shortcoming
+from xctl_probe.sources.privileges import (
+    KERNEL,
+    PROFILE,
+    RECORDINGS,
+    STATUS,
+    WHY,
+    WHY_ELSEWHERE,
+    Feature,
+    features_of,
+    folders_of,
+    give_up_loading,
+    give_up_others,
+    held,
+    shortcoming,
+)
 from xctl_probe.sources.select import open_source, with_packets, with_protocols
 from xctl_probe.status.intervals import Intervals
 from xctl_probe.status.monitor import Monitor
@@ -140,16 +155,24 @@ def _stream(context: typer.Context, **given: Any) -> None:
     if given["trace"]:
         from xctl_probe.commands.trace import trace_calls  # noqa: PLC0415 - the stream does without
 
+        _give_up(diagnostics, KERNEL)
         trace_calls(settings, diagnostics, _STDOUT, form)
         return
+    line = with_origin(to_line, this_host(settings.host))
+    # Before privileges are given up: it opens a terminal or pipe again, also of another user.
+    writer = Writer(_STDOUT, line if form is Format.NDJSON else _exporter(form), epoch_ms)
+    _give_up(diagnostics, *features_of(settings), folders=folders_of(settings))
     with ExitStack() as stack:
+        stack.callback(writer.close)
         source, choice = open_source(settings)
         stack.callback(source.close)
         source, unseen = with_protocols(source, settings)
         stack.callback(source.close)
         source, uncounted = with_packets(source, settings, diagnostics.report)
         stack.callback(source.close)
-        line = with_origin(to_line, this_host(settings.host))
+        if source.name == Backend.EBPF:
+            with suppress(OSError):  # reported above
+                give_up_loading()
         receivers: list[Receiver] = []
         if settings.record is not None:
             receivers.append(_recorder(settings, diagnostics, line, stack))
@@ -160,13 +183,21 @@ def _stream(context: typer.Context, **given: Any) -> None:
             endpoint = _endpoint(settings, source, stack)
             receivers.append(endpoint)
             served = endpoint.description
-        writer = Writer(_STDOUT, line if form is Format.NDJSON else _exporter(form), epoch_ms)
-        stack.callback(writer.close)
         started = "; ".join(filter(None, (choice, unseen, uncounted, served, shortcoming(held()))))
         service = _service(settings, source, writer, started, diagnostics)
         stack.callback(service.close)
         diagnostics.report(started)
         stream(settings, source, writer, _STDOUT, receivers, service)
+
+
+def _give_up(diagnostics: Diagnostics, *features: Feature, folders: Collection[Path] = ()) -> None:
+    """Give up every capability that none of these features needs."""
+    try:
+        give_up_others(features, folders)
+    except OSError as error:
+        diagnostics.report(
+            f"unneeded capabilities are kept: {error.strerror}; allow capset(2) and prctl(2)"
+        )
 
 
 def _service(
@@ -257,12 +288,14 @@ def _top(
     if replay is not None:
         from xctl_probe.commands.top.replay import run as replay_all  # noqa: PLC0415 - as below
 
+        _give_up(context.obj, RECORDINGS)
         replay_all(settings, _STDOUT, replay, since)
         return
     if since is not None:
         raise UsageError(f"top --since {since}: only with --replay DIR, the recording to show")
     from xctl_probe.commands.top.command import run  # noqa: PLC0415 - the stream does without
 
+    _give_up(context.obj, *features_of(settings), WHY, WHY_ELSEWHERE)
     run(settings)
 
 
@@ -284,12 +317,14 @@ def _why(
     if since is not None:
         from xctl_probe.commands.why.recorded import run as recall  # noqa: PLC0415 - as below
 
+        _give_up(context.obj, RECORDINGS)
         recall(pid, _STDOUT, as_json=as_json, record=options["record"], since=since)
         return
     from xctl_probe.commands.why.command import run  # noqa: PLC0415 - the stream does without
 
     stall_ms: int = options["stall_ms"]
     check_stall_ms(stall_ms)
+    _give_up(context.obj, WHY, WHY_ELSEWHERE)
     run(pid, _STDOUT, as_json=as_json, sock_diag=not options["no_sock_diag"], stall_ms=stall_ms)
 
 
@@ -316,6 +351,7 @@ def _profile(
     assert context.parent is not None
     diagnostics: Diagnostics = context.obj
     log = diagnostics.report if context.parent.params["verbose"] else None
+    _give_up(diagnostics, PROFILE)
     run(
         pid, _STDOUT, seconds=seconds, children=children, as_json=as_json,
         report=diagnostics.report, log=log,
@@ -363,6 +399,7 @@ def _blame(
         from xctl_probe.commands.blame import fleet  # noqa: PLC0415 - as below
 
         diagnostics: Diagnostics = context.obj
+        _give_up(diagnostics, RECORDINGS)
         span = fleet.Span(since, clock_skew)
         fleet.run(files, _STDOUT, diagnostics.report, pid=pid, job=job, as_json=as_json, span=span)
         return
@@ -371,10 +408,12 @@ def _blame(
     if since is not None:
         from xctl_probe.commands.blame.recorded import run as recall  # noqa: PLC0415 - as below
 
+        _give_up(context.obj, RECORDINGS)
         recall(settings, _STDOUT, pid=pid, job=job, as_json=as_json, since=since)
         return
     from xctl_probe.commands.blame.command import run  # noqa: PLC0415 - the stream does without
 
+    _give_up(context.obj, *features_of(settings), WHY, WHY_ELSEWHERE, STATUS)
     run(settings, _STDOUT, pid=pid, job=job, as_json=as_json)
 
 
@@ -403,6 +442,7 @@ def _status(
     from xctl_probe.commands.status.command import run  # noqa: PLC0415 - the stream does without
 
     assert context.parent is not None
+    _give_up(context.obj, STATUS)
     directory: str | None = context.parent.params["status_dir"]
     code = run(_STDOUT, directory=directory, pid=pid, as_json=as_json, check=check, watch_s=watch)
     raise typer.Exit(code)

@@ -342,6 +342,7 @@ def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, li
         mock.patch.dict(os.environ, clean | variables, clear=True),
         mock.patch.object(sys, "argv", ["xctl-probe-network", *words]),
         mock.patch.object(cli, "open_source", refuse),
+        mock.patch.object(cli, "give_up_others"),  # for good, and this process goes on
         mock.patch.object(cli, "Diagnostics", return_value=to_person),
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),

@@ -318,3 +318,34 @@ def test_status_without_a_probe_is_bad_input(command, tmp_path):
 def test_a_directory_that_is_none_is_refused(command, directory):
     assert command.run("--status-dir", directory) == 2
     assert command.messages == [f"--status-dir {directory!r}: give the path of a directory"]
+
+
+INSPECTS = {"CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"}
+EVERYWHERE = {*INSPECTS, "CAP_SYS_ADMIN"}
+LOADS = {"CAP_BPF", "CAP_PERFMON"}
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("--backend", "ebpf"), {*LOADS, *EVERYWHERE}),
+        (("--backend", "sampler"), INSPECTS),
+        (("why", "0"), EVERYWHERE),
+        (("why", "1", "--since", "1m"), {"CAP_DAC_READ_SEARCH"}),
+        (("blame", "/nowhere"), {"CAP_DAC_READ_SEARCH"}),
+        (("blame", "--since", "1m"), {"CAP_DAC_READ_SEARCH"}),
+        (("--backend", "ebpf", "blame", "--pid", "0"), {*LOADS, *EVERYWHERE, "CAP_DAC_OVERRIDE"}),
+        (("top", "--replay", "/nowhere"), {"CAP_DAC_READ_SEARCH"}),
+        (("--backend", "ebpf", "top"), {*LOADS, *EVERYWHERE}),
+        (("--status-dir", "/nowhere", "status"), {"CAP_DAC_OVERRIDE"}),
+    ],
+)
+def test_each_command_keeps_what_it_needs(command, kept, words, names):
+    """And fails here for another reason, after that."""
+    assert command.run(*words) in (1, 2)
+    assert kept == [names]
+
+
+def test_a_bad_option_gives_up_nothing(command, kept):
+    assert command.run("--interval", "0") == 2
+    assert kept == []

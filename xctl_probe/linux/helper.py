@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from xctl_probe.linux import procfs
+from xctl_probe.linux.capability_sets import PTRACE, READ_SEARCH, keep_only
 
 _MOST_HANGING = 4  # abandoned children that have not exited yet
 _HANGS_NS = 300_000_000  # delay after which a child in uninterruptible sleep is abandoned
@@ -29,6 +30,7 @@ _MORE, _LAST = b"\1", b"\0"  # what a packet of an answer begins with
 _CHECK_NS = 200_000_000
 _MOST_CHECKS = 10  # consecutive ones that find the child in uninterruptible sleep: it hangs
 _PR_SET_PDEATHSIG = 1
+TO_READ = (PTRACE, READ_SEARCH)  # other users' processes
 
 Serve = Callable[[Any], Any]
 
@@ -37,11 +39,15 @@ class Helper:
     """Runs `serve` for each request, in a child that starts with the first request.
 
     One request at a time.  `blamed` is called with the request whose child was abandoned.
+    `needs` are the capabilities that the child keeps, of those that the parent has.
     """
 
-    def __init__(self, serve: Serve, blamed: Callable[[Any], None]) -> None:
+    def __init__(
+        self, serve: Serve, blamed: Callable[[Any], None], needs: tuple[str, ...] = TO_READ
+    ) -> None:
         self._serve = serve
         self._blamed = blamed
+        self._needs = needs
         self._pid = 0
         self._socket: socket.socket | None = None
         self._asked: tuple[Any, int] | None = None  # outstanding request, and since when
@@ -154,7 +160,7 @@ class Helper:
             its.close()
             return False
         if not self._pid:
-            _be_child(its, parent, self._serve)
+            _be_child(its, parent, self._serve, self._needs)
         its.close()
         self._socket = ours
         return True
@@ -171,11 +177,16 @@ def _sleeps_uninterruptibly(pid: int) -> bool:
     return procfs.state(f"/proc/{pid}/stat") == "D"
 
 
-def _be_child(its: socket.socket, parent: int, serve: Serve) -> None:
-    """Serve until the parent exits.  Holds no pipe of the parent and no program in the kernel."""
+def _be_child(its: socket.socket, parent: int, serve: Serve, needs: tuple[str, ...]) -> None:
+    """Serve until the parent exits.
+
+    Holds no pipe of the parent, no program in the kernel, and no right to load one.
+    """
     try:
         _let_go(its.detach())
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        with suppress(OSError):  # as in the parent
+            keep_only(needs)
         its = socket.socket(fileno=3)
         while os.getppid() == parent and (request := its.recv(_PACKET_BYTES)):
             _send(its, pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent

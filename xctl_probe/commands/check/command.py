@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from xctl_probe.commands.check.host import read_host
@@ -18,7 +19,7 @@ from xctl_probe.commands.check.remedies import remedies
 from xctl_probe.commands.check.report import Checked, Row, to_json, to_text
 from xctl_probe.config import Backend, Format, Settings
 from xctl_probe.exporters.stdout import write_answer
-from xctl_probe.sources.privileges import held
+from xctl_probe.sources.privileges import SYMBOLS, features_of, give_up_others, held
 
 _SETTINGS = Settings.checked({"format": Format.TEXT})
 
@@ -32,14 +33,16 @@ def run(stdout: int, *, as_json: bool) -> int:
 
 def check() -> Checked:
     """Try every source variant, and the choice of `--backend auto`."""
-    host = read_host()
+    host, having = read_host(), held()
+    with suppress(OSError):  # each source is tried as the stream opens it
+        give_up_others((*features_of(_SETTINGS), SYMBOLS))
     rows = []
     for way in source_variants():
         outcome = probe_source(way, _SETTINGS)
         if way.backend is Backend.EBPF and not host.privileged and outcome.answer is Answer.NO:
             outcome = _unprivileged(way, outcome)
         rows.append(Row(way, outcome, tuple(remedies(way, outcome, host))))
-    return Checked(tuple(rows), probe_source(AUTO, _SETTINGS), host, held())
+    return Checked(tuple(rows), probe_source(AUTO, _SETTINGS), host, having)
 
 
 def _unprivileged(way: SourceVariant, outcome: ProbeResult) -> ProbeResult:

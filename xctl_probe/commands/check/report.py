@@ -105,12 +105,15 @@ def _lines(checked: Checked) -> Iterator[str]:
 
 
 def _features(held: frozenset[str]) -> Iterator[str]:
+    """Yield a row for each feature: what it needs, whether it has it here, and what it costs."""
     width = max(len(feature.text) for feature in FEATURES) + 2
     yield f"  {'feature':<{width}}{'here':<6}needs"
     for feature in FEATURES:
         lacks = feature.lacks(held)
         needs = ", ".join(feature.needs)
         yield f"  {feature.text:<{width}}{'no' if lacks else 'yes':<6}{needs}"
+        if lacks:
+            yield f"    lacks {', '.join(lacks)}: {feature.without}"
 
 
 def _errno(outcome: ProbeResult) -> str:
@@ -130,9 +133,12 @@ def to_json(checked: Checked) -> bytes:
             "blind_spots": [dataclasses.asdict(spot) for spot in checked.blind],
             "features": [
                 {
+                    "key": feature.key,
                     "feature": feature.text,
                     "needs": list(feature.needs),
                     "here": not feature.lacks(checked.capabilities),
+                    "lacks": list(feature.lacks(checked.capabilities)),
+                    "without": feature.without,
                 }
                 for feature in FEATURES
             ],

@@ -28,6 +28,7 @@ from xctl_probe.ebpf.attach_variants import ATTACH_VARIANTS
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.sources import select
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
+from xctl_probe.sources.privileges import FEATURES, KPROBES
 
 EBPF = SourceVariant("ebpf kprobe", Backend.EBPF, Attach.KPROBE)
 HOST = Host((Condition("kernel", "6.18"),), True, False, False, None, False)
@@ -232,6 +233,28 @@ def test_interface_that_carries_roce_is_a_blind_spot_of_this_host():
     spot = "RDMA in the bandwidth of eth3: its counters leave RoCE out; mlx5_0 has one"
     assert f"  - {spot}" in to_text(found).decode().splitlines()
     assert [text for key, text in spots(found) if key == "roce_eth3"] == [spot]
+
+
+def test_each_feature_has_a_row_with_what_its_lack_costs():
+    """What is held here, and what would come with more."""
+    having = frozenset({"CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"})
+    found = replace(checked(Answer.YES), capabilities=having)
+    lines = [line.split() for line in to_text(found).decode().splitlines()]
+    at = lines.index(["feature", "here", "needs"])
+    assert lines[at + 1][-3:] == ["yes", "CAP_BPF,", "CAP_PERFMON"]
+    assert lines[at + 2][-4:] == ["no", "CAP_BPF,", "CAP_PERFMON,", "CAP_SYS_ADMIN"]
+    assert lines[at + 3] == ["lacks", "CAP_SYS_ADMIN:", *KPROBES.without.split()]
+    features = {one["key"]: one for one in json.loads(to_json(found))["features"]}
+    assert list(features) == [one.key for one in FEATURES]
+    assert (features["kernel"]["here"], features["kernel"]["lacks"]) == (True, [])
+    assert features["namespaces"]["here"] is False
+    assert features["namespaces"]["needs"] == [
+        "CAP_SYS_PTRACE",
+        "CAP_DAC_READ_SEARCH",
+        "CAP_SYS_ADMIN",
+    ]
+    assert features["namespaces"]["lacks"] == ["CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"]
+    assert features["namespaces"]["without"]
 
 
 def spots(found):
