@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ORDER = (
     "errors", "figures", "events", "fair", "signals", "linux", "traffic_totals", "stalls",
-    "fallback", "ebpf", "bcc", "exporters", "recordings", "prometheus", "fleet", "aggregate",
-    "config", "stderr", "sources", "status", "pipeline", "commands", "cli", "start", "__main__",
-    "__init__",
+    "fallback", "ebpf", "bcc", "exporters", "recordings", "prometheus", "otlp", "fleet",
+    "aggregate", "config", "stderr", "sources", "status", "pipeline", "commands", "cli", "start",
+    "__main__", "__init__",
 )  # fmt: skip
 # What comes before and is not for them all the same: sources do not know each other (bcc
 # compiles what ebpf loads), and what is written does not depend on where it comes from.
@@ -28,6 +28,7 @@ LIBRARIES = {
     "fallback": {"numpy"},
     "exporters": {"orjson"},
     "recordings": {"orjson"},
+    "otlp": {"google", "opentelemetry"},
     "status": {"orjson"},
     "fleet": {"duckdb", "orjson"},
     "sources": {"psutil"},
