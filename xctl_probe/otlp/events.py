@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope
+from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
@@ -32,7 +32,7 @@ from xctl_probe.exporters.records import (
 )
 from xctl_probe.exporters.text import to_text
 from xctl_probe.otlp import conventions as c
-from xctl_probe.otlp.messages import Value, attributes
+from xctl_probe.otlp.messages import Value, fill
 
 Event = StallRecord | ErrorRecord | ProcessRecord
 Pairs = Iterable[tuple[str, Value | None]]
@@ -59,30 +59,24 @@ def request(
     of_resource = found.resource_logs.add(resource=resource, schema_url=c.SCHEMA_URL)
     of_scope = of_resource.scope_logs.add(scope=scope, schema_url=c.SCHEMA_URL)
     now_ns = time.time_ns()
-    of_scope.log_records.extend(_log_record(record, now_ns) for record in records)
+    for record in records:
+        _fill(of_scope.log_records.add(), record, now_ns)
     return found
 
 
-def _log_record(record: Event, now_ns: int) -> LogRecord:
+def _fill(found: LogRecord, record: Event, now_ns: int) -> None:
     name, pairs = _named(record)
     number, text = _INFO if isinstance(record, ProcessRecord) else _WARN
+    found.time_unix_nano = record.ts_ms * _NS_PER_MS
+    found.observed_time_unix_nano = now_ns
+    found.severity_number = number
+    found.severity_text = text
+    found.event_name = name
     # The line of a terminal, without its time and its columns.
-    body = " ".join(to_text(record).decode("ascii").split()[1:])
-    every = (
-        *_process(record.owner),
-        *_placement(record.placement),
-        ("xctl.entity", entity(record)),
-        *pairs,
-    )
-    return LogRecord(
-        time_unix_nano=record.ts_ms * _NS_PER_MS,
-        observed_time_unix_nano=now_ns,
-        severity_number=number,
-        severity_text=text,
-        event_name=name,
-        body=AnyValue(string_value=body),
-        attributes=attributes(every),
-    )
+    found.body.string_value = " ".join(to_text(record).decode("ascii").split()[1:])
+    fill(found.attributes, _process(record.owner))
+    fill(found.attributes, _placement(record.placement))
+    fill(found.attributes, (("xctl.entity", entity(record)), *pairs))
 
 
 def _named(record: Event) -> tuple[str, Pairs]:

@@ -16,7 +16,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, N
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from xctl_probe.otlp import conventions as c
-from xctl_probe.otlp.messages import attributes
+from xctl_probe.otlp.messages import LARGEST, fill
 from xctl_probe.prometheus.families import Family
 from xctl_probe.prometheus.registry import Labels, Registry, Series
 
@@ -30,9 +30,10 @@ def render(family: Family, labels: Labels) -> bytes:
     """Return a data point that has only the attributes, as bytes: what a series keeps."""
     if family in c.LEFT_OUT:
         return b""
-    found = (c.attribute(family, name, text) for name, text in labels if text)
-    point: bytes = NumberDataPoint(attributes=attributes(found)).SerializeToString()
-    return point
+    point = NumberDataPoint()
+    fill(point.attributes, (c.attribute(family, name, text) for name, text in labels if text))
+    found: bytes = point.SerializeToString()
+    return found
 
 
 def requests(
@@ -77,5 +78,5 @@ def _request(
         if known.as_seconds:
             point.as_double = series.value / _NS_PER_S
         else:
-            point.as_int = series.value
+            point.as_int = min(series.value, LARGEST)
     return request

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}  # RFC 9110; 4318 is the default of no URL, only of SDKs
 _HOST = re.compile(r"[0-9A-Za-z._:%-]+")
-_PATH = re.compile(r"[!-~]*")
+_TEXT = re.compile(r"[!-~]+")  # urlsplit removes line ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def parse(text: str) -> Url:
     port = parts.port  # raises ValueError where it is no port
     if parts.scheme not in _PORTS or not _HOST.fullmatch(parts.hostname or "") or port == 0:
         raise ValueError(text)
-    if "@" in parts.netloc or "?" in text or "#" in text or not _PATH.fullmatch(parts.path):
+    if "@" in parts.netloc or "?" in text or "#" in text or not _TEXT.fullmatch(text):
         raise ValueError(text)
     assert parts.hostname is not None
     return Url(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], parts.path.rstrip("/"))
