@@ -27,7 +27,7 @@ def _with_extra(installed):
 
 @pytest.fixture
 def receiver(installed, netns):
-    """Start a receiver in the namespace, on a port or any; it ends with the test."""
+    """Start a receiver in the namespace, on a port or any; it is closed after the test."""
     started = []
 
     def start(port=0):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}  # RFC 9110; 4318 is the default of no URL, only of SDKs
 _HOST = re.compile(r"[0-9A-Za-z._:%-]+")
-_TEXT = re.compile(r"[!-~]+")  # urlsplit removes line ends
+_TEXT = re.compile(r"[!-~]+")  # urlsplit removes newlines
 
 
 @dataclass(frozen=True, slots=True)
