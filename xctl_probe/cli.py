@@ -478,8 +478,13 @@ def main() -> None:
     diagnostics = Diagnostics()
     _settle_variables()
     try:
+        command = typer.main.get_command(app)
+        if not {"-h", "--help"}.isdisjoint(sys.argv):
+            from xctl_probe.commands.help_language import translate  # noqa: PLC0415 - as below
+
+            translate(command)
         code = (
-            app(
+            command(
                 _current_words(sys.argv[1:]),
                 prog_name=_NAME,
                 standalone_mode=False,
