@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.install import CHECKOUT
 from support.namespace import end, spawn
-from support.require import require_tools
+from support.require import require, require_tools
 
 EXAMPLES = CHECKOUT / "examples"
 RSYSLOG = EXAMPLES / "rsyslog/xctl-probe-network.conf"
@@ -34,6 +34,14 @@ def until(condition):
 
 
 @pytest.fixture
+def with_kafka():
+    """rsyslog with its module for Kafka."""
+    require_tools("rsyslogd", "kcat")
+    found = any(Path("/usr/lib").glob("*/rsyslog/omkafka.so"))
+    require(found, "rsyslog-kafka is not installed")
+
+
+@pytest.fixture
 def folder():
     made = Path(tempfile.mkdtemp(prefix="recipe-"))
     yield made
@@ -41,9 +49,8 @@ def folder():
 
 
 @pytest.fixture
-def broker(netns):
+def broker(netns, with_kafka):
     """The mock cluster of librdkafka, which lives in a producer that waits; its address."""
-    require_tools("kcat")
     mock = ["-b", "mock", "-X", "test.mock.num.brokers=1", "-d", "mock"]
     words = [*netns.command(), "kcat", "-P", "-t", "none", *mock]
     running = spawn(words, stdout=subprocess.DEVNULL)
@@ -58,7 +65,6 @@ def broker(netns):
 @pytest.fixture
 def rsyslog(netns, broker, folder):
     """rsyslog with the recipe; the path of its socket."""
-    require_tools("rsyslogd")
     text = RSYSLOG.read_text()
     changes = {"127.0.0.1:9092": broker, "/run/xctl-stream.sock": str(folder / "socket")}
     for before, after in changes.items():
@@ -75,9 +81,8 @@ def rsyslog(netns, broker, folder):
     end(running)
 
 
-def test_rsyslog_takes_the_file():
+def test_rsyslog_takes_the_file(with_kafka):
     """Its own check of a configuration."""
-    require_tools("rsyslogd")
     done = subprocess.run(
         ["rsyslogd", "-N1", "-f", str(RSYSLOG)], capture_output=True, check=False, timeout=60
     )
@@ -87,7 +92,6 @@ def test_rsyslog_takes_the_file():
 
 def test_each_line_is_a_message_of_kafka(rsyslog, broker, netns, installed, folder):
     """Unchanged and in their order, as the recording of the same run has them."""
-    require_tools("kcat")
     with socket.socket(socket.AF_UNIX) as stdout:
         stdout.connect(str(rsyslog))
         words = [str(installed.command), "--backend", "sampler", "--loopback", "--interval", "0.1"]

@@ -10,6 +10,7 @@ import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from ssl import SSLCertVerificationError
 
 from xctl_probe.otlp.url import Url
 
@@ -70,7 +71,8 @@ class Client:
                 # The receiver had closed the connection meanwhile.
                 self._drop()
                 return self._post(path, body)
-        except (OSError, HTTPException) as error:
+        # ValueError: of a host name that cannot be encoded, and of a connection that is aborted.
+        except (OSError, HTTPException, ValueError) as error:
             self._drop()
             return Answer(_reason(error), retry=True, answered=False)
 
@@ -101,7 +103,7 @@ class Client:
 def _after_s(response: HTTPResponse) -> int | None:
     """Return the seconds of Retry-After; a date counts as none."""
     text = response.getheader("Retry-After", "").strip()
-    return min(int(text), _MOST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else None
+    return min(int(text[:9]), _MOST_RETRY_AFTER_S) if text.isascii() and text.isdigit() else None
 
 
 def _reason(error: Exception) -> str:
@@ -111,6 +113,8 @@ def _reason(error: Exception) -> str:
         return "the name of the host is not known"
     if isinstance(error, ConnectionError):
         return (error.strerror or "the connection was closed without an answer").lower()
+    if isinstance(error, SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
-    return "the answer is not HTTP"
+    return "the answer is not HTTP" if isinstance(error, HTTPException) else str(error)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
+import subprocess
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from support.otlp import LOGS, METRICS, Receiver, attributes
 from support.records import CLIENT, NOW_MS, STALL
+from support.require import require_tools
 
 from xctl_probe.exporters.origin import Origin
 from xctl_probe.exporters.records import BandwidthRecord, StallRecord
@@ -321,6 +325,52 @@ def test_any_server_may_answer(answer, problem):
         assert (found.problem, found.answered) == (problem, not problem)
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for localhost that signs itself, with its key."""
+    require_tools("openssl")
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    words = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    key = ["-keyout", "-", "-out", "-"]
+    done = subprocess.run(["openssl", "req", *words, *key], check=True, capture_output=True)
+    path.write_bytes(done.stdout)
+    return path
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_https_is_for_certificates_that_the_system_accepts(certificate, monkeypatch, known):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate) if known else os.devnull)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            with suppress(OSError), context.wrap_socket(listener, server_side=True) as secure:
+                connection, _ = secure.accept()
+                with connection:
+                    connection.recv(1 << 20)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        found = client.Client(parse(f"https://localhost:{port}")).post(LOGS, b"")
+        thread.join(ENOUGH_S)
+    assert found.problem.startswith("" if known else "its certificate is not accepted: self")
+    assert found.answered == known
+
+
+@pytest.mark.parametrize(
+    ("host", "problem"),
+    [("no-such-host.invalid", "the name of the host is not known"), ("a" * 70, "label")],
+)
+def test_a_name_without_an_address_is_a_failure_that_may_pass(host, problem):
+    found = client.Client(parse(f"http://{host}:4318")).post(LOGS, b"")
+    assert problem in found.problem
+    assert (found.retry, found.answered) == (True, False)
+
+
 def test_a_request_that_waits_can_be_aborted(receiver):
     receiver.answers(LOGS, 0)
     made = client.Client(parse(receiver.url), ENOUGH_S)
@@ -334,7 +384,8 @@ def test_a_request_that_waits_can_be_aborted(receiver):
 
 
 @pytest.mark.parametrize(
-    ("after", "expected"), [("7", 7), ("9999", 300), ("Fri, 31 Dec 1999", None), ("", None)]
+    ("after", "expected"),
+    [("7", 7), ("9999", 300), ("9" * 5_000, 300), ("Fri, 31 Dec 1999", None), ("", None)],
 )
 def test_retry_after_is_kept_to(receiver, after, expected):
     receiver.answers(LOGS, 503, Retry_After=after)
