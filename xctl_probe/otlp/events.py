@@ -37,6 +37,7 @@ from xctl_probe.otlp.messages import Value, fill
 Event = StallRecord | ErrorRecord | ProcessRecord
 Pairs = Iterable[tuple[str, Value | None]]
 
+WHERE = "otlp"  # of what is dropped here
 STALL, ERROR, PROCESS = "xctl.stall", "xctl.error", "xctl.process"
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1e9
@@ -45,9 +46,12 @@ _INFO = (SeverityNumber.SEVERITY_NUMBER_INFO, "INFO")
 
 
 def is_event(record: Record) -> TypeGuard[Event]:
-    """True for stalls, errors, and processes that begin or exit; the rest are metrics."""
+    """True for stalls, errors, and processes that begin or exit; the rest is in the metrics."""
     if isinstance(record, ProcessRecord):
         return record.state.state is not State.CONNECTED
+    if isinstance(record, ErrorRecord) and isinstance(record.error, DroppedEvents):
+        # What a receiver refuses would cause an event that it refuses, and so on.
+        return record.error.where != WHERE
     return not isinstance(record, BandwidthRecord)
 
 

@@ -55,7 +55,7 @@ class OtlpExporter:
     one line for each change between a receiver that takes all and one that does not.
     """
 
-    where = "otlp"
+    where = events.WHERE
     takes_all = True
 
     def __init__(
@@ -87,7 +87,7 @@ class OtlpExporter:
         self._backoff_s = _FIRST_BACKOFF_S
         self._request_began_s: float | None = None
         self._unsent: list[events.Event] = []  # of a request without an answer
-        self._sent_ms = 0
+        self._added = self._sent = 0  # intervals
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (("otlp-add", self._add_all), ("otlp-send", self._send_all))
@@ -131,6 +131,7 @@ class OtlpExporter:
             with self._adding:
                 self._collector.add(records, time.monotonic_ns(), now_ms)
                 self._counted_ms = now_ms
+                self._added += 1
             if not self._metrics_only:
                 self._drop(self._backlog.put(filter(events.is_event, records)))
         except MemoryError:
@@ -181,23 +182,23 @@ class OtlpExporter:
 
     def _send_metrics(self) -> bool:
         """Send all series, where an interval has passed; False: again later."""
-        if self._sent_ms == self._counted_ms:
+        if self._sent == self._added:
             return True
         try:
             with self._adding:
-                self._sent_ms = self._counted_ms
                 made = metrics.requests(
-                    self._collector.registry, self._resource, self._scope, self._sent_ms
+                    self._collector.registry, self._resource, self._scope, self._counted_ms
                 )
                 messages = [(one.SerializeToString(), count) for one, count in made]
+                added = self._added
         except MemoryError:
             return True
         for message, count in messages:
             answer = self._post(_METRICS, message)
             if answer.retry:
-                self._sent_ms = 0
                 return False
             self._settle(_METRICS, answer, count)
+        self._sent = added
         return True
 
     def _post(self, path: str, message: bytes) -> Answer:

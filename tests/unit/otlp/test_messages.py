@@ -252,6 +252,15 @@ def test_an_error_is_an_event(error, expected):
     assert expected.items() <= has.items()
 
 
+def test_what_a_receiver_refuses_makes_no_further_event():
+    """It would be refused, too, for ever; the metrics have it."""
+    found = [ErrorRecord(NOW_MS, DroppedEvents(where, 7)) for where in ("otlp", "ring")]
+    assert list(filter(events.is_event, found)) == found[1:]
+    points_of = Metrics().points(*found)["xctl.probe.lost_events"]
+    lost = {has["xctl.probe.place"]: count for has, count in points_of}
+    assert (lost["otlp"], lost["ring"], lost["waits"]) == (7, 7, 0)
+
+
 def test_a_sum_over_sockets_has_no_local_address():
     _, has = named(
         ErrorRecord(NOW_MS, SocketError(CLIENT, SOCKET, ErrorKind.RESET, 23, sockets=11))
