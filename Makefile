@@ -20,7 +20,8 @@ TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-l
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool \
 	/usr/include/bpf/bpf_core_read.h:libbpf-dev \
 	bwrap:bubblewrap skopeo:skopeo \
-	prometheus:prometheus prometheus-node-exporter:prometheus-node-exporter
+	prometheus:prometheus prometheus-node-exporter:prometheus-node-exporter \
+	/usr/lib/*/rsyslog/omkafka.so:rsyslog-kafka kcat:kcat
 
 # nginx and redis are left to you: Debian starts them as services when it installs them.
 BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpftrace \

@@ -5,6 +5,7 @@ Committed, so that an installation has them; a test fails when they are stale.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from enum import StrEnum
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 from xctl_probe.cli import app
+from xctl_probe.commands import help_language
 from xctl_probe.config import FILE_KEYS, OPTIONS, Option
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
 
@@ -22,6 +26,7 @@ NAME = "xctl-probe-network"
 # Beside the code, so that whatever builds the package has them.
 FOLDER = Path(__file__).parents[1] / "xctl_probe" / "share"
 BLIND_SPOTS_PAGE = Path(__file__).with_name("blind-spots.md")
+CATALOGUES = sorted(help_language.FOLDER.glob("*/LC_MESSAGES/*.po"))
 OPTIONS_PAGE = Path(__file__).with_name("options.md")
 _COMPLETE = "_XCTL_PROBE_NETWORK_COMPLETE"
 _COMPLETIONS = {
@@ -61,6 +66,13 @@ def files() -> dict[str, str]:
         script = get_completion_script(prog_name=NAME, complete_var=_COMPLETE, shell=shell)
         found[path] = f"{script.strip()}\n"
     return found
+
+
+def catalogue(path: Path) -> bytes:
+    """The compiled form of a catalogue of help texts, for gettext."""
+    made = io.BytesIO()
+    write_mo(made, read_po(path.open("rb")))
+    return made.getvalue()
 
 
 def blind_spots() -> str:
@@ -207,6 +219,8 @@ def main() -> None:
         (FOLDER / name).write_text(content)
     BLIND_SPOTS_PAGE.write_text(blind_spots())
     OPTIONS_PAGE.write_text(options())
+    for path in CATALOGUES:
+        path.with_suffix(".mo").write_bytes(catalogue(path))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ from xctl_probe.status.service import Service
 from xctl_probe.stderr import Diagnostics
 
 if TYPE_CHECKING:
+    from xctl_probe.otlp.exporter import OtlpExporter
     from xctl_probe.prometheus.collector import Collector
     from xctl_probe.prometheus.endpoint import Endpoint
     from xctl_probe.prometheus.textfile import TextFile
@@ -64,6 +65,7 @@ _STDOUT = 1
 _WATCH_S = 2
 _LAST_RECORDS_S = 0.5  # for a recording whose disk is slow
 _LAST_ANSWERS_S = 0.1  # for the thread that serves metrics
+_LAST_MESSAGES_S = 0.5  # for a receiver of OTLP that is slow
 
 app = typer.Typer(
     add_completion=True,
@@ -183,6 +185,8 @@ def _stream(context: typer.Context, **given: Any) -> None:
             endpoint = _endpoint(settings, source, stack)
             receivers.append(endpoint)
             served = endpoint.description
+        if settings.otlp is not None:
+            receivers.append(_otlp(settings, source, diagnostics, stack))
         started = "; ".join(filter(None, (choice, unseen, uncounted, served, shortcoming(held()))))
         service = _service(settings, source, writer, started, diagnostics)
         stack.callback(service.close)
@@ -246,6 +250,29 @@ def _endpoint(settings: Settings, source: Source, stack: ExitStack) -> Endpoint:
     endpoint = Endpoint(settings.prometheus, collector, settings.interval_ns)
     stack.callback(endpoint.close, _LAST_ANSWERS_S)
     return endpoint
+
+
+def _otlp(
+    settings: Settings, source: Source, diagnostics: Diagnostics, stack: ExitStack
+) -> OtlpExporter:
+    try:
+        from xctl_probe.otlp.exporter import About, OtlpExporter  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise UsageError(
+            f"--otlp: needs opentelemetry-proto ({error}); pip install 'xctl-probe-network[otlp]'"
+        ) from None
+
+    assert settings.otlp is not None
+    exporter = OtlpExporter(
+        settings.otlp,
+        About(this_host(settings.host), _installed_version(), source.name),
+        settings.interval_ns,
+        diagnostics.report,
+        metrics_s=settings.otlp_s,
+        metrics_only=settings.otlp_metrics_only,
+    )
+    stack.callback(exporter.close, _LAST_MESSAGES_S)
+    return exporter
 
 
 def _collector(settings: Settings, source: Source) -> Collector:
@@ -524,8 +551,13 @@ def main() -> None:
     diagnostics = Diagnostics()
     _settle_variables()
     try:
+        command = typer.main.get_command(app)
+        if not {"-h", "--help"}.isdisjoint(sys.argv):
+            from xctl_probe.commands.help_language import translate  # noqa: PLC0415 - as below
+
+            translate(command)
         code = (
-            app(
+            command(
                 _current_words(sys.argv[1:]),
                 prog_name=_NAME,
                 standalone_mode=False,

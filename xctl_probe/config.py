@@ -19,6 +19,7 @@ from xctl_probe.linux.links import Links, given_name
 from xctl_probe.linux.rdma_ports import port_names
 from xctl_probe.metrics import COSTS, DEFAULT, Metric, text_of
 from xctl_probe.metrics import parse as parse_metrics
+from xctl_probe.otlp import url as otlp_url
 from xctl_probe.prometheus import address as prometheus_address
 from xctl_probe.recordings.limits import MOST_MIB, SIZE_MIB, SPAN, Limits, span_ms
 from xctl_probe.stalls.ignored_peers import IgnoredPeers
@@ -33,6 +34,8 @@ _LEAST_PROC_BUDGET, _MOST_PROC_BUDGET = 0.1, 100.0  # percent of a core
 _LARGEST_FILE_BYTES = 1 << 20
 _MOST_PROMETHEUS_PIDS = 1_000
 _PROMETHEUS_SUFFIX = ".prom"  # node_exporter reads no other file
+OTLP_S = 10.0
+_MOST_OTLP_S = 3600.0
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
@@ -197,6 +200,21 @@ def _check_prometheus_pids(count: int) -> None:
             f"--prometheus-pids {count}: give a number of processes from 0 to "
             f"{_MOST_PROMETHEUS_PIDS}"
         )
+
+
+def _check_otlp(text: str) -> None:
+    try:
+        otlp_url.parse(text)
+    except ValueError:
+        raise UsageError(
+            f"--otlp {text}: not the address of a receiver of OTLP/HTTP; "
+            "give one as http://127.0.0.1:4318"
+        ) from None
+
+
+def _check_otlp_interval(seconds: float) -> None:
+    if not 1 <= seconds <= _MOST_OTLP_S:
+        raise UsageError(f"--otlp-interval {seconds}: give seconds from 1 to {_MOST_OTLP_S:.0f}")
 
 
 class Place(Flag):
@@ -457,6 +475,28 @@ OPTIONS = (
         "the most bytes, and those that waited the longest.",
     ),
     Option(
+        name="otlp",
+        kind=str,
+        check=_check_otlp,
+        metavar="URL",
+        help="Send metrics, stalls and errors to a receiver of OTLP/HTTP (OpenTelemetry), "
+        "such as http://127.0.0.1:4318.",
+    ),
+    Option(
+        name="otlp-interval",
+        kind=float,
+        default=OTLP_S,
+        check=_check_otlp_interval,
+        help="Seconds between two messages of metrics to --otlp. Stalls and errors are sent at "
+        "once.",
+    ),
+    Option(
+        name="otlp-metrics-only",
+        kind=bool,
+        default=False,
+        help="Send no stalls and errors to --otlp, for receivers without logs such as Prometheus.",
+    ),
+    Option(
         name="status-dir",
         kind=str,
         check=_check_status_dir,
@@ -522,6 +562,9 @@ class Settings:
     prometheus: prometheus_address.Address | None = None  # to serve metrics at, None: not served
     prometheus_file: Path | None = None  # of metrics, None: none
     prometheus_pids: int = 0  # processes with series of their own
+    otlp: otlp_url.Url | None = None  # to send metrics and events to, None: not sent
+    otlp_s: float = OTLP_S  # between two messages of metrics
+    otlp_metrics_only: bool = False
     status_dir: Path | None = None  # directory of the socket for `status`, None: the default
     log: Callable[[str], None] | None = None  # receives what --verbose prints
 
@@ -576,6 +619,9 @@ class Settings:
             if values["prometheus_file"] is not None
             else None,
             prometheus_pids=values["prometheus_pids"],
+            otlp=otlp_url.parse(values["otlp"]) if values["otlp"] is not None else None,
+            otlp_s=values["otlp_interval"],
+            otlp_metrics_only=values["otlp_metrics_only"],
             record_limits=Limits(span_ms(values["record_for"]), values["record_size"] << 20),
             status_dir=Path(values["status_dir"]) if values["status_dir"] is not None else None,
             log=log,

@@ -83,6 +83,8 @@ def config(tmp_path_factory, installed):
         (("--prometheus-file", "/tmp/a.txt"), ["--prometheus-file", "/tmp/a.txt", ".prom"]),
         (("--prometheus-file", "/no/a.prom"), ["--prometheus-file", "/no/a.prom", "directory"]),
         (("--prometheus-pids", -1), ["--prometheus-pids", "-1"]),
+        (("--otlp", "localhost:4318"), ["--otlp", "localhost:4318", "http://127.0.0.1:4318"]),
+        (("--otlp-interval", 0), ["--otlp-interval", "0"]),
         (("--host", "a b"), ["--host", "'a b'", "printable ASCII"]),
         (("--connections", "--no-process-state"), ["--connections", "--no-process-state"]),
         (("why", 1, "--since", "10m"), ["--since", "10m", "--record DIR"]),

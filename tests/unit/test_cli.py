@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -15,7 +17,7 @@ from unit.test_config import KEYS, LITERALS
 
 from xctl_probe import cli
 from xctl_probe.config import FILE_KEYS, OPTIONS, Backend, Format
-from xctl_probe.errors import SourceUnavailable
+from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.stalls.policy import STALL_MS
 
 README = Path(__file__).parents[2] / "README.md"
@@ -133,9 +135,30 @@ FILE_VALUES = [
     ('prometheus = "[::1]:7"', lambda s: str(s.prometheus) == "[::1]:7"),
     ('prometheus-file = "/tmp/a.prom"', lambda s: s.prometheus_file == Path("/tmp/a.prom")),
     ("prometheus-pids = 7", lambda s: s.prometheus_pids == 7),
+    ('otlp = "http://[::1]:7/a"', lambda s: str(s.otlp) == "http://[::1]:7/a"),
+    ("otlp-interval = 7", lambda s: s.otlp_s == 7),
+    ("otlp-metrics-only = true", lambda s: s.otlp_metrics_only),
     ("record-size = 7", lambda s: s.record_limits.size_bytes == 7 << 20),
     ('status-dir = "/tmp/run"', lambda s: s.status_dir == Path("/tmp/run")),
 ]
+
+
+def test_without_the_option_nothing_of_otlp_is_imported():
+    """Of the libraries and of the package; only the form of an address is checked."""
+    words = (
+        "import sys, xctl_probe.cli; print(*[m for m in sys.modules if m.startswith("
+        "('opentelemetry', 'google', 'xctl_probe.otlp.'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "xctl_probe.otlp.url\n"
+
+
+def test_the_extra_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xctl_probe.otlp.exporter", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    settings = SimpleNamespace(otlp=object())
+    with pytest.raises(UsageError, match=r"pip install 'xctl-probe-network\[otlp\]'$"):
+        cli._otlp(settings, None, None, None)
 
 
 def test_every_key_is_tried_below():

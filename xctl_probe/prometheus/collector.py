@@ -29,7 +29,7 @@ from xctl_probe.exporters.records import (
 from xctl_probe.linux.procfs import read_once, real_user
 from xctl_probe.prometheus import families as f
 from xctl_probe.prometheus.presence import LastUsed, ProcessKey, is_alive, keep
-from xctl_probe.prometheus.registry import MOST_SERIES, Group, Registry, Series
+from xctl_probe.prometheus.registry import MOST_SERIES, Group, Labels, Registry, Series
 from xctl_probe.prometheus.top_processes import TopProcesses
 from xctl_probe.prometheus.waits import Wait, Waits
 
@@ -57,7 +57,8 @@ class Collector:
     """Adds the records of each interval to a registry.
 
     `pids`: so many processes, by bytes and by waits each, have series of their own.  `uid_of` gives
-    the user of a pid, whose share of the room a new series takes.
+    the user of a pid, whose share of the room a new series takes.  `render` is as for `Registry`;
+    `began_ms` is the time from which the first series count.
     """
 
     def __init__(
@@ -69,8 +70,11 @@ class Collector:
         most: int = MOST_SERIES,
         alive: Callable[[ProcessKey], bool] = is_alive,
         uid_of: Callable[[int], int] = real_user,
+        render: Callable[[f.Family, Labels], bytes] | None = None,
+        began_ms: int = 0,
     ) -> None:
-        self.registry = Registry(most)
+        self.registry = Registry(most, render)
+        self.registry.since_ms = began_ms
         self._uid_of = uid_of
         self._alive = alive
         self._waits = Waits()
@@ -111,6 +115,7 @@ class Collector:
             other.value += self.registry.overflowed > before
         self._expire(now_ns, now_ms)
         self._note_interval(now_ms)
+        self.registry.since_ms = now_ms
 
     def _rank(self, records: Sequence[Record], waits: list[tuple[StallRecord, Wait, int]]) -> None:
         if self._top is None:

@@ -21,8 +21,7 @@ DROPPED_AT = (
     "ring", "socket", "process", "endpoint", "call", "missed_probe_runs", "invalid_events",
     "event_queue_full", "closed_queue_full", "closing", "waits", "stalls", "processes", "sock_diag",
     "source", "interfaces", "rdma", "connections", "loads", "protocols", "stdout", "recording",
-    "prometheus",
-    "prometheus_file",
+    "prometheus", "prometheus_file", "otlp",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ take 8 ms, where a registry of label values takes 340 ms (docs/decisions/0014).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from xctl_probe.fair import Room
 from xctl_probe.prometheus.families import FAMILIES, OTHER, OWNER, Family
@@ -19,17 +19,22 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
+# Name and value of each label.
+Labels = Iterable[tuple[str, str]]
+
+
 class Series:
     """One line of a family: its text up to the value, and the value.
 
-    `holders`: so many groups have it.  Two names that are shown alike share a series, because
-    Prometheus refuses a line that comes twice.
+    `since_ms`: the value counts from then on (Unix epoch).  `holders`: so many groups have it.  Two
+    names that are shown alike share a series, because Prometheus refuses a line that comes twice.
     """
 
-    __slots__ = ("holders", "line", "value")
+    __slots__ = ("holders", "line", "since_ms", "value")
 
-    def __init__(self, line: bytes) -> None:
+    def __init__(self, line: bytes, since_ms: int) -> None:
         self.line = line
+        self.since_ms = since_ms
         self.value = 0
         self.holders = 0
 
@@ -46,7 +51,7 @@ class Group:
 
     def __init__(
         self,
-        labels: Iterable[tuple[str, str]] = (),
+        labels: Labels = (),
         uid: int | None = None,
         *,
         reserved: bool = False,
@@ -62,11 +67,16 @@ class Registry:
     """All series.
 
     At most `most`, shared fairly by user; what finds no room is added to the group `other`, whose
-    labels have only values that the probe itself makes.  `overflowed` counts these.
+    labels have only values that the probe itself makes.  `overflowed` counts these.  `render`
+    makes what a series keeps of its labels.  `since_ms` is when a new series begins.
     """
 
-    def __init__(self, most: int = MOST_SERIES) -> None:
+    def __init__(
+        self, most: int = MOST_SERIES, render: Callable[[Family, Labels], bytes] | None = None
+    ) -> None:
         self._most = most
+        self._render = render or _line
+        self.since_ms = 0
         self._room: Room[int] = Room(most)
         self._tables: dict[Family, dict[bytes, Series]] = {family: {} for family in FAMILIES}
         self._others = {
@@ -91,8 +101,8 @@ class Registry:
         if not group.reserved and not self._room.take(group.uid, 1):
             self.overflowed += 1
             return self.find(self._others[family.owned], family, family.without_open(values))
-        line = _line(family, (*group.labels, *zip(family.labels, values, strict=True)))
-        series = self._tables[family].setdefault(line, Series(line))
+        line = self._render(family, (*group.labels, *zip(family.labels, values, strict=True)))
+        series = self._tables[family].setdefault(line, Series(line, self.since_ms))
         series.holders += 1
         group.series[family, values] = series
         return series
@@ -112,14 +122,17 @@ class Registry:
         if not series.holders:
             del self._tables[family][series.line]
 
+    def tables(self) -> Iterator[tuple[Family, Iterable[Series]]]:
+        """Yield the families that have series."""
+        return ((family, table.values()) for family, table in self._tables.items() if table)
+
     def text(self, content_type: str = TEXT) -> bytes:
         """Return all series in the text format 0.0.4, or as OpenMetrics 1.0."""
         openmetrics = content_type == OPENMETRICS
         parts = []
-        for family, table in self._tables.items():
-            if table:
-                parts += _head(family, openmetrics=openmetrics)
-                parts += (_lines_ns if family.is_ns else _lines)(table.values())
+        for family, table in self.tables():
+            parts += _head(family, openmetrics=openmetrics)
+            parts += (_lines_ns if family.is_ns else _lines)(table)
         if openmetrics:
             parts.append(b"# EOF\n")
         return b"".join(parts)
@@ -145,18 +158,22 @@ def _lines_ns(table: Iterable[Series]) -> list[bytes]:
     return [b"%b%d.%09d\n" % (one.line, *divmod(one.value, _NS_PER_S)) for one in table]
 
 
-def _line(family: Family, labels: Iterable[tuple[str, str]]) -> bytes:
-    shown = ",".join(f'{name}="{_value(value)}"' for name, value in labels if value)
+def _line(family: Family, labels: Labels) -> bytes:
+    shown = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels if value)
     return f"{family.sample_name}{f'{{{shown}}}' if shown else ''} ".encode()
 
 
-def _value(text: str) -> str:
-    """Return a label value with its escapes; characters that do not print become visible."""
+def label_value(text: str) -> str:
+    """Return a label value, cut to its length; characters that do not print become visible."""
     text = text[:_LONGEST_VALUE]
     if not text.isprintable():
         text = "".join(
             c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode("ascii")
             for c in text
         )
+    return text
+
+
+def _escaped(text: str) -> str:
     # No newline is left: it does not print.
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return label_value(text).replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,1 @@
+"""Records by OTLP/HTTP: metrics, and stalls and errors as events."""
