@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from vm.apt import system_mirror
@@ -77,6 +78,13 @@ class Root:
         output = done.stdout or ""
         assert done.returncode == 0, f"exit code {done.returncode}: {script}\n{output}"
         return output
+
+    def copy(self, sources: Iterable[Path], folder: str) -> None:
+        """Copy files into a folder of the root, made where it is missing."""
+        there = Path(f"{self._path}{folder}")
+        there.mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            shutil.copy2(source, there)
 
     def remove(self) -> None:
         """The file system; the cache stays."""
