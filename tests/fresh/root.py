@@ -41,6 +41,20 @@ done
 exec chroot "$root" /bin/sh -ec "$2"
 """
 
+_BOOTED = "xctl-test"
+_BOOTED_S = 120
+_UNIT = """[Unit]
+SuccessAction=exit-force
+FailureAction=exit-force
+[Service]
+Type=oneshot
+TimeoutStartSec=90
+ExecStart=/bin/sh /srv/script
+ExecStart=/bin/touch /srv/passed
+StandardOutput=file:/srv/output
+StandardError=inherit
+"""
+
 
 class Unavailable(Exception):
     """The archive, or what reads it, cannot be had here."""
@@ -85,6 +99,31 @@ class Root:
         there.mkdir(parents=True, exist_ok=True)
         for source in sources:
             shutil.copy2(source, there)
+
+    def boot(self, script: str) -> str:
+        """The output of a script under systemd as process 1, which exits after it.
+
+        The network and the kernel are the host's.  Raises AssertionError where the script fails.
+        """
+        unit = Path(f"{self._path}/etc/systemd/system/{_BOOTED}.service")
+        unit.write_text(_UNIT)
+        wanted = unit.with_name("multi-user.target.wants") / unit.name
+        wanted.parent.mkdir(exist_ok=True)
+        wanted.symlink_to(f"../{unit.name}")
+        (self._path / "srv/script").write_text(f"set -e\n{script}\n")
+        print(f"---- booted: {script}", flush=True)
+        command = (
+            "systemd-nspawn", "--quiet", f"--directory={self._path}", "--register=no",
+            "--keep-unit", "--console=pipe", "--capability=all",
+            "--system-call-filter=bpf perf_event_open", "--boot",
+        )  # fmt: skip
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=_BOOTED_S, check=False,
+        )  # fmt: skip
+        output = (self._path / "srv/output").read_text()
+        assert (self._path / "srv/passed").exists(), output
+        return output
 
     def remove(self) -> None:
         """The file system; the cache stays."""

@@ -21,14 +21,10 @@ WHEELS = "/srv/wheels"
 INSTALL = "apt-get install -y -qq --no-install-recommends"
 STREAMS = f"/usr/bin/python3 {CHECKOUT}/tests/packages/streams.py"
 UNPRIVILEGED = "setpriv --reuid 65534 --regid 65534 --clear-groups"
-# What is left of a package, but for apt's own files and the files of this test.
+# What is left of a package, but for the files of this test and those that a running systemd made.
 LEFT = (
-    (
-        "find / -xdev ( -path /srv -o -path /proc -o -path /var/cache/apt -o -path /var/log ) -prune"
-        " -o -name '*xctl*' -print"
-    )
-    .replace("( ", "'(' ")
-    .replace(" )", " ')'")
+    "find / -xdev -name '*xctl*' -not -path '/srv/*' -not -path '/proc/*' -not -path '/var/log/*'"
+    " -not -path '/etc/default/*' -not -name 'xctl-test*'"
 )
 
 
@@ -58,6 +54,8 @@ def debian_package(root: Root) -> None:
         " /usr/share/fish/vendor_completions.d/xctl-probe-network.fish"
         " /usr/lib/xctl-probe-network/xctl_probe/__pycache__/cli.*.pyc"
     )
+    root.run(f"{INSTALL} systemd systemd-sysv")
+    print(root.boot(f"/usr/bin/python3 {CHECKOUT}/tests/packages/service.py"), flush=True)
     root.run("apt-get remove -y -qq xctl-probe-network && test ! -e /usr/lib/xctl-probe-network")
     root.run("apt-get purge -y -qq xctl-probe-network")
     assert (left := root.run(LEFT, capture=True)) == "", left

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterable
 
 REQUEST = b"x" * (1_013 * 23)
 ANSWER = b"y" * 31
@@ -96,49 +96,29 @@ class Seen:
             self.stalls.add((pid, net["remote"], net["cause"]))
 
 
-def main() -> None:
-    """Raise AssertionError where the records differ."""
-    source, *command = sys.argv[1:]
-    with subprocess.Popen(
-        command, env=os.environ | SETTINGS, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as probe:  # fmt: skip
-        timer = threading.Timer(DEADLINE_S, probe.kill)
-        timer.start()
-        try:
-            follow(probe, source)
-        finally:
-            timer.cancel()
-            probe.kill()
+def converse(lines: Iterable[bytes]) -> None:
+    """Hold the conversation while records come, until they hold it.
 
-
-def follow(probe: subprocess.Popen, source: str) -> None:
-    """Read records until they hold the conversation, then stop the probe."""
+    Raises AssertionError where they come to their end before.
+    """
     seen, conversation, waits = Seen(), None, False
     try:
-        for line in probe.stdout:
+        for line in lines:
             seen.take(json.loads(line))
-            if conversation is None and seen.intervals:
-                conversation = Conversation()
-            elif conversation is not None and not waits:
-                waits = (
-                    conversation.client, f"127.0.0.1:{conversation.port}", "no_reply"
-                ) in seen.stalls  # fmt: skip
+            if conversation is None:
+                conversation = Conversation() if seen.intervals else None
+            elif not waits:
+                peer = f"127.0.0.1:{conversation.port}"
+                waits = (conversation.client, peer, "no_reply") in seen.stalls
                 if waits:
                     conversation.answer()
-            elif waits and seen.bytes == _expected(conversation, seen.bytes):
-                break
-        probe.send_signal(signal.SIGTERM)
-        _, errors = probe.communicate()
+            elif seen.bytes == _expected(conversation, seen.bytes):
+                return
+        assert waits, f"no wait of {conversation and conversation.client} in {seen.stalls}"
+        raise AssertionError(f"other bytes: {seen.bytes}")
     finally:
         if conversation is not None:
             conversation.close()
-    started = f"xctl-probe-network: source {source} ("
-    assert errors.decode().startswith(started), errors.decode()
-    assert waits, f"no wait of {conversation and conversation.client} in {seen.stalls}"
-    assert seen.bytes == _expected(conversation, seen.bytes), seen.bytes
-    assert probe.returncode == 0, probe.returncode
-    print(f"{source}: {len(REQUEST)} and {len(ANSWER)} bytes, and the wait, with their pids")
 
 
 def _expected(conversation: Conversation, others: Counter) -> dict:
@@ -149,6 +129,27 @@ def _expected(conversation: Conversation, others: Counter) -> dict:
         (conversation.server, "rx"): len(REQUEST),
         (conversation.server, "tx"): len(ANSWER),
     }
+
+
+def main() -> None:
+    """Raise AssertionError where the records differ, or the probe does not stop."""
+    source, *command = sys.argv[1:]
+    with subprocess.Popen(
+        command, env=os.environ | SETTINGS, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as probe:  # fmt: skip
+        timer = threading.Timer(DEADLINE_S, probe.kill)
+        timer.start()
+        try:
+            converse(probe.stdout)
+        finally:
+            probe.terminate()
+            _, errors = probe.communicate()
+            timer.cancel()
+            print(errors.decode(), end="", file=sys.stderr)
+    assert errors.decode().startswith(f"xctl-probe-network: source {source} ("), source
+    assert probe.returncode == 0, probe.returncode
+    print(f"{source}: {len(REQUEST)} and {len(ANSWER)} bytes, and the wait, with their pids")
 
 
 if __name__ == "__main__":
