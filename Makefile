@@ -39,7 +39,7 @@ FRESH_PROGRAMS := debootstrap:debootstrap unshare:util-linux
 
 .PHONY: help run test pytest test-unit test-integration test-ebpf test-vm lint bpf bpf-check \
 	test-fresh test-oldest test-packages test-kernels bench bench-vm bench-fleet fuzz soak eval docs \
-	pictures wheel pyz deb lock clean
+	pictures wheel pyz deb release release-clean lock clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -124,6 +124,12 @@ pyz: wheel  ## dist/*.pyz: one file that python3 runs
 deb: wheel  ## dist/*.deb: for Debian 12, 13 and Ubuntu 24.04
 	@./.ci/programs $(DEB_PROGRAMS)
 	@packaging/build-deb
+
+release: | release-clean wheel pyz deb  ## all of dist/, with checksums and a bill of materials
+	@packaging/release
+
+release-clean: .venv/run
+	@packaging/check-clean
 
 lock: .venv/run  ## pin the newest versions of what the packages contain
 	@packaging/lock

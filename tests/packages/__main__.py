@@ -24,6 +24,7 @@ UNPRIVILEGED = "setpriv --reuid 65534 --regid 65534 --clear-groups"
 # What is left of a package, but for the files of this test and those that a running systemd made.
 LEFT = (
     "find / -xdev -name '*xctl*' -not -path '/srv/*' -not -path '/proc/*' -not -path '/var/log/*'"
+    " -not -path '/run/*'"
     " -not -path '/etc/default/*' -not -name 'xctl-test*'"
 )
 

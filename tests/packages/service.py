@@ -51,7 +51,6 @@ def main() -> None:
     assert shown("NRestarts") == "0"
     check = subprocess.run((UNIT, "status", "--check"), stdout=subprocess.PIPE, check=False)
     assert check.stdout.startswith(b"healthy"), check.stdout
-    print(f"memory {shown('MemoryCurrent')} bytes, tasks {shown('TasksCurrent')}")
     systemctl("stop", UNIT)
     assert (shown("Result"), shown("ExecMainCode"), shown("ExecMainStatus")) == (
         "success",
