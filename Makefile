@@ -83,7 +83,7 @@ test-fresh: .venv/run  ## both of README's commands where nothing is installed; 
 	PYTHONPATH=tests $(BIN)/python -m fresh $(SUITES)
 
 test-packages: deb pyz  ## install each package where nothing is, and stream; SUITES=bookworm narrows
-	@./.ci/programs $(FRESH_PROGRAMS)
+	@./.ci/programs $(FRESH_PROGRAMS) systemd-nspawn:systemd-container
 	PYTHONPATH=tests $(BIN)/python -m packages $(SUITES)
 
 test-oldest: .venv/programs  ## the unit tests with the oldest dependencies that pyproject.toml allows

@@ -315,3 +315,14 @@ def test_status_without_a_probe_is_bad_input(command, tmp_path):
 def test_a_directory_that_is_none_is_refused(command, directory):
     assert command.run("--status-dir", directory) == 2
     assert command.messages == [f"--status-dir {directory!r}: give the path of a directory"]
+
+
+@pytest.mark.parametrize("words", [("why", "1"), ("blame",), ("top",)])
+def test_a_command_that_samples_names_the_library_that_is_missing(command, monkeypatch, words):
+    """The single file has all of them but NumPy."""
+    for name in [n for n in sys.modules if n.startswith(("xctl_probe.f", "xctl_probe.commands"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert command.run(*words) == 1
+    remedy = "install python3-numpy (apt) or numpy (pip)"
+    assert command.messages == [f"the sampler needs numpy, which is not installed: {remedy}"]
