@@ -33,11 +33,15 @@ EVAL_PROGRAMS := mpirun:openmpi-bin tc:iproute2 openssl:openssl \
 	/usr/lib/python3/dist-packages/mpi4py:python3-mpi4py \
 	/usr/lib/python3/dist-packages/psycopg2:python3-psycopg2
 
+# What builds the Debian package.
+DEB_PROGRAMS := dh:debhelper dh_python3:dh-python dpkg-buildpackage:dpkg-dev
+
 # Clean root file systems of their own need nothing of .venv.
 FRESH_PROGRAMS := debootstrap:debootstrap unshare:util-linux
 
 .PHONY: help run test pytest test-unit test-integration test-ebpf test-vm lint bpf bpf-check \
-	test-fresh test-oldest test-kernels bench bench-vm bench-fleet fuzz soak eval image docs pictures clean
+	test-fresh test-oldest test-packages test-kernels bench bench-vm bench-fleet fuzz soak eval image \
+	docs pictures wheel pyz deb release release-clean lock clean
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
@@ -80,6 +84,10 @@ test-fresh: .venv/run  ## both of README's commands where nothing is installed; 
 	@./.ci/programs $(FRESH_PROGRAMS)
 	PYTHONPATH=tests $(BIN)/python -m fresh $(SUITES)
 
+test-packages: deb pyz  ## install each package where nothing is, and stream; SUITES=bookworm narrows
+	@./.ci/programs $(FRESH_PROGRAMS) systemd-nspawn:systemd-container
+	PYTHONPATH=tests $(BIN)/python -m packages $(SUITES)
+
 test-oldest: .venv/programs  ## the unit tests with the oldest dependencies that pyproject.toml allows
 	@mkdir -p build && $(PYTHON) .ci/oldest dev >build/oldest.txt
 	@$(PYTHON) -m venv --clear build/oldest
@@ -112,6 +120,25 @@ eval: .venv/dev .venv/programs build/evaluation/venv  ## both sources on real pr
 image: .venv/run  ## an OCI archive of the probe for containers, in build/image: half a minute
 	@./.ci/programs apt-get:apt dpkg-deb:dpkg
 	@$(BIN)/python packaging/container/image.py build/image
+
+wheel: build/wheels  ## dist/*.whl: needs no compiler
+	@packaging/build-wheel
+
+pyz: wheel  ## dist/*.pyz: one file that python3 runs
+	@packaging/build-pyz
+
+deb: wheel  ## dist/*.deb: for Debian 12, 13 and Ubuntu 24.04
+	@./.ci/programs $(DEB_PROGRAMS)
+	@packaging/build-deb
+
+release: | release-clean wheel pyz deb  ## all of dist/, with checksums and a bill of materials
+	@packaging/release
+
+release-clean: .venv/run
+	@packaging/check-clean
+
+lock: .venv/run  ## pin the newest versions of what the packages contain
+	@packaging/lock
 
 docs: .venv/dev  ## write the man page and the shells' completions again
 	$(BIN)/python docs/generate.py
@@ -149,6 +176,10 @@ clean:  ## remove what was made, but not downloaded kernels
 	@echo "setting up .venv: what draws the pictures ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev,bench]'
 	@touch $@
+
+build/wheels: packaging/requirements.txt packaging/download | .venv/run
+	@echo "downloading what the packages contain ..."
+	@packaging/download
 
 # The distribution's packages beside PyPI's: PyTorch, MPI and PostgreSQL's client are Debian's.
 build/evaluation/venv: tests/evaluation/libraries.txt

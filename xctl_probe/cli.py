@@ -23,7 +23,13 @@ from xctl_probe.config import (
     check_stall_ms,
     read_file,
 )
-from xctl_probe.errors import ProbeError, UsageError, is_lack_of_threads, surroundings
+from xctl_probe.errors import (
+    ProbeError,
+    UsageError,
+    is_lack_of_threads,
+    lacks_library,
+    surroundings,
+)
 from xctl_probe.events import Source
 from xctl_probe.exporters.base import Exporter, Receiver
 from xctl_probe.exporters.ndjson import to_line
@@ -572,6 +578,12 @@ def main() -> None:
         message = " ".join(error.format_message().split())
         diagnostics.fail(f"{message.rstrip('.')}; see {_NAME} --help")
         code = UsageError.exit_code
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        # The single file has all libraries but this one: why, blame and top sample.
+        diagnostics.fail(lacks_library(error))
+        code = ProbeError.exit_code
     except (OSError, MemoryError) as error:
         diagnostics.fail(surroundings(error))
         code = ProbeError.exit_code

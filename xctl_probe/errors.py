@@ -47,3 +47,12 @@ def surroundings(error: Exception) -> str:
     else:
         remedy = "see xctl-probe-network check"
     return f"this system refuses what the probe needs: {what}; {remedy}"
+
+
+def lacks_library(error: ModuleNotFoundError) -> str:
+    """Return one line about a library of the sampler that is missing, with the remedy."""
+    name = error.name
+    return (
+        f"the sampler needs {name}, which is not installed: "
+        f"install python3-{name} (apt) or {name} (pip)"
+    )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from vm.apt import system_mirror
@@ -38,6 +39,20 @@ while [ "$1" != -- ]; do
     shift
 done
 exec chroot "$root" /bin/sh -ec "$2"
+"""
+
+_BOOTED = "xctl-test"
+_BOOTED_S = 120
+_UNIT = """[Unit]
+SuccessAction=exit-force
+FailureAction=exit-force
+[Service]
+Type=oneshot
+TimeoutStartSec=90
+ExecStart=/bin/sh /srv/script
+ExecStart=/bin/touch /srv/passed
+StandardOutput=file:/srv/output
+StandardError=inherit
 """
 
 
@@ -76,6 +91,38 @@ class Root:
         )  # fmt: skip
         output = done.stdout or ""
         assert done.returncode == 0, f"exit code {done.returncode}: {script}\n{output}"
+        return output
+
+    def copy(self, sources: Iterable[Path], folder: str) -> None:
+        """Copy files into a folder of the root, made where it is missing."""
+        there = Path(f"{self._path}{folder}")
+        there.mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            shutil.copy2(source, there)
+
+    def boot(self, script: str) -> str:
+        """The output of a script under systemd as process 1, which exits after it.
+
+        The network and the kernel are the host's.  Raises AssertionError where the script fails.
+        """
+        unit = Path(f"{self._path}/etc/systemd/system/{_BOOTED}.service")
+        unit.write_text(_UNIT)
+        wanted = unit.with_name("multi-user.target.wants") / unit.name
+        wanted.parent.mkdir(exist_ok=True)
+        wanted.symlink_to(f"../{unit.name}")
+        (self._path / "srv/script").write_text(f"set -e\n{script}\n")
+        print(f"---- booted: {script}", flush=True)
+        command = (
+            "systemd-nspawn", "--quiet", f"--directory={self._path}", "--register=no",
+            "--keep-unit", "--console=pipe", "--capability=all",
+            "--system-call-filter=bpf perf_event_open", "--boot",
+        )  # fmt: skip
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=_BOOTED_S, check=False,
+        )  # fmt: skip
+        output = (self._path / "srv/output").read_text()
+        assert (self._path / "srv/passed").exists(), output
         return output
 
     def remove(self) -> None:

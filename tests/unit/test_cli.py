@@ -372,3 +372,14 @@ def test_each_command_keeps_what_it_needs(command, kept, words, names):
 def test_a_bad_option_gives_up_nothing(command, kept):
     assert command.run("--interval", "0") == 2
     assert kept == []
+
+
+@pytest.mark.parametrize("words", [("why", "1"), ("blame",), ("top",)])
+def test_a_command_that_samples_names_the_library_that_is_missing(command, monkeypatch, words):
+    """The single file has all of them but NumPy."""
+    for name in [n for n in sys.modules if n.startswith(("xctl_probe.f", "xctl_probe.commands"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert command.run(*words) == 1
+    remedy = "install python3-numpy (apt) or numpy (pip)"
+    assert command.messages == [f"the sampler needs numpy, which is not installed: {remedy}"]

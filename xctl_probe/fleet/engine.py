@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 MEMORY = "512MB"
 _THREADS = 2
-_SQL = Path(__file__).with_name("sql")
+_SQL = files("xctl_probe.fleet") / "sql"  # also in a zip
 _PARAMETER = re.compile(r"\{(\w+):Int64\}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xctl_probe.config import Backend, Settings
-from xctl_probe.errors import SourceUnavailable
+from xctl_probe.errors import SourceUnavailable, lacks_library
 from xctl_probe.events import Source
 from xctl_probe.linux.addresses import InterfaceByAddress
 from xctl_probe.metrics import OF_SOURCES, Metric
@@ -108,9 +108,7 @@ def _sampler(settings: Settings) -> Source:
     try:
         from xctl_probe.fallback.sampler import Sampler  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:  # no other source needs it
-        raise SourceUnavailable(
-            f"the sampler needs {error.name}, which is not installed: pip install {error.name}"
-        ) from error
+        raise SourceUnavailable(lacks_library(error)) from error
 
     return Sampler(
         InterfaceByAddress(),

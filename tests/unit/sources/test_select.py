@@ -98,5 +98,8 @@ def test_a_library_that_is_missing_is_named_with_the_remedy(monkeypatch):
     for name in [name for name in sys.modules if name.startswith("xctl_probe.fallback")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(SourceUnavailable, match="needs numpy, which is not installed: pip"):
+    with pytest.raises(
+        SourceUnavailable,
+        match=r"needs numpy, which is not installed: install python3-numpy \(apt\)",
+    ):
         open_source(asked(PROC))

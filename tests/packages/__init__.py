@@ -1,0 +1,1 @@
+"""`make test-packages`: what is built for other machines, installed where nothing is."""
