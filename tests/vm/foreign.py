@@ -112,6 +112,7 @@ def qemu(kernel: Kernel, initrd: Path, shared: Path, cpus: int) -> list[str]:
 
 
 def _archive(root: Path, at: Path) -> None:
+    root.chmod(0o755)  # also for users other than root
     part = at.with_suffix(".part")
     with (
         part.open("wb") as out,
