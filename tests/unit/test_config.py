@@ -241,7 +241,7 @@ def test_an_empty_file_sets_nothing(file):
         ("[interval]", "expected a"),
         ("intervall = 7", "unknown key 'intervall'; did you mean 'interval'?"),
         ("stall_ms = 7", "did you mean 'stall-ms'?"),
-        ("xyzzy = 7", "known keys: interval, duration, stall-ms"),
+        ("xyzzy = 7", "known keys: interval, duration, metrics"),
         ("interval = ", "not TOML"),
         ("interval = 1\ninterval = 2", "not TOML"),
         (b"interval = \xff", "not UTF-8 text at byte 11"),
