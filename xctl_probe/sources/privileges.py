@@ -112,7 +112,7 @@ PORT = Feature(
 )
 KPROBES = Feature(
     "kprobes",
-    "the same by kprobes (kprobe, bcc) where kernel.perf_event_paranoid is above 2",
+    "the same by kprobes: --attach kprobe, --backend bcc",
     (BPF, PERFMON, ADMIN),
     "the attach variants fentry and tracepoint, where the kernel has them",
 )
