@@ -393,9 +393,7 @@ def payload(data: bytes) -> None:
         names.note(Sample(7, is_received, True, len(bytes_of), bytes_of[:512]))
     app = names.app(7)
     socket = Socket(7, 7, "tcp", "10.0.0.1", 40_009, "10.0.0.2", 443, app=app)
-    record = StallRecord(
-        time.time_ns() // 1_000_000, Stall(None, socket, Direction.RECEIVE, 1_000_000, ongoing=True)
-    )
+    record = StallRecord(NOW_MS, Stall(None, socket, Direction.RECEIVE, 1_000_000, ongoing=True))
     Consumer(now_ms=lambda: NOW_MS).feed(to_line(record))
     assert to_text(record)[:-1].isascii()
 
