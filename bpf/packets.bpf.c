@@ -178,19 +178,19 @@ static __always_inline int on_skb(struct __sk_buff *skb, bool is_transmit)
 }
 
 SEC("tc")
-int on_receive(struct __sk_buff *skb)
+int count_receive(struct __sk_buff *skb)
 {
 	return on_skb(skb, false);
 }
 
 SEC("tc")
-int on_transmit(struct __sk_buff *skb)
+int count_transmit(struct __sk_buff *skb)
 {
 	return on_skb(skb, true);
 }
 
 SEC("xdp")
-int on_xdp(struct xdp_md *xdp)
+int count_xdp(struct xdp_md *xdp)
 {
 	struct source from = { .xdp = xdp };
 	__u8 type[2] = {};

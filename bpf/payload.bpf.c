@@ -110,6 +110,14 @@ static __always_inline bool in_order(struct bpf_tcp_sock *tcp, struct __sk_buff 
 	return found->sequence == tcp->snd_nxt;
 }
 
+/* `size`, which is 1 to `mask` + 1 already, so that the verifier of 5.10 sees it. */
+static __always_inline __u32 bounded(__u32 size, __u32 mask)
+{
+	size -= 1;
+	asm volatile("%0 &= %1" : "+r"(size) : "i"(mask));
+	return size + 1;
+}
+
 static __always_inline bool begins(const __u8 *bytes, char a, char b, char c)
 {
 	return bytes[0] == a && bytes[1] == b && bytes[2] == c;
@@ -149,10 +157,10 @@ static __always_inline bool pass_long(struct __sk_buff *skb, struct segment *fou
 	if (!event)
 		return false;
 	fill(&event->head, skb, found->length, kind, from_start);
-	if (kept >= PAYLOAD_LONG)
-		kept = PAYLOAD_LONG - 1;
-	asm volatile("%0 &= 511" : "+r"(kept)); /* the verifier of 5.10 sees the bound here only */
-	if (!kept || bpf_skb_load_bytes(skb, found->payload_at, event->bytes, kept))
+	if (kept > PAYLOAD_LONG)
+		kept = PAYLOAD_LONG;
+	kept = bounded(kept, PAYLOAD_LONG - 1);
+	if (bpf_skb_load_bytes(skb, found->payload_at, event->bytes, kept))
 		kept = 0;
 	event->head.kept = kept;
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
@@ -201,8 +209,8 @@ static __always_inline int on_packet(struct __sk_buff *skb, __u8 direction)
 		from_start = true;
 	}
 	kept = found.length < PAYLOAD_SHORT ? found.length : PAYLOAD_SHORT;
-	asm volatile("%0 &= 63" : "+r"(kept));
-	if (!kept || kept > PAYLOAD_SHORT || bpf_skb_load_bytes(skb, found.payload_at, bytes, kept))
+	kept = bounded(kept, PAYLOAD_SHORT - 1);
+	if (bpf_skb_load_bytes(skb, found.payload_at, bytes, kept))
 		return PASS;
 	sampling->last = direction + 1;
 	sampling->sampled[direction] = true;

@@ -116,8 +116,8 @@ def test_of_a_client_hello_as_much_as_its_names_need(payloads):
     with client, server:
         exchange(client, server, hello, ANSWER)
         sampled = of(payloads, client)
-    assert [(one.length, len(one.payload)) for one in sampled] == [(709, 511), (64, 32)]
-    assert sampled[0].payload == hello[:511]
+    assert [(one.length, len(one.payload)) for one in sampled] == [(709, 512), (64, 32)]
+    assert sampled[0].payload == hello[:512]
 
 
 def test_a_closed_socket_is_reported_by_its_cookie(payloads):

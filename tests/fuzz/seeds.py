@@ -57,6 +57,13 @@ def seeds() -> dict[str, list[bytes]]:
             b'min-bw = 1e3\nduration = 10\nbackend = "proc"\nattach = "kprobe"\nformat = "text"\n',
         ],
         "status_answer": [to_json(STATUS), to_json(WITHOUT_KERNEL)],
+        "payload": [
+            bytes.fromhex("16030100500100004c0303") + bytes(32) + b"\0\0\2\x13\1\1\0"
+            b"\0\x21\0\0\0\x10\0\x0e\0\0\x0blab.example\0\x10\0\5\0\3\2h2",
+            b"\x124\1\0\0\1\0\0\0\0\0\0\3lab\7example\0\0\1\0\1\n\n+PONG\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n\nHTTP/1.1 200 OK\r\n",
+            b"\x10\x0d\0\4MQTT\4\2\0\x3c\0\1a\n\n\x20\2\0\0",
+        ],
         "http_request": [
             b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: text/plain;version=0.0.4;q=0.5\r\n",
             b"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3",

@@ -39,8 +39,9 @@ from xctl_probe.ebpf.programs import LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.ebpf.source import RunningSource
 from xctl_probe.errors import SourceUnavailable, UsageError
-from xctl_probe.events import Event
+from xctl_probe.events import Direction, Event, Socket, Stall
 from xctl_probe.exporters.ndjson import to_line
+from xctl_probe.exporters.records import StallRecord
 from xctl_probe.exporters.text import to_text
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import decode
@@ -51,6 +52,7 @@ from xctl_probe.linux.syscalls import call_of, epoll_watches
 from xctl_probe.linux.threads import blocked_threads
 from xctl_probe.prometheus.collector import Collector
 from xctl_probe.prometheus.http import Answer, answer, content_type
+from xctl_probe.protocols.names import Names, Sample
 from xctl_probe.recordings.history import Coverage, Stalls
 from xctl_probe.recordings.reader import Recording
 from xctl_probe.status.client import Found, decoded
@@ -384,6 +386,19 @@ def recording(data: bytes) -> None:
             assert clock_text(stall.begun_ms).isascii()
 
 
+def payload(data: bytes) -> None:
+    """The first bytes of both directions of a socket, from whoever sends them."""
+    names = Names()
+    sent, _, received = data.partition(b"\n\n")
+    for is_received, bytes_of in ((False, sent), (True, received)):
+        names.note(Sample(7, is_received, True, len(bytes_of), bytes_of[:512]))
+    app = names.app(7)
+    socket = Socket(7, 7, "tcp", "10.0.0.1", 40_009, "10.0.0.2", 443, app=app)
+    record = StallRecord(NOW_MS, Stall(None, socket, Direction.RECEIVE, 1_000_000, ongoing=True))
+    Consumer(now_ms=lambda: NOW_MS).feed(to_line(record))
+    assert to_text(record)[:-1].isascii()
+
+
 def status_answer(data: bytes) -> None:
     """What a probe of another user answers, whom root asks."""
     found = Found(Path("/run/user/1009"), "4241-0123456789abcdef.sock", 1_009)
@@ -398,5 +413,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     for one in (
         netlink_messages, sampler, why_samples, kernel_source, ring, tables, kernel_files,
         proc_files, settings_file, command_line, recording, http_request, status_answer,
+        payload,
     )
 }  # fmt: skip

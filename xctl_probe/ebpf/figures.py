@@ -18,6 +18,7 @@ _STATISTICS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _TYPES = {
     1: "hash",
     2: "array",
+    5: "percpu_hash",
     6: "percpu_array",
     9: "lru_hash",
     22: "queue",

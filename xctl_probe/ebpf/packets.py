@@ -7,7 +7,7 @@ import os
 import platform
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xctl_probe.ebpf.bpf_object import Object, object_for, open_object
 from xctl_probe.ebpf.libbpf import BpfError, Library
@@ -17,6 +17,8 @@ from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import PACKET_KINDS, Counted, PacketCounts
 
 IMAGE = "packets.bpf.o"
+PROGRAMS = ("count_receive", "count_transmit")
+XDP_PROGRAM = "count_xdp"
 KEY = struct.Struct("=II")  # struct packet_key of bpf/include/packets_abi.h
 COUNTS = struct.Struct(f"={2 * len(PACKET_KINDS)}Q")  # struct packet_counts
 # include/uapi/linux/bpf.h: enum bpf_attach_type, and flags of BPF_LINK_CREATE
@@ -78,7 +80,9 @@ class PacketCounters:
 
     def handles(self) -> Handles:
         """Return what figures about programs and maps are read from."""
-        return self._object.handles()
+        attached = PROGRAMS if self._hook is PacketsHook.TCX else (XDP_PROGRAM, PROGRAMS[1])
+        programs = {name: self._object.program_fd(name) for name in attached}
+        return replace(self._object.handles(), programs=programs)
 
     def close(self) -> None:
         """Detach.  Safe to call twice."""
@@ -99,14 +103,14 @@ class PacketCounters:
 
     def _attach(self, ifindex: int) -> list[int]:
         """Return the links of one interface.  Raises BpfError."""
-        receive, transmit = map(self._object.program_fd, ("on_receive", "on_transmit"))
+        receive, transmit = map(self._object.program_fd, PROGRAMS)
         links: list[int] = []
         try:
             if self._hook is PacketsHook.TCX:
                 links.append(self._library.link(receive, ifindex, _TCX_INGRESS, _FIRST))
             else:
                 mode = _SKB_MODE if self._hook is PacketsHook.XDP else _DRIVER_MODE
-                xdp = self._object.program_fd("on_xdp")
+                xdp = self._object.program_fd(XDP_PROGRAM)
                 links.append(self._library.link(xdp, ifindex, _XDP, mode))
             try:
                 links.append(self._library.link(transmit, ifindex, _TCX_EGRESS, _FIRST))

@@ -1,6 +1,6 @@
 """Classifiers: one small function for each protocol, with the place in its specification.
 
-Each takes the first bytes of a message (32; of a ClientHello and of HTTP/2 up to 511) and the
+Each takes the first bytes of a message (32; of a ClientHello and of HTTP/2 up to 512) and the
 length of what came with them.  Bytes alone prove nothing, so a classifier is `SURE` where they
 follow a format that random bytes or other protocols do not.  Else the other direction has to agree.
 """

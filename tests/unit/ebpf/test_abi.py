@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from xctl_probe import events
 from xctl_probe.bcc import program
-from xctl_probe.ebpf import abi, endpoints, profile
+from xctl_probe.ebpf import abi, endpoints, packets, payload, profile
 from xctl_probe.ebpf.call_trace import CALL, Call
 
 BPF = Path(__file__).parents[3] / "bpf"
@@ -124,6 +125,7 @@ def places(layout: struct.Struct) -> list[tuple[int, int]]:
         ("profile.bpf.o", "failure_key", profile.FAILURE_KEY),
         ("profile.bpf.o", "call_in_flight", profile.IN_FLIGHT),
         ("profile.bpf.o", "profile_settings", profile.SETTINGS),
+        ("packets.bpf.o", "packet_key", packets.KEY),
     ],
 )
 def test_each_field_is_where_the_compiler_put_it(
@@ -139,6 +141,21 @@ def test_the_counts_of_a_call_are_as_large_as_the_kernels() -> None:
     fields = btf.fields("call_stats")
     assert btf.struct_bytes("call_stats") == profile.CALL_STATS.size
     assert fields[6] == ("buckets", 6 * 8, profile.BUCKETS * 8)
+
+
+def test_a_message_and_counts_of_packets_are_as_long() -> None:
+    """Their structs are used by pointers only, so these are from the headers."""
+    header = (INCLUDE / "payload_abi.h").read_text()
+    sizes = {"__u64": "Q", "__u32": "I", "__u16": "H", "__u8": "B"}
+    body = re.search(r"struct payload {(.*?)};", header, flags=re.DOTALL)
+    assert body
+    layout = "".join(sizes[kind] for kind in re.findall(r"(__u\d+) \w+;", body[1]))
+    assert f"={layout}" == payload.HEAD.format
+    kinds = re.findall(r"\tPACKET_(\w+),", (INCLUDE / "packets_abi.h").read_text())
+    assert [kind.lower() for kind in kinds[:-1]] == [
+        kind.removesuffix("s") for kind in events.PACKET_KINDS
+    ]
+    assert packets.COUNTS.size == 16 * len(events.PACKET_KINDS)
 
 
 def test_bcc_makes_room_for_what_is_remembered_of_a_socket() -> None:

@@ -50,15 +50,16 @@ def run(settings: Settings) -> None:
     if not (os.isatty(_STDIN) and os.isatty(_STDOUT)):
         raise UsageError("top needs a terminal: leave the word out to write lines to a pipe")
     check_terminal()
+    # On the screen, loopback and the smallest transfers count, too.
+    wanted = replace(settings.wanted, min_mbps=0.0, loopback=True)
+    settings = replace(settings, wanted=wanted, process_state=False)
     source, _ = with_protocols(open_source(settings)[0], settings)
     source, _ = with_packets(source, settings, lambda _: None)  # the screen has no place for it
     try:
         with stop_signals() as signals, raw_keys(_STDIN), live_screen() as live:
-            # On the screen, loopback and the smallest transfers count, too.
-            wanted = replace(settings.wanted, min_mbps=0.0, loopback=True)
             title = f"xctl-probe-network top: {source.name} ({source.description})"
             loop = Loop(
-                replace(settings, wanted=wanted, process_state=False),
+                settings,
                 source,
                 _Screen(live, signals, title, settings.stall_ns // _NS_PER_MS),
             )

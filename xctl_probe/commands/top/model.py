@@ -194,14 +194,14 @@ class Model:
 
 
 def _packets(record: BandwidthRecord) -> str:
-    """Return packets a second of both directions, `tcp 120 udp 7 packets/s`; empty: none."""
+    """Return packets a second of both directions, `tcp 120 udp 7 packets/s`; empty: not counted."""
     if record.packets is None or not record.elapsed_ns:
         return ""
     both = record.packets.merge(PacketCounts(rx=record.packets.tx)).rx
     words = [
         f"{kind} {one.packets * _NS_PER_S / record.elapsed_ns:.0f}" for kind, one in both.items()
     ]
-    return f"{' '.join(words)} packets/s" if words else ""
+    return f"{' '.join(words) or 0} packets/s"
 
 
 def _process(owner: Process | None) -> tuple[int | None, str]:

@@ -7,10 +7,14 @@ from dataclasses import replace
 from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.commands.top.model import KEEP_NS, Model
 from xctl_probe.events import (
+    App,
     Cause,
+    Counted,
     Direction,
     ErrorKind,
     InterfaceDelta,
+    PacketCounts,
+    PacketDelta,
     Process,
     Socket,
     SocketError,
@@ -47,6 +51,23 @@ def test_bytes_become_rates_of_processes_and_interfaces():
     assert rates == {(233, "eth0"): (2.0, 8.0), (233, "lo"): (0.0, 1.0)}
     (interface,) = view.interfaces
     assert (interface.interface, interface.rx_mbps, interface.mbps) == ("eth0", 4.0, 14.0)
+
+
+def test_packets_of_an_interface_a_second():
+    """Of both directions together."""
+    counts = PacketCounts(rx={"tcp": Counted(3, 198)}, tx={"tcp": Counted(4, 264)})
+    view = add(
+        Model(), S, InterfaceDelta("eth0", 1, 1, 0, 0, 0, 0), PacketDelta("eth0", counts)
+    )  # fmt: skip
+    assert [interface.packets for interface in view.interfaces] == ["tcp 7 packets/s"]
+
+
+def test_what_is_waited_for_has_its_protocol():
+    tls = replace(SOCKET, app=App("tls", "lab.example"))
+    waits = replace(stall(101, ongoing=True), socket=tls)
+    reset = SocketError(CLIENT, tls, ErrorKind.RESET, 1)
+    view = add(Model(), S, waits, reset)
+    assert [row.app for row in (*view.stalls, *view.errors)] == ["tls lab.example"] * 2
 
 
 def test_a_process_that_pauses_keeps_its_line_for_a_while():
