@@ -90,8 +90,8 @@ def host(monkeypatch):
 
     made = Host()
     monkeypatch.setattr(sampler, "SockDiag", made.sock_diag)
-    monkeypatch.setattr(sampler, "SocketTable", lambda *_, stalls: made.connections)
-    monkeypatch.setattr(sampler, "ProcNet", lambda *_, stalls: made.proc_net)
+    monkeypatch.setattr(sampler, "SocketTable", lambda *_, **__: made.connections)
+    monkeypatch.setattr(sampler, "ProcNet", lambda *_, **__: made.proc_net)
     monkeypatch.setattr(sampler, "TcpActivity", lambda: made.activity)
     monkeypatch.setattr(sampler.time, "monotonic_ns", lambda: START_NS)
     monkeypatch.setattr(sampler.time, "process_time_ns", lambda: made.cost_ns)
