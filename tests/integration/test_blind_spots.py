@@ -7,6 +7,7 @@ of one connection are in test_paths.py.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from support.conversation import ANSWER, QUESTION, connect, transfer, unanswered
@@ -521,3 +522,56 @@ def test_connects_without_a_route(probe, worker, agrees):
     assert client.expect("connect")["error"] == "ENETUNREACH"
     running.wait_for_intervals(2)
     agrees("no_route", running.stop().errors(f"socket-{inode}"))
+
+
+MEASURED = "bandwidth,stalls,errors,protocols"
+
+
+def upload(worker):
+    """A client whose server does not read what it sends."""
+    server, client = worker("blocking"), worker("blocking")
+    connect(server, client)
+    client.begin("post", MORE_THAN_BUFFERS)
+    return client
+
+
+def wait_until_blocked(client):
+    while Path(f"/proc/{client.pid}/wchan").read_text() != "sk_stream_wait_memory":
+        time.sleep(0.01)
+
+
+def is_named(running, client):
+    """Whether a stall of the client has the protocol."""
+    running.wait_for(lambda c: len(c.stalls(pid=client.pid)) >= 3)
+    return any(r.net.get("app") == "http1" for r in running.stop().stalls(pid=client.pid))
+
+
+def test_the_protocol_of_a_socket(probe, worker, agrees):
+    running = probe("--metrics", MEASURED)
+    agrees("payload", is_named(running, upload(worker)))
+
+
+def test_the_protocol_of_a_socket_as_root(backend, start_probe, worker, agrees):
+    """Programs of the kernel name a socket by its cookie, which /proc/net does not have."""
+    words = (*backend.options, "--loopback", "--interval", 0.2, "--metrics", MEASURED)
+    running = start_probe(*words, user="root")
+    running.wait_ready()
+    agrees("no_cookie", is_named(running, upload(worker)))
+
+
+def test_the_protocol_of_a_connection_from_before(probe, worker, agrees):
+    """It sends no more."""
+    client = upload(worker)
+    wait_until_blocked(client)
+    agrees("hidden_protocol", is_named(probe("--metrics", MEASURED), client))
+
+
+def test_packets_of_an_interface_of_another_network_namespace(probe, make_netns, agrees):
+    running = probe("--metrics", f"{MEASURED},packets")
+    other = make_netns()
+    for words in ("link add elsewhere type dummy", "link set elsewhere up"):
+        other.run("ip", *words.split())
+    running.wait_for_intervals(3)
+    shown = {r.entity_id for r in running.stop().interface_bandwidth()}
+    assert "lo" in shown
+    agrees("foreign_packets", "elsewhere" in shown)

@@ -94,6 +94,11 @@ class Blocking:
         longest.note(begin_ns, time.monotonic_ns())
         return {"bytes": received} | longest.fields()
 
+    def post(self, count: int) -> dict[str, Any]:
+        """Upload so many bytes by HTTP/1.1."""
+        self.sock.sendall(b"POST /upload HTTP/1.1\r\nHost: lab.example\r\n\r\n" + bytes(count))
+        return {"bytes": count}
+
     def ask_busily(self, question: int, answer: int) -> dict[str, Any]:
         """Ask, and poll without sleeping until the answer is there, as MPI does."""
         poll = select.poll()
