@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 
 import pytest
-
-from xctl_probe.fleet.engine import query_text
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -66,18 +63,6 @@ def test_telegraf_names_fields_of_the_records(telegraf):
     page = (ROOT / "docs/records.md").read_text()
     for name in (*telegraf["tag_keys"], *telegraf["json_string_fields"]):
         assert f"`{name.removeprefix('net_')}`" in page or f"net.{name[4:]}" in page
-
-
-def test_the_schema_has_the_columns_that_the_queries_read():
-    """Of each table that the embedded engine has."""
-    ours = query_text("schema")
-    for table in ("stalls", "connections", "processes"):
-        theirs = re.search(rf"CREATE TABLE {table} \((.*?)\) ENGINE", SCHEMA, re.DOTALL)[1]
-        columns = re.findall(r"^\s*(\w+) |, (\w+) ", theirs, re.MULTILINE)
-        found = [first or second for first, second in columns]
-        own = re.search(rf"CREATE TABLE {table} \((.*?)\);", ours, re.DOTALL)[1]
-        assert found == re.findall(r"(?:^|,)\s*(\w+) ", own, re.MULTILINE), table
-        assert f"TO {table} AS" in SCHEMA
 
 
 def test_the_page_names_each_recipe():

@@ -93,6 +93,16 @@ def durations(receiver):
     return [round(attributes(e.attributes)["xctl.stall.duration"], 3) for e in receiver.events()]
 
 
+def read_request(connection):
+    """All of it: a server that closes with unread bytes resets the connection."""
+    with connection.makefile("rb") as file:
+        length = 0
+        for line in iter(file.readline, b"\r\n"):
+            name, _, value = line.partition(b":")
+            length = int(value) if name.lower() == b"content-length" else length
+        file.read(length)
+
+
 def closed_port():
     with socket.create_server(("127.0.0.1", 0)) as one:
         return one.getsockname()[1]
@@ -287,7 +297,7 @@ def test_a_connection_that_the_receiver_closed_is_opened_again(start, lines):
                 while True:
                     connection, _ = listener.accept()
                     with connection:
-                        connection.recv(1 << 20)
+                        read_request(connection)
                         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                         served.append(None)
 
@@ -316,7 +326,7 @@ def test_any_server_may_answer(answer, problem):
         def serve():
             connection, _ = listener.accept()
             with connection:
-                connection.recv(1 << 20)
+                read_request(connection)
                 connection.sendall(answer)
 
         threading.Thread(target=serve, daemon=True).start()
@@ -349,7 +359,7 @@ def test_https_is_for_certificates_that_the_system_accepts(certificate, monkeypa
             with suppress(OSError), context.wrap_socket(listener, server_side=True) as secure:
                 connection, _ = secure.accept()
                 with connection:
-                    connection.recv(1 << 20)
+                    read_request(connection)
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
         port = listener.getsockname()[1]
