@@ -228,7 +228,7 @@ def _bandwidth(
     for counts in (one for one in interfaces if isinstance(one, InterfaceDelta)):
         if Metric.ERRORS in wanted.metrics:
             yield from _interface_errors(counts, ts_ms)
-        if Metric.BANDWIDTH in wanted.metrics:
+        if wanted.metrics & {Metric.BANDWIDTH, Metric.PACKETS}:
             yield BandwidthRecord(
                 ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
                 unattributed.get(counts.name, 0), packets=packets.get(counts.name),

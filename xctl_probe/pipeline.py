@@ -178,7 +178,7 @@ class Loop:
 
 def _counter_sources(wanted: Filter) -> Iterator[CounterSource]:
     """Open the counters that the metrics need."""
-    if wanted.metrics & {Metric.BANDWIDTH, Metric.ERRORS}:
+    if wanted.metrics & {Metric.BANDWIDTH, Metric.ERRORS, Metric.PACKETS}:
         yield Interfaces(wanted.interfaces, loopback=wanted.loopback)
     if Metric.RDMA in wanted.metrics:
         yield Aside("rdma", lambda: _rdma(wanted.interfaces), has_devices)

@@ -569,7 +569,7 @@ def test_the_protocol_of_a_connection_from_before(probe, worker, agrees):
 def test_packets_of_an_interface_of_another_network_namespace(probe, make_netns, agrees):
     running = probe("--metrics", f"{MEASURED},packets")
     other = make_netns()
-    for words in ("link add elsewhere type dummy", "link set elsewhere up"):
+    for words in ("link add elsewhere type veth peer name beyond", "link set elsewhere up"):
         other.run("ip", *words.split())
     running.wait_for_intervals(3)
     shown = {r.entity_id for r in running.stop().interface_bandwidth()}

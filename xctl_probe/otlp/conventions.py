@@ -38,6 +38,9 @@ METRICS = {
     f.ABORTS: Metric("xctl.connection.aborts", "{connection}"),
     f.INTERFACE_BYTES: Metric("system.network.io", "By"),
     f.UNATTRIBUTED_BYTES: Metric("xctl.network.unattributed", "By"),
+    # By kinds that overlap, as TCP and IPv4: no sum of them is system.network.packet.count.
+    f.INTERFACE_PACKETS: Metric("xctl.packet.count", "{packet}"),
+    f.INTERFACE_PACKET_BYTES: Metric("xctl.packet.io", "By"),
     f.INTERFACE_ERRORS: Metric("system.network.errors", "{error}"),
     f.INTERFACE_DROPS: Metric("system.network.packet.dropped", "{packet}"),
     f.RDMA_PORT_BYTES: Metric("xctl.rdma.io", "By"),
@@ -69,11 +72,13 @@ STALL_PROBABLE = "xctl.stall.probable"
 PEER_COMM, PEER_PID = "xctl.peer.process.title", "xctl.peer.process.pid"
 PEER_STATE = "xctl.peer.process.state"
 PRIORITY = "xctl.error.priority"
+PACKET_KIND = "xctl.packet.kind"
 PLACE = "xctl.probe.place"
 SOURCE = "xctl.probe.source"
 
 _IO_DIRECTIONS = {"receive": "receive", "send": "transmit"}
 _OF_STALLS = frozenset((f.WAIT_SECONDS, f.WAITING_SOCKETS))
+_OF_PACKETS = frozenset((f.INTERFACE_PACKETS, f.INTERFACE_PACKET_BYTES))
 _LABELS = {
     "job_id": JOB_ID,
     "pod": POD,
@@ -96,6 +101,8 @@ def attribute(family: f.Family, label: str, value: str) -> tuple[str, str | int 
         if family in _OF_STALLS:
             return STALL_DIRECTION, value
         return IO_DIRECTION, _IO_DIRECTIONS[value]
+    if label == "kind" and family in _OF_PACKETS:
+        return PACKET_KIND, value
     if label == "probable":
         return STALL_PROBABLE, True
     if label == "priority":

@@ -24,7 +24,6 @@ from xctl_probe.events import (
 )
 from xctl_probe.exporters.labels import counts, entity
 from xctl_probe.exporters.records import (
-    BandwidthRecord,
     ErrorRecord,
     ProcessRecord,
     Record,
@@ -52,7 +51,7 @@ def is_event(record: Record) -> TypeGuard[Event]:
     if isinstance(record, ErrorRecord) and isinstance(record.error, DroppedEvents):
         # What a receiver refuses would cause an event that it refuses, and so on.
         return record.error.where != WHERE
-    return not isinstance(record, BandwidthRecord)
+    return isinstance(record, StallRecord | ErrorRecord | ProcessRecord)
 
 
 def request(
