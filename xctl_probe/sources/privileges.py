@@ -130,8 +130,8 @@ PACKETS = Feature(
 )
 PROFILE = Feature(
     "profile",
-    "system calls of a process, counted (`profile`; PTRACE: of other users' processes)",
-    (BPF, PERFMON, PTRACE),
+    "system calls of a process (`profile`; the last two: of other users' processes)",
+    (BPF, PERFMON, PTRACE, READ_SEARCH),
     "what /proc shows of your own processes",
 )
 SYMBOLS = Feature(

@@ -72,7 +72,7 @@ def _checked(pid: int) -> str:
     if not procfs.word(f"/proc/{pid}/syscall"):
         raise UsageError(
             f"profile {pid}: what its threads wait in is not readable; "
-            "run as root, or with CAP_SYS_PTRACE"
+            "run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
         )
     return process.comm
 
