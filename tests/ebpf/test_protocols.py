@@ -217,9 +217,7 @@ def test_a_handshake_without_an_answer_names_the_server(start_probe, netns):
     words = [*netns.command("root"), sys.executable, "-c", TLS_CLIENT]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
         assert client.stdout.readline() == b"ready\n"
-        (stall, *_) = probe.wait_for(
-            lambda consumer: [s for s in consumer.stalls() if s.net["comm"].startswith("python3")]
-        )
+        (stall, *_) = probe.wait_for(lambda consumer: consumer.stalls(pid=client.pid))
         client.kill()
         client.stdin.close()
     wanted = {"app": "tls", "sni": "lab.example", "alpn": ["h2"], "direction": "receive"}

@@ -98,7 +98,8 @@ def test_a_chain_leads_to_the_server_that_is_stopped(blame, chain, user):
     first, _, *tree = blame.command("--pid", client.pid, user=user).stdout.splitlines()
     assert first == expected
     assert tree[0].split() == ["client", "(pid", f"{client.pid})"]
-    assert any(line.endswith(f": stopped (kill -CONT {server.pid} lets it go on)") for line in tree)
+    advice = f": stopped (kill -CONT {server.pid} lets it go on)"
+    assert any(line.endswith(advice) for line in tree), tree
     os.kill(server.pid, signal.SIGCONT)
     server.ask("answer", "up", REQUEST_BYTES)
     client.expect("ask")

@@ -353,13 +353,16 @@ LOADS = {"CAP_BPF", "CAP_PERFMON"}
     [
         (("--backend", "ebpf"), {*LOADS, *EVERYWHERE}),
         (("--backend", "sampler"), INSPECTS),
-        (("why", "0"), EVERYWHERE),
+        (("why", "0"), {*EVERYWHERE, "CAP_NET_ADMIN"}),
         (("why", "1", "--since", "1m"), {"CAP_DAC_READ_SEARCH"}),
         (("blame", "/nowhere"), {"CAP_DAC_READ_SEARCH"}),
         (("blame", "--since", "1m"), {"CAP_DAC_READ_SEARCH"}),
-        (("--backend", "ebpf", "blame", "--pid", "0"), {*LOADS, *EVERYWHERE, "CAP_DAC_OVERRIDE"}),
+        (
+            ("--backend", "ebpf", "blame", "--pid", "0"),
+            {*LOADS, *EVERYWHERE, "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN"},
+        ),
         (("top", "--replay", "/nowhere"), {"CAP_DAC_READ_SEARCH"}),
-        (("--backend", "ebpf", "top"), {*LOADS, *EVERYWHERE}),
+        (("--backend", "ebpf", "top"), {*LOADS, *EVERYWHERE, "CAP_NET_ADMIN"}),
         (("--status-dir", "/nowhere", "status"), {"CAP_DAC_OVERRIDE"}),
     ],
 )

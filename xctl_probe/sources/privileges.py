@@ -2,7 +2,8 @@
 
 A read of the descriptors of another user's process needs CAP_SYS_PTRACE (ptrace(2), access mode
 PTRACE_MODE_READ_FSCREDS) and, for the directory /proc/<pid>/fd, CAP_DAC_READ_SEARCH.  To enter its
-network namespace needs CAP_SYS_ADMIN (setns(2)).
+network namespace needs CAP_SYS_ADMIN (setns(2)).  That of a socket is found by SIOCGSKNS, which
+needs CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ WHY = Feature(
 WHY_ELSEWHERE = Feature(
     "why_namespaces",
     "`why` and `blame` in other network namespaces",
-    (PTRACE, READ_SEARCH, ADMIN),
+    (PTRACE, READ_SEARCH, ADMIN, NET_ADMIN),
     "the sockets there are not seen",
 )
 STATUS = Feature(

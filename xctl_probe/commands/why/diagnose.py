@@ -29,12 +29,12 @@ from xctl_probe.commands.why.waiters import Waiter, waiters
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
 from xctl_probe.linux import wchan
-from xctl_probe.linux.capability_sets import ADMIN
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.helper import TO_READ, Helper
+from xctl_probe.linux.helper import Helper
 from xctl_probe.linux.procfs import read, read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
+from xctl_probe.sources.privileges import WHY_ELSEWHERE
 from xctl_probe.stalls.policy import STALL_MS
 
 BETWEEN_S = 0.3
@@ -74,7 +74,7 @@ def diagnose(pid: int, *, sock_diag: bool = True, stall_ms: int = STALL_MS) -> D
     """
     if not 0 < pid <= _LARGEST_PID:
         raise UsageError(f"why {pid}: no such process; `ps -e` lists all")
-    helper = Helper(_answer, lambda _: None, (*TO_READ, ADMIN))
+    helper = Helper(_answer, lambda _: None, WHY_ELSEWHERE.needs)
     try:
         outcome = helper.read(_Question(pid, sock_diag, stall_ms))
         hangs = helper.pid is not None
