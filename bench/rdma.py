@@ -101,15 +101,7 @@ _LAYOUTS = {
     "shared": _Layout(lambda _, pair: 1_000 + pair % 16, ("rp_cnp_handled",), pauses=False),
     "congested": _Layout(
         lambda device, _: 1_000 + device,
-        [
-            "rp_cnp_handled",
-            "np_cnp_sent",
-            "np_ecn_marked_roce_packets",
-            "out_of_sequence",
-            "local_ack_timeout_err",
-            "roce_adp_retrans",
-            "out_of_buffer",
-        ],
+        _CONGESTION,
         pauses=True,
     ),
 }
