@@ -238,7 +238,7 @@ def test_bytes_of_a_software_device_are_those_of_perftest(start, probe, words, s
     least_tx, least_rx = (size(packets, HEADERS + ETHERNET) for packets in (sent, answered))
     assert least_tx <= tx_bytes < least_tx + 4_096
     assert least_rx <= rx_bytes < least_rx + 4_096
-    assert consumer.errors() == []  # nothing was sent twice
+    assert of_devices(consumer) == []  # nothing was sent twice
 
 
 def test_check_names_where_the_bytes_of_a_software_device_are(devices, installed):
@@ -261,6 +261,11 @@ def test_queue_pairs_of_a_process_move_while_it_sends(pair, installed):
         (RECEIVER, "RC", "RTR"),  # perftest's receiver never sends
         (SENDER, "RC", "RTS"),
     ]
+
+
+def of_devices(consumer):
+    """The errors but those of TCP: a slow guest may send again on perftest's own connection."""
+    return [r for r in consumer.errors() if not r.entity_id.startswith("socket-")]
 
 
 def errors(probe, device, word, pid):
@@ -329,4 +334,4 @@ def test_device_that_is_deleted_and_made_again_does_no_harm(devices, probe):
     add_link(SENDER)
     probe.wait_for_intervals(2, LIMIT_S)
     consumer = probe.stop()
-    assert consumer.errors() == []
+    assert of_devices(consumer) == []
