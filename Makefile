@@ -19,7 +19,7 @@ TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-l
 	sshd:openssh-server ssh:openssh-client dnsmasq:dnsmasq-base \
 	clang-14:clang-14 llvm-strip-14:llvm-14 clang-format-14:clang-format-14 bpftool:bpftool \
 	/usr/include/bpf/bpf_core_read.h:libbpf-dev \
-	bwrap:bubblewrap skopeo:skopeo \
+	bwrap:bubblewrap skopeo:skopeo systemd-analyze:systemd \
 	prometheus:prometheus prometheus-node-exporter:prometheus-node-exporter \
 	/usr/lib/*/rsyslog/omkafka.so:rsyslog-kafka kcat:kcat
 
