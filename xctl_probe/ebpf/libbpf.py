@@ -71,6 +71,10 @@ def refused(what: str) -> BpfError:
     return BpfError(what, c.get_errno())
 
 
+# What libbpf calls, whether its Library still exists or not: freed, its next message would crash.
+_called: list[object] = []
+
+
 @dataclass(slots=True)
 class Library:
     """libbpf.so.1, and the messages that it would print.
@@ -80,7 +84,6 @@ class Library:
 
     messages: list[str] = field(default_factory=list)
     calls: c.CDLL = field(init=False)
-    _print: object = field(init=False)
 
     def __post_init__(self) -> None:
         try:
@@ -101,8 +104,9 @@ class Library:
             messages.append(text.value.decode(errors="replace").rstrip())
             return 0
 
-        self._print = _PrintCallback(keep)  # a reference: libbpf calls it until the process exits
-        self.calls.libbpf_set_print(self._print)
+        callback = _PrintCallback(keep)
+        self.calls.libbpf_set_print(callback)
+        _called[:] = [callback]
 
     def _declare(self) -> None:
         """Declare the types: pointers have 64 bits, the default result of ctypes has 32."""
