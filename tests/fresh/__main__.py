@@ -6,11 +6,11 @@ What kernels and privileges decide is tested elsewhere: here `make run` has to s
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 
-from .root import CHECKOUT, Root, Unavailable
+from .each import each_suite
+from .root import CHECKOUT, Root
 
 # Of each distribution the suite, and the components that a user's sources have.
 DEBIAN = {"bookworm": "main", "trixie": "main"}
@@ -43,27 +43,5 @@ def _try(suite: str) -> str:
     return "both commands work"
 
 
-def main() -> int:
-    """The exit code is 1 where a command failed, or bookworm could not be had."""
-    parser = argparse.ArgumentParser(prog="make test-fresh", description=__doc__)
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
-    suites = parser.parse_args().suites or list(SUITES)
-    if unknown := set(suites) - set(SUITES):
-        parser.error(f"unknown: {', '.join(unknown)}; use {', '.join(SUITES)}")
-    output, failed = [], False
-    for suite in suites:
-        print(f"==== {suite}", flush=True)
-        try:
-            output.append(f"{suite}: {_try(suite)}")
-        except Unavailable as reason:
-            output.append(f"{suite}: NOT TESTED: {reason}")
-            failed |= suite == "bookworm"
-        except AssertionError as error:
-            output.append(f"{suite}: FAILED: {error}")
-            failed = True
-    print("\n".join(["==== fresh machines", *output]))
-    return int(failed)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(each_suite("test-fresh", __doc__, SUITES, _try))

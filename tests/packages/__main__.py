@@ -6,13 +6,13 @@ to hold is in `streams.py`.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tomllib
 from pathlib import Path
 
 from fresh.__main__ import DEBIAN, SUITES
-from fresh.root import CHECKOUT, Root, Unavailable
+from fresh.each import each_suite
+from fresh.root import CHECKOUT, Root
 
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -78,8 +78,11 @@ def wheel(root: Root) -> None:
     root.run(streams("/srv/venv/bin/xctl-probe-network"))
 
 
-def _try(suite: str) -> None:
-    """Raise Unavailable where there is no archive, AssertionError where a package is wrong."""
+def _try(suite: str) -> str:
+    """What was shown to work.
+
+    Raises Unavailable where there is no archive, AssertionError where a package is wrong.
+    """
     root = Root(suite, SUITES[suite], of_debian=suite in DEBIAN)
     try:
         root.copy((ROOT / "dist").iterdir(), HERE)
@@ -89,30 +92,8 @@ def _try(suite: str) -> None:
         wheel(root)
     finally:
         root.remove()
-
-
-def main() -> int:
-    """The exit code is 1 where a package is wrong, or bookworm could not be had."""
-    parser = argparse.ArgumentParser(prog="make test-packages", description=__doc__)
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}")
-    suites = parser.parse_args().suites or list(SUITES)
-    if unknown := set(suites) - set(SUITES):
-        parser.error(f"unknown: {', '.join(unknown)}; use {', '.join(SUITES)}")
-    output, failed = [], False
-    for suite in suites:
-        print(f"==== {suite}", flush=True)
-        try:
-            _try(suite)
-            output.append(f"{suite}: package, single file and wheel stream, as root and without")
-        except Unavailable as reason:
-            output.append(f"{suite}: NOT TESTED: {reason}")
-            failed |= suite == "bookworm"
-        except AssertionError as error:
-            output.append(f"{suite}: FAILED: {error}")
-            failed = True
-    print("\n".join(["==== packages", *output]))
-    return int(failed)
+    return "package, single file and wheel stream, as root and without"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(each_suite("test-packages", __doc__, SUITES, _try))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from xctl_probe.aggregate import Filter
 from xctl_probe.ebpf.figures import read_programs
@@ -13,9 +12,10 @@ from xctl_probe.ebpf.packets_hook import PacketsHook
 from xctl_probe.events import Batch, PacketDelta, Source
 from xctl_probe.figures import Reading
 from xctl_probe.linux.links import Links
+from xctl_probe.sources.around import Around
 
 
-class SourceWithPackets:
+class SourceWithPackets(Around):
     """The events of `source`, and a PacketDelta for each interface that is reported.
 
     `report` receives a sentence for each interface that refuses.  Raises SourceUnavailable where
@@ -30,29 +30,12 @@ class SourceWithPackets:
         report: Callable[[str], None],
         log: Callable[[str], None] | None = None,
     ) -> None:
-        self._source = source
+        super().__init__(source)
         self._wanted = wanted
         self._report = report
         self._counters = PacketCounters(hook, log)
         self._links = Links()
-        self.name = source.name
         self._follow()
-
-    def __getattr__(self, name: str) -> Any:  # what only some sources have: the attach variant
-        return getattr(self._source, name)
-
-    @property
-    def description(self) -> str:
-        """Text for the start line: what the source observes."""
-        return self._source.description
-
-    def fileno(self) -> int | None:
-        """Return the descriptor of the source."""
-        return self._source.fileno()
-
-    def poll(self, now_ns: int) -> int:
-        """Do the work of the source between two drains."""
-        return self._source.poll(now_ns)
 
     def drain(self, now_ns: int) -> Batch:
         """Return the events of the source, and the packets of each interface."""

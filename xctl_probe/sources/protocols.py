@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from xctl_probe.ebpf.figures import read_programs
 from xctl_probe.ebpf.payload import Payloads
 from xctl_probe.events import Batch, DroppedEvents, Event, SocketError, Source, Stall
 from xctl_probe.figures import Reading
 from xctl_probe.protocols.names import Names, Sample
+from xctl_probe.sources.around import Around
 
 _WHERE = "protocols"  # of messages for which the ring buffer had no room
 # One reading takes no more CPU time, however many connections come; the ring keeps the rest.
@@ -19,7 +19,7 @@ _MOST_READING_NS = 5_000_000
 _AT_ONCE = 64  # samples between two reads of the clock
 
 
-class SourceWithProtocols:
+class SourceWithProtocols(Around):
     """The events of `source`, in which each socket has its `app` where that is known.
 
     The kernel passes the first bytes of each direction of each socket, of any source: sockets are
@@ -27,27 +27,14 @@ class SourceWithProtocols:
     """
 
     def __init__(self, source: Source, log: Callable[[str], None] | None = None) -> None:
-        self._source = source
+        super().__init__(source)
         self._payloads = Payloads(log)
         self._names = Names()
-        self.name = source.name
-
-    def __getattr__(self, name: str) -> Any:  # what only some sources have: the attach variant
-        return getattr(self._source, name)
-
-    @property
-    def description(self) -> str:
-        """Text for the start line: what the source observes."""
-        return self._source.description
-
-    def fileno(self) -> int | None:
-        """Return the descriptor of the source; payload is read by the clock."""
-        return self._source.fileno()
 
     def poll(self, now_ns: int) -> int:
         """Read payload, then do the work of the source between two drains."""
         self._read()
-        return self._source.poll(now_ns)
+        return super().poll(now_ns)
 
     def drain(self, now_ns: int) -> Batch:
         """Return the events of the source, with names."""
