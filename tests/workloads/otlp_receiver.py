@@ -45,8 +45,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # The port is the first line even where a sender already knocks at it.
     print(server.server_port, flush=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     for line in sys.stdin:
         with _changed:
             _answers.update(json.loads(line))
