@@ -17,7 +17,7 @@ def refuse(installed, netns):
             [*netns.command(), str(installed.command), *map(str, options)],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             cwd="/",
             env={"PATH": "/usr/bin:/bin", **(env or {})},
             check=False,
@@ -107,7 +107,7 @@ def test_a_bad_option_is_named(refuse, options, names):
 def test_a_dead_pid_is_named(refuse):
     """A process that has ended cannot be watched."""
     gone = subprocess.Popen(["true"])
-    gone.wait(10)
+    gone.wait(60)
     assert f"--pid {gone.pid}" in refuse("--pid", gone.pid)
 
 
