@@ -61,6 +61,7 @@ def config(tmp_path_factory, installed):
         (("--min-bw", "nan"), ["--min-bw", "nan"]),
         (("--min-bw", -1), ["--min-bw", "-1"]),
         (("--metrics", "stalls,cpu"), ["--metrics stalls,cpu", "'cpu'", "bandwidth, stalls"]),
+        (("--metrics", "syscalls"), ["--metrics syscalls", "xctl-probe-network profile PID"]),
         (("--metrics", "stalls,"), ["--metrics stalls,", "''"]),
         (("--interface", "nope0"), ["--interface", "nope0", "lo"]),  # and those there are
         (("--backend", "magic"), ["--backend", "magic", "sampler"]),
