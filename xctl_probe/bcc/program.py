@@ -260,6 +260,7 @@ def _maps(lib: Library, sizes: MapSizes) -> tuple[dict[str, BccMap], EventQueue,
         add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, sizes.endpoints)
         add("listen_ports", HASH, 8, 1, sizes.processes)
         add("reconcile_guard", HASH, 8, 1, 1024)
+        add("asked_processes", HASH, 4, 1, 1024)
         add("udp_send_in_flight", LRU_HASH, 8, 8, sizes.processes)
         add("zero_values", ARRAY, 4, _MEMORY_BYTES, 1)
         add("monotonic_offset", ARRAY, 4, 8, 1)

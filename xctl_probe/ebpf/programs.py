@@ -15,6 +15,9 @@ class Map(Protocol):
     def lookup(self, key: bytes, copies: int = 1) -> bytes | None:
         """Return the value or None; of a per-CPU map, `copies` values."""
 
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set the value.  Raises OSError."""
+
     def delete(self, key: bytes) -> None:
         """Delete the key, if it exists."""
 
