@@ -74,7 +74,7 @@ class EventQueue(Protocol):
         """Descriptor that is readable when there are events, None where there is none."""
 
     def records(self) -> Iterator[bytes]:
-        """Yield the events since the last call."""
+        """Yield the events since the last call, one or several at a time."""
 
     def use(self) -> RingFigures | None:
         """Return how much of the queue is used, None where it cannot be read."""

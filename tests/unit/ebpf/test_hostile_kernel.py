@@ -164,20 +164,35 @@ def ring():
     """A ring buffer of a page, by its two positions and its data."""
     made = []
 
-    def make(consumed, produced, data):
+    def make(consumed, produced, data, record_bytes=0):
         fd = os.memfd_create("ring")
         os.ftruncate(fd, 4 * mmap.PAGESIZE)
         os.pwrite(fd, struct.pack("=Q", consumed), 0)
         os.pwrite(fd, struct.pack("=Q", produced), mmap.PAGESIZE)
         for copy in (2, 3):
             os.pwrite(fd, data.ljust(mmap.PAGESIZE, b"\0"), copy * mmap.PAGESIZE)
-        made.append((Ring(fd, mmap.PAGESIZE), fd))
+        made.append((Ring(fd, mmap.PAGESIZE, record_bytes), fd))
         return made[-1]
 
     yield make
     for reader, fd in made:
         reader.close()
         os.close(fd)
+
+
+def test_records_of_one_size_are_read_together_up_to_one_that_is_not_ready(ring):
+    """Another one among them is read by itself, and the discarded one is not."""
+    busy, discarded = 1 << 31, 1 << 30
+    lengths = (8, 8, 8, 16, 8, 8 | discarded, 8, 8, 8 | busy, 8)
+    data = b"".join(
+        struct.pack("=II", length, 0) + bytes([number]) * (length & 0xFF)
+        for number, length in enumerate(lengths)
+    )
+    reader, fd = ring(0, len(data), data, 8)
+    sizes = [(set(body), len(body)) for body in reader.records()]
+    assert sizes == [({0, 1, 2}, 24), ({3}, 16), ({4}, 8), ({6, 7}, 16)]
+    assert list(reader.records()) == []
+    assert struct.unpack("=Q", os.pread(fd, 8, 0)) == (8 * 16 + 8,)
 
 
 @pytest.mark.parametrize("produced", [2**64 - 1, 2**40])
