@@ -140,7 +140,7 @@ def decode(chunk: bytes) -> Iterator[RawEvent]:
 
 
 def is_sound(record: RawEvent) -> bool:
-    """False for an event that no program of the probe writes, or that says nothing by itself."""
+    """False for an event that no program of the probe writes.  RECEIVED is sorted out before."""
     if record.kind in _STALLS:
         return record.direction in _DIRECTIONS and record.inode > 0
     return record.kind in _COUNTED and record.occurrences > 0

@@ -56,7 +56,7 @@ class Ring:
     def records(self) -> Iterator[bytes]:
         """Yield the records submitted so far; each is released when the next is requested.
 
-        Those of the common size are yielded together, one after another without a gap.  Later
+        Those of the common size are yielded together, one after another, without headers.  Later
         records are left for the next call: in a flood, the caller would never return.
         """
         at = self._consumed.value
