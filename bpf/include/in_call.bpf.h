@@ -60,7 +60,7 @@ static __always_inline void count_ahead(struct way *way, __u64 *unread, __u32 co
 {
 	__sync_fetch_and_add(&way->until, count);
 	__sync_fetch_and_add(&way->ahead, count);
-	atomic_add(unread, count);
+	add_atomic(unread, count);
 }
 
 /*

@@ -318,7 +318,7 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 	if (!drain)
 		return 0;
 	if (retransmits) {
-		atomic_add(&state->unread_retransmits, -retransmits);
+		add_atomic(&state->unread_retransmits, -retransmits);
 		state->known_duplicates += duplicates;
 	}
 	if (state->unread_sent || state->unread_received)
