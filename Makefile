@@ -127,7 +127,7 @@ wheel: build/wheels  ## dist/*.whl: needs no compiler
 pyz: wheel  ## dist/*.pyz: one file that python3 runs
 	@packaging/build-pyz
 
-deb: wheel  ## dist/*.deb: for Debian 12, 13 and Ubuntu 24.04
+deb: wheel  ## dist/*.deb: for Debian 12, 13 and Ubuntu 24.04, x86-64 and arm64
 	@./.ci/programs $(DEB_PROGRAMS)
 	@packaging/build-deb
 
