@@ -11,6 +11,7 @@ ARGS ?=
 SOAK ?=
 FUZZ ?=
 EVAL ?=
+ARCH ?=
 
 # What Debian and Ubuntu call the programs that the targets need, and the program to search for.
 RUN_PROGRAMS := $(PYTHON):python3
@@ -117,9 +118,9 @@ soak: .venv/dev .venv/programs  ## churn and soak on this kernel; SOAK="--minute
 eval: .venv/dev .venv/programs build/evaluation/venv  ## both sources on real programs with injected faults: an hour or more; EVAL="--programs gloo" narrows
 	$(BIN)/python -m tests.evaluation $(EVAL)
 
-image: .venv/run  ## an OCI archive of the probe for containers, in build/image: half a minute
+image: .venv/run  ## an OCI archive of the probe for containers, in build/image: half a minute; ARCH=arm64 for another machine
 	@./.ci/programs apt-get:apt dpkg-deb:dpkg
-	@$(BIN)/python packaging/container/image.py build/image
+	@$(BIN)/python packaging/container/image.py build/image $(ARCH)
 
 wheel: build/wheels  ## dist/*.whl: needs no compiler
 	@packaging/build-wheel
@@ -127,7 +128,7 @@ wheel: build/wheels  ## dist/*.whl: needs no compiler
 pyz: wheel  ## dist/*.pyz: one file that python3 runs
 	@packaging/build-pyz
 
-deb: wheel  ## dist/*.deb: for Debian 12, 13 and Ubuntu 24.04
+deb: wheel  ## dist/*.deb: for Debian 12, 13 and Ubuntu 24.04, x86-64 and arm64
 	@./.ci/programs $(DEB_PROGRAMS)
 	@packaging/build-deb
 

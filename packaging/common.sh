@@ -7,6 +7,8 @@ NAME=xctl-probe-network
 WHEELS=$ROOT/build/wheels # what packaging/requirements.txt pins
 # Of Debian 12, Ubuntu 24.04 and Debian 13: compiled modules belong to one of them.
 PYTHONS="3.11 3.12 3.13"
+# And to one of these, by uname(1).
+MACHINES="x86_64 aarch64"
 DIST=$ROOT/dist
 PYTHON=${PYTHON:-$ROOT/.venv/bin/python}
 VERSION=$("$PYTHON" -c 'import tomllib; print(tomllib.load(open("pyproject.toml", "rb"))["project"]["version"])')
@@ -26,13 +28,22 @@ stage() {
     find "$1" -type f ! -perm /111 -exec chmod 644 {} +
 }
 
-# modules DIR [EXCEPT ...]: the probe and what it imports, as an import path for all PYTHONS.
+# wheels_of MACHINES: the files of wheels that are compiled for them.
+wheels_of() {
+    for machine in $1; do
+        ls "$WHEELS"/*_"$machine".whl
+    done
+}
+
+# modules DIR MACHINES [EXCEPT ...]: the probe and what it imports, as an import path for all PYTHONS.
+# Modules of two machines may have the same name; then those of the last one are there.
 modules() {
-    path=$1
-    shift
+    path=$1 machines=$2
+    shift 2
     rm -rf "$path"
     mkdir -p "$path"
-    for wheel in "$DIST/$(echo $NAME | tr - _)-$VERSION-py3-none-any.whl" "$WHEELS"/*.whl; do
+    for wheel in "$DIST/$(echo $NAME | tr - _)-$VERSION-py3-none-any.whl" "$WHEELS"/*-any.whl \
+        $(wheels_of "$machines"); do
         name=${wheel##*/}
         case " setuptools $* " in # setuptools builds the wheel
         *" ${name%%-*} "*) ;;

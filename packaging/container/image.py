@@ -5,7 +5,9 @@ load.  The probe and its other dependencies come from pip.  What the probe does 
 out, the rest is compiled and packed as one layer of an OCI archive.  The same inputs give the same
 bytes.
 
-    python3 packaging/container/image.py build/image     needs Debian 12, apt, dpkg, pip, chroot
+    python3 packaging/container/image.py build/image [ARCHITECTURE]    needs Debian 12 and pip
+
+ARCHITECTURE is dpkg's word; the default is that of this machine.  No program of the image is run.
 
 https://github.com/opencontainers/image-spec: image-layout.md, manifest.md, config.md, layer.md.
 """
@@ -17,7 +19,6 @@ import hashlib
 import io
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -32,9 +33,11 @@ NAME = "xctl-probe-network"
 # Shared libraries of Python's modules, of libbpf and of numpy; `{python}` as in python3.11.
 PACKAGES = (
     "{python}-minimal", "lib{python}-minimal", "lib{python}-stdlib", "libbpf1", "libelf1",
-    "python3-numpy", "libblas3", "liblapack3", "libgfortran5", "libquadmath0", "libstdc++6",
-    "libgcc-s1", "libc6", "zlib1g", "libexpat1", "libffi8",
+    "python3-numpy", "libblas3", "liblapack3", "libgfortran5", "libstdc++6", "libgcc-s1",
+    "libc6", "zlib1g", "libexpat1", "libffi8",
 )  # fmt: skip
+# libgfortran's, where `long double` is not of 128 bits.
+PACKAGES_OF = {"amd64": ("libquadmath0",), "arm64": ()}
 FROM_DEBIAN = ("numpy",)  # PyPI's brings 28 MB of OpenBLAS, for nothing that the sampler computes
 # Below the root.  Folders end with a slash, wherever they are.
 LEFT_OUT = re.compile(
@@ -55,6 +58,7 @@ LEFT_OUT = re.compile(
     """,
     re.VERBOSE,
 )
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # uname(1)'s words
 COMMAND = "usr/bin/xctl-probe-network"
 EPOCH = 0  # of every file
 COMPRESSION = 6  # 9 takes three times as long, for 1 % less
@@ -62,21 +66,26 @@ FILE_MODE, PROGRAM_MODE, ANY_EXECUTES = 0o644, 0o755, 0o111
 
 
 def main() -> None:
-    """Make the image in the folder of the first argument."""
-    target = Path(sys.argv[1])
+    """Make the image in the folder of the first argument, for the architecture of the second."""
+    own = output("dpkg", "--print-architecture").strip()
+    target, architecture = Path(sys.argv[1]), (sys.argv[2:] or [own])[0]
+    if architecture not in MACHINES:
+        sys.exit(f"no image for {architecture}: use {' or '.join(MACHINES)}")
     target.mkdir(parents=True, exist_ok=True)
     root = target / "root"
     if root.exists():
         shutil.rmtree(root)
     root.mkdir()
     python = debian_python()
-    unpack_packages(target / "packages", root, python)
-    install_probe(root, copy_sources(target / "sources"), python)
+    apt = system_apt() if architecture == own else foreign_apt(target / "apt", architecture)
+    packages = [name.format(python=python) for name in PACKAGES + PACKAGES_OF[architecture]]
+    unpack_packages(apt, packages, target / "packages", root)
+    install_probe(root, copy_sources(target / "sources"), python, MACHINES[architecture])
     prune(root)
     complete(root, python)
     compile_all(root, python)
-    archive = target / f"{NAME}.oci.tar"
-    write_archive(root, archive)
+    archive = target / f"{NAME}.{architecture}.oci.tar"
+    write_archive(root, archive, architecture)
     unpacked = sum(path.lstat().st_size for path in root.rglob("*") if path.is_file())
     print(f"{archive}: {archive.stat().st_size / 1e6:.1f} MB, {unpacked / 1e6:.1f} MB unpacked")
 
@@ -94,12 +103,32 @@ def debian_python() -> str:
     return found[1]
 
 
-def unpack_packages(folder: Path, root: Path, python: str) -> None:
+def system_apt() -> tuple[str, ...]:
+    """Return the command of this machine's apt, which knows its own architecture."""
+    return "apt-get", "-q", "-q", "-o", "APT::Sandbox::User=root"
+
+
+def foreign_apt(folder: Path, architecture: str) -> tuple[str, ...]:
+    """Return a command that knows another architecture, with lists of its own in `folder`."""
+    (folder / "lists/partial").mkdir(parents=True, exist_ok=True)
+    own = {
+        "Dir::State::lists": f"{folder.resolve()}/lists",
+        "Dir::Cache::pkgcache": "",
+        "Dir::Cache::srcpkgcache": "",
+        "APT::Architecture": architecture,
+        "APT::Architectures": architecture,
+    }
+    words = [word for name, text in own.items() for word in ("-o", f"{name}={text}")]
+    apt = (*system_apt(), *words)
+    run(*apt, "update")
+    return apt
+
+
+def unpack_packages(apt: tuple[str, ...], names: list[str], folder: Path, root: Path) -> None:
     """Download the packages by apt, which checks their signatures, and unpack them."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    names = [name.format(python=python) for name in PACKAGES]
-    run("apt-get", "-q", "-q", "-o", "APT::Sandbox::User=root", "download", *names, cwd=folder)
+    run(*apt, "download", *names, cwd=folder)
     for package in sorted(folder.glob("*.deb")):
         run("dpkg-deb", "--extract", package.resolve(), root.resolve())
 
@@ -117,15 +146,16 @@ def copy_sources(folder: Path) -> Path:
     return folder
 
 
-def install_probe(root: Path, sources: Path, python: str) -> None:
+def install_probe(root: Path, sources: Path, python: str, machine: str) -> None:
     """Install the probe, and those of its dependencies that are not Debian's."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     wanted = [one for one in project["dependencies"] if not one.startswith(FROM_DEBIAN)]
     pip = (sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check")
     into = ("--no-compile", "--target", root / "usr/lib/python3/dist-packages")
     version = python.removeprefix("python")
-    foreign = ("--only-binary=:all:", "--implementation=cp", f"--python-version={version}")
-    run(*pip, *into, *foreign, *wanted)
+    for_image = ("--only-binary=:all:", "--implementation=cp", f"--python-version={version}",
+                 f"--platform=manylinux2014_{machine}")  # fmt: skip
+    run(*pip, *into, *for_image, *wanted)
     run(*pip, *into, "--no-deps", sources.resolve())
 
 
@@ -164,18 +194,16 @@ def complete(root: Path, python: str) -> None:
 
 
 def compile_all(root: Path, python: str) -> None:
-    """Compile by the image's own Python: its root is read-only where it runs."""
-    enter = () if os.geteuid() == 0 else ("unshare", "--map-root-user")
-    compiler = (f"/usr/bin/{python}", "-I", "-m", "compileall", "-q")
+    """Compile by this machine's Python of the same version: the image's root is read-only."""
+    compiler = (f"/usr/bin/{python}", "-I", "-m", "compileall", "-q", "-s", root, "-p", "/")
     # unchecked: files of a layer do not change, and their times are those of the archive.
-    run(*enter, "chroot", root, *compiler, "--invalidation-mode=unchecked-hash", "/usr/lib")
+    run(*compiler, "--invalidation-mode=unchecked-hash", root / "usr/lib")
 
 
-def write_archive(root: Path, archive: Path) -> None:
+def write_archive(root: Path, archive: Path, architecture: str) -> None:
     """Write the OCI archive: one layer, its configuration, the manifest and the index."""
     layer = layer_of(root)
     packed = gzip.compress(layer, COMPRESSION, mtime=EPOCH)
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
     version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"]
     config = encoded(
         {

@@ -30,7 +30,9 @@ import extensions  # noqa: E402
 
 extensions.install(lambda path: __loader__.get_data(__loader__.archive + "/" + path))
 if find_spec("orjson.orjson") is None:
-    sys.stderr.write("xctl-probe-network: this file is for x86-64; remedy: pip install the wheel\n")
+    sys.stderr.write(
+        "xctl-probe-network: this file is for x86-64 and arm64; remedy: pip install the wheel\n"
+    )
     sys.exit(USAGE_EXIT)
 
 from xctl_probe.start import main  # noqa: E402

@@ -11,6 +11,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
 from importlib.util import spec_from_file_location
 
+MACHINE = os.uname().machine  # their folder in the archive
+
 
 class InMemory(MetaPathFinder):
     """Finds what `read` has for this interpreter.
@@ -23,14 +25,15 @@ class InMemory(MetaPathFinder):
 
     def find_spec(self, fullname, path, target=None) -> ModuleSpec | None:  # noqa: ARG002
         """Return where the module is loaded from, None where the archive has none."""
+        place = f"{MACHINE}/{fullname.replace('.', '/')}"
         for suffix in EXTENSION_SUFFIXES:
             try:
-                image = self._read(fullname.replace(".", "/") + suffix)
+                image = self._read(place + suffix)
             except OSError:
                 continue
-            place = f"/proc/self/fd/{_in_memory(fullname, image)}"
-            loader = ExtensionFileLoader(fullname, place)
-            return spec_from_file_location(fullname, place, loader=loader)
+            file = f"/proc/self/fd/{_in_memory(fullname, image)}"
+            loader = ExtensionFileLoader(fullname, file)
+            return spec_from_file_location(fullname, file, loader=loader)
         return None
 
 

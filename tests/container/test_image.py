@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -32,17 +33,27 @@ COMMAND = "/usr/bin/xctl-probe-network"
 BULK = 300_000
 
 
+def made(folder, *architecture):
+    """The archive, for the architecture of this machine by default."""
+    require_tools("apt-get", "dpkg-deb", "skopeo")
+    subprocess.run([sys.executable, MAKER, folder, *architecture], check=True)
+    (archive,) = folder.glob("*.oci.tar")
+    return archive
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     require(os.geteuid() == 0, "run the tests as root")
-    require_tools("apt-get", "dpkg-deb", "bwrap", "skopeo")
-    folder = tmp_path_factory.mktemp("image")
-    subprocess.run([sys.executable, MAKER, folder], check=True)
-    return folder / "xctl-probe-network.oci.tar"
+    require_tools("bwrap")
+    return made(tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture(scope="module")
 def layer(archive):
+    return layer_of(archive)
+
+
+def layer_of(archive):
     """The layer of the archive, found as a runtime finds it: each blob has its own digest."""
     with tarfile.open(archive) as tar:
         files = {one.name: tar.extractfile(one).read() for one in tar.getmembers()}
@@ -136,6 +147,25 @@ def test_it_is_small_and_has_no_shell(archive, layer):
     assert {one for one in programs if not one.startswith(python)} == {COMMAND.strip("/")}
     assert {(one.uid, one.gid, one.mtime) for one in entries} == {(0, 0, 0)}
     assert not any(one.mode & 0o7022 for one in entries if not one.issym())
+
+
+def test_the_image_of_another_machine_has_nothing_of_this_one(tmp_path):
+    """Its programs are not run here: each file of machine code is looked into."""
+    machines = {"amd64": 0x3E, "arm64": 0xB7}  # e_machine, elf(5)
+    own = platform.machine()
+    (other,) = machines.keys() - {{"x86_64": "amd64", "aarch64": "arm64"}[own]}
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(layer_of(made(tmp_path, other)))) as tar:
+        for one in tar.getmembers():
+            if one.isreg() and not one.name.endswith(".bpf.o"):
+                head = tar.extractfile(one).read(20)
+                if head.startswith(b"\x7fELF"):
+                    found.append(int.from_bytes(head[18:20], "little"))
+    assert set(found) == {machines[other]}
+    assert len(found) > 30  # Python, its modules, and their libraries
+    words = ["skopeo", "inspect", f"oci-archive:{next(tmp_path.glob('*.oci.tar'))}"]
+    shown = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    assert shown["Architecture"] == other
 
 
 def test_other_programs_read_the_archive(archive):

@@ -13,6 +13,9 @@ from pathlib import Path
 from fresh.__main__ import DEBIAN, SUITES
 from fresh.each import each_suite
 from fresh.root import CHECKOUT, Root
+from vm.apt import architecture
+
+from . import contents
 
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -35,7 +38,7 @@ def streams(command: str) -> str:
 
 
 def debian_package(root: Root) -> None:
-    root.run(f"apt-get update -qq && {INSTALL} {HERE}/*.deb")
+    root.run(f"apt-get update -qq && {INSTALL} {HERE}/*_{architecture()}.deb")
     assert root.run("xctl-probe-network --version", capture=True) == (
         f"xctl-probe-network {VERSION}\n"
     )
@@ -83,6 +86,7 @@ def _try(suite: str) -> str:
 
     Raises Unavailable where there is no archive, AssertionError where a package is wrong.
     """
+    contents.check(ROOT / "dist")
     root = Root(suite, SUITES[suite], of_debian=suite in DEBIAN)
     try:
         root.copy((ROOT / "dist").iterdir(), HERE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def extensions(monkeypatch):
 
 def test_a_compiled_module_is_imported_from_memory(extensions, monkeypatch):
     (file,) = Path(psutil.__file__).parent.glob("_psutil_linux*.so")
-    images = {f"elsewhere/{file.name}": file.read_bytes()}
+    images = {f"{os.uname().machine}/elsewhere/{file.name}": file.read_bytes()}
 
     def read(path):
         try:
