@@ -37,7 +37,6 @@ static __always_inline int was_accepted(struct sock *sk)
 static __always_inline int was_reset(struct sock *sk)
 {
 	struct sock_state *state;
-	bool polling = false;
 
 	if (FIELD(sk, __sk_common.skc_state) == TCP_SYN_SENT)
 		return 0; /* refused: reported when the state changes */
@@ -45,7 +44,7 @@ static __always_inline int was_reset(struct sock *sk)
 	if (!state)
 		return 0;
 	if (!state->owner.tgid) { /* accepted, and nothing sent or received yet */
-		struct task_struct *task = find_waiter(sk, &polling);
+		struct task_struct *task = task_of(stream_waiter(sk));
 
 		if (task)
 			fill_owner(&state->owner, task);
@@ -110,13 +109,10 @@ static __always_inline void connection_failed(struct sock *sk, struct sock_state
  */
 static __always_inline void peer_finished(struct sock *sk, struct sock_state *state)
 {
-	struct task_struct *task;
-	bool polling = false;
-
 	if (!state->reply_state || unread_bytes(sk) > 1) /* a FIN counts as one */
 		return;
-	task = find_waiter(sk, &polling);
-	emit_reply_stall(sk, state, exact_ns(), task && !polling ? SEEN_BLOCKED : 0);
+	emit_reply_stall(sk, state, exact_ns(),
+			 in_call_or_alone(stream_waiter(sk)) ? SEEN_BLOCKED : 0);
 	state->reply_state = 0;
 	state->peer_closed = 1;
 }

@@ -21,7 +21,6 @@
 #define WAITER_BITS 15ULL
 
 #define WQ_FLAG_EXCLUSIVE 1 /* receivers sleep so, senders do not: net/core/{datagram,sock}.c */
-#define POLLED_TO_READ 1 /* POLLIN and EPOLLIN */
 
 /*
  * Functions of addresses that are not static are verified once each, see pid_nr_in_probe_ns():
@@ -90,8 +89,7 @@ __noinline __u64 polling_thread(__u64 address)
 	if (!task || !is_task(task) || !(BPF_CORE_READ(polled, key) & POLLED_TO_READ))
 		return 0;
 	found = (__u64)task | WAITER_POLLS;
-	if (!BPF_CORE_READ(all, table) && BPF_CORE_READ(all, inline_index) == 1 &&
-	    has_timeout((__u64)task))
+	if (is_only_entry(all) && has_timeout((__u64)task))
 		found |= WAITER_ALONE;
 	return found;
 }

@@ -109,10 +109,10 @@ static __always_inline void received_in_call(struct sock *sk, struct sock_state 
 /* Bytes count once a thread was sampled in the call: its process owns them. */
 static __always_inline bool in_call(struct sock *sk, struct sock_state *state)
 {
-	bool polling = false;
-	struct task_struct *task = find_waiter(sk, &polling);
+	__u64 waiter = stream_waiter(sk);
+	struct task_struct *task = task_of(waiter);
 
-	if (!task || polling)
+	if (!task || waiter & IS_POLLING)
 		return state->receiving.ahead > 0 || state->sending.ahead > 0;
 	if (state->owner.tgid != (__u32)BPF_CORE_READ(task, tgid))
 		change_owner(sk, state, task);

@@ -159,19 +159,21 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 					struct sock_state *state)
 {
-	bool polling = false, sends;
 	struct task_struct *task;
 	struct owner owner = {};
+	__u64 waiter;
+	bool sends;
 
 	if (transport_of(sk) == TRANSPORT_UDP)
 		return name_datagram_waiter(event, sk, state);
-	task = find_waiter(sk, &polling);
-	if (!task)
+	waiter = stream_waiter(sk);
+	if (!waiter)
 		return;
-	if (polling) {
+	if (!in_call_or_alone(waiter)) {
 		event->evidence |= SEEN_POLLING;
 		return;
 	}
+	task = task_of(waiter);
 	sends = BPF_CORE_READ(sk, sk_write_pending);
 	if ((event->direction == STALL_RECEIVE && sends) ||
 	    (event->direction == STALL_SEND && !sends))

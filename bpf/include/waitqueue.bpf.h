@@ -7,9 +7,34 @@
 #include "task.bpf.h"
 
 #define WAITERS 16 /* entries of a wait queue that are read */
-#define IS_POLLING 1ULL /* in the address of a task, which is even */
+/* In the address of a task, which is a multiple of 64. */
+#define IS_POLLING 1ULL
+#define POLLS_ALONE 2ULL /* for data of this socket, and for nothing else */
+#define POLLED_TO_READ 1 /* POLLIN and EPOLLIN */
 #define POLLED_TO_WRITE 4 /* POLLOUT and EPOLLOUT */
 #define EDGE_TRIGGERED (1U << 31) /* EPOLLET */
+
+/* Does the poll or select of this entry of a wait queue have no other? */
+static __always_inline bool is_only_entry(struct poll_wqueues *all)
+{
+	return !BPF_CORE_READ(all, table) && BPF_CORE_READ(all, inline_index) == 1;
+}
+
+/* As waiting_task(), of the entry of a poll or select. */
+static __always_inline __u64 polling_task(struct wait_queue_entry *entry, struct poll_wqueues *all)
+{
+	struct poll_table_entry *polled =
+		(void *)entry - bpf_core_field_offset(struct poll_table_entry, wait);
+	struct task_struct *task = BPF_CORE_READ(all, polling_task);
+	unsigned long key;
+
+	if (!task || !is_task(task))
+		return 0;
+	key = BPF_CORE_READ(polled, key);
+	if (key & POLLED_TO_READ && !(key & POLLED_TO_WRITE) && is_only_entry(all))
+		return (__u64)task | IS_POLLING | POLLS_ALONE;
+	return (__u64)task | IS_POLLING;
+}
 
 /*
  * The address of the task that sleeps on a struct socket_wq in a call of its own; with
@@ -25,8 +50,8 @@ __noinline __u64 waiting_task(__u64 queue)
 	at = BPF_CORE_READ(head, next);
 	for (int i = 0; i < WAITERS; i++) {
 		struct wait_queue_entry *entry;
-		struct task_struct *task;
 		void *private;
+		__u64 polling;
 
 		if (!at || at == head)
 			break;
@@ -34,9 +59,9 @@ __noinline __u64 waiting_task(__u64 queue)
 		private = BPF_CORE_READ(entry, private);
 		if (private && is_task(private))
 			return (__u64) private;
-		task = BPF_CORE_READ((struct poll_wqueues *)private, polling_task);
-		if (task && is_task(task))
-			polls = (__u64)task | IS_POLLING;
+		polling = polling_task(entry, private);
+		if (polling)
+			polls = polling;
 		at = BPF_CORE_READ(at, next);
 	}
 	return polls;
@@ -91,12 +116,23 @@ __noinline __u32 polled_to_write(__u64 address)
 	return 0;
 }
 
-static __always_inline struct task_struct *find_waiter(struct sock *sk, bool *polling)
+static __always_inline __u64 stream_waiter(struct sock *sk)
 {
-	__u64 task = waiting_task((__u64)BPF_CORE_READ(sk, sk_wq));
+	return waiting_task((__u64)BPF_CORE_READ(sk, sk_wq));
+}
 
-	*polling = task & IS_POLLING;
-	return (struct task_struct *)(task & ~IS_POLLING);
+static __always_inline struct task_struct *task_of(__u64 waiter)
+{
+	return (struct task_struct *)(waiter & ~(IS_POLLING | POLLS_ALONE));
+}
+
+/*
+ * Who polls one socket to read it, and nothing else, is as good as in the receive: so wait libpq,
+ * and Python where a socket has a timeout.
+ */
+static __always_inline bool in_call_or_alone(__u64 waiter)
+{
+	return waiter && (!(waiter & IS_POLLING) || waiter & POLLS_ALONE);
 }
 
 #endif

@@ -344,6 +344,38 @@ def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen
     assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
 
 
+@pytest.mark.parametrize("how", ["timeout", "select"])
+def test_a_request_from_before_the_probe_is_seen_where_its_socket_is_polled_alone(
+    probe, worker, how
+):
+    """As in a receive: so wait a socket of Python with a timeout, and libpq."""
+    server, client, identity = connected(worker)
+    answered(server, client)
+    client.begin("ask_polling", QUESTION, ANSWER, how)
+    server.ask("recv", QUESTION)
+    running = probe()
+    running.wait_for(ongoing_times(2, client.pid))
+    server.ask("send", ANSWER)
+    client.expect("ask_polling")
+    running.wait_for(ended(client.pid))
+    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+
+
+def test_a_server_that_polls_its_connection_alone_waits_for_work(probe, worker):
+    """So does a client that has had its answer."""
+    server, client, _ = connected(worker)
+    client.begin("ask_polling", QUESTION, ANSWER, "timeout")
+    server.ask("recv", QUESTION)
+    server.ask("send", ANSWER)
+    client.expect("ask_polling")
+    server.begin("ask_polling", 0, QUESTION, "select")
+    client.begin("ask_polling", 0, ANSWER, "timeout")
+    running = probe()
+    running.wait_for_intervals(15)
+    consumer = running.stop()
+    assert consumer.stalls(pid=server.pid) + consumer.stalls(pid=client.pid) == []
+
+
 def test_a_stall_shorter_than_the_threshold_is_silent(probe, worker):
     """Only --stall-ms and more is a stall: with ten seconds, one of a second is none."""
     running = probe("--stall-ms", 10_000)

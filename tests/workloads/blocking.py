@@ -142,6 +142,16 @@ class Blocking:
         thread.start()
         return {"tid": thread.native_id, "inode": inode(sock)}
 
+    def ask_polling(self, question: int, answer: int, how: str) -> dict[str, Any]:
+        """Ask, and poll this socket alone: `timeout` as Python does for one, `select` without."""
+        if how == "timeout":
+            self.sock.settimeout(LONG_S)
+            return self.ask(question, answer)
+        self.sock.sendall(bytes(question))
+        longest = Longest()
+        longest.measure(lambda: select.select([self.sock], [], []))
+        return self.recv(answer) | longest.fields()
+
     def ask_in_turns(self, question: int, answer: int, turn_ms: int) -> dict[str, Any]:
         """Ask, and receive with SO_RCVTIMEO: the call gives up, and is made again at once."""
         turn = struct.pack("@ll", 0, turn_ms * 1000)

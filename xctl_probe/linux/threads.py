@@ -1,5 +1,8 @@
 """Threads of a process that are blocked on a socket.  proc(5): wchan, syscall.
 
+Who polls one socket to read it, and nothing else, is as good as in the receive: so wait libpq, and
+Python where a socket has a timeout.  bpf/include/waitqueue.bpf.h has the same rule.
+
 Both files are readable for processes of the same user; /proc/<pid>/syscall also needs the rights of
 ptrace (Yama may refuse it).  Without them, wchan is the only evidence.
 """
@@ -16,11 +19,12 @@ from xctl_probe.events import Direction
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.epoll_fdinfo import entries
-from xctl_probe.linux.syscalls import Role, role_of
+from xctl_probe.linux.syscalls import Role, Watched, parsed, polled, role_of
 from xctl_probe.linux.tasks import reader_of
 
 _DIRECTIONS = {Role.RECEIVE: Direction.RECEIVE, Role.SEND: Direction.SEND}
 _MACHINE = platform.machine()
+_ON_SOCKET = (*wchan.EITHER, *wchan.RECEIVE, *wchan.SEND, *wchan.POLL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +43,42 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
         tids = os.listdir(tasks)
     except OSError:
         return []
-    found = []
+    found: list[BlockedThread] = []
     for tid in tids:
         function = procfs.word(f"{tasks}/{tid}/wchan")
-        direction = None
-        if function.startswith(wchan.RECEIVE):
-            direction = Direction.RECEIVE
-        elif function.startswith(wchan.SEND):
-            direction = Direction.SEND
-        elif not function.startswith(wchan.EITHER) and function not in wchan.UNKNOWN:
-            continue
-        fd, role = _call(procfs.read_once(f"{tasks}/{tid}/syscall"))
-        called = _DIRECTIONS.get(role) if role else None
-        if called or function not in wchan.UNKNOWN:
-            found.append(BlockedThread(int(tid), fd if called else None, called or direction))
+        if function in wchan.UNKNOWN or function.startswith(_ON_SOCKET):
+            call = procfs.read_once(f"{tasks}/{tid}/syscall")
+            found += _blocked(int(tid), function, call, pid, proc)
     return found
+
+
+def _blocked(
+    tid: int, function: str, line: bytes, pid: int, proc: Path
+) -> tuple[BlockedThread, ...]:
+    """Return the thread if it waits on a socket; its kernel function or its call shows the way."""
+    fd, role = _call(line)
+    if function.startswith(wchan.POLL) or role is Role.POLL:
+        alone = _polled_alone(line, pid, proc)
+        return () if alone is None else (BlockedThread(tid, alone, Direction.RECEIVE),)
+    called = _DIRECTIONS.get(role) if role else None
+    if called:
+        return (BlockedThread(tid, fd, called),)
+    if function in wchan.UNKNOWN:
+        return ()
+    if function.startswith(wchan.RECEIVE):
+        return (BlockedThread(tid, None, Direction.RECEIVE),)
+    return (BlockedThread(tid, None, Direction.SEND if function.startswith(wchan.SEND) else None),)
+
+
+def _polled_alone(line: bytes, pid: int, proc: Path) -> int | None:
+    """Return the only descriptor of a poll or select, where it is polled to read it."""
+    call = parsed(line.decode("ascii", "replace"), _MACHINE)
+    if call is None or call[1] is not Role.POLL:
+        return None
+    match polled(call[0], call[2], reader_of(pid, proc), proc):
+        case (Watched(fd, reads=True, writes=False),):
+            return fd
+    return None
 
 
 def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:

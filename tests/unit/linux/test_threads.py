@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +107,56 @@ def test_the_call_outweighs_the_function(proc):
     """`sk_wait_data` also runs below sendmsg in places; the number shows what was asked."""
     proc.thread(b"sk_wait_data", b"46 0x5")
     assert proc.blocked() == [BlockedThread(TID, 5, SEND)]
+
+
+POLLIN, POLLOUT = 1, 4
+POLL = b"7 0x10 %#x 0x2710 0x0 0x0 0x0 0x7ffe 0x7f01\n"  # its descriptors at 16, for 10 s
+
+
+def pollfds(*entries):
+    return bytes(16) + b"".join(struct.pack("=iHH", fd, events, 0) for fd, events in entries)
+
+
+@pytest.mark.parametrize(
+    ("entries", "found"),
+    [
+        ([(5, POLLIN)], [BlockedThread(TID, 5, RECEIVE)]),
+        ([(-1, POLLIN), (5, POLLIN)], [BlockedThread(TID, 5, RECEIVE)]),
+        ([(5, POLLIN), (6, POLLIN)], []),
+        ([(5, POLLIN), (5, POLLIN)], []),
+        ([(5, POLLOUT)], []),
+        ([(5, POLLIN | POLLOUT)], []),
+        ([], []),
+    ],
+    ids=["alone", "one is left out", "with another", "twice", "to write", "to do both", "nothing"],
+)
+@pytest.mark.parametrize("wchan", [b"do_sys_poll", b"poll_schedule_timeout.constprop.0", b"0"])
+def test_who_polls_one_socket_alone_is_in_a_receive(proc, wchan, entries, found):
+    """So waits a socket of Python with a timeout, and libpq."""
+    proc.thread(wchan, POLL % len(entries))
+    proc.write("mem", pollfds(*entries))
+    assert proc.blocked() == found
+
+
+def test_a_select_of_one_socket_is_a_receive(proc):
+    proc.thread(b"do_select", b"23 0x6 0x10 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n")
+    proc.write("mem", bytes(16) + bytes([1 << 5]))
+    assert proc.blocked() == [BlockedThread(TID, 5, RECEIVE)]
+
+
+@pytest.mark.parametrize(
+    "line", [None, b"", b"running\n", b"7 0x10\n", b"0 0x5 0x0 0x0 0x0 0x0 0x0"]
+)
+def test_a_poll_that_may_not_be_read_shows_nothing(proc, line):
+    """Yama hides the call, and with it the descriptors; a line may be of another moment."""
+    proc.thread(b"do_sys_poll", line)
+    proc.write("mem", pollfds((5, POLLIN)))
+    assert proc.blocked() == []
+
+
+def test_a_poll_whose_memory_is_closed_shows_nothing(proc):
+    proc.thread(b"do_sys_poll", POLL % 1)
+    assert proc.blocked() == []
 
 
 def test_each_thread_is_sampled(proc):
