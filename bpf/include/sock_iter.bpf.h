@@ -104,6 +104,7 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 				state->writable_ns = now;
 			return false;
 		}
+		state->writable_ns = 0; /* it did, within its call, and the buffer is full again */
 		if (window_limits(sk))
 			event->evidence |= SEEN_PEER_WINDOW;
 	} else if (!state->opened && !may_await_equal(state) && !awaits_unasked(state, coarse)) {

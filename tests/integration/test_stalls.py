@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
 import time
+from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from support.conversation import ANSWER, QUESTION, answered, connected
 from support.truth import bounds_ms
+from support.worker import PYTHON
 
 INTERVAL_MS = 200  # conftest's
 STALL_MS = 100  # the default threshold
 INSPECTED_WITHIN = 15  # intervals: a busy host may keep the helper waiting that reads the peer
 MORE_THAN_BUFFERS = 20_000_003
+SEND_CALLS = {
+    "x86_64": ("1", "44", "46"),
+    "aarch64": ("64", "206", "211"),
+}  # write, sendto, sendmsg
 
 
 def epoch_ms(monotonic_ns):
@@ -374,6 +384,59 @@ def test_a_server_that_polls_its_connection_alone_waits_for_work(probe, worker):
     running.wait_for_intervals(15)
     consumer = running.stop()
     assert consumer.stalls(pid=server.pid) + consumer.stalls(pid=client.pid) == []
+
+
+HOG = """
+import os, time
+os.nice(-20)
+while time.monotonic() < {until}:
+    pass
+"""
+
+
+@contextmanager
+def starved(pid):
+    """Meanwhile a process that becomes runnable does not run."""
+    cpus = os.sched_getaffinity(pid)
+    os.sched_setaffinity(pid, {max(cpus)})
+    os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+    words = ["taskset", "-c", str(max(cpus)), PYTHON, "-c", HOG.format(until=time.monotonic() + 30)]
+    with subprocess.Popen(words) as hog:
+        try:
+            yield
+        finally:
+            hog.kill()
+            os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+            os.sched_setaffinity(pid, cpus)
+
+
+def in_send(pid):
+    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in SEND_CALLS[platform.machine()]
+
+
+def test_a_sender_that_had_room_for_a_moment_is_over_once(probe, worker):
+    """It was woken, and sampled before it ran; then its buffer was full again, in the same call.
+
+    Its end did not come: the wait counted as one of a moment.
+    """
+    stall_ms = 3_000
+    running = probe("--stall-ms", stall_ms)
+    server, client, identity = connected(worker)
+    client.begin("send", MORE_THAN_BUFFERS, MORE_THAN_BUFFERS)
+    while not in_send(client.pid):
+        time.sleep(0.01)
+    running.wait_for_intervals(1)
+    with starved(client.pid):
+        assert server.ask("recv", 4_000_037)["bytes"] == 4_000_037
+        running.wait_for_intervals(2)
+    running.wait_for(ongoing_times(2, client.pid))
+    server.ask("recv", MORE_THAN_BUFFERS - 4_000_037)
+    client.expect("send")
+    running.wait_for(ended(client.pid))
+    *ongoing, last = running.stop().stalls(inode=identity["inode"])
+    assert ([r.ongoing for r in ongoing], last.ongoing) == ([True] * len(ongoing), False)
+    assert {(r.pid, r.net["direction"]) for r in (*ongoing, last)} == {(client.pid, "send")}
+    assert last.stall_ms >= ongoing[-1].stall_ms >= stall_ms
 
 
 def test_a_stall_shorter_than_the_threshold_is_silent(probe, worker):
