@@ -13,7 +13,7 @@ DOCS = CHECKOUT / "docs" / "bench"
 _INSIDE = "XCTL_BENCH_INSIDE"
 
 
-def isolate() -> None:
+def isolate(module: str = "bench") -> None:
     """Go on in a network and a mount namespace of one's own, as the same process.
 
     Traffic so stays on its own loopback; bpftrace and bcc find a tracefs that not every host
@@ -25,7 +25,7 @@ def isolate() -> None:
         unshare = shutil.which("unshare")
         if unshare is None:
             sys.exit("bench: unshare is missing: install util-linux")
-        words = [unshare, *user, "--net", "--mount", sys.executable, "-m", "bench", *sys.argv[1:]]
+        words = [unshare, *user, "--net", "--mount", sys.executable, "-m", module, *sys.argv[1:]]
         os.execv(unshare, words)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for kind, where in (("tracefs", "/sys/kernel/tracing"), ("debugfs", "/sys/kernel/debug")):

@@ -102,6 +102,7 @@ class SocketTable:
         # This sample, the one before, and the one before that.
         self._now_ns = self._last_sample_ns = self._second_last_ns = 0
         self._generation = 0
+        self._rests_at, self._all_rest = -1, False  # as found at that sample
         self._unaccepted = False
         self._overruns = 0
         self._routing = 0  # how often the host's routing has changed
@@ -114,8 +115,10 @@ class SocketTable:
     @property
     def rests(self) -> bool:
         """True where a sample shows nothing new until a segment moves."""
-        active = self._rows.array["active"].any() or self._waiting
-        return not active and not self._owners.is_searching
+        if self._rests_at != self._generation:  # many polls follow one sample
+            self._rests_at = self._generation
+            self._all_rest = not (self._waiting or self._rows.array["active"].any())
+        return self._all_rest and not self._owners.is_searching
 
     @property
     def has_unaccepted(self) -> bool:

@@ -44,7 +44,7 @@ from xctl_probe.traffic_totals import TrafficTotals
 _MOST_STALLS, _MOST_ERRORS = 1_024, 1_024
 _OF_PROCESS = 256
 # The consumer takes a process for a stalled one where all that it consumes is below this.
-_LEAST_PERCENT = 1.0
+LEAST_PERCENT = 1.0  # of CPU or memory
 
 
 Placed = Callable[[Process | None], Placement | None]
@@ -56,6 +56,7 @@ class Filter:
 
     `min_mbps`: least Mbps of the bandwidth record of a process.  Loopback traffic counts only
     with `loopback`, or when the interface is named.  `metrics`: what is measured at all.
+    `least_percent`: least CPU and memory of their records.
     """
 
     min_mbps: float = 1.0
@@ -63,6 +64,7 @@ class Filter:
     interfaces: frozenset[str] = frozenset()
     loopback: bool = False
     metrics: frozenset[Metric] = DEFAULT
+    least_percent: float = LEAST_PERCENT
 
     def wants_owner(self, owner: Process | None) -> bool:
         """True when events of this process are wanted."""
@@ -158,7 +160,7 @@ def aggregate(
         yield ErrorRecord(ts_ms, lost)
     yield from _ports(ports, ts_ms, placed)
     yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms, placed)
-    yield from _loads(loads, ts_ms, placed)
+    yield from _loads(loads, wanted, ts_ms, placed)
     yield from _states(states, State.EXIT, ts_ms)
 
 
@@ -261,12 +263,14 @@ def _ports(
             )  # fmt: skip
 
 
-def _loads(loads: list[ProcessLoad], ts_ms: int, placed: Placed) -> Iterator[Record]:
+def _loads(
+    loads: list[ProcessLoad], wanted: Filter, ts_ms: int, placed: Placed
+) -> Iterator[Record]:
     """Yield CPU and memory where they are not taken for those of a stalled process."""
     for load in loads:
         placement = placed(load.owner)
         for record in (CpuRecord(ts_ms, load, placement), MemoryRecord(ts_ms, load, placement)):
-            if record.percent >= _LEAST_PERCENT:
+            if record.percent >= wanted.least_percent:
                 yield record
 
 

@@ -102,10 +102,10 @@ def _check_metrics(text: str) -> None:
     try:
         parse_metrics(text)
     except ValueError as error:
-        raise UsageError(
-            f"--metrics {text}: no metric {str(error)!r}; give a list of {', '.join(Metric)}, "
-            "with commas"
-        ) from None
+        remedy = f"give a list of {', '.join(Metric)}, with commas"
+        if str(error) == "syscalls":
+            remedy = "system calls are counted of one process: xctl-probe-network profile PID"
+        raise UsageError(f"--metrics {text}: no metric {str(error)!r}; {remedy}") from None
 
 
 def _check_proc_budget(percent: float) -> None:

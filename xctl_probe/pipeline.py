@@ -16,12 +16,18 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from xctl_probe.aggregate import Filter, aggregate
+from xctl_probe.aggregate import LEAST_PERCENT, Filter, aggregate
 from xctl_probe.config import Settings
 from xctl_probe.errors import is_shortage
 from xctl_probe.events import Batch, DroppedEvents, Event, Source
 from xctl_probe.exporters.base import Receiver
-from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    CpuRecord,
+    ErrorRecord,
+    MemoryRecord,
+    Record,
+)
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.linux.rdma_ports import has_devices
 from xctl_probe.metrics import Metric
@@ -220,7 +226,8 @@ def stream(
     """
     least_mbps = settings.wanted.min_mbps
     if any(one.takes_all for one in receivers):
-        settings = replace(settings, wanted=replace(settings.wanted, min_mbps=0.0))
+        wanted = replace(settings.wanted, min_mbps=0.0, least_percent=0.0)
+        settings = replace(settings, wanted=wanted)
     try:
         with stop_signals(_LONGEST_END_S) as stop:
             sink = _Stdout(writer, stdout, stop, receivers, service, least_mbps)
@@ -300,7 +307,9 @@ class _Stdout:
             self._known_dropped = dropped
 
     def _is_small(self, record: Record) -> bool:
-        """True for the bandwidth of a process below `--min-bw`."""
+        """True for the bandwidth of a process below `--min-bw`, and for its load below 1 %."""
+        if isinstance(record, CpuRecord | MemoryRecord):
+            return record.percent < LEAST_PERCENT
         return (
             isinstance(record, BandwidthRecord)
             and record.owner is not None

@@ -12,7 +12,7 @@
 #define ADDRESS_LEN 16
 
 enum record_kind {
-	RECORD_TRAFFIC = 1, /* sent_bytes, received_bytes since the record before */
+	RECORD_RECEIVED = 1, /* data came to a process that is asked for: see asked_processes */
 	RECORD_RETRANSMIT, /* occurrences: segments sent again */
 	RECORD_REFUSED,
 	RECORD_TIMEOUT,
@@ -57,8 +57,6 @@ enum evidence {
 struct event {
 	__u64 time_ns; /* CLOCK_MONOTONIC */
 	__u64 span_ns;
-	__u64 sent_bytes;
-	__u64 received_bytes;
 	__u64 start_ticks; /* of the owner, as field 22 of /proc/pid/stat */
 	__u64 cgroup;
 	__u64 inode;
@@ -84,7 +82,7 @@ struct event {
 	__u32 duplicates; /* segments that the receiver reports to have got twice (DSACK) */
 };
 
-/* Bytes of sockets that die unseen or are handed on are added up by process and interface. */
+/* All bytes are added up by process and interface. */
 struct process_key {
 	__u64 start_boottime_ns;
 	__u32 tgid; /* as the first namespace numbers it */

@@ -136,6 +136,7 @@ MAP(crowded_processes)
 MAP(endpoints)
 MAP(listen_ports)
 MAP(reconcile_guard)
+MAP(asked_processes)
 MAP(udp_send_in_flight)
 MAP(events)
 MAP(iter_output) /* output of the socket iterators: events */

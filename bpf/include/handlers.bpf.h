@@ -71,7 +71,7 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 static __always_inline int stream_sent(struct sock *sk, struct sock_state *state, __u64 now,
 				       int count)
 {
-	atomic_add(&state->unread_sent, uncounted(state, count, true));
+	add_atomic(&state->unread_sent, uncounted(state, count, true));
 	if (state->closed)
 		flush_bytes_to_process(sk, state);
 	/*
@@ -137,7 +137,7 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 		state->request_ns = now; /* it is no reply to an earlier request as well */
 	}
 	if (ret > 0 && !(flags & MSG_PEEK)) {
-		atomic_add(&state->unread_received, uncounted(state, ret, false));
+		add_atomic(&state->unread_received, uncounted(state, ret, false));
 		state->flow_bytes += ret;
 		if (state->closed)
 			flush_bytes_to_process(sk, state); /* read after a reset: nothing follows */
@@ -203,7 +203,7 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 
 	if (!state)
 		return 0;
-	atomic_add(&state->unread_retransmits, segments);
+	add_atomic(&state->unread_retransmits, segments);
 	if (!window_closed(sk)) /* into a closed window it is a probe, or overran the buffer */
 		state->last_loss_ns = coarse_ns();
 	return 0;

@@ -29,12 +29,18 @@ static __always_inline void count_calls(struct sock *sk, struct sock_state *stat
 
 static __always_inline bool may_move(struct sock *sk)
 {
-	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
 	__u8 state = FIELD(sk, __sk_common.skc_state);
 
-	if (!is_tcp(sk) || (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT))
-		return false; /* a SYN and a FIN count in the numbers, and are no data */
-	return !BPF_CORE_READ(icsk, icsk_ulp_ops); /* TLS: the numbers count its records */
+	/* A SYN and a FIN count in the numbers, and are no data. */
+	return is_tcp(sk) && (state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT);
+}
+
+/* TLS: the numbers count its records. */
+static __always_inline bool has_records(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	return BPF_CORE_READ(icsk, icsk_ulp_ops);
 }
 
 /* Bytes since the last count of this direction; the first sample only sets the start. */
@@ -54,7 +60,7 @@ static __always_inline void count_ahead(struct way *way, __u64 *unread, __u32 co
 {
 	__sync_fetch_and_add(&way->until, count);
 	__sync_fetch_and_add(&way->ahead, count);
-	atomic_add(unread, count);
+	add_atomic(unread, count);
 }
 
 /*
@@ -76,7 +82,7 @@ static __always_inline void follow_answer(struct sock *sk, struct sock_state *st
 {
 	__u64 now, arrival;
 
-	if (!state->opened || state->reply_state != AWAITING || unread_bytes(sk))
+	if (!state->opened || state->reply_state != AWAITING || unread_bytes(sk) || has_records(sk))
 		return;
 	now = coarse_ns();
 	arrival = arrival_ns(sk, now);
@@ -125,7 +131,7 @@ static __noinline void count_calls(struct sock *sk, struct sock_state *state)
 	received = moved(&state->receiving, BPF_CORE_READ(tp, copied_seq));
 	if (FIELD(sk, __sk_common.skc_state) == TCP_CLOSE_WAIT)
 		received = 0;
-	if ((!sent && !received) || !in_call(sk, state))
+	if ((!sent && !received) || has_records(sk) || !in_call(sk, state))
 		return;
 	if (sent)
 		count_ahead(&state->sending, &state->unread_sent, sent);

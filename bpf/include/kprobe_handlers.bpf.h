@@ -77,7 +77,7 @@ static __always_inline int on_wait_for_memory(struct sock *sk, long *timeo_p)
 		if (sent && !left)
 			stream_sent(sk, state, coarse_ns(), sent);
 		else
-			atomic_add(&state->unread_sent,
+			add_atomic(&state->unread_sent,
 				   sent); /* the call goes on, and so may a stall */
 	}
 	return found_full_buffer(sk);

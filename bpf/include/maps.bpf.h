@@ -143,6 +143,15 @@ struct {
 	__type(value, struct process_traffic);
 } crowded_processes SEC(".maps");
 
+/* Processes with a wait: user space asks where else data comes to them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, __u32); /* pid, as the probe's namespace numbers it */
+	__type(value, __u8);
+} asked_processes SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384); /* all places of 16 users */

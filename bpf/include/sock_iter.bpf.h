@@ -106,6 +106,8 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 		}
 		if (window_limits(sk))
 			event->evidence |= SEEN_PEER_WINDOW;
+	} else if (!state->opened && !may_await_equal(state) && !awaits_unasked(state, coarse)) {
+		return false; /* of most servers, before their sockets are read */
 	} else if (!may_receive(sk) || unread_bytes(sk)) {
 		return false;
 	} else if (awaits_unasked(state, coarse)) {
@@ -118,8 +120,6 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 		event->evidence = of_equal(state, coarse);
 		event->direction = STALL_RECEIVE;
 		state->awaits_equal = coarse - since >= settings.stall_ns;
-	} else if (!state->opened) {
-		return false;
 	} else if (state->reply_state) {
 		since = state->request_ns;
 		event->evidence = is_symmetric(state) ? of_equal(state, coarse) : 0;
@@ -192,7 +192,11 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
  */
 static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *state)
 {
-	if (state->send_blocked_ns || !sock_nospace(sk))
+	if (state->send_blocked_ns)
+		return;
+	if (!FIELD(sk, sk_wmem_queued) && !FIELD(sk, sk_write_pending))
+		return; /* nothing that a sender could wait behind: its flags are not read */
+	if (!sock_nospace(sk))
 		return;
 	if (BPF_CORE_READ(sk, sk_write_pending)) {
 		send_blocked(sk, state);
@@ -203,26 +207,29 @@ static __always_inline void find_unseen_sender(struct sock *sk, struct sock_stat
 	}
 }
 
-/* What user space has not read yet. */
-struct counts {
-	__u64 sent;
-	__u64 received;
-	__u64 retransmits;
-	__u32 duplicates;
-};
-
-static __always_inline bool write_traffic_event(struct seq_file *seq, struct sock *sk,
-						struct sock_state *state, struct event *event,
-						struct counts *counts)
+static __always_inline bool write_retransmit_event(struct seq_file *seq, struct sock *sk,
+						   struct sock_state *state, struct event *event,
+						   __u64 count, __u32 duplicates)
 {
-	if (!counts->sent && !counts->received && !counts->retransmits)
-		return true;
 	fill_event(event, sk, state);
-	event->kind = RECORD_TRAFFIC;
-	event->sent_bytes = counts->sent;
-	event->received_bytes = counts->received;
-	event->occurrences = counts->retransmits;
-	event->duplicates = counts->duplicates;
+	event->kind = RECORD_RETRANSMIT;
+	event->occurrences = count;
+	event->duplicates = duplicates;
+	return !bpf_seq_write(seq, event, sizeof(*event));
+}
+
+static __always_inline bool is_asked_for(struct sock_state *state)
+{
+	__u32 pid = state->owner.pid;
+
+	return (__s64)state->unread_received > 0 && bpf_map_lookup_elem(&asked_processes, &pid);
+}
+
+static __always_inline bool write_received_event(struct seq_file *seq, struct sock *sk,
+						 struct sock_state *state, struct event *event)
+{
+	fill_event(event, sk, state);
+	event->kind = RECORD_RECEIVED;
 	return !bpf_seq_write(seq, event, sizeof(*event));
 }
 
@@ -278,7 +285,8 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 	struct seq_file *seq = ctx->meta->seq;
 	struct sock *sk = iterated(ctx);
 	struct sock_state *state;
-	struct counts counts = {};
+	__u64 retransmits = 0;
+	__u32 duplicates = 0;
 
 	if (!sk)
 		return 0;
@@ -289,35 +297,32 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		find_unseen_sender(sk, state);
 		count_calls(sk, state);
 	}
-	if (drain) {
-		counts.sent = state->unread_sent;
-		counts.received = state->unread_received;
-		counts.retransmits = state->unread_retransmits;
-		/* The close handler has reported them, too: bytes are being reconciled, ... */
-		if ((__s64)counts.sent < 0 || (__s64)counts.received < 0)
-			counts.sent = counts.received = 0;
-		/* ... and the next retransmits compensate. */
-		if ((__s64)counts.retransmits < 0)
-			counts.retransmits = 0;
-		if (counts.retransmits)
-			counts.duplicates = dsack_dups(sk) - state->known_duplicates;
-	}
 	/*
 	 * On seq_file overflow the kernel discards the output of this socket and calls the program
 	 * again; subtract the counters only after a successful write.
 	 */
-	if (!write_traffic_event(seq, sk, state, event, &counts) ||
-	    !write_wait_event(seq, sk, state, event, coarse_ns()))
+	if (drain) {
+		/* The close handler has reported them, too: the next retransmits compensate. */
+		if ((__s64)state->unread_retransmits > 0) {
+			retransmits = state->unread_retransmits;
+			duplicates = dsack_dups(sk) - state->known_duplicates;
+			if (!write_retransmit_event(seq, sk, state, event, retransmits, duplicates))
+				return 0;
+		}
+		if (is_asked_for(state) && !write_received_event(seq, sk, state, event))
+			return 0;
+	}
+	if (!write_wait_event(seq, sk, state, event, coarse_ns()))
 		return 0;
 	mark_visited(ctx, state);
-	if (drain) {
-		atomic_add(&state->unread_sent, -counts.sent);
-		atomic_add(&state->unread_received, -counts.received);
-		atomic_add(&state->unread_retransmits, -counts.retransmits);
-		state->known_duplicates += counts.duplicates;
-		if (is_double_counted(state))
-			reconcile_double_count(sk, state);
+	if (!drain)
+		return 0;
+	if (retransmits) {
+		add_atomic(&state->unread_retransmits, -retransmits);
+		state->known_duplicates += duplicates;
 	}
+	if (state->unread_sent || state->unread_received)
+		flush_bytes_to_process(sk, state);
 	return 0;
 }
 

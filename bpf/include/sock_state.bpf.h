@@ -70,7 +70,7 @@ static __always_inline void sock_state_delete(struct sock *sk) /* it goes with t
 
 #endif
 
-static __always_inline void atomic_add(__u64 *to, __u64 amount)
+static __always_inline void add_atomic(__u64 *to, __u64 amount)
 {
 	__sync_fetch_and_add(to, amount);
 }

@@ -64,9 +64,9 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 	if (!traffic)
 		return;
 	if (sent)
-		atomic_add((__u64 *)&traffic->sent_bytes, sent);
+		add_atomic((__u64 *)&traffic->sent_bytes, sent);
 	if (received)
-		atomic_add((__u64 *)&traffic->received_bytes, received);
+		add_atomic((__u64 *)&traffic->received_bytes, received);
 }
 
 /*
@@ -86,18 +86,19 @@ static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state 
 
 	if (!sent && !received)
 		return;
-	atomic_add(&state->unread_sent, -sent);
-	atomic_add(&state->unread_received, -received);
+	add_atomic(&state->unread_sent, -sent);
+	add_atomic(&state->unread_received, -received);
 	traffic = bpf_map_lookup_elem(&processes, &key);
 	if (!traffic)
 		traffic = traffic_of(&key, &state->owner);
 	if (!traffic)
 		return;
-	atomic_add((__u64 *)&traffic->sent_bytes, sent);
-	atomic_add((__u64 *)&traffic->received_bytes, received);
+	__builtin_memcpy(traffic->comm, state->owner.comm, COMM_LEN); /* execve() changes it */
+	add_atomic((__u64 *)&traffic->sent_bytes, sent);
+	add_atomic((__u64 *)&traffic->received_bytes, received);
 }
 
-/* The iterator and the close handler both subtracted the same bytes, so they are reported twice. */
+/* The iterator and the close handler both took the same bytes, so they are counted twice. */
 static __always_inline bool is_double_counted(struct sock_state *state)
 {
 	return (__s64)state->unread_sent < 0 || (__s64)state->unread_received < 0;
@@ -119,10 +120,11 @@ static __noinline void reconcile_double_count(struct sock *sk, struct sock_state
 	bpf_map_delete_elem(&reconcile_guard, &key);
 }
 
-/* Bytes of a socket that closes, or changes its owner. */
+/* Bytes of a socket that is iterated or closes, or changes its owner. */
 static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_state *state)
 {
-	move_bytes_to_process(sk, state);
+	if (!is_double_counted(state))
+		move_bytes_to_process(sk, state);
 	if (is_double_counted(state))
 		reconcile_double_count(sk, state);
 }
@@ -143,7 +145,7 @@ static __always_inline void flush_retransmits(struct sock *sk, struct sock_state
 		state->known_duplicates += event->duplicates;
 		bpf_ringbuf_submit(event, 0);
 	}
-	atomic_add(&state->unread_retransmits, -count);
+	add_atomic(&state->unread_retransmits, -count);
 }
 
 static __noinline void change_owner(struct sock *sk, struct sock_state *state,

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
+import pika
+import pymongo
 import pytest
-from support.require import require
+from pika.exceptions import AMQPError
+from place import Place
+from pymongo.errors import PyMongoError
+from support.require import require, require_tools
 
 from xctl_probe.ebpf.payload import Payloads
 from xctl_probe.errors import SourceUnavailable
@@ -70,3 +80,92 @@ def test_connections_from_their_first_bytes(everything, named):
             place.start("a client", *words).process.wait(LIMIT_S)
 
     named.until(connect, {"redis": 2, "ssh": 2})
+
+
+@pytest.fixture
+def place():
+    found = Place()
+    yield found
+    found.close()
+
+
+def test_kafka(place, named):
+    """Clients of the mock cluster of librdkafka; the first has connected before the probe."""
+    require_tools("kcat")
+    mock = ("-b", "mock", "-X", "test.mock.num.brokers=1", "-d", "mock")
+    cluster = place.start("kafka: cluster", "kcat", "-P", "-t", "none", *mock)
+    broker = re.search(r"bootstrap\.servers=([\d.:]+)", cluster.expect("bootstrap.servers="))[1]
+    consumer = place.start("kafka: consumer", "kcat", "-C", "-b", broker, "-t", "topic", "-u")
+
+    def produce(line):
+        producer = place.start("kafka: producer", "kcat", "-P", "-b", broker, "-t", "topic")
+        producer.send(line)
+        producer.process.stdin.close()
+        producer.process.wait(LIMIT_S)
+
+    produce("seven")
+    consumer.expect("seven")
+    named.payloads.close()
+    later = Named()
+    try:
+        later.until(lambda: None, {"kafka": 2})  # it fetches again and again
+        before = later.names.counts["kafka"]
+        later.until(lambda: produce("eight"), {"kafka": before + 4})
+    finally:
+        later.payloads.close()
+        for program in (consumer, cluster):  # SIGTERM leaves them waiting for their brokers
+            program.process.kill()
+
+
+CLIENTS = {
+    "amqp": lambda port: pika.BlockingConnection(
+        pika.ConnectionParameters("127.0.0.1", port, socket_timeout=LIMIT_S)
+    ),
+    "mongodb": lambda port: pymongo.MongoClient(
+        "127.0.0.1", port, serverSelectionTimeoutMS=1_000
+    ).admin.command("ping"),
+}
+
+
+@pytest.mark.parametrize("app", CLIENTS)
+def test_clients_whose_server_debian_does_not_have(app, named):
+    """The first bytes are enough: nothing answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=hang_up_after_a_message, args=(listener,), daemon=True).start()
+
+        def ask():
+            with suppress(AMQPError, PyMongoError):
+                CLIENTS[app](listener.getsockname()[1])
+
+        named.until(ask, {app: 2})
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def hang_up_after_a_message(listener):
+    with suppress(OSError):
+        while True:
+            client, _ = listener.accept()
+            with client:
+                client.recv(1 << 16)
+
+
+TORCH = Path("/usr/lib/python3/dist-packages/torch")
+RANK = """
+import os, sys, torch, torch.distributed
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[2], GLOO_SOCKET_IFNAME="lo")
+torch.distributed.init_process_group("gloo", rank=int(sys.argv[1]), world_size=2)
+torch.distributed.all_reduce(torch.ones(1_000))
+print("reduced", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_gloo(place, named):
+    if not TORCH.exists():
+        pytest.skip("NOT TESTED: python3-torch is not installed: make eval installs it")
+    words = ("/usr/bin/python3", "-c", RANK)
+    port = place.port()
+    ranks = [place.start(f"rank {rank}", *words, rank, port) for rank in (0, 1)]
+    for rank in ranks:
+        rank.expect("reduced", LIMIT_S)
+    named.until(lambda: None, {"gloo": 2})

@@ -18,7 +18,7 @@ def why(installed, everything):
     def ask(program, *words):
         place = everything.place
         user = [*place.namespace.command(), str(installed.command)]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             done = subprocess.run(
                 [*user, "why", "--json", str(program.pid)],

@@ -150,7 +150,7 @@ def test_it_is_small_and_has_no_shell(archive, layer):
 
 
 def test_the_image_of_another_machine_has_nothing_of_this_one(tmp_path):
-    """Its programs are not run here: each file of machine code is looked into."""
+    """Its programs are not run here: the machine of each file of code is read."""
     machines = {"amd64": 0x3E, "arm64": 0xB7}  # e_machine, elf(5)
     own = platform.machine()
     (other,) = machines.keys() - {{"x86_64": "amd64", "aarch64": "arm64"}[own]}

@@ -180,6 +180,18 @@ def test_a_program_that_is_there_stays(pair, start_probe, counting):
     third.stop()
 
 
+def test_programs_at_one_interface_count_beside_each_other(pair, counting):
+    """Two at tcx and one of XDP: none is in the place of another."""
+    here, there = pair
+    hooks = ("tcx", "tcx", "xdp")
+    probes = [counting(there, "--packets-hook", hook) for hook in hooks]
+    run(here, FRAMES)
+    for probe, hook in zip(probes, hooks, strict=True):
+        wanted = expected(4 if hook == "xdp" else 0)
+        probe.wait_for(lambda c, wanted=wanted: counted(c, "vb", "rx") == wanted)
+        probe.stop()
+
+
 def test_what_a_tunnel_carries_and_what_carries_it(pair, counting):
     """The packets of a VXLAN on its interface, and as UDP on the one below."""
     here, _ = pair

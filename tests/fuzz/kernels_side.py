@@ -75,6 +75,9 @@ class Table:
         size = self.value_bytes * copies
         return self.data[:size] if len(self.data) >= size else None
 
+    def update(self, _key: bytes, _value: bytes) -> None:
+        pass
+
     def delete(self, _key: bytes) -> None:
         pass
 

@@ -185,8 +185,8 @@ def ring(data: bytes) -> None:
     """A ring buffer whose positions and headers are anything."""
     size = 1 << 12
     with ring_file(data, size) as fd:
-        for layout in (None, CALL):
-            reader = Ring(fd, size)
+        for layout, record_bytes in ((None, 0), (None, RECORD.size), (CALL, 0)):
+            reader = Ring(fd, size, record_bytes)
             try:
                 found = reader.batch(layout) if layout else list(reader.records())
                 assert sum(map(len, found)) <= size

@@ -17,7 +17,7 @@ def refuse(installed, netns):
             [*netns.command(), str(installed.command), *map(str, options)],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             cwd="/",
             env={"PATH": "/usr/bin:/bin", **(env or {})},
             check=False,
@@ -61,6 +61,7 @@ def config(tmp_path_factory, installed):
         (("--min-bw", "nan"), ["--min-bw", "nan"]),
         (("--min-bw", -1), ["--min-bw", "-1"]),
         (("--metrics", "stalls,cpu"), ["--metrics stalls,cpu", "'cpu'", "bandwidth, stalls"]),
+        (("--metrics", "syscalls"), ["--metrics syscalls", "xctl-probe-network profile PID"]),
         (("--metrics", "stalls,"), ["--metrics stalls,", "''"]),
         (("--interface", "nope0"), ["--interface", "nope0", "lo"]),  # and those there are
         (("--backend", "magic"), ["--backend", "magic", "sampler"]),
@@ -107,7 +108,7 @@ def test_a_bad_option_is_named(refuse, options, names):
 def test_a_dead_pid_is_named(refuse):
     """A process that has ended cannot be watched."""
     gone = subprocess.Popen(["true"])
-    gone.wait(10)
+    gone.wait(60)
     assert f"--pid {gone.pid}" in refuse("--pid", gone.pid)
 
 

@@ -13,6 +13,8 @@ from support.backends import EBPF
 from support.conversation import answered, connected, unanswered
 from support.require import require, require_tools
 
+from xctl_probe.metrics import Metric
+
 PROGRAM = re.compile(r"^prog_id:\s*(\d+)$", re.MULTILINE)
 # Of those that this kernel's attach variant has.
 OFF = {
@@ -25,6 +27,14 @@ OFF = {
     },
     "bandwidth,errors": {"iter_waiters", "on_full_buffer"},
     "stalls": {"on_reset", "on_retransmit_synack"},
+}
+
+# What each of the others adds.
+ON = {
+    Metric.RDMA: set(),
+    Metric.PROCESS: set(),
+    Metric.PROTOCOLS: {"on_egress", "on_ingress", "on_release"},
+    Metric.PACKETS: {"count_receive", "count_transmit"},
 }
 
 
@@ -44,8 +54,8 @@ def holding(start_probe, trials):
     require_tools("bpftool")
     require("ebpf" in trials and not trials["ebpf"].returncode, "the kernel source does not work")
 
-    def start(*options):
-        running = start_probe(*EBPF.options, *options, user=EBPF.user)
+    def start(*options, **more):
+        running = start_probe(*EBPF.options, *options, user=EBPF.user, **more)
         running.wait_for_stderr("source")
         return programs_of(running.pid)
 
@@ -60,6 +70,16 @@ def test_a_program_for_what_is_off_is_not_loaded(holding, metrics):
     assert "drain_sockets" in some
     assert every - some == OFF[metrics] & every
     assert some <= every
+
+
+@pytest.mark.needs_root
+def test_what_is_on_loads_its_programs_beside_those_of_the_others(holding):
+    """Each of `ON` by itself, and all together, of which the environment names the list."""
+    every = holding()
+    for metric, programs in ON.items():
+        assert holding("--metrics", f"bandwidth,stalls,errors,{metric}") - every == programs
+    together = holding(env={"XCTL_NETWORK_METRICS": ",".join(Metric)})
+    assert together == every.union(*ON.values())
 
 
 @pytest.mark.needs_root

@@ -66,7 +66,7 @@ def test_who_is_not_in_the_probes_namespace_has_no_number(
     running.wait_for(lambda c: all(c.stalls(inode=inode) for inode in expected))
     running.wait_for_intervals(2)
     end_below(running)
-    consumer = running.wait_exit(timeout=30)
+    consumer = running.wait_exit(timeout=60)
     assert {r.pid for r in consumer.stalls(inode=inside_inode)} == {inside.pid}
     assert {r.pid for r in consumer.stalls(inode=outside_inode)} == outside
 

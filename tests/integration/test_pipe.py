@@ -46,7 +46,7 @@ def test_a_reader_that_leaves_stops_the_probe_quietly(installed, netns):
         ["bash", "-c", script, "bash", *words],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     record, codes = done.stdout.splitlines()
@@ -85,7 +85,7 @@ def test_a_dead_parent_stops_the_probe(installed, netns, watch_end, tmp_path):
         ended = watch_end(pid)
     finally:
         parent.kill()
-        parent.wait(10)
+        parent.wait(60)
     try:
         assert ended(WITHIN_S)
     finally:
@@ -144,10 +144,11 @@ def test_a_consumer_that_stops_for_30_s_loses_no_stall(probe, worker, backend):
     before_bytes = running.resident_bytes()
 
     running.pause()
-    waits = 23
+    # Late replies of a second are usual after three of them, where the peer cannot be read in time.
+    waits = 37
     for _ in range(waits):  # 30 s in all
         server.begin("recv", 7)
-        server.begin("nap", 1_200)
+        server.begin("nap", 700)
         server.begin("send", 11)
         client.begin("ask", 7, 11)
         client.begin("nap", 110)

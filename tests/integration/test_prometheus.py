@@ -210,6 +210,24 @@ def test_the_counters_have_the_sums_of_all_records(served, get, moved, worker):
     running.stop()
 
 
+def test_loads_are_metrics_where_they_are_measured(served, get, worker):
+    """Of an idle process, too, which has no record."""
+    _, url = served("--metrics", "bandwidth,process")
+    server, client = worker(comm=b"computes"), worker(comm=b"idles")
+    port = server.ask("listen")["port"]
+    client.connect("127.0.0.1", port)
+    server.ask("accept")
+    answered(server, client)
+
+    def now(name, comm):
+        return total(get(url)[1], name, comm=comm)
+
+    for comm in ("idles", "computes"):  # the first reading of each begins its count
+        until(lambda comm=comm: now("process_resident_memory_bytes", comm) > 0)
+    server.ask("compute", 300)
+    until(lambda: float(now("process_cpu_seconds_total", "computes")) >= 0.25)
+
+
 def test_a_peer_that_computes_is_a_straggler(served, get, worker):
     """Time that a process waits for it, with its name and what it does."""
     running, url = served()

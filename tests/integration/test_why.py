@@ -21,7 +21,7 @@ def why(installed, netns):
     """Run it until `enough` holds of the answer; the object, and when it was asked."""
 
     def run(
-        pid, enough=lambda answer: answer["waits"], user="unprivileged", options=(), timeout=20
+        pid, enough=lambda answer: answer["waits"], user="unprivileged", options=(), timeout=60
     ):
         deadline = time.monotonic() + timeout
         while True:
@@ -36,7 +36,7 @@ def why(installed, netns):
 
     def command(pid, user="unprivileged", options=(), *more):
         words = [*netns.command(user), str(installed.command), *options, "why", *more, str(pid)]
-        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
 
     run.command = command
     return run
@@ -218,7 +218,7 @@ def test_root_explains_a_process_of_another_namespace(installed, worker):
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
     words = [str(installed.command), "why", "--json", str(client.pid)]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     answer = {"findings": []}
     while not answer["findings"] and time.monotonic() < deadline:  # it waits, but not long yet
         answer = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
@@ -233,7 +233,7 @@ def test_ones_own_process_in_a_namespace_that_one_may_not_enter(installed, worke
     client.begin("send", MORE_THAN_BUFFERS)
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
     words = [*drop, str(installed.command), "why", "--json", str(client.pid)]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         answer = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
         if answer["waits"]:

@@ -23,7 +23,7 @@ def why(installed, netns):
     def ask(pid, *words, user="unprivileged", outside=False):
         inside = [] if outside else netns.command(user)
         command = [*inside, str(installed.command), "why", "--json", str(pid)]
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr

@@ -7,14 +7,16 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xctl_probe.linux import rdma_netlink as nl
+from xctl_probe.linux import rdma_uapi as nl
+from xctl_probe.linux.links import attributes
 from xctl_probe.linux.netlink import HEADER, NLMSG_DONE, NLMSG_ERROR, NetlinkSocket
+from xctl_probe.linux.rdma_netlink import STATES, TYPES, RdmaNetlink
 
 MULTI = 2  # NLM_F_MULTI
 _DUMP_BYTES = 32_768 - 320  # what netlink_dump() fills of a buffer of 32 KiB
 _RES_PATH_MIG_STATE, _RES_PDN, _STAT_MODE, _STAT_AUTO_MODE_MASK = 25, 60, 74, 76
-QP_TYPES = {word: number for number, word in nl.TYPES.items()}
-QP_STATES = {word: number for number, word in nl.STATES.items()}
+QP_TYPES = {word: number for number, word in TYPES.items()}
+QP_STATES = {word: number for number, word in STATES.items()}
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -159,7 +161,7 @@ class FakeRdma:
         elif command == nl.RES_GET:
             payloads = [one.summary() for one in self.devices]
         else:
-            parts = dict(nl.attributes(request, HEADER.size))
+            parts = dict(attributes(request, HEADER.size))
             index = struct.unpack("=I", parts[nl.DEV_INDEX])[0]
             assert (nl.STAT_RES in parts) == (command == nl.STAT_GET)
             found = [one for one in self.devices if one.index == index]
@@ -191,5 +193,5 @@ class _Socket(NetlinkSocket):
         self._sequence = 0
 
 
-def netlink(kernel: FakeRdma) -> nl.RdmaNetlink:
-    return nl.RdmaNetlink(_Socket(kernel))
+def netlink(kernel: FakeRdma) -> RdmaNetlink:
+    return RdmaNetlink(_Socket(kernel))

@@ -40,7 +40,7 @@ class JsonProcess:
 
     def close(self) -> None:
         end(self.process)
-        self._reader.join(10)
+        self._reader.join(60)
 
     def _read(self) -> None:
         try:

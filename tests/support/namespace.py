@@ -131,7 +131,7 @@ class Namespace:
 
     def close(self) -> None:
         self._holder.stdin.close()
-        self._holder.wait(10)
+        self._holder.wait(60)
         self._holder.stdout.close()
         self._holder.stderr.close()
 
@@ -169,7 +169,7 @@ class PidNamespace:
 
     def close(self) -> None:
         self._holder.stdin.close()
-        self._holder.wait(10)
+        self._holder.wait(60)
         self._holder.stdout.close()
 
 
@@ -183,7 +183,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a program by its pid, wait for its end and give back its pipes."""
     if process.poll() is None:
         process.kill()
-    process.wait(10)
+    process.wait(60)
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None and not pipe.closed:
             pipe.close()

@@ -96,7 +96,7 @@ class Receiver:
 
     def close(self) -> None:
         end(self._process)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def _read(self) -> None:
         for line in self._process.stdout:

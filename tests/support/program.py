@@ -60,10 +60,10 @@ class Program:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(60)
             except Exception:
                 self.process.kill()
-                self.process.wait(10)
+                self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             pipe.close()
 

@@ -101,7 +101,7 @@ class Answering:
 
     def close(self) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(60)
         self.listener.close()
         for one in self._held:
             one.close()

@@ -35,7 +35,7 @@ class Terminal:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=60,
             cwd="/",
         )
         assert done.returncode == 0, done.stderr

@@ -146,7 +146,7 @@ def test_it_leaves_the_terminal_as_it_was(top, terminal, how):
 def test_without_a_terminal_it_reports_so(installed, netns):
     """One line, exit code 2."""
     words = [*netns.command(), str(installed.command), "top"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "top needs a terminal" in done.stderr
     assert done.stderr.count("\n") == 1

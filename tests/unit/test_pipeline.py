@@ -15,8 +15,15 @@ from hypothesis import strategies as st
 
 from xctl_probe import pipeline
 from xctl_probe.aggregate import Filter
-from xctl_probe.events import Batch, DroppedEvents, InterfaceDelta, Process, TrafficDelta
-from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord
+from xctl_probe.events import (
+    Batch,
+    DroppedEvents,
+    InterfaceDelta,
+    Process,
+    ProcessLoad,
+    TrafficDelta,
+)
+from xctl_probe.exporters.records import BandwidthRecord, CpuRecord, ErrorRecord
 from xctl_probe.exporters.stdout import ReaderGone
 
 CLIENT = Process(233, 7_001, "client")
@@ -315,6 +322,20 @@ def test_metrics_get_the_bandwidth_that_lines_leave_out():
     made.put(iter([idle, little, enough]), 0)
     assert metrics.intervals == [[idle, little, enough]]
     assert kept.intervals == [written] == [[idle, enough]]
+
+
+def test_metrics_get_the_loads_that_lines_leave_out():
+    """An idle process is no line, and its memory is in the sums."""
+    written, metrics = [], Receiving(takes_all=True)
+    writer = SimpleNamespace(put=written.append, dropped=0)
+    made = pipeline._Stdout(writer, 1, mock.Mock(), [metrics])
+    little, enough = (
+        CpuRecord(1_009, ProcessLoad(CLIENT, cpu_ms * 1_000_000, SECOND_NS, 0, 1))
+        for cpu_ms in (9, 10)
+    )
+    made.put(iter([little, enough]), 0)
+    assert metrics.intervals == [[little, enough]]
+    assert written == [enough]
 
 
 def test_metrics_count_what_stdout_dropped():

@@ -260,18 +260,17 @@ def _maps(lib: Library, sizes: MapSizes) -> tuple[dict[str, BccMap], EventQueue,
         add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, sizes.endpoints)
         add("listen_ports", HASH, 8, 1, sizes.processes)
         add("reconcile_guard", HASH, 8, 1, 1024)
+        add("asked_processes", HASH, 4, 1, 1024)
         add("udp_send_in_flight", LRU_HASH, 8, 8, sizes.processes)
         add("zero_values", ARRAY, 4, _MEMORY_BYTES, 1)
         add("monotonic_offset", ARRAY, 4, 8, 1)
         add("event_scratch", ARRAY, 4, RECORD.size, 1)
         add("current_owner", ARRAY, 4, existing_sockets.SEEDING.size, 1)
         try:
-            queue: EventQueue = Ring(
-                add("events", RINGBUF, 0, 0, sizes.ring_bytes).fd, sizes.ring_bytes
-            )
-            written: EventQueue = Ring(
-                add("iter_output", RINGBUF, 0, 0, _ITER_BYTES).fd, _ITER_BYTES
-            )
+            events = add("events", RINGBUF, 0, 0, sizes.ring_bytes)
+            queue: EventQueue = Ring(events.fd, sizes.ring_bytes, RECORD.size)
+            output = add("iter_output", RINGBUF, 0, 0, _ITER_BYTES)
+            written: EventQueue = Ring(output.fd, _ITER_BYTES, RECORD.size)
         except OSError:  # before 5.8
             queue = Queue(add("events", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)
             written = Queue(add("iter_output", QUEUE, 0, RECORD.size, _QUEUED), _QUEUED)

@@ -18,7 +18,7 @@ PROTOCOLS_UDP = (17, 136)  # IPPROTO_UDP, IPPROTO_UDPLITE
 class Kind(IntEnum):
     """enum record_kind."""
 
-    TRAFFIC = 1
+    RECEIVED = 1
     RETRANSMIT = 2
     REFUSED = 3
     TIMEOUT = 4
@@ -78,8 +78,6 @@ class RawEvent(NamedTuple):
 
     time_ns: int
     span_ns: int
-    sent_bytes: int
-    received_bytes: int
     start_ticks: int
     cgroup: int
     inode: int
@@ -110,13 +108,13 @@ class RawEvent(NamedTuple):
         return process(self.pid, self.start_ticks, self.comm)
 
 
-# No socket transfers 9 PB between two drains: such a count is invalid.
+# No process transfers 9 PB between two drains: such a count is invalid.
 MOST_BYTES = 1 << 53
 _DIRECTIONS = frozenset(StallDirection)
 _STALLS = frozenset((Kind.STALL, Kind.ONGOING, Kind.CLOSING, Kind.CLOSED))
-_COUNTED = frozenset(Kind) - _STALLS - {Kind.TRAFFIC}
+_COUNTED = frozenset(Kind) - _STALLS - {Kind.RECEIVED}
 
-RECORD = struct.Struct("=8Q11I4H16s16s16sI")
+RECORD = struct.Struct("=6Q11I4H16s16s16sI")
 PROCESS_KEY = struct.Struct("=QIIII")
 PROCESS_TRAFFIC = struct.Struct("=qqQII16s")
 PEER = struct.Struct("=16s16sIHH")
@@ -142,9 +140,7 @@ def decode(chunk: bytes) -> Iterator[RawEvent]:
 
 
 def is_sound(record: RawEvent) -> bool:
-    """False for an event that no program of the probe writes."""
-    if record.kind == Kind.TRAFFIC:
-        return record.sent_bytes < MOST_BYTES and record.received_bytes < MOST_BYTES
+    """False for an event that no program of the probe writes.  RECEIVED is sorted out before."""
     if record.kind in _STALLS:
         return record.direction in _DIRECTIONS and record.inode > 0
     return record.kind in _COUNTED and record.occurrences > 0

@@ -134,6 +134,7 @@ class Library:
             ("bpf_link__destroy", number, [pointer]),
             ("bpf_iter_create", number, [number]),
             ("bpf_map_lookup_elem", number, [number, text, pointer]),
+            ("bpf_map_update_elem", number, [number, text, text, c.c_uint64]),
             ("bpf_map_delete_elem", number, [number, text]),
             (
                 "bpf_map_lookup_batch",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from xctl_probe.ebpf.abi import SETTINGS
+from xctl_probe.ebpf.abi import RECORD, SETTINGS
 from xctl_probe.ebpf.attach_variants import (
     ATTACH_VARIANTS,
     FIELDS,
@@ -179,7 +179,7 @@ def _load(
     except BpfError as refusal:
         programs.close()
         raise _Unsupported(_explain(refusal)) from None
-    queue = Ring(programs.map("events", 0, 0).fd, sizes.ring_bytes)
+    queue = Ring(programs.map("events", 0, 0).fd, sizes.ring_bytes, RECORD.size)
     fields = {feature: name in names for feature, name in FIELDS.items()}
     return LoadedPrograms(variant.name, programs, queue, drain, waiters, hooks, rejected, fields)
 

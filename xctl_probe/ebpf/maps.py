@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -24,6 +25,11 @@ class Map:
         if self._lib.bpf_map_lookup_elem(self.fd, key, value):
             return None
         return value.raw
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set the value.  Raises OSError."""
+        if self._lib.bpf_map_update_elem(self.fd, key, value, 0):
+            raise OSError(c.get_errno(), os.strerror(c.get_errno()))
 
     def delete(self, key: bytes) -> None:
         """Delete the key, if it exists."""

@@ -17,8 +17,7 @@ from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import PACKET_KINDS, Counted, PacketCounts
 
 IMAGE = "packets.bpf.o"
-PROGRAMS = ("count_receive", "count_transmit")
-XDP_PROGRAM = "count_xdp"
+RECEIVE, TRANSMIT, XDP_PROGRAM = "count_receive", "count_transmit", "count_xdp"
 KEY = struct.Struct("=II")  # struct packet_key of bpf/include/packets_abi.h
 COUNTS = struct.Struct(f"={2 * len(PACKET_KINDS)}Q")  # struct packet_counts
 # include/uapi/linux/bpf.h: enum bpf_attach_type, and flags of BPF_LINK_CREATE
@@ -44,7 +43,7 @@ class PacketCounters:
     def __init__(self, hook: PacketsHook, log: Callable[[str], None] | None = None) -> None:
         self._hook = hook
         self._library = Library()
-        self._object = _loaded(self._library, log)
+        self._object = _loaded(self._library, hook, log)
         self._map = self._object.map("packets", KEY.size, COUNTS.size)
         self._cpus = self._library.calls.libbpf_num_possible_cpus()
         self._attached: dict[int, _Attached] = {}
@@ -80,8 +79,8 @@ class PacketCounters:
 
     def handles(self) -> Handles:
         """Return what figures about programs and maps are read from."""
-        attached = PROGRAMS if self._hook is PacketsHook.TCX else (XDP_PROGRAM, PROGRAMS[1])
-        programs = {name: self._object.program_fd(name) for name in attached}
+        loaded = (_receiver(self._hook), TRANSMIT)
+        programs = {name: self._object.program_fd(name) for name in loaded}
         return replace(self._object.handles(), programs=programs)
 
     def close(self) -> None:
@@ -103,15 +102,15 @@ class PacketCounters:
 
     def _attach(self, ifindex: int) -> list[int]:
         """Return the links of one interface.  Raises BpfError."""
-        receive, transmit = map(self._object.program_fd, PROGRAMS)
+        receive = self._object.program_fd(_receiver(self._hook))
+        transmit = self._object.program_fd(TRANSMIT)
         links: list[int] = []
         try:
             if self._hook is PacketsHook.TCX:
                 links.append(self._library.link(receive, ifindex, _TCX_INGRESS, _FIRST))
             else:
                 mode = _SKB_MODE if self._hook is PacketsHook.XDP else _DRIVER_MODE
-                xdp = self._object.program_fd(XDP_PROGRAM)
-                links.append(self._library.link(xdp, ifindex, _XDP, mode))
+                links.append(self._library.link(receive, ifindex, _XDP, mode))
             try:
                 links.append(self._library.link(transmit, ifindex, _TCX_EGRESS, _FIRST))
             except BpfError as refusal:  # before 6.6: only what is received
@@ -139,13 +138,19 @@ class PacketCounters:
         return str(refusal)
 
 
-def _loaded(library: Library, log: Callable[[str], None] | None) -> Object:
+def _receiver(hook: PacketsHook) -> str:
+    """Return the program that counts what is received; that of the other hooks is not loaded."""
+    return RECEIVE if hook is PacketsHook.TCX else XDP_PROGRAM
+
+
+def _loaded(library: Library, hook: PacketsHook, log: Callable[[str], None] | None) -> Object:
     image = object_for(IMAGE)
     if image is None:
         raise SourceUnavailable(f"there is no {IMAGE} for {platform.machine()}")
     opened = None
     try:
         opened = open_object(library, image)
+        opened.skip(XDP_PROGRAM if hook is PacketsHook.TCX else RECEIVE)
         opened.load()
     except BpfError as refusal:
         if opened is not None:

@@ -1,4 +1,4 @@
-"""Totals of the kernel by process: datagrams, and the last bytes of closed sockets."""
+"""Totals of the kernel by process and interface."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ class _Reported:
     sent_bytes: int = 0
     received_bytes: int = 0
     idle_drains: int = 0
+    value: bytes = b""  # as it was read last
 
 
 class ProcessTotals:
     """Deltas of the map `processes`.
 
     The totals of the kernel are never reset, because a reset would lose concurrent additions; an
-    entry is deleted when its process has exited.  A total can decrease when a socket event already
-    reported the bytes.  Then nothing is reported until the total exceeds the last reported value.
+    entry is deleted when its process has exited.  A total can decrease, because two may count the
+    same bytes for a moment.  Then nothing is reported until the total exceeds the last reported
+    value.
     """
 
     def __init__(self, table: Map) -> None:
@@ -39,8 +41,12 @@ class ProcessTotals:
         Raises OSError.
         """
         for key, value in list(self._table.items()):
-            now = decode_process(key, value)
             reported = self._reported.setdefault(key, _Reported())
+            if value == reported.value:  # of most processes
+                self._rest(key, reported)
+                continue
+            reported.value = value
+            now = decode_process(key, value)
             sent = now.sent_bytes - reported.sent_bytes
             received = now.received_bytes - reported.received_bytes
             if max(abs(sent), abs(received)) >= MOST_BYTES:
@@ -55,10 +61,21 @@ class ProcessTotals:
                     now.owner, interfaces.name(now.ifindex, now.netns), sent, received
                 )
             else:
-                reported.idle_drains += 1
-                if _has_ended(now, reported.idle_drains):
-                    self._table.delete(key)
-                    del self._reported[key]
+                self._rest(key, reported)
+
+    def _rest(self, key: bytes, reported: _Reported) -> None:
+        """Count an interval without traffic; delete the entry of a process that has exited."""
+        reported.idle_drains += 1
+        if not _is_due(reported.idle_drains):
+            return
+        if _has_ended(decode_process(key, reported.value), reported.idle_drains):
+            self._table.delete(key)
+            del self._reported[key]
+
+
+def _is_due(idle_drains: int) -> bool:
+    """True where the process is checked: after 1, 2, 4 ... intervals, then from time to time."""
+    return idle_drains.bit_count() == 1 or idle_drains % _QUIET_DRAINS == 0
 
 
 def _has_ended(process: ProcessTraffic, quiet_drains: int) -> bool:

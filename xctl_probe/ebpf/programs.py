@@ -15,6 +15,9 @@ class Map(Protocol):
     def lookup(self, key: bytes, copies: int = 1) -> bytes | None:
         """Return the value or None; of a per-CPU map, `copies` values."""
 
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set the value.  Raises OSError."""
+
     def delete(self, key: bytes) -> None:
         """Delete the key, if it exists."""
 
@@ -71,7 +74,7 @@ class EventQueue(Protocol):
         """Descriptor that is readable when there are events, None where there is none."""
 
     def records(self) -> Iterator[bytes]:
-        """Yield the events since the last call."""
+        """Yield the events since the last call, one or several at a time."""
 
     def use(self) -> RingFigures | None:
         """Return how much of the queue is used, None where it cannot be read."""

@@ -21,10 +21,14 @@ _PAGE = mmap.PAGESIZE
 
 
 class Ring:
-    """Consumer of one ring buffer map of `size` bytes."""
+    """Consumer of one ring buffer map of `size` bytes.
 
-    def __init__(self, fd: int, size: int) -> None:
+    `record_bytes`: the size of nearly all records, a multiple of 8; 0: they differ.
+    """
+
+    def __init__(self, fd: int, size: int, record_bytes: int = 0) -> None:
         self.fd = fd
+        self._record_bytes = record_bytes
         self._mask = size - 1
         self._mine = mmap.mmap(fd, _PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         # After the producer's page, the data is mapped twice, so that no record wraps.
@@ -52,12 +56,19 @@ class Ring:
     def records(self) -> Iterator[bytes]:
         """Yield the records submitted so far; each is released when the next is requested.
 
-        Later records are left for the next call: in a flood, the caller would never return.
+        Those of the common size are yielded together, one after another, without headers.  Later
+        records are left for the next call: in a flood, the caller would never return.
         """
         at = self._consumed.value
         end = at + self._waiting(at)
         self._most_used = max(self._most_used, end - at)
         while at < end:
+            together = self._together(at, end - at) if self._record_bytes else []
+            if together:
+                yield b"".join(together)
+                at += len(together) * (_HEADER_BYTES + self._record_bytes)
+                self._consumed.value = at
+                continue
             start = _PAGE + (at & self._mask)
             length = int.from_bytes(self._theirs[start : start + 4], "little")
             if length & _BUSY:
@@ -76,16 +87,26 @@ class Ring:
         thousand at a time, so that their space is released soon.
         """
         at = self._consumed.value
-        stride = _HEADER_BYTES + layout.size
+        found = self._alike(at, self._waiting(at), layout.size)
+        with_header = struct.Struct(f"={_HEADER_BYTES}x{layout.format[1:]}")
+        rows = list(with_header.iter_unpack(found))
+        self._consumed.value = at + len(found)
+        return rows
+
+    def _together(self, at: int, length: int) -> list[memoryview]:
+        """Return the records of the common size from this position on."""
+        stride = _HEADER_BYTES + self._record_bytes
+        found = self._alike(at, length, self._record_bytes)
+        return [found[i + _HEADER_BYTES : i + stride] for i in range(0, len(found), stride)]
+
+    def _alike(self, at: int, length: int, size: int) -> memoryview:
+        """Return the submitted records of one size from this position on, with their headers."""
+        stride = _HEADER_BYTES + size
         start = _PAGE + (at & self._mask)
-        count = min(self._waiting(at) // stride, _BATCH_RECORDS)
+        count = min(length // stride, _BATCH_RECORDS)
         whole = self._view[start : start + count * stride]
         lengths = whole.cast("I")[:: stride // 4].tobytes()
-        ready = _ready(lengths, struct.pack("=I", layout.size))
-        with_header = struct.Struct(f"={_HEADER_BYTES}x{layout.format[1:]}")
-        rows = list(with_header.iter_unpack(whole[: ready * stride]))
-        self._consumed.value = at + ready * stride
-        return rows
+        return whole[: _ready(lengths, struct.pack("=I", size)) * stride]
 
     def close(self) -> None:
         """Unmap.  Safe to call twice."""

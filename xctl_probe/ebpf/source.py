@@ -21,6 +21,7 @@ from xctl_probe.ebpf.abi import (
     is_sound,
     socket_of,
 )
+from xctl_probe.ebpf.asked_processes import AskedProcesses
 from xctl_probe.ebpf.endpoints import request_history_of
 from xctl_probe.ebpf.failures import Failures
 from xctl_probe.ebpf.figures import read_figures
@@ -30,9 +31,9 @@ from xctl_probe.ebpf.loader import MapSizes, load
 from xctl_probe.ebpf.owner_lookup import OwnerLookup
 from xctl_probe.ebpf.process_totals import ProcessTotals
 from xctl_probe.ebpf.programs import LoadedPrograms
+from xctl_probe.ebpf.sorting import Sorted, records_at, sort
 from xctl_probe.ebpf.stall_policy import DIRECTIONS, seen_wait
 from xctl_probe.ebpf.stall_tracker import ReportedStall, StallTracker
-from xctl_probe.ebpf.traffic import Sorted, records_at, split
 from xctl_probe.events import (
     Batch,
     Cause,
@@ -41,7 +42,6 @@ from xctl_probe.events import (
     Event,
     SocketError,
     Stall,
-    TrafficDelta,
 )
 from xctl_probe.fair import Room, choose
 from xctl_probe.figures import Reading
@@ -101,6 +101,7 @@ class RunningSource:
             for name in ("processes", "crowded_processes")
         ]
         self._endpoints = programs.map("endpoints", ENDPOINT_KEY.size, ENDPOINT.size)
+        self._asked = AskedProcesses(programs.map("asked_processes", 4, 1))
         self._windows = ZeroWindowMemory()
         budget, barred = Budget(proc_share), Barred()
         self._tracker = StallTracker(
@@ -168,14 +169,14 @@ class RunningSource:
         events = self._pending
         self._pending = []
         self._room = Room(_MOST_PENDING)
-        # Before the sockets: bytes that a close has added by now are in no later socket event.
+        self._asked.ask(self._tracker.answers.pids)
+        chunk = self._running.collect_iter.run()
+        # After the sockets, whose bytes the iteration has added.
         for processes in self._processes:
             events.extend(processes.traffic(self._interfaces))
-        chunk = self._running.collect_iter.run()
         events.extend(self._from_ring(now_ns))
         found = self._sorted(chunk)
         self._tracker.answers.note(records_at(chunk, found.received), now_ns)
-        events.extend(found.traffic)
         for record in self._sound(records_at(chunk, found.others)):
             events.extend(self._events(record))
         if self._running.waiters_iter is not None:
@@ -231,7 +232,7 @@ class RunningSource:
 
     def _sorted(self, chunk: bytes) -> Sorted:
         self._invalid += len(chunk) % RECORD.size > 0
-        return split(chunk, self._interfaces, self._tracker.answers.pids)
+        return sort(chunk)
 
     def _sound(self, records: Iterable[RawEvent]) -> Iterator[RawEvent]:
         for record in records:
@@ -247,17 +248,9 @@ class RunningSource:
         return list(self._sound(records_at(chunk, kept))), left_out
 
     def _events(self, record: RawEvent) -> Iterator[Event]:
-        interface = self._interfaces.name(record.ifindex, record.netns)
-        if record.kind == Kind.TRAFFIC:
-            if record.sent_bytes or record.received_bytes:
-                yield TrafficDelta(
-                    record.owner, interface, record.sent_bytes, record.received_bytes
-                )
-            if record.occurrences and self._sees_errors:
-                yield from self._failure(record, interface, Kind.RETRANSMIT)
-        elif not self._is_measured(record.kind):
+        if not self._is_measured(record.kind):
             return
-        elif record.kind == Kind.STALL:
+        if record.kind == Kind.STALL:
             stall = self._tracker.on_end(record)
             if stall is not None:
                 yield self._stall(stall)
@@ -268,7 +261,7 @@ class RunningSource:
             if ended is not None:
                 yield self._closing(ended)
         elif record.kind != Kind.ONGOING:  # those are decided together
-            yield from self._failure(record, interface, Kind(record.kind))
+            yield from self._failure(record, Kind(record.kind))
 
     def _is_measured(self, kind: int) -> bool:
         """False for an event of a metric that is off, which a program for others emits, too."""
@@ -276,11 +269,9 @@ class RunningSource:
             return self._running.waiters_iter is not None
         return self._sees_errors
 
-    def _failure(
-        self, record: RawEvent, interface: str | None, kind: Kind
-    ) -> Iterator[SocketError]:
+    def _failure(self, record: RawEvent, kind: Kind) -> Iterator[SocketError]:
         if self._failures.has_room(record, kind, record.occurrences):
-            socket = socket_of(record, interface)
+            socket = socket_of(record, self._interfaces.name(record.ifindex, record.netns))
             yield SocketError(
                 record.owner, socket, _ERRORS[kind], record.occurrences,
                 duplicates=record.duplicates,

@@ -209,6 +209,8 @@ class StallTracker:
             return None  # who sends again had not waited, unless it was reported
         if stall is None and open_ is not None:
             return _closed(open_, record.time_ns)
+        if stall is not None:  # a sample may have closed it just before this event came
+            self._closed = [one for one in self._closed if not _is_one_wait(one.record, record)]
         return stall
 
     def _open_for(self, record: RawEvent) -> ReportedStall | None:
@@ -332,6 +334,11 @@ def _key(record: RawEvent) -> _Key:
 
 def _began_ns(record: RawEvent) -> int:
     return record.time_ns - record.span_ns
+
+
+def _is_one_wait(before: RawEvent, end: RawEvent) -> bool:
+    """True where the wait that is over had begun when the other one was seen last."""
+    return _key(before) == _key(end) and _began_ns(end) < before.time_ns
 
 
 def _is_blocked(record: RawEvent) -> bool:

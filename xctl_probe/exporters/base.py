@@ -22,8 +22,8 @@ class Receiver(Protocol):
     """Takes the records of each interval beside stdout, and never makes the loop wait.
 
     `where` is the place of what it drops, in `PROBE_LOST`.  `takes_all`: also what
-    stdout leaves out: the bandwidth of a process below `--min-bw`, and how many records stdout
-    dropped.
+    stdout leaves out: the bandwidth of a process below `--min-bw`, its load below 1 %, and how many
+    records stdout dropped.
     """
 
     where: str

@@ -12,23 +12,44 @@ from dataclasses import dataclass, field
 
 from xctl_probe.linux.links import attributes, name_text
 from xctl_probe.linux.netlink import NetlinkSocket
-
-NETLINK_RDMA = 20
-_NLDEV = 5 << 10  # RDMA_NL_NLDEV, as RDMA_NL_GET_TYPE() has it
-GET, RES_GET, RES_QP_GET, STAT_GET = _NLDEV + 1, _NLDEV + 9, _NLDEV + 10, _NLDEV + 17
-
-DEV_INDEX, DEV_NAME, PORT_INDEX, DEV_NODE_TYPE = 1, 2, 3, 14
-RES_SUMMARY, RES_SUMMARY_ENTRY = 15, 16
-RES_SUMMARY_ENTRY_NAME, RES_SUMMARY_ENTRY_CURR = 17, 18
-RES_QP, RES_QP_ENTRY = 19, 20
-RES_LQPN, RES_RQPN, RES_RQ_PSN, RES_SQ_PSN = 21, 22, 23, 24
-RES_TYPE, RES_STATE, RES_PID, RES_KERN_NAME = 26, 27, 28, 29
-STAT_RES, STAT_COUNTER, STAT_COUNTER_ENTRY, STAT_COUNTER_ID = 75, 77, 78, 79
-STAT_HWCOUNTERS, STAT_HWCOUNTER_ENTRY = 80, 81
-STAT_HWCOUNTER_NAME, STAT_HWCOUNTER_VALUE = 82, 83
+from xctl_probe.linux.rdma_runs import without_run
+from xctl_probe.linux.rdma_uapi import (
+    DEV_INDEX,
+    DEV_NAME,
+    DEV_NODE_TYPE,
+    GET,
+    NETLINK_RDMA,
+    PORT_INDEX,
+    RES_GET,
+    RES_KERN_NAME,
+    RES_LQPN,
+    RES_PID,
+    RES_QP,
+    RES_QP_ENTRY,
+    RES_QP_GET,
+    RES_RQ_PSN,
+    RES_RQPN,
+    RES_SQ_PSN,
+    RES_STATE,
+    RES_SUMMARY,
+    RES_SUMMARY_ENTRY,
+    RES_SUMMARY_ENTRY_CURR,
+    RES_SUMMARY_ENTRY_NAME,
+    RES_TYPE,
+    STAT_COUNTER,
+    STAT_COUNTER_ENTRY,
+    STAT_COUNTER_ID,
+    STAT_GET,
+    STAT_HWCOUNTER_ENTRY,
+    STAT_HWCOUNTER_NAME,
+    STAT_HWCOUNTER_VALUE,
+    STAT_HWCOUNTERS,
+    STAT_RES,
+)
 
 _RNIC = 4  # RDMA_NODE_RNIC, include/rdma/ib_verbs.h
 _U8, _U32, _U64 = struct.Struct("=B"), struct.Struct("=I"), struct.Struct("=Q")
+_HEADER = struct.Struct("=HH")  # length and type of an attribute
 _U8_ATTRIBUTE, _U32_ATTRIBUTE = struct.Struct("=HHB"), struct.Struct("=HHI")
 
 # A dump of a GSI queue pair of qedr stops the kernel before 5.16 (4f960393a0ee).
@@ -41,6 +62,8 @@ TYPES = {
 }  # fmt: skip
 STATES = {0: "RESET", 1: "INIT", 2: "RTR", 3: "RTS", 4: "SQD", 5: "SQE", 6: "ERR"}
 FAILED_STATES = ("SQE", "ERR")
+_STATE = _HEADER.pack(_U8_ATTRIBUTE.size, RES_STATE)
+_STATE_BYTES = 8  # with the padding behind it
 _FAILED = tuple(
     _U8_ATTRIBUTE.pack(_U8_ATTRIBUTE.size, RES_STATE, number)
     for number, word in STATES.items()
@@ -142,23 +165,28 @@ class RdmaNetlink:
 
         `seen` is called with each message of the dump.
         """
-        return [one for one in self._matching(device, _FAILED, seen) if one.state in FAILED_STATES]
+
+        def searched(message: bytes) -> bytes:
+            seen(message)
+            return _without_usual(message)
+
+        found = self._matching(device, _FAILED, searched)
+        return [one for one in found if one.state in FAILED_STATES]
 
     def _matching(
         self,
         device: Device,
         needles: tuple[bytes, ...],
-        seen: Callable[[bytes], None] | None = None,
+        searched: Callable[[bytes], bytes] = bytes,
     ) -> Iterator[QueuePair]:
         """The queue pairs whose entries contain one of the byte strings, and perhaps others.
 
-        A host may have thousands: a message without any is not taken apart.
+        A host may have thousands: a message without any in its `searched` part is not taken apart.
         """
         request = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, DEV_INDEX, device.index)
         for message in self._netlink.dump(RES_QP_GET, request):
-            if seen is not None:
-                seen(message)
-            if not any(needle in message for needle in needles):
+            part = searched(message)
+            if not any(needle in part for needle in needles):
                 continue
             for kind, table in attributes(message, 0):
                 if kind != RES_QP:
@@ -184,6 +212,13 @@ class RdmaNetlink:
                     one = _bound_counter(entry) if inner == STAT_COUNTER_ENTRY else None
                     if one is not None:
                         yield one
+
+
+def _without_usual(message: bytes) -> bytes:
+    """A message without the queue pairs whose state is that of the first one, mostly RTS."""
+    at = message.find(_STATE)
+    usual = message[at : at + _STATE_BYTES]
+    return message if at < 0 or usual.startswith(_FAILED) else without_run(message, usual)
 
 
 def _queue_pair(device: str, entry: bytes) -> QueuePair | None:

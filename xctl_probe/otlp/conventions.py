@@ -31,6 +31,9 @@ METRICS = {
     f.PROCESS_BYTES: Metric("process.network.io", "By"),
     f.WAIT_SECONDS: Metric("xctl.stall.time", "s", as_seconds=True),
     f.WAITING_SOCKETS: Metric("xctl.stall.sockets", "{socket}", monotonic=False),
+    f.PROCESS_CPU_SECONDS: Metric("process.cpu.time", "s", as_seconds=True),
+    # A gauge of last readings; the official name is that of a sum.
+    f.PROCESS_MEMORY_BYTES: Metric("xctl.process.memory.usage", "By", monotonic=False),
     f.RETRANSMITS: Metric("xctl.tcp.retransmits", "{segment}"),
     f.DUPLICATES: Metric("xctl.tcp.retransmit.duplicates", "{segment}"),
     f.CONNECT_FAILURES: Metric("xctl.connection.failures", "{connection}"),

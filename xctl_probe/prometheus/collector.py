@@ -20,9 +20,11 @@ from xctl_probe.events import (
 from xctl_probe.exporters.labels import entity
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
     Record,
     StallRecord,
 )
@@ -49,6 +51,8 @@ _OF_INTERFACE = {
     InterfaceFailure.DROPS: f.INTERFACE_DROPS,
 }
 
+# Loads are read once a second: without any for so long, no process has one.
+_LOAD_NS = 3 * _NS_PER_S
 _MOST_EXPIRED = 256  # of a kind, in one interval: of each, up to eight processes are read
 _WaitKey = tuple[Group, f.Family, Wait]
 
@@ -86,6 +90,8 @@ class Collector:
         self._waits_used: LastUsed[_WaitKey] = LastUsed()
         self._new: list[Group] = []  # of this interval
         self._waiting: list[Series] = []  # gauges that are not 0
+        self._resident: list[Series] = []  # likewise
+        self._loads_ns = 0  # when there were some
         self._top = (TopProcesses(pids), TopProcesses(pids)) if pids else None
         self._probe = Group(reserved=True)
         self._set_probe(interval_ns, info)
@@ -101,6 +107,7 @@ class Collector:
         for series in self._waiting:
             series.value = 0
         self._waiting.clear()
+        self._begin_loads(records, now_ns)
         other = self._find(f.OTHER_RECORDS)
         for stall, wait, added_ns in waits:
             before = self.registry.overflowed
@@ -112,6 +119,8 @@ class Collector:
                 self._bandwidth(record, now_ns)
             elif isinstance(record, ErrorRecord):
                 self._error(record, now_ns)
+            elif isinstance(record, CpuRecord | MemoryRecord):
+                self._load(record, now_ns)
             other.value += self.registry.overflowed > before
         self._expire(now_ns, now_ms)
         self._note_interval(now_ms)
@@ -169,6 +178,26 @@ class Collector:
         for family in (f.WAIT_SECONDS, f.WAITING_SOCKETS):
             if (family, wait) in group.series:
                 self._waits_used.note((group, family, wait), now_ns)
+
+    def _begin_loads(self, records: Sequence[Record], now_ns: int) -> None:
+        """Forget resident memory where it was read again, or no process is read any more."""
+        if any(isinstance(record, MemoryRecord) for record in records):
+            self._loads_ns = now_ns
+        elif now_ns - self._loads_ns < _LOAD_NS:
+            return
+        for series in self._resident:
+            series.value = 0
+        self._resident.clear()
+
+    def _load(self, record: CpuRecord | MemoryRecord, now_ns: int) -> None:
+        group = self._group(record.owner, record.placement, "", now_ns)
+        if isinstance(record, CpuRecord):
+            found = self.registry.find(group, f.PROCESS_CPU_SECONDS)
+            found.value += record.load.cpu_ns
+        else:
+            found = self.registry.find(group, f.PROCESS_MEMORY_BYTES)
+            found.value += record.load.resident_bytes
+            self._resident.append(found)
 
     def _error(self, record: ErrorRecord, now_ns: int) -> None:
         error = record.error

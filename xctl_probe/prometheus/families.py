@@ -93,6 +93,20 @@ WAITING_SOCKETS = Family(
     _WAIT_LABELS,
     owned=True,
 )
+PROCESS_CPU_SECONDS = Family(
+    "process_cpu_seconds",
+    Kind.COUNTER,
+    "CPU time of processes that use the network, with --metrics process.",
+    owned=True,
+    unit="seconds",
+)
+PROCESS_MEMORY_BYTES = Family(
+    "process_resident_memory_bytes",
+    Kind.GAUGE,
+    "Resident memory of these processes, as last read.",
+    owned=True,
+    unit="bytes",
+)
 RETRANSMITS = Family(
     "retransmits",
     Kind.COUNTER,
@@ -252,7 +266,8 @@ MEMORY_BYTES = Family(
 )
 
 FAMILIES = (
-    PROCESS_BYTES, WAIT_SECONDS, WAITING_SOCKETS, RETRANSMITS, DUPLICATES, CONNECT_FAILURES, RESETS,
+    PROCESS_BYTES, WAIT_SECONDS, WAITING_SOCKETS, PROCESS_CPU_SECONDS, PROCESS_MEMORY_BYTES,
+    RETRANSMITS, DUPLICATES, CONNECT_FAILURES, RESETS,
     ABORTS, INTERFACE_BYTES, INTERFACE_PACKETS, INTERFACE_PACKET_BYTES, UNATTRIBUTED_BYTES,
     INTERFACE_ERRORS, INTERFACE_DROPS, RDMA_PORT_BYTES,
     XMIT_WAIT, PORT_ERRORS, QUEUE_PAIR_ERRORS, LOST_EVENTS, INTERVALS, LAST_INTERVAL, INTERVAL,

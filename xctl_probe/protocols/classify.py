@@ -194,16 +194,18 @@ _KAFKA_CLIENT = re.compile(rb"[ -~]*")
 
 
 def _kafka(payload: bytes, length: int) -> Certainty | None:
-    """Kafka protocol guide, Request Header v1: size, api key, version, correlation id, client."""
-    if len(payload) < 14 or int.from_bytes(payload[:4]) != length - 4:
+    """Kafka protocol guide, Request Header v1: size, api key, version, correlation id, client;
+
+    Response Header v0: size, correlation id.
+    """
+    if len(payload) < 8 or int.from_bytes(payload[:4]) != length - 4:
         return None
     key, version, client = (int.from_bytes(payload[at : at + 2], signed=True) for at in (4, 6, 12))
-    if not (0 <= key <= _KAFKA_MOST_KEY and 0 <= version <= _KAFKA_MOST_VERSION):
-        return None
-    name = payload[14 : 14 + client] if client > 0 else b""
-    if not -1 <= client <= length - 14 or not _KAFKA_CLIENT.fullmatch(name):
-        return None
-    return _SURE if client > 0 else _LIKELY
+    if len(payload) >= 14 and 0 <= key <= _KAFKA_MOST_KEY and 0 <= version <= _KAFKA_MOST_VERSION:
+        name = payload[14 : 14 + client] if client > 0 else b""
+        if -1 <= client <= length - 14 and _KAFKA_CLIENT.fullmatch(name):
+            return _SURE if client > 0 else _LIKELY
+    return _ANSWERS if payload[4] < 0x80 else None
 
 
 def _mqtt(payload: bytes, _: int) -> Certainty | None:

@@ -39,8 +39,8 @@ _EVERYWHERE = (
     BlindSpot(
         "hidden_protocol",
         "the protocol of a socket (--metrics protocols), on Multipath TCP sockets, inside TLS, in"
-        " messages that came with the handshake, and on connections from before the probe unless"
-        " both directions show it",
+        " messages that came with the handshake, of NCCL's bootstrap and older versions, and"
+        " on connections from before the probe unless both directions show it",
     ),
     BlindSpot(
         "foreign_packets",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from xctl_probe.events import Event, PortErrors, Process
 from xctl_probe.events import PortErrorKind as Kind
@@ -66,7 +65,7 @@ class Rdma:
             if device and isinstance(event, PortErrors) and event.kind in _OF_QUEUE_PAIRS:
                 if device not in owners:
                     owners[device] = self._queue_pairs.sole_user(device)
-                yield replace(event, owner=owners[device])
+                yield event.of(owners[device])
             else:
                 yield event
         yield from beside

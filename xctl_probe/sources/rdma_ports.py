@@ -127,12 +127,11 @@ def _wait(before: dict[str, int], now: dict[str, int]) -> int | None:
 
 def _errors(name: str, before: dict[str, int], now: dict[str, int]) -> Iterator[PortErrors]:
     sums: dict[PortErrorKind, list[tuple[str, int]]] = {}
-    for counter, value in now.items():
-        # A file that can be read for the first time has a past of which nothing is known.
-        if (last := before.get(counter, value)) == value:
-            continue
+    # A file that can be read for the first time has a past of which nothing is known.
+    moved = [name for name, value in now.items() if before.get(name, value) != value]
+    for counter in moved:
         kind = KINDS.get(counter)
-        if kind is not None and (count := grown(last, value)):
+        if kind is not None and (count := grown(before[counter], now[counter])):
             sums.setdefault(kind, []).append((counter, count))
     for kind, counters in sums.items():
         yield PortErrors(name, kind, sum(count for _, count in counters), tuple(counters))

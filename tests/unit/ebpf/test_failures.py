@@ -6,7 +6,7 @@ from xctl_probe.ebpf.abi import Kind, RawEvent
 from xctl_probe.ebpf.failures import Failures
 from xctl_probe.events import ErrorKind
 
-EMPTY = RawEvent(*[0] * 23, bytes(16), bytes(16), bytes(16), 0)
+EMPTY = RawEvent(*[0] * 21, bytes(16), bytes(16), bytes(16), 0)
 USER, OTHER_USER = 65_534, 65_533
 KINDS = {Kind.RESET: ErrorKind.RESET, Kind.RETRANSMIT: ErrorKind.RETRANSMIT}
 

@@ -29,14 +29,14 @@ from xctl_probe.linux import procfs
 from xctl_probe.linux.syscalls import Watched, epoll_watches
 
 SECOND_NS = 1_000_000_000
-NOTHING = RawEvent(*[0] * 23, bytes(16), bytes(16), bytes(16), 0)
+NOTHING = RawEvent(*[0] * 21, bytes(16), bytes(16), bytes(16), 0)
 
 
 def packed(**fields):
     return RECORD.pack(*NOTHING._replace(**fields))
 
 
-TRAFFIC = packed(kind=Kind.TRAFFIC, sent_bytes=7, received_bytes=11)
+RECEIVED = packed(kind=Kind.RECEIVED, pid=23)
 REFUSED = packed(kind=Kind.REFUSED, occurrences=1)
 
 
@@ -59,7 +59,7 @@ def kernel_source(drained=b"", queue=()):
     chunks = iter([drained])
     reported = iter([list(queue)])
     programs = SimpleNamespace(
-        map=lambda *_: Table(),
+        map=lambda name, *_: Table(*([totals(7, 11)] if name == "processes" else [])),
         per_cpu_sums=lambda _, entries: [0] * entries,
         missed_runs=lambda: 0,
     )
@@ -88,14 +88,12 @@ OTHERS = packed(kind=Kind.REFUSED, occurrences=1, inode=9, uid=233)
         packed(kind=Kind.STALL, direction=1, inode=0),
         packed(kind=Kind.ONGOING, direction=99, inode=7),
         packed(kind=Kind.RESET, occurrences=0),
-        packed(kind=Kind.TRAFFIC, sent_bytes=2**64 - 5, received_bytes=11),
-        packed(kind=Kind.TRAFFIC, received_bytes=1 << 53),
-        TRAFFIC[:-1],
+        REFUSED[:-1],
     ],
 )
 def test_a_record_that_makes_no_sense_is_counted_and_the_others_are_reported(unsound):
     """From an iterator and from the ring; once, not again with each drain."""
-    seen = kernel_source(TRAFFIC + unsound, [unsound, REFUSED])
+    seen = kernel_source(RECEIVED + unsound, [unsound, REFUSED])
     events = seen.drain(SECOND_NS).events
     assert [(f.sent_bytes, f.received_bytes) for f in events if isinstance(f, TrafficDelta)] == [
         (7, 11)
@@ -166,20 +164,35 @@ def ring():
     """A ring buffer of a page, by its two positions and its data."""
     made = []
 
-    def make(consumed, produced, data):
+    def make(consumed, produced, data, record_bytes=0):
         fd = os.memfd_create("ring")
         os.ftruncate(fd, 4 * mmap.PAGESIZE)
         os.pwrite(fd, struct.pack("=Q", consumed), 0)
         os.pwrite(fd, struct.pack("=Q", produced), mmap.PAGESIZE)
         for copy in (2, 3):
             os.pwrite(fd, data.ljust(mmap.PAGESIZE, b"\0"), copy * mmap.PAGESIZE)
-        made.append((Ring(fd, mmap.PAGESIZE), fd))
+        made.append((Ring(fd, mmap.PAGESIZE, record_bytes), fd))
         return made[-1]
 
     yield make
     for reader, fd in made:
         reader.close()
         os.close(fd)
+
+
+def test_records_of_one_size_are_read_together_up_to_one_that_is_not_ready(ring):
+    """Another one among them is read by itself, and the discarded one is not."""
+    busy, discarded = 1 << 31, 1 << 30
+    lengths = (8, 8, 8, 16, 8, 8 | discarded, 8, 8, 8 | busy, 8)
+    data = b"".join(
+        struct.pack("=II", length, 0) + bytes([number]) * (length & 0xFF)
+        for number, length in enumerate(lengths)
+    )
+    reader, fd = ring(0, len(data), data, 8)
+    sizes = [(set(body), len(body)) for body in reader.records()]
+    assert sizes == [({0, 1, 2}, 24), ({3}, 16), ({4}, 8), ({6, 7}, 16)]
+    assert list(reader.records()) == []
+    assert struct.unpack("=Q", os.pread(fd, 8, 0)) == (8 * 16 + 8,)
 
 
 @pytest.mark.parametrize("produced", [2**64 - 1, 2**40])

@@ -6,7 +6,7 @@ from xctl_probe.ebpf.abi import RawEvent
 from xctl_probe.ebpf.peer_answers import PeerAnswers
 
 S = 1_000_000_000
-EMPTY = RawEvent(*[0] * 23, bytes(16), bytes(16), bytes(16), 0)
+EMPTY = RawEvent(*[0] * 21, bytes(16), bytes(16), bytes(16), 0)
 WAIT = EMPTY._replace(pid=23, start_ticks=5, remote_address=b"p" * 16, remote_port=7, cookie=11)
 OTHER = WAIT._replace(cookie=12)
 

@@ -158,7 +158,7 @@ def test_such_a_stall_is_over_with_its_own_length_too_when_it_is_expected_again(
 
 def test_only_what_lasts_is_sampled(scene):
     """The iterator also writes what has moved."""
-    assert scene.drain(150, record(Kind.TRAFFIC, 150)) == []
+    assert scene.drain(150, record(Kind.RECEIVED, 150)) == []
     assert scene.peer.asked == []
 
 

@@ -246,6 +246,19 @@ def test_a_query_whose_answer_has_come_is_over_once(scene):
     assert scene.drain(2_300) == []
 
 
+def test_a_query_whose_answer_comes_just_after_a_sample_without_it_is_over_once(scene):
+    """By the event of its end, which has the exact length; a later query is another wait."""
+    assert scene.drain(1_300, lasts(1_300, **QUERY)) == [("lasts", 1_300, NO_REPLY)]
+    assert scene.take_sample() == []
+    answer = {**QUERY, "seen": ALONE | Evidence.DATA}
+    assert scene.end(1_309, **answer) == ("over", 1_309, NO_REPLY)
+    assert scene.drain(2_300) == []
+    assert scene.drain(4_300, lasts(4_300, 3_000, **QUERY)) == [("lasts", 1_300, NO_REPLY)]
+    assert scene.take_sample() == []
+    assert scene.end(5_900, 4_400, **answer) == ("over", 1_500, NO_REPLY)
+    assert scene.drain(6_300) == [("over", 1_300, NO_REPLY)]
+
+
 def test_a_datagram_that_could_leave_is_over(scene):
     """Who was held up and who asked on the same socket are reported apart."""
     held = {"protocol": 17, "seen": Evidence(0), "direction": SEND}

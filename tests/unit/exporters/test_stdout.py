@@ -409,7 +409,7 @@ def test_an_answer_is_written_in_full(pipe):
     reader.start()
     write_answer(pipe.write_fd, answer)
     pipe.close_writer()
-    reader.join(5)
+    reader.join(60)
     os.close(fd)
     assert b"".join(got) == answer
 

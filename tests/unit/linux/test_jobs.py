@@ -325,7 +325,7 @@ def test_a_real_environment_is_read_by_a_real_helper(tmp_path):
     host = Host(tmp_path, Helper(module._Reader(tmp_path, tmp_path), lambda _: None))
     one = host.process(os.getpid(), NO_JOB)
     (tmp_path / str(os.getpid()) / "environ").write_bytes(environ(SLURM_JOB_ID="4711", RANK="3"))
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not host.find(one, after_ns=1_000):  # a busy host answers late, not never
         assert time.monotonic() < until
     assert host.jobs.placement(one) == Placement("4711", rank=3)

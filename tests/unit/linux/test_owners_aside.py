@@ -39,7 +39,7 @@ def proc(tmp_path, monkeypatch):
     def link(search, pid, fd):
         made.read.append(f"{pid}/{fd}")
         if made.read[-1] == made.stuck:
-            assert made.go_on.wait(20)
+            assert made.go_on.wait(60)
         return readlink(search, pid, fd)
 
     monkeypatch.setattr(Search, "_link", link)

@@ -39,7 +39,7 @@ def exits(request):
 
 
 def until_ended(exits):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not (found := exits.ended()):
         assert time.monotonic() < until
         time.sleep(0.001)

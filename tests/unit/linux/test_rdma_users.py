@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from support.fake_rdma import FakeDevice, FakeRdma, Qp, netlink
 
 from xctl_probe.linux import rdma_users
-from xctl_probe.linux.rdma_netlink import RES_QP_GET, Device
+from xctl_probe.linux.rdma_netlink import Device
+from xctl_probe.linux.rdma_uapi import RES_QP_GET
 from xctl_probe.linux.rdma_users import Users
 
 MLX = Device(0, "mlx5_0", False)
@@ -83,14 +84,14 @@ def test_no_bytes_are_an_error(garbage, at, left_out):
 def searched(monkeypatch):
     """The lengths of what was searched byte by byte."""
     lengths = []
-    others, without_run = rdma_users._others, rdma_users._without_run
+    others, without_run = rdma_users._others, rdma_users.without_run
 
     def shortened(message, pid):
         lengths.append(len(rest := without_run(message, pid)))
         return rest
 
     monkeypatch.setattr(rdma_users, "_others", lambda *words: lengths.append(0) or others(*words))
-    monkeypatch.setattr(rdma_users, "_without_run", shortened)
+    monkeypatch.setattr(rdma_users, "without_run", shortened)
     return lengths
 
 

@@ -28,8 +28,8 @@ def stuck(worker, monkeypatch):
 
     def begin():
         begun = threading.Event()
-        assert not worker.run(lambda: begun.set() or go_on.wait(20), 1)
-        assert begun.wait(20)
+        assert not worker.run(lambda: begun.set() or go_on.wait(60), 1)
+        assert begun.wait(60)
         return worker._thread
 
     yield begin
@@ -77,11 +77,11 @@ def test_after_one_was_left_behind_another_thread_goes_on(worker, stuck):
 
 def test_one_that_was_left_behind_exits_after_its_call(worker, monkeypatch):
     go_on = threading.Event()
-    worker.run(lambda: go_on.wait(20), 1)
+    worker.run(lambda: go_on.wait(60), 1)
     left = worker._thread
     worker.abandon()
     go_on.set()
-    left.join(20)
+    left.join(60)
     assert not left.is_alive()
 
 
@@ -90,7 +90,7 @@ def test_an_idle_thread_exits_with_its_worker(worker):
     thread = worker._thread
     worker.close()
     worker.close()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

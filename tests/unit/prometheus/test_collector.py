@@ -21,15 +21,18 @@ from xctl_probe.events import (
     PortErrorKind,
     PortErrors,
     Process,
+    ProcessLoad,
     QueuePairErrors,
     RdmaLink,
     SocketError,
 )
 from xctl_probe.exporters.records import (
     BandwidthRecord,
+    CpuRecord,
     ErrorRecord,
     InterfaceErrors,
     InterfaceFailure,
+    MemoryRecord,
     StallRecord,
 )
 from xctl_probe.prometheus.collector import Collector
@@ -307,6 +310,25 @@ def test_packets_are_added_up_by_protocol_and_direction(metrics):
     assert values(text, "interface_packets_total", direction="send") == []
 
 
+def loads(owner, cpu_ms, resident_bytes):
+    load = ProcessLoad(owner, cpu_ms * 1_000_000, SECOND_NS, resident_bytes, 1 << 34)
+    return CpuRecord(NOW_MS, load), MemoryRecord(NOW_MS, load)
+
+
+def test_loads_of_one_name_are_added_up(metrics):
+    """CPU goes on; memory is that of the last reading, and 0 once nothing is read any more."""
+    twin = Process(241, 7_017, "client")
+    metrics.add(*loads(CLIENT, 7, 1_009), *loads(twin, 13, 2_003))
+    text = metrics.add(*loads(CLIENT, 3, 4_001))
+    assert values(text, "process_cpu_seconds_total") == [({"comm": "client"}, Decimal("0.023"))]
+    assert values(text, "process_resident_memory_bytes") == [({"comm": "client"}, 4_001)]
+    text = metrics.add(after_ns=SECOND_NS)  # an interval without a reading
+    assert total(text, "process_resident_memory_bytes") == 4_001
+    text = metrics.add(after_ns=3 * SECOND_NS)
+    assert total(text, "process_resident_memory_bytes") == 0
+    assert total(text, "process_cpu_seconds_total") == Decimal("0.023")
+
+
 def test_every_family_is_used(metrics):
     """A family that no record reaches would be an empty promise."""
     with_all = [one.name for one, table in metrics.collector.registry._tables.items() if table]
@@ -314,7 +336,7 @@ def test_every_family_is_used(metrics):
     packets = PacketCounts(rx={"tcp": Counted(3, 198)})
     metrics.add(
         moved(CLIENT, 1), replace(moved(None, 1), unattributed_bytes=0, packets=packets), port,
-        stalled(101),
+        stalled(101), *loads(CLIENT, 1, 1),
         *(failed(kind, 1) for kind in ErrorKind),
         *(ErrorRecord(NOW_MS, InterfaceErrors("lo", kind, 1, 1)) for kind in InterfaceFailure),
         ErrorRecord(NOW_MS, PortErrors("mlx5_0", PortErrorKind.TIMEOUT, 1, ())),

@@ -46,6 +46,7 @@ MYSQL_GREETING = b"Y\0\0\0\n5.5.5-10.11.6-MariaDB-0+deb12"
         ("postgresql", struct.pack("!ii", 8, 80877103), 8),
         ("mongodb", MONGODB_HELLO, 131),
         ("kafka", KAFKA_VERSIONS[:32], 36),
+        ("kafka", bytes.fromhex("00000024001200030000000100077264") + b"kafka\0\x0blibrdkafk", 40),
         ("mqtt", b"\x10\x0d\0\4MQTT\4\2\0\x3c\0\1a", 15),
         ("amqp", b"AMQP\0\0\x09\1", 8),
         ("amqp", b"AMQP\3\1\0\0", 8),
@@ -70,9 +71,17 @@ def test_the_beginning_of_a_stream_names_its_protocol(app, payload, length):
         ("postgresql", ASKS, b"Q\0\0\0\x0dselect 1\0", 14),
         ("postgresql", ANSWERS, b"T\0\0\0\x21\0\1?column?\0", 66),
         ("mongodb", ANSWERS, struct.pack("<iiii", 38, 7, 1, 2013) + bytes(16), 38),
+        ("kafka", ANSWERS, bytes.fromhex("00000011000000010023010012000000020000000000"), 21),
+        ("kafka", ANSWERS, bytes.fromhex("000001ea000004d3000000000000000000000001"), 494),
         ("mqtt", ANSWERS, b"\x20\2\0\0", 4),
         ("gloo", ASKS, struct.pack("<Q", 5), 8),
         ("gloo", LIKELY, struct.pack("<QQQQ", 48, 3, 17, 0), 48),
+        (
+            "gloo",
+            LIKELY,
+            bytes.fromhex("30000000000000000300000000000000000000000000000400000000"),
+            48,
+        ),
     ],
 )
 def test_messages_that_others_send_too_need_the_other_direction(app, certainty, payload, length):

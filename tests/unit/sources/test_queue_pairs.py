@@ -9,7 +9,7 @@ from support.fake_rdma import Counter, FakeDevice, FakeRdma, Qp, netlink
 
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
 from xctl_probe.linux import rdma_users
-from xctl_probe.linux.rdma_netlink import RES_GET, RES_QP_GET, STAT_GET
+from xctl_probe.linux.rdma_uapi import RES_GET, RES_QP_GET, STAT_GET
 from xctl_probe.sources.queue_pairs import DeviceInfo, QueuePairs
 
 KNOWN = {"mlx5_0": DeviceInfo("mlx5_core", {1: "mlx5_0"})}

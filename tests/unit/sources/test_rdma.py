@@ -7,8 +7,8 @@ from support.fake_rdma import FakeDevice, FakeRdma, Qp, netlink
 from support.rdma_tree import Tree
 
 from xctl_probe.events import PortErrorKind, PortErrors, Process, QueuePairErrors, RdmaPortDelta
-from xctl_probe.linux.rdma_netlink import RES_QP_GET
 from xctl_probe.linux.rdma_ports import Ports
+from xctl_probe.linux.rdma_uapi import RES_QP_GET
 from xctl_probe.sources.pauses import Pauses
 from xctl_probe.sources.queue_pairs import QueuePairs
 from xctl_probe.sources.rdma import Rdma

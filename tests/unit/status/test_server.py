@@ -208,6 +208,15 @@ def test_a_client_that_reads_slowly_gets_all_of_it(served):
     assert taken == LARGE_BYTES
 
 
+def test_a_probe_that_is_late_does_not_drop_its_client(served):
+    """A quota may stop it for seconds while it makes an answer."""
+    client = served.connect(b"status\n")
+    served.turn()
+    served.clock.now_ns += CLIENT_NS
+    served.turns()
+    assert received(client) == b'{"pid":23}\n'
+
+
 def test_a_client_that_never_asks_is_dropped(served):
     client = served.connect()
     served.turn()

@@ -11,7 +11,7 @@ import time
 from peers.common import Steps, call, datagram_client, datagram_socket, exactly, listen
 
 CLONE_NEWNET = 0x40000000
-INTERFACES = 12
+INTERFACES = 64
 STALL_MS = 100
 TCPI_LAST_DATA_SENT = 44  # its offset in struct tcp_info, linux/tcp.h
 
@@ -26,7 +26,7 @@ def datagrams(times: int, size: int) -> Steps:
 
 
 def many_interfaces() -> Steps:
-    """Three datagrams of 7 bytes through each of 24 interfaces."""
+    """Three datagrams of 7 bytes through each of 128 interfaces."""
     import ctypes
     import subprocess
 

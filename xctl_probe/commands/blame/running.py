@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from xctl_probe.events import Stall
@@ -44,8 +45,8 @@ def stalls_of(reply: Reply) -> list[Stall]:
     if not isinstance(lines, list):
         return []
     records = (to_record(ascii_json(line)) for line in lines if isinstance(line, dict))
-    stalls = (record.stall for record in records if isinstance(record, StallRecord))
-    return [stall for stall in stalls if not stall.probable and _is_there(stall)]
+    stalls = (_now(record.stall) for record in records if isinstance(record, StallRecord))
+    return [stall for stall in stalls if stall is not None and not stall.probable]
 
 
 def with_running(sampled: Iterable[Stall], running: Iterable[Stall]) -> list[Stall]:
@@ -55,5 +56,12 @@ def with_running(sampled: Iterable[Stall], running: Iterable[Stall]) -> list[Sta
     return list(found.values())
 
 
-def _is_there(stall: Stall) -> bool:
-    return stall.owner is None or read_process(stall.owner.pid) is not None
+def _now(stall: Stall) -> Stall | None:
+    """Return the stall with its processes as they are now; None where the one that waits is gone.
+
+    Records have no start times, without which nothing is advised about a process.
+    """
+    owner = stall.owner and read_process(stall.owner.pid)
+    if stall.owner is not None and owner is None:
+        return None
+    return replace(stall, owner=owner, peer=stall.peer and read_process(stall.peer.pid))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
-from xctl_probe.events import Cause, Direction, PacketCounts, Process, SocketError
+from xctl_probe.events import (
+    Cause,
+    Direction,
+    PacketCounts,
+    PeerActivity,
+    Process,
+    SocketError,
+)
 from xctl_probe.exporters.labels import app_text, counts, endpoints, entity, remote
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, Record, StallRecord
 
@@ -50,6 +57,24 @@ class Stalled:
     ongoing: bool
     seen_ns: int
     app: str = ""  # the protocol of the socket, where known
+    peer: Process | None = None  # for whom, where that is on this host
+    peer_activity: PeerActivity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitedFor:
+    """A process of this host that others wait for, or waited for in the last minute.
+
+    `activity` is what it was last seen to do.  `duration_ms` adds up the waits, `waiting` counts
+    the processes whose wait goes on, `waiters` those and the others.
+    """
+
+    pid: int
+    comm: str
+    activity: PeerActivity | None
+    waiting: int
+    waiters: int
+    duration_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +111,7 @@ class View:
     stalls: tuple[Stalled, ...] = ()
     errors: tuple[Failed, ...] = ()
     queue_pairs: tuple[QueuePairs, ...] = ()
+    waited_for: tuple[WaitedFor, ...] = ()
 
 
 @dataclass(slots=True)
@@ -129,6 +155,7 @@ class Model:
             tuple(self._processes.values()),
             (*running, *ended),
             tuple(errors),
+            waited_for=_waited_for((*ended, *running)),
         )
 
     def _moved(self, record: BandwidthRecord, now_ns: int) -> None:
@@ -152,6 +179,8 @@ class Model:
             stall.ongoing,
             now_ns,
             app_text(stall.socket),
+            stall.peer,
+            stall.peer_activity,
         )
         if row.ongoing:
             self._running[row.entity, row.pid, row.direction] = row
@@ -191,6 +220,29 @@ class Model:
         self._interfaces = {
             k: i for k, i in self._interfaces.items() if now_ns - i.seen_ns < _QUIET_NS
         }
+
+
+def _waited_for(stalls: Sequence[Stalled]) -> tuple[WaitedFor, ...]:
+    """Return whom these stalls wait for: who holds up the most processes first, then by time.
+
+    Of two stalls the later one in the sequence has the newer activity of the peer.
+    """
+    of_peer: dict[Process, list[Stalled]] = {}
+    for stall in stalls:
+        if stall.peer is not None:
+            of_peer.setdefault(stall.peer, []).append(stall)
+    found = [
+        WaitedFor(
+            peer.pid,
+            peer.comm,
+            next((s.peer_activity for s in reversed(waits) if s.peer_activity), None),
+            len({s.pid for s in waits if s.ongoing}),
+            len({s.pid for s in waits}),
+            sum(s.duration_ms for s in waits),
+        )
+        for peer, waits in of_peer.items()
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.waiting, -one.duration_ms, one.pid)))
 
 
 def _packets(record: BandwidthRecord) -> str:

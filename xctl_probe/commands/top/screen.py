@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from xctl_probe.commands.top.model import Failed, QueuePairs, Rates, Stalled, View
+from xctl_probe.commands.recorded import ACTIVITIES
+from xctl_probe.commands.top.model import (
+    Failed,
+    QueuePairs,
+    Rates,
+    Stalled,
+    View,
+    WaitedFor,
+)
 from xctl_probe.commands.top.ui import Mode, Shown, Ui, key_of, shown
-from xctl_probe.commands.why.humanize import format_duration, wrap
+from xctl_probe.commands.why.humanize import format_duration, processes, wrap
 from xctl_probe.exporters.sanitize import printable
 from xctl_probe.exporters.text import WAITS
 
 _NS_PER_S = 1_000_000_000
-_Row = TypeVar("_Row", Stalled, Rates, QueuePairs)
+_Row = TypeVar("_Row", Stalled, Rates, QueuePairs, WaitedFor)
 _KEYS = "q quit  enter why  / filter  s sort  r reverse  p pause  ? help"
 _LEAST_LINES = 4  # with fewer, the interfaces are left out
 _LEAST_PROCESSES = 2
@@ -30,6 +38,8 @@ _HELP = """\
           loss, pacing (its own limit), local_drop (this host drops it), keepalive
           (no host answers), no_reply (the peer has the request) or connecting.
           With --metrics protocols, the protocol of the socket comes before that.
+ WAITED FOR  whom: processes of this host. One that computes while others wait for it is
+          a straggler, and no fault of the network.
  TRAFFIC  payload by process and interface, in Mbps.
  RDMA     queue pairs by process and device: how many moved packets between two samples.
           One that did not is idle or stalled, which the kernel does not distinguish.
@@ -84,13 +94,18 @@ def _lists(rows: Shown, now_ns: int, ui: Ui, room: int, width: int) -> list[Line
     left = room - len(body)
     errors = min(len(rows.errors), max(left // 4 - 1, 0))
     pairs = min(len(rows.queue_pairs), max(left // 4 - 1, 0))
-    below = (errors + 1 if errors else 0) + (pairs + 1 if pairs else 0)
+    peers = min(len(rows.waited_for), max(left // 4 - 1, 0))
+    below = sum(lines + 1 for lines in (errors, pairs, peers) if lines)
     running = sum(stall.ongoing for stall in rows.stalls)
     stalls = _stall_lines(rows, running, left - 2 - below)
     title = f"WAITING {running}, ended {len(rows.stalls) - running}"
     body.append(_heading(title, len(rows.stalls) - stalls, width))
     apps = _app_width([*rows.stalls, *rows.errors])
     body += [_stall_line(stall, now_ns, ui, apps) for stall in _window(rows.stalls, stalls, ui)]
+    if peers:
+        body.append(_heading("WAITED FOR on this host", len(rows.waited_for) - peers, width))
+        body += [_peer_line(peer, ui) for peer in _window(rows.waited_for, peers, ui)]
+        below -= peers + 1
     left = room - len(body) - below
     if left > 0:
         body.append(_heading("TRAFFIC", len(rows.processes) - (left - 1), width))
@@ -154,6 +169,18 @@ def _stall_line(stall: Stalled, now_ns: int, ui: Ui, apps: int) -> Line:
         style, word = "ended", "waited"
     text = f"{_who(stall.pid, stall.comm)} {word:<6} {age:>10} {_app(stall, apps)}{what}{cause}"
     return Line(text, "selected" if key_of(stall) == ui.selected else style)
+
+
+def _peer_line(peer: WaitedFor, ui: Ui) -> Line:
+    does = ACTIVITIES[peer.activity] if peer.activity else "not known what it does"
+    whom = processes(peer.waiting or peer.waiters)
+    word = "for" if peer.waiting else "ended, for"
+    text = (
+        f"{_who(peer.pid, peer.comm)} by {whom}, {word} "
+        f"{format_duration(peer.duration_ms)} in all: {does}"
+    )
+    style = "stall" if peer.waiting else "ended"
+    return Line(text, "selected" if key_of(peer) == ui.selected else style)
 
 
 def _process_line(process: Rates, ui: Ui) -> Line:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from xctl_probe.commands.top.model import Failed, QueuePairs, Rates, Stalled, View
+from xctl_probe.commands.top.model import Failed, QueuePairs, Rates, Stalled, View, WaitedFor
 
 
 class Mode(StrEnum):
@@ -65,21 +65,25 @@ class Shown:
     stalls: tuple[Stalled, ...]
     errors: tuple[Failed, ...]
     queue_pairs: tuple[QueuePairs, ...] = ()
+    waited_for: tuple[WaitedFor, ...] = ()
 
     @property
     def selectable(self) -> list[tuple[str, int | None, str]]:
         """Return the selectable lines, from top to bottom."""
         return [
             *map(key_of, self.stalls),
+            *map(key_of, self.waited_for),
             *map(key_of, self.processes),
             *map(key_of, self.queue_pairs),
         ]
 
 
-def key_of(row: Stalled | Rates | QueuePairs) -> tuple[str, int | None, str]:
+def key_of(row: Stalled | Rates | QueuePairs | WaitedFor) -> tuple[str, int | None, str]:
     """Return the identity of a row, whose numbers may change."""
     if isinstance(row, QueuePairs):
         return "queue pairs", row.pid, row.on.device
+    if isinstance(row, WaitedFor):
+        return "waited for", row.pid, ""
     if isinstance(row, Stalled):
         ended = "" if row.ongoing else str(row.seen_ns)
         return row.entity, row.pid, f"{row.direction}{ended}"
@@ -90,11 +94,10 @@ def shown(view: View, ui: Ui) -> Shown:
     """Return the filtered and ordered rows."""
     wanted = ui.filter.lower()
 
-    def fits(row: Rates | Stalled | Failed | QueuePairs) -> bool:
+    def fits(row: Rates | Stalled | Failed | QueuePairs | WaitedFor) -> bool:
         if not wanted or (row.pid is not None and str(row.pid) == wanted):
             return True
-        place = row.on.device if isinstance(row, QueuePairs) else row.interface
-        return wanted in row.comm.lower() or wanted in place.lower()
+        return wanted in row.comm.lower() or wanted in _place(row).lower()
 
     processes = sorted(filter(fits, view.processes), key=_ORDER[ui.sort], reverse=ui.reverse)
     return Shown(
@@ -104,7 +107,14 @@ def shown(view: View, ui: Ui) -> Shown:
         tuple(filter(fits, view.errors)),
         # Failed ones first; then as they are, which is by pid.
         tuple(sorted(filter(fits, view.queue_pairs), key=lambda row: not row.on.failed)),
+        tuple(filter(fits, view.waited_for)),
     )
+
+
+def _place(row: Rates | Stalled | Failed | QueuePairs | WaitedFor) -> str:
+    if isinstance(row, WaitedFor):
+        return ""
+    return row.on.device if isinstance(row, QueuePairs) else row.interface
 
 
 def on_key(ui: Ui, key: str, rows: Shown) -> Ui:

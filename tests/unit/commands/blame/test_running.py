@@ -10,9 +10,10 @@ import orjson
 import pytest
 
 from xctl_probe.commands.blame.running import stalls_of, with_running
-from xctl_probe.events import Cause, Direction, Process, Socket, Stall
+from xctl_probe.events import Cause, Direction, PeerActivity, Process, Socket, Stall
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.records import StallRecord
+from xctl_probe.linux.procfs import read_process
 from xctl_probe.status.client import Found, Reply
 
 ME = Process(os.getpid(), 0, "rank")
@@ -31,7 +32,12 @@ def document(*stalls, **other):
 
 
 def test_the_stalls_of_a_probe_are_its_records():
-    assert stalls_of(reply(document(STALL))) == [STALL]
+    """With the processes as they are now, start times included."""
+    ours = read_process(os.getpid())
+    with_peer = replace(STALL, peer=STALL.owner, peer_activity=PeerActivity.STOPPED)
+    assert stalls_of(reply(document(STALL))) == [replace(STALL, owner=ours)]
+    assert stalls_of(reply(document(with_peer))) == [replace(with_peer, owner=ours, peer=ours)]
+    assert ours.start_ticks
 
 
 def test_what_is_likely_and_who_is_gone_are_left_out():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xctl_probe.aggregate import Filter, aggregate
-from xctl_probe.commands.top.model import KEEP_NS, Model
+from xctl_probe.commands.top.model import KEEP_NS, Model, WaitedFor
 from xctl_probe.events import (
     App,
     Cause,
@@ -15,6 +15,7 @@ from xctl_probe.events import (
     InterfaceDelta,
     PacketCounts,
     PacketDelta,
+    PeerActivity,
     Process,
     Socket,
     SocketError,
@@ -68,6 +69,25 @@ def test_what_is_waited_for_has_its_protocol():
     reset = SocketError(CLIENT, tls, ErrorKind.RESET, 1)
     view = add(Model(), S, waits, reset)
     assert [row.app for row in (*view.stalls, *view.errors)] == ["tls lab.example"] * 2
+
+
+def test_whom_others_wait_for_with_the_time_that_they_waited():
+    """First who holds up the most processes now; the peer's newest activity counts."""
+    computes, reads, busy = Process(3, 1, "rank2"), Process(5, 1, "db"), PeerActivity.RUNNING
+    lab = replace(SOCKET, inode=7)
+    view = add(
+        Model(),
+        S,
+        replace(stall(1_009, ongoing=False), peer=reads, peer_activity=PeerActivity.STOPPED),
+        replace(stall(4_001, ongoing=True), peer=computes, peer_activity=busy),
+        replace(stall(2_003, ongoing=True), peer=computes, socket=lab),
+        replace(stall(101, ongoing=True), peer=computes, owner=OTHER),
+        replace(stall(30_011, ongoing=False), socket=replace(SOCKET, inode=11)),  # not known
+    )
+    assert view.waited_for == (
+        WaitedFor(3, "rank2", busy, 2, 2, 6_105),
+        WaitedFor(5, "db", PeerActivity.STOPPED, 0, 1, 1_009),
+    )
 
 
 def test_a_process_that_pauses_keeps_its_line_for_a_while():

@@ -9,11 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xctl_probe.commands.top.keys import names
-from xctl_probe.commands.top.model import Failed, QueuePairs, Rates, Stalled, View
+from xctl_probe.commands.top.model import (
+    Failed,
+    QueuePairs,
+    Rates,
+    Stalled,
+    View,
+    WaitedFor,
+)
 from xctl_probe.commands.top.screen import draw
 from xctl_probe.commands.top.ui import Mode, Sort, Ui, on_key, shown
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
-from xctl_probe.events import Cause, Direction
+from xctl_probe.events import Cause, Direction, PeerActivity
 
 S = 1_000_000_000
 WAITS = Stalled(
@@ -270,3 +277,33 @@ def test_no_bytes_break_the_keyboard(data):
     for key in names(data):
         ui = on_key(ui, key, shown(VIEW, ui))
     assert isinstance(ui, Ui)
+
+
+PEERS = (
+    WaitedFor(3, "rank2", PeerActivity.RUNNING, 3, 4, 41_200),
+    WaitedFor(5, "db", None, 0, 1, 1_009),
+)
+
+
+def test_whom_others_wait_for_can_be_asked_why():
+    view = replace(VIEW, waited_for=PEERS)
+    lines = text(view=view)
+    at = next(i for i, line in enumerate(lines) if line.startswith("WAITED FOR"))
+    assert lines[at + 1 : at + 3] == [
+        "      3 rank2           by 3 processes, for 41.2 s in all: running",
+        "      5 db              by 1 process, ended, for 1.0 s in all: not known what it does",
+    ]
+    assert after("down", "down", "down", "enter", view=view).why_pid == 3
+    assert [one.pid for one in shown(view, Ui(filter="DB")).waited_for] == [5]
+
+
+@given(st.integers(0, 12), st.integers(1, 30), st.integers(0, 7))
+def test_no_list_takes_all_of_the_screen(stalls, height, peers):
+    view = replace(
+        VIEW,
+        stalls=tuple(replace(WAITS, entity=f"socket-{n}") for n in range(stalls)),
+        waited_for=tuple(replace(PEERS[0], pid=n + 1) for n in range(peers)),
+    )
+    lines = text(view=view, height=height)
+    assert len(lines) == height
+    assert any("TRAFFIC" in line for line in lines) or height < 12

@@ -12,7 +12,7 @@ from xctl_probe.commands.why.queue_pairs import (
     QueuePairSampler,
     queue_pair_lines,
 )
-from xctl_probe.linux.rdma_netlink import RES_QP_GET
+from xctl_probe.linux.rdma_uapi import RES_QP_GET
 
 PID = 233
 

@@ -1,0 +1,39 @@
+"""Each event of an iteration is in one of three heaps, and comes out as it went in."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xctl_probe.ebpf.abi import RECORD, Kind, RawEvent
+from xctl_probe.ebpf.sorting import records_at, sort
+
+EMPTY = RawEvent(*[0] * 21, bytes(16), bytes(16), bytes(16), 0)
+RECORDS = st.lists(
+    st.builds(
+        EMPTY._replace,
+        kind=st.sampled_from([0, *Kind, 97]),
+        occurrences=st.sampled_from([0, 0, 3]),
+        pid=st.sampled_from([0, 11, 23]),
+        uid=st.sampled_from([0, 97]),
+        comm=st.sampled_from([b"one".ljust(16, b"\0"), b"two".ljust(16, b"\0")]),
+    ),
+    max_size=30,
+)
+
+
+@given(records=RECORDS, tail=st.binary(max_size=RECORD.size - 1))
+def test_waits_data_and_all_others_make_the_whole(records, tail):
+    chunk = b"".join(RECORD.pack(*record) for record in records) + tail
+    waits, received, others = sort(chunk)
+    assert list(records_at(chunk, received)) == [r for r in records if r.kind == Kind.RECEIVED]
+    others_of = [r for r in records if r.kind not in {Kind.RECEIVED, Kind.ONGOING}]
+    assert list(records_at(chunk, others)) == others_of
+    assert {
+        (uid, pid): list(records_at(chunk, numbers))
+        for uid, of in waits.items()
+        for pid, numbers in of.items()
+    } == {
+        (uid, pid): [r for r in records if (r.kind, r.uid, r.pid) == (Kind.ONGOING, uid, pid)]
+        for uid, pid in {(r.uid, r.pid) for r in records if r.kind == Kind.ONGOING}
+    }
