@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,11 @@ def programs_of(pid):
         ["bpftool", "prog", "show", "--json"], capture_output=True, text=True, check=True
     ).stdout
     names = {str(program["id"]): program["name"] for program in json.loads(listing)}
-    files = Path(f"/proc/{pid}/fdinfo").iterdir()
-    return {names[found[1]] for file in files if (found := PROGRAM.search(file.read_text()))}
+    held = set()
+    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with suppress(FileNotFoundError):  # it reads files of others, and closes them
+            held.update(PROGRAM.findall(file.read_text()))
+    return {names[found] for found in held}
 
 
 @pytest.fixture
