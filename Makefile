@@ -41,10 +41,10 @@ DEB_PROGRAMS := dh:debhelper dh_python3:dh-python dpkg-buildpackage:dpkg-dev
 FRESH_PROGRAMS := debootstrap:debootstrap unshare:util-linux
 
 .PHONY: help run test pytest test-unit test-integration test-ebpf test-vm lint bpf bpf-check \
-	test-fresh test-oldest test-packages test-kernels bench bench-vm bench-fleet fuzz soak eval image \
+	test-fresh test-oldest test-packages test-packages-arm64 test-service test-kernels bench bench-vm bench-fleet fuzz soak eval image \
 	docs pictures wheel pyz deb release release-clean lock clean
 help:  ## what there is to make
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 run: .venv/run  ## set up and stream; options in ARGS, as in make run ARGS="--interval 0.5"
 	@exec $(BIN)/xctl-probe-network $(ARGS)
@@ -88,6 +88,13 @@ test-fresh: .venv/run  ## both of README's commands where nothing is installed; 
 test-packages: deb pyz  ## install each package where nothing is, and stream; SUITES=bookworm narrows
 	@./.ci/programs $(FRESH_PROGRAMS) systemd-nspawn:systemd-container
 	PYTHONPATH=tests $(BIN)/python -m packages $(SUITES)
+
+test-packages-arm64: deb pyz .venv/kernels  ## the package and the single file in an emulated guest of arm64: ten minutes
+	PYTHONPATH=tests $(BIN)/python -m packages.foreign
+
+test-service: deb .venv/kernels  ## the service with its limits, under systemd in an emulated guest: ten minutes
+	@./.ci/programs $(FRESH_PROGRAMS)
+	PYTHONPATH=tests $(BIN)/python -m packages.guest
 
 test-oldest: .venv/programs  ## the unit tests with the oldest dependencies that pyproject.toml allows
 	@mkdir -p build && $(PYTHON) .ci/oldest dev >build/oldest.txt

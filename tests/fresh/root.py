@@ -105,12 +105,7 @@ class Root:
 
         The network and the kernel are the host's.  Raises AssertionError where the script fails.
         """
-        unit = Path(f"{self._path}/etc/systemd/system/{_BOOTED}.service")
-        unit.write_text(_UNIT)
-        wanted = unit.with_name("multi-user.target.wants") / unit.name
-        wanted.parent.mkdir(exist_ok=True)
-        wanted.symlink_to(f"../{unit.name}")
-        (self._path / "srv/script").write_text(f"set -e\n{script}\n")
+        self.start_at_boot(_UNIT, f"set -e\n{script}\n")
         print(f"---- booted: {script}", flush=True)
         command = (
             "systemd-nspawn", "--quiet", f"--directory={self._path}", "--register=no",
@@ -124,6 +119,20 @@ class Root:
         output = (self._path / "srv/output").read_text()
         assert (self._path / "srv/passed").exists(), output
         return output
+
+    def start_at_boot(self, unit: str, script: str) -> None:
+        """Let systemd start a unit, whose script is /srv/script."""
+        place = self._path / f"etc/systemd/system/{_BOOTED}.service"
+        place.write_text(unit)
+        wanted = place.with_name("multi-user.target.wants") / place.name
+        wanted.parent.mkdir(exist_ok=True)
+        wanted.symlink_to(f"../{place.name}")
+        (self._path / "srv/script").write_text(script)
+
+    @property
+    def path(self) -> Path:
+        """Where it is on this machine."""
+        return self._path
 
     def remove(self) -> None:
         """The file system; the cache stays."""

@@ -68,7 +68,7 @@ def base(arch: str, report: Report) -> Path:
         (root / "usr/bin/xctl-probe-network").chmod(0o755)
         shutil.copy(_INIT, root / "init")
         (root / "init").chmod(0o755)
-        _archive(root, archive)
+        write_archive(root, archive)
     return archive
 
 
@@ -93,7 +93,7 @@ def initramfs(archive: Path, kernel: Kernel, snapshot: Snapshot, command: str, a
         shutil.copytree(snapshot.root, root / snapshot.root.relative_to("/"))
         shutil.copy(_SETUP, root / "mounts")
         (root / "command").write_text(command)
-        _archive(root, at.with_suffix(".run"))
+        write_archive(root, at.with_suffix(".run"))
     with at.open("wb") as whole:
         for part in (archive, at.with_suffix(".run")):
             with part.open("rb") as file:
@@ -111,7 +111,7 @@ def qemu(kernel: Kernel, initrd: Path, shared: Path, cpus: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _archive(root: Path, at: Path) -> None:
+def write_archive(root: Path, at: Path) -> None:
     root.chmod(0o755)  # also for users other than root
     part = at.with_suffix(".part")
     with (
