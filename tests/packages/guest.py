@@ -34,8 +34,8 @@ ExecStart=/bin/sh /srv/script
 """
 # Emulated, a start takes 20 s of CPU, of which the unit grants a quarter.  A drop-in of the vendor:
 # `systemctl revert` leaves it.
-PATIENCE = "usr/lib/systemd/system/xctl-probe-network.service.d/emulated.conf"
-PATIENT = "[Service]\nTimeoutStartSec=900\n"
+DROP_IN = "usr/lib/systemd/system/xctl-probe-network.service.d/emulated.conf"
+TIME_TO_START = "[Service]\nTimeoutStartSec=900\n"
 # What `run_in_guest` reads.
 SCRIPT = f"""cd /{RESULT}
 echo running >stage
@@ -48,7 +48,7 @@ sync
 _INIT = Path(__file__).with_name("guest_init.sh")
 # The HPET is a device: each read of the time leaves the guest.
 _QEMU = ("-M", "q35", "-cpu", "max", "-m", "2G", "-nographic", "-no-reboot", "-net", "none")
-# Nobody logs in.
+# No user logs in.
 _MASKED = ("getty.target", "systemd-logind.service", "e2scrub_reap.service")
 _ARGUMENTS = " ".join(
     (
@@ -95,9 +95,9 @@ def main() -> int:
             f"apt-get update -qq && {INSTALL} {HERE}/*_{architecture()}.deb"
             " systemd systemd-sysv busybox-static bpftool"
         )
-        patience = root.path / PATIENCE
-        patience.parent.mkdir()
-        patience.write_text(PATIENT)
+        drop_in = root.path / DROP_IN
+        drop_in.parent.mkdir()
+        drop_in.write_text(TIME_TO_START)
         root.start_at_boot(UNIT, SCRIPT)
         initramfs(root.path, kernel, initrd)
         result = root.path / RESULT

@@ -96,7 +96,7 @@ def watchdog() -> None:
 
 
 def memory() -> None:
-    """Give it less than it takes: the kernel ends it, and it starts when it has enough again."""
+    """Give it less than it takes: the kernel kills it, and it starts again when it has enough."""
     before = int(shown("NRestarts"))
     systemctl("set-property", "--runtime", UNIT, f"MemoryMax={TOO_LITTLE}")
     until("ended by the kernel", lambda: "oom-kill" in journal())
