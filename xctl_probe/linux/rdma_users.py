@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 
-from xctl_probe.linux.rdma_runs import without_run
 from xctl_probe.linux.rdma_uapi import RES_PID, RES_TYPE
 
 _HEADER = struct.Struct("=HH")  # length and type of an attribute
@@ -64,8 +63,6 @@ class Users:
 
 def _others(message: bytes, pid: bytes) -> bool:
     """True where an entry is neither of this process nor for management."""
-    if pid:
-        message = without_run(message, pid)
     # Each entry has one type, and the pid of its process unless it is the kernel's.
     others = message.count(_TYPE) - (message.count(pid) if pid else 0)
     return others != 0 and others != sum(message.count(_TYPE + kind) for kind in _MANAGEMENT)
