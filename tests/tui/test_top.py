@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.conversation import ANSWER, QUESTION, connected
+from support.conversation import ANSWER, QUESTION, answered, connected
 
 MORE_THAN_BUFFERS = 20_000_003
 KEYS = "q quit  enter why"
@@ -65,6 +65,27 @@ def test_a_stopped_peer_and_lost_packets_have_their_causes(top, worker, netns):
         f"to send to {reader} (peer_window)",
         f"for data from {remote} (loss)",
         f"{asker.pid} python3         RETRANSMIT",
+    )
+
+
+def test_whom_they_wait_for_is_listed_with_what_it_does(top, worker):
+    """Two clients of a server that computes: no fault of the network."""
+    server, *clients = (worker(comm=name) for name in (b"rank0", b"rank1", b"rank2"))
+    port = server.ask("listen")["port"]
+    for client in clients:
+        client.connect("127.0.0.1", port)
+        server.ask("accept")
+        answered(server, client)
+    screen = top("--reply-ms", 300)
+    for client in clients:
+        client.begin("ask", QUESTION, ANSWER)
+    server.begin("compute", 60_000)
+    screen.wait_for(
+        "WAITING 2",
+        "WAITED FOR on this host -",
+        f"{server.pid} rank0",
+        "by 2 processes, for",
+        "in all: running",
     )
 
 
