@@ -319,16 +319,21 @@ def test_a_connect_waits_for_a_peer_that_does_not_answer(probe, worker, backend,
     assert_stall(consumer, client, {"inode": identity["inode"]}, truth, backend, **net)
 
 
+def assert_seen_late(probe, server, client, identity, waiting, answer):
+    """A probe that starts now reports the wait of the client, and its end once it is answered."""
+    running = probe()
+    running.wait_for(ongoing_times(2, client.pid))
+    server.begin(*answer)
+    client.expect(waiting)
+    running.wait_for(ended(client.pid))
+    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+
+
 def test_a_stall_that_began_before_the_probe_is_seen(probe, worker):
     """Sockets that exist already have an owner, and show what they wait for now."""
     server, client, identity = connected(worker)
     client.begin("send", MORE_THAN_BUFFERS)
-    running = probe()
-    running.wait_for(ongoing_times(2, client.pid))
-    server.begin("recv", MORE_THAN_BUFFERS)
-    client.expect("send")
-    running.wait_for(ended(client.pid))
-    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+    assert_seen_late(probe, server, client, identity, "send", ("recv", MORE_THAN_BUFFERS))
 
 
 def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen(probe, worker):
@@ -346,12 +351,7 @@ def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen
         server.expect("recv")
         server.expect("send")
     server.expect("recv")
-    running = probe()
-    running.wait_for(ongoing_times(2, client.pid))
-    server.ask("send", 11)
-    client.expect("ask")
-    running.wait_for(ended(client.pid))
-    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+    assert_seen_late(probe, server, client, identity, "ask", ("send", 11))
 
 
 @pytest.mark.parametrize("how", ["timeout", "select"])
@@ -363,12 +363,7 @@ def test_a_request_from_before_the_probe_is_seen_where_its_socket_is_polled_alon
     answered(server, client)
     client.begin("ask_polling", QUESTION, ANSWER, how)
     server.ask("recv", QUESTION)
-    running = probe()
-    running.wait_for(ongoing_times(2, client.pid))
-    server.ask("send", ANSWER)
-    client.expect("ask_polling")
-    running.wait_for(ended(client.pid))
-    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+    assert_seen_late(probe, server, client, identity, "ask_polling", ("send", ANSWER))
 
 
 def test_a_server_that_polls_its_connection_alone_waits_for_work(probe, worker):
