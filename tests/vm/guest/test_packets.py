@@ -23,7 +23,7 @@ LOADS = {"vlan": (23, 101, 3, 56), "gre": (29, 211, 5, 64), "gretap": (31, 307, 
 SUBNETS = {"vlan": "10.9.7", "gre": "10.9.8", "gretap": "10.9.9"}
 ETHERNET, IPV4, UDP_OR_ICMP, GRE = 14, 20, 8, 4
 # Headers before that of IPv4: on the interface itself, and on the one below.  The tag of a VLAN
-# is beside the packet at both ends of a veth pair.
+# is beside the packet on both sides of a veth pair.
 OWN = {"vlan": ETHERNET, "gre": 0, "gretap": ETHERNET}
 BELOW = {
     "vlan": ETHERNET,
@@ -57,14 +57,14 @@ def kernel_version():
 
 @pytest.fixture
 def tunnels(pair):
-    """A VLAN, a GRE and a GRE with Ethernet (gretap) between the two ends of the pair."""
+    """A VLAN, a GRE and a GRE with Ethernet (gretap) between the two sides of the pair."""
     subprocess.run(["modprobe", "-a", "veth", "8021q", "ip_gre"], check=True)
     for one, name, host in ((pair[0], "va", 1), (pair[1], "vb", 2)):
         mac = f"02:00:00:00:00:0{host}"
-        ends = f"local 10.9.0.{host} remote 10.9.0.{3 - host}"
+        addresses = f"local 10.9.0.{host} remote 10.9.0.{3 - host}"
         one.run(*f"ip link add link {name} name vlan type vlan id 7".split())
-        one.run(*f"ip link add gre type gre {ends}".split())
-        one.run(*f"ip link add gretap address {mac} type gretap {ends} key 5".split())
+        one.run(*f"ip link add gre type gre {addresses}".split())
+        one.run(*f"ip link add gretap address {mac} type gretap {addresses} key 5".split())
         for kind, subnet in SUBNETS.items():
             one.run(*f"ip addr add {subnet}.{host}/24 dev {kind}".split())
             one.run(*f"ip link set {kind} up".split())
