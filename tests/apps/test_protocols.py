@@ -117,6 +117,40 @@ def test_kafka(place, named):
             program.process.kill()
 
 
+def test_mqtt(place, named):
+    """Mosquitto, a subscriber from before the probe that is served again, and new publishers."""
+    require_tools("mosquitto", "mosquitto_pub", "mosquitto_sub")
+    port = place.port()
+    place.start("mqtt: broker", "mosquitto", "-p", port)
+    place.wait_listening(port)
+    subscriber = place.start("mqtt: subscriber", "mosquitto_sub", "-p", port, "-t", "news")
+
+    def publish():
+        words = ("mosquitto_pub", "-p", port, "-t", "news", "-m", "seven")
+        place.start("mqtt: publisher", *words).process.wait(LIMIT_S)
+
+    named.until(publish, {"mqtt": 4})
+    subscriber.expect("seven")
+
+
+def test_mysql(place, named):
+    """MariaDB and its client; the server speaks first."""
+    require_tools("mariadbd", "mariadb")
+    port, folder = place.port(), place.own("mysql")
+    server = (f"--datadir={folder}", f"--socket={folder}/socket", f"--port={port}")
+    options = ("--bind-address=127.0.0.1", "--skip-grant-tables", "--innodb=off")
+    defaults = "--default-storage-engine=MyISAM"
+    place.start("mysql: server", "mariadbd", "--no-defaults", *server, *options, defaults)
+    place.wait_listening(port)
+    client = ("mariadb", "--no-defaults", "--protocol=tcp", "-h", "127.0.0.1", "-P", port)
+
+    def ask():
+        asks = place.start("mysql: client", *client, "-e", "select 'seven'")
+        asks.expect("seven")
+
+    named.until(ask, {"mysql": 2})
+
+
 CLIENTS = {
     "amqp": lambda port: pika.BlockingConnection(
         pika.ConnectionParameters("127.0.0.1", port, socket_timeout=LIMIT_S)
