@@ -176,7 +176,7 @@ def test_mqtt(place, named):
 
 
 def test_mysql(place, named):
-    """MariaDB and its client; the server speaks first."""
+    """MariaDB and its client: the greeting of the server comes first."""
     require_tools("mariadbd", "mariadb")
     port, folder = place.port(), place.own("mysql")
     server = (f"--datadir={folder}", f"--socket={folder}/socket", f"--port={port}")
