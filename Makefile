@@ -22,7 +22,9 @@ TEST_PROGRAMS := tmux nft:nftables ip:iproute2 unshare:util-linux setpriv:util-l
 	/usr/include/bpf/bpf_core_read.h:libbpf-dev \
 	bwrap:bubblewrap skopeo:skopeo systemd-analyze:systemd \
 	prometheus:prometheus prometheus-node-exporter:prometheus-node-exporter \
-	/usr/lib/*/rsyslog/omkafka.so:rsyslog-kafka kcat:kcat
+	/usr/lib/*/rsyslog/omkafka.so:rsyslog-kafka kcat:kcat mosquitto:mosquitto \
+	mosquitto_pub:mosquitto-clients mariadbd:mariadb-server-core mariadb:mariadb-client-core \
+	curl:curl openssl:openssl
 
 # nginx and redis are left to you: Debian starts them as services when it installs them.
 BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpftrace \

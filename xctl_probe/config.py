@@ -410,7 +410,8 @@ OPTIONS = (
         kind=PacketsHook,
         default=PacketsHook.TCX,
         help="With --metrics packets: where packets are counted. xdp: what is received before it "
-        "is merged, on any interface; xdp-native: in the driver, which may reset the interface.",
+        "is merged, on any interface with Ethernet headers; xdp-native: in the driver, which may "
+        "reset the interface.",
     ),
     Option(
         name="format",

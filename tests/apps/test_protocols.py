@@ -89,6 +89,48 @@ def place():
     found.close()
 
 
+NGINX = """
+daemon off; pid {folder}/pid; error_log stderr; worker_processes 1;
+events {{ }}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+    uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+    ssl_certificate {folder}/certificate; ssl_certificate_key {folder}/key;
+    server {{
+        listen 127.0.0.1:{plain} http2;
+        listen 127.0.0.1:{secret} ssl http2;
+        return 200 "here\\n";
+    }}
+}}
+"""
+
+
+def test_http2_grpc_and_tls(place, named):
+    """Nginx and curl; it is gRPC by the content type of a request, as curl compresses it."""
+    require_tools("nginx", "curl", "openssl")
+    folder, plain, secret = place.own("nginx"), place.port(), place.port()
+    pair = ("-keyout", folder / "key", "-out", folder / "certificate")
+    words = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=lab.example", *pair)
+    assert place.start("a certificate", "openssl", *words).process.wait(LIMIT_S) == 0
+    config = place.folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, plain=plain, secret=secret))
+    place.start("nginx: server", "nginx", "-e", "stderr", "-c", config)
+    place.wait_listening(secret)
+
+    def get(*words):
+        place.start("curl", "curl", "-s", *words).expect("here")
+
+    h2c = ("--http2-prior-knowledge", f"http://127.0.0.1:{plain}/")
+    named.until(lambda: get(*h2c), {"http2": 2})
+    assert named.names.counts["grpc"] == 0
+    named.until(lambda: get("-H", "content-type: application/grpc", *h2c), {"grpc": 1})
+    to = f"lab.example:{secret}"
+    named.until(
+        lambda: get("-k", "--connect-to", f"{to}:127.0.0.1:{secret}", f"https://{to}/"), {"tls": 2}
+    )
+
+
 def test_kafka(place, named):
     """Clients of the mock cluster of librdkafka; the first has connected before the probe."""
     require_tools("kcat")
@@ -115,6 +157,40 @@ def test_kafka(place, named):
         later.payloads.close()
         for program in (consumer, cluster):  # SIGTERM leaves them waiting for their brokers
             program.process.kill()
+
+
+def test_mqtt(place, named):
+    """Mosquitto, a subscriber from before the probe that is served again, and new publishers."""
+    require_tools("mosquitto", "mosquitto_pub", "mosquitto_sub")
+    port = place.port()
+    place.start("mqtt: broker", "mosquitto", "-p", port)
+    place.wait_listening(port)
+    subscriber = place.start("mqtt: subscriber", "mosquitto_sub", "-p", port, "-t", "news")
+
+    def publish():
+        words = ("mosquitto_pub", "-p", port, "-t", "news", "-m", "seven")
+        place.start("mqtt: publisher", *words).process.wait(LIMIT_S)
+
+    named.until(publish, {"mqtt": 4})
+    subscriber.expect("seven")
+
+
+def test_mysql(place, named):
+    """MariaDB and its client: the greeting of the server comes first."""
+    require_tools("mariadbd", "mariadb")
+    port, folder = place.port(), place.own("mysql")
+    server = (f"--datadir={folder}", f"--socket={folder}/socket", f"--port={port}")
+    options = ("--bind-address=127.0.0.1", "--skip-grant-tables", "--innodb=off")
+    defaults = "--default-storage-engine=MyISAM"
+    place.start("mysql: server", "mariadbd", "--no-defaults", *server, *options, defaults)
+    place.wait_listening(port)
+    client = ("mariadb", "--no-defaults", "--protocol=tcp", "-h", "127.0.0.1", "-P", port)
+
+    def ask():
+        asks = place.start("mysql: client", *client, "-e", "select 'seven'")
+        asks.expect("seven")
+
+    named.until(ask, {"mysql": 2})
 
 
 CLIENTS = {

@@ -138,24 +138,74 @@ else:
         one.sendall(bytes({PAYLOAD_BYTES}))
         one.shutdown(socket.SHUT_WR)
         while one.recv(100): pass
-        print(int.from_bytes(one.getsockopt(socket.IPPROTO_TCP, 11, 216)[208:216], "little"))
-"""  # tcpi_bytes_retrans of TCP_INFO
+        info = one.getsockopt(socket.IPPROTO_TCP, 11, 216)
+        print(*(int.from_bytes(info[at:end], "little") for at, end in ((208, 216), (136, 140))))
+"""  # tcpi_bytes_retrans and tcpi_segs_out of TCP_INFO
+
+
+# SIOCETHTOOL of netdevice(7) with ETHTOOL_STSO, ETHTOOL_SGSO and ETHTOOL_SGRO
+OFFLOADS = """
+import array, fcntl, socket, struct, sys
+name, *settings = sys.argv[1:]
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    for setting in settings:
+        value = array.array("I", map(int, setting.split("=")))
+        at = value.buffer_info()[0]
+        fcntl.ioctl(any_socket, 0x8946, struct.pack("16sQ16x", name.encode(), at))
+"""
+TSO, GSO, GRO = 0x1F, 0x24, 0x2C
+
+
+def send_stream(pair):
+    """Send one stream; its bytes and its segments, with what was sent again."""
+    here, there = pair
+    words = [*there.command("root"), sys.executable, "-c", STREAM, "listen"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as listener:
+        assert listener.stdout.readline() == b"ready\n"
+        again, segments = map(int, run(here, STREAM, "send").split())
+    return PAYLOAD_BYTES + again, segments
+
+
+def stream_bytes(counts):
+    """Bytes of the stream in packets with 14 + 20 + 32 bytes of headers; the SYN has 8 more."""
+    packets, size = counts["tcp"]
+    return size - packets * 66 - 8
 
 
 def test_a_stream_that_the_kernel_merges(pair, counting):
     """Packets as the hook sees them: their bytes are the stream, and one header each."""
-    here, there = pair
-    probe = counting(here)
-    words = [*there.command("root"), sys.executable, "-c", STREAM, "listen"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as listener:
-        assert listener.stdout.readline() == b"ready\n"
-        sent_bytes = PAYLOAD_BYTES + int(run(here, STREAM, "send"))  # with what was sent again
+    probe = counting(pair[0])
+    sent_bytes, segments = send_stream(pair)
     probe.wait_for(lambda c: counted(c, "va", "tx").get("tcp", [0, 0])[1] > sent_bytes)
     probe.wait_for_intervals(1)
-    packets, size = counted(probe.consumer, "va", "tx")["tcp"]
-    # 14 + 20 + 32 bytes of headers; the SYN has 8 more.
-    assert size - packets * 66 - 8 == sent_bytes
-    assert packets < PAYLOAD_BYTES / 1448  # GSO
+    counts = counted(probe.consumer, "va", "tx")
+    assert stream_bytes(counts) == sent_bytes
+    assert counts["tcp"][0] < segments  # GSO
+    probe.stop()
+
+
+@pytest.mark.parametrize("hook", ["tcx", "xdp", "xdp-native"])
+@pytest.mark.parametrize("gro", [0, 1], ids=["no-gro", "gro"])
+def test_a_stream_in_segments(pair, counting, hook, gro):
+    """Where the device has no GSO, each segment arrives by itself; only tcx comes after GRO."""
+    here, there = pair
+    run(here, OFFLOADS, "va", f"{TSO}=0", f"{GSO}=0")
+    run(there, OFFLOADS, "vb", f"{GRO}={gro}")
+    probe = counting(there, "--packets-hook", hook)
+    sent_bytes, segments = send_stream(pair)
+
+    def has_all(consumer):
+        counts = counted(consumer, "vb", "rx")
+        return "tcp" in counts and stream_bytes(counts) >= sent_bytes
+
+    probe.wait_for(has_all)
+    probe.wait_for_intervals(1)
+    counts = counted(probe.consumer, "vb", "rx")
+    assert stream_bytes(counts) == sent_bytes
+    if gro and hook == "tcx":
+        assert counts["tcp"][0] < segments
+    else:
+        assert counts["tcp"][0] == segments
     probe.stop()
 
 
@@ -225,3 +275,39 @@ def test_an_interface_that_comes_later_is_counted(netns, counting):
     probe.wait_for(lambda c: counted(c, "vb", "rx") == expected(0))
     assert counted(probe.consumer, "va", "tx") == expected(4)
     probe.stop()
+
+
+TUN = """
+import fcntl, struct, sys
+with open("/dev/net/tun", "r+b", buffering=0) as tun:
+    fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", b"tun", 0x1001))  # IFF_TUN | IFF_NO_PI
+    print("ready", flush=True)
+    for line in sys.stdin:
+        for size in (31, 53):
+            head = struct.pack("!BBHHHBBH8s", 69, 0, 20 + size, 7, 0, 64, 17, 0, bytes(8))
+            tun.write(head + bytes(size))
+"""
+
+
+def test_packets_without_an_ethernet_header(netns, counting, start_probe):
+    """Of a TUN interface, and so of GRE and WireGuard: exact at tcx, and one line with XDP."""
+    netns.run("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
+    words = [*netns.command("root"), sys.executable, "-c", TUN]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(words, **pipes) as tun:
+        require(tun.stdout.readline() == b"ready\n", "no /dev/net/tun")
+        netns.run("ip", "link", "set", "tun", "up")
+        refused = start_probe(
+            "--interval", "0.2", *METRICS, "--packets-hook", "xdp", namespace=netns, user="root"
+        )
+        refused.wait_ready()
+        reason = b"no packets of tun: its packets have no Ethernet header for XDP"
+        assert refused.stderr.count(reason) == 1
+        refused.stop()
+        probe = counting(netns)
+        tun.stdin.write(b"\n")
+        tun.stdin.flush()
+        wanted = {"udp": [2, 20 + 31 + 20 + 53], "ipv4": [2, 20 + 31 + 20 + 53]}
+        probe.wait_for(lambda c: counted(c, "tun", "rx") == wanted)
+        probe.stop()
+        tun.stdin.close()

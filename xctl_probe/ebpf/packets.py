@@ -15,6 +15,7 @@ from xctl_probe.ebpf.packets_hook import PacketsHook
 from xctl_probe.ebpf.programs import Handles
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import PACKET_KINDS, Counted, PacketCounts
+from xctl_probe.linux.links import has_ethernet_header
 
 IMAGE = "packets.bpf.o"
 RECEIVE, TRANSMIT, XDP_PROGRAM = "count_receive", "count_transmit", "count_xdp"
@@ -62,12 +63,9 @@ class PacketCounters:
         for ifindex, name in wanted.items():
             if ifindex in self._attached:
                 self._attached[ifindex].name = name
-            elif ifindex not in self._refused:
-                try:
-                    self._attached[ifindex] = _Attached(name, self._attach(ifindex))
-                except BpfError as refusal:
-                    self._refused[ifindex] = name
-                    refusals.append(f"no packets of {name}: {self._explain(refusal)}")
+            elif ifindex not in self._refused and (reason := self._refusal(ifindex, name)):
+                self._refused[ifindex] = name
+                refusals.append(f"no packets of {name}: {reason}")
         return refusals
 
     def collect(self) -> dict[str, PacketCounts]:
@@ -99,6 +97,16 @@ class PacketCounters:
         grown = [now - then for now, then in zip(total, before, strict=True)]
         pairs = zip(PACKET_KINDS, grown, grown[len(PACKET_KINDS) :], strict=False)
         return {kind: Counted(packets, size) for kind, packets, size in pairs if packets}
+
+    def _refusal(self, ifindex: int, name: str) -> str | None:
+        """Attach to an interface; return the reason where that cannot be."""
+        if self._hook is not PacketsHook.TCX and not has_ethernet_header(ifindex):
+            return "its packets have no Ethernet header for XDP; --packets-hook tcx counts them"
+        try:
+            self._attached[ifindex] = _Attached(name, self._attach(ifindex))
+        except BpfError as refusal:
+            return self._explain(refusal)
+        return None
 
     def _attach(self, ifindex: int) -> list[int]:
         """Return the links of one interface.  Raises BpfError."""

@@ -13,5 +13,5 @@ class PacketsHook(StrEnum):
     """
 
     TCX = "tcx"
-    XDP = "xdp"  # generic: for any interface
+    XDP = "xdp"  # generic: for any interface with Ethernet headers
     XDP_NATIVE = "xdp-native"  # in the driver, which may reset its queues for it

@@ -7,6 +7,7 @@ The text is UTF-8 with backslashreplace, as of a process name.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -21,6 +22,10 @@ LINK_GROUP = 1  # RTNLGRP_LINK
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _IFLA_IFNAME, _IFLA_STATS64 = 3, 23
 _AF_UNSPEC = 0
+# netdevice(7), include/uapi/linux/if_arp.h
+_SIOCGIFHWADDR = 0x8927
+_IFREQ = struct.Struct("=16sH22x")  # with sa_family of ifr_hwaddr
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 
 _IFINFOMSG = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -77,6 +82,21 @@ def name_of(ifindex: int) -> str | None:
         return name_text(os.fsencode(socket.if_indextoname(ifindex)))
     except OSError:
         return None
+
+
+def has_ethernet_header(ifindex: int) -> bool:
+    """Return whether packets of this interface begin with an Ethernet header.
+
+    Those of GRE, IP in IP, WireGuard and TUN begin with their IP header.  True where the interface
+    does not exist.
+    """
+    try:
+        name = os.fsencode(socket.if_indextoname(ifindex))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            answer = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, _IFREQ.pack(name, 0))
+    except OSError:
+        return True
+    return _IFREQ.unpack(answer)[1] in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
 
 
 class Links:
