@@ -55,7 +55,8 @@ def vng() -> str:
 
 def ensure(report: Report, arch: str) -> None:
     """See that everything is there; as root, install what is not.  Raises MissingProgramError."""
-    vng()
+    if arch == architecture():
+        vng()
     missing = sorted({deb for name, deb in needed(arch).items() if not _have(name)})
     if not missing:
         return
