@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from xctl_probe.linux.links import attributes, name_text
 from xctl_probe.linux.netlink import NetlinkSocket
-from xctl_probe.linux.rdma_runs import without_run
 from xctl_probe.linux.rdma_uapi import (
     DEV_INDEX,
     DEV_NAME,
@@ -49,7 +48,6 @@ from xctl_probe.linux.rdma_uapi import (
 
 _RNIC = 4  # RDMA_NODE_RNIC, include/rdma/ib_verbs.h
 _U8, _U32, _U64 = struct.Struct("=B"), struct.Struct("=I"), struct.Struct("=Q")
-_HEADER = struct.Struct("=HH")  # length and type of an attribute
 _U8_ATTRIBUTE, _U32_ATTRIBUTE = struct.Struct("=HHB"), struct.Struct("=HHI")
 
 # A dump of a GSI queue pair of qedr stops the kernel before 5.16 (4f960393a0ee).
@@ -62,8 +60,6 @@ TYPES = {
 }  # fmt: skip
 STATES = {0: "RESET", 1: "INIT", 2: "RTR", 3: "RTS", 4: "SQD", 5: "SQE", 6: "ERR"}
 FAILED_STATES = ("SQE", "ERR")
-_STATE = _HEADER.pack(_U8_ATTRIBUTE.size, RES_STATE)
-_STATE_BYTES = 8  # with the padding behind it
 _FAILED = tuple(
     _U8_ATTRIBUTE.pack(_U8_ATTRIBUTE.size, RES_STATE, number)
     for number, word in STATES.items()
@@ -165,28 +161,25 @@ class RdmaNetlink:
 
         `seen` is called with each message of the dump.
         """
-
-        def searched(message: bytes) -> bytes:
-            seen(message)
-            return _without_usual(message)
-
-        found = self._matching(device, _FAILED, searched)
+        found = self._matching(device, _FAILED, seen)
         return [one for one in found if one.state in FAILED_STATES]
 
     def _matching(
         self,
         device: Device,
         needles: tuple[bytes, ...],
-        searched: Callable[[bytes], bytes] = bytes,
+        seen: Callable[[bytes], None] | None = None,
     ) -> Iterator[QueuePair]:
         """The queue pairs whose entries contain one of the byte strings, and perhaps others.
 
-        A host may have thousands: a message without any in its `searched` part is not taken apart.
+        A host may have thousands: a message without any of the strings is not taken apart.  `seen`
+        is called with each message.
         """
         request = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, DEV_INDEX, device.index)
         for message in self._netlink.dump(RES_QP_GET, request):
-            part = searched(message)
-            if not any(needle in part for needle in needles):
+            if seen is not None:
+                seen(message)
+            if not any(needle in message for needle in needles):
                 continue
             for kind, table in attributes(message, 0):
                 if kind != RES_QP:
@@ -212,13 +205,6 @@ class RdmaNetlink:
                     one = _bound_counter(entry) if inner == STAT_COUNTER_ENTRY else None
                     if one is not None:
                         yield one
-
-
-def _without_usual(message: bytes) -> bytes:
-    """A message without the queue pairs whose state is that of the first one, mostly RTS."""
-    at = message.find(_STATE)
-    usual = message[at : at + _STATE_BYTES]
-    return message if at < 0 or usual.startswith(_FAILED) else without_run(message, usual)
 
 
 def _queue_pair(device: str, entry: bytes) -> QueuePair | None:

@@ -131,9 +131,8 @@ def _errors(interface: str, before: dict[str, int], now: dict[str, int]) -> Iter
     sums: dict[tuple[Kind, int | None], list[tuple[str, int]]] = {}
     events: dict[tuple[Kind, int | None], int] = {}
     for name, value in now.items():
-        what = meaning(name)
         count = value - before.get(name, value)
-        if what is None or count <= 0:
+        if count <= 0 or (what := meaning(name)) is None:
             continue
         key = what.kind, what.priority
         sums.setdefault(key, []).append((name, count))

@@ -82,16 +82,15 @@ def test_no_bytes_are_an_error(garbage, at, left_out):
 
 @pytest.fixture
 def searched(monkeypatch):
-    """The lengths of what was searched byte by byte."""
+    """The lengths of what was searched."""
     lengths = []
-    others, without_run = rdma_users._others, rdma_users.without_run
+    others = rdma_users._others
 
-    def shortened(message, pid):
-        lengths.append(len(rest := without_run(message, pid)))
-        return rest
+    def noted(message, pid):
+        lengths.append(len(message))
+        return others(message, pid)
 
-    monkeypatch.setattr(rdma_users, "_others", lambda *words: lengths.append(0) or others(*words))
-    monkeypatch.setattr(rdma_users, "without_run", shortened)
+    monkeypatch.setattr(rdma_users, "_others", noted)
     return lengths
 
 
@@ -106,25 +105,6 @@ def test_dump_with_two_processes_is_never_searched(searched):
     users = dumped(*(Qp(n, 233 + n % 2) for n in range(401)))
     assert users.sole() is None
     assert searched == []
-
-
-@pytest.mark.parametrize(
-    ("before", "types"),
-    [
-        ([], ["RC"]),
-        ([GSI], ["RC"]),
-        ([GSI, *[Qp(7, 233, type="UD")] * 3], ["RC"]),
-        ([], ["RC", "UD"]),
-        ([GSI, GSI], ["RC", "UD"]),
-    ],
-)
-def test_queue_pairs_that_are_alike_are_not_searched_byte_by_byte(searched, before, types):
-    """Nor those of two types in turn; only what comes before them, and after the last turn."""
-    qps = [Qp(n, 233, n, types[n % len(types)]) for n in range(307)]
-    assert dumped(*before, *qps).sole() == 233
-    rest = [*before, *qps[len(qps) // len(types) * len(types) :]]
-    head = len(FakeDevice().handle()) + 4  # and of the table
-    assert searched == [0, head + sum(len(qp.entry()) for qp in rest)]
 
 
 def test_what_is_kept_for_a_search_is_bounded():
