@@ -214,8 +214,11 @@ def serve(
                 f"mlx5_{index}",
                 index,
                 qps=[
-                    Qp(n, layout.pid_of(index, n), n + 1, sq_psn=n, rq_psn=n)
-                    for n in range(pairs * index // devices, pairs * (index + 1) // devices)
+                    Qp(1, type="GSI", kernel_name="ib_core"),
+                    *(
+                        Qp(n, layout.pid_of(index, n), n + 1, sq_psn=n, rq_psn=n)
+                        for n in range(pairs * index // devices, pairs * (index + 1) // devices)
+                    ),
                 ],
             )
             for index in range(devices)

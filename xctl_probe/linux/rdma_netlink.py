@@ -48,7 +48,6 @@ from xctl_probe.linux.rdma_uapi import (
 
 _RNIC = 4  # RDMA_NODE_RNIC, include/rdma/ib_verbs.h
 _U8, _U32, _U64 = struct.Struct("=B"), struct.Struct("=I"), struct.Struct("=Q")
-_HEADER = struct.Struct("=HH")  # length and type of an attribute
 _U8_ATTRIBUTE, _U32_ATTRIBUTE = struct.Struct("=HHB"), struct.Struct("=HHI")
 
 # A dump of a GSI queue pair of qedr stops the kernel before 5.16 (4f960393a0ee).
@@ -173,7 +172,8 @@ class RdmaNetlink:
     ) -> Iterator[QueuePair]:
         """The queue pairs whose entries contain one of the byte strings.
 
-        A host may have thousands: a message without any is not taken apart.
+        A host may have thousands: a message without any of the strings is not taken apart.  `seen`
+        is called with each message.
         """
         request = _U32_ATTRIBUTE.pack(_U32_ATTRIBUTE.size, DEV_INDEX, device.index)
         for message in self._netlink.dump(RES_QP_GET, request):
