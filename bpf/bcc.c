@@ -70,11 +70,13 @@ int on_tcp_end(struct bpf_raw_tracepoint_args *ctx)
 
 int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
 {
+	struct sock *sk = (struct sock *)ctx->args[0];
+	__u32 segments = segments_of((void *)ctx->args[1]);
+
 #if RETRANSMIT_REPORTS_ERROR /* from 6.17 on it fires on failure too */
-	if ((int)ctx->args[2])
-		return 0;
+	return tried_to_retransmit(sk, segments, ctx->args[2]);
 #endif
-	return retransmitted((struct sock *)ctx->args[0], segments_of((void *)ctx->args[1]));
+	return retransmitted(sk, segments);
 }
 
 int on_retransmit_synack(struct bpf_raw_tracepoint_args *ctx)

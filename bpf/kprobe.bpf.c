@@ -67,11 +67,13 @@ int on_tcp_end(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/tcp_retransmit_skb")
 int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
 {
+	struct sock *sk = (struct sock *)ctx->args[0];
+	__u32 segments = segments_of((void *)ctx->args[1]);
+
 	/* Since 6.17 it also fires on failure, with a third argument. */
-	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) &&
-	    (int)ctx->args[2])
-		return 0;
-	return retransmitted((struct sock *)ctx->args[0], segments_of((void *)ctx->args[1]));
+	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err))
+		return tried_to_retransmit(sk, segments, ctx->args[2]);
+	return retransmitted(sk, segments);
 }
 
 SEC("raw_tp/tcp_retransmit_synack")

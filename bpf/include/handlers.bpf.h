@@ -209,4 +209,24 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 	return 0;
 }
 
+/*
+ * As retransmitted(), where failures are shown, too.  The socket's own count also has those for
+ * which the program did not run, as the kernel runs none that would interrupt itself.  Some
+ * failures are not in it.
+ */
+static __always_inline int tried_to_retransmit(struct sock *sk, __u32 segments, int error)
+{
+	struct sock_state *state = sock_state_get_or_create(sk);
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 attempts = BPF_CORE_READ(tp, total_retrans), left;
+
+	if (!state)
+		return 0;
+	left = state->known_attempts ? attempts - state->known_attempts : segments;
+	state->known_attempts = attempts;
+	if (error)
+		left -= left < segments ? left : segments;
+	return left ? retransmitted(sk, left) : 0;
+}
+
 #endif

@@ -10,10 +10,13 @@
 SEC("tp_btf/tcp_retransmit_skb")
 int on_retransmit(__u64 *ctx)
 {
+	struct sock *sk = (struct sock *)ctx[0];
+	__u32 segments = segments_of((void *)ctx[1]);
+
 	/* Since 6.17 it also fires on failure, with a third argument. */
-	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && (int)ctx[2])
-		return 0;
-	return retransmitted((struct sock *)ctx[0], segments_of((void *)ctx[1]));
+	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err))
+		return tried_to_retransmit(sk, segments, ctx[2]);
+	return retransmitted(sk, segments);
 }
 
 SEC("tp_btf/tcp_retransmit_synack")

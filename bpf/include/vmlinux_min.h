@@ -364,6 +364,7 @@ struct tcp_sock {
 	__u32 snd_una;
 	__u32 write_seq;
 	__u32 data_segs_out;
+	__u32 total_retrans; /* segments to be sent again, with those that could not leave */
 	__u32 dsack_dups; /* segments that the receiver reports to have got twice */
 	__u32 packets_out; /* sent and not acknowledged */
 	bool is_mptcp; /* 5.6, with CONFIG_MPTCP */
