@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from xctl_probe.linux.links import attributes, name_text
 from xctl_probe.linux.netlink import NetlinkSocket
@@ -132,20 +133,8 @@ class RdmaNetlink:
 
         None where the kernel does not know.  Raises OSError.
         """
-        found = dict[tuple[int, str], int | None]()
-        for message in self._netlink.dump(RES_GET, b""):
-            parts = dict(attributes(message, 0))
-            index, name = _number(parts.get(DEV_INDEX)), parts.get(DEV_NAME)
-            if index is None or name is None:
-                continue
-            key = index, _text(name)
-            found[key] = None
-            for kind, entry in attributes(parts.get(RES_SUMMARY, b""), 0):
-                one = dict(attributes(entry, 0))
-                named = _text(one.get(RES_SUMMARY_ENTRY_NAME, b"")) == "qp"
-                if kind == RES_SUMMARY_ENTRY and named:
-                    found[key] = _number(one.get(RES_SUMMARY_ENTRY_CURR))
-        return found
+        answers = map(_queue_pair_count, self._netlink.dump(RES_GET, b""))
+        return dict(one for one in answers if one is not None)
 
     def queue_pairs(self, device: Device, pid: int) -> list[QueuePair]:
         """Those of one process.  Raises OSError: ENODEV where the device is gone."""
@@ -205,6 +194,22 @@ class RdmaNetlink:
                     one = _bound_counter(entry) if inner == STAT_COUNTER_ENTRY else None
                     if one is not None:
                         yield one
+
+
+@lru_cache(maxsize=64)  # they seldom change
+def _queue_pair_count(message: bytes) -> tuple[tuple[int, str], int | None] | None:
+    """Index and name of a device, and how many queue pairs it has."""
+    parts = dict(attributes(message, 0))
+    index, name = _number(parts.get(DEV_INDEX)), parts.get(DEV_NAME)
+    if index is None or name is None:
+        return None
+    count = None
+    for kind, entry in attributes(parts.get(RES_SUMMARY, b""), 0):
+        one = dict(attributes(entry, 0))
+        named = _text(one.get(RES_SUMMARY_ENTRY_NAME, b"")) == "qp"
+        if kind == RES_SUMMARY_ENTRY and named:
+            count = _number(one.get(RES_SUMMARY_ENTRY_CURR))
+    return (index, _text(name)), count
 
 
 def _queue_pair(device: str, entry: bytes) -> QueuePair | None:
