@@ -168,7 +168,7 @@ def test_mqtt(place, named):
     subscriber = place.start("mqtt: subscriber", "mosquitto_sub", "-p", port, "-t", "news")
 
     def publish():
-        words = ("mosquitto_pub", "-p", port, "-t", "news", "-m", "seven")
+        words = ("mosquitto_pub", "-r", "-p", port, "-t", "news", "-m", "seven")
         place.start("mqtt: publisher", *words).process.wait(LIMIT_S)
 
     named.until(publish, {"mqtt": 4})
