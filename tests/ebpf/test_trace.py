@@ -78,6 +78,7 @@ def test_a_flood_is_complete_or_reports_what_is_missing(trace, peer):
 
 
 def test_a_small_ring_drops_and_reports_how_many(trace, peer):
+    """At least its own: what other processes of the host call meanwhile is dropped, too."""
     stream = trace(ring_bytes=1 << 16)
     rounds = 5_003
     one = peer("call_trace.flood", rounds)
@@ -85,7 +86,6 @@ def test_a_small_ring_drops_and_reports_how_many(trace, peer):
     calls, dropped = everything(stream, one.pid, lambda: True)
     assert 0 < len(calls) <= (1 << 16) // 104
     assert len(calls) + dropped >= 2 * rounds
-    assert dropped <= 2 * rounds + 5_000
 
 
 def test_off_it_costs_nothing(watch, trace):
