@@ -75,8 +75,9 @@ int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
 
 #if RETRANSMIT_REPORTS_ERROR /* from 6.17 on it fires on failure too */
 	return tried_to_retransmit(sk, segments, ctx->args[2]);
-#endif
+#else
 	return retransmitted(sk, segments);
+#endif
 }
 
 int on_retransmit_synack(struct bpf_raw_tracepoint_args *ctx)

@@ -210,9 +210,8 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 }
 
 /*
- * As retransmitted(), where failures are shown, too.  The socket's own count also has those for
- * which the program did not run, as the kernel runs none that would interrupt itself.  Some
- * failures are not in it.
+ * As retransmitted(), where failures are shown, too.  The socket's own count also has segments for
+ * which the kernel did not run the program: see docs/edge-cases.md.  Some failures are not in it.
  */
 static __always_inline int tried_to_retransmit(struct sock *sk, __u32 segments, int error)
 {
