@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import time
 from contextlib import contextmanager
@@ -15,14 +14,12 @@ from support.conversation import ANSWER, QUESTION, answered, connected
 from support.truth import bounds_ms
 from support.worker import PYTHON
 
+from xctl_probe.linux.syscalls import Role, parsed
+
 INTERVAL_MS = 200  # conftest's
 STALL_MS = 100  # the default threshold
 INSPECTED_WITHIN = 15  # intervals: a busy host may keep the helper waiting that reads the peer
 MORE_THAN_BUFFERS = 20_000_003
-SEND_CALLS = {
-    "x86_64": ("1", "44", "46"),
-    "aarch64": ("64", "206", "211"),
-}  # write, sendto, sendmsg
 
 
 def epoch_ms(monotonic_ns):
@@ -406,7 +403,8 @@ def starved(pid):
 
 
 def in_send(pid):
-    return Path(f"/proc/{pid}/syscall").read_text().split()[0] in SEND_CALLS[platform.machine()]
+    call = parsed(Path(f"/proc/{pid}/syscall").read_text())
+    return call is not None and call[1] is Role.SEND
 
 
 def test_a_sender_that_had_room_for_a_moment_is_over_once(probe, worker):
