@@ -148,6 +148,9 @@ class Ports:
         self._read_counter = read or self._kept
         # By folder and inode: a device that is made again under its name is another one.
         self._ports: dict[tuple[str, int], Port] = {}
+        # The keys of a device's ports, and the inode and the links of their folder: kernfs counts a
+        # link for each folder within it.
+        self._known: dict[str, tuple[tuple[int, int], list[tuple[str, int]]]] = {}
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -156,25 +159,28 @@ class Ports:
     def read(self) -> dict[tuple[str, int], Port]:
         """The ports that exist now, by an identity that no later port has."""
         before, self._ports = self._ports, {}
+        known, self._known = self._known, {}
         # Text, not paths: this runs each interval.
         for device in _listed(self._root):
             folder = f"{self._root}/{device}/ports"
-            numbers = [number for number in _listed(folder) if number.isdigit()]
-            for number in numbers:
-                inode = _inode(f"{folder}/{number}")
-                if inode is None:  # unplugged just now
-                    continue
-                key = (f"{device}/{number}", inode)
-                self._ports[key] = before.get(key) or Port(
-                    Path(folder, number),
-                    name_text(os.fsencode(device if len(numbers) == 1 else key[0])),
-                    self._wanted,
-                    self._read,
-                    self._read_counter,
-                )
+            now = _identity(folder)
+            if now is None:  # unplugged just now
+                continue
+            seen, keys = known.get(device, (None, []))
+            if now != seen:
+                keys = _port_keys(device, folder)
+            self._known[device] = now, keys
+            for key in keys:
+                self._ports[key] = before.get(key) or self._port(key, len(keys) == 1)
         for gone in before.keys() - self._ports.keys():
             self._kept.close(before[gone].files)
         return self._ports
+
+    def _port(self, key: tuple[str, int], alone: bool) -> Port:
+        device, _, number = key[0].partition("/")
+        name = name_text(os.fsencode(device if alone else key[0]))
+        folder = Path(self._root, device, "ports", number)
+        return Port(folder, name, self._wanted, self._read, self._read_counter)
 
 
 def has_devices(root: Path = INFINIBAND) -> bool:
@@ -199,8 +205,16 @@ def _listed(folder: Path | str) -> list[str]:
         return []
 
 
-def _inode(path: str) -> int | None:
+def _port_keys(device: str, folder: str) -> list[tuple[str, int]]:
+    """Number and inode of each port of a device."""
+    found = [(number, _identity(f"{folder}/{number}")) for number in _listed(folder)]
+    return [(f"{device}/{number}", one[0]) for number, one in found if one and number.isdigit()]
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Inode and links of a folder; None when it is gone."""
     try:
-        return os.stat(path).st_ino
+        found = os.stat(path)
     except OSError:
         return None
+    return found.st_ino, found.st_nlink

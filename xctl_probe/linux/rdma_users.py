@@ -23,9 +23,13 @@ _MOST_KEPT_BYTES = 1 << 17
 
 
 class Users:
-    """Whose the queue pairs of a device were at one dump: `add` takes each of its messages."""
+    """Whose the queue pairs of a device were at one dump: `add` takes each of its messages.
 
-    def __init__(self) -> None:
+    `count`: how many the device had right before the dump, where the kernel knows.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        self._count = count
         self._kept: list[bytes] = []  # messages that were not searched yet
         self._kept_bytes = 0
         self._pid = b""  # the attribute; empty before a process was seen
@@ -44,6 +48,7 @@ class Users:
         self._kept_bytes += len(message)
         if not self._alone or self._kept_bytes > _MOST_KEPT_BYTES:
             self._search()
+            self._count = None  # is of all messages
 
     def sole(self) -> int | None:
         """The pid that all queue pairs have; those for management (SMI, GSI) do not count.
@@ -58,16 +63,36 @@ class Users:
 
     def _search(self) -> None:
         """Find whether the kept messages have another user, and drop them."""
-        self._alone = self._alone and not any(_others(one, self._pid) for one in self._kept)
+        if self._alone and not self._are_all():
+            self._alone = not any(_others(one, self._pid) for one in self._kept)
         self._kept.clear()
         self._kept_bytes = 0
+
+    def _are_all(self) -> bool:
+        """True where those of the process and for management are as many as the device has.
+
+        To count entries takes twice as long, and those for management are the first that are made.
+        """
+        if self._count is None or not self._pid:
+            return False
+        others = self._count - sum(message.count(self._pid) for message in self._kept)
+        for message in self._kept:
+            others -= _managing(message, others)
+        return others == 0
+
+
+def _managing(message: bytes, most: int) -> int:
+    """The entries for management, up to `most`."""
+    found = 0
+    for kind in _MANAGEMENT:
+        at = -1
+        while found < most and (at := message.find(_TYPE + kind, at + 1)) >= 0:
+            found += 1
+    return found
 
 
 def _others(message: bytes, pid: bytes) -> bool:
     """True where an entry is neither of this process nor for management."""
     # Each entry has one type, and the pid of its process unless it is the kernel's.
     others = message.count(_TYPE_BEGIN) - (message.count(pid) if pid else 0)
-    for kind in _MANAGEMENT:
-        if others:
-            others -= message.count(_TYPE + kind)
-    return others != 0
+    return _managing(message, others) != others

@@ -119,7 +119,7 @@ class QueuePairs:
     def _failed(self, device: Device, count: int | None) -> list[QueuePair]:
         """The failed ones of a device, which had `count` before; notes its users."""
         assert self._netlink is not None
-        users = Users()
+        users = Users(count)
         try:
             failed = self._netlink.failed(device, users.add)
         except OSError:  # unplugged just now

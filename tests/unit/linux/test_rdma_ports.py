@@ -64,3 +64,17 @@ def test_file_that_cannot_be_read_is_not_kept(tmp_path, opened):
     with pytest.raises(IsADirectoryError):
         KeptFiles()(str(tmp_path))
     assert opened() == 0
+
+
+def test_port_that_is_added_later_is_found(tree):
+    """And a device that is made again under its name is another one."""
+    ports = Ports(COUNTERS, tree.root)
+    first = [port.name for port in ports.read().values()]
+    assert first == ["mlx5_0", "mlx5_1"]
+    kept = ports.read()
+    assert list(ports.read().values()) == list(kept.values())
+    tree.remove("mlx5_1")
+    tree.add("mlx5_1", ports=2)
+    now = ports.read()
+    assert [port.name for port in now.values()] == ["mlx5_0", "mlx5_1/1", "mlx5_1/2"]
+    assert len(now.keys() & kept.keys()) == 1

@@ -16,8 +16,8 @@ MLX = Device(0, "mlx5_0", False)
 GSI = Qp(1, type="GSI", kernel_name="ib_core")
 
 
-def dumped(*qps):
-    users = Users()
+def dumped(*qps, count=None):
+    users = Users(count)
     for message in FakeDevice(qps=list(qps)).messages(RES_QP_GET):
         users.add(message)
     return users
@@ -69,7 +69,9 @@ def test_sole_user_is_that_of_the_entries(before, repeated, count, after):
     qps = [*before, *repeated * count, *after]
     entries = netlink(FakeRdma(FakeDevice(qps=qps))).all_queue_pairs(MLX)
     users = {one.pid for one in entries if one.pid or one.type != "GSI"}
-    assert dumped(*qps).sole() == (users.pop() if len(users) == 1 else None)
+    sole = users.pop() if len(users) == 1 else None
+    assert dumped(*qps).sole() == sole
+    assert dumped(*qps, count=len(qps)).sole() == sole
 
 
 @given(st.binary(max_size=60), st.integers(0, 900), st.integers(0, 60))
@@ -99,6 +101,22 @@ def test_dump_is_searched_only_when_the_user_is_asked_for(searched):
     assert searched == []
     assert users.sole() == 233
     assert searched != []
+
+
+def test_entries_are_not_counted_where_the_kernel_has_done_so(searched):
+    users = dumped(GSI, *(Qp(n, 233) for n in range(401)), count=402)
+    assert users.sole() == 233
+    assert users.sole() == 233
+    assert searched == []
+
+
+@pytest.mark.parametrize("count", [0, 399, 403, 4_001])
+def test_count_of_another_moment_is_not_relied_on(searched, count):
+    """Queue pairs may be made or removed between the count and the dump."""
+    assert dumped(GSI, *(Qp(n, 233) for n in range(401)), count=count).sole() == 233
+    assert searched != []
+    nvme = Qp(7, kernel_name="nvme_rdma")
+    assert dumped(GSI, nvme, *(Qp(n, 233) for n in range(401)), count=count).sole() is None
 
 
 def test_dump_with_two_processes_is_never_searched(searched):
