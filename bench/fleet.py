@@ -21,9 +21,10 @@ import sys
 import tempfile
 import time
 import uuid
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from xctl_probe.recordings.members import pack
 
 RANKS = 8  # of a host
 STOPPED_RANK = 1_009
@@ -33,7 +34,6 @@ _HUNG_S = 600  # the last ones, in which the job hangs
 _PORT = 29_500
 _AGAIN_S = 10  # between two records of the connections of a process
 _SHORT_WAIT = 0.02  # part of the intervals in which a rank waits shortly while all is well
-_GZIP = 31
 _ROTATED = 600  # intervals of one file
 
 
@@ -159,10 +159,8 @@ def _write(job: tuple[Fleet, int, Path]) -> tuple[int, int]:
         with (where / name).open("wb") as file:
             for second in range(begin, min(begin + _ROTATED, fleet.seconds)):
                 lines = host.interval(second)
-                compressor = zlib.compressobj(1, wbits=_GZIP)
-                body = b"".join(lines)
-                file.write(compressor.compress(body) + compressor.flush())
-                records, size = records + len(lines), size + len(body)
+                file.write(pack(lines))
+                records, size = records + len(lines), size + sum(map(len, lines))
     return records, size
 
 

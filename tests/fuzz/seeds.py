@@ -9,6 +9,7 @@ from pathlib import Path
 
 from support.status import STATUS, WITHOUT_KERNEL
 
+from xctl_probe.recordings.members import pack
 from xctl_probe.status.document import to_json
 
 FOLDER = Path(__file__).parent / "seeds"
@@ -71,6 +72,7 @@ def seeds() -> dict[str, list[bytes]]:
         "recording": [
             (GOLDEN / "all.ndjson").read_bytes()[:8_192],
             b"".join(map(gzip.compress, (GOLDEN / "few.ndjson").read_bytes().splitlines(True))),
+            pack((GOLDEN / "few.ndjson").read_bytes().splitlines(True)) * 2,
         ],
         "command_line": [
             b"XCTL_NETWORK_INTERVAL=0.5\nXCTL_NETWORK_PID=1\0--interval\x000.5\0--pid\x001\0",

@@ -46,6 +46,7 @@ from xctl_probe.exporters.text import to_text
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import decode
 from xctl_probe.fallback.socket_table import SocketTable
+from xctl_probe.fleet.scan import Asked, Task, scan
 from xctl_probe.linux import capabilities, procfs, socket_owners
 from xctl_probe.linux.socket_waits import SocketWaits, What, socket_waits
 from xctl_probe.linux.syscalls import call_of, epoll_watches
@@ -54,6 +55,7 @@ from xctl_probe.prometheus.collector import Collector
 from xctl_probe.prometheus.http import Answer, answer, content_type
 from xctl_probe.protocols.names import Names, Sample
 from xctl_probe.recordings.history import Coverage, Stalls
+from xctl_probe.recordings.members import pack
 from xctl_probe.recordings.reader import Recording
 from xctl_probe.status.client import Found, decoded
 
@@ -370,8 +372,10 @@ def recording(data: bytes) -> None:
     """A file of a recording: members of any form, and lines of any form in a whole member."""
     folder = _proc().path / "recording"
     folder.mkdir(mode=0o700, exist_ok=True)
-    for content in (data, gzip.compress(data)):
-        (folder / "records-00000000-20260101T000000Z.ndjson.gz").write_bytes(content)
+    for content in (data, gzip.compress(data), pack(data.splitlines(keepends=True))):
+        path = folder / "records-00000000-20260101T000000Z.ndjson.gz"
+        path.write_bytes(content)
+        assert scan(Task(path, "node0", Asked(), 0)).refused is None
         model, stalls, coverage = Model(), Stalls(), Coverage()
         with contextlib.closing(Recording(folder)) as found:
             for interval in found.intervals():

@@ -12,7 +12,7 @@ import orjson
 from xctl_probe.events import Placement, Process, State
 from xctl_probe.exporters.labels import entity, local, remote
 from xctl_probe.exporters.records import ProcessRecord, StallRecord
-from xctl_probe.fleet.lines import BROKEN
+from xctl_probe.recordings.lines import BROKEN
 from xctl_probe.recordings.parse import to_record
 
 LARGEST = 2**53  # of a number: what every engine and JSON parser has exactly

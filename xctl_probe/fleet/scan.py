@@ -21,9 +21,18 @@ from typing import NamedTuple, TypeVar
 import orjson
 
 from xctl_probe.errors import ProbeError
-from xctl_probe.fleet.lines import interval_of, times_of, wanted
 from xctl_probe.fleet.rows import LARGEST, Row, rows_of
 from xctl_probe.fleet.streams import Place, Refused, pieces
+from xctl_probe.recordings.lines import (
+    CONNECTED,
+    interval_of,
+    is_stall,
+    times_of,
+    ts_of,
+    wait_of,
+    wanted,
+)
+from xctl_probe.recordings.members import Summary
 
 MOST_ROWS = 1_000_000  # of one table, from all streams
 _MOST_OF_FILE = 100_000
@@ -33,9 +42,6 @@ _MS_PER_S = 1_000
 _MOST_WORKERS = 4
 _SMALL_BYTES = 4 << 20  # below it, no worker is worth its start
 _PR_SET_PDEATHSIG = 1
-_STALL = b',"event_type":"transport.drop",'
-_ONGOING, _UNATTRIBUTED = b'"ongoing":true', b'"pid":null'
-_CONNECTED = b'"value":"connected"'
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -111,37 +117,79 @@ def scan(task: Task) -> Scan:
 
 
 def _scan(task: Task, found: Scan) -> None:
-    interval: int | None = None
-    this_second: tuple[int, set[bytes]] = 0, set()
-    marks, spans = task.asked.marks, _Spans()
-    for piece in pieces(task.path, found.problems):
+    interval_ms = 0
+    marks, spans, waits = task.asked.marks, _Spans(), _Waits(found)
+
+    def passes(summary: Summary) -> bool:
+        """Nothing of a member is needed, or the number of its waits."""
+        if summary.states:
+            return False
+        if not summary.waits or summary.last_ms < task.since_ms:
+            return True
+        return not marks and summary.first_ms // _MS_PER_S == summary.last_ms // _MS_PER_S
+
+    for piece in pieces(task.path, found.problems, passes=passes):
+        if summary := piece.passed:
+            found.records += summary.records
+            spans.add(piece.place, summary.first_ms, summary.last_ms)
+            if not interval_ms and (interval_ms := summary.interval_ms):
+                found.interval_ms = _bounded(interval_ms)
+            if summary.waits and summary.last_ms >= task.since_ms:
+                waits.add(summary.last_ms // _MS_PER_S, summary.waits)
+            continue
         lines = piece.lines.split(b"\n")
         found.records += len(lines) - 1
         # Of another form nothing is known: the second pass finds out.
         times = times_of(lines) or (0, LARGEST)
         spans.add(piece.place, *times)
-        if interval is None and (interval := interval_of(piece.lines)) is not None:
-            found.interval_ms = min(max(interval, 1), _LONGEST_INTERVAL_MS)
+        if not interval_ms and (interval_ms := interval_of(piece.lines) or 0):
+            found.interval_ms = _bounded(interval_ms)
         if times[1] < task.since_ms and b'"process.state"' not in piece.lines:
             continue
         for line in wanted(lines, found.problems):
-            if not line.startswith(_STALL, 19):
-                if _CONNECTED not in line:
+            if not is_stall(line):
+                if CONNECTED not in line:
                     _note_state(line, task, found)
-            elif (
-                _ONGOING in line
-                and _UNATTRIBUTED not in line
-                and (not marks or all(mark in line for mark in marks))
-            ):
-                second = _second(line)
-                if second * _MS_PER_S < task.since_ms:
-                    continue
-                if second != this_second[0]:
-                    _count(found, *this_second)
-                    this_second = second, set()
-                this_second[1].add(line[19 : line.find(b',"value"')])
-    _count(found, *this_second)
+            elif wait := wait_of(line):
+                ts_ms = ts_of(line) or 0
+                if ts_ms >= task.since_ms and all(mark in line for mark in marks):
+                    waits.add(ts_ms // _MS_PER_S, wait)
+    waits.close()
     found.spans = spans.all()
+
+
+def _bounded(interval_ms: int) -> int:
+    return min(max(interval_ms, 1), _LONGEST_INTERVAL_MS)
+
+
+class _Waits:
+    """Counts the waits of an interval for each second until the next one.
+
+    A second may have more than one interval; a connection that waits in two of them counts once.
+    """
+
+    def __init__(self, found: Scan) -> None:
+        self._found = found
+        self._second = 0  # of what is counted now
+        self._known: set[bytes] = set()
+        self._least = 0  # waits of one interval
+
+    def add(self, second: int, wait: bytes | int) -> None:
+        """Add a connection that waits, or how many there are in an interval."""
+        if second != self._second:
+            self.close()
+            self._second = second
+        if isinstance(wait, int):
+            self._least = max(self._least, wait)
+        else:
+            self._known.add(wait)
+
+    def close(self) -> None:
+        """Count the waits of the last second."""
+        if count := max(self._least, len(self._known)):
+            for at in range(self._second, self._second + -(-self._found.interval_ms // _MS_PER_S)):
+                self._found.waits[at] += count
+        self._known, self._least = set(), 0
 
 
 class _Spans:
@@ -180,18 +228,6 @@ class _Spans:
         return self._closed
 
 
-def _second(line: bytes) -> int:
-    end = line.find(b",", 6, 25)
-    return int(line[6:end]) // _MS_PER_S if line[6:end].isdigit() else 0
-
-
-def _count(found: Scan, second: int, waits: set[bytes]) -> None:
-    """Count the waits of an interval for each second until the next one."""
-    if waits:
-        for at in range(second, second + -(-found.interval_ms // _MS_PER_S)):
-            found.waits[at] += len(waits)
-
-
 def _note_state(line: bytes, task: Task, found: Scan) -> None:
     for _, row in rows_of(line, task.stream, found.interval_ms, found.problems):
         if len(found.processes) < _MOST_OF_FILE:
@@ -215,14 +251,21 @@ def read(what: Read) -> Window:
     """Return the rows of these places."""
     found = Window({"stalls": [], "connections": [], "processes": []})
     count = 0
+
+    def passes(summary: Summary) -> bool:
+        return summary.last_ms < what.from_ms or summary.first_ms > what.until_ms
+
     try:
         for place in what.places:
-            for piece in pieces(what.task.path, Counter(), place):
-                for line in wanted(piece.lines.split(b"\n"), Counter()):
-                    is_stall = line.startswith(_STALL, 19)
-                    if not is_stall and _CONNECTED not in line:
+            for piece in pieces(what.task.path, Counter(), place, passes):
+                for line in wanted(piece.lines.split(b"\n")):
+                    stall = is_stall(line)
+                    if not stall and CONNECTED not in line:
                         continue  # the first pass has it
-                    from_ms = what.stalls_from_ms if is_stall else what.from_ms
+                    from_ms = what.stalls_from_ms if stall else what.from_ms
+                    ts_ms = ts_of(line)
+                    if ts_ms is not None and not from_ms <= ts_ms <= what.until_ms:
+                        continue
                     for table, row in rows_of(
                         line, what.task.stream, what.interval_ms, found.problems
                     ):

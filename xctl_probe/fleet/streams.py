@@ -9,16 +9,17 @@ import os
 import stat
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
+
+from xctl_probe.recordings.members import LONGEST_HEADER_BYTES, MAGIC, Summary, summary_of
 
 _CHUNK_BYTES = 1 << 16
 _SMALL_BYTES = 1 << 12  # most members of a recording are shorter; what follows one is copied
 _PIECE_BYTES = 1 << 20  # decompressed; a longer line is left out
 _GZIP = 31
-_MAGIC = b"\x1f\x8b\x08"  # of a member of gzip, RFC 1952
 _SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz")
 
 TRUNCATED = "compressed data that breaks off"
@@ -38,10 +39,14 @@ class Place(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Whole lines, and where to read them again."""
+    """Whole lines, and where to read them again; of a member that was passed over its summary."""
 
     place: Place
     lines: bytes
+    passed: Summary | None = None
+
+
+Passes = Callable[[Summary], bool]
 
 
 class Refused(Exception):
@@ -65,8 +70,16 @@ def files_of(path: Path) -> list[Path]:
     return found
 
 
-def pieces(path: Path, problems: Counter[str], place: Place | None = None) -> Iterator[Piece]:
-    """Yield the lines of a file, or those at one place.  Raises Refused where it cannot be read."""
+def pieces(
+    path: Path,
+    problems: Counter[str],
+    place: Place | None = None,
+    passes: Passes | None = None,
+) -> Iterator[Piece]:
+    """Yield the lines of a file, or those at one place.  Raises Refused where it cannot be read.
+
+    `passes` is True of members that are not read: what their summary has is enough.
+    """
     try:
         # O_NONBLOCK: a fifo does not hold the reader up.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -76,19 +89,22 @@ def pieces(path: Path, problems: Counter[str], place: Place | None = None) -> It
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise Refused("not a regular file; save the stream to one")
-            yield from _pieces(file.fileno(), problems, place)
+            yield from _pieces(file.fileno(), problems, place, passes)
         except OSError as error:
             raise Refused(error.strerror or str(error)) from None
 
 
-def _pieces(fd: int, problems: Counter[str], place: Place | None) -> Iterator[Piece]:
+def _pieces(
+    fd: int, problems: Counter[str], place: Place | None, passes: Passes | None
+) -> Iterator[Piece]:
     if place is not None and place.size is not None:
         lines = os.pread(fd, place.size, place.offset)
         yield Piece(place, lines if lines.endswith(b"\n") else lines + b"\n")
     elif place is not None:
-        yield from _members(_Window(fd, place.offset), problems, max(place.last, place.offset))
-    elif os.pread(fd, len(_MAGIC), 0) == _MAGIC:
-        yield from _members(_Window(fd, 0), problems)
+        last = max(place.last, place.offset)
+        yield from _members(_Window(fd, place.offset), problems, passes, last)
+    elif os.pread(fd, len(MAGIC), 0) == MAGIC:
+        yield from _members(_Window(fd, 0), problems, passes)
     else:
         yield from _plain(_Window(fd, 0), problems)
 
@@ -101,10 +117,13 @@ class _Window:
         self.start = start  # offset of `data`
         self.data = os.pread(fd, _PIECE_BYTES, start)
 
-    def from_(self, offset: int, most: int = _CHUNK_BYTES) -> bytes:
-        """Return some bytes from an offset on, none at the end of the file.  Raises OSError."""
+    def from_(self, offset: int, most: int = _CHUNK_BYTES, least: int = 1) -> bytes:
+        """Return some bytes from an offset on, none at the end of the file.  Raises OSError.
+
+        They are fewer than `least` only at the end.
+        """
         at = offset - self.start
-        if not 0 <= at < len(self.data):
+        if not 0 <= at <= len(self.data) - least:
             self.start, self.data, at = offset, os.pread(self._fd, _PIECE_BYTES, offset), 0
         return self.data[at : at + most]
 
@@ -120,10 +139,17 @@ def _plain(window: _Window, problems: Counter[str]) -> Iterator[Piece]:
     yield from (Piece(Place(begun, len(found)), found) for found in lines.last())
 
 
-def _members(window: _Window, problems: Counter[str], last: float = inf) -> Iterator[Piece]:
+def _members(
+    window: _Window, problems: Counter[str], passes: Passes | None, last: float = inf
+) -> Iterator[Piece]:
     offset = window.start
-    while offset <= last and (chunk := window.from_(offset, _SMALL_BYTES)):
-        place, lines = Place(offset, None), _Lines(problems)
+    while offset <= last and (chunk := window.from_(offset, _SMALL_BYTES, LONGEST_HEADER_BYTES)):
+        place = Place(offset, None)
+        if passes is not None and (summary := _summary(window, offset, chunk)) and passes(summary):
+            yield Piece(place, b"", summary)
+            offset += summary.size
+            continue
+        lines = _Lines(problems)
         inflater = zlib.decompressobj(wbits=_GZIP)
         try:
             while chunk:
@@ -149,13 +175,23 @@ def _members(window: _Window, problems: Counter[str], last: float = inf) -> Iter
             return
 
 
+def _summary(window: _Window, offset: int, chunk: bytes) -> Summary | None:
+    """Return the summary of a member that another one, or the end of the file, follows."""
+    found = summary_of(chunk)
+    if found is None:
+        return None
+    # With the last byte, so that a member that breaks off is not taken for one at the end.
+    after = window.from_(offset + found.size - 1, 1 + len(MAGIC), 1 + len(MAGIC))
+    return found if len(after) == 1 or after[1:] == MAGIC else None
+
+
 def _next_member(window: _Window, offset: int) -> int:
     """Return the offset of what may be the next member, or the end of the file."""
     while chunk := window.from_(offset):
-        at = chunk.find(_MAGIC)
+        at = chunk.find(MAGIC)
         if at >= 0:
             return offset + at
-        offset += max(len(chunk) - len(_MAGIC) + 1, 1)
+        offset += max(len(chunk) - len(MAGIC) + 1, 1)
     return offset
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
+import struct
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xctl_probe.fleet.streams import DAMAGED, LONG, TRUNCATED, Refused, files_of, pieces
+from xctl_probe.fleet.streams import DAMAGED, LONG, TRUNCATED, Piece, Refused, files_of, pieces
+from xctl_probe.recordings.members import pack
 
 LINES = [b'{"ts":%d,"net":{}}\n' % number for number in range(23_003)]
 WHOLE = b"".join(LINES)
@@ -90,6 +93,47 @@ def test_several_members_are_one_place(file):
     first, last = found[1].place, found[-2].place
     again = pieces(path, Counter(), first._replace(last=last.offset))
     assert [piece.lines for piece in again] == [piece.lines for piece in found[1:-1]]
+
+
+PACKED = [pack(LINES[at : at + 101]) for at in range(0, 4_241, 101)]
+
+
+def test_a_member_that_is_passed_over_has_its_summary_and_its_place(file):
+    """Every second one; in a file that is longer than what is read of it at a time."""
+    path = file(b"".join(PACKED * 97))
+    assert path.stat().st_size > 1 << 20
+    turns = itertools.cycle([True, False])
+    found: dict[int, list[Piece]] = {}
+    for piece in pieces(path, Counter(), passes=lambda _: next(turns)):
+        found.setdefault(piece.place.offset, []).append(piece)
+    sizes = [len(member) for member in PACKED * 97]
+    assert list(found) == [0, *itertools.accumulate(sizes[:-1])]
+    passed, read_ = list(found.values())[::2], list(found.values())[1::2]
+    assert [piece.passed.size for (piece,) in passed] == sizes[::2]
+    assert {piece.lines for (piece,) in passed} == {b""}
+    assert {piece.passed for pieces_ in read_ for piece in pieces_} == {None}
+    assert b"".join(piece.lines for piece in read_[0]) == b"".join(LINES[101:202])
+
+
+@pytest.mark.parametrize("change", [-1, 1, 23, 1 << 20, -60])
+def test_a_size_that_is_no_members_is_not_relied_on(file, change):
+    """The member is read, and so is the next one."""
+    damaged = bytearray(PACKED[1])
+    struct.pack_into("<I", damaged, 16, len(damaged) + change)
+    path = file(PACKED[0] + bytes(damaged) + PACKED[2])
+    found = list(pieces(path, problems := Counter(), passes=lambda _: True))
+    assert [piece.lines for piece in found] == [b"", b"".join(LINES[101:202]), b""]
+    assert not problems
+
+
+def test_a_last_member_that_breaks_off_is_counted(file):
+    whole = PACKED[0] + PACKED[1]
+    for cut in (1, 8, 9, len(PACKED[1]) - 11, len(PACKED[1]) - 47):
+        path = file(whole[:-cut])
+        found = list(pieces(path, problems := Counter(), passes=lambda _: True))
+        assert found[0].passed is not None
+        assert {piece.passed for piece in found[1:]} <= {None}
+        assert problems == {TRUNCATED: 1}
 
 
 def test_a_long_line_is_left_out_and_counted(file):

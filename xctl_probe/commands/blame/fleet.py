@@ -26,10 +26,10 @@ from xctl_probe.events import Cause, Direction, PeerActivity, Process
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.fleet.engine import Engine
-from xctl_probe.fleet.lines import BROKEN
 from xctl_probe.fleet.rows import Host, Row
 from xctl_probe.fleet.scan import MOST_ROWS, Asked, Read, Scan, Task, in_workers, read, scan
 from xctl_probe.fleet.streams import Refused, files_of
+from xctl_probe.recordings.lines import BROKEN
 
 _SKEW = "1s"  # between the clocks of two hosts
 _MOST_SKEW_MS = 600_000

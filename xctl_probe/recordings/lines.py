@@ -18,6 +18,10 @@ _HEADS = {
     for kind in (BANDWIDTH, DROP, ERROR, STATE, UTIL, MEM)
 }
 _WANTED = (DROP, STATE)
+_STALL = b',"event_type":"transport.drop",'
+_ONGOING, _UNATTRIBUTED = b'"ongoing":true', b'"pid":null'
+CONNECTED = b'"value":"connected"'  # of a line of a process that neither began nor exited
+LATEST_MS = 10 * 10**12 - 1  # with 13 digits
 _TS = b'{"ts":'
 _INTERVAL = re.compile(rb'"interval_ms": ?([0-9]{1,7})[,}]')
 _SIX = ("ts", "event_type", "entity_id", "job_id", "pid", "value", "net")
@@ -25,11 +29,13 @@ _SIX = ("ts", "event_type", "entity_id", "job_id", "pid", "value", "net")
 BROKEN = "lines that are no record"
 
 
-def wanted(lines: Iterable[bytes], problems: Counter[str]) -> Iterator[bytes]:
+def wanted(lines: Iterable[bytes], problems: Counter[str] | None = None) -> Iterator[bytes]:
     """Yield the stalls and the states of processes among these lines, in the probe's own form.
 
     A line has no newline.  Lines that another program has written anew are brought into that form.
+    `problems` counts those that are no record.
     """
+    problems = Counter() if problems is None else problems
     for line in lines:
         is_wanted = _HEADS.get(line[_AFTER_TS:_AFTER_HEAD])
         if is_wanted is not None and line[-2:] == b"}}":
@@ -49,6 +55,27 @@ def _rewritten(line: bytes, problems: Counter[str]) -> Iterator[bytes]:
             yield ascii_json({name: found.get(name) for name in _SIX})[:-1]
     except (ValueError, TypeError, KeyError, AttributeError, orjson.JSONEncodeError):
         problems[BROKEN] += 1
+
+
+def is_stall(line: bytes) -> bool:
+    """Return True for a stall, of the lines of `wanted`; the others are states of processes."""
+    return line.startswith(_STALL, _AFTER_TS)
+
+
+def wait_of(line: bytes) -> bytes | None:
+    """Return what identifies the connection of a stall in its interval.
+
+    None where the stall is over, or of no process.
+    """
+    if _ONGOING not in line or _UNATTRIBUTED in line:
+        return None
+    return line[_AFTER_TS : line.find(b',"value"')]
+
+
+def ts_of(line: bytes) -> int | None:
+    """Return the time of a line (ms since the Unix epoch), None where the form is another."""
+    text = line[len(_TS) : _AFTER_TS]
+    return int(text) if text.isdigit() else None
 
 
 def times_of(lines: Sequence[bytes]) -> tuple[int, int] | None:

@@ -12,8 +12,8 @@ from support.fleet import BEGUN_MS, beat, holds, lines, origin, starts, waits
 from support.records import RECORDS
 
 from xctl_probe.exporters.ndjson import to_line
-from xctl_probe.fleet.lines import BROKEN, interval_of, times_of, wanted
 from xctl_probe.fleet.rows import rows_of
+from xctl_probe.recordings.lines import BROKEN, interval_of, times_of, wanted
 
 ALL = lines(origin(0), starts(0), holds(0, [1], 1), waits(0, 1, 2), beat(3))
 STALL = lines(origin(0), waits(0, 1, 2))
