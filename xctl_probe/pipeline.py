@@ -308,7 +308,7 @@ class _Stdout:
 
     def _is_small(self, record: Record) -> bool:
         """True for the bandwidth of a process below `--min-bw`, and for its load below 1 %."""
-        if isinstance(record, CpuRecord | MemoryRecord):
+        if isinstance(record, (CpuRecord, MemoryRecord)):
             return record.percent < LEAST_PERCENT
         return (
             isinstance(record, BandwidthRecord)

@@ -215,7 +215,7 @@ class RunningSource:
     def _keep(self, events: Iterable[Event]) -> None:
         """Queue events until the next drain, which may be an hour away."""
         for event in events:
-            uid = event.socket.uid if isinstance(event, Stall | SocketError) else None
+            uid = event.socket.uid if isinstance(event, (Stall, SocketError)) else None
             if self._room.take(uid, 1):
                 self._pending.append(event)
             else:

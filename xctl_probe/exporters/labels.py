@@ -50,7 +50,7 @@ def socket_entity(socket: Socket) -> str:
 def counts(record: ErrorRecord) -> tuple[tuple[str, int], ...]:
     """Return the words of a failure with their counts, zeros included."""
     error = record.error
-    if isinstance(error, SocketError | PortErrors):
+    if isinstance(error, (SocketError, PortErrors)):
         return ((error.kind.value, error.count),)
     if isinstance(error, QueuePairErrors):
         return (("QP_ERR", error.count),)

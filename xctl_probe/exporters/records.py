@@ -130,7 +130,7 @@ class ErrorRecord:
     def owner(self) -> Process | None:
         """The process that failed; None where the socket has no inode."""
         error = self.error
-        if isinstance(error, PortErrors | QueuePairErrors):
+        if isinstance(error, (PortErrors, QueuePairErrors)):
             return error.owner
         return error.owner if isinstance(error, SocketError) and error.socket.inode else None
 

@@ -224,7 +224,7 @@ def _cannot_write(error: OSError) -> ProbeError:
 
 def _count(record: StallRecord | ErrorRecord | ProcessRecord) -> int:
     """Return the number of failures that are dropped with this record."""
-    if isinstance(record, StallRecord | ProcessRecord):
+    if isinstance(record, (StallRecord, ProcessRecord)):
         return 1
     if isinstance(record.error, InterfaceErrors):
         return 1

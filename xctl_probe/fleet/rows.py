@@ -39,7 +39,7 @@ def rows_of(
     beyond what is possible, is counted.
     """
     record = to_record(line)
-    if not isinstance(record, StallRecord | ProcessRecord):
+    if not isinstance(record, (StallRecord, ProcessRecord)):
         problems[BROKEN] += 1
         return
     host = host_of(line, stream)

@@ -63,6 +63,8 @@ class Users:
 
     def _search(self) -> None:
         """Find whether the kept messages have another user, and drop them."""
+        if not self._kept:
+            return
         if self._alone and not self._are_all():
             self._alone = not any(_others(one, self._pid) for one in self._kept)
         self._kept.clear()

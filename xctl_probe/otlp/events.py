@@ -51,7 +51,7 @@ def is_event(record: Record) -> TypeGuard[Event]:
     if isinstance(record, ErrorRecord) and isinstance(record.error, DroppedEvents):
         # What a receiver refuses would cause an event that it refuses, and so on.
         return record.error.where != WHERE
-    return isinstance(record, StallRecord | ErrorRecord | ProcessRecord)
+    return isinstance(record, (StallRecord, ErrorRecord, ProcessRecord))
 
 
 def request(

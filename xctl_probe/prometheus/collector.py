@@ -119,7 +119,7 @@ class Collector:
                 self._bandwidth(record, now_ns)
             elif isinstance(record, ErrorRecord):
                 self._error(record, now_ns)
-            elif isinstance(record, CpuRecord | MemoryRecord):
+            elif isinstance(record, (CpuRecord, MemoryRecord)):
                 self._load(record, now_ns)
             other.value += self.registry.overflowed > before
         self._expire(now_ns, now_ms)

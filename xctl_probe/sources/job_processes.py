@@ -139,7 +139,7 @@ def user_of(event: Event) -> tuple[Process | None, str | None]:
     """Return the process of an event that shows its use of the network, and the interface."""
     if isinstance(event, TrafficDelta):
         return event.owner, event.interface
-    if isinstance(event, Stall | SocketError):
+    if isinstance(event, (Stall, SocketError)):
         return event.owner, event.socket.interface
     if isinstance(event, QueuePairErrors):
         return event.owner, event.port

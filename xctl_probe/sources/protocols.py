@@ -74,7 +74,7 @@ class SourceWithProtocols(Around):
                 self._names.closed(one)
 
     def _named(self, event: Event) -> Event:
-        if isinstance(event, Stall | SocketError):
+        if isinstance(event, (Stall, SocketError)):
             app = self._names.app(event.socket.cookie)
             if app is not None:
                 return replace(event, socket=replace(event.socket, app=app))

@@ -8,8 +8,8 @@ import pytest
 from support.fake_rdma import Counter, FakeDevice, FakeRdma, Qp, netlink
 
 from xctl_probe.events import Process, QueuePairErrors, TrafficDelta
-from xctl_probe.linux import rdma_users
 from xctl_probe.linux.rdma_uapi import RES_GET, RES_QP_GET, STAT_GET
+from xctl_probe.linux.rdma_users import Users
 from xctl_probe.sources.queue_pairs import DeviceInfo, QueuePairs
 
 KNOWN = {"mlx5_0": DeviceInfo("mlx5_core", {1: "mlx5_0"})}
@@ -191,16 +191,14 @@ def test_process_that_alone_has_queue_pairs_is_the_user_of_a_device(device, pair
 def test_dumps_are_not_searched_for_users_before_one_is_asked_for(device, pairs, monkeypatch):
     """Only an error of a port asks; then the last two dumps are searched, each of them once."""
     searched = []
-    others = rdma_users._others
-    monkeypatch.setattr(
-        rdma_users, "_others", lambda *words: searched.append(words[1]) or others(*words)
-    )
+    are_all = Users._are_all
+    monkeypatch.setattr(Users, "_are_all", lambda self: searched.append(self) or are_all(self))
     device.qps = [Qp(7, 233)]
     for _ in range(3):
         collected(pairs)
     assert searched == []
     assert [pairs.sole_user("mlx5_0") for _ in range(2)] == [process(233)] * 2
-    assert len(searched) == 2
+    assert len(set(searched)) == len(searched) == 2
     collected(pairs)
     assert pairs.sole_user("mlx5_0") == process(233)
     assert len(searched) == 3
