@@ -14,6 +14,7 @@ from support.truth import bounds_ms
 PIECE = 31  # bytes
 ANNOUNCED, DATA = 48, 60_013
 SILENCE_MS = 40
+LONG_SILENCE_S = 0.12  # longer than a stall: what was sent before it got no reply
 ROUNDS = 6
 
 
@@ -143,7 +144,7 @@ def test_who_accepted_waits_for_an_equal_that_has_read_all(probe, worker, backen
 def exchanges(one, other, times):
     """So many announcements after a silence each, answered at once, and then data."""
     for _ in range(times):
-        time.sleep(3 * SILENCE_MS / 1e3)
+        time.sleep(LONG_SILENCE_S)
         other.begin("recv", ANNOUNCED)
         other.begin("send", ANNOUNCED)
         other.begin("recv", DATA)
@@ -186,3 +187,58 @@ def test_who_has_announced_itself_waits_for_an_equal_that_does_not_answer(
     least_ms, most_ms = bounds_ms(truth)
     tolerance_ms = backend.tolerance_ms(0.2)
     assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms
+
+
+def passes(sender, to, receiver, of, count):
+    """So many bytes that the receiver has; `to` and `of` are the names that each has for it."""
+    receiver.begin("take", of, count)
+    sender.ask("send", to, count)
+    receiver.expect("take")
+
+
+def test_who_sent_data_to_an_equal_that_keeps_another_waiting_waits_as_well(probe, worker, backend):
+    """The last of a ring of ranks: it has sent its data, and announces itself to none.
+
+    Its equal has read all, and does not answer the announcement of the third one.
+    """
+    running = probe()
+    last, late, other = (worker("links", comm=name) for name in (b"last", b"late", b"other"))
+    for one, name in ((last, "last"), (other, "other")):
+        port = one.ask("listen", "late")["port"]
+        late.ask("connect", name, port)
+        one.ask("accept", "late")
+    ways = (last, "late", late, "last"), (late, "last", last, "late")
+    turns = 2 * [(other, "late", late, "other")] + 2 * [(late, "other", other, "late")]
+    for _ in range(5):
+        for one, to, peer, of in turns:
+            time.sleep(LONG_SILENCE_S)
+            peer.begin("answer", of, ANNOUNCED)
+            one.ask("ask", to, ANNOUNCED)
+            peer.expect("answer")
+            passes(one, to, peer, of, DATA)
+        for way in ways:
+            time.sleep(LONG_SILENCE_S)
+            passes(*way, DATA)
+            time.sleep(LONG_SILENCE_S)
+            passes(*way, DATA)
+    running.wait_for_intervals(4)
+    assert not waits_on(last)(running.consumer)
+    passes(last, "late", late, "last", DATA)
+    last.begin("take", "late", PIECE)
+    late.begin("take", "other", ANNOUNCED)
+    other.begin("ask", "late", ANNOUNCED)
+    late.expect("take")
+    if not backend.sees("accepted_waits"):
+        running.wait_for_intervals(8)
+        assert not waits_on(last)(running.consumer)
+        return
+    for one in (other, last):
+        running.wait_for(lambda consumer, one=one: len(waits_on(one)(consumer)) >= 3)
+    late.ask("send", "last", PIECE)
+    last.expect("take")
+    over = running.wait_for(lambda consumer: consumer.stalls(pid=last.pid, ongoing=False))
+    assert peers_of([*waits_on(last)(running.consumer), *over]) == {late.pid}
+    late.ask("send", "other", ANNOUNCED)
+    other.expect("ask")
+    consumer = running.stop()
+    assert not waits_on(late)(consumer)

@@ -8,6 +8,7 @@ ask NAME BYTES        sends so many bytes and receives as many
 answer NAME BYTES     receives so many bytes and sends as many
 forward FROM TO BYTES receives from FROM, asks TO, and answers FROM
 take NAME BYTES       receives so many bytes
+send NAME BYTES       sends so many bytes
 loop NAME OTHER BYTES sends on NAME, and asks on OTHER whenever it has been answered, in an event
                       loop that monitors both; until data comes on NAME
 sleep                 sleeps until the end
@@ -75,6 +76,10 @@ class Links:
 
     def take(self, name: str, count: str) -> dict[str, object]:
         _take(self._links[name], int(count))
+        return {}
+
+    def send(self, name: str, count: str) -> dict[str, object]:
+        self._links[name].sendall(bytes(int(count)))
         return {}
 
     def loop(self, name: str, other: str, count: str) -> dict[str, object]:

@@ -91,6 +91,7 @@ class _WaitState:
     stall: ReplyStall | None = None
     owner: int | None = None
     hops: int = 0  # between equals, to the one that waits for the one that does not read
+    announced: bool = False  # as of the wait
 
     @property
     def is_certain(self) -> bool:
@@ -129,15 +130,20 @@ class ReplyWaits:
         self._waits: OrderedDict[int, _WaitState] = OrderedDict()
         # pid -> begins of its stalled waits, and their hops
         self._stalled: dict[int, list[tuple[int, int]]] = {}
+        # pid -> begins of stalled waits for it, of equals that have announced themselves to it
+        self._awaited: dict[int, list[int]] = {}
         self._new = self._again = 0
 
     def begin_sample(self) -> None:
         """Start a sample of all waits."""
         self._new = self._again = 0
         self._stalled.clear()
+        self._awaited.clear()
         for kept in self._waits.values():
             if kept.is_certain and kept.owner is not None:
                 self._stalled.setdefault(kept.owner, []).append((kept.since_ns, kept.hops))
+                if kept.announced and kept.peer.peer is not None:
+                    self._awaited.setdefault(kept.peer.peer.pid, []).append(kept.since_ns)
         if self._inspector is not None:
             self._inspector.begin_sample()
 
@@ -146,7 +152,7 @@ class ReplyWaits:
         if self._is_ignored(asked):
             return None
         kept = self._state_of(asked)
-        kept.observed_ns = now_ns
+        kept.observed_ns, kept.announced = now_ns, asked.announced
         self._check(asked, kept, now_ns)
         kept.stall = self._decide(asked, kept, now_ns)
         return kept.stall
@@ -318,10 +324,10 @@ class ReplyWaits:
         return any(0 <= since_ns - kept.since_ns < self._stall_ns for since_ns, _ in asked)
 
     def _is_stalled_by_equal(self, kept: _WaitState, found: PeerState) -> bool:
-        """True when an equal has not read what was sent, or is stalled itself: as in a ring.
+        """True when an equal has not read what was sent, or keeps another waiting, or is stalled.
 
-        Without one that has not read, the number of hops grows with each sample until it is over:
-        two equals do not keep each other stalled.
+        The last, as in a ring.  Without one that has not read, the number of hops grows with each
+        sample until it is over: two equals do not keep each other stalled.
         """
         if found is PeerState.UNREAD:
             kept.hops = 0
@@ -329,6 +335,12 @@ class ReplyWaits:
         peer = kept.peer.peer
         if peer is None or peer.pid == kept.owner:
             return False
+        if peer.pid not in self._stalled and any(
+            abs(since_ns - kept.since_ns) < self.reply_ns
+            for since_ns in self._awaited.get(peer.pid, ())
+        ):
+            kept.hops = 0
+            return True
         hops = [
             hops
             for since_ns, hops in self._stalled.get(peer.pid, ())

@@ -622,3 +622,43 @@ def test_it_remembers_a_bounded_number_of_waits():
     for inode in range(16_411):
         scene.replies.observe(scene.asked(inode=inode), 100 * MS)
     assert len(scene.replies._waits) == 16_384
+
+
+def late_rank(scene, now_ms, *, announced_ms, sent_ms=0):
+    """One rank has announced itself to a third one, and another has sent it data; who waits."""
+    scene.replies.begin_sample()
+    found = []
+    waits = {"other": (announced_ms, {"announced": True}), "last": (sent_ms, {})}
+    for inode, (rank, (since_ms, more)) in enumerate(waits.items(), 10):
+        scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+        scene.peer.process = Process(500, 1, "late")
+        owner = Process(500 + inode, 1, rank)
+        asked = scene.asked(inode, owner, since_ms=since_ms, **EQUALS, **more)
+        if scene.replies.observe(asked, now_ms * MS):
+            found.append(rank)
+    return found
+
+
+def test_who_sent_to_an_equal_that_keeps_another_waiting_is_stalled_by_it():
+    scene = Scene()
+    assert late_rank(scene, 200, announced_ms=30) == ["other"]
+    assert late_rank(scene, 300, announced_ms=30) == ["other", "last"]
+
+
+def test_who_sent_to_it_long_before_is_not():
+    """In an earlier step."""
+    scene = Scene()
+    for now_ms in (400, 500, 600):
+        assert late_rank(scene, now_ms, announced_ms=STALL_MS) == ["other"]
+
+
+def test_an_equal_that_is_stalled_itself_keeps_none_waiting_by_its_silence():
+    """It waits as they do: who waits for it is a hop further from the one that is late."""
+    scene = Scene()
+    for now_ms in (200, 300, 400):
+        late_rank(scene, now_ms, announced_ms=30)
+        asked = scene.asked(1, Process(500, 1, "late"), since_ms=20, announced=True, **EQUALS)
+        scene.peer.process = Process(499, 1, "rank")
+        scene.replies.observe(asked, now_ms * MS)
+    state = scene.replies._waits[11]
+    assert (state.stall is not None, state.hops) == (True, 1)
