@@ -24,6 +24,9 @@ from xctl_probe.linux.addresses import InterfaceByAddress
 from xctl_probe.stalls.policy import is_silent, is_transfer
 from xctl_probe.stalls.request_history import RequestHistory, Usual
 
+# So many more segments with data, and so few bytes in each, are messages of which not every one
+# has a reply: three sent for two received.
+_MANY_SEGMENTS, _MESSAGE_BYTES = 8, 1_000
 _TIMES = ("pending_ns", "full_ns", "hole_ns", "keepalive_ns")
 _NUMBERS = ("first_sample_ns", "sent_ns", "wrote_ns", "received_ns", "flow_begin_ns", "flow_bytes",
             "habit", "ask_ns")  # fmt: skip
@@ -70,6 +73,7 @@ class Connection:
     habit: int
     ask_ns: int
     listened: bool | None
+    answered_ns: int = 0  # since when at least the peer has answered on another connection
     wait: Wait | None = None  # the ongoing stall
     ended: list[Stall] = field(default_factory=list)
 
@@ -91,13 +95,28 @@ class Connection:
         return Usual(self.history, self.peer_history)
 
     @property
+    def is_one_sided(self) -> bool:
+        """True where the process sends many more messages than it gets.
+
+        Samples show some of the turns only: of such messages, they do not show which had a reply.
+        """
+        info = self.sample.info
+        sent, got = info.data_segs_out, info.data_segs_in
+        many = sent > got + _MANY_SEGMENTS and 2 * sent > 3 * got
+        return many and self.sample.sent_payload < sent * _MESSAGE_BYTES
+
+    @property
     def above_writeable_threshold(self) -> bool:
         """True while the kernel does not wake a sender (sk_stream_is_writeable)."""
         return self.sample.wmem_queued * 3 > self.sample.sndbuf * 2
 
 
 def connection_of(
-    row: np.void, sample: TcpSample, socket: Socket, peer: RequestHistory | None
+    row: np.void,
+    sample: TcpSample,
+    socket: Socket,
+    peer: RequestHistory | None,
+    answered_ns: int = 0,
 ) -> Connection:
     """Return the connection of a row, with its last sample."""
     known: dict[str, Any] = {name: int(row[name]) for name in _NUMBERS}
@@ -106,6 +125,7 @@ def connection_of(
         socket, sample, bool(row["opened"]), history_of(row), peer or RequestHistory(),
         held_by_window=bool(row["held_by_window"]),
         listened=None if row["listened"] == NOT_READ else bool(row["listened"]),
+        answered_ns=answered_ns,
         **known,
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from xctl_probe.fallback.sock_diag import CLOSE, ESTABLISHED, TCPDIAG_GETSOCK, T
 from xctl_probe.fallback.stall_detector import StallDetector, stall_of
 from xctl_probe.fallback.thread_evidence import Processes, ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress, address_text
+from xctl_probe.stalls.peer_answers import PeerAnswers
 from xctl_probe.stalls.reply_waits import ReplyWaits
 from xctl_probe.stalls.request_history import PeerHistory
 from xctl_probe.traffic_totals import TrafficTotals
@@ -88,6 +89,8 @@ class SocketTable:
         self._replies = replies or ReplyWaits(stall_ns)
         self._detector = StallDetector(stall_ns, self._evidence, self._replies)
         self._peers = PeerHistory()
+        # By holder and peer; connections by row.
+        self._answers: PeerAnswers[tuple[int, int]] = PeerAnswers()
         self._rows = Rows()
         self._owner_cache = OwnerCache(owners, self._rows)
         self._names: Codes[str] = Codes()  # of interfaces
@@ -289,10 +292,15 @@ class SocketTable:
                     waited_ns, end_ns = turns.late[index]
                     peer.record_latency(waited_ns, self._stall_ns, end_ns)
                 peer.answered += 1
+                received_ns = int(self._rows.array["received_ns"][number])
+                self._answers.note(self._answers_key(number), number, received_ns)
         for number in numbers[turns.unanswered].tolist():
             peer = peers[number]
             if peer is not None:
                 peer.unanswered += 1
+
+    def _answers_key(self, number: int) -> tuple[int, int]:
+        return int(self._rows.array["holder"][number]), id(self._rows.peers[number])
 
     def _note_retransmits(self, sampled: _Sampled) -> None:
         rows = sampled.rows
@@ -324,7 +332,8 @@ class SocketTable:
     def _connection(self, number: int, sample: TcpSample) -> Connection:
         row = self._rows.array[number]
         socket = socket_of(row, sample, self._interfaces)
-        connection = connection_of(row, sample, socket, self._rows.peers[number])
+        answered_ns = self._answers.last_ns(self._answers_key(number), number)
+        connection = connection_of(row, sample, socket, self._rows.peers[number], answered_ns)
         running = self._waiting.get(number)
         connection.wait = running.wait if running else None
         return connection
@@ -339,6 +348,7 @@ class SocketTable:
             self._detector.update(connection, owner, self._now_ns)
             keep(self._rows.array[number], connection)
             self._note_wait(number, connection)
+        self._answers.want(map(self._answers_key, self._candidates))
         for number in self._waiting.keys() - self._candidates.keys():
             generation = int(self._rows.array["generation"][number])
             if generation == self._generation - 1:

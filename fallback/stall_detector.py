@@ -253,6 +253,8 @@ class StallDetector:
         asked = ReplyWait(
             connection.socket, wait.since_ns, owner, connection.usual, delivered, blocked,
             lost=wait.cause is Cause.LOSS, transfer=connection.pending_ns is None,
+            answered_elsewhere=connection.answered_ns > wait.since_ns,
+            one_sided=connection.is_one_sided,
         )  # fmt: skip
         reply_stall = self._replies.observe(asked, now_ns)
         if reply_stall is None:

@@ -514,6 +514,28 @@ def test_a_peer_on_another_host_that_answers_other_connections(
     running.wait_for(lambda c: c.stalls(inode=inodes["asked"]))
 
 
+def test_who_sends_more_messages_than_come(probe, worker, agrees, backend, netns, make_netns):
+    """Two for each reply, soon after each other; the samples do not show which has a reply."""
+    if not backend.sees("replies"):
+        pytest.skip("no waits for a reply at all, which is declared and tested")
+    distant = make_netns(beside=netns)
+    netns.join(distant)
+    server, client = worker(namespace=distant), worker("evented")
+    running = probe()
+    connect(server, client, "10.23.29.2")
+    for _ in range(11):
+        server.begin("recv", 2 * QUESTION)
+        client.ask("send", QUESTION)
+        client.begin("ask", QUESTION, ANSWER)
+        server.expect("recv")
+        server.ask("send", ANSWER)
+        client.expect("ask")
+    client.begin("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for_intervals(12)
+    agrees("one_sided", running.stop().stalls(pid=client.pid))
+
+
 def test_connects_without_a_route(probe, worker, agrees):
     """They fail before the socket changes its state."""
     running, client = probe(), worker()

@@ -52,6 +52,11 @@ _SHORT_REPLY_WAIT = BlindSpot(
     "reply waits that are over before a sample finds them, if the local peer is idle afterwards:"
     " they may have been expected",
 )
+_BUSY_PEER = BlindSpot(
+    "busy_peer",
+    "waits of an event loop for another host that goes on to answer the process's other"
+    " connections: they may be expected",
+)
 _HIDDEN_PEER = BlindSpot(
     "hidden_peer",
     "waits for a local peer of another user that has read the request, unless run as root: they may"
@@ -65,11 +70,7 @@ _KERNEL = (
         "waits for data of the side that accepted a connection, unless it spins, announces itself"
         " to an equal, or its peer is on this host and does not read",
     ),
-    BlindSpot(
-        "busy_peer",
-        "waits of an event loop for another host that goes on to answer the process's other"
-        " connections: they may be expected",
-    ),
+    _BUSY_PEER,
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(
         "shared_query",
@@ -147,7 +148,13 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
     "proc sock_diag": (
         *_SAMPLED,
         _SHORT_REPLY_WAIT,
+        _BUSY_PEER,
         _HIDDEN_PEER,
+        BlindSpot(
+            "one_sided",
+            "waits of an event loop for another host to which it sends three messages or more for"
+            " two that come: not each of them expects a reply",
+        ),
         BlindSpot("late_close", "last bytes of a finished connection, until its process closes it"),
         BlindSpot("aborted", "last bytes of a connection that its process aborts (SO_LINGER of 0)"),
         BlindSpot("reset_byte", "one byte of a connection that is reset: it is counted as a FIN"),

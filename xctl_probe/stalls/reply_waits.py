@@ -46,6 +46,7 @@ class ReplyWait(NamedTuple):
     a client apply; without them, only an announcement or what an equal has not read is evidence.
     `transfer`: no request is outstanding, and a transfer to this side has paused, or is complete.
     `answered_elsewhere`: the peer has answered the process on another connection since.
+    `one_sided`: the process sends more messages here than it gets, and its turns are not known.
     """
 
     socket: Socket
@@ -60,6 +61,7 @@ class ReplyWait(NamedTuple):
     client: bool = True
     transfer: bool = False
     answered_elsewhere: bool = False
+    one_sided: bool = False
 
     @property
     def may_be_complete(self) -> bool:
@@ -290,8 +292,10 @@ class ReplyWaits:
             return kept.stall._replace(since_ns=kept.from_ns, in_flight=False)  # still ongoing
         if self._peer_just_became_idle(kept, now_ns):
             return kept.stall
-        alive = found is PeerState.UNKNOWN and asked.answered_elsewhere and not asked.blocked
-        if (found in _SILENT and not self._peer_is_stalled_upstream(kept)) or alive:
+        unclear = (asked.answered_elsewhere or asked.one_sided) and not asked.blocked
+        if (found in _SILENT and not self._peer_is_stalled_upstream(kept)) or (
+            found is PeerState.UNKNOWN and unclear
+        ):
             probable = self._report_probable and self._is_probable(asked, kept, now_ns)
             return ReplyStall(kept.from_ns, probable=True) if probable else None
         return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)

@@ -399,3 +399,25 @@ def test_a_long_request_that_is_still_being_written_awaits_no_reply():
         assert scene.take_sample(now_ms + 10) is None
     assert scene.take_sample(319) is None
     assert scene.take_sample(320) == waits(RECEIVE, 220, None)
+
+
+def exchanges(messages, size, times=11):
+    """So many messages of so many bytes for each reply; a sample finds a whole exchange."""
+    scene = Scene()
+    for number in range(times):
+        scene.tcp.at(number * 50 + 10)
+        for _ in range(messages):
+            scene.tcp.send(size)
+        scene.tcp.at(number * 50 + 20).receive(29)
+        assert scene.take_sample(number * 50 + 45) is None
+    scene.tcp.at(1_000).send(size)
+    return scene
+
+
+def test_who_sends_more_messages_than_come_may_expect_no_reply_to_the_last():
+    """Unless a thread is in a receive, or they are the segments of large requests."""
+    scene = exchanges(2, 53)
+    assert scene.take_sample(1_700) is None
+    scene.threads.receiving = Blocked(TID)
+    assert exchanges(1, 53).take_sample(1_700) == waits(RECEIVE, 1_000, NO_REPLY)
+    assert exchanges(2, 1_448).take_sample(1_700) == waits(RECEIVE, 1_000, NO_REPLY)
