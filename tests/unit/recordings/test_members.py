@@ -59,9 +59,10 @@ def test_lines_that_are_no_record_count_as_lines():
     assert (found.records, found.waits, found.first_ms, found.interval_ms) == (3, 1, 0, 0)
 
 
-@pytest.mark.parametrize("member", [gzip.compress(b"what\n"), gzip.compress(b""), b"", b"what\n"])
-def test_member_of_another_program_has_none(member):
-    assert summary_of(member) is None
+@pytest.mark.parametrize("content", [b"what\n", b""])
+def test_member_of_another_program_has_none(content):
+    assert summary_of(gzip.compress(content)) is None
+    assert summary_of(content) is None
 
 
 @given(st.integers(0, LONGEST_HEADER_BYTES - 1), st.binary(min_size=1, max_size=9))
