@@ -94,7 +94,8 @@ class Broken:
         while not reported[0].ongoing:  # a busy host holds a send up for a moment before
             del reported[0]
         *ongoing, last = reported
-        assert ([r.ongoing for r in ongoing], last.ongoing) == ([True] * len(ongoing), False)
+        states = [r.ongoing for r in ongoing], last.ongoing
+        assert states == ([True] * len(ongoing), False), [str(r) for r in reported]
         assert {r.net["direction"] for r in reported} == {direction}
         if self.probe.consumer.count("RETRANSMIT", pid=self.client.pid):
             causes = causes | {"loss"}  # a busy host acknowledges late enough for a retransmit

@@ -14,7 +14,7 @@ from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
-from xctl_probe.recordings.members import LONGEST_HEADER_BYTES, MAGIC, Summary, summary_of
+from xctl_probe.recordings.members import HEADER_BYTES, MAGIC, Summary, summary_of
 
 _CHUNK_BYTES = 1 << 16
 _SMALL_BYTES = 1 << 12  # most members of a recording are shorter; what follows one is copied
@@ -143,7 +143,7 @@ def _members(
     window: _Window, problems: Counter[str], passes: Passes | None, last: float = inf
 ) -> Iterator[Piece]:
     offset = window.start
-    while offset <= last and (chunk := window.from_(offset, _SMALL_BYTES, LONGEST_HEADER_BYTES)):
+    while offset <= last and (chunk := window.from_(offset, _SMALL_BYTES, HEADER_BYTES)):
         place = Place(offset, None)
         if passes is not None and (summary := _summary(window, offset, chunk)) and passes(summary):
             yield Piece(place, b"", summary)

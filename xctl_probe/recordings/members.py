@@ -31,8 +31,8 @@ _HEADER = struct.Struct("<3sBIBBH2sH")
 _ID = b"XS"  # none of those that are registered
 _SUMMARY = struct.Struct("<IQQIIII")
 _TRAILER = struct.Struct("<II")  # CRC-32 and size of the content
-_HEADER_BYTES = _HEADER.size + _SUMMARY.size
-_LEAST_BYTES = _HEADER_BYTES + _TRAILER.size
+HEADER_BYTES = _HEADER.size + _SUMMARY.size  # with the summary
+_LEAST_BYTES = HEADER_BYTES + _TRAILER.size
 _LENGTHS = (4 + _SUMMARY.size, _SUMMARY.size)  # of the extra field, and of the subfield
 
 
@@ -57,7 +57,7 @@ def pack(lines: Sequence[bytes]) -> bytes:
     content = b"".join(lines)
     compressor = zlib.compressobj(_LEVEL, wbits=_RAW)
     body = compressor.compress(content) + compressor.flush()
-    size = _HEADER_BYTES + len(body) + _TRAILER.size
+    size = HEADER_BYTES + len(body) + _TRAILER.size
     summary = _SUMMARY.pack(*_summary(size, lines, content))
     header = _HEADER.pack(MAGIC, _EXTRA, 0, 0, _UNIX, _LENGTHS[0], _ID, _LENGTHS[1])
     return header + summary + body + _TRAILER.pack(zlib.crc32(content), len(content) & 0xFFFFFFFF)
@@ -87,7 +87,7 @@ def summary_of(header: bytes) -> Summary | None:
 
     It is not to be relied on for the place of the next member: that begins with `MAGIC`.
     """
-    if len(header) < _HEADER_BYTES:
+    if len(header) < HEADER_BYTES:
         return None
     magic, flags, _, _, _, *lengths_and_id = _HEADER.unpack_from(header)
     if magic != MAGIC or flags != _EXTRA or lengths_and_id != [_LENGTHS[0], _ID, _LENGTHS[1]]:
@@ -95,6 +95,3 @@ def summary_of(header: bytes) -> Summary | None:
     found = Summary._make(_SUMMARY.unpack_from(header, _HEADER.size))
     possible = found.size >= _LEAST_BYTES and found.first_ms <= found.last_ms <= LATEST_MS
     return found if possible else None
-
-
-LONGEST_HEADER_BYTES = _HEADER_BYTES

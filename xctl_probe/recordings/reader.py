@@ -11,11 +11,11 @@ from pathlib import Path
 
 from xctl_probe.exporters.records import Record
 from xctl_probe.recordings.directory import File, files, open_to_read, read
+from xctl_probe.recordings.members import MAGIC
 from xctl_probe.recordings.parse import to_record
 
 _CHUNK_BYTES = 1 << 16
 _MOST_BYTES = 64 << 20  # of one member
-_MAGIC = b"\x1f\x8b\x08"  # of a member of gzip, RFC 1952
 _GZIP = 31
 _TS = re.compile(rb'\{"ts":([0-9]{1,15}),')
 
@@ -93,7 +93,7 @@ class Recording:
                 return  # it is being written, or its probe was killed during the write
             else:
                 self.damaged += 1
-                after = data.find(_MAGIC, at + 1)
+                after = data.find(MAGIC, at + 1)
             at = after if after > at else len(data)
 
 

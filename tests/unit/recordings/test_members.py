@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.fleet import at, beat, holds, lines, starts, waits
 
 from xctl_probe.events import State
-from xctl_probe.recordings.members import LONGEST_HEADER_BYTES, pack, summary_of
+from xctl_probe.recordings.members import HEADER_BYTES, pack, summary_of
 
 UNATTRIBUTED = waits(0, 4, 23.5)
 LINES = lines(
@@ -65,12 +65,12 @@ def test_member_of_another_program_has_none(content):
     assert summary_of(content) is None
 
 
-@given(st.integers(0, LONGEST_HEADER_BYTES - 1), st.binary(min_size=1, max_size=9))
+@given(st.integers(0, HEADER_BYTES - 1), st.binary(min_size=1, max_size=9))
 def test_no_header_is_an_error(at, garbage):
     """What is impossible is no summary; a size never points at the member itself."""
-    header = pack(LINES)[:LONGEST_HEADER_BYTES]
+    header = pack(LINES)[:HEADER_BYTES]
     found = summary_of(header[:at] + garbage + header[at + len(garbage) :])
-    assert found is None or (found.size > LONGEST_HEADER_BYTES and found.first_ms <= found.last_ms)
+    assert found is None or (found.size > HEADER_BYTES and found.first_ms <= found.last_ms)
     assert summary_of(header[:at]) is None
 
 
