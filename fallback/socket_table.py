@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from xctl_probe.events import DroppedEvents, ErrorKind, Event, Socket, SocketError, Stall
+from xctl_probe.fallback.byte_totals import ByteTotals
 from xctl_probe.fallback.candidates import may_wait
 from xctl_probe.fallback.closed_events import ClosedEvents
 from xctl_probe.fallback.codes import Codes
@@ -25,12 +26,10 @@ from xctl_probe.linux.addresses import InterfaceByAddress, address_text
 from xctl_probe.stalls.peer_answers import PeerAnswers
 from xctl_probe.stalls.reply_waits import ReplyWaits
 from xctl_probe.stalls.request_history import PeerHistory
-from xctl_probe.traffic_totals import TrafficTotals
 
 # A kernel worker sends the messages of closed sockets, so they arrive late.
 _FIRST_SAMPLES = 2
 _MOST_CLOSED = 4_096  # between two intervals
-_MOST_BYTES = 1 << 48  # of one socket at once: sums of them stay in 63 bits
 _ANY_OF_2, _ANY_OF_5 = np.ones(2, np.bool_), np.ones(5, np.bool_)
 _BATCH = 1_024  # closed sockets at once
 _MAX_MISSED_INTERVALS = 8  # missing intervals after which a socket counts as closed
@@ -101,7 +100,7 @@ class SocketTable:
         self._ended: dict[int, list[Stall]] = {}
         self._closed: list[int] = []  # rows
         self._closed_events = ClosedEvents()  # overflow of `_closed`
-        self._totals = TrafficTotals()  # the bytes of this interval
+        self._bytes = ByteTotals(self._rows, self._owner_cache, self._names)  # of this interval
         # This sample, the one before, and the one before that.
         self._now_ns = self._last_sample_ns = self._second_last_ns = 0
         self._generation = 0
@@ -166,7 +165,7 @@ class SocketTable:
         yield from self._report(np.flatnonzero(ready))
         yield from self._ongoing(set(pending.tolist()))
         yield from self._closed_events.take()
-        yield from self._totals.take()
+        yield from self._bytes.take()
         self._forget_closed()
         self._owner_cache.trim()
         self._names.trim(self._rows.array, "interface")
@@ -441,7 +440,7 @@ class SocketTable:
         states, inodes = rows["state"][numbers], rows["inode"][numbers]
         # Others are not accepted yet: reported once they have an inode and an owner.
         numbers = numbers[(inodes != 0) | (states == CLOSE)]
-        self._add_up(numbers)
+        self._bytes.add(numbers)
         for number in numbers.tolist() if self._retransmitting else ():
             socket = self._retransmitting.pop(number, None)
             more = int(rows["retransmits"][number]) - int(rows["reported_retransmits"][number])
@@ -456,45 +455,6 @@ class SocketTable:
         for number in numbers.tolist() if self._ended else ():
             yield from self._ended.pop(number, ())
         rows["dirty"][numbers] = False
-
-    def _add_up(self, numbers: Ints) -> None:
-        """Add the bytes since the last report, by owner and interface."""
-        rows = self._rows.array
-        sent = self._since_report(numbers, "sent_payload", "reported_sent")
-        received = self._since_report(numbers, "received_payload", "reported_received")
-        moved = np.flatnonzero((sent > 0) | (received > 0))
-        if not len(moved):
-            return
-        who, where = rows["holder"][numbers[moved]], rows["interface"][numbers[moved]]
-        key = who.astype(np.int64) << 32 | where
-        order = np.argsort(key, kind="stable")
-        key, moved = key[order], moved[order]
-        begins = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
-        sums = zip(
-            begins.tolist(),
-            [*begins[1:].tolist(), len(moved)],
-            np.add.reduceat(sent[moved], begins).tolist(),
-            np.add.reduceat(received[moved], begins).tolist(),
-            strict=True,
-        )
-        for begin, end, went, came in sums:
-            number = int(numbers[moved[begin]])
-            name = self._names.value(int(rows["interface"][number]))
-            owner = self._owner_cache.owner(number)
-            if self._owner_cache.has_owner(number, owner):
-                self._totals.add(owner, name, went, came)
-                continue
-            # The owner of one was found anew, for a peer: so perhaps that of others.
-            for index in moved[begin:end].tolist():
-                owner = self._owner_cache.owner(int(numbers[index]))
-                self._totals.add(owner, name, int(sent[index]), int(received[index]))
-
-    def _since_report(self, numbers: Ints, counter: str, reported: str) -> Ints:
-        """Return by how much a counter has grown, and note that it is reported."""
-        rows = self._rows.array
-        more: Ints = np.clip(rows[counter][numbers] - rows[reported][numbers], 0, _MOST_BYTES)
-        rows[reported][numbers] += more
-        return more
 
     def _ongoing(self, pending: set[int]) -> Iterator[Event]:
         generations = self._rows.array["generation"]

@@ -116,12 +116,12 @@ class Interfaces:
 
 
 class World:
-    def __init__(self, monkeypatch, uid=UID):
+    def __init__(self, monkeypatch, uid=UID, replies=None):
         monkeypatch.setattr(owner_cache.os, "geteuid", lambda: uid)
         self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
         self.interfaces = Interfaces()
         self.connections = SocketTable(
-            self.diag, self.owners, self.interfaces, 100 * MS, Processes()
+            self.diag, self.owners, self.interfaces, 100 * MS, Processes(), replies
         )
 
     def _to(self, now_ms):

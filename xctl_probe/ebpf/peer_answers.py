@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from xctl_probe.ebpf.abi import RawEvent
-from xctl_probe.stalls import peer_answers
+from xctl_probe.stalls.peer_answers import PeerAnswers
 
 _Key = tuple[int, int, bytes, int, int]
 
 
-class PeerAnswers:
-    """Answers to the processes that wait now; times are monotonic, in ns."""
+class DrainedAnswers:
+    """Answers to the processes that wait now, by drain; times are monotonic, in ns."""
 
     def __init__(self) -> None:
-        self._answers: peer_answers.PeerAnswers[_Key] = peer_answers.PeerAnswers()
+        self._answers: PeerAnswers[_Key] = PeerAnswers()
         self._drained_ns = 0
 
     @property

@@ -15,7 +15,7 @@ from xctl_probe.ebpf.abi import (
     StallDirection,
     socket_of,
 )
-from xctl_probe.ebpf.peer_answers import PeerAnswers
+from xctl_probe.ebpf.peer_answers import DrainedAnswers
 from xctl_probe.ebpf.stall_policy import UNASKED, expects_reply_as_client, is_stall
 from xctl_probe.events import Cause, Socket, Stall
 from xctl_probe.linux.addresses import address_text
@@ -88,7 +88,7 @@ class StallTracker:
         self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
-        self.answers = PeerAnswers()
+        self.answers = DrainedAnswers()
         self._peers = PeerHistory()
         self._owners = OwnersAside(Search(budget, barred=barred), barred)
         self._processes = ProcessesAside(budget, barred=barred)

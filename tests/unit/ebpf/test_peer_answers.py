@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xctl_probe.ebpf.abi import RawEvent
-from xctl_probe.ebpf.peer_answers import PeerAnswers
+from xctl_probe.ebpf.peer_answers import DrainedAnswers
 
 S = 1_000_000_000
 EMPTY = RawEvent(*[0] * 21, bytes(16), bytes(16), bytes(16), 0)
@@ -19,7 +19,7 @@ def drained(answers, *drains):
 
 def test_data_counts_from_the_drain_before_it():
     """When in between it came is not known, so the earliest time counts."""
-    answers = PeerAnswers()
+    answers = DrainedAnswers()
     answers.want([WAIT])
     assert answers.pids == {23}
     drained(answers, [], [], [OTHER])
@@ -27,7 +27,7 @@ def test_data_counts_from_the_drain_before_it():
 
 
 def test_data_of_the_wait_itself_is_no_other_connections():
-    answers = PeerAnswers()
+    answers = DrainedAnswers()
     answers.want([WAIT])
     drained(answers, [], [WAIT], [WAIT])
     assert answers.last_ns(WAIT) == 0
@@ -35,14 +35,14 @@ def test_data_of_the_wait_itself_is_no_other_connections():
 
 
 def test_two_connections_that_wait_do_not_hide_each_other():
-    answers = PeerAnswers()
+    answers = DrainedAnswers()
     answers.want([WAIT, OTHER])
     drained(answers, [], [OTHER], [WAIT], [], [WAIT])
     assert (answers.last_ns(WAIT), answers.last_ns(OTHER)) == (1 * S, 4 * S)
 
 
 def test_another_process_peer_or_port_is_another():
-    answers = PeerAnswers()
+    answers = DrainedAnswers()
     answers.want([WAIT])
     strangers = [
         OTHER._replace(pid=29), OTHER._replace(start_ticks=6), OTHER._replace(remote_port=8),
@@ -53,7 +53,7 @@ def test_another_process_peer_or_port_is_another():
 
 
 def test_what_waits_no_more_is_forgotten():
-    answers = PeerAnswers()
+    answers = DrainedAnswers()
     answers.want([WAIT])
     drained(answers, [], [], [OTHER])
     answers.want([])

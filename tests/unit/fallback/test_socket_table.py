@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.fake_host import OTHER, Processes, World, stalls, traffic, with_connection
+from support.fake_host import OTHER, World, stalls, traffic, with_connection
 from support.tcp_model import (
     COOKIE,
     ESTABLISHED,
@@ -28,7 +28,6 @@ from xctl_probe.events import (
     TrafficDelta,
 )
 from xctl_probe.fallback import closed_events, socket_table
-from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.stalls.reply_waits import ReplyWaits
 
 
@@ -441,12 +440,9 @@ def test_a_new_route_is_followed_by_connections_that_stand(world, is_idle):
     assert moved_by(world.collect(5_000)) == {"wg0": 3_001}
 
 
-def two_connections(world, *, owner=OWNER):
+def two_connections(monkeypatch, *, owner=OWNER):
     """To one peer, of which the second is answered every 200 ms while the first one waits."""
-    replies = ReplyWaits(100 * MS, reply_ns=1_000 * MS)
-    world.connections = SocketTable(
-        world.diag, world.owners, world.interfaces, 100 * MS, Processes(), replies
-    )
+    world = World(monkeypatch, replies=ReplyWaits(100 * MS, reply_ns=1_000 * MS))
     waiting, asked = Tcp(), Tcp()
     asked.cookie, asked.inode = COOKIE + 1, INODE + 1
     world.owners.now[INODE + 1] = owner
@@ -464,10 +460,10 @@ def two_connections(world, *, owner=OWNER):
     return stalls(world.collect(2_000))
 
 
-def test_a_peer_that_answers_another_connection_of_the_process_may_owe_nothing(world):
-    assert two_connections(world) == []
+def test_a_peer_that_answers_another_connection_of_the_process_may_owe_nothing(monkeypatch):
+    assert two_connections(monkeypatch) == []
 
 
-def test_what_a_peer_answers_to_another_process_shows_nothing(world):
-    (stall,) = two_connections(world, owner=OTHER)
+def test_what_a_peer_answers_to_another_process_shows_nothing(monkeypatch):
+    (stall,) = two_connections(monkeypatch, owner=OTHER)
     assert (stall.owner, stall.duration_ns // MS, stall.ongoing) == (OWNER, 1_960, True)
