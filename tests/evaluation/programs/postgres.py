@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -50,12 +49,7 @@ class Postgres(Service):
                 "-h", self.room.address(0), "-c", "unix_socket_directories=",
             ],
         )  # fmt: skip
-        listens = f"{self.room.address(0)}:{self.port}", "*"
-        deadline = time.monotonic() + 30
-        while listens not in self.room.sockets():
-            if time.monotonic() > deadline or server.dead:
-                raise JobError(f"postgres does not listen: {server.story()}")
-            time.sleep(0.1)
+        self.wait_listens(server)
         return server
 
     def ask(self, name: str) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from typing import ClassVar
 
 from evaluation.faults import Applied, apply
-from evaluation.process import Process
+from evaluation.process import JobError, Process
 from evaluation.programs.base import Program
 from evaluation.truth import CONNECT, NOTHING, RECEIVE, SEND, Truth, Wait
 
 SERVER = "server"
+LISTENS_S = 30.0
 REPLY = frozenset({"no_reply"})
 # In mid-transfer nothing is asked: that the peer is silent is all there is to report.
 SILENT = frozenset({"no_reply", None})
@@ -39,6 +41,15 @@ class Service(Program):
     @abstractmethod
     def ask(self, name: str) -> None:
         """Start the client of this name."""
+
+    def wait_listens(self, server: Process) -> None:
+        """Wait until a server that prints nothing listens."""
+        listens = f"{self.room.address(0)}:{self.port}", "*"
+        deadline = time.monotonic() + LISTENS_S
+        while listens not in self.room.sockets():
+            if time.monotonic() > deadline or server.dead:
+                raise JobError(f"{server.name} does not listen: {server.story()}")
+            time.sleep(0.1)
 
     def start(self) -> None:
         self.serve().port = self.port
