@@ -102,6 +102,8 @@ struct sock_state {
 	__u8 awaits_equal; /* an iterator has reported such a wait */
 	__u8 small_answered; /* few bytes of this side that the peer answered, saturating */
 	__u8 large_sent; /* sends of more, saturating */
+	__u8 asks; /* few bytes of this side ended a silence, and no data followed */
+	__u8 data_asked; /* those that the peer answered with data, saturating */
 	__u8 waited; /* UDP: how a thread was seen to wait: enum waited of datagrams.bpf.h */
 };
 

@@ -11,7 +11,9 @@
  * Announcements: an equal that wants to receive, or to send much, first sends a few bytes, and the
  * peer answers as soon as it wants the same (gloo).  The last message of an exchange is data.  So
  * the silences after a few bytes are short, those after data are as long as the work between
- * exchanges, and one after a few bytes that is much longer is a wait.
+ * exchanges, and one after a few bytes that is much longer is a wait.  On a connection where the
+ * data come from the peer alone, as in a ring of gloo, this side is the one that asks for them: with a
+ * few bytes that end a silence.
  */
 #ifndef SILENCES_BPF_H
 #define SILENCES_BPF_H
@@ -35,7 +37,7 @@
 #define BALANCE 4
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
 #define MOST_ANNOUNCED 128 /* bytes; those of gloo have 48 to 56 */
-#define LEAST_ANNOUNCED 8 /* that were answered, and sends of data */
+#define LEAST_ANNOUNCED 8 /* that were answered, and sends or answers with data */
 #define MOST_TICKS 16384 /* of one silence that counts as the longest */
 #define TOO_LONG 5
 #define FORGOTTEN_AFTER 4 /* silences: then a quarter of the longest */
@@ -50,7 +52,10 @@ static __always_inline __u64 last_data_ns(struct sock_state *state)
 static __always_inline void note_size(struct sock_state *state, __u32 count)
 {
 	state->last_sent_bytes = count;
-	if (count > MOST_ANNOUNCED && state->large_sent < 255)
+	if (count <= MOST_ANNOUNCED)
+		return;
+	state->asks = 0;
+	if (state->large_sent < 255)
 		state->large_sent++;
 }
 
@@ -74,9 +79,13 @@ static __always_inline bool is_announced(struct sock_state *state, __u64 silent_
 {
 	__u64 usual = state->after_small.longest_ticks;
 
-	return small_was_last(state) && state->small_answered >= LEAST_ANNOUNCED &&
-	       state->large_sent >= LEAST_ANNOUNCED &&
-	       usual * 2 <= state->after_other.longest_ticks && silent_ticks >= usual * TOO_LONG;
+	if (!small_was_last(state) || state->small_answered < LEAST_ANNOUNCED)
+		return false;
+	/* Who has opened the connection asks as a client: the rules for one decide. */
+	if (state->large_sent < LEAST_ANNOUNCED &&
+	    (state->opened || !state->asks || state->data_asked < LEAST_ANNOUNCED))
+		return false;
+	return usual * 2 <= state->after_other.longest_ticks && silent_ticks >= usual * TOO_LONG;
 }
 
 static __noinline void note_silence(struct sock_state *state, __u64 ticks, bool sends)
@@ -101,8 +110,10 @@ static __always_inline void note_silence_before_send(struct sock_state *state, _
 {
 	__u64 last = last_data_ns(state);
 
-	if (last && now > last + SILENCE_TICKS * settings.tick_ns)
-		note_silence(state, (now - last) / settings.tick_ns, true);
+	if (!last || now <= last + SILENCE_TICKS * settings.tick_ns)
+		return;
+	note_silence(state, (now - last) / settings.tick_ns, true);
+	state->asks = 1; /* unless it is data: see note_size() */
 }
 
 /* Before the receive is noted: the silence ended when the data arrived. */
@@ -115,6 +126,11 @@ static __always_inline void note_silence_before_receive(struct sock *sk, struct 
 		state->unsolicited = 0;
 	if (count > 0 && small_was_last(state) && state->small_answered < 255)
 		state->small_answered++;
+	if (state->asks && count > MOST_ANNOUNCED) {
+		state->asks = 0;
+		if (state->data_asked < 255)
+			state->data_asked++;
+	}
 	if (!last || now <= last + SILENCE_TICKS * settings.tick_ns)
 		return;
 	arrival = arrival_ns(sk, now);

@@ -154,9 +154,34 @@ def exchanges(one, other, times):
             other.expect(event)
 
 
+def data_from_both(server, client):
+    exchanges(server, client, 2)
+    exchanges(client, server, 2)
+
+
+def data_from_one(server, client):
+    """The server asks for data, before or after the client has announced them."""
+    for _ in range(2):
+        time.sleep(LONG_SILENCE_S)
+        client.begin("recv", ANNOUNCED)
+        client.begin("send", DATA)
+        server.ask("ask", ANNOUNCED, DATA)
+        for event in ("recv", "send"):
+            client.expect(event)
+    for _ in range(2):
+        time.sleep(LONG_SILENCE_S)
+        server.begin("recv", ANNOUNCED)
+        server.begin("ask", ANNOUNCED, DATA)
+        client.ask("ask", ANNOUNCED, ANNOUNCED)
+        client.ask("send", DATA)
+        for event in ("recv", "ask"):
+            server.expect(event)
+
+
 @pytest.mark.parametrize("role", ["blocking", "evented"])
+@pytest.mark.parametrize("exchange", [data_from_both, data_from_one])
 def test_who_has_announced_itself_waits_for_an_equal_that_does_not_answer(
-    probe, worker, backend, role
+    probe, worker, backend, role, exchange
 ):
     """As a rank of gloo does.  The peer has read the announcement; its silence after data is none.
 
@@ -165,8 +190,7 @@ def test_who_has_announced_itself_waits_for_an_equal_that_does_not_answer(
     running = probe()
     server, client, _ = connected(worker, server_role=role)
     for _ in range(ROUNDS):
-        exchanges(server, client, 2)
-        exchanges(client, server, 2)
+        exchange(server, client)
     running.wait_for_intervals(8)
     assert not waits_on(server)(running.consumer)
     client.begin("recv", ANNOUNCED)
@@ -187,6 +211,26 @@ def test_who_has_announced_itself_waits_for_an_equal_that_does_not_answer(
     least_ms, most_ms = bounds_ms(truth)
     tolerance_ms = backend.tolerance_ms(0.2)
     assert least_ms - tolerance_ms <= last.stall_ms <= most_ms + tolerance_ms
+
+
+def test_who_accepted_and_asks_for_work_is_idle_while_there_is_none(probe, worker):
+    """A worker that asks after each job, and always got the next one at once: it is no equal."""
+    running = probe()
+    server, client, _ = connected(worker)
+    for _ in range(2 * ROUNDS):
+        time.sleep(LONG_SILENCE_S)
+        client.begin("recv", ANNOUNCED)
+        client.begin("send", DATA)
+        server.ask("ask", ANNOUNCED, DATA)
+        for event in ("recv", "send"):
+            client.expect(event)
+    client.begin("recv", ANNOUNCED)
+    server.begin("ask", ANNOUNCED, DATA)
+    client.expect("recv")
+    running.wait_for_intervals(8)
+    client.ask("send", DATA)
+    server.expect("ask")
+    assert not waits_on(server)(running.stop())
 
 
 def passes(sender, to, receiver, of, count):
