@@ -75,7 +75,9 @@ class Ring(Program):
             must = tuple(self._waits(one, REPLY) for one in others)
             return Truth(must=must, culprits=frozenset({target}))
         if fault == "drop":
-            return Truth(must=tuple(self._waits(one, PATH) for one in names))
+            # The host with the fault also drops what its own rank sends.
+            causes = {target: PATH | {"local_drop"}}
+            return Truth(must=tuple(self._waits(one, causes.get(one, PATH)) for one in names))
         if fault == "shape":
             sends = Wait(target, self.peers(target), frozenset({SEND}), SLOW)
             return Truth(must=(sends,), may=tuple(self._waits(one, PATH) for one in names))
