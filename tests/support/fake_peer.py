@@ -33,7 +33,7 @@ class FakePeer:
         past.state = PeerState.REQUEST_IN_FLIGHT if delivered is False else self.shows
         return past.state
 
-    def own_activity(self, _pid: int, _inode: int) -> OwnActivity:
+    def own_activity(self, _pid: int, _inode: int, _since_ns: int) -> OwnActivity:
         return self.own
 
     def keeps_listening(self, _socket: Socket) -> bool:

@@ -119,10 +119,11 @@ class Processes:
                 queued_ns += int(times[1])
         return SchedCounters(sleeps, ran_ns, queued_ns)
 
-    def activity(self, pid: int, inode: int) -> Activity:
+    def activity(self, pid: int, inode: int, since_ns: int = 0) -> Activity:  # noqa: ARG002
         """Return the activity of `pid` on the socket `inode`, which it holds and has read empty.
 
-        A parent or child that holds the same socket may serve it instead.
+        A parent or child that holds the same socket may serve it instead.  `since_ns` is of
+        `ProcessesAside`, whose answers may be older.
         """
         found = self._activity(pid, inode)
         if found is Activity.OTHER:
@@ -133,7 +134,7 @@ class Processes:
                 return Activity.UNKNOWN
         return found
 
-    def own_activity(self, pid: int, inode: int) -> OwnActivity:
+    def own_activity(self, pid: int, inode: int, since_ns: int = 0) -> OwnActivity:  # noqa: ARG002
         """Return the activity of `pid`, which may wait for a reply on the socket `inode`."""
         activity = self.activity(pid, inode)
         blocked = activity is Activity.WAITING_ON_SOCKET and any(

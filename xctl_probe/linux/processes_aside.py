@@ -104,6 +104,7 @@ class ProcessesAside:
         self._helper = helper or Helper(_Reader(), self._bar)
         self._barred = barred or Barred()
         self._sample = 1
+        self._begun_ns = self._begun_before_ns = 0  # this sample and the last one (monotonic)
         self._most_wait_ns = scaled(_WAIT_NS, self._budget.share, _LONGEST_WAIT_NS)
         self._wait_ns = self._most_wait_ns
         self._turns = Turns()
@@ -117,6 +118,7 @@ class ProcessesAside:
     def begin(self) -> None:
         """Start a sample: clear the cache."""
         self._sample += 1
+        self._begun_before_ns, self._begun_ns = self._begun_ns, time.monotonic_ns()
         self._wait_ns = self._most_wait_ns
         self._turns.begin()
         self._counters.clear()
@@ -135,14 +137,17 @@ class ProcessesAside:
         """Return its scheduler counters, as read when its event loop was busy."""
         return self._counters.get(pid, _NEVER_SLEPT)
 
-    def activity(self, pid: int, inode: int) -> Activity:
-        """What `pid` does for the socket `inode`, which it holds and has read empty."""
+    def activity(self, pid: int, inode: int, since_ns: int = 0) -> Activity:
+        """What `pid` does for the socket `inode`, which it holds and has read empty.
+
+        An answer that was late is one of after `since_ns` (monotonic), when the wait began.
+        """
         uid = self._user(pid)
         if self._barred.covers(pid, uid):
             return Activity.UNKNOWN
         request = _Request(self._sample, pid, inode, uid)
         account = "about", uid
-        answer = self._ask(request, account)
+        answer = self._ask(request, account, since_ns)
         if answer is None:
             return self._without_answer(request, account)
         if answer.counters is not None:
@@ -150,14 +155,14 @@ class ProcessesAside:
         activity: Activity = answer.activity
         return activity
 
-    def own_activity(self, pid: int, inode: int) -> OwnActivity:
-        """What `pid` does, which may wait on the socket `inode`."""
+    def own_activity(self, pid: int, inode: int, since_ns: int = 0) -> OwnActivity:
+        """What `pid` does, which may wait on the socket `inode`; `since_ns` as in `activity`."""
         uid = self._user(pid)
         if self._barred.covers(pid, uid):
             return OwnActivity(Activity.UNKNOWN)
         request = _OwnRequest(self._sample, pid, inode, uid)
         account = "own", uid
-        answer = self._ask(request, account)
+        answer = self._ask(request, account, since_ns)
         if answer is None:
             return OwnActivity(self._without_answer(request, account))
         own: OwnActivity = answer.own
@@ -194,10 +199,10 @@ class ProcessesAside:
             uid = self._users[pid] = real_user(pid, Path("/proc"))
         return uid
 
-    def _ask(self, request: _AnyRequest, account: _Account) -> Any | None:
+    def _ask(self, request: _AnyRequest, account: _Account, since_ns: int = 0) -> Any | None:
         now_ns = ended_ns = time.monotonic_ns()
         # First, so that one slow answer does not keep the helper from all other questions.
-        answer = self._late(request)
+        answer = self._late(request, since_ns)
         if answer is None:
             if not self._is_turn_of(request, account, now_ns):
                 return None
@@ -217,15 +222,19 @@ class ProcessesAside:
         allowed = self._budget.allows(account, now_ns)
         return self._turns.take(account, request.pid, allowed=allowed)
 
-    def _late(self, asked: _AnyRequest) -> Any | None:
-        """Return an answer that was late for the last sample: on a loaded host all may be."""
+    def _late(self, asked: _AnyRequest, since_ns: int) -> Any | None:
+        """Return an answer that was late for the last sample: on a loaded host all may be.
+
+        One of before the wait would show a peer that is idle, as it was then.
+        """
         self._helper.collect()
         if self._helper.late is None or not self._helper.late[1]:
             return None
         request: _AnyRequest = self._helper.late[0]
         answer: Any = self._helper.late[1]
         same = type(request) is type(asked) and request == asked._replace(sample=request.sample)
-        if request.sample < self._sample - 1 or not same:
+        begun_ns = self._begun_ns if request.sample == self._sample else self._begun_before_ns
+        if request.sample < self._sample - 1 or begun_ns < since_ns or not same:
             return None
         self._helper.late = None
         return answer

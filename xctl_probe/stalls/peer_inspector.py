@@ -56,8 +56,9 @@ class Lookup(Protocol):
 
 @dataclass(slots=True)
 class PeerObservation:
-    """Results of earlier samples of the same wait."""
+    """Results of earlier samples of the same wait, which began at `since_ns` (monotonic)."""
 
+    since_ns: int = 0
     state: PeerState | None = None
     peer: Process | None = None  # owner of the peer socket
     counters: SchedCounters | None = None  # of the peer's threads, when last undecided
@@ -145,9 +146,9 @@ class PeerInspector:
             )
         return self._activity_state(peer.pid, peer_socket.inode, observation)
 
-    def own_activity(self, pid: int, inode: int) -> OwnActivity:
-        """Return the activity of the process that may wait on the socket `inode`."""
-        return self._processes.own_activity(pid, inode)
+    def own_activity(self, pid: int, inode: int, since_ns: int) -> OwnActivity:
+        """Return the activity of the process that may wait on the socket `inode` since then."""
+        return self._processes.own_activity(pid, inode, since_ns)
 
     def keeps_listening(self, socket: Socket) -> bool:
         """True when the peer monitors this connection, or may.
@@ -169,7 +170,7 @@ class PeerInspector:
         return self._activity_state(peer.pid, peer_socket.inode, observation) is not PeerState.BUSY
 
     def _activity_state(self, pid: int, inode: int, observation: PeerObservation) -> PeerState:
-        activity = self._processes.activity(pid, inode)
+        activity = self._processes.activity(pid, inode, observation.since_ns)
         observation.late = activity is Activity.LATER
         if activity in _UNSEEN:
             return _UNSEEN[activity]

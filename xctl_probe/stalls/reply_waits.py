@@ -203,7 +203,8 @@ class ReplyWaits:
     def _state_of(self, asked: ReplyWait) -> _WaitState:
         kept = self._waits.get(asked.socket.inode)
         if kept is None or self._is_another(kept, asked):
-            kept = self._waits[asked.socket.inode] = _WaitState(asked.since_ns, asked.since_ns)
+            kept = _WaitState(asked.since_ns, asked.since_ns, peer=PeerObservation(asked.since_ns))
+            self._waits[asked.socket.inode] = kept
             if len(self._waits) > _MOST_WAITS:
                 self._waits.popitem(last=False)
         self._waits.move_to_end(asked.socket.inode)
@@ -258,7 +259,7 @@ class ReplyWaits:
             due_ns = kept.own.seen_ns + (seldom if kept.own.elsewhere != 1 else 0) * self._stall_ns
         if now_ns < due_ns:
             return
-        seen = self._inspector.own_activity(asked.owner.pid, asked.socket.inode)
+        seen = self._inspector.own_activity(asked.owner.pid, asked.socket.inode, asked.since_ns)
         kept.own.note(seen, now_ns, may_poll=kept.peer.state is PeerState.UNREAD)
         if kept.own.is_elsewhere:
             kept.from_ns = now_ns  # until now the process did not wait

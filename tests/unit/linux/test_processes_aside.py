@@ -101,6 +101,25 @@ def test_an_answer_that_was_late_serves_the_next_sample_and_no_other():
     assert samples(processes) == [Activity.LATER]
 
 
+def test_an_answer_that_was_late_is_none_about_a_wait_that_began_after_its_sample(elapse):
+    """The peer was idle then, as the reply to the request before was out."""
+    helper = Helper()
+    processes = ProcessesAside(helper=helper)
+    samples(processes)
+    elapse(10)
+    between_ns = processes_aside.time.monotonic_ns()
+    elapse(10)
+    for since_ns, expected in ((between_ns, Activity.LATER), (0, Activity.WAITING_ON_SOCKET)):
+        helper.late = helper.asked[0], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
+        if since_ns:
+            processes.begin()
+        assert processes.activity(PID, INODE, since_ns) is expected
+    own = OwnActivity(Activity.WAITING_ON_SOCKET)
+    assert processes.own_activity(PID, INODE, between_ns).activity is Activity.LATER
+    helper.late = helper.asked[-1], _OwnAnswer(own, 7)
+    assert processes.own_activity(PID, INODE, between_ns) == own  # of this sample
+
+
 def test_who_holds_a_helper_up_is_not_asked_about_again():
     """Nor are that user's other processes."""
     helper = Helper(_Answer(Activity.OTHER, None, 7))

@@ -78,7 +78,7 @@ class Processes:
     def sched_counters(self, _pid):
         return SchedCounters(self.sleeps, self.ran_ns, self.queued_ns)
 
-    def activity(self, pid, inode):
+    def activity(self, pid, inode, _since_ns):
         assert inode == INODE
         self.samples += 1
         return self.does[pid]
