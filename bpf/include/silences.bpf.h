@@ -11,8 +11,8 @@
  * Announcements: an equal that wants to receive, or to send much, first sends a few bytes, and the
  * peer answers as soon as it wants the same (gloo).  The last message of an exchange is data.  So
  * the silences after a few bytes are short, those after data are as long as the work between
- * exchanges, and one after a few bytes that is much longer is a wait.  Where all data of a connection
- * come from the peer, as in a ring of gloo, this side asks for them: with a few bytes that end a
+ * exchanges, and one after a few bytes that is much longer is a wait.  In a ring of gloo, all data
+ * of a connection come from one side, and the other asks for them: with a few bytes that end a
  * silence.
  */
 #ifndef SILENCES_BPF_H
