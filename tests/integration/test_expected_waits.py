@@ -72,8 +72,11 @@ def lost(backend, worker):
         client.begin("ask", QUESTION, ANSWER)
         server.expect("recv")
 
-    def lose(running, after):
-        """Ask, after so many requests that were answered at once."""
+    def lose(running, after, compute_ms=0):
+        """Ask, after so many requests that were answered at once.
+
+        Then another thread of the server computes for so long.
+        """
         for _ in range(after):
             ask()
             server.ask("send", ANSWER)
@@ -81,6 +84,8 @@ def lost(backend, worker):
             if backend.per_interval:  # of what lies between two samples it sees one request
                 running.wait_for_intervals(1)
         ask()
+        if compute_ms:
+            server.ask("compute_aside", compute_ms)
         server.begin("recv", QUESTION)
         return server, client, inode
 
@@ -107,5 +112,28 @@ def test_a_request_that_an_idle_peer_has_read_is_probably_lost(probe, lost):
 def test_it_is_an_expected_wait_unless_asked_for_and_replies_came_soon(probe, lost, options, after):
     running = probe(*options, interval=INTERVAL_S)
     _, _, inode = lost(running, after)
+    running.wait_for_intervals(6)
+    assert running.stop().stalls(inode=inode) == []
+
+
+def test_an_idle_event_loop_whose_other_threads_compute_has_handed_the_request_on(probe, lost):
+    """To a pool, as gRPC does: a stall, as long as the threads compute and no reply comes."""
+    running = probe(interval=INTERVAL_S)
+    server, client, inode = lost(running, after=9, compute_ms=60_000)
+    running.wait_for(lambda consumer: len(consumer.stalls(inode=inode, ongoing=True)) >= 2)
+    os.kill(server.pid, signal.SIGKILL)
+    running.wait_for(lambda consumer: consumer.stalls(inode=inode, ongoing=False))
+    running.wait_for_intervals(2)
+    stalls = running.stop().stalls(inode=inode)
+    assert [r.ongoing for r in stalls] == [True] * (len(stalls) - 1) + [False]
+    for reported in stalls:
+        assert reported.pid == client.pid
+        assert (reported.net["cause"], reported.net["peer_pid"]) == ("no_reply", server.pid)
+        assert "probable" not in reported.net
+
+
+def test_what_other_threads_compute_is_nothing_to_who_never_got_a_reply_soon(probe, lost):
+    running = probe(interval=INTERVAL_S)
+    _, _, inode = lost(running, after=3, compute_ms=60_000)
     running.wait_for_intervals(6)
     assert running.stop().stalls(inode=inode) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xctl_probe.events import Process, Socket
-from xctl_probe.linux.process_activity import Activity, OwnActivity
+from xctl_probe.linux.process_activity import Activity, OwnActivity, Work
 from xctl_probe.stalls.peer_inspector import PeerObservation, PeerState
 
 
@@ -19,6 +19,7 @@ class FakePeer:
         self.process = process
         self.listens = self.late = False
         self.own = OwnActivity(Activity.WAITING_ON_SOCKET)  # of the process that waits
+        self.works: Work | None = {}  # CPU time by thread of the peer, ns
         self.begun = 0
         self.asked: list[bool | None] = []
 
@@ -35,6 +36,9 @@ class FakePeer:
 
     def own_activity(self, _pid: int, _inode: int, _since_ns: int) -> OwnActivity:
         return self.own
+
+    def work(self, _pid: int) -> Work | None:
+        return self.works
 
     def keeps_listening(self, _socket: Socket) -> bool:
         return self.listens

@@ -9,12 +9,19 @@ import asyncio
 import socket
 import sys
 import time
+from threading import Thread
 from typing import Any
 
 from talk import Longest, addresses_of, failed, hello, inode, report, tcp_info
 
 CHUNK_BYTES = 65_536
 PIECE_BYTES = 4_096  # far less than the third of a buffer that is free when it is writable
+
+
+def _compute(cpu_ms: int) -> None:
+    end = time.thread_time() + cpu_ms / 1e3
+    while time.thread_time() < end:
+        pass
 
 
 class Evented:
@@ -92,6 +99,11 @@ class Evented:
             await self.loop.sock_sendall(self.sock, bytes(count))
             await asyncio.sleep(every_ms / 1e3)
         return {"bytes": count * times}
+
+    async def compute_aside(self, cpu_ms: int) -> dict[str, Any]:
+        """Begin to take a core for this much CPU time in another thread; the loop stays idle."""
+        Thread(target=_compute, args=(cpu_ms,), daemon=True).start()
+        return {}
 
     async def settle(self) -> dict[str, Any]:
         """Wait until the peer has acknowledged all, then report the kernel's own counts."""

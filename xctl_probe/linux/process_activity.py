@@ -65,6 +65,14 @@ class OwnActivity(NamedTuple):
     system_ns: int = 0
 
 
+Work = dict[int, int]  # CPU time (ns) by thread, of those in no poll
+
+
+def worked_ns(now: Work, before: Work) -> int:
+    """Return the CPU time between two readings of the threads that were in no poll at either."""
+    return sum(ran_ns - before[tid] for tid, ran_ns in now.items() if tid in before)
+
+
 class _Load(NamedTuple):
     """What a process does, whichever of its sockets is asked about: as in OwnActivity."""
 
@@ -118,6 +126,15 @@ class Processes:
                 ran_ns += int(times[0])
                 queued_ns += int(times[1])
         return SchedCounters(sleeps, ran_ns, queued_ns)
+
+    def work(self, pid: int) -> Work:
+        """Return the CPU time of each thread that is in no poll: those of event loops are."""
+        ran = {}
+        for tid in self._tids(pid):
+            if not _polls(*self._thread(pid, tid)):
+                times = procfs.read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
+                ran[int(tid)] = int(times[0]) if times else 0
+        return ran
 
     def activity(self, pid: int, inode: int, since_ns: int = 0) -> Activity:  # noqa: ARG002
         """Return the activity of `pid` on the socket `inode`, which it holds and has read empty.
@@ -233,6 +250,13 @@ class Processes:
 
     def _inode(self, pid: int, fd: int) -> int | None:
         return procfs.socket_inode(procfs.link(f"{self._proc}/{self._reader(pid)}/fd/{fd}"))
+
+
+def _polls(syscall: str, function: str) -> bool:
+    call = parsed(syscall)
+    if call:
+        return call[1] in (Role.EPOLL, Role.POLL)
+    return function.startswith((*wchan.POLL, *wchan.EPOLL))
 
 
 def _in_epoll(syscall: str, function: str) -> bool:

@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget, scaled
 from xctl_probe.linux.helper import Helper
-from xctl_probe.linux.process_activity import Activity, OwnActivity, Processes, SchedCounters
+from xctl_probe.linux.process_activity import (
+    Activity,
+    OwnActivity,
+    Processes,
+    SchedCounters,
+    Work,
+)
 from xctl_probe.linux.procfs import real_user
 from xctl_probe.linux.socket_waits import NotRead, SocketWaits, What, socket_waits
 from xctl_probe.linux.turns import Turns
@@ -47,7 +53,15 @@ class _WaitsRequest(NamedTuple):
     uid: int
 
 
-_AnyRequest = _Request | _OwnRequest | _WaitsRequest
+class _WorkRequest(NamedTuple):
+    """For the CPU time of the threads of a process whose event loop is idle."""
+
+    sample: int
+    pid: int
+    uid: int
+
+
+_AnyRequest = _Request | _OwnRequest | _WaitsRequest | _WorkRequest
 _Account = tuple[str, int]  # of the budget: what is read, and of which user
 
 
@@ -67,6 +81,11 @@ class _WaitsAnswer(NamedTuple):
     spent_ns: int
 
 
+class _WorkAnswer(NamedTuple):
+    work: Work
+    spent_ns: int
+
+
 class _Reader:
     """Serves requests in the helper; results are cached for one sample."""
 
@@ -74,7 +93,7 @@ class _Reader:
         self._processes = Processes()
         self._sample = 0
 
-    def __call__(self, request: _AnyRequest) -> _Answer | _OwnAnswer | _WaitsAnswer:
+    def __call__(self, request: _AnyRequest) -> _Answer | _OwnAnswer | _WaitsAnswer | _WorkAnswer:
         begun_ns = time.process_time_ns()
         if isinstance(request, _WaitsRequest):
             waits = socket_waits(request.pid, request.what)
@@ -82,6 +101,9 @@ class _Reader:
         if request.sample != self._sample:
             self._sample = request.sample
             self._processes.begin()
+        if isinstance(request, _WorkRequest):
+            work = self._processes.work(request.pid)
+            return _WorkAnswer(work, time.process_time_ns() - begun_ns)
         if isinstance(request, _OwnRequest):
             own = self._processes.own_activity(request.pid, request.inode)
             return _OwnAnswer(own, time.process_time_ns() - begun_ns)
@@ -167,6 +189,14 @@ class ProcessesAside:
             return OwnActivity(self._without_answer(request, account))
         own: OwnActivity = answer.own
         return own
+
+    def work(self, pid: int) -> Work | None:
+        """As `Processes.work`; None where it was not read."""
+        uid = self._user(pid)
+        if self._barred.covers(pid, uid):
+            return None
+        answer = self._ask(_WorkRequest(self._sample, pid, uid), ("about", uid))
+        return answer.work if answer is not None else None
 
     def waits(self, pid: int, what: What) -> SocketWaits:
         """What `pid` waits for on its sockets; one reading serves a sample.

@@ -16,7 +16,13 @@ from typing import Protocol
 from xctl_probe.events import Process, Socket
 from xctl_probe.linux.netns import NotEntered, NotNow
 from xctl_probe.linux.owners_aside import OwnersAside
-from xctl_probe.linux.process_activity import Activity, OwnActivity, Processes, SchedCounters
+from xctl_probe.linux.process_activity import (
+    Activity,
+    OwnActivity,
+    Processes,
+    SchedCounters,
+    Work,
+)
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.socket_owners import Owners
@@ -149,6 +155,10 @@ class PeerInspector:
     def own_activity(self, pid: int, inode: int, since_ns: int) -> OwnActivity:
         """Return the activity of the process that may wait on the socket `inode` since then."""
         return self._processes.own_activity(pid, inode, since_ns)
+
+    def work(self, pid: int) -> Work | None:
+        """Return the CPU time of the threads of a peer whose event loop is idle."""
+        return self._processes.work(pid)
 
     def keeps_listening(self, socket: Socket) -> bool:
         """True when the peer monitors this connection, or may.

@@ -20,6 +20,7 @@ from xctl_probe.stalls.peer_inspector import (
     PeerState,
     seen_from_here,
 )
+from xctl_probe.stalls.peer_work import PeerWork
 from xctl_probe.stalls.request_history import MUCH_LONGER, RequestHistory, Usual
 
 # An expected wait, or maybe one: without evidence there is no report.
@@ -89,6 +90,7 @@ class _WaitState:
     checked_ns: int | None = None  # last inspection of the peer
     idle_ns: int = 0  # when the peer was first found to wait for more
     peer: PeerObservation = field(default_factory=PeerObservation)
+    work: PeerWork = field(default_factory=PeerWork)  # of a peer whose event loop is idle
     own: OwnState = field(default_factory=OwnState)
     stall: ReplyStall | None = None
     owner: int | None = None
@@ -173,7 +175,7 @@ class ReplyWaits:
             del self._waits[asked.socket.inode]
             if kept.stall is not None and kept.stall.probable:
                 return kept.stall
-            idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
+            idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST and not kept.work.computes
             if idle and not self._peer_just_became_idle(kept, end_ns):
                 return None
             return kept.stall or (
@@ -245,6 +247,18 @@ class ReplyWaits:
             kept.idle_ns = now_ns
         if before in _OWES_NOTHING and found not in _OWES_NOTHING and not kept.is_certain:
             kept.from_ns = now_ns  # until now it was an expected wait, or maybe one
+        self._note_work(inspector, asked, kept, now_ns)
+
+    def _note_work(
+        self, inspector: PeerInspector, asked: ReplyWait, kept: _WaitState, now_ns: int
+    ) -> None:
+        """Read what an idle peer that always replied soon computes, once its reply is late."""
+        peer = kept.peer.peer
+        idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
+        if not idle or peer is None or peer.pid == kept.owner:
+            kept.work = PeerWork()
+        elif asked.history.is_prompt() and now_ns - kept.from_ns >= self.reply_ns // 2:
+            kept.work.note(lambda: inspector.work(peer.pid), now_ns, self.reply_ns // 2)
 
     def _check_own(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> None:
         """Read what the process itself does, once its wait is about to be a stall."""
@@ -294,9 +308,8 @@ class ReplyWaits:
         if self._peer_just_became_idle(kept, now_ns):
             return kept.stall
         unclear = (asked.answered_elsewhere or asked.one_sided) and not asked.blocked
-        if (found in _SILENT and not self._peer_is_stalled_upstream(kept)) or (
-            found is PeerState.UNKNOWN and unclear
-        ):
+        at_work = kept.work.computes or self._peer_is_stalled_upstream(kept)
+        if (found in _SILENT and not at_work) or (found is PeerState.UNKNOWN and unclear):
             probable = self._report_probable and self._is_probable(asked, kept, now_ns)
             return ReplyStall(kept.from_ns, probable=True) if probable else None
         return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)

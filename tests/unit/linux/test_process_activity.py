@@ -9,7 +9,13 @@ import struct
 import pytest
 from support.fake_proc import EPOLL_HEAD, FakeProcess, epoll_line
 
-from xctl_probe.linux.process_activity import Activity, OwnActivity, Processes, SchedCounters
+from xctl_probe.linux.process_activity import (
+    Activity,
+    OwnActivity,
+    Processes,
+    SchedCounters,
+    worked_ns,
+)
 from xctl_probe.linux.syscalls import anonymous_inode
 
 PID, TID, INODE, FD, EPOLL = 233, 239, 4_241, 7, 5
@@ -303,3 +309,21 @@ def test_a_process_is_read_once_in_a_sample_for_all_its_sockets(proc):
     assert processes.own_activity(PID, INODE + 2).ran_ns == first.ran_ns
     processes.begin()
     assert processes.own_activity(PID, INODE).ran_ns > first.ran_ns
+
+
+def test_the_work_of_a_process_is_the_time_of_its_threads_that_poll_nothing(proc):
+    """At two readings: what a thread of an event loop has computed is the work of the loop."""
+    calls = {
+        241: (call(232, EPOLL), None), 251: ("", "do_poll"), 257: ("running\n", None),
+        263: (call(202, 0x7FFE), None), 269: ("", "hrtimer_nanosleep"),
+    }  # fmt: skip
+    for tid, (syscall, wchan) in calls.items():
+        proc.thread(syscall, wchan, tid=tid)
+        (proc.path / f"task/{tid}/schedstat").write_text(f"{tid * 1_000} 11 13\n")
+    before = Processes(proc.path.parent).work(PID)
+    assert {tid: before[tid] for tid in before if tid in calls} == {
+        257: 257_000, 263: 263_000, 269: 269_000,
+    }  # fmt: skip
+    now = before | {257: 258_009, 241: 999_000}
+    del now[263]  # it has returned to a poll
+    assert worked_ns(now, before) == 1_009

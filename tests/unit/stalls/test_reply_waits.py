@@ -68,6 +68,29 @@ def test_a_wait_that_the_peer_knows_of_is_silent_to_its_end(shows):
     assert scene.end(3_600_100) is None
 
 
+@pytest.mark.parametrize(
+    ("answered", "share", "reported"),
+    [(8, 0.5, True), (8, 0.4, False), (7, 1.0, False)],
+)
+def test_a_peer_that_computes_beside_its_idle_event_loop_has_the_request(answered, share, reported):
+    """Half of a core or more, where its replies always came soon."""
+    scene = Scene(usual=Usual(RequestHistory(answered=answered), RequestHistory()))
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+    for now_ms in (100, 200, 300):
+        scene.peer.works = {239: int(now_ms * share) * MS, 241: 7}
+        last = scene.take_sample(now_ms)
+    assert (last == 0) is reported
+    assert (scene.end(350) == 0) is reported
+
+
+def test_what_a_thread_of_an_idle_peer_computed_before_it_is_read_is_not_counted():
+    scene = Scene(usual=Usual(RequestHistory(answered=8), RequestHistory()))
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+    for now_ms, works in ((100, {239: 7 * MS}), (200, {241: 999 * MS}), (300, None)):
+        scene.peer.works = works
+        assert scene.take_sample(now_ms) is None
+
+
 def test_an_answer_that_is_lost_has_its_cause():
     """The peer has sent it and nothing comes through: that is no missing reply."""
     scene = Scene()
