@@ -38,6 +38,7 @@
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
 #define MOST_ANNOUNCED 128 /* bytes; those of gloo have 48 to 56 */
 #define LEAST_ANNOUNCED 8 /* that were answered, and sends or answers with data */
+#define ASKED_PER_SEND 16 /* answers with data, per send of data, of who only asks */
 #define MOST_TICKS 16384 /* of one silence that counts as the longest */
 #define TOO_LONG 5
 #define FORGOTTEN_AFTER 4 /* silences: then a quarter of the longest */
@@ -74,6 +75,13 @@ static __always_inline void note_longest(struct silences *silences, __u64 ticks)
 		silences->longest_ticks = ticks;
 }
 
+/* All data come from the peer, after it was asked.  Who has opened the connection is a client. */
+static __always_inline bool only_asks(struct sock_state *state)
+{
+	return !state->opened && state->asks && state->data_asked >= LEAST_ANNOUNCED &&
+	       state->large_sent * ASKED_PER_SEND <= state->data_asked;
+}
+
 /* True where this side has announced itself, and the peer is much later than it ever was. */
 static __always_inline bool is_announced(struct sock_state *state, __u64 silent_ticks)
 {
@@ -81,9 +89,7 @@ static __always_inline bool is_announced(struct sock_state *state, __u64 silent_
 
 	if (!small_was_last(state) || state->small_answered < LEAST_ANNOUNCED)
 		return false;
-	/* Who has opened the connection asks as a client: the rules for one decide. */
-	if (state->large_sent < LEAST_ANNOUNCED &&
-	    (state->opened || !state->asks || state->data_asked < LEAST_ANNOUNCED))
+	if (state->large_sent < LEAST_ANNOUNCED && !only_asks(state))
 		return false;
 	return usual * 2 <= state->after_other.longest_ticks && silent_ticks >= usual * TOO_LONG;
 }
