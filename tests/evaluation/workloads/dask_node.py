@@ -13,7 +13,7 @@ import time
 import dask
 from distributed import Client, Scheduler, Worker
 from server_fault import Fault
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 die_with_parent()
 ROLE, ADDRESS, PORT, OWN = sys.argv[1:5]
@@ -35,11 +35,7 @@ def work():
         client.wait_for_workers(len(WORKERS))
         emit(ready=True)
         while True:
-            order = orders.take("idle")
-            if order:
-                emit(fault="idle", at=now_ms())
-                time.sleep(float(order[1]))
-                emit(healed="idle", at=now_ms())
+            orders.idle()
             time.sleep(random.uniform(0.02, 0.1))
             number += 1
             on = WORKERS[number % len(WORKERS)]

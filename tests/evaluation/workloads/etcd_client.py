@@ -11,7 +11,7 @@ import sys
 import time
 
 import grpc
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 die_with_parent()
 TARGET, KIND = f"{sys.argv[2]}:{sys.argv[3]}", sys.argv[4]
@@ -29,19 +29,11 @@ def field(number, value):
     return bytes((number << 3 | 2, len(value))) + value
 
 
-def idle():
-    order = orders.take("idle")
-    if order:
-        emit(fault="idle", at=now_ms())
-        time.sleep(float(order[1]))
-        emit(healed="idle", at=now_ms())
-
-
 def ask(channel):
     get, put = (channel.unary_unary(f"/etcdserverpb.KV/{name}") for name in ("Range", "Put"))
     number = 0
     while True:
-        idle()
+        orders.idle()
         time.sleep(random.uniform(0.02, 0.1))
         number += 1
         key = field(1, b"watched" if number % WATCHED_EVERY == 0 else b"key")

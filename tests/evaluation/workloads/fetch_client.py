@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 die_with_parent()
 NAME, ADDRESS, PORT, KIND = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -29,11 +29,7 @@ def exactly(connection, count):
 
 def ask(connection):
     while True:
-        order = orders.take("idle")
-        if order:
-            emit(fault="idle", at=now_ms())
-            time.sleep(float(order[1]))
-            emit(healed="idle", at=now_ms())
+        orders.idle()
         if KIND == "produce":
             time.sleep(random.uniform(0.02, 0.2))
         elif KIND == "heartbeat":

@@ -11,7 +11,7 @@ import sys
 import time
 
 import grpc
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 die_with_parent()
 NAME, TARGET, KIND = sys.argv[1], f"{sys.argv[2]}:{sys.argv[3]}", sys.argv[4]
@@ -23,18 +23,10 @@ OPTIONS = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_back
 orders = Orders()
 
 
-def idle():
-    order = orders.take("idle")
-    if order:
-        emit(fault="idle", at=now_ms())
-        time.sleep(float(order[1]))
-        emit(healed="idle", at=now_ms())
-
-
 def unary(channel):
     call, begun = channel.unary_unary("/e/Ask"), time.monotonic()
     while KIND != "spare" or time.monotonic() < begun + SPARE_S:
-        idle()
+        orders.idle()
         time.sleep(random.uniform(0.02, 0.1))
         with Op():
             call(REQUEST)
@@ -45,7 +37,7 @@ def unary(channel):
 def stream(channel):
     call = channel.unary_stream("/e/Stream")
     while True:
-        idle()
+        orders.idle()
         replies = call(REQUEST)
         while True:
             with Op():
@@ -66,7 +58,7 @@ def upload(channel):
             time.sleep(EVERY_S)
 
     while True:
-        idle()
+        orders.idle()
         call(chunks())
 
 
@@ -76,7 +68,7 @@ async def aio():
             async with grpc.aio.insecure_channel(TARGET, options=OPTIONS) as channel:
                 call = channel.unary_unary("/e/Ask")
                 while True:
-                    idle()
+                    orders.idle()
                     await asyncio.sleep(random.uniform(0.02, 0.1))
                     with Op():
                         await call(REQUEST)

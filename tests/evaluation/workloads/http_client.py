@@ -13,7 +13,7 @@ import ssl
 import sys
 import time
 
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 die_with_parent()
 NAME, ADDRESS, PORT, KIND = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -27,11 +27,7 @@ orders = Orders()
 
 
 def pause():
-    order = orders.take("idle")
-    if order:
-        emit(fault="idle", at=now_ms())
-        time.sleep(float(order[1]))
-        emit(healed="idle", at=now_ms())
+    orders.idle()
     return random.uniform(0.02, 0.1)
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 
 import psycopg2
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 die_with_parent()
 NAME, ADDRESS, PORT, KIND = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -28,11 +28,7 @@ def work(connection):
             connection.notifies.clear()
     due = time.monotonic() + random.uniform(2, 8)
     while True:
-        order = orders.take("idle")
-        if order:
-            emit(fault="idle", at=now_ms())
-            time.sleep(float(order[1]))
-            emit(healed="idle", at=now_ms())
+        orders.idle()
         time.sleep(random.uniform(0.02, 0.2))
         with Op():
             cursor.execute("SELECT count(*) FROM generate_series(1, 100)")

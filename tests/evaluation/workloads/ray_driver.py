@@ -11,7 +11,7 @@ import time
 
 import ray
 from server_fault import Fault
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 TASK_S = 0.01
 ACTORS = ("worker1", "worker2")
@@ -41,11 +41,7 @@ def work(address, port, own, folder):
     orders, number = Orders(), 0
     emit(ready=True)
     while True:
-        order = orders.take("idle")
-        if order:
-            emit(fault="idle", at=now_ms())
-            time.sleep(float(order[1]))
-            emit(healed="idle", at=now_ms())
+        orders.idle()
         time.sleep(random.uniform(0.02, 0.1))
         number += 1
         with Op():

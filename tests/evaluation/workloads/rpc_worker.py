@@ -10,7 +10,7 @@ import sys
 import time
 
 from server_fault import Fault
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 die_with_parent()
 rank, size, address, port, device = sys.argv[1:6]
@@ -32,11 +32,7 @@ def double(tensor):
 def call_all():
     orders, tensor = Orders(), torch.ones(1000)
     while True:
-        order = orders.take("idle")
-        if order:
-            emit(fault="idle", at=now_ms())
-            time.sleep(float(order[1]))
-            emit(healed="idle", at=now_ms())
+        orders.idle()
         for other in range(1, size):
             time.sleep(random.uniform(0.02, 0.1))
             with Op():

@@ -67,6 +67,14 @@ class Orders:
                 return order
         return None
 
+    def idle(self):
+        """Pause for as long as `idle S` orders, where it was."""
+        order = self.take("idle")
+        if order:
+            emit(fault="idle", at=now_ms())
+            time.sleep(float(order[1]))
+            emit(healed="idle", at=now_ms())
+
 
 def obey(order):
     """Carry out an order that keeps this thread from its work, and print its begin and end."""

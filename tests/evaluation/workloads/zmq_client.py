@@ -9,7 +9,7 @@ import sys
 import time
 
 import zmq
-from workload import Op, Orders, die_with_parent, emit, now_ms, step
+from workload import Op, Orders, die_with_parent, emit, step
 
 die_with_parent()
 NAME, ADDRESS, PORT, KIND = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -23,11 +23,7 @@ if KIND == "subscribe":
 one.connect(f"tcp://{ADDRESS}:{PORT + number}")
 emit(ready=True)
 while True:
-    order = orders.take("idle")
-    if order:
-        emit(fault="idle", at=now_ms())
-        time.sleep(float(order[1]))
-        emit(healed="idle", at=now_ms())
+    orders.idle()
     if KIND == "subscribe":
         one.recv()
         continue
