@@ -220,13 +220,14 @@ class StallDetector:
             if not (waited and sample.info.backoff):
                 return None
         why = _reply_cause(connection)
-        if expects_reply(history, peer, blocked=False):  # reading the threads costs more
+        expected = expects_reply(history, peer, blocked=False)
+        if expected and connection.usual.is_known():  # reading the threads costs more
             return Wait(Direction.RECEIVE, since_ns, why)
         thread = self._evidence.of_receiving(connection)
         connection.listened = bool(connection.listened or thread)
-        if thread is None or not expects_reply(history, peer, blocked=True):
+        if not expected and (thread is None or not expects_reply(history, peer, blocked=True)):
             return None
-        return Wait(Direction.RECEIVE, since_ns, why, thread.tid)
+        return Wait(Direction.RECEIVE, since_ns, why, thread.tid if thread else None)
 
     def _turned_to_receive(self, connection: Connection, now_ns: int) -> bool:
         """True where the process only sent until now, and has a thread in a receive now.

@@ -514,6 +514,31 @@ def test_a_peer_on_another_host_that_answers_other_connections(
     running.wait_for(lambda c: c.stalls(inode=inodes["asked"]))
 
 
+def test_an_early_request_of_an_event_loop_to_another_host(
+    probe, worker, agrees, backend, netns, make_netns
+):
+    """It may be a long poll.  A thread in a receive shows that a reply is due."""
+    if not backend.sees("replies"):
+        pytest.skip("no waits for a reply at all, which is declared and tested")
+    distant = make_netns(beside=netns)
+    netns.join(distant)
+    running = probe()
+    clients = {role: worker(role, comm=role.encode()) for role in ("evented", "blocking")}
+    for client in clients.values():
+        server = worker(namespace=distant)
+        connect(server, client, "10.23.29.2")
+        server.begin("recv", QUESTION)
+        client.begin("ask", QUESTION, ANSWER)
+        server.expect("recv")
+        server.ask("send", ANSWER)
+        client.expect("ask")
+        client.begin("ask", QUESTION, ANSWER)
+        server.ask("recv", QUESTION)
+    running.wait_for(lambda c: len(c.stalls(pid=clients["blocking"].pid)) >= 3)
+    running.wait_for_intervals(9)
+    agrees("first_requests", running.stop().stalls(pid=clients["evented"].pid))
+
+
 def test_who_sends_more_messages_than_come(probe, worker, agrees, backend, netns, make_netns):
     """Two for each reply, soon after each other; the samples do not show which has a reply."""
     if not backend.sees("replies"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from support.fake_peer import FakePeer
 from support.tcp_model import BOOT_NS, MS, OWNER, SOCKET, Tcp
 from xctl_probe.events import Cause, Direction, Process
 from xctl_probe.fallback.connection import Wait, connection_of, keep
@@ -12,6 +13,7 @@ from xctl_probe.fallback.progress import first_seen, observe
 from xctl_probe.fallback.row import ROW, Times
 from xctl_probe.fallback.stall_detector import StallDetector
 from xctl_probe.fallback.thread_evidence import Blocked
+from xctl_probe.stalls.peer_inspector import PeerState
 from xctl_probe.stalls.reply_waits import ReplyWaits
 from xctl_probe.stalls.request_history import RequestHistory
 
@@ -46,7 +48,9 @@ class Scene:
     def __init__(self, tcp=None, peer=None):
         self.tcp = tcp or Tcp()
         self.threads = Threads()
-        self.detector = StallDetector(STALL_MS * MS, self.threads, ReplyWaits(STALL_MS * MS))
+        self.other_end = FakePeer(PeerState.BUSY)
+        replies = ReplyWaits(STALL_MS * MS, other_end=self.other_end)
+        self.detector = StallDetector(STALL_MS * MS, self.threads, replies)
         self.rows, self.peer = np.zeros(1, ROW), peer or RequestHistory()
         self.owner: Process | None = OWNER
         self.last_sample_ns = 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import struct
 
+from support.fake_peer import FakePeer
 from support.tcp_model import CLOSE, INODE, MS, OWNER, UID, Tcp
 from xctl_probe.events import Process, Stall, TrafficDelta
 from xctl_probe.fallback import owner_cache
 from xctl_probe.fallback.sock_diag import TCPDIAG_GETSOCK
 from xctl_probe.fallback.socket_table import SocketTable
 from xctl_probe.linux.socket_waits import SocketWaits
+from xctl_probe.stalls.peer_inspector import PeerState
+from xctl_probe.stalls.reply_waits import ReplyWaits
 
 INTERVAL_NS = 1_000 * MS
 OTHER = Process(239, 7_013, "other")
@@ -120,6 +123,7 @@ class World:
         monkeypatch.setattr(owner_cache.os, "geteuid", lambda: uid)
         self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
         self.interfaces = Interfaces()
+        replies = replies or ReplyWaits(100 * MS, other_end=FakePeer(PeerState.BUSY))
         self.connections = SocketTable(
             self.diag, self.owners, self.interfaces, 100 * MS, Processes(), replies
         )

@@ -57,6 +57,11 @@ _BUSY_PEER = BlindSpot(
     "waits of an event loop for another host that goes on to answer the process's other"
     " connections: they may be expected",
 )
+_NEW_PEER = BlindSpot(
+    "first_requests",
+    "waits of an event loop for another host that has replied to its program less than eight times:"
+    " they may be expected",
+)
 _HIDDEN_PEER = BlindSpot(
     "hidden_peer",
     "waits for a local peer of another user that has read the request, unless run as root: they may"
@@ -71,6 +76,7 @@ _KERNEL = (
         " to an equal, or its peer is on this host and does not read",
     ),
     _BUSY_PEER,
+    _NEW_PEER,
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(
         "shared_query",
@@ -149,6 +155,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         *_SAMPLED,
         _SHORT_REPLY_WAIT,
         _BUSY_PEER,
+        _NEW_PEER,
         _HIDDEN_PEER,
         BlindSpot(
             "one_sided",

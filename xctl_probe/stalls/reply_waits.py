@@ -307,9 +307,9 @@ class ReplyWaits:
             return kept.stall._replace(since_ns=kept.from_ns, in_flight=False)  # still ongoing
         if self._peer_just_became_idle(kept, now_ns):
             return kept.stall
-        unclear = (asked.answered_elsewhere or asked.one_sided) and not asked.blocked
         at_work = kept.work.computes or self._peer_is_stalled_upstream(kept)
-        if (found in _SILENT and not at_work) or (found is PeerState.UNKNOWN and unclear):
+        unseen = found is PeerState.UNKNOWN and _may_be_expected(asked, kept)
+        if (found in _SILENT and not at_work) or unseen:
             probable = self._report_probable and self._is_probable(asked, kept, now_ns)
             return ReplyStall(kept.from_ns, probable=True) if probable else None
         return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)
@@ -366,6 +366,18 @@ class ReplyWaits:
         ]
         kept.hops = min(hops) + 1 if hops else 0
         return bool(hops)
+
+
+def _may_be_expected(asked: ReplyWait, kept: _WaitState) -> bool:
+    """True where no thread is in a receive, and the history does not show that a reply is due.
+
+    Of a peer that cannot be seen: the first requests of an event loop may be long polls.
+    """
+    if asked.blocked or asked.socket.protocol != "tcp":
+        return False
+    if asked.answered_elsewhere or asked.one_sided:
+        return True
+    return not (kept.is_certain or asked.history.is_known())
 
 
 def _from_this_end(asked: ReplyWait) -> PeerState:

@@ -73,9 +73,13 @@ class RequestHistory:
         """
         return self.answered == self.late_reply and wait_ns <= MUCH_LONGER * self.late_ns
 
+    def is_known(self) -> bool:
+        """True when the peer has replied often enough to show how it does."""
+        return self.answered >= PROMPT_ANSWERS
+
     def is_prompt(self) -> bool:
         """True when long waits were rare among many replies."""
-        return self.answered >= PROMPT_ANSWERS and self.long_waits * PROMPT_ANSWERS <= self.answered
+        return self.is_known() and self.long_waits * PROMPT_ANSWERS <= self.answered
 
 
 class Usual(NamedTuple):
@@ -97,6 +101,10 @@ class Usual(NamedTuple):
         if self.here.is_as_late_as_before(wait_ns):
             return True
         return self.peer.is_within_usual_latency(wait_ns) and not self.here.is_prompt()
+
+    def is_known(self) -> bool:
+        """True when the peer has replied often, here or on other connections of the owner."""
+        return self.here.is_known() or self.peer.is_known()
 
     def is_prompt(self) -> bool:
         """True when replies came soon: on this connection, or from this peer where it has few."""

@@ -16,6 +16,7 @@ from support.tcp_model import MS, TIMER_KEEPALIVE, Tcp
 
 from xctl_probe.events import Cause
 from xctl_probe.fallback.thread_evidence import Blocked
+from xctl_probe.stalls.peer_inspector import PeerState
 from xctl_probe.stalls.request_history import RequestHistory
 
 KEEPALIVE = Cause.KEEPALIVE
@@ -73,10 +74,11 @@ def test_a_reply_that_stays_out_goes_on_with_another_cause():
 @pytest.mark.parametrize("blocked", [Blocked(TID), None])
 def test_a_wait_that_was_expected_is_one_no_more(blocked):
     """Answers of this peer take seconds; from a host that is gone none comes."""
-    late = RequestHistory(answered=3)
+    late = RequestHistory(answered=8)
     for end_ms in (5_000, 10_000, 15_000):
         late.record_latency(5_000 * MS, STALL_MS * MS, end_ms * MS)
     scene = answered_once(late)
+    scene.other_end.shows = PeerState.UNKNOWN
     scene.threads.receiving = blocked
     scene.tcp.at(53).send(53)
     assert scene.take_sample(1_000) is None

@@ -18,6 +18,7 @@ from support.tcp_model import MS, OWNER, SOCKET
 
 from xctl_probe.events import Cause, Stall
 from xctl_probe.fallback.thread_evidence import Blocked
+from xctl_probe.stalls.peer_inspector import PeerState
 
 # Receiving, in mid-stream
 
@@ -89,6 +90,7 @@ def test_a_download_that_is_over_is_no_stall():
 def test_an_event_after_a_pause_is_no_transfer_that_broke_off():
     """The count begins anew after a pause that a sample has seen."""
     scene = download(7, 1_000_003)
+    scene.other_end.shows = PeerState.UNKNOWN
     assert scene.take_sample(1_800) is None
     scene.tcp.at(1_807).receive(1_009)
     scene.threads.receiving = Blocked(TID)

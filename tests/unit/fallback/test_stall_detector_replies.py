@@ -16,6 +16,7 @@ from support.tcp_model import MS
 
 from xctl_probe.events import Cause
 from xctl_probe.fallback.thread_evidence import Blocked
+from xctl_probe.stalls.peer_inspector import PeerState
 from xctl_probe.stalls.request_history import RequestHistory
 
 # Requests and replies
@@ -354,8 +355,9 @@ def test_who_only_sends_is_asked_about_ever_less_often():
 
 def test_late_answers_teach_what_is_usual_with_the_peer():
     """Three waits of a second and more; then twice the longest is silent, and no more."""
-    peer = RequestHistory()
+    peer = RequestHistory(answered=8)
     scene = answered_once(peer)
+    scene.other_end.shows = PeerState.UNKNOWN
     now_ms = 1_000
     for wait_ms in (1_000, 1_500, 1_200):
         scene.tcp.at(now_ms).send(53)
@@ -417,6 +419,7 @@ def exchanges(messages, size, times=11):
 def test_who_sends_more_messages_than_come_may_expect_no_reply_to_the_last():
     """Unless a thread is in a receive, or they are the segments of large requests."""
     scene = exchanges(2, 53)
+    scene.other_end.shows = PeerState.UNKNOWN
     assert scene.take_sample(1_700) is None
     scene.threads.receiving = Blocked(TID)
     assert exchanges(1, 53).take_sample(1_700) == waits(RECEIVE, 1_000, NO_REPLY)

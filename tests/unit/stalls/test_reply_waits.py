@@ -24,7 +24,7 @@ class Scene:
     def __init__(self, *peers, usual=None):
         self.peer = FakePeer(process=SERVER)
         self.replies = ReplyWaits(STALL_MS * MS, IgnoredPeers.of(peers), self.peer)
-        self.usual = usual or RequestHistory()
+        self.usual = usual or RequestHistory(answered=8)
         self.since_ms = 0
 
     def asked(
@@ -328,7 +328,7 @@ def test_a_namespace_that_may_not_be_entered_hides_the_peers_in_it(
     """Whose address shows that they are on this host; a request on its way is reported anyway."""
     replies = ReplyWaits(STALL_MS * MS)
     socket = Socket(1, 7, "tcp", local, 40_009, remote, PORT)
-    asked = ReplyWait(socket, 0, CLIENT, RequestHistory())
+    asked = ReplyWait(socket, 0, CLIENT, RequestHistory(answered=8))
     if sampled:
         assert (replies.observe(asked, 200 * MS) is not None) is reported
     assert (replies.close(asked, 300 * MS) is not None) is reported
@@ -425,7 +425,7 @@ def test_a_length_for_replies_below_the_stall_length_has_no_effect():
 
 
 def late(*waits_ms):
-    usual, end_ms = RequestHistory(), 0
+    usual, end_ms = RequestHistory(answered=8), 0
     for wait_ms in waits_ms:
         end_ms += wait_ms
         usual.record_latency(wait_ms * MS, STALL_MS * MS, end_ms * MS)
@@ -472,6 +472,35 @@ def test_what_the_other_end_shows_is_never_usual(shows):
 def test_a_request_that_is_not_acknowledged_is_never_usual():
     scene = Scene(usual=late(9_000, 9_000, 9_000))
     assert scene.take_sample(100, delivered=False) == 0
+
+
+# A peer on another host that is hardly known
+
+
+@pytest.mark.parametrize(
+    ("answered", "blocked", "shows", "reported"),
+    [
+        (8, False, PeerState.UNKNOWN, True),
+        (7, False, PeerState.UNKNOWN, False),
+        (0, True, PeerState.UNKNOWN, True),
+        (0, False, PeerState.BUSY, True),
+    ],
+)
+@pytest.mark.parametrize("here", [True, False])
+def test_the_first_requests_of_an_event_loop_may_be_long_polls(
+    answered, blocked, shows, reported, here
+):
+    """Where eight replies have come, a reply is due; where a thread is in a receive, too."""
+    known, new = RequestHistory(answered=answered), RequestHistory()
+    scene = Scene(usual=Usual(known, new) if here else Usual(new, known))
+    assert (scene.take_sample(60_000, shows, blocked=blocked) == 0) is reported
+    assert (scene.end(61_000, blocked=blocked) == 0) is reported
+
+
+def test_a_stall_goes_on_where_its_peer_cannot_be_seen_any_more():
+    scene = Scene(usual=Usual(RequestHistory(), RequestHistory()))
+    assert scene.take_sample(100, PeerState.BUSY) == 0
+    assert scene.take_sample(200, PeerState.UNKNOWN) == 0
 
 
 # A peer that answers elsewhere
