@@ -100,7 +100,7 @@ struct sock_state {
 	__u8 sent_last; /* and not received: the times may be of one tick */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */
-	__u8 small_answered; /* few bytes of this side that the peer answered, saturating */
+	__u8 small_answered; /* few bytes of this side that the peer answered, less others */
 	__u8 large_sent; /* sends of more, saturating */
 	__u8 asks; /* few bytes of this side ended a silence, and no data followed */
 	__u8 data_asked; /* those that the peer answered with data, saturating */

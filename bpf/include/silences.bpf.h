@@ -119,6 +119,10 @@ static __always_inline void note_silence_before_send(struct sock_state *state, _
 	if (!last || now <= last + SILENCE_TICKS * settings.tick_ns)
 		return;
 	note_silence(state, (now - last) / settings.tick_ns, true);
+	if (small_was_last(state)) /* it was no announcement, like many frames of HTTP/2 */
+		state->small_answered = state->small_answered > ANSWERED_PER_SLIP
+						? state->small_answered - ANSWERED_PER_SLIP
+						: 0;
 	state->asks = 1; /* unless it is data: see note_size() */
 }
 

@@ -123,7 +123,8 @@ class World:
         monkeypatch.setattr(owner_cache.os, "geteuid", lambda: uid)
         self.diag, self.owners, self.now_ms = Diag(), Owners(), 0
         self.interfaces = Interfaces()
-        replies = replies or ReplyWaits(100 * MS, other_end=FakePeer(PeerState.BUSY))
+        self.other_end = FakePeer(PeerState.BUSY)
+        replies = replies or ReplyWaits(100 * MS, other_end=self.other_end)
         self.connections = SocketTable(
             self.diag, self.owners, self.interfaces, 100 * MS, Processes(), replies
         )

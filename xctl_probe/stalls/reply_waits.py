@@ -292,7 +292,9 @@ class ReplyWaits:
         # One sample may have found a thread on its way: the next one, or the end, decides.
         if kept.own.is_undecided and not (kept.stall or asked.blocked or over):
             return None
-        if asked.symmetric and (asked.announced or self._is_stalled_by_equal(kept, found)):
+        usual = asked.history.is_within_usual_latency(now_ns - kept.from_ns)
+        announced = asked.announced and not usual
+        if asked.symmetric and (announced or self._is_stalled_by_equal(kept, found)):
             return ReplyStall(kept.from_ns)
         if not asked.client:
             return None
@@ -300,7 +302,6 @@ class ReplyWaits:
         if asked.may_be_complete:
             broken_off = found in _IN_TRANSFER and not kept.is_complete
             return ReplyStall(kept.from_ns, cause) if broken_off else None
-        usual = asked.history.is_within_usual_latency(now_ns - kept.from_ns)
         if found is PeerState.UNKNOWN and usual and kept.stall is None:
             return None  # a stall is not over because its peer can no more be inspected
         if found is PeerState.UNKNOWN_ACTIVITY and kept.stall is not None:

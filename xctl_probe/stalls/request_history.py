@@ -103,8 +103,8 @@ class Usual(NamedTuple):
         return self.peer.is_within_usual_latency(wait_ns) and not self.here.is_prompt()
 
     def is_known(self) -> bool:
-        """True when the peer has replied often, here or on other connections of the owner."""
-        return self.here.is_known() or self.peer.is_known()
+        """True when the peer has replied often: here, or elsewhere where this one is new."""
+        return self.here.is_known() or (not self.here.answered and self.peer.is_known())
 
     def is_prompt(self) -> bool:
         """True when replies came soon: on this connection, or from this peer where it has few."""

@@ -10,6 +10,7 @@ from support.tcp_model import ESTABLISHED, MS, OWNER, Tcp
 
 from xctl_probe.fallback.sock_diag import decode
 from xctl_probe.fallback.socket_table import SocketTable
+from xctl_probe.stalls.peer_inspector import PeerState
 
 _STEPS = st.one_of(
     st.tuples(st.just("send"), st.integers(1, 2_000_003)),
@@ -117,6 +118,7 @@ def test_a_flow_that_closes_is_reported_once_though_it_was_watched(monkeypatch):
 def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatch):
     """It may break off; where neither a thread nor its sender shows that, it has not."""
     world = idle_world(monkeypatch)
+    world.other_end.shows = PeerState.UNKNOWN
     (tcp,) = world.diag.open
     for n in range(9):
         assert world.rows("active").tolist() == [False]

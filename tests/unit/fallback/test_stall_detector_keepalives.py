@@ -85,4 +85,4 @@ def test_a_wait_that_was_expected_is_one_no_more(blocked):
     unanswered(scene, 1)
     assert scene.take_sample(2_000) is None
     unanswered(scene, 2)
-    assert scene.take_sample(3_000) == waits(RECEIVE, 2_000, KEEPALIVE)
+    assert scene.take_sample(3_000) == waits(RECEIVE, 2_000, KEEPALIVE, blocked and TID)

@@ -355,8 +355,7 @@ def test_who_only_sends_is_asked_about_ever_less_often():
 
 def test_late_answers_teach_what_is_usual_with_the_peer():
     """Three waits of a second and more; then twice the longest is silent, and no more."""
-    peer = RequestHistory(answered=8)
-    scene = answered_once(peer)
+    scene = conversation(8)
     scene.other_end.shows = PeerState.UNKNOWN
     now_ms = 1_000
     for wait_ms in (1_000, 1_500, 1_200):
@@ -369,7 +368,7 @@ def test_late_answers_teach_what_is_usual_with_the_peer():
         scene.tcp.at(now_ms + 1_903).receive(13)  # a prompt one
         scene.take_sample(now_ms + 1_910)
         now_ms += 2_000
-    assert (peer.long_waits, peer.longest_ns) == (3, 1_500 * MS)
+    assert (scene.peer.long_waits, scene.peer.longest_ns) == (3, 1_500 * MS)
     scene.stalls()
     scene.tcp.at(now_ms).send(53)
     scene.take_sample(now_ms + 3)

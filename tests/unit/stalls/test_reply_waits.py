@@ -497,6 +497,22 @@ def test_the_first_requests_of_an_event_loop_may_be_long_polls(
     assert (scene.end(61_000, blocked=blocked) == 0) is reported
 
 
+def test_a_connection_with_few_replies_is_not_known_by_others_to_its_peer():
+    scene = Scene(usual=Usual(RequestHistory(answered=1), RequestHistory(answered=8)))
+    assert scene.take_sample(60_000, PeerState.UNKNOWN) is None
+
+
+def test_who_announces_itself_waits_no_longer_than_is_usual():
+    """A long poll with a time-out of ten seconds begins with few bytes, too."""
+    late_before = RequestHistory(answered=8)
+    late_before.record_latency(10_000 * MS, STALL_MS * MS, 10_000 * MS)
+    late_before.answered += 1
+    scene = Scene(usual=Usual(late_before, RequestHistory()))
+    asked = {"symmetric": True, "announced": True, "client": False}
+    assert scene.take_sample(9_900, PeerState.UNKNOWN, **asked) is None
+    assert scene.take_sample(50_100, **asked) == 0
+
+
 def test_a_stall_goes_on_where_its_peer_cannot_be_seen_any_more():
     scene = Scene(usual=Usual(RequestHistory(), RequestHistory()))
     assert scene.take_sample(100, PeerState.BUSY) == 0
