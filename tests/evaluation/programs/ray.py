@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import ClassVar
 
 from evaluation.adopted import Adopted
 from evaluation.faults import Applied, apply
-from evaluation.process import Process
+from evaluation.process import JobError, Process
 from evaluation.programs.base import LIBRARIES, WORKLOADS, Program
 from evaluation.truth import NOTHING, RECEIVE, SEND, Truth, Wait
 
@@ -15,6 +16,7 @@ DRIVER, HEAD, ACTORS = "driver", "head", ("worker1", "worker2")
 REPLY = frozenset({"no_reply", None})
 LOST = frozenset({"loss", "no_reply", None})
 BOTH = frozenset({RECEIVE, SEND})
+JOINS_S = 30.0
 STORE_BYTES = 80_000_000  # the least that Ray takes
 
 
@@ -44,7 +46,8 @@ class Ray(Program):
         self._node(HEAD, 0, "--head", "--port", self.port, actors=() if several else ACTORS)
         for host, name in enumerate(ACTORS, 1) if several else ():
             head = f"{self.room.address(0)}:{self.port}"
-            self._node(f"node{host}", host, "--address", head, actors=(name,))
+            node = self._node(f"node{host}", host, "--address", head, actors=(name,))
+            self._wait_joined(node, head)
         address = self.room.address(0)
         driver = self.library(
             DRIVER, 0, "ray_driver.py", address, self.port, address, self.room.folder
@@ -63,6 +66,17 @@ class Ray(Program):
         if name == HEAD:
             words += ["--include-dashboard", "false", "--temp-dir", f"/tmp/ray-{self.port}"]
         return self.room.spawn(name, host, words, env={"PYTHONPATH": str(WORKLOADS)})
+
+    def _wait_joined(self, node: Process, head: str) -> None:
+        """Wait until a node has connected to the head: of two at once, one may give up."""
+        deadline = time.monotonic() + JOINS_S
+        while True:
+            names, sockets = self.room.names_by_pid(), self.room.sockets()
+            if any(to == head and names[pid] == node.name for (_, to), pid in sockets.items()):
+                return
+            if time.monotonic() > deadline or node.dead:
+                raise JobError(f"{node.name} does not join: {node.story()}")
+            time.sleep(0.2)
 
     def workers(self) -> list[Process]:
         return [self.room.processes[DRIVER]]
