@@ -31,7 +31,7 @@ BENCH_PROGRAMS := wrk:wrk iperf3:iperf3 redis-benchmark:redis-tools bpftrace:bpf
 	nethogs:nethogs cc:gcc clang-14:clang-14 unshare:util-linux setpriv:util-linux ip:iproute2
 
 # What is evaluated besides the tests' servers.
-EVAL_PROGRAMS := mpirun:openmpi-bin tc:iproute2 openssl:openssl \
+EVAL_PROGRAMS := mpirun:openmpi-bin tc:iproute2 openssl:openssl etcd:etcd-server \
 	/usr/lib/python3/dist-packages/torch:python3-torch \
 	/usr/lib/python3/dist-packages/mpi4py:python3-mpi4py \
 	/usr/lib/python3/dist-packages/psycopg2:python3-psycopg2
