@@ -267,6 +267,7 @@ def test_who_sent_data_to_an_equal_that_keeps_another_waiting_waits_as_well(prob
             passes(*way, DATA)
     running.wait_for_intervals(4)
     assert not waits_on(last)(running.consumer)
+    began_ms = time.time_ns() // 1_000_000
     passes(last, "late", late, "last", DATA)
     last.begin("take", "late", PIECE)
     late.begin("take", "other", ANNOUNCED)
@@ -284,5 +285,5 @@ def test_who_sent_data_to_an_equal_that_keeps_another_waiting_waits_as_well(prob
     assert peers_of([*waits_on(last)(running.consumer), *over]) == {late.pid}
     late.ask("send", "other", ANNOUNCED)
     other.expect("ask")
-    consumer = running.stop()
-    assert not waits_on(late)(consumer)
+    # Before, its own wait may have been longer than a stall, and over before its process was read.
+    assert not [r for r in waits_on(late)(running.stop()) if r.ts > began_ms]
