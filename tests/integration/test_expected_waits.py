@@ -92,18 +92,23 @@ def lost(backend, worker):
     return lose
 
 
-def test_a_request_that_an_idle_peer_has_read_is_probably_lost(probe, lost):
-    """Its replies always came at once; so it is likely, and reported on request, to its end."""
-    running = probe("--report-probable", interval=INTERVAL_S)
-    server, client, inode = lost(running, after=9)
+def reported_to_its_end(running, server, client, inode):
+    """The records of a wait of the client, which is over when its server is killed."""
     running.wait_for(lambda consumer: len(consumer.stalls(inode=inode, ongoing=True)) >= 2)
     os.kill(server.pid, signal.SIGKILL)
     running.wait_for(lambda consumer: consumer.stalls(inode=inode, ongoing=False))
     running.wait_for_intervals(2)
     stalls = running.stop().stalls(inode=inode)
     assert [r.ongoing for r in stalls] == [True] * (len(stalls) - 1) + [False]
-    for reported in stalls:
-        assert reported.pid == client.pid
+    assert {r.pid for r in stalls} == {client.pid}
+    return stalls
+
+
+def test_a_request_that_an_idle_peer_has_read_is_probably_lost(probe, lost):
+    """Its replies always came at once; so it is likely, and reported on request, to its end."""
+    running = probe("--report-probable", interval=INTERVAL_S)
+    server, client, inode = lost(running, after=9)
+    for reported in reported_to_its_end(running, server, client, inode):
         assert (reported.net["cause"], reported.net["probable"]) == ("no_reply", True)
         assert reported.stall_ms >= 5 * STALL_MS
 
@@ -120,14 +125,7 @@ def test_an_idle_event_loop_whose_other_threads_compute_has_handed_the_request_o
     """To a pool, as gRPC does: a stall, as long as the threads compute and no reply comes."""
     running = probe(interval=INTERVAL_S)
     server, client, inode = lost(running, after=9, compute_ms=60_000)
-    running.wait_for(lambda consumer: len(consumer.stalls(inode=inode, ongoing=True)) >= 2)
-    os.kill(server.pid, signal.SIGKILL)
-    running.wait_for(lambda consumer: consumer.stalls(inode=inode, ongoing=False))
-    running.wait_for_intervals(2)
-    stalls = running.stop().stalls(inode=inode)
-    assert [r.ongoing for r in stalls] == [True] * (len(stalls) - 1) + [False]
-    for reported in stalls:
-        assert reported.pid == client.pid
+    for reported in reported_to_its_end(running, server, client, inode):
         assert (reported.net["cause"], reported.net["peer_pid"]) == ("no_reply", server.pid)
         assert "probable" not in reported.net
 

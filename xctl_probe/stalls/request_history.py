@@ -108,7 +108,7 @@ class Usual(NamedTuple):
 
     def is_prompt(self) -> bool:
         """True when replies came soon: on this connection, or from this peer where it has few."""
-        if self.here.answered >= PROMPT_ANSWERS or self.here.long_waits:
+        if self.here.is_known() or self.here.long_waits:
             return self.here.is_prompt()
         return self.peer.is_prompt()
 
