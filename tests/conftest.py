@@ -156,7 +156,7 @@ def every_probe(every_backend: Backend, start_probe: Callable[..., Probe]) -> Ca
 def _starter(backend: Backend, start_probe: Callable[..., Probe]) -> Callable[..., Probe]:
     def start(*options: object, interval: float = INTERVAL_S, **more: object) -> Probe:
         words = (*backend.options, "--loopback", "--interval", interval, *options)
-        running = start_probe(*words, user=backend.user, **more)
+        running = start_probe(*words, **({"user": backend.user} | more))
         running.wait_ready()
         return running
 

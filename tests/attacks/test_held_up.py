@@ -37,15 +37,22 @@ def attacker(netns):
         yield start
 
 
+@pytest.fixture
+def users(backend):
+    """Of the probe and of the victim: the sampler sees the attacker only as the same user."""
+    sampler = backend.user == "unprivileged"
+    return ("attacker", "attacker") if sampler else (backend.user, "unprivileged")
+
+
 @pytest.mark.parametrize("name", ATTACKS)
-def test_others_are_reported_in_time_meanwhile(name, backend, probe, worker, attacker):
+def test_others_are_reported_in_time_meanwhile(name, users, probe, worker, attacker):
     """And the attacker's own wait too, where his peer is not seen to wait for more."""
-    running = probe("--loopback", interval=INTERVAL_S)
-    running.wait_ready()
+    of_probe, of_victim = users
+    running = probe(interval=INTERVAL_S, user=of_probe)
     waits = attacker(name)
     running.wait_for_intervals(5)
 
-    server, client = worker("blocking"), worker("blocking")
+    server, client = worker(user=of_victim), worker(user=of_victim)
     inode = client.connect("127.0.0.1", server.ask("listen")["port"])["inode"]
     server.ask("accept")
     client.begin("ask", 23, 29)

@@ -19,6 +19,8 @@ from support.require import require, require_tools
 
 UNPRIVILEGED = 65534
 FLOODER = 65533  # loses its own events only
+ATTACKER = 65532  # whose processes probes stop reading, those of tests at the same time too
+USERS = {"unprivileged": UNPRIVILEGED, "attacker": ATTACKER}
 DROP_CAPABILITIES = ("--bounding-set=-all", "--inh-caps=-all")
 
 # A receive buffer grows to 6 MB at most, as before Linux 6.18: with its 32 MB, what tests take for
@@ -57,7 +59,8 @@ class Namespace:
         """The words before a command that run it in here.
 
         `unprivileged` has no capability at all: for the tests' root that is uid 65534,
-        for another user it is that user.  `root` may do anything to this namespace.
+        for another user it is that user, as `attacker` is.  `root` may do anything to this
+        namespace.
         """
         enter = ["nsenter", f"--net=/proc/{self.pid}/ns/net"]
         if not self._root:
@@ -66,7 +69,7 @@ class Namespace:
             return enter
         drop = ["setpriv", *DROP_CAPABILITIES]
         if self._root:
-            drop += [f"--reuid={UNPRIVILEGED}", f"--regid={UNPRIVILEGED}", "--clear-groups"]
+            drop += [f"--reuid={USERS[user]}", f"--regid={USERS[user]}", "--clear-groups"]
         return [*enter, *drop]
 
     def run(self, *words: str) -> str:
