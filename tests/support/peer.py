@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any, Self
 
+from support.backends import EBPF
 from support.install import WORKLOADS
 from support.json_process import JsonProcess
 
-TICK_MS = 5  # of the scheduler, to which the kernel source is exact
+OFF_BY_MS = EBPF.stall_tolerance_ms
 
 
 def in_namespace(*commands: str) -> tuple[str, ...]:
@@ -17,7 +18,7 @@ def in_namespace(*commands: str) -> tuple[str, ...]:
     return ("unshare", "--net", "sh", "-c", script)
 
 
-def is_within(duration_ns: int, bounds_ns: tuple[int, int], slack_ms: float = TICK_MS) -> bool:
+def is_within(duration_ns: int, bounds_ns: tuple[int, int], slack_ms: float = OFF_BY_MS) -> bool:
     """Whether a stall is as long as the peer found: at least and at most."""
     least_ms, most_ms = (bound_ns / 1e6 for bound_ns in bounds_ns)
     return least_ms - slack_ms <= duration_ns / 1e6 <= most_ms + slack_ms
