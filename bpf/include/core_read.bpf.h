@@ -2,6 +2,11 @@
 /*
  * Fields of kernel structures on the hot path: typed loads, or reads of kernel memory where an
  * attach variant has no typed pointers.  Who the current task is.
+ *
+ * FIELD_OF and FIELD_BEHIND are for what each call does.  For a typed load of a pointer, the
+ * verifier searches the names of the kernel's whole BTF up to four times, on each path that it
+ * follows (6.4 to 6.18 at least, btf_nested_type_is_trusted() in kernel/bpf/btf.c): used
+ * everywhere, they made the start of the probe 0.7 s longer.
  */
 #ifndef CORE_READ_BPF_H
 #define CORE_READ_BPF_H

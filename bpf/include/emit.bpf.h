@@ -31,7 +31,7 @@ static __noinline void fill_event(struct event *event, struct sock *sk, struct s
 	event->inode = state->inode;
 	event->cookie = cookie_of(sk);
 	event->uid = BPF_CORE_READ(sk, sk_uid.val);
-	event->netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum);
+	event->netns = netns_of(sk);
 	event->ifindex = interface_of(sk);
 	event->answered = state->answered;
 	event->unanswered = state->unanswered;

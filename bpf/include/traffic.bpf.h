@@ -54,7 +54,7 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 	struct process_key key = {
 		.start_boottime_ns = FIELD_OF(task, group_leader, start_boottime),
 		.tgid = current_tgid(task),
-		.ifindex = interface_of(sk),
+		.ifindex = interface_by(sk, FIELD_BEHIND(sk, sk_dst_cache, dev, ifindex)),
 		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
 	};
 	struct process_traffic *traffic = bpf_map_lookup_elem(&processes, &key);
@@ -80,7 +80,7 @@ static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state 
 		.start_boottime_ns = state->owner.start_boottime_ns,
 		.tgid = state->owner.tgid,
 		.ifindex = interface_of(sk),
-		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
+		.netns = netns_of(sk),
 	};
 	struct process_traffic *traffic;
 
