@@ -156,8 +156,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		if (state->spins)
 			spin_ended(sk, state, exact_ns(), 0);
 		connection_ended(sk, state);
-		flush_bytes_to_process(sk,
-				       state); /* no iterator over files finds it after close() */
+		/* No iterator over files finds it after close(). */
+		flush_bytes_to_process(sk, state, false);
 	}
 	if (new == TCP_CLOSE_WAIT)
 		peer_finished(sk, state);
@@ -165,7 +165,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		return 0;
 	state->closed = 1;
 	connection_failed(sk, state, old);
-	flush_bytes_to_process(sk, state);
+	flush_bytes_to_process(sk, state, false);
 	flush_retransmits(sk, state);
 	merge_peer_history(sk, state);
 	state->opened = state->silences_in_a_row = 0;
@@ -180,7 +180,7 @@ static __always_inline int socket_ended(struct sock *sk)
 	struct sock_state *state = sock_state_lookup(sk);
 
 	if (state)
-		flush_bytes_to_process(sk, state);
+		flush_bytes_to_process(sk, state, false);
 	sock_state_delete(sk);
 	return 0;
 }

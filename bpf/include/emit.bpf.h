@@ -31,8 +31,8 @@ static __noinline void fill_event(struct event *event, struct sock *sk, struct s
 	event->inode = state->inode;
 	event->cookie = cookie_of(sk);
 	event->uid = BPF_CORE_READ(sk, sk_uid.val);
-	event->netns = netns_of(sk);
-	event->ifindex = interface_of(sk);
+	event->netns = netns_of(sk, false);
+	event->ifindex = interface_of(sk, false);
 	event->answered = state->answered;
 	event->unanswered = state->unanswered;
 	if (state->opened)

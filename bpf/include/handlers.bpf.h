@@ -73,7 +73,7 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 {
 	add_atomic(&state->unread_sent, uncounted(state, count, true));
 	if (state->closed)
-		flush_bytes_to_process(sk, state);
+		flush_bytes_to_process(sk, state, false);
 	/*
 	 * A short send keeps the mark of the full buffer: it has only begun to wait.  Without a
 	 * hook for the full buffer, a set bit and a full queue are the evidence.
@@ -139,8 +139,8 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 	if (ret > 0 && !(flags & MSG_PEEK)) {
 		add_atomic(&state->unread_received, uncounted(state, ret, false));
 		state->flow_bytes += ret;
-		if (state->closed)
-			flush_bytes_to_process(sk, state); /* read after a reset: nothing follows */
+		if (state->closed) /* by a reset: nothing follows */
+			flush_bytes_to_process(sk, state, false);
 	}
 	if (state->reply_state)
 		on_reply(sk, state, now, ret, flags);

@@ -17,7 +17,7 @@ static __always_inline void describe_peer(struct peer *peer, struct sock *sk,
 
 	__builtin_memset(peer, 0, sizeof(*peer));
 	read_addresses(sk, local, peer->address);
-	peer->netns = netns_of(sk);
+	peer->netns = netns_of(sk, false);
 	peer->port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
 	peer->family = FIELD(sk, __sk_common.skc_family);
 	/* Behind the end of a name an older kernel leaves what an earlier one had there. */

@@ -61,21 +61,25 @@ static __always_inline bool is_loopback(struct sock *sk)
 	return !local[0] && local[1] == bpf_cpu_to_be64(1);
 }
 
-static __always_inline __u32 netns_of(struct sock *sk)
+/* `hot`: by typed loads, see core_read.bpf.h. */
+static __always_inline __u32 netns_of(struct sock *sk, bool hot)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	return hot ? FIELD_OF(sk, __sk_common.skc_net.net, ns.inum)
+		   : BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
-/* The device that packets of this socket take, `routed` by its cached route; 0 where unknown. */
-static __always_inline __u32 interface_by(struct sock *sk, int routed)
+/* The device that packets of this socket take; 0 where unknown. */
+static __always_inline __u32 interface_of(struct sock *sk, bool hot)
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;
 	int ifindex = FIELD(sk, __sk_common.skc_bound_dev_if);
 
 	if (ifindex)
 		return ifindex;
-	if (routed)
-		return routed;
+	ifindex = hot ? FIELD_BEHIND(sk, sk_dst_cache, dev, ifindex)
+		      : BPF_CORE_READ(sk, sk_dst_cache, dev, ifindex);
+	if (ifindex)
+		return ifindex;
 	if (bpf_core_field_exists(sk->sk_rx_dst_ifindex)) /* 5.16, commit 0c0a5ef809f9 */
 		ifindex = FIELD(sk, sk_rx_dst_ifindex);
 	else if (bpf_core_field_exists(inet->rx_dst_ifindex))
@@ -83,11 +87,6 @@ static __always_inline __u32 interface_by(struct sock *sk, int routed)
 	if (ifindex)
 		return ifindex;
 	return is_loopback(sk) ? LOOPBACK_IFINDEX : 0;
-}
-
-static __always_inline __u32 interface_of(struct sock *sk)
-{
-	return interface_by(sk, BPF_CORE_READ(sk, sk_dst_cache, dev, ifindex));
 }
 
 static __always_inline __u64 inode_of(struct sock *sk)

@@ -325,7 +325,7 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		state->known_duplicates += duplicates;
 	}
 	if (state->unread_sent || state->unread_received)
-		flush_bytes_to_process(sk, state);
+		flush_bytes_to_process(sk, state, true);
 	return 0;
 }
 

@@ -54,8 +54,8 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 	struct process_key key = {
 		.start_boottime_ns = FIELD_OF(task, group_leader, start_boottime),
 		.tgid = current_tgid(task),
-		.ifindex = interface_by(sk, FIELD_BEHIND(sk, sk_dst_cache, dev, ifindex)),
-		.netns = FIELD_OF(sk, __sk_common.skc_net.net, ns.inum),
+		.ifindex = interface_of(sk, true),
+		.netns = netns_of(sk, true),
 	};
 	struct process_traffic *traffic = bpf_map_lookup_elem(&processes, &key);
 
@@ -73,14 +73,14 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
  * Bytes of a socket that go to its process.  Taken before they are given: where this is
  * interrupted, a reader finds nothing, rather than the same bytes again.
  */
-static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state *state)
+static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state *state, bool hot)
 {
 	__u64 sent = state->unread_sent, received = state->unread_received;
 	struct process_key key = {
 		.start_boottime_ns = state->owner.start_boottime_ns,
 		.tgid = state->owner.tgid,
-		.ifindex = interface_of(sk),
-		.netns = netns_of(sk),
+		.ifindex = interface_of(sk, hot),
+		.netns = netns_of(sk, hot),
 	};
 	struct process_traffic *traffic;
 
@@ -108,7 +108,7 @@ static __always_inline bool is_double_counted(struct sock_state *state)
  * Subtract the double-counted bytes from the process total exactly once.  BPF_NOEXIST elects one
  * of the two racers; 5.10 has no atomic exchange.
  */
-static __noinline void reconcile_double_count(struct sock *sk, struct sock_state *state)
+static __noinline void reconcile_double_count(struct sock *sk, struct sock_state *state, bool hot)
 {
 	__u64 key = (__u64)sk;
 	__u8 yes = 1;
@@ -116,17 +116,18 @@ static __noinline void reconcile_double_count(struct sock *sk, struct sock_state
 	if (bpf_map_update_elem(&reconcile_guard, &key, &yes, BPF_NOEXIST))
 		return;
 	if (is_double_counted(state))
-		move_bytes_to_process(sk, state);
+		move_bytes_to_process(sk, state, hot);
 	bpf_map_delete_elem(&reconcile_guard, &key);
 }
 
 /* Bytes of a socket that is iterated or closes, or changes its owner. */
-static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_state *state)
+static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_state *state,
+						   bool hot)
 {
 	if (!is_double_counted(state))
-		move_bytes_to_process(sk, state);
+		move_bytes_to_process(sk, state, hot);
 	if (is_double_counted(state))
-		reconcile_double_count(sk, state);
+		reconcile_double_count(sk, state, hot);
 }
 
 static __always_inline void flush_retransmits(struct sock *sk, struct sock_state *state)
@@ -152,7 +153,7 @@ static __noinline void change_owner(struct sock *sk, struct sock_state *state,
 				    struct task_struct *task)
 {
 	if (state->owner.tgid && state->owner.tgid != (__u32)BPF_CORE_READ(task, tgid)) {
-		flush_bytes_to_process(sk, state);
+		flush_bytes_to_process(sk, state, false);
 		flush_retransmits(sk, state);
 	}
 	fill_owner(&state->owner, task);
