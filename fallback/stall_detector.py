@@ -38,7 +38,7 @@ from xctl_probe.stalls.request_history import RequestHistory
 # The kernel retries a lost SYN after a second, and later ones no sooner.
 _FIRST_SYN_RETRY_NS = 1_000_000_000
 # Stall lengths of a reply after which a transfer that was not reported counts as complete.
-_DECIDED = 3
+_DECIDED = 5
 _CLOSING = (FIN_WAIT1, CLOSING, LAST_ACK)
 _NO_LIMIT = (1 << 64) - 1
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support.consumer_model import peers_of
 from support.conversation import ANSWER, QUESTION, answered, connected
 from support.truth import bounds_ms
 from support.worker import PYTHON
@@ -258,6 +259,36 @@ def test_a_download_of_an_event_loop_breaks_off_where_its_server_does_something_
     assert {r.entity_id for r in shown} == {f"socket-{identity['inode']}"}
     assert {(r.net["direction"], r.net["cause"]) for r in shown} == {("receive", None)}
     assert not consumer.stalls(pid=complete.pid)
+
+
+@pytest.mark.parametrize("role", ["blocking", "evented"])
+@pytest.mark.parametrize("breaks_off", [True, False])
+def test_a_download_through_a_proxy_breaks_off_where_the_proxy_waits_itself(
+    probe, worker, role, breaks_off
+):
+    """The event loop of the proxy is as idle as after a complete one."""
+    running = probe()
+    server, proxy, client = worker(), worker("links"), worker(role)
+    proxy.ask("connect", "up", server.ask("listen")["port"])
+    server.ask("accept")
+    client.connect("127.0.0.1", proxy.ask("listen", "down")["port"])
+    proxy.ask("accept", "down")
+    proxy.begin("relay", "up", "down")
+    part, parts = 100_003, 149
+    client.begin("recv", part * (parts + 1))
+    server.ask("drip", part, 10, parts)
+    if not breaks_off:
+        server.begin("recv", 1)
+        running.wait_for_intervals(9)
+        assert not running.stop().stalls()
+        return
+    running.wait_for(ongoing_times(3, client.pid))
+    server.ask("send", part)
+    client.expect("recv")
+    running.wait_for(ended(client.pid))
+    consumer = running.stop()
+    assert peers_of(consumer.stalls(pid=client.pid)) == {proxy.pid}
+    assert peers_of(consumer.stalls(pid=proxy.pid)) == {server.pid}
 
 
 def test_a_stall_is_over_when_the_peer_hangs_up(probe, worker, backend):

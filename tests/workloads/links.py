@@ -7,6 +7,8 @@ connect NAME PORT     opens a connection
 ask NAME BYTES        sends so many bytes and receives as many
 answer NAME BYTES     receives so many bytes and sends as many
 forward FROM TO BYTES receives from FROM, asks TO, and answers FROM
+relay FROM TO         passes on what comes from FROM, in an event loop that monitors both, until
+                      FROM is closed
 take NAME BYTES       receives so many bytes
 send NAME BYTES       sends so many bytes
 loop NAME OTHER BYTES sends on NAME, and asks on OTHER whenever it has been answered, in an event
@@ -28,6 +30,7 @@ from talk import die_with_parent, failed, hello, report
 _LOOPBACK = "127.0.0.1"
 _LONG_S = 600
 _PAUSE_S = 0.05
+_PART_BYTES = 1 << 20
 
 
 def _take(sock: socket.socket, count: int) -> None:
@@ -94,6 +97,18 @@ class Links:
                 if not poll.poll(_PAUSE_S):
                     asked.sendall(bytes(int(count)))
         return {}
+
+    def relay(self, source: str, target: str) -> dict[str, object]:
+        ways = self._links[source], self._links[target]
+        with select.epoll() as poll:
+            for one in ways:
+                poll.register(one, select.EPOLLIN)
+            while True:
+                poll.poll()
+                part = ways[0].recv(_PART_BYTES)
+                if not part:
+                    return {}
+                ways[1].sendall(part)
 
     def forward(self, source: str, target: str, count: str) -> dict[str, object]:
         _take(self._links[source], int(count))

@@ -301,14 +301,16 @@ class ReplyWaits:
         cause = Cause.LOSS if found is PeerState.REPLY_RETRANSMITTED else None
         if asked.may_be_complete:
             broken_off = found in _IN_TRANSFER and not kept.is_complete
-            return ReplyStall(kept.from_ns, cause) if broken_off else None
+            if broken_off or self._peer_is_stalled_upstream(asked, kept):
+                return ReplyStall(kept.from_ns, cause)
+            return None
         if found is PeerState.UNKNOWN and usual and kept.stall is None:
             return None  # a stall is not over because its peer can no more be inspected
         if found is PeerState.UNKNOWN_ACTIVITY and kept.stall is not None:
             return kept.stall._replace(since_ns=kept.from_ns, in_flight=False)  # still ongoing
         if self._peer_just_became_idle(kept, now_ns):
             return kept.stall
-        at_work = kept.work.computes or self._peer_is_stalled_upstream(kept)
+        at_work = kept.work.computes or self._peer_is_stalled_upstream(asked, kept)
         unseen = found is PeerState.UNKNOWN and _may_be_expected(asked, kept)
         if (found in _SILENT and not at_work) or unseen:
             probable = self._report_probable and self._is_probable(asked, kept, now_ns)
@@ -331,16 +333,19 @@ class ReplyWaits:
         idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST
         return idle and kept.stall is not None and now_ns - kept.idle_ns < self._stall_ns
 
-    def _peer_is_stalled_upstream(self, kept: _WaitState) -> bool:
+    def _peer_is_stalled_upstream(self, asked: ReplyWait, kept: _WaitState) -> bool:
         """True when the peer forwarded the request within a stall length and is stalled itself.
 
-        A proxy that is stalled upstream is not idle; the wait for it is a stall.
+        A proxy that is stalled upstream is not idle; the wait for it is a stall.  What it passes on
+        of a transfer, it has received just before.
         """
         peer = kept.peer.peer
         if peer is None or peer.pid == kept.owner:
             return False
-        asked = self._stalled.get(peer.pid, ())
-        return any(0 <= since_ns - kept.since_ns < self._stall_ns for since_ns, _ in asked)
+        earliest_ns = kept.since_ns - self._stall_ns + 1 if asked.transfer else kept.since_ns
+        latest_ns = kept.since_ns + self._stall_ns
+        upstream = self._stalled.get(peer.pid, ())
+        return any(earliest_ns <= since_ns < latest_ns for since_ns, _ in upstream)
 
     def _is_stalled_by_equal(self, kept: _WaitState, found: PeerState) -> bool:
         """True when an equal has not read what was sent, or keeps another waiting, or is stalled.

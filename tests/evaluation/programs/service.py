@@ -99,6 +99,9 @@ class Service(Program):
         if fault == "break":
             loads = (Wait(one, served, receive, SILENT) for one in self.loading)
             return Truth(must=tuple(loads), culprits=served)
+        if fault == "kill":  # it is started again: its port accepts before it can reply
+            clients = (*self.asking, *self.loading, *self.quiet)
+            return Truth(may=tuple(Wait(one, served, both, SILENT | LOST) for one in clients))
         return NOTHING
 
 

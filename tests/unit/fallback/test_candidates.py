@@ -128,10 +128,10 @@ def test_a_transfer_is_active_from_800_ms_on_and_idle_once_it_is_over(monkeypatc
     assert traffic(world.collect(905)) == [(OWNER, 0, 9 * 200_003)]
     assert world.rows("active").tolist() == [True]
     assert world.collect(1_004) == []
-    assert world.collect(1_196) == []
+    assert world.collect(1_396) == []
     assert world.rows("active").tolist() == [True]
-    assert world.collect(1_197) == []
-    world.take_sample(1_198)
+    assert world.collect(1_397) == []
+    world.take_sample(1_398)
     assert world.rows("active").tolist() == [False]
 
 

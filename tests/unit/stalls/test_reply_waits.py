@@ -214,6 +214,19 @@ def test_a_proxy_that_waits_for_our_answer_itself_is_no_expected_wait(began_ms, 
     assert proxied(began_ms).take_sample(1_001, PeerState.WAITING_FOR_REQUEST) == reported
 
 
+@pytest.mark.parametrize("blocked", [True, False])
+@pytest.mark.parametrize(("began_ms", "reported"), [(-99, 0), (99, 0), (100, None), (-100, None)])
+def test_a_transfer_broke_off_where_the_proxy_that_passes_it_on_waits_itself(
+    began_ms, reported, blocked
+):
+    """Its data came to the proxy just before; what stalled at another time is another transfer."""
+    scene = proxied(began_ms)
+    for now_ms in (1_001, 1_002):
+        shows = PeerState.WAITING_FOR_REQUEST
+        last = scene.take_sample(now_ms, shows, transfer=True, blocked=blocked)
+    assert last == reported
+
+
 def test_a_process_is_not_its_own_proxy():
     """Client and server in one process: its stall elsewhere is not this one's."""
     scene = proxied(0, owner=CLIENT)
