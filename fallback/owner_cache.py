@@ -158,9 +158,12 @@ class OwnerCache:
         moved = rows["sent_payload"][held] - rows["reported_sent"][held]
         moved += rows["received_payload"][held] - rows["reported_received"][held]
         half = _MOST_CHECKED // 2
-        most = np.argpartition(-moved, half)[:half]
-        oldest = np.argpartition(rows["checked"][held], half)[:half]
-        return np.unique(np.concatenate((held[most], held[oldest], np.intersect1d(first, held))))
+        is_first = np.zeros(len(rows), np.bool_)
+        is_first[first] = True
+        chosen: Bools = is_first[held]
+        chosen[np.argpartition(-moved, half)[:half]] = True
+        chosen[np.argpartition(rows["checked"][held], half)[:half]] = True
+        return held[chosen]
 
     def _due(self, unheld: Ints) -> list[int]:
         """Count a failed search of each; return those that are searched for again."""

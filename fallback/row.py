@@ -56,6 +56,7 @@ ROW = np.dtype(
         # Who and where.
         ("cookie", "<u8"), ("inode", "<u4"), ("uid", "<u4"), ("cgroup", "<u8"),
         ("holder", "<i4"), ("interface", "<i4"), ("routing", "<u4"),
+        ("peer", "<u8"),  # id() of the history in `Rows.peers`; 0: none
         ("failed_lookups", "<u4"), ("checked", "<i8"),
         # Of the table: the sample that contained it last, and intervals without it.
         ("generation", "<i8"), ("missing", "u1"), ("dirty", "?"), ("sought", "?"), ("active", "?"),

@@ -65,6 +65,11 @@ class Rows:
         self._numbers = np.insert(self._numbers, places, numbers[order])
         return numbers
 
+    def note_peer(self, number: int, peer: RequestHistory) -> None:
+        """Keep the history of the peer of a connection."""
+        self.peers[number] = peer
+        self.array["peer"][number] = id(peer)
+
     def remove(self, numbers: Ints) -> None:
         """Remove rows: their cookies are not found any more, their memory is used again."""
         self.hide(numbers)

@@ -25,7 +25,7 @@ from xctl_probe.fallback.thread_evidence import Processes, ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress, address_text
 from xctl_probe.stalls.peer_answers import PeerAnswers
 from xctl_probe.stalls.reply_waits import ReplyWaits
-from xctl_probe.stalls.request_history import PeerHistory
+from xctl_probe.stalls.request_history import PeerHistory, RequestHistory
 
 # A kernel worker sends the messages of closed sockets, so they arrive late.
 _FIRST_SAMPLES = 2
@@ -267,9 +267,8 @@ class SocketTable:
             # Requests go to the peers of opened connections only.
             field = fields[index]
             remote = address_text(int(field["family"]), bytes(field["remote"]))
-            self._rows.peers[int(numbers[index])] = self._peers.of(
-                remote, int(field["port"]), uid=int(field["uid"])
-            )
+            peer = self._peers.of(remote, int(field["port"]), uid=int(field["uid"]))
+            self._rows.note_peer(int(numbers[index]), peer)
         self._note_peers(numbers, turns)
         sampled = _Sampled(messages, which, numbers, rows, fields)
         self._note_retransmits(sampled)
@@ -281,22 +280,43 @@ class SocketTable:
 
     def _note_peers(self, numbers: Ints, turns: Turns) -> None:
         """Count what the turns show in the histories of the peers, too."""
-        peers = self._rows.peers
-        for index, number in zip(
-            turns.answered.tolist(), numbers[turns.answered].tolist(), strict=True
-        ):
-            peer = peers[number]
+        prompt = turns.answered
+        if turns.late:
+            is_late = np.isin(prompt, list(turns.late))
+            late, prompt = prompt[is_late], prompt[~is_late]
+            self._note_late(numbers[late], [turns.late[index] for index in late.tolist()])
+        for peer, count in self._by_peer(numbers[prompt]):
+            peer.answered += count
+        for peer, count in self._by_peer(numbers[turns.unanswered]):
+            peer.unanswered += count
+        self._note_answers(numbers[turns.answered])
+
+    def _note_late(self, numbers: Ints, waits: list[tuple[int, int]]) -> None:
+        for number, (waited_ns, end_ns) in zip(numbers.tolist(), waits, strict=True):
+            peer = self._rows.peers[number]
             if peer is not None:
-                if index in turns.late:
-                    waited_ns, end_ns = turns.late[index]
-                    peer.record_latency(waited_ns, self._stall_ns, end_ns)
+                peer.record_latency(waited_ns, self._stall_ns, end_ns)
                 peer.answered += 1
-                received_ns = int(self._rows.array["received_ns"][number])
-                self._answers.note(self._answers_key(number), number, received_ns)
-        for number in numbers[turns.unanswered].tolist():
-            peer = peers[number]
-            if peer is not None:
-                peer.unanswered += 1
+
+    def _by_peer(self, numbers: Ints) -> Iterator[tuple[RequestHistory, int]]:
+        """Yield the peers of these rows, each with the number of its rows."""
+        found, first, counts = np.unique(
+            self._rows.array["peer"][numbers], return_index=True, return_counts=True
+        )
+        for identity, index, count in zip(found, first, counts, strict=True):
+            peer = self._rows.peers[int(numbers[index])]
+            if identity and peer is not None:
+                yield peer, int(count)
+
+    def _note_answers(self, numbers: Ints) -> None:
+        """Note the answers to processes that wait."""
+        holders = [holder for holder, _ in self._answers.wanted]
+        if not holders:
+            return
+        rows = self._rows.array
+        for number in numbers[np.isin(rows["holder"][numbers], holders)].tolist():
+            received_ns = int(rows["received_ns"][number])
+            self._answers.note(self._answers_key(number), number, received_ns)
 
     def _answers_key(self, number: int) -> tuple[int, int]:
         return int(self._rows.array["holder"][number]), id(self._rows.peers[number])
