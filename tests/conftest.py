@@ -78,6 +78,14 @@ def netns(make_netns: Callable[..., Namespace]) -> Namespace:
 
 
 @pytest.fixture
+def distant(make_netns: Callable[..., Namespace], netns: Namespace) -> Namespace:
+    """Another host, 10.23.29.2: of its processes and sockets nothing can be read from here."""
+    other = make_netns(beside=netns)
+    netns.join(other)
+    return other
+
+
+@pytest.fixture
 def worker(installed: Installed, netns: Namespace) -> Iterator[Callable[..., Worker]]:
     """Start workers in the namespace (or another one); they end with the test."""
     started: list[Worker] = []

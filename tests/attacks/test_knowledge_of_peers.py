@@ -19,11 +19,9 @@ def other_user():
 
 
 @pytest.fixture
-def distant(make_netns, netns, worker):
-    """A server on another host: its process cannot be inspected here."""
-    elsewhere = make_netns(beside=netns)
-    netns.join(elsewhere)
-    server = worker(namespace=elsewhere)
+def distant_server(distant, worker):
+    """A server on another host, and how to connect to it."""
+    server = worker(namespace=distant)
     port = server.ask("listen", "10.23.29.2")["port"]
 
     def connect(role="blocking", **options):
@@ -49,10 +47,12 @@ def stalls_of(client):
     return lambda consumer: consumer.stalls(pid=client.pid, ongoing=True)
 
 
-def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, distant, other_user):
+def test_another_user_s_late_answers_make_no_process_s_wait_usual(
+    probe, distant_server, other_user
+):
     """Waits up to twice as long as those would be silent, were they the victim's own."""
     running = probe()
-    server, connect = distant
+    server, connect = distant_server
     answered_late(server, connect(**other_user))
     victim = connect()
     unanswered(server, victim)
@@ -61,10 +61,10 @@ def test_another_user_s_late_answers_make_no_process_s_wait_usual(probe, distant
     assert first.net["cause"] == "no_reply"
 
 
-def test_one_s_own_late_answers_make_such_waits_usual(probe, distant):
+def test_one_s_own_late_answers_make_such_waits_usual(probe, distant_server):
     """The next process of the same job knows: it is reported only after twice as long."""
     running = probe()
-    server, connect = distant
+    server, connect = distant_server
     answered_late(server, connect())
     running.wait_for_intervals(2)
     next_one = connect()
@@ -73,10 +73,10 @@ def test_one_s_own_late_answers_make_such_waits_usual(probe, distant):
     assert first.stall_ms >= 2 * LATE_MS
 
 
-def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, distant):
+def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, distant_server):
     """Both are one user's: whose own answers were prompt so far is not excused by the other's."""
     running = probe()
-    server, connect = distant
+    server, connect = distant_server
     answered_late(server, connect())
     asks = connect()
     for _ in range(PROMPT):

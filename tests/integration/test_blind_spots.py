@@ -468,11 +468,9 @@ def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
 
 
 def test_a_transfer_to_an_event_loop_that_breaks_off_on_another_host(
-    probe, worker, agrees, netns, make_netns
+    probe, worker, agrees, distant
 ):
     """Its last byte may have come."""
-    distant = make_netns(beside=netns)
-    netns.join(distant)
     running = probe()
     server, client = worker(namespace=distant), worker("evented")
     connect(server, client, "10.23.29.2")
@@ -484,13 +482,11 @@ def test_a_transfer_to_an_event_loop_that_breaks_off_on_another_host(
 
 
 def test_a_peer_on_another_host_that_answers_other_connections(
-    probe, worker, agrees, backend, netns, make_netns
+    probe, worker, agrees, backend, distant
 ):
     """What one of them has sent last may ask for nothing."""
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")
-    distant = make_netns(beside=netns)
-    netns.join(distant)
     server, client = worker("links", namespace=distant), worker("links")
     port = server.ask("listen", "door", "10.23.29.2")["port"]
     inodes = {}
@@ -514,14 +510,10 @@ def test_a_peer_on_another_host_that_answers_other_connections(
     running.wait_for(lambda c: c.stalls(inode=inodes["asked"]))
 
 
-def test_an_early_request_of_an_event_loop_to_another_host(
-    probe, worker, agrees, backend, netns, make_netns
-):
+def test_an_early_request_of_an_event_loop_to_another_host(probe, worker, agrees, backend, distant):
     """It may be a long poll.  A thread in a receive shows that a reply is due."""
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")
-    distant = make_netns(beside=netns)
-    netns.join(distant)
     running = probe()
     clients = {role: worker(role, comm=role.encode()) for role in ("evented", "blocking")}
     for client in clients.values():
@@ -539,12 +531,10 @@ def test_an_early_request_of_an_event_loop_to_another_host(
     agrees("first_requests", running.stop().stalls(pid=clients["evented"].pid))
 
 
-def test_who_sends_more_messages_than_come(probe, worker, agrees, backend, netns, make_netns):
+def test_who_sends_more_messages_than_come(probe, worker, agrees, backend, distant):
     """Two for each reply, soon after each other; the samples do not show which has a reply."""
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")
-    distant = make_netns(beside=netns)
-    netns.join(distant)
     server, client = worker(namespace=distant), worker("evented")
     running = probe()
     connect(server, client, "10.23.29.2")

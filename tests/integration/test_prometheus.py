@@ -392,10 +392,8 @@ def test_an_address_that_is_taken_is_one_line(served, installed, netns, backend)
     running.stop()
 
 
-def test_only_the_address_that_was_given_is_served(probe, netns, make_netns, installed):
+def test_only_the_address_that_was_given_is_served(probe, netns, distant, installed):
     """Loopback without one; another of this host, IPv6 too, where it is given."""
-    elsewhere = make_netns(beside=netns)
-    netns.join(elsewhere)
     first = probe("--prometheus", "9599")
     second = probe("--prometheus", "[::1]:9599")
     third = probe("--prometheus", "10.23.29.1:9599")
@@ -407,8 +405,8 @@ def test_only_the_address_that_was_given_is_served(probe, netns, make_netns, ins
 
     assert b"http://[::1]:9599/metrics" in second.stderr
     assert reached(netns, "127.0.0.1")
-    assert reached(elsewhere, "10.23.29.1")
+    assert reached(distant, "10.23.29.1")
     third.stop()
-    assert not reached(elsewhere, "10.23.29.1")
+    assert not reached(distant, "10.23.29.1")
     for one in (first, second):
         one.stop()
