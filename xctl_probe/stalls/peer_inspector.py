@@ -26,6 +26,7 @@ from xctl_probe.linux.process_activity import (
 from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.socket_owners import Owners
+from xctl_probe.stalls.failed_searches import is_due
 
 _SEARCHES = 2  # of all of /proc for a single inode, in one sample; others are combined
 _MOST_SEARCHED = 4096
@@ -90,7 +91,8 @@ class PeerInspector:
         self._owners = owners
         self._processes = processes or Processes()
         self._shared = shared
-        self._searched: OrderedDict[int, None] = OrderedDict()  # inodes, latest last
+        # Inodes, latest last; and how often one without an owner was asked for since.
+        self._searched: OrderedDict[int, int] = OrderedDict()
         self._wanted: dict[int, int | None] = {}  # inode -> user: searched first in the next sample
         self._searches = 0
 
@@ -206,7 +208,7 @@ class PeerInspector:
 
     def _owner(self, inode: int, asker: int | None) -> Process | None:
         if not self._owners.is_current(inode):
-            if not inode or inode in self._searched:
+            if not inode or (inode in self._searched and not self._is_due_again(inode)):
                 return None
             if self._searches >= _SEARCHES:
                 self._wanted[inode] = asker
@@ -215,10 +217,15 @@ class PeerInspector:
             self._search({inode}, asker)
         return self._owners.get(inode)
 
+    def _is_due_again(self, inode: int) -> bool:
+        self._searched[inode] += 1
+        return is_due(self._searched[inode])
+
     def _search(self, inodes: set[int], asker: int | None) -> None:
         unfinished = self._owners.search(inodes, asker)
         self._wanted |= dict.fromkeys(unfinished, asker)
-        self._searched |= dict.fromkeys(inodes - unfinished)
+        for inode in inodes - unfinished:
+            self._searched.setdefault(inode, 0)
         while len(self._searched) > _MOST_SEARCHED:
             self._owners.forget([self._searched.popitem(last=False)[0]])
 

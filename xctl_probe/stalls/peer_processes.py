@@ -21,6 +21,7 @@ from xctl_probe.linux.processes_aside import ProcessesAside
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.socket_owners import Owners
 from xctl_probe.linux.thread_states import ThreadStates
+from xctl_probe.stalls.failed_searches import is_due
 
 _MOST_STALLS = 256  # whose peers one drain looks up, of all users
 _MOST_KEPT = 4_096
@@ -75,7 +76,8 @@ class PeerProcesses:
         self._states = states or ThreadStates()
         self._known: OrderedDict[_Key, _Known] = OrderedDict()
         self._turn = 0  # of the stalls, where there are too many
-        self._searched: set[int] = set()  # inodes whose owner is none that may be read
+        # Inodes whose owner is none that may be read, and in how many drains since.
+        self._searched: dict[int, int] = {}
 
     def named(self, stalls: Iterable[Stall]) -> list[Stall]:
         """Return the stalls of one drain with their peers.
@@ -120,15 +122,20 @@ class PeerProcesses:
         """Search for the owners of the peer sockets: one search for each user that waits."""
         wanted: dict[int | None, set[int]] = {}
         inodes = {known.seen.inode for known in self._known.values() if known.seen}
-        self._searched &= inodes
-        missing = self._owners.stale(inodes - {0} - self._searched)
+        self._searched = {one: n + 1 for one, n in self._searched.items() if one in inodes}
+        in_vain = {inode for inode, drains in self._searched.items() if not is_due(drains)}
+        missing = self._owners.stale(inodes - {0} - in_vain)
         for stall in stalls:
             seen = self._known[_key(stall)].seen
             if seen is not None and seen.inode in missing:
                 wanted.setdefault(stall.socket.uid, set()).add(seen.inode)
         for uid, theirs in wanted.items():
-            over = theirs - self._owners.search(theirs, uid)
-            self._searched |= {inode for inode in over if self._owners.get(inode) is None}
+            unfinished = self._owners.search(theirs, uid)
+            for inode in theirs:
+                if inode in unfinished or self._owners.get(inode) is not None:
+                    self._searched.pop(inode, None)
+                else:
+                    self._searched.setdefault(inode, 0)
         for known in self._known.values():
             if known.seen is not None:
                 known.process = self._owners.get(known.seen.inode) if known.seen.inode else None

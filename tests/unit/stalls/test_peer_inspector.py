@@ -206,13 +206,22 @@ def test_an_expected_wait_is_over_when_the_peer_is_stopped_or_does_not_read():
         assert scene.finds() is found
 
 
-def test_a_process_that_one_may_not_see_is_searched_for_once():
-    """Another user's: it has the request, and asking again who it is is for nothing."""
+def test_a_process_that_one_may_not_see_is_searched_for_seldom():
+    """Another user's: it has the request, and asking again who it is is mostly for nothing."""
     scene = Scene()
     scene.owners.visible = False
-    for _ in range(7):
+    for _ in range(33):
         assert scene.finds(Activity.WAITING_ON_SOCKET) is PeerState.HIDDEN
-    assert scene.owners.searches == 1
+    assert scene.owners.searches == 1 + 3
+
+
+def test_a_process_that_could_not_be_read_for_a_while_is_found_afterwards():
+    scene = Scene()
+    scene.owners.visible = False
+    assert scene.finds(Activity.OTHER) is PeerState.HIDDEN
+    scene.owners.visible = True
+    found = [scene.finds(Activity.OTHER) for _ in range(8)]
+    assert found == [PeerState.UNKNOWN] * 7 + [PeerState.BUSY]
 
 
 def test_searches_are_rationed_and_what_was_not_searched_for_is_undecided():

@@ -156,12 +156,23 @@ def test_an_interrupted_search_goes_on_with_the_next_drain():
     assert scene.named(stall()) == [(SERVER, PeerActivity.ELSEWHERE)]
 
 
-def test_an_owner_that_may_not_be_read_is_searched_for_once():
+def test_an_owner_that_may_not_be_read_is_searched_for_seldom():
     scene = Scene()
     scene.owners.later.clear()
-    for _ in range(3):
+    for _ in range(33):
         assert scene.named(stall()) == [(None, None)]
-    assert len(scene.owners.searches) == 1
+    assert len(scene.owners.searches) == 1 + 3
+
+
+def test_an_owner_that_could_not_be_read_for_a_while_is_named_afterwards():
+    """Also where the search for it takes two drains then."""
+    scene = Scene()
+    later, scene.owners.later = scene.owners.later, {}
+    scene.named(stall())
+    scene.owners.later, scene.owners.is_interrupted = later, True
+    assert [scene.named(stall()) for _ in range(8)] == [[(None, None)]] * 8
+    scene.owners.is_interrupted = False
+    assert scene.named(stall()) == [(SERVER, PeerActivity.ELSEWHERE)]
 
 
 def test_a_stall_that_is_over_keeps_the_peer_and_not_what_it_did():
