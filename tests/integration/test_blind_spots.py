@@ -6,11 +6,14 @@ of one connection are in test_paths.py.
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from support.conversation import ANSWER, QUESTION, connect, transfer, unanswered
+from support.require import require_tools
 from support.truth import bounds_ms
 
 BYTES = 1_000_003
@@ -549,6 +552,38 @@ def test_who_sends_more_messages_than_come(probe, worker, agrees, backend, dista
     server.ask("recv", QUESTION)
     running.wait_for_intervals(12)
     agrees("one_sided", running.stop().stalls(pid=client.pid))
+
+
+@pytest.fixture
+def certificate():
+    """One file that any user may read."""
+    require_tools("openssl")
+    words = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server -days 2"
+    with tempfile.TemporaryDirectory(prefix="xctl-tls-") as folder:
+        path = Path(folder, "server.pem")
+        command = ["openssl", "req", *words.split(), "-keyout", str(path), "-out", str(path)]
+        subprocess.run(command, check=True, capture_output=True)
+        for one in (path, path.parent):
+            one.chmod(0o755)
+        yield path
+
+
+def test_the_first_request_of_a_new_connection_of_tls(probe, worker, agrees, backend, certificate):
+    """The tickets come after it; the second request has a reply to wait for."""
+    if not backend.sees("replies"):
+        pytest.skip("no waits for a reply at all, which is declared and tested")
+    running = probe()
+    server, client = worker(), worker()
+    connect(server, client)
+    client.begin("ask_by_tls", QUESTION, ANSWER)
+    server.ask("recv_by_tls", certificate, QUESTION)
+    running.wait_for_intervals(9)
+    agrees("session_tickets", running.consumer.stalls(pid=client.pid))
+    server.ask("send", ANSWER)
+    client.expect("ask_by_tls")
+    client.begin("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    running.wait_for(lambda c: c.stalls(pid=client.pid))
 
 
 def test_connects_without_a_route(probe, worker, agrees):

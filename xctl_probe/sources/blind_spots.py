@@ -62,6 +62,11 @@ _NEW_PEER = BlindSpot(
     "waits of an event loop for another host that has replied to its program less than eight times:"
     " they may be expected",
 )
+_SESSION_TICKETS = BlindSpot(
+    "session_tickets",
+    "waits for the reply to the first request of a new TLS 1.3 connection, once the server has sent"
+    " its session tickets: they count as the reply",
+)
 _HIDDEN_PEER = BlindSpot(
     "hidden_peer",
     "waits for a local peer of another user that has read the request, unless run as root: they may"
@@ -77,6 +82,7 @@ _KERNEL = (
     ),
     _BUSY_PEER,
     _NEW_PEER,
+    _SESSION_TICKETS,
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(
         "shared_query",
@@ -156,6 +162,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         _SHORT_REPLY_WAIT,
         _BUSY_PEER,
         _NEW_PEER,
+    _SESSION_TICKETS,
         _HIDDEN_PEER,
         BlindSpot(
             "one_sided",
