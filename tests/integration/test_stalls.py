@@ -280,7 +280,8 @@ def test_a_download_through_a_proxy_breaks_off_where_the_proxy_waits_itself(
     if not breaks_off:
         server.begin("recv", 1)
         running.wait_for_intervals(9)
-        assert not running.stop().stalls()
+        consumer = running.stop()
+        assert not consumer.stalls(pid=client.pid) + consumer.stalls(pid=proxy.pid)
         return
     running.wait_for(ongoing_times(3, client.pid))
     server.ask("send", part)

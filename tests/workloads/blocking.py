@@ -137,11 +137,20 @@ class Blocking:
         self.sock = context.wrap_socket(self.sock)
         return self.ask(question, answer)
 
-    def recv_by_tls(self, certificate: str, count: int) -> dict[str, Any]:
-        """The other side: its tickets follow the handshake."""
+    def recv_by_tls(self, certificate: str, count: int, late_ms: int) -> dict[str, Any]:
+        """The other side, so far away: its tickets come after the request."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
-        self.sock = context.wrap_socket(self.sock, server_side=True)
+        self.sock.setblocking(False)
+        self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+        while True:
+            try:
+                self.sock.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                select.select([self.sock], [], [])
+                time.sleep(late_ms / 1e3)
+        self.sock.setblocking(True)
         return self.recv(count)
 
     def ask_aside(self, question: int, answer: int) -> dict[str, Any]:
