@@ -162,7 +162,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         _SHORT_REPLY_WAIT,
         _BUSY_PEER,
         _NEW_PEER,
-    _SESSION_TICKETS,
+        _SESSION_TICKETS,
         _HIDDEN_PEER,
         BlindSpot(
             "one_sided",
