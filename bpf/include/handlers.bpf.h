@@ -15,6 +15,7 @@
 #include "silences.bpf.h"
 #include "spins.bpf.h"
 #include "tcp_sock.bpf.h"
+#include "tls_tickets.bpf.h"
 #include "traffic.bpf.h"
 
 static __always_inline int datagram_sent(struct sock *sk, int ret)
@@ -93,6 +94,7 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 	if (state->awaits_equal)
 		wait_for_equal_ended(sk, state, exact_ns());
 	sock_on_send(sk, state, now, count);
+	state->sent_again = state->sent_last;
 	state->sent_last = 1;
 	note_size(state, count);
 	return 0;
@@ -127,7 +129,7 @@ static __always_inline int sent(struct sock *sk, int ret)
 /* Data was taken from the queue, in whatever task: `flags` are the call's. */
 static __always_inline int bytes_read(struct sock *sk, struct sock_state *state, int ret, int flags)
 {
-	__u64 now = coarse_ns();
+	__u64 now = coarse_ns(), request_ns;
 
 	note_silence_before_receive(sk, state, now, ret);
 	if (state->spins)
@@ -142,12 +144,15 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 		if (state->closed) /* by a reset: nothing follows */
 			flush_bytes_to_process(sk, state, false);
 	}
+	request_ns = state->reply_state == AWAITING ? state->request_ns : 0;
 	if (state->reply_state)
 		on_reply(sk, state, now, ret, flags);
 	else if (state->peer_closed && ret > 0)
 		count_answer(sk, state);
 	else if (state->opened && now - state->last_receive_ns >= settings.stall_ns)
 		pause_ended(sk, state, now);
+	if (state->tls.phase != TLS_OVER && ret > 0 && !(flags & MSG_PEEK))
+		tls_read(state, now, ret, state->reply_state ? 0 : request_ns);
 	state->last_receive_ns = now;
 	state->sent_last = 0;
 	return 0;

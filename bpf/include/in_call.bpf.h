@@ -77,7 +77,8 @@ static __noinline void answered_in_call(struct sock *sk, struct sock_state *stat
 	count_answer(sk, state);
 }
 
-/* Data that came after the request and is not in the queue has been read. */
+/* Data that came after the request, and after the last call, and is not in the queue has been read.
+ */
 static __always_inline void follow_answer(struct sock *sk, struct sock_state *state)
 {
 	__u64 now, arrival;
@@ -86,7 +87,7 @@ static __always_inline void follow_answer(struct sock *sk, struct sock_state *st
 		return;
 	now = coarse_ns();
 	arrival = arrival_ns(sk, now);
-	if (arrival > state->request_ns)
+	if (arrival > state->request_ns && arrival > state->last_receive_ns)
 		answered_in_call(sk, state, arrival);
 	else
 		state->waiting_ns = now;

@@ -38,6 +38,17 @@ struct silences {
 	__u16 longest_ticks;
 };
 
+/* The first records that a client reads: see tls_tickets.bpf.h. */
+struct tls_reads {
+	__u64 request_ns; /* of the last request that one seemed to answer */
+	__u32 record; /* bytes of the last one, without its head */
+	__u32 last_record; /* of the one before */
+	__u8 phase; /* enum tls_phase */
+	__u8 reads;
+	__u8 records_since; /* after that request */
+	__u8 sent_again; /* as of then */
+};
+
 /*
  * State of a socket.  Times are coarse_ns() unless noted, 0: never.
  * The three counts are what user space has not read yet.  A reader subtracts what it took, so
@@ -63,6 +74,7 @@ struct sock_state {
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 inode;
 	struct owner owner;
+	struct tls_reads tls;
 #ifndef COUNTS_BY_SEQUENCE
 	struct way sending;
 	struct way receiving;
@@ -98,6 +110,7 @@ struct sock_state {
 	__u8 unasked; /* UDP: more has come than was asked for, so not each comes as an answer */
 	__u8 silences_in_a_row; /* that the side ended that had sent last, saturating */
 	__u8 sent_last; /* and not received: the times may be of one tick */
+	__u8 sent_again; /* by the last send: nothing was received since the one before */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */
 	__u8 small_answered; /* few bytes of this side that the peer answered, less others */
