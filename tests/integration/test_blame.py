@@ -14,6 +14,7 @@ from support.probe import SHORT_REPLIES
 from support.require import require
 
 REQUEST_BYTES = QUESTION
+NO_PROBES = ("--status-dir", "/nonexistent")  # those of the host, and of other tests, are not asked
 ENOUGH_S = 45.0  # only where a test fails
 
 
@@ -23,7 +24,7 @@ def blame(installed, netns):
 
     def command(*options, user="unprivileged", before=(), inside=True):
         words = netns.command(user) if inside else []
-        words = [*words, str(installed.command), *before, "blame", *map(str, options)]
+        words = [*words, str(installed.command), *NO_PROBES, *before, "blame", *map(str, options)]
         env = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")} | SHORT_REPLIES
         return subprocess.run(
             words, capture_output=True, text=True, check=False, timeout=60, env=env
