@@ -58,7 +58,7 @@ static __always_inline void tls_tickets_read(struct sock_state *state, __u64 now
 		return;
 	state->reply_state = AWAITING;
 	state->answered--;
-	/* What has been told as a stall is over. */
+	/* A wait of a stall length has been reported: it is over. */
 	state->request_ns = now - tls->request_ns < settings.stall_ns ? tls->request_ns : now;
 }
 

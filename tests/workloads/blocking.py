@@ -137,9 +137,12 @@ class Blocking:
         self.sock = context.wrap_socket(self.sock)
         return self.ask(question, answer)
 
-    def recv_by_tls(self, certificate: str, count: int, late_ms: int) -> dict[str, Any]:
+    def recv_by_tls(
+        self, certificate: str, count: int, late_ms: int, tickets: int = 2
+    ) -> dict[str, Any]:
         """The other side, so far away: its tickets come after the request."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.num_tickets = tickets
         context.load_cert_chain(certificate)
         self.sock.setblocking(False)
         self.sock = context.wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)

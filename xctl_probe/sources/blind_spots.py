@@ -67,6 +67,12 @@ _SESSION_TICKETS = BlindSpot(
     "waits for the reply to the first request of a new TLS 1.3 connection, once the server has sent"
     " its session tickets: they count as the reply",
 )
+_OTHER_TICKETS = BlindSpot(
+    "other_tickets",
+    "waits for the reply to the first request of a new TLS 1.3 connection, if the server has sent"
+    " one session ticket only, or if the program does not read record by record (Go, Node): they"
+    " count as the reply",
+)
 _HIDDEN_PEER = BlindSpot(
     "hidden_peer",
     "waits for a local peer of another user that has read the request, unless run as root: they may"
@@ -82,7 +88,7 @@ _KERNEL = (
     ),
     _BUSY_PEER,
     _NEW_PEER,
-    _SESSION_TICKETS,
+    _OTHER_TICKETS,
     BlindSpot("unconnected_query", "the destination of datagrams of unconnected UDP sockets"),
     BlindSpot(
         "shared_query",

@@ -1,4 +1,4 @@
-"""Losses that are counted, and whose a socket is, of the kernel source itself: as natively."""
+"""Losses that are counted, whose a socket is, and TLS, of the kernel source itself: as natively."""
 
 from ebpf.test_bytes import (
     test_a_passed_socket_belongs_to_who_uses_it,
@@ -14,13 +14,19 @@ from ebpf.test_owners import (
     test_a_socket_that_no_descriptor_holds,
     test_open_sockets_have_their_owner_before_they_do_anything,
 )
+from ebpf.test_tls import (
+    test_a_client_that_has_no_request_waits_for_nothing,
+    test_a_request_over_tls,
+)
 
 __all__ = [
+    "test_a_client_that_has_no_request_waits_for_nothing",
     "test_a_full_map_of_processes_is_counted_to_the_call",
     "test_a_full_ring_is_counted_to_the_record",
     "test_a_number_that_is_used_again_is_another_process",
     "test_a_passed_socket_belongs_to_who_uses_it",
     "test_a_process_in_a_namespace_below_has_the_number_that_we_see",
+    "test_a_request_over_tls",
     "test_a_socket_that_no_descriptor_holds",
     "test_open_sockets_have_their_owner_before_they_do_anything",
     "test_two_processes_on_one_socket_have_each_their_own",

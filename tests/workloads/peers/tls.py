@@ -1,4 +1,4 @@
-"""Clients of a server that speaks TLS 1.3, and sends session tickets after the handshake."""
+"""Clients of a server with TLS 1.3, which sends session tickets after the handshake."""
 
 from __future__ import annotations
 
