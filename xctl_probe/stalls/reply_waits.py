@@ -31,6 +31,7 @@ _MOST_WAITS = 16_384  # kept at a time
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
 # often from then on; less often during a stall, and never in a wait that is shorter than that.
 _EARLIER, _SELDOM = 2, 5
+_TICK_NS = 10_000_000  # of the slowest scheduler (HZ=100): begins are no more exact
 _MOST_HOPS = 32  # of a ring of equals on one host
 _AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
 _AGAIN_AT_ONCE = 32  # waits that are inspected again in the next sample, as an answer was late
@@ -342,7 +343,7 @@ class ReplyWaits:
         peer = kept.peer.peer
         if peer is None or peer.pid == kept.owner:
             return False
-        earliest_ns = kept.since_ns - self._stall_ns + 1 if asked.transfer else kept.since_ns
+        earliest_ns = kept.since_ns - (self._stall_ns - 1 if asked.transfer else _TICK_NS)
         latest_ns = kept.since_ns + self._stall_ns
         upstream = self._stalled.get(peer.pid, ())
         return any(earliest_ns <= since_ns < latest_ns for since_ns, _ in upstream)
