@@ -69,6 +69,61 @@ def test_a_process_whose_first_thread_has_ended_is_alive(why, worker):
     assert not answer["waits"]
 
 
+@pytest.mark.parametrize("server_does", ["something else", "nothing", "something else for another"])
+def test_a_proxy_that_waits_itself_is_not_idle(why, worker, server_does):
+    """Its event loop has read the request, and is as idle as that of a server that owes nothing."""
+    server, proxy, client, other = worker(), worker("links"), worker(), worker()
+    port = server.ask("listen")["port"]
+    proxy.ask("connect", "up", port)
+    server.ask("accept")
+    down = proxy.ask("listen", "down")["port"]
+    client.connect("127.0.0.1", down)
+    proxy.ask("accept", "down")
+    if server_does == "something else for another":
+        other.connect("127.0.0.1", proxy.ask("listen", "aside")["port"])
+        proxy.ask("accept", "aside")
+        proxy.ask("send", "up", QUESTION)
+        server.ask("recv", QUESTION)
+        client.ask("nap", 500)
+        proxy.begin("relay", "down", "aside")
+        client.begin("ask", QUESTION, ANSWER)
+    else:
+        proxy.begin("relay", "down", "up")
+        client.begin("ask", QUESTION, ANSWER)
+        server.ask("recv", QUESTION)
+    if server_does == "nothing":
+        server.begin("recv", 1)
+    if server_does == "something else":
+        answer = why(client.pid, f"for a reply from 127.0.0.1:{down}", f"127.0.0.1:{port} itself")
+        assert answer["waits"]
+        assert answer["tcp"][0]["peer"]["waits_for"] == f"127.0.0.1:{port}"
+    else:
+        answer = why(client.pid, "which has read the request and waits for other events")
+        assert answer["waits"] is False
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_an_event_loop_whose_other_threads_compute_is_not_idle(why, worker, computes):
+    """They may have the request."""
+    server, client = worker("evented"), worker()
+    port = server.ask("listen")["port"]
+    client.connect("127.0.0.1", port)
+    server.ask("accept")
+    server.begin("recv", QUESTION)
+    client.begin("ask", QUESTION, ANSWER)
+    server.expect("recv")
+    if computes:
+        server.ask("compute_aside", 60_000)
+    server.begin("recv", QUESTION)
+    if computes:
+        answer = why(client.pid, f"(pid {server.pid})", "other threads of it compute")
+        assert answer["waits"]
+        assert answer["verdict"].startswith(f"probably waits for a reply from 127.0.0.1:{port}")
+    else:
+        answer = why(client.pid, "which has read the request and waits for other events")
+        assert answer["waits"] is False
+
+
 @pytest.mark.parametrize("version", [2, 1])
 def test_a_process_in_a_frozen_cgroup_is_reported_to_be_frozen(why, worker, version):
     """Not to sleep; and its client waits for a process that is frozen."""

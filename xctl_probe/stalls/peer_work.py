@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xctl_probe.linux.process_activity import Work, worked_ns
 
 # CPU per time from which threads beside an event loop compute.
-_COMPUTES = 0.5
+COMPUTES = 0.5
 
 
 @dataclass(slots=True)
@@ -32,4 +32,4 @@ class PeerWork:
             self._first, self._first_ns = work, now_ns
         else:
             passed_ns = now_ns - self._first_ns
-            self.computes = worked_ns(work, self._first) >= _COMPUTES * passed_ns
+            self.computes = worked_ns(work, self._first) >= COMPUTES * passed_ns

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from peers.common import LONG_S, Bounds, Steps, aside, connection
@@ -97,7 +98,7 @@ def idle() -> Steps:
         client.sendall(REQUEST)
         client.recv(1)
     for client in (blocked, *asking):
-        aside(lambda client=client: client.recv(100))
+        aside(partial(client.recv, 100))
     polled.setblocking(False)
     poll = select.epoll()
     poll.register(polled, select.EPOLLIN)

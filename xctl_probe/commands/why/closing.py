@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from xctl_probe.commands.why.diag_sampler import INODE
+from xctl_probe.commands.why.peers import INODE
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.fallback.sock_diag import CLOSING, FIN_WAIT1, LAST_ACK
 from xctl_probe.linux.socket_owners import Owners

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from xctl_probe.commands.why.peers import peers_of
+from xctl_probe.commands.why.peers import INODE, peers_of
 from xctl_probe.commands.why.sockets import STATES, Peer, Tcp
+from xctl_probe.commands.why.upstream import Upstream, with_work
 from xctl_probe.fallback.connection import Connection
 from xctl_probe.fallback.few_sockets import FewSockets
 from xctl_probe.fallback.sock_diag import (
@@ -20,7 +22,6 @@ from xctl_probe.fallback.stall_detector import send_cause
 from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.stalls.policy import STALL_MS
 
-INODE = slice(68, 72)  # in struct inet_diag_msg
 _NS_PER_MS = 1_000_000
 _US_PER_MS = 1_000
 
@@ -29,6 +30,7 @@ class DiagSampler:
     """Samples of sock_diag; `stall_ms` is the stall length."""
 
     def __init__(self, stall_ms: int = STALL_MS) -> None:
+        self._stall_ms = stall_ms
         self._sockets = FewSockets(stall_ms * _NS_PER_MS)
         self._first: dict[int, TcpSample] = {}
 
@@ -42,11 +44,30 @@ class DiagSampler:
     def tcp(self, fds: dict[int, int], messages: list[bytes], between_ns: int) -> list[Tcp]:
         """Return the sockets as sampled; `messages` are those of the last sample."""
         now_ns = self._sockets.sampled_ns
+        connections = self._sockets.connections()
         peers = peers_of(list(self._sockets.samples.values()), messages)
+        asked_ms = {
+            i: _ago(c.pending_ns, now_ns)
+            for i, c in connections.items()
+            if c.opened and i in peers and peers[i].listens
+        }
+        peers |= self._at_work(peers, asked_ms, messages)
         return [
             _tcp(fds[i], c, self._first[i], now_ns, between_ns, peers.get(i))
-            for i, c in self._sockets.connections().items()
+            for i, c in connections.items()
         ]
+
+    def _at_work(
+        self, peers: dict[int, Peer], asked_ms: dict[int, float | None], messages: list[bytes]
+    ) -> dict[int, Peer]:
+        """Return idle peers that were asked, with what they do about it."""
+        upstream = Upstream(messages, self._stall_ms)
+        asked = {}
+        for inode, ms in asked_ms.items():
+            pid = peers[inode].pid
+            if ms is not None and pid is not None:
+                asked[inode] = replace(peers[inode], waits_for=upstream.awaited(pid, ms))
+        return asked | with_work({i: peer for i, peer in asked.items() if not peer.waits_for})
 
 
 def _tcp(

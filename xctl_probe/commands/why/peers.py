@@ -10,8 +10,11 @@ from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.process_activity import Activity, Processes
 from xctl_probe.linux.socket_owners import Owners
 
-# In struct inet_diag_msg: the two ports, this side's first, big-endian.
-_PORTS = slice(4, 8)
+# In struct inet_diag_msg.
+STATE = 1
+LOCAL_PORT = slice(4, 6)
+INODE = slice(68, 72)
+_PORTS = slice(4, 8)  # the two, this side's first, big-endian
 
 
 def peers_of(samples: list[TcpSample], messages: list[bytes]) -> dict[int, Peer]:

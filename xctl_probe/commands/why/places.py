@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-from xctl_probe.commands.why.diag_sampler import INODE, DiagSampler
+from xctl_probe.commands.why.diag_sampler import DiagSampler
 from xctl_probe.commands.why.namespaces import entered
+from xctl_probe.commands.why.peers import INODE
 from xctl_probe.commands.why.proc_sampler import udp_sockets
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.fallback.sock_diag import SockDiag

@@ -197,13 +197,15 @@ def _keepalives(tcp: Tcp) -> str:
 def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
     peer = tcp.peer
     who = f"{peer.comm} (pid {peer.pid})" if peer and peer.pid is not None else "the peer"
-    if peer and peer.listens and not tcp.send_queue:
+    at_work = peer is not None and (peer.waits_for is not None or peer.computes)
+    if peer and peer.listens and not at_work and not tcp.send_queue:
         # An expected wait: the peer process waits for other events.
         text = (
             f"waits for the answer of {who} at {tcp.remote} for {format_duration(ms)}, "
             "which has read the request and waits for other events"
         )
         return Finding(text, False, True, None, tcp.inode, ms)
+    certain = certain and not (peer and peer.computes)
     how = "waits" if certain else "probably waits"
     state = "its request was acknowledged, so the peer has it"
     cause: Cause | None = Cause.NO_REPLY
@@ -215,6 +217,10 @@ def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
         state += f", and it is {_held(peer)}" if peer.stopped else ""
     elif peer and peer.stopped:
         state = f"{who} is {_held(peer)}"
+    elif peer and peer.waits_for is not None:
+        state = f"{who} has read the request, and waits for a reply from {peer.waits_for} itself"
+    elif peer and peer.computes:
+        state = f"the event loop of {who} has read the request, and other threads of it compute"
     if not certain and tcp.last_receive_ms is None:
         state += "; none ever came on this connection, so it may expect none"
     text = f"{how} for a reply from {tcp.remote} for {format_duration(ms)}; {state}"

@@ -1,0 +1,90 @@
+"""What a peer does with a request that it has read, while its event loop is idle.
+
+A proxy waits for a reply itself; others hand the request to a thread.  The rules are those of
+`xctl_probe/stalls/reply_waits.py` and `xctl_probe/stalls/peer_work.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from xctl_probe.commands.why.peers import INODE, LOCAL_PORT, STATE, peers_of
+from xctl_probe.commands.why.proc_sampler import socket_fds
+from xctl_probe.commands.why.sockets import Peer
+from xctl_probe.fallback.sock_diag import ESTABLISHED, LISTEN, SYN_SENT, TcpSample, decode
+from xctl_probe.linux.addresses import endpoint_text
+from xctl_probe.linux.process_activity import Processes, worked_ns
+from xctl_probe.linux.tasks import reader_of
+from xctl_probe.stalls.peer_work import COMPUTES
+
+_TICK_MS = 10  # times are no more exact
+_MOST_HOPS = 4  # from proxy to proxy
+_MOST_REQUESTS = 8  # of one proxy
+_BETWEEN_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The sockets of one dump.  `stall_ms`: a proxy asks on so soon."""
+
+    messages: list[bytes]
+    stall_ms: int
+
+    def awaited(self, pid: int, asked_ms: float, hops: int = _MOST_HOPS) -> str | None:
+        """Return the address that an idle process waits for since it was asked; None for none.
+
+        `asked_ms` is how long ago.  A peer that is idle, too, is none, unless it waits itself.
+        """
+        for sample in islice(self._requests(pid, asked_ms), _MOST_REQUESTS):
+            peer = peers_of([sample], self.messages).get(sample.inode)
+            address = endpoint_text(sample.remote_address, sample.remote_port)
+            if peer is None or peer.pid is None or not peer.listens:
+                return address
+            if hops and peer.pid != pid:
+                sent_ms = float(sample.info.last_data_sent_ms)
+                if self.awaited(peer.pid, sent_ms, hops - 1) is not None:
+                    return address
+        return None
+
+    def _requests(self, pid: int, asked_ms: float) -> Iterator[TcpSample]:
+        """Yield sockets on which the process asked on as soon as it was asked, in vain so far."""
+        try:
+            held = {inode.to_bytes(4, "little") for inode in socket_fds(reader_of(pid))}
+        except OSError:
+            return
+        listening = {one[LOCAL_PORT] for one in self.messages if one[STATE] == LISTEN}
+        for message in self.messages:
+            if message[INODE] not in held or message[LOCAL_PORT] in listening:
+                continue
+            one = decode(message)
+            if one is None or one.rqueue:
+                continue
+            if one.state == SYN_SENT or (one.state == ESTABLISHED and self._asks(one, asked_ms)):
+                yield one
+
+    def _asks(self, sample: TcpSample, asked_ms: float) -> bool:
+        info = sample.info
+        sent_ms = info.last_data_sent_ms
+        if not info.data_segs_out or not asked_ms - self.stall_ms < sent_ms <= asked_ms + _TICK_MS:
+            return False
+        return not info.data_segs_in or info.last_data_recv_ms > sent_ms
+
+
+def with_work(peers: dict[int, Peer]) -> dict[int, Peer]:
+    """Return the peers with whether other threads than those of their event loops compute."""
+    pids = {peer.pid for peer in peers.values() if peer.pid is not None}
+    if not pids:
+        return peers
+    begin_ns = time.monotonic_ns()
+    first = {pid: Processes().work(pid) for pid in pids}
+    time.sleep(_BETWEEN_S)
+    passed_ns = time.monotonic_ns() - begin_ns
+    computing = {
+        pid
+        for pid, before in first.items()
+        if worked_ns(Processes().work(pid), before) >= COMPUTES * passed_ns
+    }
+    return {i: replace(peer, computes=peer.pid in computing) for i, peer in peers.items()}
