@@ -30,18 +30,11 @@ enum tls_phase {
 	TLS_OVER, /* or none, or not read so */
 };
 
-static __always_inline void tls_head_read(struct sock_state *state, __u64 request_ns)
+static __always_inline void tls_head_read(struct tls_reads *tls)
 {
-	struct tls_reads *tls = &state->tls;
-
 	tls->last_record = tls->record;
 	tls->record = 0;
 	tls->records_since++;
-	if (!request_ns)
-		return;
-	tls->request_ns = request_ns;
-	tls->records_since = 0;
-	tls->sent_again = state->sent_again;
 }
 
 /*
@@ -66,7 +59,7 @@ static __always_inline void tls_tickets_read(struct sock_state *state, __u64 now
 static __noinline void tls_read(struct sock_state *state, __u64 now, __u32 count, __u64 request_ns)
 {
 	struct tls_reads *tls = &state->tls;
-	bool head = count == TLS_HEAD_BYTES;
+	bool head = count == TLS_HEAD_BYTES, begins = head && tls->phase == TLS_HEAD;
 
 	if (++tls->reads > MOST_TLS_READS) {
 		tls->phase = TLS_OVER;
@@ -85,16 +78,17 @@ static __noinline void tls_read(struct sock_state *state, __u64 now, __u32 count
 	case TLS_SECOND_RECORD:
 		tls->phase = count == 1 ? TLS_HEAD : TLS_OVER;
 		return;
-	case TLS_HEAD:
-		if (head) {
-			tls_head_read(state, request_ns);
-			tls->phase = TLS_RECORD;
-			return;
-		}
-		break;
 	}
-	tls->phase = TLS_HEAD;
-	tls->record += count;
+	if (begins)
+		tls_head_read(tls);
+	else
+		tls->record += count;
+	tls->phase = begins ? TLS_RECORD : TLS_HEAD;
+	if (request_ns) {
+		tls->request_ns = request_ns;
+		tls->records_since = 0;
+		tls->sent_again = state->sent_again;
+	}
 	if (tls->record == tls->last_record && tls->record >= LEAST_TICKET_BYTES)
 		tls_tickets_read(state, now);
 }

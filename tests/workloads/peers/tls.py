@@ -15,6 +15,7 @@ from pathlib import Path
 from peers.common import LONG_S, Bounds, Steps, aside, connection
 
 REQUEST = b"q" * 53
+PAUSE_S = 0.23  # longer than a stall
 _OPENSSL = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=peer"
 
 
@@ -58,6 +59,16 @@ def first_request() -> Steps:
     """Blocks until its first request is answered; yields bounds of that wait in ns."""
     late = Bounds()
     client = _client(late=late)
+    yield
+    yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
+
+
+def first_request_after_a_pause() -> Steps:
+    """The same, long after the tickets have come, which lie unread."""
+    late = Bounds()
+    client = _client(late=late)
+    select.select([client], [], [])
+    time.sleep(PAUSE_S)
     yield
     yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
 
