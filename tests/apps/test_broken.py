@@ -12,6 +12,7 @@ INTERVAL_S = 0.25
 STALL_MS = 100
 INTERVALS = 2  # between the moment from which a wait counts and the one that reports it
 LATE_MS = 150  # what the machine's other work may delay a sample by
+MOMENT_MS = 500  # so long may the machine's other work hold up a program that is not broken
 MUCH = 30_000_001  # bytes: more than all buffers on the way
 
 
@@ -82,14 +83,19 @@ class Broken:
         assert found.ongoing
 
     def is_over(self, healed_ms, direction, causes):
-        """It is over once the network is healed; no other process was ever reported."""
+        """It is over once the network is healed; no other program was reported but for a moment."""
         self.client.expect(self.case.answer)
         answered_ms = time.time() * 1000
         self.probe.wait_for(lambda c: c.stalls(pid=self.client.pid, ongoing=False))
         self._calm()
         reported = self._ours()
-        servers = {self.place.name(r.pid).partition(":")[0] for r in reported}
-        assert servers == {self.case.program}, self.story()  # its other clients wait as well
+        programs = {
+            (self.place.name(r.pid).partition(":")[0], r.entity_id)
+            for r in reported
+            if r.pid == self.client.pid or r.stall_ms >= MOMENT_MS
+        }
+        servers = {program for program, _ in programs}
+        assert servers == {self.case.program}, (programs, self.story())  # other clients wait, too
         reported = [r for r in reported if r.pid == self.client.pid]
         while not reported[0].ongoing:  # a busy host holds a send up for a moment before
             del reported[0]

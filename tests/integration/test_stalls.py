@@ -21,6 +21,8 @@ INTERVAL_MS = 200  # conftest's
 STALL_MS = 100  # the default threshold
 INSPECTED_WITHIN = 15  # intervals: a busy host may keep the helper waiting that reads the peer
 MORE_THAN_BUFFERS = 20_000_003
+FLOW = (100_003, 14_900_447, 100_003_000)  # bytes: at once, at least, and at most
+DOWNLOAD = FLOW[2] + 1
 
 
 def epoch_ms(monotonic_ns):
@@ -221,12 +223,11 @@ def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
     """A steady flow that stops while a thread still wants more, until it goes on."""
     running = probe()
     server, client, identity = connected(worker)
-    part, parts = 100_003, 149
-    client.begin("recv", part * (parts + 1))
-    flowed = server.ask("drip", part, 10, parts)  # five intervals of it, at least
+    client.begin("recv", DOWNLOAD)
+    flowed = server.ask("flow", *FLOW)  # five intervals of it, at least
     running.wait_for(ongoing_times(3, client.pid))
     released_ns = time.monotonic_ns()
-    server.ask("send", part)
+    server.ask("send", DOWNLOAD - flowed["bytes"])
     truth = client.expect("recv") | {"released_ns": released_ns}
     # It begins with the arrival of the last part, before the call that waits for another.
     truth["begun_ns"] = truth["stall_begin_ns"]
@@ -245,13 +246,13 @@ def test_a_download_of_an_event_loop_breaks_off_where_its_server_does_something_
     running = probe()
     server, client, identity = connected(worker, client_role="evented")
     other, complete, _ = connected(worker, client_role="evented")
-    part, parts = 100_003, 149
+    sent = {}
     for serving, asking in ((server, client), (other, complete)):
-        asking.begin("recv", part * (parts + 1))
-        serving.ask("drip", part, 10, parts)
+        asking.begin("recv", DOWNLOAD)
+        sent[serving] = serving.ask("flow", *FLOW)["bytes"]
     other.begin("recv", 1)
     running.wait_for(ongoing_times(3, client.pid))
-    server.ask("send", part)
+    server.ask("send", DOWNLOAD - sent[server])
     client.expect("recv")
     running.wait_for(ended(client.pid))
     consumer = running.stop()
@@ -274,9 +275,8 @@ def test_a_download_through_a_proxy_breaks_off_where_the_proxy_waits_itself(
     client.connect("127.0.0.1", proxy.ask("listen", "down")["port"])
     proxy.ask("accept", "down")
     proxy.begin("relay", "up", "down")
-    part, parts = 100_003, 149
-    client.begin("recv", part * (parts + 1))
-    server.ask("drip", part, 10, parts)
+    client.begin("recv", DOWNLOAD)
+    sent = server.ask("flow", *FLOW)["bytes"]
     if not breaks_off:
         server.begin("recv", 1)
         running.wait_for_intervals(9)
@@ -284,7 +284,7 @@ def test_a_download_through_a_proxy_breaks_off_where_the_proxy_waits_itself(
         assert not consumer.stalls(pid=client.pid) + consumer.stalls(pid=proxy.pid)
         return
     running.wait_for(ongoing_times(3, client.pid))
-    server.ask("send", part)
+    server.ask("send", DOWNLOAD - sent)
     client.expect("recv")
     running.wait_for(ended(client.pid))
     consumer = running.stop()
@@ -319,7 +319,7 @@ def test_a_stall_is_over_with_its_process(probe, worker, waits_for):
         server.ask("recv", QUESTION)
     else:
         client.begin("recv", 1 << 30)
-        server.ask("drip", 100_003, 10, 149)
+        server.ask("flow", *FLOW)
     running.wait_for(ongoing_times(2, client.pid))
     client.close()
     running.wait_for(lambda c: c.stalls(inode=identity["inode"], ongoing=False))

@@ -20,6 +20,7 @@ CHUNK_BYTES = 65_536
 IPPROTO_MPTCP = 262
 SO_MAX_PACING_RATE = 47
 LONG_S = 600
+PAUSE_NS, STEADY_NS = 50_000_000, 1_200_000_000  # of `flow`
 
 
 class Blocking:
@@ -221,6 +222,22 @@ class Blocking:
             self.sock.sendall(bytes(count))
             time.sleep(every_ms / 1e3)
         return {"bytes": count * times, "last_ns": last_ns}
+
+    def flow(self, count: int, least: int, most: int) -> dict[str, Any]:
+        """Send so many bytes every 10 ms, until there was no pause for a while: a steady transfer.
+
+        On a busy host it takes longer.
+        """
+        sent, steady_ns, last_ns = 0, time.monotonic_ns(), time.monotonic_ns()
+        while sent < least or (last_ns - steady_ns < STEADY_NS and sent < most):
+            time.sleep(0.01)
+            now_ns = time.monotonic_ns()
+            if now_ns - last_ns > PAUSE_NS:
+                steady_ns = now_ns
+            last_ns = now_ns
+            self.sock.sendall(bytes(count))
+            sent += count
+        return {"bytes": sent, "last_ns": last_ns}
 
     def short(self, host: str, port: int, count: int, life_ms: int) -> dict[str, Any]:
         """A connection that is over before any sample: connect, send, close."""

@@ -65,12 +65,13 @@ class OwnActivity(NamedTuple):
     system_ns: int = 0
 
 
-Work = dict[int, int]  # CPU time (ns) by thread, of those in no poll
+# Time on a CPU, or in the queue for one as on a busy host (ns), by thread, of those in no poll.
+Work = dict[int, int]
 
 
 def worked_ns(now: Work, before: Work) -> int:
-    """Return the CPU time between two readings of the threads that were in no poll at either."""
-    return sum(ran_ns - before[tid] for tid, ran_ns in now.items() if tid in before)
+    """Return the work between two readings of the threads that were in no poll at either."""
+    return sum(ns - before[tid] for tid, ns in now.items() if tid in before)
 
 
 class _Load(NamedTuple):
@@ -121,20 +122,23 @@ class Processes:
         for tid in self._tids(pid):
             status = procfs.read(f"{self._proc}/{pid}/task/{tid}/status")
             sleeps += int(procfs.status_field(status, "voluntary_ctxt_switches") or b"0")
-            times = procfs.read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
-            if len(times) >= 2:  # noqa: PLR2004 - on a processor, and in the queue for one
-                ran_ns += int(times[0])
-                queued_ns += int(times[1])
+            ran, queued = self._schedstat(pid, tid)
+            ran_ns += ran
+            queued_ns += queued
         return SchedCounters(sleeps, ran_ns, queued_ns)
 
+    def _schedstat(self, pid: int, tid: str) -> tuple[int, int]:
+        """Return the time of a thread on a CPU, and in the queue for one (ns)."""
+        times = procfs.read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
+        return (int(times[0]), int(times[1])) if len(times) >= 2 else (0, 0)  # noqa: PLR2004
+
     def work(self, pid: int) -> Work:
-        """Return the CPU time of each thread that is in no poll: those of event loops are."""
-        ran = {}
-        for tid in self._tids(pid):
-            if not _polls(*self._thread(pid, tid)):
-                times = procfs.read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
-                ran[int(tid)] = int(times[0]) if times else 0
-        return ran
+        """Return what each thread has worked that is in no poll: those of event loops are."""
+        return {
+            int(tid): sum(self._schedstat(pid, tid))
+            for tid in self._tids(pid)
+            if not _polls(*self._thread(pid, tid))
+        }
 
     def activity(self, pid: int, inode: int, since_ns: int = 0) -> Activity:  # noqa: ARG002
         """Return the activity of `pid` on the socket `inode`, which it holds and has read empty.

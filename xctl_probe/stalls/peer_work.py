@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xctl_probe.linux.process_activity import Work, worked_ns
 
-# CPU per time from which threads beside an event loop compute.
+# Share of the time, of one CPU, from which threads beside an event loop compute.
 COMPUTES = 0.5
 
 
