@@ -149,7 +149,7 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 		on_reply(sk, state, now, ret, flags);
 	else if (state->peer_closed && ret > 0)
 		count_answer(sk, state);
-	else if (state->opened && now - state->last_receive_ns >= settings.stall_ns)
+	else if (state->opened && has_paused(sk, state, now, ret))
 		pause_ended(sk, state, now);
 	if (state->tls.phase != TLS_OVER && ret > 0 && !(flags & MSG_PEEK))
 		tls_read(state, now, ret, state->reply_state ? 0 : request_ns);

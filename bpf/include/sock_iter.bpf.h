@@ -23,9 +23,7 @@
 #include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 
-#define NS_PER_MS 1000000
 #define FLOW_NS (800ULL * NS_PER_MS)
-#define FLOW_BYTES_PER_MS 1000
 
 static __always_inline bool may_receive(struct sock *sk)
 {

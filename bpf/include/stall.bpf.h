@@ -19,6 +19,8 @@
 #include "tcp_sock.bpf.h"
 
 #define MOST_OF_PING 48 /* bytes, with the header of TLS; the least message of gloo has 56 */
+#define NS_PER_MS 1000000
+#define FLOW_BYTES_PER_MS 1000 /* of a transfer, at least */
 #define WAKE_UP_TICKS 2 /* from the arrival of data to the return of who waited for it */
 
 struct span { /* CLOCK_MONOTONIC ns */
@@ -88,6 +90,21 @@ static __always_inline void flow_begins(struct sock_state *state, __u64 now)
 {
 	state->flow_begin_ns = now;
 	state->flow_bytes = 0;
+}
+
+/*
+ * Nothing came for a stall length, up to this read of `count` bytes.  A reader that was late itself
+ * finds what a transfer has brought meanwhile.
+ */
+static __always_inline bool has_paused(struct sock *sk, struct sock_state *state, __u64 now,
+				       __u32 count)
+{
+	__u64 silent_ns = now - state->last_receive_ns;
+
+	if (silent_ns < settings.stall_ns)
+		return false;
+	return state->midstream_pause ||
+	       (unread_bytes(sk) + count) / FLOW_BYTES_PER_MS < silent_ns / NS_PER_MS;
 }
 
 /* A pause in mid-stream that the iterator saw is over; or a flow begins. */

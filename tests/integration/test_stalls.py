@@ -239,6 +239,21 @@ def test_a_download_that_breaks_off_is_a_stall(probe, worker, backend):
     assert consumer.waits_on(server.pid) == set()
 
 
+def test_a_download_is_steady_though_its_reader_is_late_each_time(probe, worker):
+    """On a busy host, or between two batches: what the queue holds then has come meanwhile."""
+    running = probe()
+    server, client, identity = connected(worker)
+    client.begin("recv_late", DOWNLOAD, 2 * STALL_MS)
+    sent = server.ask("flow", *FLOW)["bytes"]
+    running.wait_for(ongoing_times(3, client.pid))
+    server.ask("send", DOWNLOAD - sent)
+    client.expect("recv_late")
+    running.wait_for(ended(client.pid))
+    shown = running.stop().stalls(pid=client.pid)
+    assert {r.entity_id for r in shown} == {f"socket-{identity['inode']}"}
+    assert {r.net["direction"] for r in shown} == {"receive"}
+
+
 def test_a_download_of_an_event_loop_breaks_off_where_its_server_does_something_else(
     probe, worker, backend
 ):

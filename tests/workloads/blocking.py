@@ -20,6 +20,7 @@ CHUNK_BYTES = 65_536
 IPPROTO_MPTCP = 262
 SO_MAX_PACING_RATE = 47
 LONG_S = 600
+AT_ONCE = 1 << 23  # bytes: more than a receive buffer
 PAUSE_NS, STEADY_NS = 50_000_000, 1_200_000_000  # of `flow`
 
 
@@ -222,6 +223,14 @@ class Blocking:
             self.sock.sendall(bytes(count))
             time.sleep(every_ms / 1e3)
         return {"bytes": count * times, "last_ns": last_ns}
+
+    def recv_late(self, count: int, late_ms: int) -> dict[str, Any]:
+        """Receive what is there, and do something else in between."""
+        left = count
+        while left:
+            time.sleep(late_ms / 1e3)
+            left -= len(self.sock.recv(min(left, AT_ONCE)))
+        return {"bytes": count}
 
     def flow(self, count: int, least: int, most: int) -> dict[str, Any]:
         """Send so many bytes every 10 ms, until there was no pause for a while: a steady transfer.
