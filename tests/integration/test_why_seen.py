@@ -102,6 +102,27 @@ def test_a_proxy_that_waits_itself_is_not_idle(why, worker, server_does):
         assert answer["waits"] is False
 
 
+@pytest.mark.parametrize("complete", [False, True])
+def test_what_a_proxy_passes_on_is_not_complete_where_it_waits_itself(why, worker, complete):
+    """The event loops of both are idle."""
+    server, proxy, client = worker(), worker("links"), worker("evented")
+    port = server.ask("listen")["port"]
+    proxy.ask("connect", "up", port)
+    server.ask("accept")
+    client.connect("127.0.0.1", proxy.ask("listen", "down")["port"])
+    proxy.ask("accept", "down")
+    proxy.begin("relay", "up", "down")
+    client.begin("recv", 2 * ANSWER)
+    server.ask("send", ANSWER)
+    if complete:
+        server.begin("recv", 1)
+        answer = why(client.pid, f"(pid {proxy.pid}) awaits a request")
+        assert answer["waits"] is False
+    else:
+        answer = why(client.pid, f"(pid {proxy.pid}) waits for 127.0.0.1:{port} itself since then")
+        assert answer["waits"]
+
+
 @pytest.mark.parametrize("computes", [True, False])
 def test_an_event_loop_whose_other_threads_compute_is_not_idle(why, worker, computes):
     """They may have the request."""

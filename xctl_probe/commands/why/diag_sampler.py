@@ -46,28 +46,32 @@ class DiagSampler:
         now_ns = self._sockets.sampled_ns
         connections = self._sockets.connections()
         peers = peers_of(list(self._sockets.samples.values()), messages)
-        asked_ms = {
-            i: _ago(c.pending_ns, now_ns)
-            for i, c in connections.items()
-            if c.opened and i in peers and peers[i].listens
-        }
-        peers |= self._at_work(peers, asked_ms, messages)
+        peers |= self._at_work(peers, connections, messages)
         return [
             _tcp(fds[i], c, self._first[i], now_ns, between_ns, peers.get(i))
             for i, c in connections.items()
         ]
 
     def _at_work(
-        self, peers: dict[int, Peer], asked_ms: dict[int, float | None], messages: list[bytes]
+        self, peers: dict[int, Peer], connections: dict[int, Connection], messages: list[bytes]
     ) -> dict[int, Peer]:
-        """Return idle peers that were asked, with what they do about it."""
+        """Return idle peers with what they do about a request, or about the rest of a transfer."""
         upstream = Upstream(messages, self._stall_ms)
-        asked = {}
-        for inode, ms in asked_ms.items():
-            pid = peers[inode].pid
-            if ms is not None and pid is not None:
-                asked[inode] = replace(peers[inode], waits_for=upstream.awaited(pid, ms))
-        return asked | with_work({i: peer for i, peer in asked.items() if not peer.waits_for})
+        asked: dict[int, Peer] = {}
+        passing_on: dict[int, Peer] = {}
+        for inode, peer in peers.items():
+            connection = connections[inode]
+            if not peer.listens or peer.pid is None or not connection.opened:
+                continue
+            ms, info = _ago(connection.pending_ns, self._sockets.sampled_ns), connection.sample.info
+            if ms is not None:
+                asked[inode] = replace(peer, waits_for=upstream.awaited(peer.pid, ms))
+            elif info.data_segs_in:
+                received_ms = float(info.last_data_recv_ms)
+                waits_for = upstream.awaited(peer.pid, received_ms, transfer=True)
+                passing_on[inode] = replace(peer, waits_for=waits_for)
+        idle = {inode: peer for inode, peer in asked.items() if peer.waits_for is None}
+        return passing_on | asked | with_work(idle)
 
 
 def _tcp(

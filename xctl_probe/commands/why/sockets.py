@@ -34,7 +34,7 @@ class Peer:
     stopped: bool  # by a signal, a debugger or its cgroup
     listens: bool = False  # it has read everything, and waits for more
     frozen: bool = False  # its cgroup is
-    waits_for: str | None = None  # of one that listens: whose reply it waits for itself
+    waits_for: str | None = None  # of one that listens: address of what it waits for itself
     computes: bool = False  # of one that listens: other threads do
 
 

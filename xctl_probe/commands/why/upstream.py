@@ -33,24 +33,34 @@ class Upstream:
     messages: list[bytes]
     stall_ms: int
 
-    def awaited(self, pid: int, asked_ms: float, hops: int = _MOST_HOPS) -> str | None:
-        """Return the address that an idle process waits for since it was asked; None for none.
+    def awaited(
+        self, pid: int, ms: float, *, transfer: bool = False, hops: int = _MOST_HOPS
+    ) -> str | None:
+        """Return the address that an idle process waits for itself; None for none.
 
-        `asked_ms` is how long ago.  A peer that is idle, too, is none, unless it waits itself.
+        `ms` is how long ago it was asked; of a `transfer`, how long ago it sent the last data.
+        Whom it waits for is not idle, too, unless that one waits itself.
         """
-        for sample in islice(self._requests(pid, asked_ms), _MOST_REQUESTS):
+        matches = self._broke_off if transfer else self._asks
+        found = (one for one in self._opened(pid) if matches(one, ms))
+        for sample in islice(found, _MOST_REQUESTS):
             peer = peers_of([sample], self.messages).get(sample.inode)
             address = endpoint_text(sample.remote_address, sample.remote_port)
-            if peer is None or peer.pid is None or not peer.listens:
+            if peer is None or peer.pid is None:
+                if transfer:
+                    continue  # what came may be all of it
+                return address
+            if not peer.listens:
                 return address
             if hops and peer.pid != pid:
-                sent_ms = float(sample.info.last_data_sent_ms)
-                if self.awaited(peer.pid, sent_ms, hops - 1) is not None:
+                info = sample.info
+                before_ms = float(info.last_data_recv_ms if transfer else info.last_data_sent_ms)
+                if self.awaited(peer.pid, before_ms, transfer=transfer, hops=hops - 1):
                     return address
         return None
 
-    def _requests(self, pid: int, asked_ms: float) -> Iterator[TcpSample]:
-        """Yield sockets on which the process asked on as soon as it was asked, in vain so far."""
+    def _opened(self, pid: int) -> Iterator[TcpSample]:
+        """Yield the sockets with nothing unread that the process has opened."""
         try:
             held = {inode.to_bytes(4, "little") for inode in socket_fds(reader_of(pid))}
         except OSError:
@@ -60,17 +70,24 @@ class Upstream:
             if message[INODE] not in held or message[LOCAL_PORT] in listening:
                 continue
             one = decode(message)
-            if one is None or one.rqueue:
-                continue
-            if one.state == SYN_SENT or (one.state == ESTABLISHED and self._asks(one, asked_ms)):
+            if one is not None and not one.rqueue:
                 yield one
 
     def _asks(self, sample: TcpSample, asked_ms: float) -> bool:
+        """True where the process asked on as soon as it was asked, in vain so far."""
         info = sample.info
+        if sample.state != ESTABLISHED:
+            return sample.state == SYN_SENT
         sent_ms = info.last_data_sent_ms
         if not info.data_segs_out or not asked_ms - self.stall_ms < sent_ms <= asked_ms + _TICK_MS:
             return False
         return not info.data_segs_in or info.last_data_recv_ms > sent_ms
+
+    def _broke_off(self, sample: TcpSample, passed_on_ms: float) -> bool:
+        """True where the last data came at about the time when the process passed some on."""
+        if sample.state != ESTABLISHED or not sample.info.data_segs_in:
+            return False
+        return abs(sample.info.last_data_recv_ms - passed_on_ms) < self.stall_ms
 
 
 def with_work(peers: dict[int, Peer]) -> dict[int, Peer]:

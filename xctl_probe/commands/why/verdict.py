@@ -302,6 +302,8 @@ def _held(peer: Peer) -> str:
 def _between(tcp: Tcp) -> Finding:
     """Return the finding about an event loop whose peer sent last, maybe part of a reply."""
     peer = tcp.peer
+    if peer and peer.waits_for is not None and tcp.last_receive_ms is not None:
+        return _passed_on(tcp, peer, tcp.last_receive_ms)
     if peer and peer.listens:
         text = f"waits for events; at {tcp.remote} {peer.comm} (pid {peer.pid}) awaits a request"
         return Finding(text, False, True, None, tcp.inode)
@@ -313,6 +315,15 @@ def _between(tcp: Tcp) -> Finding:
         "programs know"
     )
     return Finding(text, False, False, None, tcp.inode, seen=False)
+
+
+def _passed_on(tcp: Tcp, peer: Peer, ms: int) -> Finding:
+    """Return the finding about data of a proxy that waits for more of them itself."""
+    text = (
+        f"probably waits for more data from {tcp.remote}: the last came {format_duration(ms)} ago, "
+        f"and {peer.comm} (pid {peer.pid}) waits for {peer.waits_for} itself since then"
+    )
+    return Finding(text, True, False, None, tcp.inode, float(ms))
 
 
 def _quiet(tcp: Tcp, ms: float | None, text: str) -> Finding:
