@@ -87,7 +87,7 @@ static __always_inline void follow_answer(struct sock *sk, struct sock_state *st
 		return;
 	now = coarse_ns();
 	arrival = arrival_ns(sk, now);
-	if (arrival > state->request_ns && arrival > state->last_receive_ns)
+	if (arrival > state->request_ns && arrival > state->last_receive_ns + settings.tick_ns)
 		answered_in_call(sk, state, arrival);
 	else
 		state->waiting_ns = now;

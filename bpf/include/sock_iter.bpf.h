@@ -20,6 +20,7 @@
 #include "spins.bpf.h"
 #include "task.bpf.h"
 #include "tcp_sock.bpf.h"
+#include "tls_tickets.bpf.h"
 #include "traffic.bpf.h"
 #include "waitqueue.bpf.h"
 
@@ -208,6 +209,18 @@ static __always_inline void find_unseen_sender(struct sock *sk, struct sock_stat
 	}
 }
 
+/* Who has its reply does not wait on the connection for more: but for one that is subscribed. */
+static __always_inline void find_wait_behind_ticket(struct sock *sk, struct sock_state *state)
+{
+	__u64 waiter;
+
+	if (!may_be_ticket(state) || unread_bytes(sk) || BPF_CORE_READ(sk, sk_write_pending))
+		return;
+	waiter = stream_waiter(sk);
+	if (waiter && in_call_or_alone(waiter))
+		tls_tickets_read(state, state->last_receive_ns);
+}
+
 static __always_inline bool write_retransmit_event(struct seq_file *seq, struct sock *sk,
 						   struct sock_state *state, struct event *event,
 						   __u64 count, __u32 duplicates)
@@ -296,6 +309,7 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		return 0;
 	if (transport_of(sk) == TRANSPORT_TCP) {
 		find_unseen_sender(sk, state);
+		find_wait_behind_ticket(sk, state);
 		count_calls(sk, state);
 	}
 	/*

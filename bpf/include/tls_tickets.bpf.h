@@ -5,8 +5,9 @@
  * A server sends them unasked when the handshake is over, often after the client's first request.
  * They are encrypted like all else, but a library that reads record by record shows their size:
  * OpenSSL, GnuTLS, NSS and Java's sockets read a head of 5 bytes, then the body.  The second record
- * of a server has 1 byte (change_cipher_spec: RFC 8446, D.4).  Its two tickets are of equal size,
- * and follow each other.  A wait that they seemed to end goes on.
+ * of a server has 1 byte (change_cipher_spec: RFC 8446, D.4).  Two tickets are of equal size, and
+ * follow each other; after a single one, a thread goes on to wait.  The wait that they seemed to
+ * end goes on, too.
  */
 #ifndef TLS_TICKETS_BPF_H
 #define TLS_TICKETS_BPF_H
@@ -38,10 +39,10 @@ static __always_inline void tls_head_read(struct tls_reads *tls)
 }
 
 /*
- * The second ticket is complete.  What seemed to be answered is a request if it was sent between
- * the two tickets, or after the end of the handshake: then it was the second send in a row.
+ * Tickets were all that came, up to `last`.  What seemed to be answered is a request if it was sent
+ * between two tickets, or after the end of the handshake: then it was the second send in a row.
  */
-static __always_inline void tls_tickets_read(struct sock_state *state, __u64 now)
+static __always_inline void tls_tickets_read(struct sock_state *state, __u64 last)
 {
 	struct tls_reads *tls = &state->tls;
 
@@ -52,7 +53,19 @@ static __always_inline void tls_tickets_read(struct sock_state *state, __u64 now
 	state->reply_state = AWAITING;
 	state->answered--;
 	/* A wait of a stall length has been reported: it is over. */
-	state->request_ns = now - tls->request_ns < settings.stall_ns ? tls->request_ns : now;
+	state->request_ns = last - tls->request_ns < settings.stall_ns ? tls->request_ns : last;
+}
+
+/*
+ * One record has come after the handshake and the first request: a reply, or a ticket, if the
+ * server sends one, as those of Go and Java.
+ */
+static __always_inline bool may_be_ticket(struct sock_state *state)
+{
+	struct tls_reads *tls = &state->tls;
+
+	return tls->phase == TLS_HEAD && tls->request_ns && tls->sent_again &&
+	       !tls->records_since && tls->record >= LEAST_TICKET_BYTES && !state->sent_last;
 }
 
 /* `request_ns`: of the request that this read seemed to answer, or 0. */

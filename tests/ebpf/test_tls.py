@@ -8,14 +8,22 @@ from support.require import require_tools
 
 from xctl_probe.events import Cause, Direction
 
-CLIENTS = ("first_request", "first_request_polled", "first_request_after_a_pause", "second_request")
+CLIENTS = (
+    ("first_request", 2),
+    ("first_request", 1),
+    ("first_request", 0),
+    ("first_request_polled",),
+    ("first_request_after_a_pause",),
+    ("second_request",),
+)
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda words: "-".join(map(str, words)))
 def test_a_request_over_tls(watch, peer, client):
     require_tools("openssl")
     seen = watch()
-    one = peer(f"tls.{client}")
+    name, *options = client
+    one = peer(f"tls.{name}", *options)
     seen.drain()
     handshake = len(seen.stalls(one.pid, ongoing=False))
     one.start()

@@ -70,8 +70,8 @@ _SESSION_TICKETS = BlindSpot(
 _OTHER_TICKETS = BlindSpot(
     "other_tickets",
     "waits for the reply to the first request of a new TLS 1.3 connection, if the server has sent"
-    " one session ticket only, or if the program does not read record by record (Go, Node): they"
-    " count as the reply",
+    " its session tickets, and either it is an event loop and has got one ticket only, or the"
+    " program does not read record by record (Go, Node): they count as the reply",
 )
 _HIDDEN_PEER = BlindSpot(
     "hidden_peer",

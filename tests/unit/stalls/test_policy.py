@@ -91,7 +91,7 @@ def define(header: str, name: str) -> int:
 
 def test_the_kernel_programs_have_the_same_thresholds() -> None:
     assert define("sock_iter.bpf.h", "FLOW_NS") * MS == policy.FLOW_NS
-    assert define("sock_iter.bpf.h", "FLOW_BYTES_PER_MS") == policy.FLOW_BYTES_PER_MS
+    assert define("stall.bpf.h", "FLOW_BYTES_PER_MS") == policy.FLOW_BYTES_PER_MS
     assert define("existing_sockets.bpf.h", "DELAYED_ACK_NS") == policy.DELAYED_ACK_MS * MS
 
 

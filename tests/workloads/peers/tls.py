@@ -55,10 +55,10 @@ def _client(*, at_once: int = 0, late: Bounds | None = None, tickets: int = 2) -
     return anybody.wrap_socket(client)
 
 
-def first_request() -> Steps:
+def first_request(tickets: str = "2") -> Steps:
     """Blocks until its first request is answered; yields bounds of that wait in ns."""
     late = Bounds()
-    client = _client(late=late)
+    client = _client(late=late, tickets=int(tickets))
     yield
     yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
 
