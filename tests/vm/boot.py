@@ -30,6 +30,10 @@ MEMORY = "2G"
 _SETUP = Path(__file__).with_name("guest_setup.sh")
 _CACHED_ROOT = "/run/cached"  # guest_setup.sh knows it, too
 _GRACE_S = 10.0  # QEMU's own end, after SIGTERM
+# A boot takes a minute or two.  On a busy host an emulated 5.10 was seen to hang in one, before its
+# first driver, for as long as it was let.
+_BOOT_S = 600.0
+_BOOTS = 2
 _SAMPLE_S = 0.5
 
 Watch = Callable[[float, str], None]
@@ -56,11 +60,25 @@ def run_in_guest(
 
     Leaves console.log (kernel messages) and output.log (the command's output) in `shared`.
     `watch` is called about twice a second with the seconds so far and the last line of output.
+    One that does not boot is started again, once.
     Raises GuestError where the guest panicked, did not boot, or did not end within `limit_s`.
     """
-    shutil.rmtree(shared, ignore_errors=True)
-    shared.mkdir(parents=True)
     clock = Stopwatch()
+    for _ in range(_BOOTS):
+        shutil.rmtree(shared, ignore_errors=True)
+        shared.mkdir(parents=True)
+        if not _hangs_in_boot(argv, shared, clock, limit_s, watch):
+            break
+    result = shared / "exit"
+    if not result.exists():
+        raise GuestError(_why(kernel, shared, clock.seconds, limit_s))
+    return GuestRun(int(result.read_text()), clock.seconds)
+
+
+def _hangs_in_boot(
+    argv: Sequence[str], shared: Path, clock: Stopwatch, limit_s: float, watch: Watch
+) -> bool:
+    """Run a guest to its end, or until `limit_s`; true where it should have booted long ago."""
     env = {**os.environ, "PATH": search_path()}
     # A pipe, because QEMU opens /proc/self/fd/1 anew for every port and would truncate a file.
     guest = subprocess.Popen(
@@ -78,15 +96,11 @@ def run_in_guest(
     )
     copier.start()
     try:
-        _wait(guest, shared, clock, limit_s, watch)
+        return _wait(guest, shared, clock, limit_s, watch)
     finally:
         _end(guest)
         _running.remove(guest)
         copier.join(_GRACE_S)
-    result = shared / "exit"
-    if not result.exists():
-        raise GuestError(_why(kernel, shared, clock.seconds, limit_s))
-    return GuestRun(int(result.read_text()), clock.seconds)
 
 
 def on_these_files(kernel: Kernel, command: Sequence[str], shared: Path) -> list[str]:
@@ -117,12 +131,16 @@ def _copy(source: IO[bytes], target: Path) -> None:
 
 def _wait(
     guest: subprocess.Popen[bytes], shared: Path, clock: Stopwatch, limit_s: float, watch: Watch
-) -> None:
+) -> bool:
+    boot_by = clock.seconds + _BOOT_S
     while guest.poll() is None and clock.seconds < limit_s:
+        if clock.seconds >= boot_by and not (shared / "stage").exists():
+            return True
         watch(clock.seconds, _activity(shared))
         if (shared / "exit").exists():
             limit_s = min(limit_s, clock.seconds + _GRACE_S)  # only powering off is left
         time.sleep(_SAMPLE_S)
+    return False
 
 
 def _activity(shared: Path) -> str:

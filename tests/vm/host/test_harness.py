@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from vm import fetch, programs, results, suites
-from vm.errors import UnavailableError
+from vm import boot, fetch, programs, results, suites
+from vm.errors import GuestError, UnavailableError
 from vm.expect import VARIANTS
 from vm.fetch import _place
 from vm.guest.features import NO, PROBES, UNKNOWN, YES, supports
@@ -161,3 +161,30 @@ def test_the_table_takes_the_place_of_the_one_before():
     row = "| 7.2 | 7.2.13-1 (sid) | passed (12 tests) | not run | not supported by this kernel |"
     assert row in text
     assert replaced(f"a\n{BEGIN}\nold\n{END}\nb", text) == f"a\n{BEGIN}\n{text}{END}\nb"
+
+
+GUEST = """
+echo x >> {boots}
+[ $(wc -l < {boots}) -lt {starts_at} ] && exec sleep 60
+echo 0 > {shared}/stage
+echo 23 > {shared}/exit
+"""
+
+
+@pytest.mark.parametrize(("starts_at", "starts"), [(1, True), (2, True), (3, False)])
+def test_a_guest_that_hangs_in_its_boot_is_started_once_more(
+    tmp_path, monkeypatch, starts_at, starts
+):
+    monkeypatch.setattr(boot, "_BOOT_S", 0.5)
+    boots, shared = tmp_path / "boots", tmp_path / "shared"
+    script = GUEST.format(boots=boots, shared=shared, starts_at=starts_at)
+
+    def run():
+        return boot.run_in_guest(KERNEL, ["sh", "-c", script], shared, 60, lambda *_: None)
+
+    if starts:
+        assert run().exit_code == 23
+    else:
+        with pytest.raises(GuestError, match="did not boot"):
+            run()
+    assert len(boots.read_text().split()) == min(starts_at, 2)
