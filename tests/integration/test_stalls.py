@@ -39,7 +39,7 @@ def broken_off(running, server, client):
         flowed = server.ask("flow", *FLOW)  # five intervals, at least
         sent += flowed["bytes"]
         running.wait_for_intervals(SHOWN_WITHIN)
-        if running.consumer.stalls(pid=client.pid):
+        if running.consumer.stalls(pid=client.pid, ongoing=True):
             break
     running.wait_for(ongoing_times(3, client.pid))
     return sent, flowed["last_ns"]

@@ -16,7 +16,7 @@ STALL_MS = 100
 # Default of --reply-ms: the peer has the request.  A server at work often takes a part of a second.
 REPLY_MS = 1_000
 # A transfer, as opposed to a feed of events, lasts this long at this rate.  The kernel programs
-# have the same two in bpf/include/sock_iter.bpf.h.
+# have the same two in bpf/include/sock_iter.bpf.h and stall.bpf.h.
 FLOW_NS = 800 * NS_PER_MS
 FLOW_BYTES_PER_MS = 1_000
 # One lost packet explains a single keepalive without an answer.
@@ -27,6 +27,7 @@ MOST_OF_PING = 48
 SILENCE_NS = 8 * NS_PER_MS
 # TCP_DELACK_MAX, include/net/tcp.h; also in bpf/include/existing_sockets.bpf.h.
 DELAYED_ACK_MS = 200
+TICK_MS = 10  # of the slowest scheduler (HZ=100): begins of waits are no more exact
 DNS_PORT = 53
 # A sender of datagrams that never got a reply is reported after this time.
 UNANSWERED_DATAGRAM_NS = 1_000_000_000

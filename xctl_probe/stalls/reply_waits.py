@@ -21,6 +21,7 @@ from xctl_probe.stalls.peer_inspector import (
     seen_from_here,
 )
 from xctl_probe.stalls.peer_work import PeerWork
+from xctl_probe.stalls.policy import NS_PER_MS, TICK_MS
 from xctl_probe.stalls.request_history import MUCH_LONGER, RequestHistory, Usual
 
 # An expected wait, or maybe one: without evidence there is no report.
@@ -31,7 +32,6 @@ _MOST_WAITS = 16_384  # kept at a time
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
 # often from then on; less often during a stall, and never in a wait that is shorter than that.
 _EARLIER, _SELDOM = 2, 5
-_TICK_NS = 10_000_000  # of the slowest scheduler (HZ=100): begins are no more exact
 _MOST_HOPS = 32  # of a ring of equals on one host
 _AT_ONCE = 1_024  # waits whose peers are inspected within one stall length
 _AGAIN_AT_ONCE = 32  # waits that are inspected again in the next sample, as an answer was late
@@ -343,7 +343,8 @@ class ReplyWaits:
         peer = kept.peer.peer
         if peer is None or peer.pid == kept.owner:
             return False
-        earliest_ns = kept.since_ns - (self._stall_ns - 1 if asked.transfer else _TICK_NS)
+        before_ns = self._stall_ns - 1 if asked.transfer else TICK_MS * NS_PER_MS
+        earliest_ns = kept.since_ns - before_ns
         latest_ns = kept.since_ns + self._stall_ns
         upstream = self._stalled.get(peer.pid, ())
         return any(earliest_ns <= since_ns < latest_ns for since_ns, _ in upstream)

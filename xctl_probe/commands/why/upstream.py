@@ -19,8 +19,8 @@ from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.linux.process_activity import Processes, worked_ns
 from xctl_probe.linux.tasks import reader_of
 from xctl_probe.stalls.peer_work import COMPUTES
+from xctl_probe.stalls.policy import TICK_MS
 
-_TICK_MS = 10  # times are no more exact
 _MOST_HOPS = 4  # from proxy to proxy
 _MOST_REQUESTS = 8  # of one proxy
 _BETWEEN_S = 0.2
@@ -43,8 +43,10 @@ class Upstream:
         """
         matches = self._broke_off if transfer else self._asks
         found = (one for one in self._opened(pid) if matches(one, ms))
-        for sample in islice(found, _MOST_REQUESTS):
-            peer = peers_of([sample], self.messages).get(sample.inode)
+        samples = list(islice(found, _MOST_REQUESTS))
+        peers = peers_of(samples, self.messages) if samples else {}  # one pass over /proc
+        for sample in samples:
+            peer = peers.get(sample.inode)
             address = endpoint_text(sample.remote_address, sample.remote_port)
             if peer is None or peer.pid is None:
                 if transfer:
@@ -79,7 +81,7 @@ class Upstream:
         if sample.state != ESTABLISHED:
             return sample.state == SYN_SENT
         sent_ms = info.last_data_sent_ms
-        if not info.data_segs_out or not asked_ms - self.stall_ms < sent_ms <= asked_ms + _TICK_MS:
+        if not info.data_segs_out or not asked_ms - self.stall_ms < sent_ms <= asked_ms + TICK_MS:
             return False
         return not info.data_segs_in or info.last_data_recv_ms > sent_ms
 
