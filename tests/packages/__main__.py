@@ -44,7 +44,8 @@ def debian_package(root: Root) -> None:
     )
     root.run(streams("xctl-probe-network"))
     # Each command imports modules that the stream does without.
-    root.run("xctl-probe-network check | grep '^  ebpf tracepoint .*yes'")
+    # By kernel, `tracepoint` or `tracepoint_files`.
+    root.run("xctl-probe-network check | grep '^auto takes ebpf '")
     root.run("xctl-probe-network why $$ | grep '^[0-9]* sh: '")
     root.run(
         "xctl-probe-network --record /srv/ring --duration 2 >/srv/lines"
