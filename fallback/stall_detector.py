@@ -16,7 +16,7 @@ from xctl_probe.fallback.connection import (
     may_receive,
     waits_to_connect,
 )
-from xctl_probe.fallback.row import MS, SENDS_ONLY
+from xctl_probe.fallback.row import LISTENS, MS, SENDS_ONLY, UNKNOWN_HABIT
 from xctl_probe.fallback.sock_diag import (
     CLOSE_WAIT,
     CLOSING,
@@ -233,17 +233,18 @@ class StallDetector:
         """True where the process only sent until now, and has a thread in a receive now.
 
         An upload in slow pieces finishes this way.  A process with a thread in a receive beside its
-        sends, such as a subscriber that pings, expects no reply.  The threads are read with
-        backoff.
+        sends, such as a subscriber that pings, expects no reply: where that is not known
+        yet, the next send decides by what is read here.  The threads are read with backoff.
         """
-        if connection.habit != SENDS_ONLY or not self._exceeds_threshold(
-            connection.sent_ns, now_ns
-        ):
+        if connection.habit == LISTENS or not self._exceeds_threshold(connection.sent_ns, now_ns):
             return False
         if connection.wait is None and now_ns < connection.ask_ns:
             return False
         connection.ask_ns = now_ns + (now_ns - connection.sent_ns)
-        return True
+        if connection.habit == UNKNOWN_HABIT:
+            thread = self._evidence.of_receiving(connection)
+            connection.listened = bool(connection.listened or thread)
+        return connection.habit == SENDS_ONLY
 
     def _filter_expected(
         self, connection: Connection, wait: Wait, owner: Process | None, now_ns: int

@@ -51,6 +51,7 @@ enum evidence {
 	SEEN_SYMMETRIC = 16384, /* the peer is an equal: see silences.bpf.h */
 	SEEN_SPINNING = 32768, /* receives that find nothing, again and again: see spins.bpf.h */
 	SEEN_ANNOUNCED = 65536, /* an equal announced itself, and was always answered soon */
+	SEEN_UPLOAD = 131072, /* sent in slow pieces, beside which no thread was in a receive */
 };
 
 /* A raw event of one socket, from an iterator or through the ring buffer. */

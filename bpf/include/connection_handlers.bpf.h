@@ -168,7 +168,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	flush_bytes_to_process(sk, state, false);
 	flush_retransmits(sk, state);
 	merge_peer_history(sk, state);
-	state->opened = state->silences_in_a_row = 0;
+	state->opened = state->silences_in_a_row = state->listened = 0;
 	state->answered = state->unanswered = 0;
 	state->counted_answers = state->counted_unanswered = 0;
 	return 0;

@@ -35,7 +35,6 @@
 /* The silences that one side has ended last at most so many times as long as those of the other,
  * so that neither is a server. */
 #define BALANCE 4
-#define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
 #define MOST_ANNOUNCED 128 /* bytes; those of gloo have 48 to 56 */
 #define LEAST_ANNOUNCED 8 /* that were answered, and sends or answers with data */
 #define ASKED_PER_SEND 16 /* answers with data, per send of data, of who only asks */
@@ -166,7 +165,7 @@ static __always_inline bool may_await_equal(struct sock_state *state)
 {
 	if (!state->sent_last)
 		return false;
-	if (state->opened && state->unanswered * ANSWERED_PER_SLIP <= state->answered)
+	if (state->opened && !is_one_way(state))
 		return false;
 	return is_symmetric(state);
 }

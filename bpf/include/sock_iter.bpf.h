@@ -121,8 +121,10 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 		event->direction = STALL_RECEIVE;
 		state->awaits_equal = coarse - since >= settings.stall_ns;
 	} else if (state->reply_state) {
-		since = state->request_ns;
+		since = due_since(sk, state);
 		event->evidence = is_symmetric(state) ? of_equal(state, coarse) : 0;
+		if (is_upload(sk, state))
+			event->evidence |= SEEN_UPLOAD;
 		if (spins_now(state, coarse)) { /* as good as a thread that sleeps there */
 			event->evidence |= SEEN_BLOCKED;
 			state->seen_blocked_ns = coarse;

@@ -17,7 +17,9 @@
 #include "settings.bpf.h"
 #include "sock.bpf.h"
 #include "tcp_sock.bpf.h"
+#include "waitqueue.bpf.h"
 
+#define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
 #define MOST_OF_PING 48 /* bytes, with the header of TLS; the least message of gloo has 56 */
 #define NS_PER_MS 1000000
 #define FLOW_BYTES_PER_MS 1000 /* of a transfer, at least */
@@ -131,6 +133,42 @@ static __noinline void restart_request(struct sock *sk, struct sock_state *state
 	state->request_ns = now;
 }
 
+static __always_inline bool is_one_way(struct sock_state *state)
+{
+	return state->unanswered * ANSWERED_PER_SLIP > state->answered;
+}
+
+/*
+ * An upload in slow pieces, each as if it had gone unanswered: the process only sent until now.  A
+ * subscriber that pings has a thread in a receive meanwhile.
+ */
+static __always_inline bool is_upload(struct sock *sk, struct sock_state *state)
+{
+	return is_tcp(sk) && is_one_way(state) && !state->listened;
+}
+
+/* Since when a reply is due: to an upload in pieces since the last of them. */
+static __always_inline __u64 due_since(struct sock *sk, struct sock_state *state)
+{
+	return is_upload(sk, state) ? state->last_send_ns : state->request_ns;
+}
+
+/* A ping, while a reply or nothing is due; or a piece of an upload. */
+static __always_inline void sent_unanswered(struct sock *sk, struct sock_state *state)
+{
+	bool listens =
+		state->seen_blocked_ns >= state->request_ns || in_call_or_alone(stream_waiter(sk));
+
+	if (listens && is_upload(sk, state)) {
+		struct span span = { to_monotonic(state->last_send_ns), exact_ns() };
+
+		if (is_long(&span))
+			stall_ended(sk, state, STALL_RECEIVE, &span, SEEN_SUPERSEDED);
+	}
+	state->listened |= listens;
+	state->unanswered++;
+}
+
 /* Sent again, a stall's length after the request, and nothing received between. */
 static __noinline void on_send_while_waiting(struct sock *sk, struct sock_state *state, __u64 now,
 					     __u32 count)
@@ -147,7 +185,7 @@ static __noinline void on_send_while_waiting(struct sock *sk, struct sock_state 
 	} else if (now - state->last_send_ns < settings.stall_ns) {
 		restart_request(sk, state, now, now); /* one request, in pieces */
 	} else {
-		state->unanswered++; /* or a ping while it waits: that goes on */
+		sent_unanswered(sk, state);
 	}
 }
 
@@ -184,11 +222,14 @@ static __always_inline void sock_on_send(struct sock *sk, struct sock_state *sta
 static __noinline void emit_reply_stall(struct sock *sk, struct sock_state *state, __u64 end,
 					__u32 evidence)
 {
-	struct span span = { to_monotonic(state->request_ns), end };
+	__u64 since = due_since(sk, state);
+	struct span span = { to_monotonic(since), end };
 
 	if (!state->opened || !is_long(&span))
 		return;
-	if (state->seen_blocked_ns >= state->request_ns)
+	if (is_upload(sk, state))
+		evidence |= SEEN_UPLOAD;
+	if (state->seen_blocked_ns >= since)
 		evidence |=
 			transport_of(sk) == TRANSPORT_UDP ? seen_by(state->waited) : SEEN_BLOCKED;
 	/* A datagram's arrival is not noted: the process may have slept beside a full queue. */

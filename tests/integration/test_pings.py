@@ -1,9 +1,10 @@
-"""A client that sends more while its request is outstanding: pings, retries, a second request."""
+"""A client that sends more without a reply: pings, retries, a second request, pieces of one."""
 
 from __future__ import annotations
 
 import time
 
+import pytest
 from integration.test_calls import (
     ANSWER,
     QUESTION,
@@ -15,6 +16,7 @@ from integration.test_calls import (
 )
 
 PING, EVERY_MS = 7, 250
+PIECE = 1_009
 
 
 def test_pings_into_a_cut_line_prove_nothing_about_who_answers(probe, worker, netns, backend):
@@ -88,3 +90,44 @@ def test_a_request_after_a_ping_is_one(probe, worker):
     wait_until_reported(running, client)
     server.ask("send", ANSWER)
     client.expect("ask")
+
+
+@pytest.mark.parametrize(("pieces", "every_ms"), [(3, 600), (13, 250)])
+def test_a_wait_follows_an_upload_in_pieces(probe, worker, pieces, every_ms):
+    """Each piece goes unanswered, and then the process sits in a receive for the answer."""
+    running = probe("--min-bw", 0, "--reply-ms", 1_000)
+    server, client, _ = connected(worker)
+    server.begin("recv", PIECE * pieces)
+    began_ns = time.monotonic_ns()
+    client.ask("drip", PIECE, every_ms, pieces)
+    uploaded_ms = (time.monotonic_ns() - began_ns) / 1e6
+    server.expect("recv")
+    assert not running.consumer.stalls(pid=client.pid)
+    client.begin("recv", ANSWER)
+    wait_until_reported(running, client, 3)
+    server.ask("send", ANSWER)
+    client.expect("recv")
+    all_ms = (time.monotonic_ns() - began_ns) / 1e6
+    reported = wait_until_over(running, client).stalls(pid=client.pid)
+    assert {(r.net["direction"], r.net["cause"]) for r in reported} == {("receive", "no_reply")}
+    assert {r.net["tid"] for r in reported if r.ongoing} == {client.pid}
+    assert [r.ongoing for r in reported].count(False) == 1
+    # From the last piece on, whose own time was the last in `drip`.
+    assert max(r.stall_ms for r in reported) < all_ms - uploaded_ms * (pieces - 1) / pieces + 50
+
+
+def test_who_listens_and_pings_expects_nothing(probe, worker):
+    """A subscriber: a thread is in a receive all the time, beside pings that get no answer."""
+    running = probe("--min-bw", 0, "--reply-ms", 1_000)
+    server, client, _ = connected(worker)
+    answered(server, client)
+    client.ask("ask_aside", QUESTION, 2 * ANSWER)
+    server.ask("recv", QUESTION)
+    server.ask("send", ANSWER)
+    running.wait_for_intervals(2)
+    client.ask("drip", PING, EVERY_MS, 6)
+    server.ask("recv", 6 * PING)
+    server.ask("nap", 2_000)
+    running.wait_for_intervals(2)
+    reported = running.stop().stalls(pid=client.pid)
+    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]

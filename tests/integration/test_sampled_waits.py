@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from support.conversation import connected
 
-PIECE, PIECES, ANSWER = 1_009, 3, 13
 BYTES_PER_S = 200_017
 MORE_THAN_BUFFERS = 20_000_003
 
@@ -65,20 +64,3 @@ def test_a_sender_whose_own_host_drops_is_not_held_up_by_its_peer(running, pair,
     sender.begin("send", MORE_THAN_BUFFERS)
     running.wait_for(lambda c: "local_drop" in causes(c, sender))
     assert {*causes(running.stop(), sender)} <= {None, "local_drop"}
-
-
-def test_a_wait_follows_an_upload_in_pieces(running, pair):
-    """Each piece goes unanswered, and then the process sits in a receive for the answer."""
-    receiver, sender, _ = pair
-    receiver.begin("recv", PIECE * PIECES)
-    sender.ask("drip", PIECE, 600, PIECES)
-    receiver.expect("recv")
-    assert not running.consumer.stalls(pid=sender.pid)
-    sender.begin("recv", ANSWER)
-    running.wait_for(lambda c: len(c.stalls(pid=sender.pid, ongoing=True)) >= 3)
-    receiver.ask("send", ANSWER)
-    sender.expect("recv")
-    running.wait_for(lambda c: c.stalls(pid=sender.pid, ongoing=False))
-    reported = running.stop().stalls(pid=sender.pid)
-    assert {(r.net["direction"], r.net["cause"]) for r in reported} == {("receive", "no_reply")}
-    assert {r.net["tid"] for r in reported} == {sender.pid}

@@ -60,6 +60,7 @@ class Evidence(IntFlag):
     SYMMETRIC = 16384
     SPINNING = 32768
     ANNOUNCED = 65536
+    UPLOAD = 131072
 
 
 class LostWhere(IntEnum):

@@ -55,6 +55,8 @@ def expects_reply_as_client(record: RawEvent, endpoint: RequestHistory) -> bool:
     history = RequestHistory(record.answered, record.unanswered)
     blocked = bool(record.evidence & Evidence.BLOCKED)
     opened = bool(record.evidence & Evidence.OPENED)
+    if blocked and record.evidence & Evidence.UPLOAD:
+        history = RequestHistory()  # only a thread in a receive shows a wait now
     return opened and expects_reply(history, endpoint, blocked=blocked)
 
 
