@@ -50,6 +50,7 @@ _LONGEST_END_S = 1.7  # from a signal to the exit
 _PARENT_PID = os.getppid()
 # Least interval between two polls of a source with events: many small events cost one poll.
 _MIN_POLL_INTERVAL_NS = 10_000_000
+_RETRY_NS = 100_000_000  # after a poll that lacked a descriptor or memory
 
 
 def epoch_ms() -> int:
@@ -105,6 +106,7 @@ class Loop:
         self._loads = _process_loads(wanted) if Metric.PROCESS in wanted.metrics else None
         self._drained_ns = time.monotonic_ns()
         self._intervals = intervals
+        self._missed = 0  # polls since the last drain for which descriptors or memory ran out
 
     def close(self) -> None:
         """Close what the loop has opened; the source is not part of that.  Safe to call twice."""
@@ -127,7 +129,7 @@ class Loop:
                 # A missed interval (the probe was stopped) is skipped.
                 next_drain_ns = max(next_drain_ns + interval_ns, now_ns)
             elif now_ns >= next_poll_ns:
-                next_poll_ns = self._source.poll(now_ns)
+                next_poll_ns = self._poll(now_ns)
                 listen_ns = now_ns + _MIN_POLL_INTERVAL_NS
             self._sink.flush()
             wake_ns = min(next_poll_ns, next_drain_ns, end_ns or next_drain_ns)
@@ -150,14 +152,28 @@ class Loop:
         )
         self._sink.put(records, now_ns)
 
-    def _batch(self, now_ns: int) -> Batch:
-        """Drain the source; where descriptors or memory ran out, return a `DroppedEvents`."""
+    def _poll(self, now_ns: int) -> int:
+        """Poll the source, and return when to do it again; a poll without resources is missed."""
         try:
-            return self._source.drain(now_ns)
+            return self._source.poll(now_ns)
         except Exception as error:
             if not is_shortage(error):
                 raise
-            return Batch(now_ns, [DroppedEvents("source", 1)])
+            self._missed += 1
+            return now_ns + _RETRY_NS
+
+    def _batch(self, now_ns: int) -> Batch:
+        """Drain the source; where descriptors or memory ran out, also return `DroppedEvents`."""
+        missed, self._missed = self._missed, 0
+        try:
+            batch = self._source.drain(now_ns)
+        except Exception as error:
+            if not is_shortage(error):
+                raise
+            missed, batch = missed + 1, Batch(now_ns, [])
+        if missed:
+            batch.events.append(DroppedEvents("source", missed))
+        return batch
 
     def _wait(self, wake_ns: int, *, listen: bool) -> bool:
         """Sleep until the next task is due.  True where the source is ready (with `listen`)."""

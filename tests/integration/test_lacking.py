@@ -1,9 +1,11 @@
-"""Kernels and hosts that lack something, simulated: each is one line at start."""
+"""Kernels and hosts that lack something, simulated: one line at start, and no end of the stream."""
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
+from pathlib import Path
 
 import pytest
 from support.lacking import BTF, Lacking, before_ring_buffers, hidden
@@ -70,3 +72,25 @@ def test_left_to_itself_it_takes_the_next_best_and_reports_why(lacking, start_pr
     output = running.stderr.decode()
     assert len(output.splitlines()) == 1
     assert "source ebpf" not in output
+
+
+def test_descriptors_that_run_out_are_no_end(start_probe, worker):
+    """Each run of an iterator is a file: what is missed is counted."""
+    running = start_probe(
+        *("--backend", "ebpf", "--interval", 0.2, "--loopback", "--min-bw", 0), user="root"
+    )
+    running.wait_ready()
+    running.wait_for_intervals(2)
+    in_use = len(list(Path(f"/proc/{running.pid}/fd").iterdir()))
+    soft, hard = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (in_use, hard))
+    running.wait_for(lambda c: c.lost())
+    before = running.consumer.lost()
+    running.wait_for(lambda c: c.lost() > before)
+    resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    server, client = worker(), worker()
+    client.connect("127.0.0.1", server.ask("listen")["port"])
+    server.ask("accept")
+    client.begin("ask", 23, 29)
+    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
+    running.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import select
@@ -158,6 +159,32 @@ def test_the_sink_stops_the_run_by_its_own_descriptor(source, sink):
     os.write(sink.writer, b"#")
     run(source, sink)
     assert (sink.ended, source.polls, sink.flushes, source.drains) == (True, 1, 1, 0)
+
+
+@pytest.mark.parametrize("when", ["at the poll", "at the drain"])
+def test_a_lack_of_descriptors_costs_what_was_due_and_not_the_run(source, sink, when):
+    """The kernel opens each run of an iterator as a file: other users of the limit may be first."""
+
+    def fail():
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    if when == "at the poll":
+        source.at_poll = {1: fail, 2: fail}
+    else:
+        source.drain = lambda _now_ns: fail()
+    lost = []
+    sink.put = lambda records, _now_ns: lost.extend(r.error for r in records)
+    run(source, sink, interval_ns=SECOND_NS // 4, duration_ns=SECOND_NS // 3)
+    assert lost == [DroppedEvents("source", 2 if when == "at the poll" else 1)]
+
+
+def test_a_mistake_at_a_poll_is_raised(source, sink):
+    def fail():
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    source.at_poll = {1: fail}
+    with pytest.raises(OSError, match="Bad file"):
+        run(source, sink)
 
 
 def test_a_source_that_is_ready_is_polled_again_after_the_least_time(source, sink):
