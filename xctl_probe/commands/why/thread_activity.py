@@ -11,6 +11,7 @@ from xctl_probe.commands.why.others import Other
 from xctl_probe.commands.why.outside import IN_FILE_SERVERS, file_of
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
+from xctl_probe.commands.why.verdict import RECEIVES
 from xctl_probe.linux.syscalls import Call, Role
 from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, RING
 
@@ -146,7 +147,11 @@ def _for_events(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
     # Without times, an idle connection may have a reply outstanding.
     if diagnosis.source != "sock_diag" and not all(_listens(socket) for socket in dark):
         return ThreadActivity(Kind.UNSEEN, text)
-    return ThreadActivity(Kind.FOUND if _waits(diagnosis, on) else Kind.ELSE, text)
+    if _waits(diagnosis, on):
+        return ThreadActivity(Kind.FOUND, text)
+    # Each other socket has a finding, but for a wait that is still shorter than a stall.
+    young = any(isinstance(socket, Udp) or socket.state in RECEIVES for socket in dark)
+    return ThreadActivity(Kind.ON_TIME if young else Kind.ELSE, text)
 
 
 def _in_call(diagnosis: Diagnosis, thread: Thread, call: Call) -> ThreadActivity:

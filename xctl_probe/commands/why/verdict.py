@@ -27,7 +27,7 @@ _FULL_BUFFER = {
 }
 _DNS = ":53"
 _DELIVERS = ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "CLOSING", "LAST_ACK")
-_RECEIVES = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2")
+RECEIVES = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _of_tcp(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if tcp.state == "SYN_SENT":
         return _connecting(tcp)
     found = _sending(tcp, waiter) if tcp.state in _DELIVERS and tcp.send_queue else None
-    if found is None and tcp.state in _RECEIVES:
+    if found is None and tcp.state in RECEIVES:
         found = _receiving(tcp, waiter)
     return found
 
@@ -165,8 +165,7 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if is_silent(tcp.unanswered_keepalives):
         return _silent(tcp, waiter, certain=alone)
     if not tcp.opened:
-        asks = _idle(f"waits for its client {tcp.remote} to ask something", tcp, waiter)
-        return _unread_by_equal(tcp) or asks
+        return _unread_by_equal(tcp) or _of_client(tcp, waiter)
     if tcp.reply_ms is not None:
         return _reply(tcp, tcp.reply_ms, certain=alone or tcp.answered_before)
     if not alone:
@@ -293,6 +292,18 @@ def _unread_by_equal(tcp: Tcp) -> Finding | None:
         "no wait if this was the reply of a server"
     )
     return Finding(text, True, False, Cause.NO_REPLY, tcp.inode, float(ms))
+
+
+def _of_client(tcp: Tcp, waiter: Waiter | None) -> Finding:
+    """Return the finding about an accepted connection without data."""
+    peer = tcp.peer
+    if not (peer and peer.stopped and waiter and waiter.exclusive):
+        return _idle(f"waits for its client {tcp.remote} to ask something", tcp, waiter)
+    text = (
+        f"waits for its client {peer.comm} (pid {peer.pid}) at {tcp.remote}, which is "
+        f"{_held(peer)}, maybe in the middle of a message"
+    )
+    return Finding(text, False, False, None, tcp.inode, waiter.ms, seen=False)
 
 
 def _held(peer: Peer) -> str:

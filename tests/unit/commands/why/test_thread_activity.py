@@ -11,6 +11,7 @@ from unit.commands.why.test_verdict import FD, INODE, OPENED
 from xctl_probe.commands.why.others import File, Other, distant_files
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.report import headline
+from xctl_probe.commands.why.sockets import Udp
 from xctl_probe.commands.why.thread_activity import Kind, thread_activity
 from xctl_probe.commands.why.verdict import ranked
 from xctl_probe.linux.syscalls import Call, Role, Watched
@@ -54,6 +55,20 @@ def test_a_read_of_a_file_on_the_network_waits_for_its_server():
     diagnosis = explained(thread, READ, files={FD: File("nfs4", "server:/home")})
     assert headline(diagnosis) == "waits for a file of server:/home (nfs4) for 12.5 s"
     assert headline(explained(thread, READ)) == f"{NOTHING}: it is waiting for a disk"
+
+
+POLL = Call("poll", Role.POLL, (Watched(FD, True, False),))
+YOUNG = Udp(FD, INODE, "10.0.0.1:40001", None, 0, 0, 0)
+
+
+def test_a_poll_that_is_younger_than_a_stall_may_be_one_of_many():
+    """A resolver that asks again each time: between two polls there is no wait to find."""
+    young = explained(BLOCKED, POLL, udp=(YOUNG,), found=())
+    assert headline(young) == (
+        "waiting on the network, where nothing is late: it is waiting for events, on 1 socket"
+    )
+    answered = explained(BLOCKED, POLL, udp=(replace(YOUNG, receive_queue=23),), found=())
+    assert headline(answered).startswith(NOTHING)
 
 
 @pytest.mark.parametrize("wchan", ["ib_uverbs_event_read.constprop.0", "ucma_get_event"])

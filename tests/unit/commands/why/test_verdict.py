@@ -77,6 +77,16 @@ def test_whom_an_accepted_connection_does_not_wait_for(differs):
     assert not finding_of(replace(ACCEPTED, peer=read), IN_EPOLL).waits
 
 
+def test_a_client_that_is_stopped_may_be_in_the_middle_of_a_message():
+    """A rank that reads a chunk from a connection that it accepted; a server of one client."""
+    finding = finding_of(
+        replace(ACCEPTED, peer=Peer(0, 239, "rank", stopped=True, listens=False)), IN_RECV
+    )
+    assert (finding.waits, finding.seen) == (False, False)
+    assert "rank (pid 239)" in finding.text
+    assert "which is stopped, maybe in the middle of a message" in finding.text
+
+
 def test_a_peer_that_waits_for_more_makes_the_wait_expected():
     """A blocking read of a queue: the network owes nothing."""
     peer = Peer(0, 239, "redis-server", stopped=False, listens=True)
