@@ -22,7 +22,8 @@ class Program:
         self.name = name
         self.process = spawn(command, **options)
         self.pid = self.process.pid
-        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._lines: queue.Queue[bytes | None] = queue.Queue()  # None: one of the two has ended
+        self._ended = 0
         self._heard: list[bytes] = []
         self._threads = [
             threading.Thread(target=self._read, args=(pipe,), daemon=True)
@@ -39,16 +40,17 @@ class Program:
     def expect(self, word: str, timeout: float = ANSWER_S) -> str:
         """The next line with this word in it; its output where none comes."""
         deadline = time.monotonic() + timeout
-        while True:
+        while self._ended < len(self._threads):
             try:
                 line = self._lines.get(timeout=max(deadline - time.monotonic(), 0))
             except queue.Empty:
-                line = None
+                break
             if line is None:
-                heard = b"".join(self._heard).decode(errors="replace")
-                raise AssertionError(f"{self.name}: no {word!r}, but: {heard}")
-            if word.encode() in line:
+                self._ended += 1
+            elif word.encode() in line:
                 return line.decode(errors="replace")
+        heard = b"".join(self._heard).decode(errors="replace")
+        raise AssertionError(f"{self.name}: no {word!r}, but: {heard}")
 
     def ask(self, line: str | bytes, word: str) -> str:
         self.send(line)
@@ -75,8 +77,7 @@ class Program:
                     self._lines.put(line)
         except (OSError, ValueError):  # closed meanwhile
             pass
-        if self.process.poll() is not None:
-            self._lines.put(None)
+        self._lines.put(None)
 
 
 def children(pid: int) -> list[int]:
