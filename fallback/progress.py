@@ -29,7 +29,7 @@ from xctl_probe.fallback.row import (
     keep_history,
 )
 from xctl_probe.fallback.sock_diag import ESTABLISHED, GOT_FIN, LISTEN, SENT_FIN, SYN_SENT
-from xctl_probe.stalls.policy import DELAYED_ACK_MS, MOST_OF_PING, SILENCE_NS
+from xctl_probe.stalls.policy import DELAYED_ACK_MS, MOST_OF_MESSAGE, MOST_OF_PING, SILENCE_NS
 from xctl_probe.stalls.request_history import LONG_STALLS
 
 # A connection that was open at the start has a history if both sides sent this often.
@@ -75,7 +75,7 @@ def observe(rows: Records, sample: Records, times: Times) -> Turns:
     step.order()
     unanswered = step.requests()
     step.keep()
-    _note_unanswered(rows, unanswered)
+    _note_unanswered(rows, unanswered, step.added)
     _update_queues(rows, step.now, times, step.wrote, None)
     note_active(rows, step.now)
     return Turns(np.flatnonzero(answered), step.late_replies, np.flatnonzero(unanswered))
@@ -96,7 +96,8 @@ class _Step:
         self.opened |= (was("state") == SYN_SENT) & (now("state") == ESTABLISHED)
         self.ambiguous, self.unsolicited = was.flags("order_ambiguous"), was.flags("unsolicited")
         self.written, self.received_payload = _take_counters(rows, now, sample)
-        self.wrote = self.written > was("written")
+        self.added: Ints = self.written - was("written")
+        self.wrote = self.added > 0
         self.received = self.received_payload > was("received_payload")
         self.pending_ns = was("pending_ns")
         self.pending = self.pending_ns != UNSET  # a request was outstanding before
@@ -293,12 +294,13 @@ def _note_late(
     return late
 
 
-def _note_unanswered(rows: Records, unanswered: Bools) -> None:
+def _note_unanswered(rows: Records, unanswered: Bools, added: Ints) -> None:
     if not unanswered.any():
         return
     listened, habit = rows["listened"][unanswered], rows["habit"][unanswered]
     only = (listened == 0) & (habit == UNKNOWN_HABIT)
-    rows["habit"][unanswered] = np.where(listened > 0, LISTENS, np.where(only, SENDS_ONLY, habit))
+    no_upload = (listened > 0) | (added[unanswered] <= MOST_OF_MESSAGE)
+    rows["habit"][unanswered] = np.where(no_upload, LISTENS, np.where(only, SENDS_ONLY, habit))
     rows["listened"][unanswered], rows["ask_ns"][unanswered] = NOT_READ, 0
     rows["unanswered"] += unanswered
 

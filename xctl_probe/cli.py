@@ -167,6 +167,9 @@ def _stream(context: typer.Context, **given: Any) -> None:
         trace_calls(settings, diagnostics, _STDOUT, form)
         return
     line = with_origin(to_line, this_host(settings.host))
+    if sys.stdout is None:  # as the shell's >&- leaves it
+        msg = "stdout is closed, and there the records go; >/dev/null drops them"
+        raise ProbeError(msg)
     # Before privileges are given up: it opens a terminal or pipe again, also of another user.
     writer = Writer(_STDOUT, line if form is Format.NDJSON else _exporter(form), epoch_ms)
     _give_up(diagnostics, *features_of(settings), folders=folders_of(settings))

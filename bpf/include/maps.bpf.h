@@ -110,7 +110,7 @@ struct sock_state {
 	__u8 unasked; /* UDP: more has come than was asked for, so not each comes as an answer */
 	__u8 silences_in_a_row; /* that the side ended that had sent last, saturating */
 	__u8 sent_last; /* and not received: the times may be of one tick */
-	__u8 listened; /* a thread was in a receive when a send had no reply: see is_upload() */
+	__u8 listened; /* its sends without a reply are no upload: see is_upload() */
 	__u8 sent_again; /* by the last send: nothing was received since the one before */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */

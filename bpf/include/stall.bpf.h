@@ -20,6 +20,7 @@
 #include "waitqueue.bpf.h"
 
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
+#define MOST_OF_MESSAGE 512 /* bytes of a log line, a heartbeat, a subscription: no upload */
 #define MOST_OF_PING 48 /* bytes, with the header of TLS; the least message of gloo has 56 */
 #define NS_PER_MS 1000000
 #define FLOW_BYTES_PER_MS 1000 /* of a transfer, at least */
@@ -140,7 +141,7 @@ static __always_inline bool is_one_way(struct sock_state *state)
 
 /*
  * An upload in slow pieces, each as if it had gone unanswered: the process only sent until now.  A
- * subscriber that pings has a thread in a receive meanwhile.
+ * subscriber that pings has a thread in a receive meanwhile; and pieces are larger than messages.
  */
 static __always_inline bool is_upload(struct sock *sk, struct sock_state *state)
 {
@@ -154,7 +155,7 @@ static __always_inline __u64 due_since(struct sock *sk, struct sock_state *state
 }
 
 /* A ping, while a reply or nothing is due; or a piece of an upload. */
-static __always_inline void sent_unanswered(struct sock *sk, struct sock_state *state)
+static __always_inline void sent_unanswered(struct sock *sk, struct sock_state *state, __u32 count)
 {
 	bool listens =
 		state->seen_blocked_ns >= state->request_ns || in_call_or_alone(stream_waiter(sk));
@@ -165,7 +166,7 @@ static __always_inline void sent_unanswered(struct sock *sk, struct sock_state *
 		if (is_long(&span))
 			stall_ended(sk, state, STALL_RECEIVE, &span, SEEN_SUPERSEDED);
 	}
-	state->listened |= listens;
+	state->listened |= listens || count <= MOST_OF_MESSAGE;
 	state->unanswered++;
 }
 
@@ -185,7 +186,7 @@ static __noinline void on_send_while_waiting(struct sock *sk, struct sock_state 
 	} else if (now - state->last_send_ns < settings.stall_ns) {
 		restart_request(sk, state, now, now); /* one request, in pieces */
 	} else {
-		sent_unanswered(sk, state);
+		sent_unanswered(sk, state, count);
 	}
 }
 
@@ -253,8 +254,9 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64
 	__u32 evidence = 0;
 
 	if (state->reply_state == REPLY_QUEUED) {
-		state->reply_state = AWAITING; /* this is that other's answer */
-		return;
+		state->reply_state = AWAITING;
+		if (unread_bytes(sk) || arrival_ns(sk, now) + settings.tick_ns < state->request_ns)
+			return; /* this is that other's answer; else both were read at once */
 	}
 	if (now - state->request_ns + settings.tick_ns >= settings.stall_ns) {
 		end = exact_ns();

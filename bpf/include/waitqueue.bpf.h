@@ -10,8 +10,8 @@
 /* In the address of a task, which is a multiple of 64. */
 #define IS_POLLING 1ULL
 #define POLLS_ALONE 2ULL /* for data of this socket, and for nothing else */
-#define POLLED_TO_READ 1 /* POLLIN and EPOLLIN */
-#define POLLED_TO_WRITE 4 /* POLLOUT and EPOLLOUT */
+#define POLLED_TO_READ 0x41 /* POLLIN and POLLRDNORM, either of which is enough; as in epoll */
+#define POLLED_TO_WRITE 0x104 /* POLLOUT and POLLWRNORM */
 #define EDGE_TRIGGERED (1U << 31) /* EPOLLET */
 
 /* Does the poll or select of this entry of a wait queue have no other? */

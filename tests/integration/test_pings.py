@@ -131,3 +131,33 @@ def test_who_listens_and_pings_expects_nothing(probe, worker):
     running.wait_for_intervals(2)
     reported = running.stop().stalls(pid=client.pid)
     assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]
+
+
+def test_messages_without_a_reply_are_no_upload(probe, worker):
+    """Heartbeats or subscriptions, and then the process sits in a receive for what may come."""
+    running = probe("--min-bw", 0, "--reply-ms", 1_000)
+    server, client, _ = connected(worker)
+    client.ask("drip", 101, EVERY_MS, 6)
+    server.ask("recv", 6 * 101)
+    client.begin("recv", ANSWER)
+    server.ask("nap", 2_000)
+    running.wait_for_intervals(2)
+    reported = running.stop().stalls(pid=client.pid)
+    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]
+
+
+def test_two_replies_that_are_read_at_once_leave_nothing_due(probe, worker):
+    """The second request is sent while the reply to the first lies unread."""
+    running = probe("--min-bw", 0, "--reply-ms", 1_000)
+    server, client, _ = connected(worker)
+    for _ in range(2):
+        client.ask("send", QUESTION)
+        server.ask("recv", QUESTION)
+        server.ask("send", ANSWER)
+        client.ask("nap", EVERY_MS)
+    client.ask("recv", 2 * ANSWER)
+    client.begin("recv", ANSWER)
+    server.ask("nap", 2_000)
+    running.wait_for_intervals(2)
+    reported = running.stop().stalls(pid=client.pid)
+    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]

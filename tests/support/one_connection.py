@@ -19,6 +19,7 @@ from xctl_probe.fallback.sock_diag import (
 )
 from xctl_probe.stalls.policy import (
     DELAYED_ACK_MS,
+    MOST_OF_MESSAGE,
     MOST_OF_PING,
     SILENCE_NS,
     is_transfer,
@@ -219,7 +220,9 @@ class OneConnection:
         elif last_send_ns - self.sent_ns < stall_ns:
             self.pending_ns = last_send_ns  # one request, in pieces
         else:
-            self._unanswered()  # or a ping while it waits: the wait continues
+            self._unanswered(
+                self.counters.written - before.written
+            )  # or a ping while it waits: the wait continues
 
     def _is_ping(self, before: Counters, wrote: bool, silence_ns: int) -> bool:
         """True for a few bytes in one segment after a silence; what was sent is no older.
@@ -260,8 +263,8 @@ class OneConnection:
         """True when the peer has acknowledged all data written before the last sample."""
         return self.counters.written - self.sample.wqueue >= before.written
 
-    def _unanswered(self) -> None:
-        if self.listened:
+    def _unanswered(self, added: int) -> None:
+        if self.listened or added <= MOST_OF_MESSAGE:
             self.habit = LISTENS
         elif self.listened is False and self.habit == UNKNOWN_HABIT:
             self.habit = SENDS_ONLY

@@ -10,13 +10,12 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
-import select
 import time
 from collections import OrderedDict
 from pathlib import Path
 
 from xctl_probe.linux import epoll_fdinfo, procfs
-from xctl_probe.linux.syscalls import anonymous_inode, epolls_among
+from xctl_probe.linux.syscalls import TO_READ, anonymous_inode, epolls_among
 
 _MOST_BYTES = 1 << 20  # of one list: about 13,000 entries
 _MOST_DESCRIPTORS = 1_024  # of a process, among which instances are searched for
@@ -75,7 +74,7 @@ class Epolls:
             entries = frozenset(
                 (entry.fd, entry.inode)
                 for entry in epoll_fdinfo.entries(text)
-                if entry.inode and entry.events & select.EPOLLIN
+                if entry.inode and entry.events & TO_READ
             )
             took_ns = time.monotonic_ns() - begun_ns
             if took_ns > _LONG_NS:

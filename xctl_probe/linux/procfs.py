@@ -20,6 +20,7 @@ _LINE_BYTES = 256
 _STAT_BYTES = 2048  # 52 numbers of 64 bits, and a name of 64 bytes
 _SOCKET = "socket:["
 EPOLL = "anon_inode:[eventpoll]"  # the target of the link of an epoll descriptor
+IO_URING = "anon_inode:[io_uring]"
 _FLAGS, _START_TIME = 6, 19  # fields 9 and 22, counted from the state on
 _KERNEL_THREAD = 0x200000  # PF_KTHREAD, include/linux/sched.h
 _FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h

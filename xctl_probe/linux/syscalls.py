@@ -21,6 +21,10 @@ from pathlib import Path
 from xctl_probe.linux import procfs
 from xctl_probe.linux.epoll_fdinfo import entries
 
+# Either of two bits asks for data, or for room; poll(2) and epoll(7) have the same.
+TO_READ = select.POLLIN | select.POLLRDNORM
+TO_WRITE = select.POLLOUT | select.POLLWRNORM
+
 
 class Role(StrEnum):
     """Kind of a system call, by its use of descriptors."""
@@ -98,7 +102,7 @@ _TIMEOUT_AT = {
 _MILLISECONDS = ("poll", "epoll_wait", "epoll_pwait")
 _NEGATIVE = 1 << 31  # sign of an int; the upper half of the register is undefined
 _POLLFD = struct.Struct("=iHH")
-_MOST_FDS = 4096  # of one poll or select; more are not read
+MOST_FDS = 4096  # of one poll or select; more are not read
 _MOST_NESTED = 16  # nested epoll descriptors
 _MOST_LINKS = 64  # descriptors tested for that
 
@@ -208,17 +212,17 @@ def _entries(pid: int, fd: int, proc: Path) -> list[tuple[Watched, int]]:
     text = procfs.read(proc / str(pid) / "fdinfo" / str(fd), sys.maxsize)
     found = []
     for target, events, inode in entries(text):
-        writes = bool(events & select.EPOLLOUT) and not events & select.EPOLLET
-        found.append((Watched(target, bool(events & select.EPOLLIN), writes), inode))
+        writes = bool(events & TO_WRITE) and not events & select.EPOLLET
+        found.append((Watched(target, bool(events & TO_READ), writes), inode))
     return found
 
 
 def _polled(arguments: list[int], memory: ReadMemory) -> tuple[Watched, ...]:
     """poll(struct pollfd *fds, nfds_t nfds, ...)."""
-    raw = memory(arguments[0], min(arguments[1], _MOST_FDS) * _POLLFD.size)
+    raw = memory(arguments[0], min(arguments[1], MOST_FDS) * _POLLFD.size)
     whole = raw[: len(raw) - len(raw) % _POLLFD.size]
     return tuple(
-        Watched(fd, bool(events & select.POLLIN), bool(events & select.POLLOUT))
+        Watched(fd, bool(events & TO_READ), bool(events & TO_WRITE))
         for fd, events, _ in _POLLFD.iter_unpack(whole)
         if fd >= 0
     )
@@ -226,7 +230,7 @@ def _polled(arguments: list[int], memory: ReadMemory) -> tuple[Watched, ...]:
 
 def _selected(arguments: list[int], memory: ReadMemory) -> tuple[Watched, ...]:
     """select(int nfds, fd_set *readfds, fd_set *writefds, ...)."""
-    count = min(arguments[0] & 0xFFFFFFFF, _MOST_FDS)
+    count = min(arguments[0] & 0xFFFFFFFF, MOST_FDS)
     size = (count + 7) // 8
     reads, writes = (
         int.from_bytes(memory(address, size) if address else b"", "little")

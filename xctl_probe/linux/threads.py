@@ -19,7 +19,7 @@ from xctl_probe.events import Direction
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.epoll_fdinfo import entries
-from xctl_probe.linux.syscalls import Role, Watched, parsed, polled, role_of
+from xctl_probe.linux.syscalls import TO_WRITE, Role, Watched, parsed, polled, role_of
 from xctl_probe.linux.tasks import reader_of
 
 _DIRECTIONS = {Role.RECEIVE: Direction.RECEIVE, Role.SEND: Direction.SEND}
@@ -110,7 +110,7 @@ def inodes_awaited_writable(pid: int, proc: Path = Path("/proc")) -> set[int]:
         entry.inode
         for fd in Epolls(proc).of(reader)
         for entry in entries(procfs.read(f"{proc}/{reader}/fdinfo/{fd}", 1 << 20))
-        if entry.events & select.EPOLLOUT and not entry.events & select.EPOLLET
+        if entry.events & TO_WRITE and not entry.events & select.EPOLLET
     } - {0}
 
 

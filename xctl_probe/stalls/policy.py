@@ -25,6 +25,9 @@ LEAST_KEEPALIVES = 2
 # after a silence of at least two scheduler ticks.  bpf/include/stall.bpf.h has the first, too.
 MOST_OF_PING = 48
 SILENCE_NS = 8 * NS_PER_MS
+# Log lines, heartbeats and subscriptions have at most so many bytes, pieces of an upload more; also
+# in bpf/include/stall.bpf.h.
+MOST_OF_MESSAGE = 512
 # TCP_DELACK_MAX, include/net/tcp.h; also in bpf/include/existing_sockets.bpf.h.
 DELAYED_ACK_MS = 200
 TICK_MS = 10  # of the slowest scheduler (HZ=100): begins of waits are no more exact

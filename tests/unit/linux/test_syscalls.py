@@ -54,6 +54,13 @@ def test_poll_names_its_descriptors_in_memory(proc):
     assert call.watched == (Watched(7, True, False), Watched(11, True, True))
 
 
+def test_a_poll_may_ask_for_normal_data_only(proc):
+    """POLLRDNORM and POLLWRNORM are bits of their own: poll(2)."""
+    memory = struct.pack("<ihhihh", 3, 0x40, 0, 5, 0x100, 0)
+    call = called(proc, 7, ADDRESS, 2, memory=memory)
+    assert call.watched == (Watched(3, True, False), Watched(5, False, True))
+
+
 def test_select_names_its_descriptors_as_bits(proc):
     """Two sets, one for each direction; one of them may be missing."""
     reads, writes = 1 << 3 | 1 << 17, 1 << 17 | 1 << 19

@@ -6,6 +6,7 @@ import os
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NamedTuple
 
 from xctl_probe.commands.why.access import fds_of, has_ended
@@ -25,19 +26,20 @@ from xctl_probe.commands.why.threads import (
     waits_in,
 )
 from xctl_probe.commands.why.verdict import Finding, findings, ranked
-from xctl_probe.commands.why.waiters import Waiter, waiters
+from xctl_probe.commands.why.waiters import Waiter, by_first_descriptors, waiters
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
 from xctl_probe.linux import wchan
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.helper import Helper
-from xctl_probe.linux.procfs import read, read_process
+from xctl_probe.linux.procfs import IO_URING, link, read, read_process
 from xctl_probe.linux.syscalls import Call, Role, Watched
 from xctl_probe.linux.tasks import reader_of, state_of
 from xctl_probe.sources.privileges import WHY_ELSEWHERE
 from xctl_probe.stalls.policy import STALL_MS
 
 BETWEEN_S = 0.3
+_MOST_LINKS = 256
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
@@ -62,6 +64,7 @@ class Diagnosis:
     files: dict[int, File] = field(default_factory=dict)  # by descriptor: those a thread is in
     frozen: bool = False  # its cgroup is
     queue_pairs: tuple[ProcessQueuePair, ...] = ()
+    rings: frozenset[int] = frozenset()  # descriptors of io_uring that a thread polls
 
 
 def diagnose(pid: int, *, sock_diag: bool = True, stall_ms: int = STALL_MS) -> Diagnosis:
@@ -218,7 +221,7 @@ def _diagnosis(
         call = waits_in(thread, earlier.get(thread.tid))
         call = call or _assumed(thread, seen.fds, network, alone=not foreign)
         if call is not None:
-            waiting.append((thread, call))
+            waiting.append((thread, by_first_descriptors(call, seen.fds, reader)))
     if network and any(not thread.call_readable for thread in threads):
         remedy = "" if os.geteuid() == 0 else ": run as root to see it"
         notes.append(
@@ -246,7 +249,16 @@ def _diagnosis(
         files=files,
         frozen=Freezer().frozen(process.pid),
         queue_pairs=seen.queue_pairs,
+        rings=_rings(reader, waiting, seen.fds),
     )
+
+
+def _rings(reader: int, waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> frozenset[int]:
+    """Return the descriptors of io_uring that a thread polls: what they wait for is not visible."""
+    polls = (call for _, call in waiting if call.role in (Role.POLL, Role.EPOLL))
+    polled = {w.fd for call in polls for w in call.watched} - set(fds.values())
+    some = islice(sorted(polled), _MOST_LINKS)
+    return frozenset(fd for fd in some if link(f"/proc/{reader}/fd/{fd}") == IO_URING)
 
 
 def _files_in_use(waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> set[int]:

@@ -12,7 +12,7 @@ from xctl_probe.commands.why.outside import IN_FILE_SERVERS, file_of
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.commands.why.verdict import RECEIVES
-from xctl_probe.linux.syscalls import Call, Role
+from xctl_probe.linux.syscalls import MOST_FDS, Call, Role
 from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, RING
 
 _FUSE = ("request_wait_answer", "fuse_")
@@ -27,6 +27,7 @@ _RDMA = (
 _ACTIVITIES = (
     (("hrtimer_nanosleep", "do_nanosleep"), "sleeping"),
     (("futex_",), "waiting for another thread"),
+    (("do_wait_intr",), "waiting for an event of its own (eventfd, timerfd)"),
     (("do_wait", "kernel_wait"), "waiting for a child process"),
     (("pipe_", "anon_pipe_"), "waiting on a pipe"),
     (("unix_",), "waiting on a local (unix) socket"),
@@ -96,7 +97,7 @@ def _by_wchan(thread: Thread) -> ThreadActivity:
     if thread.running or thread.state == "R":
         return ThreadActivity(Kind.ELSE, _STATES["R"])
     text = next((what for names, what in _ACTIVITIES if thread.wchan.startswith(names)), None)
-    if thread.wchan.startswith((*ON_SOCKETS, *_FUSE, *_RDMA)):
+    if thread.wchan.startswith((*ON_SOCKETS, *_FUSE, *_RDMA, *RING)):
         return ThreadActivity(Kind.UNSEEN, text or "")
     if thread.wchan.startswith(tuple(name for names, _ in IN_FILE_SERVERS for name in names)):
         return ThreadActivity(Kind.FOUND, text or "")
@@ -119,6 +120,8 @@ def _assumed(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
     text = _by_wchan(thread).text
     on = network(diagnosis, thread)
     foreign = [other for other in diagnosis.others if not other.local]
+    if not on and not foreign and thread.wchan.startswith(RING):
+        return ThreadActivity(Kind.UNSEEN, f"{text}, which may hold sockets of its own")
     if not on and not foreign:
         where = ", none of them from the network" if thread.wchan.startswith(EVENTS) else ""
         return ThreadActivity(Kind.ELSE, text + where)
@@ -137,7 +140,11 @@ def _for_events(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
     foreign = [other for other in diagnosis.others if other.fd in fds and not other.local]
     if foreign:
         return ThreadActivity(Kind.UNSEEN, f"waiting for events, also on {_named(foreign[0])}")
+    if fds & diagnosis.rings:
+        return ThreadActivity(Kind.UNSEEN, "waiting for events, also of io_uring")
     on = network(diagnosis, thread)
+    if len(fds) >= MOST_FDS and not _waits(diagnosis, on):
+        return ThreadActivity(Kind.UNSEEN, f"waiting for events, on {MOST_FDS} descriptors or more")
     if not on:
         return ThreadActivity(Kind.ELSE, "waiting for events, none of them from the network")
     text = f"waiting for events, on {pluralize(len(on), 'socket')}"
@@ -173,6 +180,8 @@ def _in_call(diagnosis: Diagnosis, thread: Thread, call: Call) -> ThreadActivity
     if file is not None:
         text = f"in {call.name} on a file of {file.source} ({file.kind})"
         return ThreadActivity(Kind.UNSEEN if file.fuse else Kind.FOUND, text)
+    if thread.wchan.startswith(ON_SOCKETS):  # a terminal, inotify: they sleep in the same function
+        return ThreadActivity(Kind.ELSE, f"in {call.name} on fd {fd}, which is no socket")
     return _by_wchan(thread)
 
 

@@ -9,6 +9,7 @@ the CPU where the thread ran.
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from xctl_probe.linux.tasks import reader_of
 
 _EXEC_START = b"se.exec_start"
 _ENDED = ("Z", "X")
+_ELF_CLASS, _CLASS_32 = 4, b"\x01"  # elf(5): e_ident
 # Fields 14, 15 and 39 of /proc/<pid>/stat, counted from the state on.
 _USER_TICKS, _SYSTEM_TICKS, _PROCESSOR = 11, 12, 36
 _OFTEN_IN_CALLS = 0.1  # of its time on a CPU
@@ -30,7 +32,7 @@ class Thread:
 
     `wchan` is the kernel function it sleeps in, empty when it runs or where unreadable.  `call` is
     its system call, where it uses descriptors; `call_readable` is False where /proc/<pid>/syscall
-    is refused.  `last_ran_ms` is on the clock of CPU `cpu`.
+    is refused, or of a 32-bit program.  `last_ran_ms` is on the clock of CPU `cpu`.
     """
 
     tid: int
@@ -54,11 +56,18 @@ def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
     except OSError:
         return []
     reader = reader_of(pid, proc)
-    found = (_read_thread(pid, tid, reader, proc) for tid in tids)
+    known = not _has_other_calls(reader, proc)
+    found = (_read_thread(pid, tid, reader, proc, known=known) for tid in tids)
     return [thread for thread in found if thread is not None and thread.state not in _ENDED]
 
 
-def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
+def _has_other_calls(reader: int, proc: Path) -> bool:
+    """Return whether it is a 32-bit program on a 64-bit kernel: its calls have other numbers."""
+    head = procfs.read(proc / str(reader) / "exe", _ELF_CLASS + 1)
+    return head[_ELF_CLASS:] == _CLASS_32 and sys.maxsize > 1 << 32
+
+
+def _read_thread(pid: int, tid: int, reader: int, proc: Path, *, known: bool) -> Thread | None:
     task = proc / str(pid) / "task" / str(tid)
     stat = procfs.parse_stat(procfs.read(task / "stat"))
     if stat is None or not stat.fields[_PROCESSOR:]:
@@ -73,8 +82,8 @@ def _read_thread(pid: int, tid: int, reader: int, proc: Path) -> Thread | None:
         comm=procfs.command(stat.comm),
         state=stat.state,
         wchan="" if wchan == "0" else wchan,
-        call=call_of(syscall, reader, proc),
-        call_readable=bool(syscall),
+        call=call_of(syscall, reader, proc) if known else None,
+        call_readable=bool(syscall) and known,
         cpu=cpu,
         last_ran_ms=_last_ran_ms(task),
         running=stat.state == "R" or syscall.startswith("running"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from xctl_probe.commands.why.threads import Thread
-from xctl_probe.linux.syscalls import Call, Role
+from xctl_probe.linux.procfs import link, socket_inode
+from xctl_probe.linux.syscalls import Call, Role, Watched
+
+_MOST_LINKS = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +68,22 @@ def waiters(
             )
             found[inode] = found[inode].plus(waiter) if inode in found else waiter
     return found
+
+
+def by_first_descriptors(call: Call, fds: dict[int, int], reader: int) -> Call:
+    """Return the call with the lowest descriptor of each socket, which the others go by.
+
+    After dup(2), as inetd's 0, 1 and 2 are, it may watch another one.
+    """
+    known = set(fds.values())
+    unknown = islice((w.fd for w in call.watched if w.fd not in known), _MOST_LINKS)
+    inodes = {fd: socket_inode(link(f"/proc/{reader}/fd/{fd}")) for fd in unknown}
+    first = {fd: fds[inode] for fd, inode in inodes.items() if inode in fds}
+    if not first:
+        return call
+    watched: dict[int, Watched] = {}
+    for one in call.watched:
+        fd = first.get(one.fd, one.fd)
+        before = watched.get(fd, one)
+        watched[fd] = Watched(fd, one.reads or before.reads, one.writes or before.writes)
+    return replace(call, watched=tuple(watched.values()))

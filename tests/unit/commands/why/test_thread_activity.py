@@ -14,7 +14,7 @@ from xctl_probe.commands.why.report import headline
 from xctl_probe.commands.why.sockets import Udp
 from xctl_probe.commands.why.thread_activity import Kind, thread_activity
 from xctl_probe.commands.why.verdict import ranked
-from xctl_probe.linux.syscalls import Call, Role, Watched
+from xctl_probe.linux.syscalls import MOST_FDS, Call, Role, Watched
 
 NOTHING = "not waiting on the network"
 UNSEEN = "whether it waits on the network could not be seen"
@@ -69,6 +69,34 @@ def test_a_poll_that_is_younger_than_a_stall_may_be_one_of_many():
     )
     answered = explained(BLOCKED, POLL, udp=(replace(YOUNG, receive_queue=23),), found=())
     assert headline(answered).startswith(NOTHING)
+
+
+def test_a_read_of_what_is_no_socket_is_not_one_of_a_socket():
+    """A terminal sleeps in the function in which sockets do."""
+    thread = replace(BLOCKED, wchan="wait_woken")
+    call = Call("read", Role.RECEIVE, (Watched(0, True, False),))
+    assert headline(explained(thread, call)) == (
+        f"{NOTHING}: it is in read on fd 0, which is no socket"
+    )
+
+
+def test_what_an_io_uring_waits_for_is_not_visible():
+    """Requests, and sockets that only it holds."""
+    thread = replace(BLOCKED, wchan="io_cqring_wait", call=None)
+    assert headline(explained(thread)) == f"{UNSEEN}: it is waiting in io_uring"
+    diagnosis = explained(thread, replace(POLL, watched=()), tcp=(), udp=())
+    diagnosis = replace(diagnosis, threads=(thread,))
+    assert headline(diagnosis) == (
+        f"{UNSEEN}: it is waiting in io_uring, which may hold sockets of its own"
+    )
+    polled = explained(replace(BLOCKED, wchan="ep_poll"), LOOP, rings=frozenset((9,)))
+    assert headline(polled) == f"{UNSEEN}: it is waiting for events, also of io_uring"
+
+
+def test_of_a_poll_of_very_many_descriptors_the_first_are_known():
+    watched = tuple(Watched(1_000 + fd, True, False) for fd in range(MOST_FDS))
+    diagnosis = explained(BLOCKED, replace(POLL, watched=watched))
+    assert headline(diagnosis).startswith(f"{UNSEEN}: it is waiting for events, on 4096")
 
 
 @pytest.mark.parametrize("wchan", ["ib_uverbs_event_read.constprop.0", "ucma_get_event"])

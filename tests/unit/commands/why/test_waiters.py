@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 import pytest
 
 from xctl_probe.commands.why.threads import Thread
-from xctl_probe.commands.why.waiters import waiters
+from xctl_probe.commands.why.waiters import by_first_descriptors, waiters
 from xctl_probe.linux.syscalls import Call, Role, Watched
 
 FD, INODE = 7, 4_241
@@ -39,3 +42,22 @@ def test_two_threads_on_one_socket_are_both_heard():
     ]
     found = waiters([(THREAD, call) for call in calls], {INODE: FD}, {INODE})[INODE]
     assert (found.reads, found.writes, found.exclusive, found.ms) == (True, True, True, 17.0)
+
+
+def test_a_socket_goes_by_its_first_descriptor():
+    """As inetd passes it: 0, 1 and 2 are one socket."""
+    with socket.socket() as one, socket.socket() as other:
+        first, inode = one.fileno(), os.fstat(one.fileno()).st_ino
+        second = os.dup(first)
+        try:
+            watched = (
+                Watched(second, True, False),
+                Watched(first, False, True),
+                Watched(other.fileno(), True, False),
+            )
+            call = by_first_descriptors(
+                Call("poll", Role.POLL, watched), {inode: first}, os.getpid()
+            )
+        finally:
+            os.close(second)
+    assert call.watched == (Watched(first, True, True), watched[2])
