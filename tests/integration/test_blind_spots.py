@@ -365,15 +365,19 @@ def test_what_falls_between_two_samples(probe, worker, agrees, backend):
     connect(server, client)
     running = probe(interval=2.0)
     if backend.sees("replies"):
-        waits = 11
-        for _ in range(waits):
+        # On a busy host some are over before their peer could be read: brief_wait.
+        enough, most = 6, 47 if backend.sees("brief_stall") else 11
+        reported = []
+        for count in range(most):
             answer_late(server, client, 150)
             # Where it listened at once, it might have been an expected wait: see above.
             server.ask("nap", 300)
-        running.wait_for_intervals(2)
-        # On a busy host one or the other is over before its peer could be read: brief_wait.
-        reported = running.consumer.stalls(pid=client.pid, ongoing=False)
-        agrees("brief_stall", len(reported) > waits / 2)
+            if count % enough == enough - 1:
+                running.wait_for_intervals(2)
+                reported = running.consumer.stalls(pid=client.pid, ongoing=False)
+                if len(reported) >= enough:
+                    break
+        agrees("brief_stall", len(reported) >= enough)
     pairs = [(worker(), worker()) for _ in range(6)]
     for receiver, sender in pairs:
         connect(receiver, sender)
@@ -456,7 +460,7 @@ def test_keepalives_without_an_answer(probe, worker, agrees, backend, netns):
     running.wait_for_intervals(2)
     assert running.consumer.stalls(pid=client.pid) == []
     netns.drop_incoming(f"tcp sport {identity['remote'].rpartition(':')[2]}")
-    while netns.dropped_packets() < 3:
+    while netns.counted_packets() < 3:
         running.wait_for_intervals(1)
     running.wait_for_intervals(2)
     reported = running.consumer.stalls(pid=client.pid)
@@ -629,9 +633,13 @@ def wait_until_blocked(client):
 
 
 def is_named(running, client):
-    """Whether a stall of the client has the protocol."""
-    running.wait_for(lambda c: len(c.stalls(pid=client.pid)) >= 3)
-    return any(r.net.get("app") == "http1" for r in running.stop().stalls(pid=client.pid))
+    """Whether a stall of the client has the protocol: soon, or a little later on a busy host."""
+
+    def named(consumer):
+        return any(r.net.get("app") == "http1" for r in consumer.stalls(pid=client.pid))
+
+    running.wait_for(lambda c: named(c) or len(c.stalls(pid=client.pid)) >= 11)
+    return named(running.stop())
 
 
 def test_the_protocol_of_a_socket(probe, worker, agrees):

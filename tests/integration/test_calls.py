@@ -92,7 +92,7 @@ def test_a_receive_that_signals_interrupt(probe, worker, backend):
     assert_one_wait(wait_until_over(running, client), client, identity, truth, backend)
 
 
-def test_a_send_that_signals_interrupt(probe, worker):
+def test_a_send_that_signals_interrupt(probe, worker, backend):
     """The first signals end calls that have sent a part; those after it got nothing through.
 
     So there are a few short waits and then a long one, and every byte is counted once.
@@ -122,7 +122,9 @@ def test_a_send_that_signals_interrupt(probe, worker):
     assert len(ended) <= 4, ended
     assert ended[-1] >= 25 * 30  # of 30 signals, hardly one broke it
     over_ms = (time.monotonic_ns() - begin_ns) / 1e6
-    assert sum(ended) <= over_ms, "two at the same time"
+    # A sampler finds the end of one up to an interval late, and the begin of the next exactly.
+    overlap_ms = (len(ended) - 1) * backend.tolerance_ms(INTERVAL_S)
+    assert sum(ended) <= over_ms + overlap_ms, "two at the same time"
     assert consumer.sent_bytes(client.pid) == consumer.received_bytes(server.pid) == size
 
 

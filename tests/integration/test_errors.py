@@ -38,7 +38,7 @@ def test_a_connect_that_times_out_is_an_error_of_its_process(running, worker, ne
     client.begin("connect", "127.0.0.1", port, 1)  # one retry: 3 s in all
     inode = client.expect("connecting")["inode"]
     assert client.expect("connect")["error"] == "ETIMEDOUT"
-    retries = netns.dropped_packets() - 1  # the first SYN is none
+    retries = netns.counted_packets() - 1  # the first SYN is none
     running.wait_for(lambda consumer: consumer.count("CONNECT_TIMEOUT", inode=inode))
     running.wait_for_intervals(2)
     consumer = running.stop()

@@ -94,6 +94,10 @@ class Namespace:
         """Keep packets from leaving; their sender gets an error."""
         self._filter("output", f"{match} counter drop")
 
+    def count_leaving(self, match: str) -> None:
+        """Count the packets that leave, whatever becomes of them: see `counted_packets`."""
+        self._filter("postrouting", f"{match} counter")
+
     def _filter(self, hook: str, rule: str) -> None:
         require_tools("nft")
         self.run(
@@ -103,8 +107,8 @@ class Namespace:
             f"add rule inet test {hook} {rule}",
         )
 
-    def dropped_packets(self, hook: str = "input") -> int:
-        """How many packets the rules at a hook have dropped so far."""
+    def counted_packets(self, hook: str = "input") -> int:
+        """How many packets the rules at a hook have dropped or counted so far."""
         listed = json.loads(self.run("nft", "--json", "list", "table", "inet", "test"))
         rules = [part["rule"] for part in listed["nftables"] if "rule" in part]
         words = [word for rule in rules if rule["chain"] == hook for word in rule["expr"]]
