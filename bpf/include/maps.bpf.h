@@ -96,6 +96,7 @@ struct sock_state {
 	__u32 silent_ticks_ours; /* silences that this side has ended: see silences.bpf.h */
 	__u32 silent_ticks_peers;
 	__u32 last_sent_bytes; /* by the last send */
+	__u32 queued_until; /* what had come when a request was sent beside an unread reply */
 	__u32 known_attempts; /* total_retrans at the last retransmit; 0: none was seen yet */
 	__u32 known_duplicates; /* of dsack_dups: those that user space has, or came before */
 	struct silences after_small; /* that began after few bytes of this side, and others */

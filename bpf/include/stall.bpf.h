@@ -179,6 +179,7 @@ static __noinline void on_send_while_waiting(struct sock *sk, struct sock_state 
 	if (unread_bytes(sk)) {
 		restart_request(sk, state, now, arrival_ns(sk, now));
 		state->reply_state = REPLY_QUEUED;
+		state->queued_until = next_to_come(sk);
 	} else if (undelivered(sk, count)) {
 		/* A long request, or a slow path; but to be sent again is no progress. */
 		if (!BPF_CORE_READ(icsk, icsk_retransmits))
@@ -255,7 +256,7 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64
 
 	if (state->reply_state == REPLY_QUEUED) {
 		state->reply_state = AWAITING;
-		if (unread_bytes(sk) || arrival_ns(sk, now) + settings.tick_ns < state->request_ns)
+		if (unread_bytes(sk) || next_to_come(sk) == state->queued_until)
 			return; /* this is that other's answer; else both were read at once */
 	}
 	if (now - state->request_ns + settings.tick_ns >= settings.stall_ns) {

@@ -45,6 +45,12 @@ static __always_inline __u64 arrival_ns(struct sock *sk, __u64 now)
 	       (__u64)(jiffies32() - BPF_CORE_READ(icsk, icsk_ack.lrcvtime)) * settings.tick_ns;
 }
 
+/* Its number in the sequence; 0 for a socket that is not TCP's. */
+static __always_inline __u32 next_to_come(struct sock *sk)
+{
+	return is_tcp(sk) ? BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt) : 0;
+}
+
 /* What has come and lies in the queue; a FIN counts as one. */
 static __always_inline __u32 unread_bytes(struct sock *sk)
 {
