@@ -45,7 +45,7 @@ static __always_inline __u64 arrival_ns(struct sock *sk, __u64 now)
 	       (__u64)(jiffies32() - BPF_CORE_READ(icsk, icsk_ack.lrcvtime)) * settings.tick_ns;
 }
 
-/* Its number in the sequence; 0 for a socket that is not TCP's. */
+/* The sequence number of the next byte from the peer; 0 where the socket is not TCP's. */
 static __always_inline __u32 next_to_come(struct sock *sk)
 {
 	return is_tcp(sk) ? BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt) : 0;

@@ -19,6 +19,13 @@ PING, EVERY_MS = 7, 250
 PIECE = 1_009
 
 
+def assert_nothing_is_reported(running, client, intervals):
+    """In so many intervals to come, nor before."""
+    running.wait_for_intervals(intervals)
+    reported = running.stop().stalls(pid=client.pid)
+    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]
+
+
 def test_pings_into_a_cut_line_prove_nothing_about_who_answers(probe, worker, netns, backend):
     """What has not arrived cannot be answered: the one wait goes on, from the request."""
     running = probe("--min-bw", 0)
@@ -69,9 +76,7 @@ def test_pongs_ask_for_nothing(probe, worker):
         server.ask("send", PING)
         server.ask("recv", PING)
     client.expect("pong")
-    running.wait_for_intervals(2)
-    reported = running.stop().stalls(pid=client.pid)
-    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]
+    assert_nothing_is_reported(running, client, intervals=2)
 
 
 def test_a_request_after_a_ping_is_one(probe, worker):
@@ -127,10 +132,7 @@ def test_who_listens_and_pings_expects_nothing(probe, worker):
     running.wait_for_intervals(2)
     client.ask("drip", PING, EVERY_MS, 6)
     server.ask("recv", 6 * PING)
-    server.ask("nap", 2_000)
-    running.wait_for_intervals(2)
-    reported = running.stop().stalls(pid=client.pid)
-    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]
+    assert_nothing_is_reported(running, client, intervals=12)
 
 
 def test_messages_without_a_reply_are_no_upload(probe, worker):
@@ -140,10 +142,7 @@ def test_messages_without_a_reply_are_no_upload(probe, worker):
     client.ask("drip", 101, EVERY_MS, 6)
     server.ask("recv", 6 * 101)
     client.begin("recv", ANSWER)
-    server.ask("nap", 2_000)
-    running.wait_for_intervals(2)
-    reported = running.stop().stalls(pid=client.pid)
-    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]
+    assert_nothing_is_reported(running, client, intervals=12)
 
 
 def test_two_replies_that_are_read_at_once_leave_nothing_due(probe, worker):
@@ -157,7 +156,4 @@ def test_two_replies_that_are_read_at_once_leave_nothing_due(probe, worker):
         client.ask("nap", EVERY_MS)
     client.ask("recv", 2 * ANSWER)
     client.begin("recv", ANSWER)
-    server.ask("nap", 2_000)
-    running.wait_for_intervals(2)
-    reported = running.stop().stalls(pid=client.pid)
-    assert reported == [], [(r.stall_ms, r.net["cause"]) for r in reported]
+    assert_nothing_is_reported(running, client, intervals=12)
