@@ -170,3 +170,12 @@ def test_an_option_goes_before_a_variable_and_a_variable_before_the_file(start_p
         spans_ms = [r.net["interval_ms"] for r in running.stop().interface_bandwidth("lo")]
         # The last one is what was left at the stop; on a busy host a late one makes the next short.
         assert median(spans_ms[:-1]) == pytest.approx(expected_ms, rel=0.45)
+
+
+def test_a_closed_stdout_is_no_silence(installed):
+    """As `>&-` leaves it: there is nowhere for the records to go."""
+    words = ["sh", "-c", 'exec "$0" --duration 1 >&-', str(installed.command)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (
+        1, "xctl-probe-network: stdout is closed, and there the records go; >/dev/null drops them\n"
+    )  # fmt: skip

@@ -82,6 +82,15 @@ def test_threads_come_with_their_names_and_states(proc):
     assert other.call_readable
 
 
+@pytest.mark.parametrize(("elf_class", "known"), [(1, False), (2, True)])
+def test_calls_of_a_32_bit_program_have_other_numbers(proc, elf_class, known):
+    """The 3 of read there is close here, and none of its waits is one that we know."""
+    proc(233, b"old", wchan="sk_wait_data", syscall="45 0x7 0 0 0 0 0 0 0")
+    (proc.root / str(PID) / "exe").write_bytes(b"\x7fELF" + bytes([elf_class]) + bytes(11))
+    (thread,) = read_threads(PID, proc.root)
+    assert (thread.call is not None, thread.call_readable) == (known, known)
+
+
 def test_what_may_not_be_read_is_not_known(proc):
     """Yama, gVisor: no call, no kernel function, no time."""
     proc(233, b"main")
