@@ -19,7 +19,8 @@ NLM_F_DUMP = 0x300
 _MAX_ERRNO = 4095
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
-_SO_RCVBUF_BYTES = 1 << 20  # limited by net.core.rmem_max
+_SO_RCVBUFFORCE = 33
+_SO_RCVBUF_BYTES = 1 << 22  # 6,553 messages of closed sockets
 _READ_BYTES = 1 << 16  # a dump is answered in pieces of up to 32 KiB
 _DONE_BYTES = HEADER.size + _ERRNO.size
 _CHUNK_BYTES = 1 << 20  # of a dump that is read in chunks
@@ -74,7 +75,10 @@ class NetlinkSocket:
 
     def join(self, group: int) -> None:
         """Join the multicast group `group`; without privilege where the family allows it."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SO_RCVBUF_BYTES)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _SO_RCVBUF_BYTES)
+        except PermissionError:  # without CAP_NET_ADMIN up to net.core.rmem_max
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SO_RCVBUF_BYTES)
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
 
     def dump(self, kind: int, request: bytes) -> Iterator[bytes]:
