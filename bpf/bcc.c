@@ -73,16 +73,14 @@ int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
 	struct sock *sk = (struct sock *)ctx->args[0];
 	__u32 segments = segments_of((void *)ctx->args[1]);
 
-#if RETRANSMIT_REPORTS_ERROR /* from 6.17 on it fires on failure too */
-	return tried_to_retransmit(sk, segments, ctx->args[2]);
-#else
+	if (RETRANSMIT_REPORTS_ERROR) /* with a third argument */
+		return tried_to_retransmit(sk, segments, ctx->args[2]);
 	return retransmitted(sk, segments);
-#endif
 }
 
 int on_retransmit_synack(struct bpf_raw_tracepoint_args *ctx)
 {
-	return retransmitted((struct sock *)ctx->args[0], 1);
+	return retransmitted_synack((struct sock *)ctx->args[0]);
 }
 
 int on_reset(struct bpf_raw_tracepoint_args *ctx)

@@ -70,8 +70,7 @@ int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
 	struct sock *sk = (struct sock *)ctx->args[0];
 	__u32 segments = segments_of((void *)ctx->args[1]);
 
-	/* Since 6.17 it also fires on failure, with a third argument. */
-	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err))
+	if (RETRANSMIT_REPORTS_ERROR) /* with a third argument */
 		return tried_to_retransmit(sk, segments, ctx->args[2]);
 	return retransmitted(sk, segments);
 }
@@ -79,7 +78,7 @@ int on_retransmit(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/tcp_retransmit_synack")
 int on_retransmit_synack(struct bpf_raw_tracepoint_args *ctx)
 {
-	return retransmitted((struct sock *)ctx->args[0], 1);
+	return retransmitted_synack((struct sock *)ctx->args[0]);
 }
 
 SEC("raw_tp/tcp_receive_reset")

@@ -36,8 +36,8 @@ _LENGTH = struct.Struct("=I")
 # Signed, although the kernel's are not: a mixture of both would be computed in floating point.
 _FIXED: _Fields = {  # struct inet_diag_msg
     "state": ("u1", 1), "timer": ("u1", 2), "retries": ("u1", 3),
-    "port": (">u2", 6), "path": ("V36", 8), "remote": ("V16", 24), "bound_ifindex": ("<u4", 40),
-    "cookie": ("<u8", 44),
+    "ports": ("<u4", 4), "port": (">u2", 6), "path": ("V36", 8), "remote": ("V16", 24),
+    "bound_ifindex": ("<u4", 40), "cookie": ("<u8", 44),
     "rqueue": ("<u4", 56), "wqueue": ("<u4", 60), "uid": ("<u4", 64), "inode": ("<u4", 68),
     "queues": (("<i8", (2,)), 56), "family": ("u1", 0),
 }  # fmt: skip

@@ -54,7 +54,7 @@ ROW = np.dtype(
         ("reported_sent", "<i8"), ("reported_received", "<i8"), ("reported_retransmits", "<u4"),
         ("reported_duplicates", "<u4"),
         # Who and where.
-        ("cookie", "<u8"), ("inode", "<u4"), ("uid", "<u4"), ("cgroup", "<u8"),
+        ("cookie", "<u8"), ("ports", "<u4"), ("inode", "<u4"), ("uid", "<u4"), ("cgroup", "<u8"),
         ("holder", "<i4"), ("interface", "<i4"), ("routing", "<u4"),
         ("peer", "<u8"),  # id() of the history in `Rows.peers`; 0: none
         ("failed_lookups", "<u4"), ("checked", "<i8"),

@@ -176,7 +176,7 @@ class SocketTable:
     def _take(self, messages: Messages) -> None:
         """Compare sockets with their rows, and update the rows of those with changes."""
         fields = messages.fields
-        numbers = self._rows.find(fields["cookie"])
+        numbers = self._find(fields)
         which = np.arange(len(numbers))
         if (numbers < 0).any():
             new = np.flatnonzero(numbers < 0)
@@ -198,6 +198,23 @@ class SocketTable:
         rows["generation"] = self._generation
         times = Times(self._now_ns, self._last_sample_ns, self._stall_ns)
         self._update(_Sampled(messages, which, numbers, rows, fields), times)
+
+    def _find(self, fields: Records) -> Ints:
+        """Return the rows of these sockets, -1 where there is none.
+
+        A socket may be connected once more: its counters begin anew, and it gets another row.
+        Who closes with a reset wipes them, too, and the peer's port.
+        """
+        numbers = self._rows.find(fields["cookie"])
+        rows = self._rows.take(numbers)
+        again = fields["ports"] != rows["ports"]
+        again |= fields["total_retrans"] < rows["retransmits"]
+        again |= fields["bytes_acked"] < rows["activity"][:, 0]
+        again &= (numbers >= 0) & (fields["port"] != 0)
+        if again.any():
+            self._end_all(numbers[again], self._last_sample_ns)
+            numbers = np.where(again, -1, numbers)
+        return numbers
 
     def _update(self, sampled: _Sampled, times: Times) -> None:
         """Update the rows of sockets."""
@@ -242,7 +259,7 @@ class SocketTable:
         """Add rows for sockets without one; return their numbers."""
         fields = messages.fields.take(which)
         rows = np.zeros(len(which), ROW)
-        for name in ("cookie", "inode", "uid", "cgroup"):
+        for name in ("cookie", "ports", "inode", "uid", "cgroup"):
             rows[name] = fields[name]
         times = Times(now_ns, self._last_sample_ns, self._stall_ns)
         turns = first_seen(rows, fields, times)
@@ -391,7 +408,7 @@ class SocketTable:
         """Update rows from the last messages of their sockets, and let them end."""
         _, first = np.unique(messages.fields["cookie"], return_index=True)
         which = np.sort(first)
-        numbers = self._rows.find(messages.fields["cookie"][which])
+        numbers = self._find(messages.fields.take(which))
         unknown = numbers < 0
         known = which[~unknown]
         if len(known):
@@ -418,6 +435,13 @@ class SocketTable:
     def _end(self, number: int, connection: Connection, end_ns: int) -> None:
         self._detector.end(connection, self._owner_cache.owner(number), end_ns)
         self._note_wait(number, connection)
+
+    def _end_all(self, numbers: Ints, end_ns: int) -> None:
+        """Let rows end of which no last message has come."""
+        for number in numbers.tolist():
+            if number in self._waiting:
+                self._end(number, self._waiting[number], end_ns)
+        self._close(numbers)
 
     def _close(self, numbers: Ints) -> None:
         """Let rows end; they are reported with the interval, or earlier where they are many."""
@@ -449,10 +473,7 @@ class SocketTable:
         rows["missing"][numbers] = np.where(away, rows["missing"][numbers] + 1, 0)
         gone = numbers[rows["missing"][numbers] > _MAX_MISSED_INTERVALS]
         if len(gone):
-            for number in gone.tolist():
-                if number in self._waiting:
-                    self._end(number, self._waiting[number], now_ns)
-            self._close(gone)
+            self._end_all(gone, now_ns)
 
     def _report(self, numbers: Ints) -> Iterator[Event]:
         """Yield what is new of these rows but their bytes, which are added to the totals."""

@@ -136,9 +136,12 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		state = sock_state_get_or_create(sk);
 		if (!state)
 			return 0;
+		if (state->closed)
+			forget_connection(state);
 		claim_sock(sk, state);
-		state->closed = state->peer_closed = 0;
+		state->closed = 0;
 		if (new == TCP_SYN_SENT) {
+			know_attempts(sk, state);
 			state->opened = 1;
 			state->connect_ns = coarse_ns();
 		}
@@ -166,6 +169,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	state->closed = 1;
 	connection_failed(sk, state, old);
 	flush_bytes_to_process(sk, state, false);
+	if (RETRANSMIT_REPORTS_ERROR && state->known_attempts)
+		add_atomic(&state->unread_retransmits, new_attempts(sk, state));
 	flush_retransmits(sk, state);
 	merge_peer_history(sk, state);
 	state->opened = state->silences_in_a_row = state->listened = 0;

@@ -14,6 +14,7 @@
 #include "stall.bpf.h"
 #include "task.bpf.h"
 #include "tcp_sock.bpf.h"
+#include "traffic.bpf.h"
 
 #define DELAYED_ACK_NS 200000000ULL /* TCP_DELACK_MAX */
 
@@ -67,6 +68,7 @@ static __always_inline void seed_past(struct sock *sk, struct sock_state *state)
 			(since_receive - since_ack) * settings.tick_ns <= DELAYED_ACK_NS;
 	state->sent_last = state->reply_state != 0;
 	state->known_duplicates = dsack_dups(sk);
+	know_attempts(sk, state);
 }
 
 static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)

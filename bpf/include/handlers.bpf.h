@@ -221,16 +221,29 @@ static __always_inline int retransmitted(struct sock *sk, __u32 segments)
 static __always_inline int tried_to_retransmit(struct sock *sk, __u32 segments, int error)
 {
 	struct sock_state *state = sock_state_get_or_create(sk);
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	__u32 attempts = BPF_CORE_READ(tp, total_retrans), left;
+	__u32 left;
 
 	if (!state)
 		return 0;
-	left = state->known_attempts ? attempts - state->known_attempts : segments;
-	state->known_attempts = attempts;
+	if (state->known_attempts) {
+		left = new_attempts(sk, state);
+	} else {
+		know_attempts(sk, state);
+		left = segments;
+	}
 	if (error)
 		left -= left < segments ? left : segments;
 	return left ? retransmitted(sk, left) : 0;
+}
+
+/* Of a listener; or of a connection by Fast Open, which counts it itself. */
+static __always_inline int retransmitted_synack(struct sock *sk)
+{
+	struct sock_state *state = sock_state_get_or_create(sk);
+
+	if (state && state->known_attempts)
+		know_attempts(sk, state);
+	return retransmitted(sk, 1);
 }
 
 #endif

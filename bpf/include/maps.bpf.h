@@ -58,7 +58,15 @@ struct sock_state {
 	__u64 unread_sent;
 	__u64 unread_received;
 	__u64 unread_retransmits;
-	__u64 last_send_ns;
+	__u64 inode;
+	struct owner owner;
+#ifdef SOCKETS_IN_HASH
+	struct progress progress;
+#endif
+#ifdef SOCKETS_BY_FILE
+	__u64 session; /* of the iterator that visited it last: several files may be one socket */
+#endif
+	__u64 last_send_ns; /* from here on of this connection: see forget_connection() */
 	__u64 request_ns; /* what was sent since has had no answer: see sock_on_send() */
 	__u64 last_receive_ns;
 	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender found a full buffer, nothing sent since
@@ -72,19 +80,11 @@ struct sock_state {
 	__u64 spin_begin_ns; /* receives find nothing since: see spins.bpf.h */
 	__u64 last_spin_ns;
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
-	__u64 inode;
-	struct owner owner;
 	struct tls_reads tls;
 #ifndef COUNTS_BY_SEQUENCE
 	struct way sending;
 	struct way receiving;
 	__u64 waiting_ns; /* last sample without data since request_ns */
-#endif
-#ifdef SOCKETS_IN_HASH
-	struct progress progress;
-#endif
-#ifdef SOCKETS_BY_FILE
-	__u64 session; /* of the iterator that visited it last: several files may be one socket */
 #endif
 	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
 	__u32 closing; /* what a close has waited for may still be on its way */
@@ -97,7 +97,7 @@ struct sock_state {
 	__u32 silent_ticks_peers;
 	__u32 last_sent_bytes; /* by the last send */
 	__u32 queued_until; /* what had come when a request was sent beside an unread reply */
-	__u32 known_attempts; /* total_retrans at the last retransmit; 0: none was seen yet */
+	__u32 known_attempts; /* one more than the total_retrans that is counted; 0: not known */
 	__u32 known_duplicates; /* of dsack_dups: those that user space has, or came before */
 	struct silences after_small; /* that began after few bytes of this side, and others */
 	struct silences after_other;

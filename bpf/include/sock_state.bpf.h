@@ -70,6 +70,14 @@ static __always_inline void sock_state_delete(struct sock *sk) /* it goes with t
 
 #endif
 
+/* A socket begins another connection: what is known of the one before does not hold for it. */
+static __always_inline void forget_connection(struct sock_state *state)
+{
+	const __u64 kept = offsetof(struct sock_state, last_send_ns);
+
+	__builtin_memset((void *)state + kept, 0, sizeof(*state) - kept);
+}
+
 static __always_inline void add_atomic(__u64 *to, __u64 amount)
 {
 	__sync_fetch_and_add(to, amount);

@@ -13,8 +13,7 @@ int on_retransmit(__u64 *ctx)
 	struct sock *sk = (struct sock *)ctx[0];
 	__u32 segments = segments_of((void *)ctx[1]);
 
-	/* Since 6.17 it also fires on failure, with a third argument. */
-	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err))
+	if (RETRANSMIT_REPORTS_ERROR) /* with a third argument */
 		return tried_to_retransmit(sk, segments, ctx[2]);
 	return retransmitted(sk, segments);
 }
@@ -22,7 +21,7 @@ int on_retransmit(__u64 *ctx)
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(on_retransmit_synack, struct sock *listener)
 {
-	return retransmitted(listener, 1);
+	return retransmitted_synack(listener);
 }
 
 SEC("tp_btf/tcp_receive_reset")

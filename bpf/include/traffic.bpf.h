@@ -130,6 +130,28 @@ static __always_inline void flush_bytes_to_process(struct sock *sk, struct sock_
 		reconcile_double_count(sk, state, hot);
 }
 
+#ifndef RETRANSMIT_REPORTS_ERROR /* since 6.17 the tracepoint fires on failure, too */
+#define RETRANSMIT_REPORTS_ERROR                                                                   \
+	bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err)
+#endif
+
+static __always_inline void know_attempts(struct sock *sk, struct sock_state *state)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+
+	if (is_tcp(sk))
+		state->known_attempts = BPF_CORE_READ(tp, total_retrans) + 1;
+}
+
+/* Segments that were sent again, or failed to be, since know_attempts(). */
+static __always_inline __u32 new_attempts(struct sock *sk, struct sock_state *state)
+{
+	__u32 known = state->known_attempts;
+
+	know_attempts(sk, state);
+	return state->known_attempts - known;
+}
+
 static __always_inline void flush_retransmits(struct sock *sk, struct sock_state *state)
 {
 	__u64 count = state->unread_retransmits;
@@ -159,6 +181,8 @@ static __noinline void change_owner(struct sock *sk, struct sock_state *state,
 	fill_owner(&state->owner, task);
 	if (!state->inode)
 		state->inode = inode_of(sk);
+	if (!state->known_attempts)
+		know_attempts(sk, state);
 	/* Reset before its first read. */
 	state->closed = FIELD(sk, __sk_common.skc_state) == TCP_CLOSE;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import select
@@ -68,6 +69,12 @@ class Blocking:
         longest = Longest()
         longest.measure(lambda: sock.connect((host, port)))
         return addresses_of(sock) | longest.fields()
+
+    def connect_again(self, host: str, port: int) -> dict[str, Any]:
+        """Connect the same socket once more; what it was connected to is let go."""
+        ctypes.CDLL(None).connect(self.sock.fileno(), struct.pack("H14x", socket.AF_UNSPEC), 16)
+        self.sock.connect((host, port))
+        return addresses_of(self.sock)
 
     def send(self, count: int, chunk: int = CHUNK_BYTES) -> dict[str, Any]:
         """Send exactly `count` bytes; the longest call is the stall."""

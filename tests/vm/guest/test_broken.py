@@ -18,8 +18,14 @@ from integration.test_pings import (
     test_pings_into_a_cut_line_prove_nothing_about_who_answers,
     test_pings_while_the_peer_hangs_do_not_begin_the_wait_anew,
 )
+from integration.test_reused_sockets import (
+    test_a_connect_that_failed_is_tried_again,
+    test_a_connection_by_a_socket_that_had_another,
+)
 
 __all__ = [
+    "test_a_connect_that_failed_is_tried_again",
+    "test_a_connection_by_a_socket_that_had_another",
     "test_a_half_closed_client_waits_for_its_answer",
     "test_a_hole_in_a_download",
     "test_a_host_that_is_nowhere",
