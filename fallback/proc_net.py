@@ -216,8 +216,8 @@ def _address(field: bytes) -> tuple[str, int]:
 
 
 def _moved(begun: Row, row: Row) -> bool:
-    if (begun.state, begun.rx_queue) != (row.state, row.rx_queue):
-        return True
+    if (*begun[:4], begun.state, begun.rx_queue) != (*row[:4], row.state, row.rx_queue):
+        return True  # a socket may be connected once more, from or to another address
     moved = abs(begun.tx_queue - row.tx_queue)
     # A probe sends a few bytes into a window that is nearly closed.
     squeezed = row.timer == TIMER_PROBE and moved * _SQUEEZE <= begun.tx_queue

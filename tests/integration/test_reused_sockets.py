@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from support.conversation import ANSWER, QUESTION, answered, connected, unanswered
 
 
@@ -15,20 +17,28 @@ def sent_again(netns):
     return int(values[names.index("RetransSegs")])
 
 
-def test_a_connect_that_failed_is_tried_again(probe, worker, netns):
-    """Each SYN that is sent again counts once, of the second try as well."""
+def test_a_connect_that_failed_is_tried_again(probe, worker, netns, backend):
+    """They are two stalls, and each SYN that is sent again counts once."""
     netns.run("sysctl", "-eqw", "net.ipv4.tcp_syn_linear_timeouts=0")
     running = probe()
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
     netns.drop_incoming(f"tcp dport {port}")
     running.wait_for_intervals(1)
+    begun_s = time.monotonic()
     client.begin("connect", "127.0.0.1", port, 1)
     inode = client.expect("connecting")["inode"]
     assert client.expect("connect")["error"] == "ETIMEDOUT"
+    between_s = time.monotonic()
     assert client.ask("connect_again", "127.0.0.1", port)["error"] == "ETIMEDOUT"
+    ended_s = time.monotonic()
     running.wait_for_intervals(2)
     consumer = running.stop()
+    first, second = consumer.stalls(inode=inode, ongoing=False)
+    assert first.pid == second.pid == client.pid
+    late_ms = backend.tolerance_ms(0.2)
+    assert first.stall_ms <= (between_s - begun_s) * 1e3 + late_ms
+    assert second.stall_ms <= (ended_s - between_s) * 1e3 + late_ms
     again = sent_again(netns)
     assert again >= 2
     assert consumer.count("RETRANSMIT", inode=inode) == again

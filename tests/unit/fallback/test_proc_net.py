@@ -166,10 +166,11 @@ class Table:
     def collect(self, now_ms):
         return list(self.net.collect(now_ms * MS, 1_000 * MS))
 
-    def write(self, *, state=1, tx=101, rx=0, timer=4, retries=0, lines=1):
+    def write(self, *, state=1, tx=101, rx=0, timer=4, retries=0, lines=1, port=40_009):
         line = (
-            f"   7: 0700000A:9C49 0B00000A:153D {state:02X} {tx:08X}:{rx:08X} {timer:02X}:00000014"
-            f" {retries:08X}  1009        0 4241 2 0000000000000000 20 4 30 10 -1\n"
+            f"   7: 0700000A:{port:04X} 0B00000A:153D {state:02X} {tx:08X}:{rx:08X}"
+            f" {timer:02X}:00000014 {retries:08X}  1009        0 4241 2"
+            " 0000000000000000 20 4 30 10 -1\n"
         )
         (self.proc / "net/tcp").write_bytes(HEAD + line.encode() * lines)
 
@@ -226,6 +227,17 @@ def test_a_socket_that_is_gone_finishes_its_stall(table):
     table.take_sample(200)
     table.take_sample(464, lines=0)
     assert table.collect(465) == [stall(Direction.SEND, 457, False, Cause.PEER_WINDOW, TID)]
+
+
+def test_a_socket_that_is_connected_once_more_waits_anew(table):
+    """A connect that failed is tried again at once, from another port."""
+    table.take_sample(7, state=2, tx=1, timer=1)
+    table.take_sample(200, state=2, tx=1, timer=1)
+    table.take_sample(311, state=2, tx=1, timer=1, port=40_013)
+    assert table.collect(312) == [stall(Direction.CONNECT, 304, False, Cause.CONNECTING, None)]
+    table.take_sample(411, state=2, tx=1, timer=1, port=40_013)
+    (second,) = table.collect(412)
+    assert (second.socket.local_port, second.duration_ns) == (40_013, 101 * MS)
 
 
 def test_the_owner_of_a_socket_that_is_gone_is_forgotten(table):
