@@ -19,7 +19,14 @@ from xctl_probe.fallback.owner_cache import OwnerCache, Owners
 from xctl_probe.fallback.progress import closed_ns, first_seen, observe
 from xctl_probe.fallback.row import ROW, Ints, Times, Turns
 from xctl_probe.fallback.rows import Rows
-from xctl_probe.fallback.sock_diag import CLOSE, ESTABLISHED, TCPDIAG_GETSOCK, TcpSample, decode
+from xctl_probe.fallback.sock_diag import (
+    CLOSE,
+    ESTABLISHED,
+    SYN_SENT,
+    TCPDIAG_GETSOCK,
+    TcpSample,
+    decode,
+)
 from xctl_probe.fallback.stall_detector import StallDetector, stall_of
 from xctl_probe.fallback.thread_evidence import Processes, ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress, address_text
@@ -202,15 +209,16 @@ class SocketTable:
     def _find(self, fields: Records) -> Ints:
         """Return the rows of these sockets, -1 where there is none.
 
-        A socket may be connected once more: its counters begin anew, and it gets another row.
-        Who closes with a reset wipes them, too, and the peer's port.
+        A socket may be connected once more: its counters begin anew, and it gets another row.  A
+        process that closes with a reset wipes them, too, and the kernel keeps none in TIME_WAIT.
         """
         numbers = self._rows.find(fields["cookie"])
         rows = self._rows.take(numbers)
-        again = fields["ports"] != rows["ports"]
-        again |= fields["total_retrans"] < rows["retransmits"]
+        again = fields["total_retrans"] < rows["retransmits"]
         again |= fields["bytes_acked"] < rows["activity"][:, 0]
-        again &= (numbers >= 0) & (fields["port"] != 0)
+        again &= (fields["state"] == ESTABLISHED) | (fields["state"] == SYN_SENT)
+        again |= (fields["ports"] != rows["ports"]) & (fields["port"] != 0)
+        again &= numbers >= 0
         if again.any():
             self._end_all(numbers[again], self._last_sample_ns)
             numbers = np.where(again, -1, numbers)

@@ -93,9 +93,9 @@ def test_a_receive_that_signals_interrupt(probe, worker, backend):
 
 
 def test_a_send_that_signals_interrupt(probe, worker, backend):
-    """The first signals end calls that have sent a part; those after it got nothing through.
+    """The first signals may end calls that have sent a part; those after it got nothing through.
 
-    So there are a few short waits and then a long one, and every byte is counted once.
+    So there are a few short waits at most, then a long one, and every byte is counted once.
     """
     size = 20_000_003
     running = probe("--min-bw", 0)
@@ -106,7 +106,6 @@ def test_a_send_that_signals_interrupt(probe, worker, backend):
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
     for _ in range(30):
         interrupt(client.pid)
-    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
     wait_until_reported(running, client, len(running.consumer.stalls(pid=client.pid)) + 2)
     server.begin("recv", size)
     assert client.expect("send")["bytes"] == size
