@@ -107,6 +107,7 @@ def test_a_send_that_signals_interrupt(probe, worker, backend):
     for _ in range(30):
         interrupt(client.pid)
     wait_until_reported(running, client, len(running.consumer.stalls(pid=client.pid)) + 2)
+    released_ms = time.time_ns() / 1e6
     server.begin("recv", size)
     assert client.expect("send")["bytes"] == size
     assert client.ask("interruptions")["times"] == 30
@@ -117,7 +118,8 @@ def test_a_send_that_signals_interrupt(probe, worker, backend):
     stalls = consumer.stalls(pid=client.pid)
     assert {r.entity_id for r in stalls} == {f"socket-{identity['inode']}"}
     assert {(r.net["direction"], r.net["cause"]) for r in stalls} == {("send", "peer_window")}
-    ended = [r.stall_ms for r in stalls if not r.ongoing]
+    # On a busy host the receiver may fall behind as well.
+    ended = [r.stall_ms for r in stalls if not r.ongoing and r.ts - r.stall_ms < released_ms]
     assert len(ended) <= 4, ended
     assert ended[-1] >= 25 * 30  # of 30 signals, hardly one broke it
     over_ms = (time.monotonic_ns() - begin_ns) / 1e6

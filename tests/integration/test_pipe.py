@@ -12,6 +12,8 @@ import time
 import pytest
 from support.truth import bounds_ms
 
+from xctl_probe.exporters.stdout import QUEUE_BYTES
+
 INTERVAL_S = 0.5
 WITHIN_S = 2 * INTERVAL_S + 0.5  # two intervals, and what a busy machine takes to end a process
 BULK_BYTES = 20_000_003
@@ -173,7 +175,8 @@ def test_a_consumer_that_stops_for_30_s_loses_no_stall(probe, worker, backend):
     for record, truth in zip(reported, truths, strict=True):
         least_ms, most_ms = bounds_ms(truth)
         assert least_ms - tolerance_ms <= record.stall_ms <= most_ms + tolerance_ms
-    assert growth_bytes < 2 << 20  # the records that wait for the consumer
+    # Much less is queued; what else happens on this host takes memory, too.
+    assert growth_bytes < QUEUE_BYTES
     # Bandwidth was added up meanwhile: no byte of it is missing, though the records are few.
     spans_ms = [r.net["interval_ms"] for r in consumer.interface_bandwidth("lo")]
     assert sum(spans_ms) > 29_900

@@ -276,6 +276,7 @@ def test_a_download_of_an_event_loop_breaks_off_where_its_server_does_something_
     other, complete, _ = connected(worker, client_role="evented")
     complete.begin("recv", DOWNLOAD)
     other.ask("flow", *FLOW)
+    complete_ms = time.time_ns() / 1e6
     other.begin("recv", 1)
     client.begin("recv", DOWNLOAD)
     sent, _ = broken_off(running, server, client)
@@ -286,7 +287,8 @@ def test_a_download_of_an_event_loop_breaks_off_where_its_server_does_something_
     shown = consumer.stalls(pid=client.pid)
     assert {r.entity_id for r in shown} == {f"socket-{identity['inode']}"}
     assert {(r.net["direction"], r.net["cause"]) for r in shown} == {("receive", None)}
-    assert not consumer.stalls(pid=complete.pid)
+    # On a busy host it may have paused before.
+    assert [r for r in consumer.stalls(pid=complete.pid) if r.ts > complete_ms + 1_000] == []
 
 
 @pytest.mark.parametrize("role", ["blocking", "evented"])
