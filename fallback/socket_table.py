@@ -212,12 +212,11 @@ class SocketTable:
         A socket may be connected once more: its counters begin anew, and it gets another row.  A
         process that closes with a reset wipes them, too, and the kernel keeps none in TIME_WAIT.
         """
-        numbers = self._rows.find(fields["cookie"])
-        rows = self._rows.take(numbers)
-        again = fields["total_retrans"] < rows["retransmits"]
-        again |= fields["bytes_acked"] < rows["activity"][:, 0]
+        numbers, rows = self._rows.find(fields["cookie"]), self._rows.array
+        again = fields["total_retrans"] < rows["retransmits"][numbers]
+        again |= fields["bytes_acked"] < rows["activity"][:, 0][numbers]
         again &= (fields["state"] == ESTABLISHED) | (fields["state"] == SYN_SENT)
-        again |= (fields["ports"] != rows["ports"]) & (fields["port"] != 0)
+        again |= (fields["ports"] != rows["ports"][numbers]) & (fields["port"] != 0)
         again &= numbers >= 0
         if again.any():
             self._end_all(numbers[again], self._last_sample_ns)

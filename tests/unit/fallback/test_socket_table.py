@@ -126,6 +126,17 @@ def test_an_end_whose_announcement_was_lost_is_noticed(world):
     assert world.collect(4_000) == []
 
 
+def test_a_socket_that_is_connected_once_more_is_another_connection(world):
+    """From the same address to the same one: its counters begin anew."""
+    waits_since_31_ms(world)
+    world.take_sample(1_000)
+    world.collect(1_001)
+    world.diag.open[:] = [Tcp().at(1_100).send(19)]
+    found = world.collect(2_000)
+    assert traffic(found) == [(OWNER, 19, 0)]
+    assert [(s.ongoing, s.duration_ns // MS) for s in stalls(found)] == [(False, 970), (True, 900)]
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_the_end_of_a_stall_is_the_reply_although_the_close_is_read_later(world, late):
     """The ages of the announcement count from the close, which is read up to an interval later."""
