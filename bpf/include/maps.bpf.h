@@ -47,6 +47,7 @@ struct tls_reads {
 	__u8 reads;
 	__u8 records_since; /* after that request */
 	__u8 sent_again; /* as of then */
+	__u8 finished; /* this side's part of the handshake was sent */
 };
 
 /*

@@ -17,6 +17,7 @@
 #include "settings.bpf.h"
 #include "sock.bpf.h"
 #include "tcp_sock.bpf.h"
+#include "tls_tickets.bpf.h"
 #include "waitqueue.bpf.h"
 
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
@@ -205,7 +206,7 @@ static __always_inline void sock_on_send(struct sock *sk, struct sock_state *sta
 	bool waited;
 
 	/* What a server sends is the answer. */
-	if (!state->opened || is_pong(state, now, count)) {
+	if (!state->opened || is_pong(state, now, count) || is_tls_finished(state, count)) {
 		state->last_send_ns = now;
 		return;
 	}

@@ -19,6 +19,7 @@
 
 #define TLS_HEAD_BYTES 5
 #define LEAST_TICKET_BYTES 58 /* with a ticket of 32 bytes: a key of the server's cache */
+#define MOST_OF_TLS_FINISHED 80 /* a change_cipher_spec, and a hash of 48 bytes at most */
 #define MOST_TLS_READS 64 /* of the handshake and the tickets */
 
 enum tls_phase {
@@ -30,6 +31,20 @@ enum tls_phase {
 	TLS_RECORD,
 	TLS_OVER, /* or none, or not read so */
 };
+
+/*
+ * The first send after the server's second record is the end of the handshake, which asks for
+ * nothing, unless it is longer: a certificate of the client, or a second hello.
+ */
+static __always_inline bool is_tls_finished(struct sock_state *state, __u32 count)
+{
+	struct tls_reads *tls = &state->tls;
+
+	if (tls->finished || (tls->phase != TLS_HEAD && tls->phase != TLS_RECORD))
+		return false;
+	tls->finished = 1;
+	return count <= MOST_OF_TLS_FINISHED;
+}
 
 static __always_inline void tls_head_read(struct tls_reads *tls)
 {

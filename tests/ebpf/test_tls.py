@@ -13,7 +13,8 @@ CLIENTS = (
     ("first_request", 1),
     ("first_request", 0),
     ("first_request_polled",),
-    ("first_request_after_a_pause",),
+    ("first_request_after_a_pause", 2),
+    ("first_request_after_a_pause", 0),
     ("second_request",),
 )
 

@@ -63,11 +63,12 @@ def first_request(tickets: str = "2") -> Steps:
     yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
 
 
-def first_request_after_a_pause() -> Steps:
-    """The same, long after the tickets have come, which lie unread."""
+def first_request_after_a_pause(tickets: str = "2") -> Steps:
+    """The same, long after the handshake; tickets have come, and lie unread."""
     late = Bounds()
-    client = _client(late=late)
-    select.select([client], [], [])
+    client = _client(late=late, tickets=int(tickets))
+    if int(tickets):
+        select.select([client], [], [])
     time.sleep(PAUSE_S)
     yield
     yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
@@ -102,13 +103,13 @@ def second_request() -> Steps:
 
 
 def idle() -> Steps:
-    """Two only make their connections, and two ask and are answered.  All wait for more."""
-    polled, blocked = _client(), _client()
+    """Three only make their connections, and two ask and are answered.  All wait for more."""
+    polled, blocked, without_tickets = _client(), _client(), _client(tickets=0)
     asking = [_client(at_once=1, tickets=tickets) for tickets in (2, 1)]
     for client in asking:
         client.sendall(REQUEST)
         client.recv(1)
-    for client in (blocked, *asking):
+    for client in (blocked, without_tickets, *asking):
         aside(partial(client.recv, 100))
     polled.setblocking(False)
     poll = select.epoll()
