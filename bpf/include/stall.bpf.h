@@ -206,7 +206,7 @@ static __always_inline void sock_on_send(struct sock *sk, struct sock_state *sta
 	bool waited;
 
 	/* What a server sends is the answer. */
-	if (!state->opened || is_pong(state, now, count) || is_tls_finished(state, count)) {
+	if (!state->opened || is_pong(state, now, count) || is_tls_finished(state)) {
 		state->last_send_ns = now;
 		return;
 	}

@@ -19,7 +19,6 @@
 
 #define TLS_HEAD_BYTES 5
 #define LEAST_TICKET_BYTES 58 /* with a ticket of 32 bytes: a key of the server's cache */
-#define MOST_OF_TLS_FINISHED 80 /* a change_cipher_spec, and a hash of 48 bytes at most */
 #define MOST_TLS_READS 64 /* of the handshake and the tickets */
 
 enum tls_phase {
@@ -33,17 +32,18 @@ enum tls_phase {
 };
 
 /*
- * The first send after the server's second record is the end of the handshake, which asks for
- * nothing, unless it is longer: a certificate of the client, or a second hello.
+ * The first send after a record that follows the server's second one is this side's part of the
+ * handshake, which asks for nothing.  After the second alone it is another hello.
  */
-static __always_inline bool is_tls_finished(struct sock_state *state, __u32 count)
+static __always_inline bool is_tls_finished(struct sock_state *state)
 {
 	struct tls_reads *tls = &state->tls;
 
-	if (tls->finished || (tls->phase != TLS_HEAD && tls->phase != TLS_RECORD))
+	if (tls->finished || !(tls->record | tls->last_record) ||
+	    (tls->phase != TLS_HEAD && tls->phase != TLS_RECORD))
 		return false;
 	tls->finished = 1;
-	return count <= MOST_OF_TLS_FINISHED;
+	return true;
 }
 
 static __always_inline void tls_head_read(struct tls_reads *tls)

@@ -75,7 +75,8 @@ def test_no_name_reaches_the_terminal_as_a_code(start_probe, waiting, options, e
         while not all(pid in shown for pid in pids):
             left = deadline - time.monotonic()
             assert left > 0, [pid for pid in pids if pid not in shown]
-            assert select.select([ours], [], [], left)[0], shown[-4096:]
+            missing = [pid for pid in pids if pid not in shown]
+            assert select.select([ours], [], [], left)[0], (missing, shown[-4096:])
             shown += os.read(ours, 65_536)
         *lines, _ = shown.split(b"\n")  # the last may be on its way
         assert [line for line in lines if not LINE.fullmatch(line)] == []

@@ -19,17 +19,23 @@ PAUSE_S = 0.23  # longer than a stall
 _OPENSSL = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=peer"
 
 
-def _context(tickets: int) -> ssl.SSLContext:
-    """Of a server, with a certificate of its own."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.num_tickets = tickets
+def _contexts(tickets: int, *, mutual: bool) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a server and of a client, with a certificate; `mutual`: the client shows one, too."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.minimum_version = ssl.TLSVersion.TLSv1_3
+    server.num_tickets = tickets
+    client = ssl.create_default_context()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "server.pem")
         command = [*_OPENSSL.split(), "-keyout", str(file), "-out", str(file)]
         subprocess.run(command, check=True, capture_output=True)
-        context.load_cert_chain(file)
-    return context
+        server.load_cert_chain(file)
+        if mutual:
+            client.load_cert_chain(file)
+            server.load_verify_locations(file)
+            server.verify_mode = ssl.CERT_REQUIRED
+    return server, client
 
 
 def _serve(context: ssl.SSLContext, raw: socket.socket, at_once: int, late: Bounds | None) -> None:
@@ -46,13 +52,13 @@ def _serve(context: ssl.SSLContext, raw: socket.socket, at_once: int, late: Boun
     time.sleep(LONG_S)
 
 
-def _client(*, at_once: int = 0, late: Bounds | None = None, tickets: int = 2) -> ssl.SSLSocket:
-    context = _context(tickets)
+def _client(
+    *, at_once: int = 0, late: Bounds | None = None, tickets: int = 2, mutual: bool = False
+) -> ssl.SSLSocket:
+    servers, clients = _contexts(tickets, mutual=mutual)
     client, server = connection()
-    aside(lambda: _serve(context, server, at_once, late))
-    anybody = ssl.create_default_context()
-    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
-    return anybody.wrap_socket(client)
+    aside(lambda: _serve(servers, server, at_once, late))
+    return clients.wrap_socket(client)
 
 
 def first_request(tickets: str = "2") -> Steps:
@@ -103,13 +109,14 @@ def second_request() -> Steps:
 
 
 def idle() -> Steps:
-    """Three only make their connections, and two ask and are answered.  All wait for more."""
-    polled, blocked, without_tickets = _client(), _client(), _client(tickets=0)
+    """Four only make their connections, and two ask and are answered.  All wait for more."""
+    polled, blocked = _client(), _client()
+    without_tickets = [_client(tickets=0, mutual=mutual) for mutual in (False, True)]
     asking = [_client(at_once=1, tickets=tickets) for tickets in (2, 1)]
     for client in asking:
         client.sendall(REQUEST)
         client.recv(1)
-    for client in (blocked, without_tickets, *asking):
+    for client in (blocked, *without_tickets, *asking):
         aside(partial(client.recv, 100))
     polled.setblocking(False)
     poll = select.epoll()
