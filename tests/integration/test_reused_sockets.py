@@ -7,16 +7,6 @@ import time
 from support.conversation import ANSWER, QUESTION, answered, connected, unanswered
 
 
-def sent_again(netns):
-    """Return how many segments this namespace has sent again."""
-    names, values = (
-        line.split()
-        for line in netns.run("cat", "/proc/net/snmp").splitlines()
-        if line.startswith("Tcp:")
-    )
-    return int(values[names.index("RetransSegs")])
-
-
 def test_a_connect_that_failed_is_tried_again(probe, worker, netns, backend):
     """They are two stalls, and each SYN that is sent again counts once."""
     netns.run("sysctl", "-eqw", "net.ipv4.tcp_syn_linear_timeouts=0")
@@ -39,7 +29,7 @@ def test_a_connect_that_failed_is_tried_again(probe, worker, netns, backend):
     late_ms = backend.tolerance_ms(0.2)
     assert first.stall_ms <= (between_s - begun_s) * 1e3 + late_ms
     assert second.stall_ms <= (ended_s - between_s) * 1e3 + late_ms
-    again = sent_again(netns)
+    again = netns.kernel_counter("snmp", "RetransSegs")
     assert again >= 2
     assert consumer.count("RETRANSMIT", inode=inode) == again
 

@@ -79,6 +79,12 @@ class Namespace:
         assert done.returncode == 0, f"{' '.join(words)}: {done.stderr}"
         return done.stdout
 
+    def kernel_counter(self, file: str, name: str) -> int:
+        """One of the kernel's own counters of TCP in /proc/net/FILE: `snmp` or `netstat`."""
+        lines = [line.split() for line in self.run("cat", f"/proc/net/{file}").splitlines()]
+        names, values = (line for line in lines if line[0] in ("Tcp:", "TcpExt:"))
+        return int(values[names.index(name)])
+
     def drop_incoming(self, match: str) -> None:
         """Lose, silently, the incoming packets that an nft `match` names.
 
