@@ -199,6 +199,23 @@ static __always_inline bool is_pong(struct sock_state *state, __u64 now, __u32 c
 	       now - state->last_receive_ns < settings.stall_ns;
 }
 
+#define LEAST_HTTP2_PREFACE 33 /* with its settings */
+#define HTTP2_FRAME_HEAD 9
+#define HTTP2_FRAME_HEAD_IN_TLS 31
+
+/*
+ * The acknowledgement of the peer's settings, right after the reply to the preface: a head alone.
+ * It asks for nothing.
+ */
+static __always_inline bool is_settings_ack(struct sock_state *state, __u64 now, __u32 count)
+{
+	if (count != HTTP2_FRAME_HEAD && count != HTTP2_FRAME_HEAD_IN_TLS)
+		return false;
+	return !state->sent_last && state->last_sent_bytes >= LEAST_HTTP2_PREFACE &&
+	       now - state->last_receive_ns < settings.stall_ns && state->answered &&
+	       state->answered <= (count == HTTP2_FRAME_HEAD ? 1 : 3); /* of the handshake, too */
+}
+
 /* A wait begins with the end of the request, which may be written in pieces. */
 static __always_inline void sock_on_send(struct sock *sk, struct sock_state *state, __u64 now,
 					 __u32 count)
@@ -206,7 +223,8 @@ static __always_inline void sock_on_send(struct sock *sk, struct sock_state *sta
 	bool waited;
 
 	/* What a server sends is the answer. */
-	if (!state->opened || is_pong(state, now, count) || is_tls_finished(state)) {
+	if (!state->opened || is_pong(state, now, count) || is_tls_finished(state) ||
+	    is_settings_ack(state, now, count)) {
 		state->last_send_ns = now;
 		return;
 	}

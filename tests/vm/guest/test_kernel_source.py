@@ -4,6 +4,10 @@ from ebpf.test_bytes import (
     test_a_passed_socket_belongs_to_who_uses_it,
     test_two_processes_on_one_socket_have_each_their_own,
 )
+from ebpf.test_http2 import (
+    test_the_first_request_after_the_settings_were_acknowledged,
+    test_who_has_acknowledged_the_settings_waits_for_nothing,
+)
 from ebpf.test_losses import (
     test_a_full_map_of_processes_is_counted_to_the_call,
     test_a_full_ring_is_counted_to_the_record,
@@ -29,5 +33,7 @@ __all__ = [
     "test_a_request_over_tls",
     "test_a_socket_that_no_descriptor_holds",
     "test_open_sockets_have_their_owner_before_they_do_anything",
+    "test_the_first_request_after_the_settings_were_acknowledged",
     "test_two_processes_on_one_socket_have_each_their_own",
+    "test_who_has_acknowledged_the_settings_waits_for_nothing",
 ]
