@@ -198,7 +198,12 @@ class StallTracker:
         return self._host.peer_socket(of, netns, pid, tried)
 
     def on_end(self, record: RawEvent) -> ReportedStall | None:
-        """Return the stall that a finished wait was, None where it was none."""
+        """Return the stall that a finished wait was, None where it was none.
+
+        A sample and the call itself may both find the reply, at once on two processors.
+        """
+        if self._is_over(record):
+            return None
         self._ended_ns[_key(record)] = record.time_ns
         stall = self._ended(record)
         open_ = self._open_for(record)
@@ -225,10 +230,11 @@ class StallTracker:
 
     def _lasts(self, record: RawEvent) -> bool:
         """True for an ongoing wait: its end event may precede a sample that contains it."""
-        if record.kind != Kind.ONGOING:
-            return False
-        ended_ns = self._ended_ns.get(_key(record), 0)
-        return record.time_ns - record.span_ns >= ended_ns - self._stall_ns // 2
+        return record.kind == Kind.ONGOING and not self._is_over(record)
+
+    def _is_over(self, record: RawEvent) -> bool:
+        """True for a wait that had begun long before the last one of its socket was over."""
+        return _began_ns(record) < self._ended_ns.get(_key(record), 0) - self._stall_ns // 2
 
     def _ongoing(self, record: RawEvent, open_: ReportedStall | None) -> ReportedStall | None:
         wanted = is_stall(record, self._endpoint(record))

@@ -25,6 +25,15 @@ def test_a_wait_is_reported_while_it_lasts_and_once_when_it_is_over(scene):
     assert scene.drain(2_150) == []
 
 
+def test_an_end_that_two_processors_find_at_once_is_one(scene):
+    """The sample's is as early as the sample before."""
+    scene.drain(697, lasts(697))
+    assert scene.end(697) == ("over", 697, NO_REPLY)
+    assert scene.end(702) is None
+    assert scene.drain(1_150) == []
+    assert scene.end(1_400, 800) == ("over", 600, NO_REPLY)
+
+
 @pytest.mark.parametrize("after", [{"inode": 11}, {"direction": SEND}])
 def test_what_ended_is_one_socket_s_wait_in_one_direction(scene, after):
     """The others go on."""
