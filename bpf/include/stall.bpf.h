@@ -20,6 +20,9 @@
 #include "tls_tickets.bpf.h"
 #include "waitqueue.bpf.h"
 
+#define LEAST_HTTP2_PREFACE 33 /* bytes: 24, and the head of its settings (RFC 9113, 3.4) */
+#define HTTP2_FRAME_HEAD 9
+#define HTTP2_FRAME_HEAD_IN_TLS 31 /* with a record's head of 5, its type and a tag of 16 */
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
 #define MOST_OF_MESSAGE 512 /* bytes of a log line, a heartbeat, a subscription: no upload */
 #define MOST_OF_PING 48 /* bytes, with the header of TLS; the least message of gloo has 56 */
@@ -198,10 +201,6 @@ static __always_inline bool is_pong(struct sock_state *state, __u64 now, __u32 c
 	return state->unsolicited && !state->sent_last && count <= MOST_OF_PING &&
 	       now - state->last_receive_ns < settings.stall_ns;
 }
-
-#define LEAST_HTTP2_PREFACE 33 /* with its settings */
-#define HTTP2_FRAME_HEAD 9
-#define HTTP2_FRAME_HEAD_IN_TLS 31
 
 /*
  * The acknowledgement of the peer's settings, right after the reply to the preface: a head alone.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Session tickets of TLS 1.3, which are no reply.
+ * Session tickets of TLS 1.3, which are no reply; and the end of its handshake, which is no
+ * request.
  *
  * A server sends them unasked when the handshake is over, often after the client's first request.
  * They are encrypted like all else, but a library that reads record by record shows their size:

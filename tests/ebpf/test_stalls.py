@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from support.kernel_watch import answered_once_seen
 from support.peer import in_namespace, is_within
 
 from xctl_probe.events import Cause, Direction
 
 MS = 1_000_000
-
-
-def answered_once_seen(seen, one):
-    """Its wait shows, and is answered then: exactly one ended stall, as long as it found."""
-    one.start()
-    seen.until(lambda: seen.stalls(one.pid, ongoing=True))
-    bounds = one.go()
-    seen.until(lambda: seen.stalls(one.pid, ongoing=False))
-    seen.drain()
-    (ended,) = seen.stalls(one.pid, ongoing=False)
-    assert ended.direction is Direction.RECEIVE
-    assert is_within(ended.duration_ns, bounds), (ended.duration_ns, bounds)
-    return ended
 
 
 def test_a_client_that_waits_for_an_answer(watch, peer):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
+from support.peer import Peer, is_within
 from xctl_probe.bcc.source import BccSource
 from xctl_probe.ebpf.loader import MapSizes
 from xctl_probe.ebpf.source import KernelSource, RunningSource
@@ -94,3 +95,19 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self.source.close()
+
+
+def answered_once_seen(seen: Watch, one: Peer, *, earlier: int = 0) -> Stall:
+    """Its wait shows, and is answered then: exactly one ended stall, as long as it found.
+
+    `earlier`: as many had ended before.
+    """
+    one.start()
+    seen.until(lambda: seen.stalls(one.pid, ongoing=True))
+    bounds = one.go()
+    seen.until(lambda: len(seen.stalls(one.pid, ongoing=False)) > earlier)
+    seen.drain()
+    (ended,) = seen.stalls(one.pid, ongoing=False)[earlier:]
+    assert ended.direction is Direction.RECEIVE
+    assert is_within(ended.duration_ns, bounds), (ended.duration_ns, bounds)
+    return ended
