@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from support.consumer_model import MISSED_RUNS
+
 from soak.crowd import Crowd
 from soak.tally import ReportedStall
 from soak.watched import Watched
@@ -148,7 +150,7 @@ def _health(crowd: Crowd, probe: Watched) -> list[Verdict]:
             f"{len(stalls)} told, {len(false)} false {lines}, {waits} waits of 100 ms or more",
         ),
         # A program that would have interrupted itself did not run: somewhere on this host.
-        Verdict("nothing lost", not tally.lost.keys() - {"missed_probe_runs"},
+        Verdict("nothing lost", not tally.lost.keys() - {MISSED_RUNS},
         str(dict(tally.lost))),
         Verdict("every line is as the consumer wants it", probe.broken is None, str(probe.broken)),
         Verdict(

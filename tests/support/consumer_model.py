@@ -45,6 +45,7 @@ PORT_ERROR = re.compile(
 )
 QUEUE_PAIR_ERROR = re.compile(rf"QP_ERR:{COUNT}")
 PROBE_LOST = re.compile(rf"PROBE_LOST:({COUNT})")
+MISSED_RUNS = "missed_probe_runs"
 PROCESS = re.compile(rf"pid-({COUNT})")
 PERCENT = re.compile(rf"{ANY_COUNT}\.[0-9]{{2}}")
 
@@ -269,6 +270,10 @@ class Consumer:
                 where = record.net["where"]
                 sums[where] = sums.get(where, 0) + int(found[1])
         return sums
+
+    def events_lost(self) -> dict[str, int]:
+        """`losses` without the runs that the kernel skipped, of whichever process on this host."""
+        return {where: n for where, n in self.losses().items() if where != MISSED_RUNS}
 
     def waits_on(self, pid: int) -> set[str]:
         return {entity for waiting, entity in self.graph.waits if waiting == pid}

@@ -39,4 +39,4 @@ def test_sockets_are_found_by_the_files_that_hold_them(start_probe, worker, feat
         BYTES,
     ]
     assert running.consumer.sent_bytes(after[1].pid) == BYTES
-    assert running.stop().losses() == {}
+    assert running.stop().events_lost() == {}

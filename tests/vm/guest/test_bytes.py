@@ -6,6 +6,8 @@ records.  The counts are odd, so that a wrong sum shows which of them is missing
 
 from __future__ import annotations
 
+from support.consumer_model import MISSED_RUNS
+
 LIMIT_S = 180
 BULK_BYTES = {"127.0.0.1": 1_000_003, "::1": 700_027, "::ffff:127.0.0.1": 400_009}
 SHORT_BYTES = 300_007
@@ -78,7 +80,7 @@ def test_tcp_bytes_are_exact_at_both_sockets(running, worker, backend):
         assert_both(running, sender, receiver, count, backend)
         # TCP only: a datagram socket that is not connected has no route of its own
         assert {r.entity_id for r in running.consumer.process_bandwidth(sender.pid)} == {"lo"}
-    assert running.consumer.losses() == {}
+    assert running.consumer.events_lost() == {}
 
 
 def test_udp_bytes_are_exact_at_both_sockets(running, worker, backend, only_rare):
@@ -90,8 +92,15 @@ def test_udp_bytes_are_exact_at_both_sockets(running, worker, backend, only_rare
         receiver.expect("recv_from")
         sender.ask("close")
     running.wait_for_intervals(2)
-    assert_both(running, sender, receiver, 2 * DATAGRAM_BYTES * DATAGRAMS, backend)
-    assert running.consumer.losses() == {}
+    consumer = running.consumer
+    sent = 2 * DATAGRAM_BYTES * DATAGRAMS
+    # A program that is preempted by its own run for another thread is skipped: of a stream nothing
+    # is missing then, of datagrams at most these.
+    least = sent - consumer.losses().get(MISSED_RUNS, 0) * DATAGRAM_BYTES
+    assert least <= consumer.sent_bytes(sender.pid) <= sent
+    assert least <= consumer.received_bytes(receiver.pid) <= sent
+    assert consumer.received_bytes(sender.pid) == consumer.sent_bytes(receiver.pid) == 0
+    assert consumer.events_lost() == {}
 
 
 def test_a_short_lived_connection_is_counted_and_owned(running, worker, backend):

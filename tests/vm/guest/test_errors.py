@@ -39,7 +39,7 @@ def test_retransmits_in_softirq_are_the_senders(running, worker, lose, bystander
     assert consumer.count("RETRANSMIT", pid=bystander.pid) == 0
     # Loss is no excuse to count bytes twice.
     assert consumer.sent_bytes(sender.pid) <= BULK_BYTES
-    assert consumer.losses() == {}
+    assert consumer.events_lost() == {}
 
 
 def test_refused_connects_and_resets_are_errors_of_who_gets_them(running, worker, only_rare):

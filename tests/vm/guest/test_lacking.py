@@ -49,4 +49,4 @@ def test_bcc_is_taken_by_itself_and_does_without_any_of_it(
     assert consumer.received_bytes(sender.pid) == 29
     assert consumer.count("CONNECT_REFUSED", pid=refused.pid) == 1
     assert [s.ongoing for s in consumer.stalls(pid=sender.pid)].count(False) == 1
-    assert consumer.losses() == {}
+    assert consumer.events_lost() == {}
