@@ -18,17 +18,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from xctl_probe.linux import procfs
 from xctl_probe.linux.capability_sets import PTRACE, READ_SEARCH, keep_only
+from xctl_probe.linux.thread_delay import Delay, ThreadDelay
 
 _MOST_HANGING = 4  # abandoned children that have not exited yet
-_HANGS_NS = 300_000_000  # delay after which a child in uninterruptible sleep is abandoned
-_LOST_NS = 3_000_000_000  # delay after which any child is abandoned
+_HANGS_NS = 300_000_000  # in one uninterruptible sleep, after which a child is abandoned
+_READ_HANGS_NS = 2_000_000_000  # the same where a command waits for the answer, however late
+_LOST_NS = 3_000_000_000  # delay after which any child is abandoned that had a processor
 _START_AGAIN_NS = 1_000_000_000
 _PACKET_BYTES = 1 << 16
 _MORE, _LAST = b"\1", b"\0"  # what a packet of an answer begins with
 _CHECK_NS = 200_000_000
-_MOST_CHECKS = 10  # consecutive ones that find the child in uninterruptible sleep: it hangs
 _PR_SET_PDEATHSIG = 1
 TO_READ = (PTRACE, READ_SEARCH)  # other users' processes
 
@@ -51,6 +51,7 @@ class Helper:
         self._pid = 0
         self._socket: socket.socket | None = None
         self._asked: tuple[Any, int] | None = None  # outstanding request, and since when
+        self._delay: ThreadDelay | None = None  # of the child, once that answer is late
         self.late: tuple[Any, Any] | None = None  # latest request with a late answer, the answer
         self._parts: list[bytes] = []  # of an answer that is not complete
         self._hanging: set[int] = set()
@@ -72,14 +73,13 @@ class Helper:
         except OSError:
             self._abandon(now_ns)
             return None
-        self._asked = request, now_ns
+        self._asked, self._delay = (request, now_ns), None
         return self._answer(wait_ns)
 
     def read(self, request: Any) -> Any | None:
         """Return the answer, however late; None where the child hangs or has exited."""
-        answer, hung = self.ask(request, _CHECK_NS), 0
-        while self._asked is not None and hung < _MOST_CHECKS:
-            hung = hung + 1 if _sleeps_uninterruptibly(self._pid) else 0
+        answer = self.ask(request, _CHECK_NS)
+        while self._asked is not None and self._delayed().blocked_ns < _READ_HANGS_NS:
             answer = self._answer(_CHECK_NS)
         return answer
 
@@ -111,11 +111,17 @@ class Helper:
         if self._asked is None:
             self.late = request, answer
             return True
-        late_ns = now_ns - since_ns
-        if late_ns > _LOST_NS or (late_ns > _HANGS_NS and _sleeps_uninterruptibly(self._pid)):
+        delay = self._delayed()
+        # On a busy host the child may be late because it gets no processor.
+        if delay.blocked_ns > _HANGS_NS or now_ns - since_ns - delay.queued_ns > _LOST_NS:
             self._abandon(now_ns)
             self._blamed(request)
         return self._asked is None
+
+    def _delayed(self) -> Delay:
+        if self._delay is None:
+            self._delay = ThreadDelay(f"/proc/{self._pid}")
+        return self._delay.observe(time.monotonic_ns())
 
     def _abandon(self, now_ns: int) -> None:
         self.close()
@@ -171,10 +177,6 @@ class Helper:
                 if os.waitpid(pid, os.WNOHANG) == (0, 0):
                     continue
             self._hanging.discard(pid)
-
-
-def _sleeps_uninterruptibly(pid: int) -> bool:
-    return procfs.state(f"/proc/{pid}/stat") == "D"
 
 
 def _be_child(its: socket.socket, parent: int, serve: Serve, needs: tuple[str, ...]) -> None:

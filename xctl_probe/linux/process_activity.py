@@ -122,23 +122,19 @@ class Processes:
         for tid in self._tids(pid):
             status = procfs.read(f"{self._proc}/{pid}/task/{tid}/status")
             sleeps += int(procfs.status_field(status, "voluntary_ctxt_switches") or b"0")
-            ran, queued = self._schedstat(pid, tid)
-            ran_ns += ran
-            queued_ns += queued
+            times = self._schedstat(pid, tid)
+            ran_ns += times.ran_ns
+            queued_ns += times.queued_ns
         return SchedCounters(sleeps, ran_ns, queued_ns)
 
-    def _schedstat(self, pid: int, tid: str) -> tuple[int, int]:
-        """Return the time of a thread on a CPU, and in the queue for one (ns)."""
-        times = procfs.read(f"{self._proc}/{pid}/task/{tid}/schedstat").split()
-        return (int(times[0]), int(times[1])) if len(times) >= 2 else (0, 0)  # noqa: PLR2004
+    def _schedstat(self, pid: int, tid: str) -> procfs.SchedStat:
+        return procfs.schedstat(f"{self._proc}/{pid}/task/{tid}/schedstat")
 
     def work(self, pid: int) -> Work:
         """Return what each thread has worked that is in no poll: those of event loops are."""
-        return {
-            int(tid): sum(self._schedstat(pid, tid))
-            for tid in self._tids(pid)
-            if not _polls(*self._thread(pid, tid))
-        }
+        tids = (tid for tid in self._tids(pid) if not _polls(*self._thread(pid, tid)))
+        times = ((int(tid), self._schedstat(pid, tid)) for tid in tids)
+        return {tid: of_thread.ran_ns + of_thread.queued_ns for tid, of_thread in times}
 
     def activity(self, pid: int, inode: int, since_ns: int = 0) -> Activity:  # noqa: ARG002
         """Return the activity of `pid` on the socket `inode`, which it holds and has read empty.

@@ -135,6 +135,20 @@ def state(path: str | Path) -> str:
     return stat.state if stat else ""
 
 
+class SchedStat(NamedTuple):
+    """A schedstat file (Documentation/scheduler/sched-stats.rst)."""
+
+    ran_ns: int = 0  # on a processor
+    queued_ns: int = 0  # runnable, without a processor
+    slices: int = 0  # times that it was given a processor
+
+
+def schedstat(path: str | Path) -> SchedStat:
+    """Return a schedstat file; zeros where it is gone, or the kernel counts nothing."""
+    words = read_once(path).split()
+    return SchedStat(*map(int, words)) if len(words) == len(SchedStat._fields) else SchedStat()
+
+
 def is_kernel_thread(pid: int | str, proc: Path = PROC) -> bool:
     """Return whether this is a thread of the kernel; False when it is gone."""
     stat = parse_stat(read(proc / str(pid) / "stat"))

@@ -21,11 +21,6 @@ def state_of(pid: int, proc: Path = Path("/proc")) -> str:
     return procfs.state(f"{proc}/{reader_of(pid, proc)}/stat") if state == "Z" else state
 
 
-def state_of_thread(tid: int) -> str:
-    """Return the state of a thread of this process, empty when it has exited."""
-    return procfs.state(f"/proc/self/task/{tid}/stat")
-
-
 def reader_of(pid: int, proc: Path = Path("/proc")) -> int:
     """Return the thread whose folder shows descriptors and memory of `pid`: mostly `pid`."""
     if procfs.state(f"{proc}/{pid}/stat") != "Z":

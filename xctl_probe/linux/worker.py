@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from xctl_probe.linux.tasks import state_of_thread
+from xctl_probe.linux.thread_delay import ThreadDelay
 
-_HANGS_NS = 300_000_000  # that a call sleeps uninterruptibly, or until SIGKILL: state D
+_HANGS_NS = (
+    300_000_000  # in one uninterruptible sleep, or one that only SIGKILL interrupts: state D
+)
 _MOST_HANGING = 4
 
 Job = Callable[[], Any]
@@ -24,7 +26,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._thread: _Thread | None = None
-        self._begun_ns = 0
+        self._delay: ThreadDelay | None = None  # of the call under way
         self._hanging: list[_Thread] = []
 
     def run(self, job: Job, wait_ns: int) -> bool:
@@ -37,7 +39,7 @@ class Worker:
         if self._thread is None and not self._start():
             return False
         assert self._thread is not None
-        self._begun_ns = time.monotonic_ns()
+        self._delay = None
         self._thread.begin(job)
         return self._thread.wait(wait_ns)
 
@@ -48,11 +50,13 @@ class Worker:
 
     @property
     def hangs(self) -> bool:
-        """True when the call under way has slept for long in state D."""
-        if self.is_free or time.monotonic_ns() - self._begun_ns < _HANGS_NS:
+        """True when the call under way has slept for long in state D, while this was asked."""
+        if self.is_free:
             return False
         assert self._thread is not None
-        return state_of_thread(self._thread.native_id or 0) == "D"
+        if self._delay is None:
+            self._delay = ThreadDelay(f"/proc/self/task/{self._thread.native_id}")
+        return self._delay.observe(time.monotonic_ns()).blocked_ns > _HANGS_NS
 
     def abandon(self) -> None:
         """Abandon the thread with its call; it exits after the call."""

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from typing import NamedTuple
 
 import pytest
 
 from xctl_probe.linux import helper as module
 from xctl_probe.linux.helper import Helper
+from xctl_probe.linux.thread_delay import Delay
 
 LONG_NS = 20_000_000_000
+
+
+class Starved(NamedTuple):
+    """A request that needs a processor that has something else to do."""
+
+    processor: int
 
 
 def serve(request):
@@ -24,6 +34,12 @@ def serve(request):
         return "x" * 1_000_003
     if request == "slow":
         time.sleep(0.5)
+    if isinstance(request, Starved):
+        os.sched_setaffinity(0, {request.processor})
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
     if request == "descriptors":
         return sorted(os.listdir("/proc/self/fd"), key=int)[:5]
     return request, os.getpid()
@@ -73,10 +89,28 @@ def test_what_hangs_is_waited_for_no_longer_than_shown_and_left_behind(helper, m
 def test_who_sleeps_uninterruptibly_is_left_behind_sooner(helper, monkeypatch):
     assert helper.ask("hang", 1_000_000) is None
     monkeypatch.setattr(module, "_HANGS_NS", 0)
-    monkeypatch.setattr(module, "_sleeps_uninterruptibly", lambda _pid: True)
+    monkeypatch.setattr(module.ThreadDelay, "observe", lambda *_: Delay(blocked_ns=1))
     monkeypatch.setattr(module, "_START_AGAIN_NS", 0)
     helper.ask("word", LONG_NS)
     assert helper.blamed == ["hang"]
+
+
+def test_who_gets_no_processor_is_waited_for(helper):
+    """On a busy host no one is blamed for it; the answer comes late."""
+    _, pid = helper.ask("word", LONG_NS)
+    processor = min(os.sched_getaffinity(0))
+    loop = f"import os; os.sched_setaffinity(0, {{{processor}}})\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", loop]) as busy:
+        assert helper.ask(Starved(processor), 1_000_000) is None
+        until = time.monotonic() + 60
+        while helper._delayed().queued_ns < module._LOST_NS * 4 // 3:
+            helper.collect()
+            assert time.monotonic() < until
+        busy.kill()
+    while helper.late is None and time.monotonic() < until:
+        helper.collect()
+    assert helper.blamed == []
+    assert helper.late == (Starved(processor), (Starved(processor), pid))
 
 
 def test_a_child_that_has_ended_is_replaced(helper, monkeypatch):
@@ -144,7 +178,8 @@ def test_a_long_answer_comes_whole(helper):
 def test_a_read_waits_for_who_works_and_not_for_who_hangs(helper, monkeypatch):
     assert helper.read("slow")[0] == "slow"
     monkeypatch.setattr(module, "_CHECK_NS", 1_000_000)
-    monkeypatch.setattr(module, "_sleeps_uninterruptibly", lambda _pid: True)
+    monkeypatch.setattr(module, "_READ_HANGS_NS", 1)
+    monkeypatch.setattr(module.ThreadDelay, "observe", lambda *_: Delay(blocked_ns=1))
     assert helper.read("hang") is None
     assert helper.pid is not None
 

@@ -13,6 +13,7 @@ from xctl_probe.linux import owners_aside as module
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
+from xctl_probe.linux.thread_delay import Delay
 
 INODE, OTHER = 4_241, 4_243
 ATTACKER, VICTIM = 233, 239
@@ -47,7 +48,7 @@ def proc(tmp_path, monkeypatch):
     for reader in (module, owner_search):
         monkeypatch.setattr(reader, "real_user", lambda pid, _: 1_000 + int(pid))
     monkeypatch.setattr(worker, "_HANGS_NS", 0)
-    monkeypatch.setattr(worker, "state_of_thread", lambda _: "D")
+    monkeypatch.setattr(worker.ThreadDelay, "observe", lambda *_: Delay(blocked_ns=1))
     yield made
     made.go_on.set()
 
@@ -95,7 +96,7 @@ def test_a_process_that_cannot_be_read_keeps_no_other_from_being_found(
 
 def test_while_the_reader_is_busy_answers_stay_and_changes_wait(owners, proc, monkeypatch):
     owners.search_for({INODE: 1_239})
-    monkeypatch.setattr(worker, "state_of_thread", lambda _: "R")
+    monkeypatch.setattr(worker.ThreadDelay, "observe", lambda *_: Delay())
     owners._wait_ns = 1
     monkeypatch.setattr(module, "_WAIT_NS", 1)
     proc.stuck = f"{ATTACKER}/5"

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from xctl_probe.linux.socket_owners import Owners
-from xctl_probe.linux.tasks import reader_of, state_of, state_of_thread
+from xctl_probe.linux.tasks import reader_of, state_of
 
 PID, INODE = 233, 4_241
 
@@ -65,8 +65,3 @@ def test_its_sockets_are_found_by_that_thread(threads, monkeypatch):
     owners.search({INODE})
     assert owners.get(INODE).pid == PID
     assert owners.is_current(INODE)
-
-
-def test_a_thread_of_this_process_has_a_state():
-    assert state_of_thread(os.getpid()) == "R"
-    assert state_of_thread(1 << 22) == ""

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from xctl_probe.linux import worker as module
+from xctl_probe.linux.thread_delay import Delay
 from xctl_probe.linux.worker import Worker
 
 LONG_NS = 20_000_000_000
@@ -23,7 +24,7 @@ def worker():
 def stuck(worker, monkeypatch):
     """Begin a call that lasts until the test lets it end; it appears to be in state D."""
     monkeypatch.setattr(module, "_HANGS_NS", 0)
-    monkeypatch.setattr(module, "state_of_thread", lambda _: "D")
+    monkeypatch.setattr(module.ThreadDelay, "observe", lambda *_: Delay(blocked_ns=1))
     go_on = threading.Event()
 
     def begin():
@@ -63,7 +64,7 @@ def test_while_a_call_is_under_way_there_is_no_other(worker, stuck):
 
 def test_a_thread_that_computes_does_not_hang(worker, stuck, monkeypatch):
     stuck()
-    monkeypatch.setattr(module, "state_of_thread", lambda _: "R")
+    monkeypatch.setattr(module.ThreadDelay, "observe", lambda *_: Delay())
     assert not worker.hangs
 
 

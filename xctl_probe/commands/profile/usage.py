@@ -80,13 +80,12 @@ def _add(one: Usage, other: Usage, sign: int = 1) -> Usage:
 
 
 def _queued_ns(pid: int, proc: Path) -> int:
-    """Return the second number of schedstat, of all threads."""
+    """Return how long its threads were runnable without a processor."""
     try:
         threads = os.listdir(f"{proc}/{pid}/task")
     except OSError:
         return 0
-    found = (procfs.word(f"{proc}/{pid}/task/{tid}/schedstat").split() for tid in threads)
-    return sum(int(words[1]) for words in found if len(words) > 1)
+    return sum(procfs.schedstat(f"{proc}/{pid}/task/{tid}/schedstat").queued_ns for tid in threads)
 
 
 def _number(text: bytes) -> int | None:
