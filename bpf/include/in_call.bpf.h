@@ -77,20 +77,26 @@ static __noinline void answered_in_call(struct sock *sk, struct sock_state *stat
 	count_answer(sk, state);
 }
 
-/* Data that came after the request, and after the last call, and is not in the queue has been read.
+/*
+ * Data that came after the request, and after the last call, and is not in the queue has been read.
+ * A thread that sleeps in the call goes on to wait for more; else its call is about to return, and
+ * finds the answer itself.
  */
 static __always_inline void follow_answer(struct sock *sk, struct sock_state *state)
 {
-	__u64 now, arrival;
+	__u64 now, arrival, waiter;
 
 	if (!state->opened || state->reply_state != AWAITING || unread_bytes(sk) || has_records(sk))
 		return;
 	now = coarse_ns();
 	arrival = arrival_ns(sk, now);
-	if (arrival > state->request_ns && arrival > state->last_receive_ns + settings.tick_ns)
-		answered_in_call(sk, state, arrival);
-	else
+	if (arrival <= state->request_ns || arrival <= state->last_receive_ns + settings.tick_ns) {
 		state->waiting_ns = now;
+		return;
+	}
+	waiter = stream_waiter(sk);
+	if (task_of(waiter) && !(waiter & IS_POLLING))
+		answered_in_call(sk, state, arrival);
 }
 
 static __always_inline void received_in_call(struct sock *sk, struct sock_state *state, __u32 count)
