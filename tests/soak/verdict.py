@@ -19,6 +19,8 @@ TICK_NS = 15_000_000
 # A netlink socket for each namespace where somebody has waited, kept for a minute after: the
 # crowd's own, and the host's.
 NAMESPACES = 2
+# The end of a pair to each child that reads /proc: what processes do, their jobs, their connections.
+HELPERS = 3
 # Of /proc: one starts with the first search for a peer, one with that for the owner of a reset.
 READERS = 2
 LATE_NS = 1_000_000_000  # besides the interval at whose end it is reported
@@ -200,7 +202,7 @@ def _resources(probe: Watched, load_from: int, growth_mib: float) -> list[Verdic
             f"{growth:+.2f} MiB, at most {gauge.peak_mib():.1f} MiB",
         ),
         Verdict(
-            "no descriptor leaked", len(least) <= len(first) + NAMESPACES,
+            "no descriptor leaked", len(least) <= len(first) + NAMESPACES + HELPERS,
             f"{len(first)} to {len(least)}, at most {max(map(len, opened))};"
             f" new: {dict(Counter(least) - Counter(first))}",
         ),

@@ -12,6 +12,9 @@ from dataclasses import dataclass, replace
 
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
 
+IN_GUEST = bool(os.environ.get("XCTL_IN_GUEST"))
+# Under emulation everything is late: by so much may the length of an ended stall be off.
+LATE_IN_GUEST_MS = 200
 ACTIVE = os.environ.get("XCTL_TEST_BACKENDS", "proc,ebpf").split(",")
 _BLIND_SPOTS = {spot.key for spots in BLIND_SPOTS.values() for spot in spots}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any, Self
 
-from support.backends import EBPF
+from support.backends import EBPF, IN_GUEST, LATE_IN_GUEST_MS
 from support.install import WORKLOADS
 from support.json_process import JsonProcess
 
-OFF_BY_MS = EBPF.stall_tolerance_ms
+OFF_BY_MS = LATE_IN_GUEST_MS if IN_GUEST else EBPF.stall_tolerance_ms
 
 
 def in_namespace(*commands: str) -> tuple[str, ...]:

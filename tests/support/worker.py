@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.backends import IN_GUEST
 from support.json_process import JsonProcess
 from support.namespace import Namespace
 
 # Only a hang gets there; under emulation a start of Python alone may take half of a minute.
-ANSWER_S = 180.0 if os.environ.get("XCTL_IN_GUEST") else 30.0
+ANSWER_S = 180.0 if IN_GUEST else 30.0
 PYTHON = "/usr/bin/python3"
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.backends import Backend
+from support.backends import IN_GUEST, Backend
 from support.install import CHECKOUT, WORKLOADS, Installed
 from support.kernel_watch import Watch
 from support.namespace import Namespace
@@ -24,7 +23,7 @@ from vm.guest.features import NO, detect, supports
 INTERVAL_S = 0.5
 _ALWAYS = ("--interval", INTERVAL_S, "--loopback", "--min-bw", 0, "--format", "ndjson")
 # They need a kernel of their own, and lose packets on purpose: never on the host.
-collect_ignore_glob = [] if os.environ.get("XCTL_IN_GUEST") else ["test_*.py"]
+collect_ignore_glob = [] if IN_GUEST else ["test_*.py"]
 
 RESULTS = pytest.StashKey[Path]()
 

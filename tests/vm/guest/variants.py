@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from support.backends import EBPF, PROC, Backend
+from support.backends import EBPF, LATE_IN_GUEST_MS, PROC, Backend
 
-# Under emulation everything is late: by so much may the length of an ended stall be off.
-LATE_MS = 200
 # Emulation takes fifty to a hundred times the CPU of the host for the same read.
 SLOW_CPU = ("--proc-budget", "50")
 # An interval more: the sampler samples once in each.
@@ -21,7 +19,7 @@ def variant(name: str) -> Backend:
             PROC, options=(*PROC.options, *SLOW_CPU), stall_tolerance_ms=LATE_SAMPLE_MS,
             per_interval=False, start_s=240,
         )  # fmt: skip
-    late = replace(EBPF, name=name, stall_tolerance_ms=LATE_MS)
+    late = replace(EBPF, name=name, stall_tolerance_ms=LATE_IN_GUEST_MS)
     if name == "bcc":
         return replace(late, source="bcc", options=("--backend", "bcc", *SLOW_CPU), start_s=240)
     options = (*EBPF.options, "--attach", name, *SLOW_CPU)
