@@ -19,7 +19,7 @@ TICK_NS = 15_000_000
 # A netlink socket for each namespace where somebody has waited, kept for a minute after: the
 # crowd's own, and the host's.
 NAMESPACES = 2
-# The end of a pair to each child that reads /proc: what processes do, their jobs, their connections.
+# A pair of sockets to each child that reads /proc: of activity, of jobs, and of connections.
 HELPERS = 3
 # Of /proc: one starts with the first search for a peer, one with that for the owner of a reset.
 READERS = 2
