@@ -26,6 +26,7 @@ SHOWN = 10
 REDRAW_S = 0.5
 FORGET_MS = 300_000  # a consumer keeps errors for five minutes
 PID_MAX = 2**32 - 1
+MOST_PARTS = 8  # counters of one error
 WAITING_BELOW_MBPS = 1.0
 CLEAR = "\x1b[H\x1b[J"
 
@@ -114,14 +115,18 @@ class Picture:
         return None if known and found["net"].get("ongoing") is True else wait_words(found)
 
     def _error(self, found: dict[str, Any]) -> str:
-        word, _, number = found["value"].partition(":")
-        key = (found["entity_id"], word)
-        count, _ = self.errors.get(key, (0, 0))
-        plus = int(number) if number.isdecimal() and len(number) < len(str(PID_MAX)) else 1
-        _keep(self.errors, key, (count + plus, found["ts"]))
+        for part in found["value"].split(",")[:MOST_PARTS]:  # of an interface: RX_DROP:0,TX_DROP:7
+            word, _, number = part.partition(":")
+            key = (found["entity_id"], word)
+            count, _ = self.errors.get(key, (0, 0))
+            plus = int(number) if number.isdecimal() and len(number) < len(str(PID_MAX)) else 1
+            if plus:
+                _keep(self.errors, key, (count + plus, found["ts"]))
         return f"error    {clean(found['entity_id'])}: {clean(found['value'])}"
 
-    def _state(self, found: dict[str, Any]) -> str:
+    def _state(self, found: dict[str, Any]) -> str | None:
+        if found["value"] == "connected":  # of --connections, many a second
+            return None
         if found["value"] == "exit":
             for key in [key for key in self.waits if key[0] == found["pid"]]:
                 del self.waits[key]

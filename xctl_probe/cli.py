@@ -149,18 +149,20 @@ def _stream(context: typer.Context, **given: Any) -> None:
     xctl-probe-network --pid 4711           report one process
 
     Each option is also a variable (XCTL_NETWORK_INTERVAL) and a key of the --config file. An
-    option overrides its variable; a variable overrides the file. Exit codes: 0 success, 1 no
-    source works here, 2 bad input.
+    option overrides its variable; a variable overrides the file. Exit codes: 0 success, 1 it
+    cannot run here, or not now, 2 bad input.
     """
     if context.invoked_subcommand not in (None, "top", "blame"):
         return
     diagnostics: Diagnostics = context.obj
-    settings = Settings.checked(given, diagnostics.report if given["verbose"] else None)
+    log = diagnostics.report if given["verbose"] else None
+    settings = Settings.checked(given, log, of_this_host=context.invoked_subcommand is None)
     if context.invoked_subcommand is not None:
         context.meta["settings"] = settings
         return
     form = _format(settings.format)
     if given["trace"]:
+        _check_trace(settings)
         from xctl_probe.commands.trace import trace_calls  # noqa: PLC0415 - the stream does without
 
         _give_up(diagnostics, KERNEL)
@@ -201,6 +203,29 @@ def _stream(context: typer.Context, **given: Any) -> None:
         stack.callback(service.close)
         diagnostics.report(started)
         stream(settings, source, writer, _STDOUT, receivers, service)
+
+
+def _check_trace(settings: Settings) -> None:
+    """Raise UsageError for options that have no effect on the calls."""
+    given = {
+        "interface": settings.wanted.interfaces,
+        "record": settings.record,
+        "prometheus": settings.prometheus,
+        "prometheus-file": settings.prometheus_file,
+        "otlp": settings.otlp,
+    }
+    for name in (name for name, value in given.items() if value):
+        raise UsageError(f"--trace prints calls and makes no records; leave --{name} out")
+
+
+def _asked_pid(settings: Settings, pid: int | None) -> int | None:
+    """Return the process that `blame` is asked about: --pid may precede the command."""
+    if settings.wanted.interfaces:
+        raise UsageError("blame: waits lead from interface to interface; leave --interface out")
+    pids = settings.wanted.pids | ({pid} if pid is not None else set())
+    if len(pids) > 1:
+        raise UsageError("blame: it answers for one --pid, or for all processes")
+    return next(iter(pids), None)
 
 
 def _give_up(diagnostics: Diagnostics, *features: Feature, folders: Collection[Path] = ()) -> None:
@@ -331,6 +356,7 @@ def _top(
         raise UsageError(f"top --since {since}: only with --replay DIR, the recording to show")
     from xctl_probe.commands.top.command import run  # noqa: PLC0415 - the stream does without
 
+    settings.check_host()
     _give_up(context.obj, *features_of(settings), WHY, WHY_ELSEWHERE)
     run(settings)
 
@@ -431,6 +457,7 @@ def _blame(
     streams of many hosts together, which probes with --connections have written.
     """
     settings: Settings = context.meta["settings"]
+    pid = _asked_pid(settings, pid)
     if files:
         from xctl_probe.commands.blame import fleet  # noqa: PLC0415 - as below
 

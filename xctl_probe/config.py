@@ -124,7 +124,7 @@ def _check_pid(pid: int) -> None:
 
 
 def _check_interface(name: str) -> None:
-    name, known = given_name(name), _interface_names()
+    known = _interface_names()
     if name not in known:
         raise UsageError(f"--interface {name}: no such interface; known: {', '.join(known)}")
 
@@ -322,14 +322,12 @@ OPTIONS = (
         name="pid",
         kind=int,
         many=True,
-        check=_check_pid,
         help="Report only this process. Repeatable.",
     ),
     Option(
         name="interface",
         kind=str,
         many=True,
-        check=_check_interface,
         help="Report only this interface. Repeatable.",
     ),
     Option(
@@ -571,11 +569,16 @@ class Settings:
 
     @classmethod
     def checked(
-        cls, given: Mapping[str, Any], log: Callable[[str], None] | None = None
+        cls,
+        given: Mapping[str, Any],
+        log: Callable[[str], None] | None = None,
+        *,
+        of_this_host: bool = True,
     ) -> Settings:
         """Return settings from option values by parameter; None: the default.
 
-        Raises UsageError with the option and the remedy.
+        `of_this_host`: False where they may be for a recording, whose processes and interfaces need
+        not exist; see `check_host`.  Raises UsageError with the option and the remedy.
         """
         values: dict[str, Any] = {}
         for option in OPTIONS:
@@ -587,7 +590,7 @@ class Settings:
             raise UsageError(
                 "--connections: its records are of process.state; leave --no-process-state out"
             )
-        return cls(
+        settings = cls(
             interval_ns=round(values["interval"] * _NS_PER_S),
             duration_ns=None
             if values["duration"] is None
@@ -627,6 +630,16 @@ class Settings:
             status_dir=Path(values["status_dir"]) if values["status_dir"] is not None else None,
             log=log,
         )
+        if of_this_host:
+            settings.check_host()
+        return settings
+
+    def check_host(self) -> None:
+        """Raise UsageError for a process or interface that this host does not have."""
+        for pid in self.wanted.pids:
+            _check_pid(pid)
+        for name in sorted(self.wanted.interfaces):
+            _check_interface(name)
 
 
 FileValue = int | float | str | bool | list[int] | list[str]

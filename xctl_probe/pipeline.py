@@ -81,6 +81,15 @@ class Sink(Protocol):
         """Handle a descriptor that is ready."""
 
 
+def next_due(due_ns: int, now_ns: int, interval_ns: int) -> int:
+    """Return when the interval is over that follows one that was due, and is drained now.
+
+    After a delay, as of a probe that was stopped, missed intervals are skipped, and the next one
+    has at least half of its length: in a short one, few bytes make a high rate.
+    """
+    return due_ns + max(1, (now_ns - due_ns + interval_ns // 2) // interval_ns + 1) * interval_ns
+
+
 class Loop:
     """Polls, drains and aggregates for a sink, by the intervals and the filter of the settings."""
 
@@ -126,8 +135,7 @@ class Loop:
                 self.drain()
                 if self._intervals is not None:
                     self._intervals.note(next_drain_ns, now_ns, time.monotonic_ns())
-                # A missed interval (the probe was stopped) is skipped.
-                next_drain_ns = max(next_drain_ns + interval_ns, now_ns)
+                next_drain_ns = next_due(next_drain_ns, now_ns, interval_ns)
             elif now_ns >= next_poll_ns:
                 next_poll_ns = self._poll(now_ns)
                 listen_ns = now_ns + _MIN_POLL_INTERVAL_NS

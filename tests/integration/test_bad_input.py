@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from statistics import median
 
@@ -76,10 +77,6 @@ def config(tmp_path_factory, installed):
         (("--record-size", 0), ["--record-size", "0"]),
         (("--prometheus", "soon"), ["--prometheus", "soon", "10.0.0.7:9599"]),
         (("--prometheus", 70_000), ["--prometheus", "70000"]),
-        (
-            ("--prometheus", "192.0.2.1:0"),
-            ["--prometheus 192.0.2.1:0", "no interface of this host"],
-        ),
         (("--prometheus", 80), ["--prometheus 127.0.0.1:80", "give a port from 1024 up"]),
         (("--prometheus-file", "/tmp/a.txt"), ["--prometheus-file", "/tmp/a.txt", ".prom"]),
         (("--prometheus-file", "/no/a.prom"), ["--prometheus-file", "/no/a.prom", "directory"]),
@@ -91,6 +88,10 @@ def config(tmp_path_factory, installed):
         (("why", 1, "--since", "10m"), ["--since", "10m", "--record DIR"]),
         (("--record", "/etc", "why", 1, "--since", "x"), ["--since", "x"]),
         (("blame", "--since", "10m"), ["--since", "10m", "--record DIR"]),
+        (("--interface", "lo", "blame"), ["blame", "leave --interface out"]),
+        (("--pid", 1, "blame", "--pid", 2), ["blame", "one --pid"]),
+        (("--trace", "--interface", "lo"), ["--trace", "leave --interface out"]),
+        (("--trace", "--prometheus", 9599), ["--trace", "leave --prometheus out"]),
         (("top", "--since", "10m"), ["--since", "10m", "--replay DIR"]),
         (("top", "--replay", "/no/such"), ["recording", "/no/such"]),
         (("--no-such-option",), ["--no-such-option"]),
@@ -103,6 +104,12 @@ def test_a_bad_option_is_named(refuse, options, names):
     """Each of these mistakes is refused with its option, its value and what is allowed."""
     line = refuse(*options)
     assert all(str(name) in line for name in names), line
+
+
+def test_an_address_that_may_be_there_later_is_no_bad_input(refuse):
+    """At the boot of a host: the service is started again."""
+    line = refuse("--prometheus", "192.0.2.1:0", code=1)
+    assert "--prometheus 192.0.2.1:0: no interface of this host has the address" in line
 
 
 def test_a_dead_pid_is_named(refuse):
@@ -179,3 +186,11 @@ def test_a_closed_stdout_is_no_silence(installed):
     assert (done.returncode, done.stderr) == (
         1, "xctl-probe-network: stdout is closed, and there the records go; >/dev/null drops them\n"
     )  # fmt: skip
+
+
+def test_without_stderr_no_message_goes_to_stdout(installed):
+    """Started with 2>&-: the next file that is opened would have its number."""
+    options = "--backend sampler --interval 0.2 --duration 0.5 2>&-"
+    words = ["sh", "-c", f'exec "$0" {options}', str(installed.command)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, check=True, timeout=60)
+    assert [json.loads(line)["event_type"] for line in done.stdout.splitlines()]

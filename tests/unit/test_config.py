@@ -47,6 +47,14 @@ def test_what_is_given_is_what_is_set():
     )
 
 
+def test_what_is_for_a_recording_need_not_exist_here():
+    given = {"pid": [2**22 + 1], "interface": ["ib7"]}
+    found = Settings.checked(given, of_this_host=False)
+    assert found.wanted == Filter(pids=frozenset({2**22 + 1}), interfaces=frozenset({"ib7"}))
+    with pytest.raises(UsageError, match="no such process"):
+        found.check_host()
+
+
 def test_without_values_the_defaults_of_the_table_hold():
     """None is the same as left out."""
     none = dict.fromkeys(option.parameter for option in OPTIONS)

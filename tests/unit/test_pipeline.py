@@ -252,6 +252,16 @@ def test_each_interval_is_noted_with_the_time_it_was_due(source, sink):
     assert all(begun_ns < due_ns <= began_ns <= ended_ns for due_ns, began_ns, ended_ns in noted)
 
 
+@pytest.mark.parametrize(
+    ("took_ms", "next_ms"),
+    [(0, 2_000), (3, 2_000), (499, 2_000), (501, 3_000), (999, 3_000), (4_735, 7_000)],
+)
+def test_after_a_delay_an_interval_has_half_its_length_or_more(took_ms, next_ms):
+    """In 2 ms, few bytes would be a high rate."""
+    found_ns = pipeline.next_due(SECOND_NS, SECOND_NS + took_ms * 1_000_000, SECOND_NS)
+    assert found_ns == next_ms * 1_000_000
+
+
 class Clients:
     """Stands in for the server of `status`: one descriptor, and what was called."""
 

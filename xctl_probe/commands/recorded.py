@@ -73,9 +73,11 @@ def notes(recording: Recording, coverage: Coverage, window: Window) -> list[str]
         return ["nothing is recorded of this time"]
     found = []
     late_ms = 2 * coverage.longest_ms + _MS_PER_S
-    if coverage.begun_ms > window.since_ms + late_ms:
+    if not coverage.longest_ms:
+        found.append("intervals without records leave no trace in it: record bandwidth as well")
+    elif coverage.begun_ms > window.since_ms + late_ms:
         found.append(f"the recording begins at {window.clock(coverage.begun_ms)}")
-    if coverage.last_ms < window.now_ms - late_ms:
+    if coverage.longest_ms and coverage.last_ms < window.now_ms - late_ms:
         found.append(f"the recording stops at {window.clock(coverage.last_ms)}")
     for start_ms, stop_ms in coverage.missing[-_MOST_MISSING:]:
         found.append(

@@ -138,7 +138,7 @@ def _scan(task: Task, found: Scan) -> None:
                 waits.add(summary.last_ms // _MS_PER_S, summary.waits)
             continue
         lines = piece.lines.split(b"\n")
-        found.records += len(lines) - 1
+        found.records += len(lines) - lines.count(b"")
         # Of another form nothing is known: the second pass finds out.
         times = times_of(lines) or (0, LARGEST)
         spans.add(piece.place, *times)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from xctl_probe.errors import UsageError
+from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.exporters.records import Record
 from xctl_probe.prometheus.address import Address
 from xctl_probe.prometheus.collector import Collector
@@ -15,6 +15,8 @@ from xctl_probe.prometheus.http import Answer, content_type
 from xctl_probe.prometheus.intake import Intake
 from xctl_probe.prometheus.server import Server
 
+# At the boot of a host: a service is started again, as its input is good.
+_LATER = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 _LATE_INTERVALS = 3  # without one for so long, the probe is not healthy
 _LEAST_LATE_NS = 5_000_000_000
 _NS_PER_S = 1_000_000_000
@@ -24,7 +26,7 @@ _NS_PER_MS = 1_000_000
 class Endpoint:
     """Receives the records of each interval and serves them as metrics.
 
-    Raises UsageError where the address cannot be had, with the remedy.
+    Raises ProbeError where the address cannot be had now, UsageError where that will not change.
     """
 
     where = "prometheus"
@@ -41,7 +43,8 @@ class Endpoint:
             self._server = Server(address, handlers, time.monotonic_ns)
         except OSError as error:
             self._intake.close()
-            raise UsageError(f"--prometheus {address}: {_remedy(error)}") from error
+            kind = ProbeError if error.errno in _LATER else UsageError
+            raise kind(f"--prometheus {address}: {_remedy(error)}") from error
         self._server.watch(self._intake.fileno())
         self._thread = threading.Thread(target=self._run, name="prometheus", daemon=True)
         self._thread.start()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from xctl_probe.errors import UsageError
+from xctl_probe.errors import ProbeError, UsageError, is_shortage
 from xctl_probe.exporters.records import Record
 from xctl_probe.prometheus.collector import Collector
 from xctl_probe.prometheus.intake import Intake
@@ -43,7 +43,9 @@ class TextFile:
             self._write()
         except OSError as error:
             self._intake.close()
-            raise UsageError(
+            # A disk that is full may have room later: a service is started again.
+            kind = ProbeError if is_shortage(error) else UsageError
+            raise kind(
                 f"--prometheus-file {path}: {error.strerror}; "
                 "name a file in a directory that can be written"
             ) from error

@@ -11,7 +11,7 @@ import pytest
 from support.metrics import parsed, total
 from support.records import CLIENT, NOW_MS
 
-from xctl_probe.errors import UsageError
+from xctl_probe.errors import ProbeError
 from xctl_probe.exporters.records import BandwidthRecord
 from xctl_probe.prometheus import endpoint as module
 from xctl_probe.prometheus import intake
@@ -107,15 +107,18 @@ def test_the_loop_does_not_wait_and_what_is_dropped_is_counted(endpoint, get, mo
     assert total(served(get, 2), "process_bytes_total") == 1 + 7 * (intake._MOST_QUEUED + 1)
 
 
-def test_an_address_that_is_taken_is_a_mistake(endpoint):
+def test_an_address_that_is_taken_may_be_free_later(endpoint):
+    """Exit code 1: a service is started again."""
     address = endpoint._server.address
-    with pytest.raises(UsageError, match="another program listens there; give another port"):
+    with pytest.raises(ProbeError, match="another program listens there; give another port") as e:
         Endpoint(address, Collector(SECOND_NS, ("", "")), SECOND_NS)
+    assert e.value.exit_code == 1
 
 
-def test_an_address_of_another_host_is_a_mistake():
-    with pytest.raises(UsageError, match="no interface of this host has the address"):
+def test_an_address_that_no_interface_has_may_be_there_later():
+    with pytest.raises(ProbeError, match="no interface of this host has the address") as e:
         Endpoint(Address("192.0.2.1", 0), Collector(SECOND_NS, ("", "")), SECOND_NS)
+    assert e.value.exit_code == 1
 
 
 def test_closing_twice_is_safe(endpoint):

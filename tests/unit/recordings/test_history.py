@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from support.records import CLIENT, NOW_MS, OTHER, STALL
 
+from xctl_probe.commands.recorded import Window, notes
 from xctl_probe.events import DroppedEvents, PeerActivity
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.records import BandwidthRecord, ErrorRecord, StallRecord
@@ -104,6 +106,14 @@ def test_dropped_events_are_added_up_by_reason():
     other = ErrorRecord(NOW_MS, DroppedEvents("ring", 7))
     coverage = covered(interval(1_000, 1_000, lost), interval(2_000, 1_000, lost, other))
     assert coverage.dropped == {"recording": 46, "ring": 7}
+
+
+def test_of_intervals_without_a_length_no_begin_and_no_stop_is_concluded():
+    """Of `--metrics stalls`: an interval without a wait leaves no trace."""
+    bare = Interval(NOW_MS + 60_000, [to_line(record(60_000, 300))])
+    window = Window(NOW_MS, NOW_MS + 600_000)
+    (note,) = notes(SimpleNamespace(damaged=0), covered(bare), window)
+    assert note == "intervals without records leave no trace in it: record bandwidth as well"
 
 
 def test_nothing_covers_nothing():

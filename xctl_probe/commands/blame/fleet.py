@@ -24,6 +24,7 @@ from xctl_probe.config import check_span
 from xctl_probe.errors import UsageError
 from xctl_probe.events import Cause, Direction, PeerActivity, Process
 from xctl_probe.exporters.ndjson import ascii_json
+from xctl_probe.exporters.sanitize import printable
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.fleet.engine import Engine
 from xctl_probe.fleet.rows import Host, Row
@@ -178,7 +179,7 @@ def _stream(path: Path) -> str:
     name = path.name
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
-    return name or str(path)
+    return printable(name or str(path))
 
 
 def _busiest(waits: Counter[int]) -> int | None:

@@ -42,6 +42,7 @@ STYLES = {
     "prompt": "bold",
 }
 _STDIN, _STDOUT = 0, 1
+_WIDTH, _HEIGHT = 80, 24  # of a terminal that does not know its size
 _NS_PER_MS = 1_000_000
 
 
@@ -169,7 +170,8 @@ class _Screen:
 def show(live: Live, view: View, ui: Ui, title: str, why: Sequence[str] = ()) -> None:
     """Draw the screen in the size that the terminal has now."""
     # Not COLUMNS and LINES, which do not follow a resize.
-    width, height = os.get_terminal_size(_STDOUT)
+    columns, rows = os.get_terminal_size(_STDOUT)
+    width, height = columns or _WIDTH, rows or _HEIGHT  # 0: a serial console that has no size
     live.console.size = ConsoleDimensions(width, height)
     lines = draw(view, ui, width, height, title=title, why=why)
     live.update(_rendered(lines), refresh=True)

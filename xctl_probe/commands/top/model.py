@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
@@ -22,6 +22,8 @@ _NS_PER_MS = 1_000_000
 KEEP_NS = 60 * _NS_PER_S  # how long finished stalls and errors stay on the screen
 _QUIET_NS = 5 * _NS_PER_S  # how long a process without traffic stays on the screen
 _MOST = 500  # entries of each list
+
+_Key = tuple[str, int | None, str]  # of a stall: entity, process and direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class Model:
 
     _interfaces: dict[str, Rates] = field(default_factory=dict)
     _processes: dict[tuple[int | None, str], Rates] = field(default_factory=dict)
-    _running: dict[tuple[str, int | None, str], Stalled] = field(default_factory=dict)
+    _running: dict[_Key, Stalled] = field(default_factory=dict)
     _ended: list[Stalled] = field(default_factory=list)
     _errors: dict[tuple[str, int | None, str], Failed] = field(default_factory=dict)
 
@@ -135,7 +137,7 @@ class Model:
                 case BandwidthRecord():
                     self._moved(record, now_ns)
                 case StallRecord():
-                    self._stalled(record, now_ns)
+                    self._stalled(record, now_ns, running)
                 case ErrorRecord():
                     self._failed(record, now_ns)
         # A stall without further records: its socket is gone, its end was missed.
@@ -166,7 +168,7 @@ class Model:
         else:
             self._processes[pid, record.interface] = rates
 
-    def _stalled(self, record: StallRecord, now_ns: int) -> None:
+    def _stalled(self, record: StallRecord, now_ns: int, before: Mapping[_Key, Stalled]) -> None:
         stall = record.stall
         row = Stalled(
             entity(record),
@@ -182,8 +184,15 @@ class Model:
             stall.peer,
             stall.peer_activity,
         )
+        key = (row.entity, row.pid, row.direction)
+        if earlier := before.get(key):  # a record has only what was seen of the peer just now
+            row = replace(
+                row,
+                peer=row.peer or earlier.peer,
+                peer_activity=row.peer_activity or earlier.peer_activity,
+            )
         if row.ongoing:
-            self._running[row.entity, row.pid, row.direction] = row
+            self._running[key] = row
         else:
             self._ended.append(row)
 

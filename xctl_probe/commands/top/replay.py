@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.live import Live
 
+from xctl_probe.aggregate import Filter
 from xctl_probe.commands.recorded import clock_text
 from xctl_probe.commands.top.command import check_terminal, live_screen, show
 from xctl_probe.commands.top.keys import raw_keys, read_keys
@@ -22,6 +23,14 @@ from xctl_probe.commands.top.screen import draw
 from xctl_probe.commands.top.ui import Mode, Ui, on_key, shown
 from xctl_probe.config import Settings, check_span
 from xctl_probe.errors import UsageError
+from xctl_probe.events import SocketError
+from xctl_probe.exporters.records import (
+    BandwidthRecord,
+    ErrorRecord,
+    InterfaceErrors,
+    Record,
+    StallRecord,
+)
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.recordings.reader import Recording
 from xctl_probe.signals import stop_signals
@@ -44,7 +53,7 @@ def run(settings: Settings, stdout: int, directory: Path, since: str | None) -> 
         since_ms = time.time_ns() // _NS_PER_MS - check_span(since, "since")
     with closing(Recording(directory)) as recording:
         # What ended shortly before is on the screen, too.
-        intervals = _frames(recording, since_ms)
+        intervals = _frames(recording, since_ms, settings.wanted)
         first = next(intervals, None)
         if first is None:
             raise UsageError(f"top --replay {directory}: nothing is recorded of this time")
@@ -58,14 +67,37 @@ def run(settings: Settings, stdout: int, directory: Path, since: str | None) -> 
             )
 
 
-def _frames(recording: Recording, since_ms: int) -> Iterator[Frame]:
+def _frames(recording: Recording, since_ms: int, wanted: Filter) -> Iterator[Frame]:
     """Yield a frame for each interval."""
     model = Model()
     for interval in recording.intervals(max(since_ms - KEEP_NS // _NS_PER_MS, 0)):
         now_ns = interval.ts_ms * _NS_PER_MS
-        model.add(interval.records(), now_ns)
+        model.add((one for one in interval.records() if _is_wanted(one, wanted)), now_ns)
         if interval.ts_ms >= since_ms:
             yield interval.ts_ms, model.view(now_ns)
+
+
+def _is_wanted(record: Record, wanted: Filter) -> bool:
+    """Apply --pid and --interface, as the stream does.  What was recorded of loopback is shown."""
+    match record:
+        case BandwidthRecord(owner=None) | ErrorRecord(error=InterfaceErrors()):
+            return wanted.wants_event(_interface(record))
+        case BandwidthRecord() | StallRecord() | ErrorRecord(error=SocketError()):
+            return wanted.wants_owner(record.owner) and wanted.wants_event(_interface(record))
+    return True
+
+
+def _interface(record: BandwidthRecord | StallRecord | ErrorRecord) -> str | None:
+    match record:
+        case BandwidthRecord():
+            return record.interface
+        case StallRecord():
+            return record.stall.socket.interface
+        case ErrorRecord(error=SocketError() as error):
+            return error.socket.interface
+        case ErrorRecord(error=InterfaceErrors() as errors):
+            return errors.interface
+    return None
 
 
 def _print(first: Frame, rest: Iterator[Frame], stdout: int) -> None:

@@ -247,7 +247,7 @@ def test_bad_input_is_one_line(asked, tmp_path):
 def test_a_file_with_a_problem_is_one_line_and_the_others_count(asked, tmp_path):
     files = ring(tmp_path, 3, 1)
     text = tmp_path / "notes.txt"
-    text.write_text("no record\nnor this\n")
+    text.write_text("no record\n\nnor this\n")
     broken = tmp_path / "2.ndjson"
     broken.write_bytes(
         broken.read_bytes() + b'{"ts":1795700030000,"event_type":"transport.drop"\n\xff\n'

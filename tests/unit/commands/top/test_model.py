@@ -90,6 +90,16 @@ def test_whom_others_wait_for_with_the_time_that_they_waited():
     )
 
 
+def test_what_a_peer_was_last_seen_to_do_stays_when_the_wait_is_over():
+    """The last record of a wait has no peer: there is nothing more to be seen of it."""
+    model, computes = Model(), Process(3, 1, "rank2")
+    waits = replace(stall(1_009, ongoing=True), peer=computes, peer_activity=PeerActivity.RUNNING)
+    add(model, S, waits)
+    add(model, 2 * S, stall(2_009, ongoing=True))
+    view = add(model, 3 * S, stall(2_503, ongoing=False))
+    assert view.waited_for == (WaitedFor(3, "rank2", PeerActivity.RUNNING, 0, 1, 2_503),)
+
+
 def test_a_process_that_pauses_keeps_its_line_for_a_while():
     """At zero; then it goes, so that the screen does not fill up."""
     model = Model()

@@ -10,6 +10,7 @@ import pytest
 from support.recording import record_all
 from support.records import STALL
 
+from xctl_probe.aggregate import Filter
 from xctl_probe.commands.top.replay import run
 from xctl_probe.errors import UsageError
 from xctl_probe.events import Process
@@ -17,7 +18,7 @@ from xctl_probe.exporters.records import BandwidthRecord, StallRecord
 
 BEGUN_MS = 1_700_000_000_000
 CLIENT = Process(233, 0, "\x1bclient")
-SETTINGS = SimpleNamespace(interval_ns=1_000_000_000)
+SETTINGS = SimpleNamespace(interval_ns=1_000_000_000, wanted=Filter())
 
 
 def interval(second, ms, ongoing):
@@ -53,6 +54,22 @@ def test_since_leaves_earlier_intervals_out(recording):
         run(SETTINGS, 1, recording, "1m")
     with pytest.raises(UsageError, match="not a length of time"):
         run(SETTINGS, 1, recording, "soon")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        (Filter(pids=frozenset({233})), "WAITING 1, ended 0"),
+        (Filter(pids=frozenset({239})), "WAITING 0, ended 0"),
+        (Filter(interfaces=frozenset({"eth0"})), "WAITING 1, ended 0"),
+        (Filter(interfaces=frozenset({"lo"})), "WAITING 0, ended 0"),
+    ],
+)
+def test_the_filter_of_the_stream_holds(recording, capfd, wanted, shown):
+    run(SimpleNamespace(interval_ns=1_000_000_000, wanted=wanted), 1, recording, None)
+    first, *_ = capfd.readouterr().out.split("\n\n")
+    assert shown in first
+    assert ("8.00" in first) is ("WAITING 1" in shown)
 
 
 def test_a_reader_that_leaves_is_no_error(recording):
