@@ -14,11 +14,11 @@ from typing import NamedTuple
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.syscalls import Role, epolls_among, is_sleep, parsed, polled
+from xctl_probe.linux.syscalls import Role, epolls_among, is_sleep, parsed, polled, resumed
 from xctl_probe.linux.tasks import reader_of, state_of
 
 _IO_URING_ENTER = "426 "  # on every architecture
-_MOST_THREADS = 256  # of one process; more are not read
+_MOST_THREADS = 1_024  # of one process; more are not read
 _MOST_RELATIVES = 16
 _USER_TICKS, _SYSTEM_TICKS = 11, 12  # fields 14, 15 of /proc/<pid>/stat, from the state on
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -95,6 +95,7 @@ class Processes:
         self._monitored: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
         self._loads: dict[int, _Load] = {}
+        self._partly: set[int] = set()  # processes of which not all threads are read
         self._sets = Epolls(proc)
 
     def begin(self) -> None:
@@ -106,6 +107,7 @@ class Processes:
         self._monitored.clear()
         self._epolls.clear()
         self._loads.clear()
+        self._partly.clear()
         self._sets.begin()
 
     def stopped(self, pid: int) -> bool:
@@ -139,10 +141,12 @@ class Processes:
     def activity(self, pid: int, inode: int, since_ns: int = 0) -> Activity:  # noqa: ARG002
         """Return the activity of `pid` on the socket `inode`, which it holds and has read empty.
 
-        A parent or child that holds the same socket may serve it instead.  `since_ns` is of
-        `ProcessesAside`, whose answers may be older.
+        A parent or child that holds the same socket may serve it instead; so may a thread that is
+        not read.  `since_ns` is of `ProcessesAside`, whose answers may be older.
         """
         found = self._activity(pid, inode)
+        if found in (Activity.OTHER, Activity.EVENT_LOOP_BUSY) and pid in self._partly:
+            return Activity.UNKNOWN
         if found is Activity.OTHER:
             for relative in self._relatives(pid):
                 if self._activity(relative, inode) is Activity.WAITING_ON_SOCKET:
@@ -197,13 +201,16 @@ class Processes:
 
     def _tids(self, pid: int) -> list[str]:
         try:
-            return os.listdir(f"{self._proc}/{pid}/task")[:_MOST_THREADS]
+            tids = os.listdir(f"{self._proc}/{pid}/task")
         except OSError:
             return []
+        if len(tids) > _MOST_THREADS:
+            self._partly.add(pid)
+        return tids[:_MOST_THREADS]
 
     def _thread(self, pid: int, tid: str) -> tuple[str, str]:
         task = f"{self._proc}/{pid}/task/{tid}"
-        call = procfs.word(f"{task}/syscall")
+        call = resumed(procfs.word(f"{task}/syscall"), f"{task}/wchan")
         return call, "" if call else procfs.word(f"{task}/wchan")
 
     def _waits_for(self, pid: int, inode: int, syscall: str, function: str) -> bool:

@@ -130,6 +130,7 @@ class ProcessesAside:
         self._most_wait_ns = scaled(_WAIT_NS, self._budget.share, _LONGEST_WAIT_NS)
         self._wait_ns = self._most_wait_ns
         self._turns = Turns()
+        self._stops = Processes()
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
         # number of samples without an answer, and when the first was (monotonic)
@@ -143,6 +144,7 @@ class ProcessesAside:
         self._begun_before_ns, self._begun_ns = self._begun_ns, time.monotonic_ns()
         self._wait_ns = self._most_wait_ns
         self._turns.begin()
+        self._stops.begin()
         self._counters.clear()
         self._users.clear()
         self._waits.clear()
@@ -153,7 +155,7 @@ class ProcessesAside:
 
     def stopped(self, pid: int) -> bool:
         """True while a signal or a debugger stops the process.  A read of stat never blocks."""
-        return Processes().stopped(pid)
+        return self._stops.stopped(pid)
 
     def sched_counters(self, pid: int) -> SchedCounters:
         """Return its scheduler counters, as read when its event loop was busy."""

@@ -18,7 +18,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
-from xctl_probe.linux import procfs
+from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll_fdinfo import entries
 
 # Either of two bits asks for data, or for room; poll(2) and epoll(7) have the same.
@@ -88,6 +88,12 @@ _NUMBERS: dict[str, dict[int, tuple[str, Role]]] = {
 
 # nanosleep and clock_nanosleep
 _SLEEPS = {"x86_64": (35, 230), "aarch64": (101, 115)}
+# restart_syscall, and what it may go on with: a select or ppoll begins anew
+_RESTART = {"x86_64": "219", "aarch64": "128"}
+_RESUMED = {
+    "x86_64": ((wchan.POLL, "7"), (wchan.SLEEP, "35")),
+    "aarch64": ((wchan.SLEEP, "101"),),
+}
 _DIRECTIONS = {
     Role.RECEIVE: (True, False),
     Role.SEND: (False, True),
@@ -147,6 +153,20 @@ def parsed(syscall: str, machine: str = platform.machine()) -> tuple[str, Role, 
     if known is None or len(arguments) < 6:  # noqa: PLR2004 - a call has six
         return None
     return *known, arguments
+
+
+def resumed(syscall: str, function: str | Path, machine: str = platform.machine()) -> str:
+    """Return such a line as of the call that goes on after a stop.
+
+    A poll or a sleep that is stopped and continued becomes restart_syscall(2), with the same
+    arguments.  `function`, the file `wchan` of the thread, shows which it was.
+    """
+    number, _, arguments = syscall.partition(" ")
+    if number != _RESTART.get(machine):
+        return syscall
+    name = procfs.word(function)
+    found = (call for functions, call in _RESUMED[machine] if name.startswith(functions))
+    return f"{next(found, number)} {arguments}"
 
 
 def is_sleep(syscall: str, machine: str = platform.machine()) -> bool:

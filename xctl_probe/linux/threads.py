@@ -19,7 +19,7 @@ from xctl_probe.events import Direction
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.epoll_fdinfo import entries
-from xctl_probe.linux.syscalls import TO_WRITE, Role, Watched, parsed, polled, role_of
+from xctl_probe.linux.syscalls import TO_WRITE, Role, Watched, parsed, polled, resumed, role_of
 from xctl_probe.linux.tasks import reader_of
 
 _DIRECTIONS = {Role.RECEIVE: Direction.RECEIVE, Role.SEND: Direction.SEND}
@@ -47,14 +47,12 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
     for tid in tids:
         function = procfs.word(f"{tasks}/{tid}/wchan")
         if function in wchan.UNKNOWN or function.startswith(_ON_SOCKET):
-            call = procfs.read_once(f"{tasks}/{tid}/syscall")
+            call = resumed(procfs.word(f"{tasks}/{tid}/syscall"), f"{tasks}/{tid}/wchan", _MACHINE)
             found += _blocked(int(tid), function, call, pid, proc)
     return found
 
 
-def _blocked(
-    tid: int, function: str, line: bytes, pid: int, proc: Path
-) -> tuple[BlockedThread, ...]:
+def _blocked(tid: int, function: str, line: str, pid: int, proc: Path) -> tuple[BlockedThread, ...]:
     """Return the thread if it waits on a socket; its kernel function or its call shows the way."""
     fd, role = _call(line)
     if function.startswith(wchan.POLL) or role is Role.POLL:
@@ -70,9 +68,9 @@ def _blocked(
     return (BlockedThread(tid, None, Direction.SEND if function.startswith(wchan.SEND) else None),)
 
 
-def _polled_alone(line: bytes, pid: int, proc: Path) -> int | None:
+def _polled_alone(line: str, pid: int, proc: Path) -> int | None:
     """Return the only descriptor of a poll or select, where it is polled to read it."""
-    call = parsed(line.decode("ascii", "replace"), _MACHINE)
+    call = parsed(line, _MACHINE)
     if call is None or call[1] is not Role.POLL:
         return None
     match polled(call[0], call[2], reader_of(pid, proc), proc):
@@ -94,7 +92,7 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
     return [
         int(tid)
         for tid in tids
-        if _call(procfs.read_once(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
+        if _call(procfs.word(f"{tasks}/{tid}/syscall"))[1] is Role.CLOSE
         and _closes(procfs.word(f"{tasks}/{tid}/wchan"))
     ]
 
@@ -114,7 +112,7 @@ def inodes_awaited_writable(pid: int, proc: Path = Path("/proc")) -> set[int]:
     } - {0}
 
 
-def _call(text: bytes) -> tuple[int | None, Role | None]:
+def _call(text: str) -> tuple[int | None, Role | None]:
     """Return descriptor and role of a line of /proc/<pid>/syscall: number, arguments in hex."""
     fields = text.split()
     try:

@@ -9,6 +9,7 @@ import struct
 import pytest
 from support.fake_proc import EPOLL_HEAD, FakeProcess, epoll_line
 
+from xctl_probe.linux import process_activity as module
 from xctl_probe.linux.process_activity import (
     Activity,
     OwnActivity,
@@ -158,6 +159,36 @@ def test_any_thread_that_waits_is_enough(proc):
     proc.thread("running\n")
     proc.thread(call(232, EPOLL), tid=TID + 1)
     assert proc.activity_of() is Activity.WAITING_ON_SOCKET
+
+
+@pytest.mark.parametrize("epoll", [False, True])
+def test_where_not_all_threads_are_read_another_may_serve_it(proc, epoll, monkeypatch):
+    """A pool of hundreds, and the thread that serves is the youngest."""
+    if epoll:
+        proc.epoll(EPOLLIN)
+    for tid in range(TID, TID + 3):
+        proc.thread(call(202), tid=tid)  # futex
+    assert proc.activity_of() is (Activity.EVENT_LOOP_BUSY if epoll else Activity.OTHER)
+    monkeypatch.setattr(module, "_MOST_THREADS", 2)
+    assert proc.activity_of() is Activity.UNKNOWN
+
+
+def test_of_a_pool_of_three_hundred_all_threads_are_read(proc):
+    for tid in range(TID, TID + 300):
+        proc.thread(call(202), tid=tid)
+    proc.thread(call(45, FD), tid=TID + 300)
+    assert proc.activity_of() is Activity.WAITING_ON_SOCKET
+
+
+@pytest.mark.parametrize(
+    ("wchan", "found"),
+    [("do_poll.constprop.0", Activity.WAITING_ON_SOCKET), ("hrtimer_nanosleep", Activity.OTHER)],
+)
+def test_a_poll_that_was_stopped_goes_on_under_another_number(proc, wchan, found):
+    """restart_syscall, which a sleep becomes as well; the arguments are the same."""
+    (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", FD, 1, 0))
+    proc.thread(call(219, ADDRESS, 1), wchan)
+    assert proc.activity_of() is found
 
 
 def test_a_process_that_is_gone_does_nothing(tmp_path):

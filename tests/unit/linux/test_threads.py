@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+import signal
 import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +17,7 @@ from support.fake_proc import FakeProcess
 
 from xctl_probe.events import Direction
 from xctl_probe.linux import threads
+from xctl_probe.linux.tasks import state_of
 from xctl_probe.linux.threads import (
     BlockedThread,
     blocked_threads,
@@ -284,3 +291,28 @@ def test_a_thread_in_close_is_known_by_its_call(proc, wchan, syscall, closes):
     proc.thread(wchan, syscall)
     assert closing_threads(PID, proc.root) == [TID] * closes
     assert closing_threads(PID + 1, proc.root) == []
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="NOT TESTED: arm64 has no poll")
+def test_a_poll_is_found_after_a_stop():
+    """As after `docker pause` of old, py-spy or a debugger: the kernel's own files."""
+    script = "import select, socket; a, b = socket.socketpair(); p = select.poll();"
+    script += " p.register(a, select.POLLIN); print(a.fileno(), flush=True); p.poll()"
+    words = [sys.executable, "-c", script]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            expected = [BlockedThread(process.pid, int(process.stdout.readline()), RECEIVE)]
+            _until(lambda: blocked_threads(process.pid) == expected)
+            process.send_signal(signal.SIGSTOP)
+            _until(lambda: state_of(process.pid) == "T")
+            process.send_signal(signal.SIGCONT)
+            _until(lambda: Path(f"/proc/{process.pid}/syscall").read_text().startswith("219 "))
+            assert blocked_threads(process.pid) == expected
+        finally:
+            process.kill()
+
+
+def _until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.linux import procfs
-from xctl_probe.linux.syscalls import Call, Role, call_of
+from xctl_probe.linux.syscalls import Call, Role, call_of, resumed
 from xctl_probe.linux.tasks import reader_of
 
 _EXEC_START = b"se.exec_start"
@@ -82,7 +82,7 @@ def _read_thread(pid: int, tid: int, reader: int, proc: Path, *, known: bool) ->
         comm=procfs.command(stat.comm),
         state=stat.state,
         wchan="" if wchan == "0" else wchan,
-        call=call_of(syscall, reader, proc) if known else None,
+        call=call_of(resumed(syscall, task / "wchan"), reader, proc) if known else None,
         call_readable=bool(syscall) and known,
         cpu=cpu,
         last_ran_ms=_last_ran_ms(task),
