@@ -29,6 +29,8 @@ _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.
 _IN_TRANSFER = (PeerState.BUSY, PeerState.REPLY_RETRANSMITTED)  # of a sender that never was idle
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
 _MOST_WAITS = 16_384  # kept at a time
+_MISSING = 1  # samples that may not have a wait that goes on: of very many, each has a part
+_FORGOTTEN_NS = 10_000_000_000  # since the last sample of a wait: the sampler reports no ends
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
 # often from then on; less often during a stall, and never in a wait that is shorter than that.
 _EARLIER, _SELDOM = 2, 5
@@ -88,6 +90,7 @@ class _WaitState:
     since_ns: int  # the wait began
     from_ns: int  # the stall began: later after an expected wait
     observed_ns: int = 0
+    sample: int = 0  # number of the sample
     checked_ns: int | None = None  # last inspection of the peer
     idle_ns: int = 0  # when the peer was first found to wait for more
     peer: PeerObservation = field(default_factory=PeerObservation)
@@ -138,13 +141,23 @@ class ReplyWaits:
         # pid -> begins of stalled waits for it, of equals that have announced themselves to it
         self._awaited: dict[int, list[int]] = {}
         self._new = self._again = 0
+        self._sample = 0
+        self._sampled_ns = 0  # when the latest wait was observed
+        self._lasting = 0  # waits in the samples before
 
     def begin_sample(self) -> None:
-        """Start a sample of all waits."""
-        self._new = self._again = 0
+        """Start a sample of all waits, and forget those that have been in none for long."""
+        self._new = self._again = self._lasting = 0
         self._stalled.clear()
         self._awaited.clear()
+        before, self._sample = self._sample, self._sample + 1
+        earliest_ns = self._sampled_ns - _FORGOTTEN_NS
+        for inode in [i for i, kept in self._waits.items() if kept.observed_ns < earliest_ns]:
+            del self._waits[inode]
         for kept in self._waits.values():
+            if before - kept.sample > _MISSING:
+                continue
+            self._lasting += 1
             if kept.is_certain and kept.owner is not None:
                 self._stalled.setdefault(kept.owner, []).append((kept.since_ns, kept.hops))
                 if kept.announced and kept.peer.peer is not None:
@@ -158,6 +171,7 @@ class ReplyWaits:
             return None
         kept = self._state_of(asked)
         kept.observed_ns, kept.announced = now_ns, asked.announced
+        kept.sample, self._sampled_ns = self._sample, max(self._sampled_ns, now_ns)
         self._check(asked, kept, now_ns)
         kept.stall = self._decide(asked, kept, now_ns)
         return kept.stall
@@ -230,7 +244,7 @@ class ReplyWaits:
         elif (kept.peer.late or kept.own.late) and self._again < _AGAIN_AT_ONCE:
             # An answer that is late serves the next sample only.
             self._again += 1
-        elif now_ns - kept.checked_ns < self._stall_ns * (1 + len(self._waits) // _AT_ONCE):
+        elif now_ns - kept.checked_ns < self._stall_ns * (1 + self._lasting // _AT_ONCE):
             return
         kept.checked_ns = now_ns
         if self._inspector is None or asked.socket.protocol != "tcp":

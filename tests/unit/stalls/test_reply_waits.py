@@ -702,6 +702,33 @@ def test_of_many_waits_only_some_are_sampled_at_once():
     assert len(scene.peer.asked) >= 4 * len(workers)
 
 
+def test_waits_that_are_over_do_not_delay_the_inspection_of_others():
+    """The sampler reports no ends: thousands of connections have waited for a moment."""
+    scene = Scene()
+    scene.peer.shows = PeerState.BUSY
+    for number in range(16):
+        scene.replies.begin_sample()
+        for inode in range(100 + number * 1_000, 100 + (number + 1) * 1_000):
+            asked = scene.asked(inode, since_ms=20 * number)
+            scene.replies.observe(asked, (20 * number + 100) * MS)
+    scene.replies.begin_sample()
+    scene.peer.asked.clear()
+    for now_ms in (500, 600, 700):
+        scene.take_sample(now_ms, PeerState.WAITING_FOR_REQUEST, since_ms=400)
+    assert len(scene.peer.asked) == 3
+
+
+def test_waits_that_no_sample_has_any_more_are_forgotten():
+    scene = Scene()
+    scene.take_sample(100, PeerState.BUSY, inode=7)
+    for now_ms in (200, 10_100):
+        scene.take_sample(now_ms, inode=8)
+    assert set(scene.replies._waits) == {7, 8}
+    scene.take_sample(10_200, inode=8)
+    scene.replies.begin_sample()
+    assert set(scene.replies._waits) == {8}
+
+
 def test_it_remembers_a_bounded_number_of_waits():
     """Those sampled last."""
     scene = Scene()
