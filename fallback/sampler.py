@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from xctl_probe.errors import SourceUnavailable
+from xctl_probe.errors import SourceUnavailable, is_shortage
 from xctl_probe.events import Batch, Event, Socket, Stall
 from xctl_probe.fallback.proc_net import ProcNet
 from xctl_probe.fallback.sock_diag import SockDiag
@@ -239,6 +239,8 @@ def _kernel_answers() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if is_shortage(error) and error.filename is not None:
+            raise  # by a file, not by the kernel's sockets: the loop tries again
         raise SourceUnavailable(
             f"sock_diag stopped answering ({error.strerror}); restart the probe"
         ) from error

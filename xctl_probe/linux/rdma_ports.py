@@ -97,6 +97,7 @@ class Port:
             if counter in wanted
         }
         self.files = tuple(self._files.values())  # those that refuse, too
+        self._had: set[str] = set()  # counters that could be read before
 
     def counters(self) -> dict[str, int]:
         """Running totals by the name of the file: those that could be read this time."""
@@ -104,8 +105,10 @@ class Port:
         for counter, path in list(self._files.items()):
             try:
                 found[counter] = int(self._read_counter(path))
+                self._had.add(counter)
             except OSError as error:
-                if error.errno in _NEVER_AGAIN:
+                # The same errors are those of a command that the firmware failed to answer once.
+                if error.errno in _NEVER_AGAIN and counter not in self._had:
                     del self._files[counter]
             except ValueError:  # "N/A (no PMA)": the device does not count
                 del self._files[counter]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+from unittest.mock import Mock
 
 import pytest
 
-from xctl_probe.errors import SourceUnavailable
+from xctl_probe.errors import SourceUnavailable, is_shortage
 from xctl_probe.events import Batch, DroppedEvents
 from xctl_probe.fallback import sampler
 from xctl_probe.fallback.sampler import Sampler
@@ -135,6 +136,20 @@ def test_neither_is_an_error_with_its_remedy(host):
     host.refuses, host.proc_net.fails = errno.EPERM, errno.ENOENT
     with pytest.raises(SourceUnavailable, match=r"No such file or directory\); mount /proc"):
         host.sampler()
+
+
+def test_a_lack_of_descriptors_is_no_end(host):
+    """Owners are searched for in /proc.  A dump that fails is another matter."""
+    sampled = host.sampler()
+    for error, raised in (
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/proc"), OSError),
+        (OSError(errno.ENOENT, os.strerror(errno.ENOENT)), SourceUnavailable),
+    ):
+        host.connections.sample = Mock(side_effect=error)
+        host.activity.moved = True
+        with pytest.raises(raised) as caught:
+            sampled.poll(START_NS + 60_000 * MS)
+        assert is_shortage(caught.value) is (raised is OSError)
 
 
 class Polls:

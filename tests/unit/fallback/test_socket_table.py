@@ -101,6 +101,30 @@ def test_an_end_announced_before_the_second_sample_is_not_ours(world):
     assert world.collect(2) == []
 
 
+def test_a_socket_that_its_process_keeps_after_the_end_counts_once(world):
+    """A reset: no dump has the socket any more, and its process closes it much later."""
+    tcp = with_connection(world)
+    tcp.at(11).send(161).receive(143)
+    assert traffic(world.collect(1_000)) == [(OWNER, 161, 143)]
+    world.diag.open.clear()
+    for second in range(2, 12):
+        assert world.collect(second * 1_000) == []
+    tcp.at(11_500)
+    world.diag.open.append(tcp)
+    world.closes(tcp)
+    assert world.collect(12_000) == []
+
+
+def test_a_socket_that_was_over_before_the_first_sample_is_not_ours(world):
+    tcp = Tcp().at(11).send(161).receive(143)
+    for second in range(1, 5):
+        world.collect(second * 1_000)
+    tcp.at(4_500)
+    world.diag.open.append(tcp)
+    world.closes(tcp)
+    assert world.collect(5_000) == []
+
+
 def waits_since_31_ms(world):
     """A client whose request of millisecond 31 has no answer, as of a sample just after."""
     tcp = with_connection(world)

@@ -266,6 +266,19 @@ def test_refused_file_is_read_once(tree, code):
     assert tree.reads.count(path) == 1
 
 
+def test_command_that_the_firmware_did_not_answer_once_is_tried_again(tree, clock):
+    """The kernel gives the same error for it as for what a device never counts."""
+    tree.add("mlx5_0")
+    ports = opened(tree, clock)
+    path = tree.refuse("mlx5_0", "port_rcv_data", errno.EINVAL)
+    clock.now_ns = SECOND_NS
+    assert moved(ports) == {}
+    del tree.refused[path]
+    clock.now_ns = 2 * SECOND_NS
+    tree.set("mlx5_0", port_rcv_data=1_009)
+    assert moved(ports)["mlx5_0"]
+
+
 def test_device_without_a_counting_agent_is_read_once(tree):
     tree.add("cxgb4_0", "hfi1")
     tree.set("cxgb4_0", port_rcv_data="N/A (no PMA)")
