@@ -437,7 +437,7 @@ class SocketTable:
     def _note_reported(self, numbers: Ints, fields: Records) -> None:
         """Count nothing again, and nothing of before the first sample.
 
-        Of a connection that both ends have closed, or that was reset, no dump has the socket, and
+        Of a connection that both sides have closed, or that was reset, no dump has the socket, and
         its process may keep it for long.
         """
         # Ages count from the close, which was after the sample before.

@@ -71,13 +71,33 @@ static __always_inline void seed_past(struct sock *sk, struct sock_state *state)
 	know_attempts(sk, state);
 }
 
+/*
+ * Which side sent the SYN: of what was acknowledged, it alone is no data.  Of a FIN nothing is
+ * known here.  Without that, a connection from a port on which a socket listens was accepted.
+ */
+static __always_inline bool was_opened(struct sock *sk, __u8 tcp_state)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 in_flight = BPF_CORE_READ(tp, snd_nxt) - BPF_CORE_READ(tp, snd_una);
+	__u64 key = port_key(sk), sent, more;
+
+	if (tcp_state == TCP_SYN_SENT)
+		return true;
+	if (is_tcp(sk) && (tcp_state == TCP_ESTABLISHED || tcp_state == TCP_CLOSE_WAIT)) {
+		sent = BPF_CORE_READ(tp, bytes_sent) - BPF_CORE_READ(tp, bytes_retrans);
+		more = BPF_CORE_READ(tp, bytes_acked) + in_flight - sent;
+		if (more <= 1)
+			return more;
+	}
+	return !bpf_map_lookup_elem(&listen_ports, &key);
+}
+
 static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
 {
 	struct sock *sk = file_sock(ctx);
 	struct task_struct *task = ctx->task;
 	struct sock_state *state;
 	__u8 tcp_state;
-	__u64 key;
 
 	if (!sk || !task || transport_of(sk) != TRANSPORT_TCP)
 		return 0;
@@ -91,8 +111,7 @@ static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
 	state->inode = inode_of(sk);
 	if (tcp_state == TCP_LISTEN)
 		return 0;
-	key = port_key(sk);
-	state->opened = !bpf_map_lookup_elem(&listen_ports, &key);
+	state->opened = was_opened(sk, tcp_state);
 	if (tcp_state == TCP_SYN_SENT)
 		state->connect_ns = coarse_ns();
 	else if (is_tcp(sk))

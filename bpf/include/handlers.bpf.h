@@ -96,6 +96,7 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 	sock_on_send(sk, state, now, count);
 	state->sent_again = state->sent_last;
 	state->sent_last = 1;
+	state->received_since = 0;
 	note_size(state, count);
 	return 0;
 }
@@ -141,6 +142,7 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 	if (ret > 0 && !(flags & MSG_PEEK)) {
 		add_atomic(&state->unread_received, uncounted(state, ret, false));
 		state->flow_bytes += ret;
+		state->received_since += ret;
 		if (state->closed) /* by a reset: nothing follows */
 			flush_bytes_to_process(sk, state, false);
 	}

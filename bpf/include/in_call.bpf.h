@@ -107,6 +107,7 @@ static __always_inline void received_in_call(struct sock *sk, struct sock_state 
 	if (state->awaits_equal)
 		wait_for_equal_ended(sk, state, to_monotonic(arrival_ns(sk, now)));
 	state->flow_bytes += count;
+	state->received_since += count;
 	if (state->midstream_pause)
 		pause_ended(sk, state, now);
 	state->last_receive_ns = arrival_ns(sk, now);

@@ -30,7 +30,8 @@ static __always_inline int on_release_sock(struct sock *sk)
 	__u32 sent, received;
 
 	if (!state) { /* open before the probe, without a visible owner */
-		if (is_tcp(sk))
+		/* The last release follows the end of the socket: of that nothing would be left. */
+		if (is_tcp(sk) && !(FIELD(sk, __sk_common.skc_flags) & (1 << SOCK_DEAD)))
 			sock_state_get_or_create(sk);
 		return 0;
 	}

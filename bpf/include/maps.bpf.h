@@ -70,6 +70,7 @@ struct sock_state {
 	__u64 last_send_ns; /* from here on of this connection: see forget_connection() */
 	__u64 request_ns; /* what was sent since has had no answer: see sock_on_send() */
 	__u64 last_receive_ns;
+	__u64 reply_seen_ns; /* an iterator saw a reply unread, that had come then */
 	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender found a full buffer, nothing sent since
 				*/
 	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
@@ -97,6 +98,7 @@ struct sock_state {
 	__u32 silent_ticks_ours; /* silences that this side has ended: see silences.bpf.h */
 	__u32 silent_ticks_peers;
 	__u32 last_sent_bytes; /* by the last send */
+	__u32 received_since; /* that send, bytes */
 	__u32 queued_until; /* what had come when a request was sent beside an unread reply */
 	__u32 known_attempts; /* one more than the total_retrans that is counted; 0: not known */
 	__u32 known_duplicates; /* of dsack_dups: those that user space has, or came before */
@@ -113,6 +115,7 @@ struct sock_state {
 	__u8 silences_in_a_row; /* that the side ended that had sent last, saturating */
 	__u8 sent_last; /* and not received: the times may be of one tick */
 	__u8 listened; /* its sends without a reply are no upload: see is_upload() */
+	__u8 http2; /* it has acknowledged the settings of the peer */
 	__u8 sent_again; /* by the last send: nothing was received since the one before */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */

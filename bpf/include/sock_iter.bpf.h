@@ -82,6 +82,15 @@ static __always_inline __u32 of_equal(struct sock_state *state, __u64 now)
 	return SEEN_SYMMETRIC | (is_announced(state, silent_ticks) ? SEEN_ANNOUNCED : 0);
 }
 
+/* The process is late itself: what comes until it reads is not what it has waited for. */
+static __always_inline void note_unread_reply(struct sock *sk, struct sock_state *state,
+					      __u64 coarse)
+{
+	if (state->reply_state == AWAITING && state->reply_seen_ns <= state->request_ns &&
+	    unread_bytes(sk))
+		state->reply_seen_ns = arrival_ns(sk, coarse);
+}
+
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
 static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 					struct sock_state *state, __u64 coarse)
@@ -109,6 +118,7 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 	} else if (!state->opened && !may_await_equal(state) && !awaits_unasked(state, coarse)) {
 		return false; /* of most servers, before their sockets are read */
 	} else if (!may_receive(sk) || unread_bytes(sk)) {
+		note_unread_reply(sk, state, coarse);
 		return false;
 	} else if (awaits_unasked(state, coarse)) {
 		since = state->spin_begin_ns;

@@ -23,6 +23,9 @@
 #define LEAST_HTTP2_PREFACE 33 /* bytes: 24, and the head of its settings (RFC 9113, 3.4) */
 #define HTTP2_FRAME_HEAD 9
 #define HTTP2_FRAME_HEAD_IN_TLS 31 /* with a record's head of 5, its type and a tag of 16 */
+#define WINDOW_UPDATE 13 /* bytes: a head, and the number of bytes (RFC 9113, 6.9) */
+#define WINDOW_UPDATE_IN_TLS 35
+#define LEAST_DOWNLOADED 4096 /* bytes between two updates, in the libraries of Go and others */
 #define ANSWERED_PER_SLIP 8 /* as in xctl_probe/stalls/request_history.py */
 #define MOST_OF_MESSAGE 512 /* bytes of a log line, a heartbeat, a subscription: no upload */
 #define MOST_OF_PING 48 /* bytes, with the header of TLS; the least message of gloo has 56 */
@@ -215,6 +218,19 @@ static __always_inline bool is_settings_ack(struct sock_state *state, __u64 now,
 	       state->answered <= (count == HTTP2_FRAME_HEAD ? 1 : 3); /* of the handshake, too */
 }
 
+/*
+ * During a download, and after its end: of the connection, of the stream, or of both at once.  A
+ * request of the same size follows a silence, or a shorter reply.
+ */
+static __always_inline bool is_window_update(struct sock_state *state, __u64 now, __u32 count)
+{
+	return state->http2 && !state->sent_last && !state->reply_state &&
+	       (count == WINDOW_UPDATE || count == 2 * WINDOW_UPDATE ||
+		count == WINDOW_UPDATE_IN_TLS || count == WINDOW_UPDATE_IN_TLS + WINDOW_UPDATE) &&
+	       state->received_since >= LEAST_DOWNLOADED &&
+	       now - state->last_receive_ns < settings.stall_ns;
+}
+
 /* A wait begins with the end of the request, which may be written in pieces. */
 static __always_inline void sock_on_send(struct sock *sk, struct sock_state *state, __u64 now,
 					 __u32 count)
@@ -223,7 +239,12 @@ static __always_inline void sock_on_send(struct sock *sk, struct sock_state *sta
 
 	/* What a server sends is the answer. */
 	if (!state->opened || is_pong(state, now, count) || is_tls_finished(state) ||
-	    is_settings_ack(state, now, count)) {
+	    is_window_update(state, now, count)) {
+		state->last_send_ns = now;
+		return;
+	}
+	if (is_settings_ack(state, now, count)) {
+		state->http2 = 1;
 		state->last_send_ns = now;
 		return;
 	}
@@ -281,6 +302,8 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64
 		end = exact_ns();
 		if (ret > 0) /* a FIN is no data: its arrival is not noted */
 			arrival = arrival_ns(sk, now);
+		if (state->reply_seen_ns > state->request_ns && state->reply_seen_ns < arrival)
+			arrival = state->reply_seen_ns;
 		if (arrival + settings.tick_ns < state->request_ns)
 			return; /* it had come before the request: not its answer */
 		if (now - arrival > WAKE_UP_TICKS * settings.tick_ns)

@@ -154,10 +154,10 @@ static __always_inline __u32 new_attempts(struct sock *sk, struct sock_state *st
 
 static __always_inline void flush_retransmits(struct sock *sk, struct sock_state *state)
 {
-	__u64 count = state->unread_retransmits;
+	__s64 count = state->unread_retransmits;
 	struct event *event;
 
-	if (!count)
+	if (count <= 0) /* an iterator has reported the same ones: they are made up for */
 		return;
 	event = reserve_event();
 	if (event) {

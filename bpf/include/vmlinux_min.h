@@ -50,6 +50,7 @@
 #define SOCK_LINGER 4 /* the bit in sock.sk_flags: close() waits */
 #define SOCK_DONE 1 /* the bit in sock.sk_flags: a FIN has come */
 #define SOCK_BROADCAST 6 /* the bit there: SO_BROADCAST */
+#define SOCK_DEAD 0 /* the bit in skc_flags: no process has it any more */
 #define SOCK_NOSPACE 2 /* the bit in socket.flags: a sender found a full buffer */
 #define SHUTDOWN_MASK 3 /* both directions: close(), not shutdown(SHUT_WR) */
 #define RCV_SHUTDOWN 1
@@ -362,7 +363,11 @@ struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	__u32 snd_wnd;
 	__u32 snd_una;
+	__u32 snd_nxt;
 	__u32 write_seq;
+	__u64 bytes_acked; /* with a SYN of this side */
+	__u64 bytes_sent; /* 4.19; without the SYN, and with what was sent again */
+	__u64 bytes_retrans;
 	__u32 data_segs_out;
 	__u32 total_retrans; /* segments to be sent again, with those that could not leave */
 	__u32 dsack_dups; /* segments that the receiver reports to have got twice */

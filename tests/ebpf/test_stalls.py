@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from support.kernel_watch import answered_once_seen
+from support.kernel_watch import STALL_NS, answered_once_seen
 from support.peer import in_namespace, is_within
 
 from xctl_probe.events import Cause, Direction
 
 MS = 1_000_000
+TRIES = 5
 
 
 def test_a_client_that_waits_for_an_answer(watch, peer):
@@ -138,3 +139,26 @@ def test_a_download_that_stops_at_a_hole(watch, peer):
     seen.until(lambda: seen.stalls(one.pid, ongoing=True, direction=Direction.RECEIVE))
     stall = seen.stalls(one.pid, ongoing=True, direction=Direction.RECEIVE)[0]
     assert stall.cause is Cause.LOSS
+
+
+def test_who_accepted_before_the_start_waits_for_nothing(watch, peer):
+    """Though no socket listens there any more: the SYN came from the other side."""
+    one = peer("stalls.accepted_and_answered")
+    seen = watch()
+    seen.for_stall_lengths(15, peer("stalls.hangs_for_ever").pid)
+    assert seen.stalls(one.pid) == []
+
+
+def test_a_process_that_reads_late_has_waited_until_the_reply_began(watch, peer):
+    """An event loop that computes, while a reply comes in pieces."""
+    seen = watch()
+    for _ in range(TRIES):
+        one = peer("stalls.busy_while_a_reply_comes")
+        one.start()
+        seen.for_stall_lengths(5, peer("stalls.hangs_for_ever").pid)
+        began_ns = one.go()
+        seen.drain()
+        if began_ns < STALL_NS // 2:  # on a busy host the server may be late, too
+            break
+    assert began_ns < STALL_NS // 2
+    assert seen.stalls(one.pid) == []

@@ -30,7 +30,7 @@ _IN_TRANSFER = (PeerState.BUSY, PeerState.REPLY_RETRANSMITTED)  # of a sender th
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
 _MOST_WAITS = 16_384  # kept at a time
 _MISSING = 1  # samples that may not have a wait that goes on: of very many, each has a part
-_FORGOTTEN_NS = 10_000_000_000  # since the last sample of a wait: the sampler reports no ends
+_FORGOTTEN_NS = 10_000_000_000  # since the last sample of a wait: of the sampler, no wait is closed
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
 # often from then on; less often during a stall, and never in a wait that is shorter than that.
 _EARLIER, _SELDOM = 2, 5

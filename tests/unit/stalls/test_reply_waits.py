@@ -703,7 +703,7 @@ def test_of_many_waits_only_some_are_sampled_at_once():
 
 
 def test_waits_that_are_over_do_not_delay_the_inspection_of_others():
-    """The sampler reports no ends: thousands of connections have waited for a moment."""
+    """The sampler closes none: thousands of connections have waited for a moment."""
     scene = Scene()
     scene.peer.shows = PeerState.BUSY
     for number in range(16):

@@ -7,6 +7,7 @@ from ebpf.test_bytes import (
 from ebpf.test_http2 import (
     test_the_first_request_after_the_settings_were_acknowledged,
     test_who_has_acknowledged_the_settings_waits_for_nothing,
+    test_who_updates_the_window_after_a_download_waits_for_nothing,
 )
 from ebpf.test_losses import (
     test_a_full_map_of_processes_is_counted_to_the_call,
@@ -17,6 +18,10 @@ from ebpf.test_owners import (
     test_a_process_in_a_namespace_below_has_the_number_that_we_see,
     test_a_socket_that_no_descriptor_holds,
     test_open_sockets_have_their_owner_before_they_do_anything,
+)
+from ebpf.test_stalls import (
+    test_a_process_that_reads_late_has_waited_until_the_reply_began,
+    test_who_accepted_before_the_start_waits_for_nothing,
 )
 from ebpf.test_tls import (
     test_a_client_that_has_no_request_waits_for_nothing,
@@ -30,10 +35,13 @@ __all__ = [
     "test_a_number_that_is_used_again_is_another_process",
     "test_a_passed_socket_belongs_to_who_uses_it",
     "test_a_process_in_a_namespace_below_has_the_number_that_we_see",
+    "test_a_process_that_reads_late_has_waited_until_the_reply_began",
     "test_a_request_over_tls",
     "test_a_socket_that_no_descriptor_holds",
     "test_open_sockets_have_their_owner_before_they_do_anything",
     "test_the_first_request_after_the_settings_were_acknowledged",
     "test_two_processes_on_one_socket_have_each_their_own",
+    "test_who_accepted_before_the_start_waits_for_nothing",
     "test_who_has_acknowledged_the_settings_waits_for_nothing",
+    "test_who_updates_the_window_after_a_download_waits_for_nothing",
 ]

@@ -13,6 +13,8 @@ SETTINGS = b"\0\0\6\4\0\0\0\0\0\0\4\0\1\0\0"
 ACKNOWLEDGED = b"\0\0\0\4\1\0\0\0\0"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
 REQUEST = b"\0\0\x5b\1\4\0\0\0\1" + b"h" * 91
+UPDATE = b"\0\0\4\x08\0\0\0\0\0\0\0\x20\0"
+DATA = b"d" * 8_192
 PROMPT_S, PAUSE_S = 0.05, 0.23  # shorter and longer than a stall
 
 
@@ -54,3 +56,23 @@ def idle() -> Steps:
     aside(partial(client.recv, 100))
     yield
     time.sleep(LONG_S)
+
+
+def downloads() -> Steps:
+    """A thread waits for what the server may send; the client updates the windows as it reads."""
+    client, server = _pair()
+
+    def serve() -> None:
+        exactly(server, len(REQUEST))
+        for count in (1, 2, 1, 2):
+            server.sendall(DATA)
+            exactly(server, count * len(UPDATE))
+        time.sleep(LONG_S)
+
+    aside(serve)
+    yield
+    client.sendall(REQUEST)
+    for count in (1, 2, 1, 2):
+        exactly(client, len(DATA))
+        client.sendall(count * UPDATE)
+    client.recv(100)

@@ -28,6 +28,7 @@ from peers.common import (
 REQUEST = b"q" * 53
 SIOCOUTQNSD = 0x894B  # linux/sockios.h: what is not sent yet
 LOSSY_PORT = 7777
+TICKS_S = 0.05  # the order of a request and its reply shows
 
 
 class _Answers:
@@ -290,3 +291,39 @@ def hole_in_a_download() -> Steps:
         time.sleep(0.001)
     server.sendall(b"c" * 1001)
     yield
+
+
+def accepted_and_answered() -> Steps:
+    """Its listener is gone; the server has answered, and blocks for the next request."""
+    client, server = connection()
+    client.sendall(b"q")
+    exactly(server, 1)
+    time.sleep(TICKS_S)
+    server.sendall(b"a")
+    exactly(client, 1)
+    aside(lambda: server.recv(1))
+    yield
+    time.sleep(LONG_S)
+
+
+def busy_while_a_reply_comes() -> Steps:
+    """Reads its reply long after it began to come, and while it comes; how late it began (ns)."""
+    client, server = connection()
+    began_ns = 0
+
+    def serve() -> None:
+        nonlocal began_ns
+        exactly(server, 1)
+        began_ns = time.monotonic_ns()
+        for _ in range(1_000):
+            server.sendall(b"a")
+            time.sleep(0.005)
+        time.sleep(LONG_S)
+
+    aside(serve)
+    yield
+    begin_ns = time.monotonic_ns()
+    client.sendall(b"q")
+    sys.stdin.readline()
+    client.recv(1)
+    yield began_ns - begin_ns
