@@ -24,9 +24,10 @@ SEC("tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(on_full_buffer, struct sock *sk, struct msghdr *msg, struct sk_buff *skb,
 	     int size_goal)
 {
-	if (!sock_is_full(sk) || (skb && (int)skb->len < size_goal)) /* the last segment has room */
+	if (skb && (int)skb->len < size_goal) /* the last segment has room */
 		return 0;
-	return found_full_buffer(sk);
+	/* Without a last segment, nothing is unsent. */
+	return buffer_is_full(sk) || (skb && exceeds_unsent(sk, false)) ? found_full_buffer(sk) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

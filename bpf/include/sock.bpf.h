@@ -35,19 +35,6 @@ static __always_inline bool sock_nospace(struct sock *sk)
 	return BPF_CORE_READ(sk, sk_socket, flags) & (1 << SOCK_NOSPACE);
 }
 
-static __always_inline bool sock_is_full(struct sock *sk)
-{
-	return FIELD(sk, sk_wmem_queued) >= FIELD(sk, sk_sndbuf);
-}
-
-/* As sk_stream_is_writeable() of include/net/sock.h. */
-static __always_inline bool sock_is_writable(struct sock *sk)
-{
-	int queued = FIELD(sk, sk_wmem_queued);
-
-	return FIELD(sk, sk_sndbuf) - queued >= queued >> 1;
-}
-
 static __always_inline bool is_loopback(struct sock *sk)
 {
 	__be32 address;

@@ -20,6 +20,42 @@ static __always_inline bool is_tcp(struct sock *sk)
 	return FIELD(sk, sk_protocol) == IPPROTO_TCP; /* a MPTCP socket is no tcp_sock */
 }
 
+/* As tcp_stream_memory_free(): with `half`, of the limit.  By default there is none. */
+static __always_inline bool exceeds_unsent(struct sock *sk, bool half)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 most, unsent;
+
+	if (!is_tcp(sk))
+		return false;
+	most = BPF_CORE_READ(tp, notsent_lowat);
+	if (!most)
+		most = BPF_CORE_READ(sk, __sk_common.skc_net.net, ipv4.sysctl_tcp_notsent_lowat);
+	if (most == ~0U)
+		return false;
+	unsent = BPF_CORE_READ(tp, write_seq) - BPF_CORE_READ(tp, snd_nxt);
+	return unsent << half >= most;
+}
+
+static __always_inline bool buffer_is_full(struct sock *sk)
+{
+	return FIELD(sk, sk_wmem_queued) >= FIELD(sk, sk_sndbuf);
+}
+
+/* The next send waits, or is refused. */
+static __always_inline bool sock_is_full(struct sock *sk)
+{
+	return buffer_is_full(sk) || exceeds_unsent(sk, false);
+}
+
+/* As sk_stream_is_writeable() of include/net/sock.h. */
+static __always_inline bool sock_is_writable(struct sock *sk)
+{
+	int queued = FIELD(sk, sk_wmem_queued);
+
+	return FIELD(sk, sk_sndbuf) - queued >= queued >> 1 && !exceeds_unsent(sk, true);
+}
+
 /* Jiffies that the peer's window limited the sender. */
 static __always_inline __u32 rwnd_limited(struct sock *sk)
 {

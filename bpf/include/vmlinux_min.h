@@ -147,8 +147,13 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct netns_ipv4 {
+	unsigned int sysctl_tcp_notsent_lowat;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
 };
 
 typedef struct {
@@ -364,6 +369,7 @@ struct tcp_sock {
 	__u32 snd_wnd;
 	__u32 snd_una;
 	__u32 snd_nxt;
+	__u32 notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: that of the namespace */
 	__u32 write_seq;
 	__u64 bytes_acked; /* with a SYN of this side */
 	__u64 bytes_sent; /* 4.19; without the SYN, and with what was sent again */

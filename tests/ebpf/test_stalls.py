@@ -94,6 +94,19 @@ def test_a_sender_whose_peer_does_not_read(watch, peer, blocking):
     seen.until(lambda: seen.stalls(one.pid, ongoing=False, direction=Direction.SEND))
 
 
+def test_a_sender_that_may_queue_little(watch, peer):
+    """Its buffer has room, but not for more data that is not sent."""
+    seen = watch()
+    one = peer("stalls.unsent_data_is_limited")
+    one.start()
+    seen.until(lambda: seen.stalls(one.pid, ongoing=True, direction=Direction.SEND))
+    ongoing = seen.stalls(one.pid, ongoing=True, direction=Direction.SEND)
+    assert {stall.cause for stall in ongoing} == {Cause.PEER_WINDOW}
+    one.start()  # the peer reads
+    one.finish()
+    seen.until(lambda: seen.stalls(one.pid, ongoing=False, direction=Direction.SEND))
+
+
 def test_a_blocking_send_is_as_long_as_it_stayed(watch, peer):
     """More than all buffers in one call, to a peer that begins to read late."""
     seen = watch()

@@ -21,6 +21,7 @@ from ebpf.test_owners import (
 )
 from ebpf.test_stalls import (
     test_a_process_that_reads_late_has_waited_until_the_reply_began,
+    test_a_sender_that_may_queue_little,
     test_who_accepted_before_the_start_waits_for_nothing,
 )
 from ebpf.test_tls import (
@@ -37,6 +38,7 @@ __all__ = [
     "test_a_process_in_a_namespace_below_has_the_number_that_we_see",
     "test_a_process_that_reads_late_has_waited_until_the_reply_began",
     "test_a_request_over_tls",
+    "test_a_sender_that_may_queue_little",
     "test_a_socket_that_no_descriptor_holds",
     "test_open_sockets_have_their_owner_before_they_do_anything",
     "test_the_first_request_after_the_settings_were_acknowledged",

@@ -168,6 +168,33 @@ def peer_does_not_read(blocking: int) -> Steps:
     yield
 
 
+def unsent_data_is_limited() -> Steps:
+    """An event loop with TCP_NOTSENT_LOWAT, whose peer reads in the next step.
+
+    Each of its sends is cut short, with room in the buffer; then it waits in epoll.
+    """
+    client, server = connection()
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 16_384)
+    client.setblocking(False)
+    poll = select.epoll()
+    poll.register(client, select.EPOLLOUT)
+
+    def read_later() -> None:
+        sys.stdin.readline()
+        while server.recv(1 << 20):
+            continue
+
+    yield
+    aside(read_later)
+    for _ in range(1_000):
+        client.send(bytes(65_536))
+        if not poll.poll(0):
+            break
+    poll.poll(-1)
+    client.send(b"y")
+    yield
+
+
 def large_send(size: int) -> Steps:
     """More than all buffers in one call, to a peer that reads after a line on stdin.
 
