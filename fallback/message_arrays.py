@@ -50,13 +50,14 @@ _INFO: _Fields = {  # struct tcp_info
     "bytes_acked": ("<i8", 120), "bytes_received": ("<i8", 128), "notsent_bytes": ("<u4", 144),
     "data_segs_in": ("<u4", 152), "data_segs_out": ("<u4", 156), "activity": (("<i8", (5,)), 120),
     "rwnd_limited_us": ("<i8", 176), "bytes_sent": ("<i8", 200), "bytes_retrans": ("<i8", 208),
-    "dsack_dups": ("<u4", 216),
+    "dsack_dups": ("<u4", 216), "rcv_ooopack": ("<u4", 224),
 }  # fmt: skip
 _GROUPS: dict[int, _Fields] = {
     INET_DIAG_SKMEMINFO: _SKMEM, INET_DIAG_INFO: _INFO, INET_DIAG_CGROUP_ID: _CGROUP,
 }  # fmt: skip
 _LEAST_BYTES = {INET_DIAG_SKMEMINFO: 36}  # SK_MEMINFO_VARS since 4.12
-# Fields of a message that lacks an attribute, or has a shorter one, are 0; `cgroup` is NO_CGROUP.
+# Fields of a message that lacks an attribute, or has a shorter one, are 0; `cgroup` is NO_CGROUP,
+# and `rcv_ooopack` 1: there may be some.
 FIELDS = np.dtype(
     [(name, kind) for group in (_FIXED, *_GROUPS.values()) for name, (kind, _) in group.items()]
 )
@@ -149,7 +150,7 @@ def _matches(shape: _Shape, buffer: memoryview | NDArray[np.uint8], count: int) 
 def _copied(buffer: memoryview, offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> Records:
     """Return a copy of the fields of messages of any shapes."""
     fields = np.zeros(len(offsets), FIELDS)
-    fields["cgroup"] = NO_CGROUP
+    fields["cgroup"], fields["rcv_ooopack"] = NO_CGROUP, 1
     raw = np.frombuffer(buffer, np.uint8)
     for length in np.unique(lengths):
         left = np.flatnonzero(lengths == length)

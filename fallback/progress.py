@@ -312,7 +312,9 @@ def _update_queues(
     now_ns, last_ns = times.now_ns, times.last_ns
     kept_alive = unanswered_keepalives(now) > 0
     full = (now.raw("wmem_queued") >= now.raw("sndbuf")) & (now.raw("sndbuf") > 0)
+    # Messages in the error queue, as of SO_TIMESTAMPING, take memory as well.
     hole = rows["opened"] & (now.raw("rmem_alloc") > 0) & (now.raw("rqueue") == 0)
+    hole &= now.raw("rcv_ooopack") > 0
     if lives is not None:
         kept_alive, full, hole = kept_alive & lives, full & lives, hole & lives
     since_ns: int | Ints = UNSET

@@ -44,7 +44,7 @@ _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
 # struct tcp_info up to snd_wnd (5.4), without unused fields
 _INFO = struct.Struct(
-    "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 8x I 4x 2I 8x 3Q 8x 2Q I 8x I"
+    "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 8x I 4x 2I 8x 3Q 8x 2Q I 4x 2I"
 )
 UNKNOWN_WINDOW = (1 << 32) - 1  # no window is that large: 1 GiB is the most
 
@@ -82,6 +82,7 @@ class TcpInfo(NamedTuple):
     bytes_sent: int  # payload, retransmitted bytes included; 0 before kernel 4.19
     bytes_retrans: int
     dsack_dups: int  # segments that the receiver reported to have got twice
+    rcv_ooopack: int  # segments that came out of order; 1 before 5.4: it may have some
     snd_wnd: int  # bytes; UNKNOWN_WINDOW before 5.4
 
 
@@ -178,7 +179,7 @@ def decode(message: bytes) -> TcpSample | None:
             raw = message if whole else message[:end].ljust(start + _INFO.size, b"\0")
             info = TcpInfo._make(_INFO.unpack_from(raw, start))
             if not whole:
-                info = info._replace(snd_wnd=UNKNOWN_WINDOW)
+                info = info._replace(snd_wnd=UNKNOWN_WINDOW, rcv_ooopack=1)
         elif kind == INET_DIAG_SKMEMINFO and end - start >= _SKMEM.size:
             memory = _SKMEM.unpack_from(message, start)
         elif kind == INET_DIAG_CGROUP_ID and end - start >= _CGROUP.size:

@@ -287,6 +287,7 @@ class OneConnection:
             # Acknowledged bytes above the threshold do not wake the process.
             self.full_ns = None
         hole = self.opened and sample.rmem_alloc > 0 and sample.rqueue == 0
+        hole = hole and sample.info.rcv_ooopack > 0
         if not hole:
             self.hole_ns = None
         elif self.hole_ns is None or self.received_ns > self.hole_ns:

@@ -83,6 +83,7 @@ class Tcp:
         self.segments_out = self.segments_in = 0
         self.sent_ms = self.received_ms = self.heard_ms = 0  # heard: the peer's latest ACK
         self.rqueue = self.rmem = self.wmem = 0
+        self.out_of_order = 1
         self.retransmits = self.probes = self.backoff = self.rwnd_limited_us = 0
         self.snd_wnd = 65_536
         self.pacing_rate, self.max_pacing_rate = 1_000_003, NO_LIMIT
@@ -144,7 +145,7 @@ class Tcp:
             bytes_sent=self.transmitted + self.retransmitted_bytes,
             bytes_retrans=self.retransmitted_bytes,
             rwnd_limited=self.rwnd_limited_us,
-            dsack_dups=self.duplicates, snd_wnd=self.snd_wnd,
+            dsack_dups=self.duplicates, rcv_ooopack=self.out_of_order, snd_wnd=self.snd_wnd,
         )  # fmt: skip
         memory = struct.pack("=9I", self.rmem, 131_072, 0, SNDBUF, 0, self.wmem, 0, 0, 0)
         return (

@@ -49,6 +49,13 @@ def test_a_hole_that_is_filled_and_opens_again_begins_anew():
     assert scene.take_sample(531) == waits(RECEIVE, 431, Cause.LOSS)
 
 
+def test_messages_in_the_error_queue_are_no_hole():
+    """Time stamps of what was sent (SO_TIMESTAMPING), which take memory until they are read."""
+    scene = answered_once()
+    scene.tcp.rmem, scene.tcp.out_of_order = 2_304, 0
+    assert scene.take_sample(1_013) is None
+
+
 def test_data_that_waits_for_its_reader_is_no_hole():
     """Memory is used because the process does not read."""
     scene = answered_once()
