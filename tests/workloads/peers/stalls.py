@@ -28,6 +28,7 @@ from peers.common import (
 REQUEST = b"q" * 53
 SIOCOUTQNSD = 0x894B  # linux/sockios.h: what is not sent yet
 LOSSY_PORT = 7777
+UNTIL_FULL_S = 0.3  # the peer's kernel may still take some
 TICKS_S = 0.05  # the order of a request and its reply shows
 
 
@@ -188,7 +189,7 @@ def unsent_data_is_limited() -> Steps:
     aside(read_later)
     for _ in range(1_000):
         client.send(bytes(65_536))
-        if not poll.poll(0):
+        if not poll.poll(UNTIL_FULL_S):
             break
     poll.poll(-1)
     client.send(b"y")
