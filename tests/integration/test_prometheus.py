@@ -388,7 +388,7 @@ def test_an_address_that_is_taken_is_one_line(served, installed, netns, backend)
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (1, "")  # it may be free later
     (line,) = done.stderr.splitlines()
     assert line.endswith(
         f"--prometheus {address}: another program listens there; give another port"

@@ -130,9 +130,11 @@ class Queue:
         """Do nothing: the descriptor is closed with those of the other maps."""
 
 
-def make(lib: Library, kind: int, name: str, key: int, value: int, entries: int) -> BccMap:
-    """Create a map; hashes allocate memory as they fill.  Raises OSError."""
-    flags = NO_PREALLOC if kind == HASH else 0
+def make(
+    lib: Library, kind: int, name: str, key: int, value: int, entries: int, *, grows: bool = True
+) -> BccMap:
+    """Create a map; with `grows`, hashes allocate memory as they fill.  Raises OSError."""
+    flags = NO_PREALLOC if kind == HASH and grows else 0
     fd = lib.create(kind, name.encode(), key, value, entries, flags)
     if fd < 0:
         raise _os_error()

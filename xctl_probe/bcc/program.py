@@ -40,7 +40,7 @@ from xctl_probe.ebpf.abi import (
     SETTINGS,
     LostWhere,
 )
-from xctl_probe.ebpf.attach_variants import FULL_BUFFER, KPROBE, Hook
+from xctl_probe.ebpf.attach_variants import FULL_BUFFER, KPROBE, MAP_ALLOCATOR, Hook
 from xctl_probe.ebpf.counters import per_cpu_sums, recursion_misses
 from xctl_probe.ebpf.loader import MapSizes, constants
 from xctl_probe.ebpf.programs import EventQueue, Handles, Hooks, LoadedPrograms
@@ -157,11 +157,12 @@ def start(
 
     Raises SourceUnavailable.
     """
-    present = symbols([p.target for p in _PROBES if not p.is_tracepoint] + ["jiffies_64"])
+    needed = [p.target for p in _PROBES if not p.is_tracepoint]
+    present = symbols([*needed, "jiffies_64", MAP_ALLOCATOR])
     missing = _missing(present)
     lib = Library(bcc.lib)
     try:
-        tables, queue, written = _maps(lib, sizes)
+        tables, queue, written = _maps(lib, sizes, grow=MAP_ALLOCATOR in present)
     except OSError as error:
         raise SourceUnavailable(f"the kernel refuses the probe's maps ({error})") from None
     flags = [
@@ -244,12 +245,14 @@ def _constants(stall_ns: int, sees_full_buffer: bool) -> list[str]:
     ]
 
 
-def _maps(lib: Library, sizes: MapSizes) -> tuple[dict[str, BccMap], EventQueue, EventQueue]:
+def _maps(
+    lib: Library, sizes: MapSizes, *, grow: bool
+) -> tuple[dict[str, BccMap], EventQueue, EventQueue]:
     """Create all maps; return them with the two event queues.  Raises OSError."""
     tables: dict[str, BccMap] = {}
 
     def add(name: str, kind: int, key: int, value: int, entries: int) -> BccMap:
-        tables[name] = made = make(lib, kind, name, key, value, entries)
+        tables[name] = made = make(lib, kind, name, key, value, entries, grows=grow)
         return made
 
     try:

@@ -51,6 +51,7 @@ class AttachVariant:
     hooks: tuple[Hook, ...]
     sockets_in_hash: bool = False
     sockets_by_file: bool = False
+    tracing: bool = True  # its programs are of the type TRACING, else kprobes are among them
     iterates: bool = True  # it has socket iterators
     trampolines: bool = False  # needs trampolines; tested on the first hook
     needs: Path | None = None  # exists where the kernel supports such hooks
@@ -162,6 +163,7 @@ KPROBE = AttachVariant(
         *_RARE,
     ),
     sockets_in_hash=True,
+    tracing=False,
     needs=Path("/sys/bus/event_source/devices/kprobe"),
 )
 
@@ -202,8 +204,13 @@ FIELDS = {
 }
 
 
+# Since 6.1.  Without it, the kernel warns of a map that allocates as it fills, where a kprobe or
+# a raw tracepoint uses it (commit 94dacdbd5d2d).
+MAP_ALLOCATOR = "bpf_mem_alloc_init"
+
+
 def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
-    """Return the hooks of all variants, and the fields, that this kernel has, by its BTF.
+    """Return what this kernel has, by its BTF: hooks of all variants, fields, MAP_ALLOCATOR.
 
     BTF of 6 MB is searched in pieces.  Raises SourceUnavailable where the kernel has no BTF.
     """
@@ -211,7 +218,7 @@ def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
         hook.target.encode()
         for variant in (*ATTACH_VARIANTS, TRACE, PROFILE)
         for hook in variant.hooks
-    } | {name.encode() for name in FIELDS.values()}
+    } | {name.encode() for name in (*FIELDS.values(), MAP_ALLOCATOR)}
     found: set[bytes] = set()
     try:
         with path.open("rb", buffering=0) as file:

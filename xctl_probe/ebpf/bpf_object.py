@@ -97,6 +97,11 @@ class Object:
         if self._lib.bpf_map__set_max_entries(self._map(name), entries):
             raise refused(f"resize {name}")
 
+    def preallocate(self, name: str) -> None:
+        """Let a hash have its memory from the load on."""
+        if self._lib.bpf_map__set_map_flags(self._map(name), 0):
+            raise refused(f"preallocate {name}")
+
     def skip(self, program: str) -> None:
         """Exclude a program from the load: this kernel lacks its hook."""
         self._lib.bpf_program__set_autoload(self._program(program), False)

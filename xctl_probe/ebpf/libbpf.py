@@ -123,6 +123,7 @@ class Library:
             ("bpf_map__fd", number, [pointer]),
             ("bpf_map__initial_value", pointer, [pointer, c.POINTER(c.c_size_t)]),
             ("bpf_map__set_max_entries", number, [pointer, c.c_uint32]),
+            ("bpf_map__set_map_flags", number, [pointer, c.c_uint32]),
             ("bpf_program__set_autoload", number, [pointer, c.c_bool]),
             ("bpf_program__fd", number, [pointer]),
             ("bpf_obj_get_info_by_fd", number, [number, pointer, c.POINTER(c.c_uint32)]),

@@ -6,7 +6,7 @@ import errno
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import RECORD, SETTINGS
@@ -14,6 +14,7 @@ from xctl_probe.ebpf.attach_variants import (
     ATTACH_VARIANTS,
     FIELDS,
     FULL_BUFFER,
+    MAP_ALLOCATOR,
     PROFILE,
     PROFILE_ALONE,
     TRACE,
@@ -33,6 +34,10 @@ from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.metrics import DEFAULT, Metric
 
 _CLOCK_MONOTONIC_COARSE = 6  # its resolution is the length of a jiffy (clock_getres(2))
+_GROWING = (  # hashes that allocate memory as they fill
+    "sockets", "processes", "crowded_processes", "asked_processes", "listen_ports",
+    "reconcile_guard",
+)  # fmt: skip
 _LEAST_STACK_BYTES = 16_384  # THREAD_SIZE; on arm64 it is a page where that is larger
 
 
@@ -168,7 +173,8 @@ def _load(
     }
     if variant.sockets_in_hash:
         bounds["sockets"] = sizes.hashed_sockets
-    programs, hooks = _start(library, variant, stall_ns, bounds, absent)
+    preallocated = () if variant.tracing or MAP_ALLOCATOR in names else _GROWING
+    programs, hooks = _start(library, variant, stall_ns, bounds, absent, preallocated=preallocated)
     try:
         _seed(programs)
         over_map = None if variant.sockets_by_file else "sockets"
@@ -191,8 +197,12 @@ def _start(
     bounds: dict[str, int],
     absent: tuple[Hook, ...],
     sections: Mapping[str, bytes] | None = None,
+    preallocated: Collection[str] = (),
 ) -> tuple[Object, Hooks]:
-    """Configure, load, attach.  `sections`: further constants.  Raises _Unsupported."""
+    """Configure, load, attach.  `sections`: further constants; `preallocated`: maps.
+
+    Raises _Unsupported.
+    """
     image = object_for(variant.image)
     if image is None:
         raise _Unsupported(f"there is no {variant.image} for {platform.machine()}")
@@ -207,6 +217,8 @@ def _start(
             programs.skip(program)
         for name, entries in bounds.items():
             programs.resize(name, entries)
+        for name in preallocated:
+            programs.preallocate(name)
         programs.load()
         return programs, _attach(programs, variant, absent)
     except BpfError as refusal:

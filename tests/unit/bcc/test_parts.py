@@ -210,12 +210,14 @@ class FakeLibrary:
 
     def __init__(self, *, ring_buffers=True):
         self.made = {}
+        self.flags = 0
         self.ring_buffers = ring_buffers
 
-    def create(self, kind, name, key, value, *_):
+    def create(self, kind, name, key, value, _entries, flags):
         if kind == maps.RINGBUF and not self.ring_buffers:
             return -1
         self.made[name.decode()] = (kind, key, value)
+        self.flags |= flags
         return 1000 + len(self.made)
 
 
@@ -225,11 +227,20 @@ def test_each_map_of_the_program_is_made(monkeypatch, ring_buffers):
     monkeypatch.setattr(program, "Ring", lambda *_: None)
     monkeypatch.setattr(program.os, "close", lambda _: None)
     library = FakeLibrary(ring_buffers=ring_buffers)
-    tables, queue, _ = program._maps(library, MapSizes())
+    tables, queue, _ = program._maps(library, MapSizes(), grow=True)
     header = (BPF / "include" / "bcc_compat.h").read_text()
     declared = set(re.findall(r"^MAP\((\w+)\)", header, re.MULTILINE))
     assert set(tables) == (declared - {"event_scratch_percpu"} if ring_buffers else declared)
     assert isinstance(queue, maps.Queue) is not ring_buffers
+
+
+@pytest.mark.parametrize("grow", [True, False])
+def test_hashes_grow_where_the_kernel_has_the_allocator(monkeypatch, grow):
+    """Before 6.1 it warns of them, and its administrator may have it panic at a warning."""
+    monkeypatch.setattr(program, "Ring", lambda *_: None)
+    library = FakeLibrary()
+    program._maps(library, MapSizes(), grow=grow)
+    assert bool(library.flags & maps.NO_PREALLOC) is grow
 
 
 def test_optional_programs_of_which_no_target_is_there_are_missing():

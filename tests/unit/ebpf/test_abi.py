@@ -12,7 +12,7 @@ import pytest
 
 from xctl_probe import events
 from xctl_probe.bcc import program
-from xctl_probe.ebpf import abi, endpoints, packets, payload, profile
+from xctl_probe.ebpf import abi, endpoints, loader, packets, payload, profile
 from xctl_probe.ebpf.call_trace import CALL, Call
 
 BPF = Path(__file__).parents[3] / "bpf"
@@ -156,6 +156,14 @@ def test_a_message_and_counts_of_packets_are_as_long() -> None:
         kind.removesuffix("s") for kind in events.PACKET_KINDS
     ]
     assert packets.COUNTS.size == 16 * len(events.PACKET_KINDS)
+
+
+def test_the_maps_that_grow_are_those_of_the_loader() -> None:
+    """A hash that it does not know would make an older kernel warn."""
+    header = (INCLUDE / "maps.bpf.h").read_text()
+    structs = re.findall(r"struct {([^}]*)} (\w+) SEC", header)
+    growing = [name for body, name in structs if "TYPE_HASH" in body and "NO_PREALLOC" in body]
+    assert sorted(growing) == sorted(loader._GROWING)
 
 
 def test_bcc_makes_room_for_what_is_remembered_of_a_socket() -> None:

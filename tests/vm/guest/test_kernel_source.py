@@ -20,7 +20,6 @@ from ebpf.test_owners import (
     test_open_sockets_have_their_owner_before_they_do_anything,
 )
 from ebpf.test_stalls import (
-    test_a_process_that_reads_late_has_waited_until_the_reply_began,
     test_a_sender_that_may_queue_little,
     test_who_accepted_before_the_start_waits_for_nothing,
 )
@@ -36,7 +35,6 @@ __all__ = [
     "test_a_number_that_is_used_again_is_another_process",
     "test_a_passed_socket_belongs_to_who_uses_it",
     "test_a_process_in_a_namespace_below_has_the_number_that_we_see",
-    "test_a_process_that_reads_late_has_waited_until_the_reply_began",
     "test_a_request_over_tls",
     "test_a_sender_that_may_queue_little",
     "test_a_socket_that_no_descriptor_holds",
