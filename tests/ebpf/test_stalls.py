@@ -165,13 +165,12 @@ def test_who_accepted_before_the_start_waits_for_nothing(watch, peer):
 def test_a_process_that_reads_late_has_waited_until_the_reply_began(watch, peer):
     """An event loop that computes, while a reply comes in pieces."""
     seen = watch()
-    for _ in range(TRIES):
+    for _ in range(TRIES):  # on a busy host the server may be late, or the first sample
         one = peer("stalls.busy_while_a_reply_comes")
         one.start()
         seen.for_stall_lengths(5, peer("stalls.hangs_for_ever").pid)
         began_ns = one.go()
         seen.drain()
-        if began_ns < STALL_NS // 2:  # on a busy host the server may be late, too
-            break
-    assert began_ns < STALL_NS // 2
-    assert seen.stalls(one.pid) == []
+        if began_ns < STALL_NS // 2 and not seen.stalls(one.pid):
+            return
+    raise AssertionError(began_ns, seen.stalls(one.pid))
