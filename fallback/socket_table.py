@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -18,7 +17,8 @@ from xctl_probe.fallback.connection import Connection, connection_of, keep, sock
 from xctl_probe.fallback.message_arrays import Messages, Records, messages_from, messages_of
 from xctl_probe.fallback.owner_cache import OwnerCache, Owners
 from xctl_probe.fallback.progress import closed_ns, first_seen, observe
-from xctl_probe.fallback.row import MS, ROW, Ints, Times, Turns
+from xctl_probe.fallback.reported import Vanished, is_older, set_reported
+from xctl_probe.fallback.row import ROW, Ints, Times, Turns
 from xctl_probe.fallback.rows import Rows
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
@@ -41,11 +41,6 @@ _MOST_CLOSED = 4_096  # between two intervals
 _ANY_OF_2, _ANY_OF_5 = np.ones(2, np.bool_), np.ones(5, np.bool_)
 _BATCH = 1_024  # closed sockets at once
 _MAX_MISSED_INTERVALS = 8  # missing intervals after which a socket counts as closed
-_MOST_VANISHED = 65_536  # sockets without a message of their end, whose counters are kept
-_REPORTED = {
-    "reported_sent": "sent_payload", "reported_received": "received_payload",
-    "reported_retransmits": "retransmits", "reported_duplicates": "duplicates",
-}  # fmt: skip
 
 
 class Diag(Protocol):
@@ -112,8 +107,7 @@ class SocketTable:
         self._retransmitting: dict[int, Socket] = {}
         self._ended: dict[int, list[Stall]] = {}
         self._closed: list[int] = []  # rows
-        # What was reported of sockets that no dump has, by cookie: until their process closes them.
-        self._vanished: OrderedDict[int, tuple[int, ...]] = OrderedDict()
+        self._vanished = Vanished()
         self._first_sample_ns = 0
         self._closed_events = ClosedEvents()  # overflow of `_closed`
         self._bytes = ByteTotals(self._rows, self._owner_cache, self._names)  # of this interval
@@ -281,8 +275,7 @@ class SocketTable:
         times = Times(now_ns, self._last_sample_ns, self._stall_ns)
         turns = first_seen(rows, fields, times)
         if self._generation == 1:
-            for reported, counter in _REPORTED.items():
-                rows[reported] = rows[counter]
+            set_reported(rows)
         rows["dirty"] = rows["active"] | (self._generation > 1)
         rows["generation"], rows["routing"] = self._generation, self._routing
         ways: dict[tuple[int, bytes], int] = {}
@@ -430,27 +423,17 @@ class SocketTable:
             self._close_known(messages, known, numbers[~unknown])
         # Maybe closed before the first sample: its bytes do not count.
         if unknown.any() and self._generation > _FIRST_SAMPLES:
-            closed = self._add(messages, which[unknown], self._now_ns)
-            self._note_reported(closed, messages.fields.take(which[unknown]))
-            self._close(closed)
+            self._close_unknown(messages, which[unknown])
 
-    def _note_reported(self, numbers: Ints, fields: Records) -> None:
-        """Count nothing again, and nothing of before the first sample.
-
-        Of a connection that both sides have closed, or that was reset, no dump has the socket, and
-        its process may keep it for long.
-        """
-        # Ages count from the close, which was after the sample before.
-        before_ns = self._last_sample_ns
-        since_ms = max(before_ns - self._first_sample_ns, self._now_ns - before_ns) // MS
-        old = np.minimum(fields["last_data_sent_ms"], fields["last_data_recv_ms"]) > since_ms
-        rows = self._rows.array
-        for number, before in zip(numbers.tolist(), old.tolist(), strict=True):
-            row = rows[number]
-            counters = tuple(int(row[counter]) for counter in _REPORTED.values())
-            known = self._vanished.pop(int(row["cookie"]), counters if before else None)
-            for reported, value in zip(_REPORTED, known or (), strict=False):
-                row[reported] = value
+    def _close_unknown(self, messages: Messages, which: Ints) -> None:
+        closed, rows = self._add(messages, which, self._now_ns), self._rows.array
+        times = self._last_sample_ns, self._now_ns, self._first_sample_ns
+        older = closed[is_older(messages.fields.take(which), *times)]
+        before = self._rows.take(older)
+        set_reported(before)
+        self._rows.put(older, before)
+        self._vanished.restore(rows, closed)
+        self._close(closed)
 
     def _close_known(self, messages: Messages, which: Ints, numbers: Ints) -> None:
         fields, rows = messages.fields.take(which), self._rows.take(numbers)
@@ -507,11 +490,7 @@ class SocketTable:
         rows["missing"][numbers] = np.where(away, rows["missing"][numbers] + 1, 0)
         gone = numbers[rows["missing"][numbers] > _MAX_MISSED_INTERVALS]
         if len(gone):
-            for row in rows[gone]:
-                counters = tuple(int(row[counter]) for counter in _REPORTED.values())
-                self._vanished[int(row["cookie"])] = counters
-            while len(self._vanished) > _MOST_VANISHED:
-                self._vanished.popitem(last=False)
+            self._vanished.keep(rows[gone])
             self._end_all(gone, now_ns)
 
     def _report(self, numbers: Ints) -> Iterator[Event]:

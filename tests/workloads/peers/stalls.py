@@ -150,19 +150,21 @@ def hangs_for_ever() -> Steps:
     yield aside(lambda: client.recv(100)).native_id
 
 
+def _read_later(server: socket.socket) -> None:
+    """Read all, after a line on stdin."""
+    sys.stdin.readline()
+    while server.recv(1 << 20):
+        continue
+
+
 def peer_does_not_read(blocking: int) -> Steps:
     """One byte more than fits; the peer reads in the next step."""
     client, server = connection()
     client.setblocking(bool(blocking))
     fill(client)
 
-    def read_later() -> None:
-        sys.stdin.readline()
-        while server.recv(1 << 20):
-            continue
-
     yield
-    aside(read_later)
+    aside(lambda: _read_later(server))
     if not blocking:
         select.select([], [client], [])
     client.send(b"y")
@@ -180,13 +182,8 @@ def unsent_data_is_limited() -> Steps:
     poll = select.epoll()
     poll.register(client, select.EPOLLOUT)
 
-    def read_later() -> None:
-        sys.stdin.readline()
-        while server.recv(1 << 20):
-            continue
-
     yield
-    aside(read_later)
+    aside(lambda: _read_later(server))
     for _ in range(1_000):
         client.send(bytes(65_536))
         if not poll.poll(UNTIL_FULL_S):
