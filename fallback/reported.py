@@ -7,8 +7,10 @@ may keep it for long, and its last message comes when that closes it.
 from __future__ import annotations
 
 from collections import OrderedDict
+from operator import lt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xctl_probe.fallback.message_arrays import Bools, Records
 from xctl_probe.fallback.row import MS, Ints
@@ -53,5 +55,13 @@ class Vanished:
         """Take what was reported of these rows' sockets for reported."""
         for number in numbers.tolist() if self._counters else ():
             counters = self._counters.pop(int(rows["cookie"][number]), None)
-            for reported, value in zip(_COUNTERS, counters or (), strict=False):
+            now = (rows[counter][number] for counter in _COUNTERS.values())
+            if counters is None or any(map(lt, now, counters)):
+                continue  # it is connected once more: its counters begin anew
+            for reported, value in zip(_COUNTERS, counters, strict=True):
                 rows[reported][number] = value
+
+    def forget(self, cookies: NDArray[np.uint64]) -> None:
+        """Drop sockets that a dump has again: they are connected once more."""
+        for cookie in cookies.tolist() if self._counters else ():
+            self._counters.pop(cookie, None)

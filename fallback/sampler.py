@@ -104,7 +104,12 @@ class Sampler:
                 self._diag, self._lookup = SockDiag(), SocketLookup()
                 peers = PeerInspector(self._lookup, self._owners, self._processes, shared=True)
                 replies = ReplyWaits(
-                    stall_ns, ignored_peers, peers, reply_ns, report_probable=report_probable
+                    stall_ns,
+                    ignored_peers,
+                    peers,
+                    reply_ns,
+                    report_probable=report_probable,
+                    forget=True,
                 )
                 self._sockets = SocketTable(
                     self._diag, self._owners, interfaces, stall_ns, self._processes, replies,

@@ -192,6 +192,7 @@ class SocketTable:
         if (numbers < 0).any():
             new = np.flatnonzero(numbers < 0)
             new = new[np.sort(np.unique(fields["cookie"][new], return_index=True)[1])]
+            self._vanished.forget(fields["cookie"][new])
             self._add(messages, new, self._now_ns)
             which = np.flatnonzero(numbers >= 0)
             numbers, fields = numbers[which], fields.take(which)

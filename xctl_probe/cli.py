@@ -162,7 +162,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
         return
     form = _format(settings.format)
     if given["trace"]:
-        _check_trace(settings)
+        _check_trace(context)
         from xctl_probe.commands.trace import trace_calls  # noqa: PLC0415 - the stream does without
 
         _give_up(diagnostics, KERNEL)
@@ -205,24 +205,26 @@ def _stream(context: typer.Context, **given: Any) -> None:
         stream(settings, source, writer, _STDOUT, receivers, service)
 
 
-def _check_trace(settings: Settings) -> None:
+def _is_given(context: Any, name: str) -> bool:
+    """Return whether an option stands in the command line: variables may be for the stream."""
+    source = context.get_parameter_source(name.replace("-", "_"))
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _check_trace(context: Any) -> None:
     """Raise UsageError for options that have no effect on the calls."""
-    given = {
-        "interface": settings.wanted.interfaces,
-        "record": settings.record,
-        "prometheus": settings.prometheus,
-        "prometheus-file": settings.prometheus_file,
-        "otlp": settings.otlp,
-    }
-    for name in (name for name, value in given.items() if value):
-        raise UsageError(f"--trace prints calls and makes no records; leave --{name} out")
+    for name in ("interface", "record", "prometheus", "prometheus-file", "otlp"):
+        if _is_given(context, name):
+            raise UsageError(f"--trace prints calls and makes no records; leave --{name} out")
 
 
-def _asked_pid(settings: Settings, pid: int | None) -> int | None:
+def _asked_pid(context: typer.Context, settings: Settings, pid: int | None) -> int | None:
     """Return the process that `blame` is asked about: --pid may precede the command."""
-    if settings.wanted.interfaces:
+    assert context.parent is not None
+    if _is_given(context.parent, "interface"):
         raise UsageError("blame: waits lead from interface to interface; leave --interface out")
-    pids = settings.wanted.pids | ({pid} if pid is not None else set())
+    before = settings.wanted.pids if pid is None or _is_given(context.parent, "pid") else set()
+    pids = before | ({pid} if pid is not None else set())
     if len(pids) > 1:
         raise UsageError("blame: it answers for one --pid, or for all processes")
     return next(iter(pids), None)
@@ -457,7 +459,7 @@ def _blame(
     streams of many hosts together, which probes with --connections have written.
     """
     settings: Settings = context.meta["settings"]
-    pid = _asked_pid(settings, pid)
+    pid = _asked_pid(context, settings, pid)
     if files:
         from xctl_probe.commands.blame import fleet  # noqa: PLC0415 - as below
 

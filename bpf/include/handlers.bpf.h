@@ -87,7 +87,7 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 			send_blocked(sk, state);
 		if (state->reply_state) /* it has only now got all of its request in */
 			restart_request(sk, state, now, now);
-	} else if (!settings.sees_full_buffer && sock_is_full(sk) && sock_nospace(sk)) {
+	} else if (!settings.sees_full_buffer && sock_nospace(sk) && sock_is_full(sk)) {
 		send_blocked(sk, state);
 	}
 	note_silence_before_send(state, now);

@@ -73,6 +73,7 @@ static __noinline void answered_in_call(struct sock *sk, struct sock_state *stat
 		emit_reply_stall(sk, state, to_monotonic(state->waiting_ns),
 				 SEEN_BLOCKED | SEEN_DATA);
 	state->reply_state = 0;
+	state->reply_seen_ns = 0;
 	flow_begins(state, arrival);
 	count_answer(sk, state);
 }
@@ -80,7 +81,8 @@ static __noinline void answered_in_call(struct sock *sk, struct sock_state *stat
 /*
  * Data that came after the request, and after the last call, and is not in the queue has been read.
  * A thread that sleeps in the call goes on to wait for more; else its call is about to return, and
- * finds the answer itself.
+ * finds the answer itself.  Where the next sample finds the same, no program was run for the read:
+ * the kernel skipped it, or it was a splice.  How long the wait was is not known.
  */
 static __always_inline void follow_answer(struct sock *sk, struct sock_state *state)
 {
@@ -95,8 +97,14 @@ static __always_inline void follow_answer(struct sock *sk, struct sock_state *st
 		return;
 	}
 	waiter = stream_waiter(sk);
-	if (task_of(waiter) && !(waiter & IS_POLLING))
+	if (task_of(waiter) && !(waiter & IS_POLLING)) {
 		answered_in_call(sk, state, arrival);
+	} else if (state->reply_seen_ns && arrival - state->reply_seen_ns <= settings.tick_ns) {
+		state->waiting_ns = 0;
+		answered_in_call(sk, state, arrival);
+	} else {
+		state->reply_seen_ns = arrival;
+	}
 }
 
 static __always_inline void received_in_call(struct sock *sk, struct sock_state *state, __u32 count)

@@ -220,7 +220,7 @@ static __always_inline bool is_settings_ack(struct sock_state *state, __u64 now,
 
 /*
  * During a download, and after its end: of the connection, of the stream, or of both at once.  A
- * request of the same size follows a silence, or a shorter reply.
+ * request of the same size, right after such a reply, is taken for one.
  */
 static __always_inline bool is_window_update(struct sock_state *state, __u64 now, __u32 count)
 {
@@ -319,6 +319,7 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64
 		emit_reply_stall(sk, state, end, evidence);
 	}
 	state->reply_state = 0;
+	state->reply_seen_ns = 0;
 	flow_begins(state, now);
 	if (ret > 0)
 		count_answer(sk, state);

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from xctl_probe.events import Direction, Process, Stall
+from xctl_probe.events import Direction, Stall
 
 NS_PER_MS = 1_000_000
 
-StallKey = tuple[int, str | None, Process | None, Direction, str, int, str, int]
+StallKey = tuple[int, str | None, int | None, Direction, str, int, str, int]
 
 
 def stall_key(stall: Stall) -> StallKey:
-    """Return what two stalls at the same time never have in common."""
+    """Return what two stalls at the same time never have in common.
+
+    Of the process the number alone: it may rename itself meanwhile.
+    """
     socket = stall.socket
     return (
         socket.inode,
         socket.interface if not socket.inode else None,
-        stall.owner,
+        stall.owner.pid if stall.owner else None,
         stall.direction,
         socket.local_address,
         socket.local_port,

@@ -83,8 +83,9 @@ class OtlpExporter:
         self._counted_ms = now_ms  # the time of what the registry has
         self._changed = threading.Condition()
         self._stopped = False
-        self._resume_s = 0.0  # monotonic: no request before
-        self._backoff_s = _FIRST_BACKOFF_S
+        # By path: a receiver may take metrics, and have no room for events.
+        self._resume_s = dict.fromkeys((_LOGS, _METRICS), 0.0)  # monotonic: no request before
+        self._backoff_s = dict.fromkeys((_LOGS, _METRICS), _FIRST_BACKOFF_S)
         self._request_began_s: float | None = None
         self._unsent: list[events.Event] = []  # of a request without an answer
         self._added = self._sent = 0  # intervals
@@ -162,8 +163,10 @@ class OtlpExporter:
     def _pause_s(self, metrics_due_s: float) -> float:
         """Return the time until there is something to do."""
         now_s = time.monotonic()
-        due_s = metrics_due_s if self._metrics_only else now_s + _APART_S
-        return max(min(due_s, metrics_due_s), self._resume_s) - now_s
+        due_s = max(metrics_due_s, self._resume_s[_METRICS])
+        if not self._metrics_only:
+            due_s = min(due_s, max(now_s + _APART_S, self._resume_s[_LOGS]))
+        return max(due_s - now_s, 0)
 
     def _send_events(self) -> None:
         while batch := self._unsent or self._backlog.take():
@@ -202,21 +205,22 @@ class OtlpExporter:
         return True
 
     def _post(self, path: str, message: bytes) -> Answer:
-        """Send a message; after a failure that may pass, none is sent for a while."""
+        """Send a message; after a failure that may pass, none is sent there for a while."""
         now_s = time.monotonic()
-        if now_s < self._resume_s:
+        if now_s < self._resume_s[path]:
             return _LATER
         self._request_began_s = now_s
         answer = self._client.post(path, message)
         self._request_began_s = None
         if not answer.retry:
-            self._backoff_s = _FIRST_BACKOFF_S
+            self._backoff_s[path] = _FIRST_BACKOFF_S
             return answer
         self._reports.failed(path if answer.answered else "", answer.problem, _KEPT)
         # With a jitter, so that the probes of many hosts do not return all at once.
-        wait_s = answer.after_s or self._backoff_s * random.uniform(0.5, 1)  # noqa: S311
-        self._resume_s = time.monotonic() + wait_s
-        self._backoff_s = min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
+        backoff_s = self._backoff_s[path]
+        wait_s = answer.after_s or backoff_s * random.uniform(0.5, 1)  # noqa: S311
+        self._resume_s[path] = time.monotonic() + wait_s
+        self._backoff_s[path] = min(backoff_s * 2, _LONGEST_BACKOFF_S)
         return answer
 
     def _settle(self, path: str, answer: Answer, count: int) -> None:

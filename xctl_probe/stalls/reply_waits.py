@@ -30,7 +30,7 @@ _IN_TRANSFER = (PeerState.BUSY, PeerState.REPLY_RETRANSMITTED)  # of a sender th
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
 _MOST_WAITS = 16_384  # kept at a time
 _MISSING = 1  # samples that may not have a wait that goes on: of very many, each has a part
-_FORGOTTEN_NS = 10_000_000_000  # since the last sample of a wait: of the sampler, no wait is closed
+_FORGOTTEN_NS = 10_000_000_000  # since the last sample of a wait
 # Stall lengths: so long before a wait is a stall its process is read for the first time, and so
 # often from then on; less often during a stall, and never in a wait that is shorter than that.
 _EARLIER, _SELDOM = 2, 5
@@ -118,7 +118,7 @@ class ReplyWaits:
     `stall_ns` is the stall length; `other_end` inspects peers, None where that is impossible.
     `reply_ns` is the stall length of a wait for a peer that has the request, if it is longer.
     `report_probable`: waits for a peer that seems idle, or is hidden, count where it always replied
-    soon.
+    soon.  `forget`: waits that no sample has had for long are over, as none is closed.
     """
 
     def __init__(
@@ -129,8 +129,10 @@ class ReplyWaits:
         reply_ns: int = 0,
         *,
         report_probable: bool = False,
+        forget: bool = False,
     ) -> None:
         self._report_probable = report_probable
+        self._forgotten_ns = _FORGOTTEN_NS if forget else None
         self._stall_ns = stall_ns
         self.reply_ns = max(reply_ns, stall_ns)
         self._ignored_peers = ignored_peers or IgnoredPeers()
@@ -146,14 +148,15 @@ class ReplyWaits:
         self._lasting = 0  # waits in the samples before
 
     def begin_sample(self) -> None:
-        """Start a sample of all waits, and forget those that have been in none for long."""
+        """Start a sample of all waits."""
         self._new = self._again = self._lasting = 0
         self._stalled.clear()
         self._awaited.clear()
         before, self._sample = self._sample, self._sample + 1
-        earliest_ns = self._sampled_ns - _FORGOTTEN_NS
-        for inode in [i for i, kept in self._waits.items() if kept.observed_ns < earliest_ns]:
-            del self._waits[inode]
+        if self._forgotten_ns is not None:
+            earliest_ns = self._sampled_ns - self._forgotten_ns
+            for inode in [i for i, kept in self._waits.items() if kept.observed_ns < earliest_ns]:
+                del self._waits[inode]
         for kept in self._waits.values():
             if before - kept.sample > _MISSING:
                 continue

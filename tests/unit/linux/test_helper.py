@@ -99,8 +99,11 @@ def test_who_gets_no_processor_is_waited_for(helper):
     """On a busy host no one is blamed for it; the answer comes late."""
     _, pid = helper.ask("word", LONG_NS)
     processor = min(os.sched_getaffinity(0))
-    loop = f"import os; os.sched_setaffinity(0, {{{processor}}})\nwhile True: pass"
-    with subprocess.Popen([sys.executable, "-c", loop]) as busy:
+    loop = (
+        f"import os; os.sched_setaffinity(0, {{{processor}}}); print(flush=True)\nwhile True: pass"
+    )
+    with subprocess.Popen([sys.executable, "-c", loop], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout.readline()
         assert helper.ask(Starved(processor), 1_000_000) is None
         until = time.monotonic() + 60
         while helper._delayed().queued_ns < module._LOST_NS * 4 // 3:

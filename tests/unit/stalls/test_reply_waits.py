@@ -718,8 +718,20 @@ def test_waits_that_are_over_do_not_delay_the_inspection_of_others():
     assert len(scene.peer.asked) == 3
 
 
+def test_a_wait_that_its_end_closes_is_remembered_however_late_that_is():
+    """A reply that came and is not read yet: no sample has the wait, and it was an expected one."""
+    scene = Scene(usual=RequestHistory())
+    for now_ms in (100, 300):
+        assert scene.take_sample(now_ms, PeerState.UNKNOWN) is None
+    for now_ms in range(400, 13_000, 100):
+        scene.take_sample(now_ms, inode=8)
+    assert scene.end(900) is None
+
+
 def test_waits_that_no_sample_has_any_more_are_forgotten():
+    """Of the sampler, which closes none."""
     scene = Scene()
+    scene.replies = ReplyWaits(STALL_MS * MS, None, scene.peer, forget=True)
     scene.take_sample(100, PeerState.BUSY, inode=7)
     for now_ms in (200, 10_100):
         scene.take_sample(now_ms, inode=8)

@@ -50,10 +50,22 @@ def stalls_of(reply: Reply) -> list[Stall]:
 
 
 def with_running(sampled: Iterable[Stall], running: Iterable[Stall]) -> list[Stall]:
-    """Return the stalls of both; of one wait that of the probe, which has seen more of it."""
+    """Return the stalls of both; of one wait that of the probe, which has seen more of it.
+
+    But for the peer, where the probe has not found one: it may search its own namespace only.
+    """
     found = {(stall.socket.inode, stall.direction): stall for stall in sampled}
-    found |= {(stall.socket.inode, stall.direction): stall for stall in running}
+    for stall in running:
+        key = stall.socket.inode, stall.direction
+        found[key] = _with_peer(stall, found.get(key))
     return list(found.values())
+
+
+def _with_peer(stall: Stall, sampled: Stall | None) -> Stall:
+    if sampled is None or stall.peer is not None:
+        return stall
+    activity = stall.peer_activity or sampled.peer_activity
+    return replace(stall, peer=sampled.peer, peer_activity=activity)
 
 
 def _now(stall: Stall) -> Stall | None:
