@@ -706,7 +706,7 @@ def _expected(option: Option) -> str:
 
 
 def _interface_names() -> list[str]:
-    links = Links()
+    links = Links(changes=False)
     try:
         return [*(link.name for link in links.read()), *port_names()]
     finally:

@@ -12,7 +12,7 @@ from xctl_probe.events import Socket
 from xctl_probe.linux.netns import NotNow, Visits
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 
-_MOST_NAMESPACES = 64  # besides the one of the socket
+_MOST_NAMESPACES = 4_096  # a sample enters a few of them
 _KEPT_NS = 10_000_000_000  # the list of namespaces
 _MOST_PROCESSES = 65_536  # that are read for it
 _SHARE = 100  # the list takes at most this part (1/n) of the time
@@ -58,21 +58,22 @@ class HostSockets:
         do not have the peer; those that this sample has entered are added.
         """
         with suppress(NotNow):
-            found = self._find(of, netns, pid)
+            lookup = self._visits.lookup(netns, pid)
+            found = lookup.peer_socket(of) if lookup is not None else None
             if found is not None or not _may_be_elsewhere(of):
                 return found
             for other, through in list(self._others().items()):
                 if other == netns or other in tried:
                     continue
-                found = self._find(of, other, through)
+                lookup = self._visits.lookup(other, through)
+                if lookup is None:  # its process has exited: another one may lead there
+                    self._known.pop(other, None)
+                    continue
+                found = lookup.peer_socket(of)
                 if found is not None:
                     return found
                 tried.add(other)
         return None
-
-    def _find(self, of: Socket, netns: int, pid: int) -> SocketSnapshot | None:
-        lookup = self._visits.lookup(netns, pid)
-        return lookup.peer_socket(of) if lookup is not None else None
 
     def _others(self) -> dict[int, int]:
         begun_ns = self._clock()

@@ -100,18 +100,20 @@ def has_ethernet_header(ifindex: int) -> bool:
 
 
 class Links:
-    """Reads interfaces by rtnetlink, or from /proc/net/dev where that is refused."""
+    """Reads interfaces by rtnetlink, or from /proc/net/dev where that is refused.
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    Without `changes`, `queue` yields nothing.
+    """
+
+    def __init__(self, proc: Path = Path("/proc"), *, changes: bool = True) -> None:
         self._dev = proc / "net" / "dev"
         self._dumps: NetlinkSocket | None = None
         self._multicast: NetlinkSocket | None = None
         try:
-            self._dumps, self._multicast = (
-                NetlinkSocket(NETLINK_ROUTE),
-                NetlinkSocket(NETLINK_ROUTE),
-            )
-            self._multicast.join(LINK_GROUP)
+            self._dumps = NetlinkSocket(NETLINK_ROUTE)
+            if changes:  # its buffer fills up where nothing is read from it
+                self._multicast = NetlinkSocket(NETLINK_ROUTE)
+                self._multicast.join(LINK_GROUP)
         except OSError:
             self.close()
 

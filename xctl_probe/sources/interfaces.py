@@ -74,7 +74,8 @@ def _add(sums: dict[str, Counts], link: Link, before: Link | None) -> None:
 
 
 def _moved(before: Counts, now: Counts) -> Counts:
-    # A counter that decreased belongs to a new interface, or has wrapped: restart at 0.
-    if any(n < b for n, b in zip(now, before, strict=True)):
+    # Bytes that decreased belong to a new interface, or have wrapped: restart at 0.  Of drops, a
+    # driver may start over alone, as mlx5 does when it rebuilds its queues.
+    if now.rx_bytes < before.rx_bytes or now.tx_bytes < before.tx_bytes:
         return _NOTHING
-    return Counts._make(n - b for n, b in zip(now, before, strict=True))
+    return Counts._make(max(n - b, 0) for n, b in zip(now, before, strict=True))

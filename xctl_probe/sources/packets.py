@@ -34,7 +34,7 @@ class SourceWithPackets(Around):
         self._wanted = wanted
         self._report = report
         self._counters = PacketCounters(hook, log)
-        self._links = Links()
+        self._links = Links(changes=False)
         self._follow()
 
     def drain(self, now_ns: int) -> Batch:

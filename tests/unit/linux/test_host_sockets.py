@@ -66,6 +66,19 @@ def test_a_namespace_without_the_peer_is_not_asked_again():
     assert host.lookups[THERE].asked == 1
 
 
+def test_a_process_that_has_exited_leads_nowhere_until_another_is_found():
+    """Its namespace may have the peer: it is asked again with the next list."""
+    host = Host()
+    there, host.lookups[THERE] = host.lookups[THERE], None
+    there.found = PEER
+    tried = set()
+    assert host.find(tried=tried) is None
+    assert tried == {THIRD}
+    host.lookups[THERE] = there
+    host.now_ns += 11_000_000_000
+    assert host.find(tried=tried) == PEER
+
+
 def test_the_list_of_namespaces_is_kept_for_a_while():
     host = Host()
     host.find()
