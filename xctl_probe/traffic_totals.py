@@ -6,24 +6,29 @@ from collections.abc import Iterator
 
 from xctl_probe.events import Process, TrafficDelta
 
+_Key = tuple[int, int, str | None]  # pid, start and interface
+_Total = tuple[Process | None, int, int]
+
 
 class TrafficTotals:
-    """Totals since the last `take`: their number does not depend on the number of sockets."""
+    """Totals since the last `take`: their number does not depend on the number of sockets.
+
+    A process that renames itself has one total, with its last name.
+    """
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[Process | None, str | None], list[int]] = {}
+        self._sums: dict[_Key, _Total] = {}
 
     def add(self, owner: Process | None, interface: str | None, sent: int, received: int) -> None:
         """Add these bytes."""
-        total = self._sums.get((owner, interface))
-        if total is None:
-            self._sums[owner, interface] = [sent, received]
-        else:
-            total[0] += sent
-            total[1] += received
+        key = (owner.pid, owner.start_ticks, interface) if owner else (0, 0, interface)
+        before = self._sums.get(key)
+        if before is not None:
+            sent, received = sent + before[1], received + before[2]
+        self._sums[key] = owner, sent, received
 
     def take(self) -> Iterator[TrafficDelta]:
         """Yield all totals, and reset them."""
         sums, self._sums = self._sums, {}
-        for (owner, interface), (sent, received) in sums.items():
+        for (_, _, interface), (owner, sent, received) in sums.items():
             yield TrafficDelta(owner, interface, sent, received)

@@ -84,6 +84,14 @@ def test_a_reused_pid_is_not_added_to_the_one_before():
     assert [(r.owner, r.tx_bytes) for r in found] == [(CLIENT, 7), (REUSED, 11)]
 
 
+def test_a_process_that_renames_itself_is_one_record():
+    """As trainers do: what it did before has the old name."""
+    now = Process(CLIENT.pid, CLIENT.start_ticks, "rank3")
+    events = [TrafficDelta(CLIENT, "eth0", 1_000, 0), TrafficDelta(now, "eth0", 0, 24)]
+    (record,) = records(events)
+    assert (record.owner, record.tx_bytes, record.rx_bytes) == (now, 1_000, 24)
+
+
 def test_an_interface_has_its_record_when_idle():
     """The heartbeat: zero bytes over the measured time, nothing unattributed."""
     assert records([counts("eth0")], elapsed_ns=1_009) == [

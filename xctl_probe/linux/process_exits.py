@@ -16,7 +16,8 @@ _SHARE_OF_DESCRIPTORS = 4  # of those that the probe may open, this part is for 
 _MOST_DESCRIPTORS = 1_024
 _STAT_BYTES = 1_024
 _ENDED = ("Z", "X", "")
-_READ_AT_ONCE = 16  # processes without a descriptor that one call reads
+_READ_AT_ONCE = 16  # processes without a descriptor that one call reads, or a share of them
+_SHARE_AT_ONCE = 4
 
 
 class ProcessExits:
@@ -56,12 +57,13 @@ class ProcessExits:
             for fd, _ in self._epoll.poll(0):
                 found.append(self._by_fd.pop(fd))
                 os.close(fd)  # which also takes it out of the epoll instance
-        for process in list(self._turns)[:_READ_AT_ONCE]:
+        count = max(_READ_AT_ONCE, len(self._turns) // _SHARE_AT_ONCE)
+        for process in list(self._turns)[:count]:
             del self._turns[process]
             if self._is_gone(process):
                 found.append(process)
             else:
-                self._turns[process] = None
+                self.watch(process)  # a descriptor may have become free
         return found
 
     def close(self) -> None:

@@ -96,6 +96,31 @@ def test_without_descriptors_left_processes_are_read_in_turns(sleeper):
     assert one in found[1]
 
 
+def test_of_many_a_share_is_read_at_once(sleeper):
+    """All ranks of a job die together: not one after another for minutes."""
+    exits = ProcessExits(most=0)
+    child, one = sleeper()
+    for number in range(400):
+        exits.watch(Process(one.pid, one.start_ticks, str(number)))
+    child.kill()
+    child.wait()
+    assert sum(len(exits.ended()) for _ in range(9)) > 350
+
+
+def test_a_descriptor_that_becomes_free_is_used(sleeper):
+    exits = ProcessExits(most=1)
+    (first, one), (second, other) = sleeper(), sleeper()
+    exits.watch(one)
+    exits.watch(other)
+    first.kill()
+    assert until_ended(exits) == [one]
+    exits.ended()
+    second.kill()
+    assert until_ended(exits) == [other]
+    assert not exits._turns
+    exits.close()
+
+
 def test_no_more_than_a_quarter_of_the_descriptors_is_taken(monkeypatch, sleeper):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (8, 8))
     before = len(os.listdir("/proc/self/fd"))
