@@ -43,14 +43,16 @@ class Watch:
         self.events += self.source.drain(time.monotonic_ns()).events
 
     def until(self, condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
-        """Drain until the condition holds; what was seen is reported where it never does."""
+        """Drain until the condition holds; where it never does, what was dropped and seen last."""
         end = time.monotonic() + limit_s
         while True:
             self.source.poll(time.monotonic_ns())
             self.drain()
             if condition():
                 return
-            assert time.monotonic() < end, "\n".join(map(repr, self.events[-20:]))
+            if time.monotonic() > end:
+                dropped = [e for e in self.events if isinstance(e, DroppedEvents)]
+                raise AssertionError("\n".join(map(repr, [*dropped[-20:], *self.events[-20:]])))
             time.sleep(PAUSE_S)
 
     def for_stall_lengths(self, times: int, pid: int) -> None:
