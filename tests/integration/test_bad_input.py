@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from statistics import median
 
 import pytest
 
@@ -175,8 +174,8 @@ def test_an_option_goes_before_a_variable_and_a_variable_before_the_file(start_p
         running = start_probe(*options, env=env)
         running.wait_for_intervals(5)
         spans_ms = [r.net["interval_ms"] for r in running.stop().interface_bandwidth("lo")]
-        # The last one is what was left at the stop; on a busy host a late one makes the next short.
-        assert median(spans_ms[:-1]) == pytest.approx(expected_ms, rel=0.45)
+        # The last one is what was left at the stop; on a busy host most may be late.
+        assert min(spans_ms[:-1]) == pytest.approx(expected_ms, rel=0.5)
 
 
 def test_a_closed_stdout_is_no_silence(installed):
