@@ -87,7 +87,8 @@ def next_due(due_ns: int, now_ns: int, interval_ns: int) -> int:
     After a delay, as of a probe that was stopped, missed intervals are skipped, and the next one
     has at least half of its length: in a short one, few bytes make a high rate.
     """
-    return due_ns + max(1, (now_ns - due_ns + interval_ns // 2) // interval_ns + 1) * interval_ns
+    missed = (now_ns - due_ns + interval_ns // 2) // interval_ns
+    return due_ns + (missed + 1) * interval_ns
 
 
 class Loop:

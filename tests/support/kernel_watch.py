@@ -60,6 +60,11 @@ class Watch:
         wanted_ns = times * STALL_NS
         self.until(lambda: any(stall.duration_ns >= wanted_ns for stall in self.stalls(pid)))
 
+    def waits_for_nothing(self, pid: int, hanging: int) -> bool:
+        """Whether it has no stall, by the time that another process hangs for 15 stall lengths."""
+        self.for_stall_lengths(15, hanging)
+        return self.stalls(pid) == []
+
     def of(self, pid: int) -> Iterator[Event]:
         for event in self.events:
             owner = getattr(event, "owner", None)

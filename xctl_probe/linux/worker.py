@@ -13,9 +13,7 @@ from typing import Any
 
 from xctl_probe.linux.thread_delay import ThreadDelay
 
-_HANGS_NS = (
-    300_000_000  # in one uninterruptible sleep, or one that only SIGKILL interrupts: state D
-)
+_HANGS_NS = 300_000_000  # in one sleep of state D: uninterruptible, or but by SIGKILL
 _MOST_HANGING = 4
 
 Job = Callable[[], Any]

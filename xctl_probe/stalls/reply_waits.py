@@ -132,7 +132,7 @@ class ReplyWaits:
         forget: bool = False,
     ) -> None:
         self._report_probable = report_probable
-        self._forgotten_ns = _FORGOTTEN_NS if forget else None
+        self._forget = forget
         self._stall_ns = stall_ns
         self.reply_ns = max(reply_ns, stall_ns)
         self._ignored_peers = ignored_peers or IgnoredPeers()
@@ -153,8 +153,8 @@ class ReplyWaits:
         self._stalled.clear()
         self._awaited.clear()
         before, self._sample = self._sample, self._sample + 1
-        if self._forgotten_ns is not None:
-            earliest_ns = self._sampled_ns - self._forgotten_ns
+        if self._forget:
+            earliest_ns = self._sampled_ns - _FORGOTTEN_NS
             for inode in [i for i, kept in self._waits.items() if kept.observed_ns < earliest_ns]:
                 del self._waits[inode]
         for kept in self._waits.values():
