@@ -99,11 +99,12 @@ static __always_inline void follow_answer(struct sock *sk, struct sock_state *st
 	waiter = stream_waiter(sk);
 	if (task_of(waiter) && !(waiter & IS_POLLING)) {
 		answered_in_call(sk, state, arrival);
-	} else if (state->reply_seen_ns && arrival - state->reply_seen_ns <= settings.tick_ns) {
+	} else if (state->read_seen_ns > state->request_ns &&
+		   arrival - state->read_seen_ns <= settings.tick_ns) {
 		state->waiting_ns = 0;
 		answered_in_call(sk, state, arrival);
 	} else {
-		state->reply_seen_ns = arrival;
+		state->read_seen_ns = arrival;
 	}
 }
 

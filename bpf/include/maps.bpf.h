@@ -70,7 +70,7 @@ struct sock_state {
 	__u64 last_send_ns; /* from here on of this connection: see forget_connection() */
 	__u64 request_ns; /* what was sent since has had no answer: see sock_on_send() */
 	__u64 last_receive_ns;
-	__u64 reply_seen_ns; /* an iterator saw a reply, unread or read, that came then */
+	__u64 reply_seen_ns; /* an iterator saw a reply unread that came then */
 	__u64 send_blocked_ns; /* CLOCK_MONOTONIC: a sender found a full buffer, nothing sent since
 				*/
 	__u64 writable_ns; /* CLOCK_MONOTONIC: room again, but the sender did not use it */
@@ -87,6 +87,7 @@ struct sock_state {
 	struct way sending;
 	struct way receiving;
 	__u64 waiting_ns; /* last sample without data since request_ns */
+	__u64 read_seen_ns; /* a sample found data that came then read, and no program was run */
 #endif
 	__u32 rwnd_limited; /* jiffies, as send_blocked_ns began */
 	__u32 closing; /* what a close has waited for may still be on its way */
