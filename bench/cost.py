@@ -22,7 +22,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class InKernel:
-    """Of the BPF programs and maps whose descriptors a process and its children hold."""
+    """Of the BPF programs and maps whose descriptors a process and its children hold.
+
+    Runs of iterators do not count: the process itself makes them, and its CPU has them.
+    """
 
     run_ns: int
     runs: int
@@ -58,6 +61,7 @@ def in_kernel(pid: int) -> InKernel:
     `memory_kib` is what the kernel accounts to maps; the storage of sockets is not part of it.
     """
     programs: dict[str, tuple[int, int]] = {}
+    iterators: set[str] = set()
     maps: dict[str, int] = {}
     for member in family(pid):
         for fields in _descriptors(member):
@@ -66,11 +70,13 @@ def in_kernel(pid: int) -> InKernel:
                     int(fields.get("run_time_ns", 0)),
                     int(fields.get("run_cnt", 0)),
                 )
+            elif fields.get("link_type") == "iter":
+                iterators.add(fields["prog_id"])
             elif "map_id" in fields and "memlock" in fields:
                 maps[fields["map_id"]] = int(fields["memlock"])
     return InKernel(
-        sum(ns for ns, _ in programs.values()),
-        sum(runs for _, runs in programs.values()),
+        sum(ns for name, (ns, _) in programs.items() if name not in iterators),
+        sum(runs for name, (_, runs) in programs.items() if name not in iterators),
         sum(maps.values()) / 1024,
     )
 

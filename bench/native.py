@@ -13,8 +13,8 @@ from bench.progress import Progress
 from bench.rounds import compare
 from bench.servers import NotReady
 from bench.traffic import Workload
-from bench.watchers import Watcher
-from bench.watchers.probe import PROC, TRACEPOINT
+from bench.watchers import Watcher, watching
+from bench.watchers.probe import EBPF, PROC, variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Plan:
 def comparisons(plan: Plan, progress: Progress) -> Iterator[dict[str, Any]]:
     """Each workload under each watcher, as results.json has it, piece by piece."""
     watchers = [one for one in plan.watchers if _usable(one, progress)]
+    described = {one.name: _what(one) for one in watchers}
     ready = []
     for workload in plan.workloads:
         missing = [name for name in workload.needs if not shutil.which(name)]
@@ -48,9 +49,16 @@ def comparisons(plan: Plan, progress: Progress) -> Iterator[dict[str, Any]]:
             "busy_share": plan.busy_share,
             "rounds": plan.rounds,
             "seconds": plan.seconds,
-            "watchers": {one.name: one.what for one in watchers},
+            "watchers": described,
             "workloads": measured,
         }
+
+
+def _what(watcher: Watcher) -> str:
+    if watcher is not EBPF:
+        return watcher.what
+    with watching(watcher) as now:
+        return f"{watcher.what} {variant(now.printed())}"
 
 
 def _report(workload: str, measured: dict[str, Any], progress: Progress) -> None:
@@ -71,7 +79,7 @@ def _usable(watcher: Watcher, progress: Progress) -> bool:
 
 def scales(seconds: float, progress: Progress) -> dict[str, Any]:
     """The probe's own curves and its start, by source."""
-    sources = [one for one in (TRACEPOINT, PROC) if _usable(one, progress)]
+    sources = [one for one in (EBPF, PROC) if _usable(one, progress)]
     try:
         return {
             "start_ms": startup.measure(sources, progress.update),

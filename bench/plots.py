@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from bench.results import GUEST, NATIVE, Results
 
 _COLOURS = {
-    "tracepoint": "#1b6ca8", "fentry": "#1b6ca8", "kprobe": "#4aa3df", "bcc": "#8fc7ec",
+    "ebpf": "#1b6ca8", "fentry": "#1b6ca8", "kprobe": "#4aa3df", "bcc": "#8fc7ec",
     "proc": "#2e8b57", "empty": "#9a9a9a", "empty-fentry": "#9a9a9a", "empty-kprobe": "#c4c4c4",
     "bpftrace": "#d9822b", "bpftrace-kprobe": "#d9822b", "nethogs": "#b8392e", "tcptop": "#b8392e",
 }  # fmt: skip

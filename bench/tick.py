@@ -1,4 +1,4 @@
-"""CPU time of one tick: `python -m bench.tick proc|VARIANT`.
+"""CPU time of one tick: `python -m bench.tick proc|ebpf`.
 
 Prints "ready", waits for a line, runs a tick over the events until then and several over idle
 sockets, and prints their times in JSON (ms of CPU: drain, summarize, lines).
@@ -12,7 +12,7 @@ import sys
 import time
 
 from xctl_probe.aggregate import Filter, aggregate
-from xctl_probe.config import Attach, Backend, Format, Settings
+from xctl_probe.config import Backend, Format, Settings
 from xctl_probe.events import Source
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.sources.select import open_source
@@ -23,13 +23,11 @@ _INTERVAL_NS = 1_000_000_000
 
 def main() -> None:
     """Open the source as the command does, and tick."""
-    how = sys.argv[1]
-    kernel = how != "proc"
+    kernel = sys.argv[1] == "ebpf"
     settings = Settings(
         interval_ns=_INTERVAL_NS, duration_ns=None, stall_ns=100_000_000, reply_ns=1_000_000_000,
         wanted=Filter(0.0, frozenset(), frozenset(), loopback=True),
         backend=Backend.EBPF if kernel else Backend.SAMPLER, format=Format.NDJSON, sock_diag=True,
-        attach=Attach(how) if kernel else Attach.AUTO,
     )  # fmt: skip
     source, _ = open_source(settings)
     for _ in range(2):  # what is done once: owners, names

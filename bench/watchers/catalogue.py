@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.watchers import empty, probe, rivals
 
-NATIVE = (probe.TRACEPOINT, probe.PROC, empty.EMPTY, rivals.BPFTRACE, rivals.NETHOGS)
+NATIVE = (probe.EBPF, probe.PROC, empty.EMPTY, rivals.BPFTRACE, rivals.NETHOGS)
 GUEST = (
     probe.FENTRY,
     probe.KPROBE,

@@ -11,6 +11,7 @@ from bench.watchers import Watcher
 
 COMMAND = (sys.executable, "-m", "xctl_probe")
 _LOST = re.compile(rb'"value":"PROBE_LOST:(\d+)"')
+_VARIANT = re.compile(rb": source ebpf \((\w+)")
 
 
 def command(*options: str, privileged: bool = True) -> list[str]:
@@ -21,6 +22,13 @@ def command(*options: str, privileged: bool = True) -> list[str]:
 def lost(printed: bytes) -> int:
     """Return the number of dropped events that the probe reported."""
     return sum(int(count) for count in _LOST.findall(printed))
+
+
+def variant(printed: bytes) -> str:
+    """Return the attach variant of the kernel source, by the line that it prints at its start."""
+    found = _VARIANT.search(printed)
+    assert found, printed
+    return found[1].decode()
 
 
 def _probe(name: str, what: str, *options: str, privileged: bool = True) -> Watcher:
@@ -37,9 +45,10 @@ def _probe(name: str, what: str, *options: str, privileged: bool = True) -> Watc
 
 PROC = _probe("proc", "the probe, sampler, without privileges", "--backend", "proc",
               privileged=False)  # fmt: skip
-TRACEPOINT, KPROBE, FENTRY = (
+EBPF = _probe("ebpf", "the probe, kernel source, attached by", "--backend", "ebpf")
+KPROBE, FENTRY = (
     _probe(name, f"the probe, ebpf attached by {name}", "--backend", "ebpf", "--attach", name)
-    for name in ("tracepoint", "kprobe", "fentry")
+    for name in ("kprobe", "fentry")
 )
 BCC = _probe(
     "bcc", "the probe, compiled by bcc, attached by kprobe", "--backend", "bcc", "--verbose"
