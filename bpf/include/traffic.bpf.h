@@ -76,16 +76,15 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state *state, bool hot)
 {
 	__u64 sent = state->unread_sent, received = state->unread_received;
-	struct process_key key = {
-		.start_boottime_ns = state->owner.start_boottime_ns,
-		.tgid = state->owner.tgid,
-		.ifindex = interface_of(sk, hot),
-		.netns = netns_of(sk, hot),
-	};
+	struct process_key key = {};
 	struct process_traffic *traffic;
 
 	if (!sent && !received)
 		return;
+	key.start_boottime_ns = state->owner.start_boottime_ns;
+	key.tgid = state->owner.tgid;
+	key.ifindex = interface_of(sk, hot);
+	key.netns = netns_of(sk, hot);
 	add_atomic(&state->unread_sent, -sent);
 	add_atomic(&state->unread_received, -received);
 	traffic = bpf_map_lookup_elem(&processes, &key);
