@@ -27,6 +27,7 @@ from xctl_probe.stalls.request_history import MUCH_LONGER, RequestHistory, Usual
 # An expected wait, or maybe one: without evidence there is no report.
 _SILENT = (PeerState.WAITING_FOR_REQUEST, PeerState.UNKNOWN_ACTIVITY, PeerState.HIDDEN)
 _IN_TRANSFER = (PeerState.BUSY, PeerState.REPLY_RETRANSMITTED)  # of a sender that never was idle
+_NOT_READ = (PeerState.UNKNOWN, PeerState.UNKNOWN_ACTIVITY)
 _OWES_NOTHING = (PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN)
 _MOST_WAITS = 16_384  # kept at a time
 _MISSING = 1  # samples that may not have a wait that goes on: of very many, each has a part
@@ -108,8 +109,12 @@ class _WaitState:
 
     @property
     def is_complete(self) -> bool:
-        """True once the sender of a transfer was seen idle, or cannot be seen: on another host."""
-        return bool(self.idle_ns) or self.peer.state in (PeerState.UNKNOWN, PeerState.HIDDEN)
+        """True once the sender of a transfer was seen idle, or cannot be seen: on another host.
+
+        One that is known here may only not have been read in time.
+        """
+        unseen = self.peer.state in (PeerState.UNKNOWN, PeerState.HIDDEN)
+        return bool(self.idle_ns) or (unseen and self.peer.peer is None)
 
 
 class ReplyWaits:
@@ -318,7 +323,9 @@ class ReplyWaits:
             return None
         cause = Cause.LOSS if found is PeerState.REPLY_RETRANSMITTED else None
         if asked.may_be_complete:
-            broken_off = found in _IN_TRANSFER and not kept.is_complete
+            # A stall is not over because its peer was not read in time.
+            may_go_on = found in _NOT_READ and kept.stall is not None
+            broken_off = (found in _IN_TRANSFER or may_go_on) and not kept.is_complete
             if broken_off or self._peer_is_stalled_upstream(asked, kept):
                 return ReplyStall(kept.from_ns, cause)
             return None
