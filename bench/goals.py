@@ -16,7 +16,7 @@ _BUSY_TICK_MS = {
     ("proc", 10_000): 10,
     ("proc", 50_000): 60,
 }
-_CONNECTION_NS = 500  # of programs, both ends together
+_CONNECTION_NS = 500  # of programs, at both sockets together
 _CONNECTION_CALLS = 4
 _CALLS = ("datagrams", "pingpong")  # the workloads in which a call's time shows
 

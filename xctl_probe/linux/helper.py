@@ -14,13 +14,15 @@ import pickle
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from xctl_probe.linux.capability_sets import PTRACE, READ_SEARCH, keep_only
 from xctl_probe.linux.thread_delay import Delay, ThreadDelay
 
+_MOST_ASKED = 16  # requests without an answer
 _MOST_HANGING = 4  # abandoned children that have not exited yet
 _HANGS_NS = 300_000_000  # in one uninterruptible sleep, after which a child is abandoned
 _READ_HANGS_NS = 2_000_000_000  # the same where a command waits for the answer, however late
@@ -35,11 +37,47 @@ TO_READ = (PTRACE, READ_SEARCH)  # other users' processes
 Serve = Callable[[Any], Any]
 
 
+class Asks(Protocol):
+    """The part of `Helper` that readers of many processes use."""
+
+    unanswered: deque[Sent]
+    late: list[Late]
+
+    def ask(self, request: Any, wait_ns: int) -> Any | None:
+        """Return the answer, None where it is late."""
+
+    def collect(self) -> None:
+        """Read the answers that were late into `late`."""
+
+    @property
+    def is_full(self) -> bool:
+        """True while no more requests are taken."""
+
+    def close(self) -> None:
+        """Stop the child."""
+
+
+class Sent(NamedTuple):
+    """A request, and when it was sent (CLOCK_MONOTONIC)."""
+
+    request: Any
+    sent_ns: int
+
+
+class Late(NamedTuple):
+    """An answer that came when it was no more waited for."""
+
+    sent: Sent
+    answer: Any
+
+
 class Helper:
     """Runs `serve` for each request, in a child that starts with the first request.
 
-    One request at a time.  `blamed` is called with the request whose child was abandoned.
-    `needs` are the capabilities that the child keeps, of those that the parent has.
+    One after the other, in the order of the requests: on a busy host the child is given a processor
+    seldom, and answers all of them then.  `blamed` is called with the request that has made the
+    child hang; those behind it are lost.  `needs` are the capabilities that the child keeps, of
+    those that the parent has.
     """
 
     def __init__(
@@ -50,9 +88,10 @@ class Helper:
         self._needs = needs
         self._pid = 0
         self._socket: socket.socket | None = None
-        self._asked: tuple[Any, int] | None = None  # outstanding request, and since when
+        self.unanswered: deque[Sent] = deque()  # the child serves the first of them
+        self._begun_ns = 0  # since then, at the latest
         self._delay: ThreadDelay | None = None  # of the child, once that answer is late
-        self.late: tuple[Any, Any] | None = None  # latest request with a late answer, the answer
+        self.late: list[Late] = []  # for the caller to take
         self._parts: list[bytes] = []  # of an answer that is not complete
         self._hanging: set[int] = set()
         self._start_ns = 0  # earliest start of the next child
@@ -63,9 +102,14 @@ class Helper:
         return self._pid or None
 
     def ask(self, request: Any, wait_ns: int) -> Any | None:
-        """Return the answer, None where it is late or no child can be started."""
+        """Return the answer, None where it is late.
+
+        Also where the request is not sent, as too many are without an answer or no child can be
+        started: then it is not among `unanswered`.
+        """
+        self.collect()
         now_ns = time.monotonic_ns()
-        if not self._is_free(now_ns) or not (self._socket or self._start(now_ns)):
+        if self.is_full or not (self._socket or self._start(now_ns)):
             return None
         assert self._socket is not None
         try:
@@ -73,19 +117,37 @@ class Helper:
         except OSError:
             self._abandon(now_ns)
             return None
-        self._asked, self._delay = (request, now_ns), None
+        if not self.unanswered:
+            self._begun_ns, self._delay = now_ns, None
+        self.unanswered.append(Sent(request, now_ns))
         return self._answer(wait_ns)
+
+    @property
+    def is_full(self) -> bool:
+        """True while no more requests are taken."""
+        return len(self.unanswered) >= _MOST_ASKED
 
     def read(self, request: Any) -> Any | None:
         """Return the answer, however late; None where the child hangs or has exited."""
         answer = self.ask(request, _CHECK_NS)
-        while self._asked is not None and self._delayed().blocked_ns < _READ_HANGS_NS:
+        while self.unanswered and self._delayed().blocked_ns < _READ_HANGS_NS:
             answer = self._answer(_CHECK_NS)
         return answer
 
     def collect(self) -> None:
-        """Read an answer that was late into `late`, if it has come."""
-        self._is_free(time.monotonic_ns())
+        """Read the answers that were late into `late`; abandon a child that hangs."""
+        self._reap()
+        while self.unanswered and self._receive(0):
+            pass
+        if not self.unanswered:
+            return
+        now_ns = time.monotonic_ns()
+        delay = self._delayed()
+        # On a busy host the child may be late because it gets no processor.
+        if delay.blocked_ns > _HANGS_NS or now_ns - self._begun_ns - delay.queued_ns > _LOST_NS:
+            hangs = self.unanswered[0].request
+            self._abandon(now_ns)
+            self._blamed(hangs)
 
     def close(self) -> None:
         """Stop the child.  Safe to call twice."""
@@ -97,26 +159,9 @@ class Helper:
                 os.kill(self._pid, signal.SIGKILL)
             self._hanging.add(self._pid)
             self._pid = 0
-        self._asked = None
+        self.unanswered.clear()
         self._parts.clear()
         self._reap()
-
-    def _is_free(self, now_ns: int) -> bool:
-        """True when no request is outstanding; abandons a child that hangs."""
-        self._reap()
-        if self._asked is None:
-            return True
-        request, since_ns = self._asked
-        answer = self._answer(0)
-        if self._asked is None:
-            self.late = request, answer
-            return True
-        delay = self._delayed()
-        # On a busy host the child may be late because it gets no processor.
-        if delay.blocked_ns > _HANGS_NS or now_ns - since_ns - delay.queued_ns > _LOST_NS:
-            self._abandon(now_ns)
-            self._blamed(request)
-        return self._asked is None
 
     def _delayed(self) -> Delay:
         if self._delay is None:
@@ -128,8 +173,16 @@ class Helper:
         self._start_ns = now_ns + _START_AGAIN_NS
 
     def _answer(self, wait_ns: int) -> Any | None:
-        assert self._socket is not None
+        """Wait for the answer to the last request: the others come before it."""
         until_ns = time.monotonic_ns() + wait_ns
+        while self._receive(until_ns):
+            if not self.unanswered:
+                return self.late.pop().answer
+        return None
+
+    def _receive(self, until_ns: int) -> bool:
+        """Read the next answer into `late`; False where it has not come until then."""
+        assert self._socket is not None
         whole = False
         while not whole:
             # 0: do not wait
@@ -137,18 +190,20 @@ class Helper:
             try:
                 packet = self._socket.recv(_PACKET_BYTES)
             except (BlockingIOError, TimeoutError):
-                return None
+                return False
             except OSError:
                 packet = b""
             if not packet:  # the child has exited
                 self._abandon(time.monotonic_ns())
-                return None
+                return False
             self._parts.append(packet[1:])
             whole = packet[:1] == _LAST
-        self._asked = None
         body = b"".join(self._parts)
         self._parts.clear()
-        return pickle.loads(body)  # noqa: S301 - of our own child, which makes it of our own types
+        answer = pickle.loads(body)  # noqa: S301 - of our own child, which makes it of our own types
+        self.late.append(Late(self.unanswered.popleft(), answer))
+        self._begun_ns, self._delay = time.monotonic_ns(), None
+        return True
 
     def _start(self, now_ns: int) -> bool:
         if now_ns < self._start_ns or len(self._hanging) >= _MOST_HANGING:

@@ -13,14 +13,14 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from xctl_probe.events import Placement, Process
 from xctl_probe.linux import procfs
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import SHARE, Budget
 from xctl_probe.linux.cgroup_paths import placement as placement_of_paths
-from xctl_probe.linux.helper import Helper
+from xctl_probe.linux.helper import Asks, Helper
 from xctl_probe.linux.tasks import reader_of
 
 POD_LOGS = Path("/var/log/pods")  # <namespace>_<pod>_<uid>: BuildPodLogsDirectory of the kubelet
@@ -71,18 +71,6 @@ class _Answer(NamedTuple):
     claim: Claim
     pod: tuple[str, str] | None  # namespace and name
     spent_ns: int
-
-
-class Asks(Protocol):
-    """The part of `Helper` that is used here."""
-
-    late: tuple[Any, Any] | None
-
-    def ask(self, request: Any, wait_ns: int) -> Any | None:
-        """Return the answer, None where it is late."""
-
-    def close(self) -> None:
-        """Stop the child."""
 
 
 def claim(environ: bytes) -> Claim:
@@ -291,10 +279,12 @@ class Jobs:
         ):
             self._settle(entry)
             return
-        if self._wait_ns <= 0 or not self._budget.allows(uid, now_ns):
+        request = _Request(pid, entry.process.start_ticks, uid, entry.in_cgroup.pod_uid)
+        if self._wait_ns <= 0 or any(sent.request == request for sent in self._helper.unanswered):
+            return
+        if not self._budget.allows(uid, now_ns):
             return
         begun_ns = time.monotonic_ns()
-        request = _Request(pid, entry.process.start_ticks, uid, entry.in_cgroup.pod_uid)
         answer = self._helper.ask(request, self._wait_ns)
         self._asked_ns = now_ns
         if entry.asked_ns is None:
@@ -303,18 +293,16 @@ class Jobs:
         if answer is not None:
             self._take(entry, answer)
         else:
-            self._wait_ns = 0  # it serves one request at a time
+            self._wait_ns = 0  # the others would be late as well
         self._take_late()
 
     def _take_late(self) -> None:
-        """Take an answer that came after its interval."""
-        if self._helper.late is None:
-            return
-        request, answer = self._helper.late
-        self._helper.late = None
-        entry = self._known.get((request.pid, request.start_ticks))
-        if entry is not None and answer is not None and not entry.settled:
-            self._take(entry, answer)
+        """Take the answers that came after their interval."""
+        for (request, _), answer in self._helper.late:
+            entry = self._known.get((request.pid, request.start_ticks))
+            if entry is not None and answer is not None and not entry.settled:
+                self._take(entry, answer)
+        self._helper.late.clear()
 
     def _take(self, entry: _Entry, answer: _Answer) -> None:
         self._budget.charge(entry.uid, answer.spent_ns, time.monotonic_ns())

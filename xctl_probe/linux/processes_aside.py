@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget, scaled
-from xctl_probe.linux.helper import Helper
+from xctl_probe.linux.helper import Asks, Helper, Late
 from xctl_probe.linux.process_activity import (
     Activity,
     OwnActivity,
@@ -24,6 +24,7 @@ from xctl_probe.linux.turns import Turns
 _WAIT_NS, _LONGEST_WAIT_NS = 50_000_000, 400_000_000
 # Samples, and time, without an answer after which the activity is unknown.
 _ASKED_AGAIN, _ASKED_AGAIN_NS = 5, 500_000_000
+_MOST_UNANSWERED = 4  # requests of one account: it pays when they are answered
 _MOST_KEPT = 4_096
 _NEVER_SLEPT = SchedCounters(-1, 0, 0)
 
@@ -62,7 +63,18 @@ class _WorkRequest(NamedTuple):
 
 
 _AnyRequest = _Request | _OwnRequest | _WaitsRequest | _WorkRequest
+_ACCOUNTS = {
+    _Request: "about", _WorkRequest: "about", _OwnRequest: "own", _WaitsRequest: "waits",
+}  # fmt: skip
+_Key = tuple[type, _AnyRequest]
 _Account = tuple[str, int]  # of the budget: what is read, and of which user
+
+
+class _Came(NamedTuple):
+    """An answer that was late, and the sample in which it came."""
+
+    late: Late
+    sample: int
 
 
 class _Answer(NamedTuple):
@@ -119,14 +131,13 @@ class ProcessesAside:
     def __init__(
         self,
         budget: Budget | None = None,
-        helper: Helper | None = None,
+        helper: Asks | None = None,
         barred: Barred | None = None,
     ) -> None:
         self._budget = budget or Budget()
         self._helper = helper or Helper(_Reader(), self._bar)
         self._barred = barred or Barred()
         self._sample = 1
-        self._begun_ns = self._begun_before_ns = 0  # this sample and the last one (monotonic)
         self._most_wait_ns = scaled(_WAIT_NS, self._budget.share, _LONGEST_WAIT_NS)
         self._wait_ns = self._most_wait_ns
         self._turns = Turns()
@@ -134,20 +145,22 @@ class ProcessesAside:
         self._counters: dict[int, SchedCounters] = {}
         self._users: dict[int, int] = {}
         # number of samples without an answer, and when the first was (monotonic)
-        self._missed: dict[tuple[type, _AnyRequest], tuple[int, int]] = {}
+        self._missed: dict[_Key, tuple[int, int]] = {}
+        self._came: dict[_Key, _Came] = {}
         self._waits: dict[tuple[int, What], SocketWaits | None] = {}  # read in this sample
         self.spent_ns = 0  # processor time that the helper took in all
 
     def begin(self) -> None:
         """Start a sample: clear the cache."""
         self._sample += 1
-        self._begun_before_ns, self._begun_ns = self._begun_ns, time.monotonic_ns()
         self._wait_ns = self._most_wait_ns
         self._turns.begin()
         self._stops.begin()
         self._counters.clear()
         self._users.clear()
         self._waits.clear()
+        before = self._sample - 1
+        self._came = {key: came for key, came in self._came.items() if came.sample >= before}
 
     def close(self) -> None:
         """Stop the helper.  Safe to call twice."""
@@ -170,10 +183,9 @@ class ProcessesAside:
         if self._barred.covers(pid, uid):
             return Activity.UNKNOWN
         request = _Request(self._sample, pid, inode, uid)
-        account = "about", uid
-        answer = self._ask(request, account, since_ns)
+        answer = self._ask(request, since_ns)
         if answer is None:
-            return self._without_answer(request, account)
+            return self._without_answer(request)
         if answer.counters is not None:
             self._counters[pid] = answer.counters
         activity: Activity = answer.activity
@@ -185,10 +197,9 @@ class ProcessesAside:
         if self._barred.covers(pid, uid):
             return OwnActivity(Activity.UNKNOWN)
         request = _OwnRequest(self._sample, pid, inode, uid)
-        account = "own", uid
-        answer = self._ask(request, account, since_ns)
+        answer = self._ask(request, since_ns)
         if answer is None:
-            return OwnActivity(self._without_answer(request, account))
+            return OwnActivity(self._without_answer(request))
         own: OwnActivity = answer.own
         return own
 
@@ -197,7 +208,7 @@ class ProcessesAside:
         uid = self._user(pid)
         if self._barred.covers(pid, uid):
             return None
-        answer = self._ask(_WorkRequest(self._sample, pid, uid), ("about", uid))
+        answer = self._ask(_WorkRequest(self._sample, pid, uid))
         return answer.work if answer is not None else None
 
     def waits(self, pid: int, what: What) -> SocketWaits:
@@ -217,10 +228,9 @@ class ProcessesAside:
         if self._barred.covers(pid, uid):
             return SocketWaits()
         request = _WaitsRequest(self._sample, pid, what, uid)
-        account = "waits", uid
-        answer = self._ask(request, account)
+        answer = self._ask(request)
         if answer is None:
-            later = self._without_answer(request, account) is Activity.LATER
+            later = self._without_answer(request) is Activity.LATER
             return None if later else SocketWaits()
         waits: SocketWaits = answer.waits
         return waits
@@ -231,50 +241,64 @@ class ProcessesAside:
             uid = self._users[pid] = real_user(pid, Path("/proc"))
         return uid
 
-    def _ask(self, request: _AnyRequest, account: _Account, since_ns: int = 0) -> Any | None:
-        now_ns = ended_ns = time.monotonic_ns()
-        # First, so that one slow answer does not keep the helper from all other questions.
-        answer = self._late(request, since_ns)
-        if answer is None:
-            if not self._is_turn_of(request, account, now_ns):
-                return None
-            answer = self._helper.ask(request, self._wait_ns)
-            ended_ns = time.monotonic_ns()
-            self._wait_ns -= ended_ns - now_ns
+    def _ask(self, request: _AnyRequest, since_ns: int = 0) -> Any | None:
+        now_ns = time.monotonic_ns()
+        self._take_late(now_ns)
+        answer = self._late(_key(request), since_ns)
+        if answer is not None or not self._is_turn_of(request, now_ns):
+            return answer
+        answer = self._helper.ask(request, max(self._wait_ns, 0))
+        ended_ns = time.monotonic_ns()
+        self._wait_ns -= ended_ns - now_ns
         if answer is not None:
-            self._missed.pop(_key(request), None)
-            self.spent_ns += answer.spent_ns
-            self._budget.charge(account, answer.spent_ns, ended_ns)
+            self._note(request, answer, ended_ns)
         return answer
 
-    def _is_turn_of(self, request: _AnyRequest, account: _Account, now_ns: int) -> bool:
-        if self._wait_ns <= 0:
+    def _note(self, request: _AnyRequest, answer: Any, now_ns: int) -> None:
+        self._missed.pop(_key(request), None)
+        self.spent_ns += answer.spent_ns
+        self._budget.charge(_account(request), answer.spent_ns, now_ns)
+
+    def _is_turn_of(self, request: _AnyRequest, now_ns: int) -> bool:
+        """True where the request may be sent.  On a loaded host it may be answered later."""
+        account, unanswered = _account(request), self._helper.unanswered
+        if any(_key(sent.request) == _key(request) for sent in unanswered):
+            return False
+        of_account = sum(_account(sent.request) == account for sent in unanswered)
+        if self._helper.is_full or of_account >= _MOST_UNANSWERED:
             self._turns.refuse(account, request.pid)
             return False
         allowed = self._budget.allows(account, now_ns)
         return self._turns.take(account, request.pid, allowed=allowed)
 
-    def _late(self, asked: _AnyRequest, since_ns: int) -> Any | None:
-        """Return an answer that was late for the last sample: on a loaded host all may be.
+    def _take_late(self, now_ns: int) -> None:
+        self._helper.collect()
+        for late in self._helper.late:
+            if late.answer is not None:
+                self._note(late.sent.request, late.answer, now_ns)
+                self._came[_key(late.sent.request)] = _Came(late, self._sample)
+        self._helper.late.clear()
+
+    def _late(self, key: _Key, since_ns: int) -> Any | None:
+        """Return an answer that was late, in this sample or the last: on a loaded host all may be.
 
         One of before the wait would show a peer that is idle, as it was then.
         """
-        self._helper.collect()
-        if self._helper.late is None or not self._helper.late[1]:
+        came = self._came.pop(key, None)
+        if came is None or came.late.sent.sent_ns < since_ns or came.sample < self._sample - 1:
             return None
-        request: _AnyRequest = self._helper.late[0]
-        answer: Any = self._helper.late[1]
-        same = type(request) is type(asked) and request == asked._replace(sample=request.sample)
-        begun_ns = self._begun_ns if request.sample == self._sample else self._begun_before_ns
-        if request.sample < self._sample - 1 or begun_ns < since_ns or not same:
-            return None
-        self._helper.late = None
-        return answer
+        return came.late.answer
 
-    def _without_answer(self, request: _AnyRequest, account: _Account) -> Activity:
+    def _without_answer(self, request: _AnyRequest) -> Activity:
         # Who has not had its turn may be read: that is no reason to take it for unreadable.
-        later = self._turns.awaits(account, request.pid) or self._is_missing(request)
+        awaits = self._turns.awaits(_account(request), request.pid) or self._is_behind(request)
+        later = awaits or self._is_missing(request)
         return Activity.LATER if later else Activity.UNKNOWN
+
+    def _is_behind(self, request: _AnyRequest) -> bool:
+        """True while the helper answers others that were asked before."""
+        others = list(self._helper.unanswered)[1:]
+        return any(_key(sent.request) == _key(request) for sent in others)
 
     def _is_missing(self, request: _AnyRequest) -> bool:
         """Note one more sample without an answer; False once there were enough."""
@@ -290,6 +314,10 @@ class ProcessesAside:
         self._barred.add(request.pid, request.uid)
 
 
-def _key(request: _AnyRequest) -> tuple[type, _AnyRequest]:
+def _account(request: _AnyRequest) -> _Account:
+    return _ACCOUNTS[type(request)], request.uid
+
+
+def _key(request: _AnyRequest) -> _Key:
     """Return what distinguishes requests of all samples: tuples of two types may be equal."""
     return type(request), request._replace(sample=0)

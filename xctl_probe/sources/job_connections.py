@@ -10,7 +10,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from xctl_probe.events import (
     Connection,
@@ -25,7 +24,7 @@ from xctl_probe.events import (
 from xctl_probe.linux import procfs
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import SHARE, Budget
-from xctl_probe.linux.helper import Helper
+from xctl_probe.linux.helper import Asks, Helper
 from xctl_probe.linux.process_connections import Asked, ConnectionReader, Held
 
 AGAIN_NS = 10_000_000_000  # after which what has not changed is emitted again
@@ -35,18 +34,6 @@ _MOST_ALL = 8_192  # connections of all processes together
 _WAIT_NS = 20_000_000  # for all answers of one interval
 
 _Content = tuple[tuple[Connection, ...], PeerActivity | None]
-
-
-class Asks(Protocol):
-    """The part of `Helper` that is used here."""
-
-    late: tuple[Any, Any] | None
-
-    def ask(self, request: Any, wait_ns: int) -> Any | None:
-        """Return the answer, None where it is late."""
-
-    def close(self) -> None:
-        """Stop the child."""
 
 
 @dataclass(slots=True)
@@ -99,9 +86,12 @@ class JobConnections:
                 return
             if self._barred.covers(process.pid, uid) or not self._budget.allows(uid, now_ns):
                 continue
+            request = Asked(process.pid, process.start_ticks, uid)
+            if any(sent.request == request for sent in self._helper.unanswered):
+                continue
             begun_ns = time.monotonic_ns()
             self._turns.move_to_end(process)
-            held = self._helper.ask(Asked(process.pid, process.start_ticks, uid), left_ns)
+            held = self._helper.ask(request, left_ns)
             left_ns -= time.monotonic_ns() - begun_ns
             if held is not None:
                 self._budget.charge(uid, held.spent_ns, now_ns)
@@ -109,16 +99,16 @@ class JobConnections:
         yield from self._late()
 
     def _late(self) -> Iterator[tuple[Process, Held]]:
-        """Take an answer that came after its interval."""
-        if self._helper.late is None:
-            return
-        (asked, held), self._helper.late = self._helper.late, None
-        if held is None:
-            return
-        self._budget.charge(asked.uid, held.spent_ns, time.monotonic_ns())
-        for process in list(self._turns):
-            if (process.pid, process.start_ticks) == (asked.pid, asked.start_ticks):
-                yield process, held
+        """Take the answers that came after their interval."""
+        late = list(self._helper.late)
+        self._helper.late.clear()
+        for (request, _), held in late:
+            if held is None:
+                continue
+            self._budget.charge(request.uid, held.spent_ns, time.monotonic_ns())
+            for process in list(self._turns):
+                if (process.pid, process.start_ticks) == (request.pid, request.start_ticks):
+                    yield process, held
 
     def _events(
         self, process: Process, placement: Placement, held: Held, now_ns: int

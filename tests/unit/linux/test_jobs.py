@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_helper import FakeHelper
 
 from xctl_probe.events import Placement, Process
 from xctl_probe.linux import jobs as module
@@ -100,20 +101,6 @@ def test_a_folder_of_another_form_names_no_pod(tmp_path, name):
     assert pod_name(UID, tmp_path) is None
 
 
-class Answers:
-    """A helper; without an answer it is late."""
-
-    def __init__(self, answer=None):
-        self.answer, self.late, self.asked, self.closed = answer, None, [], 0
-
-    def ask(self, request, _wait_ns):
-        self.asked.append(request)
-        return self.answer
-
-    def close(self):
-        self.closed += 1
-
-
 def answer(*claimed, pod=None):
     return module._Answer(Claim(*claimed), pod, 7)
 
@@ -141,7 +128,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path):
-    return Host(tmp_path, Answers(answer()))
+    return Host(tmp_path, FakeHelper(answer()))
 
 
 def test_the_job_of_the_path_and_the_rank_of_the_environment(host):
@@ -191,7 +178,7 @@ def test_until_the_environment_is_read_the_path_counts_and_nothing_is_reported_c
     one = host.process(233, SLURM)
     assert host.find(one) == []
     assert host.jobs.placement(one) == Placement("4711")
-    host.helper.answer = answer(None, 3)
+    host.helper.comes(answer(None, 3))
     assert host.find() == [one]  # although it is not in use any more
     assert host.jobs.placement(one).rank == 3
 
@@ -200,10 +187,10 @@ def test_an_answer_that_comes_later_counts(host):
     host.helper.answer = None
     one = host.process(233, SLURM)
     host.find(one)
-    host.helper.late = host.helper.asked[0], answer(None, 3)
+    host.helper.comes(answer(None, 3))
     assert host.find() == [one]
     assert host.jobs.placement(one).rank == 3
-    assert host.helper.late is None
+    assert host.helper.late == []
 
 
 def test_where_no_answer_comes_the_path_has_to_do(host):
@@ -216,7 +203,7 @@ def test_where_no_answer_comes_the_path_has_to_do(host):
 
 
 def test_one_that_holds_the_helper_up_keeps_it_from_no_other(host):
-    """The helper serves one request at a time: after a late one, the interval asks no more."""
+    """The helper serves one after the other: behind a late one, the interval asks no more."""
     host.helper.answer = None
     two = [host.process(pid, SLURM) for pid in (233, 239)]
     host.find(*two)
@@ -308,7 +295,7 @@ def test_the_helper_exits_where_it_has_nothing_to_do(host):
 
 def test_only_known_values_leave_the_helper(tmp_path):
     """The rest of an environment has passwords in it."""
-    host = Host(tmp_path, Answers())
+    host = Host(tmp_path, FakeHelper())
     host.process(233, POD_CGROUP)
     (tmp_path / "233/environ").write_bytes(environ(SECRET="hunter2", SLURM_JOB_ID="4711", RANK="3"))
     (tmp_path / "logs").mkdir()

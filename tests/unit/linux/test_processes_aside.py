@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from support.fake_helper import FakeHelper
 
 from xctl_probe.events import Direction
 from xctl_probe.linux import processes_aside
@@ -23,18 +24,15 @@ WAITS = SocketWaits(threads=((239, INODE, Direction.SEND),))
 STEPS = SchedCounters(7, 11, 13)
 
 
-class Helper:
-    """Answers as the test asks."""
+def now_ns():
+    """The clock of a test may stand still."""
+    return processes_aside.time.monotonic_ns()
 
-    def __init__(self, answer=None):
-        self.answer, self.late, self.asked = answer, None, []
 
-    def collect(self):
-        """The answer that the test gives is there."""
-
-    def ask(self, request, _wait_ns):
-        self.asked.append(request)
-        return self.answer
+def made(answer=None):
+    """Processes, and the helper that answers about them."""
+    helper = FakeHelper(answer, clock=now_ns)
+    return ProcessesAside(helper=helper), helper
 
 
 @pytest.fixture
@@ -63,20 +61,18 @@ def samples(processes, count=1):
 
 
 def test_an_answer_comes_with_the_steps_of_the_threads():
-    processes = ProcessesAside(helper=Helper(_Answer(Activity.EVENT_LOOP_BUSY, STEPS, 7)))
+    processes, _ = made(_Answer(Activity.EVENT_LOOP_BUSY, STEPS, 7))
     assert samples(processes) == [Activity.EVENT_LOOP_BUSY]
     assert processes.sched_counters(PID) == STEPS
 
 
 def test_without_an_answer_it_is_tried_again_and_then_unknown(elapse):
-    helper = Helper()
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made()
     assert samples(processes, 5) == [Activity.LATER] * 5
     elapse(500)
     assert samples(processes, 2) == [Activity.UNKNOWN] * 2
-    helper.answer = _Answer(Activity.WAITING_ON_SOCKET, None, 7)
+    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
     assert samples(processes) == [Activity.WAITING_ON_SOCKET]
-    helper.answer = None
     assert samples(processes) == [Activity.LATER]
 
 
@@ -85,45 +81,92 @@ def test_without_an_answer_it_is_not_unknown_before_half_a_second_and_five_sampl
     elapse, count, each_ms
 ):
     """However often, or seldom, the samples are."""
-    processes = ProcessesAside(helper=Helper())
+    processes, _ = made()
     for _ in range(count):
         assert samples(processes) == [Activity.LATER]
         elapse(each_ms)
 
 
 def test_an_answer_that_was_late_serves_the_next_sample_and_no_other():
-    helper = Helper()
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made()
     samples(processes)
-    helper.late = helper.asked[-1], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
+    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
     assert samples(processes, 2) == [Activity.WAITING_ON_SOCKET, Activity.LATER]
-    helper.late = helper.asked[0], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
+    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
+    processes.begin()
+    processes.activity(PID, INODE + 1)  # takes what has come
+    processes.begin()
     assert samples(processes) == [Activity.LATER]
+
+
+def test_what_is_asked_of_a_busy_host_is_asked_once_and_answered_together():
+    """The helper is seldom given a processor: then it answers all, one after the other."""
+    processes, helper = made()
+    for _ in range(3):
+        processes.begin()
+        assert processes.activity(PID, INODE) is Activity.LATER
+        assert processes.own_activity(PID, INODE).activity is Activity.LATER
+        with pytest.raises(NotRead):
+            processes.waits(PID, What.THREADS)
+    assert len(helper.asked) == 3
+    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
+    helper.comes(_OwnAnswer(OwnActivity(Activity.OTHER), 11))
+    helper.comes(_WaitsAnswer(WAITS, 13))
+    processes.begin()
+    assert processes.activity(PID, INODE) is Activity.WAITING_ON_SOCKET
+    assert processes.own_activity(PID, INODE).activity is Activity.OTHER
+    assert processes.waits(PID, What.THREADS) == WAITS
+    assert processes.spent_ns == 31
+
+
+def test_who_waits_behind_others_is_not_unknown(elapse):
+    """Only what the helper works on may be unreadable."""
+    processes, _ = made()
+    for _ in range(7):
+        elapse(1_000)
+        processes.begin()
+        found = [processes.activity(PID, inode) for inode in (INODE, INODE + 1)]
+    assert found == [Activity.UNKNOWN, Activity.LATER]
+
+
+def test_the_requests_of_one_user_that_have_no_answer_are_bounded():
+    """They are paid for when they are answered; other users are asked about meanwhile."""
+    processes, helper = made()
+    processes.begin()
+    processes._users = dict.fromkeys(range(233, 243), 1_009) | {251: 1_013}
+    found = [processes.activity(pid, INODE) for pid in range(233, 243)]
+    assert found == [Activity.LATER] * 10
+    assert processes.activity(251, INODE) is Activity.LATER
+    assert [request.pid for request in helper.asked] == [233, 234, 235, 236, 251]
+    helper.comes(_Answer(Activity.OTHER, None, 7))
+    processes.begin()
+    processes._users = dict.fromkeys(range(233, 243), 1_009)
+    for pid in range(233, 243):
+        processes.activity(pid, INODE)
+    assert helper.asked[5].pid == 237  # the first that was refused
 
 
 def test_an_answer_that_was_late_is_none_about_a_wait_that_began_after_its_sample(elapse):
     """The peer was idle then, as the reply to the request before was out."""
-    helper = Helper()
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made()
     samples(processes)
     elapse(10)
     between_ns = processes_aside.time.monotonic_ns()
     elapse(10)
-    for since_ns, expected in ((between_ns, Activity.LATER), (0, Activity.WAITING_ON_SOCKET)):
-        helper.late = helper.asked[0], _Answer(Activity.WAITING_ON_SOCKET, None, 7)
-        if since_ns:
-            processes.begin()
-        assert processes.activity(PID, INODE, since_ns) is expected
+    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
+    processes.begin()
+    assert processes.activity(PID, INODE, between_ns) is Activity.LATER  # asked again
+    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
+    assert processes.activity(PID, INODE, between_ns) is Activity.WAITING_ON_SOCKET
     own = OwnActivity(Activity.WAITING_ON_SOCKET)
     assert processes.own_activity(PID, INODE, between_ns).activity is Activity.LATER
-    helper.late = helper.asked[-1], _OwnAnswer(own, 7)
+    helper.comes(_OwnAnswer(own, 7))
     assert processes.own_activity(PID, INODE, between_ns) == own  # of this sample
 
 
 def test_who_holds_a_helper_up_is_not_asked_about_again():
     """Nor are that user's other processes."""
-    helper = Helper(_Answer(Activity.OTHER, None, 7))
-    processes = ProcessesAside(helper=helper)
+    processes, _ = made(_Answer(Activity.OTHER, None, 7))
     processes._users = {1: 1_009, 2: 1_009, 3: 1_013}
     processes._bar(_Request(1, 1, INODE, 1_009))
     found = [processes.activity(pid, INODE) for pid in (1, 2, 3)]
@@ -132,8 +175,7 @@ def test_who_holds_a_helper_up_is_not_asked_about_again():
 
 
 def test_what_a_process_waits_for_is_read_once_a_sample():
-    helper = Helper(_WaitsAnswer(WAITS, 7))
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made(_WaitsAnswer(WAITS, 7))
     for _ in range(3):
         assert processes.waits(PID, What.THREADS) == WAITS
     assert processes.waits(PID, What.WRITABLE) == WAITS
@@ -145,8 +187,7 @@ def test_what_a_process_waits_for_is_read_once_a_sample():
 
 
 def test_waits_that_were_not_read_in_time_are_tried_again_and_then_none(elapse):
-    helper = Helper()
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made()
     for _ in range(5):
         processes.begin()
         for _ in range(2):
@@ -155,15 +196,14 @@ def test_waits_that_were_not_read_in_time_are_tried_again_and_then_none(elapse):
     elapse(500)
     processes.begin()
     assert processes.waits(PID, What.THREADS) == SocketWaits()
-    assert len(helper.asked) == 6
+    assert len(helper.asked) == 1  # which has no answer yet
 
 
 def test_late_waits_serve_the_next_sample():
-    helper = Helper()
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made()
     with pytest.raises(NotRead):
         processes.waits(PID, What.THREADS)
-    helper.late = helper.asked[-1], _WaitsAnswer(WAITS, 7)
+    helper.comes(_WaitsAnswer(WAITS, 7))
     processes.begin()
     with pytest.raises(NotRead):
         processes.waits(PID, What.CLOSING)
@@ -171,15 +211,14 @@ def test_late_waits_serve_the_next_sample():
 
 
 def test_a_user_whose_processes_take_long_to_read_is_read_about_less():
-    helper = Helper(_Answer(Activity.OTHER, None, 60_000_000))
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made(_Answer(Activity.OTHER, None, 60_000_000))
     assert samples(processes, 3) == [Activity.OTHER, Activity.OTHER, Activity.LATER]
     assert len(helper.asked) == 2
 
 
 def test_who_was_not_asked_about_for_want_of_budget_is_not_unknown(elapse):
     """However long: only a helper that does not answer shows that it cannot be read."""
-    processes = ProcessesAside(helper=Helper(_Answer(Activity.OTHER, None, 600_000_000)))
+    processes, _ = made(_Answer(Activity.OTHER, None, 600_000_000))
     assert samples(processes) == [Activity.OTHER]
     for _ in range(10):
         elapse(1_000)
@@ -187,8 +226,7 @@ def test_who_was_not_asked_about_for_want_of_budget_is_not_unknown(elapse):
 
 
 def test_processes_of_one_user_take_turns(elapse):
-    helper = Helper(_Answer(Activity.OTHER, None, 200_000_000))
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made(_Answer(Activity.OTHER, None, 200_000_000))
     processes._users = dict.fromkeys((233, 239, 241), 1_009)
     asked = []
     for _ in range(100):
@@ -204,22 +242,21 @@ def test_processes_of_one_user_take_turns(elapse):
 
 
 def test_what_the_process_itself_does_is_another_question_than_what_a_peer_does():
-    helper = Helper()
-    processes = ProcessesAside(helper=helper)
+    processes, helper = made()
     samples(processes, 5)  # without an answer
     processes.begin()
     assert processes.own_activity(PID, INODE).activity is Activity.LATER
     own = OwnActivity(Activity.WAITING_ON_SOCKET, runs=True, ran_ns=233)
-    helper.late = helper.asked[0], _OwnAnswer(own, 7)
+    helper.comes(_Answer(Activity.OTHER, None, 7))
     processes.begin()
     assert processes.own_activity(PID, INODE).activity is Activity.LATER
-    helper.answer = _OwnAnswer(own, 7)
+    helper.comes(_OwnAnswer(own, 7))
     assert processes.own_activity(PID, INODE) == own
-    assert processes.spent_ns == 7
+    assert processes.spent_ns == 14
 
 
 def test_a_process_that_held_a_helper_up_is_not_known():
-    processes = ProcessesAside(helper=Helper(_OwnAnswer(OwnActivity(Activity.OTHER), 7)))
+    processes, _ = made(_OwnAnswer(OwnActivity(Activity.OTHER), 7))
     processes._users = {1: 1_009}
     processes._bar(_Request(1, 1, INODE, 1_009))
     assert processes.own_activity(1, INODE) == OwnActivity(Activity.UNKNOWN)

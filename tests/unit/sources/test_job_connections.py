@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from support.fake_helper import FakeHelper
+
 from xctl_probe.events import (
     Connection,
     DroppedEvents,
@@ -16,7 +18,7 @@ from xctl_probe.events import (
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.origin import Origin, with_origin
 from xctl_probe.exporters.records import ProcessRecord
-from xctl_probe.linux.process_connections import Asked, Held
+from xctl_probe.linux.process_connections import Held
 from xctl_probe.sources.job_connections import AGAIN_NS, PART, JobConnections
 
 RANK = Process(3_001, 7, "train")
@@ -29,21 +31,9 @@ def pairs(count):
     return tuple(Connection(f"10.0.0.1:{5_000 + n}", "10.0.0.2:40009") for n in range(count))
 
 
-class Answers:
+def answering(held):
     """A helper that knows what each pid holds."""
-
-    def __init__(self, held):
-        self.held = held
-        self.late = None
-        self.asked = []
-
-    def ask(self, request, wait_ns):
-        assert wait_ns > 0
-        self.asked.append(request.pid)
-        return self.held.get(request.pid)
-
-    def close(self):
-        pass
+    return FakeHelper(lambda request: held.get(request.pid))
 
 
 def holds(count, activity=None, left_out=0):
@@ -55,7 +45,8 @@ def state(connections, activity=None):
 
 
 def test_what_changes_is_emitted_at_once_and_all_else_again_after_a_while():
-    answers = Answers({RANK.pid: holds(2)})
+    held = {RANK.pid: holds(2)}
+    answers = answering(held)
     job = JobConnections(helper=answers)
 
     def at(second):
@@ -63,23 +54,23 @@ def test_what_changes_is_emitted_at_once_and_all_else_again_after_a_while():
 
     assert at(0) == [state(pairs(2))]
     assert at(1) == []
-    answers.held[RANK.pid] = holds(2, PeerActivity.STOPPED)
+    held[RANK.pid] = holds(2, PeerActivity.STOPPED)
     assert at(2) == [state(pairs(2), PeerActivity.STOPPED)]
     assert at(3) == []
     assert at(2 + AGAIN_NS // SECOND_NS) == [state(pairs(2), PeerActivity.STOPPED)]
-    answers.held[RANK.pid] = holds(0)
+    held[RANK.pid] = holds(0)
     assert at(14) == [state(())]  # what was emitted is over
     assert at(15) == at(60) == []
 
 
 def test_many_connections_are_several_events():
-    job = JobConnections(helper=Answers({RANK.pid: holds(PART + 1)}))
+    job = JobConnections(helper=answering({RANK.pid: holds(PART + 1)}))
     events = job.collect({RANK: WHERE}, BEGUN_NS)
     assert events == [state(pairs(PART + 1)[:PART]), state(pairs(PART + 1)[PART:])]
 
 
 def test_what_is_left_out_is_counted_once():
-    job = JobConnections(helper=Answers({RANK.pid: holds(1, left_out=23)}))
+    job = JobConnections(helper=answering({RANK.pid: holds(1, left_out=23)}))
     _, dropped = job.collect({RANK: WHERE}, BEGUN_NS)
     assert dropped == DroppedEvents("connections", 23, -1)
     assert job.collect({RANK: WHERE}, BEGUN_NS + AGAIN_NS) == [state(pairs(1))]
@@ -87,7 +78,7 @@ def test_what_is_left_out_is_counted_once():
 
 def test_all_processes_together_have_a_limit():
     ranks = {Process(3_000 + n, 7, "train"): WHERE for n in range(9)}
-    job = JobConnections(helper=Answers({one.pid: holds(1_024) for one in ranks}))
+    job = JobConnections(helper=answering({one.pid: holds(1_024) for one in ranks}))
     events = job.collect(ranks, BEGUN_NS)
     emitted = sum(len(one.connections) for one in events if isinstance(one, ProcessState))
     assert emitted == 8_192
@@ -96,15 +87,15 @@ def test_all_processes_together_have_a_limit():
 
 
 def test_a_late_answer_is_taken_in_a_later_interval():
-    answers = Answers({})
+    answers = answering({})
     job = JobConnections(helper=answers)
     assert job.collect({RANK: WHERE}, BEGUN_NS) == []
-    answers.late = Asked(RANK.pid, RANK.start_ticks, 0), holds(1)
+    answers.comes(holds(1))
     assert job.collect({RANK: WHERE}, BEGUN_NS + SECOND_NS) == [state(pairs(1))]
 
 
 def test_a_process_that_has_exited_is_forgotten():
-    answers = Answers({RANK.pid: holds(1)})
+    answers = answering({RANK.pid: holds(1)})
     job = JobConnections(helper=answers)
     job.collect({RANK: WHERE}, BEGUN_NS)
     assert job.collect({}, BEGUN_NS + SECOND_NS) == []
