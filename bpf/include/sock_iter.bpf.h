@@ -91,6 +91,23 @@ static __always_inline void note_unread_reply(struct sock *sk, struct sock_state
 		state->reply_seen_ns = arrival_ns(sk, coarse);
 }
 
+/*
+ * A connect whose last change of state has interrupted another run of the program on the same CPU:
+ * the kernel skips it then.  The program runs before the state changes, so that is read first, and
+ * a connect that begins right now does not count.
+ */
+static __always_inline void find_missed_connect(struct sock *sk, struct sock_state *state)
+{
+	__u8 now = FIELD(sk, __sk_common.skc_state);
+	__u64 since;
+
+	barrier();
+	since = state->connect_ns;
+	if (since && now != TCP_SYN_SENT && now != TCP_SYN_RECV &&
+	    coarse_ns() > since + settings.tick_ns)
+		connected(sk, state);
+}
+
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
 static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 					struct sock_state *state, __u64 coarse)
@@ -320,6 +337,7 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 	if (!state)
 		return 0;
 	if (transport_of(sk) == TRANSPORT_TCP) {
+		find_missed_connect(sk, state);
 		find_unseen_sender(sk, state);
 		find_wait_behind_ticket(sk, state);
 		count_calls(sk, state);
