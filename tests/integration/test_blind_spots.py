@@ -175,6 +175,8 @@ def test_waits_for_a_reply_by_multipath_tcp(probe, multipath, agrees, backend):
     server, client = multipath
     connect(server, client)
     unanswered(server, client)
+    if backend.sees("mptcp_receive_stalls"):
+        running.wait_for(lambda c: c.stalls(pid=client.pid))
     running.wait_for_intervals(5)
     released_ns = time.monotonic_ns()
     server.ask("send", ANSWER)
