@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from xctl_probe.events import Stall
 from xctl_probe.exporters.records import StallRecord
-from xctl_probe.exporters.same_stall import StallKey, is_another, stall_key
+from xctl_probe.exporters.same_stall import StallKey, is_another, pid_of, stall_key
 
 _MOST_OPEN = 4_096
 # A stall that lasts has a record in each interval, unless it is one of too many.
@@ -33,6 +33,7 @@ class _Open:
 
     seen_ms: int
     duration_ns: int
+    pid: int | None
     wait: Wait
 
 
@@ -51,14 +52,15 @@ class Waits:
         stall, key = record.stall, stall_key(record.stall)
         before = self._open.pop(key, None)
         if before is not None and is_another(
-            before.seen_ms, before.duration_ns, stall, record.ts_ms
+            before.seen_ms, before.duration_ns, before.pid, stall, record.ts_ms
         ):
             before = None
         wait = _wait(stall, before.wait if before else None)
         counted_ns = before.duration_ns if before else 0
         added_ns = max(stall.duration_ns - counted_ns, 0)
         if stall.ongoing:
-            self._open[key] = _Open(record.ts_ms, counted_ns + added_ns, wait)
+            pid = pid_of(stall) or (before.pid if before else None)
+            self._open[key] = _Open(record.ts_ms, counted_ns + added_ns, pid, wait)
             if len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)
         return wait, added_ns

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from xctl_probe.events import DroppedEvents, Stall
 from xctl_probe.exporters.records import ErrorRecord, Record, StallRecord
-from xctl_probe.exporters.same_stall import NS_PER_MS, StallKey, is_another, stall_key
+from xctl_probe.exporters.same_stall import NS_PER_MS, StallKey, is_another, pid_of, stall_key
 from xctl_probe.recordings.reader import Interval
 
 _LATE_MS = (
@@ -55,12 +55,12 @@ class Stalls:
         begun_ms = ts_ms - stall.duration_ns // NS_PER_MS
         before = self._open.pop(key, None)
         if before is not None and is_another(
-            before.seen_ms, before.stall.duration_ns, stall, ts_ms
+            before.seen_ms, before.stall.duration_ns, pid_of(before.stall), stall, ts_ms
         ):
             self._closed.append(before)
         elif before is not None:
             begun_ms = before.begun_ms
-            stall = _with_peer(stall, before.stall)
+            stall = _completed(stall, before.stall)
         found = RecordedStall(stall, begun_ms, ts_ms)
         if stall.ongoing:
             self._open[key] = found
@@ -73,10 +73,11 @@ class Stalls:
         return sorted(found, key=lambda one: (one.begun_ms, one.seen_ms))
 
 
-def _with_peer(stall: Stall, before: Stall) -> Stall:
-    """Return the stall with what only an earlier record has of its peer."""
+def _completed(stall: Stall, before: Stall) -> Stall:
+    """Return the stall with what only an earlier record has of its process and its peer."""
     return replace(
         stall,
+        owner=stall.owner or before.owner,
         peer=stall.peer or before.peer,
         peer_activity=stall.peer_activity or before.peer_activity,
     )

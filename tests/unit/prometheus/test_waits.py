@@ -48,6 +48,17 @@ def test_a_length_that_shrinks_takes_nothing_back():
     assert found == [1_009, 0, 994]
 
 
+def test_a_wait_whose_process_is_found_later_counts_once():
+    first = record(0, 1_009, owner=None)
+    assert added(first, record(1_000, 2_009)) == [1_009, 1_000]
+    assert added(first, record(1_000, 2_009), record(2_000, 3_009, owner=None)) == [
+        1_009, 1_000, 1_000,
+    ]  # fmt: skip
+    assert added(first, record(1_000, 2_009), record(2_000, 3_009, owner=OTHER)) == [
+        1_009, 1_000, 3_009,
+    ]  # fmt: skip
+
+
 def test_the_last_record_keeps_what_was_seen_of_the_peer():
     waits = Waits()
     peer = {"peer": OTHER, "peer_activity": PeerActivity.RUNNING}

@@ -62,6 +62,14 @@ def test_stalls_of_two_processes_are_not_joined():
     assert sorted(found) == [(700, 300, False), (700, 1_300, False)]
 
 
+def test_a_stall_whose_process_is_found_later_is_one():
+    first, *rest = record(1_000, 300, owner=None), record(2_000, 1_300), record(3_000, 2_300)
+    assert joined(first, *rest) == [(700, 2_300, False)]
+    assert joined(first, *rest, record(3_500, 2_700, ongoing=False, owner=None)) == [
+        (700, 2_700, True)
+    ]
+
+
 def test_what_only_an_earlier_record_has_of_the_peer_stays():
     """The last record of a stall has no activity."""
     stalls = Stalls()
