@@ -129,7 +129,10 @@ def aggregate(
         match event:
             case TrafficDelta() if Metric.BANDWIDTH in wanted.metrics:
                 interface = event.interface or UNKNOWN_INTERFACE
-                sums.traffic.add(event.owner, interface, event.sent_bytes, event.received_bytes)
+                sums.traffic.add(
+                    event.owner, interface, event.sent_bytes, event.received_bytes,
+                    event.elapsed_ns,
+                )  # fmt: skip
             case Stall() if Metric.STALLS in wanted.metrics and wanted.wants_owner(event.owner):
                 if wanted.wants_event(event.socket.interface):
                     sums.stalls.append(event)
@@ -241,8 +244,8 @@ def _bandwidth(
         if not (wanted.wants_owner(total.owner) and wanted.wants_traffic(total.interface)):
             continue
         record = BandwidthRecord(
-            ts_ms, total.interface, total.owner, total.received_bytes, total.sent_bytes, elapsed_ns,
-            placement=placed(total.owner),
+            ts_ms, total.interface, total.owner, total.received_bytes, total.sent_bytes,
+            max(total.elapsed_ns, elapsed_ns), placement=placed(total.owner),
         )  # fmt: skip
         if record.mbps >= wanted.min_mbps:
             yield record

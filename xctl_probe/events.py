@@ -133,12 +133,14 @@ class TrafficDelta:
     """Payload bytes of a process on an interface since the last drain.
 
     Owner and interface are None where unknown.  A source may emit the same pair more than once.
+    `elapsed_ns`: where they are of a longer time than since the last drain.
     """
 
     owner: Process | None
     interface: str | None
     sent_bytes: int
     received_bytes: int
+    elapsed_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

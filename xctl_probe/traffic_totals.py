@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from xctl_probe.events import Process, TrafficDelta
 
 _Key = tuple[int, int, str | None]  # pid, start and interface
-_Total = tuple[Process | None, int, int]
+_Total = tuple[Process | None, int, int, int]
 
 
 class TrafficTotals:
@@ -19,16 +19,24 @@ class TrafficTotals:
     def __init__(self) -> None:
         self._sums: dict[_Key, _Total] = {}
 
-    def add(self, owner: Process | None, interface: str | None, sent: int, received: int) -> None:
-        """Add these bytes."""
+    def add(
+        self,
+        owner: Process | None,
+        interface: str | None,
+        sent: int,
+        received: int,
+        elapsed_ns: int = 0,
+    ) -> None:
+        """Add these bytes; of several times, the longest counts."""
         key = (owner.pid, owner.start_ticks, interface) if owner else (0, 0, interface)
         before = self._sums.get(key)
         if before is not None:
             sent, received = sent + before[1], received + before[2]
-        self._sums[key] = owner, sent, received
+            elapsed_ns = max(elapsed_ns, before[3])
+        self._sums[key] = owner, sent, received, elapsed_ns
 
     def take(self) -> Iterator[TrafficDelta]:
         """Yield all totals, and reset them."""
         sums, self._sums = self._sums, {}
-        for (_, _, interface), (owner, sent, received) in sums.items():
-            yield TrafficDelta(owner, interface, sent, received)
+        for (_, _, interface), (owner, sent, received, elapsed_ns) in sums.items():
+            yield TrafficDelta(owner, interface, sent, received, elapsed_ns)

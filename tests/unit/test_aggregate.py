@@ -92,6 +92,13 @@ def test_a_process_that_renames_itself_is_one_record():
     assert (record.owner, record.tx_bytes, record.rx_bytes) == (now, 1_000, 24)
 
 
+def test_bytes_of_a_longer_time_are_a_rate_over_that():
+    """Of a source that is not read in each interval."""
+    several = [TrafficDelta(CLIENT, "mlx5_0", 125, 0, 10**12), TrafficDelta(CLIENT, "mlx5_0", 0, 1)]
+    (found,) = records(several)
+    assert (found.tx_bytes, found.elapsed_ns) == (125, 10**12)
+
+
 def test_an_interface_has_its_record_when_idle():
     """The heartbeat: zero bytes over the measured time, nothing unattributed."""
     assert records([counts("eth0")], elapsed_ns=1_009) == [

@@ -52,6 +52,7 @@ class QueuePairs:
         self._failing: set[_Key] = set()
         self._reported: set[_Key] = set()
         self._totals: dict[tuple[str, int, int], tuple[int, int]] = {}
+        self._counted_ns: dict[str, int] = {}  # by device, when these were read
         self._countless: set[str] = set()  # devices that know no bound counters
         # By device, of the last two calls.
         self._users_before: dict[str, Users] = {}
@@ -155,7 +156,10 @@ class QueuePairs:
             )
 
     def _moved(self, device: Device, info: DeviceInfo) -> Iterator[TrafficDelta]:
-        """Bytes by process since the last dump; a counter that is new has no past."""
+        """Bytes by process since the last dump, of which not each interval has one.
+
+        A counter that is new has no past.
+        """
         assert self._netlink is not None
         if device.name in self._countless:
             return
@@ -165,6 +169,9 @@ class QueuePairs:
             if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
                 self._countless.add(device.name)
             return
+        now_ns = self._clock()
+        elapsed_ns = now_ns - self._counted_ns.get(device.name, now_ns)
+        self._counted_ns[device.name] = now_ns
         totals = {key: t for key, t in self._totals.items() if key[0] != device.name}
         for counter in counters:
             if _RECEIVED not in counter.values or _SENT not in counter.values:
@@ -177,5 +184,5 @@ class QueuePairs:
                 port = info.port(device.name, counter.port)
                 if port is None:
                     continue
-                yield TrafficDelta(self._process(counter.pid), port, sent, received)
+                yield TrafficDelta(self._process(counter.pid), port, sent, received, elapsed_ns)
         self._totals = totals

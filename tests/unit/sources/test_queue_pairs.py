@@ -148,6 +148,17 @@ def test_bound_counters_become_bytes_of_their_process(device, pairs):
     assert collected(pairs) == []
 
 
+def test_bytes_of_several_intervals_have_their_time(kernel, device):
+    """Slow firmware is not asked in each interval."""
+    now = [0]
+    pairs = QueuePairs(lambda: netlink(kernel), process, clock=lambda: now[0])
+    device.counters = [Counter(5, 239, dict(BYTES))]
+    collected(pairs)
+    now[0] = 3_000_000_000
+    device.counters[0].values = {"rdma_rx_bytes": 1_009 + 23, "rdma_tx_bytes": 2_003 + 29}
+    assert collected(pairs) == [TrafficDelta(process(239), "mlx5_0", 29, 23, 3_000_000_000)]
+
+
 def test_counter_that_another_process_has_now_starts_afresh(device, pairs):
     device.counters = [Counter(5, 239, dict(BYTES))]
     collected(pairs)
