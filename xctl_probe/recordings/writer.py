@@ -55,6 +55,7 @@ class Recorder:
             ) from error
         self._changed = threading.Condition()
         self._queue: list[Record] = []
+        self._dropped_states: dict[int, ProcessRecord] = {}  # by pid: the last one
         self._dropped = 0
         self._stops = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -65,7 +66,10 @@ class Recorder:
         with self._changed:
             if self._queue and len(self._queue) + len(records) > _MOST_QUEUED:
                 self._drop(len(records), "its disk is too slow")
+                self._dropped_states |= _states(records)
                 return
+            for pid in _states(records):
+                self._dropped_states.pop(pid, None)
             self._queue += records
             self._changed.notify()
 
@@ -101,9 +105,12 @@ class Recorder:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._stops)
                 records, self._queue = self._queue, []
+                states, self._dropped_states = self._dropped_states, {}
                 ended = self._stops
             if records:
                 self._keep(records)
+            for record in states.values():  # they came after these
+                self._note(record)
             if not ended:
                 with self._changed:
                     self._changed.wait_for(lambda: self._stops, _APART_S)
@@ -116,14 +123,13 @@ class Recorder:
         except (OSError, ProbeError, MemoryError) as error:
             with self._changed:
                 self._drop(len(records), getattr(error, "strerror", None) or str(error))
-        for record in records:
-            if isinstance(record, ProcessRecord):
-                self._note(record)
+        for record in _states(records).values():
+            self._note(record)
 
     def _note(self, record: ProcessRecord) -> None:
         if record.state.state is State.START:
             self._jobs[record.owner.pid] = record
-        elif record.state.state is State.EXIT:
+        else:
             self._jobs.pop(record.owner.pid, None)
 
     def _head(self) -> bytes:
@@ -134,3 +140,12 @@ class Recorder:
     def _member(self, records: Iterable[Record]) -> bytes:
         """Return the records as NDJSON in a member."""
         return pack([self._line(record) for record in records])
+
+
+def _states(records: Iterable[Record]) -> dict[int, ProcessRecord]:
+    """Return the last start or exit of each process, by pid."""
+    return {
+        record.owner.pid: record
+        for record in records
+        if isinstance(record, ProcessRecord) and record.state.state in (State.START, State.EXIT)
+    }

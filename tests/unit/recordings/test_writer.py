@@ -169,6 +169,38 @@ def test_each_file_begins_with_the_processes_of_jobs(monkeypatch, tmp_path):
     ]
 
 
+class SlowDisk(NewFiles):
+    """Its first write goes on when the test lets it."""
+
+    def __init__(self, *words):
+        super().__init__(*words)
+        self.begun, self.goes_on = threading.Event(), threading.Event()
+
+    def append(self, member):
+        self.begun.set()
+        assert self.goes_on.wait(ENOUGH_S)
+        super().append(member)
+
+
+def test_processes_that_begin_and_exit_while_the_disk_is_slow_are_known(monkeypatch, tmp_path):
+    """Their records are dropped; the next file has those that are left all the same."""
+    monkeypatch.setattr(module, "Ring", SlowDisk)
+    recorder = Recorder(tmp_path, Limits(), lambda _: None)
+    disk = recorder._ring
+    recorder.put([state(pid, State.START) for pid in (3, 5)])
+    assert disk.begun.wait(ENOUGH_S)
+    recorder.put(stalls(2_003, module._MOST_QUEUED - 2))
+    recorder.put([state(3, State.EXIT), *(state(pid, State.START) for pid in (7, 11))])
+    recorder.put([state(11, State.EXIT)])
+    disk.goes_on.set()
+    for _ in range(2):
+        assert disk.written.acquire(timeout=ENOUGH_S)
+    recorder.put(stalls(3_001))
+    recorder.close(ENOUGH_S)
+    last = map(to_record, gzip.decompress(disk.files[-1]).splitlines())
+    assert [one.owner.pid for one in last] == [5, 7, STALL.owner.pid]
+
+
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / ".lock").symlink_to(tmp_path / "target")
     tmp_path.chmod(0o700)
