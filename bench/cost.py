@@ -41,17 +41,22 @@ def family(pid: int) -> list[int]:
 
 
 def usage(pid: int) -> Usage:
-    """CPU to the nanosecond (schedstat: user and system), resident memory and its peak."""
+    """CPU to the nanosecond (schedstat: user and system), resident memory and its peak.
+
+    What a helper shares with the process that it was forked from counts once (Pss); the peak is
+    that of the first process, and what the others have now.
+    """
     cpu_ns, resident, peak = 0, 0.0, 0.0
     for member in family(pid):
         try:
             for thread in Path(f"/proc/{member}/task").iterdir():
                 cpu_ns += int((thread / "schedstat").read_text().split()[0])
+            own_mib = _kib(Path(f"/proc/{member}/smaps_rollup").read_text(), "Pss:") / _MIB
             status = Path(f"/proc/{member}/status").read_text()
         except OSError:
             continue
-        resident += _kib(status, "VmRSS:") / _MIB
-        peak += _kib(status, "VmHWM:") / _MIB
+        resident += own_mib
+        peak += _kib(status, "VmHWM:") / _MIB if member == pid else own_mib
     return Usage(cpu_ns, resident, peak)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.servers import wait_for
+
 _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 
@@ -49,6 +51,8 @@ def account() -> Iterator[Account]:
     try:
         yield Account(own)
     finally:
+        # A helper of the watcher exits soon after it.
+        wait_for(lambda: not (own / "cgroup.procs").read_text(), "an empty cgroup")
         own.rmdir()
 
 
