@@ -21,6 +21,7 @@ class FakeHelper:
         self.asked: list[Any] = []
         self.unanswered: deque[Sent] = deque()
         self.late: list[Late] = []
+        self._come: list[Late] = []
         self.is_full = False
         self.closed = 0
 
@@ -34,10 +35,14 @@ class FakeHelper:
 
     def comes(self, answer: Any) -> None:
         """Answer what was asked first of what has no answer."""
-        self.late.append(Late(self.unanswered.popleft(), answer))
+        self._come.append(Late(self.unanswered[len(self._come)], answer))
 
     def collect(self) -> None:
-        """The answers that came late are there."""
+        """Only now the answers that came late are there."""
+        for late in self._come:
+            self.unanswered.popleft()
+            self.late.append(late)
+        self._come.clear()
 
     def close(self) -> None:
         self.closed += 1

@@ -298,6 +298,7 @@ class Jobs:
 
     def _take_late(self) -> None:
         """Take the answers that came after their interval."""
+        self._helper.collect()
         for (request, _), answer in self._helper.late:
             entry = self._known.get((request.pid, request.start_ticks))
             if entry is not None and answer is not None and not entry.settled:

@@ -100,6 +100,7 @@ class JobConnections:
 
     def _late(self) -> Iterator[tuple[Process, Held]]:
         """Take the answers that came after their interval."""
+        self._helper.collect()
         late = list(self._helper.late)
         self._helper.late.clear()
         for (request, _), held in late:

@@ -22,6 +22,7 @@ from xctl_probe.commands.why.threads import (
     Thread,
     idle_times_ms,
     is_often_in_calls,
+    naps,
     read_threads,
     waits_in,
 )
@@ -234,7 +235,12 @@ def _diagnosis(
     if running:
         calls = any(is_often_in_calls(t, earlier[t.tid]) for t in running)
         waited = {s.inode: Waiter(spins=True, calls=calls) for s in seen.tcp} | waited
-    found = findings(seen.tcp, seen.udp, waited, _ephemeral(), stall_ms)
+    elif any(naps(thread, earlier.get(thread.tid)) for thread in threads):
+        waited = {s.inode: Waiter(naps=True) for s in seen.tcp} | waited
+    found = findings(
+        seen.tcp, seen.udp, waited, _ephemeral(), stall_ms,
+        first_waits=any(t.first and t.wchan.startswith(wchan.ON_THREADS) for t in threads),
+    )  # fmt: skip
     return Diagnosis(
         process=process,
         state=state_of(process.pid),

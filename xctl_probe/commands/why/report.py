@@ -30,28 +30,33 @@ _WIDE = 80
 
 def headline(diagnosis: Diagnosis) -> str:
     """Return the verdict in one sentence."""
+    return _verdict(diagnosis)[0]
+
+
+def _verdict(diagnosis: Diagnosis) -> tuple[str, bool | None]:
+    """Return the sentence, and whether the process waits on the network; None where unknown."""
     if holds := _held(diagnosis):
-        return f"{NOTHING}: {holds}"
+        return f"{NOTHING}: {holds}", False
     first = diagnosis.found[0] if diagnosis.found else None
     if first and first.waits:
-        return first.text
+        return first.text, True
     if first and not first.seen:
-        return f"{UNSEEN}: it {first.text}"
+        return f"{UNSEEN}: it {first.text}", None
     threads = [thread_activity(diagnosis, thread) for thread in diagnosis.threads]
-    for kind, answer in ((Kind.UNSEEN, UNSEEN), (Kind.ON_TIME, _ON_TIME)):
+    for kind, answer, waits in ((Kind.UNSEEN, UNSEEN, None), (Kind.ON_TIME, _ON_TIME, True)):
         texts = Counter(one.text for one in threads if one.kind is kind)
         if texts:
-            return f"{answer}: {_threads(texts, len(threads))}"
+            return f"{answer}: {_threads(texts, len(threads))}", waits
     if not threads:
-        return f"{UNSEEN}: its threads may not be read"
+        return f"{UNSEEN}: its threads may not be read", None
     what = (
         f"it {first.text}"
         if first
         else _threads(Counter(one.text for one in threads), len(threads))
     )
     if is_still(diagnosis.queue_pairs):
-        return f"{UNSEEN}: {what}, and its RDMA queue pairs are {IDLE_OR_STALLED}"
-    return f"{NOTHING}: {what}"
+        return f"{UNSEEN}: {what}, and its RDMA queue pairs are {IDLE_OR_STALLED}", None
+    return f"{NOTHING}: {what}", False
 
 
 def _held(diagnosis: Diagnosis) -> str | None:
@@ -68,13 +73,6 @@ def _threads(texts: Counter[str], count: int) -> str:
         return f"it is {next(iter(texts))}"
     what = ", ".join(f"{n} {text}" for text, n in texts.most_common(_MOST_WATCHED))
     return f"of its {count} threads {what}"
-
-
-def _waits(diagnosis: Diagnosis) -> bool | None:
-    """Return whether the process waits, None where unknown."""
-    if diagnosis.found and diagnosis.found[0].waits:
-        return not _held(diagnosis)
-    return None if headline(diagnosis).startswith(UNSEEN) else False
 
 
 def to_text(diagnosis: Diagnosis, width: int | None = None) -> bytes:
@@ -100,13 +98,14 @@ def to_text(diagnosis: Diagnosis, width: int | None = None) -> bytes:
 
 def to_json(diagnosis: Diagnosis) -> bytes:
     """Return one JSON object on one line."""
+    verdict, waits = _verdict(diagnosis)
     return ascii_json(
         {
             "pid": diagnosis.process.pid,
             "comm": diagnosis.process.comm,
             "state": diagnosis.state,
-            "verdict": headline(diagnosis),
-            "waits": _waits(diagnosis),
+            "verdict": verdict,
+            "waits": waits,
             "frozen": diagnosis.frozen,
             "findings": [dataclasses.asdict(f) for f in diagnosis.found],
             "threads": [_thread_object(diagnosis, thread) for thread in diagnosis.threads],

@@ -13,7 +13,7 @@ from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
 from xctl_probe.commands.why.verdict import RECEIVES
 from xctl_probe.linux.syscalls import MOST_FDS, Call, Role
-from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, RING
+from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, ON_THREADS, RING
 
 _FUSE = ("request_wait_answer", "fuse_")
 # A completion, or an error of the device, which is not visible here; an event of rdma_cm.
@@ -26,13 +26,13 @@ _RDMA = (
 # Activity of a thread by the beginning of the kernel function that it sleeps in.
 _ACTIVITIES = (
     (("hrtimer_nanosleep", "do_nanosleep"), "sleeping"),
-    (("futex_",), "waiting for another thread"),
+    (ON_THREADS, "waiting for another thread"),
     (("do_wait_intr",), "waiting for an event of its own (eventfd, timerfd)"),
     (("do_wait", "kernel_wait"), "waiting for a child process"),
     (("pipe_", "anon_pipe_"), "waiting on a pipe"),
     (("unix_",), "waiting on a local (unix) socket"),
     (("n_tty_", "tty_"), "waiting for its terminal"),
-    (("do_sigtimedwait", "sigsuspend", "pause"), "waiting for a signal"),
+    (("do_sigtimedwait", "sigsuspend", "pause", "__do_sys_pause"), "waiting for a signal"),
     (("io_schedule", "folio_", "blk_", "wait_on_page", "jbd2_"), "waiting for a disk"),
     (("io_wq_worker", "io_worker"), "waiting for work of io_uring"),
     (("do_freezer_trap", "get_signal", "__refrigerator"), "frozen with its cgroup"),

@@ -24,6 +24,7 @@ _ELF_CLASS, _CLASS_32 = 4, b"\x01"  # elf(5): e_ident
 # Fields 14, 15 and 39 of /proc/<pid>/stat, counted from the state on.
 _USER_TICKS, _SYSTEM_TICKS, _PROCESSOR = 11, 12, 36
 _OFTEN_IN_CALLS = 0.1  # of its time on a CPU
+_LEAST_TICKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class Thread:
 
     `wchan` is the kernel function it sleeps in, empty when it runs or where unreadable.  `call` is
     its system call, where it uses descriptors; `call_readable` is False where /proc/<pid>/syscall
-    is refused, or of a 32-bit program.  `last_ran_ms` is on the clock of CPU `cpu`.
+    is refused, or of a 32-bit program.  `last_ran_ms` is on the clock of CPU `cpu`.  `first`: the
+    process began with it.
     """
 
     tid: int
@@ -47,6 +49,7 @@ class Thread:
     running: bool = False
     user_ticks: int = 0  # time on a CPU, in its own code and in system calls
     system_ticks: int = 0
+    first: bool = False
 
 
 def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
@@ -89,6 +92,7 @@ def _read_thread(pid: int, tid: int, reader: int, proc: Path, *, known: bool) ->
         running=stat.state == "R" or syscall.startswith("running"),
         user_ticks=user_ticks,
         system_ticks=system_ticks,
+        first=tid == pid,
     )
 
 
@@ -113,9 +117,22 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
 
 
 def is_often_in_calls(thread: Thread, before: Thread) -> bool:
-    """Return whether the thread spent much of its time in system calls, as who polls busily."""
+    """Return whether the thread spent much of its time in system calls, as who polls busily.
+
+    Also where it was seldom on a CPU: one that yields to others has too few ticks to decide.
+    """
     user, system = thread.user_ticks - before.user_ticks, thread.system_ticks - before.system_ticks
+    if user + system < _LEAST_TICKS:
+        return True
     return system > 0 and system >= (user + system) * _OFTEN_IN_CALLS
+
+
+def naps(thread: Thread, before: Thread | None) -> bool:
+    """Return whether the thread ran between the samples, and is in no call on a descriptor."""
+    ran_ms, ran_before_ms = thread.last_ran_ms, before.last_ran_ms if before else None
+    if thread.call is not None or ran_ms is None or ran_before_ms is None:
+        return False
+    return ran_ms > ran_before_ms
 
 
 def waits_in(thread: Thread, before: Thread | None) -> Call | None:

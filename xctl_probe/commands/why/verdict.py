@@ -55,13 +55,15 @@ def findings(
     waiting: dict[int, Waiter],
     ephemeral: range = range(32_768, 61_000),
     stall_ms: int = STALL_MS,
+    *,
+    first_waits: bool = False,
 ) -> list[Finding]:
     """Return the findings about the sockets, most relevant first.
 
     `ephemeral` are the ports that the kernel chooses for clients.  Waits below `stall_ms` are left
-    out.
+    out.  `first_waits`: the first thread waits for another one.
     """
-    found = [_of_tcp(socket, waiting.get(socket.inode)) for socket in tcp]
+    found = [_of_tcp(socket, waiting.get(socket.inode), first_waits=first_waits) for socket in tcp]
     used = [socket for socket in udp if socket.inode in waiting]
     found += [_of_udp(socket, waiting[socket.inode], ephemeral) for socket in used]
     return ranked(f for f in found if f is not None and (f.ms is None or f.ms >= stall_ms))
@@ -74,7 +76,7 @@ def ranked(found: Iterable[Finding]) -> list[Finding]:
     )
 
 
-def _of_tcp(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
+def _of_tcp(tcp: Tcp, waiter: Waiter | None, *, first_waits: bool) -> Finding | None:
     if tcp.listening:
         if waiter and waiter.reads:
             return _idle(f"waits for connections on {tcp.local}", tcp, None)
@@ -83,7 +85,7 @@ def _of_tcp(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
         return _connecting(tcp)
     found = _sending(tcp, waiter) if tcp.state in _DELIVERS and tcp.send_queue else None
     if found is None and tcp.state in RECEIVES:
-        found = _receiving(tcp, waiter)
+        found = _receiving(tcp, waiter, first_waits=first_waits)
     return found
 
 
@@ -142,10 +144,10 @@ def _closed_window(tcp: Tcp, since: str) -> str:
     return f"the peer {tcp.remote} does not read: its window is closed{since}"
 
 
-def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
+def _receiving(tcp: Tcp, waiter: Waiter | None, *, first_waits: bool) -> Finding | None:
     reads = bool(waiter and waiter.reads)
     alone = reads and bool(waiter and waiter.exclusive)
-    if tcp.hole_ms is not None and tcp.opened:
+    if tcp.hole_ms is not None and (tcp.opened or alone):
         text = (
             f"waits for a packet from {tcp.remote} that was lost: "
             f"what follows it arrived {format_duration(tcp.hole_ms)} ago"
@@ -153,6 +155,8 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
         return Finding(text, True, True, Cause.LOSS, tcp.inode, tcp.hole_ms)
     if waiter and waiter.spins and tcp.opened is not None:
         return _running(tcp, waiter)
+    if waiter and waiter.naps and tcp.opened and not tcp.receive_queue:
+        return _looked_for(tcp)
     if not reads or tcp.receive_queue:
         return None
     idle_ms = waiter.ms if waiter else None
@@ -167,15 +171,38 @@ def _receiving(tcp: Tcp, waiter: Waiter | None) -> Finding | None:
     if not tcp.opened:
         return _unread_by_equal(tcp) or _of_client(tcp, waiter)
     if tcp.reply_ms is not None:
-        return _reply(tcp, tcp.reply_ms, certain=alone or tcp.answered_before)
+        return _reply(tcp, tcp.reply_ms, certain=alone or tcp.answered_before, alone=alone)
     if not alone:
-        return _between(tcp)
+        return _between(tcp, first_waits=first_waits)
+    if tcp.last_receive_ms is None and tcp.last_send_ms is None and waiter and not waiter.first:
+        return _unused(tcp)
     if tcp.last_receive_ms is None:
         return _quiet(tcp, idle_ms, f"waits for {tcp.remote} to send first")
     since = f"the last came {format_duration(tcp.last_receive_ms)} ago"
     return _quiet(
         tcp, float(tcp.last_receive_ms), f"waits for more data from {tcp.remote}: {since}"
     )
+
+
+def _unused(tcp: Tcp) -> Finding:
+    """Return the finding about a connection that one of several threads keeps for later."""
+    text = f"has a thread in a receive from {tcp.remote}, a connection that was never used"
+    return Finding(text, False, False, None, tcp.inode, seen=False)
+
+
+def _looked_for(tcp: Tcp) -> Finding | None:
+    """Return the finding about a reply for which a thread may look between two short sleeps."""
+    ms = tcp.reply_ms
+    if ms is None or ms < REPLY_MS or tcp.last_receive_ms is None:
+        return None
+    if tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes):
+        found = _reply(tcp, ms, certain=False)
+        return replace(found, text=f"{found.text}; a thread wakes up often, as if it looked for it")
+    text = (
+        f"asked {tcp.remote} {format_duration(ms)} ago and got no reply, and a thread wakes up "
+        "often, as if it looked for it"
+    )
+    return Finding(text, False, False, None, tcp.inode, ms, seen=False)
 
 
 def _silent(tcp: Tcp, waiter: Waiter | None, *, certain: bool) -> Finding:
@@ -193,17 +220,18 @@ def _keepalives(tcp: Tcp) -> str:
     return f"{pluralize(tcp.unanswered_keepalives, 'keepalive')} unanswered{since}"
 
 
-def _reply(tcp: Tcp, ms: float, *, certain: bool) -> Finding:
+def _reply(tcp: Tcp, ms: float, *, certain: bool, alone: bool = False) -> Finding:
     peer = tcp.peer
     who = f"{peer.comm} (pid {peer.pid})" if peer and peer.pid is not None else "the peer"
     at_work = peer is not None and (peer.waits_for is not None or peer.computes)
     if peer and peer.listens and not at_work and not tcp.send_queue:
-        # An expected wait: the peer process waits for other events.
+        # A queue or a long poll; or the peer has lost the request, or handed it to a thread.
         text = (
             f"waits for the answer of {who} at {tcp.remote} for {format_duration(ms)}, "
-            "which has read the request and waits for other events"
+            "which has read the request and waits for other events, probably because it has no "
+            "answer yet"
         )
-        return Finding(text, False, True, None, tcp.inode, ms)
+        return Finding(text, alone, False, None, tcp.inode, ms, seen=alone, expects=False)
     certain = certain and not (peer and peer.computes)
     how = "waits" if certain else "probably waits"
     state = "its request was acknowledged, so the peer has it"
@@ -234,15 +262,15 @@ def _running(tcp: Tcp, waiter: Waiter) -> Finding | None:
     """
     if tcp.opened and tcp.reply_ms is not None:
         return _spinning(tcp, tcp.reply_ms, calls=waiter.calls)
-    if waiter.calls and tcp.last_send_ms is None:
-        return _spinning_unasked(tcp)
-    return _unread_by_equal(tcp) if waiter.calls and not tcp.opened else None
+    if not waiter.calls:
+        return None
+    return (None if tcp.opened else _unread_by_equal(tcp)) or _spinning_unasked(tcp)
 
 
 def _spinning(tcp: Tcp, ms: float, *, calls: bool) -> Finding | None:
     """Return the finding about a busy poll for a reply, which a stopped peer proves."""
     stuck = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes)
-    if tcp.last_receive_ms is None:
+    if tcp.last_receive_ms is None and not (stuck and calls):
         return None
     if stuck:
         found = _reply(tcp, ms, certain=False)
@@ -257,9 +285,9 @@ def _spinning(tcp: Tcp, ms: float, *, calls: bool) -> Finding | None:
 
 
 def _spinning_unasked(tcp: Tcp) -> Finding | None:
-    """Return the finding about a connection on which this side only receives, as with NCCL."""
+    """Return the finding about a connection on which no reply is due, as with NCCL and MPI."""
     ms, peer = tcp.last_receive_ms, tcp.peer
-    if ms is None or ms < REPLY_MS or tcp.receive_queue:
+    if ms is None or ms < REPLY_MS or tcp.receive_queue or (peer and peer.listens):
         return None
     if peer is None or not peer.stopped:
         text = (
@@ -310,11 +338,19 @@ def _held(peer: Peer) -> str:
     return "frozen" if peer.frozen else "stopped"
 
 
-def _between(tcp: Tcp) -> Finding:
+def _between(tcp: Tcp, *, first_waits: bool) -> Finding:
     """Return the finding about an event loop whose peer sent last, maybe part of a reply."""
     peer = tcp.peer
     if peer and peer.waits_for is not None and tcp.last_receive_ms is not None:
         return _passed_on(tcp, peer, tcp.last_receive_ms)
+    if peer and peer.listens and first_waits:
+        # What the thread waits for may be due from a worker that the peer has given the request.
+        text = (
+            f"waits for another thread, and that for events; {peer.comm} (pid {peer.pid}) at "
+            f"{tcp.remote} does so as well, and whether it owes something only the two programs "
+            "know"
+        )
+        return Finding(text, False, False, None, tcp.inode, seen=False)
     if peer and peer.listens:
         text = f"waits for events; at {tcp.remote} {peer.comm} (pid {peer.pid}) awaits a request"
         return Finding(text, False, True, None, tcp.inode)

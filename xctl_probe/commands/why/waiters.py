@@ -18,8 +18,9 @@ class Waiter:
 
     `exclusive`: a thread can continue only through this socket: it is in a call on it, or polls no
     other socket.  `spins`: no thread is in a call on it, and one runs all the time; `calls`: much
-    of that in system calls.  `only`: the poll has no other descriptor; `gives_up`: it has a
-    timeout.
+    of that in system calls.  `naps`: no thread is in a call on any, and one wakes up often.
+    `only`: the poll has no other descriptor; `gives_up`: it has a timeout.  `first`: the first
+    thread is the one, or one of them.
     """
 
     reads: bool = False
@@ -31,6 +32,8 @@ class Waiter:
     calls: bool = False
     only: bool = False
     gives_up: bool = False
+    naps: bool = False
+    first: bool = False
 
     def plus(self, other: Waiter) -> Waiter:
         """Return the waits of two threads on the same socket as one."""
@@ -42,6 +45,7 @@ class Waiter:
             ms=other.ms if self.ms is None else self.ms,
             only=self.only or other.only,
             gives_up=self.gives_up or other.gives_up,
+            first=self.first or other.first,
         )
 
 
@@ -65,6 +69,7 @@ def waiters(
                 ms=thread.idle_ms if alone else None,
                 only=only,
                 gives_up=call.gives_up,
+                first=thread.first,
             )
             found[inode] = found[inode].plus(waiter) if inode in found else waiter
     return found

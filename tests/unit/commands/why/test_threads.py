@@ -13,6 +13,7 @@ from xctl_probe.commands.why.threads import (
     Thread,
     idle_times_ms,
     is_often_in_calls,
+    naps,
     read_threads,
     waits_in,
 )
@@ -44,13 +45,24 @@ def test_who_runs_just_now_may_have_waited_before(before, now, found):
 
 
 @pytest.mark.parametrize(
-    ("user", "system", "often"), [(27, 3, True), (28, 2, False), (0, 1, True), (0, 0, False)]
+    ("user", "system", "often"), [(27, 3, True), (28, 2, False), (3, 0, False), (2, 0, True)]
 )
 def test_who_polls_busily_spends_its_time_in_calls(user, system, often):
-    """By the ticks between two samples; who computes makes few calls."""
+    """By the ticks between two samples; who computes makes few calls.  Two ticks show nothing."""
     before = thread(running=True)
     after = replace(before, user_ticks=user, system_ticks=system)
     assert is_often_in_calls(after, before) == often
+
+
+def test_who_wakes_up_between_the_samples_naps():
+    """In no call on a descriptor; where the kernel does not count, nobody is seen to."""
+    before = replace(thread(), last_ran_ms=7_000.0)
+    after = replace(before, last_ran_ms=7_100.0)
+    assert naps(after, before)
+    assert not naps(before, before)
+    assert not naps(replace(after, call=POLL), before)
+    assert not naps(after, None)
+    assert not naps(replace(after, last_ran_ms=None), before)
 
 
 @pytest.fixture

@@ -88,15 +88,18 @@ def test_a_client_that_is_stopped_may_be_in_the_middle_of_a_message():
 
 
 def test_a_peer_that_waits_for_more_makes_the_wait_expected():
-    """A blocking read of a queue: the network owes nothing."""
+    """A blocking read of a queue, where nothing is late; or the peer has lost the request."""
     peer = Peer(0, 239, "redis-server", stopped=False, listens=True)
-    for waiter in (IN_RECV, IN_EPOLL):
+    for waiter, waits in ((IN_RECV, True), (IN_EPOLL, False)):
         finding = finding_of(replace(ASKED, peer=peer), waiter)
         assert finding.text == (
             "waits for the answer of redis-server (pid 239) at 10.0.0.7:5432 for 12.4 s, "
-            "which has read the request and waits for other events"
+            "which has read the request and waits for other events, probably because it has no "
+            "answer yet"
         )
-        assert (finding.waits, finding.certain, finding.cause) == (False, True, None)
+        # A thread is in a receive; of an event loop, the reply may be nothing that it needs.
+        assert (finding.waits, finding.seen) == (waits, waits)
+        assert (finding.certain, finding.cause) == (False, None)
     on_its_way = finding_of(replace(ASKED, peer=peer, send_queue=23), IN_RECV)
     assert (on_its_way.waits, on_its_way.cause) == (True, None)
 
@@ -157,6 +160,17 @@ def test_who_sent_last_may_owe_the_rest():
     assert (finding.waits, finding.seen) == (False, True)
 
 
+def test_who_waits_for_its_event_loop_may_wait_for_a_worker_of_an_idle_peer():
+    """As a client of Dask: the scheduler has answered, and given the task to somebody else."""
+    idle = replace(OPENED, peer=Peer(0, 239, "scheduler", stopped=False, listens=True))
+    (finding,) = findings([idle], [], {INODE: IN_EPOLL}, first_waits=True)
+    assert finding.text == (
+        "waits for another thread, and that for events; scheduler (pid 239) at 10.0.0.7:5432 does "
+        "so as well, and whether it owes something only the two programs know"
+    )
+    assert (finding.waits, finding.seen) == (False, False)
+
+
 def test_a_peer_that_is_frozen_is_shown_to_be():
     """It may have read the request before."""
     peer = Peer(23, 239, "server", stopped=True, frozen=True)
@@ -191,11 +205,44 @@ def test_who_makes_calls_all_the_while_may_poll_for_its_reply():
     sent = replace(ACCEPTED, last_send_ms=7_000, last_receive_ms=9_000)
     finding = finding_of(replace(sent, peer=Peer(23, 239, "rank", stopped=False)), calls)
     assert (finding.waits, finding.certain) == (True, False)
-    assert finding_of(replace(sent, peer=Peer(0, 239, "rank", stopped=False)), calls) is None
+    read = finding_of(replace(sent, peer=Peer(0, 239, "rank", stopped=False)), calls)
+    assert (read.waits, read.seen) == (False, False)
 
 
-def test_who_only_receives_and_makes_calls_may_poll():
-    """As NCCL does: its receives are not visible, so there is no verdict without a stopped peer."""
+def test_who_polls_for_its_first_reply_waits_for_a_peer_that_has_not_read_the_request():
+    peer = Peer(23, 239, "server", stopped=False)
+    first = replace(ASKED, last_receive_ms=None, peer=peer)
+    finding = finding_of(first, Waiter(spins=True, calls=True))
+    assert (finding.waits, finding.certain) == (True, False)
+    assert "has not read its request: 23 bytes" in finding.text
+    assert finding_of(replace(first, peer=None), Waiter(spins=True, calls=True)) is None
+
+
+def test_who_wakes_up_often_may_look_for_its_reply():
+    """It receives without blocking, and sleeps in between; a peer that is stuck is a reason."""
+    naps = Waiter(naps=True)
+    finding = finding_of(ASKED, naps)
+    assert finding.text == (
+        "asked 10.0.0.7:5432 12.4 s ago and got no reply, and a thread wakes up often, as if it "
+        "looked for it"
+    )
+    assert (finding.waits, finding.seen) == (False, False)
+    for peer in (Peer(23, 239, "server", stopped=False), Peer(0, 239, "server", stopped=True)):
+        finding = finding_of(replace(ASKED, peer=peer), naps)
+        assert finding.text.startswith("probably waits for a reply from 10.0.0.7:5432 for 12.4 s")
+        assert (finding.waits, finding.certain) == (True, False)
+    for socket in (
+        OPENED,  # answered
+        ACCEPTED,
+        replace(ASKED, reply_ms=900.0),
+        replace(ASKED, last_receive_ms=None),
+        replace(ASKED, receive_queue=23),
+    ):
+        assert finding_of(socket, naps) is None
+
+
+def test_who_awaits_no_reply_and_makes_calls_may_poll():
+    """As NCCL and MPI do: which socket is not visible, so only a stopped peer is a reason."""
     polls, runs = Waiter(spins=True, calls=True), Waiter(spins=True)
     fed = replace(ACCEPTED, last_send_ms=None, last_receive_ms=7_000)
     finding = finding_of(fed, polls)
@@ -205,7 +252,10 @@ def test_who_only_receives_and_makes_calls_may_poll():
     assert finding.text.startswith("probably waits for data from 10.0.0.7:5432 for 7.0 s; rank")
     assert (finding.waits, finding.certain) == (True, False)
     assert finding_of(fed, runs) is None
-    assert finding_of(replace(fed, last_send_ms=9_000), polls) is None
+    assert not finding_of(replace(fed, last_send_ms=9_000), polls).seen
+    assert not finding_of(replace(OPENED, last_receive_ms=7_000), polls).seen
+    idle = Peer(0, 239, "rank", stopped=False, listens=True)
+    assert finding_of(replace(fed, peer=idle), polls) is None
     assert finding_of(replace(fed, last_receive_ms=900), polls) is None
 
 
@@ -339,6 +389,8 @@ def test_a_hole_is_a_lost_packet():
     """Later data has arrived."""
     finding = finding_of(replace(OPENED, hole_ms=1_300.0))
     assert "was lost: what follows it arrived 1.3 s ago" in finding.text
+    assert finding_of(replace(ACCEPTED, hole_ms=1_300.0), IN_RECV).text == finding.text
+    assert finding_of(replace(ACCEPTED, hole_ms=1_300.0)) is None
 
 
 def test_a_host_that_answers_no_keepalive_keeps_who_reads_waiting():
@@ -391,6 +443,19 @@ def test_more_data_is_only_probably_awaited():
     finding = finding_of(replace(OPENED, last_receive_ms=None), IN_RECV)
     assert "to send first" in finding.text
     assert not finding.certain
+
+
+def test_a_connection_that_was_never_used_is_a_wait_of_the_first_thread_only():
+    """For a greeting; another thread may keep it for later, as PyTorch's store does."""
+    unused = replace(OPENED, last_send_ms=None, last_receive_ms=None)
+    greeted = finding_of(unused, replace(IN_RECV, first=True))
+    assert greeted.text == "probably waits for 10.0.0.7:5432 to send first"
+    assert (greeted.waits, greeted.certain) == (True, False)
+    finding = finding_of(unused, IN_RECV)
+    assert finding.text == (
+        "has a thread in a receive from 10.0.0.7:5432, a connection that was never used"
+    )
+    assert (finding.waits, finding.seen) == (False, False)
 
 
 def test_data_that_was_not_read_is_nobodys_stall():
