@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -67,6 +68,36 @@ def test_a_process_whose_first_thread_has_ended_is_alive(why, worker):
     server.begin("recv", QUESTION)
     answer = why(client.pid, f"(pid {server.pid})", "has read the request")
     assert not answer["findings"][0]["certain"]
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_who_receives_between_naps_may_wait_for_its_reply(why, worker, read):
+    """No thread is in a call on the socket; a peer that has not read the request is a reason."""
+    server, client, identity = connected(worker, client_role="waits")
+    port = identity["port"]
+    client.begin("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    server.ask("send", ANSWER)
+    client.expect("ask")
+    client.begin("ask_between_naps", QUESTION)
+    client.expect("waiting")
+    if read:
+        server.ask("recv", QUESTION)
+        answer = why(client.pid, f"{UNSEEN}: it asked 127.0.0.1:{port}", "a thread wakes up often")
+        assert answer["waits"] is None
+    else:
+        answer = why(client.pid, f"probably waits for a reply from 127.0.0.1:{port}", "wakes up")
+        assert answer["waits"]
+
+
+def test_an_event_loop_whose_idle_peer_has_its_request_may_wait_for_it(why, worker):
+    """A long poll, or a request that was lost."""
+    server, client, _ = connected(worker, client_role="evented")
+    client.begin("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    server.begin("recv", QUESTION)
+    answer = why(client.pid, f"{UNSEEN}: it waits for the answer of", f"(pid {server.pid})")
+    assert answer["waits"] is None
 
 
 @pytest.mark.parametrize("server_does", ["something else", "nothing", "something else for another"])
@@ -233,6 +264,17 @@ def test_a_local_socket_is_something_else(why, worker):
     client, _ = waiting(worker, "wait_locally")
     answer = why(client.pid, f"{DENIED}: it is waiting on a local (unix) socket")
     assert answer["waits"] is False
+
+
+def test_whoever_waits_for_a_child_is_shown_whom_else_to_ask_about(why, netns):
+    words = [*netns.command(), "sh", "-c", "sleep 60; :"]
+    with subprocess.Popen(words, start_new_session=True) as shell:
+        try:
+            answer = why(shell.pid, f"{DENIED}: it is waiting for a child process")
+            (note,) = answer["notes"]
+            assert note.startswith("it has children: sleep (pid ")
+        finally:
+            os.killpg(shell.pid, signal.SIGKILL)
 
 
 def test_a_socket_of_another_namespace_than_its_process_s_is_found(why, worker, netns, make_netns):

@@ -23,19 +23,21 @@ class FakeHelper:
         self.late: list[Late] = []
         self._come: list[Late] = []
         self.is_full = False
+        self.refuses = False  # as without a child
         self.closed = 0
 
     def ask(self, request: Any, wait_ns: int) -> Any | None:
         assert wait_ns >= 0
         self.asked.append(request)
         answer = self.answer(request) if callable(self.answer) else self.answer
-        if answer is None:
+        if answer is None and not self.refuses:
             self.unanswered.append(Sent(request, self._clock()))
         return answer
 
-    def comes(self, answer: Any) -> None:
-        """Answer what was asked first of what has no answer."""
-        self._come.append(Late(self.unanswered[len(self._come)], answer))
+    def comes(self, answer: Any, read_ns: int | None = None) -> None:
+        """Answer what was asked first of what has no answer; it was read now, or then."""
+        sent = self.unanswered[len(self._come)]
+        self._come.append(Late(sent, answer, self._clock() if read_ns is None else read_ns))
 
     def collect(self) -> None:
         """Only now the answers that came late are there."""

@@ -19,7 +19,7 @@ class FakePeer:
         self.process = process
         self.listens = self.late = False
         self.own = OwnActivity(Activity.WAITING_ON_SOCKET)  # of the process that waits
-        self.works: Work | None = {}  # CPU time by thread of the peer, ns
+        self.works: dict[int, int] | None = {}  # CPU time by thread of the peer, ns
         self.begun = 0
         self.asked: list[bool | None] = []
 
@@ -38,7 +38,7 @@ class FakePeer:
         return self.own
 
     def work(self, _pid: int) -> Work | None:
-        return self.works
+        return None if self.works is None else Work(self.works)
 
     def keeps_listening(self, _socket: Socket) -> bool:
         return self.listens

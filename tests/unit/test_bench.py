@@ -118,6 +118,6 @@ def test_a_goal_that_is_missed_is_reported_so():
     def added(median):
         return {"added_ns": {"median": median}, "rate_ratio": None}
 
-    seen = {"tracepoint": added(23), "bpftrace": added(45), "empty": added(12)}
+    seen = {"ebpf": added(23), "bpftrace": added(45), "empty": added(12)}
     results = {"native": {"workloads": {"datagrams": {"with": seen}}}}
     assert [goal.kept for goal in goals(results)] == [False, True]

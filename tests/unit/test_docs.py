@@ -121,16 +121,16 @@ def test_the_cost_in_the_readme_is_the_measured_one():
     def added(name):
         return [cell.split()[0] for cell in row(name)[5:7]]  # ns a call by UDP, by TCP
 
-    udp, tcp = added("tracepoint")
+    udp, tcp = added("ebpf")
     assert f"a 64-byte UDP call takes {udp} ns longer and a TCP call {tcp} ns" in text
     empty, bpftrace = added("empty"), added("bpftrace")
     assert f"add {empty[0]} and {empty[1]} ns" in text
     assert f"one-liner {bpftrace[0]} and {bpftrace[1]} ns" in text
-    assert f"takes {row('tracepoint')[2]} MiB" in text
-    (memory,) = (r for r in rows if r.startswith("| kernel memory with 10,000 sockets, tracepoint"))
+    assert f"takes {row('ebpf')[2]} MiB" in text
+    (memory,) = (r for r in rows if r.startswith("| kernel memory with 10,000 sockets, ebpf"))
     assert f"{memory.split('|')[3].strip()} in the kernel" in text
     shares = re.findall(
-        r"^\| tracepoint \| [\d,]+ \| ([\d.]+) \|$",
+        r"^\| ebpf \| [\d,]+ \| ([\d.]+) \|$",
         (ROOT / "docs/bench/README.md").read_text().split("### Over calls")[1],
         re.MULTILINE,
     )

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +42,17 @@ class Waits(blocking.Blocking):
         else:
             outer.poll(LONG_S)
         return {"bytes": len(self.sock.recv(1 << 16))}
+
+    def ask_between_naps(self, question: int) -> dict[str, Any]:
+        """Ask, and receive without blocking, with a short sleep between two attempts."""
+        self.sock.sendall(bytes(question))
+        report("waiting", inode=inode(self.sock))
+        until = time.monotonic() + LONG_S
+        while time.monotonic() < until:
+            with suppress(BlockingIOError):
+                return {"bytes": len(self.sock.recv(1 << 16, socket.MSG_DONTWAIT))}
+            time.sleep(0.01)
+        return {"bytes": 0}
 
     def ask_by_datagram(self, port: int, how: str, *, connected: int) -> dict[str, Any]:
         """Ask as the resolvers of musl and of Go do, and wait in poll or epoll."""

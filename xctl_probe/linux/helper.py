@@ -65,10 +65,11 @@ class Sent(NamedTuple):
 
 
 class Late(NamedTuple):
-    """An answer that came when it was no more waited for."""
+    """An answer that came when it was no more waited for; serving it began at `read_ns`."""
 
     sent: Sent
     answer: Any
+    read_ns: int
 
 
 class Helper:
@@ -178,6 +179,8 @@ class Helper:
         while self._receive(until_ns):
             if not self.unanswered:
                 return self.late.pop().answer
+        if self.unanswered:
+            self._delayed()  # counts from now on
         return None
 
     def _receive(self, until_ns: int) -> bool:
@@ -200,8 +203,8 @@ class Helper:
             whole = packet[:1] == _LAST
         body = b"".join(self._parts)
         self._parts.clear()
-        answer = pickle.loads(body)  # noqa: S301 - of our own child, which makes it of our own types
-        self.late.append(Late(self.unanswered.popleft(), answer))
+        answer, read_ns = pickle.loads(body)  # noqa: S301 - of our own child, and of our own types
+        self.late.append(Late(self.unanswered.popleft(), answer, read_ns))
         self._begun_ns, self._delay = time.monotonic_ns(), None
         return True
 
@@ -246,7 +249,9 @@ def _be_child(its: socket.socket, parent: int, serve: Serve, needs: tuple[str, .
             keep_only(needs)
         its = socket.socket(fileno=3)
         while os.getppid() == parent and (request := its.recv(_PACKET_BYTES)):
-            _send(its, pickle.dumps(serve(pickle.loads(request))))  # noqa: S301 - of our parent
+            begun_ns = time.monotonic_ns()
+            answer = serve(pickle.loads(request))  # noqa: S301 - of our parent
+            _send(its, pickle.dumps((answer, begun_ns)))
     finally:
         os._exit(0)
 

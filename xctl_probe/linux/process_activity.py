@@ -7,6 +7,7 @@ task/<tid>/wchan has the kernel function.  fdinfo has the interest list of an ep
 from __future__ import annotations
 
 import os
+import time
 from enum import Enum, auto
 from pathlib import Path
 from typing import NamedTuple
@@ -54,7 +55,7 @@ class OwnActivity(NamedTuple):
     `runs`: a thread is on a CPU, or queued for one.  `sleeps_elsewhere`: the first thread sleeps
     for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads, to a
     tick; `system_ns`: that in system calls.  `blocked`: a thread sleeps in a receive or a poll of
-    this socket, not in an event loop.
+    this socket, not in an event loop.  `read_ns`: when it was read (monotonic; 0: now).
     """
 
     activity: Activity
@@ -63,15 +64,23 @@ class OwnActivity(NamedTuple):
     ran_ns: int = 0
     blocked: bool = False
     system_ns: int = 0
+    read_ns: int = 0
 
 
-# Time on a CPU, or in the queue for one as on a busy host (ns), by thread, of those in no poll.
-Work = dict[int, int]
+class Work(NamedTuple):
+    """Time on a CPU, or in the queue for one as on a busy host, by thread, of those in no poll.
+
+    As of `read_ns` (monotonic; 0: now).
+    """
+
+    by_tid_ns: dict[int, int]
+    read_ns: int = 0
 
 
 def worked_ns(now: Work, before: Work) -> int:
     """Return the work between two readings of the threads that were in no poll at either."""
-    return sum(ns - before[tid] for tid, ns in now.items() if tid in before)
+    earlier = before.by_tid_ns
+    return sum(ns - earlier[tid] for tid, ns in now.by_tid_ns.items() if tid in earlier)
 
 
 class _Load(NamedTuple):
@@ -81,6 +90,7 @@ class _Load(NamedTuple):
     sleeps_elsewhere: bool
     ran_ns: int
     system_ns: int
+    read_ns: int
 
 
 class Processes:
@@ -136,7 +146,8 @@ class Processes:
         """Return what each thread has worked that is in no poll: those of event loops are."""
         tids = (tid for tid in self._tids(pid) if not _polls(*self._thread(pid, tid)))
         times = ((int(tid), self._schedstat(pid, tid)) for tid in tids)
-        return {tid: of_thread.ran_ns + of_thread.queued_ns for tid, of_thread in times}
+        by_tid_ns = {tid: of_thread.ran_ns + of_thread.queued_ns for tid, of_thread in times}
+        return Work(by_tid_ns, time.monotonic_ns())
 
     def activity(self, pid: int, inode: int, since_ns: int = 0) -> Activity:  # noqa: ARG002
         """Return the activity of `pid` on the socket `inode`, which it holds and has read empty.
@@ -164,8 +175,9 @@ class Processes:
         )
         load = self._loads.get(pid) or self._loads.setdefault(pid, self._load(pid))
         return OwnActivity(
-            activity, load.runs, load.sleeps_elsewhere, load.ran_ns, blocked, load.system_ns
-        )
+            activity, load.runs, load.sleeps_elsewhere, load.ran_ns, blocked, load.system_ns,
+            load.read_ns,
+        )  # fmt: skip
 
     def _load(self, pid: int) -> _Load:
         """Read one file of the process, not several of each thread: a rank has a hundred."""
@@ -174,7 +186,7 @@ class Processes:
         user_ns, system_ns = (_ticks_ns(stat, field) for field in (_USER_TICKS, _SYSTEM_TICKS))
         runs = any(_runs(*thread) for thread in self._threads_of(pid))
         sleeps = state == "D" or (state == "S" and self._sleeps(pid))
-        return _Load(runs, sleeps, user_ns + system_ns, system_ns)
+        return _Load(runs, sleeps, user_ns + system_ns, system_ns, time.monotonic_ns())
 
     def _sleeps(self, pid: int) -> bool:
         syscall, function = self._thread(pid, str(pid))

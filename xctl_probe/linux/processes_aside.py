@@ -22,8 +22,9 @@ from xctl_probe.linux.turns import Turns
 
 # For all answers of one sample; the longest with a larger budget.
 _WAIT_NS, _LONGEST_WAIT_NS = 50_000_000, 400_000_000
-# Samples, and time, without an answer after which the activity is unknown.
-_ASKED_AGAIN, _ASKED_AGAIN_NS = 5, 500_000_000
+# Samples, and time, without a helper that could be asked after which the activity is unknown.
+_ASKED_AGAIN, _ASKED_AGAIN_NS = 5, 2_000_000_000
+_OLDEST_NS = 1_000_000_000  # an answer that was late, about a wait that had begun before
 _MOST_UNANSWERED = 4  # requests of one account: it pays when they are answered
 _MOST_KEPT = 4_096
 _NEVER_SLEPT = SchedCounters(-1, 0, 0)
@@ -68,13 +69,6 @@ _ACCOUNTS = {
 }  # fmt: skip
 _Key = tuple[type, _AnyRequest]
 _Account = tuple[str, int]  # of the budget: what is read, and of which user
-
-
-class _Came(NamedTuple):
-    """An answer that was late, and the sample in which it came."""
-
-    late: Late
-    sample: int
 
 
 class _Answer(NamedTuple):
@@ -146,7 +140,8 @@ class ProcessesAside:
         self._users: dict[int, int] = {}
         # number of samples without an answer, and when the first was (monotonic)
         self._missed: dict[_Key, tuple[int, int]] = {}
-        self._came: dict[_Key, _Came] = {}
+        self._came: dict[_Key, Late] = {}  # answers that were late
+        self._begun_ns = self._begun_before_ns = 0  # this sample and the last one (monotonic)
         self._waits: dict[tuple[int, What], SocketWaits | None] = {}  # read in this sample
         self.spent_ns = 0  # processor time that the helper took in all
 
@@ -159,8 +154,11 @@ class ProcessesAside:
         self._counters.clear()
         self._users.clear()
         self._waits.clear()
-        before = self._sample - 1
-        self._came = {key: came for key, came in self._came.items() if came.sample >= before}
+        now_ns = time.monotonic_ns()
+        self._begun_before_ns, self._begun_ns = self._begun_ns, now_ns
+        self._take_late(now_ns)
+        oldest_ns = min(now_ns - _OLDEST_NS, self._begun_before_ns)
+        self._came = {key: came for key, came in self._came.items() if came.read_ns >= oldest_ns}
 
     def close(self) -> None:
         """Stop the helper.  Safe to call twice."""
@@ -244,7 +242,7 @@ class ProcessesAside:
     def _ask(self, request: _AnyRequest, since_ns: int = 0) -> Any | None:
         now_ns = time.monotonic_ns()
         self._take_late(now_ns)
-        answer = self._late(_key(request), since_ns)
+        answer = self._late(_key(request), since_ns, now_ns)
         if answer is not None or not self._is_turn_of(request, now_ns):
             return answer
         answer = self._helper.ask(request, max(self._wait_ns, 0))
@@ -262,7 +260,7 @@ class ProcessesAside:
     def _is_turn_of(self, request: _AnyRequest, now_ns: int) -> bool:
         """True where the request may be sent.  On a loaded host it may be answered later."""
         account, unanswered = _account(request), self._helper.unanswered
-        if any(_key(sent.request) == _key(request) for sent in unanswered):
+        if self._is_asked(request):
             return False
         of_account = sum(_account(sent.request) == account for sent in unanswered)
         if self._helper.is_full or of_account >= _MOST_UNANSWERED:
@@ -276,29 +274,29 @@ class ProcessesAside:
         for late in self._helper.late:
             if late.answer is not None:
                 self._note(late.sent.request, late.answer, now_ns)
-                self._came[_key(late.sent.request)] = _Came(late, self._sample)
+                self._came[_key(late.sent.request)] = late
         self._helper.late.clear()
 
-    def _late(self, key: _Key, since_ns: int) -> Any | None:
-        """Return an answer that was late, in this sample or the last: on a loaded host all may be.
+    def _late(self, key: _Key, since_ns: int, now_ns: int) -> Any | None:
+        """Return an answer that was late: on a loaded host all may be.
 
-        One of before the wait would show a peer that is idle, as it was then.
+        One that was read before the wait would show a peer that is idle, as it was then.  Where the
+        wait is not known, it is one that was read since the last sample.
         """
         came = self._came.pop(key, None)
-        if came is None or came.late.sent.sent_ns < since_ns or came.sample < self._sample - 1:
-            return None
-        return came.late.answer
+        oldest_ns = max(since_ns, now_ns - _OLDEST_NS) if since_ns else self._begun_before_ns
+        return came.answer if came is not None and came.read_ns >= oldest_ns else None
 
     def _without_answer(self, request: _AnyRequest) -> Activity:
-        # Who has not had its turn may be read: that is no reason to take it for unreadable.
-        awaits = self._turns.awaits(_account(request), request.pid) or self._is_behind(request)
+        # Who has not had its turn, or is not answered yet, may be read: that is no reason to take
+        # it for unreadable.  A helper that hangs is abandoned, and the process barred.
+        awaits = self._turns.awaits(_account(request), request.pid) or self._is_asked(request)
         later = awaits or self._is_missing(request)
         return Activity.LATER if later else Activity.UNKNOWN
 
-    def _is_behind(self, request: _AnyRequest) -> bool:
-        """True while the helper answers others that were asked before."""
-        others = list(self._helper.unanswered)[1:]
-        return any(_key(sent.request) == _key(request) for sent in others)
+    def _is_asked(self, request: _AnyRequest) -> bool:
+        key = _key(request)
+        return any(_key(sent.request) == key for sent in self._helper.unanswered)
 
     def _is_missing(self, request: _AnyRequest) -> bool:
         """Note one more sample without an answer; False once there were enough."""

@@ -82,28 +82,32 @@ class JobConnections:
         left_ns = _WAIT_NS
         for process, uid in list(self._turns.items()):
             yield from self._late()
-            if left_ns <= 0:
+            if self._helper.is_full:
                 return
             if self._barred.covers(process.pid, uid) or not self._budget.allows(uid, now_ns):
                 continue
             request = Asked(process.pid, process.start_ticks, uid)
-            if any(sent.request == request for sent in self._helper.unanswered):
+            if self._is_asked(request):
                 continue
             begun_ns = time.monotonic_ns()
-            self._turns.move_to_end(process)
             held = self._helper.ask(request, left_ns)
-            left_ns -= time.monotonic_ns() - begun_ns
+            left_ns = max(left_ns - (time.monotonic_ns() - begun_ns), 0)
+            if held is not None or self._is_asked(request):
+                self._turns.move_to_end(process)
             if held is not None:
                 self._budget.charge(uid, held.spent_ns, now_ns)
                 yield process, held
         yield from self._late()
+
+    def _is_asked(self, request: Asked) -> bool:
+        return any(sent.request == request for sent in self._helper.unanswered)
 
     def _late(self) -> Iterator[tuple[Process, Held]]:
         """Take the answers that came after their interval."""
         self._helper.collect()
         late = list(self._helper.late)
         self._helper.late.clear()
-        for (request, _), held in late:
+        for (request, _), held, _ in late:
             if held is None:
                 continue
             self._budget.charge(request.uid, held.spent_ns, time.monotonic_ns())

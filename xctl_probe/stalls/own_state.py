@@ -31,6 +31,7 @@ class OwnState:
     seen_ns: int | None = None  # time of the last sample
     late: bool = False  # the answer was not there in time: the next sample may have it
     _seen: OwnActivity | None = None
+    _read_ns: int = 0  # when that was read
     _first: tuple[OwnActivity, int] | None = None
     _polled: bool = False
 
@@ -53,15 +54,17 @@ class OwnState:
         self.late = seen.activity is Activity.LATER
         if self.late:
             return
-        before, before_ns, self.seen_ns = self._seen, self.seen_ns, now_ns
+        before, self.seen_ns = self._seen, now_ns
         if seen.activity is Activity.UNKNOWN:
             if not self.is_elsewhere:
                 self.elsewhere = 0  # undecided: the connection decides
             return
+        # A late answer was read before this sample: its times go with that of the reading.
+        read_ns = seen.read_ns or now_ns
+        since_ns, self._read_ns = read_ns - self._read_ns, read_ns
         self._seen = seen
-        self._first = self._first or (seen, now_ns)
-        since_ns = now_ns - (before_ns or 0)
-        polls = may_poll and self._polls(seen, now_ns, *self._first)
+        self._first = self._first or (seen, read_ns)
+        polls = may_poll and self._polls(seen, read_ns, *self._first)
         busy = not (seen.blocked or polls) and self._is_busy(seen, before, since_ns)
         self.elsewhere = self.elsewhere + 1 if busy else 0
 

@@ -28,8 +28,9 @@ class PeerWork:
         if work is None:
             return
         self._read_ns = now_ns
+        of_ns = work.read_ns or now_ns  # it may have been late
         if self._first is None:
-            self._first, self._first_ns = work, now_ns
+            self._first, self._first_ns = work, of_ns
         else:
-            passed_ns = now_ns - self._first_ns
+            passed_ns = of_ns - self._first_ns
             self.computes = worked_ns(work, self._first) >= COMPUTES * passed_ns

@@ -86,6 +86,21 @@ def test_what_hangs_is_waited_for_no_longer_than_shown_and_left_behind(helper, m
     gone(first, helper)
 
 
+def test_the_delay_of_a_late_answer_counts_from_the_request_on(helper, monkeypatch):
+    """Else the time without a processor until the next sample would be held against it."""
+    observed = []
+
+    def observe(_, now_ns):
+        observed.append(now_ns)
+        return Delay()
+
+    monkeypatch.setattr(module.ThreadDelay, "observe", observe)
+    assert helper.ask("word", LONG_NS)[0] == "word"
+    assert observed == []
+    assert helper.ask("hang", 1_000_000) is None
+    assert len(observed) == 1
+
+
 def test_who_sleeps_uninterruptibly_is_left_behind_sooner(helper, monkeypatch):
     assert helper.ask("hang", 1_000_000) is None
     monkeypatch.setattr(module, "_HANGS_NS", 0)

@@ -15,6 +15,7 @@ from xctl_probe.linux.process_activity import (
     OwnActivity,
     Processes,
     SchedCounters,
+    Work,
     worked_ns,
 )
 from xctl_probe.linux.syscalls import anonymous_inode
@@ -272,7 +273,7 @@ def test_a_process_in_a_frozen_cgroup_waits_for_nothing(proc, tmp_path):
 
 
 def own(proc):
-    return Processes(proc.path.parent).own_activity(PID, INODE)
+    return Processes(proc.path.parent).own_activity(PID, INODE)._replace(read_ns=0)
 
 
 def first_thread(proc, state, syscall=None, wchan=None):
@@ -351,10 +352,10 @@ def test_the_work_of_a_process_is_the_time_of_its_threads_that_poll_nothing(proc
     for tid, (syscall, wchan) in calls.items():
         proc.thread(syscall, wchan, tid=tid)
         (proc.path / f"task/{tid}/schedstat").write_text(f"{tid * 1_000} 11 13\n")
-    before = Processes(proc.path.parent).work(PID)
+    before = Processes(proc.path.parent).work(PID).by_tid_ns
     assert {tid: before[tid] for tid in before if tid in calls} == {
         257: 257_011, 263: 263_011, 269: 269_011,
     }  # fmt: skip
     now = before | {257: 258_020, 241: 999_000}
     del now[263]  # it has returned to a poll
-    assert worked_ns(now, before) == 1_009
+    assert worked_ns(Work(now), Work(before)) == 1_009

@@ -66,22 +66,25 @@ def test_an_answer_comes_with_the_steps_of_the_threads():
     assert processes.sched_counters(PID) == STEPS
 
 
-def test_without_an_answer_it_is_tried_again_and_then_unknown(elapse):
+def test_without_a_helper_it_is_tried_again_and_then_unknown(elapse):
     processes, helper = made()
+    helper.refuses = True
     assert samples(processes, 5) == [Activity.LATER] * 5
-    elapse(500)
+    elapse(2_000)
     assert samples(processes, 2) == [Activity.UNKNOWN] * 2
-    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
+    helper.answer = _Answer(Activity.WAITING_ON_SOCKET, None, 7)
     assert samples(processes) == [Activity.WAITING_ON_SOCKET]
+    helper.answer = None
     assert samples(processes) == [Activity.LATER]
 
 
 @pytest.mark.parametrize(("count", "each_ms"), [(100, 4), (4, 700)])
-def test_without_an_answer_it_is_not_unknown_before_half_a_second_and_five_samples(
+def test_without_a_helper_it_is_not_unknown_before_two_seconds_and_five_samples(
     elapse, count, each_ms
 ):
     """However often, or seldom, the samples are."""
-    processes, _ = made()
+    processes, helper = made()
+    helper.refuses = True
     for _ in range(count):
         assert samples(processes) == [Activity.LATER]
         elapse(each_ms)
@@ -119,14 +122,32 @@ def test_what_is_asked_of_a_busy_host_is_asked_once_and_answered_together():
     assert processes.spent_ns == 31
 
 
-def test_who_waits_behind_others_is_not_unknown(elapse):
-    """Only what the helper works on may be unreadable."""
-    processes, _ = made()
+def test_who_is_asked_about_and_not_answered_yet_is_not_unknown(elapse):
+    """However long: the helper may get no processor.  Where it hangs, it is abandoned."""
+    processes, helper = made()
     for _ in range(7):
         elapse(1_000)
         processes.begin()
-        found = [processes.activity(PID, inode) for inode in (INODE, INODE + 1)]
-    assert found == [Activity.UNKNOWN, Activity.LATER]
+        assert processes.activity(PID, INODE) is Activity.LATER
+        with pytest.raises(NotRead):
+            processes.waits(PID, What.THREADS)
+    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
+    assert samples(processes) == [Activity.WAITING_ON_SOCKET]
+
+
+def test_a_late_answer_about_a_wait_that_had_begun_serves_for_a_second(elapse):
+    """Not each wait is inspected in each sample."""
+    processes, helper = made()
+    elapse(10)
+    since_ns = now_ns()
+    for waited_ms, found in ((900, Activity.WAITING_ON_SOCKET), (1_100, Activity.LATER)):
+        processes.begin()
+        assert processes.activity(PID, INODE, since_ns) is Activity.LATER
+        helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
+        for _ in range(4):
+            processes.begin()
+            elapse(waited_ms // 4)
+        assert processes.activity(PID, INODE, since_ns) is found
 
 
 def test_the_requests_of_one_user_that_have_no_answer_are_bounded():
@@ -153,7 +174,7 @@ def test_an_answer_that_was_late_is_none_about_a_wait_that_began_after_its_sampl
     elapse(10)
     between_ns = processes_aside.time.monotonic_ns()
     elapse(10)
-    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
+    helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7), read_ns=between_ns - 1)
     processes.begin()
     assert processes.activity(PID, INODE, between_ns) is Activity.LATER  # asked again
     helper.comes(_Answer(Activity.WAITING_ON_SOCKET, None, 7))
@@ -162,6 +183,21 @@ def test_an_answer_that_was_late_is_none_about_a_wait_that_began_after_its_sampl
     assert processes.own_activity(PID, INODE, between_ns).activity is Activity.LATER
     helper.comes(_OwnAnswer(own, 7))
     assert processes.own_activity(PID, INODE, between_ns) == own  # of this sample
+
+
+def test_late_waits_of_long_ago_serve_no_sample(elapse):
+    """They are of whatever the process did then: no wait is known that had begun before."""
+    processes, helper = made()
+    elapse(10)
+    processes.begin()
+    with pytest.raises(NotRead):
+        processes.waits(PID, What.THREADS)
+    helper.comes(_WaitsAnswer(WAITS, 7))
+    for _ in range(2):
+        elapse(10)
+        processes.begin()
+    with pytest.raises(NotRead):
+        processes.waits(PID, What.THREADS)
 
 
 def test_who_holds_a_helper_up_is_not_asked_about_again():
@@ -186,17 +222,18 @@ def test_what_a_process_waits_for_is_read_once_a_sample():
     assert len(helper.asked) == 3
 
 
-def test_waits_that_were_not_read_in_time_are_tried_again_and_then_none(elapse):
+def test_waits_that_cannot_be_read_are_tried_again_and_then_none(elapse):
     processes, helper = made()
+    helper.refuses = True
     for _ in range(5):
         processes.begin()
         for _ in range(2):
             with pytest.raises(NotRead):
                 processes.waits(PID, What.THREADS)
-    elapse(500)
+    elapse(2_000)
     processes.begin()
     assert processes.waits(PID, What.THREADS) == SocketWaits()
-    assert len(helper.asked) == 1  # which has no answer yet
+    assert len(helper.asked) == 6
 
 
 def test_late_waits_serve_the_next_sample():

@@ -47,6 +47,14 @@ def test_a_process_that_computes_beside_its_event_loop_does_not_wait():
     assert not after(*idle).elsewhere
 
 
+def test_a_late_answer_goes_with_the_time_of_its_reading():
+    """Read at 100 ms and noted at 1,100: what was used in between was used in 1,200 ms."""
+    before = OwnActivity(Activity.WAITING_ON_SOCKET, runs=True, ran_ns=0, read_ns=100 * MS)
+    now = before._replace(ran_ns=360 * MS, read_ns=1_300 * MS)
+    assert not after((1_100, before), (1_300, now)).elsewhere
+    assert after((1_100, before), (1_300, now._replace(ran_ns=600 * MS))).is_elsewhere
+
+
 @pytest.mark.parametrize(
     ("activity", "system_share", "elsewhere"),
     [

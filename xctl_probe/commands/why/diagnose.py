@@ -40,6 +40,8 @@ from xctl_probe.sources.privileges import WHY_ELSEWHERE
 from xctl_probe.stalls.policy import STALL_MS
 
 BETWEEN_S = 0.3
+_MOST_CHILDREN = 3
+_WIDE_APART_S = 1.2  # as on a busy host: a thread that ran in between may have woken up once
 _MOST_LINKS = 256
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
@@ -135,8 +137,9 @@ def _sample_twice(pid: int, sock_diag: bool, stall_ms: int) -> Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Result of two samples; `fds` is descriptor by inode."""
+    """Result of two samples, `apart_s` apart; `fds` is descriptor by inode."""
 
+    apart_s: float
     before: list[Thread]
     after: list[Thread]
     fds: dict[int, int]
@@ -151,7 +154,7 @@ def _sample_diag(process: Process, fds: dict[int, int], stall_ms: int) -> Diagno
         places = [Place(stall_ms=stall_ms)]
         stack.callback(places[0].close)
         places[0].dump()
-        before = read_threads(pid)
+        begun_s, before = time.monotonic(), read_threads(pid)
         closed = closed_sockets(pid, before, places[0].messages)
         there = other_sockets(reader_of(pid), fds, places[0].inodes())
         strangers = [socket.fd for socket in there if socket.internet]
@@ -175,7 +178,7 @@ def _sample_diag(process: Process, fds: dict[int, int], stall_ms: int) -> Diagno
         after = read_threads(pid)
         tcp = [socket for place in places for socket in place.tcp(fds)]
         udp = [socket for place in places for socket in place.udp(fds)]
-        seen = _Seen(before, after, fds, tcp, udp, queue_pairs.result())
+        seen = _Seen(time.monotonic() - begun_s, before, after, fds, tcp, udp, queue_pairs.result())
         return _diagnosis(process, seen, "sock_diag", [], stall_ms)
 
 
@@ -187,7 +190,7 @@ def _sample_proc(
     queue_pairs = QueuePairSampler(pid)
     try:
         sampler.sample(fds)
-        before = read_threads(pid)
+        begun_s, before = time.monotonic(), read_threads(pid)
         queue_pairs.sample()
         time.sleep(BETWEEN_S)
         fds = fds_of(pid)
@@ -202,7 +205,9 @@ def _sample_proc(
         queue_pairs.close()
     after = read_threads(pid)
     udp = udp_sockets(reader, fds)
-    seen = _Seen(before, after, fds, sampler.tcp(fds), udp, queue_pairs.result())
+    seen = _Seen(
+        time.monotonic() - begun_s, before, after, fds, sampler.tcp(fds), udp, queue_pairs.result()
+    )
     return _diagnosis(process, seen, "/proc/net", notes, stall_ms)
 
 
@@ -235,12 +240,14 @@ def _diagnosis(
     if running:
         calls = any(is_often_in_calls(t, earlier[t.tid]) for t in running)
         waited = {s.inode: Waiter(spins=True, calls=calls) for s in seen.tcp} | waited
-    elif any(naps(thread, earlier.get(thread.tid)) for thread in threads):
+    elif seen.apart_s < _WIDE_APART_S and any(naps(t, earlier.get(t.tid)) for t in threads):
         waited = {s.inode: Waiter(naps=True) for s in seen.tcp} | waited
     found = findings(
         seen.tcp, seen.udp, waited, _ephemeral(), stall_ms,
         first_waits=any(t.first and t.wchan.startswith(wchan.ON_THREADS) for t in threads),
     )  # fmt: skip
+    if not any(finding.waits for finding in found):
+        notes += _about_children(process.pid)
     return Diagnosis(
         process=process,
         state=state_of(process.pid),
@@ -257,6 +264,17 @@ def _diagnosis(
         queue_pairs=seen.queue_pairs,
         rings=_rings(reader, waiting, seen.fds),
     )
+
+
+def _about_children(pid: int) -> list[str]:
+    """Return the note on whom else to ask about: a shell, a launcher or a master waits for them."""
+    pids = [int(word) for word in read(f"/proc/{pid}/task/{pid}/children").split()]
+    children = [child for child in map(read_process, pids[:_MOST_CHILDREN]) if child is not None]
+    if not children:
+        return []
+    named = ", ".join(f"{child.comm} (pid {child.pid})" for child in children)
+    more = f" and {len(pids) - len(children)} more" if len(pids) > len(children) else ""
+    return [f"it has children: {named}{more}; `why {children[0].pid}` explains the first"]
 
 
 def _rings(reader: int, waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> frozenset[int]:

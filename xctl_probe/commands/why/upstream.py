@@ -16,7 +16,7 @@ from xctl_probe.commands.why.proc_sampler import socket_fds
 from xctl_probe.commands.why.sockets import Peer
 from xctl_probe.fallback.sock_diag import ESTABLISHED, LISTEN, SYN_SENT, TcpSample, decode
 from xctl_probe.linux.addresses import endpoint_text
-from xctl_probe.linux.process_activity import Processes, worked_ns
+from xctl_probe.linux.process_activity import Processes, Work, worked_ns
 from xctl_probe.linux.tasks import reader_of
 from xctl_probe.stalls.peer_work import COMPUTES
 from xctl_probe.stalls.policy import TICK_MS
@@ -97,13 +97,11 @@ def with_work(peers: dict[int, Peer]) -> dict[int, Peer]:
     pids = {peer.pid for peer in peers.values() if peer.pid is not None}
     if not pids:
         return peers
-    begin_ns = time.monotonic_ns()
     first = {pid: Processes().work(pid) for pid in pids}
     time.sleep(_BETWEEN_S)
-    passed_ns = time.monotonic_ns() - begin_ns
-    computing = {
-        pid
-        for pid, before in first.items()
-        if worked_ns(Processes().work(pid), before) >= COMPUTES * passed_ns
-    }
+    computing = {pid for pid, before in first.items() if _computes(before, Processes().work(pid))}
     return {i: replace(peer, computes=peer.pid in computing) for i, peer in peers.items()}
+
+
+def _computes(before: Work, now: Work) -> bool:
+    return worked_ns(now, before) >= COMPUTES * (now.read_ns - before.read_ns)

@@ -156,7 +156,7 @@ def _receiving(tcp: Tcp, waiter: Waiter | None, *, first_waits: bool) -> Finding
     if waiter and waiter.spins and tcp.opened is not None:
         return _running(tcp, waiter)
     if waiter and waiter.naps and tcp.opened and not tcp.receive_queue:
-        return _looked_for(tcp)
+        return _polled_between_naps(tcp)
     if not reads or tcp.receive_queue:
         return None
     idle_ms = waiter.ms if waiter else None
@@ -190,17 +190,17 @@ def _unused(tcp: Tcp) -> Finding:
     return Finding(text, False, False, None, tcp.inode, seen=False)
 
 
-def _looked_for(tcp: Tcp) -> Finding | None:
-    """Return the finding about a reply for which a thread may look between two short sleeps."""
+def _polled_between_naps(tcp: Tcp) -> Finding | None:
+    """Return the finding about a reply that a thread may poll for between two short sleeps."""
     ms = tcp.reply_ms
     if ms is None or ms < REPLY_MS or tcp.last_receive_ms is None:
         return None
     if tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes):
         found = _reply(tcp, ms, certain=False)
-        return replace(found, text=f"{found.text}; a thread wakes up often, as if it looked for it")
+        return replace(found, text=f"{found.text}; a thread wakes up often, as if it polled for it")
     text = (
         f"asked {tcp.remote} {format_duration(ms)} ago and got no reply, and a thread wakes up "
-        "often, as if it looked for it"
+        "often, as if it polled for it"
     )
     return Finding(text, False, False, None, tcp.inode, ms, seen=False)
 

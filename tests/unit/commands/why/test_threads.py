@@ -55,7 +55,7 @@ def test_who_polls_busily_spends_its_time_in_calls(user, system, often):
 
 
 def test_who_wakes_up_between_the_samples_naps():
-    """In no call on a descriptor; where the kernel does not count, nobody is seen to."""
+    """In no call on a descriptor; where the kernel does not count, none is seen to."""
     before = replace(thread(), last_ran_ms=7_000.0)
     after = replace(before, last_ran_ms=7_100.0)
     assert naps(after, before)

@@ -218,13 +218,13 @@ def test_who_polls_for_its_first_reply_waits_for_a_peer_that_has_not_read_the_re
     assert finding_of(replace(first, peer=None), Waiter(spins=True, calls=True)) is None
 
 
-def test_who_wakes_up_often_may_look_for_its_reply():
+def test_who_wakes_up_often_may_poll_for_its_reply():
     """It receives without blocking, and sleeps in between; a peer that is stuck is a reason."""
     naps = Waiter(naps=True)
     finding = finding_of(ASKED, naps)
     assert finding.text == (
         "asked 10.0.0.7:5432 12.4 s ago and got no reply, and a thread wakes up often, as if it "
-        "looked for it"
+        "polled for it"
     )
     assert (finding.waits, finding.seen) == (False, False)
     for peer in (Peer(23, 239, "server", stopped=False), Peer(0, 239, "server", stopped=True)):
