@@ -31,6 +31,7 @@ from xctl_probe.stalls.failed_searches import is_due
 _SEARCHES = 2  # of all of /proc for a single inode, in one sample; others are combined
 _MOST_SEARCHED = 4096
 _SAMPLES_WITHOUT_SLEEP = 2
+_RAN_WITHOUT_SLEEP_NS = 1_000_000_000
 
 
 class PeerState(Enum):
@@ -70,6 +71,7 @@ class PeerObservation:
     peer: Process | None = None  # owner of the peer socket
     counters: SchedCounters | None = None  # of the peer's threads, when last undecided
     samples_without_sleep: int = 0  # consecutive samples
+    since_sleep: SchedCounters | None = None  # the first ones since their last sleep
     late: bool = False  # the answer was not there in time: the next sample may have it
 
 
@@ -191,7 +193,8 @@ class PeerInspector:
         if activity is not Activity.EVENT_LOOP_BUSY:
             return PeerState.BUSY
         # An event loop that serves other connections runs and sleeps in turns.  Only one that
-        # does not sleep for several samples is busy, unless it waits for a CPU.
+        # does not sleep for several samples is busy, unless it waits for a CPU: then one that has
+        # run for long.
         counters = self._processes.sched_counters(pid)
         same = observation.counters is not None and counters.has_not_slept_since(
             observation.counters
@@ -200,11 +203,14 @@ class PeerInspector:
             observation.samples_without_sleep + 1 if same else 0,
             counters,
         )
-        return (
-            PeerState.BUSY
-            if observation.samples_without_sleep >= _SAMPLES_WITHOUT_SLEEP
-            else PeerState.UNKNOWN_ACTIVITY
+        if observation.since_sleep is None or observation.since_sleep.sleeps != counters.sleeps:
+            observation.since_sleep = counters
+        ran_ns = counters.ran_ns - observation.since_sleep.ran_ns
+        busy = (
+            observation.samples_without_sleep >= _SAMPLES_WITHOUT_SLEEP
+            or ran_ns >= _RAN_WITHOUT_SLEEP_NS
         )
+        return PeerState.BUSY if busy else PeerState.UNKNOWN_ACTIVITY
 
     def _owner(self, inode: int, asker: int | None) -> Process | None:
         if not self._owners.is_current(inode):

@@ -177,6 +177,19 @@ def test_an_event_loop_that_lacks_a_processor_is_not_busy():
         assert scene.finds(Activity.EVENT_LOOP_BUSY) is PeerState.UNKNOWN_ACTIVITY
 
 
+def test_an_event_loop_that_lacks_a_processor_and_has_run_for_a_second_is_busy():
+    """Without a sleep: it would have come back to its loop."""
+    scene = Scene()
+    found = []
+    for sleeps in (7, 7, 7, 7, 7, 11):
+        scene.processes.sleeps = sleeps
+        scene.processes.ran_ns += 250_000_000
+        scene.processes.queued_ns += 750_000_000
+        found.append(scene.finds(Activity.EVENT_LOOP_BUSY))
+    unknown = PeerState.UNKNOWN_ACTIVITY
+    assert found == [unknown] * 4 + [PeerState.BUSY, unknown]
+
+
 def test_an_event_loop_that_serves_others_meanwhile_is_not():
     """It ran, slept and runs: where it slept is not known."""
     scene = Scene()
