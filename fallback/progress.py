@@ -184,12 +184,24 @@ class _Step:
         delivered = written - self.now("wqueue") >= was_written
         # While the kernel retransmits there is no progress.
         resent = ~delivered & (self.now("backoff") == 0)
-        in_pieces = delivered & (self.last_send_ns - self.was("sent_ns") < self.stall_ns)
+        in_pieces = delivered & self._in_pieces()
         begins = request & (new | resent | in_pieces)
         self.pending_ns = np.where(begins, self.last_send_ns, self.pending_ns)
         # Or a ping while it waits: the wait continues.
         unanswered: Bools = request & ~new & delivered & ~in_pieces
         return unanswered
+
+    def _in_pieces(self) -> Bools:
+        """Return where the last send followed soon after the one before.
+
+        Samples may be more than a stall length apart: with very many sockets, or on a busy host.
+        Then it is the mean of several segments, which are larger than pings.
+        """
+        apart_ns = self.last_send_ns - self.was("sent_ns")
+        several = (self.went > 1) & (self.added > MOST_OF_PING * self.went)
+        several &= self.now_ns - self.last_ns >= self.stall_ns
+        soon: Bools = apart_ns < self.stall_ns * np.where(several, self.went, 1)
+        return soon
 
     def keep(self) -> None:
         """Set the rows."""

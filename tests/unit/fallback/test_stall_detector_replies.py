@@ -70,6 +70,30 @@ def test_a_request_in_pieces_awaits_its_answer_since_the_last():
     assert scene.take_sample(171) == waits(RECEIVE, 71, NO_REPLY)
 
 
+def busy_sender(count):
+    """A client that was answered often, then sends in each 50 ms, sampled once in 600."""
+    scene = conversation(96)
+    found = []
+    for ms in range(10_000, 13_000, 50):
+        scene.tcp.at(ms).send(count)
+        if ms % 600 == 0:
+            found.append(scene.take_sample(ms + 10))
+    return scene, found
+
+
+def test_pieces_between_two_samples_of_a_busy_host_are_one_request():
+    scene, found = busy_sender(1_009)
+    assert found == [None] * 5
+    assert scene.take_sample(13_040) is None
+    assert scene.take_sample(13_050) == waits(RECEIVE, 12_950, NO_REPLY)
+
+
+def test_pings_between_two_samples_of_a_busy_host_are_no_pieces():
+    """Of a client that waits meanwhile."""
+    scene, found = busy_sender(23)
+    assert found[1:] == [waits(RECEIVE, 10_200, NO_REPLY)] * 4
+
+
 def test_a_steady_client_that_asks_again_is_in_the_same_stall():
     """After eight exchanges, asking once more neither finishes the stall nor restarts it.
 
