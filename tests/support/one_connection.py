@@ -192,7 +192,8 @@ class OneConnection:
             if self._is_pong(before, last_send_ns, stall_ns):
                 self.unsolicited = False
             else:
-                self._note_request(before, last_send_ns, stall_ns)
+                rare = now_ns - last_sample_ns >= stall_ns
+                self._note_request(before, last_send_ns, stall_ns, rare=rare)
         if wrote:
             self.sent_ns = last_send_ns
 
@@ -211,13 +212,17 @@ class OneConnection:
         if pending_ns is not None or wrote:
             self._answered()
 
-    def _note_request(self, before: Counters, last_send_ns: int, stall_ns: int) -> None:
+    def _note_request(
+        self, before: Counters, last_send_ns: int, stall_ns: int, *, rare: bool
+    ) -> None:
+        went = self.counters.segments_out - before.segments_out
+        many = rare and went > 1 and self.counters.written - before.written > MOST_OF_PING * went
         if self.pending_ns is None:
             self.pending_ns = last_send_ns
         elif not self._delivered(before):
             if not self.sample.info.backoff:  # else the kernel retransmits, which is no progress
                 self.pending_ns = last_send_ns
-        elif last_send_ns - self.sent_ns < stall_ns:
+        elif last_send_ns - self.sent_ns < stall_ns * (went if many else 1):
             self.pending_ns = last_send_ns  # one request, in pieces
         else:
             self._unanswered(

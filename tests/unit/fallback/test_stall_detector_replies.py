@@ -90,7 +90,7 @@ def test_pieces_between_two_samples_of_a_busy_host_are_one_request():
 
 def test_pings_between_two_samples_of_a_busy_host_are_no_pieces():
     """Of a client that waits meanwhile."""
-    scene, found = busy_sender(23)
+    _, found = busy_sender(23)
     assert found[1:] == [waits(RECEIVE, 10_200, NO_REPLY)] * 4
 
 
