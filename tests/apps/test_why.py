@@ -36,12 +36,13 @@ def why(installed, everything):
 
 
 def test_an_expected_wait_is_shown_to_be_one(everything, why):
-    """It is not the network: the server has the request, and waits itself."""
+    """Nothing is late: the server has the request, and waits itself."""
     redis = everything.redis
     server = f"redis-server (pid {redis.server.pid}) at 127.0.0.1:{redis.port}"
     words = f"waits for the answer of {server}", "has read the request and waits for other events"
-    reported = why(redis.blocked, "not waiting on the network", *words)
-    assert not reported["waits"]
+    reported = why(redis.blocked, *words)
+    finding = reported["findings"][0]
+    assert (reported["waits"], finding["certain"], finding["cause"]) == (True, False, None)
 
 
 def test_a_server_that_is_stopped_has_not_read_the_request(everything, why):
