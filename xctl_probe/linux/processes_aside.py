@@ -24,7 +24,8 @@ from xctl_probe.linux.turns import Turns
 _WAIT_NS, _LONGEST_WAIT_NS = 50_000_000, 400_000_000
 # Samples, and time, without a helper that could be asked after which the activity is unknown.
 _ASKED_AGAIN, _ASKED_AGAIN_NS = 5, 2_000_000_000
-_OLDEST_NS = 1_000_000_000  # an answer that was late, about a wait that had begun before
+# An answer that was late: about a wait that had begun before, and where the wait is not known.
+_OLDEST_NS, _RECENT_NS = 1_000_000_000, 300_000_000
 _MOST_UNANSWERED = 4  # requests of one account: it pays when they are answered
 _MOST_KEPT = 4_096
 _NEVER_SLEPT = SchedCounters(-1, 0, 0)
@@ -281,10 +282,14 @@ class ProcessesAside:
         """Return an answer that was late: on a loaded host all may be.
 
         One that was read before the wait would show a peer that is idle, as it was then.  Where the
-        wait is not known, it is one that was read since the last sample.
+        wait is not known, it is one that was read since the last sample, or a moment ago: a reading
+        may take longer than from one sample to the next.
         """
         came = self._came.pop(key, None)
-        oldest_ns = max(since_ns, now_ns - _OLDEST_NS) if since_ns else self._begun_before_ns
+        if since_ns:
+            oldest_ns = max(since_ns, now_ns - _OLDEST_NS)
+        else:
+            oldest_ns = min(self._begun_before_ns, now_ns - _RECENT_NS)
         return came.answer if came is not None and came.read_ns >= oldest_ns else None
 
     def _without_answer(self, request: _AnyRequest) -> Activity:
