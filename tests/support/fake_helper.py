@@ -39,6 +39,9 @@ class FakeHelper:
         sent = self.unanswered[len(self._come)]
         self._come.append(Late(sent, answer, self._clock() if read_ns is None else read_ns))
 
+    def has(self, request: Any) -> bool:
+        return any(sent.request == request for sent in self.unanswered)
+
     def collect(self) -> None:
         """Only now the answers that came late are there."""
         for late in self._come:

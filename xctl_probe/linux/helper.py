@@ -53,6 +53,9 @@ class Asks(Protocol):
     def is_full(self) -> bool:
         """True while no more requests are taken."""
 
+    def has(self, request: Any) -> bool:
+        """Return whether this request has no answer yet."""
+
     def close(self) -> None:
         """Stop the child."""
 
@@ -127,6 +130,10 @@ class Helper:
     def is_full(self) -> bool:
         """True while no more requests are taken."""
         return len(self.unanswered) >= _MOST_ASKED
+
+    def has(self, request: Any) -> bool:
+        """Return whether this request has no answer yet."""
+        return any(sent.request == request for sent in self.unanswered)
 
     def read(self, request: Any) -> Any | None:
         """Return the answer, however late; None where the child hangs or has exited."""

@@ -280,14 +280,14 @@ class Jobs:
             self._settle(entry)
             return
         request = _Request(pid, entry.process.start_ticks, uid, entry.in_cgroup.pod_uid)
-        if self._helper.is_full or self._is_asked(request):
+        if self._helper.is_full or self._helper.has(request):
             return
         if not self._budget.allows(uid, now_ns):
             return
         begun_ns = time.monotonic_ns()
         answer = self._helper.ask(request, self._wait_ns)
         self._asked_ns = now_ns
-        if entry.asked_ns is None and (answer is not None or self._is_asked(request)):
+        if entry.asked_ns is None and (answer is not None or self._helper.has(request)):
             entry.asked_ns = now_ns
         self._wait_ns = max(self._wait_ns - (time.monotonic_ns() - begun_ns), 0)
         if answer is not None:
@@ -295,9 +295,6 @@ class Jobs:
         else:
             self._wait_ns = 0  # the others are late as well
         self._take_late()
-
-    def _is_asked(self, request: _Request) -> bool:
-        return any(sent.request == request for sent in self._helper.unanswered)
 
     def _take_late(self) -> None:
         """Take the answers that came after their interval."""

@@ -87,20 +87,17 @@ class JobConnections:
             if self._barred.covers(process.pid, uid) or not self._budget.allows(uid, now_ns):
                 continue
             request = Asked(process.pid, process.start_ticks, uid)
-            if self._is_asked(request):
+            if self._helper.has(request):
                 continue
             begun_ns = time.monotonic_ns()
             held = self._helper.ask(request, left_ns)
             left_ns = max(left_ns - (time.monotonic_ns() - begun_ns), 0)
-            if held is not None or self._is_asked(request):
+            if held is not None or self._helper.has(request):
                 self._turns.move_to_end(process)
             if held is not None:
                 self._budget.charge(uid, held.spent_ns, now_ns)
                 yield process, held
         yield from self._late()
-
-    def _is_asked(self, request: Asked) -> bool:
-        return any(sent.request == request for sent in self._helper.unanswered)
 
     def _late(self) -> Iterator[tuple[Process, Held]]:
         """Take the answers that came after their interval."""
