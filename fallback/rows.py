@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ class Rows:
     """
 
     def __init__(self) -> None:
-        self.array: Records = np.zeros(_LEAST, ROW)
+        self.array = _zeros(_LEAST)
         self.peers: list[RequestHistory | None] = [None] * _LEAST
         self._free = list(range(_LEAST - 1, -1, -1))
         # By cookie, in its order.
@@ -87,8 +89,19 @@ class Rows:
     def _grow(self) -> None:
         size = len(self.array)
         more = max(int(size * _GROWTH), size + _LEAST)
-        array: Records = np.zeros(more, ROW)
+        array = _zeros(more)
         array[:size] = self.array
         self.array = array
         self.peers += [None] * (more - size)
         self._free[:0] = range(more - 1, size - 1, -1)
+
+
+def _zeros(size: int) -> Records:
+    """Return empty rows that a child of this process does not get.
+
+    A helper would keep each as it was at the fork: as much memory once more.
+    """
+    memory = mmap.mmap(-1, size * ROW.itemsize, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_DONTFORK)
+    rows: Records = np.frombuffer(memory, ROW)
+    return rows

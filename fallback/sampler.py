@@ -16,6 +16,7 @@ from xctl_probe.figures import Reading, SourceFigures
 from xctl_probe.linux.addresses import InterfaceByAddress
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import SHARE, Budget, scaled
+from xctl_probe.linux.heap import give_back_memory
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.processes_aside import ProcessesAside
@@ -116,6 +117,7 @@ class Sampler:
                     stalls=stalls,
                 )  # fmt: skip
                 self._sockets.sample(time.monotonic_ns())
+                give_back_memory()  # all sockets are new in it
             except OSError as error:
                 self.refused = f"sock_diag is refused here ({error.strerror})"
                 self._close_netlink()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes as c
 import os
 import pkgutil
 import tempfile
@@ -46,6 +45,7 @@ from xctl_probe.ebpf.loader import MapSizes, constants
 from xctl_probe.ebpf.programs import EventQueue, Handles, Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable
+from xctl_probe.linux.heap import give_back_memory
 from xctl_probe.metrics import DEFAULT, Metric
 
 _MEMORY_BYTES = 328  # struct sock_state in bpf/include/maps.bpf.h; the compiler compares
@@ -113,8 +113,7 @@ class Compiled:
         """Free the memory of the compiler once all is loaded: 90 of 120 MB."""
         self._lib.destroy(self._bpf.module)
         self._bpf.module = None
-        with contextlib.suppress(AttributeError):  # glibc only
-            c.CDLL(None).malloc_trim(0)
+        give_back_memory()
 
     def handles(self) -> Handles:
         """Return what figures about the programs and the maps are read from; bcc has no links."""

@@ -24,12 +24,12 @@ from xctl_probe.ebpf.attach_variants import (
     kernel_names,
 )
 from xctl_probe.ebpf.bpf_object import Object, object_for, open_object
-from xctl_probe.ebpf.heap import give_back_memory
 from xctl_probe.ebpf.libbpf import BpfError, Library
 from xctl_probe.ebpf.programs import Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.linux import capabilities
+from xctl_probe.linux.heap import give_back_memory
 from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.metrics import DEFAULT, Metric
 

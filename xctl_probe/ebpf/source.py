@@ -25,7 +25,6 @@ from xctl_probe.ebpf.asked_processes import AskedProcesses
 from xctl_probe.ebpf.endpoints import request_history_of
 from xctl_probe.ebpf.failures import Failures
 from xctl_probe.ebpf.figures import read_figures
-from xctl_probe.ebpf.heap import give_back_memory
 from xctl_probe.ebpf.ifindex_names import IfindexNames
 from xctl_probe.ebpf.loader import MapSizes, load
 from xctl_probe.ebpf.owner_lookup import OwnerLookup
@@ -47,6 +46,7 @@ from xctl_probe.fair import Room, choose
 from xctl_probe.figures import Reading
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import SHARE, Budget
+from xctl_probe.linux.heap import give_back_memory
 from xctl_probe.linux.owner_search import Search
 from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.metrics import DEFAULT, Metric

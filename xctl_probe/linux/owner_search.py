@@ -213,6 +213,9 @@ class Search(Owners):
             self._passes[inode] = self._passes.get(inode, 0) + 1
             if not self._deferred or self._passes[inode] >= _MOST_PASSES:
                 self._done(inode)
+        if not self._wanted:  # new ones: those keep the memory of the most that they had
+            self._wanted, self._passes = {}, {}
+            self._targets, self._sought = set(), set()
 
     def _done(self, inode: int) -> None:
         self._wanted.pop(inode, None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,3 +70,22 @@ def test_values_that_no_row_has_are_let_go_of(monkeypatch):
         assert names == [f"veth{number}", "lo", None]
         assert len(kept._values) <= 60
     assert kept.of(None) == 0
+
+
+def test_a_child_does_not_keep_the_memory() -> None:
+    rows = Rows()
+    rows.add(made(range(5_000)))  # it has grown
+    address = rows.array.ctypes.data
+    assert is_mapped(address)
+    child = os.fork()
+    if not child:
+        os._exit(is_mapped(address))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def is_mapped(address):
+    areas = [line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines()]
+    return any(
+        int(begin, 16) <= address < int(end, 16)
+        for begin, _, end in (a.partition("-") for a in areas)
+    )
