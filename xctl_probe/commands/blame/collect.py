@@ -16,9 +16,9 @@ from xctl_probe.commands.blame.jobs import Job, jobs_of
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse, Sign
 from xctl_probe.commands.blame.samples import Sampled
 from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
+from xctl_probe.commands.why.findings.finding import Finding
 from xctl_probe.commands.why.report import NOTHING, UNSEEN, headline
 from xctl_probe.commands.why.sockets import Tcp
-from xctl_probe.commands.why.verdict import Finding
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Cause, Direction, PeerActivity, Process, Stall
 from xctl_probe.linux.addresses import endpoint_text

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from xctl_probe.commands.why.access import fds_of, has_ended
 from xctl_probe.commands.why.closing import closed_sockets
+from xctl_probe.commands.why.findings.finding import Finding, ranked
 from xctl_probe.commands.why.namespaces import enter, is_elsewhere, namespaces_of
 from xctl_probe.commands.why.others import File, Other, distant_files, other_sockets
 from xctl_probe.commands.why.outside import outside
@@ -26,7 +27,7 @@ from xctl_probe.commands.why.threads import (
     read_threads,
     waits_in,
 )
-from xctl_probe.commands.why.verdict import Finding, findings, ranked
+from xctl_probe.commands.why.verdict import findings
 from xctl_probe.commands.why.waiters import Waiter, by_first_descriptors, waiters
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process

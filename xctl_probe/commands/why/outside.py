@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from xctl_probe.commands.why.closing import closes
+from xctl_probe.commands.why.findings.finding import Finding
 from xctl_probe.commands.why.humanize import format_duration
 from xctl_probe.commands.why.others import File
 from xctl_probe.commands.why.threads import Thread
-from xctl_probe.commands.why.verdict import Finding
 from xctl_probe.linux.syscalls import Call, Role
 from xctl_probe.stalls.policy import STALL_MS
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from xctl_probe.commands.why.diagnose import Diagnosis
+from xctl_probe.commands.why.findings.receives import RECEIVES
 from xctl_probe.commands.why.humanize import pluralize
 from xctl_probe.commands.why.others import Other
 from xctl_probe.commands.why.outside import IN_FILE_SERVERS, file_of
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import Thread
-from xctl_probe.commands.why.verdict import RECEIVES
 from xctl_probe.linux.syscalls import MOST_FDS, Call, Role
 from xctl_probe.linux.wchan import EVENTS, ON_SOCKETS, ON_THREADS, RING
 

@@ -8,12 +8,12 @@ import pytest
 from unit.commands.why.test_report import BLOCKED, IDLE, PID
 from unit.commands.why.test_verdict import FD, INODE, OPENED
 
+from xctl_probe.commands.why.findings.finding import ranked
 from xctl_probe.commands.why.others import File, Other, distant_files
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.report import headline
 from xctl_probe.commands.why.sockets import Udp
 from xctl_probe.commands.why.thread_activity import Kind, thread_activity
-from xctl_probe.commands.why.verdict import ranked
 from xctl_probe.linux.syscalls import MOST_FDS, Call, Role, Watched
 
 NOTHING = "not waiting on the network"

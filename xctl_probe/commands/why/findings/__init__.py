@@ -1,0 +1,1 @@
+"""Findings about sockets: one module for each kind of wait."""
