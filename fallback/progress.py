@@ -35,6 +35,7 @@ from xctl_probe.stalls.request_history import LONG_STALLS
 # A connection that was open at the start has a history if both sides sent this often.
 _CONVERSATION_SEGMENTS = 8
 _OF_GOT_FIN = np.isin(np.arange(256), list(GOT_FIN))  # by state
+_RQUEUE = (1 << 32) - 1  # of the first of `queues`
 _OF_SENT_FIN = np.isin(np.arange(256), list(SENT_FIN))
 
 
@@ -95,6 +96,7 @@ class _Step:
         self.opened = was.flags("opened")
         self.opened |= (was("state") == SYN_SENT) & (now("state") == ESTABLISHED)
         self.ambiguous, self.unsolicited = was.flags("order_ambiguous"), was.flags("unsolicited")
+        self.was_unread: Bools = (rows["queues"][:, 0] & _RQUEUE) > 0
         self.written, self.received_payload = _take_counters(rows, now, sample)
         self.added: Ints = self.written - was("written")
         self.wrote = self.added > 0
@@ -149,7 +151,8 @@ class _Step:
         self.pending_ns = np.where(late & ~self.unsolicited, self.was("sent_ns"), self.pending_ns)
         # A pong that is acknowledged later still asks for nothing.
         old = self.now_ns - self.received_ns >= self.stall_ns
-        aged = quiet & ~late & self.unsolicited & old
+        unread = self.was_unread | (self.now("rqueue") > 0)
+        aged = quiet & ~late & self.unsolicited & old & ~unread
         self.unsolicited &= ~aged
         self.ambiguous &= ~(late | aged)
 
@@ -164,7 +167,10 @@ class _Step:
         if not pings.any():
             return pings
         silence_ns = self.received_ns - np.maximum(was("sent_ns"), was("received_ns"))
-        later = (self.went == came) & (now("last_data_sent_ms") <= now("last_data_recv_ms"))
+        sent_ms, received_ms = now("last_data_sent_ms"), now("last_data_recv_ms")
+        later = (self.went == came) & (sent_ms <= received_ms)
+        # The last has no pong yet.
+        later |= (self.went > 0) & (self.went == came - 1) & (sent_ms > received_ms)
         pings &= (silence_ns >= SILENCE_NS * came) & (later | ~self.wrote)
         return pings
 
@@ -177,6 +183,11 @@ class _Step:
         if self.unsolicited.any():
             few = written - was_written <= MOST_OF_PING * np.maximum(self.went, 1)
             soon = self.last_send_ns - self.received_ns < self.stall_ns
+            # On a busy host the process reads the ping late: the sample before has shown it unread,
+            # or came before it.
+            soon |= self.was_unread | (
+                self.received & (self.now_ns - self.last_ns >= self.stall_ns)
+            )
             pong = request & self.unsolicited & few & soon
             self.unsolicited &= ~pong
             request &= ~pong

@@ -82,6 +82,7 @@ class OneConnection:
     keepalive_ns: int | None = None  # since when keepalives go unanswered
     listened: bool | None = None  # a thread was in a receive since the last send; None: not read
     habit: int = UNKNOWN_HABIT  # found before it sent again without a reply
+    was_unread: bool = False  # in the sample before
     ask_ns: int = 0  # when to read again what a process waits in that only sends
 
     @property
@@ -136,6 +137,7 @@ class OneConnection:
 
     def observe(self, sample: TcpSample, now_ns: int, last_sample_ns: int, stall_ns: int) -> None:
         """Update the state from the next sample; `last_sample_ns` is the time of the one before."""
+        self.was_unread = self.sample.rqueue > 0
         before, self.sample, self.counters = self.counters, sample, counters_of(sample)
         wrote = self.counters.written > before.written
         received = self.counters.received_payload > before.received_payload
@@ -147,7 +149,11 @@ class OneConnection:
             self.order_ambiguous = False
             if not self.unsolicited:  # else it was a ping, and this its pong
                 self.pending_ns = self.sent_ns
-        elif self.unsolicited and now_ns - self.received_ns >= stall_ns:
+        elif (
+            self.unsolicited
+            and now_ns - self.received_ns >= stall_ns
+            and not (self.was_unread or sample.rqueue)
+        ):
             # A pong that is acknowledged later still asks for nothing.
             self.unsolicited = self.order_ambiguous = False
         if wrote:
@@ -189,10 +195,11 @@ class OneConnection:
             self.unsolicited = may_be_ping and self._is_ping(before, wrote, silence_ns)
         self.order_ambiguous = wrote and received and not self._sent_last(before, pending)
         if wrote and not self.order_ambiguous:
-            if self._is_pong(before, last_send_ns, stall_ns):
+            rare = now_ns - last_sample_ns >= stall_ns
+            read_late = self.was_unread or (received and rare)
+            if self._is_pong(before, last_send_ns, stall_ns, read_late=read_late):
                 self.unsolicited = False
             else:
-                rare = now_ns - last_sample_ns >= stall_ns
                 self._note_request(before, last_send_ns, stall_ns, rare=rare)
         if wrote:
             self.sent_ns = last_send_ns
@@ -236,16 +243,24 @@ class OneConnection:
         """
         came = self.counters.received_payload - before.received_payload
         times = self.counters.segments_in - before.segments_in
-        each = self.counters.segments_out - before.segments_out == times
-        later = each and self.sample.info.last_data_sent_ms <= self.sample.info.last_data_recv_ms
+        went = self.counters.segments_out - before.segments_out
+        sent_ms, received_ms = (
+            self.sample.info.last_data_sent_ms,
+            self.sample.info.last_data_recv_ms,
+        )
+        later = went == times and sent_ms <= received_ms
+        later |= 0 < went == times - 1 and sent_ms > received_ms  # the last has no pong yet
         few = times > 0 and came <= MOST_OF_PING * times
         return few and silence_ns >= SILENCE_NS * times and (later or not wrote)
 
-    def _is_pong(self, before: Counters, last_send_ns: int, stall_ns: int) -> bool:
-        """True for as few bytes soon after a ping: they ask for nothing."""
+    def _is_pong(
+        self, before: Counters, last_send_ns: int, stall_ns: int, *, read_late: bool
+    ) -> bool:
+        """True for as few bytes soon after a ping, or after it was read: they ask for nothing."""
         times = max(self.counters.segments_out - before.segments_out, 1)
         few = self.counters.written - before.written <= MOST_OF_PING * times
-        return self.unsolicited and few and last_send_ns - self.received_ns < stall_ns
+        soon = read_late or last_send_ns - self.received_ns < stall_ns
+        return self.unsolicited and few and soon
 
     def _sent_last(self, before: Counters | None = None, pending: bool = False) -> bool:
         """See `sent_last`; `pending`: a request was outstanding before."""

@@ -261,6 +261,36 @@ def test_a_pong_that_is_acknowledged_late_asks_for_nothing():
         assert scene.take_sample(now_ms) is None
 
 
+@pytest.mark.parametrize("between_ms", [130, 260])
+def test_a_ping_that_lies_unread_on_a_busy_host_is_no_older_for_that(between_ms):
+    scene = answered_once()
+    for begin_ms in (1_000, 2_000, 3_000):
+        scene.tcp.at(begin_ms).receive(7).rqueue = 7
+        for later_ms in range(10, between_ms, 50):
+            assert scene.take_sample(begin_ms + later_ms) is None
+        scene.tcp.at(begin_ms + between_ms).send(11).rqueue = 0
+        for later_ms in (between_ms + 5, 500, 900):
+            assert scene.take_sample(begin_ms + later_ms) is None
+
+
+def test_a_late_pong_between_two_samples_of_a_busy_host_asks_for_nothing():
+    scene = answered_once()
+    scene.take_sample(900)
+    scene.tcp.at(1_000).receive(7).at(1_150).send(11)
+    for now_ms in (1_160, 1_600, 1_900):
+        assert scene.take_sample(now_ms) is None
+
+
+def test_a_sample_between_a_ping_and_its_pong_that_has_the_ping_before_as_well():
+    scene = answered_once()
+    scene.take_sample(900)
+    scene.tcp.at(1_000).receive(7).at(1_001).send(11).at(1_700).receive(7)
+    assert scene.take_sample(1_700) is None
+    scene.tcp.at(1_702).send(11)
+    for now_ms in (1_710, 2_000, 2_400):
+        assert scene.take_sample(now_ms) is None
+
+
 @pytest.mark.parametrize(("came", "went", "soon_ms"), [(7, 53, 1), (53, 7, 1), (7, 7, 101)])
 def test_a_request_is_larger_or_later_than_a_pong(came, went, soon_ms):
     scene = answered_once()
