@@ -117,7 +117,10 @@ def test_a_send_that_signals_interrupt(probe, worker, backend):
     consumer = running.stop()
     stalls = consumer.stalls(pid=client.pid)
     assert {r.entity_id for r in stalls} == {f"socket-{identity['inode']}"}
-    assert {(r.net["direction"], r.net["cause"]) for r in stalls} == {("send", "peer_window")}
+    assert {r.net["direction"] for r in stalls} == {"send"}
+    assert {r.net["cause"] for r in stalls if r.ts < released_ms} == {"peer_window"}
+    # Who then falls behind may have segments sent again.
+    assert {r.net["cause"] for r in stalls} <= {"peer_window", "loss"}
     # On a busy host the receiver may fall behind as well.
     ended = [r.stall_ms for r in stalls if not r.ongoing and r.ts - r.stall_ms < released_ms]
     assert len(ended) <= 4, ended

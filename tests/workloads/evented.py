@@ -96,9 +96,10 @@ class Evented:
     async def drip(self, count: int, every_ms: int, times: int) -> dict[str, Any]:
         """A line now and then that no process answers, as a log sender does it."""
         for _ in range(times):
+            last_ns = time.monotonic_ns()
             await self.loop.sock_sendall(self.sock, bytes(count))
             await asyncio.sleep(every_ms / 1e3)
-        return {"bytes": count * times}
+        return {"bytes": count * times, "last_ns": last_ns}
 
     async def compute_aside(self, cpu_ms: int) -> dict[str, Any]:
         """Begin to take a core for this much CPU time in another thread; the loop stays idle."""

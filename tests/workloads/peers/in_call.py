@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from itertools import pairwise
 
 from peers.common import Steps, aside, connection, exactly
@@ -46,21 +47,25 @@ def block_in_pieces() -> Steps:
 
 
 def block_that_keeps_coming(parts: int, every_ms: int) -> Steps:
-    """Yields the longest time between two parts, in ns: a busy host has a part come late."""
+    """Yields the longest time that two parts may be apart, in ns: a busy host has one come late."""
     block = _Block()
     yield
-    sent_ns = [time.monotonic_ns()]
-    block.request()
+    sends_ns = []  # begin and end of each
+
+    def timed(send: Callable[[], object]) -> None:
+        begin_ns = time.monotonic_ns()
+        send()
+        sends_ns.append((begin_ns, time.monotonic_ns()))
+
+    timed(block.request)
     part = 7 * PIECE // (parts + 1)
     for _ in range(parts):
-        block.server.sendall(bytes(part))
-        sent_ns.append(time.monotonic_ns())
+        timed(lambda: block.server.sendall(bytes(part)))
         time.sleep(every_ms / 1_000)
     assert not block.done.is_set()
-    block.server.sendall(bytes(7 * PIECE - parts * part))
-    sent_ns.append(time.monotonic_ns())
+    timed(lambda: block.server.sendall(bytes(7 * PIECE - parts * part)))
     block.done.wait()
-    yield max(later - sooner for sooner, later in pairwise(sent_ns))
+    yield max(later[1] - sooner[0] for sooner, later in pairwise(sends_ns))
 
 
 def block_with_late_first_piece() -> Steps:
