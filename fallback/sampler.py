@@ -85,6 +85,7 @@ class Sampler:
         self.refused: str | None = None if sock_diag else "--no-sock-diag was given"
         self._interval_ns = interval_ns
         self._drained_ns = 0
+        self._counting_ns: int | None = time.monotonic_ns()  # since then, until the first drain
         self._samples = 0
         self._has_drained, self._poll_ns = True, 0  # since the last poll; what a poll costs
         # A command that answers once, with a large budget, samples whenever it polls.
@@ -203,7 +204,8 @@ class Sampler:
         self._activity.take()
         with _kernel_answers():
             events = list(self._sockets.collect(now_ns, interval_ns))
-        return Batch(now_ns, self._with_peers(events))
+        since_ns, self._counting_ns = self._counting_ns, None
+        return Batch(now_ns, self._with_peers(events), since_ns, has_bytes=self._diag is not None)
 
     def figures(self) -> Reading:
         """Return what the sampler keeps: all of it is counted already."""

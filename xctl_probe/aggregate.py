@@ -113,8 +113,12 @@ def aggregate(
     elapsed_ns: int,
     ts_ms: int,
     placed: Placed = _unplaced,
+    *,
+    has_bytes: bool = True,
 ) -> Iterator[Record]:
     """Return the records of one interval of `elapsed_ns`; their time is `ts_ms` (Unix epoch).
+
+    `has_bytes`: the source counts the bytes of processes.
 
     The order is stalls, errors, bandwidth: by importance.  Processes that began, and connections,
     come before, processes that have exited after all.  `placed` gives the placement of a process.
@@ -162,7 +166,8 @@ def aggregate(
     for lost in losses:
         yield ErrorRecord(ts_ms, lost)
     yield from _ports(ports, ts_ms, placed)
-    yield from _bandwidth(sums, interfaces, wanted, elapsed_ns, ts_ms, placed)
+    totals = list(sums.traffic.take()) if has_bytes and Metric.BANDWIDTH in wanted.metrics else None
+    yield from _bandwidth(totals, interfaces, wanted, elapsed_ns, ts_ms, placed)
     yield from _loads(loads, wanted, ts_ms, placed)
     yield from _states(states, State.EXIT, ts_ms)
 
@@ -216,17 +221,16 @@ def _errors(sums: _Sums, ts_ms: int, placed: Placed) -> Iterator[Record]:
 
 
 def _bandwidth(
-    sums: _Sums,
+    totals: list[TrafficDelta] | None,
     interfaces: list[InterfaceDelta | PacketDelta],
     wanted: Filter,
     elapsed_ns: int,
     ts_ms: int,
     placed: Placed,
 ) -> Iterator[Record]:
-    totals = list(sums.traffic.take())
     unattributed = {
         total.interface: total.sent_bytes + total.received_bytes
-        for total in totals
+        for total in totals or ()
         if total.owner is None
     }
     packets = {one.interface: one.counts for one in interfaces if isinstance(one, PacketDelta)}
@@ -234,11 +238,12 @@ def _bandwidth(
         if Metric.ERRORS in wanted.metrics:
             yield from _interface_errors(counts, ts_ms)
         if wanted.metrics & {Metric.BANDWIDTH, Metric.PACKETS}:
+            unknown = None if totals is None else unattributed.get(counts.name, 0)
             yield BandwidthRecord(
                 ts_ms, counts.name, None, counts.rx_bytes, counts.tx_bytes, elapsed_ns,
-                unattributed.get(counts.name, 0), packets=packets.get(counts.name),
+                unknown, packets=packets.get(counts.name),
             )  # fmt: skip
-    for total in totals:
+    for total in totals or ():
         if total.owner is None or total.interface is None:
             continue
         if not (wanted.wants_owner(total.owner) and wanted.wants_traffic(total.interface)):

@@ -405,10 +405,16 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of one drain, and the time when its counters were read (monotonic, ns)."""
+    """Events of one drain, and the time when its counters were read (monotonic, ns).
+
+    `since_ns`: since when the bytes of processes count, None: since the last drain.  `has_bytes` is
+    False for a source that knows none.
+    """
 
     taken_ns: int
     events: list[Event] = field(default_factory=list)
+    since_ns: int | None = None
+    has_bytes: bool = True
 
 
 class Source(Protocol):

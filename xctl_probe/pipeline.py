@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from xctl_probe.aggregate import LEAST_PERCENT, Filter, aggregate
 from xctl_probe.config import Settings
 from xctl_probe.errors import is_shortage
-from xctl_probe.events import Batch, DroppedEvents, Event, Source
+from xctl_probe.events import Batch, DroppedEvents, Event, Source, TrafficDelta
 from xctl_probe.exporters.base import Receiver
 from xctl_probe.exporters.records import (
     BandwidthRecord,
@@ -150,15 +150,16 @@ class Loop:
         now_ns = time.monotonic_ns()
         batch = self._batch(now_ns)
         counted = [event for one in self._counter_sources for event in _counted(one)]
-        events = [*batch.events, *counted]
+        events = [*_with_time(batch), *counted]
         loads = self._loads.collect(events, now_ns) if self._loads else ()
         events += self._jobs.collect(events, now_ns)
         events += loads
         elapsed_ns = batch.taken_ns - self._drained_ns
         self._drained_ns = batch.taken_ns
         records = aggregate(
-            events, self._settings.wanted, elapsed_ns, epoch_ms(), self._jobs.placement
-        )
+            events, self._settings.wanted, elapsed_ns, epoch_ms(), self._jobs.placement,
+            has_bytes=batch.has_bytes,
+        )  # fmt: skip
         self._sink.put(records, now_ns)
 
     def _poll(self, now_ns: int) -> int:
@@ -205,6 +206,17 @@ class Loop:
             else:
                 self._sink.wake(fd, events)
         return source_ready
+
+
+def _with_time(batch: Batch) -> list[Event]:
+    """Return the events; the first ones are of a longer time, as the source was opened before."""
+    if batch.since_ns is None:
+        return batch.events
+    elapsed_ns = batch.taken_ns - batch.since_ns
+    return [
+        replace(event, elapsed_ns=elapsed_ns) if isinstance(event, TrafficDelta) else event
+        for event in batch.events
+    ]
 
 
 def _counter_sources(wanted: Filter) -> Iterator[CounterSource]:

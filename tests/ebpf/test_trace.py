@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 
@@ -98,3 +99,13 @@ def test_off_it_costs_nothing(watch, trace):
     trace()
     after = subprocess.run(show, capture_output=True, check=False).stdout.count(b"trace_send")
     assert after == before + 1
+
+
+def test_it_exits_with_its_reader_where_nothing_is_written(trace, netns, installed):
+    trace()  # skips where it cannot be used
+    command = [str(installed.command), "--trace", "--pid", str(os.getpid())]
+    words = [*netns.command("root"), *command]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tracing:
+        assert b"tracing every send and receive" in tracing.stderr.readline()
+        tracing.stdout.close()
+        assert tracing.wait(10) == 0

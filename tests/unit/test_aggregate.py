@@ -116,6 +116,16 @@ def test_what_no_process_accounts_for_is_reported_with_the_interface():
     assert found == [BandwidthRecord(NOW_MS, "eth0", None, 1_009, 2_003, SECOND_NS, 31)]
 
 
+@pytest.mark.parametrize(
+    ("metrics", "has_bytes"), [({Metric.PACKETS}, True), ({Metric.BANDWIDTH}, False)]
+)
+def test_what_no_process_accounts_for_is_not_0_where_nothing_is_counted(metrics, has_bytes):
+    wanted = Filter(min_mbps=0.0, metrics=frozenset(metrics))
+    events = [TrafficDelta(None, "eth0", 7, 11), counts("eth0", 1_009, 2_003)]
+    (found,) = aggregate(events, wanted, SECOND_NS, NOW_MS, has_bytes=has_bytes)
+    assert (found.rx_bytes, found.unattributed_bytes) == (1_009, None)
+
+
 def test_what_matters_most_is_written_first():
     """Stalls, errors, losses, then bandwidth, whatever the order of the events."""
     found = records(

@@ -29,16 +29,20 @@ from xctl_probe.exporters.stdout import ReaderGone
 
 CLIENT = Process(233, 7_001, "client")
 SECOND_NS = 1_000_000_000
+MS = 1_000_000
 HOUR_NS = 3_600 * SECOND_NS
 
 
-def intervals(monotonic, wall):
-    """What is written when the clocks show these times: the start, then one for each drain."""
+def intervals(monotonic, wall, since_ns=None):
+    """What is written when the clocks show these times: the start, then one for each drain.
+
+    The source counts since `since_ns`.
+    """
     clocks = SimpleNamespace(
         monotonic_ns=mock.Mock(side_effect=monotonic), time_ns=mock.Mock(side_effect=wall)
     )
     source = SimpleNamespace(
-        drain=lambda now_ns: Batch(now_ns, [TrafficDelta(CLIENT, "eth0", 1_009, 2_003)])
+        drain=lambda now_ns: Batch(now_ns, [TrafficDelta(CLIENT, "eth0", 1_009, 2_003)], since_ns)
     )
     counts = SimpleNamespace(collect=lambda: [InterfaceDelta("eth0", 2_003, 1_009, 0, 0, 0, 0)])
     settings = SimpleNamespace(
@@ -72,6 +76,13 @@ def test_a_clock_that_steps_moves_the_stamps_and_no_rate(steps):
     assert [r.ts_ms for r in of_process] == [ns // 1_000_000 for ns in wall]
     for record in found:
         assert record.mbps == pytest.approx(3_012 * 8_000 / record.elapsed_ns)
+
+
+def test_bytes_since_the_source_was_opened_are_of_that_time():
+    """Its programs were loaded for a while before the loop began."""
+    found = intervals([700 * MS, 1_000 * MS], [SECOND_NS], since_ns=200 * MS)
+    assert {record.elapsed_ns for record in found if record.owner} == {800 * MS}
+    assert {record.elapsed_ns for record in found if not record.owner} == {300 * MS}
 
 
 def test_two_drains_at_the_same_moment_are_no_bandwidth():

@@ -53,6 +53,7 @@ def _stream(trace: Trace, settings: Settings, stdout: int, line_of: _Line) -> No
     with stop_signals() as stop:
         wait = select.poll()
         wait.register(stop, select.POLLIN)
+        wait.register(stdout, 0)  # a reader that leaves shows as an error
         stopped = False
         while not stopped:
             stopped = bool(wait.poll(READ_AGAIN_S * _MS_PER_S))

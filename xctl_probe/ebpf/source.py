@@ -120,6 +120,7 @@ class RunningSource:
         self._pending: list[Event] = []
         self._room: Room[int] = Room(_MOST_PENDING)
         self._failures = Failures()
+        self._counting_ns: int | None = time.monotonic_ns()  # since then, until the first drain
         self._turn = 0  # of the waits, where there are too many to decide about
         self._next_sample_ns = 0
         # Of stalls since the last drain: inode -> namespace, and a process there.
@@ -187,7 +188,8 @@ class RunningSource:
         del chunk, found
         if much:
             give_back_memory()
-        return Batch(now_ns, events)
+        since_ns, self._counting_ns = self._counting_ns, None
+        return Batch(now_ns, events, since_ns)
 
     def _with_stalls(
         self, events: list[Event], chunk: bytes, found: Sorted, now_ns: int

@@ -4,6 +4,9 @@ The reader may stop for minutes.  The probe continues to measure, in bounded mem
 lines wait in a queue bounded in bytes; records of bandwidth, CPU and memory are merged by what they
 are of.
 The records of one user may fill as much of the queue as is still free.
+
+Lines come first, then what was dropped, then the merged records.  A reader that is too slow never
+takes the last line; the others have a turn after as many lines as the queue holds.
 """
 
 from __future__ import annotations
@@ -64,6 +67,7 @@ class Writer:
         self._dropped_ns: int | None = None
         self._refused = False
         self._amounts: dict[tuple[type, str, Process | None], _Amount] = {}
+        self._in_turn = 0  # bytes of lines since there was none, or since the turn of the others
         self._lost = 0
         self._reported = 0  # of the lost ones, in all
         self._poll = select.poll()
@@ -150,27 +154,34 @@ class Writer:
         return False
 
     def _next_chunk(self) -> bytes:
-        """Return as many whole lines as fit; dropped records are reported once there is space."""
-        if self._lost and not self._lines:
-            record = ErrorRecord(self._now_ms(), DroppedEvents("stdout", self._lost))
-            self._reported += self._lost
-            self._lost = 0
-            self._in_chunk = 1
-            return self._render(record)
-        if not self._lines:
-            # Rendered only now, so that later intervals are merged into it while it waits.
-            for waiting in self._amounts.values():
-                line = self._render(waiting)
-                self._lines.append((line, None))
-                self._room.add(None, len(line))
-            self._amounts.clear()
+        """Return as many whole lines as fit."""
+        if not self._lines or self._in_turn >= QUEUE_BYTES:
+            self._in_turn = 0
+            self._put_others_first()
         chunk = [self._next_line()]
         size = len(chunk[0])
         while self._lines and size + len(self._lines[0][0]) <= _PIPE_BUF:
             chunk.append(self._next_line())
             size += len(chunk[-1])
+        self._in_turn += size
         self._in_chunk = len(chunk)
         return b"".join(chunk)
+
+    def _put_others_first(self) -> None:
+        """Queue what was dropped, and the merged records, before the lines.
+
+        Rendered only now, so that later intervals are merged into them while they wait.
+        """
+        others: list[Record] = list(self._amounts.values())
+        if self._lost:
+            others.insert(0, ErrorRecord(self._now_ms(), DroppedEvents("stdout", self._lost)))
+        self._reported += self._lost
+        self._lost = 0
+        self._amounts.clear()
+        for record in reversed(others):
+            line = self._render(record)
+            self._lines.appendleft((line, None))
+            self._room.add(None, len(line))
 
     def _next_line(self) -> bytes:
         line, user = self._lines.popleft()

@@ -74,8 +74,6 @@ def _add(sums: dict[str, Counts], link: Link, before: Link | None) -> None:
 
 
 def _moved(before: Counts, now: Counts) -> Counts:
-    # Bytes that decreased belong to a new interface, or have wrapped: restart at 0.  Of drops, a
-    # driver may start over alone, as mlx5 does when it rebuilds its queues.
-    if now.rx_bytes < before.rx_bytes or now.tx_bytes < before.tx_bytes:
-        return _NOTHING
+    # A counter that decreased was reset, has wrapped or is a new interface's: restart at 0.  The
+    # others may go on, as with mlx5, which resets the drops alone when it rebuilds its queues.
     return Counts._make(max(n - b, 0) for n, b in zip(now, before, strict=True))

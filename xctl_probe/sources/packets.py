@@ -42,7 +42,7 @@ class SourceWithPackets(Around):
         batch = self._source.drain(now_ns)
         packets = [PacketDelta(name, counts) for name, counts in self._counters.collect().items()]
         self._follow()
-        return Batch(batch.taken_ns, [*batch.events, *packets])
+        return replace(batch, events=[*batch.events, *packets])
 
     def figures(self) -> Reading:
         """Read the figures of the source, and of these programs."""

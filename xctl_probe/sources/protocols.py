@@ -43,7 +43,7 @@ class SourceWithProtocols(Around):
         events = [self._named(event) for event in batch.events]
         if unsampled := self._payloads.unsampled():
             events.append(DroppedEvents(_WHERE, unsampled))
-        return Batch(batch.taken_ns, events)
+        return replace(batch, events=events)
 
     def figures(self) -> Reading:
         """Read the figures of the source, of these programs, and how many sockets were named."""

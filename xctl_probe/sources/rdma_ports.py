@@ -108,6 +108,8 @@ class RdmaPorts:
                 xmit_wait=None if seen.port.software else _wait(seen.counters, counters),
             )
             seen.bytes_ns = now_ns
+        if seen.rule is None:  # the first read may have failed: the firmware was busy
+            seen.rule, seen.bytes_ns = byte_rule(counters, seen.port.driver), now_ns
         # What could not be read this time keeps its value: the next difference covers both spans.
         seen.counters |= counters
 

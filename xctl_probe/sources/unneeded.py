@@ -24,7 +24,7 @@ class Unneeded:
 
     def drain(self, now_ns: int) -> Batch:
         """Return a batch without events."""
-        return Batch(now_ns)
+        return Batch(now_ns, has_bytes=False)
 
     def figures(self) -> Reading:
         """Return figures of nothing."""

@@ -294,6 +294,26 @@ def test_losses_are_reported_behind_what_waited_and_before_bandwidth(pipe, write
     assert lines[-2:] == [b"PROBE_LOST:5 at stdout", b"bw eth0 - 7 1000000000"]
 
 
+def test_a_reader_that_stays_too_slow_gets_losses_and_bandwidth_too(pipe, writer):
+    """More lines come than it takes: the last of them is never written."""
+    pipe.clog()
+    read = []
+    for _ in range(400):
+        writer.put(bandwidth(7))
+        for _ in range(250):
+            writer.put(event("E", 400))
+        for _ in range(16):
+            writer.flush()
+            read.append(pipe.read())
+    lines = b"".join(read).splitlines()
+    assert writer.dropped > 0
+    reported = [int(line.split(b":")[1].split()[0]) for line in lines if line[:5] == b"PROBE"]
+    merged = [int(line.split()[3]) for line in lines if line[:2] == b"bw"]
+    behind = QUEUE_BYTES // (16 * PIPE_BYTES) * 2  # intervals
+    assert sum(reported) >= writer.dropped - behind * 250
+    assert sum(merged) >= (400 - behind) * 7
+
+
 def test_a_flood_of_processes_is_bounded_too(pipe, writer):
     """10,000 sums may wait; those of more processes are counted as lost, not kept."""
     pipe.clog()

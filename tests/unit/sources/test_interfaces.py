@@ -76,9 +76,9 @@ def test_loopback_is_shown_when_asked_for(kernel, only, loopback, shown):
     assert sorted(counts.name for counts in watched.collect()) == shown
 
 
-@pytest.mark.parametrize("field", range(2, 6))
-def test_an_error_counter_that_went_back_is_no_reset(kernel, field):
-    """Some drivers count drops in 32 bits, or anew when they rebuild their queues."""
+@pytest.mark.parametrize("field", range(6))
+def test_a_counter_that_went_back_alone_is_no_reset(kernel, field):
+    """Some drivers count in 32 bits, or drops anew when they rebuild their queues."""
     watched = Interfaces(links=kernel)
     before = [1_009, 2_003, 3, 5, 7, 11]
     anew = [count + 13 for count in before]
@@ -89,13 +89,10 @@ def test_an_error_counter_that_went_back_is_no_reset(kernel, field):
     assert list(watched.collect()) == [InterfaceDelta("eth0", *moved)]
 
 
-@pytest.mark.parametrize("field", range(2))
-def test_a_counter_that_went_back_starts_afresh(kernel, field):
-    """A driver that was reset has moved nothing yet, by bytes of either direction."""
+def test_counters_that_all_went_back_start_afresh(kernel):
+    """A driver that was reset has moved nothing yet."""
     watched = Interfaces(links=kernel)
-    before = [1_009, 2_003, 3, 5, 7, 11]
-    anew = [count + 13 for count in before]
-    anew[field] = before[field] - 1
+    anew = [1_008, 2_002, 2, 4, 6, 10]
     kernel.set(2, "eth0", *anew)
     assert list(watched.collect()) == [InterfaceDelta("eth0", 0, 0, 0, 0, 0, 0)]
     kernel.set(2, "eth0", *[count + 7 for count in anew])
@@ -196,5 +193,4 @@ def test_no_sequence_of_counters_gives_a_negative_one(rows):
         delta = (counts.rx_bytes, counts.tx_bytes, counts.rx_errors, counts.tx_errors,
                  counts.rx_dropped, counts.tx_dropped)  # fmt: skip
         forward = tuple(n - b for n, b in zip(now, before, strict=True))
-        known = min(forward[:2]) >= 0
-        assert delta == (tuple(max(n, 0) for n in forward) if known else (0,) * 6)
+        assert delta == tuple(max(n, 0) for n in forward)

@@ -279,6 +279,20 @@ def test_command_that_the_firmware_did_not_answer_once_is_tried_again(tree, cloc
     assert moved(ports)["mlx5_0"]
 
 
+def test_a_first_read_without_an_answer_costs_one_interval(tree, clock):
+    """The firmware was busy when the probe began."""
+    tree.add("mlx5_0")
+    path = tree.refuse("mlx5_0", "port_rcv_data", errno.ETIMEDOUT)
+    ports = opened(tree, clock)
+    del tree.refused[path]
+    clock.now_ns = SECOND_NS
+    tree.set("mlx5_0", port_rcv_data=7)
+    assert moved(ports) == {}
+    clock.now_ns = 2 * SECOND_NS
+    tree.set("mlx5_0", port_rcv_data=18)
+    assert list(ports.collect()) == [RdmaPortDelta("mlx5_0", ROCE, 44, 0, SECOND_NS, 0)]
+
+
 def test_device_without_a_counting_agent_is_read_once(tree):
     tree.add("cxgb4_0", "hfi1")
     tree.set("cxgb4_0", port_rcv_data="N/A (no PMA)")
