@@ -11,6 +11,15 @@
 #define MOST_ANCESTORS 64
 #define ERRNO_MAX 511 /* numbers above it restart the call: include/linux/errno.h */
 
+/* The receives whose flags decide what their result means. */
+#if defined(__TARGET_ARCH_x86)
+#define CALL_RECVFROM 45
+#define CALL_RECVMSG 47
+#elif defined(__TARGET_ARCH_arm64)
+#define CALL_RECVFROM 207
+#define CALL_RECVMSG 212
+#endif
+
 const volatile struct profile_settings profile SEC(".rodata.profile") = {};
 
 /* As the first namespace numbers it; 0 until the iterator has found it. */
@@ -129,6 +138,28 @@ static __noinline int count_failure(__u32 number, __u32 error)
 	return 0;
 }
 
+/*
+ * How many bytes a call took that has returned so many.  A receive may leave them in the queue, or
+ * return the length of a datagram (MSG_TRUNC) of which it took less.
+ */
+static __always_inline __u64 moved_by(__u32 number, struct pt_regs *regs, __u64 result)
+{
+	__u64 length = result;
+	__u32 flags;
+
+	if (number == CALL_RECVFROM) {
+		flags = PT_REGS_PARM4_CORE_SYSCALL(regs);
+		length = PT_REGS_PARM3_CORE_SYSCALL(regs);
+	} else if (number == CALL_RECVMSG) {
+		flags = PT_REGS_PARM3_CORE_SYSCALL(regs);
+	} else {
+		return result;
+	}
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0;
+	return length < result ? length : result;
+}
+
 SEC("raw_tp/sys_enter")
 int on_enter(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -205,7 +236,8 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 		count_failure(key.number, -result);
 	} else if (result > 0 && key.number < PROFILED_NUMBERS &&
 		   profile.flags[key.number] & CALL_RETURNS_BYTES) {
-		__sync_fetch_and_add(&stats->bytes, result);
+		__sync_fetch_and_add(&stats->bytes,
+				     moved_by(key.number, (void *)ctx->args[0], result));
 	}
 	return 0;
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import subprocess
+import sys
 import time
 
 import pytest
@@ -63,6 +65,41 @@ def test_each_call_is_counted_with_its_bytes_and_on_what_it_was_made(profile, pe
         assert sum(call.buckets) == call.times
         assert call.sleep_ns <= call.total_ns
     assert counted.lost() == 0
+
+
+RECEIVES = """
+import socket
+input()
+datagrams = [socket.socket(type=socket.SOCK_DGRAM) for _ in "ab"]
+listener = socket.create_server(("127.0.0.1", 0))
+out = socket.create_connection(listener.getsockname())
+into, _ = listener.accept()
+datagrams[0].bind(("127.0.0.1", 0))
+datagrams[1].connect(datagrams[0].getsockname())
+for n in range(7):
+    out.send(bytes(61))
+    into.recv(61, socket.MSG_PEEK)
+    into.recvmsg(61, 0, socket.MSG_PEEK)
+    into.recv(61) if n else into.recvmsg(61)
+    datagrams[1].send(bytes(1000))
+    datagrams[0].recv(10, socket.MSG_TRUNC)
+print(flush=True)
+input()
+"""
+
+
+def test_bytes_that_stay_in_the_queue_are_not_received(profile):
+    with subprocess.Popen(
+        [sys.executable, "-c", RECEIVES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as one:
+        counted = profile(one.pid)
+        print(file=one.stdin, flush=True)
+        one.stdout.readline()
+        found = by_name(counted)
+        print(file=one.stdin, flush=True)
+    assert found["recvfrom", INTERNET].times == 7 + 6 + 7
+    assert found["recvfrom", INTERNET].bytes == 6 * 61 + 7 * 10
+    assert (found["recvmsg", INTERNET].times, found["recvmsg", INTERNET].bytes) == (8, 61)
 
 
 def test_failures_are_counted_by_their_errno(profile, peer):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xctl_probe.commands.profile.threads import Activity, ThreadSamples
+from xctl_probe.commands.profile.activity import Activity
+from xctl_probe.commands.profile.threads import ThreadSamples
 
 # Part of the time that one activity has to take, so that it is the answer alone.
 _MOST = 0.6
@@ -16,13 +17,15 @@ _WORDS = {
     Activity.MEMORY: "a thread waited for memory",
     Activity.IO: "no thread ran, and one waited for a file",
     Activity.NETWORK: "no thread ran, and one waited for the network",
+    Activity.STOPPED: "it was",
+    Activity.UNKNOWN: "no thread ran, and what one waited for is not readable",
     Activity.SLEEP: "all threads slept",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """`by`: network, io, cpu, memory or mixed; idle where it sleeps by itself."""
+    """`by`: network, io, cpu, memory or mixed; stopped, unknown; idle where it sleeps by itself."""
 
     by: str
     reason: str
@@ -58,10 +61,12 @@ def shares(samples: ThreadSamples, ran_share: float) -> dict[Activity, float]:
     """Return the part of the time that each activity took.
 
     A sample takes the CPU away from whom it finds on it, so that it finds too many there: they
-    cannot be more than what the kernel has counted.
+    cannot be more than what the kernel has counted.  It may also miss those that run, of many:
+    they cannot be less than what was counted for as many as ran at once.
     """
     sampled = {activity: samples.share(activity) for activity in Activity}
     cpu = min(sampled[Activity.CPU], ran_share)
+    cpu = max(cpu, min(1.0, ran_share / samples.at_once))
     rest = 1 - sampled[Activity.CPU]
     if rest <= 0:
         return dict.fromkeys(Activity, 0.0) | {
@@ -76,12 +81,16 @@ def shares(samples: ThreadSamples, ran_share: float) -> dict[Activity, float]:
 def _part(samples: ThreadSamples, found: dict[Activity, float], activity: Activity) -> str:
     calls = [(n, call) for (of, call), n in samples.waits.items() if of is activity]
     most = f", mostly in {max(calls)[1]}" if calls else ""
+    if activity is Activity.STOPPED:
+        most = f" {max(calls)[1] if calls else 'stopped'}"
     return f"{_percent(found[activity])} of the time {_WORDS[activity]}{most}"
 
 
 def _queued(share: float) -> str:
     if share < _MUCH_QUEUED:
         return ""
+    if share > 1:
+        return f"; {share:.1f} threads on average in a queue for a CPU"
     return f"; {_percent(share)} of a thread's time in a queue for a CPU"
 
 

@@ -110,10 +110,12 @@ SHOWN = {
 }
 
 # Their first argument is a descriptor, which decides what they are for.
-_RECEIVES = ("read", "readv", "pread64", "preadv", "preadv2", "recvfrom", "recvmsg")
+_RECEIVES = ("read", "readv", "pread64", "preadv", "preadv2", "recvfrom", "recvmsg", "splice")
 _SENDS = ("write", "writev", "pwrite64", "pwritev", "pwritev2", "sendto", "sendmsg", "sendfile")
+# They return how many messages: the lengths are in the memory of the process.
+_RETURN_MESSAGES = ("recvmmsg", "sendmmsg")
 _BY_DESCRIPTOR = (
-    *_RECEIVES, *_SENDS, "recvmmsg", "sendmmsg", "splice", "tee", "close", "connect", "accept",
+    *_RECEIVES, *_SENDS, *_RETURN_MESSAGES, "tee", "close", "connect", "accept",
     "accept4", "bind", "listen", "shutdown", "getsockopt", "setsockopt", "getsockname",
     "getpeername", "ioctl", "fcntl", "fstat",
 )  # fmt: skip
@@ -128,6 +130,25 @@ def receives(name: str) -> bool:
 def sends(name: str) -> bool:
     """True for a call that returns how many bytes it wrote."""
     return name in _SENDS
+
+
+def has_bytes(name: str) -> bool:
+    """False for a call that moves bytes and does not return how many."""
+    return name not in _RETURN_MESSAGES
+
+
+def sends_uncounted(name: str, kind: Descriptor) -> bool:
+    """True for a call that sends, or may: where a splice from a pipe goes to is not read."""
+    return (
+        name == "sendmmsg"
+        if kind is Descriptor.INTERNET
+        else (name == "splice" and kind is Descriptor.LOCAL)
+    )
+
+
+def receives_uncounted(name: str, kind: Descriptor) -> bool:
+    """True for a call that receives so many messages."""
+    return name == "recvmmsg" and kind is Descriptor.INTERNET
 
 
 def category_of(name: str, kind: Descriptor) -> Category:

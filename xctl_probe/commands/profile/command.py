@@ -10,6 +10,7 @@ import select
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import psutil
 
@@ -19,7 +20,7 @@ from xctl_probe.commands.profile.numbers import numbers
 from xctl_probe.commands.profile.profiled import CallCounts, Profiled
 from xctl_probe.commands.profile.report import to_json, to_text
 from xctl_probe.commands.profile.threads import ThreadSamples
-from xctl_probe.commands.profile.usage import Usage, read_usage, used_between
+from xctl_probe.commands.profile.usage import Queues, Usage, read_usage, used_between
 from xctl_probe.ebpf.profile import KernelProfile
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.exporters.stdout import write_answer
@@ -28,7 +29,8 @@ from xctl_probe.signals import stop_signals
 
 _LONGEST_S = 3_600.0
 _SAMPLE_S = 0.02  # between two samples of the threads, on average
-_CHILDREN_S = 0.5  # between two searches for children
+_SEARCH_S = 0.5  # between two searches for children and threads, at least
+_SEARCH_PAUSE = 20  # times the length of the last one
 _ELF_CLASS = 4  # e_ident[EI_CLASS]: 1 is a program of 32 bits
 _CLASS_32 = 1
 
@@ -60,6 +62,9 @@ def _checked(pid: int) -> str:
     process = procfs.read_process(pid) if pid > 0 else None
     if process is None:
         raise UsageError(f"profile {pid}: no such process; `ps -e` lists all")
+    leader = procfs.status_field(procfs.read(f"/proc/{pid}/status"), "Tgid")
+    if leader.isdigit() and int(leader) != pid:
+        raise UsageError(f"profile {pid}: a thread, not a process; its process is {int(leader)}")
     if procfs.is_kernel_thread(pid):
         raise UsageError(f"profile {pid}: a thread of the kernel makes no system calls")
     if not numbers(platform.machine()):
@@ -88,6 +93,7 @@ class _Profile:
         self._samples = ThreadSamples(self._names)
         self._before: dict[int, Usage | None] = {}
         self._after: dict[int, Usage | None] = {}  # the last that was readable
+        self._queues = Queues()
         self._pids = [pid]
 
     def measure(
@@ -113,9 +119,11 @@ class _Profile:
             lost = 0 if kernel is None else kernel.lost()
             elapsed_ns = time.monotonic_ns() - begin_ns
             self._read_usage()
+            self._queues.add(self._pids)
         usage = used_between(
             [self._before.get(pid) for pid in self._after], list(self._after.values())
         )
+        usage = replace(usage, queued_ns=self._queues.queued_ns)
         memory_ns = sum(c.total_ns for c in calls or () if c.category is Category.MEMORY)
         ran_ns = usage.cpu_ns + usage.queued_ns
         bound = bound_by(
@@ -138,12 +146,12 @@ class _Profile:
         poll = select.poll()
         for fd in descriptors:
             poll.register(fd, select.POLLIN)
-        search_ns = time.monotonic_ns() + round(_CHILDREN_S * 1e9)
+        search_ns = _next_search(time.monotonic_ns())
         while (left_ns := end_ns - time.monotonic_ns()) > 0:
             self._samples.take(self._pids)
-            if self._children and time.monotonic_ns() >= search_ns:
+            if (now_ns := time.monotonic_ns()) >= search_ns:
                 self._find_children()
-                search_ns += round(_CHILDREN_S * 1e9)
+                search_ns = _next_search(now_ns)
             # Not at equal distances: what a process repeats would be in step with them.
             pause_s = _SAMPLE_S * random.uniform(0.5, 1.5)  # noqa: S311
             if poll.poll(min(pause_s * 1000, left_ns / 1e6)):
@@ -158,6 +166,9 @@ class _Profile:
         self._read_usage()
         if first:
             self._before = dict(self._after)
+            self._queues.begin(self._pids)
+        else:
+            self._queues.add(self._pids)
 
     def _read_usage(self) -> None:
         for pid in self._pids:
@@ -190,6 +201,12 @@ class _Profile:
             (self._names.get(number, f"call {number}"), _errno_name(error)): count
             for (number, error), count in found
         }
+
+
+def _next_search(begin_ns: int) -> int:
+    """Return when the next search begins: one of many threads takes a small part of the time."""
+    now_ns = time.monotonic_ns()
+    return now_ns + max(round(_SEARCH_S * 1e9), (now_ns - begin_ns) * _SEARCH_PAUSE)
 
 
 def _errno_name(number: int) -> str:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from xctl_probe.commands.profile.bound import Bound
-from xctl_probe.commands.profile.categories import SHOWN, Category, receives, sends
+from xctl_probe.commands.profile.categories import (
+    SHOWN,
+    Category,
+    receives,
+    receives_uncounted,
+    sends,
+    sends_uncounted,
+)
 from xctl_probe.commands.profile.threads import ThreadSamples, label
 from xctl_probe.commands.profile.usage import Usage
 from xctl_probe.ebpf.profile import BUCKETS, Descriptor
@@ -40,6 +47,19 @@ class Latencies:
     times: int
     total_ns: int
     buckets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Bytes in one direction; `uncounted`: calls that moved others, whose number is not known."""
+
+    counted: int
+    uncounted: tuple[str, ...]
+
+    @property
+    def known(self) -> int | None:
+        """None where nothing is known."""
+        return None if self.uncounted and not self.counted else self.counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +104,19 @@ class Profiled:
                 found.append(Latencies(shown, times, sum(c.total_ns for c in chosen), buckets))
         return found
 
-    def network_bytes(self) -> tuple[int, int]:
-        """Return what was sent and received by calls on sockets of IPv4 and IPv6."""
-        chosen = [one for one in self.calls or () if one.kind is Descriptor.INTERNET]
-        return _bytes(chosen, of_sends=True), _bytes(chosen, of_sends=False)
+    def sent(self) -> Moved:
+        """Return what was sent by calls on sockets of IPv4 and IPv6."""
+        return self._moved(sends, sends_uncounted)
 
+    def received(self) -> Moved:
+        """Return what was received by them."""
+        return self._moved(receives, receives_uncounted)
 
-def _bytes(calls: Iterable[CallCounts], *, of_sends: bool) -> int:
-    counts = sends if of_sends else receives
-    return sum(one.bytes for one in calls if counts(one.name))
+    def _moved(
+        self, counted: Callable[[str], bool], uncounted: Callable[[str, Descriptor], bool]
+    ) -> Moved:
+        calls = self.calls or ()
+        return Moved(
+            sum(c.bytes for c in calls if c.kind is Descriptor.INTERNET and counted(c.name)),
+            tuple(c.name for c in calls if uncounted(c.name, c.kind) and c.times > c.failures),
+        )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xctl_probe.commands.profile.profiled import Latencies, Profiled
+from xctl_probe.commands.profile.categories import has_bytes
+from xctl_probe.commands.profile.profiled import Latencies, Moved, Profiled
 from xctl_probe.ebpf.profile import BUCKETS, FIRST_BUCKET_SHIFT
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable
@@ -14,6 +15,13 @@ _MOST_CALLS = 10
 _MOST_FAILURES = 10
 _UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns"))
 _BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
+
+_VERDICTS = {
+    "idle": "bound by nothing",
+    "mixed": "bound by several",
+    "stopped": "stopped",
+    "unknown": "bound by an unknown wait",
+}
 
 
 def to_text(found: Profiled) -> bytes:
@@ -42,9 +50,7 @@ def _head(found: Profiled) -> Iterator[str]:
 
 
 def _verdict(found: Profiled) -> str:
-    return {"idle": "bound by nothing", "mixed": "bound by several"}.get(
-        found.bound.by, f"bound by {found.bound.by}"
-    )
+    return _VERDICTS.get(found.bound.by, f"bound by {found.bound.by}")
 
 
 def _used(found: Profiled) -> Iterator[str]:
@@ -62,8 +68,14 @@ def _used(found: Profiled) -> Iterator[str]:
             f"{_size(usage.disk_write_bytes or 0)} to disk"
         )
     if found.calls is not None:
-        sent, received = found.network_bytes()
-        yield f"  network  sent {_size(sent)}, received {_size(received)}"
+        yield f"  network  sent {_moved(found.sent())}, received {_moved(found.received())}"
+
+
+def _moved(moved: Moved) -> str:
+    if not moved.uncounted:
+        return _size(moved.counted)
+    by = f"not counted in {', '.join(moved.uncounted)}"
+    return by if moved.known is None else f"{_size(moved.counted)} (and {by})"
 
 
 def _categories(found: Profiled) -> Iterator[str]:
@@ -80,6 +92,7 @@ def _top(found: Profiled) -> Iterator[str]:
     for one in (found.calls or ())[:_MOST_CALLS]:
         mean = duration(one.total_ns / one.times) if one.times else "-"
         size = _size(one.bytes) if one.bytes else "-"
+        size = size if has_bytes(one.name) else "not counted"
         yield f"  {one.label:<20} {one.times:>12,} {one.failures:>12,} {mean:>14} {size:>12}"
 
 
@@ -137,7 +150,7 @@ def _size(count: int) -> str:
 
 def to_json(found: Profiled) -> bytes:
     """Return one JSON object on one line; times in ns."""
-    sent, received = found.network_bytes()
+    sent, received = found.sent(), found.received()
     usage = found.usage
     answer: dict[str, object] = {
         "pid": found.pid,
@@ -169,7 +182,7 @@ def to_json(found: Profiled) -> bytes:
                     "failures": one.failures,
                     "total_ns": one.total_ns,
                     "sleep_ns": one.sleep_ns,
-                    "bytes": one.bytes,
+                    "bytes": one.bytes if has_bytes(one.name) else None,
                 }
                 for one in found.calls
             ],
@@ -186,8 +199,9 @@ def to_json(found: Profiled) -> bytes:
                 }
                 for one in found.latencies()
             },
-            "sent_bytes": sent,
-            "received_bytes": received,
+            "sent_bytes": sent.known,
+            "received_bytes": received.known,
+            "uncounted": {"sent": list(sent.uncounted), "received": list(received.uncounted)},
             "lost": found.lost,
         }
     return ascii_json(answer)

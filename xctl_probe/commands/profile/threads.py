@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import os
+import platform
+import stat
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 
+from xctl_probe.commands.profile.activity import Activity
 from xctl_probe.commands.profile.categories import Category, category_of, has_descriptor
+from xctl_probe.commands.profile.turns import Turns
 from xctl_probe.ebpf.profile import Descriptor
 from xctl_probe.linux import procfs
+from xctl_probe.linux.freezer import Freezer
+from xctl_probe.linux.syscalls import resumed
+from xctl_probe.linux.wchan import ON_THREADS
 
-_MOST_THREADS = 64
 _NO_CALL = -1  # blocked outside a system call, as in a page fault
-_LOCAL = ("pipe:", "anon_inode:", "/dev/")  # who waits for these waits for no file
+_RESTARTED = "restart_syscall"  # goes on with a call that a stop has interrupted
+_FROZEN = "frozen with its cgroup"
+_STOPPED = {"T": "stopped by a signal", "t": "held by a debugger"}
+_LOCAL = ("pipe:", "anon_inode:")  # who waits for these waits for no file
+_DEVICES = "/dev/"  # a terminal is none either, but a disk is one
 _LOCAL_PROTOCOLS = ("UNIX", "UNIX-STREAM", "NETLINK")
-
-
-class Activity(StrEnum):
-    """What a process does at one moment; the first that one of its threads does counts."""
-
-    CPU = "cpu"
-    MEMORY = "memory"
-    IO = "io"
-    NETWORK = "network"
-    SLEEP = "sleep"
 
 
 _OF_CATEGORY = {
@@ -42,37 +40,50 @@ class ThreadSamples:
     """Samples of all threads so far.
 
     `moments`: of the process, by what it did.  `waits`: of single threads, by activity and by the
-    call that they waited in.
+    call that they waited in.  `running`: how many threads ran, of all moments together.
     """
 
     names: dict[int, str]
     proc: Path = procfs.PROC
     moments: Counter[Activity] = field(default_factory=Counter)
     waits: Counter[tuple[Activity, str]] = field(default_factory=Counter)
+    running: int = 0
+    machine: str = platform.machine()
+    _turns: Turns = field(init=False)
+    _freezer: Freezer = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin with the first threads."""
+        self._turns = Turns(self.proc)
+        self._freezer = Freezer(self.proc)
 
     def take(self, pids: Iterable[int]) -> None:
         """Sample the threads of these processes once."""
-        threads = (thread for pid in pids for thread in self._threads(pid))
-        found = [self._one(*thread) for thread in islice(threads, _MOST_THREADS)]
+        threads = self._turns.take(pids)
+        self._freezer.begin()
+        frozen = {pid for pid in {pid for pid, _ in threads} if self._freezer.frozen(pid)}
+        found = [self._one(pid, tid, frozen=pid in frozen) for pid, tid in threads]
+        for thread, one in zip(threads, found, strict=True):
+            self._turns.found(thread, one[0] if one else None)
         seen = [one for one in found if one is not None]
         if not seen:
             return
-        activities = {activity for activity, _ in seen}
+        activities = {activity for activity, _ in seen} | self._turns.others(threads)
         now = next(activity for activity in Activity if activity in activities)
         self.moments[now] += 1
+        self.running += sum(activity is Activity.CPU for activity, _ in seen)
         self.waits.update((activity, call) for activity, call in seen if call)
+
+    @property
+    def at_once(self) -> float:
+        """How many threads ran on average at the moments at which any did."""
+        return max(self.running / max(self.moments[Activity.CPU], 1), 1.0)
 
     def share(self, activity: Activity) -> float:
         """Return the part of the moments in which the process did this."""
         return self.moments[activity] / max(self.moments.total(), 1)
 
-    def _threads(self, pid: int) -> list[tuple[int, str]]:
-        try:
-            return [(pid, tid) for tid in os.listdir(f"{self.proc}/{pid}/task")]
-        except OSError:
-            return []
-
-    def _one(self, pid: int, tid: str) -> tuple[Activity, str] | None:
+    def _one(self, pid: int, tid: int, *, frozen: bool) -> tuple[Activity, str] | None:
         """Return what a thread does, and the call that it waits in; None where it is gone."""
         folder = f"{self.proc}/{pid}/task/{tid}"
         text = procfs.word(f"{folder}/syscall")
@@ -81,31 +92,53 @@ class ThreadSamples:
         state = procfs.state(f"{folder}/stat")
         if state in ("", "Z", "X"):
             return None
-        words = text.split()
-        if not words:  # of another user
-            return {"R": Activity.CPU, "D": Activity.IO}.get(state, Activity.SLEEP), ""
+        if frozen or state in _STOPPED:  # whatever it waits in
+            return Activity.STOPPED, _STOPPED.get(state, _FROZEN)
+        if not text:  # of another user
+            return {"R": Activity.CPU, "D": Activity.IO}.get(state, Activity.UNKNOWN), ""
+        wchan = f"{folder}/wchan"
+        words = resumed(text, wchan, self.machine).split()
+        if self.names.get(int(words[0])) == _RESTARTED:
+            sleeps = procfs.word(wchan).startswith(ON_THREADS)
+            return Activity.SLEEP if sleeps else Activity.UNKNOWN, _RESTARTED
+        return self._waits(folder, words, state)
+
+    def _waits(self, folder: str, words: list[str], state: str) -> tuple[Activity, str]:
+        """Return the same of a thread that waits, by the words of its file `syscall`."""
         number = int(words[0])
         if number == _NO_CALL:
-            return (Activity.MEMORY, "page fault") if state == "D" else (Activity.SLEEP, "stop")
+            return (Activity.MEMORY, "page fault") if state == "D" else (Activity.SLEEP, "")
         name = self.names.get(number, f"call {number}")
         kind = Descriptor.NONE
         if has_descriptor(name) and len(words) > 1:
-            kind = self._kind(pid, int(words[1], 16))
+            kind = _kind(f"{folder}/fd/{int(words[1], 16) & 0xFFFFFFFF}")
         category = category_of(name, kind)
         return _OF_CATEGORY.get(category, Activity.SLEEP), label(name, kind)
 
-    def _kind(self, pid: int, fd: int) -> Descriptor:
-        path = f"{self.proc}/{pid}/fd/{fd & 0xFFFFFFFF}"
-        target = procfs.link(path)
-        if target.startswith(_LOCAL):
-            return Descriptor.LOCAL
-        if procfs.socket_inode(target) is None:
-            return Descriptor.NONE
-        try:
-            local = procfs.socket_protocol(path) in _LOCAL_PROTOCOLS
-        except OSError:
-            return Descriptor.INTERNET
-        return Descriptor.LOCAL if local else Descriptor.INTERNET
+
+def _kind(path: str) -> Descriptor:
+    """Return what a descriptor is, by its link in the folder of the thread.
+
+    The folder of the process shows none once its first thread has exited.
+    """
+    target = procfs.link(path)
+    if target.startswith(_LOCAL) or (target.startswith(_DEVICES) and _is_character(path)):
+        return Descriptor.LOCAL
+    if procfs.socket_inode(target) is None:
+        return Descriptor.NONE
+    try:
+        local = procfs.socket_protocol(path) in _LOCAL_PROTOCOLS
+    except OSError:
+        return Descriptor.INTERNET
+    return Descriptor.LOCAL if local else Descriptor.INTERNET
+
+
+def _is_character(path: str) -> bool:
+    """True for a terminal and the like.  Not for use on any file: that of a server may block."""
+    try:
+        return stat.S_ISCHR(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 _KINDS = {Descriptor.NONE: "", Descriptor.INTERNET: " (socket)", Descriptor.LOCAL: " (local)"}

@@ -20,8 +20,8 @@ _STAT_BYTES = 2_048
 class Usage:
     """Sums over processes; times in ns.
 
-    `queued_ns`: in which a thread was ready and waited for a CPU.  `read_calls` and the like are
-    None where `io` is not readable.
+    `queued_ns`: in which a thread was ready and waited for a CPU, as `Queues` has it.  `read_calls`
+    and the like are None where `io` is not readable.
     """
 
     user_ns: int = 0
@@ -42,6 +42,43 @@ class Usage:
         return self.user_ns + self.system_ns
 
 
+class Queues:
+    """How long threads were ready and waited for a CPU.
+
+    The kernel counts it by thread, and the count of a thread goes with it; so the differences of
+    each one are added up.
+    """
+
+    def __init__(self, proc: Path = procfs.PROC) -> None:
+        self._proc = proc
+        self._last: dict[int, dict[int, int]] = {}  # by process and thread
+        self.queued_ns = 0
+
+    def begin(self, pids: Iterable[int]) -> None:
+        """Take the counts of these processes for the time before."""
+        self._last = {pid: self._read(pid) for pid in pids}
+
+    def add(self, pids: Iterable[int]) -> None:
+        """Add what was counted since; what was not there then has begun since."""
+        for pid in pids:
+            last, now = self._last.get(pid, {}), self._read(pid)
+            self.queued_ns += sum(_since(last.get(tid, 0), ns) for tid, ns in now.items())
+            self._last[pid] = now
+
+    def _read(self, pid: int) -> dict[int, int]:
+        folder = f"{self._proc}/{pid}/task"
+        try:
+            tids = os.listdir(folder)
+        except OSError:
+            return {}
+        return {int(tid): procfs.schedstat(f"{folder}/{tid}/schedstat").queued_ns for tid in tids}
+
+
+def _since(last_ns: int, now_ns: int) -> int:
+    """Return the difference; a count that is lower is that of another thread of this number."""
+    return now_ns - last_ns if now_ns >= last_ns else now_ns
+
+
 def read_usage(pid: int, proc: Path = procfs.PROC) -> Usage | None:
     """Return the use of one process since its start; None where it is gone."""
     stat = procfs.parse_stat(procfs.read_once(f"{proc}/{pid}/stat", _STAT_BYTES))
@@ -54,7 +91,7 @@ def read_usage(pid: int, proc: Path = procfs.PROC) -> Usage | None:
     return Usage(
         numbers[_UTIME] * _NS_PER_TICK,
         numbers[_STIME] * _NS_PER_TICK,
-        _queued_ns(pid, proc),
+        0,
         numbers[_MINOR_FAULTS],
         numbers[_MAJOR_FAULTS],
         *values,
@@ -77,15 +114,6 @@ def _add(one: Usage, other: Usage, sign: int = 1) -> Usage:
         known = [value for value in (a, None if b is None else sign * b) if value is not None]
         sums[field.name] = sum(known) if known else None
     return Usage(**sums)
-
-
-def _queued_ns(pid: int, proc: Path) -> int:
-    """Return how long its threads were runnable without a processor."""
-    try:
-        threads = os.listdir(f"{proc}/{pid}/task")
-    except OSError:
-        return 0
-    return sum(procfs.schedstat(f"{proc}/{pid}/task/{tid}/schedstat").queued_ns for tid in threads)
 
 
 def _number(text: bytes) -> int | None:

@@ -6,10 +6,12 @@ from collections import Counter
 
 import pytest
 
+from xctl_probe.commands.profile.activity import Activity
 from xctl_probe.commands.profile.bound import bound_by, shares
-from xctl_probe.commands.profile.threads import Activity, ThreadSamples
+from xctl_probe.commands.profile.threads import ThreadSamples
 
-CPU, MEMORY, IO, NETWORK, SLEEP = Activity
+CPU, MEMORY, IO, NETWORK, STOPPED, UNKNOWN, SLEEP = Activity
+NONE = dict.fromkeys(Activity, 0)
 
 
 def samples(**moments):
@@ -28,6 +30,8 @@ def samples(**moments):
         ({"cpu": 9, "network": 1}, 0.9, 0.5, "memory"),
         ({"memory": 6, "cpu": 4}, 0.4, 0, "memory"),
         ({"network": 5, "cpu": 5}, 0.5, 0, "mixed"),
+        ({"stopped": 9, "cpu": 1}, 0.1, 0, "stopped"),
+        ({"unknown": 10}, 0, 0, "unknown"),
         ({"sleep": 10}, 0, 0, "idle"),
         ({}, 0, 0, "idle"),
     ],
@@ -52,11 +56,22 @@ def test_a_wait_for_a_cpu_is_named_where_it_is_long():
     )
 
 
+def test_threads_that_wait_for_a_cpu_are_numbered():
+    found = bound_by(samples(cpu=10), 4, 0, 2.96)
+    assert found.reason.endswith("; 3.0 threads on average in a queue for a CPU")
+
+
+def test_the_reason_names_what_stops_it():
+    found = samples(stopped=10)
+    found.waits = Counter({(STOPPED, "held by a debugger"): 3, (STOPPED, "stopped by a signal"): 7})
+    assert bound_by(found, 0, 0, 0).reason == "100 % of the time it was stopped by a signal"
+
+
 def test_samples_that_find_too_much_on_the_cpu_are_corrected():
     """The kernel has counted 4 %; the rest is as the other samples have it."""
     found = shares(samples(cpu=6, network=3, sleep=1), 0.04)
-    assert found == pytest.approx({CPU: 0.04, NETWORK: 0.72, SLEEP: 0.24, MEMORY: 0, IO: 0})
+    assert found == pytest.approx(NONE | {CPU: 0.04, NETWORK: 0.72, SLEEP: 0.24})
 
 
 def test_samples_that_find_nothing_else_leave_sleep():
-    assert shares(samples(cpu=6), 0.25) == {CPU: 0.25, SLEEP: 0.75, MEMORY: 0, IO: 0, NETWORK: 0}
+    assert shares(samples(cpu=6), 0.25) == NONE | {CPU: 0.25, SLEEP: 0.75}

@@ -46,6 +46,18 @@ def test_the_numbers_are_those_that_the_waits_are_found_by(machine):
     assert {number: numbers(machine)[number] for number in known} == known
 
 
+def test_the_receives_of_the_kernel_programs_have_their_numbers():
+    """By machine, in the order of MACHINES."""
+    source = (Path(__file__).parents[4] / "bpf/profile.bpf.c").read_text()
+    found = re.findall(r"^#define CALL_(RECV\w+) (\d+)$", source, re.MULTILINE)
+    assert [(name.lower(), int(number)) for name, number in found] == [
+        (name, number)
+        for machine in MACHINES
+        for number, name in sorted(numbers(machine).items())
+        if name in ("recvfrom", "recvmsg")
+    ]
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_number_has_its_place_in_the_kernel_programs(machine):
     assert max(numbers(machine)) < NUMBERS - 1
@@ -80,10 +92,13 @@ def test_the_shown_calls_exist():
 
 
 def test_the_kernel_is_given_what_is_known_of_a_call():
-    known = flags({1: "write", 2: "close", 3: "getpid", 4: "exit_group", 5: "recvmmsg"})
+    known = flags(
+        {1: "write", 2: "close", 3: "getpid", 4: "exit_group", 5: "recvmmsg", 6: "splice"}
+    )
     assert known == {
         1: CallFlag.HAS_FD | CallFlag.RETURNS_BYTES,
         2: CallFlag.HAS_FD,
         4: CallFlag.LEAVES,
         5: CallFlag.HAS_FD,  # it returns messages
+        6: CallFlag.HAS_FD | CallFlag.RETURNS_BYTES,
     }

@@ -6,11 +6,14 @@ import json
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
+from xctl_probe.commands.profile.activity import Activity
 from xctl_probe.commands.profile.bound import Bound
 from xctl_probe.commands.profile.categories import Category
 from xctl_probe.commands.profile.profiled import CallCounts, Latencies, Profiled
 from xctl_probe.commands.profile.report import duration, picture, to_json, to_text
-from xctl_probe.commands.profile.threads import Activity, ThreadSamples
+from xctl_probe.commands.profile.threads import ThreadSamples
 from xctl_probe.commands.profile.usage import Usage
 from xctl_probe.ebpf.profile import BUCKETS, Descriptor
 
@@ -63,10 +66,61 @@ def test_the_text_is_complete():
     assert not any(line.startswith("  read: ") for line in lines)  # of a file
 
 
+SENDMMSG = call("sendmmsg", Descriptor.INTERNET, Category.NETWORK, 9)
+RECVMMSG = call("recvmmsg", Descriptor.INTERNET, Category.NETWORK, 9, failures=2)
+SPLICE = call("splice", Descriptor.LOCAL, Category.IPC, 3, bytes=4_096)
+
+
+def test_bytes_that_are_not_counted_are_never_none():
+    found = replace(FOUND, calls=(SENDMMSG, RECVMMSG))
+    lines = to_text(found).decode().splitlines()
+    assert "  network  sent not counted in sendmmsg, received not counted in recvmmsg" in lines
+    assert ["sendmmsg", "(socket)", "9", "0", "0", "not", "counted"] in map(str.split, lines)
+    answer = json.loads(to_json(found))
+    assert (answer["sent_bytes"], answer["received_bytes"]) == (None, None)
+    assert answer["uncounted"] == {"sent": ["sendmmsg"], "received": ["recvmmsg"]}
+    assert [one["bytes"] for one in answer["calls"]] == [None, None]
+
+
+def test_bytes_that_are_counted_in_part_are_named_with_the_rest():
+    found = replace(FOUND, calls=(*CALLS, RECVMMSG, SPLICE))
+    assert (
+        "  network  sent not counted in splice, received 2.0 KiB (and not counted in recvmmsg)"
+    ) in to_text(found).decode().splitlines()
+    answer = json.loads(to_json(found))
+    assert (answer["sent_bytes"], answer["received_bytes"]) == (None, 2_047)
+
+
+def test_a_call_that_failed_each_time_moved_nothing():
+    found = replace(FOUND, calls=(replace(RECVMMSG, failures=9),))
+    assert "  network  sent 0 B, received 0 B" in to_text(found).decode().splitlines()
+
+
+def test_a_splice_from_a_socket_receives():
+    found = replace(FOUND, calls=(replace(SPLICE, kind=Descriptor.INTERNET),))
+    assert "  network  sent 0 B, received 4.0 KiB" in to_text(found).decode().splitlines()
+
+
 def test_several_processes_and_lost_calls_are_named():
     text = to_text(replace(FOUND, processes=3, lost=7)).decode()
     assert text.startswith("train (pid 233) and 2 children, 2.0 s: ")
     assert "7 calls are missing" in text
+
+
+@pytest.mark.parametrize(
+    ("by", "verdict"),
+    [
+        ("idle", "bound by nothing"),
+        ("mixed", "bound by several"),
+        ("stopped", "stopped"),
+        ("unknown", "bound by an unknown wait"),
+        ("cpu", "bound by cpu"),
+    ],
+)
+def test_each_verdict_has_its_words(by, verdict):
+    found = replace(FOUND, bound=Bound(by, "so it is"))
+    assert to_text(found).decode().startswith(f"train (pid 233), 2.0 s: {verdict}: so it is\n")
+    assert json.loads(to_json(found))["bound_by"] == by
 
 
 def test_without_counts_the_samples_are_shown():
@@ -89,7 +143,8 @@ def test_the_json_has_the_same():
     assert answer["failures"] == [{"call": "openat", "errno": "ENOENT", "times": 11}]
     assert answer["latencies"].keys() == {"recvfrom", "accept"}
     assert sum(answer["latencies"]["accept"]["buckets"]) == 5
-    assert answer["received_bytes"] == 2_047
+    assert (answer["sent_bytes"], answer["received_bytes"]) == (0, 2_047)
+    assert answer["uncounted"] == {"sent": [], "received": []}
 
 
 def test_a_picture_has_a_bar_for_each_power_of_two():
