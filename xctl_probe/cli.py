@@ -22,6 +22,7 @@ from xctl_probe.config import (
     Settings,
     check_stall_ms,
     read_file,
+    unknown_variables,
 )
 from xctl_probe.errors import (
     ProbeError,
@@ -152,9 +153,11 @@ def _stream(context: typer.Context, **given: Any) -> None:
     option overrides its variable; a variable overrides the file. Exit codes: 0 success, 1 it
     cannot run here, or not now, 2 bad input.
     """
+    diagnostics: Diagnostics = context.obj
+    if unknown := unknown_variables(os.environ):
+        diagnostics.report(unknown)
     if context.invoked_subcommand not in (None, "top", "blame"):
         return
-    diagnostics: Diagnostics = context.obj
     log = diagnostics.report if given["verbose"] else None
     settings = Settings.checked(given, log, of_this_host=context.invoked_subcommand is None)
     if context.invoked_subcommand is not None:
@@ -315,7 +318,8 @@ def _collector(settings: Settings, source: Source) -> Collector:
     from xctl_probe.prometheus.collector import Collector  # noqa: PLC0415 - as above
 
     info = (_installed_version() or "", source.name)
-    return Collector(settings.interval_ns, info, settings.prometheus_pids)
+    pids = settings.prometheus_pids
+    return Collector(settings.interval_ns, info, pids, began_ms=epoch_ms())
 
 
 _Since = Annotated[

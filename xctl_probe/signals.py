@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a descriptor for poll(2)."""
+"""SIGINT, SIGTERM and SIGHUP as a descriptor for poll(2)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from types import FrameType
 
 @contextmanager
 def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
-    """Yield a socket that becomes readable at SIGINT and SIGTERM.
+    """Yield a socket that becomes readable at SIGINT, SIGTERM and SIGHUP.
+
+    A SIGHUP that is ignored stays so: nohup(1) runs a command beyond its terminal.
 
     With `longest_s`, the process exits at most this many seconds after the first of them, with code
     0, whatever it is busy with.
@@ -20,10 +22,11 @@ def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
     readable, writable = socket.socketpair()
     writable.setblocking(False)
     before = signal.set_wakeup_fd(writable.fileno(), warn_on_full_buffer=False)
-    handlers = {s: signal.signal(s, _noted) for s in (signal.SIGINT, signal.SIGTERM)}
+    numbers = _numbers()
+    handlers = {number: signal.signal(number, _noted) for number in numbers}
     if longest_s is not None:
         handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, _out_of_time)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             signal.signal(number, _ending_within(longest_s))
     try:
         yield readable
@@ -35,6 +38,12 @@ def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
         signal.set_wakeup_fd(before)
         readable.close()
         writable.close()
+
+
+def _numbers() -> tuple[signal.Signals, ...]:
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def _noted(_number: int, _frame: FrameType | None) -> None:

@@ -232,7 +232,10 @@ def write_archive(root: Path, archive: Path, architecture: str) -> None:
             "layers": [described(f"{kind}.layer.v1.tar+gzip", packed)],
         }
     )
-    named = {"annotations": {"org.opencontainers.image.ref.name": version}}
+    # With a registry, as a name without one may be any's; podman and containerd load it as that.
+    name = f"localhost/{NAME}:{version}"
+    keys = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+    named = {"annotations": dict.fromkeys(keys, name)}
     index = encoded(
         {
             "schemaVersion": 2,

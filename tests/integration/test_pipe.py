@@ -98,7 +98,16 @@ def test_a_dead_parent_stops_the_probe(installed, netns, watch_end, tmp_path):
         parent.stderr.close()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture
+def hangups_stop():
+    """Where nohup runs the tests, programs would ignore SIGHUP; a handler is none after exec."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_stop")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_flushes_the_last_window(probe, worker, number):
     """What moved since the last interval is written before the probe leaves with 0."""
     running = probe(interval=2)

@@ -104,6 +104,33 @@ def test_a_variable_set_to_nothing_is_not_set(command):
     assert command.taken(INTERVAL="", PID="").interval_ns == 1_000_000_000
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"INTERVL": "5"},
+            "ignored, because no option has it: "
+            "XCTL_NETWORK_INTERVL (did you mean XCTL_NETWORK_INTERVAL?)",
+        ),
+        (
+            {"STALL": "5", "PORT": "tcp://10.0.0.7:80", "VERBOSE": "1", "Z": "1"},
+            "ignored, because no option has it: XCTL_NETWORK_PORT, "
+            "XCTL_NETWORK_STALL (did you mean XCTL_NETWORK_STALL_MS?), "
+            "XCTL_NETWORK_VERBOSE and 1 more",
+        ),
+    ],
+)
+def test_a_variable_of_no_option_is_named_and_no_mistake(command, variables, message):
+    """The prefix may be another program's, as variables of services in Kubernetes."""
+    assert command.run(INTERVAL="7", **variables) == 1
+    assert command.messages == [message, "as far as it goes"]
+    assert command.settings.interval_ns == 7_000_000_000
+
+
+def test_an_empty_variable_of_no_option_is_not_set(command):
+    command.taken(INTERVL="")
+
+
 FILE_VALUES = [
     ("interval = 7", lambda s: s.interval_ns == 7_000_000_000),
     ("duration = 7", lambda s: s.duration_ns == 7_000_000_000),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -117,3 +119,42 @@ def test_the_hardening_has_the_score_that_the_page_states():
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     (score,) = re.findall(r"exposure level .*: ([\d.]+)", done.stdout)
     assert f"{score} of 10" in (ROOT / "docs/service.md").read_text()
+
+
+def index_of(archive):
+    with tarfile.open(archive) as tar:
+        return json.loads(tar.extractfile("index.json").read())
+
+
+def test_the_image_has_one_name_in_the_archive_the_page_and_the_manifests(tmp_path):
+    """With its tag: podman and containerd take the name of an archive from its annotations."""
+    spec = importlib.util.spec_from_file_location("image", PACKAGING / "container/image.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    (tmp_path / "root").mkdir()
+    maker.write_archive(tmp_path / "root", tmp_path / "image.tar", "amd64")
+    tagged = f"xctl-probe-network:{PROJECT['version']}"
+    (described,) = index_of(tmp_path / "image.tar")["manifests"]
+    assert described["annotations"] == {
+        "io.containerd.image.name": f"localhost/{tagged}",
+        "org.opencontainers.image.ref.name": f"localhost/{tagged}",
+    }
+    page = (ROOT / "docs/container.md").read_text()
+    assert re.findall(r"\b(?:localhost|registry\.example)/\S+", page.split("```")[1]) == [
+        f"registry.example/{tagged}",
+        f"localhost/{tagged}",
+    ]
+    manifest = (PACKAGING / "kubernetes/base/kustomization.yaml").read_text()
+    places = re.findall(r"new(?:Name|Tag): (\S+)", manifest)
+    assert ":".join(places) == f"registry.example/{tagged}"
+
+
+def test_the_page_of_the_service_adds_each_capability_that_an_option_takes():
+    """Those of the table of privileges that are not in the unit."""
+    privileges = (ROOT / "docs/privileges.md").read_text().split("## What is given up")[0]
+    rows = [row.split("|") for row in privileges.splitlines() if row.startswith("|")]
+    taken = {one for row in rows if "--" in row[1] for one in re.findall(r"`(CAP_\w+)`", row[2])}
+    in_unit = re.search(r"^CapabilityBoundingSet=(.*)", UNIT.read_text(), re.MULTILINE)[1].split()
+    added = re.findall(r"`CapabilityBoundingSet=(\w+)`", (ROOT / "docs/service.md").read_text())
+    assert {"CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"} < taken
+    assert set(added) == taken - set(in_unit)

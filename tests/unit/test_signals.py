@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM become something to wait for, for as long as one waits."""
+"""SIGINT, SIGTERM and SIGHUP become something to wait for, for as long as one waits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ import pytest
 
 from xctl_probe.signals import stop_signals
 
+_ALL = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+@pytest.fixture(autouse=True)
+def hangups_are_not_ignored():
+    """Where nohup runs the tests, they are."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", _ALL)
 def test_a_signal_makes_the_socket_readable(number):
     """At once, and without an exception in whatever runs."""
     with stop_signals() as stop:
@@ -22,12 +32,12 @@ def test_a_signal_makes_the_socket_readable(number):
 
 def test_the_handlers_before_are_back_afterwards():
     """Whatever happens within; a library's user keeps his own."""
-    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(s) for s in _ALL]
     wakeup = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(wakeup)
     with pytest.raises(ZeroDivisionError), stop_signals() as stop:
         raise ZeroDivisionError
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(s) for s in _ALL] == before
     after = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(after)
     assert (after, stop.fileno()) == (wakeup, -1)
@@ -39,3 +49,14 @@ def test_a_thousand_signals_do_not_block():
         for _ in range(1_009):
             signal.raise_signal(signal.SIGTERM)
         assert select.select([stop], [], [], 0)[0] == [stop]
+
+
+def test_an_ignored_hangup_stays_ignored():
+    """As nohup(1) leaves it: the command outlives its terminal."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with stop_signals(1009) as stop:
+        signal.raise_signal(signal.SIGHUP)
+        assert select.select([stop], [], [], 0)[0] == []
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.recv(7) == bytes([signal.SIGTERM])
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

@@ -277,6 +277,7 @@ def _let_go(keep: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # From a terminal: the parent exits, and the child follows.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
     copy = os.dup(keep) if keep <= 3 else keep  # noqa: PLR2004
     for fd in (0, 1, 2):

@@ -62,7 +62,8 @@ class Collector:
 
     `pids`: so many processes, by bytes and by waits each, have series of their own.  `uid_of` gives
     the user of a pid, whose share of the room a new series takes.  `render` is as for `Registry`;
-    `began_ms` is the time from which the first series count.
+    `began_ms` is the time from which the first series count, and that of the last interval until
+    there is one: a probe that hangs from its start is late, one with a long interval is not.
     """
 
     def __init__(
@@ -85,7 +86,6 @@ class Collector:
         self._groups: dict[tuple[str, ...], Group] = {}
         self._interfaces: dict[str, Group] = {}
         self._groups_used: LastUsed[Group] = LastUsed()
-        self._pids_used: LastUsed[Group] = LastUsed()
         self._interfaces_used: LastUsed[str] = LastUsed()
         self._waits_used: LastUsed[_WaitKey] = LastUsed()
         self._new: list[Group] = []  # of this interval
@@ -94,7 +94,7 @@ class Collector:
         self._loads_ns = 0  # when there were some
         self._top = (TopProcesses(pids), TopProcesses(pids)) if pids else None
         self._probe = Group(reserved=True)
-        self._set_probe(interval_ns, info)
+        self._set_probe(interval_ns, info, began_ms)
 
     def add(self, records: Sequence[Record], now_ns: int, now_ms: int) -> None:
         """Add the records of one interval; its time is monotonic, and since the Unix epoch."""
@@ -268,11 +268,8 @@ class Collector:
             user = self._uid_of(owner.pid) if uid is None else uid
             group = self._groups[values] = Group(zip(f.OWNER, values, strict=True), user)
             self._new.append(group)
-        if pid:
-            self._pids_used.note(group, now_ns)
-        else:
-            self._groups_used.note(group, now_ns)
-            keep(group.processes, (owner.pid, owner.start_ticks))
+        self._groups_used.note(group, now_ns)
+        keep(group.processes, (owner.pid, owner.start_ticks))
         return group
 
     def _interface(self, name: str, now_ns: int) -> Group:
@@ -288,8 +285,6 @@ class Collector:
             self.registry.drop_series(group, family, wait)
         for name in self._interfaces_used.unused(now_ns, _MOST_EXPIRED):
             self.registry.drop(self._interfaces.pop(name))
-        for group in self._pids_used.unused(now_ns, _MOST_EXPIRED):
-            self._drop(group)
         for group in self._groups_used.unused(now_ns, _MOST_EXPIRED):
             # A counter of a process that lives and is silent stays: its next value would be
             # taken for a restart.
@@ -307,16 +302,16 @@ class Collector:
         self.registry.drop(group)
         self._groups.pop(tuple(value for _, value in group.labels), None)
         self._groups_used.forget(group)
-        self._pids_used.forget(group)
 
     def _find(self, family: f.Family, values: tuple[str, ...] = ()) -> Series:
         return self.registry.find(self._probe, family, values)
 
-    def _set_probe(self, interval_ns: int, info: tuple[str, str]) -> None:
+    def _set_probe(self, interval_ns: int, info: tuple[str, str], began_ms: int) -> None:
         for where in f.DROPPED_AT:
             self._find(f.LOST_EVENTS, (where,))
-        for family in (f.INTERVALS, f.LAST_INTERVAL, f.OTHER_RECORDS, f.SERIES, f.MEMORY_BYTES):
+        for family in (f.INTERVALS, f.OTHER_RECORDS, f.SERIES, f.MEMORY_BYTES):
             self._find(family)
+        self._find(f.LAST_INTERVAL).value = began_ms * _NS_PER_MS
         self._find(f.INTERVAL).value = interval_ns
         self._find(f.INFO, info).value = 1
         self._find(f.SERIES_LIMIT).value = self.registry.most

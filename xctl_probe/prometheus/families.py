@@ -222,7 +222,7 @@ INTERVALS = Family(
 LAST_INTERVAL = Family(
     "probe_last_interval_timestamp_seconds",
     Kind.GAUGE,
-    "When the last interval was over, since the Unix epoch.",
+    "When the last interval was over, or the probe began, since the Unix epoch.",
     unit="seconds",
 )
 INTERVAL = Family(

@@ -56,14 +56,20 @@ def own_directory(environ: Mapping[str, str], uid: int) -> Path:
     raise NoPlace("XDG_RUNTIME_DIR is not set; --status-dir names a directory for the socket")
 
 
+def own_directories(environ: Mapping[str, str], uid: int) -> list[Path]:
+    """Return the directories in which a service, root and this user have their probes."""
+    found = [_SYSTEM]
+    with suppress(NoPlace):
+        found.append(own_directory(environ, uid))
+    return list(dict.fromkeys(found))
+
+
 def known_directories(environ: Mapping[str, str], uid: int) -> list[Path]:
     """Return the directories in which probes may be that this user may ask; root: all users'.
 
     The session directories of other users are found where systemd makes them, /run/user.
     """
-    found = [_SYSTEM]
-    with suppress(NoPlace):
-        found.append(own_directory(environ, uid))
+    found = own_directories(environ, uid)
     if uid == 0:
         with suppress(OSError), os.scandir(_USERS) as entries:
             for entry, _ in zip(entries, range(_MOST_USERS), strict=False):

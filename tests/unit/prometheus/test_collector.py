@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -45,14 +46,19 @@ RANK = Placement("4711", None, "train-0", "default", "ab" * 32, 3, 1)
 LINK = RdmaLink("Ethernet", "100 Gb/sec (4X EDR)", "ACTIVE", "eth0")
 # The groups `probe` and `other` have at most so many: words of the probe only.
 RESERVED = 300
+ROOT = Path(__file__).parents[3]
+RULE = """
+          time() - xctl_net_probe_last_interval_timestamp_seconds
+          > 60 + 3 * xctl_net_probe_interval_seconds
+"""
 
 
 class Metrics:
     """A collector, and the text after each interval of a second."""
 
-    def __init__(self, *, alive=(), **options):
+    def __init__(self, *, alive=(), interval_ns=SECOND_NS, **options):
         self.collector = Collector(
-            SECOND_NS,
+            interval_ns,
             ("0.1.0", "ebpf"),
             alive=lambda key: key[0] in alive,
             **{"uid_of": {}.get} | options,  # of no user
@@ -189,6 +195,17 @@ def test_the_probe_counts_itself(metrics):
     assert total(text, "probe_resident_memory_bytes") > 1 << 20
 
 
+def test_a_probe_is_not_late_before_its_first_interval():
+    """By the expression of the rule ProbeIsLate. One that hangs from its start is late, too."""
+    assert (ROOT / "examples/prometheus/rules.yml").read_text().count(RULE) == 1
+    text = Metrics(interval_ns=300 * SECOND_NS, began_ms=NOW_MS).text()
+    last = total(text, "probe_last_interval_timestamp_seconds")
+    most = 60 + 3 * total(text, "probe_interval_seconds")
+    begun = Decimal(NOW_MS) / 1_000
+    late = [begun + since - last > most for since in (0, 300, most, most + 1)]
+    assert late == [False, False, False, True]
+
+
 @given(st.lists(RECORDS, max_size=23), st.sampled_from([0, 2]), st.sampled_from([40, 20_000]))
 def test_any_records_are_metrics_and_no_byte_is_missing(records, pids, most):
     """Also with places for pids, and where there is no room: the sums are those of the records."""
@@ -252,6 +269,22 @@ def test_a_counter_of_a_silent_process_stays_for_hours():
     assert total(metrics.add(after_ns=AFTER_NS), "process_bytes_total") == 0
 
 
+def test_a_counter_with_a_pid_stays_while_its_process_lives():
+    """Also after its place went to another one: it goes on there where it has one again."""
+    alive = {CLIENT.pid, OTHER.pid}
+    metrics = Metrics(alive=alive, pids=1)
+    mine = {"pid": str(CLIENT.pid)}
+    metrics.add(moved(CLIENT, 1_000_003))
+    text = metrics.add(moved(OTHER, 10_000_019), after_ns=AFTER_NS)
+    for _ in range(3):
+        assert total(text, "process_bytes_total", **mine) == 1_000_003
+        text = metrics.add(after_ns=AFTER_NS)
+    text = metrics.add(moved(CLIENT, 10**9))
+    assert total(text, "process_bytes_total", **mine) == 1_001_000_003
+    alive.clear()
+    assert values(metrics.add(after_ns=AFTER_NS), "process_bytes_total") == []
+
+
 def test_memory_of_ended_processes_is_given_back():
     """And that of names that found no room at once."""
     metrics = Metrics(most=40, pids=3)
@@ -263,7 +296,7 @@ def test_memory_of_ended_processes_is_given_back():
     metrics.add(after_ns=AFTER_NS)
     metrics.add()
     assert kept._groups == {}
-    assert [len(kept._groups_used), len(kept._pids_used), len(kept._waits_used)] == [0, 0, 0]
+    assert [len(kept._groups_used), len(kept._waits_used)] == [0, 0]
     assert len(kept.registry) <= RESERVED
 
 

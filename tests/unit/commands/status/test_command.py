@@ -13,6 +13,7 @@ from support.status import STATUS, Answering
 from xctl_probe.commands.status import command
 from xctl_probe.commands.status.command import run
 from xctl_probe.errors import UsageError
+from xctl_probe.status import directory
 from xctl_probe.status.document import to_json
 
 
@@ -63,6 +64,44 @@ def test_a_check_is_0_or_1(probe, folder, output):
     first, second = output[1]().splitlines()
     assert first == "healthy: 1 probe"
     assert second.startswith("unhealthy: pid")
+
+
+@pytest.fixture
+def of_root(tmp_path, monkeypatch):
+    """Root's directory, and that of a user whose session has one."""
+    system, users = tmp_path / "system", tmp_path / "users"
+    (users / "1009").mkdir(parents=True)
+    monkeypatch.setattr(directory, "_SYSTEM", system)
+    monkeypatch.setattr(directory, "_USERS", users)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    return system, users / "1009" / directory._NAME
+
+
+def without_a_directory(stdout, **more):
+    return run(stdout, **{"directory": None, "pid": None, "as_json": False} | more, watch_s=None)
+
+
+def test_a_check_by_root_leaves_the_probes_of_users_out(of_root, output):
+    """One that never answers takes no time; the list has it."""
+    system, session = of_root
+    own, users = Answering(system, to_json(STATUS)), Answering(session, b"7")
+    assert without_a_directory(output[0], check=True) == 0
+    assert (output[1](), users.requests) == ("healthy: 1 probe\n", [])
+    assert without_a_directory(output[0], check=False, as_json=True) == 0
+    found = json.loads(output[1]().splitlines()[1])
+    assert [one["healthy"] for one in found["probes"]] == [True, False]
+    assert without_a_directory(output[0], check=True, pid=os.getpid()) == 1  # of both
+    own.close()
+    users.close()
+
+
+def test_the_probe_of_a_user_is_no_answer_for_that_of_root(of_root):
+    """The service has died: a check has to find that."""
+    users = Answering(of_root[1], to_json(STATUS))
+    with pytest.raises(UsageError, match="no probe of root or of a service runs here; start one"):
+        without_a_directory(1, check=True)
+    users.close()
 
 
 def test_without_a_probe_the_remedy_is_named(folder):
