@@ -99,7 +99,7 @@ class Collector:
     def add(self, records: Sequence[Record], now_ns: int, now_ms: int) -> None:
         """Add the records of one interval; its time is monotonic, and since the Unix epoch."""
         waits = [
-            (record, *self._waits.added(record))
+            (record, *self._waits.added(record, now_ns))
             for record in records
             if isinstance(record, StallRecord)
         ]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from xctl_probe.events import Stall
 from xctl_probe.exporters.records import StallRecord
-from xctl_probe.exporters.same_stall import StallKey, is_another, pid_of, stall_key
+from xctl_probe.exporters.same_stall import NS_PER_MS, StallKey, is_another, pid_of, stall_key
 
 _MOST_OPEN = 4_096
 # A stall that lasts has a record in each interval, unless it is one of too many.
@@ -31,7 +31,8 @@ class Wait(NamedTuple):
 class _Open:
     """The last record of a stall that lasts."""
 
-    seen_ms: int
+    seen_ms: int  # since the Unix epoch
+    seen_ns: int  # monotonic
     duration_ns: int
     pid: int | None
     wait: Wait
@@ -43,24 +44,27 @@ class Waits:
     def __init__(self) -> None:
         self._open: OrderedDict[StallKey, _Open] = OrderedDict()  # the oldest record first
 
-    def added(self, record: StallRecord) -> tuple[Wait, int]:
+    def added(self, record: StallRecord, now_ns: int) -> tuple[Wait, int]:
         """Return the labels of the wait, and the ns since the last record of this stall.
+
+        `now_ns` is monotonic: a step of the wall clock begins no other stall.
 
         The sum over all records of a stall is its length.  What only an earlier record has of the
         peer stays: the last record has no `peer_state`.
         """
         stall, key = record.stall, stall_key(record.stall)
         before = self._open.pop(key, None)
-        if before is not None and is_another(
-            before.seen_ms, before.duration_ns, before.pid, stall, record.ts_ms
-        ):
-            before = None
+        if before is not None:
+            steady_ms = before.seen_ms + (now_ns - before.seen_ns) // NS_PER_MS
+            ts_ms = min(record.ts_ms, steady_ms)
+            if is_another(before.seen_ms, before.duration_ns, before.pid, stall, ts_ms):
+                before = None
         wait = _wait(stall, before.wait if before else None)
         counted_ns = before.duration_ns if before else 0
         added_ns = max(stall.duration_ns - counted_ns, 0)
         if stall.ongoing:
             pid = pid_of(stall) or (before.pid if before else None)
-            self._open[key] = _Open(record.ts_ms, counted_ns + added_ns, pid, wait)
+            self._open[key] = _Open(record.ts_ms, now_ns, counted_ns + added_ns, pid, wait)
             if len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)
         return wait, added_ns

@@ -21,9 +21,14 @@ def record(ts_ms, duration_ms, *, ongoing=True, **changes):
     return StallRecord(NOW_MS + ts_ms, stall)
 
 
+def put(waits, one, step_ms=0):
+    """Add a record; the wall clock was set forward by `step_ms` before."""
+    return waits.added(one, (one.ts_ms - step_ms) * MS)
+
+
 def added(*records):
     waits = Waits()
-    return [waits.added(one)[1] // MS for one in records]
+    return [put(waits, one)[1] // MS for one in records]
 
 
 def test_each_record_adds_what_is_new():
@@ -59,36 +64,45 @@ def test_a_wait_whose_process_is_found_later_counts_once():
     ]  # fmt: skip
 
 
+def test_a_step_of_the_clock_begins_no_other_stall():
+    waits, hour_ms = Waits(), 3_600_000
+    first = put(waits, record(0, 1_009))[1]
+    later = put(waits, record(hour_ms + 1_000, 2_009), hour_ms)[1]
+    waits.expire(NOW_MS + hour_ms + 1_000)
+    last = put(waits, record(hour_ms + 1_500, 2_509, ongoing=False), hour_ms)[1]
+    assert [first, later, last] == [1_009 * MS, 1_000 * MS, 500 * MS]
+
+
 def test_the_last_record_keeps_what_was_seen_of_the_peer():
     waits = Waits()
     peer = {"peer": OTHER, "peer_activity": PeerActivity.RUNNING}
-    first, _ = waits.added(record(0, 1_009, **peer))
-    last, _ = waits.added(record(1_000, 1_709, ongoing=False))
+    first, _ = put(waits, record(0, 1_009, **peer))
+    last, _ = put(waits, record(1_000, 1_709, ongoing=False))
     assert first == last == ("eth0", "receive", "no_reply", "other", "running", "")
-    unknown, _ = waits.added(record(2_000, 139, ongoing=False))
+    unknown, _ = put(waits, record(2_000, 139, ongoing=False))
     assert (unknown.peer_comm, unknown.peer_state) == ("", "")
 
 
 def test_a_wait_that_is_only_likely_is_marked():
     """It may be an expected one: alerts leave it out."""
-    wait, _ = Waits().added(record(0, 1_009, probable=True))
+    wait, _ = put(Waits(), record(0, 1_009, probable=True))
     assert wait.probable == "true"
 
 
 def test_a_stall_without_a_record_for_a_minute_is_forgotten():
     waits = Waits()
-    waits.added(record(0, 1_009))
+    put(waits, record(0, 1_009))
     waits.expire(NOW_MS + 59_999)
-    assert waits.added(record(60_000, 1_010, ongoing=False))[1] == 1 * MS
-    waits.added(record(0, 1_009))
+    assert put(waits, record(60_000, 1_010, ongoing=False))[1] == 1 * MS
+    put(waits, record(0, 1_009))
     waits.expire(NOW_MS + 60_000)
-    assert waits.added(record(60_000, 1_010, ongoing=False))[1] == 1_010 * MS
+    assert put(waits, record(60_000, 1_010, ongoing=False))[1] == 1_010 * MS
 
 
 def test_memory_is_bounded():
     waits = Waits()
     for inode in range(module._MOST_OPEN + 7):
-        waits.added(record(0, 1, socket=replace(STALL.socket, inode=inode)))
+        put(waits, record(0, 1, socket=replace(STALL.socket, inode=inode)))
     assert len(waits._open) == module._MOST_OPEN
 
 
@@ -104,6 +118,6 @@ def test_the_sum_is_that_of_the_lengths(stalls):
         for number, length_ms in enumerate(lengths):
             ongoing = number < len(lengths) - 1
             one = record(begun_ms + length_ms, length_ms, ongoing=ongoing)
-            sum_ns += waits.added(one)[1]
+            sum_ns += put(waits, one)[1]
         begun_ms += lengths[-1]
     assert sum_ns == sum(lengths[-1] for lengths in stalls) * MS
