@@ -50,7 +50,8 @@ SELECT
     JSONExtract(line, 'net', 'peer_state', 'Nullable(String)') AS peer_state,
     1000 AS interval_ms
 FROM lines
-WHERE JSONExtractString(line, 'event_type') = 'transport.drop';
+WHERE JSONExtractString(line, 'event_type') = 'transport.drop'
+  AND NOT JSONExtractBool(line, 'net', 'probable'); -- it may be an expected wait
 
 CREATE MATERIALIZED VIEW lines_to_connections TO connections AS
 SELECT

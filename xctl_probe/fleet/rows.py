@@ -36,11 +36,14 @@ def rows_of(
     """Yield the rows of one line, each with its table: `stalls`, `connections`, `processes`.
 
     `stream` names the host where the line does not.  A line that is no such record, or has a number
-    beyond what is possible, is counted.
+    beyond what is possible, is counted.  A stall that is only probable has no row: nothing is to be
+    concluded from it.
     """
     record = to_record(line)
     if not isinstance(record, (StallRecord, ProcessRecord)):
         problems[BROKEN] += 1
+        return
+    if isinstance(record, StallRecord) and record.stall.probable:
         return
     host = host_of(line, stream)
     found = (
@@ -62,6 +65,11 @@ def host_of(line: bytes, stream: str) -> Host:
         name if isinstance(name, str) and name else stream,
         boot_id if isinstance(boot_id, str) else "",
     )
+
+
+def host_of_row(row: Row) -> Host:
+    """Return the host of a row."""
+    return Host(row["host"], row["boot_id"])
 
 
 def _who(ts_ms: int, host: Host, owner: Process | None, placement: Placement | None) -> Row:

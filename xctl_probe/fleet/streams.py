@@ -130,12 +130,13 @@ class _Window:
 
 def _plain(window: _Window, problems: Counter[str]) -> Iterator[Piece]:
     lines = _Lines(problems)
-    offset = begun = 0
+    offset = 0
     while chunk := window.from_(offset):
         offset += len(chunk)
         for found in lines.add(chunk):
-            yield Piece(Place(begun, offset - lines.rest - begun), found)
-            begun = offset - lines.rest
+            # What is left out before is not of the place: it may be any length.
+            yield Piece(Place(offset - lines.rest - len(found), len(found)), found)
+    begun = offset - lines.rest
     yield from (Piece(Place(begun, len(found)), found) for found in lines.last())
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import orjson
 
@@ -20,9 +21,11 @@ _HEADS = {
 _WANTED = (DROP, STATE)
 _STALL = b',"event_type":"transport.drop",'
 _ONGOING, _UNATTRIBUTED = b'"ongoing":true', b'"pid":null'
+_PROBABLE = b'"probable":true'
 CONNECTED = b'"value":"connected"'  # of a line of a process that neither began nor exited
 LATEST_MS = 10 * 10**12 - 1  # with 13 digits
 _TS = b'{"ts":'
+_TIMES = re.compile(rb'\n\{"ts":([0-9]{13}),')  # five times as fast as with ^ and re.MULTILINE
 _INTERVAL = re.compile(rb'"interval_ms": ?([0-9]{1,7})[,}]')
 _SIX = ("ts", "event_type", "entity_id", "job_id", "pid", "value", "net")
 
@@ -65,9 +68,9 @@ def is_stall(line: bytes) -> bool:
 def wait_of(line: bytes) -> bytes | None:
     """Return what identifies the connection of a stall in its interval.
 
-    None where the stall is over, or of no process.
+    None where the stall is over, only probable, or of no process.
     """
-    if _ONGOING not in line or _UNATTRIBUTED in line:
+    if _ONGOING not in line or _UNATTRIBUTED in line or _PROBABLE in line:
         return None
     return line[_AFTER_TS : line.find(b',"value"')]
 
@@ -78,18 +81,20 @@ def ts_of(line: bytes) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def times_of(lines: Sequence[bytes]) -> tuple[int, int] | None:
-    """Return the first and the last time of lines (ms), None where the form is another.
+class Times(NamedTuple):
+    """The earliest and the latest time of lines (ms); `all_known`: no line has another form."""
 
-    The last of `lines` is what follows the last newline.
-    """
-    first, last = lines[0], lines[-2] if len(lines) > 1 else lines[0]
-    if first[:6] != _TS or last[:6] != _TS:
+    first_ms: int
+    last_ms: int
+    all_known: bool
+
+
+def times_of(lines: bytes) -> Times | None:
+    """Return the times of lines, which need no order; None where all have another form."""
+    found = _TIMES.findall(b"\n" + lines)
+    if not found:
         return None
-    try:
-        return int(first[6:_AFTER_TS]), int(last[6:_AFTER_TS])
-    except ValueError:
-        return None
+    return Times(int(min(found)), int(max(found)), len(found) == lines.count(b"\n"))
 
 
 def interval_of(lines: bytes) -> int | None:

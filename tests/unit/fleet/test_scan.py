@@ -106,7 +106,7 @@ def test_the_second_pass_decompresses_the_moment_only(forms, inflated):
         task = Task(path, "node0", Asked(), 0)
         places = [span.place for span in scan(task).spans]
         inflated.clear()
-        when = [BEGUN_MS + second * 1_000 for second in (7, 11, 12)]
+        when = [BEGUN_MS + second * 1_000 for second in (7, 11, 12, 12)]
         answers.append(read(Read(task, places, 1_000, *when)))
     assert answers[0] == answers[1]
     assert {table: len(rows) for table, rows in answers[1].rows.items()} == {
@@ -136,3 +136,21 @@ def test_short_intervals_count_a_connection_once_a_second(tmp_path_factory, time
         (folder / name).write_bytes(data)
         found, *_ = result(folder / name)
         assert found == {at // 4: len(peers) for at in times}
+
+
+@pytest.mark.parametrize(
+    ("ms", "seconds"), [(250, 1), (1_000, 1), (1_006, 1), (1_900, 2), (10_060, 10)]
+)
+def test_a_wait_counts_once_in_each_second(tmp_path, ms, seconds):
+    """Whatever the length of the interval; also where lines of several hosts are not sorted."""
+    times = [number * ms / 1_000 for number in (0, 1, 2, 3)]
+    parts = [lines(None, beat(at, ms), waits(0, 1, at), waits(0, 2, at)) for at in times]
+    covered = {int(at) + more for at in times for more in range(seconds)}
+    for name, data in (
+        ("plain", b"".join(parts)),
+        ("recorded", b"".join(pack(part.splitlines(True)) for part in parts)),
+        ("unsorted", b"".join(parts[at] for at in (2, 0, 3, 1))),
+    ):
+        (tmp_path / name).write_bytes(data)
+        found, *_ = result(tmp_path / name)
+        assert found == dict.fromkeys(covered, 2)

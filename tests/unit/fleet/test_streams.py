@@ -144,6 +144,17 @@ def test_a_long_line_is_left_out_and_counted(file):
         assert problems == {LONG: 1}
 
 
+def test_a_place_after_a_long_line_begins_after_it(file):
+    """It is read as a whole: the line may have any length."""
+    long = b"x" * (3 << 20)
+    path = file(LINES[0] + long + b"\n" + WHOLE + long + b"\n" + LINES[1][:-1])
+    found, _ = read(path)
+    assert max(piece.place.size for piece in found) < 1 << 20
+    again = [one.lines for piece in found for one in pieces(path, Counter(), piece.place)]
+    assert again == [piece.lines for piece in found]
+    assert b"".join(again) == LINES[0] + WHOLE + LINES[1]
+
+
 def test_a_bomb_takes_no_memory(file):
     """A hundred MiB of zeros in a hundred KiB."""
     found, problems = read(file(gzip.compress(bytes(100 << 20))))

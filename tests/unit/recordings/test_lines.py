@@ -13,7 +13,7 @@ from support.records import RECORDS
 
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.fleet.rows import rows_of
-from xctl_probe.recordings.lines import BROKEN, interval_of, times_of, wanted
+from xctl_probe.recordings.lines import BROKEN, interval_of, times_of, wait_of, wanted
 
 ALL = lines(origin(0), starts(0), holds(0, [1], 1), waits(0, 1, 2), beat(3))
 STALL = lines(origin(0), waits(0, 1, 2))
@@ -130,10 +130,25 @@ def test_any_line_is_read(data):
         list(rows_of(line, "stream", 1_000, problems))
 
 
+def test_a_stall_that_is_only_probable_is_no_wait():
+    """It is a record, and nothing is concluded from it."""
+    probable = STALL[:-1].replace(b'"uid":', b'"probable":true,"uid":')
+    assert (wait_of(STALL[:-1]) is None, wait_of(probable)) == (False, None)
+    assert rows(probable) == ([], {})
+
+
+def test_times_are_those_of_all_lines():
+    """In any order; a line of another form may have any time."""
+    first, *others = ALL.splitlines(True)
+    assert times_of(b"".join([*others, first])) == (BEGUN_MS, BEGUN_MS + 3_000, True)
+    found = times_of(b"".join([others[0], first, b'{"a":1}\n', others[1]]))
+    assert found == (BEGUN_MS, BEGUN_MS + 2_000, False)
+
+
 def test_times_and_the_interval():
-    assert times_of(ALL.split(b"\n")) == (BEGUN_MS, BEGUN_MS + 3_000)
-    assert times_of(STALL.split(b"\n")) == (BEGUN_MS + 2_000, BEGUN_MS + 2_000)
-    assert times_of([b"x", b""]) is None
-    assert times_of([b'{"ts":x', b""]) is None
+    assert times_of(ALL) == (BEGUN_MS, BEGUN_MS + 3_000, True)
+    assert times_of(STALL) == (BEGUN_MS + 2_000, BEGUN_MS + 2_000, True)
+    assert times_of(b"x\n") is None
+    assert times_of(b'{"ts":x\n') is None
     assert interval_of(ALL) == 1_000
     assert interval_of(STALL) is None

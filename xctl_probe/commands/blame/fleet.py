@@ -27,7 +27,9 @@ from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.fleet.engine import Engine
-from xctl_probe.fleet.rows import Host, Row
+from xctl_probe.fleet.hosts import Covered
+from xctl_probe.fleet.kept import Lives
+from xctl_probe.fleet.rows import Host, Row, host_of_row
 from xctl_probe.fleet.scan import MOST_ROWS, Asked, Read, Scan, Task, in_workers, read, scan
 from xctl_probe.fleet.streams import Refused, files_of
 from xctl_probe.recordings.lines import BROKEN
@@ -68,11 +70,15 @@ class Span:
 
 @dataclass(slots=True)
 class Loaded:
-    """The tables of a moment; `second` is None where no process waits (Unix epoch)."""
+    """The tables of a moment (ms since the Unix epoch), which is None where no process waits.
+
+    `stopped` has how long before the moment (ms) the stream of a host is over.
+    """
 
     engine: Engine
-    second: int | None
+    moment_ms: int | None
     hosts: int
+    stopped: dict[Host, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -99,12 +105,12 @@ def run(
         subject = f"job {job}"
     if as_json:
         answer: dict[str, Any] = orjson.loads(to_json(collected, subject))
-        answer["ts"] = None if loaded.second is None else loaded.second * _MS_PER_S
+        answer["ts"] = loaded.moment_ms
         write_answer(stdout, ascii_json(answer))
         return
     when = f"of {pluralize(loaded.hosts, 'host')}"
-    if loaded.second is not None:
-        when = f"at {clock_text(loaded.second * _MS_PER_S)}, the moment of most waits {when}"
+    if loaded.moment_ms is not None:
+        when = f"at {clock_text(loaded.moment_ms)}, the moment of most waits {when}"
     width = os.get_terminal_size(stdout).columns if os.isatty(stdout) else None
     text = to_text(collected, subject, width or None)
     write_answer(stdout, f"{when}:\n".encode("ascii") + text)
@@ -123,48 +129,99 @@ def load(
     Raises UsageError where no file can be read.
     """
     tasks = _tasks(files, report, asked, since_ms)
-    scans = list(in_workers(scan, tasks, [task.path for task in tasks]))
-    waits: Counter[int] = Counter()
-    problems: dict[Path, Counter[str]] = {}
-    for one in scans:
-        waits.update(one.waits)
-        problems[one.path] = one.problems
-    second = _busiest(waits)
-    loaded = Loaded(engine, second, 0)
-    rows: dict[str, list[Row]] = {table: [] for table in _TABLES}
-    rows["processes"] = [row for one in scans for row in one.processes]
-    left_out = sum(one.left_out for one in scans)
-    if second is not None:
-        reads = [
-            what
-            for task, one in zip(tasks, scans, strict=True)
-            if (what := _read(task, one, second, skew_ms))
-        ]
-        for what, window in zip(
-            reads, in_workers(read, reads, [what.task.path for what in reads]), strict=True
-        ):
-            problems[what.task.path] += window.problems
-            left_out += window.left_out
-            for table, found in window.rows.items():
-                room = max(MOST_ROWS - len(rows[table]), 0)
-                left_out += max(len(found) - room, 0)
-                rows[table] += found[:room]
-    if damaged := _report(scans, problems, report):
+    rows = _Rows()
+    scans = [rows.with_begun(one) for one in in_workers(scan, tasks, [one.path for one in tasks])]
+    moment_ms = _busiest(scans)
+    loaded = Loaded(engine, moment_ms, 0)
+    if moment_ms is not None:
+        covered = Covered(
+            (str(task.given), one.hosts) for task, one in zip(tasks, scans, strict=True)
+        )
+        stopped = covered.stopped(moment_ms, skew_ms)
+        loaded.stopped = {host: moment_ms - last_ms for host, last_ms in stopped.items()}
+        both = zip(tasks, scans, strict=True)
+        found = [_read(task, one, moment_ms, skew_ms, stopped) for task, one in both]
+        rows.read([what for what in found if what])
+        rows.leave_out(_former(rows.tables, covered.begun_anew(moment_ms)))
+    tables = rows.closed()
+    if damaged := _report(scans, rows.problems, report):
         whole = pluralize(len(tasks), "file")
         loaded.notes.append(f"{damaged} of {whole} could not be read whole; stderr names them")
-    if left_out:
-        loaded.notes.append(f"{left_out} records are left out; name fewer files, or give --job")
-    loaded.hosts = len({(row["host"], row["boot_id"]) for found in rows.values() for row in found})
+    loaded.notes += rows.notes()
+    loaded.hosts = len({host_of_row(row) for found in tables.values() for row in found})
     for table in _TABLES:
-        engine.insert(table, rows.pop(table))
+        engine.insert(table, tables.pop(table))
     return loaded
+
+
+class _Rows:
+    """The rows of all files, each table within its limit: none makes another one incomplete."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, list[Row]] = {table: [] for table in _TABLES}
+        self.problems: dict[Path, Counter[str]] = {}
+        self._begun = Lives(MOST_ROWS)
+        self._of_files = 0  # left out of them
+        self._left_out = 0
+
+    def with_begun(self, found: Scan) -> Scan:
+        """Take the begins and exits of processes from what the first pass found in a file."""
+        self.problems[found.path] = found.problems
+        self._of_files += found.left_out
+        for row in found.processes:
+            self._begun.add(row)
+        found.processes = []
+        return found
+
+    def read(self, reads: Sequence[Read]) -> None:
+        """Add what the second pass finds."""
+        windows = in_workers(read, reads, [what.task.path for what in reads])
+        for what, window in zip(reads, windows, strict=True):
+            self.problems[what.task.path] += window.problems
+            self._of_files += window.left_out
+            for table, found in window.rows.items():
+                room = max(MOST_ROWS - len(self.tables[table]), 0)
+                self._left_out += max(len(found) - room, 0)
+                self.tables[table] += found[:room]
+
+    def leave_out(self, hosts: set[Host]) -> None:
+        """Leave out the rows of these hosts."""
+        self.tables["processes"] += self._begun.take()
+        for table, found in self.tables.items():
+            self.tables[table] = [row for row in found if host_of_row(row) not in hosts]
+
+    def closed(self) -> dict[str, list[Row]]:
+        """Return the rows by table."""
+        self.tables["processes"] += self._begun.take()
+        return self.tables
+
+    def notes(self) -> list[str]:
+        """Return how many records are left out, in words, with what helps."""
+        found = []
+        if self._of_files:
+            found.append(f"{self._of_files} records are left out, of files with too many")
+        if left_out := self._left_out + self._begun.left_out:
+            found.append(f"{left_out} records are left out; name fewer files")
+        return found
+
+
+def _former(rows: dict[str, list[Row]], pairs: Iterable[tuple[Host, Host]]) -> set[Host]:
+    """Return the hosts that are another one by now: it has the same name and an address of them."""
+    addresses: dict[Host, set[str]] = {}
+    for row in (*rows["stalls"], *rows["connections"]):
+        address = row["local_endpoint"].rpartition(":")[0].strip("[]")
+        if not _is_loopback(address):
+            addresses.setdefault(host_of_row(row), set()).add(address)
+    return {host for host, now in pairs if addresses.get(host, set()) & addresses.get(now, set())}
 
 
 def _tasks(files: Sequence[Path], report: Report, asked: Asked, since_ms: int) -> list[Task]:
     tasks: list[Task] = []
     for given in files:
         try:
-            tasks += [Task(path, _stream(given), asked, since_ms) for path in files_of(given)]
+            tasks += [
+                Task(path, _stream(given), asked, since_ms, given) for path in files_of(given)
+            ]
         except Refused as error:
             report(f"{given}: {error}")
     if len(tasks) > _MOST_FILES:
@@ -182,25 +239,50 @@ def _stream(path: Path) -> str:
     return printable(name or str(path))
 
 
-def _busiest(waits: Counter[int]) -> int | None:
-    """Return the second with most waits; of several the last one."""
-    return max(waits, key=lambda second: (waits[second], second), default=None)
+def _busiest(scans: Iterable[Scan]) -> int | None:
+    """Return the time (ms) of the last wait in the second with most waits; of several the last one.
+
+    Each of the waits of that second has begun by then.
+    """
+    waits: Counter[int] = Counter()
+    latest_ms: dict[int, int] = {}
+    for one in scans:
+        waits.update(one.waits)
+        for second, ms in one.latest_ms.items():
+            latest_ms[second] = max(ms, latest_ms.get(second, 0))
+    busiest = max(waits, key=lambda second: (waits[second], second), default=None)
+    if busiest is None:
+        return None
+    # Without a record in this second, it is one of several of a long interval.
+    return latest_ms.get(busiest, busiest * _MS_PER_S + _MS_PER_S // 2)
 
 
-def _read(task: Task, found: Scan, second: int, skew_ms: int) -> Read | None:
-    moment_ms = _middle(second)
+def _read(
+    task: Task, found: Scan, moment_ms: int, skew_ms: int, stopped: dict[Host, int]
+) -> Read | None:
+    """Return what is to be read of a file: of the moment, and of a host that is down its last."""
     around_ms = skew_ms + found.interval_ms
     from_ms, until_ms = moment_ms - around_ms - _LEAD_MS, moment_ms + around_ms
+    last_ms = {host: stopped[host] for host in found.hosts.times if host in stopped}
+    windows = [(from_ms, until_ms), *((ms - _LEAD_MS, ms) for ms in last_ms.values())]
     places = [
-        span.place for span in found.spans if span.first_ms <= until_ms and span.last_ms >= from_ms
+        span.place
+        for span in found.spans
+        if any(span.first_ms <= until and span.last_ms >= begin for begin, until in windows)
     ]
     if not places:
         return None
-    return Read(task, places, found.interval_ms, from_ms, moment_ms - around_ms, until_ms)
-
-
-def _middle(second: int) -> int:
-    return second * _MS_PER_S + _MS_PER_S // 2
+    earlier_ms = {host: ms - _LEAD_MS for host, ms in last_ms.items()}
+    return Read(
+        task,
+        places,
+        found.interval_ms,
+        from_ms,
+        moment_ms - around_ms,
+        moment_ms,
+        until_ms,
+        earlier_ms,
+    )
 
 
 def _report(scans: Iterable[Scan], problems: dict[Path, Counter[str]], report: Report) -> int:
@@ -232,13 +314,13 @@ def _counted(problems: Counter[str]) -> str:
 def collect(loaded: Loaded, skew_ms: int, *, pid: int | None, job: str | None) -> Collected:
     """Return the graph of the moment: of processes with one pid, of one job, or of all."""
     notes = list(loaded.notes)
-    if loaded.second is None:
+    if loaded.moment_ms is None:
         return Collected(Graph({}), "streams", tuple(notes), {})
-    parameters = {"moment_ms": _middle(loaded.second), "skew_ms": skew_ms + _MS_PER_S // 2}
+    parameters = {"moment_ms": loaded.moment_ms, "skew_ms": skew_ms}
     engine = loaded.engine
-    for name in ("waits", "members", "holders"):
+    for name in ("waits", "members", "holders", "addresses"):
         engine.keep(name, parameters)
-    trail = _Trail(engine.rows("addresses", parameters))
+    trail = _Trail(engine.table("addresses"), loaded.stopped)
     for row in engine.table("members"):
         trail.add_member(row)
     edges = engine.rows("edges", parameters)
@@ -269,18 +351,21 @@ def collect(loaded: Loaded, skew_ms: int, *, pid: int | None, job: str | None) -
 class _Trail:
     """The processes and waits of one moment; a node is a number for each process of each host."""
 
-    def __init__(self, addresses: Iterable[Row]) -> None:
+    def __init__(self, addresses: Iterable[Row], stopped: dict[Host, int]) -> None:
         self.ambiguous = 0
         self.has_connections = False
-        self._ranks: dict[str, set[int]] = {}
         self._known: dict[_Key, Member] = {}  # of all processes of jobs
         self._numbers: dict[_Key, int] = {}  # of those that wait or are waited for
         self._members: dict[int, Member] = {}
         self._waits: list[Wait] = []
+        self._stopped = stopped
         self._hosts: dict[str, set[Host]] = {}
+        self._reached: set[str] = set()  # addresses that a connection of another host leads to
         for row in addresses:
             address = row["address"].strip("[]")
-            self._hosts.setdefault(address, set()).add(_host(row))
+            self._hosts.setdefault(address, set()).add(host_of_row(row))
+            if row["is_reached"]:
+                self._reached.add(address)
         hosts = {host for found in self._hosts.values() for host in found}
         names = Counter(host.name for host in hosts)
         self._shared = {name for name, count in names.items() if count > 1}
@@ -288,29 +373,45 @@ class _Trail:
     @property
     def sizes(self) -> dict[str, int]:
         """The number of ranks of each job."""
-        return {job_id: len(ranks) for job_id, ranks in self._ranks.items()}
+        jobs = {one.job for one in self._known.values() if one.job and one.job.rank is not None}
+        ranks = {(job.job_id, job.rank) for job in jobs}
+        return dict(Counter(job_id for job_id, _ in ranks))
 
     def add_member(self, row: Row) -> None:
         """Add what is known of a process of a job."""
-        host, state = _host(row), row["state"]
+        host, state = host_of_row(row), row["state"]
         self.has_connections |= state is not None
         activity = PeerActivity(state) if state not in (None, _SLEEPING) else None
-        does = _NOT_REPORTED
-        if state is not None:
+        does = self._not_reported(host)
+        if host in self._stopped:
+            activity = None
+        elif state is not None:
             does = ACTIVITIES[activity] if activity else _SLEEPS
         self._known[host, row["pid"]] = self._member(host, row, activity, does)
 
+    def _not_reported(self, host: Host) -> str:
+        if host not in self._stopped:
+            return _NOT_REPORTED
+        return f"the stream of {self._label(host)} stops {self._before(host)} before"
+
+    def _before(self, host: Host) -> str:
+        return format_duration(self._stopped[host])
+
     def add_waiter(self, row: Row) -> None:
-        """Add what the record of a wait names its process."""
-        host = _host(row)
+        """Add what the record of a wait names its process.
+
+        It is later than the begin of a process with the same pid, which may have exited unseen.
+        """
+        host = host_of_row(row)
         key = host, row["pid"]
-        if key not in self._known:
+        known = self._known.get(key)
+        if known is None or _is_another(known, row):
             self._known[key] = self._member(host, row, None, None)
         self._number(key)
 
     def add_wait(self, row: Row) -> None:
         """Add a wait, with the process at the other socket where one was found."""
-        host = _host(row)
+        host = host_of_row(row)
         self._waits.append(
             Wait(
                 self._number((host, row["pid"])),
@@ -337,16 +438,30 @@ class _Trail:
         if row["peer_hosts"] == 1:
             there = Host(row["other_host"], row["other_boot_id"])
             process = Process(row["other_pid"], 0, "")
-            unknown = Member(process, None, _NOT_REPORTED, host=self._label(there))
+            unknown = Member(process, None, self._not_reported(there), host=self._label(there))
             return self._number((there, process.pid), unknown)
-        if row["peer_hosts"] > 1:
-            self.ambiguous += 1
         address = row["remote_endpoint"].rpartition(":")[0].strip("[]")
         if activity is not None or _is_loopback(address):  # it is of this host
             return Outside(address, streams=True, host=self._label(host))
+        self.ambiguous += row["remote_hosts"] > 1 or row["local_hosts"] > 1
+        return self._outside(host, address)
+
+    def _outside(self, waiter: Host, address: str) -> Outside:
+        """Return an address whose process is not known, with its host where that is certain.
+
+        A private address may be of a container: that one host has it does not exclude another one,
+        unless a connection from another host leads to it.
+        """
         hosts = self._hosts.get(address, set())
-        only = next(iter(hosts)) if len(hosts) == 1 else None
-        return Outside(address, streams=True, host=self._label(only) if only else None)
+        if not hosts:
+            return Outside(address, streams=True)
+        host = next(iter(hosts))
+        if len(hosts) > 1 or not (
+            host == waiter or address in self._reached or _is_global(address)
+        ):
+            return Outside(address, streams=True, unclear=True)
+        stopped_ms = self._stopped.get(host)
+        return Outside(address, streams=True, host=self._label(host), stopped_ms=stopped_ms)
 
     def _number(self, key: _Key, seen: Member | None = None) -> int:
         """Return the node of a process; what its own host has reported of it counts first."""
@@ -363,8 +478,6 @@ class _Trail:
         job = None
         if row["job_id"] is not None:
             job = Job(row["job_id"], row["job_rank"])
-            if job.rank is not None:
-                self._ranks.setdefault(job.job_id, set()).add(job.rank)
         process = Process(row["pid"], 0, row["comm"] or "")
         return Member(process, activity, does, job, host=self._label(host))
 
@@ -377,12 +490,23 @@ class _Trail:
         return Graph(self._members, tuple(self._waits))
 
 
-def _host(row: Row) -> Host:
-    return Host(row["host"], row["boot_id"])
+def _is_another(known: Member, row: Row) -> bool:
+    """True where a wait is of another process with the same pid: of another job, or of none."""
+    if row["job_id"] is None:
+        return known.job is not None and known.process.comm != row["comm"]
+    return known.job is None or known.job.job_id != row["job_id"]
 
 
 def _is_loopback(address: str) -> bool:
     try:
         return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_global(address: str) -> bool:
+    """True for an address that no two hosts may have."""
+    try:
+        return ip_address(address).is_global
     except ValueError:
         return False

@@ -23,13 +23,17 @@ class Outside:
     """Where the trail leaves what can be seen.
 
     `hidden`: the address is of this host, and its process is not known.  `streams`: the trail is
-    that of the streams of many hosts; `host` is the one with the address, where it is known.
+    that of the streams of many hosts; `host` is the one with the address, where it is known, and
+    `stopped_ms` how long before the moment its stream is over.  `unclear`: a host of the streams
+    has the address, and it may be of another one.
     """
 
     address: str
     hidden: bool = False
     streams: bool = False
     host: str | None = None
+    stopped_ms: int | None = None
+    unclear: bool = False
 
 
 # A pid, or an address.  Over many hosts it is a number for each process instead of the pid.

@@ -25,17 +25,26 @@ from xctl_probe.recordings.reader import Interval, Recording
 
 _NS_PER_MS = 1_000_000
 _STALL, _ONGOING, _UNATTRIBUTED = b'"event_type":"transport.drop"', b'"ongoing":true', b'"pid":null'
+_PROBABLE = b'"probable":true'
 _STATE = b'"event_type":"process.state"'
 _NOT_RECORDED = "what it did is not recorded"
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """What the begin of a process names: its job, and its comm of then."""
+
+    job: Job
+    comm: str
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
-    """An interval of a recording, and the jobs of the processes that had begun by then."""
+    """An interval of a recording, and the processes of jobs that had begun by then, by pid."""
 
     interval: Interval
     waits: int
-    jobs: dict[int, Job] = field(default_factory=dict)
+    begun: dict[int, Begun] = field(default_factory=dict)
 
 
 def run(
@@ -76,29 +85,32 @@ def busiest(
     elif job is not None:
         marks.append(b'"job_id":' + json.dumps(job).encode())
     found: Moment | None = None
-    jobs: dict[int, Job] = {}
+    begun: dict[int, Begun] = {}
     for interval in recording.intervals(window.since_ms, lead=True):
-        _note_jobs(jobs, interval)
+        _note_begun(begun, interval)
         if interval.ts_ms < window.since_ms:
             continue
         coverage.add(interval)
         waits = sum(
-            all(mark in line for mark in marks) and _UNATTRIBUTED not in line
+            all(mark in line for mark in marks)
+            and _UNATTRIBUTED not in line
+            and _PROBABLE not in line
             for line in interval.lines
         )
         if waits and (found is None or waits >= found.waits):
-            found = Moment(interval, waits, dict(jobs))
+            found = Moment(interval, waits, dict(begun))
     return found
 
 
-def _note_jobs(jobs: dict[int, Job], interval: Interval) -> None:
+def _note_begun(begun: dict[int, Begun], interval: Interval) -> None:
     for record in interval.records(lambda line: _STATE in line):
         if isinstance(record, ProcessRecord):
             placement = record.placement
             if record.state.state is State.START and placement.job_id is not None:
-                jobs[record.owner.pid] = Job(placement.job_id, placement.rank)
+                job = Job(placement.job_id, placement.rank)
+                begun[record.owner.pid] = Begun(job, record.owner.comm)
             elif record.state.state is State.EXIT:
-                jobs.pop(record.owner.pid, None)
+                begun.pop(record.owner.pid, None)
 
 
 def collect(
@@ -107,9 +119,10 @@ def collect(
     """Return the graph of this moment: of one process, of one job, or of all."""
     if moment is None:
         return Collected(Graph({}), "recording", about, {})
-    trail = _Trail(dict(moment.jobs))
+    trail = _Trail(moment.begun)
     for record in moment.interval.records(lambda line: _STALL in line):
-        if isinstance(record, StallRecord) and record.stall.ongoing:
+        # What is only probable is left out, as by `blame` of this moment.
+        if isinstance(record, StallRecord) and record.stall.ongoing and not record.stall.probable:
             trail.add(record)
     graph = trail.graph()
     if pid is not None:
@@ -123,14 +136,16 @@ def collect(
         who = "processes that were not visible to the probe"
         about = (*about, f"{trail.unattributed} waits are of {who}, and are left out")
     # Of the processes that have begun, not of those that wait: their number is that of the waiters.
-    return Collected(graph, "recording", about, _sizes(moment.jobs))
+    begun = {node: one.job for node, one in moment.begun.items() if node in trail.jobs}
+    return Collected(graph, "recording", about, _sizes(begun))
 
 
 class _Trail:
     """The processes and waits of one interval."""
 
-    def __init__(self, jobs: dict[int, Job]) -> None:
-        self.jobs = jobs
+    def __init__(self, begun: dict[int, Begun]) -> None:
+        self._begun = begun
+        self.jobs = {pid: one.job for pid, one in begun.items()}
         self.unattributed = 0
         self._waits: list[Wait] = []
         self._processes: dict[int, Process] = {}
@@ -144,6 +159,9 @@ class _Trail:
             return
         if placement is not None and placement.job_id is not None:
             self.jobs[owner.pid] = Job(placement.job_id, placement.rank)
+        elif (begun := self._begun.get(owner.pid)) and begun.comm != owner.comm:
+            # Another process has the pid by now: the probe did not run when the former one exited.
+            self.jobs.pop(owner.pid, None)
         self._processes[owner.pid] = owner
         self._waits.append(
             Wait(

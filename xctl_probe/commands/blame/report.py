@@ -86,8 +86,13 @@ def _remotes(graph: Graph, node: Outside, waiters: frozenset[int]) -> list[str]:
 def _outside(node: Outside, remotes: list[str]) -> str:
     where = remotes[0] if len(remotes) == 1 else node.address
     if node.streams:
+        if node.unclear:
+            return f"{where}, whose host is not known"
         if node.host is None:
             return f"{where}, which no stream covers"
+        if node.stopped_ms is not None:
+            before = format_duration(node.stopped_ms)
+            return f"{where} on {node.host}, whose stream stops {before} before"
         return f"{where} on {node.host}, whose process is not in its stream"
     if node.hidden:
         return f"{where} on this host, whose process is not visible"

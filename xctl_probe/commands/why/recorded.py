@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from xctl_probe.commands.recorded import Window, notes, recording_since
-from xctl_probe.commands.why.recorded_report import Failure, Recalled, to_json, to_text
+from xctl_probe.commands.why.recorded_report import Failure, Former, Recalled, to_json, to_text
 from xctl_probe.errors import UsageError
 from xctl_probe.events import SocketError, State
 from xctl_probe.exporters.labels import counts, endpoints, entity
@@ -44,17 +44,20 @@ def started_ms(pid: int) -> int | None:
 
 def recall(recording: Recording, window: Window, pid: int, begun_ms: int | None) -> Recalled:
     """Return what the recording has of this pid; `begun_ms`: of the process that has it now."""
-    found = _Found()
+    all_stalls = Stalls()  # a record of one may come an interval after its process has exited
+    found, former = _Found(all_stalls), _Found(all_stalls)
     coverage = Coverage()
     mark = b'"pid":%d,' % pid
     for interval in recording.intervals(window.since_ms):
         coverage.add(interval)
-        found.add(
+        # All records of an interval have one time: it is over before the process began, or not.
+        of = found if begun_ms is None or interval.ts_ms >= begun_ms - _CLOCK_MS else former
+        of.add(
             record
             for record in interval.records(lambda line: mark in line)
             if record.owner is not None and record.owner.pid == pid
         )
-    stalls = found.stalls.all()
+    stalls = all_stalls.all()
     earlier = [
         one for one in stalls if begun_ms is not None and one.begun_ms < begun_ms - _CLOCK_MS
     ]
@@ -64,25 +67,29 @@ def recall(recording: Recording, window: Window, pid: int, begun_ms: int | None)
         window=window,
         last_ms=coverage.last_ms,
         stalls=tuple(one for one in stalls if one not in earlier),
-        earlier=tuple(earlier),
         failures=tuple(found.failures.values()),
         exited_ms=found.exited_ms,
+        former=Former(
+            tuple(earlier),
+            tuple(former.failures.values()),
+            former.exited_ms,
+        ),
         notes=tuple(notes(recording, coverage, window)),
     )
 
 
 class _Found:
-    """The records of one pid, added up."""
+    """The records of one process, added up; its stalls in `stalls`."""
 
-    def __init__(self) -> None:
-        self.stalls = Stalls()
+    def __init__(self, stalls: Stalls) -> None:
+        self._stalls = stalls
         self.failures: dict[tuple[str, str | None, str | None, str], Failure] = {}
         self.comm: str | None = None
         self.exited_ms: int | None = None
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:
-            self.stalls.add([record])
+            self._stalls.add([record])
             self._name(record)
             if isinstance(record, ErrorRecord):
                 self._fail(record)

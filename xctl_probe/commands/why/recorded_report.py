@@ -32,13 +32,24 @@ class Failure:
     last_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What a recording has of former processes with the same pid."""
+
+    stalls: tuple[RecordedStall, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    exited_ms: int | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.stalls or self.failures or self.exited_ms is not None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled:
     """What a recording has of one pid in a window.
 
-    `comm` is None where no record has the pid.  `last_ms` is the time of the last interval.
-    `earlier` are stalls of former processes with the same pid.  `exited_ms` is the time of the
-    record of its exit.
+    `comm` is None where no record is of the process.  `last_ms` is the time of the last interval.
+    `exited_ms` is the time of the record of its exit.
     """
 
     pid: int
@@ -46,9 +57,9 @@ class Recalled:
     window: Window
     last_ms: int | None
     stalls: tuple[RecordedStall, ...]
-    earlier: tuple[RecordedStall, ...]
     failures: tuple[Failure, ...]
     exited_ms: int | None
+    former: Former
     notes: tuple[str, ...]
 
     @property
@@ -86,7 +97,7 @@ def headline(recalled: Recalled) -> str:
             f"the longest: {_what(longest.stall)}"
         )
     if recalled.comm is None:
-        return f"no record of this pid {since}"
+        return f"no record of this {'process' if recalled.former else 'pid'} {since}"
     return f"no stall is recorded of it {since}"
 
 
@@ -94,20 +105,26 @@ def to_text(recalled: Recalled, width: int | None = None) -> bytes:
     """Return the text for a terminal, folded to its width: the answer, then each stall."""
     name = f"{recalled.pid} {recalled.comm}" if recalled.comm else str(recalled.pid)
     lines = [f"{name}: {headline(recalled)}"]
-    if recalled.exited_ms is not None:
-        lines.append(f"  it had exited by {recalled.window.clock(recalled.exited_ms)}")
-    for title, stalls in ((None, recalled.stalls), (_EARLIER, recalled.earlier)):
-        if stalls:
-            lines += ["", *([f"  {title}"] if title else []), *_stall_lines(recalled, stalls)]
+    lines += _exit_lines(recalled, recalled.exited_ms)
+    if recalled.stalls:
+        lines += ["", *_stall_lines(recalled, recalled.stalls)]
     if recalled.failures:
-        lines += ["", *_failure_lines(recalled)]
+        lines += ["", *_failure_lines(recalled, recalled.failures)]
+    if former := recalled.former:
+        lines += ["", _FORMER, *_exit_lines(recalled, former.exited_ms)]
+        lines += _stall_lines(recalled, former.stalls)
+        lines += _failure_lines(recalled, former.failures)
     lines += [line for note in recalled.notes for line in ("", f"  note: {note}")]
     lines = [printable(line).rstrip() for line in lines]
     lines = lines if width is None else wrap(lines, width)
     return "".join(f"{line}\n" for line in lines).encode("ascii")
 
 
-_EARLIER = "of a former process with this pid:"
+_FORMER = "  of a former process with this pid:"
+
+
+def _exit_lines(recalled: Recalled, exited_ms: int | None) -> list[str]:
+    return [] if exited_ms is None else [f"  it had exited by {recalled.window.clock(exited_ms)}"]
 
 
 def _stall_lines(recalled: Recalled, stalls: Iterable[RecordedStall]) -> Iterator[str]:
@@ -127,7 +144,8 @@ def _what(stall: Stall) -> str:
     verb = "waits" if stall.ongoing else "waited"
     cause = f" ({stall.cause})" if stall.cause else ""
     length = format_duration(stall.duration_ns / _NS_PER_MS)
-    return f"{verb} {length} {WAITS[stall.direction]} {remote(stall.socket)}{cause}"
+    probably = "probably " if stall.probable else ""
+    return f"{probably}{verb} {length} {WAITS[stall.direction]} {remote(stall.socket)}{cause}"
 
 
 def _for(stall: Stall) -> str:
@@ -148,9 +166,9 @@ def _until(recalled: Recalled, one: RecordedStall) -> str:
     return f"last seen at {clock(one.seen_ms)}"
 
 
-def _failure_lines(recalled: Recalled) -> Iterator[str]:
+def _failure_lines(recalled: Recalled, failures: Iterable[Failure]) -> Iterator[str]:
     clock = recalled.window.clock
-    latest = sorted(recalled.failures, key=lambda one: one.last_ms)
+    latest = sorted(failures, key=lambda one: one.last_ms)
     for one in latest[-_MOST_FAILURES:]:
         where = f"{one.local or '*'} -> {one.remote}" if one.remote else one.entity
         until = f" to {clock(one.last_ms)}" if one.last_ms != one.first_ms else ""
@@ -169,26 +187,32 @@ def to_json(recalled: Recalled) -> bytes:
             "since": recalled.window.since_ms,
             "until": recalled.last_ms,
             "exited": recalled.exited_ms,
+            "former_exited": recalled.former.exited_ms,
             "waited_ms": recalled.waited_ms,
             "stalls": [
                 *(_stall_object(one, former=False) for one in recalled.stalls),
-                *(_stall_object(one, former=True) for one in recalled.earlier),
+                *(_stall_object(one, former=True) for one in recalled.former.stalls),
             ],
             "errors": [
-                {
-                    "what": one.what,
-                    "count": one.count,
-                    "local": one.local,
-                    "remote": one.remote,
-                    "entity": one.entity,
-                    "first": one.first_ms,
-                    "last": one.last_ms,
-                }
-                for one in recalled.failures
+                *(_failure_object(one, former=False) for one in recalled.failures),
+                *(_failure_object(one, former=True) for one in recalled.former.failures),
             ],
             "notes": list(recalled.notes),
         }
     )
+
+
+def _failure_object(one: Failure, *, former: bool) -> dict[str, object]:
+    return {
+        "what": one.what,
+        "count": one.count,
+        "local": one.local,
+        "remote": one.remote,
+        "entity": one.entity,
+        "first": one.first_ms,
+        "last": one.last_ms,
+        "former_process": former,
+    }
 
 
 def _stall_object(one: RecordedStall, *, former: bool) -> dict[str, object]:
@@ -208,6 +232,7 @@ def _stall_object(one: RecordedStall, *, former: bool) -> dict[str, object]:
         "peer_pid": stall.peer.pid if stall.peer else None,
         "peer_comm": _comm(stall.peer),
         "peer_state": stall.peer_activity.value if stall.peer_activity else None,
+        "probable": stall.probable,
         "former_process": former,
     }
 

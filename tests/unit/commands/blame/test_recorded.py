@@ -95,6 +95,16 @@ def test_of_several_moments_the_last_one_counts(asked):
     assert second(moment) == 2
 
 
+def test_what_is_only_probable_is_left_out(asked):
+    """As by `blame` of this moment; it decides neither the moment nor the answer."""
+    sure, likely = waits(0, 2), waits(1, 2)
+    likely = replace(likely, stall=replace(likely.stall, probable=True))
+    other = replace(likely, stall=replace(likely.stall, owner=RANKS[3]))
+    moment, found = asked(interval(1, sure, likely), interval(2, likely, other))
+    assert second(moment) == 1
+    assert set(found.graph.waits) == {3_000}
+
+
 def test_waits_without_a_process_are_counted_and_do_not_decide(asked):
     unseen = StallRecord(0, replace(waits(0).stall, owner=None))
     moment, found = asked(interval(1, waits(0, 2), unseen), interval(2, unseen, unseen))
@@ -126,6 +136,20 @@ def test_ranks_that_had_exited_are_not_counted(asked):
     assert headline(found) == (
         "2 of 3 ranks of job 4711 wait for rank 2 (pid 3002, what it did is not recorded)"
     )
+
+
+def test_a_pid_that_another_process_has_by_now_has_no_rank(asked):
+    """The probe did not run when the former process exited; the stall names no job."""
+    unnamed = replace(waits(2), placement=None)
+    _, found = asked(interval(1, *map(state, range(4))), interval(2, unnamed))
+    # Without another name it is the same one.
+    assert headline(found).startswith("1 of 4 ranks of job 4711 waits for ")
+    curl = replace(waits(2), placement=None)
+    curl = replace(curl, stall=replace(curl.stall, owner=replace(RANKS[2], comm="curl")))
+    _, found = asked(interval(3, *map(state, range(4))), interval(4, curl))
+    assert headline(found).startswith("curl (pid 3002) waits for ")
+    _, found = asked(interval(5, *map(state, range(4))), interval(6, curl, waits(0, 1)))
+    assert "1 of 3 ranks of job 4711 waits for rank 1" in to_text(found).decode()
 
 
 def test_a_dead_lock_is_named(asked):

@@ -105,6 +105,14 @@ def test_a_stall_has_its_begin_its_end_and_its_peer(recalled):
     assert (stall["duration_ms"], stall["peer_pid"], stall["peer_state"]) == (2_011, 239, "stopped")
 
 
+def test_a_stall_that_may_be_expected_is_probable(recalled):
+    found = recalled(interval(1, waits(300, probable=True)))
+    assert headline(found).startswith("probably waits 0.30 s for data from ")
+    assert "  22:13:20  probably waits 0.30 s" in lines(found)[2]
+    (stall,) = json.loads(to_json(found))["stalls"]
+    assert stall["probable"] is True
+
+
 def test_a_stall_of_the_last_interval_is_ongoing(recalled):
     """And it comes first, whatever was longer before."""
     other = replace(STALL.socket, inode=7)
@@ -152,10 +160,39 @@ def test_a_former_process_with_the_pid_is_kept_apart(recalled):
         begun_ms=BEGUN_MS + 5_000,
     )
     assert [one.stall.owner.comm for one in found.stalls] == ["client"]
-    assert [one.stall.owner.comm for one in found.earlier] == ["former"]
+    assert [one.stall.owner.comm for one in found.former.stalls] == ["former"]
     text = lines(found)
     assert text[4] == "  of a former process with this pid:"
     assert "former waited 0.90 s" in text[5]
+
+
+def test_errors_and_the_exit_of_a_former_process_are_kept_apart(recalled):
+    """The present one has the pid since; it runs, and has errors of its own."""
+    placement = Placement(job_id="4711")
+    gone = ProcessRecord(0, ProcessState(CLIENT, placement, State.EXIT))
+    before = (interval(1, failed(3)), interval(2, gone))
+    found = recalled(*before, interval(9, failed(20)), begun_ms=BEGUN_MS + 5_000)
+    assert lines(found)[:6] == [
+        "233 client: no stall is recorded of it since 22:13:19",
+        "",
+        "  22:13:29  RETRANSMIT 20  10.0.0.7:40009 -> [fe80::b]:5437",
+        "",
+        "  of a former process with this pid:",
+        "  it had exited by 22:13:22",
+    ]
+    assert lines(found)[6] == "  22:13:21  RETRANSMIT 3  10.0.0.7:40009 -> [fe80::b]:5437"
+    answer = json.loads(to_json(found))
+    assert (answer["exited"], answer["former_exited"]) == (None, BEGUN_MS + 2_000)
+    assert [(one["count"], one["former_process"]) for one in answer["errors"]] == [
+        (20, False),
+        (3, True),
+    ]
+
+
+def test_only_a_former_process_is_recorded(recalled):
+    """Its name is not that of the process which has the pid now."""
+    found = recalled(interval(1, failed(3)), begun_ms=BEGUN_MS + 5_000)
+    assert lines(found)[0] == "233: no record of this process since 22:13:19"
 
 
 def test_errors_are_added_up_by_connection(recalled):
