@@ -358,13 +358,10 @@ def test_a_probe_with_a_long_interval_is_not_late(start_probe):
         Path(folder).chmod(0o777)
         path = Path(folder) / "xctl.prom"
         before = int(time.time())
-        running = start_probe(
-            *("--backend", "proc", "--interval", "300", "--prometheus-file", str(path))
-        )
+        start_probe(*("--backend", "proc", "--interval", "300", "--prometheus-file", str(path)))
         text = until(lambda: path.exists() and path.read_bytes())
         assert total(text, "probe_intervals_total") == 0
         assert before <= total(text, "probe_last_interval_timestamp_seconds") <= time.time()
-        running.stop()
 
 
 def test_a_full_disk_does_not_stop_the_stream(probe, netns, backend):
