@@ -137,7 +137,7 @@ def test_a_port_below_1024_keeps_the_right_to_it(start_probe):
 
 
 @pytest.mark.parametrize("option", ["--record", "--prometheus-file", "--status-dir"])
-def test_a_folder_of_another_user_keeps_the_right_to_write_there(start_probe, folder, option):
+def test_a_folder_of_another_user_keeps_the_right_to_write_there(folder, start_probe, option):
     name = "metrics.prom" if option == "--prometheus-file" else "new"
     probe = start_probe(*QUICK, option, folder / name, user="root")
     probe.wait_ready()
