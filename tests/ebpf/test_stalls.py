@@ -84,11 +84,13 @@ def test_a_sender_whose_peer_does_not_read(watch, peer, blocking):
     seen = watch()
     one = peer("stalls.peer_does_not_read", int(blocking))
     one.start()
-    seen.until(lambda: seen.stalls(one.pid, ongoing=True, direction=Direction.SEND))
-    ongoing = seen.stalls(one.pid, ongoing=True, direction=Direction.SEND)
-    assert {stall.cause for stall in ongoing} == {Cause.PEER_WINDOW}
-    if blocking:
-        assert one.pid in {stall.tid for stall in ongoing}
+    thread = one.pid if blocking else None
+
+    def ongoing():
+        return seen.stalls(one.pid, ongoing=True, direction=Direction.SEND)
+
+    seen.until(lambda: thread in {stall.tid for stall in ongoing()})
+    assert {stall.cause for stall in ongoing()} == {Cause.PEER_WINDOW}
     one.start()  # the peer reads
     one.finish()
     seen.until(lambda: seen.stalls(one.pid, ongoing=False, direction=Direction.SEND))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ Steps = Iterator[Any]
 
 LOOPBACK = "127.0.0.1"
 LONG_S = 600
-FULL_TIMES, FULL_S = 3, 0.05  # found full so often, with such pauses
+UNACKED = 24  # its offset in struct tcp_info, linux/tcp.h
+MOST_IN_FLIGHT_MS = 50
 
 
 def exactly(sock: socket.socket, count: int) -> None:
@@ -93,15 +95,30 @@ def fill(sock: socket.socket) -> None:
     """
     blocking = sock.getblocking()
     sock.setblocking(False)
-    full = 0
-    while full < FULL_TIMES:
-        try:
-            while sock.send(bytes(65_536)):
-                full = 0
-        except BlockingIOError:
-            full += 1
-            time.sleep(FULL_S)
+    while send_what_fits(sock):
+        for _ in range(MOST_IN_FLIGHT_MS):  # or the peer drops it, and it is sent again and again
+            if not unacknowledged(sock):
+                break
+            time.sleep(0.001)
     sock.setblocking(blocking)
+
+
+def send_what_fits(sock: socket.socket) -> int:
+    """Return how many bytes a socket took that does not block."""
+    sent = 0
+    try:
+        while True:
+            sent += sock.send(bytes(65_536))
+    except BlockingIOError:
+        return sent
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Return how many segments are in flight."""
+    (segments,) = struct.unpack_from(
+        "=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED + 4), UNACKED
+    )
+    return int(segments)
 
 
 class Bounds:

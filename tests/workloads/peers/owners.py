@@ -9,12 +9,21 @@ import struct
 import threading
 import time
 
-from peers.common import LOOPBACK, Steps, connection, datagram_socket, exactly, fork, listen
+from peers.common import (
+    LOOPBACK,
+    UNACKED,
+    Steps,
+    connection,
+    datagram_socket,
+    exactly,
+    fork,
+    listen,
+)
 
 LAST_PID = "/proc/sys/kernel/ns_last_pid"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 LOSSY_PORT = 7777
-UNACKED, TOTAL_RETRANS = 24, 100  # offsets in struct tcp_info
+TOTAL_RETRANS = 100  # its offset in struct tcp_info
 
 
 def _nft(rule: str) -> None:
