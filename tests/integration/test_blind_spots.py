@@ -648,12 +648,23 @@ def is_named(running, client):
         return any(r.net.get("app") == "http1" for r in consumer.stalls(pid=client.pid))
 
     running.wait_for(lambda c: named(c) or len(c.stalls(pid=client.pid)) >= 11)
-    return named(running.stop())
+    return named(running.consumer)
+
+
+def any_is_named(running, worker):
+    """Whether that of an upload has it whose bytes found room beside those of other programs."""
+    for _ in range(5):
+        lost = running.consumer.losses().get("protocols")
+        if is_named(running, upload(worker)):
+            return True
+        if running.consumer.losses().get("protocols") == lost:
+            return False
+    return False
 
 
 def test_the_protocol_of_a_socket(probe, worker, agrees):
     running = probe("--metrics", MEASURED)
-    agrees("payload", is_named(running, upload(worker)))
+    agrees("payload", any_is_named(running, worker))
 
 
 def test_the_protocol_of_a_socket_as_root(backend, start_probe, worker, agrees):
@@ -661,7 +672,7 @@ def test_the_protocol_of_a_socket_as_root(backend, start_probe, worker, agrees):
     words = (*backend.options, "--loopback", "--interval", 0.2, "--metrics", MEASURED)
     running = start_probe(*words, user="root")
     running.wait_ready()
-    agrees("no_cookie", is_named(running, upload(worker)))
+    agrees("no_cookie", any_is_named(running, worker))
 
 
 def test_the_protocol_of_a_connection_from_before(probe, worker, agrees):
