@@ -103,7 +103,6 @@ class _Step:
         self.received = self.received_payload > was("received_payload")
         self.pending_ns = was("pending_ns")
         self.pending = self.pending_ns != UNSET  # a request was outstanding before
-        self.inferred: Bools = was.flags("inferred") & self.pending
         self.received_ns = was("received_ns")
         self.last_send_ns: Ints = np.where(
             self.went != 0, self.now_ns - now("last_data_sent_ms") * MS, self.now_ns
@@ -142,22 +141,14 @@ class _Step:
         self.ambiguous &= quiet
         both = wrote & received
         if both.any():
-            unacknowledged = self.now("wqueue") > 0
-            # A request that was only inferred proves no order: one ACK too many, and each exchange
-            # within a tick would be taken for a reply and the next request, for ever.
-            by_segments = (self.went == self.came + ~self.pending) & ~self.inferred
-            self.ambiguous |= both & ~_sent_last(self.now, unacknowledged | by_segments)
-            in_one_tick = self.now("last_data_sent_ms") == self.now("last_data_recv_ms")
-            self.inferred = np.where(received, both & in_one_tick & ~unacknowledged, self.inferred)
-        else:
-            self.inferred &= ~received
+            by_segments = self.went == self.came + ~self.pending
+            self.ambiguous |= both & ~_sent_last(self.now, (self.now("wqueue") > 0) | by_segments)
 
     def _decide_late(self, quiet: Bools) -> None:
         """Decide what the sample before has left open."""
         late = quiet & self.ambiguous & _acknowledged_late(self.now)
         # Else it was a ping, and this its pong.
         self.pending_ns = np.where(late & ~self.unsolicited, self.was("sent_ns"), self.pending_ns)
-        self.inferred |= late & ~self.unsolicited
         # A pong that is acknowledged later still asks for nothing.
         old = self.now_ns - self.received_ns >= self.stall_ns
         unread = self.was_unread | (self.now("rqueue") > 0)
@@ -207,7 +198,6 @@ class _Step:
         in_pieces = delivered & self._in_pieces()
         begins = request & (new | resent | in_pieces)
         self.pending_ns = np.where(begins, self.last_send_ns, self.pending_ns)
-        self.inferred &= ~(begins & ~self.received)  # it is seen alone
         # Or a ping while it waits: the wait continues.
         unanswered: Bools = request & ~new & delivered & ~in_pieces
         return unanswered
@@ -229,7 +219,6 @@ class _Step:
         rows, was, wrote = self.rows, self.was, self.wrote
         rows["opened"] = self.opened
         rows["order_ambiguous"], rows["unsolicited"] = self.ambiguous, self.unsolicited
-        rows["inferred"] = self.inferred & (self.pending_ns != UNSET)
         rows["pending_ns"], rows["received_ns"] = self.pending_ns, self.received_ns
         rows["sent_ns"] = np.where(wrote, self.last_send_ns, was("sent_ns"))
         rows["wrote_ns"][wrote] = np.broadcast_to(self.now_ns, len(rows))[wrote]

@@ -32,7 +32,6 @@ ROW = np.dtype(
         # The turns.
         ("opened", "?"),
         ("order_ambiguous", "?"),  # both sent last within one tick
-        ("inferred", "?"),  # `pending_ns` was decided within one tick, by what came after
         ("unsolicited", "?"),  # a few bytes came last, after a silence while no reply was due
         ("held_by_window", "?"),  # the peer's window blocked sends since the last sample
         ("listened", "i1"),  # a thread was in a receive since the last send; NOT_READ

@@ -83,7 +83,6 @@ class OneConnection:
     listened: bool | None = None  # a thread was in a receive since the last send; None: not read
     habit: int = UNKNOWN_HABIT  # found before it sent again without a reply
     was_unread: bool = False  # in the sample before
-    inferred: bool = False  # `pending_ns` was decided within one tick, by what came after
     ask_ns: int = 0  # when to read again what a process waits in that only sends
 
     @property
@@ -149,7 +148,7 @@ class OneConnection:
         ):
             self.order_ambiguous = False
             if not self.unsolicited:  # else it was a ping, and this its pong
-                self.pending_ns, self.inferred = self.sent_ns, True
+                self.pending_ns = self.sent_ns
         elif (
             self.unsolicited
             and now_ns - self.received_ns >= stall_ns
@@ -195,16 +194,13 @@ class OneConnection:
             may_be_ping = self.opened and not pending
             self.unsolicited = may_be_ping and self._is_ping(before, wrote, silence_ns)
         self.order_ambiguous = wrote and received and not self._sent_last(before, pending)
-        if received:
-            in_one_tick = info.last_data_sent_ms == info.last_data_recv_ms
-            self.inferred = wrote and in_one_tick and not self.sample.wqueue
         if wrote and not self.order_ambiguous:
             rare = now_ns - last_sample_ns >= stall_ns
             read_late = self.was_unread or (received and rare)
             if self._is_pong(before, last_send_ns, stall_ns, read_late=read_late):
                 self.unsolicited = False
             else:
-                self._note_request(before, last_send_ns, stall_ns, rare=rare, alone=not received)
+                self._note_request(before, last_send_ns, stall_ns, rare=rare)
         if wrote:
             self.sent_ns = last_send_ns
 
@@ -224,19 +220,21 @@ class OneConnection:
             self._answered()
 
     def _note_request(
-        self, before: Counters, last_send_ns: int, stall_ns: int, *, rare: bool, alone: bool
+        self, before: Counters, last_send_ns: int, stall_ns: int, *, rare: bool
     ) -> None:
         went = self.counters.segments_out - before.segments_out
         many = rare and went > 1 and self.counters.written - before.written > MOST_OF_PING * went
-        in_pieces = last_send_ns - self.sent_ns < stall_ns * (went if many else 1)
-        if self.pending_ns is not None and self._delivered(before) and not in_pieces:
-            # Or a ping while it waits: the wait continues.
-            self._unanswered(self.counters.written - before.written)
-            return
-        # While the kernel retransmits there is no progress.
-        if self.pending_ns is None or self._delivered(before) or not self.sample.info.backoff:
+        if self.pending_ns is None:
             self.pending_ns = last_send_ns
-            self.inferred = self.inferred and not alone
+        elif not self._delivered(before):
+            if not self.sample.info.backoff:  # else the kernel retransmits, which is no progress
+                self.pending_ns = last_send_ns
+        elif last_send_ns - self.sent_ns < stall_ns * (went if many else 1):
+            self.pending_ns = last_send_ns  # one request, in pieces
+        else:
+            self._unanswered(
+                self.counters.written - before.written
+            )  # or a ping while it waits: the wait continues
 
     def _is_ping(self, before: Counters, wrote: bool, silence_ns: int) -> bool:
         """True for a few bytes in one segment after a silence; what was sent is no older.
@@ -272,7 +270,6 @@ class OneConnection:
             segments_out = info.data_segs_out - before.segments_out
             segments_in = info.data_segs_in - before.segments_in
             by_segments = segments_out == segments_in + (0 if pending else 1)
-            by_segments = by_segments and not (pending and self.inferred)
         return sent_last(
             info.last_data_sent_ms, info.last_data_recv_ms, info.last_ack_recv_ms,
             bool(self.sample.wqueue) or by_segments,

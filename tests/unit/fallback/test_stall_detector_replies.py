@@ -238,31 +238,6 @@ def test_within_one_tick_a_pong_is_one_too():
     assert scene.take_sample(2_000) is None
 
 
-def test_one_acknowledgement_too_many_makes_no_stalls_for_ever():
-    """Of a window update, or of a segment that came twice; an exchange takes less than a tick."""
-    scene = answered_once(tick_ms=4)
-    scene.tcp.at(1_000).send(53).receive(1_009)
-    scene.take_sample(1_002)
-    scene.tcp.at(1_012).acknowledge()
-    scene.take_sample(1_030)
-    for begin_ms in range(2_000, 7_000, 1_000):
-        scene.tcp.at(begin_ms).send(53).receive(1_009)
-        for later_ms in (2, 300, 900):
-            assert scene.take_sample(begin_ms + later_ms) is None
-
-
-def test_a_client_that_asks_again_within_the_tick_of_its_reply_waits_each_time():
-    """The peer acknowledges each request 40 ms later, and replies after a second."""
-    scene = answered_once(tick_ms=4)
-    scene.tcp.at(1_000).send(53)
-    scene.take_sample(1_010)
-    for begin_ms in range(2_000, 7_000, 1_000):
-        scene.tcp.at(begin_ms).receive(1_009).send(53, acked=False)
-        scene.tcp.at(begin_ms + 40).acknowledge()
-        scene.take_sample(begin_ms + 44)
-        assert scene.take_sample(begin_ms + 300) == waits(RECEIVE, begin_ms, NO_REPLY)
-
-
 def test_pongs_between_two_samples_ask_for_nothing():
     """A busy host samples rarely."""
     scene = answered_once()
