@@ -35,8 +35,8 @@ from xctl_probe.stalls.request_history import LONG_STALLS
 # A connection that was open at the start has a history if both sides sent this often.
 _CONVERSATION_SEGMENTS = 8
 _OF_GOT_FIN = np.isin(np.arange(256), list(GOT_FIN))  # by state
-_RQUEUE = (1 << 32) - 1  # of the first of `queues`
 _OF_SENT_FIN = np.isin(np.arange(256), list(SENT_FIN))
+_RQUEUE = (1 << 32) - 1  # of the first of `queues`
 
 
 def first_seen(rows: Records, sample: Records, times: Times) -> Turns:
