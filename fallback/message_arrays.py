@@ -47,8 +47,9 @@ _INFO: _Fields = {  # struct tcp_info
     "backoff": ("u1", 4),
     "last_data_sent_ms": ("<u4", 44), "last_data_recv_ms": ("<u4", 52),
     "last_ack_recv_ms": ("<u4", 56), "total_retrans": ("<u4", 100),
-    "bytes_acked": ("<i8", 120), "bytes_received": ("<i8", 128), "notsent_bytes": ("<u4", 144),
-    "data_segs_in": ("<u4", 152), "data_segs_out": ("<u4", 156), "activity": (("<i8", (5,)), 120),
+    "bytes_acked": ("<i8", 120), "bytes_received": ("<i8", 128), "segs_in": ("<u4", 140),
+    "notsent_bytes": ("<u4", 144), "data_segs_in": ("<u4", 152), "data_segs_out": ("<u4", 156),
+    "activity": (("<i8", (5,)), 120),
     "rwnd_limited_us": ("<i8", 176), "bytes_sent": ("<i8", 200), "bytes_retrans": ("<i8", 208),
     "dsack_dups": ("<u4", 216), "rcv_ooopack": ("<u4", 224),
 }  # fmt: skip

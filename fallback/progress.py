@@ -141,12 +141,21 @@ class _Step:
         self.ambiguous &= quiet
         both = wrote & received
         if both.any():
-            by_segments = self.went == self.came + ~self.pending
-            self.ambiguous |= both & ~_sent_last(self.now, (self.now("wqueue") > 0) | by_segments)
+            shown = self._acknowledged_apart() & (self.went == self.came + ~self.pending)
+            self.ambiguous |= both & ~_sent_last(self.now, (self.now("wqueue") > 0) | shown)
+
+    def _acknowledged_apart(self) -> Bools:
+        """Return where an ACK without data came.
+
+        Else data acknowledged all that was acknowledged: the data of the peer is the later.
+        """
+        acks: Bools = self.rows["acks_in"] != self.was("acks_in")
+        return acks
 
     def _decide_late(self, quiet: Bools) -> None:
         """Decide what the sample before has left open."""
         late = quiet & self.ambiguous & _acknowledged_late(self.now)
+        late &= self.was("wqueue") > 0  # else it acknowledged nothing new
         # Else it was a ping, and this its pong.
         self.pending_ns = np.where(late & ~self.unsolicited, self.was("sent_ns"), self.pending_ns)
         # A pong that is acknowledged later still asks for nothing.
@@ -226,7 +235,8 @@ class _Step:
 
 
 # Copied before the rows change.
-_COMPARED = ("written", "received_payload", "sent_ns", "received_ns", "rwnd_limited_us", "wqueue")
+_COMPARED = ("written", "received_payload", "sent_ns", "received_ns", "rwnd_limited_us", "wqueue",
+             "acks_in")  # fmt: skip
 
 
 def closed_ns(rows: Records, last: Records, now_ns: int, before_ns: Ints) -> Ints:
@@ -259,6 +269,7 @@ def _take_counters(rows: Records, now: Values, sample: Records) -> tuple[Ints, I
     for name in ("activity", "queues", "state", "retries", "wqueue", "rwnd_limited_us"):
         rows[name] = sample[name]
     rows["segments_out"], rows["segments_in"] = sample["data_segs_out"], sample["data_segs_in"]
+    rows["acks_in"] = sample["segs_in"] - sample["data_segs_in"]
     rows["retransmits"], rows["duplicates"] = sample["total_retrans"], sample["dsack_dups"]
     acked, sent = now("bytes_acked"), now("bytes_sent")
     transmitted = np.minimum(acked, sent - now("bytes_retrans"))
@@ -284,9 +295,10 @@ def _sent_last(now: Values, shown: Bools) -> Bools:
     """Return where the last data of this side is probably later than the last data of the peer.
 
     The times are ages, in ms.  Within one tick they are equal.  Then data without an
-    acknowledgement, or with a late one, shows that this side sent last.  So do the segments: an
-    equal number in both directions keeps the order, one more sent than received means that this
-    side sent last.  `shown`: data is unacknowledged, or the segments show it.
+    acknowledgement, or with a late one, shows that this side sent last.  Where an ACK
+    without data came at all, so do the segments: an equal number in both directions keeps the
+    order, one more sent than received means that this side sent last.  `shown`: data is
+    unacknowledged, or the segments show it.
     """
     sent_ms, received_ms = now("last_data_sent_ms"), now("last_data_recv_ms")
     by_tick: Bools = (sent_ms == received_ms) & (shown | _acknowledged_late(now))

@@ -27,6 +27,7 @@ ROW = np.dtype(
         ("activity", "<i8", (5,)), ("queues", "<i8", (2,)), ("state", "u1"), ("retries", "u1"),
         ("written", "<i8"), ("sent_payload", "<i8"), ("received_payload", "<i8"),
         ("segments_out", "<u4"), ("segments_in", "<u4"), ("rwnd_limited_us", "<i8"),
+        ("acks_in", "<u4"),  # without data
         ("wqueue", "<u4"), ("retransmits", "<u4"),
         ("duplicates", "<u4"),  # of them: the receiver reported to have got them twice
         # The turns.

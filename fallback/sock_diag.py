@@ -44,7 +44,7 @@ _SKMEM = struct.Struct("=9I")
 _CGROUP = struct.Struct("=Q")
 # struct tcp_info up to snd_wnd (5.4), without unused fields
 _INFO = struct.Struct(
-    "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 8x I 4x 2I 8x 3Q 8x 2Q I 4x 2I"
+    "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 4x 2I 4x 2I 8x 3Q 8x 2Q I 4x 2I"
 )
 UNKNOWN_WINDOW = (1 << 32) - 1  # no window is that large: 1 GiB is the most
 
@@ -73,6 +73,7 @@ class TcpInfo(NamedTuple):
     max_pacing_rate: int  # SO_MAX_PACING_RATE; all ones: none
     bytes_acked: int  # counts the SYN of an active opener, and the FIN
     bytes_received: int
+    segs_in: int  # ACKs without data included
     notsent_bytes: int
     data_segs_in: int
     data_segs_out: int

@@ -40,6 +40,7 @@ class Counters(NamedTuple):
     written: int
     segments_out: int
     segments_in: int
+    acks_in: int  # without data
     rwnd_limited_us: int
     wqueue: int
     sent_payload: int
@@ -50,6 +51,7 @@ def counters_of(sample: TcpSample) -> Counters:
     info = sample.info
     return Counters(
         sample.state, sample.written, info.data_segs_out, info.data_segs_in,
+        info.segs_in - info.data_segs_in,
         info.rwnd_limited_us, sample.wqueue, sample.sent_payload, sample.received_payload,
     )  # fmt: skip
 
@@ -143,8 +145,10 @@ class OneConnection:
         received = self.counters.received_payload > before.received_payload
         if wrote or received:
             self._update_turn(before, wrote, received, now_ns, last_sample_ns, stall_ns)
-        elif self.order_ambiguous and acknowledged_late(
-            sample.info.last_data_recv_ms, sample.info.last_ack_recv_ms
+        elif (
+            self.order_ambiguous
+            and before.wqueue  # else it acknowledged nothing new
+            and acknowledged_late(sample.info.last_data_recv_ms, sample.info.last_ack_recv_ms)
         ):
             self.order_ambiguous = False
             if not self.unsolicited:  # else it was a ping, and this its pong
@@ -270,6 +274,8 @@ class OneConnection:
             segments_out = info.data_segs_out - before.segments_out
             segments_in = info.data_segs_in - before.segments_in
             by_segments = segments_out == segments_in + (0 if pending else 1)
+            # Else data acknowledged all that was acknowledged: the data of the peer is the later.
+            by_segments = by_segments and self.counters.acks_in != before.acks_in
         return sent_last(
             info.last_data_sent_ms, info.last_data_recv_ms, info.last_ack_recv_ms,
             bool(self.sample.wqueue) or by_segments,
@@ -323,9 +329,10 @@ def sent_last(sent_ms: int, received_ms: int, ack_received_ms: int, shown: bool)
     """True when the last data of this side is probably later than the last data of the peer.
 
     The times are ages, in ms.  Within one tick they are equal.  Then data without an
-    acknowledgement, or with a late one, shows that this side sent last.  So do the segments: an
-    equal number in both directions keeps the order, one more sent than received means that this
-    side sent last.  `shown`: data is unacknowledged, or the segments show it.
+    acknowledgement, or with a late one, shows that this side sent last.  Where an ACK
+    without data came at all, so do the segments: an equal number in both directions keeps the
+    order, one more sent than received means that this side sent last.  `shown`: data is
+    unacknowledged, or the segments show it.
     """
     if sent_ms != received_ms:
         return sent_ms < received_ms

@@ -80,7 +80,7 @@ class Tcp:
         self.written = self.transmitted = self.acked = self.received = 0
         self.fin_sent = self.fin_acked = self.fin_received = 0
         self.retransmitted_bytes = self.retransmits_ever = self.duplicates = 0
-        self.segments_out = self.segments_in = 0
+        self.segments_out = self.segments_in = self.acks_in = 0
         self.sent_ms = self.received_ms = self.heard_ms = 0  # heard: the peer's latest ACK
         self.rqueue = self.rmem = self.wmem = 0
         self.out_of_order = 1
@@ -110,11 +110,14 @@ class Tcp:
     def acknowledge(self) -> Tcp:
         """A bare ACK for all that was sent comes in."""
         self.acked = self.transmitted
+        self.acks_in += 1
         self.heard_ms = self.now_ms
         return self
 
-    def receive(self, count: int, *, segments: int = 1) -> Tcp:
-        """Data comes in and the process reads it."""
+    def receive(self, count: int, *, segments: int = 1, acks: bool = False) -> Tcp:
+        """Data comes in and the process reads it.  `acks`: it acknowledges all that was sent."""
+        if acks:
+            self.acked = self.transmitted
         self.received += count
         self.segments_in += segments
         self.received_ms = self.heard_ms = self.now_ms
@@ -141,6 +144,7 @@ class Tcp:
             bytes_acked=self.acked + self.fin_acked + (self.opened and self.state != SYN_SENT),
             bytes_received=self.received + self.fin_received,
             notsent_bytes=self.written - self.transmitted,
+            segs_in=self.segments_in + self.acks_in,
             data_segs_in=self.segments_in, data_segs_out=self.segments_out,
             bytes_sent=self.transmitted + self.retransmitted_bytes,
             bytes_retrans=self.retransmitted_bytes,

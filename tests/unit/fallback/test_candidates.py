@@ -61,7 +61,7 @@ class Seen:
         elif what == "acknowledge":
             tcp.acknowledge()
         elif what == "exchange":
-            tcp.send(number).receive(7)
+            tcp.send(number, acked=False).receive(7, acks=True)
         elif what == "retransmit":
             tcp.retransmits_ever += 1
         elif what == "hole":

@@ -41,7 +41,7 @@ def decoded(message):
     info = sample.info._asdict()
     names = (
         "backoff", "last_data_sent_ms", "last_data_recv_ms", "last_ack_recv_ms", "total_retrans",
-        "notsent_bytes", "data_segs_in", "data_segs_out", *SIGNED,
+        "segs_in", "notsent_bytes", "data_segs_in", "data_segs_out", *SIGNED,
     )  # fmt: skip
     values = {name: info[name] for name in names}
     values |= {name: int(np.uint64(values[name]).astype(np.int64)) for name in SIGNED}

@@ -98,8 +98,8 @@ def assert_same(together, alone):
         counters = one.counters
         assert [
             row[name]
-            for name in ("state", "written", "segments_out", "segments_in", "rwnd_limited_us",
-                         "wqueue", "sent_payload", "received_payload")
+            for name in ("state", "written", "segments_out", "segments_in", "acks_in",
+                         "rwnd_limited_us", "wqueue", "sent_payload", "received_payload")
         ] == list(counters)  # fmt: skip
 
 
@@ -109,6 +109,7 @@ _CHANGES = st.one_of(
     st.tuples(st.just("wait"), st.sampled_from((1, 3, 9, 20, 100, 400, 1_100))),
     st.tuples(st.just("acknowledge"), st.just(0)),
     st.tuples(st.just("unanswered"), st.sampled_from((7, 1_009))),
+    st.tuples(st.just("reply"), st.sampled_from((7, 1_009))),
     st.tuples(st.just("fill"), st.just(80_021)),
     st.tuples(st.just("uncounted"), st.just(7)),  # sent, and in no segment
     st.tuples(st.just("listened"), st.sampled_from((0, 1))),
@@ -138,6 +139,8 @@ def through(tcp, changes, odd):
             tcp.send(number, segments=0)
         elif what == "unanswered":
             tcp.send(number, acked=False)
+        elif what == "reply":
+            tcp.receive(number, acks=True)
         elif what == "acknowledge":
             tcp.acknowledge()
         elif what == "listened":

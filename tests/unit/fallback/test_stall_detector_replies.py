@@ -189,11 +189,48 @@ def test_within_one_tick_a_late_acknowledgement_shows_who_came_last():
     """A bare ACK 40 ms after the peer's data was for ours; the answer to a keepalive is not."""
     for late_ms, waiting in ((40, waits(RECEIVE, 60, NO_REPLY)), (1_000, None)):
         scene = answered_once(tick_ms=4)
-        scene.tcp.at(60).receive(13, segments=3).send(53)
-        scene.take_sample(64)
+        scene.tcp.at(60).receive(13, segments=3).send(53, acked=False)
         scene.tcp.at(60 + late_ms).acknowledge()
         scene.take_sample(64 + late_ms)
         assert scene.take_sample(1_300) == waiting
+
+
+def test_within_one_tick_a_request_that_data_acknowledged_has_its_reply():
+    """In two segments with one reply; and another ACK later acknowledges nothing."""
+    for out in (1, 2):
+        scene = answered_once(tick_ms=4)
+        scene.tcp.at(60).send(53, segments=out, acked=False).receive(13, acks=True)
+        scene.take_sample(64)
+        scene.tcp.at(80).acknowledge()
+        assert scene.take_sample(84) is None
+        assert scene.take_sample(300) is None
+
+
+def test_one_acknowledgement_too_many_makes_a_stall_of_one_pause_only():
+    """Of a window update, or of a segment that came twice, before the sample."""
+    scene = answered_once(tick_ms=4)
+    scene.tcp.at(1_000).send(53, acked=False).receive(1_009, acks=True)
+    scene.tcp.at(1_012).acknowledge()
+    scene.take_sample(1_030)
+    for begin_ms in range(2_000, 7_000, 1_000):
+        scene.tcp.at(begin_ms).send(53, acked=False).receive(1_009, acks=True)
+        for later_ms in (2, 300, 900):
+            assert scene.take_sample(begin_ms + later_ms) is None
+
+
+@pytest.mark.parametrize("acked_after_ms", [0, 12, 40])
+def test_a_client_that_asks_again_within_the_tick_of_its_reply_waits_each_time(acked_after_ms):
+    """The peer acknowledges each request, at once or later, and replies after a second."""
+    scene = answered_once(tick_ms=4)
+    scene.tcp.at(1_000).send(53)
+    scene.take_sample(1_010)
+    for begin_ms in range(2_000, 7_000, 1_000):
+        scene.tcp.at(begin_ms).receive(1_009, acks=True).send(53, acked=False)
+        if acked_after_ms == 40:
+            scene.take_sample(begin_ms + 20)
+        scene.tcp.at(begin_ms + acked_after_ms).acknowledge()
+        scene.take_sample(begin_ms + 44)
+        assert scene.take_sample(begin_ms + 300) == waits(RECEIVE, begin_ms, NO_REPLY)
 
 
 def test_the_later_tick_sent_last_whatever_the_segments():
