@@ -20,7 +20,7 @@ from fuzz.kernels_side import BatchLookup, Diag, Table, netlink, parts, ring_fil
 from xctl_probe import cli
 from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.bcc import kernel, maps
-from xctl_probe.commands import trace
+from xctl_probe.commands import stream, trace
 from xctl_probe.commands.recorded import clock_text
 from xctl_probe.commands.status.report import shown, verdict
 from xctl_probe.commands.status.report import to_json as to_status_json
@@ -57,6 +57,7 @@ from xctl_probe.protocols.names import Names, Sample
 from xctl_probe.recordings.history import Coverage, Stalls
 from xctl_probe.recordings.members import pack
 from xctl_probe.recordings.reader import Recording
+from xctl_probe.sources import privileges
 from xctl_probe.status.client import Found, decoded
 
 STALL_NS, SECOND_NS = 100_000_000, 1_000_000_000
@@ -345,8 +346,8 @@ def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, li
     with (
         mock.patch.dict(os.environ, clean | variables, clear=True),
         mock.patch.object(sys, "argv", ["xctl-probe-network", *words]),
-        mock.patch.object(cli, "open_source", refuse),
-        mock.patch.object(cli, "give_up_others"),  # for good, and this process goes on
+        mock.patch.object(stream, "open_source", refuse),
+        mock.patch.object(privileges, "give_up_others"),  # for good, and this process goes on
         mock.patch.object(cli, "Diagnostics", return_value=to_person),
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),

@@ -13,9 +13,11 @@ import pytest
 import typer
 from hypothesis import HealthCheck, given
 from hypothesis import settings as with_settings
+from support.without_numpy import run_without_numpy
 from unit.test_config import KEYS, LITERALS
 
 from xctl_probe import cli
+from xctl_probe.commands import stream
 from xctl_probe.config import FILE_KEYS, OPTIONS, Backend, Format
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.stalls.policy import STALL_MS
@@ -48,7 +50,7 @@ class Command:
             for name, value in variables.items():
                 patch.setenv(f"XCTL_NETWORK_{name}", value)
             patch.setattr(sys, "argv", ["xctl-probe-network", *map(str, words)])
-            patch.setattr(cli, "open_source", self.open_source)
+            patch.setattr(stream, "open_source", self.open_source)
             patch.setattr(cli, "Diagnostics", lambda: self)
             with pytest.raises(SystemExit) as left:
                 cli.main()
@@ -185,7 +187,7 @@ def test_the_extra_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     settings = SimpleNamespace(otlp=object())
     with pytest.raises(UsageError, match=r"pip install 'xctl-probe-network\[otlp\]'$"):
-        cli._otlp(settings, None, None, None)
+        stream._otlp(settings, None, None, None)
 
 
 def test_every_key_is_tried_below():
@@ -405,11 +407,10 @@ def test_a_bad_option_gives_up_nothing(command, kept):
 
 
 @pytest.mark.parametrize("words", [("why", "1"), ("blame",), ("top",)])
-def test_a_command_that_samples_names_the_library_that_is_missing(command, monkeypatch, words):
+def test_a_command_that_samples_names_the_library_that_is_missing(words):
     """The single file has all of them but NumPy."""
-    for name in [n for n in sys.modules if n.startswith(("xctl_probe.f", "xctl_probe.commands"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "numpy", None)
-    assert command.run(*words) == 1
+    done = run_without_numpy(*words)
+    assert done.returncode == 1
     remedy = "install python3-numpy (apt) or numpy (pip)"
-    assert command.messages == [f"the sampler needs numpy, which is not installed: {remedy}"]
+    message = f"the sampler needs numpy, which is not installed: {remedy}"
+    assert done.stderr == f"xctl-probe-network: {message}\n"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +199,16 @@ def give_up_others(features: Iterable[Feature], folders: Collection[Path] = ()) 
         if not all(map(_may_write, folders)):
             wanted |= set(FOLDERS.needs)
     capability_sets.keep_only(wanted)
+
+
+def give_up_or_report(
+    report: Callable[[str], None], features: Iterable[Feature], folders: Collection[Path] = ()
+) -> None:
+    """As `give_up_others`; where the system refuses, report that all are kept."""
+    try:
+        give_up_others(features, folders)
+    except OSError as error:
+        report(f"unneeded capabilities are kept: {error.strerror}; allow capset(2) and prctl(2)")
 
 
 def give_up_loading() -> None:

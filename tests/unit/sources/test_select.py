@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 
 import pytest
+from support.without_numpy import run_without_numpy
 
 from xctl_probe.aggregate import Filter
 from xctl_probe.config import Backend
@@ -93,13 +93,8 @@ def test_no_source_is_tried_where_no_metric_needs_one(works):
     assert tried == []
 
 
-def test_a_library_that_is_missing_is_named_with_the_remedy(monkeypatch):
+def test_a_library_that_is_missing_is_named_with_the_remedy():
     """Only the sampler needs NumPy."""
-    for name in [name for name in sys.modules if name.startswith("xctl_probe.fallback")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "numpy", None)
-    with pytest.raises(
-        SourceUnavailable,
-        match=r"needs numpy, which is not installed: install python3-numpy \(apt\)",
-    ):
-        open_source(asked(PROC))
+    done = run_without_numpy("--backend", "sampler")
+    assert done.returncode == 1
+    assert "needs numpy, which is not installed: install python3-numpy (apt)" in done.stderr
