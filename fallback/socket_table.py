@@ -16,9 +16,10 @@ from xctl_probe.fallback.codes import Codes
 from xctl_probe.fallback.connection import Connection, connection_of, keep, socket_of
 from xctl_probe.fallback.message_arrays import Messages, Records, messages_from, messages_of
 from xctl_probe.fallback.owner_cache import OwnerCache, Owners
+from xctl_probe.fallback.peers import Peers
 from xctl_probe.fallback.progress import closed_ns, first_seen, observe
 from xctl_probe.fallback.reported import Vanished, is_older, set_reported
-from xctl_probe.fallback.row import ROW, Ints, Times, Turns
+from xctl_probe.fallback.row import ROW, Ints, Times
 from xctl_probe.fallback.rows import Rows
 from xctl_probe.fallback.sock_diag import (
     CLOSE,
@@ -31,9 +32,7 @@ from xctl_probe.fallback.sock_diag import (
 from xctl_probe.fallback.stall_detector import StallDetector, stall_of
 from xctl_probe.fallback.thread_evidence import Processes, ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress, address_text
-from xctl_probe.stalls.peer_answers import PeerAnswers
 from xctl_probe.stalls.reply_waits import ReplyWaits
-from xctl_probe.stalls.request_history import PeerHistory, RequestHistory
 
 # A kernel worker sends the messages of closed sockets, so they arrive late.
 _FIRST_SAMPLES = 2
@@ -95,10 +94,8 @@ class SocketTable:
         self._evidence = ProcessEvidence(owners, processes)
         self._replies = replies or ReplyWaits(stall_ns)
         self._detector = StallDetector(stall_ns, self._evidence, self._replies)
-        self._peers = PeerHistory()
-        # By holder and peer; connections by row.
-        self._answers: PeerAnswers[tuple[int, int]] = PeerAnswers()
         self._rows = Rows()
+        self._peers = Peers(self._rows, stall_ns)
         self._owner_cache = OwnerCache(owners, self._rows)
         self._names: Codes[str] = Codes()  # of interfaces
         # By row: what may wait at this sample, what waits, and what was retransmitted or over.
@@ -239,7 +236,7 @@ class SocketTable:
         for index in accepted:
             inode, uid = int(rows["inode"][index]), int(rows["uid"][index])
             self._owner_cache.request(int(numbers[index]), inode, uid)
-        self._note_peers(numbers, turns)
+        self._peers.note(numbers, turns)
         self._note_retransmits(sampled)
         self._note_candidates(sampled, times)
 
@@ -289,13 +286,8 @@ class SocketTable:
         queued = (rows["inode"] == 0) & (rows["state"] == ESTABLISHED)
         self._unaccepted |= bool(queued.any())
         numbers = self._rows.add(rows)
-        for index in np.flatnonzero(rows["opened"]).tolist():
-            # Requests go to the peers of opened connections only.
-            field = fields[index]
-            remote = address_text(int(field["family"]), bytes(field["remote"]))
-            peer = self._peers.of(remote, int(field["port"]), uid=int(field["uid"]))
-            self._rows.note_peer(int(numbers[index]), peer)
-        self._note_peers(numbers, turns)
+        self._peers.add(numbers, fields)
+        self._peers.note(numbers, turns)
         sampled = _Sampled(messages, which, numbers, rows, fields)
         self._note_retransmits(sampled)
         self._note_candidates(sampled, times)
@@ -303,49 +295,6 @@ class SocketTable:
         for number, inode, uid in owned:
             self._owner_cache.request(number, inode, uid)
         return numbers
-
-    def _note_peers(self, numbers: Ints, turns: Turns) -> None:
-        """Count what the turns show in the histories of the peers, too."""
-        prompt = turns.answered
-        if turns.late:
-            is_late = np.isin(prompt, list(turns.late))
-            late, prompt = prompt[is_late], prompt[~is_late]
-            self._note_late(numbers[late], [turns.late[index] for index in late.tolist()])
-        for peer, count in self._by_peer(numbers[prompt]):
-            peer.answered += count
-        for peer, count in self._by_peer(numbers[turns.unanswered]):
-            peer.unanswered += count
-        self._note_answers(numbers[turns.answered])
-
-    def _note_late(self, numbers: Ints, waits: list[tuple[int, int]]) -> None:
-        for number, (waited_ns, end_ns) in zip(numbers.tolist(), waits, strict=True):
-            peer = self._rows.peers[number]
-            if peer is not None:
-                peer.record_latency(waited_ns, self._stall_ns, end_ns)
-                peer.answered += 1
-
-    def _by_peer(self, numbers: Ints) -> Iterator[tuple[RequestHistory, int]]:
-        """Yield the peers of these rows, each with the number of its rows."""
-        found, first, counts = np.unique(
-            self._rows.array["peer"][numbers], return_index=True, return_counts=True
-        )
-        for identity, index, count in zip(found, first, counts, strict=True):
-            peer = self._rows.peers[int(numbers[index])]
-            if identity and peer is not None:
-                yield peer, int(count)
-
-    def _note_answers(self, numbers: Ints) -> None:
-        """Note the answers to processes that wait."""
-        holders = [holder for holder, _ in self._answers.wanted]
-        if not holders:
-            return
-        rows = self._rows.array
-        for number in numbers[np.isin(rows["holder"][numbers], holders)].tolist():
-            received_ns = int(rows["received_ns"][number])
-            self._answers.note(self._answers_key(number), number, received_ns)
-
-    def _answers_key(self, number: int) -> tuple[int, int]:
-        return int(self._rows.array["holder"][number]), id(self._rows.peers[number])
 
     def _note_retransmits(self, sampled: _Sampled) -> None:
         rows = sampled.rows
@@ -377,8 +326,8 @@ class SocketTable:
     def _connection(self, number: int, sample: TcpSample) -> Connection:
         row = self._rows.array[number]
         socket = socket_of(row, sample, self._interfaces)
-        answered_ns = self._answers.last_ns(self._answers_key(number), number)
-        connection = connection_of(row, sample, socket, self._rows.peers[number], answered_ns)
+        answered_ns = self._peers.answered_ns(number)
+        connection = connection_of(row, sample, socket, self._peers.of(number), answered_ns)
         running = self._waiting.get(number)
         connection.wait = running.wait if running else None
         return connection
@@ -393,7 +342,7 @@ class SocketTable:
             self._detector.update(connection, owner, self._now_ns)
             keep(self._rows.array[number], connection)
             self._note_wait(number, connection)
-        self._answers.want(map(self._answers_key, self._candidates))
+        self._peers.want(self._candidates)
         for number in self._waiting.keys() - self._candidates.keys():
             generation = int(self._rows.array["generation"][number])
             if generation == self._generation - 1:
