@@ -116,6 +116,7 @@ class Loop:
         self._loads = _process_loads(wanted) if Metric.PROCESS in wanted.metrics else None
         self._drained_ns = time.monotonic_ns()
         self._intervals = intervals
+        self._uncounted_ns: int | None = None  # since when, where the last drain failed
         self._missed = 0  # polls since the last drain for which descriptors or memory ran out
 
     def close(self) -> None:
@@ -180,7 +181,11 @@ class Loop:
         except Exception as error:
             if not is_shortage(error):
                 raise
-            missed, batch = missed + 1, Batch(now_ns, [])
+            missed, batch = missed + 1, Batch(now_ns, has_bytes=False)
+            self._uncounted_ns = self._uncounted_ns or self._drained_ns
+        else:
+            since_ns, self._uncounted_ns = self._uncounted_ns, None
+            batch = replace(batch, since_ns=batch.since_ns or since_ns)
         if missed:
             batch.events.append(DroppedEvents("source", missed))
         return batch

@@ -33,17 +33,22 @@ MS = 1_000_000
 HOUR_NS = 3_600 * SECOND_NS
 
 
-def intervals(monotonic, wall, since_ns=None):
+def intervals(monotonic, wall, since_ns=None, failing=()):
     """What is written when the clocks show these times: the start, then one for each drain.
 
-    The source counts since `since_ns`.
+    The source counts since `since_ns`; of its drains, those of these numbers fail.
     """
+    numbers = itertools.count(1)
+
+    def drain(now_ns):
+        if next(numbers) in failing:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return Batch(now_ns, [TrafficDelta(CLIENT, "eth0", 1_009, 2_003)], since_ns)
+
     clocks = SimpleNamespace(
         monotonic_ns=mock.Mock(side_effect=monotonic), time_ns=mock.Mock(side_effect=wall)
     )
-    source = SimpleNamespace(
-        drain=lambda now_ns: Batch(now_ns, [TrafficDelta(CLIENT, "eth0", 1_009, 2_003)], since_ns)
-    )
+    source = SimpleNamespace(drain=drain)
     counts = SimpleNamespace(collect=lambda: [InterfaceDelta("eth0", 2_003, 1_009, 0, 0, 0, 0)])
     settings = SimpleNamespace(
         wanted=Filter(min_mbps=0.0), process_state=True, connections=False, proc_share=0.01
@@ -83,6 +88,19 @@ def test_bytes_since_the_source_was_opened_are_of_that_time():
     found = intervals([700 * MS, 1_000 * MS], [SECOND_NS], since_ns=200 * MS)
     assert {record.elapsed_ns for record in found if record.owner} == {800 * MS}
     assert {record.elapsed_ns for record in found if not record.owner} == {300 * MS}
+
+
+def test_bytes_of_intervals_that_failed_are_of_their_time_too():
+    """The source still has them: they come with the next drain, and the ones after are as ever."""
+    times = [7 * SECOND_NS + number * SECOND_NS for number in range(6)]
+    found = intervals(times, times[1:], failing={2, 3})
+    of_process = [
+        record for record in found if isinstance(record, BandwidthRecord) and record.owner
+    ]
+    assert [record.elapsed_ns // SECOND_NS for record in of_process] == [1, 3, 1]
+    of_interface = [r for r in found if isinstance(r, BandwidthRecord) and not r.owner]
+    assert [record.elapsed_ns for record in of_interface] == [SECOND_NS] * 5
+    assert [record.unattributed_bytes for record in of_interface] == [0, None, None, 0, 0]
 
 
 def test_two_drains_at_the_same_moment_are_no_bandwidth():

@@ -167,11 +167,10 @@ class RunningSource:
     def drain(self, now_ns: int) -> Batch:
         """Return the events since the last drain, and the ongoing stalls."""
         self._interfaces.forget()
-        events = self._pending
-        self._pending = []
-        self._room = Room(_MOST_PENDING)
         self._asked.ask(self._tracker.answers.pids)
-        chunk = self._running.collect_iter.run()
+        chunk = self._running.collect_iter.run()  # before anything is taken: it may lack memory
+        events, self._pending = self._pending, []
+        self._room = Room(_MOST_PENDING)
         # After the sockets, whose bytes the iteration has added.
         for processes in self._processes:
             events.extend(processes.traffic(self._interfaces))
