@@ -21,6 +21,11 @@ class _Mount(NamedTuple):
     root: str
     path: str
 
+    def inside(self, path: str) -> str | None:
+        """Return the path of a cgroup below the root, None where the mount does not show it."""
+        root = self.root.rstrip("/")
+        return path[len(root) :] if f"{path}/".startswith(f"{root}/") else None
+
 
 class Freezer:
     """Reads the cgroup file systems; results are cached until `begin` is called."""
@@ -42,7 +47,8 @@ class Freezer:
         text = read_text(f"{self._proc}/{pid}/cgroup")
         known = self._frozen.get(text)
         if known is None:
-            known = self._frozen[text] = any(map(self._is_frozen, text.splitlines()))
+            # Not splitlines: a name may have any of the other characters that end a line in Python.
+            known = self._frozen[text] = any(map(self._is_frozen, text.split("\n")))
         return known
 
     def _is_frozen(self, line: str) -> bool:
@@ -57,8 +63,8 @@ class Freezer:
         if self._mounts is None:
             self._mounts = _mounts(self._proc)
         for mount in self._mounts.get("cgroup2" if version2 else "freezer", ()):
-            inside = path.removeprefix(mount.root) if mount.root != "/" else path
-            if ".." in inside.split("/") or not path.startswith(mount.root):
+            inside = mount.inside(path)
+            if inside is None or ".." in inside.split("/"):
                 continue
             folder = f"{mount.path}/{inside.strip('/')}"
             if version2:
@@ -70,9 +76,9 @@ class Freezer:
 def _mounts(proc: Path) -> dict[str, list[_Mount]]:
     """Mounts of `cgroup2` and `freezer` (version 1).  proc(5): mountinfo."""
     found: dict[str, list[_Mount]] = {}
-    for line in read_text(f"{proc}/self/mountinfo").splitlines():
+    for line in read_text(f"{proc}/self/mountinfo").split("\n"):
         before, _, after = line.partition(" - ")
-        fields, (kind, _, options) = before.split(), (*after.split(), "", "", "")[:3]
+        fields, (kind, _, options) = before.split(" "), (*after.split(" "), "", "", "")[:3]
         if len(fields) < 5:  # noqa: PLR2004 - the mount point is the fifth
             continue
         if kind == "cgroup" and "freezer" in options.split(","):

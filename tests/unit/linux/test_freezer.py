@@ -74,6 +74,24 @@ def test_a_container_sees_its_own_part(host):
         assert not host.frozen()
 
 
+def test_a_container_does_not_see_a_cgroup_whose_name_only_begins_as_its_own(host):
+    host.mounts(root="/box")
+    host.write("cg/v2/2/cgroup.events", "frozen 1\n")
+    host.cgroup("0::/box2\n")
+    assert not host.frozen()
+    host.write("cg/v2/cgroup.events", "frozen 1\n")
+    host.cgroup("0::/box\n")
+    assert host.frozen()
+
+
+@pytest.mark.parametrize("character", "\x0b\x1c\x85\u2028")
+def test_a_name_may_have_what_is_an_end_of_line_in_python(host, character):
+    host.mounts(folder=f"c{character}g")
+    host.write(f"c{character}g/v2/b{character}x/cgroup.events", "frozen 1\n")
+    host.cgroup(f"0::/b{character}x\n")
+    assert host.frozen()
+
+
 def test_a_mount_may_have_a_space_in_its_path(host):
     host.mounts(folder="c g")
     host.write("c g/v2/box/cgroup.events", "frozen 1\n")
