@@ -24,7 +24,12 @@ from xctl_probe.linux.helper import Asks, Helper
 from xctl_probe.linux.tasks import reader_of
 
 POD_LOGS = Path("/var/log/pods")  # <namespace>_<pod>_<uid>: BuildPodLogsDirectory of the kubelet
-_JOB_KEYS = (b"SLURM_JOB_ID", b"PBS_JOBID", b"LSB_JOBID")
+# With the key of the index in a job array, where the id does not have it.
+_JOB_KEYS = (
+    (b"SLURM_JOB_ID", None),
+    (b"PBS_JOBID", None),
+    (b"LSB_JOBID", b"LSB_JOBINDEX"),
+)
 # Of a rank and of the rank on this host, the inner launcher first: a process that mpirun or
 # torchrun starts inherits what srun gave to the launcher.
 _RANK_KEYS = (
@@ -35,6 +40,7 @@ _RANK_KEYS = (
     (b"SLURM_PROCID", b"SLURM_LOCALID"),
 )
 _JOB = re.compile(rb"[0-9]{1,20}(?:\[[0-9]{0,20}\])?(?:\.[0-9A-Za-z._-]{1,100})?")
+_INDEX = re.compile(rb"[1-9][0-9]{0,19}")  # 0: the job is no array
 _RANK = re.compile(rb"[0-9]{1,9}")
 _POD_NAME = re.compile(r"[0-9a-z.-]{1,253}")  # of a namespace, too: RFC 1123
 
@@ -79,7 +85,7 @@ def claim(environ: bytes) -> Claim:
     A value that is not of the form of a job id or a rank counts as absent.
     """
     text = b"\0" + environ
-    jobs = (_value(text, key, _JOB) for key in _JOB_KEYS)
+    jobs = (_job(text, key, index_key) for key, index_key in _JOB_KEYS)
     job_id = next((found for found in jobs if found is not None), None)
     ranks = [(_rank(text, key), _rank(text, local_key)) for key, local_key in _RANK_KEYS]
     rank = next((found for found, _ in ranks if found is not None), None)
@@ -96,6 +102,15 @@ def _value(text: bytes, key: bytes, form: re.Pattern[bytes]) -> str | None:
     found = form.match(text, begin)
     whole = found is not None and text[found.end() : found.end() + 1] in (b"\0", b"")
     return found[0].decode("ascii") if found and whole else None
+
+
+def _job(text: bytes, key: bytes, index_key: bytes | None) -> str | None:
+    """Return a job id, of an element of an array with its index: `4711[5]`."""
+    job_id = _value(text, key, _JOB)
+    if index_key is None or job_id is None or not job_id.isdigit():
+        return job_id
+    index = _value(text, index_key, _INDEX)
+    return f"{job_id}[{index}]" if index else job_id
 
 
 def _rank(text: bytes, key: bytes) -> int | None:

@@ -34,6 +34,12 @@ def environ(**values):
         ({"SLURM_JOB_ID": "4711"}, Claim("4711")),
         ({"PBS_JOBID": "4711[7].head.example.org"}, Claim("4711[7].head.example.org")),
         ({"LSB_JOBID": "4711"}, Claim("4711")),
+        ({"LSB_JOBID": "4711", "LSB_JOBINDEX": "0"}, Claim("4711")),
+        ({"LSB_JOBID": "4711", "LSB_JOBINDEX": "5"}, Claim("4711[5]")),  # as its cgroup has it
+        ({"LSB_JOBID": "4711[5]", "LSB_JOBINDEX": "5"}, Claim("4711[5]")),
+        ({"LSB_JOBID": "4711", "LSB_JOBINDEX": "5]"}, Claim("4711")),
+        ({"LSB_JOBINDEX": "5"}, Claim()),
+        ({"SLURM_JOB_ID": "4711", "LSB_JOBINDEX": "5"}, Claim("4711")),
         ({"SLURM_JOB_ID": "4711", "LSB_JOBID": "23"}, Claim("4711")),
         ({"RANK": "3", "LOCAL_RANK": "1"}, Claim(rank=3, local_rank=1)),
         ({"SLURM_PROCID": "3", "SLURM_LOCALID": "1"}, Claim(rank=3, local_rank=1)),
