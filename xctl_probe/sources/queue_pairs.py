@@ -79,15 +79,19 @@ class QueuePairs:
         self._countless &= known.keys()
         self._dumped = {}
         failed: list[QueuePair] = []
+        unread: set[str] = set()
         for (index, name), count in counts.items():
             info = known.get(name)
             if info is None or info.driver in NEVER_DUMPED:
                 continue
             device = Device(index, name, info.iwarp)
             # iWARP devices leave the state unset, or set it only in newer kernels (siw).
-            failed += [] if device.iwarp else self._failed(device, count)
+            found = [] if device.iwarp else self._failed(device, count)
+            if found is None:
+                unread.add(name)
+            failed += found or []
             yield from self._moved(device, info)
-        yield from self._new(failed, known)
+        yield from self._new(failed, unread, known)
         now_ns = self._clock()
         self._next_ns = now_ns + (now_ns - began_ns) * _LEAST_RATIO
 
@@ -117,21 +121,25 @@ class QueuePairs:
             if count is not None and counts.get((index, name)) == count
         }
 
-    def _failed(self, device: Device, count: int | None) -> list[QueuePair]:
-        """The failed ones of a device, which had `count` before; notes its users."""
+    def _failed(self, device: Device, count: int | None) -> list[QueuePair] | None:
+        """The failed ones of a device, which had `count` before; notes its users.
+
+        None where the dump failed.
+        """
         assert self._netlink is not None
         users = Users(count)
         try:
             failed = self._netlink.failed(device, users.add)
-        except OSError:  # unplugged just now
-            return []
+        except OSError:  # unplugged just now, or memory ran out
+            return None
         self._users[device.name] = users
         self._dumped[device.index, device.name] = users, count
         return failed
 
     def _new(
-        self, failed: list[QueuePair], known: Mapping[str, DeviceInfo]
+        self, failed: list[QueuePair], unread: set[str], known: Mapping[str, DeviceInfo]
     ) -> Iterator[QueuePairErrors]:
+        """The failed ones that are new.  Of the `unread` devices, all is as it was before."""
         keys = {(one.device, one.number, one.pid): one for one in failed}
         sums: dict[tuple[str, int | None], list[QueuePair]] = {}
         for key in self._failing & keys.keys() - self._reported:
@@ -140,8 +148,9 @@ class QueuePairs:
             if port is None:
                 continue
             sums.setdefault((port, one.pid), []).append(one)
-        self._reported = (self._reported & keys.keys()) | (self._failing & keys.keys())
-        self._failing = set(keys)
+        kept = {key for key in self._failing | self._reported if key[0] in unread}
+        self._reported = (self._reported & (keys.keys() | kept)) | (self._failing & keys.keys())
+        self._failing = set(keys) | (self._failing & kept)
         for (port, pid), ones in sums.items():
             first = min(ones, key=lambda one: one.number)
             yield QueuePairErrors(

@@ -104,6 +104,31 @@ def test_device_that_is_unplugged_during_the_dump(device, pairs):
     assert collected(pairs) == []
 
 
+def test_failed_queue_pair_is_reported_once_where_a_dump_fails(device, pairs):
+    """What was found before is neither forgotten nor found again."""
+    device.qps = [Qp(23, 239, state="ERR")]
+    collected(pairs)
+    device.errors[RES_QP_GET] = errno.ENOBUFS
+    assert collected(pairs) == []
+    del device.errors[RES_QP_GET]
+    assert [one.number for one in collected(pairs)] == [23]
+    device.errors[RES_QP_GET] = errno.ENOBUFS
+    assert collected(pairs) == []
+    del device.errors[RES_QP_GET]
+    assert collected(pairs) == collected(pairs) == []
+
+
+def test_queue_pairs_of_a_device_that_is_gone_are_forgotten(kernel, device, pairs):
+    device.qps = [Qp(23, 239, state="ERR")]
+    collected(pairs)
+    assert len(collected(pairs)) == 1
+    kernel.devices.clear()
+    assert collected(pairs) == []
+    kernel.devices.append(device)
+    assert collected(pairs) == []
+    assert len(collected(pairs)) == 1
+
+
 def test_host_without_rdma_opens_no_socket():
     """Opening one would load ib_core."""
     assert collected(QueuePairs(lambda: pytest.fail("opened")), {}) == []
