@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 from support.status import Answering, fill
 
 from xctl_probe.status import client, directory
-from xctl_probe.status.client import ask, find
+from xctl_probe.status.client import ask, find, results
 from xctl_probe.status.peer import Peer
 
 SOON_S = 0.3  # for probes that never answer
@@ -69,7 +70,43 @@ def test_any_other_answer_is_a_failure(probe, answer, failure):
 
 def test_an_answer_without_an_end_is_bounded(probe):
     (reply,) = ask(find([probe(b"1" * (5 << 20))]), "status", ENOUGH_S)
-    assert reply.failure == "answers with more than 4 MiB"
+    assert reply.failure == "answers with more than 4,096 KiB"
+
+
+def test_a_probe_of_another_user_may_answer_less(probe, monkeypatch):
+    longest, longer = probe(b"1" * (256 << 10)), probe(b"1" * ((256 << 10) + 1))
+    found = find([longest, longer])
+    other = SimpleNamespace(**vars(os) | {"geteuid": lambda: found[0].uid + 1})
+    monkeypatch.setattr(client, "os", other)
+    monkeypatch.setattr(client, "decoded", client.Reply)
+    first, second = ask(found, "status", ENOUGH_S)
+    assert (len(first.document), first.failure) == (256 << 10, "")
+    assert (second.document, second.failure) == (None, "answers with more than 256 KiB")
+
+
+def test_all_answers_together_are_bounded(probe, monkeypatch):
+    """The probes of one user have half of that at most."""
+    monkeypatch.setattr(client, "_MOST_BYTES", 3 << 20)
+    places = [probe(b'"' + b"x" * 700_001 + b'"') for _ in range(5)]
+    replies = ask(find(places), "status", ENOUGH_S)
+    assert sum(len(one.document) for one in replies if not one.failure) <= 3 << 19
+    failures = {one.failure for one in replies if one.failure}
+    assert failures == {"answers with more than is left of 3 MiB for all probes"}
+
+
+def test_an_answer_is_taken_before_others_are_complete(tmp_path):
+    """The second is closed by whoever takes the first."""
+    made = [Answering(tmp_path / name, answer) for name, answer in (("a", b"{}"), ("b", None))]
+
+    def taken(reply):
+        if not reply.failure:
+            made[1].close()
+        return reply.failure
+
+    found = find([tmp_path / "b", tmp_path / "a"])
+    closed = "closed the connection without an answer"
+    assert results(found, "status", taken, ENOUGH_S) == [closed, ""]
+    made[0].close()
 
 
 def test_a_probe_that_is_gone_has_no_reply(probe, tmp_path):

@@ -11,7 +11,7 @@ from xctl_probe.commands.status.report import Shown, shown, to_json, to_text, ve
 from xctl_probe.errors import UsageError
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.signals import stop_signals
-from xctl_probe.status.client import ask, find
+from xctl_probe.status.client import find, results
 from xctl_probe.status.directory import known_directories, own_directories
 
 _SHORTEST_S, _LONGEST_S = 0.1, 3600.0
@@ -60,7 +60,7 @@ def _ask(
 ) -> list[Shown]:
     """Return all probes, or that with this pid."""
     places = [Path(directory)] if directory else directories(os.environ, os.geteuid())
-    found = map(shown, ask(find(places), "status"))
+    found = results(find(places), "status", shown)
     return [one for one in found if pid in (None, one.pid)]
 
 

@@ -10,6 +10,7 @@ from xctl_probe.status.document import Status
 _RECENT_INTERVALS = 3
 _LEAST_RECENT_MS = 3_000
 _MOST_PLACES = 5
+_LONGEST_PLACE = 40  # characters: a probe of another user may name any
 
 
 def reasons(status: Status) -> Iterator[str]:
@@ -41,7 +42,7 @@ def places(status: Status) -> str:
     """Return the places where events were dropped, with the counts: `ring 3, waits 12`."""
     found = sorted(status.lost.items(), key=lambda item: -item[1])
     rest = len(found) - _MOST_PLACES
-    shown = [f"{where} {count:,}" for where, count in found[:_MOST_PLACES]]
+    shown = [f"{where[:_LONGEST_PLACE]} {count:,}" for where, count in found[:_MOST_PLACES]]
     return ", ".join([*shown, f"{rest} more places"] if rest > 0 else shown)
 
 

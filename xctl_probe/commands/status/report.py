@@ -80,13 +80,14 @@ def verdict(probes: Sequence[Shown]) -> bytes:
     if not problems:
         return f"healthy: {pluralize(len(probes), 'probe')}\n".encode("ascii")
     more = len(problems) - _MOST_REASONS
-    listed = problems[:_MOST_REASONS] + ([f"and {more} more"] if more > 0 else [])
-    return f"unhealthy: {printable('; '.join(listed))}\n".encode("ascii")
+    listed = "; ".join(problems[:_MOST_REASONS])[:_MOST_TEXT]
+    rest = f"; and {more} more" if more > 0 else ""
+    return f"unhealthy: {printable(listed)}{rest}\n".encode("ascii")
 
 
 def _paragraph(one: Shown) -> Iterator[str]:
     status = one.status
-    health = "; ".join(one.problems) or "healthy"
+    health = "; ".join(one.problems)[:_MOST_TEXT] or "healthy"
     if status is None:
         yield f"pid {one.pid} (uid {one.uid}): {health}"
         return

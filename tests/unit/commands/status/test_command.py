@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import tracemalloc
 
 import pytest
 from support.status import STATUS, Answering
@@ -102,6 +103,20 @@ def test_the_probe_of_a_user_is_no_answer_for_that_of_root(of_root):
     with pytest.raises(UsageError, match="no probe of root or of a service runs here; start one"):
         without_a_directory(1, check=True)
     users.close()
+
+
+def test_a_document_is_dropped_before_the_next_is_decoded(tmp_path, output):
+    """Of each byte of such an answer a Python object has 24."""
+    answer = b"[" + b",".join([b"{}"] * 50_021) + b"]"
+    made = [Answering(tmp_path, answer) for _ in range(9)]
+    tracemalloc.start()
+    ask(tmp_path, output[0])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for one in made:
+        one.close()
+    assert output[1]().count("answers with something else than a status") == 9
+    assert most < 4 * 50_021 * 64
 
 
 def test_without_a_probe_the_remedy_is_named(folder):

@@ -82,3 +82,7 @@ def test_the_places_are_a_bounded_number():
         places(status)
         == "place23 23, place22 22, place21 21, place20 20, place19 19, 18 more places"
     )
+
+
+def test_the_name_of_a_place_is_bounded():
+    assert places(replace(STATUS, lost={"x" * 4_099: 7})) == f"{'x' * 40} 7"

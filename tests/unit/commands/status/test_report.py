@@ -91,6 +91,16 @@ def test_what_another_user_answers_is_bounded_and_printable():
     assert not [byte for byte in text if byte < 0x20 and byte != 0x0A]
 
 
+def test_the_health_of_another_users_probe_is_bounded():
+    """Its places have any names, and what it answers with is in the text of a failure."""
+    lost = {"\x1b" * 4_099 + str(number): 7 for number in range(9)}
+    status = of(replace(STATUS, lost=lost, lost_ago_ms=1))
+    for made in (status, Shown(7, 1_009, STATUS, ("x" * 4_099,)), failed(failure="x" * 4_099)):
+        assert len(to_text([made])) < 4_099
+        assert len(verdict([made])) < 4_099
+    assert verdict([failed(failure="x" * 4_099)] * 4).endswith(b"x; and 1 more\n")
+
+
 def test_json_has_the_documents():
     found = json.loads(to_json([of(STATUS), failed()]))
     assert found == {
