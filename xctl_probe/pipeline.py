@@ -37,10 +37,10 @@ from xctl_probe.sources.base import CounterSource
 from xctl_probe.sources.interfaces import Interfaces
 from xctl_probe.sources.job_connections import JobConnections
 from xctl_probe.sources.job_processes import JobProcesses
+from xctl_probe.status.intervals import Intervals, skipped
 
 if TYPE_CHECKING:  # most runs do without
     from xctl_probe.sources.process_loads import ProcessLoads
-    from xctl_probe.status.intervals import Intervals
     from xctl_probe.status.service import Service
 
 _NS_PER_MS = 1_000_000
@@ -87,8 +87,7 @@ def next_due(due_ns: int, now_ns: int, interval_ns: int) -> int:
     After a delay, as of a probe that was stopped, missed intervals are skipped, and the next one
     has at least half of its length: in a short one, few bytes make a high rate.
     """
-    missed = (now_ns - due_ns + interval_ns // 2) // interval_ns
-    return due_ns + (missed + 1) * interval_ns
+    return due_ns + (skipped(now_ns - due_ns, interval_ns) + 1) * interval_ns
 
 
 class Loop:

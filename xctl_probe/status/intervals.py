@@ -30,7 +30,7 @@ class Intervals:
         if self._delay_ns >= self._late_from_ns:
             self._late += 1
             self._late_ns = ended_ns
-            self._missed += self._delay_ns // self._interval_ns
+            self._missed += skipped(self._delay_ns, self._interval_ns)
 
     def figures(self, now_ns: int) -> IntervalFigures:
         """Return the counts so far."""
@@ -46,6 +46,14 @@ class Intervals:
             last_ago_ms=ago_ms(self._last_ns, now_ns),
             late_ago_ms=ago_ms(self._late_ns, now_ns),
         )
+
+
+def skipped(delay_ns: int, interval_ns: int) -> int:
+    """Return how many intervals are left out after one that began `delay_ns` late.
+
+    The next one then has at least half of its length.
+    """
+    return (delay_ns + interval_ns // 2) // interval_ns
 
 
 def ago_ms(then_ns: int | None, now_ns: int) -> int | None:
