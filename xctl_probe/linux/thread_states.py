@@ -13,7 +13,9 @@ from xctl_probe.linux import procfs
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.tasks import state_of
 
-_MOST_THREADS = 64  # of one process; more are not read
+_MOST_THREADS = 1_024  # of one process; more are not read
+# Of a process in a sample that has read `_MOST_ALL` of them.
+_LEAST_THREADS, _MOST_ALL = 64, 16_384
 _STOPPED = ("T", "t")
 
 
@@ -24,20 +26,28 @@ class ThreadStates:
         self._proc = proc
         self._freezer = Freezer(proc)
         self._known: dict[int, PeerActivity | None] = {}
+        self._partly: set[int] = set()  # processes of which not all threads are read
+        self._room = _MOST_ALL
 
     def begin(self) -> None:
         """Start a sample: clear the cache."""
         self._freezer.begin()
         self._known.clear()
+        self._partly.clear()
+        self._room = _MOST_ALL
 
     def of(self, pid: int) -> PeerActivity | None:
         """Return `FROZEN`, `STOPPED`, `RUNNING` or `DISK_SLEEP`; None: all threads sleep.
 
-        Also None where the process is gone.
+        Also None where the process is gone, and where those that were read sleep (`is_partial`).
         """
         if pid not in self._known:
             self._known[pid] = self._read(pid)
         return self._known[pid]
+
+    def is_partial(self, pid: int) -> bool:
+        """True where threads were left out, so that None of `of` means *not known*."""
+        return pid in self._partly
 
     def _read(self, pid: int) -> PeerActivity | None:
         if self._freezer.frozen(pid):
@@ -52,6 +62,11 @@ class ThreadStates:
 
     def _threads(self, pid: int) -> list[str]:
         try:
-            return os.listdir(f"{self._proc}/{pid}/task")[:_MOST_THREADS]
+            tids = os.listdir(f"{self._proc}/{pid}/task")
         except OSError:
             return []
+        most = min(max(self._room, _LEAST_THREADS), _MOST_THREADS)
+        if len(tids) > most:
+            self._partly.add(pid)
+        self._room -= min(len(tids), most)
+        return tids[:most]

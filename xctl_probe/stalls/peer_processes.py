@@ -40,6 +40,9 @@ class States(Protocol):
     def of(self, pid: int) -> PeerActivity | None:
         """Return the state of a process."""
 
+    def is_partial(self, pid: int) -> bool:
+        """True where a state of None means that it is not known."""
+
 
 @dataclass(slots=True)
 class _Known:
@@ -166,7 +169,7 @@ class PeerProcesses:
 
     def _elsewhere(self, stall: Stall, seen: SocketSnapshot, peer: Process) -> PeerActivity | None:
         """Return `ELSEWHERE` where the peer was seen in other calls than for this connection."""
-        if stall.direction is not Direction.RECEIVE:
+        if stall.direction is not Direction.RECEIVE or self._states.is_partial(peer.pid):
             return None
         activity = self._processes.activity(peer.pid, seen.inode)
         return PeerActivity.ELSEWHERE if activity is Activity.OTHER else None

@@ -48,7 +48,7 @@ class Scene:
     def __init__(self):
         self.sockets = {INODE: SocketSnapshot(0, 0, False, PEER_INODE)}
         self.owners = Owners({PEER_INODE: SERVER})
-        self.states = {}
+        self.states, self.partial = {}, set()
         self.does = Activity.OTHER
         self.asked = []
         self.peers = PeerProcesses(self.find, self.owners, self, self)
@@ -58,6 +58,9 @@ class Scene:
 
     def of(self, pid):
         return self.states.get(pid)
+
+    def is_partial(self, pid):
+        return pid in self.partial
 
     def activity(self, pid, inode):
         self.asked.append((pid, inode))
@@ -132,6 +135,15 @@ def test_what_was_not_seen_is_absent(does):
     scene = Scene()
     scene.does = does
     assert scene.named(stall()) == [(SERVER, None)]
+
+
+def test_a_peer_with_threads_that_were_not_read_is_not_elsewhere():
+    """One of these may run."""
+    scene = Scene()
+    scene.partial = {SERVER.pid}
+    assert scene.named(stall()) == [(SERVER, None)]
+    scene.states[SERVER.pid] = PeerActivity.RUNNING
+    assert scene.named(stall()) == [(SERVER, PeerActivity.RUNNING)]
 
 
 def test_a_peer_on_another_host_is_absent():
