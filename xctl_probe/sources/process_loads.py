@@ -11,6 +11,7 @@ from xctl_probe.aggregate import Filter
 from xctl_probe.events import DroppedEvents, Event, Process, ProcessLoad
 from xctl_probe.fair import choose
 from xctl_probe.linux import procfs
+from xctl_probe.linux.tasks import reader_of
 from xctl_probe.sources.job_processes import user_of
 
 _MOST_KNOWN = 4_096
@@ -20,7 +21,7 @@ _IDLE_NS = 60_000_000_000  # without use of the network
 _LEAST_NS = 900_000_000  # an interval of a second may be a little shorter
 _STAT_BYTES = 2_048
 _UTIME, _STIME, _START, _RESIDENT = 11, 12, 19, 21  # fields 14, 15, 22, 24, from the state on
-_GONE = (b"Z", b"X")
+_ZOMBIE, _DEAD = "Z", "X"
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -107,15 +108,25 @@ class ProcessLoads:
     def _load(self, known: _Known, now_ns: int) -> ProcessLoad | None:
         """Read a process; the first time, `elapsed_ns` is 0.  None where it is gone."""
         owner = known.owner
-        raw = procfs.read_once(f"{self._proc}/{owner.pid}/stat", _STAT_BYTES)
-        stat = procfs.parse_stat(raw)
-        if stat is None or len(stat.fields) <= _RESIDENT or stat.fields[0] in _GONE:
-            return None
-        if int(stat.fields[_START]) != owner.start_ticks:
+        stat = self._stat(owner.pid)
+        if stat is None or int(stat.fields[_START]) != owner.start_ticks:
             return None  # another process has its pid
+        shown = self._stat_of_living(owner.pid) if stat.state == _ZOMBIE else stat
+        if shown is None or stat.state == _DEAD:
+            return None
         cpu_ns = (int(stat.fields[_UTIME]) + int(stat.fields[_STIME])) * _NS_PER_TICK
         elapsed_ns = 0 if known.read_ns is None else now_ns - known.read_ns
         used_ns = max(cpu_ns - known.cpu_ns, 0)  # the kernel may correct it downwards
         known.cpu_ns, known.read_ns = cpu_ns, now_ns
-        resident_bytes = int(stat.fields[_RESIDENT]) * _PAGE_BYTES
+        resident_bytes = int(shown.fields[_RESIDENT]) * _PAGE_BYTES
         return ProcessLoad(owner, used_ns, elapsed_ns, resident_bytes, self._memory_bytes)
+
+    def _stat_of_living(self, pid: int) -> procfs.Stat | None:
+        """Read a thread that shows the memory of a process whose first one has exited."""
+        reader = reader_of(pid, self._proc)
+        return self._stat(reader) if reader != pid else None
+
+    def _stat(self, pid: int) -> procfs.Stat | None:
+        """Read a process or thread, None where it is gone."""
+        stat = procfs.parse_stat(procfs.read_once(f"{self._proc}/{pid}/stat", _STAT_BYTES))
+        return stat if stat is not None and len(stat.fields) > _RESIDENT else None

@@ -94,6 +94,20 @@ def test_a_process_that_has_exited_has_no_load(room, state):
     assert room.after(2) == []
 
 
+def test_a_process_whose_first_thread_has_exited_has_a_load(room):
+    """The first thread shows the CPU of all, and no memory."""
+    room.set(ONE, (1_000, 100), state=b"Z")
+    living = Process(ONE.pid + 1, 7_007, "train")
+    room.set(living, (1_000, 100), 23)
+    (room.folder / f"{ONE.pid}/task/{ONE.pid}").mkdir()
+    (room.folder / f"{ONE.pid}/task/{living.pid}").mkdir()
+    room.after(1, *used(ONE))
+    room.set(ONE, (1_030, 101), state=b"Z")
+    assert room.after(2) == [ProcessLoad(ONE, 31 * TICK_NS, SECOND_NS, 23 * PAGE, MEMORY)]
+    room.set(living, state=b"Z")
+    assert room.after(3) == []
+
+
 def test_a_pid_that_is_used_again_is_another_process(room):
     room.set(ONE)
     room.after(1, *used(ONE))
