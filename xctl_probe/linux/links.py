@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from xctl_probe.errors import is_shortage
 from xctl_probe.linux.netlink import NetlinkSocket, messages
 
 NETLINK_ROUTE = 0
@@ -102,39 +103,76 @@ def has_ethernet_header(ifindex: int) -> bool:
 class Links:
     """Reads interfaces by rtnetlink, or from /proc/net/dev where that is refused.
 
-    Without `changes`, `queue` yields nothing.
+    Without `changes`, `queue` yields nothing.  Raises OSError where descriptors or memory run out.
     """
 
     def __init__(self, proc: Path = Path("/proc"), *, changes: bool = True) -> None:
         self._dev = proc / "net" / "dev"
         self._dumps: NetlinkSocket | None = None
         self._multicast: NetlinkSocket | None = None
+        self._has_netlink = True
         try:
             self._dumps = NetlinkSocket(NETLINK_ROUTE)
             if changes:  # its buffer fills up where nothing is read from it
                 self._multicast = NetlinkSocket(NETLINK_ROUTE)
                 self._multicast.join(LINK_GROUP)
-        except OSError:
+        except OSError as error:
             self.close()
+            if is_shortage(error):
+                raise
 
     def close(self) -> None:
         """Close the descriptors.  Safe to call twice."""
-        for one in (self._dumps, self._multicast):
-            if one is not None:
-                one.close()
-        self._dumps = self._multicast = None
+        self._has_netlink = False
+        self._close_dumps()
+        self._close_multicast()
+
+    def _close_dumps(self) -> None:
+        if self._dumps is not None:
+            self._dumps.close()
+        self._dumps = None
+
+    def _close_multicast(self) -> None:
+        if self._multicast is not None:
+            self._multicast.close()
+        self._multicast = None
 
     def read(self) -> list[Link]:
-        """Return all interfaces with their current counters."""
-        if self._dumps is not None:
+        """Return all interfaces with their current counters; none without either place.
+
+        Raises OSError where descriptors or memory run out.  The next call tries again.
+        """
+        if self._has_netlink:
             try:
-                return [_counted(message) for message in self._dumps.dump(_RTM_GETLINK, bytes(16))]
-            except (OSError, ValueError):  # refused, or a message without counters (gVisor)
+                return self._read_netlink()
+            except (OSError, ValueError) as error:  # a message without counters (gVisor)
+                if is_shortage(error):
+                    raise
                 self.close()
         try:
             return list(parse_dev(self._dev.read_bytes()))
-        except OSError:
+        except OSError as error:
+            if is_shortage(error):
+                raise
             return []
+
+    def _read_netlink(self) -> list[Link]:
+        """Return the interfaces of a dump; after one that was cut short, of another one."""
+        try:
+            return self._dump()
+        except OSError as error:
+            if error.errno != errno.EBADMSG:
+                raise
+        return self._dump()
+
+    def _dump(self) -> list[Link]:
+        if self._dumps is None:
+            self._dumps = NetlinkSocket(NETLINK_ROUTE)
+        try:
+            return [_counted(message) for message in self._dumps.dump(_RTM_GETLINK, bytes(16))]
+        except (OSError, ValueError):
+            self._close_dumps()  # the next answer would begin with the rest of this one
+            raise
 
     def queue(self) -> Iterator[Birth | End]:
         """Yield the interfaces that came or left since the last call.
@@ -146,9 +184,11 @@ class Links:
             try:
                 buffer = self._multicast.receive()
             except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    self.close()
-                continue
+                if error.errno == errno.ENOBUFS:
+                    continue
+                if not is_shortage(error):
+                    self._close_multicast()
+                return
             if buffer is None:
                 return
             for kind, message in messages(buffer):

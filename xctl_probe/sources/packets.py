@@ -57,8 +57,12 @@ class SourceWithPackets(Around):
         self._source.close()
 
     def _follow(self) -> None:
-        """Attach to interfaces that have come."""
-        known = ((link.key, link.name) for link in self._links.read())
+        """Attach to interfaces that have come; a later call does it where that is not possible."""
+        try:
+            links = self._links.read()
+        except OSError:
+            return
+        known = ((link.key, link.name) for link in links)
         for refusal in self._counters.follow(
             (key, name)
             for key, name in known

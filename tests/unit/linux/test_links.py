@@ -151,6 +151,66 @@ def test_where_netlink_does_not_answer_the_table_does(kernel, tmp_path, dumped):
     assert list(found.queue()) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.EMFILE, errno.ENOMEM])
+def test_a_shortage_is_no_refusal(kernel, tmp_path, number):
+    """The keys of the table are names: none of these would be the interface of before."""
+    found = Links(tmp_path)
+    kernel.dumped = OSError(number, "")
+    with pytest.raises(OSError, match=rf"\[Errno {number}\]"):
+        found.read()
+    assert kernel.closed == 1  # with the rest of the answer
+    kernel.dumped, kernel.buffers = [message()], [framed(GONE, message())]
+    assert [link.key for link in found.read()] == [7]
+    assert len(list(found.queue())) == 1
+
+
+def test_an_answer_that_was_cut_short_is_asked_for_again(kernel, tmp_path, monkeypatch):
+    """By another socket; a kernel whose answers are all cut is read from its table."""
+    found = Links(tmp_path)
+    errors, dump = [OSError(errno.EBADMSG, "")], kernel.dump
+
+    def cut(self, *request):
+        if errors:
+            raise errors.pop()
+        return dump(self, *request)
+
+    monkeypatch.setattr(kernel, "dump", cut)
+    assert [link.key for link in found.read()] == [7]
+    assert kernel.closed == 1
+    errors += [OSError(errno.EBADMSG, "")] * 2
+    assert [link.key for link in found.read()] == ["lo", r"a\xff\xfeb"]
+
+
+def test_changes_that_cannot_be_received_leave_the_counters(kernel, tmp_path):
+    found = Links(tmp_path)
+    born = framed(NEW, message(b"veth7", 9))
+    kernel.buffers = [OSError(errno.ENOMEM, ""), born]
+    assert list(found.queue()) == []
+    assert len(list(found.queue())) == 1
+    kernel.buffers = [OSError(errno.EIO, ""), born]
+    assert list(found.queue()) == list(found.queue()) == []
+    assert [link.key for link in found.read()] == [7]
+
+
+def test_without_a_descriptor_no_interface_is_gone(kernel, tmp_path, monkeypatch):
+    """Neither for the table nor for the socket."""
+    kernel.dumped = OSError(errno.EPERM, "")
+    found = Links(tmp_path)
+    found.read()
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(links.Path, "read_bytes", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        found.read()
+    monkeypatch.setattr(kernel, "join", refuse)
+    kernel.closed = 0
+    with pytest.raises(OSError, match="Too many open files"):
+        Links(tmp_path)
+    assert kernel.closed == 2
+
+
 def test_with_neither_there_is_no_interface(kernel, tmp_path):
     """No /proc: nothing is reported, and nothing fails."""
     kernel.dumped = OSError(errno.EPERM, "")
