@@ -132,7 +132,8 @@ def connection_of(
 
 def keep(row: np.void, connection: Connection) -> None:
     """Set in the row what the rules have changed."""
-    row["flow_begin_ns"], row["ask_ns"] = connection.flow_begin_ns, connection.ask_ns
+    for name in ("first_sample_ns", "flow_begin_ns", "ask_ns"):
+        row[name] = getattr(connection, name)
     row["listened"] = NOT_READ if connection.listened is None else connection.listened
 
 
@@ -150,8 +151,11 @@ def socket_of(row: np.void, sample: TcpSample, interfaces: InterfaceByAddress) -
 
 
 def waits_to_connect(connection: Connection) -> bool:
-    """True during the handshake of a connection that the process opened."""
-    return connection.sample.state == SYN_SENT
+    """True during the handshake of a connection that the process opened.
+
+    Before the SYN is sent, none waits: the first send does that (TCP_FASTOPEN_CONNECT, tcp(7)).
+    """
+    return connection.sample.state == SYN_SENT and connection.sample.info.unacked > 0
 
 
 def may_receive(connection: Connection) -> bool:

@@ -22,6 +22,7 @@ from xctl_probe.fallback.sock_diag import (
     INET_DIAG_INFO,
     INET_DIAG_SKMEMINFO,
     MESSAGE_BYTES,
+    UNKNOWN_PACKS,
     attributes,
 )
 from xctl_probe.linux.netlink import HEADER, spans
@@ -58,7 +59,7 @@ _GROUPS: dict[int, _Fields] = {
 }  # fmt: skip
 _LEAST_BYTES = {INET_DIAG_SKMEMINFO: 36}  # SK_MEMINFO_VARS since 4.12
 # Fields of a message that lacks an attribute, or has a shorter one, are 0; `cgroup` is NO_CGROUP,
-# and `rcv_ooopack` 1: there may be some.
+# and `rcv_ooopack` UNKNOWN_PACKS.
 FIELDS = np.dtype(
     [(name, kind) for group in (_FIXED, *_GROUPS.values()) for name, (kind, _) in group.items()]
 )
@@ -151,7 +152,7 @@ def _matches(shape: _Shape, buffer: memoryview | NDArray[np.uint8], count: int) 
 def _copied(buffer: memoryview, offsets: NDArray[np.int64], lengths: NDArray[np.int64]) -> Records:
     """Return a copy of the fields of messages of any shapes."""
     fields = np.zeros(len(offsets), FIELDS)
-    fields["cgroup"], fields["rcv_ooopack"] = NO_CGROUP, 1
+    fields["cgroup"], fields["rcv_ooopack"] = NO_CGROUP, UNKNOWN_PACKS
     raw = np.frombuffer(buffer, np.uint8)
     for length in np.unique(lengths):
         left = np.flatnonzero(lengths == length)

@@ -25,7 +25,7 @@ class Peers:
         self._answers: PeerAnswers[tuple[int, int]] = PeerAnswers()
 
     def add(self, numbers: Ints, fields: Records) -> None:
-        """Find the peers of new rows.  Requests go to those of opened connections only."""
+        """Find the peers of rows.  Requests go to those of opened connections only."""
         for index in np.flatnonzero(self._rows.array["opened"][numbers]).tolist():
             field = fields[index]
             remote = address_text(int(field["family"]), bytes(field["remote"]))

@@ -17,7 +17,6 @@ from xctl_probe.fallback.row import (
     LISTENS,
     MS,
     NOT_READ,
-    ROW,
     SENDS_ONLY,
     UNKNOWN_HABIT,
     UNSET,
@@ -28,7 +27,14 @@ from xctl_probe.fallback.row import (
     history_of,
     keep_history,
 )
-from xctl_probe.fallback.sock_diag import ESTABLISHED, GOT_FIN, LISTEN, SENT_FIN, SYN_SENT
+from xctl_probe.fallback.sock_diag import (
+    ESTABLISHED,
+    GOT_FIN,
+    LISTEN,
+    SENT_FIN,
+    SYN_SENT,
+    UNKNOWN_PACKS,
+)
 from xctl_probe.stalls.policy import DELAYED_ACK_MS, MOST_OF_MESSAGE, MOST_OF_PING, SILENCE_NS
 from xctl_probe.stalls.request_history import LONG_STALLS
 
@@ -47,6 +53,7 @@ def first_seen(rows: Records, sample: Records, times: Times) -> Turns:
     for name in ("pending_ns", "full_ns", "hole_ns", "keepalive_ns"):
         rows[name] = UNSET
     rows["listened"] = NOT_READ
+    rows["out_of_order"] = now("rcv_ooopack")
     rows["first_sample_ns"] = now_ns
     _take_counters(rows, now, sample)
     lives = now("state") != LISTEN
@@ -95,6 +102,8 @@ class _Step:
         self.came = now("data_segs_in") - was("segments_in")
         self.opened = was.flags("opened")
         self.opened |= (was("state") == SYN_SENT) & (now("state") == ESTABLISHED)
+        # The kernel reads the queue before it locks the socket: the first sample may be wrong.
+        self.opened |= (now("state") == ESTABLISHED) & (now("wqueue") == 0) & _opened(now)
         self.ambiguous, self.unsolicited = was.flags("order_ambiguous"), was.flags("unsolicited")
         self.was_unread: Bools = (rows["queues"][:, 0] & _RQUEUE) > 0
         self.written, self.received_payload = _take_counters(rows, now, sample)
@@ -141,16 +150,19 @@ class _Step:
         self.ambiguous &= quiet
         both = wrote & received
         if both.any():
-            shown = self._acknowledged_apart() & (self.went == self.came + ~self.pending)
-            self.ambiguous |= both & ~_sent_last(self.now, (self.now("wqueue") > 0) | shown)
+            shown = (self.now("wqueue") > 0) | self._asked_again()
+            self.ambiguous |= both & ~_sent_last(self.now, shown)
 
-    def _acknowledged_apart(self) -> Bools:
-        """Return where an ACK without data came.
+    def _asked_again(self) -> Bools:
+        """Return where the segments show a reply, and then the next request.
 
-        Else data acknowledged all that was acknowledged: the data of the peer is the later.
+        With more segments each way, it may as well be a request that the peer acknowledged before
+        it replied.  Where no ACK without data came, the reply acknowledged all: it is the later.
         """
-        acks: Bools = self.rows["acks_in"] != self.was("acks_in")
-        return acks
+        single = (self.went == 1) & (self.came == 1) & (self.was("wqueue") == 0)
+        acknowledged = self.rows["acks_in"] != self.was("acks_in")
+        found: Bools = self.pending & single & acknowledged
+        return found
 
     def _decide_late(self, quiet: Bools) -> None:
         """Decide what the sample before has left open."""
@@ -247,7 +259,7 @@ def closed_ns(rows: Records, last: Records, now_ns: int, before_ns: Ints) -> Int
     the time.  Else `now_ns`.
     """
     now = Values(last)
-    _, received = _take_counters(np.zeros(len(rows), ROW), now, last)
+    _, received = _take_counters(rows.copy(), now, last)
     sent_ns = rows["sent_ns"] + now("last_data_sent_ms") * MS
     received_ns = rows["received_ns"] + now("last_data_recv_ms") * MS
     quiet_out = now("data_segs_out") == rows["segments_out"]
@@ -266,6 +278,9 @@ def _take_counters(rows: Records, now: Values, sample: Records) -> tuple[Ints, I
     Return `written` and `received_payload`.
     """
     state, received = now("state"), now("bytes_received")
+    # A socket that this side closed may be destroyed before the peer's FIN: nothing has come.
+    got_fin = _OF_GOT_FIN[state] & (received != 0)
+    got_fin &= (received != rows["activity"][:, 1]) | _OF_GOT_FIN[rows["state"]]
     for name in ("activity", "queues", "state", "retries", "wqueue", "rwnd_limited_us"):
         rows[name] = sample[name]
     rows["segments_out"], rows["segments_in"] = sample["data_segs_out"], sample["data_segs_in"]
@@ -275,7 +290,7 @@ def _take_counters(rows: Records, now: Values, sample: Records) -> tuple[Ints, I
     transmitted = np.minimum(acked, sent - now("bytes_retrans"))
     rows["sent_payload"] = np.where(sent != 0, transmitted, np.maximum(acked - 1, 0))
     written = acked + now("wqueue") - _OF_SENT_FIN[state]
-    payload: Ints = received - ((received != 0) & _OF_GOT_FIN[state])
+    payload: Ints = received - got_fin
     rows["written"], rows["received_payload"] = written, payload
     return written, payload
 
@@ -295,10 +310,8 @@ def _sent_last(now: Values, shown: Bools) -> Bools:
     """Return where the last data of this side is probably later than the last data of the peer.
 
     The times are ages, in ms.  Within one tick they are equal.  Then data without an
-    acknowledgement, or with a late one, shows that this side sent last.  Where an ACK
-    without data came at all, so do the segments: an equal number in both directions keeps the
-    order, one more sent than received means that this side sent last.  `shown`: data is
-    unacknowledged, or the segments show it.
+    acknowledgement, or with a late one, shows that this side sent last.  `shown`:
+    data is unacknowledged, or the segments show it.
     """
     sent_ms, received_ms = now("last_data_sent_ms"), now("last_data_recv_ms")
     by_tick: Bools = (sent_ms == received_ms) & (shown | _acknowledged_late(now))
@@ -347,9 +360,13 @@ def _update_queues(
     now_ns, last_ns = times.now_ns, times.last_ns
     kept_alive = unanswered_keepalives(now) > 0
     full = (now.raw("wmem_queued") >= now.raw("sndbuf")) & (now.raw("sndbuf") > 0)
-    # Messages in the error queue, as of SO_TIMESTAMPING, take memory as well.
+    # Messages in the error queue, as of SO_TIMESTAMPING, take memory as well: segments have come
+    # out of order since the memory was empty.
     hole = rows["opened"] & (now.raw("rmem_alloc") > 0) & (now.raw("rqueue") == 0)
-    hole &= now.raw("rcv_ooopack") > 0
+    packs = now.raw("rcv_ooopack")
+    grown = (packs != rows["out_of_order"]) | (packs == UNKNOWN_PACKS)
+    hole &= grown | (rows["hole_ns"] != UNSET)
+    rows["out_of_order"] = np.where(now.raw("rmem_alloc") == 0, packs, rows["out_of_order"])
     if lives is not None:
         kept_alive, full, hole = kept_alive & lives, full & lives, hole & lives
     since_ns: int | Ints = UNSET

@@ -28,6 +28,7 @@ ROW = np.dtype(
         ("written", "<i8"), ("sent_payload", "<i8"), ("received_payload", "<i8"),
         ("segments_out", "<u4"), ("segments_in", "<u4"), ("rwnd_limited_us", "<i8"),
         ("acks_in", "<u4"),  # without data
+        ("out_of_order", "<u4"),  # segments that came so, when no unread data was left
         ("wqueue", "<u4"), ("retransmits", "<u4"),
         ("duplicates", "<u4"),  # of them: the receiver reported to have got them twice
         # The turns.

@@ -47,6 +47,7 @@ _INFO = struct.Struct(
     "=B x 3B 3x I 4x I 4x I 16x I 4x 2I 8x I 28x I 4Q 4x 2I 4x 2I 8x 3Q 8x 2Q I 4x 2I"
 )
 UNKNOWN_WINDOW = (1 << 32) - 1  # no window is that large: 1 GiB is the most
+UNKNOWN_PACKS = (1 << 32) - 1  # of `rcv_ooopack`
 
 MESSAGE_BYTES = 72  # without attributes
 
@@ -83,7 +84,7 @@ class TcpInfo(NamedTuple):
     bytes_sent: int  # payload, retransmitted bytes included; 0 before kernel 4.19
     bytes_retrans: int
     dsack_dups: int  # segments that the receiver reported to have got twice
-    rcv_ooopack: int  # segments that came out of order; 1 before 5.4: it may have some
+    rcv_ooopack: int  # segments that came out of order; UNKNOWN_PACKS before 5.4
     snd_wnd: int  # bytes; UNKNOWN_WINDOW before 5.4
 
 
@@ -180,7 +181,7 @@ def decode(message: bytes) -> TcpSample | None:
             raw = message if whole else message[:end].ljust(start + _INFO.size, b"\0")
             info = TcpInfo._make(_INFO.unpack_from(raw, start))
             if not whole:
-                info = info._replace(snd_wnd=UNKNOWN_WINDOW, rcv_ooopack=1)
+                info = info._replace(snd_wnd=UNKNOWN_WINDOW, rcv_ooopack=UNKNOWN_PACKS)
         elif kind == INET_DIAG_SKMEMINFO and end - start >= _SKMEM.size:
             memory = _SKMEM.unpack_from(message, start)
         elif kind == INET_DIAG_CGROUP_ID and end - start >= _CGROUP.size:

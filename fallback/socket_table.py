@@ -229,10 +229,14 @@ class SocketTable:
         """Update the rows of sockets."""
         rows, numbers = sampled.rows, sampled.numbers
         accepted = self._follow_inodes(rows, sampled.fields)
+        was_opened = rows["opened"].copy()
         turns = observe(rows, sampled.fields, times)
         self._follow_routes(rows, sampled.fields)
         rows["dirty"] = True
         self._rows.put(numbers, rows)
+        opened = np.flatnonzero(rows["opened"] & ~was_opened)
+        if len(opened):
+            self._peers.add(numbers[opened], sampled.fields.take(opened))
         for index in accepted:
             inode, uid = int(rows["inode"][index]), int(rows["uid"][index])
             self._owner_cache.request(int(numbers[index]), inode, uid)

@@ -23,6 +23,7 @@ from xctl_probe.fallback.sock_diag import (
     ESTABLISHED,
     FIN_WAIT1,
     LAST_ACK,
+    SYN_SENT,
     TIMER_PROBE,
     TIMER_RETRANSMIT,
     UNKNOWN_WINDOW,
@@ -116,6 +117,8 @@ class StallDetector:
 
     def _connecting(self, connection: Connection, now_ns: int) -> Wait | None:
         if not waits_to_connect(connection):
+            if connection.sample.state == SYN_SENT:
+                connection.first_sample_ns = now_ns  # the SYN is sent later
             return None
         # First sampled during the connect: it has waited at least for its retries.
         lasted = connection.sample.timer_retries * _FIRST_SYN_RETRY_NS

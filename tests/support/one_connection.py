@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from xctl_probe.fallback.sock_diag import (
     ESTABLISHED,
+    GOT_FIN,
     LISTEN,
+    UNKNOWN_PACKS,
     TcpSample,
 )
 from xctl_probe.stalls.policy import (
@@ -47,12 +49,15 @@ class Counters(NamedTuple):
     received_payload: int
 
 
-def counters_of(sample: TcpSample) -> Counters:
-    info = sample.info
+def counters_of(sample: TcpSample, before: TcpSample | None = None) -> Counters:
+    """A socket that this side closed may be destroyed before the peer's FIN: nothing has come."""
+    info, received = sample.info, sample.received_payload
+    if before and before.info.bytes_received == info.bytes_received and before.state not in GOT_FIN:
+        received = info.bytes_received
     return Counters(
         sample.state, sample.written, info.data_segs_out, info.data_segs_in,
         info.segs_in - info.data_segs_in,
-        info.rwnd_limited_us, sample.wqueue, sample.sent_payload, sample.received_payload,
+        info.rwnd_limited_us, sample.wqueue, sample.sent_payload, received,
     )  # fmt: skip
 
 
@@ -79,6 +84,7 @@ class OneConnection:
     full_ns: int | None = None  # since when the send buffer is full
     held_by_window: bool = False  # the peer's window blocked sends since the last sample
     hole_ns: int | None = None  # since when out-of-order data waits for missing data
+    out_of_order: int = 0  # segments that came so, when no unread data was left
     flow_begin_ns: int = 0  # since when data arrives without a pause; 0: none is expected
     flow_bytes: int = 0  # `received_payload` at that time
     keepalive_ns: int | None = None  # since when keepalives go unanswered
@@ -122,6 +128,7 @@ class OneConnection:
         `last_sample_ns` is the time of the sample without this connection, 0 for no sample.
         """
         info = self.sample.info
+        self.out_of_order = info.rcv_ooopack
         self.sent_ns = now_ns - info.last_data_sent_ms * MS
         self.wrote_ns = self.sent_ns if info.data_segs_out else now_ns
         self.received_ns = now_ns - info.last_data_recv_ms * MS
@@ -140,7 +147,10 @@ class OneConnection:
     def observe(self, sample: TcpSample, now_ns: int, last_sample_ns: int, stall_ns: int) -> None:
         """Update the state from the next sample; `last_sample_ns` is the time of the one before."""
         self.was_unread = self.sample.rqueue > 0
-        before, self.sample, self.counters = self.counters, sample, counters_of(sample)
+        before, self.counters = self.counters, counters_of(sample, self.sample)
+        self.sample = sample
+        if sample.state == ESTABLISHED and not sample.wqueue:
+            self.opened = self.opened or sample.opened  # the first sample may be wrong
         wrote = self.counters.written > before.written
         received = self.counters.received_payload > before.received_payload
         if wrote or received:
@@ -176,7 +186,7 @@ class OneConnection:
         shown = []
         if info.data_segs_out == before.segments_out:
             shown.append(self.sent_ns + info.last_data_sent_ms * MS)
-        if last.received_payload == before.received_payload:
+        if counters_of(last, self.sample).received_payload == before.received_payload:
             shown.append(self.received_ns + info.last_data_recv_ms * MS)
         return min(max(*shown, last_sample_ns), now_ns) if shown else now_ns
 
@@ -273,9 +283,13 @@ class OneConnection:
         if before is not None:
             segments_out = info.data_segs_out - before.segments_out
             segments_in = info.data_segs_in - before.segments_in
-            by_segments = segments_out == segments_in + (0 if pending else 1)
-            # Else data acknowledged all that was acknowledged: the data of the peer is the later.
-            by_segments = by_segments and self.counters.acks_in != before.acks_in
+            by_segments = (
+                pending
+                and segments_out == segments_in == 1
+                and not before.wqueue
+                # Else the reply acknowledged all: it is the later.
+                and self.counters.acks_in != before.acks_in
+            )
         return sent_last(
             info.last_data_sent_ms, info.last_data_recv_ms, info.last_ack_recv_ms,
             bool(self.sample.wqueue) or by_segments,
@@ -313,7 +327,11 @@ class OneConnection:
             # Acknowledged bytes above the threshold do not wake the process.
             self.full_ns = None
         hole = self.opened and sample.rmem_alloc > 0 and sample.rqueue == 0
-        hole = hole and sample.info.rcv_ooopack > 0
+        packs = sample.info.rcv_ooopack
+        grown = packs != self.out_of_order or packs == UNKNOWN_PACKS
+        hole = hole and (grown or self.hole_ns is not None)
+        if not sample.rmem_alloc:
+            self.out_of_order = packs
         if not hole:
             self.hole_ns = None
         elif self.hole_ns is None or self.received_ns > self.hole_ns:
@@ -329,10 +347,8 @@ def sent_last(sent_ms: int, received_ms: int, ack_received_ms: int, shown: bool)
     """True when the last data of this side is probably later than the last data of the peer.
 
     The times are ages, in ms.  Within one tick they are equal.  Then data without an
-    acknowledgement, or with a late one, shows that this side sent last.  Where an ACK
-    without data came at all, so do the segments: an equal number in both directions keeps the
-    order, one more sent than received means that this side sent last.  `shown`: data is
-    unacknowledged, or the segments show it.
+    acknowledgement, or with a late one, shows that this side sent last.  `shown`:
+    data is unacknowledged, or the segments show it.
     """
     if sent_ms != received_ms:
         return sent_ms < received_ms

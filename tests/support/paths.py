@@ -79,7 +79,7 @@ def _right(path: str, moved: int, found: int, hidden: set[str]) -> bool:
     if hidden & _PARTLY:
         return found < moved
     if hidden:
-        return found == moved - 1  # reset_byte
+        return moved - 1 <= found <= moved  # reset_byte
     # Of encrypted bytes, the process's own count is right, and so is what TCP carried.
     encrypted = moved + RECORD_OVERHEAD * -(-moved // RECORD_BYTES)
     return found == moved or (path == "tls" and found == encrypted)

@@ -71,6 +71,7 @@ class Tcp:
         self.opened = opened
         self.tick_ms = tick_ms
         self.state = state
+        self.syn_deferred = False  # TCP_FASTOPEN_CONNECT: sent with the first data
         self.now_ms = 0
         self.inode = INODE
         self.cookie = COOKIE
@@ -83,7 +84,8 @@ class Tcp:
         self.segments_out = self.segments_in = self.acks_in = 0
         self.sent_ms = self.received_ms = self.heard_ms = 0  # heard: the peer's latest ACK
         self.rqueue = self.rmem = self.wmem = 0
-        self.out_of_order = 1
+        self.just_acked = 0  # between the kernel's reads of the queue and of the rest
+        self.out_of_order = 0
         self.retransmits = self.probes = self.backoff = self.rwnd_limited_us = 0
         self.snd_wnd = 65_536
         self.pacing_rate, self.max_pacing_rate = 1_000_003, NO_LIMIT
@@ -136,7 +138,7 @@ class Tcp:
             state=self.state, retransmits=self.retransmits, probes=self.probes,
             backoff=self.backoff, snd_mss=1_448,
             pacing_rate=self.pacing_rate, max_pacing_rate=self.max_pacing_rate,
-            unacked=int(self.transmitted > self.acked),
+            unacked=int(self.transmitted > self.acked or self.syn_waits),
             last_data_sent=(self.now_ms // tick - self.sent_ms // tick) * tick,
             last_data_recv=(self.now_ms // tick - self.received_ms // tick) * tick,
             last_ack_recv=(self.now_ms // tick - self.heard_ms // tick) * tick,
@@ -170,5 +172,10 @@ class Tcp:
         assert sample is not None
         return sample
 
+    @property
+    def syn_waits(self) -> bool:
+        """A SYN is sent, and not acknowledged."""
+        return self.state == SYN_SENT and not self.syn_deferred
+
     def _wqueue(self) -> int:
-        return self.written - self.acked + self.fin_sent - self.fin_acked
+        return self.written - self.acked + self.fin_sent - self.fin_acked + self.just_acked

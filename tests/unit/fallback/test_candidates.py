@@ -66,6 +66,7 @@ class Seen:
             tcp.retransmits_ever += 1
         elif what == "hole":
             tcp.rmem = 2_304 - tcp.rmem
+            tcp.out_of_order += tcp.rmem > 0
         elif what == "limited":
             tcp.rwnd_limited_us += 1_009
         elif what == "fork":

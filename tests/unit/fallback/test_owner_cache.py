@@ -116,7 +116,7 @@ def test_a_connection_that_closes_meanwhile_is_reported_without_one(world):
 def test_no_stall_is_reported_before_its_owner_is_found(world):
     world.owners.slow = True
     tcp = with_connection(world)
-    tcp.at(11).send(53).receive(11).send(13)
+    tcp.at(11).send(53).receive(11).at(12).send(13)
     world.take_sample(200)
     assert world.collect(1_000) == []
     world.owners.slow = False

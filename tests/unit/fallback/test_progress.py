@@ -122,7 +122,8 @@ _ODD = st.sampled_from(
         ("state", CLOSE),
         ("inode", 0), ("inode", INODE + 1), ("retransmits_ever", 1), ("backoff", 2),
         ("backoff", 0), ("wmem", SNDBUF), ("wmem", SNDBUF - 1), ("wmem", SNDBUF // 2), ("wmem", 0),
-        ("rmem", 1), ("rmem", 0), ("rqueue", 7), ("rqueue", 0), ("rwnd_limited_us", 1_009),
+        ("rmem", 1), ("rmem", 0), ("out_of_order", 2), ("out_of_order", 3),
+        ("rqueue", 7), ("rqueue", 0), ("rwnd_limited_us", 1_009),
         ("fin_received", 1), ("fin_sent", 1), ("timer", TIMER_KEEPALIVE), ("timer", TIMER_PROBE),
         ("timer_retries", 2), ("timer_retries", 0), ("retransmitted_bytes", 2**63),
     )

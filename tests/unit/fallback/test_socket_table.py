@@ -82,6 +82,17 @@ def test_the_last_bytes_come_with_the_end(world):
     assert world.collect(2_000) == []
 
 
+@pytest.mark.parametrize("fin", [0, 1])
+def test_without_a_fin_of_the_peer_the_last_byte_counts(world, fin):
+    """A reset, or a close before that of the peer: the kernel destroys the socket at once."""
+    tcp = with_connection(world)
+    tcp.at(11).send(161).receive(143)
+    world.take_sample(20)
+    tcp.at(31).fin_sent = tcp.fin_acked = fin
+    world.closes(tcp)
+    assert traffic(world.collect(1_000)) == [(OWNER, 161, 143)]
+
+
 def test_a_connection_between_two_samples_is_reported_without_owner(world):
     """Never seen open: its bytes count, but they are unattributed."""
     world.take_sample(1)
@@ -408,11 +419,12 @@ def test_a_hole_after_a_quiet_time_began_after_it(world):
     """Out-of-order data on a connection that was idle: the stall does not span the idling."""
     tcp = quiet_for(world, 60_000)
     tcp.at(60_011).segments_in += 1
-    tcp.rmem = 2_304
+    tcp.rmem, tcp.out_of_order = 2_304, 1
     world.take_sample(60_020)
     world.take_sample(60_200)
-    for stall in stalls(world.collect(60_300)):
-        assert stall.duration_ns <= 300 * MS
+    found = stalls(world.collect(60_300))
+    assert found
+    assert all(stall.duration_ns <= 300 * MS for stall in found)
 
 
 def test_a_buffer_filled_after_a_quiet_time_filled_after_it(world):

@@ -21,6 +21,20 @@ def test_a_long_conversation_first_seen_in_mid_life_is_known_by_its_sums(segment
     assert scene.take_sample(300) == (waits(RECEIVE, 61, NO_REPLY) if waiting else None)
 
 
+def test_who_opened_a_connection_shows_later_where_its_first_sample_is_wrong():
+    """Data was acknowledged between the kernel's two reads, as of a busy sender."""
+    tcp = Tcp().at(50).send(53).at(60).receive(1_009)
+    tcp.just_acked = 1_448
+    scene = Scene(tcp.at(70))
+    assert not scene.connection.opened
+    tcp.just_acked = 0
+    scene.take_sample(75)
+    scene.tcp.at(80).send(53)
+    scene.take_sample(90)
+    assert scene.connection.opened
+    assert scene.take_sample(200) == waits(RECEIVE, 80, NO_REPLY)
+
+
 def test_many_more_segments_out_than_in_are_no_conversation():
     """A sender with a few answers is not taken for a client of request and reply."""
     tcp = Tcp().at(50).receive(1_009, segments=11).at(61).send(53, segments=100)

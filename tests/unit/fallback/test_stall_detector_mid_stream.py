@@ -28,7 +28,7 @@ def test_a_hole_in_the_sequence_is_a_stall_of_loss():
     scene = answered_once()
     scene.take_sample(207)
     scene.tcp.at(211).segments_in += 1
-    scene.tcp.rmem = 2_304
+    scene.tcp.rmem, scene.tcp.out_of_order = 2_304, 1
     scene.take_sample(220)
     assert scene.take_sample(306) is None
     assert scene.take_sample(307) == waits(RECEIVE, 207, Cause.LOSS)
@@ -41,7 +41,7 @@ def test_a_hole_that_is_filled_and_opens_again_begins_anew():
     """Data that came in between is progress: the stall is over with it."""
     scene = answered_once()
     scene.take_sample(207)
-    scene.tcp.rmem = 2_304
+    scene.tcp.rmem, scene.tcp.out_of_order = 2_304, 1
     assert scene.take_sample(307) == waits(RECEIVE, 207, Cause.LOSS)
     scene.tcp.at(431).receive(1_009)
     assert scene.take_sample(440) is None
@@ -49,11 +49,18 @@ def test_a_hole_that_is_filled_and_opens_again_begins_anew():
     assert scene.take_sample(531) == waits(RECEIVE, 431, Cause.LOSS)
 
 
-def test_messages_in_the_error_queue_are_no_hole():
-    """Time stamps of what was sent (SO_TIMESTAMPING), which take memory until they are read."""
+@pytest.mark.parametrize("out_of_order", [0, 1, 7])
+def test_messages_in_the_error_queue_are_no_hole(out_of_order):
+    """Time stamps of what was sent (SO_TIMESTAMPING), which take memory until they are read.
+
+    Also where segments came out of order long ago.
+    """
     scene = answered_once()
-    scene.tcp.rmem, scene.tcp.out_of_order = 2_304, 0
-    assert scene.take_sample(1_013) is None
+    scene.tcp.at(211).receive(1_009).out_of_order = out_of_order
+    scene.take_sample(220)
+    scene.tcp.at(400).rmem = 2_304
+    for now_ms in (410, 1_013, 3_600_000):
+        assert scene.take_sample(now_ms) is None
 
 
 def test_data_that_waits_for_its_reader_is_no_hole():

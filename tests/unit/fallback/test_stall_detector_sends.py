@@ -186,6 +186,20 @@ def test_a_handshake_first_seen_in_its_middle_has_waited_for_its_retries():
     assert scene.connection.wait == waits(CONNECT, 2_000, Cause.CONNECTING)
 
 
+def test_before_the_syn_is_sent_none_waits_for_the_handshake():
+    """TCP_FASTOPEN_CONNECT: connect() has returned, and the first send begins it."""
+    scene = Scene(Tcp(state=SYN_SENT))
+    scene.tcp.syn_deferred = True
+    for now_ms in (50, 150, 2_500):
+        assert scene.take_sample(now_ms) is None
+    scene.tcp.syn_deferred = False
+    assert scene.take_sample(2_520) is None
+    assert scene.take_sample(2_600) == waits(CONNECT, 2_500, Cause.CONNECTING)
+    scene.tcp.state = ESTABLISHED
+    assert scene.take_sample(2_640) is None
+    assert scene.stalls() == [(CONNECT, 140, Cause.CONNECTING)]
+
+
 def test_a_writer_that_is_sent_again_is_no_reader():
     """What overran the peer's buffer is sent again while the process goes on writing: no reply is
     awaited, although an answer once came and the first of it lies unanswered for long.
