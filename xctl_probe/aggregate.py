@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xctl_probe.events import (
     DroppedEvents,
@@ -91,8 +91,17 @@ class _Failed:
 @dataclass(slots=True)
 class _Sums:
     traffic: TrafficTotals = field(default_factory=TrafficTotals)
+    ports: set[str] = field(default_factory=set)  # RDMA ports with traffic, all of them wanted
     stalls: list[Stall] = field(default_factory=list)
     errors: dict[tuple[Socket, ErrorKind, Process | None], _Failed] = field(default_factory=dict)
+
+    def add_traffic(self, event: TrafficDelta) -> None:
+        interface = event.interface or UNKNOWN_INTERFACE
+        self.traffic.add(
+            event.owner, interface, event.sent_bytes, event.received_bytes, event.elapsed_ns
+        )
+        if event.of_port:
+            self.ports.add(interface)
 
 
 def _is_wanted(event: RdmaPortDelta | PortErrors | QueuePairErrors, wanted: Filter) -> bool:
@@ -101,6 +110,11 @@ def _is_wanted(event: RdmaPortDelta | PortErrors | QueuePairErrors, wanted: Filt
     if isinstance(event, RdmaPortDelta) or (isinstance(event, PortErrors) and not event.owner):
         return True  # of all processes
     return wanted.wants_owner(event.owner)
+
+
+def _with_ports(wanted: Filter, ports: set[str]) -> Filter:
+    """Return the filter with these ports, whose interfaces it may name instead."""
+    return replace(wanted, interfaces=wanted.interfaces | ports) if wanted.interfaces else wanted
 
 
 def _unplaced(_: Process | None) -> None:
@@ -132,11 +146,7 @@ def aggregate(
     for event in events:
         match event:
             case TrafficDelta() if Metric.BANDWIDTH in wanted.metrics:
-                interface = event.interface or UNKNOWN_INTERFACE
-                sums.traffic.add(
-                    event.owner, interface, event.sent_bytes, event.received_bytes,
-                    event.elapsed_ns,
-                )  # fmt: skip
+                sums.add_traffic(event)
             case Stall() if Metric.STALLS in wanted.metrics and wanted.wants_owner(event.owner):
                 if wanted.wants_event(event.socket.interface):
                     sums.stalls.append(event)
@@ -167,7 +177,9 @@ def aggregate(
         yield ErrorRecord(ts_ms, lost)
     yield from _ports(ports, ts_ms, placed)
     totals = list(sums.traffic.take()) if has_bytes and Metric.BANDWIDTH in wanted.metrics else None
-    yield from _bandwidth(totals, interfaces, wanted, elapsed_ns, ts_ms, placed)
+    yield from _bandwidth(
+        totals, interfaces, _with_ports(wanted, sums.ports), elapsed_ns, ts_ms, placed
+    )
     yield from _loads(loads, wanted, ts_ms, placed)
     yield from _states(states, State.EXIT, ts_ms)
 

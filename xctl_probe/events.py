@@ -133,7 +133,8 @@ class TrafficDelta:
     """Payload bytes of a process on an interface since the last drain.
 
     Owner and interface are None where unknown.  A source may emit the same pair more than once.
-    `elapsed_ns`: where they are of a longer time than since the last drain.
+    `elapsed_ns`: where they are of a longer time than since the last drain.  `of_port`: the
+    interface is an RDMA port, which the source leaves out where neither of its names is wanted.
     """
 
     owner: Process | None
@@ -141,6 +142,7 @@ class TrafficDelta:
     sent_bytes: int
     received_bytes: int
     elapsed_ns: int = 0
+    of_port: bool = False
 
 
 @dataclass(frozen=True, slots=True)

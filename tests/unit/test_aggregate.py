@@ -212,6 +212,18 @@ def test_only_what_is_wanted_is_reported(wanted, pids, stalled):
     assert sum(isinstance(r, BandwidthRecord) and r.owner is None for r in found) == 1
 
 
+def test_a_port_may_be_wanted_by_the_name_of_its_interface():
+    """Its traffic is there because it is wanted, that of other interfaces in any case."""
+    events = [
+        TrafficDelta(CLIENT, "mlx5_0", 7, 0, of_port=True),
+        TrafficDelta(CLIENT, "eth0", 11, 0),
+        TrafficDelta(CLIENT, "eth1", 13, 0),
+    ]
+    for wanted in (Filter(0.0, interfaces=frozenset({"eth0"})), Filter(0.0, loopback=True)):
+        found = {record.interface for record in records(events, wanted)}
+        assert found == {"mlx5_0", "eth0"} | (set() if wanted.interfaces else {"eth1"})
+
+
 def test_stalls_on_loopback_are_reported_though_its_bandwidth_is_not():
     """A database on this host hangs like any other."""
     found = records([stall(CLIENT, LOCAL), TrafficDelta(CLIENT, "lo", 10**9, 0)], Filter())

@@ -69,13 +69,11 @@ class JobProcesses:
         users: set[Process] = set()
         stalled: set[tuple[int, int]] = set()
         for event in events:
-            owner, interface = user_of(event)
-            if owner is None:
-                continue
-            if self._wanted.wants_owner(owner) and self._wanted.wants_event(interface):
-                users.add(owner)
-            if isinstance(event, Stall):
-                stalled.add((owner.pid, owner.start_ticks))
+            user = user_of(event, self._wanted)
+            if user is not None:
+                users.add(user)
+            if isinstance(event, Stall) and event.owner is not None:
+                stalled.add((event.owner.pid, event.owner.start_ticks))
         changed = self._jobs.find(users, now_ns)
         if not self._states:
             return []
@@ -135,14 +133,18 @@ def _is_same(one: Process, other: Process) -> bool:
     return (one.pid, one.start_ticks) == (other.pid, other.start_ticks)
 
 
-def user_of(event: Event) -> tuple[Process | None, str | None]:
-    """Return the process of an event that shows its use of the network, and the interface."""
-    if isinstance(event, TrafficDelta):
-        return event.owner, event.interface
-    if isinstance(event, (Stall, SocketError)):
-        return event.owner, event.socket.interface
-    if isinstance(event, QueuePairErrors):
-        return event.owner, event.port
-    if isinstance(event, PortErrors):
-        return event.owner, event.name
-    return None, None
+def user_of(event: Event, wanted: Filter) -> Process | None:
+    """Return the wanted process of an event that shows its use of a wanted interface.
+
+    A port is wanted by its name or by that of its interface: RDMA events are of wanted ports only.
+    """
+    match event:
+        case TrafficDelta():
+            is_wanted = event.of_port or wanted.wants_event(event.interface)
+        case Stall() | SocketError():
+            is_wanted = wanted.wants_event(event.socket.interface)
+        case QueuePairErrors() | PortErrors():
+            is_wanted = True
+        case _:
+            return None
+    return event.owner if is_wanted and wanted.wants_owner(event.owner) else None

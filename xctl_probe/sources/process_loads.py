@@ -73,8 +73,8 @@ class ProcessLoads:
         """Note who used the network; return how many found no room, of whatever user."""
         refused = set()
         for event in events:
-            owner, interface = user_of(event)
-            if owner is None or not self._is_wanted(owner, interface):
+            owner = user_of(event, self._wanted)
+            if owner is None:
                 continue
             key = owner.pid, owner.start_ticks
             known = self._known.get(key)
@@ -86,9 +86,6 @@ class ProcessLoads:
             else:
                 refused.add(key)
         return {None: len(refused)}
-
-    def _is_wanted(self, owner: Process, interface: str | None) -> bool:
-        return self._wanted.wants_owner(owner) and self._wanted.wants_event(interface)
 
     def _chosen(self, left_out: dict[int | None, int]) -> Iterator[tuple[int, int]]:
         """Yield the processes to read, and count the others by user."""

@@ -193,5 +193,6 @@ class QueuePairs:
                 port = info.port(device.name, counter.port)
                 if port is None:
                     continue
-                yield TrafficDelta(self._process(counter.pid), port, sent, received, elapsed_ns)
+                owner = self._process(counter.pid)
+                yield TrafficDelta(owner, port, sent, received, elapsed_ns, of_port=True)
         self._totals = totals

@@ -182,6 +182,21 @@ def test_nothing_is_read_about_processes_that_are_not_wanted(wanted, asked):
     assert room.jobs.asked == [asked]
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        TrafficDelta(ONE, "mlx5_0", 7, 0, of_port=True),
+        QueuePairErrors(ONE, "mlx5_0", 1, 7, None, "RC", "ERR"),
+        REFUSED,
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_a_port_may_be_wanted_by_the_name_of_its_interface(event):
+    """Its events are there because it is wanted."""
+    room = Room(Filter(interfaces=frozenset({"eth0"})))
+    assert room.collect(event) == [ProcessState(ONE, JOB, State.START)]
+
+
 def test_records_have_the_placement_of_their_process():
     """A start comes before the first record with its pid, an exit after the last one."""
     failed = SocketError(ONE, SOCKET, Kind.RESET, 1)

@@ -128,6 +128,15 @@ def test_only_what_is_wanted_is_read(tmp_path):
     assert [load.owner for load in room.after(2)] == [OTHER]
 
 
+def test_a_port_may_be_wanted_by_the_name_of_its_interface(tmp_path):
+    room = Room(tmp_path, Filter(interfaces=frozenset({"eth0"})))
+    for process in (ONE, OTHER):
+        room.set(process)
+    ports = [TrafficDelta(ONE, "mlx5_0", 7, 0, of_port=True), TrafficDelta(OTHER, "lo", 7, 0)]
+    room.after(1, *ports)
+    assert [load.owner for load in room.after(2)] == [ONE]
+
+
 def test_more_than_there_are_places_for_are_counted_by_user(room, monkeypatch):
     """Each has its turn, and counts since it was read itself."""
     monkeypatch.setattr(module, "_MOST_READ", 3)

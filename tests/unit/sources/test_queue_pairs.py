@@ -169,7 +169,7 @@ def test_bound_counters_become_bytes_of_their_process(device, pairs):
     device.counters = [Counter(5, 239, dict(BYTES)), Counter(6, 233, {"out_of_buffer": 1})]
     assert collected(pairs) == []
     device.counters[0].values = {"rdma_rx_bytes": 1_009 + 23, "rdma_tx_bytes": 2_003 + 29}
-    assert collected(pairs) == [TrafficDelta(process(239), "mlx5_0", 29, 23)]
+    assert collected(pairs) == [TrafficDelta(process(239), "mlx5_0", 29, 23, of_port=True)]
     assert collected(pairs) == []
 
 
@@ -181,7 +181,8 @@ def test_bytes_of_several_intervals_have_their_time(kernel, device):
     collected(pairs)
     now[0] = 3_000_000_000
     device.counters[0].values = {"rdma_rx_bytes": 1_009 + 23, "rdma_tx_bytes": 2_003 + 29}
-    assert collected(pairs) == [TrafficDelta(process(239), "mlx5_0", 29, 23, 3_000_000_000)]
+    moved = TrafficDelta(process(239), "mlx5_0", 29, 23, 3_000_000_000, of_port=True)
+    assert collected(pairs) == [moved]
 
 
 def test_counter_that_another_process_has_now_starts_afresh(device, pairs):
