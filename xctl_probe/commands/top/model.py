@@ -9,6 +9,7 @@ from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.events import (
     Cause,
     Direction,
+    DroppedEvents,
     PacketCounts,
     PeerActivity,
     Process,
@@ -81,7 +82,10 @@ class WaitedFor:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error, with its count since it first occurred."""
+    """An error, with its count since it first occurred.
+
+    `interface` is that of the socket, or the interface or RDMA port itself; empty where unknown.
+    """
 
     entity: str
     pid: int | None
@@ -206,17 +210,19 @@ class Model:
     def _failed(self, record: ErrorRecord, now_ns: int) -> None:
         name, error = entity(record), record.error
         pid, comm = _process(record.owner)
-        interface, peer, app = None, None, ""
+        interface, peer, app = "", None, ""
         if isinstance(error, SocketError):
-            interface, (_, peer) = error.socket.interface, endpoints(error)
+            interface, (_, peer) = error.socket.interface or "", endpoints(error)
             app = app_text(error.socket)
+        elif not isinstance(error, DroppedEvents):
+            interface = name
         for what, count in counts(record):
             key = (name, pid, what)
             before = self._errors.get(key)
             total = (before.count if before else 0) + count
             if total:
                 self._errors[key] = Failed(
-                    name, pid, comm, interface or "", what, total, peer or "", now_ns, app
+                    name, pid, comm, interface, what, total, peer or "", now_ns, app
                 )
 
     def _forget(self, now_ns: int) -> None:

@@ -6,17 +6,22 @@ from dataclasses import replace
 
 from xctl_probe.aggregate import Filter, aggregate
 from xctl_probe.commands.top.model import KEEP_NS, Model, WaitedFor
+from xctl_probe.commands.top.ui import Ui, shown
 from xctl_probe.events import (
     App,
     Cause,
     Counted,
     Direction,
+    DroppedEvents,
     ErrorKind,
     InterfaceDelta,
     PacketCounts,
     PacketDelta,
     PeerActivity,
+    PortErrorKind,
+    PortErrors,
     Process,
+    QueuePairErrors,
     Socket,
     SocketError,
     Stall,
@@ -153,6 +158,24 @@ def test_an_interfaces_errors_are_those_that_happened():
     """The record names both ways, the screen only the one that is not zero."""
     view = add(Model(), S, InterfaceDelta("eth0", 0, 0, 5, 0, 0, 0))
     assert [(e.entity, e.what, e.count) for e in view.errors] == [("eth0", "RX_ERR", 5)]
+
+
+def test_the_filter_by_interface_keeps_its_own_errors():
+    """An RDMA port is one; errors of the probe have none."""
+    view = add(
+        Model(),
+        S,
+        InterfaceDelta("eth0", 0, 0, 0, 0, 5, 0),
+        PortErrors("mlx5_0", PortErrorKind.CNP, 3, (("np_cnp_sent", 3),)),
+        QueuePairErrors(None, "mlx5_1", 2, 17, None, "RC", "ERR"),
+        SocketError(CLIENT, SOCKET, ErrorKind.RESET, 1),
+        DroppedEvents("ring", 1),
+    )
+    for typed, found in (
+        ("eth0", {"RX_DROP", "RESET"}), ("mlx5_0", {"CNP"}), ("mlx5", {"CNP", "QP_ERR"}),
+    ):  # fmt: skip
+        assert {row.what for row in shown(view, Ui(filter=typed)).errors} == found
+    assert len(view.errors) == 5
 
 
 def test_a_storm_is_bounded():
