@@ -11,13 +11,15 @@ from types import FrameType
 
 
 @contextmanager
-def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
+def stop_signals(
+    longest_s: float | None = None, at_exit: Callable[[], None] = lambda: None
+) -> Iterator[socket.socket]:
     """Yield a socket that becomes readable at SIGINT, SIGTERM and SIGHUP.
 
     A SIGHUP that is ignored stays so: nohup(1) runs a command beyond its terminal.
 
     With `longest_s`, the process exits at most this many seconds after the first of them, with code
-    0, whatever it is busy with.
+    0, whatever it is busy with.  `at_exit` is called before, and must not block.
     """
     readable, writable = socket.socketpair()
     writable.setblocking(False)
@@ -25,7 +27,7 @@ def stop_signals(longest_s: float | None = None) -> Iterator[socket.socket]:
     numbers = _numbers()
     handlers = {number: signal.signal(number, _noted) for number in numbers}
     if longest_s is not None:
-        handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, _out_of_time)
+        handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, _exiting(at_exit))
         for number in numbers:
             signal.signal(number, _ending_within(longest_s))
     try:
@@ -58,5 +60,9 @@ def _ending_within(longest_s: float) -> Callable[[int, FrameType | None], None]:
     return noted
 
 
-def _out_of_time(_number: int, _frame: FrameType | None) -> None:
-    os._exit(0)
+def _exiting(at_exit: Callable[[], None]) -> Callable[[int, FrameType | None], None]:
+    def out_of_time(_number: int, _frame: FrameType | None) -> None:
+        at_exit()
+        os._exit(0)
+
+    return out_of_time

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import select
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -49,6 +51,21 @@ def test_a_thousand_signals_do_not_block():
         for _ in range(1_009):
             signal.raise_signal(signal.SIGTERM)
         assert select.select([stop], [], [], 0)[0] == [stop]
+
+
+def test_before_the_exit_there_is_a_last_call():
+    """In a process of its own, which is busy for ever."""
+    words = (
+        "import os, signal, time\n"
+        "from xctl_probe.signals import stop_signals\n"
+        "with stop_signals(0.01, lambda: os.write(1, b'last')):\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    while True: time.sleep(1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", words], capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout == b"last"
 
 
 def test_an_ignored_hangup_stays_ignored():

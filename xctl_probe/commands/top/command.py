@@ -8,15 +8,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from rich.console import Console, ConsoleDimensions
 from rich.live import Live
 from rich.text import Text
 
-from xctl_probe.commands.top.keys import raw_keys, read_keys
+from xctl_probe.commands.top.keys import raw_keys, read_keys, restorer
 from xctl_probe.commands.top.model import Model, View
 from xctl_probe.commands.top.queue_pairs import QueuePairTable
 from xctl_probe.commands.top.screen import Line, draw
@@ -44,6 +44,7 @@ STYLES = {
 _STDIN, _STDOUT = 0, 1
 _WIDTH, _HEIGHT = 80, 24  # of a terminal that does not know its size
 _NS_PER_MS = 1_000_000
+_LONGEST_END_S = 1.7  # from a signal to the exit, as of the stream: a terminal may take no output
 
 
 def run(settings: Settings) -> None:
@@ -57,7 +58,11 @@ def run(settings: Settings) -> None:
     source, _ = with_protocols(open_source(settings)[0], settings)
     source, _ = with_packets(source, settings, lambda _: None)  # the screen has no place for it
     try:
-        with stop_signals() as signals, raw_keys(_STDIN), live_screen() as live:
+        with (
+            stop_signals(_LONGEST_END_S, restorer(_STDIN)) as signals,
+            raw_keys(_STDIN),
+            live_screen() as live,
+        ):
             title = f"xctl-probe-network top: {source.name} ({source.description})"
             loop = Loop(
                 settings,
@@ -70,10 +75,18 @@ def run(settings: Settings) -> None:
         source.close()
 
 
-def live_screen() -> Live:
-    """Return the screen, which covers the terminal until it is left."""
+@contextmanager
+def live_screen() -> Iterator[Live]:
+    """Yield the screen, which covers the terminal until it is left, or gone."""
     console = Console(highlight=False, emoji=False, markup=False)
-    return Live(console=console, screen=True, auto_refresh=False, transient=True)
+    live = Live(console=console, screen=True, auto_refresh=False, transient=True)
+    try:
+        with suppress(OSError):
+            live.start()
+        yield live
+    finally:
+        with suppress(OSError):
+            live.stop()
 
 
 class _Why:
@@ -164,23 +177,31 @@ class _Screen:
         return replace(self._model.view(now_ns), queue_pairs=self._queue_pairs.rows)
 
     def _draw(self) -> None:
-        show(self._live, self._view, self._ui, self._title, self._why.lines)
+        if not show(self._live, self._view, self._ui, self._title, self._why.lines):
+            self._ui = replace(self._ui, quit=True)
 
 
-def show(live: Live, view: View, ui: Ui, title: str, why: Sequence[str] = ()) -> None:
-    """Draw the screen in the size that the terminal has now."""
-    # Not COLUMNS and LINES, which do not follow a resize.
-    columns, rows = os.get_terminal_size(_STDOUT)
-    width, height = columns or _WIDTH, rows or _HEIGHT  # 0: a serial console that has no size
-    live.console.size = ConsoleDimensions(width, height)
-    lines = draw(view, ui, width, height, title=title, why=why)
-    live.update(_rendered(lines), refresh=True)
+def show(live: Live, view: View, ui: Ui, title: str, why: Sequence[str] = ()) -> bool:
+    """Draw the screen in the size that the terminal has now; False where the terminal is gone."""
+    try:
+        # Not COLUMNS and LINES, which do not follow a resize.
+        columns, rows = os.get_terminal_size(_STDOUT)
+        width, height = columns or _WIDTH, rows or _HEIGHT  # 0: a serial console that has no size
+        live.console.size = ConsoleDimensions(width, height)
+        lines = draw(view, ui, width, height, title=title, why=why)
+        live.update(_rendered(lines), refresh=True)
+    except OSError:
+        return False
+    return True
 
 
 def check_terminal() -> None:
     """Raise UsageError where the terminal cannot be drawn on."""
-    if os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError("top needs a terminal that can be drawn on: TERM is dumb or not set")
+    # Rich draws nothing on either.
+    if os.environ.get("TERM", "dumb").lower() in ("dumb", "unknown"):
+        raise UsageError(
+            "top needs a terminal that can be drawn on: TERM is dumb, unknown or not set"
+        )
 
 
 def _rendered(lines: Sequence[Line]) -> Text:

@@ -6,8 +6,8 @@ import os
 import select
 import termios
 import tty
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 _SEQUENCES = {
     b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "right", b"\x1b[D": "left",
@@ -26,19 +26,34 @@ _C_CC = 6
 _FINAL = range(0x40, 0x7F)  # the last byte of a control sequence
 
 
+def restorer(fd: int) -> Callable[[], None]:
+    """Return what gives the terminal the modes that it has now, without waiting for output.
+
+    A terminal that is gone by then is no error.
+    """
+    before = termios.tcgetattr(fd)
+
+    def restore() -> None:
+        with suppress(termios.error):
+            termios.tcsetattr(fd, termios.TCSANOW, before)
+
+    return restore
+
+
 @contextmanager
 def raw_keys(fd: int) -> Iterator[None]:
     """Switch the terminal to single keys without echo; restore it afterwards."""
-    before = termios.tcgetattr(fd)
+    restore = restorer(fd)
     tty.setcbreak(fd)
     now = termios.tcgetattr(fd)
-    # Stopped by ctrl-Z, the screen would stay without updates.
-    now[_C_CC][termios.VSUSP] = b"\0"
+    # Stopped by ctrl-Z, the screen would stay without updates; ctrl-\ would leave it as it is.
+    for key in (termios.VSUSP, termios.VQUIT):
+        now[_C_CC][key] = b"\0"
     termios.tcsetattr(fd, termios.TCSANOW, now)
     try:
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        restore()
 
 
 def read_keys(fd: int) -> list[str] | None:
