@@ -23,9 +23,10 @@ static __always_inline int datagram_sent(struct sock *sk, int ret)
 	struct sock_state *state;
 	bool asks;
 
-	if (ret <= 0)
+	if (ret < 0)
 		return 0;
-	count_datagram(sk, ret, 0);
+	if (ret > 0)
+		count_datagram(sk, ret, 0);
 	asks = may_ask(sk);
 	if (!asks && !full_of_datagrams(sk))
 		return 0;

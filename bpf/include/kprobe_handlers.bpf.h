@@ -102,7 +102,8 @@ static __always_inline int hashed_state_changed(struct sock *sk, int old, int ne
 
 /*
  * Datagrams move no numbers: what a send returns is what counts.  A thread's entry has the socket
- * that it is sending on, and in the lowest bits which function: one may call another.
+ * that it is sending on, and in the lowest bits which function: one may call another.  It goes at
+ * the return; where that is missed it stays, until the thread sends again or room is needed.
  */
 enum udp_send_func {
 	SENDER_UDP,
@@ -124,14 +125,16 @@ static __always_inline int udp_send_enter(struct sock *sk, enum udp_send_func fu
 {
 	__u64 thread = bpf_get_current_pid_tgid(), value = (__u64)sk | func, *found;
 
-	if (!count || (func == SENDER_UDP && FIELD(sk, __sk_common.skc_family) == AF_INET6))
+	if (func == SENDER_UDP && FIELD(sk, __sk_common.skc_family) == AF_INET6)
 		return 0;
 	found = bpf_map_lookup_elem(&udp_send_in_flight, &thread);
+	if (!count && found && *found == ((__u64)sk | SENDER_PAGE))
+		return 0; /* called by that one */
 	/*
 	 * The return of its last send was missed: more threads slept in the call than the kernel
 	 * keeps returns for.  Only from 6.7 on does the kernel count them for who asks.
 	 */
-	if (found && *found)
+	if (found)
 		count_lost(LOST_RETURN);
 	if (found)
 		*found = value;
@@ -148,9 +151,9 @@ static __always_inline int udp_send_exit(int ret, enum udp_send_func func)
 	if (!found)
 		return 0;
 	value = *found;
-	if (!value || (value & SENDERS) != func)
+	if ((value & SENDERS) != func)
 		return 0;
-	*found = 0;
+	bpf_map_delete_elem(&udp_send_in_flight, &thread);
 	return datagram_sent((struct sock *)(value & ~SENDERS), ret);
 }
 

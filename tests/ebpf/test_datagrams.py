@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from support.kernel_watch import answered_once_seen
 from support.peer import OFF_BY_MS, in_namespace, is_within
 
 from xctl_probe.events import Cause, Direction
@@ -48,6 +49,11 @@ def test_a_first_query_that_is_answered_late(watch, peer, asks, waits):
     assert {stall.socket.remote_port for stall in reported} == {remote}
     (ended,) = (stall for stall in reported if not stall.ongoing)
     assert is_within(ended.duration_ns, (released_ns - begun_ns, end_ns - begin_ns))
+
+
+def test_a_query_after_an_empty_one(watch, peer):
+    """A datagram without a byte expects a reply as well: what answers it came not unasked."""
+    answered_once_seen(watch(), peer("datagrams.resolver_whose_first_query_is_empty"))
 
 
 def test_a_wait_is_over_with_its_socket(watch, peer):

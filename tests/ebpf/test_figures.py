@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes as c
 import mmap
 
+from support.kernel_watch import RING_BYTES
+
 from xctl_probe.ebpf.abi import ENDPOINT, ENDPOINT_KEY
 from xctl_probe.ebpf.source import MapSizes
 
@@ -36,12 +38,18 @@ def test_entries_are_those_of_the_map(watch):
 
 
 def test_sizes_are_those_that_were_asked_for(watch):
-    seen = watch(sizes=MapSizes(ring_bytes=mmap.PAGESIZE, processes=233, endpoints=512))
+    seen = watch(sizes=MapSizes(ring_bytes=mmap.PAGESIZE, processes=233, endpoints=40_009))
     found, _ = figures_of(seen)
     assert map_of(found, "processes").max_entries == 233
     assert map_of(found, "crowded_processes").max_entries == 233
-    assert map_of(found, "endpoints").max_entries == 512
+    assert map_of(found, "endpoints").max_entries == 40_009
     assert found.ring.size_bytes == mmap.PAGESIZE
+
+
+def test_a_small_size_has_room_for_what_the_cpus_hold_ready(watch):
+    """A map that drops what was least recently used hands each CPU 128 free entries at once."""
+    found, _ = figures_of(watch(sizes=MapSizes(ring_bytes=RING_BYTES, endpoints=1)))
+    assert map_of(found, "endpoints").max_entries >= 256
 
 
 def test_entries_that_another_batch_has_are_counted(watch):

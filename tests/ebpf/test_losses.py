@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import sys
+
+import pytest
 
 from xctl_probe.ebpf.abi import RECORD
 from xctl_probe.ebpf.source import MapSizes
@@ -82,3 +85,18 @@ def test_nothing_is_reported_lost_where_nothing_is(watch, peer):
         "process": 0,
         "endpoint": 0,
     }
+
+
+def test_a_send_that_has_returned_takes_no_room(watch, peer):
+    """Of each thread that is in a send of a datagram, a kprobe has to know the socket."""
+    seen = watch()
+    maps = seen.source._running.programs.handles().maps
+    if "udp_send_in_flight" not in maps:
+        pytest.skip("this attach variant sees the socket at the return")
+    one = peer("losses.datagrams_of_threads", 101)
+    threads = set(one.go())
+    seen.until(lambda: seen.sent(one.pid) == 101 * 7)
+    in_flight = seen.source._running.programs.map("udp_send_in_flight", 8, 8)
+    known = {int.from_bytes(key, sys.byteorder) & 0xFFFFFFFF for key, _ in in_flight.items()}
+    assert len(threads) == 101
+    assert not threads & known

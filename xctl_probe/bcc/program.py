@@ -41,7 +41,7 @@ from xctl_probe.ebpf.abi import (
 )
 from xctl_probe.ebpf.attach_variants import FULL_BUFFER, KPROBE, MAP_ALLOCATOR, Hook
 from xctl_probe.ebpf.counters import per_cpu_sums, recursion_misses
-from xctl_probe.ebpf.loader import MapSizes, constants
+from xctl_probe.ebpf.loader import MapSizes, constants, lru_entries
 from xctl_probe.ebpf.programs import EventQueue, Handles, Hooks, LoadedPrograms
 from xctl_probe.ebpf.ringbuf import Ring
 from xctl_probe.errors import SourceUnavailable
@@ -249,6 +249,7 @@ def _maps(
 ) -> tuple[dict[str, BccMap], EventQueue, EventQueue]:
     """Create all maps; return them with the two event queues.  Raises OSError."""
     tables: dict[str, BccMap] = {}
+    cpus = possible_cpus()
 
     def add(name: str, kind: int, key: int, value: int, entries: int) -> BccMap:
         tables[name] = made = make(lib, kind, name, key, value, entries, grows=grow)
@@ -259,11 +260,12 @@ def _maps(
         add("sockets", HASH, 8, _MEMORY_BYTES, sizes.hashed_sockets)
         for name in ("processes", "crowded_processes"):
             add(name, HASH, PROCESS_KEY.size, PROCESS_TRAFFIC.size, sizes.processes)
-        add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, sizes.endpoints)
+        entries = lru_entries(sizes.endpoints, cpus)
+        add("endpoints", LRU_HASH, ENDPOINT_KEY.size, ENDPOINT.size, entries)
         add("listen_ports", HASH, 8, 1, sizes.processes)
         add("reconcile_guard", HASH, 8, 1, 1024)
         add("asked_processes", HASH, 4, 1, 1024)
-        add("udp_send_in_flight", LRU_HASH, 8, 8, sizes.processes)
+        add("udp_send_in_flight", LRU_HASH, 8, 8, lru_entries(sizes.processes, cpus))
         add("zero_values", ARRAY, 4, _MEMORY_BYTES, 1)
         add("monotonic_offset", ARRAY, 4, 8, 1)
         add("event_scratch", ARRAY, 4, RECORD.size, 1)

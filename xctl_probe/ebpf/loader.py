@@ -38,6 +38,7 @@ _GROWING = (  # hashes that allocate memory as they fill
     "sockets", "processes", "crowded_processes", "asked_processes", "listen_ports",
     "reconcile_guard",
 )  # fmt: skip
+_LRU_OF_CPU = 256  # twice what each takes ahead: LOCAL_FREE_TARGET of kernel/bpf/bpf_lru_list.c
 _LEAST_STACK_BYTES = 16_384  # THREAD_SIZE; on arm64 it is a page where that is larger
 
 
@@ -49,6 +50,11 @@ class MapSizes:
     processes: int = 16384  # and as many without their interface
     endpoints: int = 16384
     hashed_sockets: int = 65536  # only where sockets have no storage of their own
+
+
+def lru_entries(least: int, cpus: int) -> int:
+    """Return the size of a least recently used map, of which the CPUs hold at most half ready."""
+    return max(least, cpus * _LRU_OF_CPU)
 
 
 def load(
@@ -165,14 +171,17 @@ def _load(
     rejected: tuple[str, ...],
 ) -> LoadedPrograms:
     absent = _require(library, names, variant)
+    cpus = library.calls.libbpf_num_possible_cpus()
     bounds = {
         "events": sizes.ring_bytes,
         "processes": sizes.processes,
         "crowded_processes": sizes.processes,
-        "endpoints": sizes.endpoints,
+        "endpoints": lru_entries(sizes.endpoints, cpus),
     }
     if variant.sockets_in_hash:
         bounds["sockets"] = sizes.hashed_sockets
+    if not variant.tracing:
+        bounds["udp_send_in_flight"] = lru_entries(sizes.processes, cpus)
     preallocated = () if variant.tracing or MAP_ALLOCATOR in names else _GROWING
     programs, hooks = _start(library, variant, stall_ns, bounds, absent, preallocated=preallocated)
     try:

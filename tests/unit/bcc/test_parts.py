@@ -209,14 +209,15 @@ class FakeLibrary:
     """Makes maps of no memory, or refuses ring buffers as kernels before 5.8 do."""
 
     def __init__(self, *, ring_buffers=True):
-        self.made = {}
+        self.made, self.entries = {}, {}
         self.flags = 0
         self.ring_buffers = ring_buffers
 
-    def create(self, kind, name, key, value, _entries, flags):
+    def create(self, kind, name, key, value, entries, flags):
         if kind == maps.RINGBUF and not self.ring_buffers:
             return -1
         self.made[name.decode()] = (kind, key, value)
+        self.entries[name.decode()] = entries
         self.flags |= flags
         return 1000 + len(self.made)
 
@@ -241,6 +242,20 @@ def test_hashes_grow_where_the_kernel_has_the_allocator(monkeypatch, grow):
     library = FakeLibrary()
     program._maps(library, MapSizes(), grow=grow)
     assert bool(library.flags & maps.NO_PREALLOC) is grow
+
+
+@pytest.mark.parametrize(("cpus", "entries"), [(64, 16_384), (512, 131_072)])
+def test_what_the_cpus_hold_ready_takes_no_room_of_what_is_remembered(monkeypatch, cpus, entries):
+    monkeypatch.setattr(program, "Ring", lambda *_: None)
+    monkeypatch.setattr(program, "possible_cpus", lambda: cpus)
+    library = FakeLibrary()
+    program._maps(library, MapSizes(), grow=True)
+    least_recently_used = {
+        name: library.entries[name]
+        for name, (kind, _, _) in library.made.items()
+        if kind == maps.LRU_HASH
+    }
+    assert least_recently_used == {"endpoints": entries, "udp_send_in_flight": entries}
 
 
 def test_optional_programs_of_which_no_target_is_there_are_missing():

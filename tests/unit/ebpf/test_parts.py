@@ -10,7 +10,7 @@ import pytest
 from xctl_probe.ebpf import bpf_object
 from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, decode_process, process
 from xctl_probe.ebpf.attach_variants import kernel_names
-from xctl_probe.ebpf.loader import MapSizes, load
+from xctl_probe.ebpf.loader import MapSizes, load, lru_entries
 from xctl_probe.ebpf.ringbuf import _ready
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.events import Process
@@ -99,6 +99,11 @@ def test_a_name_that_is_cut_by_a_piece_is_found(tmp_path: Path) -> None:
 def test_an_unknown_variant_is_a_mistake_of_the_user() -> None:
     with pytest.raises(UsageError, match="tracepoint"):
         load("uprobe", 1, MapSizes(), None)
+
+
+@pytest.mark.parametrize(("cpus", "entries"), [(2, 4_099), (16, 4_099), (17, 4_352)])
+def test_a_map_has_room_for_what_each_cpu_holds_ready(cpus: int, entries: int) -> None:
+    assert lru_entries(4_099, cpus) == entries
 
 
 def test_an_iterator_that_has_come_to_nothing_yet_goes_on() -> None:

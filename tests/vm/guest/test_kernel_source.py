@@ -12,6 +12,7 @@ from ebpf.test_http2 import (
 from ebpf.test_losses import (
     test_a_full_map_of_processes_is_counted_to_the_call,
     test_a_full_ring_is_counted_to_the_record,
+    test_a_send_that_has_returned_takes_no_room,
 )
 from ebpf.test_owners import (
     test_a_number_that_is_used_again_is_another_process,
@@ -36,6 +37,7 @@ __all__ = [
     "test_a_passed_socket_belongs_to_who_uses_it",
     "test_a_process_in_a_namespace_below_has_the_number_that_we_see",
     "test_a_request_over_tls",
+    "test_a_send_that_has_returned_takes_no_room",
     "test_a_sender_that_may_queue_little",
     "test_a_socket_that_no_descriptor_holds",
     "test_open_sockets_have_their_owner_before_they_do_anything",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import time
 from collections.abc import Callable
 
-from peers.common import LONG_S, LOOPBACK, Steps, datagram_socket, exactly
+from peers.common import LONG_S, LOOPBACK, Bounds, Steps, aside, datagram_socket, exactly
 
 LONG_MS = 1_000 * LONG_S
 
@@ -54,6 +55,27 @@ def resolver(port: int, asks: str, waits: str) -> Steps:
     wait()
     client.recv(100)
     yield [*times_ns, time.monotonic_ns()]
+
+
+def resolver_whose_first_query_is_empty() -> Steps:
+    """The empty one is answered at once; yields bounds of the wait for the next reply, in ns."""
+    two = _Two()
+    late = Bounds()
+    two.sock.connect(two.there)
+    yield
+    two.sock.send(b"")
+    two.peer.recv(100)
+    two.peer.sendto(b"a", two.here)
+    exactly(two.sock, 1)
+
+    def answer() -> None:
+        two.peer.recv(100)
+        sys.stdin.readline()
+        late.release()
+        two.peer.sendto(b"a", two.here)
+
+    aside(answer)
+    yield late.measure(lambda: two.sock.send(b"q" * 23), lambda: two.sock.recv(100))
 
 
 def slow_line() -> Steps:

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-from peers.common import Steps, call, datagram_client, datagram_socket, exactly, listen
+from peers.common import Steps, aside, call, datagram_client, datagram_socket, exactly, listen
 
 CLONE_NEWNET = 0x40000000
 INTERFACES = 64
@@ -23,6 +23,27 @@ def datagrams(times: int, size: int) -> Steps:
     for _ in range(times):
         client.send(bytes(size))
     yield
+
+
+def datagrams_of_threads(count: int) -> Steps:
+    """Each thread sends one of 7 bytes; yields their numbers while all are there."""
+    server = datagram_socket()
+    client = datagram_client(server)
+    sent, leave = threading.Barrier(count + 1), threading.Event()
+    found = []
+
+    def send() -> None:
+        client.send(bytes(7))
+        found.append(threading.get_native_id())
+        sent.wait()
+        leave.wait()
+
+    for _ in range(count):
+        aside(send)
+    yield
+    sent.wait()
+    yield found
+    leave.set()
 
 
 def many_interfaces() -> Steps:
