@@ -18,7 +18,8 @@ from support.truth import bounds_ms
 
 BYTES = 1_000_003
 MORE_THAN_BUFFERS = 20_000_003
-SERVICE = "10.23.41.2"
+SERVICE, OWN = "10.23.41.2", "10.23.43.2"
+MOST_TRIES = 16  # of two paths, all choose the same one once in 65,536 times
 LATE_MS = 100  # what the machine's other work may add
 LATE_TICKETS_MS = 80  # after the request, also where the client is slow to send it; and no stall
 
@@ -691,3 +692,42 @@ def test_packets_of_an_interface_of_another_network_namespace(probe, make_netns,
     shown = {r.entity_id for r in running.stop().interface_bandwidth()}
     assert "lo" in shown
     agrees("foreign_packets", "elsewhere" in shown)
+
+
+def test_routes_whose_next_hops_ports_choose(probe, worker, agrees, backend, netns, make_netns):
+    """Several paths to one address, as in a fabric: a lookup without ports gives one of them.
+
+    Newer kernels prefer the path whose interface has the source address; this one is of none.
+    """
+    if not backend.sees("tcp_bytes"):
+        pytest.skip("no bytes of processes at all, which is declared and tested")
+    distant = make_netns(beside=netns)
+    netns.join(distant)
+    netns.join(distant, subnet="10.23.37")
+    distant.run(*f"ip address add {SERVICE}/32 dev lo".split())
+    distant.run(*f"ip route add {OWN} via 10.23.29.1".split())
+    netns.run(*f"ip address add {OWN}/32 dev lo".split())
+    hops = "nexthop via 10.23.29.2 nexthop via 10.23.37.2"
+    netns.run(*f"ip route add {SERVICE} src {OWN} {hops}".split())
+    netns.run("sysctl", "-q", "-w", "net.ipv4.fib_multipath_hash_policy=1")
+    running = probe("--min-bw", 0)
+    for _ in range(MOST_TRIES):
+        receiver, sender = worker(namespace=distant), worker()
+        port = receiver.ask("listen", SERVICE)["port"]
+        own_port = sender.connect(SERVICE, port)["local"].partition(":")[2]
+        receiver.ask("accept")
+        usual = interface_to(netns)
+        chosen = interface_to(netns, f"ipproto tcp sport {own_port} dport {port}")
+        if chosen != usual:
+            break
+    assert chosen != usual
+    transfer(sender, receiver, BYTES)
+    running.wait_for(lambda c: c.sent_bytes(sender.pid) == BYTES)
+    (reported,) = carriers(running.stop(), sender.pid)
+    assert reported in {usual, chosen}
+    agrees("policy_routes", reported == chosen)
+
+
+def interface_to(netns, ports=""):
+    words = netns.run(*f"ip route get {SERVICE} from {OWN} {ports}".split()).split()
+    return words[words.index("dev") + 1]

@@ -1,6 +1,7 @@
 """Interface that the kernel's routing selects between two addresses.  rtnetlink(7).
 
-Any user may request it.  Rules by mark, user or port are not applied.
+Any user may request it.  Rules by mark, user or port are not applied, and ports do not choose
+between the next hops of a route.
 """
 
 from __future__ import annotations

@@ -121,7 +121,11 @@ _SAMPLED = (
         "connect_errors",
         "failed connects, for any reason, and reset connections",
     ),
-    BlindSpot("policy_routes", "the interface where rules route by mark, user, protocol or port"),
+    BlindSpot(
+        "policy_routes",
+        "the interface where rules route by mark, user, protocol or port, or where ports choose"
+        " between the next hops of a route (fib_multipath_hash_policy)",
+    ),
     BlindSpot(
         "handshake_retransmits", "retransmitted SYN-ACKs of a connection that has no socket yet"
     ),
