@@ -10,10 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ORDER = (
-    "errors", "figures", "metrics", "events", "fair", "signals", "linux", "traffic_totals",
-    "stalls", "protocols", "fallback", "ebpf", "bcc", "exporters", "recordings", "prometheus",
-    "otlp", "fleet", "aggregate", "config", "stderr", "sources", "status", "pipeline", "commands",
-    "cli", "start", "__main__", "__init__",
+    "errors", "figures", "version", "metrics", "events", "fair", "signals", "linux",
+    "traffic_totals", "stalls", "protocols", "fallback", "ebpf", "bcc", "exporters",
+    "recordings", "prometheus", "otlp", "fleet", "aggregate", "config", "stderr", "sources",
+    "status", "pipeline", "commands", "cli", "start", "__main__", "__init__",
 )  # fmt: skip
 # What comes before and is not for them all the same: sources do not know each other (bcc
 # compiles what ebpf loads), and what is written does not depend on where it comes from.

@@ -58,11 +58,7 @@ def run(settings: Settings) -> None:
     source, _ = with_protocols(open_source(settings)[0], settings)
     source, _ = with_packets(source, settings, lambda _: None)  # the screen has no place for it
     try:
-        with (
-            stop_signals(_LONGEST_END_S, restorer(_STDIN)) as signals,
-            raw_keys(_STDIN),
-            live_screen() as live,
-        ):
+        with terminal() as (live, signals):
             title = f"xctl-probe-network top: {source.name} ({source.description})"
             loop = Loop(
                 settings,
@@ -76,9 +72,21 @@ def run(settings: Settings) -> None:
 
 
 @contextmanager
+def terminal() -> Iterator[tuple[Live, socket.socket]]:
+    """Yield the screen and the descriptor of signals; keys are read as they are pressed."""
+    with (
+        stop_signals(_LONGEST_END_S, restorer(_STDIN)) as signals,
+        raw_keys(_STDIN),
+        live_screen() as live,
+    ):
+        yield live, signals
+
+
+@contextmanager
 def live_screen() -> Iterator[Live]:
     """Yield the screen, which covers the terminal until it is left, or gone."""
-    console = Console(highlight=False, emoji=False, markup=False)
+    # It is one: TTY_COMPATIBLE and FORCE_COLOR do not decide that.
+    console = Console(force_terminal=True, highlight=False, emoji=False, markup=False)
     live = Live(console=console, screen=True, auto_refresh=False, transient=True)
     try:
         with suppress(OSError):

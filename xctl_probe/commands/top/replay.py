@@ -16,8 +16,8 @@ from rich.live import Live
 
 from xctl_probe.aggregate import Filter
 from xctl_probe.commands.recorded import clock_text
-from xctl_probe.commands.top.command import check_terminal, live_screen, show
-from xctl_probe.commands.top.keys import raw_keys, read_keys
+from xctl_probe.commands.top.command import check_terminal, show, terminal
+from xctl_probe.commands.top.keys import read_keys
 from xctl_probe.commands.top.model import KEEP_NS, Model, View
 from xctl_probe.commands.top.screen import draw
 from xctl_probe.commands.top.ui import Mode, Ui, on_key, shown
@@ -33,7 +33,6 @@ from xctl_probe.exporters.records import (
 )
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.recordings.reader import Recording
-from xctl_probe.signals import stop_signals
 
 _STDIN = 0
 _NS_PER_MS = 1_000_000
@@ -61,7 +60,7 @@ def run(settings: Settings, stdout: int, directory: Path, since: str | None) -> 
             _print(first, intervals, stdout)
             return
         check_terminal()
-        with stop_signals() as signals, raw_keys(_STDIN), live_screen() as live:
+        with terminal() as (live, signals):
             _Player(live, signals, f"recording {directory}", settings.interval_ns).run(
                 first, intervals
             )
@@ -175,4 +174,6 @@ class _Player:
             f"a recording has no live process: xctl-probe-network --record DIR why "
             f"{self._ui.why_pid} --since 1h lists its stalls"
         )
-        show(self._live, self._view, self._ui, f"{clock_text(ts_ms)}{states} {self._title}", [hint])
+        title = f"{clock_text(ts_ms)}{states} {self._title}"
+        if not show(self._live, self._view, self._ui, title, [hint]):  # the terminal is gone
+            self._ui = replace(self._ui, quit=True)
