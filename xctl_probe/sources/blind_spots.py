@@ -181,7 +181,11 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         ),
         BlindSpot("late_close", "last bytes of a finished connection, until its process closes it"),
         BlindSpot("aborted", "last bytes of a connection that its process aborts (SO_LINGER of 0)"),
-        BlindSpot("reset_byte", "one byte of a connection that is reset: it is counted as a FIN"),
+        BlindSpot(
+            "reset_byte",
+            "one byte of a connection that is reset, or that its process closes first, if data came"
+            " since the last sample: it is counted as a FIN",
+        ),
         BlindSpot("brief_owner", "the process of a connection that is closed between two samples"),
         BlindSpot("brief_stall", "a request and its reply that both fall between two samples"),
     ),
