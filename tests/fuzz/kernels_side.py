@@ -50,7 +50,7 @@ def netlink(data: bytes) -> NetlinkSocket:
     """A netlink socket that answers with this."""
     made = object.__new__(NetlinkSocket)
     made._socket = _Answers(data)  # type: ignore[assignment]
-    made._sequence, made._chunks = 0, None
+    made._sequence, made._is_answered, made._chunks = 0, True, None
     return made
 
 

@@ -190,6 +190,7 @@ def message(kind: int, sequence: int, payload: bytes) -> bytes:
 class _Socket(NetlinkSocket):
     def __init__(self, kernel: FakeRdma) -> None:
         self._socket = kernel
+        self._is_answered = True
         self._sequence = 0
 
 

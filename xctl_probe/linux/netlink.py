@@ -24,6 +24,7 @@ _SO_RCVBUF_BYTES = 1 << 22  # 6,553 messages of closed sockets
 _READ_BYTES = 1 << 16  # a dump is answered in pieces of up to 32 KiB
 _DONE_BYTES = HEADER.size + _ERRNO.size
 _CHUNK_BYTES = 1 << 20  # of a dump that is read in chunks
+_MOST_LEFT = 1 << 14  # pieces of an answer that was not read to its end: 512 MiB
 
 
 def spans(buffer: bytes | memoryview) -> Iterator[tuple[int, int, int]]:
@@ -63,6 +64,7 @@ class NetlinkSocket:
         )
         self._socket.bind((0, 0))
         self._sequence = 0
+        self._is_answered = True  # the last answer was read to its end
         self._chunks: bytearray | None = None
 
     def fileno(self) -> int:
@@ -92,6 +94,7 @@ class NetlinkSocket:
             for answer, payload in messages(self._socket.recv(_READ_BYTES)):
                 found = True
                 if answer in (NLMSG_DONE, NLMSG_ERROR):
+                    self._is_answered = True
                     error = error_of(payload)
                     if error is not None:
                         raise error
@@ -114,7 +117,11 @@ class NetlinkSocket:
             begun, used = used, used + self._socket.recv_into(chunk[used:], _READ_BYTES)
             if used - begun < HEADER.size:
                 raise OSError(errno.EBADMSG, "a netlink answer was cut short")
-            if (end := _end_of_dump(chunk[begun:used])) is not None:
+            if (found := _end_of_dump(chunk[begun:used])) is not None:
+                self._is_answered = True
+                end, error = found
+                if error is not None:
+                    raise error
                 if begun + end:
                     yield chunk[: begun + end]
                 return
@@ -126,11 +133,27 @@ class NetlinkSocket:
         return memoryview(self._chunks)
 
     def _request(self, kind: int, flags: int, request: bytes) -> None:
+        if not self._is_answered:
+            self._skip_answer()
+        self._is_answered = False
         self._sequence += 1
         size = HEADER.size + len(request)
         self._socket.send(
             HEADER.pack(size, kind, NLM_F_REQUEST | flags, self._sequence, 0) + request
         )
+
+    def _skip_answer(self) -> None:
+        """Read the rest of an answer, which would be taken for that of the next request.
+
+        A read may fail for want of memory, or who asked for a dump may stop before its end.
+        """
+        for _ in range(_MOST_LEFT):
+            try:
+                self._socket.recv(_READ_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
 
     def ask(self, kind: int, request: bytes) -> bytes:
         """Send a request with one response, and return its payload.
@@ -138,7 +161,9 @@ class NetlinkSocket:
         Raises the OSError of the kernel: ENOENT where the object does not exist.
         """
         self._request(kind, 0, request)
-        for answer, payload in messages(self._socket.recv(_READ_BYTES)):
+        buffer = self._socket.recv(_READ_BYTES)
+        self._is_answered = True
+        for answer, payload in messages(buffer):
             if answer == NLMSG_ERROR:
                 raise error_of(payload) or OSError(errno.EBADMSG, "an empty netlink response")
             return payload
@@ -155,11 +180,11 @@ class NetlinkSocket:
             return None
 
 
-def _end_of_dump(datagram: memoryview) -> int | None:
-    """Return the place of the end of the dump in this datagram, None where it goes on.
+def _end_of_dump(datagram: memoryview) -> tuple[int, OSError | None] | None:
+    """Return the place of the end of the dump in this datagram, and its error; None: it goes on.
 
     The end is the last message of a datagram, or the first one where it is an error.  Only then the
-    messages before it are counted off.  Raises the OSError of the end.
+    messages before it are counted off.
     """
     last = len(datagram) - _DONE_BYTES
     is_last = last >= 0 and HEADER.unpack_from(datagram, last)[:2] == (_DONE_BYTES, NLMSG_DONE)
@@ -168,7 +193,5 @@ def _end_of_dump(datagram: memoryview) -> int | None:
     for offset, length, kind in spans(datagram):
         if kind in (NLMSG_DONE, NLMSG_ERROR):
             error = error_of(bytes(datagram[offset : offset + length]))
-            if error is not None:
-                raise error
-            return offset - HEADER.size
+            return offset - HEADER.size, error
     return None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import socket
 import struct
 
 import pytest
@@ -118,6 +120,7 @@ class Kernel:
 def netlink(*buffers):
     made = object.__new__(NetlinkSocket)
     made._socket, made._sequence, made._chunks = Kernel(*buffers), 0, None
+    made._is_answered = True
     return made
 
 
@@ -197,6 +200,53 @@ def test_a_dump_of_any_content_is_complete_or_raises_oserror(buffers):
         pass
     everything = [part for buffer in buffers for _, part in messages(buffer)]
     assert given_out == everything[: len(given_out)]
+
+
+class FailingOnce:
+    """A socket whose second read fails for want of memory."""
+
+    def __init__(self, real):
+        self.real, self.reads = real, 0
+        self.send = real.send
+
+    def recv(self, size, flags=0):
+        return self._unless_second(self.real.recv, size, flags)
+
+    def recv_into(self, buffer, size):
+        return self._unless_second(self.real.recv_into, buffer, size)
+
+    def _unless_second(self, read, *what):
+        self.reads += 1
+        if self.reads == 2:
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        return read(*what)
+
+
+def listeners(count):
+    """So many sockets of this process that listen, and their inodes."""
+    made = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    return made, {os.fstat(one.fileno()).st_ino for one in made}
+
+
+@pytest.mark.parametrize("ending", ["stops", "fails"])
+def test_what_is_left_of_a_dump_is_not_the_answer_to_the_next_request(dump, ending):
+    """Who asked stops after the first of many answers, or a read fails; real sockets."""
+    made, inodes = listeners(300)  # three pieces
+    request = struct.pack("=BBBB48sII", 0, 0, 0, 0xFF, b"", 1 << 10, 0)
+    with contextlib.ExitStack() as stack:
+        for one in made:
+            stack.enter_context(one)
+        asked = NetlinkSocket(4)  # NETLINK_SOCK_DIAG
+        stack.callback(asked.close)
+        if ending == "stops":
+            next(dump(asked, 18, request))
+        else:
+            real, asked._socket = asked._socket, FailingOnce(asked._socket)
+            with pytest.raises(OSError, match="No buffer space"):
+                list(dump(asked, 18, request))
+            asked._socket = real
+        found = [struct.unpack_from("=I", one, 68)[0] for one in dump(asked, 18, request)]
+        assert sorted(inode for inode in found if inode in inodes) == sorted(inodes)
 
 
 def test_nothing_waiting_is_none():
