@@ -121,6 +121,25 @@ static __always_inline void peer_finished(struct sock *sk, struct sock_state *st
 	(1 << TCP_SYN_SENT | 1 << TCP_LISTEN | 1 << TCP_FIN_WAIT1 | 1 << TCP_LAST_ACK |            \
 	 1 << TCP_CLOSE_WAIT | 1 << TCP_CLOSE)
 
+/* connect() or listen(), in the task that called.  Of what waits, Multipath TCP has one socket. */
+static __always_inline void begins(struct sock *sk, struct sock_state *state, int new)
+{
+	bool subflow = is_tcp(sk) && is_subflow((struct tcp_sock *)sk);
+
+	if (state->closed)
+		forget_connection(state);
+	/* Where the peer has announced another address, a worker of the kernel connects to it. */
+	if (!subflow || !is_kernel_thread(current_task()))
+		claim_sock(sk, state);
+	state->closed = 0;
+	if (new != TCP_SYN_SENT)
+		return;
+	know_attempts(sk, state);
+	state->opened = 1;
+	if (!subflow)
+		state->connect_ns = coarse_ns();
+}
+
 /* Called before the state changes, with the old and the new one. */
 static __always_inline int state_changed(struct sock *sk, int old, int new)
 {
@@ -132,19 +151,10 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		return 0;
 	if (transport_of(sk) != TRANSPORT_TCP)
 		return 0;
-	if (new == TCP_SYN_SENT || new == TCP_LISTEN) { /* in the task that called */
+	if (new == TCP_SYN_SENT || new == TCP_LISTEN) {
 		state = sock_state_get_or_create(sk);
-		if (!state)
-			return 0;
-		if (state->closed)
-			forget_connection(state);
-		claim_sock(sk, state);
-		state->closed = 0;
-		if (new == TCP_SYN_SENT) {
-			know_attempts(sk, state);
-			state->opened = 1;
-			state->connect_ns = coarse_ns();
-		}
+		if (state)
+			begins(sk, state, new);
 		return 0;
 	}
 	state = sock_state_lookup(sk);
@@ -176,6 +186,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	state->opened = state->silences_in_a_row = state->listened = 0;
 	state->answered = state->unanswered = 0;
 	state->counted_answers = state->counted_unanswered = 0;
+	if (!is_tcp(sk)) /* of Multipath TCP, the end has no hook */
+		sock_state_delete(sk);
 	return 0;
 }
 

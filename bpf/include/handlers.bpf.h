@@ -121,7 +121,7 @@ static __always_inline int sent(struct sock *sk, int ret)
 	claim_sock(sk, state);
 	now = coarse_ns();
 	if (ret == -EAGAIN) {
-		if (!state->send_blocked_ns && !state->connect_ns)
+		if (!state->send_blocked_ns && FIELD(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 			send_blocked(sk, state);
 		return 0;
 	}

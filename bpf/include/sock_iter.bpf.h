@@ -108,6 +108,35 @@ static __always_inline void find_missed_connect(struct sock *sk, struct sock_sta
 		connected(sk, state);
 }
 
+/*
+ * By TCP Fast Open connect() returns at once, and it is the first send that lets the SYN go: until
+ * then nothing waits.  The state changes before the SYN goes, so that a connect that begins right
+ * now does not count.
+ */
+static __always_inline void find_deferred_connect(struct sock *sk, struct sock_state *state)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u64 now;
+
+	if (FIELD(sk, __sk_common.skc_state) != TCP_SYN_SENT || !is_tcp(sk) || is_subflow(tp))
+		return;
+	now = coarse_ns();
+	if (!BPF_CORE_READ(tp, segs_out)) {
+		if (now > state->connect_ns + settings.tick_ns)
+			state->connect_ns = 0;
+	} else if (!state->connect_ns) {
+		state->connect_ns = now;
+	}
+}
+
+/* A thread that waits for more than has come (SO_RCVLOWAT) is not woken by less. */
+static __always_inline bool may_read(struct sock *sk)
+{
+	__u32 unread = unread_bytes(sk);
+
+	return unread && (unread >= (__u32)BPF_CORE_READ(sk, sk_rcvlowat) || !stream_waiter(sk));
+}
+
 /* Fills direction, span and evidence of what waits on the socket; false when nothing does. */
 static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 					struct sock_state *state, __u64 coarse)
@@ -134,7 +163,7 @@ static __always_inline bool detect_wait(struct event *event, struct sock *sk,
 			event->evidence |= SEEN_PEER_WINDOW;
 	} else if (!state->opened && !may_await_equal(state) && !awaits_unasked(state, coarse)) {
 		return false; /* of most servers, before their sockets are read */
-	} else if (!may_receive(sk) || unread_bytes(sk)) {
+	} else if (!may_receive(sk) || may_read(sk)) {
 		note_unread_reply(sk, state, coarse);
 		return false;
 	} else if (awaits_unasked(state, coarse)) {
@@ -338,6 +367,7 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		return 0;
 	if (transport_of(sk) == TRANSPORT_TCP) {
 		find_missed_connect(sk, state);
+		find_deferred_connect(sk, state);
 		find_unseen_sender(sk, state);
 		find_wait_behind_ticket(sk, state);
 		count_calls(sk, state);

@@ -68,6 +68,11 @@ static __noinline void fill_owner(struct owner *owner, struct task_struct *task)
 	BPF_CORE_READ_INTO(&owner->comm, leader, comm);
 }
 
+static __always_inline bool is_kernel_thread(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, flags) & PF_KTHREAD;
+}
+
 /* Is this address that of a task?  A wrong guess reads garbage, which is never consistent. */
 static __always_inline bool is_task(struct task_struct *task)
 {

@@ -10,6 +10,7 @@
 
 #include "vmlinux_min.h"
 #include "maps.bpf.h"
+#include "tcp_sock.bpf.h"
 
 /* A FIN occupies one sequence number.  Exclude the received FIN from the byte count once read. */
 static __always_inline __u32 readable_seq(struct sock *sk, struct progress *progress)
@@ -23,18 +24,13 @@ static __always_inline __u32 readable_seq(struct sock *sk, struct progress *prog
 	return at;
 }
 
-static __always_inline bool is_subflow(struct tcp_sock *tp)
-{
-	return bpf_core_field_exists(tp->is_mptcp) && BPF_CORE_READ(tp, is_mptcp);
-}
-
 /* What went before is not ours. */
 static __noinline void begin_progress(struct sock *sk, struct progress *progress)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 
-	progress->counts = BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP && !is_subflow(tp);
+	progress->counts = is_tcp(sk) && !is_subflow(tp);
 	if (!progress->counts || state == TCP_CLOSE)
 		return;
 	progress->fin_seen = state > TCP_SYN_RECV;

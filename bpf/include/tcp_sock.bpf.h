@@ -20,6 +20,12 @@ static __always_inline bool is_tcp(struct sock *sk)
 	return FIELD(sk, sk_protocol) == IPPROTO_TCP; /* a MPTCP socket is no tcp_sock */
 }
 
+/* One path of a Multipath TCP socket: no process has it by itself. */
+static __always_inline bool is_subflow(struct tcp_sock *tp)
+{
+	return bpf_core_field_exists(tp->is_mptcp) && BPF_CORE_READ(tp, is_mptcp);
+}
+
 /* As tcp_stream_memory_free(): with `half`, of the limit.  By default there is none. */
 static __always_inline bool exceeds_unsent(struct sock *sk, bool half)
 {

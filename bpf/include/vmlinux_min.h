@@ -47,6 +47,8 @@
 #define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
 
+#define PF_KTHREAD 0x200000 /* the bit in task_struct.flags: a thread of the kernel */
+
 #define SOCK_LINGER 4 /* the bit in sock.sk_flags: close() waits */
 #define SOCK_DONE 1 /* the bit in sock.sk_flags: a FIN has come */
 #define SOCK_BROADCAST 6 /* the bit there: SO_BROADCAST */
@@ -202,6 +204,7 @@ struct files_struct {
 
 struct task_struct {
 	void *stack;
+	unsigned int flags;
 	int pid;
 	int tgid;
 	struct task_struct *group_leader;
@@ -343,6 +346,7 @@ struct sock {
 	__u16 sk_protocol;
 	struct dst_entry *sk_dst_cache;
 	int sk_sndbuf;
+	int sk_rcvlowat; /* SO_RCVLOWAT: what has to lie unread before a reader is woken */
 	__u8 sk_shutdown;
 	unsigned long sk_lingertime; /* jiffies */
 	unsigned long sk_pacing_rate; /* bytes a second; at most the one below, if nothing else */
@@ -375,6 +379,7 @@ struct tcp_sock {
 	__u64 bytes_sent; /* 4.19; without the SYN, and with what was sent again */
 	__u64 bytes_retrans;
 	__u32 data_segs_out;
+	__u32 segs_out; /* with the SYN */
 	__u32 total_retrans; /* segments to be sent again, with those that could not leave */
 	__u32 dsack_dups; /* segments that the receiver reports to have got twice */
 	__u32 packets_out; /* sent and not acknowledged */

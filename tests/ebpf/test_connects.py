@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from support.kernel_watch import STALL_NS
 from support.peer import in_namespace, is_within
+from support.require import need_multipath
 
-from xctl_probe.events import Cause, Direction, ErrorKind
+from xctl_probe.events import Cause, Direction, ErrorKind, SocketError, Stall
 
 INPUT = "nft 'add table inet t; add chain inet t i { type filter hook input priority 0; }; "
 DEAF = in_namespace(
@@ -14,6 +16,20 @@ DEAF = in_namespace(
 )
 FORBIDDEN = in_namespace(
     INPUT + "add rule inet t i tcp dport 7777 reject with icmpx type admin-prohibited'",
+)
+FAST_OPEN = "sysctl -qw net.ipv4.tcp_fastopen=5"  # without a cookie of the server
+IN_FIRST_SEND = in_namespace(
+    FAST_OPEN,
+    "sysctl -qw net.ipv4.tcp_syn_retries=1",
+    INPUT + "add rule inet t i tcp dport 7777 drop'",
+)
+ANOTHER_ADDRESS = in_namespace(
+    "ip link add here type veth peer name there",
+    "ip link set there arp off up",
+    "ip link set here arp off up",
+    "ip addr add 10.9.9.1/24 dev here",
+    "ip mptcp limits set subflow 4 add_addr_accepted 4",
+    "ip mptcp endpoint add 10.9.9.77 signal",
 )
 FOUR_PORTS = in_namespace("sysctl -qw net.ipv4.ip_local_port_range='40000 40003'")
 
@@ -43,6 +59,64 @@ def test_a_connect_that_times_out_shows_while_it_hangs_and_at_its_end(watch, pee
     assert seen.errors(one.pid, ErrorKind.RETRANSMIT) >= 1
     while_it_hung = seen.stalls(one.pid, ongoing=True)
     assert {stall.tid for stall in while_it_hung} == {one.pid}
+
+
+def test_a_connect_by_the_first_send_waits_from_that_on(watch, peer):
+    """TCP Fast Open: connect() has returned long before, and nothing waits meanwhile."""
+    seen = watch()
+    one = peer("connects.opened_by_first_send", prefix=in_namespace(FAST_OPEN))
+    lost = peer("connects.timed_out_in_first_send", prefix=IN_FIRST_SEND)
+    other = peer("connects.timed_out", prefix=DEAF)
+    one.go()
+    other.start()
+    assert seen.waits_for_nothing(one.pid, other.pid)
+    assert seen.stalls(lost.pid) == []
+    lost.start()
+    one.go()
+    seen.until(lambda: len(seen.stalls(lost.pid, ongoing=True)) >= 2)
+    least_ns, most_ns = lost.finish()
+    seen.until(lambda: seen.stalls(lost.pid, ongoing=False))
+    (ended,) = seen.stalls(lost.pid, ongoing=False)
+    assert (ended.direction, ended.cause) == (Direction.CONNECT, Cause.CONNECTING)
+    # A sample finds that the SYN is out: the next one, or on a busy host one later.
+    assert is_within(ended.duration_ns, (least_ns - 2 * STALL_NS, most_ns))
+    assert seen.stalls(one.pid) == []
+
+
+def test_a_connect_by_multipath_tcp_is_one_wait(watch, peer):
+    """Its first path is a socket of its own in the kernel, and connects at the same time."""
+    need_multipath()
+    seen = watch()
+    one = peer("connects.timed_out_by_multipath", prefix=DEAF)
+    one.start()
+    seen.until(lambda: len(seen.stalls(one.pid, ongoing=True)) >= 7)
+    lengths = [stall.duration_ns for stall in seen.stalls(one.pid, ongoing=True)]
+    assert lengths == sorted(set(lengths))  # one in each drain
+    bounds = one.finish()
+    seen.until(lambda: seen.errors(one.pid, ErrorKind.TIMEOUT) == 1)
+    seen.until(lambda: seen.stalls(one.pid, ongoing=False))
+    seen.drain()
+    (ended,) = seen.stalls(one.pid, ongoing=False)
+    assert ended.direction is Direction.CONNECT
+    assert is_within(ended.duration_ns, bounds), (ended.duration_ns, bounds)
+
+
+def test_a_path_that_the_kernel_adds_is_no_wait_of_its_worker(watch, peer):
+    """The process waits for nothing; what is sent again is its own."""
+    need_multipath()
+    seen = watch()
+    one = peer("connects.joined_by_the_kernel", prefix=ANOTHER_ADDRESS)
+    other = peer("connects.timed_out", prefix=DEAF)
+    one.go()
+    other.start()
+    seen.for_stall_lengths(15, other.pid)  # the SYN is sent again after a second
+    found = [f for f in seen.events if isinstance(f, (SocketError, Stall))]
+    added = [f for f in found if f.socket.remote_address == "10.9.9.77"]
+    assert added
+    assert {getattr(f, "kind", None) for f in added} == {ErrorKind.RETRANSMIT}
+    # Its owner is searched for in /proc, which may come too late.
+    assert {f.owner.pid for f in added if f.owner} <= {one.pid}
+    assert seen.stalls(one.pid) == []
 
 
 def test_a_connect_that_is_given_up_was_a_stall_but_no_timeout(watch, peer):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes as c
 import mmap
 
+import pytest
 from support.kernel_watch import RING_BYTES
+from support.require import need_multipath
 
 from xctl_probe.ebpf.abi import ENDPOINT, ENDPOINT_KEY
 from xctl_probe.ebpf.source import MapSizes
@@ -70,6 +72,22 @@ def update(table, key, value):
     call = table._lib.bpf_map_update_elem
     call.argtypes = [c.c_int, c.c_char_p, c.c_char_p, c.c_uint64]
     assert not call(table.fd, key, value, 0)
+
+
+def test_what_is_known_of_a_socket_of_multipath_tcp_goes_with_it(watch, peer):
+    """Its end has no hook of its own; where sockets are in a hash, nothing else makes room."""
+    need_multipath()
+    seen = watch()
+    before, _ = figures_of(seen)
+    if map_of(before, "sockets").type != "hash":
+        pytest.skip("what is known of a socket is a part of it")
+    one = peer("losses.multipath_connections", 211)
+    one.go()
+
+    def known():
+        return map_of(figures_of(seen)[0], "sockets").entries
+
+    seen.until(lambda: known() < map_of(before, "sockets").entries + 101)
 
 
 def test_every_attached_program_is_listed(watch):

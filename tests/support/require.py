@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+_MPTCP = Path("/proc/sys/net/mptcp/enabled")
 
 
 def require(condition: object, what: str) -> None:
@@ -20,3 +23,9 @@ def require(condition: object, what: str) -> None:
 def require_tools(*names: str) -> None:
     for name in names:
         require(shutil.which(name), f"{name} is not installed")
+
+
+def need_multipath() -> None:
+    """Skip where the kernel makes no sockets of Multipath TCP."""
+    if not _MPTCP.exists() or _MPTCP.read_text().strip() != "1":
+        pytest.skip("this kernel has no MPTCP")

@@ -7,13 +7,19 @@ import os
 import select
 import socket
 import struct
+import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
-from peers.common import LOOPBACK, Bounds, Steps, connection, exactly, listen
+from peers.common import LONG_S, LOOPBACK, Bounds, Steps, connection, exactly, listen
 
 DEAF_PORT = 7777  # the test's firewall decides what becomes of its packets
 CLOSED_PORT = 1
+IPPROTO_MPTCP = 262
+TCP_FASTOPEN_CONNECT = 30
+JOINED = f"{int.from_bytes(bytes((10, 9, 9, 77)), sys.byteorder):08X}"
 
 
 def refused(address: str, times: int) -> Steps:
@@ -49,12 +55,67 @@ def timed_out() -> Steps:
     """Yields bounds of the connect in ns: only the kernel knows when it gave up."""
     client = socket.socket()
     yield
+    yield _time_out(lambda: client.connect((LOOPBACK, DEAF_PORT)))
+
+
+def timed_out_by_multipath() -> Steps:
+    """Yields bounds of the connect in ns."""
+    client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)
+    yield
+    yield _time_out(lambda: client.connect((LOOPBACK, DEAF_PORT)))
+
+
+def _time_out(call: Callable[[], object]) -> list[int]:
     begin_ns, had_waited_ns = _clock()
     with suppress(TimeoutError):
-        client.connect((LOOPBACK, DEAF_PORT))
+        call()
     end_ns, waited_ns = _clock()
     took_ns = end_ns - begin_ns
-    yield [took_ns - (waited_ns - had_waited_ns), took_ns]
+    return [took_ns - (waited_ns - had_waited_ns), took_ns]
+
+
+def _connect_by_first_send(port: int) -> socket.socket:
+    """Return at once: by TCP Fast Open the SYN goes with the first data."""
+    client = socket.socket()
+    client.setsockopt(socket.IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1)
+    client.connect((LOOPBACK, port))
+    return client
+
+
+def opened_by_first_send() -> Steps:
+    with listen() as listener:
+        yield
+        client = _connect_by_first_send(listener.getsockname()[1])
+        yield
+        client.sendall(b"q" * 7)
+        exactly(listener.accept()[0], 7)
+        yield
+
+
+def timed_out_in_first_send() -> Steps:
+    """Yields bounds of that send in ns."""
+    client = _connect_by_first_send(DEAF_PORT)
+    yield
+    yield _time_out(lambda: client.send(b"q" * 7))
+
+
+def joined_by_the_kernel() -> Steps:
+    """The server announces another address, where nothing answers; yields when the SYN is out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP) as listener:
+        listener.bind(("10.9.9.1", 0))
+        listener.listen()
+        yield
+        client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)
+        client.connect(listener.getsockname())
+        server = listener.accept()[0]
+    client.sendall(b"q" * 7)
+    exactly(server, 7)
+    server.sendall(b"a" * 7)
+    exactly(client, 7)
+    while JOINED not in Path("/proc/net/tcp").read_text():
+        time.sleep(0.001)
+    yield
+    time.sleep(LONG_S)
 
 
 def given_up() -> Steps:

@@ -8,10 +8,20 @@ import struct
 import threading
 import time
 
-from peers.common import Steps, aside, call, datagram_client, datagram_socket, exactly, listen
+from peers.common import (
+    LOOPBACK,
+    Steps,
+    aside,
+    call,
+    datagram_client,
+    datagram_socket,
+    exactly,
+    listen,
+)
 
 CLONE_NEWNET = 0x40000000
 INTERFACES = 64
+IPPROTO_MPTCP = 262
 STALL_MS = 100
 TCPI_LAST_DATA_SENT = 44  # its offset in struct tcp_info, linux/tcp.h
 
@@ -44,6 +54,23 @@ def datagrams_of_threads(count: int) -> Steps:
     sent.wait()
     yield found
     leave.set()
+
+
+def multipath_connections(count: int) -> Steps:
+    """Connections of Multipath TCP, one after the other, each with one datum."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP) as listener:
+        listener.bind((LOOPBACK, 0))
+        listener.listen()
+        yield
+        for _ in range(count):
+            client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_MPTCP)
+            client.connect(listener.getsockname())
+            server = listener.accept()[0]
+            client.sendall(b"x" * 7)
+            exactly(server, 7)
+            client.close()
+            server.close()
+        yield
 
 
 def many_interfaces() -> Steps:

@@ -62,6 +62,45 @@ def answered_late() -> Steps:
     yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
 
 
+def answered_in_pieces(waits: str) -> Steps:
+    """The first piece comes at once, and is less than wakes a reader (SO_RCVLOWAT).
+
+    Yields bounds of the wait in ns.
+    """
+    client, server = connection()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1_009)
+    bounds = Bounds()
+    poll = select.poll()
+    poll.register(client, select.POLLIN)
+
+    def answer() -> None:
+        exactly(server, len(REQUEST))
+        server.sendall(b"a" * 11)
+        sys.stdin.readline()
+        bounds.release()
+        server.sendall(b"a" * 1_009)
+
+    def wait() -> None:
+        if waits == "poll":
+            poll.poll()
+        exactly(client, 1_020)
+
+    aside(answer)
+    yield
+    yield bounds.measure(lambda: client.sendall(REQUEST), wait)
+
+
+def reads_late_what_wakes_no_reader() -> Steps:
+    """The reply is less than would wake a reader, and the process does something else."""
+    client, server = connection()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1_009)
+    client.sendall(REQUEST)
+    exactly(server, len(REQUEST))
+    server.sendall(b"a" * 11)
+    yield
+    time.sleep(LONG_S)
+
+
 def answered_late_in_epoll() -> Steps:
     """The first reply comes at once; yields bounds of the second wait in ns."""
     client, server = connection()
