@@ -14,6 +14,7 @@ COUNT = 60_013  # fits into the buffers: one process uses both sockets in turn
 # What a kernel need not have, and the least that has it.
 OPTIONAL = {
     "tls": "CONFIG_TLS",
+    "zerocopy_receive": "5.11",
     "udp_coalesced": "a kernel that leaves to the receiver what loopback carries in one piece",
     "mptcp": "CONFIG_MPTCP",
     "ring": "5.6, and io_uring not disabled",

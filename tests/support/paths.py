@@ -38,6 +38,7 @@ BLIND_SPOTS_OF = {
     "half_closed": BlindSpots(("tcp_bytes", "late_close"), ("tcp_bytes", "late_close")),
     "after_reset": BlindSpots(("tcp_bytes", "aborted"), ("tcp_bytes", "late_close", "reset_byte")),
     "splice_in": BlindSpots(("tcp_bytes",), ("tcp_bytes", "splice_in")),
+    "zerocopy_receive": BlindSpots(("tcp_bytes",), ("tcp_bytes", "zerocopy_receive")),
     "tls": _STREAM,
     "mptcp": BlindSpots(("tcp_bytes", "mptcp_bytes"), ("tcp_bytes", "mptcp_bytes")),
     **dict.fromkeys(

@@ -14,6 +14,7 @@ from uring import MORE, Ring
 
 IPPROTO_MPTCP = 262
 MSG_ZEROCOPY, SO_ZEROCOPY = 0x4000000, 60
+TCP_ZEROCOPY_RECEIVE = 35
 TCP_ULP, SOL_TLS, TLS_TX, TLS_RX = 31, 282, 1, 2
 # struct tls12_crypto_info_aes_gcm_128: version 1.2, cipher 51, then iv, key, salt, sequence
 TLS_KEYS = struct.pack("<HH", 0x0303, 51) + bytes(8 + 16 + 4 + 8)
@@ -155,6 +156,35 @@ def zerocopy(pair: Pair, count: int) -> Moved:
     poll.register(pair[0], 0)  # POLLERR comes unasked
     poll.poll()
     pair[0].recvmsg(100, 512, socket.MSG_ERRQUEUE)
+    return count, got
+
+
+class ZerocopyReceive(ctypes.Structure):
+    """The beginning of struct tcp_zerocopy_receive: what is not mapped goes to the buffer."""
+
+    _fields_ = (
+        ("address", ctypes.c_uint64),
+        ("length", ctypes.c_uint32),
+        ("recv_skip_hint", ctypes.c_uint32),
+        ("inq", ctypes.c_uint32),
+        ("err", ctypes.c_int32),
+        ("copybuf_address", ctypes.c_uint64),
+        ("copybuf_len", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+def zerocopy_receive(pair: Pair, count: int) -> Moved:
+    """By a socket option, not by a receive."""
+    pair[0].sendall(bytes(count))
+    libc, into, got = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(count), 0
+    while got < count:
+        asked = ZerocopyReceive(copybuf_address=ctypes.addressof(into), copybuf_len=count)
+        size = ctypes.c_uint32(ctypes.sizeof(asked))
+        where = (pair[1].fileno(), socket.IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE)
+        if libc.getsockopt(*where, ctypes.byref(asked), ctypes.byref(size)):
+            raise OSError(ctypes.get_errno(), "TCP_ZEROCOPY_RECEIVE")
+        got += asked.copybuf_len if not asked.recv_skip_hint else 0
     return count, got
 
 

@@ -36,6 +36,7 @@ PATHS: dict[str, tuple[Open, Move]] = {
     "vectors": (tcp.stream, tcp.vectors),
     "read_write": (tcp.stream, tcp.read_write),
     "zerocopy": (tcp.stream, tcp.zerocopy),
+    "zerocopy_receive": (tcp.stream, tcp.zerocopy_receive),
     "full_buffer": (tcp.stream, tcp.full_buffer),
     "fast_open": (tcp.fast_open, tcp.plain),
     "half_closed": (tcp.stream, tcp.half_closed),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from xctl_probe.errors import SourceUnavailable
 from xctl_probe.metrics import OF_SOURCES, Metric
 
 _KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+_MODULE_BTF = Path("/sys/kernel/btf/ipv6")  # where IPv6 is a module (CONFIG_IPV6=m); 5.11
 # struct btf_header (include/uapi/linux/btf.h): hdr_len and str_off are needed
 _BTF_HEADER = struct.Struct("=4xI8xI4x")
 _PIECE_BYTES = 1 << 16
@@ -209,29 +211,38 @@ FIELDS = {
 MAP_ALLOCATOR = "bpf_mem_alloc_init"
 
 
-def kernel_names(path: Path = _KERNEL_BTF) -> frozenset[str]:
+def kernel_names(path: Path = _KERNEL_BTF, module: Path = _MODULE_BTF) -> frozenset[str]:
     """Return what this kernel has, by its BTF: hooks of all variants, fields, MAP_ALLOCATOR.
 
-    BTF of 6 MB is searched in pieces.  Raises SourceUnavailable where the kernel has no BTF.
+    `module`: the BTF of a module that has hooks of its own, where it is loaded.
+    Raises SourceUnavailable where the kernel has no BTF.
     """
     wanted = {
         hook.target.encode()
         for variant in (*ATTACH_VARIANTS, TRACE, PROFILE)
         for hook in variant.hooks
     } | {name.encode() for name in (*FIELDS.values(), MAP_ALLOCATOR)}
-    found: set[bytes] = set()
     try:
-        with path.open("rb", buffering=0) as file:
-            header = _BTF_HEADER.unpack(file.read(_BTF_HEADER.size))
-            file.seek(header[0] + header[1])
-            begun = b""
-            while piece := file.read(_PIECE_BYTES):
-                *whole, begun = (begun + piece).split(b"\0")
-                found |= wanted.intersection(whole)
+        found = _names_in(path, wanted)
     except (OSError, struct.error):
         msg = (
             f"the kernel has no type information ({path}): it needs CONFIG_DEBUG_INFO_BTF; "
             "--backend bcc works without"
         )
         raise SourceUnavailable(msg) from None
+    with suppress(OSError, struct.error):
+        found |= _names_in(module, wanted)
     return frozenset(name.decode() for name in found)
+
+
+def _names_in(path: Path, wanted: set[bytes]) -> set[bytes]:
+    """Search BTF, which may have 6 MB, in pieces.  Raises OSError, struct.error."""
+    found: set[bytes] = set()
+    with path.open("rb", buffering=0) as file:
+        header = _BTF_HEADER.unpack(file.read(_BTF_HEADER.size))
+        file.seek(header[0] + header[1])
+        begun = b""
+        while piece := file.read(_PIECE_BYTES):
+            *whole, begun = (begun + piece).split(b"\0")
+            found |= wanted.intersection(whole)
+    return found

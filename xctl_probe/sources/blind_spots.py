@@ -103,9 +103,19 @@ _KPROBES = (
     BlindSpot("mptcp_receive_stalls", "waits for a reply on Multipath TCP sockets"),
     BlindSpot("mptcp_bytes", "bytes of Multipath TCP sockets"),
 )
+_ZEROCOPY_RECEIVE = BlindSpot(
+    "zerocopy_receive",
+    "bytes received by TCP_ZEROCOPY_RECEIVE, by zero copy of io_uring, or by the kernel for itself"
+    " (NVMe/TCP, iSCSI)",
+)
 _TRACEPOINTS = (
     *_KERNEL,
-    BlindSpot("splice_in", "bytes that a process reads from a socket by splice(2)"),
+    _ZEROCOPY_RECEIVE,
+    BlindSpot(
+        "splice_in",
+        "bytes that a process reads from a socket by splice(2); before Linux 6.5 also those that it"
+        " sends by sendfile(2) and splice(2)",
+    ),
 )
 _SAMPLED = (
     *_EVERYWHERE,
@@ -147,7 +157,7 @@ _SAMPLED = (
 
 # By source and attach variant: the names of the rows of `check`.
 BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
-    "ebpf fentry": _KERNEL,
+    "ebpf fentry": (*_KERNEL, _ZEROCOPY_RECEIVE),
     "ebpf kprobe": _KPROBES,
     "ebpf tracepoint": _TRACEPOINTS,
     "ebpf tracepoint_files": (

@@ -88,6 +88,17 @@ def test_names_are_found_whole(tmp_path: Path) -> None:
     assert kernel_names(btf) == {"inet_sendmsg", "is_mptcp"}
 
 
+def test_hooks_of_ipv6_are_found_where_it_is_a_module(tmp_path: Path) -> None:
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 0)
+    btf, module = tmp_path / "vmlinux", tmp_path / "ipv6"
+    btf.write_bytes(header + b"\0inet_sendmsg\0")
+    assert kernel_names(btf, module) == {"inet_sendmsg"}
+    module.write_bytes(header + b"inet6_sendmsg\0udpv6_sendmsg\0")
+    assert kernel_names(btf, module) == {"inet_sendmsg", "inet6_sendmsg", "udpv6_sendmsg"}
+    module.write_bytes(header[:7])
+    assert kernel_names(btf, module) == {"inet_sendmsg"}
+
+
 def test_a_name_that_is_cut_by_a_piece_is_found(tmp_path: Path) -> None:
     btf = tmp_path / "vmlinux"
     header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 0, 0, 0)
