@@ -48,7 +48,7 @@ _EXIT_CODES = (
     ),
 )
 _EXAMPLES = (
-    (f"{NAME} | xctl ingest", "Feed a consumer."),
+    (f"{NAME} | xctl ingest", "Feed a consumer, such as xctl or jq."),
     (f"{NAME} why 4711", "What does this process wait for?"),
     (f"sudo {NAME} profile 4711", "Which system calls does it make, and what is it bound by?"),
     (f"sudo {NAME} blame", "Which process do all others wait for?"),

@@ -108,7 +108,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
     processes. error.net: retransmits; refused, timed-out and reset connections; dropped packets
     and events. process.state: a process of a job begins to use the network, or exits.
 
-    xctl-probe-network | xctl ingest        feed a consumer
+    xctl-probe-network | xctl ingest        feed a consumer, such as xctl or jq
 
     xctl-probe-network --pid 4711           report one process
 
@@ -221,7 +221,7 @@ def _why(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     since: _Since = None,
 ) -> None:
-    """Explain in one sentence what a process waits for, and list the evidence.
+    """Explain what a process waits for, and list the evidence.
 
     Takes a third of a second. Your own processes need no privilege; other users' need root.
     --since lists what a recording has of it, also where it has exited:
@@ -255,7 +255,7 @@ def _profile(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Count the system calls of one process, and name what it is bound by.
+    """Count the system calls of a process; name what it is bound by.
 
     Calls by category, the most frequent ones, errors, bytes, and the latencies of the network calls
     as histograms. Needs root; without it, the threads of your own processes are sampled from /proc.
@@ -301,7 +301,7 @@ def _blame(
         ),
     ] = None,
 ) -> None:
-    """Name the process, or the address outside this host, that all others wait for.
+    """Name the process, or the outside address, that all wait for.
 
     Prints one sentence, then a tree of who waits for whom, for how long. A dead-lock is named as
     such. Takes about a second. Your own processes need no privilege; other users' need root.
@@ -368,7 +368,7 @@ def _status(
 def _check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Try every source on this host; print which work, and what makes the others work.
+    """Try every source on this host; print which work, and remedies.
 
     Loads, attaches and detaches the programs for real; changes nothing. Exit code 0 when a
     source works, else 1.
