@@ -202,6 +202,14 @@ def test_a_server_that_has_the_request_and_sleeps_is_named_with_what_it_does(bla
     assert found["verdict"] == expected
 
 
+def test_without_privileges_the_answer_is_about_own_processes(blame):
+    """Root's may wait for long, which this user cannot see."""
+    found = blame(lambda found: not found["culprits"])
+    assert found["verdict"] == "none of your own processes waits on the network for long"
+    (note,) = (one for one in found["notes"] if "other users" in one)
+    assert note.endswith("is not visible: run as root (sudo xctl-probe-network blame)")
+
+
 def test_a_process_that_is_not_there_is_bad_input(blame):
     done = blame.command("--pid", (1 << 22) - 1)
     assert done.returncode == 2

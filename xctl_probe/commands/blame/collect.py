@@ -40,7 +40,8 @@ class Collected:
     """The graph, what it is from, and what could not be observed.
 
     `job_size` is the number of processes of a job that were found on this host.  `ports` has the
-    errors of RDMA ports whose process is not known: count by word, by port.
+    errors of RDMA ports whose process is not known: count by word, by port.  `own_only`: other
+    users' processes could not be observed.
     """
 
     graph: Graph
@@ -48,6 +49,7 @@ class Collected:
     notes: tuple[str, ...]
     job_size: dict[str, int]
     ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    own_only: bool = False
 
 
 def collect(
@@ -85,7 +87,8 @@ def collect(
     graph = replace(graph, members=graph.members | trail.described(graph.members))
     notes = (*sampled.notes, *rdma.notes, *trail.notes)
     has_rdma = any(member.rdma is not None for member in graph.members.values())
-    return Collected(graph, sampled.source, notes, sizes, rdma.ports if has_rdma else {})
+    ports = rdma.ports if has_rdma else {}
+    return Collected(graph, sampled.source, notes, sizes, ports, sampled.own_only)
 
 
 class Trail:

@@ -67,13 +67,15 @@ class Span:
 class Loaded:
     """The tables of a moment (ms since the Unix epoch), which is None where no process waits.
 
-    `stopped` has how long before the moment (ms) the stream of a host is over.
+    `hosts` counts those of the moment.  `stopped` has how long before the moment (ms) the stream of
+    a host is over.  `one_clock`: all streams are of one host.
     """
 
     engine: Engine
     moment_ms: int | None
     hosts: int
     stopped: dict[Host, int] = field(default_factory=dict)
+    one_clock: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -127,7 +129,7 @@ def load(
     rows = _Rows()
     scans = [rows.with_begun(one) for one in in_workers(scan, tasks, [one.path for one in tasks])]
     moment_ms = _busiest(scans)
-    loaded = Loaded(engine, moment_ms, 0)
+    loaded = Loaded(engine, moment_ms, 0, one_clock=_is_one_host(tasks, scans))
     if moment_ms is not None:
         covered = Covered(
             (str(task.given), one.hosts) for task, one in zip(tasks, scans, strict=True)
@@ -234,6 +236,16 @@ def _stream(path: Path) -> str:
     return printable(name or str(path))
 
 
+def _is_one_host(tasks: Iterable[Task], scans: Iterable[Scan]) -> bool:
+    """True where all is of one host: also what names none, where one file or directory is given."""
+    hosts: set[Host] = set()
+    unnamed = False
+    for one in scans:
+        hosts.update(one.hosts.times)
+        unnamed |= one.hosts.unknown is not None
+    return len(hosts) == 1 and not (unnamed and len({task.given for task in tasks}) > 1)
+
+
 def _busiest(scans: Iterable[Scan]) -> int | None:
     """Return the time (ms) of the last wait in the second with most waits; of several the last one.
 
@@ -337,7 +349,7 @@ def collect(loaded: Loaded, skew_ms: int, *, pid: int | None, job: str | None) -
         )
     if trail.ambiguous:
         notes.append(f"{pluralize(trail.ambiguous, 'wait')} for an address that several hosts have")
-    notes.append(
-        "clocks may differ by " + format_duration(skew_ms) + "; --clock-skew allows for more"
-    )
+    if not loaded.one_clock:
+        skew = format_duration(skew_ms)
+        notes.append(f"clocks may differ by {skew}; --clock-skew allows for more")
     return Collected(graph, "streams", tuple(notes), trail.sizes)

@@ -34,7 +34,8 @@ def _sentences(collected: Collected, subject: str | None) -> list[str]:
     if found:
         return [*found, *rdma]
     where = "a socket" if rdma else "the network"
-    none = f"no process waits on {where} for long"
+    who = "none of your own processes" if collected.own_only else "no process"
+    none = f"{who} waits on {where} for long"
     if subject is not None:
         none = f"{subject} waits for no other process on {where}"
     return [f"{none}; {rdma[0]}", *rdma[1:]] if rdma else [none]

@@ -23,6 +23,7 @@ from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.thread_states import ThreadStates
 from xctl_probe.metrics import Metric
+from xctl_probe.sources.privileges import WHY, held
 from xctl_probe.sources.select import open_source
 
 _SAMPLES, _APART_S = 4, 0.12  # of the sampler: an event loop that is busy shows in three
@@ -44,12 +45,14 @@ class _Place(NamedTuple):
 class Sampled:
     """Stalls that are ongoing, with their peers where these are on this host.
 
-    `source` is what they are from; `notes` name what could not be observed.
+    `source` is what they are from; `notes` name what could not be observed.  `own_only`: other
+    users' processes could not be.
     """
 
     stalls: list[Stall]
     source: str
     notes: tuple[str, ...] = ()
+    own_only: bool = False
 
 
 def sample(settings: Settings) -> Sampled:
@@ -71,7 +74,23 @@ def sample(settings: Settings) -> Sampled:
             for _ in range(_INTERVALS):
                 _poll_for(places[0].source, _INTERVAL_S)
                 found = [(places[0], stall) for stall in _drained(places[0])]
-        return Sampled(_with_peers(found), places[0].source.name, tuple(notes))
+        barred = barred_others(settings.backend, held())
+        notes += barred
+        return Sampled(_with_peers(found), places[0].source.name, tuple(notes), bool(barred))
+
+
+def barred_others(backend: Backend, having: frozenset[str]) -> list[str]:
+    """Return the note on other users' processes where these capabilities do not suffice for them.
+
+    Empty where they do, and for the kernel source, which sees the waits of all processes.
+    """
+    lacks = WHY.lacks(having)
+    if backend is not Backend.SAMPLER or not lacks:
+        return []
+    remedy = "run as root (sudo xctl-probe-network blame)"
+    if not os.geteuid():
+        remedy = f"this root lacks {' and '.join(lacks)}, as in a container: run it on the host"
+    return [f"what other users' processes wait for is not visible: {remedy}"]
 
 
 def _open(settings: Settings) -> tuple[list[_Place], list[str]]:

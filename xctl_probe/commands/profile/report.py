@@ -16,6 +16,7 @@ _MOST_FAILURES = 10
 _UNITS = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns"))
 _BYTES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 
+_NO_CALL = "no system call returned in this time"
 _VERDICTS = {
     "idle": "bound by nothing",
     "mixed": "bound by several",
@@ -30,7 +31,8 @@ def to_text(found: Profiled) -> bytes:
     if found.calls is None:
         lines += _sampled(found)
     else:
-        lines += [*_categories(found), *_top(found), *_failures(found)]
+        lines += [*_categories(found), *_top(found)] if found.calls else ["", f"  {_NO_CALL}"]
+        lines += _failures(found)
         for one in found.latencies():
             lines += ["", *picture(one)]
         if found.lost:
@@ -106,6 +108,8 @@ def _failures(found: Profiled) -> Iterator[str]:
 
 
 def _sampled(found: Profiled) -> Iterator[str]:
+    if not found.samples.waits:
+        return
     yield ""
     yield f"  {'threads waited in':<30} {'samples':>8}"
     for (activity, call), count in found.samples.waits.most_common(_MOST_CALLS):

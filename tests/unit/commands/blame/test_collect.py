@@ -162,6 +162,14 @@ def test_one_process_that_waits_for_none(monkeypatch):
     assert found.graph.culprits == []
 
 
+def test_that_only_own_processes_were_seen_is_kept(monkeypatch):
+    """With its note, also where nothing was found."""
+    monkeypatch.setattr(module, "ThreadStates", States)
+    sampled = Sampled([], "sampler", ("a note",), own_only=True)
+    found = collect(sampled, pid=None, job=None, stall_ms=100)
+    assert (found.own_only, found.notes) == (True, ("a note",))
+
+
 def test_a_process_that_may_not_be_read_is_bad_input(monkeypatch):
     explain = Explained()
     explain.by_pid[CLIENT.pid] = UsageError("why 231: not permitted")

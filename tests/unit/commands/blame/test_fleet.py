@@ -423,6 +423,15 @@ def test_the_moment_of_most_waits_counts_and_a_job_has_its_own(asked, tmp_path):
     assert verdict(asked, files, job="471") == "job 471 waits for no other process on the network"
 
 
+def test_clocks_are_noted_where_there_are_two(asked, tmp_path):
+    """Also where no host of the moment is another one: its clock may be the reason."""
+    note = "clocks may differ by 1.0 s; --clock-skew allows for more"
+    files = [stream(tmp_path / "0", origin(0), waits(0, 1, 30))]
+    assert note not in asked(files)[0]["notes"]
+    files.append(stream(tmp_path / "1", origin(1), beat(500)))
+    assert note in asked(files)[0]["notes"]
+
+
 def test_an_interval_of_ten_seconds_spans_its_seconds(asked, tmp_path):
     """Records of hosts with long intervals never have the same second."""
     files = [

@@ -81,6 +81,8 @@ def test_where_none_waits_the_answer_is_about_what_was_asked():
     assert headline(collected()) == "no process waits on the network for long"
     expected = "process 7 waits for no other process on the network"
     assert headline(collected(), "process 7") == expected
+    expected = "none of your own processes waits on the network for long"
+    assert headline(replace(collected(), own_only=True)) == expected
 
 
 def test_the_tree_stops_at_the_process_that_waits_for_none():

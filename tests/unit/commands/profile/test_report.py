@@ -132,6 +132,15 @@ def test_without_counts_the_samples_are_shown():
     assert "calls" not in answer
 
 
+def test_no_table_is_without_lines():
+    """Of a process that is in one call all the while, and of one that computes."""
+    lines = to_text(replace(FOUND, calls=(), failures={})).decode().splitlines()
+    assert lines[-2:] == ["", "  no system call returned in this time"]
+    assert not any("most calls" in line for line in lines)
+    found = replace(FOUND, calls=None, failures=None, samples=ThreadSamples({}))
+    assert "threads waited in" not in to_text(found).decode()
+
+
 def test_the_json_has_the_same():
     answer = json.loads(to_json(FOUND))
     assert (answer["bound_by"], answer["reason"]) == ("network", "it waits")
