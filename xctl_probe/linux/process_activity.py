@@ -16,7 +16,7 @@ from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.syscalls import Role, epolls_among, is_sleep, parsed, polled, resumed
-from xctl_probe.linux.tasks import reader_of, state_of
+from xctl_probe.linux.tasks import children_of, held_state_of, reader_of
 
 _IO_URING_ENTER = "426 "  # on every architecture
 _MOST_THREADS = 1_024  # of one process; more are not read
@@ -101,6 +101,7 @@ class Processes:
         self._freezer = Freezer(proc)
         self._stopped: dict[int, bool] = {}
         self._readers: dict[int, int] = {}
+        self._kin: dict[int, list[int]] = {}
         self._threads: dict[int, list[tuple[str, str]]] = {}
         self._monitored: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
@@ -113,6 +114,7 @@ class Processes:
         self._freezer.begin()
         self._stopped.clear()
         self._readers.clear()
+        self._kin.clear()
         self._threads.clear()
         self._monitored.clear()
         self._epolls.clear()
@@ -124,7 +126,7 @@ class Processes:
         """True while a signal, a debugger or its cgroup stops the process."""
         held = self._stopped.get(pid)
         if held is None:
-            held = state_of(pid, self._proc) in ("T", "t") or self._freezer.frozen(pid)
+            held = bool(held_state_of(pid, self._proc)) or self._freezer.frozen(pid)
             self._stopped[pid] = held
         return held
 
@@ -193,10 +195,12 @@ class Processes:
         return is_sleep(syscall) or function.startswith(wchan.SLEEP)
 
     def _relatives(self, pid: int) -> list[int]:
-        stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
-        parent = stat.fields[1:2] if stat else []
-        children = procfs.read(f"{self._proc}/{pid}/task/{pid}/children").split()
-        return [int(word) for word in parent + children[:_MOST_RELATIVES]]
+        """Return its parent and the first of its children."""
+        if pid not in self._kin:
+            stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
+            parent = [int(word) for word in stat.fields[1:2]] if stat else []
+            self._kin[pid] = parent + children_of(pid, self._proc)[:_MOST_RELATIVES]
+        return self._kin[pid]
 
     def _activity(self, pid: int, inode: int) -> Activity:
         if self.stopped(pid):

@@ -1,18 +1,22 @@
-"""Processes whose first thread has exited while others run.  proc(5): task.
+"""What a process is by all of its threads, and not by the first one.  proc(5): task.
 
-Such a process is alive, after pthread_exit(3) in its main thread.  Its folder in /proc shows a
+A process whose first thread has exited, by pthread_exit(3), is alive.  Its folder in /proc shows a
 zombie without descriptors; the folders of the other threads show the descriptors.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 from xctl_probe.linux import procfs
 
 _ENDED = ("Z", "X", "")
+_STOPPED, _TRACED = "T", "t"
 _MOST_THREADS = 256  # of one process; more are not read
+_MOST_STATES = _MOST_PARENTS = 1_024
 
 
 def state_of(pid: int, proc: Path = Path("/proc")) -> str:
@@ -33,3 +37,42 @@ def reader_of(pid: int, proc: Path = Path("/proc")) -> int:
         tid for tid in tids[:_MOST_THREADS] if procfs.state(f"{proc}/{tid}/stat") not in _ENDED
     )
     return next(living, pid)
+
+
+def held_state(states: Iterable[str]) -> str:
+    """Return T or t where the process is stopped, from the states of its threads; else empty.
+
+    The first thread is the first.  A signal stops all threads, ptrace(2) each one by itself.
+    """
+    living = (state for state in states if state not in _ENDED)
+    first = next(living, "")
+    if first == _STOPPED:
+        return first
+    held = first == _TRACED and all(state in (_STOPPED, _TRACED) for state in living)
+    return first if held else ""
+
+
+def held_state_of(pid: int, proc: Path = Path("/proc")) -> str:
+    """Return T or t (proc(5): stat) where all of the process is stopped, else empty."""
+    folder = f"{proc}/{pid}/task"
+    others = (procfs.state(f"{folder}/{tid}/stat") for tid in _tids(folder, _MOST_STATES))
+    return held_state(chain([state_of(pid, proc)], others))
+
+
+def children_of(pid: int, proc: Path = Path("/proc")) -> list[int]:
+    """Return the children of all its threads, those of the first thread first; empty if gone.
+
+    A child has the thread as its parent that started it.
+    """
+    folder = f"{proc}/{pid}/task"
+    tids = sorted(map(int, _tids(folder, _MOST_PARENTS)), key=lambda tid: (tid != pid, tid))
+    found = (procfs.read(f"{folder}/{tid}/children").split() for tid in tids)
+    return [int(word) for words in found for word in words]
+
+
+def _tids(folder: str, most: int) -> Iterator[str]:
+    """Yield the first threads in a folder `task`, when the first one is asked for."""
+    try:
+        yield from islice(os.listdir(folder), most)
+    except OSError:
+        return

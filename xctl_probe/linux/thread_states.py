@@ -11,12 +11,11 @@ from pathlib import Path
 from xctl_probe.events import PeerActivity
 from xctl_probe.linux import procfs
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.tasks import state_of
+from xctl_probe.linux.tasks import held_state_of
 
 _MOST_THREADS = 1_024  # of one process; more are not read
 # Of a process in a sample that has read `_MOST_ALL` of them.
 _LEAST_THREADS, _MOST_ALL = 64, 16_384
-_STOPPED = ("T", "t")
 
 
 class ThreadStates:
@@ -52,7 +51,7 @@ class ThreadStates:
     def _read(self, pid: int) -> PeerActivity | None:
         if self._freezer.frozen(pid):
             return PeerActivity.FROZEN
-        if state_of(pid, self._proc) in _STOPPED:
+        if held_state_of(pid, self._proc):
             return PeerActivity.STOPPED
         states = {procfs.state(f"{self._proc}/{pid}/task/{tid}/stat") for tid in self._threads(pid)}
         # A process that writes to a disk runs in between: the sleep is the rarer sight.

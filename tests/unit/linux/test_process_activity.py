@@ -155,6 +155,14 @@ def test_a_stopped_process_waits_for_nothing(proc, state, stopped):
     assert Processes(proc.path.parent).stopped(PID) is stopped
 
 
+def test_a_debugger_that_holds_one_thread_does_not_stop_the_others(proc):
+    proc.state("t")
+    for tid, state in ((PID, "t"), (TID, "S")):
+        proc.thread(call(45, FD), tid=tid)
+        proc.write(f"task/{tid}/stat", f"{tid} (a) {state} 223 0 0")
+    assert proc.activity_of() is Activity.WAITING_ON_SOCKET
+
+
 def test_any_thread_that_waits_is_enough(proc):
     proc.epoll(EPOLLIN)
     proc.thread("running\n")
@@ -207,14 +215,16 @@ def test_its_threads_steps_are_added_up(proc):
     assert Processes(proc.path.parent).sched_counters(PID) == SchedCounters(1_110, 7_770, 12_210)
 
 
-@pytest.mark.parametrize(("parent", "children"), [(241, ""), (1, "239 241 ")])
+@pytest.mark.parametrize(
+    ("parent", "tid", "children"), [(241, PID, ""), (1, PID, "239 241 "), (1, TID, "241 ")]
+)
 def test_a_relative_that_shares_the_socket_may_be_the_one_that_serves(
-    proc, tmp_path, parent, children
+    proc, tmp_path, parent, tid, children
 ):
     """As sshd's child does, whose parent holds the connection, too."""
     proc.state(parent=parent)
-    (proc.path / f"task/{PID}").mkdir()
-    (proc.path / f"task/{PID}/children").write_text(children)
+    proc.thread(tid=tid)
+    proc.write(f"task/{tid}/children", children)
     assert proc.activity_of() is Activity.OTHER
     thread = tmp_path / "241/task/241"
     thread.mkdir(parents=True)

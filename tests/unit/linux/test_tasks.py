@@ -1,4 +1,4 @@
-"""A process whose first thread has ended, in a /proc made of files."""
+"""A process by all of its threads, in a /proc made of files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pytest
 
 from xctl_probe.linux.socket_owners import Owners
-from xctl_probe.linux.tasks import reader_of, state_of
+from xctl_probe.linux.tasks import children_of, held_state, held_state_of, reader_of, state_of
 
 PID, INODE = 233, 4_241
 
@@ -22,6 +22,7 @@ def threads(tmp_path):
             (tmp_path / str(tid)).mkdir(exist_ok=True)
             line = f"{tid} (a) b) {state} 1 " + "7 " * 49
             (tmp_path / str(tid) / "stat").write_text(line)
+            (tmp_path / str(PID) / "task" / str(tid) / "stat").write_text(line)
         return tmp_path
 
     return write
@@ -65,3 +66,35 @@ def test_its_sockets_are_found_by_that_thread(threads, monkeypatch):
     owners.search({INODE})
     assert owners.get(INODE).pid == PID
     assert owners.is_current(INODE)
+
+
+@pytest.mark.parametrize(
+    ("states", "held"),
+    [
+        ("S", ""),
+        ("T", "T"),
+        ("TS", "T"),  # a thread in a disk sleep stops later
+        ("t", "t"),
+        ("tt", "t"),
+        ("tT", "t"),
+        ("tS", ""),  # a debugger holds this thread alone
+        ("ttR", ""),
+        ("St", ""),
+        ("tZ", "t"),
+        ("Ztt", "t"),
+        ("ZtS", ""),
+        ("Z", ""),
+    ],
+)
+def test_a_debugger_holds_a_process_by_all_its_threads(threads, states, held):
+    assert held_state(states) == held
+    assert held_state_of(PID, threads(*states)) == held
+
+
+def test_children_are_those_of_all_threads(threads):
+    """A worker thread may start them: the file of the first thread has none of these."""
+    proc = threads("S", "S", "S")
+    for tid, children in ((PID, "251 "), (PID + 2, "257 263 ")):
+        (proc / str(PID) / "task" / str(tid) / "children").write_text(children)
+    assert children_of(PID, proc) == [251, 257, 263]
+    assert children_of(PID + 10, proc) == []

@@ -42,6 +42,9 @@ def in_order(monkeypatch):
         ("RD", PeerActivity.DISK_SLEEP),
         ("T", PeerActivity.STOPPED),
         ("t", PeerActivity.STOPPED),
+        ("tt", PeerActivity.STOPPED),
+        ("tS", None),  # a debugger holds each thread by itself
+        ("tR", PeerActivity.RUNNING),
         ("ST", None),  # one thread alone does not stop the process
     ],
 )
