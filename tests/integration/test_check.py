@@ -57,7 +57,7 @@ def test_no_process_is_reported_what_is_missing_and_gets_the_sampler(check):
     """No privilege at all: what the kernel reports, and what would help."""
     code, found = check()
     assert code == 0
-    assert (found["works"], found["auto"]) == (True, "proc sock_diag")
+    assert (found["works"], found["auto"]) == (True, "sampler sock_diag")
     for attach in ("fentry", "kprobe", "tracepoint"):
         row = found["by_name"][f"ebpf {attach}"]
         assert (row["answer"], row["errno"]) == ("no", "EPERM")
@@ -116,8 +116,8 @@ def test_a_seccomp_filter_is_named(check, installed):
     require(platform.machine() in ("x86_64", "aarch64"), "no numbers of calls for this machine")
     code, found = check(*behind_a_filter(installed))
     assert code == 0
-    assert found["auto"] == "proc net"
-    row = found["by_name"]["proc sock_diag"]
+    assert found["auto"] == "sampler /proc/net"
+    row = found["by_name"]["sampler sock_diag"]
     assert (row["answer"], row["errno"]) == ("no", "EPERM")
     assert any("seccomp" in remedy for remedy in row["remedies"])
     assert found["host"]["seccomp"] == "filtered"
@@ -149,5 +149,5 @@ def test_text_is_a_table(installed, netns):
     assert done.stdout.isascii()
     lines = done.stdout.splitlines()
     assert lines[0].startswith("  ebpf fentry")
-    assert "auto takes proc sock_diag, which cannot see:" in lines
+    assert "auto takes sampler sock_diag, which cannot see:" in lines
     assert any(line.split()[:1] == ["kernel.perf_event_paranoid"] for line in lines)

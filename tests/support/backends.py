@@ -62,7 +62,7 @@ class Backend:
 # 15 ms: the kernel accounts in jiffies, and the machine's other work delays a sample.
 PROC = Backend(
     "proc",
-    source="proc sock_diag",
+    source="sampler sock_diag",
     user="unprivileged",
     options=("--backend", "proc"),
     bytes_tolerance=0.01,
@@ -71,7 +71,7 @@ PROC = Backend(
 )
 PROC_NET = Backend(
     "proc_net",
-    source="proc net",
+    source="sampler /proc/net",
     user="unprivileged",
     options=("--backend", "proc", "--no-sock-diag"),
     bytes_tolerance=0.01,

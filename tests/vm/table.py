@@ -7,10 +7,13 @@ from typing import Any
 
 from .expect import ALL_VARIANTS
 
+_HEADS = {"proc": "sampler"}  # the name that --backend has
+
 
 def table(kernels: Iterable[dict[str, Any]]) -> str:
     """Markdown from the entries of docs/kernels.json, with a newline at its end."""
-    rows = [["kernel", "Debian's package", *ALL_VARIANTS, "tested"]]
+    heads = [_HEADS.get(name, name) for name in ALL_VARIANTS]
+    rows = [["kernel", "Debian's package", *heads, "tested"]]
     rows.append(["---"] * len(rows[0]))
     for kernel in kernels:
         cells = [_cell(kernel["variants"].get(name)) for name in ALL_VARIANTS]

@@ -177,7 +177,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         *_KPROBES,
         BlindSpot("datagram_epoll", "waits for the reply to a datagram in epoll"),
     ),
-    "proc sock_diag": (
+    "sampler sock_diag": (
         *_SAMPLED,
         _SHORT_REPLY_WAIT,
         _BUSY_PEER,
@@ -199,7 +199,7 @@ BLIND_SPOTS: dict[str, tuple[BlindSpot, ...]] = {
         BlindSpot("brief_owner", "the process of a connection that is closed between two samples"),
         BlindSpot("brief_stall", "a request and its reply that both fall between two samples"),
     ),
-    "proc net": (
+    "sampler /proc/net": (
         *_SAMPLED,
         BlindSpot("no_cookie", "the protocol of a socket, also as root"),
         BlindSpot("tcp_bytes", "bytes of processes: bandwidth is reported by interface only"),

@@ -9,6 +9,8 @@ from vm.expect import ALL_VARIANTS
 from vm.results import load
 from vm.table import replaced, table
 
+from xctl_probe.config import Backend
+
 README = Path(__file__).parents[3] / "README.md"
 
 
@@ -23,6 +25,12 @@ def test_a_kernel_that_was_run_is_in_it_with_each_variant() -> None:
     assert kernels, "docs/kernels.json is empty: make test-kernels"
     rows = table(kernels).splitlines()
     assert [row.count("|") for row in rows] == [len(ALL_VARIANTS) + 4] * (len(kernels) + 2)
+
+
+def test_the_sampler_has_the_name_that_the_option_has() -> None:
+    heads = table([]).splitlines()[0].split(" | ")
+    assert str(Backend.SAMPLER) in heads
+    assert "proc" not in heads
 
 
 def test_a_document_without_the_marks_is_refused() -> None:

@@ -22,7 +22,7 @@ from xctl_probe.events import Source
 from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.sources.select import open_source
 
-SOCK_DIAG, PROC_NET = "proc sock_diag", "proc net"
+SOCK_DIAG, PROC_NET = "sampler sock_diag", "sampler /proc/net"
 LONGEST_S = 60.0  # bcc compiles
 _MS_PER_S = 1_000
 # No evidence about the source: short of memory or descriptors, or a race.

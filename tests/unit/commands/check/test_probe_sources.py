@@ -72,6 +72,7 @@ def test_every_way_comes_from_the_options_and_has_its_blind_spots():
     names = [way.name for way in source_variants()]
     assert names == list(BLIND_SPOTS)
     assert {way.backend for way in source_variants()} == {*Backend} - {Backend.AUTO}
+    assert {way.name.split()[0] for way in source_variants()} == {*Backend} - {Backend.AUTO}
     kernel = {way.attach.value for way in source_variants() if way.backend is Backend.EBPF}
     assert kernel == {variant.name for variant in ATTACH_VARIANTS}
 
@@ -158,9 +159,9 @@ def test_the_sampler_without_sock_diag_is_a_no_for_sock_diag(opens, monkeypatch)
     )
     opens(lambda _: fell_back)
     by_name = {way.name: probe_source(way, command._SETTINGS) for way in source_variants()}
-    diag, net = by_name["proc sock_diag"], by_name["proc net"]
+    diag, net = by_name["sampler sock_diag"], by_name["sampler /proc/net"]
     assert (diag.answer, diag.errno) == (Answer.NO, "EPROTONOSUPPORT")
-    assert (net.answer, net.source) == (Answer.YES, "proc net")
+    assert (net.answer, net.source) == (Answer.YES, "sampler /proc/net")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def checked(*answers):
         Row(way, probe_sources.ProbeResult(answer, "because \x1b[2J"), ("do this",))
         for way, answer in zip(source_variants(), answers, strict=False)
     ]
-    auto = probe_sources.ProbeResult(Answer.YES, "", source="proc net")
+    auto = probe_sources.ProbeResult(Answer.YES, "", source="sampler /proc/net")
     return Checked(tuple(rows), auto, HOST)
 
 
@@ -221,8 +222,8 @@ def test_the_table_names_each_way_its_answer_and_what_auto_cannot_see():
     assert lines[0].split()[:3] == ["ebpf", "fentry", "no"]
     assert lines[1].strip() == "remedy: do this"
     assert "unknown" in lines[2]
-    assert "auto takes proc net, which cannot see:" in lines
-    for spot in BLIND_SPOTS["proc net"]:
+    assert "auto takes sampler /proc/net, which cannot see:" in lines
+    for spot in BLIND_SPOTS["sampler /proc/net"]:
         assert f"  - {spot.text}" in lines
     assert to_json(checked(Answer.NO)).count(b"\n") == 1
 
