@@ -123,7 +123,7 @@ def _row(option: Option) -> str:
     cells = (
         f"`--{option.name}`",
         value,
-        "" if option.default in (None, False) else str(option.default),
+        "" if option.default is None or option.default is False else str(option.default),
         f"`{option.variable}`" if option.variable else "",
         f"`{option.name}`" if option.name in FILE_KEYS else "",
         ", ".join(option.sources) or "all",

@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from xctl_probe.cli import app
+from xctl_probe.config import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +32,15 @@ def test_what_is_committed_is_what_would_be_made(generate):
     assert committed == generate.files()
     assert generate.BLIND_SPOTS_PAGE.read_text() == generate.blind_spots()
     assert generate.OPTIONS_PAGE.read_text() == generate.options()
+
+
+def test_the_page_of_options_has_each_default(generate):
+    """Also one of 0; a flag has none that a reader needs."""
+    rows = [line.split(" | ") for line in generate.options().splitlines()]
+    defaults = {row[0].strip("| `"): row[2] for row in rows if row[0].startswith("| `--")}
+    for option in OPTIONS:
+        if option.kind is not bool and option.default is not None and not option.hidden:
+            assert defaults[f"--{option.name}"] == str(option.default)
 
 
 def test_what_is_made_is_installed(generate):
