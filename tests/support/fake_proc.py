@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 EPOLL_HEAD = "pos:\t0\nflags:\t02\n"
+# The auxiliary vector of a program: address of the vDSO, size of a page, end.
+AUXV_32 = struct.pack("=6I", 33, 0xF7F8C000, 6, 4096, 0, 0)
+AUXV_64 = struct.pack("=6Q", 33, 0x7F9934B35000, 6, 4096, 0, 0)
 
 
 def stat_line(pid: int, comm: bytes = b"client", start: int = 7_001, flags: int = 0) -> bytes:

@@ -15,7 +15,15 @@ from typing import NamedTuple
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.syscalls import Role, epolls_among, is_sleep, parsed, polled, resumed
+from xctl_probe.linux.syscalls import (
+    Role,
+    epolls_among,
+    has_other_calls,
+    is_sleep,
+    parsed,
+    polled,
+    resumed,
+)
 from xctl_probe.linux.tasks import children_of, held_state_of, reader_of
 
 _IO_URING_ENTER = "426 "  # on every architecture
@@ -102,6 +110,7 @@ class Processes:
         self._stopped: dict[int, bool] = {}
         self._readers: dict[int, int] = {}
         self._kin: dict[int, list[int]] = {}
+        self._other_calls: dict[int, bool] = {}
         self._threads: dict[int, list[tuple[str, str]]] = {}
         self._monitored: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
@@ -115,6 +124,7 @@ class Processes:
         self._stopped.clear()
         self._readers.clear()
         self._kin.clear()
+        self._other_calls.clear()
         self._threads.clear()
         self._monitored.clear()
         self._epolls.clear()
@@ -227,7 +237,14 @@ class Processes:
     def _thread(self, pid: int, tid: str) -> tuple[str, str]:
         task = f"{self._proc}/{pid}/task/{tid}"
         call = resumed(procfs.word(f"{task}/syscall"), f"{task}/wchan")
+        if call[:1].isdigit() and self._has_other_calls(pid):
+            call = ""
         return call, "" if call else procfs.word(f"{task}/wchan")
+
+    def _has_other_calls(self, pid: int) -> bool:
+        if pid not in self._other_calls:
+            self._other_calls[pid] = has_other_calls(self._reader(pid), self._proc)
+        return self._other_calls[pid]
 
     def _waits_for(self, pid: int, inode: int, syscall: str, function: str) -> bool:
         if not syscall:  # not readable: the kernel function decides

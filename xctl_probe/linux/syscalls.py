@@ -108,6 +108,8 @@ _TIMEOUT_AT = {
 _MILLISECONDS = ("poll", "epoll_wait", "epoll_pwait")
 _NEGATIVE = 1 << 31  # sign of an int; the upper half of the register is undefined
 _POLLFD = struct.Struct("=iHH")
+_AUXV_PAIR, _AUXV_BYTES = struct.Struct("=QQ"), 1 << 12
+_WORD = (1 << 32) - 1  # the largest of 32 bits
 MOST_FDS = 4096  # of one poll or select; more are not read
 _MOST_NESTED = 16  # nested epoll descriptors
 _MOST_LINKS = 64  # descriptors tested for that
@@ -167,6 +169,18 @@ def resumed(syscall: str, function: str | Path, machine: str = platform.machine(
     name = procfs.word(function)
     found = (call for functions, call in _RESUMED[machine] if name.startswith(functions))
     return f"{next(found, number)} {arguments}"
+
+
+def has_other_calls(pid: int, proc: Path = Path("/proc")) -> bool:
+    """Return whether it is a 32-bit program on a 64-bit kernel: its calls have other numbers.
+
+    `pid` is the thread whose folder shows the memory.  proc(5), auxv: pairs of words.  Of words of
+    32 bits, the upper half of what would be the key has a value.
+    """
+    # Not the head of `exe`, which may be on a file system that hangs.
+    raw = procfs.read_once(proc / str(pid) / "auxv", _AUXV_BYTES)
+    whole = raw[: len(raw) - len(raw) % _AUXV_PAIR.size]
+    return sys.maxsize > _WORD and any(key > _WORD for key, _ in _AUXV_PAIR.iter_unpack(whole))
 
 
 def is_sleep(syscall: str, machine: str = platform.machine()) -> bool:

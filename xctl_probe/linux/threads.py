@@ -19,7 +19,16 @@ from xctl_probe.events import Direction
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.epoll_fdinfo import entries
-from xctl_probe.linux.syscalls import TO_WRITE, Role, Watched, parsed, polled, resumed, role_of
+from xctl_probe.linux.syscalls import (
+    TO_WRITE,
+    Role,
+    Watched,
+    has_other_calls,
+    parsed,
+    polled,
+    resumed,
+    role_of,
+)
 from xctl_probe.linux.tasks import reader_of
 
 _DIRECTIONS = {Role.RECEIVE: Direction.RECEIVE, Role.SEND: Direction.SEND}
@@ -44,10 +53,12 @@ def blocked_threads(pid: int, proc: Path = Path("/proc")) -> list[BlockedThread]
     except OSError:
         return []
     found: list[BlockedThread] = []
+    known = not has_other_calls(reader_of(pid, proc), proc)
     for tid in tids:
         function = procfs.word(f"{tasks}/{tid}/wchan")
         if function in wchan.UNKNOWN or function.startswith(_ON_SOCKET):
-            call = resumed(procfs.word(f"{tasks}/{tid}/syscall"), f"{tasks}/{tid}/wchan", _MACHINE)
+            line = procfs.word(f"{tasks}/{tid}/syscall") if known else ""
+            call = resumed(line, f"{tasks}/{tid}/wchan", _MACHINE)
             found += _blocked(int(tid), function, call, pid, proc)
     return found
 
@@ -88,6 +99,8 @@ def closing_threads(pid: int, proc: Path = Path("/proc")) -> list[int]:
     try:
         tids = os.listdir(tasks)
     except OSError:
+        return []
+    if has_other_calls(reader_of(pid, proc), proc):
         return []
     return [
         int(tid)

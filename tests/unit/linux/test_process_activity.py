@@ -7,7 +7,7 @@ import platform
 import struct
 
 import pytest
-from support.fake_proc import EPOLL_HEAD, FakeProcess, epoll_line
+from support.fake_proc import AUXV_32, AUXV_64, EPOLL_HEAD, FakeProcess, epoll_line
 
 from xctl_probe.linux import process_activity as module
 from xctl_probe.linux.process_activity import (
@@ -143,6 +143,22 @@ def test_where_the_call_may_not_be_read_its_function_has_to_do(proc, wchan, watc
     if watched:
         proc.epoll(EPOLLIN)
     proc.thread(None, wchan)
+    assert proc.activity_of() is found
+
+
+@pytest.mark.parametrize(
+    ("auxv", "wchan", "found"),
+    [
+        (AUXV_32, "ep_poll", Activity.WAITING_ON_SOCKET),
+        (AUXV_32, "hrtimer_nanosleep", Activity.EVENT_LOOP_BUSY),
+        (AUXV_64, "hrtimer_nanosleep", Activity.WAITING_ON_SOCKET),
+    ],
+)
+def test_of_a_32_bit_program_the_kernel_function_decides(proc, auxv, wchan, found):
+    """Its calls have other numbers: 232 is epoll_wait here, and flistxattr there."""
+    proc.epoll(EPOLLIN)
+    proc.write("auxv", auxv)
+    proc.thread(call(232, EPOLL), wchan)
     assert proc.activity_of() is found
 
 

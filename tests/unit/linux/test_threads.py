@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_proc import FakeProcess
+from support.fake_proc import AUXV_32, AUXV_64, FakeProcess
 
 from xctl_probe.events import Direction
 from xctl_probe.linux import threads
@@ -164,6 +164,20 @@ def test_a_poll_that_may_not_be_read_shows_nothing(proc, line):
 def test_a_poll_whose_memory_is_closed_shows_nothing(proc):
     proc.thread(b"do_sys_poll", POLL % 1)
     assert proc.blocked() == []
+
+
+@pytest.mark.parametrize(("auxv", "found"), [(AUXV_32, (None, None)), (AUXV_64, (5, SEND))])
+def test_calls_of_a_32_bit_program_have_other_numbers(proc, auxv, found):
+    """1 is no write there."""
+    proc.thread(b"wait_woken", b"1 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n")
+    proc.write("auxv", auxv)
+    assert proc.blocked() == [BlockedThread(TID, *found)]
+
+
+def test_what_is_close_here_is_read_in_a_32_bit_program(proc):
+    proc.thread(b"wait_woken", b"3 0x5 0x0 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n")
+    proc.write("auxv", AUXV_32)
+    assert closing_threads(PID, proc.root) == []
 
 
 def test_each_thread_is_sampled(proc):
