@@ -169,6 +169,14 @@ def _give_up(diagnostics: Diagnostics, *features: Feature) -> None:
     give_up_or_report(diagnostics.report, features)
 
 
+_SinceRecorded = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Answer from the recording that --record names, of the last 90s, 10m, 2h or 1d.",
+    ),
+]
 _Since = Annotated[
     str | None,
     typer.Option(
@@ -189,7 +197,12 @@ def _top(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="Begin with the last 90s, 10m, 2h or 1d."),
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Show the last 90s, 10m, 2h or 1d of the recording that --replay or --record "
+            "names.",
+        ),
     ] = None,
 ) -> None:
     """Show live which processes wait, which transfer data, and errors.
@@ -199,14 +212,19 @@ def _top(
     frames where stdout is no terminal.
     """
     settings: Settings = context.meta["settings"]
+    if replay is None and since is not None:
+        replay = settings.record
+        if replay is None:
+            raise UsageError(
+                f"top --since {since}: no recording is named; give --replay DIR, or put --record "
+                "DIR before the command"
+            )
     if replay is not None:
         from xctl_probe.commands.top.replay import run as replay_all  # noqa: PLC0415 - as below
 
         _give_up(context.obj, RECORDINGS)
         replay_all(settings, _STDOUT, replay, since)
         return
-    if since is not None:
-        raise UsageError(f"top --since {since}: only with --replay DIR, the recording to show")
     from xctl_probe.commands.top.command import run  # noqa: PLC0415 - the stream does without
 
     settings.check_host()
@@ -219,7 +237,7 @@ def _why(
     context: typer.Context,
     pid: Annotated[int, typer.Argument(help="Process to explain.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    since: _Since = None,
+    since: _SinceRecorded = None,
 ) -> None:
     """Explain what a process waits for, and list the evidence.
 
@@ -240,7 +258,10 @@ def _why(
     stall_ms: int = options["stall_ms"]
     check_stall_ms(stall_ms)
     _give_up(context.obj, WHY, WHY_ELSEWHERE)
-    run(pid, _STDOUT, as_json=as_json, sock_diag=not options["no_sock_diag"], stall_ms=stall_ms)
+    run(
+        pid, _STDOUT, as_json=as_json, sock_diag=not options["no_sock_diag"], stall_ms=stall_ms,
+        record=options["record"],
+    )  # fmt: skip
 
 
 @app.command("profile")
@@ -425,6 +446,15 @@ def _settle_variables() -> None:
             os.environ[option.variable] = option.current(value)
 
 
+def _mistake(error: typer.TyperException) -> str:
+    """Return one line about words that the command does not take, with its own help."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    if getattr(getattr(error, "param", None), "name", None) == "pid":
+        message = message.replace("a valid int", "a process id")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see {context.command_path if context else NAME} --help"
+
+
 def main() -> None:
     """Run the command.  Each error is one line on stderr and an exit code."""
     diagnostics = Diagnostics()
@@ -448,8 +478,7 @@ def main() -> None:
         diagnostics.fail(str(error))
         code = error.exit_code
     except typer.TyperException as error:
-        message = " ".join(error.format_message().split())
-        diagnostics.fail(f"{message.rstrip('.')}; see {NAME} --help")
+        diagnostics.fail(_mistake(error))
         code = UsageError.exit_code
     except ModuleNotFoundError as error:
         if error.name != "numpy":

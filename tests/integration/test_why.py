@@ -266,7 +266,7 @@ def test_mistakes_are_one_line_with_the_remedy(why, worker, netns):
         for pid, message in (
             (gone.pid, "no such process"),
             (0, "no such process"),
-            ("x", "not a valid int"),
+            ("x", "'x' is not a process id; see xctl-probe-network why --help"),
             (root.pid, "run as root"),
         ):
             if pid == root.pid and os.geteuid() != 0:

@@ -336,6 +336,33 @@ def test_why_takes_the_length_of_a_stall(command, monkeypatch, words, variables,
     assert given == [(4_711, {"sock_diag": True, "stall_ms": stall_ms})]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("why", "x"), "'x' is not a process id; see xctl-probe-network why --help"),
+        (("blame", "--pid", "x"), "'x' is not a process id; see xctl-probe-network blame --help"),
+        (("--pid", "x"), "'x' is not a process id; see xctl-probe-network --help"),
+        (("top", "--x"), "No such option: --x; see xctl-probe-network top --help"),
+    ],
+)
+def test_a_mistake_names_the_help_of_the_command(command, words, message):
+    assert command.run(*words) == 2
+    (line,) = command.messages
+    assert line.endswith(message)
+
+
+def test_why_names_the_recording_for_a_process_that_is_gone(command):
+    """That of --record, else any."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    recall = f"why {gone.pid} --since 1h"
+    missing = f"why {gone.pid}: no such process; `ps -e` lists all; of one that has exited: "
+    assert command.run("why", gone.pid) == 2
+    assert command.messages == [f"{missing}xctl-probe-network --record DIR {recall}"]
+    assert command.run("--record", "/a b", "why", gone.pid) == 2
+    assert command.messages == [f"{missing}xctl-probe-network --record '/a b' {recall}"]
+
+
 def test_why_refuses_a_length_that_is_none(command):
     """By the rule of the stream."""
     assert command.run("--stall-ms", 0, "why", 4_711) == 2
@@ -366,6 +393,25 @@ def test_status_takes_its_words_and_the_directory_of_the_stream(command, monkeyp
     assert command.run("--status-dir", "/tmp/run", "status", *words) == 0
     default = {"pid": None, "as_json": False, "check": False, "watch_s": None}
     assert called == [{"directory": "/tmp/run"} | default | given]
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [(("--record", "/tmp/ring", "top"), {}), (("top",), {"RECORD": "/tmp/ring"})],
+)
+def test_top_takes_the_recording_as_why_and_blame_do(command, monkeypatch, words, variables):
+    """With --since; without it, it is live."""
+    shown = []
+    name = "xctl_probe.commands.top.replay.run"
+    monkeypatch.setattr(name, lambda _settings, _stdout, *given: shown.append(given))
+    assert command.run(*words, "--since", "10m", **variables) == 0
+    assert shown == [(Path("/tmp/ring"), "10m")]
+
+
+def test_top_without_a_recording_has_no_time(command):
+    assert command.run("top", "--since", "10m") == 2
+    (line,) = command.messages
+    assert "give --replay DIR, or put --record DIR before the command" in line
 
 
 def test_the_exit_code_of_a_check_is_that_of_the_command(command, monkeypatch):

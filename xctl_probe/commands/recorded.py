@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,6 +13,7 @@ from xctl_probe.commands.why.humanize import format_duration, pluralize
 from xctl_probe.config import check_span
 from xctl_probe.errors import UsageError
 from xctl_probe.events import PeerActivity
+from xctl_probe.recordings.directory import files, open_to_read
 from xctl_probe.recordings.history import Coverage
 from xctl_probe.recordings.reader import Recording
 
@@ -49,6 +51,26 @@ def clock_text(ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
 
 
 @contextmanager
+def opened(directory: Path) -> Iterator[Recording]:
+    """Yield the recording of a directory.
+
+    Raises UsageError where it has no file of one, or belongs to another user.
+    """
+    fd = open_to_read(directory)
+    try:
+        is_recording = bool(files(fd))
+    finally:
+        os.close(fd)
+    if not is_recording:
+        raise UsageError(
+            f"recording {directory}: no file records-* is there; name a directory that --record "
+            "has filled"
+        )
+    with closing(Recording(directory)) as recording:
+        yield recording
+
+
+@contextmanager
 def recording_since(
     command: str, since: str, record: Path | None
 ) -> Iterator[tuple[Recording, Window]]:
@@ -63,8 +85,18 @@ def recording_since(
             "command, or set XCTL_NETWORK_RECORD"
         )
     now_ms = time.time_ns() // 1_000_000
-    with closing(Recording(record)) as recording:
+    with opened(record) as recording:
         yield recording, Window(now_ms - span_ms, now_ms)
+
+
+def nothing_recorded(command: str, since: str | None, directory: Path) -> UsageError:
+    """Return the error of a recording without an interval of the time that was asked about."""
+    if since is None:
+        return UsageError(f"{command}: nothing is recorded in {directory}")
+    return UsageError(
+        f"{command} --since {since}: nothing is recorded in {directory} of this time; "
+        "give a longer one"
+    )
 
 
 def notes(recording: Recording, coverage: Coverage, window: Window) -> list[str]:

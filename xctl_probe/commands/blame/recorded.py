@@ -13,7 +13,13 @@ from xctl_probe.commands.blame.collect import Collected
 from xctl_probe.commands.blame.graph import Graph, Member, Node, Outside, Wait
 from xctl_probe.commands.blame.jobs import Job
 from xctl_probe.commands.blame.report import to_json, to_text
-from xctl_probe.commands.recorded import ACTIVITIES, Window, notes, recording_since
+from xctl_probe.commands.recorded import (
+    ACTIVITIES,
+    Window,
+    notes,
+    nothing_recorded,
+    recording_since,
+)
 from xctl_probe.config import Settings
 from xctl_probe.events import PeerActivity, Process, Stall, State
 from xctl_probe.exporters.labels import local, remote
@@ -50,10 +56,15 @@ class Moment:
 def run(
     settings: Settings, stdout: int, *, pid: int | None, job: str | None, as_json: bool, since: str
 ) -> None:
-    """Write the answer to `stdout`.  Raises UsageError where there is no recording to read."""
+    """Write the answer to `stdout`.
+
+    Raises UsageError where there is no recording to read, or nothing of this time in it.
+    """
     with recording_since("blame", since, settings.record) as (recording, window):
         coverage = Coverage()
         moment = busiest(recording, window, coverage, pid=pid, job=job)
+        if coverage.last_ms is None and settings.record is not None:
+            raise nothing_recorded("blame", since, settings.record)
         about = tuple(notes(recording, coverage, window))
     collected = collect(moment, about, pid=pid, job=job)
     subject = f"process {pid}" if pid is not None else None

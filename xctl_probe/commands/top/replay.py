@@ -8,21 +8,19 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from rich.live import Live
 
 from xctl_probe.aggregate import Filter
-from xctl_probe.commands.recorded import clock_text
+from xctl_probe.commands.recorded import clock_text, nothing_recorded, opened
 from xctl_probe.commands.top.command import check_terminal, show, terminal
 from xctl_probe.commands.top.keys import read_keys
 from xctl_probe.commands.top.model import KEEP_NS, Model, View
 from xctl_probe.commands.top.screen import draw
 from xctl_probe.commands.top.ui import Mode, Ui, on_key, shown
 from xctl_probe.config import Settings, check_span
-from xctl_probe.errors import UsageError
 from xctl_probe.events import SocketError
 from xctl_probe.exporters.records import (
     BandwidthRecord,
@@ -50,12 +48,12 @@ def run(settings: Settings, stdout: int, directory: Path, since: str | None) -> 
     since_ms = 0
     if since is not None:
         since_ms = time.time_ns() // _NS_PER_MS - check_span(since, "since")
-    with closing(Recording(directory)) as recording:
+    with opened(directory) as recording:
         # What ended shortly before is on the screen, too.
         intervals = _frames(recording, since_ms, settings.wanted)
         first = next(intervals, None)
         if first is None:
-            raise UsageError(f"top --replay {directory}: nothing is recorded of this time")
+            raise nothing_recorded("top", since, directory)
         if not (os.isatty(_STDIN) and os.isatty(stdout)):
             _print(first, intervals, stdout)
             return

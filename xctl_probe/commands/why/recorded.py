@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from xctl_probe.commands.recorded import Window, notes, recording_since
+from xctl_probe.commands.recorded import Window, notes, nothing_recorded, recording_since
 from xctl_probe.commands.why.recorded_report import Failure, Former, Recalled, to_json, to_text
 from xctl_probe.errors import UsageError
 from xctl_probe.events import SocketError, State
@@ -30,6 +30,8 @@ def run(pid: int, stdout: int, *, as_json: bool, record: str | None, since: str)
     path = Path(record) if record is not None else None
     with recording_since("why", since, path) as (recording, window):
         recalled = recall(recording, window, pid, started_ms(pid))
+        if recalled.last_ms is None and path is not None:
+            raise nothing_recorded(f"why {pid}", since, path)
     width = os.get_terminal_size(stdout).columns if os.isatty(stdout) else None
     write_answer(stdout, to_json(recalled) if as_json else to_text(recalled, width or None))
 

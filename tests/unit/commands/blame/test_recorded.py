@@ -198,3 +198,13 @@ def test_mistakes_are_one_line(tmp_path):
         run(SimpleNamespace(record=tmp_path), 1, pid=None, job=None, as_json=False, since="x")
     with pytest.raises(UsageError, match="put --record DIR before the command"):
         run(SimpleNamespace(record=None), 1, pid=None, job=None, as_json=False, since="1h")
+    with pytest.raises(UsageError, match=rf"^recording {tmp_path}: no file records-\* is there"):
+        run(SimpleNamespace(record=tmp_path), 1, pid=None, job=None, as_json=False, since="1h")
+
+
+def test_a_recording_without_this_time_is_no_answer(tmp_path):
+    """As for `top`: that no process waited is not known."""
+    path = record_all(tmp_path / "ring", [interval(1, waits(0, 2))])
+    message = f"^blame --since 1h: nothing is recorded in {path} of this time"
+    with pytest.raises(UsageError, match=message):
+        run(SimpleNamespace(record=path), 1, pid=None, job=None, as_json=False, since="1h")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -50,10 +51,16 @@ def test_each_interval_is_a_frame(recording, capfd):
 
 
 def test_since_leaves_earlier_intervals_out(recording):
-    with pytest.raises(UsageError, match="nothing is recorded of this time"):
+    refused = f"top --since 1m: nothing is recorded in {recording} of this time"
+    with pytest.raises(UsageError, match=re.escape(refused)):
         run(SETTINGS, 1, recording, "1m")
     with pytest.raises(UsageError, match="not a length of time"):
         run(SETTINGS, 1, recording, "soon")
+
+
+def test_a_directory_without_a_recording_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"no file records-\* is there"):
+        run(SETTINGS, 1, tmp_path, None)
 
 
 @pytest.mark.parametrize(

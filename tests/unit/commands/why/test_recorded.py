@@ -12,8 +12,9 @@ from support.recording import record_all
 from support.records import STALL
 
 from xctl_probe.commands.recorded import Window
-from xctl_probe.commands.why.recorded import recall
+from xctl_probe.commands.why.recorded import recall, run
 from xctl_probe.commands.why.recorded_report import headline, to_json, to_text
+from xctl_probe.errors import UsageError
 from xctl_probe.events import (
     DroppedEvents,
     ErrorKind,
@@ -230,6 +231,16 @@ def test_what_is_not_recorded_is_noted(recalled):
 def test_an_empty_window_is_noted(recalled):
     found = recalled(interval(1), window=Window(BEGUN_MS + 500_000, BEGUN_MS + 600_000))
     assert found.notes == ("nothing is recorded of this time",)
+
+
+def test_a_recording_without_this_time_is_no_answer(tmp_path):
+    """As for `top`; nor is a directory without a recording."""
+    with pytest.raises(UsageError, match=rf"^recording {tmp_path}: no file records-\* is there"):
+        run(CLIENT.pid, 1, as_json=True, record=str(tmp_path), since="1h")
+    path = record_all(tmp_path / "ring", [interval(1, waits(300))])
+    message = f"^why 233 --since 1h: nothing is recorded in {path} of this time"
+    with pytest.raises(UsageError, match=message):
+        run(CLIENT.pid, 1, as_json=True, record=str(path), since="1h")
 
 
 def test_hostile_names_are_printable(recalled):
