@@ -30,6 +30,7 @@ _MOST_EXPLAINED = 16  # processes that are explained
 _AT_ONCE = 4
 _MOST_STEPS = 4  # of a trail that no source has reported
 _SENDS = (Cause.PEER_WINDOW, Cause.SEND_BUFFER, Cause.PACING, Cause.LOCAL_DROP)
+_UNREAD = ", and has not read what was sent to it"
 _HELD = {PeerActivity.STOPPED: "stopped", PeerActivity.FROZEN: "frozen with its cgroup"}
 
 Explain = Callable[[int], Diagnosis]
@@ -214,12 +215,19 @@ class Trail:
             self.members[pid] = replace(self.members[pid], does="what it does could not be seen")
             return
         self._add_process(found.process)
-        self.members[pid] = replace(self.members[pid], does=self._does(pid, found))
+        unread = _UNREAD if self._leaves_unread(pid, found.tcp) else ""
+        self.members[pid] = replace(self.members[pid], does=self._does(pid, found) + unread)
         by_inode = {tcp.inode: tcp for tcp in found.tcp}
         for finding in found.found:
             tcp = by_inode.get(finding.inode or 0)
             if tcp is not None and finding.waits and (finding.certain or guesses or _stuck(tcp)):
                 self._add_finding(pid, finding, tcp)
+
+    def _leaves_unread(self, pid: int, tcp: Iterable[Tcp]) -> bool:
+        """Return whether data lie unread where another process waits for this one."""
+        pairs = {(wait.remote, wait.local) for wait in self.waits if wait.target == pid}
+        unread = (one for one in tcp if one.receive_queue and not one.moved)
+        return any((one.local, one.remote) in pairs for one in unread)
 
     def _does(self, pid: int, found: Diagnosis) -> str:
         held = self.members[pid].activity

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 
 from xctl_probe.commands.blame.collect import check_pid, collect
+from xctl_probe.commands.blame.jobs import check_job
 from xctl_probe.commands.blame.rdma import RdmaSampler
 from xctl_probe.commands.blame.report import to_json, to_text
 from xctl_probe.commands.blame.running import running_stalls, with_running
@@ -21,11 +22,13 @@ def run(
 ) -> None:
     """Write the answer to `stdout`.
 
-    Raises UsageError for a pid that is invalid, gone or unreadable; SourceUnavailable where no
-    source works.
+    Raises UsageError for a pid that is invalid, gone or unreadable, and for a job without a visible
+    process; SourceUnavailable where no source works.
     """
     if pid is not None:
         check_pid(pid)
+    if job is not None:
+        check_job(job)
     rdma = RdmaSampler()
     sampled = sample(settings)
     running = running_stalls(settings.status_dir)

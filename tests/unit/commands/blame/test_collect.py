@@ -84,6 +84,27 @@ def test_a_peer_that_waits_itself_leads_on():
     assert explain.asked == [PROXY.pid, SERVER.pid]
 
 
+@pytest.mark.parametrize(
+    ("changes", "unread"),
+    [
+        ({}, True),
+        ({"receive_queue": 0}, False),
+        ({"moved": True}, False),
+        ({"remote": "*:7"}, False),
+    ],
+)
+def test_what_the_last_one_has_not_read_is_named(changes, unread):
+    """On the connection of a wait, as long as it does not go on."""
+    waited = stall(CLIENT, SERVER)
+    (tcp,) = WAITING.tcp
+    there = {"local": "10.0.0.7:5432", "remote": "10.0.0.11:40009", "receive_queue": 7}
+    tcp = replace(tcp, **({"moved": False} | there | changes))
+    explain = Explained()
+    explain.by_pid[SERVER.pid] = replace(IDLE, process=SERVER, tcp=(tcp,))
+    does = trail(waited, explain=explain).members[SERVER.pid].does
+    assert does.endswith(", and has not read what was sent to it") is unread
+
+
 def test_a_stopped_process_needs_no_explanation():
     explain = Explained()
     found = trail(stall(), explain=explain, proxy=PeerActivity.STOPPED)
