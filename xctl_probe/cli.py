@@ -110,7 +110,7 @@ def _stream(context: typer.Context, **given: Any) -> None:
 
     xctl-probe-network | xctl ingest        feed a consumer, such as xctl or jq
 
-    xctl-probe-network --pid 4711           report one process
+    xctl-probe-network --pid 4711           report one process, and interfaces
 
     Each option is also a variable (XCTL_NETWORK_INTERVAL) and a key of the --config file. An
     option overrides its variable; a variable overrides the file. Exit codes: 0 success, 1 it

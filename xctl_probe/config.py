@@ -38,6 +38,7 @@ _MOST_PROMETHEUS_PIDS = 1_000
 _PROMETHEUS_SUFFIX = ".prom"  # node_exporter reads no other file
 OTLP_S = 10.0
 _MOST_OTLP_S = 3600.0
+_WITH_PROTOCOLS = frozenset((Metric.STALLS, Metric.ERRORS))  # whose records have the protocol
 _LARGEST_PID = 1 << 22  # PID_MAX_LIMIT, include/linux/threads.h
 
 
@@ -102,12 +103,17 @@ def _check_min_bw(mbps: float) -> None:
 
 def _check_metrics(text: str) -> None:
     try:
-        parse_metrics(text)
+        metrics = parse_metrics(text)
     except ValueError as error:
         remedy = f"give a list of {', '.join(Metric)}, with commas"
         if str(error) == "syscalls":
             remedy = "system calls are counted of one process: xctl-probe-network profile PID"
         raise UsageError(f"--metrics {text}: no metric {str(error)!r}; {remedy}") from None
+    if Metric.PROTOCOLS in metrics and not metrics & _WITH_PROTOCOLS:
+        raise UsageError(
+            f"--metrics {text}: protocols adds to stalls and errors, and neither is "
+            f"measured; give --metrics {text_of(metrics | _WITH_PROTOCOLS)}"
+        )
 
 
 def _check_proc_budget(percent: float) -> None:
@@ -324,7 +330,8 @@ OPTIONS = (
         name="pid",
         kind=int,
         many=True,
-        help="Report only this process. Repeatable.",
+        help="Of processes, report only this one; interfaces are reported all the same. "
+        "Repeatable.",
     ),
     Option(
         name="interface",
@@ -389,7 +396,7 @@ OPTIONS = (
         name="loopback",
         kind=bool,
         default=False,
-        help="Report bandwidth of lo.",
+        help="Report bandwidth of lo; --interface lo does so, too.",
     ),
     Option(
         name="backend",
@@ -409,9 +416,9 @@ OPTIONS = (
         name="packets-hook",
         kind=PacketsHook,
         default=PacketsHook.TCX,
-        help="With --metrics packets: where packets are counted. xdp: what is received before it "
-        "is merged, on any interface with Ethernet headers; xdp-native: in the driver, which may "
-        "reset the interface.",
+        help="With packets in --metrics: where packets are counted. xdp: what is received before "
+        "it is merged, on any interface with Ethernet headers; xdp-native: in the driver, which "
+        "may reset the interface.",
     ),
     Option(
         name="format",

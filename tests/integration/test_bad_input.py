@@ -63,6 +63,7 @@ def config(tmp_path_factory, installed):
         (("--metrics", "stalls,cpu"), ["--metrics stalls,cpu", "'cpu'", "bandwidth, stalls"]),
         (("--metrics", "syscalls"), ["--metrics syscalls", "xctl-probe-network profile PID"]),
         (("--metrics", "stalls,"), ["--metrics stalls,", "''"]),
+        (("--metrics", "protocols"), ["--metrics protocols", "stalls,errors,protocols"]),
         (("--interface", "nope0"), ["--interface", "nope0", "lo"]),  # and those there are
         (("--backend", "magic"), ["--backend", "magic", "sampler"]),
         (("--format", "xml"), ["--format", "xml", "ndjson"]),

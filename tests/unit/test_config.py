@@ -81,6 +81,28 @@ def test_each_name_variable_and_parameter_is_that_of_one_option():
 
 
 @pytest.mark.parametrize(
+    ("metrics", "remedy"),
+    [
+        ("protocols", "stalls,errors,protocols"),
+        ("protocols,packets", "stalls,errors,protocols,packets"),
+        ("bandwidth,protocols", "bandwidth,stalls,errors,protocols"),
+    ],
+)
+def test_protocols_without_what_they_add_to_are_a_mistake(metrics, remedy):
+    """No record would have any."""
+    with pytest.raises(UsageError, match=f"^--metrics {metrics}: .* give --metrics {remedy}$"):
+        checked(metrics=metrics)
+    assert checked(metrics=remedy).wanted.metrics == {*remedy.split(",")}
+
+
+@pytest.mark.parametrize(
+    "metrics", ["packets", "rdma", "process", "stalls,protocols", "errors,protocols"]
+)
+def test_metrics_that_give_records_alone_are_taken(metrics):
+    assert checked(metrics=metrics).wanted.metrics == {*metrics.split(",")}
+
+
+@pytest.mark.parametrize(
     ("option", "value"),
     [
         ("interval", 0.01),

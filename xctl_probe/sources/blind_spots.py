@@ -38,13 +38,13 @@ _EVERYWHERE = (
     BlindSpot("udp_socket", "which UDP socket: datagrams are counted by process, or by interface"),
     BlindSpot(
         "hidden_protocol",
-        "the protocol of a socket (--metrics protocols), on Multipath TCP sockets, inside TLS, in"
-        " messages that came with the handshake, of NCCL's bootstrap and older versions, and"
+        "the protocol of a socket (protocols in --metrics), on Multipath TCP sockets, inside TLS,"
+        " in messages that came with the handshake, of NCCL's bootstrap and older versions, and"
         " on connections from before the probe unless both directions show it",
     ),
     BlindSpot(
         "foreign_packets",
-        "packets by protocol (--metrics packets) of interfaces in other network namespaces",
+        "packets by protocol (packets in --metrics) of interfaces in other network namespaces",
     ),
 )
 _SHORT_REPLY_WAIT = BlindSpot(
@@ -139,7 +139,11 @@ _SAMPLED = (
     BlindSpot(
         "handshake_retransmits", "retransmitted SYN-ACKs of a connection that has no socket yet"
     ),
-    BlindSpot("foreign_owner", "the process behind other users' sockets, unless run as root"),
+    BlindSpot(
+        "foreign_owner",
+        "the process behind other users' sockets, and their waits for a first reply, unless run as"
+        " root",
+    ),
     BlindSpot(
         "other_namespaces", "sockets of other network namespaces, such as those of containers"
     ),

@@ -119,13 +119,13 @@ KPROBES = Feature(
 )
 PROTOCOLS = Feature(
     "protocols",
-    "the protocol of each socket (--metrics protocols)",
+    "the protocol of each socket (protocols in --metrics)",
     (BPF, PERFMON, NET_ADMIN),
     "records have no app",
 )
 PACKETS = Feature(
     "packets",
-    "packets of interfaces by protocol (--metrics packets)",
+    "packets of interfaces by protocol (packets in --metrics)",
     (BPF, PERFMON, NET_ADMIN),
     "records of interfaces have no packets",
 )

@@ -8,6 +8,7 @@ from xctl_probe.config import Backend, Settings
 from xctl_probe.errors import SourceUnavailable, lacks_library
 from xctl_probe.events import Source
 from xctl_probe.linux.addresses import InterfaceByAddress
+from xctl_probe.linux.rdma_ports import port_names
 from xctl_probe.metrics import OF_SOURCES, Metric
 
 Opener = Callable[[Settings], Source]
@@ -23,7 +24,11 @@ def open_source(settings: Settings) -> tuple[Source, str]:
     if not settings.wanted.metrics & OF_SOURCES:
         from xctl_probe.sources.unneeded import Unneeded  # noqa: PLC0415 - rare
 
-        return (unneeded := Unneeded()), f"source {unneeded.name} ({unneeded.description})"
+        unneeded = Unneeded()
+        text = f"source {unneeded.name} ({unneeded.description})"
+        if Metric.RDMA in settings.wanted.metrics and not port_names():
+            text += "; no RDMA port on this host"
+        return unneeded, text
     if settings.backend is not Backend.AUTO:
         try:
             source = _OPENERS[settings.backend](settings)

@@ -83,12 +83,24 @@ def test_the_one_that_was_asked_for_is_taken_or_fails(works, backend):
     assert tried == [backend, backend]
 
 
-def test_no_source_is_tried_where_no_metric_needs_one(works):
-    """RDMA is read from files: nothing is loaded for it, and it works without any source."""
+@pytest.mark.parametrize(
+    ("metrics", "ports", "beside"),
+    [
+        ({Metric.RDMA}, [], "; no RDMA port on this host"),
+        ({Metric.RDMA}, ["mlx5_0"], ""),
+        ({Metric.PACKETS}, [], ""),
+    ],
+)
+def test_no_source_is_tried_where_no_metric_needs_one(works, monkeypatch, metrics, ports, beside):
+    """RDMA is read from files: nothing is loaded for it, and it works without any source.
+
+    Where there is none either, the start line names that: no record will come.
+    """
+    monkeypatch.setattr(select, "port_names", lambda: ports)
     tried = works()
     for backend in (Backend.AUTO, EBPF):
-        source, printed = open_source(asked(backend, frozenset((Metric.RDMA,))))
-        assert printed == "source none (no metric of --metrics needs one)"
+        source, printed = open_source(asked(backend, frozenset(metrics)))
+        assert printed == f"source none (no metric of --metrics needs one){beside}"
         assert source.drain(7).events == []
     assert tried == []
 
