@@ -62,7 +62,7 @@ def answered_late() -> Steps:
     yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
 
 
-def answered_in_pieces(waits: str) -> Steps:
+def answered_in_pieces() -> Steps:
     """The first piece comes at once, and is less than wakes a reader (SO_RCVLOWAT).
 
     Yields bounds of the wait in ns.
@@ -81,8 +81,7 @@ def answered_in_pieces(waits: str) -> Steps:
         server.sendall(b"a" * 1_009)
 
     def wait() -> None:
-        if waits == "poll":
-            poll.poll()
+        poll.poll()
         exactly(client, 1_020)
 
     aside(answer)
