@@ -8,7 +8,7 @@ from __future__ import annotations
 from xctl_probe.commands.why.findings.datagrams import of_udp
 from xctl_probe.commands.why.findings.finding import Finding, idle, ranked
 from xctl_probe.commands.why.findings.receives import RECEIVES, receiving
-from xctl_probe.commands.why.findings.sends import connecting, sending
+from xctl_probe.commands.why.findings.sends import connecting, connects, sending
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.waiters import Waiter
 from xctl_probe.stalls.policy import STALL_MS
@@ -42,7 +42,7 @@ def _of_tcp(tcp: Tcp, waiter: Waiter | None, *, first_waits: bool) -> Finding | 
             return idle(f"waits for connections on {tcp.local}", tcp, None)
         return None
     if tcp.state == "SYN_SENT":
-        return connecting(tcp)
+        return connecting(tcp) if connects(tcp) else None
     found = sending(tcp, waiter) if tcp.state in _DELIVERS and tcp.send_queue else None
     if found is None and tcp.state in RECEIVES:
         found = receiving(tcp, waiter, first_waits=first_waits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -20,7 +21,7 @@ class Waiter:
     other socket.  `spins`: no thread is in a call on it, and one runs all the time; `calls`: much
     of that in system calls.  `naps`: no thread is in a call on any, and one wakes up often.
     `only`: the poll has no other descriptor; `gives_up`: it has a timeout.  `first`: the first
-    thread is the one, or one of them.
+    thread is the one, or one of them.  `still`: the thread sleeps in the call at both samples.
     """
 
     reads: bool = False
@@ -34,6 +35,7 @@ class Waiter:
     gives_up: bool = False
     naps: bool = False
     first: bool = False
+    still: bool = False
 
     def plus(self, other: Waiter) -> Waiter:
         """Return the waits of two threads on the same socket as one."""
@@ -46,13 +48,20 @@ class Waiter:
             only=self.only or other.only,
             gives_up=self.gives_up or other.gives_up,
             first=self.first or other.first,
+            still=self.still or other.still,
         )
 
 
 def waiters(
-    waiting: list[tuple[Thread, Call]], fds: dict[int, int], network: set[int]
+    waiting: list[tuple[Thread, Call]],
+    fds: dict[int, int],
+    network: set[int],
+    sleepers: Container[int] = (),
 ) -> dict[int, Waiter]:
-    """Return the waits by inode; `fds` is descriptor by inode, `network` has those of TCP, UDP."""
+    """Return the waits by inode; `fds` is descriptor by inode, `network` has those of TCP, UDP.
+
+    `sleepers` are the threads that sleep in their call at both samples.
+    """
     inodes = {fd: inode for inode, fd in fds.items()}
     found: dict[int, Waiter] = {}
     for thread, call in waiting:
@@ -70,6 +79,7 @@ def waiters(
                 only=only,
                 gives_up=call.gives_up,
                 first=thread.first,
+                still=thread.tid in sleepers,
             )
             found[inode] = found[inode].plus(waiter) if inode in found else waiter
     return found

@@ -215,7 +215,10 @@ def test_who_polls_for_its_first_reply_waits_for_a_peer_that_has_not_read_the_re
     finding = finding_of(first, Waiter(spins=True, calls=True))
     assert (finding.waits, finding.certain) == (True, False)
     assert "has not read its request: 23 bytes" in finding.text
-    assert finding_of(replace(first, peer=None), Waiter(spins=True, calls=True)) is None
+    for other in (None, Peer(0, 239, "server", stopped=False)):
+        finding = finding_of(replace(first, peer=other), Waiter(spins=True, calls=True))
+        assert (finding.waits, finding.seen) == (False, False)
+        assert finding_of(replace(first, peer=other), Waiter(spins=True)) is None
 
 
 def test_who_wakes_up_often_may_poll_for_its_reply():
@@ -235,10 +238,19 @@ def test_who_wakes_up_often_may_poll_for_its_reply():
         OPENED,  # answered
         ACCEPTED,
         replace(ASKED, reply_ms=900.0),
-        replace(ASKED, last_receive_ms=None),
         replace(ASKED, receive_queue=23),
     ):
         assert finding_of(socket, naps) is None
+
+
+@pytest.mark.parametrize(
+    ("peer", "waits"),
+    [(None, False), (Peer(0, 239, "server", False), False), (Peer(23, 239, "server", False), True)],
+)
+def test_also_the_first_request_may_be_polled_for_between_naps(peer, waits):
+    first = replace(ASKED, last_receive_ms=None, peer=peer)
+    finding = finding_of(first, Waiter(naps=True))
+    assert (finding.waits, finding.seen, finding.certain) == (waits, waits, False)
 
 
 def test_who_awaits_no_reply_and_makes_calls_may_poll():
@@ -377,12 +389,19 @@ def test_losses_come_with_the_next_attempt():
 
 def test_a_connect_is_reported_with_or_without_retries():
     """At first it is just under way."""
-    connecting = replace(OPENED, state="SYN_SENT", unanswered_ms=300.0)
+    connecting = replace(OPENED, state="SYN_SENT", unacked_segments=1, unanswered_ms=300.0)
     assert finding_of(connecting).text == "still connecting to 10.0.0.7:5432 for 0.30 s"
     connecting = replace(connecting, retransmits=1, next_try_ms=1_900, unanswered_ms=2_100.0)
     assert finding_of(connecting).text == (
         "still connecting to 10.0.0.7:5432 for 2.1 s: 2 SYNs unanswered, next in 1.9 s"
     )
+
+
+def test_a_connect_whose_syn_has_not_left_is_no_wait():
+    """TCP_FASTOPEN_CONNECT: the SYN goes with the first send.  /proc/net does not show it."""
+    deferred = replace(OPENED, state="SYN_SENT", unacked_segments=0, unanswered_ms=1_000.0)
+    assert finding_of(deferred) is None
+    assert finding_of(replace(deferred, unacked_segments=None)).waits
 
 
 def test_a_hole_is_a_lost_packet():
@@ -461,6 +480,28 @@ def test_a_connection_that_was_never_used_is_a_wait_of_the_first_thread_only():
 def test_data_that_was_not_read_is_nobodys_stall():
     """It is there: the process is what is slow."""
     assert finding_of(replace(ASKED, receive_queue=23), IN_RECV) is None
+
+
+@pytest.mark.parametrize(
+    ("waiter", "waits"),
+    [(IN_RECV, True), (Waiter(reads=True, only=True), True), (IN_EPOLL, False)],
+)
+def test_data_that_do_not_wake_the_thread_up_are_too_few(waiter, waits):
+    """SO_RCVLOWAT, MSG_PEEK with MSG_WAITALL; of several sockets another may be the one."""
+    little, still = replace(OPENED, receive_queue=50), replace(waiter, still=True)
+    finding = finding_of(little, still)
+    how = "probably waits" if waits else "waits for events, also"
+    assert finding.text == (
+        f"{how} for more data from 10.0.0.7:5432: 50 bytes have come, which do not wake it up, "
+        "as with SO_RCVLOWAT"
+    )
+    assert (finding.waits, finding.seen, finding.certain) == (waits, waits, False)
+    for socket, how in (
+        (little, waiter),  # it may have just begun to sleep
+        (replace(little, moved=True), still),
+        (replace(little, opened=False), still),  # a client has not asked all of it
+    ):
+        assert finding_of(socket, how) is None
 
 
 def test_without_times_less_is_shown():

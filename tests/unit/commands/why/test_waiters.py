@@ -34,6 +34,14 @@ def test_a_thread_that_can_only_go_on_with_one_socket_is_evidence(role, fds, alo
     assert found[INODE].ms == (17.0 if alone else None)
 
 
+def test_a_thread_that_sleeps_at_both_samples_is_marked():
+    call = Call("recvfrom", Role.RECEIVE, (Watched(FD, True, False),))
+    for sleepers in ((), (THREAD.tid,)):
+        found = waiters([(THREAD, call)], {INODE: FD}, {INODE}, sleepers)
+        assert found[INODE].still is bool(sleepers)
+        assert found[INODE].plus(found[INODE]).still is bool(sleepers)
+
+
 def test_two_threads_on_one_socket_are_both_heard():
     """One reads, the other writes."""
     calls = [

@@ -27,7 +27,7 @@ def busy_poll(tcp: Tcp, waiter: Waiter) -> Finding | None:
 def _spinning(tcp: Tcp, ms: float, *, calls: bool) -> Finding | None:
     """Return the finding about a busy poll for a reply, which a stopped peer proves."""
     stuck = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes)
-    if tcp.last_receive_ms is None and not (stuck and calls):
+    if tcp.last_receive_ms is None and not calls:
         return None
     if stuck:
         found = reply(tcp, ms, certain=False)
@@ -62,7 +62,7 @@ def _spinning_unasked(tcp: Tcp) -> Finding | None:
 def poll_between_naps(tcp: Tcp) -> Finding | None:
     """Return the finding about a reply that a thread may poll for between two short sleeps."""
     ms = tcp.reply_ms
-    if ms is None or ms < REPLY_MS or tcp.last_receive_ms is None:
+    if ms is None or ms < REPLY_MS:
         return None
     if tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes):
         found = reply(tcp, ms, certain=False)

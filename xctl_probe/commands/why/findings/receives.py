@@ -5,7 +5,7 @@ from __future__ import annotations
 from xctl_probe.commands.why.findings.finding import Finding, idle, milliseconds
 from xctl_probe.commands.why.findings.polls import busy_poll, poll_between_naps
 from xctl_probe.commands.why.findings.replies import held, reply, unread_by_equal
-from xctl_probe.commands.why.humanize import format_duration, pluralize
+from xctl_probe.commands.why.humanize import format_bytes, format_duration, pluralize
 from xctl_probe.commands.why.sockets import Peer, Tcp
 from xctl_probe.commands.why.waiters import Waiter
 from xctl_probe.events import Cause
@@ -28,15 +28,13 @@ def receiving(tcp: Tcp, waiter: Waiter | None, *, first_waits: bool) -> Finding 
         return busy_poll(tcp, waiter)
     if waiter and waiter.naps and tcp.opened and not tcp.receive_queue:
         return poll_between_naps(tcp)
-    if not reads or tcp.receive_queue:
+    if waiter is None or not reads:
         return None
-    idle_ms = waiter.ms if waiter else None
+    if tcp.receive_queue:
+        return _too_little(tcp, waiter)
+    idle_ms = waiter.ms
     if tcp.opened is None:  # /proc/net shows neither the opener nor the last sender
-        if not alone:
-            return None
-        since = f" for {format_duration(idle_ms)}" if idle_ms is not None else ""
-        text = f"probably waits for data from {tcp.remote}{since}: a thread is blocked there"
-        return Finding(text, True, False, None, tcp.inode, idle_ms)
+        return _blocked(tcp, idle_ms) if alone else None
     if is_silent(tcp.unanswered_keepalives):
         return _silent(tcp, waiter, certain=alone)
     if not tcp.opened:
@@ -45,7 +43,7 @@ def receiving(tcp: Tcp, waiter: Waiter | None, *, first_waits: bool) -> Finding 
         return reply(tcp, tcp.reply_ms, certain=alone or tcp.answered_before, alone=alone)
     if not alone:
         return _between(tcp, first_waits=first_waits)
-    if tcp.last_receive_ms is None and tcp.last_send_ms is None and waiter and not waiter.first:
+    if tcp.last_receive_ms is None and tcp.last_send_ms is None and not waiter.first:
         return _unused(tcp)
     if tcp.last_receive_ms is None:
         return _quiet(tcp, idle_ms, f"waits for {tcp.remote} to send first")
@@ -53,6 +51,26 @@ def receiving(tcp: Tcp, waiter: Waiter | None, *, first_waits: bool) -> Finding 
     return _quiet(
         tcp, float(tcp.last_receive_ms), f"waits for more data from {tcp.remote}: {since}"
     )
+
+
+def _blocked(tcp: Tcp, idle_ms: float | None) -> Finding:
+    since = f" for {format_duration(idle_ms)}" if idle_ms is not None else ""
+    text = f"probably waits for data from {tcp.remote}{since}: a thread is blocked there"
+    return Finding(text, True, False, None, tcp.inode, idle_ms)
+
+
+def _too_little(tcp: Tcp, waiter: Waiter) -> Finding | None:
+    """Return the finding about unread data that do not wake the thread up: it wants more."""
+    if not waiter.still or tcp.moved or tcp.opened is False:
+        return None
+    waits = waiter.exclusive or waiter.only
+    how = "probably waits" if waits else "waits for events, also"
+    text = (
+        f"{how} for more data from {tcp.remote}: {format_bytes(tcp.receive_queue)} have come, "
+        "which do not wake it up, as with SO_RCVLOWAT"
+    )
+    ms = milliseconds(tcp.last_receive_ms)
+    return Finding(text, waits, False, None, tcp.inode, ms, seen=waits)
 
 
 def _unused(tcp: Tcp) -> Finding:

@@ -20,6 +20,11 @@ _FULL_BUFFER = {
 }
 
 
+def connects(tcp: Tcp) -> bool:
+    """Return whether a SYN has left: with TCP_FASTOPEN_CONNECT the first send has one."""
+    return tcp.state == "SYN_SENT" and tcp.unacked_segments != 0
+
+
 def connecting(tcp: Tcp) -> Finding:
     """Return the finding about a connect that goes on."""
     since = f" for {format_duration(tcp.unanswered_ms)}" if tcp.unanswered_ms is not None else ""
