@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -328,3 +329,71 @@ def test_root_without_ptrace_is_reported_what_it_lacks(netns, installed, worker)
     client = worker("waits")
     output = refused(netns, installed, client.pid, ["setpriv", "--bounding-set=-sys_ptrace"])
     assert "could not be seen, because this root lacks CAP_SYS_PTRACE" in output
+
+
+_OWN_CONNECTION = """
+import ctypes, os, select, signal, socket, subprocess, threading, time
+server = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname())
+peer = server.accept()[0]
+epoll = select.epoll()
+def run(call, *words):
+    threading.Thread(target=call, args=words).start()
+    time.sleep(0.3)
+def poll_a_pipe():
+    client.setblocking(False)
+    pipe = os.pipe()
+    client.send(b"question")
+    poll = select.poll()
+    poll.register(pipe[0], select.POLLIN)
+    while True:
+        poll.poll(10)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "waits"),
+    [
+        (
+            "run(ctypes.CDLL(None).recv, client.fileno(), bytes(8), 8, 0)\n"
+            "os.close(client.detach())\nsignal.pause()",
+            [UNSEEN, "a descriptor that was closed"],
+            None,
+        ),
+        (
+            "epoll.register(client, select.EPOLLRDHUP)\nepoll.poll()",
+            [UNSEEN, "other than data"],
+            None,
+        ),
+        (
+            "epoll.register(client, select.EPOLLIN | select.EPOLLONESHOT)\npeer.send(b'1')\n"
+            "epoll.poll()\nclient.recv(1)\nepoll.poll()",
+            [DENIED, "waiting for events, on 1 socket"],
+            False,
+        ),
+        ("poll_a_pipe()", ["probably waits for a reply", "wakes up often"], True),
+        (
+            "client.send(b'question')\npeer.send(b'an')\n"
+            "client.recv(6, socket.MSG_PEEK | socket.MSG_WAITALL)",
+            ["probably waits for more data", "2 bytes have come, which do not wake it up"],
+            True,
+        ),
+        (
+            "run(subprocess.run, ['sleep', '60'])\nsignal.pause()",
+            [DENIED, "waiting for a child process"],
+            False,
+        ),
+    ],
+    ids=["closed", "hang-up", "disarmed", "naps in a poll", "too few bytes", "child of a thread"],
+)
+def test_what_a_connection_to_oneself_shows(why, netns, code, words, waits):
+    """A peer in the same process, which reads nothing."""
+    program = [*netns.command("unprivileged"), sys.executable, "-c", f"{_OWN_CONNECTION}\n{code}"]
+    with subprocess.Popen(program, start_new_session=True) as process:
+        try:
+            answer = why(process.pid, *words)
+            assert answer["waits"] is waits
+            children = [note for note in answer["notes"] if note.startswith("it has children")]
+            assert bool(children) is ("subprocess" in code)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)

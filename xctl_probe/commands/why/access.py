@@ -6,7 +6,8 @@ import os
 
 from xctl_probe.commands.why.proc_sampler import socket_fds
 from xctl_probe.errors import UsageError
-from xctl_probe.linux.procfs import users
+from xctl_probe.linux.capability_sets import PTRACE, names
+from xctl_probe.linux.procfs import effective_capabilities, read, users
 from xctl_probe.linux.tasks import reader_of, state_of
 
 _EFFECTIVE = 1  # index among the four user ids of /proc/<pid>/status
@@ -32,6 +33,13 @@ def fds_of(pid: int) -> dict[int, int]:
 
 
 def _refusal(pid: int) -> str:
+    if os.geteuid() == 0 and PTRACE in names(
+        effective_capabilities(read("/proc/thread-self/status"))
+    ):
+        return (
+            "this root has CAP_SYS_PTRACE, but it belongs to another user namespace, or a security "
+            "module (AppArmor, SELinux) refuses it: run it on the host, without such a profile"
+        )
     if os.geteuid() == 0:
         return (
             "this root lacks CAP_SYS_PTRACE, as in a container: start the container with "

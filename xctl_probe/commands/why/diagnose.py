@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from xctl_probe.commands.why.access import fds_of, has_ended
 from xctl_probe.commands.why.closing import closed_sockets
 from xctl_probe.commands.why.findings.finding import Finding, ranked
 from xctl_probe.commands.why.namespaces import enter, is_elsewhere, namespaces_of
-from xctl_probe.commands.why.others import File, Other, distant_files, other_sockets
+from xctl_probe.commands.why.others import File, Other, distant_files, mapped_file, other_sockets
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.places import Place
 from xctl_probe.commands.why.proc_sampler import ProcSampler, udp_sockets
 from xctl_probe.commands.why.queue_pairs import ProcessQueuePair, QueuePairSampler
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.threads import (
+    HELD,
     Thread,
     idle_times_ms,
     is_often_in_calls,
     naps,
     read_threads,
+    sleeps_on,
+    waits_for_page,
     waits_in,
 )
 from xctl_probe.commands.why.verdict import findings
 from xctl_probe.commands.why.waiters import Waiter, by_first_descriptors, waiters
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Process
-from xctl_probe.linux import wchan
+from xctl_probe.linux import epoll_fdinfo, wchan
+from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.helper import Helper
-from xctl_probe.linux.procfs import IO_URING, link, read, read_process
-from xctl_probe.linux.syscalls import Call, Role, Watched
-from xctl_probe.linux.tasks import reader_of, state_of
+from xctl_probe.linux.procfs import IO_URING, link, read, read_process, socket_inode
+from xctl_probe.linux.syscalls import TO_WRITE, Call, Role, Watched, has_other_calls
+from xctl_probe.linux.tasks import children_of, held_state, reader_of, state_of
 from xctl_probe.sources.privileges import WHY_ELSEWHERE
 from xctl_probe.stalls.policy import STALL_MS
 
@@ -69,6 +74,9 @@ class Diagnosis:
     frozen: bool = False  # its cgroup is
     queue_pairs: tuple[ProcessQueuePair, ...] = ()
     rings: frozenset[int] = frozenset()  # descriptors of io_uring that a thread polls
+    closed: frozenset[int] = frozenset()  # descriptors in a call that are no longer what they were
+    disarmed: frozenset[int] = frozenset()  # inodes in an epoll instance that report nothing now
+    mapped: File | None = None  # such a file in memory, where a thread waits for a page
 
 
 def diagnose(pid: int, *, sock_diag: bool = True, stall_ms: int = STALL_MS) -> Diagnosis:
@@ -224,24 +232,26 @@ def _diagnosis(
     foreign = [socket for socket in others if not socket.local]
     earlier = {thread.tid: thread for thread in seen.before}
     waiting: list[tuple[Thread, Call]] = []
+    held = held_state(thread.state for thread in threads)
     for thread in threads:
+        if thread.state in HELD and not held:
+            continue  # by ptrace: it goes on in its call only then
         call = waits_in(thread, earlier.get(thread.tid))
         call = call or _assumed(thread, seen.fds, network, alone=not foreign)
         if call is not None:
             waiting.append((thread, by_first_descriptors(call, seen.fds, reader)))
     if network and any(not thread.call_readable for thread in threads):
-        remedy = "" if os.geteuid() == 0 else ": run as root to see it"
-        notes.append(
-            "on which socket a thread waits may not be read here (/proc/PID/syscall; Yama's "
-            f"kernel.yama.ptrace_scope, or a container's rules){remedy}"
-        )
+        notes.append(_about_calls(reader))
     files = distant_files(reader, _files_in_use(waiting, seen.fds))
-    waited = waiters(waiting, seen.fds, network)
+    sleepers = {t.tid for t in threads if sleeps_on(t, earlier.get(t.tid))}
+    waited = waiters(waiting, seen.fds, network, sleepers)
+    links = _links(reader, waiting, seen.fds)
+    network_fds = {seen.fds[inode] for inode in network}
     running = [t for t in threads if t.running and t.tid in earlier and earlier[t.tid].running]
     if running:
         calls = any(is_often_in_calls(t, earlier[t.tid]) for t in running)
         waited = {s.inode: Waiter(spins=True, calls=calls) for s in seen.tcp} | waited
-    elif seen.apart_s < _WIDE_APART_S and any(naps(t, earlier.get(t.tid)) for t in threads):
+    elif seen.apart_s < _WIDE_APART_S and _has_naps(threads, earlier, waiting, network_fds):
         waited = {s.inode: Waiter(naps=True) for s in seen.tcp} | waited
     found = findings(
         seen.tcp, seen.udp, waited, _ephemeral(), stall_ms,
@@ -263,13 +273,39 @@ def _diagnosis(
         files=files,
         frozen=Freezer().frozen(process.pid),
         queue_pairs=seen.queue_pairs,
-        rings=_rings(reader, waiting, seen.fds),
+        rings=frozenset(fd for fd, target in links.items() if target == IO_URING),
+        closed=_closed(links, waiting, seen.before),
+        disarmed=_disarmed(reader, waiting),
+        mapped=mapped_file(reader) if any(map(waits_for_page, threads)) else None,
+    )
+
+
+def _has_naps(
+    threads: list[Thread],
+    earlier: dict[int, Thread],
+    waiting: list[tuple[Thread, Call]],
+    network: set[int],
+) -> bool:
+    """Return whether a thread sleeps again and again; `network` are the descriptors of sockets."""
+    calls = {thread.tid: call for thread, call in waiting}
+    sampled = (replace(t, call=t.call and calls.get(t.tid, t.call)) for t in threads)
+    return any(naps(thread, earlier.get(thread.tid), network) for thread in sampled)
+
+
+def _about_calls(reader: int) -> str:
+    """Return the note on calls that are not readable, with the remedy."""
+    if has_other_calls(reader):
+        return "on which socket a thread waits is not visible, because this is a 32-bit program"
+    remedy = "" if os.geteuid() == 0 else ": run as root to see it"
+    return (
+        "on which socket a thread waits may not be read here (/proc/PID/syscall; Yama's "
+        f"kernel.yama.ptrace_scope, or a container's rules){remedy}"
     )
 
 
 def _about_children(pid: int) -> list[str]:
     """Return the note on whom else to ask about: a shell, a launcher or a master waits for them."""
-    pids = [int(word) for word in read(f"/proc/{pid}/task/{pid}/children").split()]
+    pids = children_of(pid)
     children = [child for child in map(read_process, pids[:_MOST_CHILDREN]) if child is not None]
     if not children:
         return []
@@ -278,12 +314,40 @@ def _about_children(pid: int) -> list[str]:
     return [f"it has children: {named}{more}; `why {children[0].pid}` explains the first"]
 
 
-def _rings(reader: int, waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> frozenset[int]:
-    """Return the descriptors of io_uring that a thread polls: what they wait for is not visible."""
-    polls = (call for _, call in waiting if call.role in (Role.POLL, Role.EPOLL))
-    polled = {w.fd for call in polls for w in call.watched} - set(fds.values())
-    some = islice(sorted(polled), _MOST_LINKS)
-    return frozenset(fd for fd in some if link(f"/proc/{reader}/fd/{fd}") == IO_URING)
+def _links(reader: int, waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> dict[int, str]:
+    """Return the targets of descriptors in calls that are not sockets; of closed ones, empty."""
+    used = {w.fd for _, call in waiting if call.role is not Role.CLOSE for w in call.watched}
+    some = islice(sorted(used - set(fds.values())), _MOST_LINKS)
+    return {fd: link(f"/proc/{reader}/fd/{fd}") for fd in some}
+
+
+def _closed(
+    links: dict[int, str], waiting: list[tuple[Thread, Call]], before: list[Thread]
+) -> frozenset[int]:
+    """Return the descriptors of calls that are closed, or a socket that came after the samples.
+
+    In a poll it has to have been at the first sample, too: a server's come and go.
+    """
+    direct = (call for _, call in waiting if call.role not in (Role.POLL, Role.EPOLL))
+    earlier = (thread.call for thread in before if thread.call is not None)
+    used = {w.fd for call in chain(direct, earlier) for w in call.watched}
+    found = (fd for fd, to in links.items() if not to or socket_inode(to) is not None)
+    return frozenset(fd for fd in found if fd in used)
+
+
+def _disarmed(reader: int, waiting: list[tuple[Thread, Call]]) -> frozenset[int]:
+    """Return the inodes of entries that wait for nothing now, or for room at an edge.
+
+    Read where a call has a descriptor without a direction.  Disarmed entries lack EPOLLHUP, too:
+    fs/eventpoll.c, EP_PRIVATE_BITS.
+    """
+    if not any(not w.reads and not w.writes for _, call in waiting for w in call.watched):
+        return frozenset()
+    texts = (read(f"/proc/{reader}/fdinfo/{fd}") for fd in Epolls().of(reader))
+    entries = (entry for text in texts for entry in epoll_fdinfo.entries(text))
+    return frozenset(
+        e.inode for e in entries if not e.events & select.EPOLLHUP or e.events & TO_WRITE
+    )
 
 
 def _files_in_use(waiting: list[tuple[Thread, Call]], fds: dict[int, int]) -> set[int]:

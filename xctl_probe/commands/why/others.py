@@ -6,7 +6,7 @@ fdinfo and mountinfo name the file system of any file, without asking that file 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ _NAMES = {
 # Network file systems, and one that is served by a program.
 _NETWORK_FILES = ("nfs", "cifs", "smb3", "ceph", "9p", "afs", "ocfs2", "gfs2", "lustre")
 _FUSE = "fuse"
+_DEVICE = 3  # field of a line of maps
+_MOUNTED = 2  # field of a line of mountinfo: the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,25 @@ def distant_files(reader: int, fds: Iterable[int], proc: Path = Path("/proc")) -
     return found
 
 
+def mapped_file(reader: int, proc: Path = Path("/proc")) -> File | None:
+    """Return a file of such a file system that is mapped into the memory of the process."""
+    devices = _by_device(proc / str(reader) / "mountinfo")
+    if not devices:
+        return None
+    lines = procfs.read(proc / str(reader) / "maps").decode("ascii", "replace").splitlines()
+    mapped = (line.split()[_DEVICE:][:1] for line in lines)
+    return next((devices[device] for (device,) in filter(None, mapped) if device in devices), None)
+
+
+def _by_device(path: Path) -> dict[str, File]:
+    """Return such file systems by device, as maps writes it: in hexadecimal."""
+    found = {}
+    for line, file in _distant(path):
+        major, _, minor = line.split()[_MOUNTED].partition(":")
+        found[f"{int(major):02x}:{int(minor):02x}"] = file
+    return found
+
+
 def _protocol(reader: int, fd: int) -> str:
     try:
         return procfs.socket_protocol(f"/proc/{reader}/fd/{fd}")
@@ -102,10 +123,13 @@ def _mount_of(path: Path) -> str | None:
 
 
 def _mounts(path: Path) -> dict[str, File]:
-    found = {}
+    return {line.partition(" ")[0]: file for line, file in _distant(path)}
+
+
+def _distant(path: Path) -> Iterator[tuple[str, File]]:
+    """Yield the lines of mountinfo that are of network and FUSE file systems."""
     for line in procfs.read(path).decode("utf-8", "backslashreplace").splitlines():
         before, _, after = line.partition(" - ")
         kind, source = (*after.split(), "", "")[:2]
         if kind.startswith(_NETWORK_FILES) or kind.partition(".")[0] == _FUSE:
-            found[before.partition(" ")[0]] = File(kind, source)
-    return found
+            yield before, File(kind, source)

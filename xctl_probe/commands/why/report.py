@@ -15,6 +15,7 @@ from xctl_probe.commands.why.threads import Thread
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable
 from xctl_probe.linux.syscalls import Call, Role
+from xctl_probe.linux.tasks import held_state
 
 _MOST_FINDINGS = 5
 _MOST_SOCKETS = 12  # relevant ones
@@ -63,9 +64,10 @@ def _held(diagnosis: Diagnosis) -> str | None:
     """Return what stops the whole process, None where nothing does."""
     if diagnosis.frozen:
         return "its cgroup is frozen (docker unpause, systemctl thaw, or 0 into cgroup.freeze)"
-    if diagnosis.state == "T":
+    state = held_state(thread.state for thread in diagnosis.threads)
+    if state == "T":
         return f"it is stopped (kill -CONT {diagnosis.process.pid} lets it go on)"
-    return "it is held by a debugger" if diagnosis.state == "t" else None
+    return "it is held by a debugger" if state else None
 
 
 def _threads(texts: Counter[str], count: int) -> str:

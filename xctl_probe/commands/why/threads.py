@@ -9,18 +9,19 @@ the CPU where the thread ran.
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Container
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.linux import procfs
-from xctl_probe.linux.syscalls import Call, Role, call_of, resumed
+from xctl_probe.linux.syscalls import Call, Role, call_of, has_other_calls, resumed
 from xctl_probe.linux.tasks import reader_of
 
 _EXEC_START = b"se.exec_start"
 _ENDED = ("Z", "X")
-_ELF_CLASS, _CLASS_32 = 4, b"\x01"  # elf(5): e_ident
+HELD = ("T", "t")  # stopped, or by ptrace(2)
+PAGES = ("folio_", "__folio_", "filemap_fault", "wait_on_page")  # kernel functions
 # Fields 14, 15 and 39 of /proc/<pid>/stat, counted from the state on.
 _USER_TICKS, _SYSTEM_TICKS, _PROCESSOR = 11, 12, 36
 _OFTEN_IN_CALLS = 0.1  # of its time on a CPU
@@ -59,15 +60,9 @@ def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
     except OSError:
         return []
     reader = reader_of(pid, proc)
-    known = not _has_other_calls(reader, proc)
+    known = not has_other_calls(reader, proc)
     found = (_read_thread(pid, tid, reader, proc, known=known) for tid in tids)
     return [thread for thread in found if thread is not None and thread.state not in _ENDED]
-
-
-def _has_other_calls(reader: int, proc: Path) -> bool:
-    """Return whether it is a 32-bit program on a 64-bit kernel: its calls have other numbers."""
-    head = procfs.read(proc / str(reader) / "exe", _ELF_CLASS + 1)
-    return head[_ELF_CLASS:] == _CLASS_32 and sys.maxsize > 1 << 32
 
 
 def _read_thread(pid: int, tid: int, reader: int, proc: Path, *, known: bool) -> Thread | None:
@@ -127,12 +122,28 @@ def is_often_in_calls(thread: Thread, before: Thread) -> bool:
     return system > 0 and system >= (user + system) * _OFTEN_IN_CALLS
 
 
-def naps(thread: Thread, before: Thread | None) -> bool:
-    """Return whether the thread ran between the samples, and is in no call on a descriptor."""
+def naps(thread: Thread, before: Thread | None, network: Container[int] = ()) -> bool:
+    """Return whether the thread ran between the samples, and is in no call on a descriptor.
+
+    A poll with a timeout is such a sleep where none of its descriptors is in `network`.
+    """
     ran_ms, ran_before_ms = thread.last_ran_ms, before.last_ran_ms if before else None
-    if thread.call is not None or ran_ms is None or ran_before_ms is None:
+    if ran_ms is None or ran_before_ms is None or ran_ms <= ran_before_ms:
         return False
-    return ran_ms > ran_before_ms
+    call = thread.call
+    return call is None or (call.gives_up and not any(w.fd in network for w in call.watched))
+
+
+def sleeps_on(thread: Thread, before: Thread | None) -> bool:
+    """Return whether the thread sleeps in the same call at both samples."""
+    if thread.call is None or before is None or thread.running or before.running:
+        return False
+    return thread.call == before.call
+
+
+def waits_for_page(thread: Thread) -> bool:
+    """Return whether the thread waits for a page of a file, as in a page fault."""
+    return thread.call is None and thread.wchan.startswith(PAGES)
 
 
 def waits_in(thread: Thread, before: Thread | None) -> Call | None:

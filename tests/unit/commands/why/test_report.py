@@ -59,6 +59,9 @@ def test_the_verdict_comes_first_and_the_evidence_under_it():
         ("anon_pipe_read", "S", "it is waiting on a pipe"),
         ("", "R", "it is running on a CPU"),
         ("folio_wait_bit_common", "D", "it is waiting for a disk"),
+        ("__folio_lock", "D", "it is waiting for a disk"),
+        ("kernel_clone", "D", "it is waiting for a child process"),
+        ("fuse_dev_do_read", "S", "it is waiting for requests to its FUSE file system"),
         ("ep_poll", "S", "it is waiting for events"),
         ("some_driver_ioctl", "D", "it is waiting for a device (some_driver_ioctl)"),
         ("", "S", "it is sleeping"),
@@ -92,9 +95,24 @@ def test_of_many_threads_the_commonest_are_named():
 
 def test_a_stopped_process_is_shown_to_be_stopped():
     """Whatever its sockets are: they come after it."""
-    first, also, *_ = lines(replace(WAITING, state="T"))
+    stopped = (replace(BLOCKED, state="T"),)
+    first, also, *_ = lines(replace(WAITING, state="T", threads=stopped))
     assert first.endswith("it is stopped (kill -CONT 233 lets it go on)")
     assert also.startswith("  also: waits for a reply")
+
+
+def test_a_debugger_that_holds_one_thread_does_not_hold_the_process():
+    """ptrace(2) is of threads: the others wait on."""
+    held = replace(BLOCKED, tid=PID - 1, state="t", wchan="ptrace_stop")
+    diagnosis = replace(WAITING, state="t", threads=(held, BLOCKED))
+    assert headline(diagnosis).startswith("waits for a reply from 10.0.0.7:5432")
+    whole = replace(diagnosis, threads=(held, replace(BLOCKED, state="t")))
+    assert headline(whole) == "not waiting on the network: it is held by a debugger"
+    child = replace(BLOCKED, wchan="do_wait")
+    assert headline(replace(IDLE, state="t", threads=(held, child))) == (
+        "not waiting on the network: of its 2 threads 1 held by a debugger, "
+        "1 waiting for a child process"
+    )
 
 
 def test_the_other_end_is_named_where_it_is_here():

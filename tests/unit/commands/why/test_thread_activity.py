@@ -9,7 +9,7 @@ from unit.commands.why.test_report import BLOCKED, IDLE, PID
 from unit.commands.why.test_verdict import FD, INODE, OPENED
 
 from xctl_probe.commands.why.findings.finding import ranked
-from xctl_probe.commands.why.others import File, Other, distant_files
+from xctl_probe.commands.why.others import File, Other, distant_files, mapped_file
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.report import headline
 from xctl_probe.commands.why.sockets import Udp
@@ -80,6 +80,76 @@ def test_a_read_of_what_is_no_socket_is_not_one_of_a_socket():
     )
 
 
+@pytest.mark.parametrize(
+    ("call", "more"),
+    [
+        (READ, {"closed": frozenset((FD,))}),
+        (Call("recvfrom", Role.RECEIVE, READ.watched), {}),  # a file has the number now
+        (READ, {"others": (Other(FD, INODE, "UNIX-STREAM"),)}),
+    ],
+)
+def test_a_socket_that_another_thread_closed_is_not_visible(call, more):
+    """The call keeps it, and its number may be that of something else."""
+    thread = replace(BLOCKED, wchan="wait_woken")
+    assert headline(explained(thread, call, **more)) == (
+        f"{UNSEEN}: it is in {call.name} on fd 7, a descriptor that was closed"
+    )
+    if "closed" in more:
+        assert headline(explained(replace(thread, wchan="pipe_read"), call, **more)) == (
+            f"{NOTHING}: it is waiting on a pipe"
+        )
+        polled = explained(replace(thread, wchan="do_poll"), POLL, **more)
+        assert headline(polled) == (
+            f"{UNSEEN}: it is waiting for events, also on a descriptor that was closed"
+        )
+
+
+@pytest.mark.parametrize("role", [Role.POLL, Role.EPOLL])
+def test_a_poll_for_the_close_of_a_connection_is_for_the_network(role):
+    """POLLRDHUP, or no event at all; not where an entry has reported once."""
+    call = Call("call", role, (Watched(FD, False, False),))
+    diagnosis = explained(BLOCKED, call, tcp=(OPENED,))
+    assert headline(diagnosis) == (
+        f"{UNSEEN}: it is waiting for events of 10.0.0.7:5432 other than data"
+    )
+    for other in (
+        replace(diagnosis, disarmed=frozenset((INODE,))),
+        replace(diagnosis, tcp=(replace(OPENED, opened=False),)),  # of a client
+        replace(diagnosis, tcp=(replace(OPENED, state="CLOSE_WAIT"),)),
+        replace(diagnosis, tcp=(), udp=(YOUNG,)),
+    ):
+        assert headline(other) == f"{NOTHING}: it is waiting for events, on 1 socket"
+
+
+@pytest.mark.parametrize(
+    ("change", "waits"),
+    [
+        ({"send_queue": 4_096}, True),
+        ({}, False),
+        ({"state": "SYN_SENT", "unacked_segments": 1}, True),
+        ({"state": "SYN_SENT", "unacked_segments": 0}, False),  # TCP_FASTOPEN_CONNECT
+        ({"state": "LISTEN", "send_queue": 4_096}, False),  # the limit of its queue
+    ],
+)
+def test_a_poll_for_room_waits_while_data_move(change, waits):
+    call = Call("poll", Role.POLL, (Watched(FD, False, True),))
+    diagnosis = explained(BLOCKED, call, tcp=(replace(OPENED, **change),))
+    on_time = "waiting on the network, where nothing is late"
+    assert headline(diagnosis) == (
+        f"{on_time if waits else NOTHING}: it is waiting for events, on 1 socket"
+    )
+
+
+def test_a_page_may_be_of_a_mapped_file_of_a_server():
+    """A page fault is no call, and shows no file."""
+    thread = replace(BLOCKED, state="D", wchan="__folio_lock")
+    diagnosis = explained(thread, mapped=File("nfs4", "server:/home"))
+    assert headline(diagnosis) == (
+        f"{UNSEEN}: it is waiting for a page, and has mapped a file of server:/home (nfs4)"
+    )
+    assert headline(explained(thread)) == f"{NOTHING}: it is waiting for a disk"
+
+
 def test_what_an_io_uring_waits_for_is_not_visible():
     """Requests, and sockets that only it holds."""
     thread = replace(BLOCKED, wchan="io_cqring_wait", call=None)
@@ -130,7 +200,8 @@ def test_what_a_fuse_file_system_waits_for_is_not_known():
 )
 def test_a_socket_of_another_protocol_is_local_or_unknown(protocol, answer):
     other = Other(FD, INODE, protocol)
-    assert headline(explained(BLOCKED, READ, others=(other,))) == answer
+    thread = replace(BLOCKED, wchan="unix_stream_read_generic" if other.local else "wait_woken")
+    assert headline(explained(thread, READ, others=(other,))) == answer
     diagnosis = explained(BLOCKED, LOOP, others=(other,))
     assert thread_activity(diagnosis, diagnosis.threads[0]).kind is (
         Kind.ELSE if other.local else Kind.UNSEEN
@@ -186,3 +257,20 @@ def test_the_file_system_of_a_descriptor_is_read_without_asking_it(tmp_path):
         5: File("nfs4", "server:/home"),
         7: File("fuse.sshfs", "host:/"),
     }
+
+
+def test_the_file_system_of_a_mapped_file_is_read_from_its_device(tmp_path):
+    """maps has it in hexadecimal, mountinfo in decimal."""
+    folder = tmp_path / str(PID)
+    folder.mkdir()
+    (folder / "mountinfo").write_text(
+        "41 1 8:1 / / rw - ext4 /dev/sda rw\n"
+        "42 41 0:50 / /home rw shared:1 - nfs4 server:/home rw\n"
+    )
+    stack = "7ffe-7fff rw-p 00000000 00:00 0 [stack]\n1000\n"
+    library = "1000-2000 r-xp 00000000 08:01 7 /lib/libc.so.6\n"
+    (folder / "maps").write_text(library + stack)
+    assert mapped_file(PID, tmp_path) is None
+    (folder / "maps").write_text(library + "3000-4000 r--s 00000000 00:32 9 /home/a b\n" + stack)
+    assert mapped_file(PID, tmp_path) == File("nfs4", "server:/home")
+    assert mapped_file(PID + 1, tmp_path) is None

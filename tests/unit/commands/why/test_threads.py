@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ from xctl_probe.commands.why.threads import (
     is_often_in_calls,
     naps,
     read_threads,
+    sleeps_on,
     waits_in,
 )
 from xctl_probe.linux.syscalls import Call, Role, Watched
@@ -65,6 +67,25 @@ def test_who_wakes_up_between_the_samples_naps():
     assert not naps(replace(after, last_ran_ms=None), before)
 
 
+def test_a_poll_with_a_timeout_is_a_nap_where_none_of_it_is_of_the_network():
+    """select(0, NULL, NULL, NULL, 10 ms), or a pipe that is to wake the thread up."""
+    before = replace(thread(replace(POLL, gives_up=True)), last_ran_ms=7_000.0)
+    after = replace(before, last_ran_ms=7_100.0)
+    assert naps(after, before, network={11})
+    assert not naps(after, before, network={7})
+    assert not naps(replace(after, call=POLL), before, network={11})
+    assert not naps(before, before, network={11})
+
+
+def test_who_sleeps_in_one_call_at_both_samples_is_seen_to():
+    now = thread(RECV)
+    assert sleeps_on(now, thread(RECV))
+    for before in (None, thread(POLL), thread(RECV, running=True)):
+        assert not sleeps_on(now, before)
+    assert not sleeps_on(thread(RECV, running=True), now)
+    assert not sleeps_on(thread(), thread())
+
+
 @pytest.fixture
 def proc(tmp_path):
     """A /proc with threads of any name and state."""
@@ -94,11 +115,11 @@ def test_threads_come_with_their_names_and_states(proc):
     assert other.call_readable
 
 
-@pytest.mark.parametrize(("elf_class", "known"), [(1, False), (2, True)])
-def test_calls_of_a_32_bit_program_have_other_numbers(proc, elf_class, known):
+@pytest.mark.parametrize(("words", "known"), [("=4I", False), ("=4Q", True)])
+def test_calls_of_a_32_bit_program_have_other_numbers(proc, words, known):
     """The 3 of read there is close here, and none of its waits is one that we know."""
     proc(233, b"old", wchan="sk_wait_data", syscall="45 0x7 0 0 0 0 0 0 0")
-    (proc.root / str(PID) / "exe").write_bytes(b"\x7fELF" + bytes([elf_class]) + bytes(11))
+    (proc.root / str(PID) / "auxv").write_bytes(struct.pack(words, 16, 0x1F8BFBFF, 6, 4_096))
     (thread,) = read_threads(PID, proc.root)
     assert (thread.call is not None, thread.call_readable) == (known, known)
 
