@@ -67,6 +67,7 @@ static __always_inline void seed_past(struct sock *sk, struct sock_state *state)
 			since_ack < since_receive &&
 			(since_receive - since_ack) * settings.tick_ns <= DELAYED_ACK_NS;
 	state->sent_last = state->reply_state != 0;
+	state->from_before = 1;
 	state->known_duplicates = dsack_dups(sk);
 	know_attempts(sk, state);
 }

@@ -124,6 +124,7 @@ struct sock_state {
 	__u8 large_sent; /* sends of more, saturating */
 	__u8 asks; /* few bytes of this side ended a silence, and no data followed */
 	__u8 data_asked; /* those that the peer answered with data, saturating */
+	__u8 from_before; /* open before the probe, and no iterator has sought its sender yet */
 	__u8 waited; /* UDP: how a thread was seen to wait: enum waited of datagrams.bpf.h */
 };
 

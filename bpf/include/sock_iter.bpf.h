@@ -246,12 +246,16 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 }
 
 /*
- * The buffer was full before the probe, or unnoticed: it counts from now on.  An event loop may
- * also wait for space that no send has found missing, as a socket is writable only when a third of
- * its buffer is free: from its last send on, unless that was long before.
+ * The buffer was full before the probe, soon after the last data went, or unnoticed: it counts from
+ * now on.  An event loop may also wait for space that no send has found missing, as a socket is
+ * writable only when a third of its buffer is free: from its last send on, unless that was long
+ * before.
  */
 static __always_inline void find_unseen_sender(struct sock *sk, struct sock_state *state)
 {
+	bool since_send = state->from_before;
+
+	state->from_before = 0;
 	if (state->send_blocked_ns)
 		return;
 	if (!FIELD(sk, sk_wmem_queued) && !FIELD(sk, sk_write_pending))
@@ -262,9 +266,12 @@ static __always_inline void find_unseen_sender(struct sock *sk, struct sock_stat
 		send_blocked(sk, state);
 	} else if (!sock_is_writable(sk) && polled_to_write((__u64)BPF_CORE_READ(sk, sk_wq))) {
 		send_blocked(sk, state);
-		if (coarse_ns() - state->last_send_ns < 2 * settings.stall_ns)
-			state->send_blocked_ns = to_monotonic(state->last_send_ns);
+		since_send |= coarse_ns() - state->last_send_ns < 2 * settings.stall_ns;
+	} else {
+		return;
 	}
+	if (since_send && state->last_send_ns)
+		state->send_blocked_ns -= coarse_ns() - state->last_send_ns;
 }
 
 /* Who has its reply does not wait on the connection for more: but for one that is subscribed. */

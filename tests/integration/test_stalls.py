@@ -384,20 +384,34 @@ def test_a_connect_waits_for_a_peer_that_does_not_answer(probe, worker, backend,
 
 
 def assert_seen_late(probe, server, client, identity, waiting, answer):
-    """A probe that starts now reports the wait of the client, and its end once it is answered."""
+    """A probe that starts now reports the wait of the client, and its end once it is answered.
+
+    Returns the lengths of the ongoing wait, in ms.
+    """
     running = probe()
     running.wait_for(ongoing_times(2, client.pid))
     server.begin(*answer)
     client.expect(waiting)
     running.wait_for(ended(client.pid))
-    assert running.stop().waits_on(client.pid) == {f"socket-{identity['inode']}"}
+    consumer = running.stop()
+    assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}
+    return [record.stall_ms for record in consumer.stalls(pid=client.pid, ongoing=True)]
 
 
-def test_a_stall_that_began_before_the_probe_is_seen(probe, worker):
-    """Sockets that exist already have an owner, and show what they wait for now."""
-    server, client, identity = connected(worker)
-    client.begin("send", MORE_THAN_BUFFERS)
-    assert_seen_late(probe, server, client, identity, "send", ("recv", MORE_THAN_BUFFERS))
+@pytest.mark.parametrize(("role", "send"), [("blocking", "send"), ("evented", "send_polled")])
+def test_a_stall_that_began_before_the_probe_is_seen(probe, worker, backend, role, send):
+    """Sockets that exist already have an owner, and show what they wait for now, and since when.
+
+    To /proc/net, it begins with the probe.
+    """
+    server, client, identity = connected(worker, client_role=role)
+    client.begin(send, MORE_THAN_BUFFERS)
+    before = probe()
+    before.wait_for(ongoing_times(5, client.pid))
+    lasted_ms = before.stop().stalls(pid=client.pid, ongoing=True)[-1].stall_ms
+    lengths = assert_seen_late(probe, server, client, identity, send, ("recv", MORE_THAN_BUFFERS))
+    if backend.sees("tcp_bytes"):
+        assert min(lengths) > lasted_ms
 
 
 def test_a_request_from_before_the_probe_that_followed_an_answer_at_once_is_seen(probe, worker):
