@@ -1,4 +1,4 @@
-"""Interest lists of epoll instances.  proc(5): fdinfo; kcmp(2).
+"""Interest lists of epoll instances.  proc(5): fdinfo.
 
 While the kernel writes the list, the process of the instance can neither wait nor change it: a list
 of 19,000 takes some milliseconds.  Therefore a list that took long is not read again soon, a long
@@ -7,14 +7,13 @@ list is read in part, and an instance with several descriptors is read once.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 import time
 from collections import OrderedDict
 from pathlib import Path
 
 from xctl_probe.linux import epoll_fdinfo, procfs
+from xctl_probe.linux.kcmp import is_same_file
 from xctl_probe.linux.syscalls import TO_READ, anonymous_inode, epolls_among
 
 _MOST_BYTES = 1 << 20  # of one list: about 13,000 entries
@@ -23,9 +22,6 @@ _MOST_INSTANCES = 16  # of a process
 _LONG_NS = 1_000_000
 _SHARE = 100  # a long list is read for at most this part (1/n) of the time
 _MOST_KEPT = 8
-_KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
-_KCMP_FILE = 0
-
 _MOST_NESTED = 16  # nested instances of one instance, at any depth
 
 _Entries = frozenset[tuple[int, int]]
@@ -101,10 +97,7 @@ class Epolls:
 
     def _is_another(self, pid: int, found: list[int], fd: str) -> bool:
         """True where this descriptor is a duplicate of one of `found`."""
-        if _KCMP is None or self._proc != Path("/proc"):
-            return False
-        syscall = ctypes.CDLL(None).syscall
-        return any(syscall(_KCMP, pid, pid, _KCMP_FILE, one, int(fd)) == 0 for one in found)
+        return any(is_same_file(pid, one, int(fd), self._proc) for one in found)
 
     def _keep(self, pid: int, epoll: int, kept: tuple[int, bool, _Entries]) -> None:
         self._kept[pid, epoll] = kept

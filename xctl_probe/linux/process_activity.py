@@ -15,10 +15,13 @@ from typing import NamedTuple
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.epoll import Epolls
 from xctl_probe.linux.freezer import Freezer
+from xctl_probe.linux.kcmp import has_own_descriptors
 from xctl_probe.linux.syscalls import (
     Role,
     epolls_among,
     has_other_calls,
+    is_cut,
+    is_elsewhere,
     is_sleep,
     parsed,
     polled,
@@ -27,6 +30,8 @@ from xctl_probe.linux.syscalls import (
 from xctl_probe.linux.tasks import children_of, held_state_of, reader_of
 
 _IO_URING_ENTER = "426 "  # on every architecture
+# Where a call that is not in the table may wait on a socket.
+_ON_SOCKET = (*wchan.ON_SOCKETS, *wchan.EVENTS, *wchan.RING)
 _MOST_THREADS = 1_024  # of one process; more are not read
 _MOST_RELATIVES = 16
 _USER_TICKS, _SYSTEM_TICKS = 11, 12  # fields 14, 15 of /proc/<pid>/stat, from the state on
@@ -41,6 +46,7 @@ class Activity(Enum):
     OTHER = auto()
     STOPPED = auto()
     LATER = auto()  # not read in time; the next sample tries again
+    UNDECIDED = auto()  # a thread may wait on this socket: its call, or all of it, is not known
     UNKNOWN = auto()  # not readable
 
 
@@ -91,6 +97,17 @@ def worked_ns(now: Work, before: Work) -> int:
     return sum(ns - earlier[tid] for tid, ns in now.by_tid_ns.items() if tid in earlier)
 
 
+class _Thread(NamedTuple):
+    """Sample of a thread: its files `syscall` and `wchan`, and whose folder has its descriptors.
+
+    `function` is empty where the call shows what the thread waits for.
+    """
+
+    syscall: str
+    function: str
+    reader: int
+
+
 class _Load(NamedTuple):
     """What a process does, whichever of its sockets is asked about: as in OwnActivity."""
 
@@ -111,7 +128,7 @@ class Processes:
         self._readers: dict[int, int] = {}
         self._kin: dict[int, list[int]] = {}
         self._other_calls: dict[int, bool] = {}
-        self._threads: dict[int, list[tuple[str, str]]] = {}
+        self._threads: dict[int, list[_Thread]] = {}
         self._monitored: dict[tuple[int, int], frozenset[int]] = {}
         self._epolls: dict[int, list[int]] = {}
         self._loads: dict[int, _Load] = {}
@@ -156,7 +173,7 @@ class Processes:
 
     def work(self, pid: int) -> Work:
         """Return what each thread has worked that is in no poll: those of event loops are."""
-        tids = (tid for tid in self._tids(pid) if not _polls(*self._thread(pid, tid)))
+        tids = (tid for tid in self._tids(pid) if not _polls(self._thread(pid, tid)))
         times = ((int(tid), self._schedstat(pid, tid)) for tid in tids)
         by_tid_ns = {tid: of_thread.ran_ns + of_thread.queued_ns for tid, of_thread in times}
         return Work(by_tid_ns, time.monotonic_ns())
@@ -169,20 +186,23 @@ class Processes:
         """
         found = self._activity(pid, inode)
         if found in (Activity.OTHER, Activity.EVENT_LOOP_BUSY) and pid in self._partly:
-            return Activity.UNKNOWN
-        if found is Activity.OTHER:
+            return Activity.UNDECIDED
+        if found in (Activity.OTHER, Activity.UNDECIDED):
             for relative in self._relatives(pid):
-                if self._activity(relative, inode) is Activity.WAITING_ON_SOCKET:
-                    return Activity.WAITING_ON_SOCKET
+                theirs = self._activity(relative, inode)
+                if theirs is Activity.WAITING_ON_SOCKET:
+                    return theirs
+                if theirs is Activity.UNDECIDED:
+                    found = theirs
             if self._reader(pid) in self._sets.partly:
-                return Activity.UNKNOWN
+                return Activity.UNDECIDED
         return found
 
     def own_activity(self, pid: int, inode: int, since_ns: int = 0) -> OwnActivity:  # noqa: ARG002
         """Return the activity of `pid`, which may wait for a reply on the socket `inode`."""
         activity = self.activity(pid, inode)
         blocked = activity is Activity.WAITING_ON_SOCKET and any(
-            not _in_epoll(*thread) and self._waits_for(pid, inode, *thread)
+            not _in_epoll(thread) and self._waits_for(pid, inode, thread)
             for thread in self._threads_of(pid)
         )
         load = self._loads.get(pid) or self._loads.setdefault(pid, self._load(pid))
@@ -196,13 +216,13 @@ class Processes:
         stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
         state = stat.state if stat else ""  # of the first thread
         user_ns, system_ns = (_ticks_ns(stat, field) for field in (_USER_TICKS, _SYSTEM_TICKS))
-        runs = any(_runs(*thread) for thread in self._threads_of(pid))
+        runs = any(_runs(thread) for thread in self._threads_of(pid))
         sleeps = state == "D" or (state == "S" and self._sleeps(pid))
         return _Load(runs, sleeps, user_ns + system_ns, system_ns, time.monotonic_ns())
 
     def _sleeps(self, pid: int) -> bool:
-        syscall, function = self._thread(pid, str(pid))
-        return is_sleep(syscall) or function.startswith(wchan.SLEEP)
+        first = self._thread(pid, str(pid))
+        return is_sleep(first.syscall) or first.function.startswith(wchan.SLEEP)
 
     def _relatives(self, pid: int) -> list[int]:
         """Return its parent and the first of its children."""
@@ -215,11 +235,17 @@ class Processes:
     def _activity(self, pid: int, inode: int) -> Activity:
         if self.stopped(pid):
             return Activity.STOPPED
-        if any(self._waits_for(pid, inode, *thread) for thread in self._threads_of(pid)):
-            return Activity.WAITING_ON_SOCKET
+        undecided = False
+        for thread in self._threads_of(pid):
+            waits = self._waits_for(pid, inode, thread)
+            if waits:
+                return Activity.WAITING_ON_SOCKET
+            undecided = undecided or waits is None
+        if undecided:
+            return Activity.UNDECIDED
         return Activity.EVENT_LOOP_BUSY if self._in_any_epoll(pid, inode) else Activity.OTHER
 
-    def _threads_of(self, pid: int) -> list[tuple[str, str]]:
+    def _threads_of(self, pid: int) -> list[_Thread]:
         threads = self._threads.get(pid)
         if threads is None:
             threads = self._threads[pid] = [self._thread(pid, tid) for tid in self._tids(pid)]
@@ -234,19 +260,24 @@ class Processes:
             self._partly.add(pid)
         return tids[:_MOST_THREADS]
 
-    def _thread(self, pid: int, tid: str) -> tuple[str, str]:
-        task = f"{self._proc}/{pid}/task/{tid}"
+    def _thread(self, pid: int, tid: str) -> _Thread:
+        task, reader = f"{self._proc}/{pid}/task/{tid}", self._reader(pid)
         call = resumed(procfs.word(f"{task}/syscall"), f"{task}/wchan")
         if call[:1].isdigit() and self._has_other_calls(pid):
             call = ""
-        return call, "" if call else procfs.word(f"{task}/wchan")
+        function = procfs.word(f"{task}/wchan") if _needs_function(call) else ""
+        if not is_elsewhere(call) and has_own_descriptors(int(tid), reader, self._proc):
+            reader = int(tid)
+        return _Thread(call, function, reader)
 
     def _has_other_calls(self, pid: int) -> bool:
         if pid not in self._other_calls:
             self._other_calls[pid] = has_other_calls(self._reader(pid), self._proc)
         return self._other_calls[pid]
 
-    def _waits_for(self, pid: int, inode: int, syscall: str, function: str) -> bool:
+    def _waits_for(self, pid: int, inode: int, thread: _Thread) -> bool | None:
+        """Return whether the thread waits until data comes on this socket; None: not known."""
+        syscall, function, reader = thread
         if not syscall:  # not readable: the kernel function decides
             if function.startswith(wchan.EPOLL):
                 return self._in_any_epoll(pid, inode)
@@ -255,31 +286,48 @@ class Processes:
             return True
         call = parsed(syscall)
         if call is None:
-            return False
+            return None if function.startswith(_ON_SOCKET) else False
         name, role, arguments = call
         fd = arguments[0] & 0xFFFFFFFF
         if role is Role.EPOLL:
-            return inode in self._monitored_inodes(pid, fd)
+            return inode in self._monitored_inodes(reader, fd)
         if role is Role.POLL:
-            asked = polled(name, arguments, self._reader(pid), self._proc)
-            fds = [w.fd for w in asked if w.reads]
-            if any(self._inode(pid, fd) == inode for fd in fds):
-                return True
-            nested = epolls_among(self._reader(pid), fds, self._proc)
-            return any(inode in self._monitored_inodes(pid, fd) for fd in nested)
-        return role is Role.RECEIVE and self._inode(pid, fd) == inode
+            return self._polls_socket(inode, name, arguments, reader)
+        receives = role is Role.RECEIVE or (
+            role is Role.MOVE and not function.startswith(wchan.PIPE)
+        )
+        return receives and self._inode(reader, fd) == inode
+
+    def _polls_socket(
+        self, inode: int, name: str, arguments: list[int], reader: int
+    ) -> bool | None:
+        fds = [w.fd for w in polled(name, arguments, reader, self._proc) if w.reads]
+        if any(self._inode(reader, fd) == inode for fd in fds):
+            return True
+        nested = epolls_among(reader, fds, self._proc)
+        if any(inode in self._monitored_inodes(reader, fd) for fd in nested):
+            return True
+        return None if is_cut(name, arguments) else False
 
     def _in_any_epoll(self, pid: int, inode: int) -> bool:
-        epolls = self._epolls.get(pid)
-        if epolls is None:
-            epolls = self._epolls[pid] = self._sets.of(self._reader(pid))
-        return any(inode in self._monitored_inodes(pid, fd) for fd in epolls)
+        readers = {self._reader(pid), *(thread.reader for thread in self._threads_of(pid))}
+        return any(
+            inode in self._monitored_inodes(reader, fd)
+            for reader in readers
+            for fd in self._epolls_of(reader)
+        )
 
-    def _monitored_inodes(self, pid: int, epoll: int) -> frozenset[int]:
+    def _epolls_of(self, reader: int) -> list[int]:
+        epolls = self._epolls.get(reader)
+        if epolls is None:
+            epolls = self._epolls[reader] = self._sets.of(reader)
+        return epolls
+
+    def _monitored_inodes(self, reader: int, epoll: int) -> frozenset[int]:
         """Return the inodes whose data this epoll instance reports."""
-        known = self._monitored.get((pid, epoll))
+        known = self._monitored.get((reader, epoll))
         if known is None:
-            known = self._monitored[pid, epoll] = self._sets.watches(self._reader(pid), epoll)
+            known = self._monitored[reader, epoll] = self._sets.watches(reader, epoll)
         return known
 
     def _reader(self, pid: int) -> int:
@@ -288,24 +336,33 @@ class Processes:
             self._readers[pid] = reader_of(pid, self._proc)
         return self._readers[pid]
 
-    def _inode(self, pid: int, fd: int) -> int | None:
-        return procfs.socket_inode(procfs.link(f"{self._proc}/{self._reader(pid)}/fd/{fd}"))
+    def _inode(self, reader: int, fd: int) -> int | None:
+        return procfs.socket_inode(procfs.link(f"{self._proc}/{reader}/fd/{fd}"))
 
 
-def _polls(syscall: str, function: str) -> bool:
+def _needs_function(syscall: str) -> bool:
+    """True where the call may not be read, is not known, or waits on either of two descriptors."""
     call = parsed(syscall)
     if call:
+        return call[1] is Role.MOVE
+    known = syscall.startswith(_IO_URING_ENTER) or is_elsewhere(syscall)
+    return not syscall or (syscall[0].isdigit() and not known)
+
+
+def _polls(thread: _Thread) -> bool:
+    call = parsed(thread.syscall)
+    if call:
         return call[1] in (Role.EPOLL, Role.POLL)
-    return function.startswith((*wchan.POLL, *wchan.EPOLL))
+    return thread.function.startswith((*wchan.POLL, *wchan.EPOLL))
 
 
-def _in_epoll(syscall: str, function: str) -> bool:
-    call = parsed(syscall)
-    return call[1] is Role.EPOLL if call else function.startswith(wchan.EPOLL)
+def _in_epoll(thread: _Thread) -> bool:
+    call = parsed(thread.syscall)
+    return call[1] is Role.EPOLL if call else thread.function.startswith(wchan.EPOLL)
 
 
-def _runs(syscall: str, function: str) -> bool:
-    return syscall.startswith("running") or function == "0"
+def _runs(thread: _Thread) -> bool:
+    return thread.syscall.startswith("running") or (not thread.syscall and thread.function == "0")
 
 
 def _ticks_ns(stat: procfs.Stat | None, field: int) -> int:

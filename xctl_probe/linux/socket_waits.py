@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xctl_probe.events import Direction
+from xctl_probe.linux.kcmp import has_own_descriptors
 from xctl_probe.linux.procfs import link, socket_inode
 from xctl_probe.linux.sole_socket import sole_stream_socket
 from xctl_probe.linux.tasks import reader_of
-from xctl_probe.linux.threads import blocked_threads, closing_threads, inodes_awaited_writable
+from xctl_probe.linux.threads import (
+    BlockedThread,
+    blocked_threads,
+    closing_threads,
+    inodes_awaited_writable,
+)
 
 # Of one process: an answer of a helper has 64 KiB.
 _MOST_THREADS = 2_048
@@ -59,12 +65,15 @@ def _threads(pid: int, proc: Path) -> tuple[tuple[int, int, Direction | None], .
     reader, sole, found = reader_of(pid, proc), None, []
     for thread in blocked_threads(pid, proc)[:_MOST_THREADS]:
         if thread.fd is not None:
-            inode = (
-                socket_inode(link(f"{proc}/{reader}/fd/{thread.fd}")) if thread.direction else None
-            )
+            inode = _inode(thread, reader, proc) if thread.direction else None
         else:
             # Its call may not be read: `direction` is None where the function serves both.
             sole = inode = sole or sole_stream_socket(pid, proc)
         if inode is not None:
             found.append((thread.tid, inode, thread.direction))
     return tuple(found)
+
+
+def _inode(thread: BlockedThread, reader: int, proc: Path) -> int | None:
+    owner = thread.tid if has_own_descriptors(thread.tid, reader, proc) else reader
+    return socket_inode(link(f"{proc}/{owner}/fd/{thread.fd}"))

@@ -13,6 +13,7 @@ import os
 import platform
 import select
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from xctl_probe.events import Direction
@@ -24,6 +25,7 @@ from xctl_probe.linux.syscalls import (
     Role,
     Watched,
     has_other_calls,
+    moved_to,
     parsed,
     polled,
     resumed,
@@ -74,9 +76,31 @@ def _blocked(tid: int, function: str, line: str, pid: int, proc: Path) -> tuple[
         return (BlockedThread(tid, fd, called),)
     if function in wchan.UNKNOWN:
         return ()
+    if role is Role.MOVE:
+        return _moving(tid, line, pid, proc)
     if function.startswith(wchan.RECEIVE):
         return (BlockedThread(tid, None, Direction.RECEIVE),)
     return (BlockedThread(tid, None, Direction.SEND if function.startswith(wchan.SEND) else None),)
+
+
+def _moving(tid: int, line: str, pid: int, proc: Path) -> tuple[BlockedThread, ...]:
+    """Return the thread in a splice, by the end of it that is a socket: the other is a pipe."""
+    call = parsed(line, _MACHINE)
+    if call is None:
+        return ()
+    name, _, arguments = call
+    ends = (
+        (arguments[0] & 0xFFFFFFFF, Direction.RECEIVE),
+        (moved_to(name, arguments), Direction.SEND),
+    )
+    # The thread's own folder: its descriptors may not be those of the process.
+    folder = f"{proc}/{pid}/task/{tid}/fd"
+    found = (
+        BlockedThread(tid, fd, direction)
+        for fd, direction in ends
+        if procfs.socket_inode(procfs.link(f"{folder}/{fd}")) is not None
+    )
+    return tuple(islice(found, 1))
 
 
 def _polled_alone(line: str, pid: int, proc: Path) -> int | None:

@@ -19,6 +19,7 @@ POLL = ("do_poll", "poll_schedule", "do_sys_poll", "do_select")
 RING = ("io_cqring_wait",)  # io_uring, whose requests are not visible
 ON_THREADS = ("futex_",)
 SLEEP = ("hrtimer_nanosleep", "do_nanosleep")
+PIPE = ("pipe_", "anon_pipe_")
 EVENTS = (*EPOLL, *POLL)
 # Before 5.16 (kernel commit bc9bbb81730e), x86 did not report the function.
 UNKNOWN = ("", "0")

@@ -55,7 +55,7 @@ class OwnState:
         if self.late:
             return
         before, self.seen_ns = self._seen, now_ns
-        if seen.activity is Activity.UNKNOWN:
+        if seen.activity in (Activity.UNDECIDED, Activity.UNKNOWN):
             if not self.is_elsewhere:
                 self.elsewhere = 0  # undecided: the connection decides
             return

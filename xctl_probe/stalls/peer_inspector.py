@@ -38,7 +38,7 @@ class PeerState(Enum):
     """State of the peer, as its socket and its process show it."""
 
     UNKNOWN = auto()  # not on this host, or not found
-    HIDDEN = auto()  # the peer may have read the request, and its process is unreadable
+    HIDDEN = auto()  # the peer may have read the request; what its process waits for is unreadable
     REQUEST_IN_FLIGHT = auto()  # the request has not arrived
     UNREAD = auto()  # the request is in the receive queue of the peer
     REPLY_RETRANSMITTED = auto()  # the peer retransmits its reply
@@ -49,7 +49,11 @@ class PeerState(Enum):
     )  # the peer has read the request, and waits for more on this connection
 
 
-_UNSEEN = {Activity.UNKNOWN: PeerState.UNKNOWN, Activity.LATER: PeerState.UNKNOWN_ACTIVITY}
+_UNSEEN = {
+    Activity.UNKNOWN: PeerState.UNKNOWN,
+    Activity.LATER: PeerState.UNKNOWN_ACTIVITY,
+    Activity.UNDECIDED: PeerState.HIDDEN,
+}
 
 
 class Lookup(Protocol):

@@ -18,7 +18,7 @@ from xctl_probe.linux.process_activity import (
     Work,
     worked_ns,
 )
-from xctl_probe.linux.syscalls import anonymous_inode
+from xctl_probe.linux.syscalls import MOST_FDS, anonymous_inode
 
 PID, TID, INODE, FD, EPOLL = 233, 239, 4_241, 7, 5
 EPOLLIN, EPOLLOUT, EPOLLET, EPOLLONESHOT = 0x1, 0x4, 1 << 31, 1 << 30
@@ -110,6 +110,41 @@ def test_other_calls(proc, syscall, found):
     assert proc.activity_of() is found
 
 
+@pytest.mark.parametrize(
+    ("syscall", "wchan", "found"),
+    [
+        (call(9_999, FD), "wait_woken", Activity.UNDECIDED),  # no call that is known
+        (call(9_999, FD), "do_select", Activity.UNDECIDED),
+        (call(61, 0), "do_wait", Activity.OTHER),  # wait4
+        (call(202, 0), "wait_woken", Activity.OTHER),  # futex: its function is not read
+        (call(275, FD), "wait_woken", Activity.WAITING_ON_SOCKET),  # splice
+        (call(275, FD), "pipe_wait_writable", Activity.OTHER),
+        (call(275, FD + 1), "wait_woken", Activity.OTHER),
+        (call(327, FD), "wait_woken", Activity.WAITING_ON_SOCKET),  # preadv2
+    ],
+)
+def test_calls_that_few_use(proc, syscall, wchan, found):
+    proc.thread(syscall, wchan)
+    assert proc.activity_of() is found
+    assert not own(proc).runs
+
+
+def test_a_poll_of_more_descriptors_than_are_read_may_have_this_one(proc):
+    proc.thread(call(7, ADDRESS, MOST_FDS + 1))
+    assert proc.activity_of() is Activity.UNDECIDED
+    (proc.path / "mem").write_bytes(bytes(ADDRESS) + struct.pack("=iHH", FD, 1, 0))
+    assert proc.activity_of() is Activity.WAITING_ON_SOCKET
+
+
+def test_a_relative_may_wait_in_a_call_that_is_not_known(proc, tmp_path):
+    proc.state(parent=241)
+    thread = tmp_path / "241/task/241"
+    thread.mkdir(parents=True)
+    (thread / "syscall").write_text(call(9_999, FD))
+    (thread / "wchan").write_text("wait_woken")
+    assert proc.activity_of() is Activity.UNDECIDED
+
+
 def test_a_loop_that_does_not_sleep_may_come_back(proc):
     proc.epoll(EPOLLIN)
     for syscall in ("running\n", call(230)):
@@ -195,7 +230,7 @@ def test_where_not_all_threads_are_read_another_may_serve_it(proc, epoll, monkey
         proc.thread(call(202), tid=tid)  # futex
     assert proc.activity_of() is (Activity.EVENT_LOOP_BUSY if epoll else Activity.OTHER)
     monkeypatch.setattr(module, "_MOST_THREADS", 2)
-    assert proc.activity_of() is Activity.UNKNOWN
+    assert proc.activity_of() is Activity.UNDECIDED
 
 
 def test_of_a_pool_of_three_hundred_all_threads_are_read(proc):

@@ -6,7 +6,15 @@ import struct
 
 import pytest
 
-from xctl_probe.linux.syscalls import Role, Watched, anonymous_inode, call_of, epoll_watches
+from xctl_probe.linux.syscalls import (
+    MOST_FDS,
+    Role,
+    Watched,
+    anonymous_inode,
+    call_of,
+    epoll_watches,
+    is_elsewhere,
+)
 
 ADDRESS = 64  # of the call's argument, in a memory that is a small file
 POLLIN, POLLOUT = 1, 4
@@ -35,6 +43,13 @@ def called(proc, number, *arguments, machine="x86_64", memory=b""):
         ("x86_64", 44, "sendto", Role.SEND),
         ("x86_64", 42, "connect", Role.CONNECT),
         ("x86_64", 288, "accept4", Role.ACCEPT),
+        ("x86_64", 17, "pread64", Role.RECEIVE),
+        ("x86_64", 327, "preadv2", Role.RECEIVE),
+        ("x86_64", 328, "pwritev2", Role.SEND),
+        ("x86_64", 74, "fsync", Role.SEND),
+        ("aarch64", 286, "preadv2", Role.RECEIVE),
+        ("aarch64", 287, "pwritev2", Role.SEND),
+        ("aarch64", 83, "fdatasync", Role.SEND),
         ("aarch64", 207, "recvfrom", Role.RECEIVE),
         ("aarch64", 203, "connect", Role.CONNECT),
     ],
@@ -44,6 +59,60 @@ def test_a_call_on_one_descriptor_waits_for_that(proc, machine, number, name, ro
     call = called(proc, number, 0xFFFFFFFF00000007, machine=machine)
     assert (call.name, call.role) == (name, role)
     assert [watched.fd for watched in call.watched] == [7]
+
+
+@pytest.mark.parametrize(
+    ("machine", "number", "name", "second"),
+    [
+        ("x86_64", 275, "splice", 2),
+        ("x86_64", 276, "tee", 1),
+        ("x86_64", 326, "copy_file_range", 2),
+        ("aarch64", 76, "splice", 2),
+        ("aarch64", 77, "tee", 1),
+        ("aarch64", 285, "copy_file_range", 2),
+    ],
+)
+def test_a_call_that_moves_data_reads_from_one_and_writes_to_another(
+    proc, machine, number, name, second
+):
+    arguments = [7, 0, 0, 0, 17, 0]
+    arguments[second] = 0xFFFFFFFF0000000B
+    call = called(proc, number, *arguments, machine=machine)
+    assert (call.name, call.role) == (name, Role.MOVE)
+    assert call.watched == (Watched(7, True, False), Watched(11, False, True))
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "cut"),
+    [
+        (7, (ADDRESS, MOST_FDS), False),
+        (7, (ADDRESS, MOST_FDS + 1), True),
+        (271, (ADDRESS, 0xFFFFFFFF00000001), False),
+        (23, (MOST_FDS, 0), False),
+        (270, (MOST_FDS + 1, 0), True),
+        (232, (5, ADDRESS, MOST_FDS + 1), False),
+    ],
+)
+def test_what_is_not_read_of_a_poll_is_not_known(proc, number, arguments, cut):
+    """By its argument: descriptors that are in it twice, or negative, count as well."""
+    assert called(proc, number, *arguments).cut is cut
+
+
+@pytest.mark.parametrize(
+    ("machine", "number", "elsewhere"),
+    [
+        ("x86_64", "202", True),
+        ("x86_64", "230", True),
+        ("x86_64", "45", False),
+        ("x86_64", "9999", False),
+        ("aarch64", "98", True),
+        ("aarch64", "202", False),
+        ("riscv64", "202", False),
+    ],
+)
+def test_a_wait_for_a_lock_is_on_no_descriptor(machine, number, elsewhere):
+    assert is_elsewhere(f"{number} 0x7 0x0", machine) is elsewhere
+    assert not is_elsewhere("running", machine)
 
 
 def test_poll_names_its_descriptors_in_memory(proc):
@@ -73,6 +142,17 @@ def test_select_names_its_descriptors_as_bits(proc):
     assert [watched.fd for watched in call.watched] == [3, 17]
 
 
+def test_urgent_data_and_the_end_of_a_connection_are_neither_data_nor_room(proc):
+    """The third set of select, and POLLRDHUP alone."""
+    reads, urgent = 1 << 3, 1 << 3 | 1 << 5
+    memory = reads.to_bytes(8, "little") + urgent.to_bytes(8, "little")
+    of_select = called(proc, 23, 20, ADDRESS, 0, ADDRESS + 8, memory=memory)
+    assert of_select.watched == (Watched(3, True, False), Watched(5, False, False))
+    of_poll = called(proc, 7, ADDRESS, 1, memory=struct.pack("=iHH", 5, 0x2000, 0))
+    assert of_poll.watched == (Watched(5, False, False),)
+    assert [w.is_for_neither for w in of_select.watched] == [False, True]
+
+
 def test_an_absurd_count_or_address_is_no_error(proc):
     """Memory may change, or never have been what the call names."""
     for arguments in ((ADDRESS, 1 << 63), (1 << 63, 3), (0, 0)):
@@ -90,6 +170,7 @@ def test_an_event_loop_watches_what_was_registered(proc):
     )
     expected = (Watched(7, True, False), Watched(11, False, True), Watched(13, True, False))
     assert epoll_watches(PID, 5, proc) == expected
+    assert [watched.inode for watched in epoll_watches(PID, 5, proc)] == [0x1F, 0x2B, 0x35]
     assert called(proc, 232, 5).watched == expected
     assert epoll_watches(PID, 6, proc) == ()
 

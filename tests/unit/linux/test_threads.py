@@ -180,6 +180,25 @@ def test_what_is_close_here_is_read_in_a_32_bit_program(proc):
     assert closing_threads(PID, proc.root) == []
 
 
+@pytest.mark.parametrize(
+    ("wchan", "ends", "found"),
+    [
+        (b"wait_woken", (5, 7), [BlockedThread(TID, 5, RECEIVE)]),
+        (b"wait_woken", (7, 5), [BlockedThread(TID, 5, SEND)]),
+        (b"pipe_wait_readable", (7, 5), []),
+        (b"0", (7, 5), []),  # it may wait for the pipe
+        (b"wait_woken", (7, 9), []),
+    ],
+)
+def test_a_splice_waits_on_the_end_that_is_a_socket(proc, wchan, ends, found):
+    proc.thread(wchan, b"275 %#x 0x0 %#x 0x0 0x3e8 0x0 0x7ffe 0x7f01\n" % ends)
+    folder = proc.path / f"task/{TID}/fd"
+    folder.mkdir()
+    (folder / "5").symlink_to(f"socket:[{INODE}]")
+    (folder / "7").symlink_to("pipe:[4243]")
+    assert proc.blocked() == found
+
+
 def test_each_thread_is_sampled(proc):
     """Five threads, three of them on sockets."""
     for tid, wchan in enumerate(

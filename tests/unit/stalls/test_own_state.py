@@ -119,9 +119,10 @@ def test_an_event_loop_that_runs_for_a_moment_is_undecided():
     assert not after((100, runs), (200, runs)).elsewhere
 
 
-def test_a_process_that_may_not_be_read_may_wait():
+@pytest.mark.parametrize("activity", [Activity.UNKNOWN, Activity.UNDECIDED])
+def test_a_process_that_may_not_be_read_may_wait(activity):
     """As before: the connection alone decides."""
-    assert not after((100, OwnActivity(Activity.UNKNOWN))).is_undecided
+    assert not after((100, OwnActivity(activity))).is_undecided
 
 
 def test_a_process_that_is_about_to_be_read_is_undecided():
@@ -142,8 +143,9 @@ def test_a_process_that_is_not_read_again_stays_where_it_was_seen(activity):
 
 
 def test_a_process_that_was_found_elsewhere_once_and_is_then_unreadable_may_wait():
-    once = (100, OwnActivity(Activity.OTHER)), (200, OwnActivity(Activity.UNKNOWN))
-    assert after(*once).elsewhere == 0
+    for activity in (Activity.UNKNOWN, Activity.UNDECIDED):
+        once = (100, OwnActivity(Activity.OTHER)), (200, OwnActivity(activity))
+        assert after(*once).elsewhere == 0
 
 
 class Scene:

@@ -143,6 +143,8 @@ def test_a_request_that_is_not_acknowledged_is_on_its_way(local_seen, delivered,
         (Activity.OTHER, PeerState.BUSY),
         (Activity.STOPPED, PeerState.BUSY),
         (Activity.EVENT_LOOP_BUSY, PeerState.UNKNOWN_ACTIVITY),
+        (Activity.UNDECIDED, PeerState.HIDDEN),
+        (Activity.UNKNOWN, PeerState.UNKNOWN),
     ],
 )
 def test_what_its_process_does_decides(does, found):
