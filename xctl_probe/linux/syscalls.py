@@ -108,7 +108,7 @@ _NUMBERS: dict[str, dict[int, tuple[str, Role]]] = {
     },
 }  # fmt: skip
 
-# Of those that move data: the argument that has the descriptor of the other end.
+# Of those that move data: the argument that has the descriptor written to.
 _TO_AT = {"splice": 2, "tee": 1, "copy_file_range": 2}
 # nanosleep and clock_nanosleep
 _SLEEPS = {"x86_64": (35, 230), "aarch64": (101, 115)}
@@ -161,8 +161,8 @@ def call_of(
     if role is Role.EPOLL:
         return Call(name, role, epoll_watches(pid, fd, proc), _gives_up(name, arguments))
     if role is Role.MOVE:
-        ends = Watched(fd, True, False), Watched(moved_to(name, arguments), False, True)
-        return Call(name, role, ends)
+        both = Watched(fd, True, False), Watched(moved_to(name, arguments), False, True)
+        return Call(name, role, both)
     return Call(name, role, (Watched(fd, *_DIRECTIONS[role]),))
 
 

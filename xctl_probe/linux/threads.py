@@ -89,7 +89,7 @@ def _moving(tid: int, line: str, pid: int, proc: Path) -> tuple[BlockedThread, .
     if call is None:
         return ()
     name, _, arguments = call
-    ends = (
+    descriptors = (
         (arguments[0] & 0xFFFFFFFF, Direction.RECEIVE),
         (moved_to(name, arguments), Direction.SEND),
     )
@@ -97,7 +97,7 @@ def _moving(tid: int, line: str, pid: int, proc: Path) -> tuple[BlockedThread, .
     folder = f"{proc}/{pid}/task/{tid}/fd"
     found = (
         BlockedThread(tid, fd, direction)
-        for fd, direction in ends
+        for fd, direction in descriptors
         if procfs.socket_inode(procfs.link(f"{folder}/{fd}")) is not None
     )
     return tuple(islice(found, 1))

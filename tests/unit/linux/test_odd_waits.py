@@ -29,7 +29,7 @@ WAITS = {
     "own descriptors": """
 def wait():
     assert ctypes.CDLL(None).unshare(0x400) == 0
-    own, far = socket.socketpair()
+    own, other = socket.socketpair()
     os.dup2(own.fileno(), 71)
     waits(os.fstat(71).st_ino)
     os.read(71, 100)
@@ -40,7 +40,7 @@ time.sleep(600)
     "own event loop": """
 def wait():
     assert ctypes.CDLL(None).unshare(0x400) == 0
-    own, far = socket.socketpair()
+    own, other = socket.socketpair()
     loop = select.epoll()
     loop.register(own, select.EPOLLIN)
     waits(os.fstat(own.fileno()).st_ino)

@@ -181,7 +181,7 @@ def test_what_is_close_here_is_read_in_a_32_bit_program(proc):
 
 
 @pytest.mark.parametrize(
-    ("wchan", "ends", "found"),
+    ("wchan", "moved", "found"),
     [
         (b"wait_woken", (5, 7), [BlockedThread(TID, 5, RECEIVE)]),
         (b"wait_woken", (7, 5), [BlockedThread(TID, 5, SEND)]),
@@ -190,8 +190,8 @@ def test_what_is_close_here_is_read_in_a_32_bit_program(proc):
         (b"wait_woken", (7, 9), []),
     ],
 )
-def test_a_splice_waits_on_the_end_that_is_a_socket(proc, wchan, ends, found):
-    proc.thread(wchan, b"275 %#x 0x0 %#x 0x0 0x3e8 0x0 0x7ffe 0x7f01\n" % ends)
+def test_a_splice_waits_on_the_end_that_is_a_socket(proc, wchan, moved, found):
+    proc.thread(wchan, b"275 %#x 0x0 %#x 0x0 0x3e8 0x0 0x7ffe 0x7f01\n" % moved)
     folder = proc.path / f"task/{TID}/fd"
     folder.mkdir()
     (folder / "5").symlink_to(f"socket:[{INODE}]")
