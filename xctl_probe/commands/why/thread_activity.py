@@ -12,7 +12,7 @@ from xctl_probe.commands.why.humanize import pluralize
 from xctl_probe.commands.why.others import Other
 from xctl_probe.commands.why.outside import IN_FILE_SERVERS, file_of
 from xctl_probe.commands.why.sockets import Tcp, Udp
-from xctl_probe.commands.why.threads import HELD, PAGES, Thread, waits_for_page
+from xctl_probe.commands.why.threads import HELD, PAGES, PIPES, Thread, waits_for_page
 from xctl_probe.linux.syscalls import MOST_FDS, Call, Role
 from xctl_probe.linux.wchan import EITHER, EVENTS, ON_SOCKETS, ON_THREADS, RING
 
@@ -35,7 +35,7 @@ _ACTIVITIES = (
     (ON_THREADS, "waiting for another thread"),
     (("do_wait_intr",), "waiting for an event of its own (eventfd, timerfd)"),
     (("do_wait", "kernel_wait", *_VFORK), "waiting for a child process"),
-    (("pipe_", "anon_pipe_"), "waiting on a pipe"),
+    (PIPES, "waiting on a pipe"),
     (("unix_",), "waiting on a local (unix) socket"),
     (("n_tty_", "tty_"), "waiting for its terminal"),
     (("do_sigtimedwait", "sigsuspend", "pause", "__do_sys_pause"), "waiting for a signal"),
@@ -162,8 +162,10 @@ def _for_events(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity:
     if fds & diagnosis.rings:
         return ThreadActivity(Kind.UNSEEN, "waiting for events, also of io_uring")
     on = network(diagnosis, thread)
-    if len(fds) >= MOST_FDS and not _waits(diagnosis, on):
-        return ThreadActivity(Kind.UNSEEN, f"waiting for events, on {MOST_FDS} descriptors or more")
+    if diagnosis.waiting[thread.tid].cut and not _waits(diagnosis, on):
+        return ThreadActivity(
+            Kind.UNSEEN, f"waiting for events, on more than {MOST_FDS} descriptors"
+        )
     if fds & diagnosis.closed and not _waits(diagnosis, on):
         text = "waiting for events, also on a descriptor that was closed"
         return ThreadActivity(Kind.UNSEEN, text)
@@ -196,13 +198,13 @@ def _in_call(diagnosis: Diagnosis, thread: Thread, call: Call) -> ThreadActivity
         return (
             ThreadActivity(Kind.FOUND, found.text) if thread.wchan.startswith(ON_SOCKETS) else found
         )
-    fd = call.watched[0].fd
+    fds = [watched.fd for watched in call.watched]
     if on := network(diagnosis, thread):
         return _on_socket(diagnosis, call, on[0])
     for other in diagnosis.others:
-        if other.fd == fd:
+        if other.fd in fds:
             if other.protocol.startswith(_UNIX) and thread.wchan.startswith(EITHER):
-                return _on_closed(call, fd)  # it sleeps as TCP does
+                return _on_closed(call, other.fd)  # it sleeps as TCP does
             if other.local:
                 return ThreadActivity(Kind.ELSE, f"waiting on {other.text}")
             return ThreadActivity(Kind.UNSEEN, f"in {call.name} on {_named(other)}")
@@ -211,10 +213,11 @@ def _in_call(diagnosis: Diagnosis, thread: Thread, call: Call) -> ThreadActivity
         text = f"in {call.name} on a file of {file.source} ({file.kind})"
         return ThreadActivity(Kind.UNSEEN if file.fuse else Kind.FOUND, text)
     on_socket = thread.wchan.startswith(ON_SOCKETS)
-    if (on_socket or not thread.wchan) and (fd in diagnosis.closed or _needs_socket(call)):
-        return _on_closed(call, fd)
+    closed = [fd for fd in fds if fd in diagnosis.closed or _needs_socket(call)]
+    if closed and (on_socket or not thread.wchan):
+        return _on_closed(call, closed[0])
     if on_socket:  # a terminal, inotify: they sleep in the same function
-        return ThreadActivity(Kind.ELSE, f"in {call.name} on fd {fd}, which is no socket")
+        return ThreadActivity(Kind.ELSE, f"in {call.name} on fd {fds[0]}, which is no socket")
     return _by_wchan(thread)
 
 

@@ -21,7 +21,8 @@ from xctl_probe.linux.tasks import reader_of
 _EXEC_START = b"se.exec_start"
 _ENDED = ("Z", "X")
 HELD = ("T", "t")  # stopped, or by ptrace(2)
-PAGES = ("folio_", "__folio_", "filemap_fault", "wait_on_page")  # kernel functions
+PIPES = ("pipe_", "anon_pipe_")  # kernel functions, as the next
+PAGES = ("folio_", "__folio_", "filemap_fault", "wait_on_page")
 # Fields 14, 15 and 39 of /proc/<pid>/stat, counted from the state on.
 _USER_TICKS, _SYSTEM_TICKS, _PROCESSOR = 11, 12, 36
 _OFTEN_IN_CALLS = 0.1  # of its time on a CPU
@@ -149,10 +150,12 @@ def waits_for_page(thread: Thread) -> bool:
 def waits_in(thread: Thread, before: Thread | None) -> Call | None:
     """Return the call that the thread waits in, of one that runs now, the call before.
 
-    A client with a timeout wakes up regularly to read the clock.
+    A client with a timeout wakes up regularly to read the clock.  None for a splice that waits for
+    its pipe.
     """
     if thread.call is not None:
-        return thread.call
+        by_pipe = thread.call.role is Role.MOVE and thread.wchan.startswith(PIPES)
+        return None if by_pipe else thread.call
     if before is None or before.call is None or not thread.running:
         return None
     return before.call if before.call.role in (Role.POLL, Role.EPOLL) else None

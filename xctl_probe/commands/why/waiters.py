@@ -67,8 +67,8 @@ def waiters(
     for thread, call in waiting:
         watched = {inodes[w.fd]: w for w in call.watched if inodes.get(w.fd) in network}
         direct = call.role not in (Role.POLL, Role.EPOLL)
-        alone = direct or (call.role is Role.POLL and len(watched) == 1)
-        only = not direct and len(call.watched) == 1
+        alone = direct or (call.role is Role.POLL and len(watched) == 1 and not call.cut)
+        only = not direct and len(call.watched) == 1 and not call.cut
         for inode, watch in watched.items():
             waiter = Waiter(
                 reads=watch.reads,
@@ -88,11 +88,13 @@ def waiters(
 def by_first_descriptors(call: Call, fds: dict[int, int], reader: int) -> Call:
     """Return the call with the lowest descriptor of each socket, which the others go by.
 
-    After dup(2), as inetd's 0, 1 and 2 are, it may watch another one.
+    After dup(2), as inetd's 0, 1 and 2 are, it may watch another one; an epoll instance may have one
+    that was closed then.
     """
     known = set(fds.values())
     unknown = islice((w.fd for w in call.watched if w.fd not in known), _MOST_LINKS)
     inodes = {fd: socket_inode(link(f"/proc/{reader}/fd/{fd}")) for fd in unknown}
+    inodes |= {w.fd: w.inode for w in call.watched if w.inode in fds}
     first = {fd: fds[inode] for fd, inode in inodes.items() if inode in fds}
     if not first:
         return call

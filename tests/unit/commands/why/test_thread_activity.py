@@ -80,6 +80,15 @@ def test_a_read_of_what_is_no_socket_is_not_one_of_a_socket():
     )
 
 
+def test_a_splice_waits_at_either_end():
+    splice = Call("splice", Role.MOVE, (Watched(3, True, False), Watched(FD, False, True)))
+    blocked = replace(BLOCKED, wchan="wait_woken")
+    diagnosis = explained(blocked, splice, tcp=(OPENED,))
+    assert headline(diagnosis).endswith("it is in splice on fd 7 (10.0.0.7:5432)")
+    unknown = explained(blocked, splice, others=(Other(FD, INODE, "MPTCP"),))
+    assert headline(unknown) == f"{UNSEEN}: it is in splice on a Multipath TCP socket (fd 7)"
+
+
 @pytest.mark.parametrize(
     ("call", "more"),
     [
@@ -164,9 +173,14 @@ def test_what_an_io_uring_waits_for_is_not_visible():
 
 
 def test_of_a_poll_of_very_many_descriptors_the_first_are_known():
-    watched = tuple(Watched(1_000 + fd, True, False) for fd in range(MOST_FDS))
-    diagnosis = explained(BLOCKED, replace(POLL, watched=watched))
-    assert headline(diagnosis).startswith(f"{UNSEEN}: it is waiting for events, on 4096")
+    """Also where those are left out, with -1 as their number."""
+    many = tuple(Watched(1_000 + fd, True, False) for fd in range(MOST_FDS))
+    for watched in (many, ()):
+        diagnosis = explained(BLOCKED, replace(POLL, watched=watched, cut=True))
+        assert headline(diagnosis) == (
+            f"{UNSEEN}: it is waiting for events, on more than 4096 descriptors"
+        )
+    assert headline(explained(BLOCKED, replace(POLL, watched=many))).startswith(NOTHING)
 
 
 @pytest.mark.parametrize("wchan", ["ib_uverbs_event_read.constprop.0", "ucma_get_event"])

@@ -46,6 +46,13 @@ def test_who_runs_just_now_may_have_waited_before(before, now, found):
     assert waits_in(now, before) == found
 
 
+@pytest.mark.parametrize(("wchan", "waits"), [("wait_woken", True), ("pipe_wait_writable", False)])
+def test_a_splice_that_waits_for_its_pipe_is_no_wait_on_the_socket(wchan, waits):
+    splice = Call("splice", Role.MOVE, (Watched(7, True, False), Watched(4, False, True)))
+    now = replace(thread(splice), wchan=wchan)
+    assert waits_in(now, now) == (splice if waits else None)
+
+
 @pytest.mark.parametrize(
     ("user", "system", "often"), [(27, 3, True), (28, 2, False), (3, 0, False), (2, 0, True)]
 )

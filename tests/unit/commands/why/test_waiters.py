@@ -52,6 +52,19 @@ def test_two_threads_on_one_socket_are_both_heard():
     assert (found.reads, found.writes, found.exclusive, found.ms) == (True, True, True, 17.0)
 
 
+def test_a_poll_of_which_the_rest_is_not_read_may_have_more_sockets():
+    call = Call("poll", Role.POLL, (Watched(FD, True, False),), cut=True)
+    waiter = waiters([(THREAD, call)], {INODE: FD}, {INODE})[INODE]
+    assert (waiter.reads, waiter.exclusive, waiter.only) == (True, False, False)
+
+
+def test_a_socket_that_an_epoll_instance_has_by_a_closed_descriptor_is_known():
+    """dup(2), and a close of the one that was registered."""
+    entry = Watched(FD + 1, True, False, INODE)
+    call = by_first_descriptors(Call("epoll_wait", Role.EPOLL, (entry,)), {INODE: FD}, os.getpid())
+    assert call.watched == (Watched(FD, True, False),)
+
+
 def test_a_socket_goes_by_its_first_descriptor():
     """As inetd passes it: 0, 1 and 2 are one socket."""
     with socket.socket() as one, socket.socket() as other:
