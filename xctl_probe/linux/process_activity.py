@@ -342,11 +342,12 @@ class Processes:
 
 def _needs_function(syscall: str) -> bool:
     """True where the call may not be read, is not known, or waits on either of two descriptors."""
+    if syscall.startswith(_IO_URING_ENTER) or is_elsewhere(syscall):
+        return False
     call = parsed(syscall)
     if call:
         return call[1] is Role.MOVE
-    known = syscall.startswith(_IO_URING_ENTER) or is_elsewhere(syscall)
-    return not syscall or (syscall[0].isdigit() and not known)
+    return not syscall or syscall[0].isdigit()
 
 
 def _polls(thread: _Thread) -> bool:

@@ -17,6 +17,7 @@ _ENDED = ("Z", "X", "")
 _STOPPED, _TRACED = "T", "t"
 _MOST_THREADS = 256  # of one process; more are not read
 _MOST_STATES = _MOST_PARENTS = 1_024
+_CHILDREN = 8_000  # bytes: at most a number of seven digits and a blank each
 
 
 def state_of(pid: int, proc: Path = Path("/proc")) -> str:
@@ -62,12 +63,13 @@ def held_state_of(pid: int, proc: Path = Path("/proc")) -> str:
 def children_of(pid: int, proc: Path = Path("/proc")) -> list[int]:
     """Return the children of all its threads, those of the first thread first; empty if gone.
 
-    A child has the thread as its parent that started it.
+    A child has the thread as its parent that started it.  Of one thread, a thousand are read.
     """
     folder = f"{proc}/{pid}/task"
     tids = sorted(map(int, _tids(folder, _MOST_PARENTS)), key=lambda tid: (tid != pid, tid))
-    found = (procfs.read(f"{folder}/{tid}/children").split() for tid in tids)
-    return [int(word) for words in found for word in words]
+    texts = (procfs.read_once(f"{folder}/{tid}/children", _CHILDREN) for tid in tids)
+    # A blank follows each number: after the last one, a number may be cut.
+    return [int(word) for text in texts for word in text.rpartition(b" ")[0].split()]
 
 
 def _tids(folder: str, most: int) -> Iterator[str]:

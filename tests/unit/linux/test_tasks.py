@@ -98,3 +98,12 @@ def test_children_are_those_of_all_threads(threads):
         (proc / str(PID) / "task" / str(tid) / "children").write_text(children)
     assert children_of(PID, proc) == [251, 257, 263]
     assert children_of(PID + 10, proc) == []
+
+
+def test_of_a_thread_with_very_many_children_a_number_is_not_cut(threads):
+    proc = threads("S")
+    many = "".join(f"{pid} " for pid in range(123_457, 125_457))
+    (proc / str(PID) / "task" / str(PID) / "children").write_text(many)
+    found = children_of(PID, proc)
+    assert found == [*range(123_457, 123_457 + len(found))]
+    assert len(found) > 1_000
