@@ -14,7 +14,14 @@ from xctl_probe.commands.why.access import fds_of, has_ended
 from xctl_probe.commands.why.closing import closed_sockets
 from xctl_probe.commands.why.findings.finding import Finding, ranked
 from xctl_probe.commands.why.namespaces import enter, is_elsewhere, namespaces_of
-from xctl_probe.commands.why.others import File, Other, distant_files, mapped_file, other_sockets
+from xctl_probe.commands.why.others import (
+    File,
+    Other,
+    distant_files,
+    mapped_file,
+    mounted_file,
+    other_sockets,
+)
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.places import Place
 from xctl_probe.commands.why.proc_sampler import ProcSampler, udp_sockets
@@ -76,7 +83,10 @@ class Diagnosis:
     rings: frozenset[int] = frozenset()  # descriptors of io_uring that a thread polls
     closed: frozenset[int] = frozenset()  # descriptors in a call that are no longer what they were
     disarmed: frozenset[int] = frozenset()  # inodes in an epoll instance that report nothing now
-    mapped: File | None = None  # such a file in memory, where a thread waits for a page
+    mapped: File | None = None  # such a file in memory, where a thread is in a page fault
+    mounted: File | None = (
+        None  # such a file system, where one waits for a page in a call on a path
+    )
 
 
 def diagnose(pid: int, *, sock_diag: bool = True, stall_ms: int = STALL_MS) -> Diagnosis:
@@ -245,6 +255,7 @@ def _diagnosis(
     files = distant_files(reader, _files_in_use(waiting, seen.fds))
     sleepers = {t.tid for t in threads if sleeps_on(t, earlier.get(t.tid))}
     waited = waiters(waiting, seen.fds, network, sleepers)
+    at_pages = [thread for thread in threads if waits_for_page(thread)]
     links = _links(reader, waiting, seen.fds)
     network_fds = {seen.fds[inode] for inode in network}
     running = [t for t in threads if t.running and t.tid in earlier and earlier[t.tid].running]
@@ -276,7 +287,8 @@ def _diagnosis(
         rings=frozenset(fd for fd, target in links.items() if target == IO_URING),
         closed=_closed(links, waiting, seen.before),
         disarmed=_disarmed(reader, waiting),
-        mapped=mapped_file(reader) if any(map(waits_for_page, threads)) else None,
+        mapped=mapped_file(reader) if any(not t.in_other_call for t in at_pages) else None,
+        mounted=mounted_file(reader) if any(t.in_other_call for t in at_pages) else None,
     )
 
 

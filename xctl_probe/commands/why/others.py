@@ -99,6 +99,11 @@ def mapped_file(reader: int, proc: Path = Path("/proc")) -> File | None:
     return next((devices[device] for (device,) in filter(None, mapped) if device in devices), None)
 
 
+def mounted_file(reader: int, proc: Path = Path("/proc")) -> File | None:
+    """Return such a file system that the process may reach by a path."""
+    return next((file for _, file in _distant(proc / str(reader) / "mountinfo")), None)
+
+
 def _by_device(path: Path) -> dict[str, File]:
     """Return such file systems by device, as maps writes it: in hexadecimal."""
     found = {}

@@ -126,11 +126,15 @@ def _by_wchan(thread: Thread) -> ThreadActivity:
 
 
 def _in_fault(diagnosis: Diagnosis, thread: Thread) -> ThreadActivity | None:
-    """Return the activity where the thread may wait for a page of a mapped file of a server."""
-    file = diagnosis.mapped
+    """Return the activity where the thread may wait for a page of a file of a server.
+
+    In a fault it is a mapped one; in an open(2) and the like the path is not known.
+    """
+    file = diagnosis.mounted if thread.in_other_call else diagnosis.mapped
     if file is None or thread.running or not waits_for_page(thread):
         return None
-    text = f"waiting for a page, and has mapped a file of {file.source} ({file.kind})"
+    how = "may use" if thread.in_other_call else "has mapped a file of"
+    text = f"waiting for a page, and {how} {file.source} ({file.kind})"
     return ThreadActivity(Kind.UNSEEN, text)
 
 

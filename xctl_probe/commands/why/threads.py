@@ -36,7 +36,8 @@ class Thread:
     `wchan` is the kernel function it sleeps in, empty when it runs or where unreadable.  `call` is
     its system call, where it uses descriptors; `call_readable` is False where /proc/<pid>/syscall
     is refused, or of a 32-bit program.  `last_ran_ms` is on the clock of CPU `cpu`.  `first`: the
-    process began with it.
+    process began with it.  `in_other_call`: it is in a call without a known
+    descriptor, and not in a page fault.
     """
 
     tid: int
@@ -52,6 +53,7 @@ class Thread:
     user_ticks: int = 0  # time on a CPU, in its own code and in system calls
     system_ticks: int = 0
     first: bool = False
+    in_other_call: bool = False
 
 
 def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
@@ -76,12 +78,13 @@ def _read_thread(pid: int, tid: int, reader: int, proc: Path, *, known: bool) ->
         return None
     user_ticks, system_ticks, cpu = map(int, numbers)
     wchan, syscall = procfs.word(task / "wchan"), procfs.word(task / "syscall")
+    call = call_of(resumed(syscall, task / "wchan"), reader, proc) if known else None
     return Thread(
         tid=tid,
         comm=procfs.command(stat.comm),
         state=stat.state,
         wchan="" if wchan == "0" else wchan,
-        call=call_of(resumed(syscall, task / "wchan"), reader, proc) if known else None,
+        call=call,
         call_readable=bool(syscall) and known,
         cpu=cpu,
         last_ran_ms=_last_ran_ms(task),
@@ -89,6 +92,7 @@ def _read_thread(pid: int, tid: int, reader: int, proc: Path, *, known: bool) ->
         user_ticks=user_ticks,
         system_ticks=system_ticks,
         first=tid == pid,
+        in_other_call=call is None and syscall[:1].isdigit(),
     )
 
 

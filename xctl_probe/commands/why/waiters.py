@@ -88,8 +88,8 @@ def waiters(
 def by_first_descriptors(call: Call, fds: dict[int, int], reader: int) -> Call:
     """Return the call with the lowest descriptor of each socket, which the others go by.
 
-    After dup(2), as inetd's 0, 1 and 2 are, it may watch another one; an epoll instance may have one
-    that was closed then.
+    After dup(2), as inetd's 0, 1 and 2 are, it may watch another one; an epoll instance may have
+    one that was closed then.
     """
     known = set(fds.values())
     unknown = islice((w.fd for w in call.watched if w.fd not in known), _MOST_LINKS)

@@ -9,7 +9,7 @@ from unit.commands.why.test_report import BLOCKED, IDLE, PID
 from unit.commands.why.test_verdict import FD, INODE, OPENED
 
 from xctl_probe.commands.why.findings.finding import ranked
-from xctl_probe.commands.why.others import File, Other, distant_files, mapped_file
+from xctl_probe.commands.why.others import File, Other, distant_files, mapped_file, mounted_file
 from xctl_probe.commands.why.outside import outside
 from xctl_probe.commands.why.report import headline
 from xctl_probe.commands.why.sockets import Udp
@@ -157,6 +157,12 @@ def test_a_page_may_be_of_a_mapped_file_of_a_server():
         f"{UNSEEN}: it is waiting for a page, and has mapped a file of server:/home (nfs4)"
     )
     assert headline(explained(thread)) == f"{NOTHING}: it is waiting for a disk"
+    opens = replace(thread, in_other_call=True)
+    more = {"mapped": File("nfs4", "server:/home")}
+    assert headline(explained(opens, **more)) == f"{NOTHING}: it is waiting for a disk"
+    assert headline(explained(opens, mounted=File("fuse.sshfs", "host:/"))) == (
+        f"{UNSEEN}: it is waiting for a page, and may use host:/ (fuse.sshfs)"
+    )
 
 
 def test_what_an_io_uring_waits_for_is_not_visible():
@@ -288,3 +294,5 @@ def test_the_file_system_of_a_mapped_file_is_read_from_its_device(tmp_path):
     (folder / "maps").write_text(library + "3000-4000 r--s 00000000 00:32 9 /home/a b\n" + stack)
     assert mapped_file(PID, tmp_path) == File("nfs4", "server:/home")
     assert mapped_file(PID + 1, tmp_path) is None
+    assert mounted_file(PID, tmp_path) == File("nfs4", "server:/home")
+    assert mounted_file(PID + 1, tmp_path) is None

@@ -120,6 +120,16 @@ def test_threads_come_with_their_names_and_states(proc):
     assert (other.comm, other.state, other.wchan) == ("a) S (b\\xff", "S", "sk_wait_data")
     assert other.last_ran_ms == 1.5
     assert other.call_readable
+    assert not other.in_other_call
+
+
+@pytest.mark.parametrize(
+    ("syscall", "found"), [("999 0x7 0 0 0 0 0 0 0", True), ("-1 0x7 0x9", False), ("", False)]
+)
+def test_a_call_that_is_not_known_is_no_page_fault(proc, syscall, found):
+    proc(233, b"main", wchan="__folio_lock", syscall=syscall)
+    (main,) = read_threads(PID, proc.root)
+    assert (main.call, main.in_other_call) == (None, found)
 
 
 @pytest.mark.parametrize(("words", "known"), [("=4I", False), ("=4Q", True)])
