@@ -18,7 +18,6 @@ from xctl_probe.linux.freezer import Freezer
 from xctl_probe.linux.kcmp import has_own_descriptors
 from xctl_probe.linux.syscalls import (
     Role,
-    epolls_among,
     has_other_calls,
     is_cut,
     is_elsewhere,
@@ -34,6 +33,7 @@ _IO_URING_ENTER = "426 "  # on every architecture
 _ON_SOCKET = (*wchan.ON_SOCKETS, *wchan.EVENTS, *wchan.RING)
 _MOST_THREADS = 1_024  # of one process; more are not read
 _MOST_RELATIVES = 16
+_MOST_NESTED = 16  # epoll instances that a poll has
 _USER_TICKS, _SYSTEM_TICKS = 11, 12  # fields 14, 15 of /proc/<pid>/stat, from the state on
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -301,13 +301,15 @@ class Processes:
     def _polls_socket(
         self, inode: int, name: str, arguments: list[int], reader: int
     ) -> bool | None:
-        fds = [w.fd for w in polled(name, arguments, reader, self._proc) if w.reads]
-        if any(self._inode(reader, fd) == inode for fd in fds):
+        asked = polled(name, arguments, reader, self._proc)
+        targets = {w.fd: self._link(reader, w.fd) for w in asked if w.reads}
+        if any(procfs.socket_inode(target) == inode for target in targets.values()):
             return True
-        nested = epolls_among(reader, fds, self._proc)
-        if any(inode in self._monitored_inodes(reader, fd) for fd in nested):
+        nested = [fd for fd, target in targets.items() if target == procfs.EPOLL]
+        some = nested[:_MOST_NESTED]
+        if any(inode in self._monitored_inodes(reader, fd) for fd in some):
             return True
-        return None if is_cut(name, arguments) else False
+        return None if len(some) < len(nested) or is_cut(name, arguments) else False
 
     def _in_any_epoll(self, pid: int, inode: int) -> bool:
         readers = {self._reader(pid), *(thread.reader for thread in self._threads_of(pid))}
@@ -337,7 +339,10 @@ class Processes:
         return self._readers[pid]
 
     def _inode(self, reader: int, fd: int) -> int | None:
-        return procfs.socket_inode(procfs.link(f"{self._proc}/{reader}/fd/{fd}"))
+        return procfs.socket_inode(self._link(reader, fd))
+
+    def _link(self, reader: int, fd: int) -> str:
+        return procfs.link(f"{self._proc}/{reader}/fd/{fd}")
 
 
 def _needs_function(syscall: str) -> bool:

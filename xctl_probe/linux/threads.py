@@ -25,6 +25,7 @@ from xctl_probe.linux.syscalls import (
     Role,
     Watched,
     has_other_calls,
+    is_cut,
     moved_to,
     parsed,
     polled,
@@ -106,7 +107,7 @@ def _moving(tid: int, line: str, pid: int, proc: Path) -> tuple[BlockedThread, .
 def _polled_alone(line: str, pid: int, proc: Path) -> int | None:
     """Return the only descriptor of a poll or select, where it is polled to read it."""
     call = parsed(line, _MACHINE)
-    if call is None or call[1] is not Role.POLL:
+    if call is None or call[1] is not Role.POLL or is_cut(call[0], call[2]):
         return None
     match polled(call[0], call[2], reader_of(pid, proc), proc):
         case (Watched(fd, reads=True, writes=False),):

@@ -136,6 +136,21 @@ def test_a_poll_of_more_descriptors_than_are_read_may_have_this_one(proc):
     assert proc.activity_of() is Activity.WAITING_ON_SOCKET
 
 
+@pytest.mark.parametrize(
+    ("loops", "found"), [(16, Activity.WAITING_ON_SOCKET), (17, Activity.UNDECIDED)]
+)
+def test_an_epoll_is_found_among_many_descriptors_of_a_poll(proc, loops, found):
+    """The last of them monitors the socket; a few are read."""
+    pipes, epolls = range(100, 200), range(200, 200 + loops)
+    for fd in epolls:
+        proc.epoll(EPOLLIN, fd=fd, inode=INODE + (fd < epolls[-1]))
+    fds = [*pipes, *epolls]
+    memory = b"".join(struct.pack("=iHH", fd, 1, 0) for fd in fds)
+    (proc.path / "mem").write_bytes(bytes(ADDRESS) + memory)
+    proc.thread(call(7, ADDRESS, len(fds)))
+    assert proc.activity_of() is found
+
+
 def test_a_relative_may_wait_in_a_call_that_is_not_known(proc, tmp_path):
     proc.state(parent=241)
     thread = tmp_path / "241/task/241"

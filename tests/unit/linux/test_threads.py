@@ -145,6 +145,12 @@ def test_who_polls_one_socket_alone_is_in_a_receive(proc, wchan, entries, found)
     assert proc.blocked() == found
 
 
+def test_who_polls_more_descriptors_than_are_read_may_poll_another(proc):
+    proc.thread(b"do_sys_poll", POLL % 4_097)
+    proc.write("mem", pollfds((5, POLLIN)))
+    assert proc.blocked() == []
+
+
 def test_a_select_of_one_socket_is_a_receive(proc):
     proc.thread(b"do_select", b"23 0x6 0x10 0x0 0x0 0x0 0x0 0x7ffe 0x7f01\n")
     proc.write("mem", bytes(16) + bytes([1 << 5]))
