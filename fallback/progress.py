@@ -103,7 +103,8 @@ class _Step:
         self.opened = was.flags("opened")
         self.opened |= (was("state") == SYN_SENT) & (now("state") == ESTABLISHED)
         # The kernel reads the queue before it locks the socket: the first sample may be wrong.
-        self.opened |= (now("state") == ESTABLISHED) & (now("wqueue") == 0) & _opened(now)
+        settled = (now("state") == ESTABLISHED) & (now("wqueue") == 0)
+        self.opened |= settled & (now("bytes_sent") != 0) & _opened(now)
         self.ambiguous, self.unsolicited = was.flags("order_ambiguous"), was.flags("unsolicited")
         self.was_unread: Bools = (rows["queues"][:, 0] & _RQUEUE) > 0
         self.written, self.received_payload = _take_counters(rows, now, sample)

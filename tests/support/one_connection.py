@@ -149,7 +149,7 @@ class OneConnection:
         self.was_unread = self.sample.rqueue > 0
         before, self.counters = self.counters, counters_of(sample, self.sample)
         self.sample = sample
-        if sample.state == ESTABLISHED and not sample.wqueue:
+        if sample.state == ESTABLISHED and not sample.wqueue and sample.info.bytes_sent:
             self.opened = self.opened or sample.opened  # the first sample may be wrong
         wrote = self.counters.written > before.written
         received = self.counters.received_payload > before.received_payload
