@@ -33,6 +33,7 @@ _IO_URING_ENTER = "426 "  # on every architecture
 _ON_SOCKET = (*wchan.ON_SOCKETS, *wchan.EVENTS, *wchan.RING)
 _MOST_THREADS = 1_024  # of one process; more are not read
 _MOST_RELATIVES = 16
+_MOST_PARENTS = 64  # threads whose children are read: 10 us each, for each sample of a peer
 _MOST_NESTED = 16  # epoll instances that a poll has
 _USER_TICKS, _SYSTEM_TICKS = 11, 12  # fields 14, 15 of /proc/<pid>/stat, from the state on
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
@@ -229,7 +230,7 @@ class Processes:
         if pid not in self._kin:
             stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
             parent = [int(word) for word in stat.fields[1:2]] if stat else []
-            self._kin[pid] = parent + children_of(pid, self._proc)[:_MOST_RELATIVES]
+            self._kin[pid] = parent + children_of(pid, self._proc, _MOST_PARENTS)[:_MOST_RELATIVES]
         return self._kin[pid]
 
     def _activity(self, pid: int, inode: int) -> Activity:

@@ -60,13 +60,15 @@ def held_state_of(pid: int, proc: Path = Path("/proc")) -> str:
     return held_state(chain([state_of(pid, proc)], others))
 
 
-def children_of(pid: int, proc: Path = Path("/proc")) -> list[int]:
-    """Return the children of all its threads, those of the first thread first; empty if gone.
+def children_of(
+    pid: int, proc: Path = Path("/proc"), most_threads: int = _MOST_PARENTS
+) -> list[int]:
+    """Return the children of its threads, those of the first thread first; empty if gone.
 
     A child has the thread as its parent that started it.  Of one thread, a thousand are read.
     """
     folder = f"{proc}/{pid}/task"
-    tids = sorted(map(int, _tids(folder, _MOST_PARENTS)), key=lambda tid: (tid != pid, tid))
+    tids = sorted(map(int, _tids(folder, most_threads)), key=lambda tid: (tid != pid, tid))
     texts = (procfs.read_once(f"{folder}/{tid}/children", _CHILDREN) for tid in tids)
     # A blank follows each number: after the last one, a number may be cut.
     return [int(word) for text in texts for word in text.rpartition(b" ")[0].split()]

@@ -97,6 +97,7 @@ def test_children_are_those_of_all_threads(threads):
     for tid, children in ((PID, "251 "), (PID + 2, "257 263 ")):
         (proc / str(PID) / "task" / str(tid) / "children").write_text(children)
     assert children_of(PID, proc) == [251, 257, 263]
+    assert children_of(PID, proc, most_threads=1) == [251]
     assert children_of(PID + 10, proc) == []
 
 

@@ -49,6 +49,6 @@ def _described(other: TcpSample, owners: Owners) -> Peer:
         process.pid,
         process.comm,
         stopped=processes.stopped(process.pid),
-        listens=not other.rqueue and activity is Activity.WAITING_ON_SOCKET,
+        listens=not other.rqueue and activity in (Activity.WAITING_ON_SOCKET, Activity.UNDECIDED),
         frozen=Freezer().frozen(process.pid),
     )
