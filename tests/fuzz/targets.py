@@ -341,7 +341,7 @@ def run_command(words: list[str], variables: dict[str, str]) -> tuple[object, li
     def refuse(_settings: object) -> None:
         raise SourceUnavailable("as far as it goes")
 
-    to_person = SimpleNamespace(emit=printed.append, fail=printed.append)
+    to_person = SimpleNamespace(report=printed.append, fail=printed.append)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("XCTL_")}
     with (
         mock.patch.dict(os.environ, clean | variables, clear=True),

@@ -81,8 +81,8 @@ def test_whom_they_wait_for_is_listed_with_what_it_does(top, worker):
         client.begin("ask", QUESTION, ANSWER)
     server.begin("compute", 60_000)
     screen.wait_for(
-        "WAITING 2",
-        "WAITED FOR on this host -",
+        *(f"{client.pid} rank{number}" for number, client in enumerate(clients, 1)),
+        "WAITED FOR on this host ",
         f"{server.pid} rank0",
         "by 2 processes, for",
         "in all: running",
