@@ -158,11 +158,12 @@ class _Step:
         """Return where the segments show a reply, and then the next request.
 
         With more segments each way, it may as well be a request that the peer acknowledged before
-        it replied.  Where no ACK without data came, the reply acknowledged all: it is the later.
+        it replied.  Where no ACK without data came but that of the request before, the reply
+        acknowledged all: it is the later.
         """
-        single = (self.went == 1) & (self.came == 1) & (self.was("wqueue") == 0)
-        acknowledged = self.rows["acks_in"] != self.was("acks_in")
-        found: Bools = self.pending & single & acknowledged
+        single = (self.went == 1) & (self.came == 1)
+        acks = self.rows["acks_in"] - self.was("acks_in")
+        found: Bools = self.pending & single & (acks > (self.was("wqueue") > 0))
         return found
 
     def _decide_late(self, quiet: Bools) -> None:

@@ -90,6 +90,7 @@ def test_a_request_after_a_ping_is_one(probe, worker):
     server.ask("send", PING)
     server.ask("recv", PING)
     client.expect("pong")
+    running.wait_for_intervals(1)  # within one tick, samples would not show which came last
     client.begin("ask", 10 * QUESTION, ANSWER)
     server.ask("recv", 10 * QUESTION)
     wait_until_reported(running, client)

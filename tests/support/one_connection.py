@@ -286,9 +286,8 @@ class OneConnection:
             by_segments = (
                 pending
                 and segments_out == segments_in == 1
-                and not before.wqueue
                 # Else the reply acknowledged all: it is the later.
-                and self.counters.acks_in != before.acks_in
+                and self.counters.acks_in - before.acks_in > (before.wqueue > 0)
             )
         return sent_last(
             info.last_data_sent_ms, info.last_data_recv_ms, info.last_ack_recv_ms,
