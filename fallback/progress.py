@@ -53,7 +53,8 @@ def first_seen(rows: Records, sample: Records, times: Times) -> Turns:
     for name in ("pending_ns", "full_ns", "hole_ns", "keepalive_ns"):
         rows[name] = UNSET
     rows["listened"] = NOT_READ
-    rows["out_of_order"] = now("rcv_ooopack")
+    # What came out of order before the probe may long be in its place.
+    rows["out_of_order"] = np.where(np.asarray(times.last_ns) == 0, now("rcv_ooopack"), 0)
     rows["first_sample_ns"] = now_ns
     _take_counters(rows, now, sample)
     lives = now("state") != LISTEN

@@ -128,7 +128,7 @@ class OneConnection:
         `last_sample_ns` is the time of the sample without this connection, 0 for no sample.
         """
         info = self.sample.info
-        self.out_of_order = info.rcv_ooopack
+        self.out_of_order = 0 if last_sample_ns else info.rcv_ooopack
         self.sent_ns = now_ns - info.last_data_sent_ms * MS
         self.wrote_ns = self.sent_ns if info.data_segs_out else now_ns
         self.received_ns = now_ns - info.last_data_recv_ms * MS

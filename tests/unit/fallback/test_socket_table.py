@@ -415,6 +415,22 @@ def quiet_for(world, now_ms):
     return tcp
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_a_hole_at_the_first_sample_of_a_connection_is_one_where_it_is_new(world, old):
+    """What came out of order before the probe may long be in its place."""
+    tcp = Tcp()
+    if not old:
+        world.take_sample(1)
+        world.collect(2)
+    tcp.at(1_003).send(53).receive(7).at(1_007)
+    tcp.rmem, tcp.out_of_order, tcp.segments_in = 2_304, 1, 2
+    world.diag.open.append(tcp)
+    for now_ms in (1_010, 1_100, 1_300):
+        world.take_sample(now_ms)
+    causes = [stall.cause for stall in stalls(world.collect(1_400))]
+    assert causes == ([] if old else [Cause.LOSS])
+
+
 def test_a_hole_after_a_quiet_time_began_after_it(world):
     """Out-of-order data on a connection that was idle: the stall does not span the idling."""
     tcp = quiet_for(world, 60_000)
