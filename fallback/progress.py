@@ -313,8 +313,8 @@ def _sent_last(now: Values, shown: Bools) -> Bools:
     """Return where the last data of this side is probably later than the last data of the peer.
 
     The times are ages, in ms.  Within one tick they are equal.  Then data without an
-    acknowledgement, or with a late one, shows that this side sent last.  `shown`:
-    data is unacknowledged, or the segments show it.
+    acknowledgement, or with a late one, shows that this side sent last.  `shown`: data
+    is unacknowledged, or the segments show it.
     """
     sent_ms, received_ms = now("last_data_sent_ms"), now("last_data_recv_ms")
     by_tick: Bools = (sent_ms == received_ms) & (shown | _acknowledged_late(now))
@@ -363,8 +363,8 @@ def _update_queues(
     now_ns, last_ns = times.now_ns, times.last_ns
     kept_alive = unanswered_keepalives(now) > 0
     full = (now.raw("wmem_queued") >= now.raw("sndbuf")) & (now.raw("sndbuf") > 0)
-    # Messages in the error queue, as of SO_TIMESTAMPING, take memory as well: segments have come
-    # out of order since the memory was empty.
+    # Messages in the error queue, as of SO_TIMESTAMPING, take memory as well.  So a hole begins
+    # only where segments have come out of order since the memory was empty.
     hole = rows["opened"] & (now.raw("rmem_alloc") > 0) & (now.raw("rqueue") == 0)
     packs = now.raw("rcv_ooopack")
     grown = (packs != rows["out_of_order"]) | (packs == UNKNOWN_PACKS)

@@ -12,9 +12,9 @@ from xctl_probe.commands.why.humanize import pluralize
 from xctl_probe.commands.why.others import Other
 from xctl_probe.commands.why.outside import IN_FILE_SERVERS, file_of
 from xctl_probe.commands.why.sockets import Tcp, Udp
-from xctl_probe.commands.why.threads import HELD, PAGES, PIPES, Thread, waits_for_page
+from xctl_probe.commands.why.threads import HELD, PAGES, Thread, waits_for_page
 from xctl_probe.linux.syscalls import MOST_FDS, Call, Role
-from xctl_probe.linux.wchan import EITHER, EVENTS, ON_SOCKETS, ON_THREADS, RING
+from xctl_probe.linux.wchan import EITHER, EVENTS, ON_SOCKETS, ON_THREADS, PIPE, RING
 
 _FUSE = ("request_wait_answer", "fuse_")
 _FUSE_SERVER = ("fuse_dev_",)
@@ -35,7 +35,7 @@ _ACTIVITIES = (
     (ON_THREADS, "waiting for another thread"),
     (("do_wait_intr",), "waiting for an event of its own (eventfd, timerfd)"),
     (("do_wait", "kernel_wait", *_VFORK), "waiting for a child process"),
-    (PIPES, "waiting on a pipe"),
+    (PIPE, "waiting on a pipe"),
     (("unix_",), "waiting on a local (unix) socket"),
     (("n_tty_", "tty_"), "waiting for its terminal"),
     (("do_sigtimedwait", "sigsuspend", "pause", "__do_sys_pause"), "waiting for a signal"),

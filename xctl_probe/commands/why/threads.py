@@ -17,12 +17,12 @@ from pathlib import Path
 from xctl_probe.linux import procfs
 from xctl_probe.linux.syscalls import Call, Role, call_of, has_other_calls, resumed
 from xctl_probe.linux.tasks import reader_of
+from xctl_probe.linux.wchan import PIPE
 
 _EXEC_START = b"se.exec_start"
 _ENDED = ("Z", "X")
 HELD = ("T", "t")  # stopped, or by ptrace(2)
-PIPES = ("pipe_", "anon_pipe_")  # kernel functions, as the next
-PAGES = ("folio_", "__folio_", "filemap_fault", "wait_on_page")
+PAGES = ("folio_", "__folio_", "filemap_fault", "wait_on_page")  # kernel functions
 # Fields 14, 15 and 39 of /proc/<pid>/stat, counted from the state on.
 _USER_TICKS, _SYSTEM_TICKS, _PROCESSOR = 11, 12, 36
 _OFTEN_IN_CALLS = 0.1  # of its time on a CPU
@@ -158,7 +158,7 @@ def waits_in(thread: Thread, before: Thread | None) -> Call | None:
     its pipe.
     """
     if thread.call is not None:
-        by_pipe = thread.call.role is Role.MOVE and thread.wchan.startswith(PIPES)
+        by_pipe = thread.call.role is Role.MOVE and thread.wchan.startswith(PIPE)
         return None if by_pipe else thread.call
     if before is None or before.call is None or not thread.running:
         return None
