@@ -30,6 +30,10 @@ INTERVAL_S = 0.2
 # Where ip and nft are: not on the path of every user who may run them.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
+# A user's shell has neither, and what Python has buffered at the exit is a case of its own.
+for variable in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+    os.environ.pop(variable, None)
+
 # A shell's background job ignores SIGINT, and so would every program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

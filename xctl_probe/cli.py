@@ -29,6 +29,7 @@ from xctl_probe.errors import (
     lacks_library,
     surroundings,
 )
+from xctl_probe.exporters.stdout import printed_as_answer
 from xctl_probe.sources.privileges import (
     KERNEL,
     PROFILE,
@@ -461,19 +462,20 @@ def main() -> None:
     _settle_variables()
     try:
         command = typer.main.get_command(app)
-        if not {"-h", "--help"}.isdisjoint(sys.argv):
-            from xctl_probe.commands.help_language import translate  # noqa: PLC0415 - as below
+        with printed_as_answer(_STDOUT):
+            if not {"-h", "--help"}.isdisjoint(sys.argv):
+                from xctl_probe.commands.help_language import translate  # noqa: PLC0415 - as below
 
-            translate(command)
-        code = (
-            command(
-                _current_words(sys.argv[1:]),
-                prog_name=NAME,
-                standalone_mode=False,
-                obj=diagnostics,
+                translate(command)
+            code = (
+                command(
+                    _current_words(sys.argv[1:]),
+                    prog_name=NAME,
+                    standalone_mode=False,
+                    obj=diagnostics,
+                )
+                or 0
             )
-            or 0
-        )
     except ProbeError as error:
         diagnostics.fail(str(error))
         code = error.exit_code

@@ -294,7 +294,8 @@ def test_nothing_of_the_commands_is_loaded_by_the_stream(installed):
     }
 
 
-@pytest.mark.parametrize("command", ["why $$", "check"])
+@pytest.mark.parametrize("command", ["why $$", "check", "--help", "why --help", "--version"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("output", "message"),
     [
@@ -304,11 +305,12 @@ def test_nothing_of_the_commands_is_loaded_by_the_stream(installed):
     ],
 )
 def test_a_reader_that_leaves_is_no_error_and_a_full_disk_is_one_line(
-    installed, command, output, message
+    installed, command, output, message, unbuffered
 ):
     """Never a traceback."""
     done = subprocess.run(
         ["sh", "-c", f"{installed.command} {command} {output}"],
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered, "LC_ALL": "zh_CN.UTF-8"},
         capture_output=True,
         text=True,
         check=False,

@@ -307,14 +307,14 @@ def test_every_option_has_help():
     assert [p.name for p in params if not getattr(p, "help", None)] == []
 
 
-def test_the_list_of_commands_has_whole_sentences_at_80_columns(capsys):
+def test_the_list_of_commands_has_whole_sentences_at_80_columns(capfd):
     """A longer one is cut, and has three dots at its end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "80")
         patch.setattr(sys, "argv", ["xctl-probe-network", "--help"])
         with pytest.raises(SystemExit):
             cli.main()
-    listed = capsys.readouterr().out.partition("\nCommands:\n")[2].splitlines()
+    listed = capfd.readouterr().out.partition("\nCommands:\n")[2].splitlines()
     assert len(listed) == len(typer.main.get_command(cli.app).commands)
     assert [line for line in listed if line.endswith("...") or len(line) > 80] == []
 

@@ -50,7 +50,7 @@ def run(settings: Settings, stdout: int, diagnostics: Diagnostics, form: Concret
     Raises ProbeError where no source works, UsageError where an option cannot be served.
     """
     line = with_origin(to_line, this_host(settings.host))
-    if sys.stdout is None:  # as the shell's >&- leaves it
+    if sys.__stdout__ is None:  # as the shell's >&- leaves it
         msg = "stdout is closed, and there the records go; >/dev/null drops them"
         raise ProbeError(msg)
     # Before privileges are given up: it opens a terminal or pipe again, also of another user.

@@ -11,10 +11,13 @@ takes the last line; the others have a turn after as many lines as the queue hol
 
 from __future__ import annotations
 
+import io
 import select
+import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 
 from xctl_probe.errors import ProbeError
 from xctl_probe.events import DroppedEvents, Process, SocketError
@@ -210,6 +213,29 @@ def _merged(waiting: _Amount, record: _Amount) -> _Amount:
             return waiting.merge(record)
         case _:
             return record
+
+
+class _Printed(io.StringIO):
+    """Text for stdout, in its encoding; ASCII where it is closed."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(sys.__stdout__, "encoding", None) or "ascii"
+
+
+@contextmanager
+def printed_as_answer(fd: int) -> Iterator[None]:
+    """Write what is printed meanwhile (help, the version) as the output of a command.
+
+    Python writes the rest of sys.stdout at the exit, and an error then is a traceback.
+    """
+    printed = _Printed()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        if text := printed.getvalue():
+            write_answer(fd, text.encode(printed.encoding, "backslashreplace"))
 
 
 def write_answer(fd: int, answer: bytes) -> bool:

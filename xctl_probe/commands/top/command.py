@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -85,8 +86,10 @@ def terminal() -> Iterator[tuple[Live, socket.socket]]:
 @contextmanager
 def live_screen() -> Iterator[Live]:
     """Yield the screen, which covers the terminal until it is left, or gone."""
+    # Not sys.stdout: what a gone terminal did not take would be an error at the exit.
+    output = open(_STDOUT, "w", encoding=sys.stdout.encoding, closefd=False)  # noqa: SIM115
     # It is one: TTY_COMPATIBLE and FORCE_COLOR do not decide that.
-    console = Console(force_terminal=True, highlight=False, emoji=False, markup=False)
+    console = Console(file=output, force_terminal=True, highlight=False, emoji=False, markup=False)
     live = Live(console=console, screen=True, auto_refresh=False, transient=True)
     try:
         with suppress(OSError):
@@ -95,6 +98,8 @@ def live_screen() -> Iterator[Live]:
     finally:
         with suppress(OSError):
             live.stop()
+        with suppress(OSError):
+            output.close()
 
 
 class _Why:

@@ -98,6 +98,29 @@ def test_a_terminal_that_is_gone_stops_it_without_an_error(terminal, top):
     assert (process.wait(ENOUGH_S), process.stderr.read()) == (0, b"")
 
 
+def test_a_terminal_that_is_gone_before_the_screen_is_drawn_is_no_error():
+    """Nothing that it did not take is left to be written at the exit."""
+    gone = """
+import os
+from xctl_probe.commands.top.command import live_screen
+ours, theirs = os.openpty()
+os.dup2(theirs, 1)
+os.close(theirs)
+os.close(ours)
+with live_screen():
+    pass
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", gone],
+        env=os.environ | {"TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=ENOUGH_S,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_what_cannot_be_drawn_any_more_is_gone(monkeypatch):
     def gone(_fd):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
