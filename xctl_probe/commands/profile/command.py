@@ -25,14 +25,14 @@ from xctl_probe.ebpf.profile import KernelProfile
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.linux import procfs
+from xctl_probe.linux.syscalls import has_other_calls
+from xctl_probe.linux.tasks import reader_of
 from xctl_probe.signals import stop_signals
 
 _LONGEST_S = 3_600.0
 _SAMPLE_S = 0.02  # between two samples of the threads, on average
 _SEARCH_S = 0.5  # between two searches for children and threads, at least
 _SEARCH_PAUSE = 20  # times the length of the last one
-_ELF_CLASS = 4  # e_ident[EI_CLASS]: 1 is a program of 32 bits
-_CLASS_32 = 1
 
 
 def run(
@@ -70,7 +70,7 @@ def _checked(pid: int) -> str:
     if not numbers(platform.machine()):
         raise UsageError(f"profile: the calls of {platform.machine()} are not known, only those of "
                          "x86-64 and arm64")  # fmt: skip
-    if procfs.read_once(f"/proc/{pid}/exe")[_ELF_CLASS : _ELF_CLASS + 1] == bytes([_CLASS_32]):
+    if has_other_calls(reader_of(pid)):
         raise UsageError(
             f"profile {pid}: a program of 32 bits; the numbers of its calls are others"
         )

@@ -16,7 +16,8 @@ from xctl_probe.commands.profile.turns import Turns
 from xctl_probe.ebpf.profile import Descriptor
 from xctl_probe.linux import procfs
 from xctl_probe.linux.freezer import Freezer
-from xctl_probe.linux.syscalls import resumed
+from xctl_probe.linux.syscalls import has_other_calls, resumed
+from xctl_probe.linux.tasks import reader_of
 from xctl_probe.linux.wchan import ON_THREADS
 
 _NO_CALL = -1  # blocked outside a system call, as in a page fault
@@ -61,16 +62,20 @@ class ThreadSamples:
         """Sample the threads of these processes once."""
         threads = self._turns.take(pids)
         self._freezer.begin()
-        frozen = {pid for pid in {pid for pid, _ in threads} if self._freezer.frozen(pid)}
-        found = [self._one(pid, tid, frozen=pid in frozen) for pid, tid in threads]
+        now = {pid for pid, _ in threads}
+        frozen = {pid for pid in now if self._freezer.frozen(pid)}
+        hidden = {pid for pid in now if has_other_calls(reader_of(pid, self.proc), self.proc)}
+        found = [
+            self._one(pid, tid, frozen=pid in frozen, hidden=pid in hidden) for pid, tid in threads
+        ]
         for thread, one in zip(threads, found, strict=True):
             self._turns.found(thread, one[0] if one else None)
         seen = [one for one in found if one is not None]
         if not seen:
             return
         activities = {activity for activity, _ in seen} | self._turns.others(threads)
-        now = next(activity for activity in Activity if activity in activities)
-        self.moments[now] += 1
+        first = next(activity for activity in Activity if activity in activities)
+        self.moments[first] += 1
         self.running += sum(activity is Activity.CPU for activity, _ in seen)
         self.waits.update((activity, call) for activity, call in seen if call)
 
@@ -83,8 +88,13 @@ class ThreadSamples:
         """Return the part of the moments in which the process did this."""
         return self.moments[activity] / max(self.moments.total(), 1)
 
-    def _one(self, pid: int, tid: int, *, frozen: bool) -> tuple[Activity, str] | None:
-        """Return what a thread does, and the call that it waits in; None where it is gone."""
+    def _one(
+        self, pid: int, tid: int, *, frozen: bool, hidden: bool
+    ) -> tuple[Activity, str] | None:
+        """Return what a thread does, and the call that it waits in; None where it is gone.
+
+        `hidden`: the numbers of its calls are those of a 32-bit program.
+        """
         folder = f"{self.proc}/{pid}/task/{tid}"
         text = procfs.word(f"{folder}/syscall")
         if text.startswith("running"):
@@ -94,7 +104,7 @@ class ThreadSamples:
             return None
         if frozen or state in _STOPPED:  # whatever it waits in
             return Activity.STOPPED, _STOPPED.get(state, _FROZEN)
-        if not text:  # of another user
+        if not text or hidden:  # of another user
             return {"R": Activity.CPU, "D": Activity.IO}.get(state, Activity.UNKNOWN), ""
         wchan = f"{folder}/wchan"
         words = resumed(text, wchan, self.machine).split()

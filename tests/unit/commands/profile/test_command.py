@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from xctl_probe.commands.profile import command
 from xctl_probe.commands.profile.command import _next_search, run
 from xctl_probe.errors import UsageError
 
@@ -29,6 +30,12 @@ def test_a_thread_is_refused_with_the_process_that_it_is_of():
     assert str(refusal.value) == (
         f"profile {thread.native_id}: a thread, not a process; its process is {os.getpid()}"
     )
+
+
+def test_a_32_bit_program_is_refused(monkeypatch):
+    monkeypatch.setattr(command, "has_other_calls", lambda _: True)
+    with pytest.raises(UsageError, match="a program of 32 bits"):
+        profile(os.getpid())
 
 
 def test_a_long_search_is_made_less_often(monkeypatch):

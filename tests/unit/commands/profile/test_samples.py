@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 
 import pytest
 from support.fake_proc import FakeProcess
@@ -65,6 +66,23 @@ def test_what_a_thread_is_in(process, syscall, state, activity, call):
     found = sampled(process)
     assert found.moments == {activity: 1}
     assert found.waits == ({(activity, call): 1} if call else {})
+
+
+@pytest.mark.parametrize(
+    ("words", "syscall", "state", "activity"),
+    [
+        ("=4I", RECEIVES, "S", UNKNOWN),
+        ("=4I", RECEIVES, "D", IO),
+        ("=4I", "running\n", "R", CPU),
+        ("=4Q", RECEIVES, "S", NETWORK),
+    ],
+)
+def test_the_calls_of_a_32_bit_program_are_not_named(process, words, syscall, state, activity):
+    """A child may be one; the numbers of its calls are others."""
+    process.write("auxv", struct.pack(words, 16, 0x1F8BFBFF, 6, 4_096))
+    process.socket(5, 4_241)
+    thread(process, PID, syscall, state)
+    assert sampled(process).moments == {activity: 1}
 
 
 def test_the_process_does_what_any_of_its_threads_does(process):
