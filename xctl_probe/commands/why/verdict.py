@@ -5,13 +5,16 @@ Where the evidence does not decide, the stream reports nothing, and the verdict 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xctl_probe.commands.why.findings.datagrams import of_udp
 from xctl_probe.commands.why.findings.finding import Finding, idle, ranked
 from xctl_probe.commands.why.findings.receives import RECEIVES, receiving
 from xctl_probe.commands.why.findings.sends import connecting, connects, sending
+from xctl_probe.commands.why.humanize import format_duration
 from xctl_probe.commands.why.sockets import Tcp, Udp
 from xctl_probe.commands.why.waiters import Waiter
-from xctl_probe.stalls.policy import STALL_MS
+from xctl_probe.stalls.policy import REPLY_MS, STALL_MS
 
 _DELIVERS = ("ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT1", "CLOSING", "LAST_ACK")
 
@@ -30,7 +33,16 @@ def findings(
     `ephemeral` are the ports that the kernel chooses for clients.  Waits below `stall_ms` are left
     out.  `first_waits`: the first thread waits for another one.
     """
-    found = [_of_tcp(socket, waiting.get(socket.inode), first_waits=first_waits) for socket in tcp]
+    quiet_ms = _quiet_ms(tcp)
+    found = [
+        _unless_it_went_on(
+            _of_tcp(socket, waiting.get(socket.inode), first_waits=first_waits),
+            socket,
+            waiting.get(socket.inode),
+            quiet_ms,
+        )
+        for socket in tcp
+    ]
     used = [socket for socket in udp if socket.inode in waiting]
     found += [of_udp(socket, waiting[socket.inode], ephemeral) for socket in used]
     return ranked(f for f in found if f is not None and (f.ms is None or f.ms >= stall_ms))
@@ -47,3 +59,29 @@ def _of_tcp(tcp: Tcp, waiter: Waiter | None, *, first_waits: bool) -> Finding | 
     if found is None and tcp.state in RECEIVES:
         found = receiving(tcp, waiter, first_waits=first_waits)
     return found
+
+
+def _quiet_ms(tcp: list[Tcp]) -> float:
+    """Return for how long no connection has moved data."""
+    ages = (age for one in tcp for age in (one.last_send_ms, one.last_receive_ms))
+    return min((age for age in ages if age is not None), default=0)
+
+
+def _unless_it_went_on(
+    found: Finding | None, tcp: Tcp, waiter: Waiter | None, quiet_ms: float
+) -> Finding | None:
+    """Return a guess as unknown where the event loop exchanged data elsewhere long after it began.
+
+    What holds it up now began with the silence on all its connections; heartbeats end that.
+    """
+    if found is None or not found.waits or found.certain or found.ms is None:
+        return found
+    exclusive = waiter is not None and waiter.exclusive
+    proven = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes > 0)
+    if exclusive or proven or not REPLY_MS <= quiet_ms < found.ms - REPLY_MS:
+        return found
+    text = (
+        f"may wait{found.text.removeprefix('probably waits')}; it went on without that until "
+        f"{format_duration(quiet_ms)} ago"
+    )
+    return replace(found, text=text, waits=False, seen=False)

@@ -278,6 +278,34 @@ def test_who_was_answered_before_waits_rather_than_who_never_was():
     assert [finding.inode for finding in found] == [INODE, 1]
 
 
+@pytest.mark.parametrize(
+    ("sent_ms", "waits"),
+    [(9_600, False), (12_000, True), (300, True)],
+    ids=["went on for seconds", "silent since then", "heartbeats"],
+)
+def test_an_event_loop_that_went_on_without_a_reply_may_expect_none(sent_ms, waits):
+    """As a pair of ranks that is used for the first broadcast only."""
+    other = replace(ACCEPTED, inode=INODE + 1, last_send_ms=sent_ms, last_receive_ms=13_000)
+    first = findings([ASKED, other], [], {INODE: IN_EPOLL})[0]
+    assert first.inode == INODE
+    assert (first.waits, first.seen) == (waits, waits)
+    assert first.text.endswith("it went on without that until 9.6 s ago") != waits
+
+
+@pytest.mark.parametrize(
+    ("asked", "waiter"),
+    [
+        (ASKED, IN_RECV),
+        (replace(ASKED, answered_before=True), IN_EPOLL),
+        (replace(ASKED, peer=Peer(31, 239, "rank", stopped=False)), IN_EPOLL),
+    ],
+    ids=["in a receive", "replies came before", "the request was not read"],
+)
+def test_what_is_known_of_a_wait_counts_more_than_that_others_went_on(asked, waiter):
+    other = replace(ACCEPTED, inode=INODE + 1, last_send_ms=9_600)
+    assert findings([asked, other], [], {INODE: waiter})[0].waits
+
+
 def test_an_exchange_of_milliseconds_is_no_wait():
     """That is how networks work."""
     assert finding_of(replace(ASKED, reply_ms=99.0), IN_RECV) is None
