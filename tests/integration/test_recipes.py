@@ -33,6 +33,12 @@ def until(condition):
     return found
 
 
+def is_listening(path):
+    """The file is there before the program listens."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 @pytest.fixture
 def with_kafka():
     """rsyslog with its module for Kafka."""
@@ -76,7 +82,7 @@ def rsyslog(netns, broker, folder):
     running = spawn(
         [*netns.command("root"), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    until((folder / "socket").exists)
+    until(lambda: is_listening(folder / "socket"))
     yield folder / "socket"
     end(running)
 

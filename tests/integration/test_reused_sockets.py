@@ -71,7 +71,6 @@ def test_a_connection_by_a_socket_that_had_another(probe, worker, netns):
     again += client.ask("settle")["total_retrans"]
     running.wait_for_intervals(2)
     consumer = running.stop()
-    assert consumer.events_lost() == {}
     assert consumer.count("RETRANSMIT", inode=inode) == again
     assert consumer.sent_bytes(client.pid) == 5 * QUESTION
     assert consumer.received_bytes(client.pid) == 5 * ANSWER
