@@ -202,6 +202,31 @@ def test_a_server_that_has_the_request_and_sleeps_is_named_with_what_it_does(bla
     assert found["verdict"] == expected
 
 
+@pytest.mark.parametrize("user", ["root", "unprivileged"])
+def test_equals_that_fell_silent_together_wait_for_the_one_that_computes(blame, worker, user):
+    """No connection shows it: each rank of the ring has sent, and read all that came."""
+    ranks = [worker("links", comm=b"rank") for _ in range(4)]
+    for at, rank in enumerate(ranks):
+        linked(rank, ranks[at - 1], f"link{at}")
+    for _ in range(17):
+        for at, rank in enumerate(ranks):
+            rank.begin("ask", f"link{at}", REQUEST_BYTES)
+            ranks[at - 1].ask("answer", f"link{at}", REQUEST_BYTES)
+            rank.expect("ask")
+    *waiting, slow = ranks
+    for at, rank in enumerate(waiting):
+        rank.begin("relay", f"link{at}", f"link{at + 1}")
+    slow.begin("compute")
+    found = blame(named(slow.pid), "--pid", waiting[0].pid, user=user)
+    assert found["verdict"] == (
+        f"rank (pid {waiting[0].pid}) probably waits for rank (pid {slow.pid}, running on a CPU)"
+    )
+    found = blame(named(slow.pid), user=user)
+    one = culprit(found, slow.pid)
+    assert one["waiters"] == sorted(rank.pid for rank in waiting)
+    assert not one["certain"]
+
+
 def test_without_privileges_the_answer_is_about_own_processes(blame):
     """Root's may wait for long, which this user cannot see."""
     found = blame(lambda found: not found["culprits"])

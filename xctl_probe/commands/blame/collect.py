@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from xctl_probe.commands.blame.graph import Graph, Member, Node, Outside, Wait
 from xctl_probe.commands.blame.jobs import Job, jobs_of
+from xctl_probe.commands.blame.lockstep import Held, note
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse, Sign
 from xctl_probe.commands.blame.samples import Sampled
 from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
@@ -60,10 +61,12 @@ def collect(
     pid: int | None,
     job: str | None,
     stall_ms: int,
+    equals: Callable[[], Iterable[Held]] = tuple,
 ) -> Collected:
     """Return the graph of these stalls: of one process, of one job, or of all.
 
-    It also has the processes with RDMA queue pairs, without waits.
+    It also has the processes with RDMA queue pairs, without waits.  `equals` returns what holds up
+    equal processes that fell silent together.
 
     Raises UsageError for a pid that is invalid, gone or unreadable.
     """
@@ -72,6 +75,9 @@ def collect(
     if pid is not None and not trail.waits_of(pid):
         trail.explain_first(pid)
     trail.follow([pid] if pid is not None else None)
+    for held in equals():
+        if pid is None or pid in held.pids:
+            trail.add_equals(held)
     rdma = rdma or RdmaSampled()
     trail.add_rdma(rdma.by_pid)
     members = trail.members
@@ -142,6 +148,26 @@ class Trail:
             and stall.direction is not Direction.CONNECT
         )
         return Outside(stall.socket.remote_address, hidden=here)
+
+    def add_equals(self, held: Held) -> None:
+        """Add the waits of equal processes for the one that does something else.
+
+        Left out where other evidence leads elsewhere.
+        """
+        processes = [read_process(pid) for pid in held.pids]
+        graph = Graph(self.members, tuple(self.waits))
+        known = [wait.waiter for wait in held.waits if wait.waiter in graph.waits]
+        agree = all(held.pid in graph.reachable([pid]) for pid in known)
+        if None in processes or not agree or held.pid in graph.waits:
+            return
+        for process in filter(None, processes):
+            self._add_process(process)
+        if self.members[held.pid].does is None:
+            self.members[held.pid] = replace(self.members[held.pid], does=held.does)
+        added = [wait for wait in held.waits if wait.waiter not in known]
+        self.waits += added
+        if added:
+            self.notes.append(note(held))
 
     def add_rdma(self, by_pid: Mapping[int, RdmaUse]) -> None:
         """Add the processes that have queue pairs."""

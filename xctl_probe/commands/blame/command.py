@@ -10,7 +10,7 @@ from xctl_probe.commands.blame.jobs import check_job
 from xctl_probe.commands.blame.rdma import RdmaSampler
 from xctl_probe.commands.blame.report import to_json, to_text
 from xctl_probe.commands.blame.running import running_stalls, with_running
-from xctl_probe.commands.blame.samples import sample
+from xctl_probe.commands.blame.samples import sample, sample_equals
 from xctl_probe.config import Settings
 from xctl_probe.exporters.stdout import write_answer
 
@@ -36,7 +36,9 @@ def run(
         stalls = with_running(sampled.stalls, running)
         sampled = replace(sampled, stalls=stalls, source=f"{sampled.source}, running probe")
     stall_ms = settings.stall_ns // _NS_PER_MS
-    collected = collect(sampled, rdma.result(), pid=pid, job=job, stall_ms=stall_ms)
+    collected = collect(
+        sampled, rdma.result(), pid=pid, job=job, stall_ms=stall_ms, equals=sample_equals
+    )
     subject = f"process {pid}" if pid is not None else None
     if job is not None and subject is None:
         subject = f"job {job}"

@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from threading import Thread
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from xctl_probe.commands.blame.lockstep import Held, lockstep
 from xctl_probe.commands.why.namespaces import enter
 from xctl_probe.config import Backend, Settings
 from xctl_probe.errors import ProbeError
-from xctl_probe.events import Direction, Source, Stall
+from xctl_probe.events import Direction, Process, Source, Stall
+from xctl_probe.fallback.local_pairs import Pair, pairs_of
+from xctl_probe.fallback.sock_diag import SockDiag
 from xctl_probe.linux.barred import Barred
 from xctl_probe.linux.budget import Budget
 from xctl_probe.linux.host_sockets import HostSockets, read_namespaces
@@ -30,6 +34,7 @@ _SAMPLES, _APART_S = 4, 0.12  # of the sampler: an event loop that is busy shows
 _INTERVALS, _INTERVAL_S = 2, 0.5  # of the kernel source
 _MOST_NAMESPACES = 16
 _MOST_ENTERED = 16  # rounds of a search for peer sockets; each enters a few namespaces
+_Made = TypeVar("_Made")
 _SHARE = 0.5  # of a core: a command that answers once has no budget for the long run
 
 
@@ -116,17 +121,24 @@ def _open(settings: Settings) -> tuple[list[_Place], list[str]]:
     return places, notes
 
 
-def _inside(pid: int, make: Callable[[], Source]) -> Source | None:
-    """Return a source made in the network namespace of a process; None where that is refused.
+def _made(make: Callable[[], _Made]) -> _Made | None:
+    try:
+        return make()
+    except (OSError, ProbeError):
+        return None
+
+
+def _inside(pid: int, make: Callable[[], _Made]) -> _Made | None:
+    """Return what is made in the network namespace of a process; None where that is refused.
 
     A netlink socket stays in the namespace where it was created; the thread exits there.
     """
-    found: list[Source] = []
+    found: list[_Made | None] = []
 
     def run() -> None:
-        with suppress(OSError, ProbeError):
+        with suppress(OSError):
             if enter(pid):
-                found.append(make())
+                found.append(_made(make))
 
     thread = Thread(target=run)
     thread.start()
@@ -155,28 +167,52 @@ def _drained(place: _Place) -> list[Stall]:
 
 def _with_peers(found: list[tuple[_Place, Stall]]) -> list[Stall]:
     """Return the stalls with the peers that the source has not named yet."""
-    host, states, barred = HostSockets(), ThreadStates(), Barred()
-    owners = OwnersAside(Search(Budget(_SHARE), barred=barred), barred)
-    owners.allow_first_search()
+    host, states = HostSockets(), ThreadStates()
     try:
         seen = {
             number: _peer_socket(host, place, stall)
             for number, (place, stall) in enumerate(found)
             if stall.peer is None and _has_peer(stall)
         }
-        owners.search({one.inode for one in seen.values() if one and one.inode})
     finally:
         host.close()
-        owners.close()
+    owners = _owners_of({one.inode for one in seen.values() if one and one.inode})
     stalls = []
     for number, (_, stall) in enumerate(found):
         peer_socket = seen.get(number)
-        peer = owners.get(peer_socket.inode) if peer_socket and peer_socket.inode else None
+        peer = owners.get(peer_socket.inode) if peer_socket else None
         if peer is not None:
             stalls.append(replace(stall, peer=peer, peer_activity=states.of(peer.pid)))
         else:
             stalls.append(stall)
     return stalls
+
+
+def _owners_of(inodes: set[int]) -> dict[int, Process]:
+    """Return the processes by inode, of those that are found within a second."""
+    barred = Barred()
+    owners = OwnersAside(Search(Budget(_SHARE), barred=barred), barred)
+    owners.allow_first_search()
+    try:
+        owners.search(inodes)
+    finally:
+        owners.close()
+    return {inode: owner for inode in inodes if (owner := owners.get(inode)) is not None}
+
+
+def sample_equals() -> list[Held]:
+    """Return what holds up groups of equal processes that fell silent together."""
+    pairs: list[Pair] = []
+    own = namespace_inode("net")
+    others = (pid for netns, pid in read_namespaces().items() if netns != own)
+    with ExitStack() as stack:
+        sources = [_made(SockDiag)]
+        sources += [_inside(pid, SockDiag) for pid in islice(others, _MOST_NAMESPACES)]
+        for source in filter(None, sources):
+            stack.callback(source.close)
+            with suppress(OSError):
+                pairs += pairs_of(list(source.sockets()))
+    return lockstep(pairs, _owners_of({inode for pair in pairs for inode in pair.inodes}))
 
 
 def _peer_socket(host: HostSockets, place: _Place, stall: Stall) -> SocketSnapshot | None:

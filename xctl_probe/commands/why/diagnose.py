@@ -259,6 +259,7 @@ def _diagnosis(
     links = _links(reader, waiting, seen.fds)
     network_fds = {seen.fds[inode] for inode in network}
     running = [t for t in threads if t.running and t.tid in earlier and earlier[t.tid].running]
+    computes = any(not is_often_in_calls(t, earlier[t.tid]) for t in running)
     if running:
         calls = any(is_often_in_calls(t, earlier[t.tid]) for t in running)
         waited = {s.inode: Waiter(spins=True, calls=calls) for s in seen.tcp} | waited
@@ -267,6 +268,7 @@ def _diagnosis(
     found = findings(
         seen.tcp, seen.udp, waited, _ephemeral(), stall_ms,
         first_waits=any(t.first and t.wchan.startswith(wchan.ON_THREADS) for t in threads),
+        computes=computes,
     )  # fmt: skip
     if not any(finding.waits for finding in found):
         notes += _about_children(process.pid)

@@ -27,11 +27,13 @@ def findings(
     stall_ms: int = STALL_MS,
     *,
     first_waits: bool = False,
+    computes: bool = False,
 ) -> list[Finding]:
     """Return the findings about the sockets, most relevant first.
 
     `ephemeral` are the ports that the kernel chooses for clients.  Waits below `stall_ms` are left
-    out.  `first_waits`: the first thread waits for another one.
+    out.  `first_waits`: the first thread waits for another one.  `computes`: a thread runs all the
+    while, in its own code.
     """
     quiet_ms = _quiet_ms(tcp)
     found = [
@@ -40,6 +42,7 @@ def findings(
             socket,
             waiting.get(socket.inode),
             quiet_ms,
+            computes=computes,
         )
         for socket in tcp
     ]
@@ -68,20 +71,24 @@ def _quiet_ms(tcp: list[Tcp]) -> float:
 
 
 def _unless_it_went_on(
-    found: Finding | None, tcp: Tcp, waiter: Waiter | None, quiet_ms: float
+    found: Finding | None, tcp: Tcp, waiter: Waiter | None, quiet_ms: float, *, computes: bool
 ) -> Finding | None:
-    """Return a guess as unknown where the event loop exchanged data elsewhere long after it began.
+    """Return a guess about an event loop as unknown where another thread of the process computes.
 
-    What holds it up now began with the silence on all its connections; heartbeats end that.
+    Or where it exchanged data elsewhere long after the wait began: what holds it up now began with
+    the silence on all its connections.  Heartbeats end that.
     """
     if found is None or not found.waits or found.certain or found.ms is None:
         return found
     exclusive = waiter is not None and waiter.exclusive
     proven = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes > 0)
-    if exclusive or proven or not REPLY_MS <= quiet_ms < found.ms - REPLY_MS:
+    if exclusive or proven:
         return found
-    text = (
-        f"may wait{found.text.removeprefix('probably waits')}; it went on without that until "
-        f"{format_duration(quiet_ms)} ago"
-    )
+    if computes:
+        but = "a thread of it runs all the while"
+    elif REPLY_MS <= quiet_ms < found.ms - REPLY_MS:
+        but = f"it went on without that until {format_duration(quiet_ms)} ago"
+    else:
+        return found
+    text = f"may wait{found.text.removeprefix('probably waits')}; {but}"
     return replace(found, text=text, waits=False, seen=False)

@@ -9,8 +9,9 @@ from unit.commands.why.test_report import IDLE, PID, WAITING
 
 from xctl_probe.commands.blame import collect as module
 from xctl_probe.commands.blame.collect import Trail, collect
-from xctl_probe.commands.blame.graph import Graph, Outside
+from xctl_probe.commands.blame.graph import Graph, Outside, Wait
 from xctl_probe.commands.blame.jobs import Job
+from xctl_probe.commands.blame.lockstep import Held
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse
 from xctl_probe.commands.blame.samples import Sampled
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
@@ -128,6 +129,67 @@ def test_a_guess_is_followed_only_where_the_peer_was_seen_to_be_stuck():
     explain = Explained(found=(guess,), tcp=(replace(tcp, peer=None),))
     found = trail(stall(), explain=explain)
     assert found.waits_of(PROXY.pid) == []
+
+
+def equal_waits(*pairs, holder):
+    """What lockstep finds: who probably waits for whom, and that the holder runs."""
+    waits = [
+        Wait(one.pid, other.pid, 7_001.0, Direction.RECEIVE, None, "a", "b", certain=False)
+        for one, other in pairs
+    ]
+    return Held(waits, holder.pid, "running on a CPU", 7_001)
+
+
+RING = ((CLIENT, SERVER), (PROXY, SERVER))
+
+
+def test_equals_that_fell_silent_wait_for_the_one_that_runs():
+    found = trail()
+    found.add_equals(equal_waits(*RING, holder=SERVER))
+    (only,) = Graph(found.members, tuple(found.waits)).culprits
+    assert (only.members, only.waiters) == ((SERVER.pid,), {CLIENT.pid, PROXY.pid})
+    assert not only.certain
+    assert found.members[SERVER.pid].does == "running on a CPU"
+    (note,) = found.notes
+    assert note.startswith("nothing has moved between 3 processes of one program")
+
+
+def test_waits_that_were_seen_are_kept_and_those_of_the_other_equals_are_added():
+    found = trail(stall(CLIENT, SERVER), explain=Explained())
+    found.add_equals(equal_waits(*RING, holder=SERVER))
+    assert [(w.waiter, w.certain) for w in found.waits] == [(CLIENT.pid, True), (PROXY.pid, False)]
+
+
+@pytest.mark.parametrize("holder", [PROXY, SERVER])
+def test_other_evidence_counts_more(holder):
+    """Which leads elsewhere, or has the process wait that the others seem to wait for."""
+    found = trail(stall(CLIENT, None), stall(SERVER, None))
+    before = list(found.waits)
+    others = [(one, holder) for one in (CLIENT, PROXY, SERVER) if one is not holder]
+    found.add_equals(equal_waits(*others, holder=holder))
+    assert (found.waits, found.notes) == (before, [])
+
+
+def test_equals_of_which_one_is_gone_are_left_out(monkeypatch):
+    monkeypatch.setattr(module, "read_process", {CLIENT.pid: CLIENT, PROXY.pid: PROXY}.get)
+    found = trail()
+    found.add_equals(equal_waits(*RING, holder=SERVER))
+    assert (found.waits, found.members) == ([], {})
+
+
+def explained_idle(pid, **_):
+    return replace(IDLE, process=Process(pid, 7_001, "rank"))
+
+
+@pytest.mark.parametrize(("asked", "waits"), [(None, 2), (PROXY.pid, 1), (1, 0)])
+def test_of_one_process_only_its_equals_count(monkeypatch, asked, waits):
+    monkeypatch.setattr(module, "diagnose", explained_idle)
+    sampled = Sampled([], "none")
+    found = collect(
+        sampled, pid=asked, job=None, stall_ms=100,
+        equals=lambda: [equal_waits(*RING, holder=SERVER)],
+    )  # fmt: skip
+    assert sum(map(len, found.graph.waits.values())) == waits
 
 
 def test_a_process_that_may_not_be_explained_is_the_last_of_its_trail():

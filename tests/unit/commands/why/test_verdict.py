@@ -306,6 +306,14 @@ def test_what_is_known_of_a_wait_counts_more_than_that_others_went_on(asked, wai
     assert findings([asked, other], [], {INODE: waiter})[0].waits
 
 
+@pytest.mark.parametrize(("waiter", "waits"), [(IN_EPOLL, False), (IN_RECV, True)])
+def test_an_event_loop_beside_a_thread_that_computes_may_expect_nothing(waiter, waits):
+    """As that of a rank for which the others wait."""
+    (finding,) = findings([ASKED], [], {INODE: waiter}, computes=True)
+    assert (finding.waits, finding.seen) == (waits, waits)
+    assert finding.text.endswith("a thread of it runs all the while") != waits
+
+
 def test_an_exchange_of_milliseconds_is_no_wait():
     """That is how networks work."""
     assert finding_of(replace(ASKED, reply_ms=99.0), IN_RECV) is None

@@ -1,0 +1,233 @@
+"""Processes of one program that fell silent together, while one of them does something else.
+
+The ranks of a job exchange data in turns.  Where nothing has moved between them since one moment,
+and all but one sleep, they wait for that one.  Which of two equals waits for the other their
+sockets do not show, so such a wait is only probable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import NamedTuple
+
+from xctl_probe.commands.blame.graph import Wait
+from xctl_probe.commands.why.humanize import format_duration
+from xctl_probe.events import Direction, Process
+from xctl_probe.fallback.local_pairs import Pair
+from xctl_probe.linux import procfs, wchan
+from xctl_probe.linux.helper import Helper
+
+_QUIET_MS = 2_000  # a step of healthy training is shorter, or all of them compute
+_MOST_APART_MS = 2_000  # after the last exchange the ranks may compute, and send once more
+_LEAST_PROCESSES = 3  # of two, one may be the server of the other
+_MOST_PROCESSES = 256
+_MOST_THREADS = 8_192
+_APART_S = 0.3
+_RUNS, _WAKES = 0.5, 0.1  # parts of the time between the samples that a thread was on a CPU
+_DIGITS = re.compile(rb"[0-9]+")
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_USER_TICKS, _SYSTEM_TICKS = 11, 12  # fields of /proc/<pid>/stat, from the state on
+_WAITS = (*wchan.ON_THREADS, *wchan.EVENTS, *wchan.ON_SOCKETS)
+
+RUNS, DISK, SLEEPS = "running on a CPU", "in an uninterruptible sleep", "sleeping for a time"
+STOPPED = "stopped"
+
+
+class Link(NamedTuple):
+    """A connection between two processes; `quiet_ms` is the age of its last data."""
+
+    pids: tuple[int, int]
+    addresses: tuple[str, str]
+    quiet_ms: int
+
+
+class Held(NamedTuple):
+    """The processes that probably wait, and what the one that they wait for does."""
+
+    waits: list[Wait]
+    pid: int
+    does: str
+    quiet_ms: int
+
+    @property
+    def pids(self) -> list[int]:
+        """All processes of the group."""
+        return [self.pid, *(wait.waiter for wait in self.waits)]
+
+
+class Thread(NamedTuple):
+    """Sample of one thread."""
+
+    state: str
+    ticks: int  # on a CPU
+    function: str  # of the kernel, in which it sleeps
+
+
+def links_of(pairs: Iterable[Pair], owners: Mapping[int, Process]) -> list[Link]:
+    """Return the connections between two processes of one program.
+
+    That is one user, one name, and one command line but for its numbers.
+    """
+    known = [pair for pair in pairs if all(inode in owners for inode in pair.inodes)]
+    links = []
+    for pair in known:
+        one, other = (owners[inode] for inode in pair.inodes)
+        if one.pid != other.pid and one.comm == other.comm:
+            links.append(Link((one.pid, other.pid), pair.addresses, pair.quiet_ms))
+    programs = _programs({pid for link in links for pid in link.pids})
+    return [link for link in links if len({programs.get(pid, pid) for pid in link.pids}) == 1]
+
+
+def _programs(pids: set[int]) -> dict[int, tuple[int, bytes]]:
+    """Return the user and the command line by pid.  A child reads: memory may not answer."""
+    if not pids or len(pids) > _MOST_PROCESSES:
+        return {}
+    helper = Helper(_read_programs, lambda _: None)
+    try:
+        found: dict[int, tuple[int, bytes]] | None = helper.read(sorted(pids))
+    finally:
+        helper.close()
+    return found or {}
+
+
+def _read_programs(pids: list[int]) -> dict[int, tuple[int, bytes]]:
+    lines = {pid: procfs.read(f"/proc/{pid}/cmdline") for pid in pids}
+    return {
+        pid: (procfs.real_user(pid), _DIGITS.sub(b"", line)) for pid, line in lines.items() if line
+    }
+
+
+def groups_of(links: Iterable[Link]) -> list[list[Link]]:
+    """Return the links of processes that are connected, directly or not."""
+    root: dict[int, int] = {}
+
+    def found(pid: int) -> int:
+        while root.setdefault(pid, pid) != pid:
+            pid = root[pid]
+        return pid
+
+    all_links = list(links)
+    for link in all_links:
+        one, other = map(found, link.pids)
+        root[one] = other
+    groups: dict[int, list[Link]] = {}
+    for link in all_links:
+        groups.setdefault(found(link.pids[0]), []).append(link)
+    return list(groups.values())
+
+
+def fell_silent_together(links: Iterable[Link]) -> int | None:
+    """Return for how long nothing has moved on these links, in ms; None where that is no stop.
+
+    The last data of each process moved within `_MOST_APART_MS`.
+    """
+    last: dict[int, int] = {}
+    for link in links:
+        for pid in link.pids:
+            last[pid] = min(last.get(pid, link.quiet_ms), link.quiet_ms)
+    if len(last) < _LEAST_PROCESSES:
+        return None
+    newest, oldest = min(last.values()), max(last.values())
+    return newest if newest >= _QUIET_MS and oldest - newest <= _MOST_APART_MS else None
+
+
+def sample_threads(pids: Iterable[int]) -> dict[int, dict[int, Thread]]:
+    """Return the threads of these processes by pid and tid; no such read ever blocks."""
+    found: dict[int, dict[int, Thread]] = {}
+    left = _MOST_THREADS
+    for pid in pids:
+        try:
+            tids = os.listdir(f"/proc/{pid}/task")
+        except OSError:
+            continue
+        left -= len(tids)
+        if left < 0:
+            return {}
+        found[pid] = {int(tid): one for tid in tids if (one := _thread(f"/proc/{pid}/task/{tid}"))}
+    return found
+
+
+def _thread(folder: str) -> Thread | None:
+    stat = procfs.parse_stat(procfs.read(f"{folder}/stat"))
+    if stat is None or not stat.fields[_SYSTEM_TICKS:]:
+        return None
+    ticks = sum(int(stat.fields[at]) for at in (_USER_TICKS, _SYSTEM_TICKS))
+    return Thread(stat.state, ticks, procfs.word(f"{folder}/wchan"))
+
+
+def does(
+    pid: int, before: Mapping[int, Thread], after: Mapping[int, Thread], seconds: float
+) -> str | None:
+    """Return what a process does, empty where it waits for something; None: not known."""
+    both = [(before[tid], after[tid]) for tid in after if tid in before]
+    states = [{one.state, other.state} for one, other in both]
+    ticks = max((other.ticks - one.ticks for one, other in both), default=0)
+    ran = ticks / (seconds * _TICKS_A_SECOND)
+    if ran >= _RUNS or {"R"} in states:  # on a busy host it has less of the time
+        return RUNS
+    if {"D"} in states:
+        return DISK
+    if after and all(one.state in "Tt" for one in after.values()):
+        return STOPPED
+    if ran >= _WAKES or pid not in before or pid not in after:
+        return None
+    first = before[pid].function, after[pid].function
+    if all(function.startswith(wchan.SLEEP) for function in first):
+        return SLEEPS
+    return "" if all(function.startswith(_WAITS) for function in first) else None
+
+
+def held_by_one(
+    links: list[Link], activities: Mapping[int, str | None], quiet_ms: int
+) -> Held | None:
+    """Return who waits for whom, where one process does something and all others wait."""
+    pids = set(chain.from_iterable(link.pids for link in links))
+    busy = [pid for pid in pids if activities.get(pid) != ""]
+    if len(busy) != 1 or not (what := activities.get(busy[0])):
+        return None
+    towards: dict[int, Wait] = {}
+    left = deque(busy)
+    while left:
+        target = left.popleft()
+        for link in links:
+            for at, pid in enumerate(link.pids):
+                if link.pids[1 - at] != target or pid in towards or pid == busy[0]:
+                    continue
+                local, remote = link.addresses[at], link.addresses[1 - at]
+                towards[pid] = Wait(
+                    pid, target, float(quiet_ms), Direction.RECEIVE, None, local, remote, False
+                )
+                left.append(pid)
+    return Held(list(towards.values()), busy[0], what, quiet_ms)
+
+
+def lockstep(pairs: Iterable[Pair], owners: Mapping[int, Process]) -> list[Held]:
+    """Return what holds up groups of equal processes, after two samples of their threads."""
+    silent = [
+        (group, quiet_ms)
+        for group in groups_of(links_of(pairs, owners))
+        if (quiet_ms := fell_silent_together(group)) is not None
+    ]
+    pids = {pid for group, _ in silent for link in group for pid in link.pids}
+    if not pids:
+        return []
+    begun_s, before = time.monotonic(), sample_threads(pids)
+    time.sleep(_APART_S)
+    seconds, after = time.monotonic() - begun_s, sample_threads(pids)
+    activities = {pid: does(pid, before.get(pid, {}), after.get(pid, {}), seconds) for pid in pids}
+    found = (held_by_one(group, activities, quiet_ms) for group, quiet_ms in silent)
+    return [one for one in found if one is not None]
+
+
+def note(held: Held) -> str:
+    """Return what a wait is derived from, in one sentence."""
+    return (
+        f"nothing has moved between {len(held.pids)} processes of one program for "
+        f"{format_duration(held.quiet_ms)}, and all but one sleep: who waits is derived from that, "
+        "not from a socket"
+    )
