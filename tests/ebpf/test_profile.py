@@ -144,4 +144,4 @@ def test_closed_it_gives_every_descriptor_back(profile, peer):
     assert len(os.listdir("/proc/self/fd")) > len(before)
     counted.close()
     counted.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert not set(os.listdir("/proc/self/fd")) - before  # what others left open may close

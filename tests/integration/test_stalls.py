@@ -190,17 +190,17 @@ def test_back_to_back_requests_are_stalls_of_their_own(probe, worker, backend, r
     client.expect("ask")
     running.wait_for(ended(client.pid))
     running.wait_for_intervals(2)
-    # A wait needs a sample that finds its peer at work: later than the threshold, and well before
-    # the reply.  The sampler takes one in each interval.
+    # A wait needs a sample later than the threshold, and well before the reply.  The sampler takes
+    # one in each interval.  The request lies unread: on a busy host, /proc may not be read in time.
     requests = 7
     for _ in range(requests):
-        server.begin("recv", QUESTION)
         server.begin("nap", STALL_MS + 2 * INTERVAL_MS)
+        server.begin("recv", QUESTION)
         server.begin("send", ANSWER)
         client.begin("ask", QUESTION, ANSWER)
     truths = []
     for _ in range(requests):
-        answer = [server.expect(event) for event in ("recv", "nap", "send")][-1]
+        answer = [server.expect(event) for event in ("nap", "recv", "send")][-1]
         truths.append(client.expect("ask") | {"released_ns": answer["stall_begin_ns"]})
     running.wait_for_intervals(2)
     _, *reported = running.stop().stalls(pid=client.pid, ongoing=False)
