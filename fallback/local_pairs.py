@@ -15,11 +15,15 @@ _MOST_SOCKETS = 4_096
 
 
 class Pair(NamedTuple):
-    """Both sockets of a connection; `quiet_ms` is the age of its last data."""
+    """Both sockets of a connection; `quiet_ms` is the age of its last data.
+
+    `unread`: whether data lie in the receive queue of each.
+    """
 
     inodes: tuple[int, int]
     addresses: tuple[str, str]
     quiet_ms: int
+    unread: tuple[bool, bool] = (False, False)
 
 
 def pairs_of(messages: list[bytes]) -> list[Pair]:
@@ -41,7 +45,8 @@ def pairs_of(messages: list[bytes]) -> list[Pair]:
         other = by_addresses.get((remote, local))
         if other is not None and local < remote:
             quiet_ms = min(_quiet_ms(one), _quiet_ms(other))
-            found.append(Pair((one.inode, other.inode), (local, remote), quiet_ms))
+            unread = one.rqueue > 0, other.rqueue > 0
+            found.append(Pair((one.inode, other.inode), (local, remote), quiet_ms, unread))
     return found
 
 

@@ -11,18 +11,19 @@ SEGMENTS = 17
 QUIET_MS = 9_001
 
 
-def one(local, remote, inode, segments=SEGMENTS):
+def one(local, remote, inode, segments=SEGMENTS, unread=0):
     """One socket of a connection on which nothing has moved for QUIET_MS."""
     tcp = Tcp()
     tcp.local, tcp.remote, tcp.inode = ("127.0.0.1", local), ("127.0.0.1", remote), inode
     tcp.at(1_009).send(7 * segments, segments=segments).receive(11 * segments, segments=segments)
+    tcp.rqueue = unread
     return tcp.at(1_009 + QUIET_MS).message()
 
 
 def test_both_sockets_of_a_connection_that_carried_data_are_a_pair():
     messages = [
         one(40_009, 29_511, 11),
-        one(29_511, 40_009, 13),
+        one(29_511, 40_009, 13, unread=7),
         one(40_011, 443, 17),  # to another host
         one(40_013, 29_511, 19, segments=3),  # greeted only
         one(29_511, 40_013, 23, segments=3),
@@ -32,6 +33,7 @@ def test_both_sockets_of_a_connection_that_carried_data_are_a_pair():
     assert set(pair.addresses) == {"127.0.0.1:40009", "127.0.0.1:29511"}
     local = {11: "127.0.0.1:40009", 13: "127.0.0.1:29511"}
     assert [local[inode] for inode in pair.inodes] == list(pair.addresses)
+    assert [inode for inode, unread in zip(pair.inodes, pair.unread, strict=True) if unread] == [13]
     assert pair.quiet_ms == QUIET_MS
 
 

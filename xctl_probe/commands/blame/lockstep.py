@@ -39,11 +39,12 @@ STOPPED = "stopped"
 
 
 class Link(NamedTuple):
-    """A connection between two processes; `quiet_ms` is the age of its last data."""
+    """A connection between two processes, as `Pair`."""
 
     pids: tuple[int, int]
     addresses: tuple[str, str]
     quiet_ms: int
+    unread: tuple[bool, bool] = (False, False)
 
 
 class Held(NamedTuple):
@@ -78,7 +79,7 @@ def links_of(pairs: Iterable[Pair], owners: Mapping[int, Process]) -> list[Link]
     for pair in known:
         one, other = (owners[inode] for inode in pair.inodes)
         if one.pid != other.pid and one.comm == other.comm:
-            links.append(Link((one.pid, other.pid), pair.addresses, pair.quiet_ms))
+            links.append(Link((one.pid, other.pid), *pair[1:]))
     programs = _programs({pid for link in links for pid in link.pids})
     return [link for link in links if len({programs.get(pid, pid) for pid in link.pids}) == 1]
 
@@ -185,10 +186,18 @@ def does(
 def held_by_one(
     links: list[Link], activities: Mapping[int, str | None], quiet_ms: int
 ) -> Held | None:
-    """Return who waits for whom, where one process does something and all others wait."""
+    """Return who waits for whom, where one process does something and all others wait.
+
+    Who leaves data unread waits for something else.
+    """
     pids = set(chain.from_iterable(link.pids for link in links))
     busy = [pid for pid in pids if activities.get(pid) != ""]
     if len(busy) != 1 or not (what := activities.get(busy[0])):
+        return None
+    unread = (
+        pid for link in links for pid, data in zip(link.pids, link.unread, strict=True) if data
+    )
+    if any(pid != busy[0] for pid in unread):
         return None
     towards: dict[int, Wait] = {}
     left = deque(busy)

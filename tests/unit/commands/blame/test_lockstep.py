@@ -139,6 +139,12 @@ def test_else_none_is_named(changed):
     assert held_by_one(RING, {1: "", 2: "", 3: "", 4: ""} | changed, QUIET_MS) is None
 
 
+@pytest.mark.parametrize(("unread", "named"), [((True, False), False), ((False, True), True)])
+def test_a_process_that_leaves_data_unread_waits_for_something_else(unread, named):
+    links = [RING[0], RING[1]._replace(unread=unread), *RING[2:]]  # of 2 and 3
+    assert bool(held_by_one(links, {1: "", 2: "", 3: RUNS, 4: ""}, QUIET_MS)) is named
+
+
 def test_threads_are_sampled():
     (pid, threads), *others = sample_threads([os.getpid(), 1 << 22]).items()
     assert (pid, others) == (os.getpid(), [])
