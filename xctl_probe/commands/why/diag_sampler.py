@@ -70,8 +70,9 @@ class DiagSampler:
                 received_ms = float(info.last_data_recv_ms)
                 waits_for = upstream.awaited(peer.pid, received_ms, transfer=True)
                 passing_on[inode] = replace(peer, waits_for=waits_for)
-        idle = {inode: peer for inode, peer in asked.items() if peer.waits_for is None}
-        return passing_on | asked | with_work(idle)
+        found = passing_on | asked
+        idle = {inode: peer for inode, peer in found.items() if peer.waits_for is None}
+        return found | with_work(idle)
 
 
 def _tcp(

@@ -82,7 +82,7 @@ def _unless_it_went_on(
         return found
     exclusive = waiter is not None and waiter.exclusive
     proven = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes > 0)
-    if exclusive or proven:
+    if exclusive or proven or tcp.send_queue:
         return found
     if computes:
         but = "a thread of it runs all the while"

@@ -158,6 +158,12 @@ def test_who_sent_last_may_owe_the_rest():
     finding = finding_of(replace(OPENED, peer=listens), IN_EPOLL)
     assert finding.text == "waits for events; at 10.0.0.7:5432 server (pid 239) awaits a request"
     assert (finding.waits, finding.seen) == (False, True)
+    computes = replace(listens, computes=True)
+    finding = finding_of(replace(OPENED, peer=computes), IN_EPOLL)
+    assert finding.text.endswith(
+        "and other threads of it compute, for whom only the two programs know"
+    )
+    assert (finding.waits, finding.seen) == (False, False)
 
 
 def test_who_waits_for_its_event_loop_may_wait_for_a_worker_of_an_idle_peer():
@@ -312,6 +318,17 @@ def test_an_event_loop_beside_a_thread_that_computes_may_expect_nothing(waiter, 
     (finding,) = findings([ASKED], [], {INODE: waiter}, computes=True)
     assert (finding.waits, finding.seen) == (waits, waits)
     assert finding.text.endswith("a thread of it runs all the while") != waits
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_what_is_not_sent_is_no_guess_about_a_reply(computes):
+    """That of an event loop which goes on elsewhere has a text of its own."""
+    stuck = replace(CLOSED, full_ms=None)
+    other = replace(ACCEPTED, inode=INODE + 1, last_send_ms=1_100, last_receive_ms=1_100)
+    alone = findings([stuck], [], {INODE: IN_EPOLL})[0]
+    beside = findings([stuck, other], [], {INODE: IN_EPOLL}, computes=computes)[0]
+    assert (beside.inode, beside.text, beside.waits) == (INODE, alone.text, alone.waits)
+    assert alone.text.endswith("though this process may not be waiting for that")
 
 
 def test_an_exchange_of_milliseconds_is_no_wait():

@@ -119,6 +119,12 @@ def _between(tcp: Tcp, *, first_waits: bool) -> Finding:
             "know"
         )
         return Finding(text, False, False, None, tcp.inode, seen=False)
+    if peer and peer.listens and peer.computes:
+        text = (
+            f"waits for events; at {tcp.remote} {peer.comm} (pid {peer.pid}) awaits a request, and "
+            "other threads of it compute, for whom only the two programs know"
+        )
+        return Finding(text, False, False, None, tcp.inode, seen=False)
     if peer and peer.listens:
         text = f"waits for events; at {tcp.remote} {peer.comm} (pid {peer.pid}) awaits a request"
         return Finding(text, False, True, None, tcp.inode)
