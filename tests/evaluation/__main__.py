@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -54,10 +55,15 @@ def main() -> int:
             results.errors.append(f"{plan.program.name} not run: {reason}")
             print(results.errors[-1], flush=True)
             continue
-        known = len(results.injections)
-        run(plan, results, lambda text: print(time.strftime("%H:%M:%S"), text, flush=True))
-        results.write(options.results)
-        _report(results, sources, known, options.verbose)
+        left = plan.faults
+        while left:
+            known = len(results.injections)
+            part = replace(plan, faults=left)
+            run(part, results, lambda text: print(time.strftime("%H:%M:%S"), text, flush=True))
+            results.write(options.results)
+            _report(results, sources, known, options.verbose)
+            # A program that did not survive a fault starts again, with the next one.
+            left = left[len(results.injections) - known + 1 :]
     print("\n".join(page.summary(results)))
     if options.page:
         PAGE.write_text(page.render(results))
