@@ -27,10 +27,11 @@ _US_PER_MS = 1_000
 
 
 class DiagSampler:
-    """Samples of sock_diag; `stall_ms` is the stall length."""
+    """Samples of sock_diag; `stall_ms` is the stall length, `pid` the process."""
 
-    def __init__(self, stall_ms: int = STALL_MS) -> None:
+    def __init__(self, stall_ms: int = STALL_MS, pid: int | None = None) -> None:
         self._stall_ms = stall_ms
+        self._pid = pid
         self._sockets = FewSockets(stall_ms * _NS_PER_MS)
         self._first: dict[int, TcpSample] = {}
 
@@ -56,7 +57,7 @@ class DiagSampler:
         self, peers: dict[int, Peer], connections: dict[int, Connection], messages: list[bytes]
     ) -> dict[int, Peer]:
         """Return idle peers with what they do about a request, or about the rest of a transfer."""
-        upstream = Upstream(messages, self._stall_ms)
+        upstream = Upstream(messages, self._stall_ms, self._pid)
         asked: dict[int, Peer] = {}
         passing_on: dict[int, Peer] = {}
         for inode, peer in peers.items():

@@ -170,7 +170,7 @@ class _Seen:
 def _sample_diag(process: Process, fds: dict[int, int], stall_ms: int) -> Diagnosis:
     pid = process.pid
     with ExitStack() as stack:
-        places = [Place(stall_ms=stall_ms)]
+        places = [Place(stall_ms=stall_ms, pid=pid)]
         stack.callback(places[0].close)
         places[0].dump()
         begun_s, before = time.monotonic(), read_threads(pid)
@@ -179,7 +179,7 @@ def _sample_diag(process: Process, fds: dict[int, int], stall_ms: int) -> Diagno
         strangers = [socket.fd for socket in there if socket.internet]
         for namespace in stack.enter_context(namespaces_of(pid, strangers)):
             with suppress(OSError):
-                place = Place(namespace, stall_ms=stall_ms)
+                place = Place(namespace, stall_ms=stall_ms, pid=pid)
                 stack.callback(place.close)
                 place.dump()
                 places.append(place)

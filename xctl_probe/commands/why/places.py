@@ -15,16 +15,18 @@ from xctl_probe.stalls.policy import STALL_MS
 
 
 class Place:
-    """A network namespace: that of this thread, or that of a descriptor.
+    """A network namespace: that of this thread, or that of a descriptor; for one process.
 
     Raises OSError where sock_diag is refused.
     """
 
-    def __init__(self, namespace: int | None = None, *, stall_ms: int = STALL_MS) -> None:
+    def __init__(
+        self, namespace: int | None = None, *, stall_ms: int = STALL_MS, pid: int | None = None
+    ) -> None:
         self._namespace = namespace
         with self._inside():
             self._diag = SockDiag()
-        self._sampler = DiagSampler(stall_ms)
+        self._sampler = DiagSampler(stall_ms, pid)
         self._begun_ns = self._last_ns = 0
         self.messages: list[bytes] = []
 

@@ -28,10 +28,14 @@ _BETWEEN_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """The sockets of one dump.  `stall_ms`: a proxy asks on so soon."""
+    """The sockets of one dump.  `stall_ms`: a proxy asks on so soon.
+
+    `own` is the process that is explained: who waits for it in the end is no reason for its wait.
+    """
 
     messages: list[bytes]
     stall_ms: int
+    own: int | None = None
 
     def awaited(
         self, pid: int, ms: float, *, transfer: bool = False, hops: int = _MOST_HOPS
@@ -52,6 +56,8 @@ class Upstream:
                 if transfer:
                     continue  # what came may be all of it
                 return address
+            if peer.pid == self.own:
+                continue
             if not peer.listens:
                 return address
             if hops and peer.pid != pid:
