@@ -154,6 +154,10 @@ class Trail:
 
         Left out where other evidence leads elsewhere.
         """
+        if held.pid is None:
+            if not any({wait.waiter, wait.target} & set(held.pids) for wait in self.waits):
+                self.notes.append(note(held))
+            return
         processes = [read_process(pid) for pid in held.pids]
         graph = Graph(self.members, tuple(self.waits))
         known = [wait.waiter for wait in held.waits if wait.waiter in graph.waits]

@@ -48,17 +48,16 @@ class Link(NamedTuple):
 
 
 class Held(NamedTuple):
-    """The processes that probably wait, and what the one that they wait for does."""
+    """A group of processes that fell silent together, and who probably waits for whom.
 
-    waits: list[Wait]
-    pid: int
-    does: str
+    `pid` is the one that they wait for, and `does` what it does; None where none can be named.
+    """
+
+    pids: list[int]
     quiet_ms: int
-
-    @property
-    def pids(self) -> list[int]:
-        """All processes of the group."""
-        return [self.pid, *(wait.waiter for wait in self.waits)]
+    waits: list[Wait]
+    pid: int | None = None
+    does: str = ""
 
 
 class Thread(NamedTuple):
@@ -183,22 +182,21 @@ def does(
     return "" if all(function.startswith(_WAITS) for function in first) else None
 
 
-def held_by_one(
-    links: list[Link], activities: Mapping[int, str | None], quiet_ms: int
-) -> Held | None:
+def held_by_one(links: list[Link], activities: Mapping[int, str | None], quiet_ms: int) -> Held:
     """Return who waits for whom, where one process does something and all others wait.
 
     Who leaves data unread waits for something else.
     """
-    pids = set(chain.from_iterable(link.pids for link in links))
+    pids = sorted(set(chain.from_iterable(link.pids for link in links)))
+    unknown = Held(pids, quiet_ms, [])
     busy = [pid for pid in pids if activities.get(pid) != ""]
     if len(busy) != 1 or not (what := activities.get(busy[0])):
-        return None
+        return unknown
     unread = (
         pid for link in links for pid, data in zip(link.pids, link.unread, strict=True) if data
     )
     if any(pid != busy[0] for pid in unread):
-        return None
+        return unknown
     towards: dict[int, Wait] = {}
     left = deque(busy)
     while left:
@@ -212,11 +210,11 @@ def held_by_one(
                     pid, target, float(quiet_ms), Direction.RECEIVE, None, local, remote, False
                 )
                 left.append(pid)
-    return Held(list(towards.values()), busy[0], what, quiet_ms)
+    return Held(pids, quiet_ms, list(towards.values()), busy[0], what)
 
 
 def lockstep(pairs: Iterable[Pair], owners: Mapping[int, Process]) -> list[Held]:
-    """Return what holds up groups of equal processes, after two samples of their threads."""
+    """Return the groups of equal processes that fell silent, after two samples of their threads."""
     silent = [
         (group, quiet_ms)
         for group in groups_of(links_of(pairs, owners))
@@ -229,14 +227,15 @@ def lockstep(pairs: Iterable[Pair], owners: Mapping[int, Process]) -> list[Held]
     time.sleep(_APART_S)
     seconds, after = time.monotonic() - begun_s, sample_threads(pids)
     activities = {pid: does(pid, before.get(pid, {}), after.get(pid, {}), seconds) for pid in pids}
-    found = (held_by_one(group, activities, quiet_ms) for group, quiet_ms in silent)
-    return [one for one in found if one is not None]
+    return [held_by_one(group, activities, quiet_ms) for group, quiet_ms in silent]
 
 
 def note(held: Held) -> str:
-    """Return what a wait is derived from, in one sentence."""
-    return (
+    """Return what a wait is derived from, or why none is, in one sentence."""
+    silent = (
         f"nothing has moved between {len(held.pids)} processes of one program for "
-        f"{format_duration(held.quiet_ms)}, and all but one sleep: who waits is derived from that, "
-        "not from a socket"
+        f"{format_duration(held.quiet_ms)}"
     )
+    if held.pid is None:
+        return f"{silent}: they are idle, or which of them holds the others up cannot be seen"
+    return f"{silent}, and all but one sleep: who waits is derived from that, not from a socket"

@@ -137,7 +137,8 @@ def equal_waits(*pairs, holder):
         Wait(one.pid, other.pid, 7_001.0, Direction.RECEIVE, None, "a", "b", certain=False)
         for one, other in pairs
     ]
-    return Held(waits, holder.pid, "running on a CPU", 7_001)
+    pids = sorted({one.pid for pair in pairs for one in pair})
+    return Held(pids, 7_001, waits, holder.pid, "running on a CPU")
 
 
 RING = ((CLIENT, SERVER), (PROXY, SERVER))
@@ -158,6 +159,15 @@ def test_waits_that_were_seen_are_kept_and_those_of_the_other_equals_are_added()
     found = trail(stall(CLIENT, SERVER), explain=Explained())
     found.add_equals(equal_waits(*RING, holder=SERVER))
     assert [(w.waiter, w.certain) for w in found.waits] == [(CLIENT.pid, True), (PROXY.pid, False)]
+
+
+@pytest.mark.parametrize(("stalls", "notes"), [((), 1), ((stall(),), 0)])
+def test_equals_of_which_none_can_be_named_are_a_note(stalls, notes):
+    """Unless other evidence is about them."""
+    found = trail(*stalls)
+    before = list(found.waits)
+    found.add_equals(Held([CLIENT.pid, PROXY.pid, SERVER.pid], 7_001, []))
+    assert (len(found.notes), found.waits) == (notes, before)
 
 
 @pytest.mark.parametrize("holder", [PROXY, SERVER])

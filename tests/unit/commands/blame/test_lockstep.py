@@ -14,6 +14,7 @@ from xctl_probe.commands.blame.lockstep import (
     RUNS,
     SLEEPS,
     STOPPED,
+    Held,
     Link,
     Thread,
     does,
@@ -136,13 +137,19 @@ def test_all_wait_for_the_one_that_does_something_else():
 )
 def test_else_none_is_named(changed):
     """All wait, as in a dead-lock of locks; two do something; or one cannot be seen."""
-    assert held_by_one(RING, {1: "", 2: "", 3: "", 4: ""} | changed, QUIET_MS) is None
+    held = held_by_one(RING, {1: "", 2: "", 3: "", 4: ""} | changed, QUIET_MS)
+    assert held == Held([1, 2, 3, 4], QUIET_MS, [])
+    assert note(held) == (
+        "nothing has moved between 4 processes of one program for 9.0 s: they are idle, "
+        "or which of them holds the others up cannot be seen"
+    )
 
 
 @pytest.mark.parametrize(("unread", "named"), [((True, False), False), ((False, True), True)])
 def test_a_process_that_leaves_data_unread_waits_for_something_else(unread, named):
     links = [RING[0], RING[1]._replace(unread=unread), *RING[2:]]  # of 2 and 3
-    assert bool(held_by_one(links, {1: "", 2: "", 3: RUNS, 4: ""}, QUIET_MS)) is named
+    held = held_by_one(links, {1: "", 2: "", 3: RUNS, 4: ""}, QUIET_MS)
+    assert (held.pid is not None) is named
 
 
 def test_threads_are_sampled():
