@@ -35,7 +35,6 @@ _MOST_THREADS = 1_024  # of one process; more are not read
 _MOST_RELATIVES = 16
 _MOST_PARENTS = 64  # threads whose children are read: 10 us each, for each sample of a peer
 _MOST_NESTED = 16  # epoll instances that a poll has
-_USER_TICKS, _SYSTEM_TICKS = 11, 12  # fields 14, 15 of /proc/<pid>/stat, from the state on
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -216,10 +215,11 @@ class Processes:
         """Read one file of the process, not several of each thread: a rank has a hundred."""
         stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
         state = stat.state if stat else ""  # of the first thread
-        user_ns, system_ns = (_ticks_ns(stat, field) for field in (_USER_TICKS, _SYSTEM_TICKS))
+        user_ticks, system_ticks = (stat.cpu_ticks if stat else None) or (0, 0)
         runs = any(_runs(thread) for thread in self._threads_of(pid))
         sleeps = state == "D" or (state == "S" and self._sleeps(pid))
-        return _Load(runs, sleeps, user_ns + system_ns, system_ns, time.monotonic_ns())
+        ran_ns, system_ns = (user_ticks + system_ticks) * _TICK_NS, system_ticks * _TICK_NS
+        return _Load(runs, sleeps, ran_ns, system_ns, time.monotonic_ns())
 
     def _sleeps(self, pid: int) -> bool:
         first = self._thread(pid, str(pid))
@@ -370,8 +370,3 @@ def _in_epoll(thread: _Thread) -> bool:
 
 def _runs(thread: _Thread) -> bool:
     return thread.syscall.startswith("running") or (not thread.syscall and thread.function == "0")
-
-
-def _ticks_ns(stat: procfs.Stat | None, field: int) -> int:
-    ticks = stat.fields[field : field + 1] if stat else []
-    return int(ticks[0]) * _TICK_NS if ticks and ticks[0].isdigit() else 0

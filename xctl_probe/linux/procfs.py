@@ -114,6 +114,14 @@ class Stat(NamedTuple):
         """One letter."""
         return self.fields[0].decode("ascii", "replace")
 
+    @property
+    def cpu_ticks(self) -> tuple[int, int] | None:
+        """Ticks on a CPU, in its own code and in system calls; None where the line is cut."""
+        user, system = self.fields[11:12], self.fields[12:13]  # proc(5): 14 and 15, utime and stime
+        if not user or not system or not (user[0].isdigit() and system[0].isdigit()):
+            return None
+        return int(user[0]), int(system[0])
+
 
 def parse_stat(stat: bytes) -> Stat | None:
     """Return the name and the fields of a stat file; None where it has no state."""

@@ -72,6 +72,10 @@ def test_a_name_may_hold_spaces_and_parentheses():
     stat = procfs.parse_stat(LINE)
     assert stat is not None
     assert (stat.comm, stat.state, stat.fields[1]) == (b"a) b", "S", b"1")
+    times = [b"S", *[b"0"] * 10, b"23", b"7"]
+    assert procfs.Stat(b"a", times).cpu_ticks == (23, 7)
+    assert procfs.Stat(b"a", times[:-1]).cpu_ticks is None
+    assert procfs.Stat(b"a", [*times[:-1], b"x"]).cpu_ticks is None
     assert procfs.parse_process(233, LINE) == Process(233, 7_001, "a) b")
 
 

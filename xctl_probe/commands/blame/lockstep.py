@@ -31,7 +31,6 @@ _APART_S = 0.3
 _RUNS, _WAKES = 0.5, 0.1  # parts of the time between the samples that a thread was on a CPU
 _DIGITS = re.compile(rb"[0-9]+")
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-_USER_TICKS, _SYSTEM_TICKS = 11, 12  # fields of /proc/<pid>/stat, from the state on
 _WAITS = (*wchan.ON_THREADS, *wchan.EVENTS, *wchan.ON_SOCKETS)
 
 RUNS, DISK, SLEEPS = "running on a CPU", "in an uninterruptible sleep", "sleeping for a time"
@@ -154,10 +153,9 @@ def sample_threads(pids: Iterable[int]) -> dict[int, dict[int, Thread]]:
 
 def _thread(folder: str) -> Thread | None:
     stat = procfs.parse_stat(procfs.read(f"{folder}/stat"))
-    if stat is None or not stat.fields[_SYSTEM_TICKS:]:
+    if stat is None or stat.cpu_ticks is None:
         return None
-    ticks = sum(int(stat.fields[at]) for at in (_USER_TICKS, _SYSTEM_TICKS))
-    return Thread(stat.state, ticks, procfs.word(f"{folder}/wchan"))
+    return Thread(stat.state, sum(stat.cpu_ticks), procfs.word(f"{folder}/wchan"))
 
 
 def does(

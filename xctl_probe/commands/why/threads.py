@@ -23,8 +23,7 @@ _EXEC_START = b"se.exec_start"
 _ENDED = ("Z", "X")
 HELD = ("T", "t")  # stopped, or by ptrace(2)
 PAGES = ("folio_", "__folio_", "filemap_fault", "wait_on_page")  # kernel functions
-# Fields 14, 15 and 39 of /proc/<pid>/stat, counted from the state on.
-_USER_TICKS, _SYSTEM_TICKS, _PROCESSOR = 11, 12, 36
+_PROCESSOR = 36  # field 39 of /proc/<pid>/stat, counted from the state on
 _OFTEN_IN_CALLS = 0.1  # of its time on a CPU
 _LEAST_TICKS = 3
 
@@ -71,12 +70,11 @@ def read_threads(pid: int, proc: Path = Path("/proc")) -> list[Thread]:
 def _read_thread(pid: int, tid: int, reader: int, proc: Path, *, known: bool) -> Thread | None:
     task = proc / str(pid) / "task" / str(tid)
     stat = procfs.parse_stat(procfs.read(task / "stat"))
-    if stat is None or not stat.fields[_PROCESSOR:]:
+    if stat is None or stat.cpu_ticks is None or not stat.fields[_PROCESSOR:]:
         return None
-    numbers = [stat.fields[at] for at in (_USER_TICKS, _SYSTEM_TICKS, _PROCESSOR)]
-    if not all(number.isdigit() for number in numbers):
+    if not stat.fields[_PROCESSOR].isdigit():
         return None
-    user_ticks, system_ticks, cpu = map(int, numbers)
+    (user_ticks, system_ticks), cpu = stat.cpu_ticks, int(stat.fields[_PROCESSOR])
     wchan, syscall = procfs.word(task / "wchan"), procfs.word(task / "syscall")
     call = call_of(resumed(syscall, task / "wchan"), reader, proc) if known else None
     return Thread(
