@@ -7,7 +7,7 @@ therefore explained as `why` does it, and its own waits continue the trail.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -75,9 +75,7 @@ def collect(
     if pid is not None and not trail.waits_of(pid):
         trail.explain_first(pid)
     trail.follow([pid] if pid is not None else None)
-    for held in equals():
-        if pid is None or pid in held.pids:
-            trail.add_equals(held)
+    trail.add_equals([held for held in equals() if _is_about(held, pid, job)])
     rdma = rdma or RdmaSampled()
     trail.add_rdma(rdma.by_pid)
     members = trail.members
@@ -149,25 +147,31 @@ class Trail:
         )
         return Outside(stall.socket.remote_address, hidden=here)
 
-    def add_equals(self, held: Held) -> None:
+    def add_equals(self, found: Sequence[Held]) -> None:
         """Add the waits of equal processes for the one that does something else.
 
-        Left out where other evidence leads elsewhere.
+        Left out where other evidence leads elsewhere.  Where none can be named, the largest group
+        is a note: a host has many pools that are idle.
         """
-        if held.pid is None:
-            if not any({wait.waiter, wait.target} & set(held.pids) for wait in self.waits):
-                self.notes.append(note(held))
-            return
+        for held in found:
+            if held.pid is not None:
+                self._add_held(held, held.pid)
+        involved = {node for wait in self.waits for node in (wait.waiter, wait.target)}
+        silent = [h for h in found if h.pid is None and involved.isdisjoint(h.pids)]
+        if silent:
+            self.notes.append(note(max(silent, key=lambda held: len(held.pids))))
+
+    def _add_held(self, held: Held, busy: int) -> None:
         processes = [read_process(pid) for pid in held.pids]
         graph = Graph(self.members, tuple(self.waits))
         known = [wait.waiter for wait in held.waits if wait.waiter in graph.waits]
-        agree = all(held.pid in graph.reachable([pid]) for pid in known)
-        if None in processes or not agree or held.pid in graph.waits:
+        agree = all(busy in graph.reachable([pid]) for pid in known)
+        if None in processes or not agree or busy in graph.waits:
             return
         for process in filter(None, processes):
             self._add_process(process)
-        if self.members[held.pid].does is None:
-            self.members[held.pid] = replace(self.members[held.pid], does=held.does)
+        if self.members[busy].does is None:
+            self.members[busy] = replace(self.members[busy], does=held.does)
         added = [wait for wait in held.waits if wait.waiter not in known]
         self.waits += added
         if added:
@@ -283,6 +287,13 @@ class Trail:
             direction = Direction.CONNECT
         wait = Wait(pid, target, finding.ms, direction, finding.cause, tcp.local, tcp.remote)
         self.waits.append(replace(wait, certain=finding.certain))
+
+
+def _is_about(held: Held, pid: int | None, job: str | None) -> bool:
+    """Return whether the process, or the job, that was asked about is among these."""
+    if pid is not None:
+        return pid in held.pids
+    return job is None or any(known.job_id == job for known in jobs_of(held.pids).values())
 
 
 def _stuck(tcp: Tcp) -> bool:

@@ -146,7 +146,7 @@ RING = ((CLIENT, SERVER), (PROXY, SERVER))
 
 def test_equals_that_fell_silent_wait_for_the_one_that_runs():
     found = trail()
-    found.add_equals(equal_waits(*RING, holder=SERVER))
+    found.add_equals([equal_waits(*RING, holder=SERVER)])
     (only,) = Graph(found.members, tuple(found.waits)).culprits
     assert (only.members, only.waiters) == ((SERVER.pid,), {CLIENT.pid, PROXY.pid})
     assert not only.certain
@@ -157,7 +157,7 @@ def test_equals_that_fell_silent_wait_for_the_one_that_runs():
 
 def test_waits_that_were_seen_are_kept_and_those_of_the_other_equals_are_added():
     found = trail(stall(CLIENT, SERVER), explain=Explained())
-    found.add_equals(equal_waits(*RING, holder=SERVER))
+    found.add_equals([equal_waits(*RING, holder=SERVER)])
     assert [(w.waiter, w.certain) for w in found.waits] == [(CLIENT.pid, True), (PROXY.pid, False)]
 
 
@@ -166,8 +166,24 @@ def test_equals_of_which_none_can_be_named_are_a_note(stalls, notes):
     """Unless other evidence is about them."""
     found = trail(*stalls)
     before = list(found.waits)
-    found.add_equals(Held([CLIENT.pid, PROXY.pid, SERVER.pid], 7_001, []))
+    group = Held([CLIENT.pid, PROXY.pid, SERVER.pid], 7_001, [])
+    found.add_equals([group])
     assert (len(found.notes), found.waits) == (notes, before)
+
+
+def test_of_many_idle_pools_the_largest_is_the_note():
+    found = trail()
+    found.add_equals([Held([*range(1, 1 + count)], 7_001, []) for count in (3, 7, 5)])
+    (note,) = found.notes
+    assert note.startswith("nothing has moved between 7 processes")
+
+
+@pytest.mark.parametrize(("job", "notes"), [("4711", 1), ("4713", 0), (None, 1)])
+def test_a_note_is_about_the_job_that_was_asked_about(monkeypatch, job, notes):
+    monkeypatch.setattr(module, "jobs_of", lambda pids: dict.fromkeys(pids, Job("4711", None)))
+    silent = Held([1, 2, 3], 7_001, [])
+    found = collect(Sampled([], "none"), pid=None, job=job, stall_ms=100, equals=lambda: [silent])
+    assert len(found.notes) == notes
 
 
 @pytest.mark.parametrize("holder", [PROXY, SERVER])
@@ -176,14 +192,14 @@ def test_other_evidence_counts_more(holder):
     found = trail(stall(CLIENT, None), stall(SERVER, None))
     before = list(found.waits)
     others = [(one, holder) for one in (CLIENT, PROXY, SERVER) if one is not holder]
-    found.add_equals(equal_waits(*others, holder=holder))
+    found.add_equals([equal_waits(*others, holder=holder)])
     assert (found.waits, found.notes) == (before, [])
 
 
 def test_equals_of_which_one_is_gone_are_left_out(monkeypatch):
     monkeypatch.setattr(module, "read_process", {CLIENT.pid: CLIENT, PROXY.pid: PROXY}.get)
     found = trail()
-    found.add_equals(equal_waits(*RING, holder=SERVER))
+    found.add_equals([equal_waits(*RING, holder=SERVER)])
     assert (found.waits, found.members) == ([], {})
 
 
