@@ -23,19 +23,24 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from evaluation import page
 from evaluation.programs import PROGRAMS
 from evaluation.results import Results, read
-from evaluation.run import Plan, run
+from evaluation.run import HEALTHY, Plan, run
 from evaluation.watcher import SOURCES
 
 TOP = Path(__file__).parents[2]
 RESULTS = TOP / "build/evaluation/results.json"
 PAGE = TOP / "docs/evaluation.md"
 LAYOUTS = ("one", "several")
+STARTS_MAX = 5
 
 
 def main() -> int:
     options = _options()
     if options.only_page:
-        PAGE.write_text(page.render(read(options.results)))
+        results = read(options.results)
+        for more in options.merge:
+            results.add(read(more))
+        results.write(options.results)
+        PAGE.write_text(page.render(results))
         return 0
     if os.geteuid() != 0:
         print("make eval: needs root, for network namespaces and the kernel source")
@@ -55,11 +60,14 @@ def main() -> int:
             results.errors.append(f"{plan.program.name} not run: {reason}")
             print(results.errors[-1], flush=True)
             continue
+        if plan.healthy_s:
+            _stay_healthy(plan, results, options)
+            continue
         left = plan.faults
         while left:
             known = len(results.injections)
             part = replace(plan, faults=left)
-            run(part, results, lambda text: print(time.strftime("%H:%M:%S"), text, flush=True))
+            run(part, results, _print)
             results.write(options.results)
             _report(results, sources, known, options.verbose)
             # A program that did not survive a fault starts again, with the next one.
@@ -71,10 +79,35 @@ def main() -> int:
     return 0
 
 
+def _print(text):
+    print(time.strftime("%H:%M:%S"), text, flush=True)
+
+
+def _stay_healthy(plan, results, options):
+    """One program for `healthy_s` in all; it starts again where it did not live that long."""
+    begun = len(results.healthy)
+    for _ in range(STARTS_MAX):
+        had = sum(phase.seconds for phase in results.healthy[begun:])
+        if had >= plan.healthy_s:
+            break
+        run(replace(plan, healthy_s=plan.healthy_s - had), results, _print)
+        results.write(options.results)
+        _report_phase(results.healthy[-1], plan.sources, options.verbose)
+
+
 def _plans(options, seed, sources, folder):
     programs = [PROGRAMS[name] for name in options.programs.split(",")]
     layouts = options.layouts.split(",")
     pairs = [(one, layout) for one in programs for layout in layouts if layout in one.faults]
+    if options.healthy:
+        for program, layout in pairs:
+            of_program = sum(one is program for one, _ in pairs)
+            yield Plan(
+                program, layout, [one for one in HEALTHY if one in program.faults[layout]],
+                sources, seed, options.interval, folder, options.probe.split(),
+                healthy_s=options.healthy * 60 / of_program,
+            )  # fmt: skip
+        return
     share, rest = divmod(options.injections, len(pairs))
     for number, (program, layout) in enumerate(pairs):
         wanted = options.faults.split(",") if options.faults else program.faults[layout]
@@ -112,12 +145,18 @@ def _report(results, sources, known, verbose):
         if injection.unverified:
             print(f"      did not wait: {injection.unverified}")
     phase = results.healthy[-1]
-    for source in sources:
-        print(f"  healthy {phase.seconds:.0f} s, {source}: {len(phase.false[source])} false")
-        for text in phase.false[source] if verbose else ():
-            print("     ", text)
+    _report_phase(phase, sources, verbose)
     for line in page.summary(results, (phase.program, phase.layout)):
         print(" ", line, flush=True)
+
+
+def _report_phase(phase, sources, verbose):
+    for source in sources:
+        number = len(phase.false[source])
+        of = f"{phase.program} {phase.layout}, {source}"
+        print(f"  {of}: healthy {phase.seconds:.0f} s, {number} false")
+        for text in phase.false[source] if verbose else ():
+            print("     ", text, flush=True)
 
 
 def _options() -> argparse.Namespace:
@@ -127,6 +166,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--source", default="both", choices=[*SOURCES, "both"])
     parser.add_argument("--faults", help="only these, by name")
     parser.add_argument("--injections", type=int, default=240, help="in all (%(default)s)")
+    parser.add_argument(
+        "--healthy", type=float, default=0.0, metavar="MINUTES",
+        help="of each program, without any injection",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, help="default: a random one, printed")
     parser.add_argument("--interval", type=float, default=1.0, help="of the probe (%(default)s)")
     parser.add_argument("--probe", default="", help="more options of the probe, as one word")
@@ -135,6 +178,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--add", action="store_true", help="to the results that are there")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")
     parser.add_argument("--only-page", action="store_true", help="from --results, without a run")
+    parser.add_argument(
+        "--merge", type=Path, nargs="*", default=[], metavar="FILE",
+        help="with --only-page: results to add to --results",
+    )  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="print each false stall")
     return parser.parse_args()
 

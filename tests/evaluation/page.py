@@ -63,6 +63,7 @@ def render(results: Results) -> str:
     ]
     if MISSED.exists():
         lines += ["", "## What is missed", "", *MISSED.read_text().splitlines()]
+    lines += ["", "## Healthy time", "", *_healthy(results)]
     for source in _sources(results):
         lines += ["", f"## {SOURCES[source]}", "", "By program:", "", *_by_program(results, source)]
         lines += ["", "By fault:", "", *_by_fault(results, source)]
@@ -78,7 +79,7 @@ def render(results: Results) -> str:
 
 
 def _goals(results: Results) -> list[str]:
-    lines = ["| source | goal | found | reached |", "| --- | --- | --- | --- |"]
+    lines = _table("source", "goal", "found", "reached")
     for source in _sources(results):
         one = score(results, source, lambda _: True, healthy=True)
         goals = (
@@ -101,6 +102,18 @@ def _goals(results: Results) -> list[str]:
             in_time = part.to_report_ms is not None and part.to_report_ms <= most_ms
             goal = f"first record of {what} after {most_ms} ms (median)"
             lines.append(_goal(source, goal, _ms(part.to_report_ms), in_time))
+    return lines
+
+
+def _healthy(results: Results) -> list[str]:
+    """Per program and layout: the healthy minutes, and how many stalls were reported in them."""
+    sources = list(_sources(results))
+    lines = _table("program", "hosts", "minutes", *(f"false, {one}" for one in sources))
+    for program, layout in sorted({(one.program, one.layout) for one in results.healthy}):
+        phases = [one for one in results.healthy if (one.program, one.layout) == (program, layout)]
+        minutes = sum(one.seconds for one in phases) / 60
+        false = (sum(len(one.false.get(source, ())) for one in phases) for source in sources)
+        lines.append(f"| {program} | {layout} | {minutes:.0f} | {' | '.join(map(str, false))} |")
     return lines
 
 
@@ -145,7 +158,10 @@ def _sources(results: Results) -> Iterator[str]:
 
 
 def _head(*first: str) -> list[str]:
-    words = [*first, *HEADER]
+    return _table(*first, *HEADER)
+
+
+def _table(*words: str) -> list[str]:
     return [f"| {' | '.join(words)} |", f"|{' --- |' * len(words)}"]
 
 

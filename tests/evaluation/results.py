@@ -89,6 +89,13 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
+    def add(self, other: Results) -> None:
+        """What another run found, of programs that were not run here, too."""
+        self.seeds += other.seeds
+        self.injections += other.injections
+        self.healthy += other.healthy
+        self.errors += other.errors
+
 
 def read(path: Path) -> Results:
     """Results as `Results.write` wrote them."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from evaluation.truth import Truth
 from evaluation.watcher import Watcher
 
 FAULT_S = (5.0, 12.0)
+# What a healthy phase consists of, besides the usual work, and how long each of it lasts.
+HEALTHY = ("none", "idle", "slow", "epoch", "evaluate")
+HEALTHY_S = (5.0, 30.0)
 SETTLE_S = 4.0
 WHY_AT = 0.3  # of a fault, which then lasts longer
 WHY_S = 12.0
@@ -32,7 +36,9 @@ SOCKETS_EVERY_S = 0.5
 class Plan:
     """What to run: `faults` in this order; `sources` observe at the same time.
 
-    `options` are more options of the probe; `why`: also ask `why` during each fault.
+    `options` are more options of the probe; `why`: also ask `why` during each fault.  With
+    `healthy_s` the program stays healthy that long, and `faults` (of HEALTHY) come in turn: all
+    of it is one healthy phase, and no injection.
     """
 
     program: type[Program]
@@ -44,6 +50,18 @@ class Plan:
     folder: Path
     options: Sequence[str] = ()
     why: bool = False
+    healthy_s: float = 0.0
+
+    def in_turn(self) -> Iterator[str]:
+        """The faults, one after the other; begins to count `healthy_s` with the first."""
+        if not self.healthy_s:
+            yield from self.faults
+            return
+        until = time.monotonic() + self.healthy_s
+        for number in itertools.count():
+            if time.monotonic() >= until:
+                return
+            yield self.faults[number % len(self.faults)]
 
 
 @dataclass
@@ -100,11 +118,12 @@ def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
         program.start()
         program.wait_steady()
         time.sleep(SETTLE_S)
-        for fault in plan.faults:
+        for fault in plan.in_turn():
             time.sleep(rng.uniform(*FAULT_S))
             target = rng.choice(program.targets(fault))
             report(f"{plan.program.name} {plan.layout}: {fault} at {target}")
-            seconds = rng.uniform(*FAULT_S) + (WHY_S if plan.why else 0.0)
+            seconds = rng.uniform(*(HEALTHY_S if plan.healthy_s else FAULT_S))
+            seconds += WHY_S if plan.why else 0.0
             unknown_from = now_ms()
             done.append(_inject(plan, program, fault, target, seconds, sockets))
             unknown_from = None
@@ -122,7 +141,9 @@ def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
         room.close()
     for watcher in watchers:
         watcher.forget_after(unknown_from)
-    in_faults = sum((one.window.recovered - one.window.at) / 1000 for one in done)
+    in_faults = 0.0
+    if not plan.healthy_s:
+        in_faults = sum((one.window.recovered - one.window.at) / 1000 for one in done)
     if unknown_from is not None:
         in_faults += (now_ms() - unknown_from) / 1000
     healthy = Healthy(plan.program.name, plan.layout, time.monotonic() - begun - in_faults)
@@ -227,7 +248,10 @@ def _add(
             verdict.why = why(answers, one.window.truth, sockets.peer)
             injection.sources[source] = verdict
         healthy.false[source] = outside
-    results.injections += injections
+        if plan.healthy_s:
+            healthy.false[source] += [text for verdict in verdicts for text in verdict.false]
+    if not plan.healthy_s:
+        results.injections += injections
     results.healthy.append(healthy)
 
 
