@@ -43,7 +43,8 @@ class Collected:
 
     `job_size` is the number of processes of a job that were found on this host.  `ports` has the
     errors of RDMA ports whose process is not known: count by word, by port.  `own_only`: other
-    users' processes could not be observed.
+    users' processes could not be observed.  `silent`: equal processes that fell silent together,
+    of which none could be named.
     """
 
     graph: Graph
@@ -52,6 +53,7 @@ class Collected:
     job_size: dict[str, int]
     ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     own_only: bool = False
+    silent: Held | None = None
 
 
 def collect(
@@ -93,7 +95,7 @@ def collect(
     notes = (*sampled.notes, *rdma.notes, *trail.notes)
     has_rdma = any(member.rdma is not None for member in graph.members.values())
     ports = rdma.ports if has_rdma else {}
-    return Collected(graph, sampled.source, notes, sizes, ports, sampled.own_only)
+    return Collected(graph, sampled.source, notes, sizes, ports, sampled.own_only, trail.silent)
 
 
 class Trail:
@@ -108,6 +110,7 @@ class Trail:
         self.waits: list[Wait] = []
         self.members: dict[int, Member] = {}
         self.notes: list[str] = []
+        self.silent: Held | None = None
         self._explained: set[int] = set()
 
     def waits_of(self, pid: int) -> list[Wait]:
@@ -159,7 +162,8 @@ class Trail:
         involved = {node for wait in self.waits for node in (wait.waiter, wait.target)}
         silent = [h for h in found if h.pid is None and involved.isdisjoint(h.pids)]
         if silent:
-            self.notes.append(note(max(silent, key=lambda held: len(held.pids))))
+            self.silent = max(silent, key=lambda held: len(held.pids))
+            self.notes.append(note(self.silent))
 
     def _add_held(self, held: Held, busy: int) -> None:
         processes = [read_process(pid) for pid in held.pids]

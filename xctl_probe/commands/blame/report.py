@@ -38,6 +38,9 @@ def _sentences(collected: Collected, subject: str | None) -> list[str]:
     none = f"{who} waits on {where} for long"
     if subject is not None:
         none = f"{subject} waits for no other process on {where}"
+        if collected.silent is not None:
+            quiet = format_duration(collected.silent.quiet_ms)
+            none += f" that can be named; its connections have been silent for {quiet}"
     return [f"{none}; {rdma[0]}", *rdma[1:]] if rdma else [none]
 
 

@@ -184,6 +184,7 @@ def test_a_note_is_about_the_job_that_was_asked_about(monkeypatch, job, notes):
     silent = Held([1, 2, 3], 7_001, [])
     found = collect(Sampled([], "none"), pid=None, job=job, stall_ms=100, equals=lambda: [silent])
     assert len(found.notes) == notes
+    assert found.silent == (silent if notes else None)
 
 
 @pytest.mark.parametrize("holder", [PROXY, SERVER])

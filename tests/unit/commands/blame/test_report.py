@@ -10,6 +10,7 @@ from unit.commands.blame.test_graph import THERE, member, wait
 from xctl_probe.commands.blame.collect import Collected
 from xctl_probe.commands.blame.graph import Graph, Outside
 from xctl_probe.commands.blame.jobs import Job
+from xctl_probe.commands.blame.lockstep import Held
 from xctl_probe.commands.blame.report import headline, to_json, to_text
 from xctl_probe.events import PeerActivity, Process
 
@@ -83,6 +84,16 @@ def test_where_none_waits_the_answer_is_about_what_was_asked():
     assert headline(collected(), "process 7") == expected
     expected = "none of your own processes waits on the network for long"
     assert headline(replace(collected(), own_only=True)) == expected
+
+
+def test_equals_that_are_silent_are_no_answer_that_all_is_well():
+    """Idle, or held up by one that cannot be named, as in a dead-lock of locks."""
+    found = replace(collected(), silent=Held([1, 2, 3], 7_001, []))
+    assert headline(found, "job 4711") == (
+        "job 4711 waits for no other process on the network that can be named; its connections "
+        "have been silent for 7.0 s"
+    )
+    assert headline(found) == "no process waits on the network for long"
 
 
 def test_the_tree_stops_at_the_process_that_waits_for_none():
