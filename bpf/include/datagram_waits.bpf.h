@@ -77,6 +77,7 @@ __noinline __u32 has_timeout(__u64 address)
 	return 0;
 }
 
+/* As datagram_waiter(), of one entry: of a thread in poll or select. */
 __noinline __u64 polling_thread(__u64 address)
 {
 	struct wait_queue_entry *entry = (void *)address;
@@ -129,6 +130,20 @@ static __always_inline __u64 epoll_thread(__u64 address, __u64 queue)
 }
 #endif
 
+/* As datagram_waiter(), of one entry. */
+__noinline __u64 datagram_waiter_of_entry(__u64 address, __u64 queue)
+{
+	struct wait_queue_entry *entry = (void *)address;
+	void *private = BPF_CORE_READ(entry, private);
+
+	if (!private)
+		return epoll_thread(address, queue);
+	if (!is_task(private))
+		return polling_thread(address);
+	return (__u64) private |
+	       (BPF_CORE_READ(entry, flags) & WQ_FLAG_EXCLUSIVE ? WAITER_RECEIVES : WAITER_SENDS);
+}
+
 /*
  * The address of the task that waits on a struct socket_wq, with bits for its kind; 0 for none.
  * Who sleeps in a call on the socket comes before who polls.  Not static for the reason that
@@ -136,26 +151,23 @@ static __always_inline __u64 epoll_thread(__u64 address, __u64 queue)
  */
 __noinline __u64 datagram_waiter(__u64 queue)
 {
-	void *head = (void *)queue + bpf_core_field_offset(struct socket_wq, wait);
-	struct list_head *first = head + bpf_core_field_offset(struct wait_queue_head, head);
+	__u64 head = queue + bpf_core_field_offset(struct socket_wq, wait);
+	struct list_head *first =
+		(void *)head + bpf_core_field_offset(struct wait_queue_head, head);
 	struct list_head *at = BPF_CORE_READ(first, next);
 	__u64 polls = 0;
 
 	for (int i = 0; i < WAITERS; i++) {
-		struct wait_queue_entry *entry;
-		void *private;
+		__u64 waiter;
 
 		if (!at || at == first)
 			break;
-		entry = (void *)at - bpf_core_field_offset(struct wait_queue_entry, entry);
-		private = BPF_CORE_READ(entry, private);
-		if (private && is_task(private))
-			return (__u64) private |
-			       (BPF_CORE_READ(entry, flags) & WQ_FLAG_EXCLUSIVE ? WAITER_RECEIVES
-										: WAITER_SENDS);
+		waiter = datagram_waiter_of_entry(
+			(__u64)at - bpf_core_field_offset(struct wait_queue_entry, entry), head);
+		if (waiter & (WAITER_RECEIVES | WAITER_SENDS))
+			return waiter;
 		if (!polls)
-			polls = private ? polling_thread((__u64)entry)
-					: epoll_thread((__u64)entry, (__u64)head);
+			polls = waiter;
 		at = BPF_CORE_READ(at, next);
 	}
 	return polls;

@@ -21,15 +21,19 @@ static __always_inline void set_owner(struct event *event, struct owner *owner)
 }
 
 /* Assigns every byte. */
-static __noinline void fill_event(struct event *event, struct sock *sk, struct sock_state *state)
+VERIFIED_ONCE int fill_event_at(struct event *event, struct sock_state *state, __u64 address)
 {
+	struct sock *sk = (void *)address;
+
+	if (!event || !state)
+		return 0;
 	__builtin_memset(event, 0, sizeof(*event));
+	event->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	event->time_ns = exact_ns();
 	set_owner(event, &state->owner);
 	if (!state->inode)
 		state->inode = inode_of(sk);
 	event->inode = state->inode;
-	event->cookie = cookie_of(sk);
 	event->uid = BPF_CORE_READ(sk, sk_uid.val);
 	event->netns = netns_of(sk, false);
 	event->ifindex = interface_of(sk, false);
@@ -37,11 +41,19 @@ static __noinline void fill_event(struct event *event, struct sock *sk, struct s
 	event->unanswered = state->unanswered;
 	if (state->opened)
 		event->evidence = SEEN_OPENED;
-	event->family = FIELD(sk, __sk_common.skc_family);
-	event->protocol = FIELD(sk, sk_protocol);
+	event->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	event->protocol = BPF_CORE_READ(sk, sk_protocol);
 	event->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
-	event->remote_port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
+	event->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	read_addresses(sk, event->local_address, event->remote_address);
+	return 0;
+}
+
+static __always_inline void fill_event(struct event *event, struct sock *sk,
+				       struct sock_state *state)
+{
+	cookie_of(sk); /* makes it */
+	fill_event_at(event, state, address_of(sk));
 }
 
 /* The caller submits it, when there is one. */

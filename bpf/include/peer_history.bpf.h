@@ -18,8 +18,8 @@ static __always_inline void describe_peer(struct peer *peer, struct sock *sk,
 	__builtin_memset(peer, 0, sizeof(*peer));
 	read_addresses(sk, local, peer->address);
 	peer->netns = netns_of(sk, false);
-	peer->port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
-	peer->family = FIELD(sk, __sk_common.skc_family);
+	peer->port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	peer->family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	/* Behind the end of a name an older kernel leaves what an earlier one had there. */
 	bpf_probe_read_kernel_str(peer->comm, COMM_LEN, state->owner.comm);
 }
@@ -68,17 +68,20 @@ static __always_inline struct endpoint *endpoint_of(struct endpoint_key *key, st
 	return 0;
 }
 
-static __noinline void merge_peer_history(struct sock *sk, struct sock_state *state)
+VERIFIED_ONCE int merge_peer_history_at(struct sock_state *state, __u64 address)
 {
+	struct sock *sk = (void *)address;
 	struct endpoint_key key = { .uid = BPF_CORE_READ(sk, sk_uid.val) };
 	struct endpoint fresh = {};
 	struct endpoint *endpoint;
 
+	if (!state)
+		return 0;
 	fresh.answered = state->answered - state->counted_answers;
 	fresh.unanswered = state->unanswered - state->counted_unanswered;
-	if (!state->opened || !FIELD(sk, __sk_common.skc_dport) ||
+	if (!state->opened || !BPF_CORE_READ(sk, __sk_common.skc_dport) ||
 	    !(fresh.answered | fresh.unanswered))
-		return;
+		return 0;
 	state->counted_answers = state->answered;
 	state->counted_unanswered = state->unanswered;
 	describe_peer(&fresh.peer, sk, state);
@@ -89,6 +92,12 @@ static __noinline void merge_peer_history(struct sock *sk, struct sock_state *st
 	} else if (bpf_map_update_elem(&endpoints, &key, &fresh, BPF_ANY)) {
 		count_lost(LOST_ENDPOINT);
 	}
+	return 0;
+}
+
+static __always_inline void merge_peer_history(struct sock *sk, struct sock_state *state)
+{
+	merge_peer_history_at(state, address_of(sk));
 }
 
 #endif

@@ -35,13 +35,13 @@ static __always_inline bool sock_nospace(struct sock *sk)
 	return BPF_CORE_READ(sk, sk_socket, flags) & (1 << SOCK_NOSPACE);
 }
 
-static __always_inline bool is_loopback(struct sock *sk)
+static __always_inline bool is_loopback(struct sock *sk, bool hot)
 {
 	__be32 address;
 	__be64 local[2];
 
-	if (FIELD(sk, __sk_common.skc_family) == AF_INET) {
-		address = FIELD(sk, __sk_common.skc_rcv_saddr);
+	if (FIELD_IF(hot, sk, __sk_common.skc_family) == AF_INET) {
+		address = FIELD_IF(hot, sk, __sk_common.skc_rcv_saddr);
 		return (bpf_ntohl(address) >> 24) == 127;
 	}
 	bpf_core_read(local, sizeof(local), &sk->__sk_common.skc_v6_rcv_saddr);
@@ -59,7 +59,7 @@ static __always_inline __u32 netns_of(struct sock *sk, bool hot)
 static __always_inline __u32 interface_of(struct sock *sk, bool hot)
 {
 	struct inet_sock *inet = (struct inet_sock *)sk;
-	int ifindex = FIELD(sk, __sk_common.skc_bound_dev_if);
+	int ifindex = FIELD_IF(hot, sk, __sk_common.skc_bound_dev_if);
 
 	if (ifindex)
 		return ifindex;
@@ -68,12 +68,12 @@ static __always_inline __u32 interface_of(struct sock *sk, bool hot)
 	if (ifindex)
 		return ifindex;
 	if (bpf_core_field_exists(sk->sk_rx_dst_ifindex)) /* 5.16, commit 0c0a5ef809f9 */
-		ifindex = FIELD(sk, sk_rx_dst_ifindex);
+		ifindex = FIELD_IF(hot, sk, sk_rx_dst_ifindex);
 	else if (bpf_core_field_exists(inet->rx_dst_ifindex))
 		ifindex = BPF_CORE_READ(inet, rx_dst_ifindex);
 	if (ifindex)
 		return ifindex;
-	return is_loopback(sk) ? LOOPBACK_IFINDEX : 0;
+	return is_loopback(sk, hot) ? LOOPBACK_IFINDEX : 0;
 }
 
 static __always_inline __u64 inode_of(struct sock *sk)
@@ -87,7 +87,7 @@ static __always_inline __u64 inode_of(struct sock *sk)
 
 static __always_inline void read_addresses(struct sock *sk, __u8 *local, __u8 *remote)
 {
-	if (FIELD(sk, __sk_common.skc_family) == AF_INET) {
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
 		bpf_core_read(local, 4, &sk->__sk_common.skc_rcv_saddr);
 		bpf_core_read(remote, 4, &sk->__sk_common.skc_daddr);
 	} else {

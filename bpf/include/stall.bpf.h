@@ -43,20 +43,31 @@ static __always_inline bool is_long(struct span *span)
 	return span->end > span->begin && span->end - span->begin >= settings.stall_ns;
 }
 
-static __noinline void stall_ended(struct sock *sk, struct sock_state *state, __u32 direction,
-				   struct span *span, __u32 evidence)
+VERIFIED_ONCE int stall_ended_at(struct sock_state *state, __u64 address, __u32 direction,
+				 struct span *span, __u32 evidence)
 {
-	struct event *event = reserve_event();
+	struct event *event;
 
+	if (!state || !span)
+		return 0;
+	event = reserve_event();
 	if (!event)
-		return;
-	fill_event(event, sk, state);
+		return 0;
+	fill_event_at(event, state, address);
 	event->kind = RECORD_STALL;
 	event->direction = direction;
 	event->time_ns = span->end; /* the answer may have lain there for a while */
 	event->span_ns = span->end - span->begin;
 	event->evidence |= evidence;
 	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+static __always_inline void stall_ended(struct sock *sk, struct sock_state *state, __u32 direction,
+					struct span *span, __u32 evidence)
+{
+	cookie_of(sk); /* makes it */
+	stall_ended_at(state, address_of(sk), direction, span, evidence);
 }
 
 /*

@@ -5,6 +5,7 @@
 
 #include "vmlinux_min.h"
 #include "abi.h"
+#include "core_read.bpf.h"
 #include "settings.bpf.h"
 
 #define PID_LEVELS 33 /* MAX_PID_NS_LEVEL + 1 */
@@ -22,6 +23,14 @@ struct owner {
 	char comm[COMM_LEN];
 };
 
+/* 0: of another namespace. */
+__noinline __u32 nr_of_upid(__u64 address)
+{
+	struct upid *at = (void *)address;
+
+	return BPF_CORE_READ(at, ns, ns.inum) == settings.pid_namespace ? BPF_CORE_READ(at, nr) : 0;
+}
+
 /*
  * bpf_get_ns_current_pid_tgid() knows only tasks whose innermost namespace is ours; a host's
  * probe must also name the processes of its containers.  0: not visible from our namespace.
@@ -31,20 +40,17 @@ struct owner {
 __noinline __u32 pid_nr_in_probe_ns(__u64 address)
 {
 	struct pid *pid = (void *)address;
-	__u32 level = BPF_CORE_READ(pid, level);
+	__u32 level = BPF_CORE_READ(pid, level), nr = 0;
 
 	if (settings.pid_namespace == FIRST_PID_NAMESPACE)
 		level = 0;
 	for (__u32 i = 0; i < PID_LEVELS; i++) {
-		if (i > level)
+		if (i > level || nr)
 			break;
-		struct upid *at = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				  i * bpf_core_type_size(struct upid);
-
-		if (BPF_CORE_READ(at, ns, ns.inum) == settings.pid_namespace)
-			return BPF_CORE_READ(at, nr);
+		nr = nr_of_upid(address + bpf_core_field_offset(struct pid, numbers) +
+				i * bpf_core_type_size(struct upid));
 	}
-	return 0;
+	return nr;
 }
 
 static __always_inline __u32 task_pid_nr_in_probe_ns(struct task_struct *task)
@@ -52,10 +58,13 @@ static __always_inline __u32 task_pid_nr_in_probe_ns(struct task_struct *task)
 	return pid_nr_in_probe_ns((__u64)BPF_CORE_READ(task, thread_pid));
 }
 
-static __noinline void fill_owner(struct owner *owner, struct task_struct *task)
+VERIFIED_ONCE int fill_owner_at(struct owner *owner, __u64 address)
 {
+	struct task_struct *task = (void *)address;
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 
+	if (!owner)
+		return 0;
 	owner->tgid = BPF_CORE_READ(task, tgid);
 	owner->exec_id = BPF_CORE_READ(task, self_exec_id);
 	owner->start_boottime_ns = BPF_CORE_READ(leader, start_boottime);
@@ -66,6 +75,12 @@ static __noinline void fill_owner(struct owner *owner, struct task_struct *task)
 	else
 		owner->pid = task_pid_nr_in_probe_ns(leader);
 	BPF_CORE_READ_INTO(&owner->comm, leader, comm);
+	return 0;
+}
+
+static __always_inline void fill_owner(struct owner *owner, struct task_struct *task)
+{
+	fill_owner_at(owner, address_of(task));
 }
 
 static __always_inline bool is_kernel_thread(struct task_struct *task)

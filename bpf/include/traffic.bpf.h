@@ -54,11 +54,13 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 	struct process_key key = {
 		.start_boottime_ns = FIELD_OF(task, group_leader, start_boottime),
 		.tgid = current_tgid(task),
-		.ifindex = interface_of(sk, true),
 		.netns = netns_of(sk, true),
 	};
-	struct process_traffic *traffic = bpf_map_lookup_elem(&processes, &key);
+	struct process_traffic *traffic;
 
+	barrier(); /* typed loads before the paths of an interface: see core_read.bpf.h */
+	key.ifindex = interface_of(sk, true);
+	traffic = bpf_map_lookup_elem(&processes, &key);
 	if (!traffic)
 		traffic = new_process(&key, task);
 	if (!traffic)
@@ -83,8 +85,9 @@ static __noinline void move_bytes_to_process(struct sock *sk, struct sock_state 
 		return;
 	key.start_boottime_ns = state->owner.start_boottime_ns;
 	key.tgid = state->owner.tgid;
-	key.ifindex = interface_of(sk, hot);
 	key.netns = netns_of(sk, hot);
+	barrier();
+	key.ifindex = interface_of(sk, hot);
 	add_atomic(&state->unread_sent, -sent);
 	add_atomic(&state->unread_received, -received);
 	traffic = bpf_map_lookup_elem(&processes, &key);

@@ -20,14 +20,21 @@ static __always_inline bool is_only_entry(struct poll_wqueues *all)
 	return !BPF_CORE_READ(all, table) && BPF_CORE_READ(all, inline_index) == 1;
 }
 
-/* As waiting_task(), of the entry of a poll or select. */
-static __always_inline __u64 polling_task(struct wait_queue_entry *entry, struct poll_wqueues *all)
+/* As waiting_task(), of one entry of the queue. */
+__noinline __u64 task_of_entry(__u64 address)
 {
+	struct wait_queue_entry *entry = (void *)address;
 	struct poll_table_entry *polled =
 		(void *)entry - bpf_core_field_offset(struct poll_table_entry, wait);
-	struct task_struct *task = BPF_CORE_READ(all, polling_task);
+	struct poll_wqueues *all = BPF_CORE_READ(entry, private);
+	struct task_struct *task = (void *)all;
 	unsigned long key;
 
+	if (!all)
+		return 0;
+	if (is_task(task))
+		return (__u64)task;
+	task = BPF_CORE_READ(all, polling_task);
 	if (!task || !is_task(task))
 		return 0;
 	key = BPF_CORE_READ(polled, key);
@@ -49,19 +56,16 @@ __noinline __u64 waiting_task(__u64 queue)
 	head = (void *)queue + bpf_core_field_offset(struct socket_wq, wait.head);
 	at = BPF_CORE_READ(head, next);
 	for (int i = 0; i < WAITERS; i++) {
-		struct wait_queue_entry *entry;
-		void *private;
-		__u64 polling;
+		__u64 task;
 
 		if (!at || at == head)
 			break;
-		entry = (void *)at - bpf_core_field_offset(struct wait_queue_entry, entry);
-		private = BPF_CORE_READ(entry, private);
-		if (private && is_task(private))
-			return (__u64) private;
-		polling = polling_task(entry, private);
-		if (polling)
-			polls = polling;
+		task = task_of_entry((__u64)at -
+				     bpf_core_field_offset(struct wait_queue_entry, entry));
+		if (task && !(task & IS_POLLING))
+			return task;
+		if (task)
+			polls = task;
 		at = BPF_CORE_READ(at, next);
 	}
 	return polls;
@@ -90,26 +94,33 @@ static __always_inline bool epolled_to_write(struct wait_queue_entry *entry, voi
 }
 #endif
 
+/* As polled_to_write(), of one entry of the queue. */
+__noinline __u32 entry_polled_to_write(__u64 address, __u64 queue)
+{
+	struct wait_queue_entry *entry = (void *)address;
+	struct poll_table_entry *polled =
+		(void *)entry - bpf_core_field_offset(struct poll_table_entry, wait);
+	void *private = BPF_CORE_READ(entry, private);
+
+	if (!private)
+		return epolled_to_write(entry, (void *)queue);
+	return !is_task(private) && BPF_CORE_READ(polled, key) & POLLED_TO_WRITE;
+}
+
 /* Does somebody poll the socket of a struct socket_wq until it is writable? */
 __noinline __u32 polled_to_write(__u64 address)
 {
-	void *queue = (void *)address + bpf_core_field_offset(struct socket_wq, wait);
-	struct list_head *first = queue + bpf_core_field_offset(struct wait_queue_head, head);
+	__u64 queue = address + bpf_core_field_offset(struct socket_wq, wait);
+	struct list_head *first =
+		(void *)queue + bpf_core_field_offset(struct wait_queue_head, head);
 	struct list_head *at = BPF_CORE_READ(first, next);
 
 	for (int i = 0; i < WAITERS; i++) {
-		struct wait_queue_entry *entry;
-		struct poll_table_entry *polled;
-		void *private;
-
 		if (!at || at == first)
 			break;
-		entry = (void *)at - bpf_core_field_offset(struct wait_queue_entry, entry);
-		polled = (void *)entry - bpf_core_field_offset(struct poll_table_entry, wait);
-		private = BPF_CORE_READ(entry, private);
-		if (!private && epolled_to_write(entry, queue))
-			return 1;
-		if (private && !is_task(private) && BPF_CORE_READ(polled, key) & POLLED_TO_WRITE)
+		if (entry_polled_to_write(
+			    (__u64)at - bpf_core_field_offset(struct wait_queue_entry, entry),
+			    queue))
 			return 1;
 		at = BPF_CORE_READ(at, next);
 	}

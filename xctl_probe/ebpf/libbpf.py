@@ -84,6 +84,7 @@ class Library:
 
     messages: list[str] = field(default_factory=list)
     calls: c.CDLL = field(init=False)
+    _refused: dict[tuple[str, int], bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
@@ -177,11 +178,18 @@ class Library:
 
         Tested with a program of two instructions in 5 ms; a whole object takes 60 ms.
         """
-        return self._refuses(function, _TRACE_FENTRY)
+        return self._refuses_once(function, _TRACE_FENTRY)
 
     def refuses_iterator(self, target: str) -> bool:
         """True where the kernel refuses every iterator over `target` (`bpf_map_elem`)."""
-        return self._refuses(target, _TRACE_ITER)
+        return self._refuses_once(target, _TRACE_ITER)
+
+    def _refuses_once(self, target: str, attach_type: int) -> bool:
+        """As `_refuses`, asked once: libbpf reads all of the kernel's types for each answer."""
+        known = self._refused.get((target, attach_type))
+        if known is None:
+            known = self._refused[target, attach_type] = self._refuses(target, attach_type)
+        return known
 
     def _refuses(self, target: str, attach_type: int) -> bool:
         btf_id = self.calls.libbpf_find_vmlinux_btf_id(target.encode(), attach_type)
