@@ -117,7 +117,8 @@ _FENTRY_HOOKS = (
 
 FENTRY = AttachVariant("fentry", "fentry.bpf.o", _FENTRY_HOOKS, trampolines=True)
 
-# The same for kernels without socket storage for these programs (before 5.11).
+# The same for kernels without socket storage for these programs (before 5.11), or without memory
+# as an argument of functions (before 5.12).
 FENTRY_HASH = AttachVariant(
     "fentry",
     "fentry_hash.bpf.o",
