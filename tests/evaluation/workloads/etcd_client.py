@@ -60,8 +60,9 @@ def lease(channel):
     requests = queue.Queue()
     replies = channel.stream_stream("/etcdserverpb.Lease/LeaseKeepAlive")(iter(requests.get, None))
     while True:
-        requests.put(b"\x08" + number)
-        next(replies)
+        with Op():
+            requests.put(b"\x08" + number)
+            next(replies)
         step()
         time.sleep(RENEW_S)
 
