@@ -37,7 +37,7 @@ static __always_inline void emit_closing(struct sock *sk, struct sock_state *sta
 	if (window_limits(sk))
 		event->evidence |= SEEN_PEER_WINDOW;
 	if (kind == RECORD_CLOSING) { /* in the thread that closes */
-		fill_owner(&owner, task);
+		fill_owner(&owner, bpf_get_current_task());
 		set_owner(event, &owner);
 		event->tid = task_pid_nr_in_probe_ns(task);
 	}

@@ -47,7 +47,7 @@ static __always_inline int was_reset(struct sock *sk)
 		struct task_struct *task = task_of(stream_waiter(sk));
 
 		if (task)
-			fill_owner(&state->owner, task);
+			fill_owner(&state->owner, (__u64)task);
 	}
 	emit_event(sk, state, RECORD_RESET, 1);
 	return 0;

@@ -233,7 +233,7 @@ static __noinline void name_datagram_waiter(struct event *event, struct sock *sk
 	if (!task)
 		return;
 	if (!(waiter & WAITER_POLLS)) {
-		fill_owner(&owner, task);
+		fill_owner(&owner, (__u64)task);
 		set_owner(event, &owner);
 	} else if ((__u32)BPF_CORE_READ(task, tgid) != state->owner.tgid) {
 		return;

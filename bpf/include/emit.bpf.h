@@ -45,7 +45,7 @@ VERIFIED_ONCE int fill_event_at(struct event *event, struct sock_state *state, _
 	event->protocol = BPF_CORE_READ(sk, sk_protocol);
 	event->local_port = bpf_ntohs(BPF_CORE_READ((struct inet_sock *)sk, inet_sport));
 	event->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	read_addresses(sk, event->local_address, event->remote_address);
+	read_addresses(sk, event->family, event->local_address, event->remote_address);
 	return 0;
 }
 

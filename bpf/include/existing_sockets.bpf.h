@@ -108,7 +108,7 @@ static __always_inline int seed_socket(struct bpf_iter__task_file *ctx)
 	state = sock_state_get_or_create(sk);
 	if (!state || state->owner.tgid)
 		return 0; /* it has done I/O meanwhile, or its first holder was taken */
-	fill_owner(&state->owner, task);
+	fill_owner(&state->owner, address_of(task));
 	state->inode = inode_of(sk);
 	if (tcp_state == TCP_LISTEN)
 		return 0;

@@ -132,7 +132,7 @@ static __always_inline bool in_call(struct sock *sk, struct sock_state *state)
 	if (!task || waiter & IS_POLLING)
 		return state->receiving.ahead > 0 || state->sending.ahead > 0;
 	if (state->owner.tgid != (__u32)BPF_CORE_READ(task, tgid))
-		change_owner(sk, state, task);
+		change_owner(sk, state, (__u64)task);
 	return true;
 }
 

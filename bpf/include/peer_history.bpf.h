@@ -16,10 +16,10 @@ static __always_inline void describe_peer(struct peer *peer, struct sock *sk,
 	__u8 local[ADDRESS_LEN];
 
 	__builtin_memset(peer, 0, sizeof(*peer));
-	read_addresses(sk, local, peer->address);
+	peer->family = FIELD(sk, __sk_common.skc_family);
+	read_addresses(sk, peer->family, local, peer->address);
 	peer->netns = netns_of(sk, false);
-	peer->port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
-	peer->family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	peer->port = bpf_ntohs(FIELD(sk, __sk_common.skc_dport));
 	/* Behind the end of a name an older kernel leaves what an earlier one had there. */
 	bpf_probe_read_kernel_str(peer->comm, COMM_LEN, state->owner.comm);
 }
@@ -68,36 +68,36 @@ static __always_inline struct endpoint *endpoint_of(struct endpoint_key *key, st
 	return 0;
 }
 
-VERIFIED_ONCE int merge_peer_history_at(struct sock_state *state, __u64 address)
+VERIFIED_ONCE int add_to_endpoint(struct endpoint *fresh, __u32 uid)
 {
-	struct sock *sk = (void *)address;
-	struct endpoint_key key = { .uid = BPF_CORE_READ(sk, sk_uid.val) };
-	struct endpoint fresh = {};
+	struct endpoint_key key = { .uid = uid };
 	struct endpoint *endpoint;
 
-	if (!state)
+	if (!fresh)
 		return 0;
-	fresh.answered = state->answered - state->counted_answers;
-	fresh.unanswered = state->unanswered - state->counted_unanswered;
-	if (!state->opened || !BPF_CORE_READ(sk, __sk_common.skc_dport) ||
-	    !(fresh.answered | fresh.unanswered))
-		return 0;
-	state->counted_answers = state->answered;
-	state->counted_unanswered = state->unanswered;
-	describe_peer(&fresh.peer, sk, state);
-	endpoint = endpoint_of(&key, &fresh.peer);
+	endpoint = endpoint_of(&key, &fresh->peer);
 	if (endpoint) {
-		__sync_fetch_and_add(&endpoint->answered, fresh.answered);
-		__sync_fetch_and_add(&endpoint->unanswered, fresh.unanswered);
-	} else if (bpf_map_update_elem(&endpoints, &key, &fresh, BPF_ANY)) {
+		__sync_fetch_and_add(&endpoint->answered, fresh->answered);
+		__sync_fetch_and_add(&endpoint->unanswered, fresh->unanswered);
+	} else if (bpf_map_update_elem(&endpoints, &key, fresh, BPF_ANY)) {
 		count_lost(LOST_ENDPOINT);
 	}
 	return 0;
 }
 
-static __always_inline void merge_peer_history(struct sock *sk, struct sock_state *state)
+static __noinline void merge_peer_history(struct sock *sk, struct sock_state *state)
 {
-	merge_peer_history_at(state, address_of(sk));
+	struct endpoint fresh = {};
+
+	fresh.answered = state->answered - state->counted_answers;
+	fresh.unanswered = state->unanswered - state->counted_unanswered;
+	if (!state->opened || !FIELD(sk, __sk_common.skc_dport) ||
+	    !(fresh.answered | fresh.unanswered))
+		return;
+	state->counted_answers = state->answered;
+	state->counted_unanswered = state->unanswered;
+	describe_peer(&fresh.peer, sk, state);
+	add_to_endpoint(&fresh, BPF_CORE_READ(sk, sk_uid.val));
 }
 
 #endif

@@ -85,9 +85,9 @@ static __always_inline __u64 inode_of(struct sock *sk)
 	return socket ? BPF_CORE_READ(alloc, vfs_inode.i_ino) : 0;
 }
 
-static __always_inline void read_addresses(struct sock *sk, __u8 *local, __u8 *remote)
+static __always_inline void read_addresses(struct sock *sk, __u16 family, __u8 *local, __u8 *remote)
 {
-	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET) {
+	if (family == AF_INET) {
 		bpf_core_read(local, 4, &sk->__sk_common.skc_rcv_saddr);
 		bpf_core_read(remote, 4, &sk->__sk_common.skc_daddr);
 	} else {

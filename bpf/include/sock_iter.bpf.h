@@ -240,7 +240,7 @@ static __noinline void attribute_waiter(struct event *event, struct sock *sk,
 		event->evidence |= SEEN_BLOCKED;
 		state->seen_blocked_ns = coarse_ns();
 	}
-	fill_owner(&owner, task);
+	fill_owner(&owner, (__u64)task);
 	set_owner(event, &owner);
 	event->tid = task_pid_nr_in_probe_ns(task);
 }

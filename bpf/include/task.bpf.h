@@ -58,7 +58,7 @@ static __always_inline __u32 task_pid_nr_in_probe_ns(struct task_struct *task)
 	return pid_nr_in_probe_ns((__u64)BPF_CORE_READ(task, thread_pid));
 }
 
-VERIFIED_ONCE int fill_owner_at(struct owner *owner, __u64 address)
+VERIFIED_ONCE int fill_owner(struct owner *owner, __u64 address)
 {
 	struct task_struct *task = (void *)address;
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
@@ -76,11 +76,6 @@ VERIFIED_ONCE int fill_owner_at(struct owner *owner, __u64 address)
 		owner->pid = task_pid_nr_in_probe_ns(leader);
 	BPF_CORE_READ_INTO(&owner->comm, leader, comm);
 	return 0;
-}
-
-static __always_inline void fill_owner(struct owner *owner, struct task_struct *task)
-{
-	fill_owner_at(owner, address_of(task));
 }
 
 static __always_inline bool is_kernel_thread(struct task_struct *task)

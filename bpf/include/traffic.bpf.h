@@ -38,12 +38,11 @@ static __noinline struct process_traffic *traffic_of(struct process_key *key, st
 	return traffic;
 }
 
-static __noinline struct process_traffic *new_process(struct process_key *key,
-						      struct task_struct *task)
+static __noinline struct process_traffic *new_process(struct process_key *key)
 {
 	struct owner owner = {};
 
-	fill_owner(&owner, task);
+	fill_owner(&owner, bpf_get_current_task());
 	return traffic_of(key, &owner);
 }
 
@@ -62,7 +61,7 @@ static __always_inline void count_datagram(struct sock *sk, __u64 sent, __u64 re
 	key.ifindex = interface_of(sk, true);
 	traffic = bpf_map_lookup_elem(&processes, &key);
 	if (!traffic)
-		traffic = new_process(&key, task);
+		traffic = new_process(&key);
 	if (!traffic)
 		return;
 	if (sent)
@@ -173,14 +172,15 @@ static __always_inline void flush_retransmits(struct sock *sk, struct sock_state
 	add_atomic(&state->unread_retransmits, -count);
 }
 
-static __noinline void change_owner(struct sock *sk, struct sock_state *state,
-				    struct task_struct *task)
+static __noinline void change_owner(struct sock *sk, struct sock_state *state, __u64 address)
 {
+	struct task_struct *task = (void *)address;
+
 	if (state->owner.tgid && state->owner.tgid != (__u32)BPF_CORE_READ(task, tgid)) {
 		flush_bytes_to_process(sk, state, false);
 		flush_retransmits(sk, state);
 	}
-	fill_owner(&state->owner, task);
+	fill_owner(&state->owner, address);
 	if (!state->inode)
 		state->inode = inode_of(sk);
 	if (!state->known_attempts)
@@ -196,7 +196,7 @@ static __always_inline void claim_sock(struct sock *sk, struct sock_state *state
 
 	if (state->owner.tgid != current_tgid(task) ||
 	    state->owner.exec_id != (__u32)FIELD(task, self_exec_id))
-		change_owner(sk, state, task);
+		change_owner(sk, state, bpf_get_current_task());
 }
 
 #ifdef COUNTS_BY_SEQUENCE
