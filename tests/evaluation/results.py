@@ -63,12 +63,16 @@ class Injection:
 
 @dataclass
 class Healthy:
-    """The healthy time around the injections of one program, and the stalls reported in it."""
+    """The healthy time of one program, and the stalls reported in it.
+
+    `alone`: of a run without injections, and not around them.
+    """
 
     program: str
     layout: str
     seconds: float
     false: dict[str, list[str]] = field(default_factory=dict)
+    alone: bool = False
 
 
 @dataclass

@@ -146,7 +146,8 @@ def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
         in_faults = sum((one.window.recovered - one.window.at) / 1000 for one in done)
     if unknown_from is not None:
         in_faults += (now_ms() - unknown_from) / 1000
-    healthy = Healthy(plan.program.name, plan.layout, time.monotonic() - begun - in_faults)
+    seconds = time.monotonic() - begun - in_faults
+    healthy = Healthy(plan.program.name, plan.layout, seconds, alone=plan.healthy_s > 0)
     _add(plan, room, sockets, watchers, done, healthy, results)
 
 

@@ -35,7 +35,8 @@ def score(
 ) -> Score:
     """The score of one source over the injections that `keep` selects.
 
-    `healthy` adds the healthy time of the programs of these injections.
+    `healthy` adds the healthy time of the programs of these injections; to the precision only
+    that around them, or it would depend on how long nothing was injected.
     """
     chosen = [one for one in results.injections if source in one.sources and keep(one)]
     verdicts = [one.sources[source] for one in chosen]
@@ -45,18 +46,19 @@ def score(
     false = sum(len(verdict.false) for verdict in verdicts)
     wrong = sum(len(verdict.wrong_peer) for verdict in verdicts)
     true = sum(verdict.true_stalls for verdict in verdicts)
-    rate = None
+    rate, alone = None, 0
     if healthy:
         pairs = {(one.program, one.layout) for one in chosen}
         phases = [one for one in results.healthy if (one.program, one.layout) in pairs]
         quiet = sum(len(one.false.get(source, [])) for one in phases)
         seconds = sum(one.seconds for one in phases)
         false += quiet
+        alone = sum(len(one.false.get(source, [])) for one in phases if one.alone)
         rate = quiet * HOUR_S / seconds if seconds else None
     return Score(
         injections=len(chosen),
         waits=len(musts),
-        precision=_share(true, true + wrong + false),
+        precision=_share(true, true + wrong + false - alone),
         recall=_share(len(seen), len(musts)),
         right_peer=_share(sum(bool(one.right_peer) for one in seen), len(seen)),
         right_cause=_share(sum(bool(one.right_cause) for one in seen), len(seen)),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from evaluation import page, run
 from evaluation.programs import PROGRAMS
 from evaluation.results import Healthy, Injection, Results, Verdict, read
+from evaluation.score import score
 
 
 def plan(**more) -> run.Plan:
@@ -53,6 +56,15 @@ def test_the_page_has_the_healthy_minutes_of_each_program():
         "| ray | one | 10 | 0 | 0 |",
         "| redis | one | 60 | 2 | 0 |",
     ]
+
+
+@pytest.mark.parametrize(("alone", "precision"), [(False, 0.5), (True, 1.0)])
+def test_an_hour_without_injections_counts_by_the_hour_only(alone, precision):
+    one = _injection("redis")
+    one.sources["kernel"].true_stalls = 2
+    phases = [replace(_phase("redis", 3600.0, kernel=2), alone=alone)]
+    got = score(Results([3], "", "", [one], phases), "kernel", lambda _: True, healthy=True)
+    assert (got.precision, got.false_per_hour, got.false) == (precision, 2.0, 2)
 
 
 def _injection(program: str) -> Injection:
