@@ -39,7 +39,6 @@ def main() -> int:
         results = read(options.results)
         for more in options.merge:
             results.add(read(more))
-        results.write(options.results)
         PAGE.write_text(page.render(results))
         return 0
     if os.geteuid() != 0:
@@ -80,6 +79,7 @@ def main() -> int:
 
 
 def _print(text):
+    """Print what happens, with the time of day."""
     print(time.strftime("%H:%M:%S"), text, flush=True)
 
 
@@ -180,7 +180,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only-page", action="store_true", help="from --results, without a run")
     parser.add_argument(
         "--merge", type=Path, nargs="*", default=[], metavar="FILE",
-        help="with --only-page: results to add to --results",
+        help="with --only-page: results besides --results",
     )  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="print each false stall")
     return parser.parse_args()

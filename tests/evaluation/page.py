@@ -107,7 +107,7 @@ def _goals(results: Results) -> list[str]:
 
 def _healthy(results: Results) -> list[str]:
     """Per program and layout: the healthy minutes, and how many stalls were reported in them."""
-    sources = list(_sources(results))
+    sources = [one for one in SOURCES if any(one in phase.false for phase in results.healthy)]
     lines = _table("program", "hosts", "minutes", *(f"false, {one}" for one in sources))
     for program, layout in sorted({(one.program, one.layout) for one in results.healthy}):
         phases = [one for one in results.healthy if (one.program, one.layout) == (program, layout)]
