@@ -10,7 +10,7 @@ from xctl_probe.fallback.message_arrays import messages_from
 from xctl_probe.fallback.sock_diag import ESTABLISHED, TcpSample, decode
 from xctl_probe.linux.addresses import endpoint_text
 
-_LEAST_SEGMENTS = 16  # each way: more than a greeting
+_LEAST_SEGMENTS = 16  # in one direction: more than a greeting
 _MOST_SOCKETS = 4_096
 
 
@@ -33,8 +33,7 @@ def pairs_of(messages: list[bytes]) -> list[Pair]:
     """
     fields = messages_from(messages).fields
     used = (fields["state"] == ESTABLISHED) & (fields["inode"] != 0)
-    for way in ("data_segs_in", "data_segs_out"):
-        used &= fields[way] >= _LEAST_SEGMENTS
+    used &= np.maximum(fields["data_segs_in"], fields["data_segs_out"]) >= _LEAST_SEGMENTS
     places = np.flatnonzero(used).tolist()
     if len(places) > _MOST_SOCKETS:
         return []

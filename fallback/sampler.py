@@ -62,9 +62,8 @@ class Sampler:
 
     `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer,
     `interval_ns` the time between two drains; `ignored_peers` has the peers whose reply waits are
-    excluded; `report_probable` is as in `ReplyWaits`; `proc_share` is the part of a core for reads
-    of /proc about owners and peers; without `stalls`, none are searched for.  Raises
-    SourceUnavailable where neither sock_diag nor /proc/net
+    excluded; `proc_share` is the part of a core for reads of /proc about owners and peers; without
+    `stalls`, none are searched for.  Raises SourceUnavailable where neither sock_diag nor /proc/net
     can be read.
     """
 
@@ -76,7 +75,6 @@ class Sampler:
         reply_ns: int = 0,
         interval_ns: int,
         ignored_peers: IgnoredPeers | None = None,
-        report_probable: bool = False,
         proc_share: float = SHARE,
         sock_diag: bool = True,
         stalls: bool = True,
@@ -105,14 +103,7 @@ class Sampler:
             try:
                 self._diag, self._lookup = SockDiag(), SocketLookup()
                 peers = PeerInspector(self._lookup, self._owners, self._processes, shared=True)
-                replies = ReplyWaits(
-                    stall_ns,
-                    ignored_peers,
-                    peers,
-                    reply_ns,
-                    report_probable=report_probable,
-                    forget=True,
-                )
+                replies = ReplyWaits(stall_ns, ignored_peers, peers, reply_ns, forget=True)
                 self._sockets = SocketTable(
                     self._diag, self._owners, interfaces, stall_ns, self._processes, replies,
                     stalls=stalls,

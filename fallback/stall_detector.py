@@ -86,6 +86,7 @@ class StallDetector:
             wait is None
             or wait.direction != running.direction
             or wait.since_ns > running.since_ns  # there was progress, and then none again
+            or wait.probable > running.probable  # what was certain is over
         ):
             self.end(connection, owner, now_ns)
         elif running and wait:
@@ -219,7 +220,8 @@ class StallDetector:
         if sample.info.notsent_bytes and not self._exceeds_threshold(connection.wrote_ns, now_ns):
             # The process is still writing a long request.  Once it is known to wait, data that it
             # adds during a retransmit of the request changes nothing.
-            waited = connection.wait is not None and connection.wait.direction is Direction.RECEIVE
+            wait = connection.wait
+            waited = wait and wait.direction is Direction.RECEIVE and not wait.probable
             if not (waited and sample.info.backoff):
                 return None
         why = _reply_cause(connection)

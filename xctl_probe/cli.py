@@ -258,10 +258,10 @@ def _why(
 
     stall_ms: int = options["stall_ms"]
     check_stall_ms(stall_ms)
-    _give_up(context.obj, WHY, WHY_ELSEWHERE)
+    _give_up(context.obj, WHY, WHY_ELSEWHERE, STATUS)
     run(
         pid, _STDOUT, as_json=as_json, sock_diag=not options["no_sock_diag"], stall_ms=stall_ms,
-        record=options["record"],
+        record=options["record"], status_dir=options["status_dir"],
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from xctl_probe.exporters.records import (
     ErrorRecord,
     MemoryRecord,
     Record,
+    is_probable,
 )
 from xctl_probe.exporters.stdout import ReaderGone, Writer
 from xctl_probe.linux.rdma_ports import has_devices
@@ -271,7 +272,10 @@ def stream(
         settings = replace(settings, wanted=wanted)
     try:
         with stop_signals(_LONGEST_END_S) as stop:
-            sink = _Stdout(writer, stdout, stop, receivers, service, least_mbps)
+            sink = _Stdout(
+                writer, stdout, stop, receivers, service, least_mbps,
+                probable=settings.report_probable,
+            )  # fmt: skip
             intervals = service.monitor.intervals if service else None
             loop = Loop(settings, source, sink, intervals)
             with closing(loop):
@@ -287,7 +291,10 @@ def stream(
 
 
 class _Stdout:
-    """Sink of the stream.  A signal, a gone reader and a gone parent stop the run."""
+    """Sink of the stream.  A signal, a gone reader and a gone parent stop the run.
+
+    What is only probable is written with `probable`; the monitor has it always.
+    """
 
     def __init__(
         self,
@@ -297,12 +304,15 @@ class _Stdout:
         receivers: Sequence[Receiver] = (),
         service: Service | None = None,
         least_mbps: float = 0.0,
+        *,
+        probable: bool = False,
     ) -> None:
         self._writer = writer
         self._stdout = stdout
         self._stop = stop
         self._receivers = receivers
         self._least_mbps = least_mbps
+        self._probable = probable
         self._known_dropped = 0
         self._monitor = service.monitor if service else None
         self._server = service.server if service else None
@@ -321,7 +331,8 @@ class _Stdout:
         if self._monitor is not None:
             records = self._monitor.seen(records, now_ns)
         for record in records:
-            self._writer.put(record)
+            if self._probable or not is_probable(record):
+                self._writer.put(record)
 
     def _received(self, records: list[Record]) -> list[Record]:
         """Pass the records to the receivers; return those for stdout.
@@ -334,11 +345,12 @@ class _Stdout:
             for one in self._receivers
             if (dropped := one.dropped())
         ]
-        every = [*lost, *self._dropped_by_stdout(ts_ms), *records]
-        written = [*lost, *(record for record in records if not self._is_small(record))]
+        known = [one for one in records if self._probable or not is_probable(one)]
+        every = [*lost, *self._dropped_by_stdout(ts_ms), *known]
+        written = [*lost, *(record for record in known if not self._is_small(record))]
         for one in self._receivers:
             one.put(every if one.takes_all else written)
-        return written
+        return [*lost, *(record for record in records if not self._is_small(record))]
 
     def _dropped_by_stdout(self, ts_ms: int) -> Iterator[Record]:
         """What stdout dropped since the last interval; the writer itself reports it there."""

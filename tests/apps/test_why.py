@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from support.install import NO_PROBES
 
 MUCH = 30_000_001  # bytes: more than all buffers on the way
 
@@ -21,7 +22,7 @@ def why(installed, everything):
         deadline = time.monotonic() + 60
         while True:
             done = subprocess.run(
-                [*user, "why", "--json", str(program.pid)],
+                [*user, *NO_PROBES, "why", "--json", str(program.pid)],
                 capture_output=True,
                 text=True,
                 check=False,

@@ -8,6 +8,7 @@ import subprocess
 from contextlib import ExitStack
 
 import pytest
+from support.install import NO_PROBES
 from support.peer import Peer
 from support.require import require
 
@@ -69,7 +70,13 @@ def test_others_are_reported_in_time_meanwhile(name, users, probe, worker, attac
 
 def test_why_is_not_held_up_by_the_peer_that_it_reads(netns, installed, attacker):
     """One line instead of an answer; the reader is left behind."""
-    words = [*netns.command("root"), str(installed.command), "why", str(attacker("page"))]
+    words = [
+        *netns.command("root"),
+        str(installed.command),
+        *NO_PROBES,
+        "why",
+        str(attacker("page")),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()

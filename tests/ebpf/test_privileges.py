@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.conversation import ANSWER, QUESTION
-from support.install import WORKLOADS
+from support.install import NO_PROBES, WORKLOADS
 from support.require import require, require_tools
 
 PROGRAM = WORKLOADS / "source_alone.py"
@@ -168,7 +168,14 @@ def test_why_of_another_user_s_process(installed, worker, netns, caps, answers):
     """It takes what reading its descriptors takes."""
     asked = worker(user="root")
     prefix = (*UNPRIVILEGED, f"--inh-caps={caps}", f"--ambient-caps={caps}")
-    words = [*netns.command("root"), *prefix, str(installed.command), "why", str(asked.pid)]
+    words = [
+        *netns.command("root"),
+        *prefix,
+        str(installed.command),
+        *NO_PROBES,
+        "why",
+        str(asked.pid),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode == 0) is answers, done.stderr
 

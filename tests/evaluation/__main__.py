@@ -139,6 +139,9 @@ def _report(results, sources, known, verbose):
             for text in [*verdict.false, *verdict.wrong_peer] if verbose else ():
                 print("     ", text)
         for source in sources if verbose else ():
+            blame = injection.sources[source].blame
+            if blame is not None:
+                print(f"      blame {source} {blame.who}: right {blame.right}: {blame.text}")
             for one in injection.sources[source].why:
                 right = "" if not one.must else f"right peer {one.right_peer}, "
                 print(f"      why {source} {one.who}: {right}waits {one.waits}: {one.text}")
@@ -173,7 +176,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="default: a random one, printed")
     parser.add_argument("--interval", type=float, default=1.0, help="of the probe (%(default)s)")
     parser.add_argument("--probe", default="", help="more options of the probe, as one word")
-    parser.add_argument("--why", action="store_true", help="also ask why during each fault")
+    parser.add_argument(
+        "--why", action="store_true", help="also ask blame and why during each fault"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--add", action="store_true", help="to the results that are there")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.name}")

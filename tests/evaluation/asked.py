@@ -1,17 +1,18 @@
-"""`xctl-probe-network why` of the processes of a job, while a fault is on."""
+"""`why` and `blame` of the processes of a job, while a fault is on."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evaluation.process import Process
 from evaluation.room import Room
-from evaluation.watcher import COMMAND, SOURCES
+from evaluation.watcher import COMMAND, SOURCES, status_directory
 
 ANSWER_S = 30
 
@@ -37,23 +38,72 @@ class Answer:
         return next(((s["local"], s["remote"]) for s in sockets if s["inode"] == inode), None)
 
 
+@dataclass
+class Blamed:
+    """Whom `blame --pid` named of a process that waits; None: it answered an error.
+
+    `took_ms` is how long it took.
+    """
+
+    source: str
+    who: str
+    answer: dict[str, Any] | None
+    took_ms: int
+
+    def named(self) -> Iterator[tuple[int | None, list[tuple[str, str]]]]:
+        """The pid of each culprit, or else the local and remote addresses of the waits for it."""
+        processes = {one["pid"]: one for one in (self.answer or {}).get("processes", [])}
+        for culprit in (self.answer or {}).get("culprits", []):
+            if culprit["pid"] is not None:
+                yield culprit["pid"], []
+            elif culprit["dead_lock"]:
+                yield from ((pid, []) for pid in culprit["dead_lock"])
+            else:
+                waits = (wait for pid in culprit["waiters"] for wait in processes[pid]["waits"])
+                yield (
+                    None,
+                    [
+                        (wait["local"], wait["remote"])
+                        for wait in waits
+                        if wait["peer_pid"] is None
+                        and wait["remote"].rpartition(":")[0].strip("[]") == culprit["address"]
+                    ],
+                )
+
+
 def ask(room: Room, sources: Sequence[str], processes: Sequence[Process]) -> list[Answer]:
-    """Ask about each process as the user of each source, all at once."""
-    started = []
-    for source, process in itertools.product(sources, processes):
-        prefix = room.namespace(process.host).command(SOURCES[source][0])
-        words = [*prefix, str(COMMAND), "why", str(process.pid), "--json"]
-        running = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            cwd="/tmp",
-        )  # fmt: skip
-        started.append((source, process.name, running))
-    answers = []
-    for source, who, running in started:
-        try:
-            answer = json.loads(running.communicate(timeout=ANSWER_S)[0])
-        except (ValueError, subprocess.TimeoutExpired):
-            running.kill()
-            answer = None
-        answers.append(Answer(source, who, answer))
-    return answers
+    """Ask `why` of each process as the user of each source, all at once."""
+    started = [
+        (source, process.name, _start(room, source, process, "why", str(process.pid)))
+        for source, process in itertools.product(sources, processes)
+    ]
+    return [Answer(source, who, _answer(running)) for source, who, running in started]
+
+
+def ask_blame(room: Room, sources: Sequence[str], process: Process) -> list[Blamed]:
+    """Ask `blame` of a process as the user of each source, whose probes run, one by one."""
+    found = []
+    for source in sources:
+        begun = time.monotonic()
+        options = "--status-dir", str(status_directory(room, source, process.host)), "blame"
+        answer = _answer(_start(room, source, process, *options, "--pid", str(process.pid)))
+        took_ms = round((time.monotonic() - begun) * 1000)
+        found.append(Blamed(source, process.name, answer, took_ms))
+    return found
+
+
+def _start(room: Room, source: str, process: Process, *words: str) -> subprocess.Popen[bytes]:
+    prefix = room.namespace(process.host).command(SOURCES[source][0])
+    return subprocess.Popen(
+        [*prefix, str(COMMAND), *words, "--json"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        cwd="/tmp",
+    )  # fmt: skip
+
+
+def _answer(running: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+    try:
+        return json.loads(running.communicate(timeout=ANSWER_S)[0])
+    except (ValueError, subprocess.TimeoutExpired):
+        running.kill()
+        return None

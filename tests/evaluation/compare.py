@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluation.asked import Answer
-from evaluation.results import Found, Verdict, Why
+from evaluation.asked import Answer, Blamed
+from evaluation.results import Blame, Found, Verdict, Why
 from evaluation.truth import NOTHING, Truth, Wait
 
 Record = dict[str, Any]
@@ -143,6 +143,26 @@ def why(answers: list[Answer], truth: Truth, peer: Callable[[str, str], str | No
         text = answer.answer["verdict"] if answer.answer else "an error"
         found.append(Why(answer.who, bool(musts), answer.waits, right, text))
     return found
+
+
+def blame(
+    answer: Blamed,
+    truth: Truth,
+    name: Callable[[int], str | None],
+    peer: Callable[[str, str], str | None],
+) -> Blame | None:
+    """The answer of `blame`; None where it was asked of a process that need not wait.
+
+    `name` gives the name of a pid, `peer` that of the process behind a remote address.
+    """
+    if not truth.culprits or all(wait.who != answer.who for wait in truth.must):
+        return None
+    named = set()
+    for pid, connections in answer.named():
+        names = {name(pid)} if pid is not None else {peer(*one) for one in connections}
+        named |= {one or "?" for one in names or {None}}
+    text = answer.answer["verdict"] if answer.answer else "an error"
+    return Blame(answer.who, sorted(named), named == truth.culprits, text, answer.took_ms)
 
 
 def describe(stall: Stall, observed: Observed) -> str:

@@ -21,7 +21,8 @@ BY_NETWORK, STALL_MS, REPLY_MS = ("drop", "shape"), 1_100, 2_000
 SOURCES = {"kernel": "kernel source (root)", "sampler": "sampler (the job's own user)"}
 HEADER = (
     "injections", "waits", "precision", "recall", "right peer", "right cause", "culprit",
-    "to report", "error of length", "false", "false per healthy hour", "why right", "why denies",
+    "to report", "error of length", "false", "false per healthy hour", "blame right",
+    "blame wrong", "why right", "why denies",
 )  # fmt: skip
 
 
@@ -52,8 +53,10 @@ def render(results: Results) -> str:
         "difference of a stall that is over from what the process itself measured. *Culprit* is",
         "the share of injections in which the processes that are waited for, and are not reported",
         "to wait, are those with the fault. *False* counts stalls that did not exist and those",
-        "of the wrong peer. *Why right* is the share of the waits of which `why`, asked during the",
-        "fault, names the wait and its peer; *why denies* those that it takes for no wait.",
+        "of the wrong peer. *Blame right* is the share of injections in which `blame --pid` of a",
+        "process that waits, asked during the fault, names those with the fault and nothing else;",
+        "*blame wrong* those in which it names another one. *Why right* is the share of the waits",
+        "of which `why` names the wait and its peer; *why denies* those that it takes for no wait.",
         "",
         *summary(results),
         "",
@@ -87,6 +90,7 @@ def _goals(results: Results) -> list[str]:
             ("recall", one.recall, RECALL[source]),
             ("right cause", one.right_cause, CAUSE),
             ("culprit", one.right_culprit, CULPRIT),
+            ("culprit of `blame`", one.blame_right, CULPRIT),
         )
         for name, value, least in goals:
             reached = value is not None and value >= least
@@ -170,7 +174,8 @@ def _row(name: str, one: Score) -> str:
         one.injections, one.waits, _share(one.precision), _share(one.recall),
         _share(one.right_peer), _share(one.right_cause), _share(one.right_culprit),
         _ms(one.to_report_ms), _ms(one.length_error_ms), one.false,
-        _rate(one), _share(one.why_right), _share(one.why_denies),
+        _rate(one), _share(one.blame_right), _share(one.blame_wrong),
+        _share(one.why_right), _share(one.why_denies),
     )  # fmt: skip
     return f"| {name} | {' | '.join(str(value) for value in values)} |"
 

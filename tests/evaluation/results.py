@@ -35,8 +35,22 @@ class Why:
 
 
 @dataclass
+class Blame:
+    """Whom `blame` named of a process that waits, by name; `right`: the culprits and none else."""
+
+    who: str
+    named: list[str]
+    right: bool
+    text: str
+    took_ms: int
+
+
+@dataclass
 class Verdict:
-    """What one source reported of one injection.  `false` has one text a stall that is not true."""
+    """What one source reported of one injection.  `false` has one text a stall that is not true.
+
+    `blame` is None where it was not asked.
+    """
 
     musts: list[Found] = field(default_factory=list)
     true_stalls: int = 0
@@ -44,6 +58,7 @@ class Verdict:
     false: list[str] = field(default_factory=list)
     right_culprit: bool | None = None
     why: list[Why] = field(default_factory=list)
+    blame: Blame | None = None
 
 
 @dataclass
@@ -114,4 +129,7 @@ def read(path: Path) -> Results:
 
 def _verdict(raw: dict) -> Verdict:
     musts = [Found(**one) for one in raw["musts"]]
-    return Verdict(**raw | {"musts": musts, "why": [Why(**one) for one in raw.get("why", [])]})
+    asked = {"why": [Why(**one) for one in raw.get("why", [])]}
+    if raw.get("blame"):
+        asked["blame"] = Blame(**raw["blame"])
+    return Verdict(**raw | {"musts": musts} | asked)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.asked import Answer, ask
-from evaluation.compare import Observed, Window, compare, stalls, waited, why
+from evaluation.asked import Answer, Blamed, ask, ask_blame
+from evaluation.compare import Observed, Window, blame, compare, stalls, waited, why
 from evaluation.faults import now_ms
 from evaluation.process import JobError, Process
 from evaluation.programs.base import Program
@@ -36,9 +36,9 @@ SOCKETS_EVERY_S = 0.5
 class Plan:
     """What to run: `faults` in this order; `sources` observe at the same time.
 
-    `options` are more options of the probe; `why`: also ask `why` during each fault.  With
-    `healthy_s` the program stays healthy that long, and `faults` (of HEALTHY) come in turn: all
-    of it is one healthy phase, and no injection.
+    `options` are more options of the probe; `why`: also ask `blame` and `why` during each
+    fault.  With `healthy_s` the program stays healthy that long, and `faults` (of HEALTHY) come in
+    turn: all of it is one healthy phase, and no injection.
     """
 
     program: type[Program]
@@ -70,6 +70,7 @@ class _Done:
     target: str
     window: Window
     answers: list[Answer]
+    blamed: list[Blamed]
 
 
 class Sockets(threading.Thread):
@@ -171,11 +172,15 @@ def _inject(
     applied = program.inject(fault, target, seconds)
     truth = program.truth(fault, target)
     answers: list[Answer] = []
+    blamed: list[Blamed] = []
     if plan.why:
         _sleep_until(applied.at + WHY_AT * seconds * 1000)
-        answers = ask(program.room, plan.sources, _to_ask(plan, program, truth))
+        processes = _to_ask(plan, program, truth)
+        waiting = [one for one in processes if one.name not in truth.culprits]
+        blamed = ask_blame(program.room, plan.sources, waiting[0]) if waiting else []
+        answers = ask(program.room, plan.sources, processes)
         if now_ms() > applied.at + seconds * 1000:
-            answers = []  # too late to be true for certain: a busy machine
+            answers, blamed = [], []  # too late to be true for certain: a busy machine
     _sleep_until(applied.at + seconds * 1000)
     sockets.refresh()
     applied.heal()
@@ -187,7 +192,7 @@ def _inject(
     else:
         program.wait_recovered()
         window = Window(applied.at, healed, now_ms(), truth)
-    return _Done(fault, target, window, answers)
+    return _Done(fault, target, window, answers, blamed)
 
 
 def _sleep_until(at_ms: float) -> None:
@@ -247,6 +252,8 @@ def _add(
         for one, injection, verdict in zip(done, injections, verdicts, strict=True):
             answers = [answer for answer in one.answers if answer.source == source]
             verdict.why = why(answers, one.window.truth, sockets.peer)
+            for blamed in (answer for answer in one.blamed if answer.source == source):
+                verdict.blame = blame(blamed, one.window.truth, sockets.names.get, sockets.peer)
             injection.sources[source] = verdict
         healthy.false[source] = outside
         if plan.healthy_s:

@@ -26,6 +26,8 @@ class Score:
     length_error_ms: float | None
     false: int
     false_per_hour: float | None
+    blame_right: float | None
+    blame_wrong: float | None
     why_right: float | None
     why_denies: float | None
 
@@ -43,6 +45,7 @@ def score(
     musts = [must for verdict in verdicts for must in verdict.musts]
     seen = [must for must in musts if must.found]
     asked = [one for verdict in verdicts for one in verdict.why if one.must]
+    blamed = [verdict.blame for verdict in verdicts if verdict.blame is not None]
     false = sum(len(verdict.false) for verdict in verdicts)
     wrong = sum(len(verdict.wrong_peer) for verdict in verdicts)
     true = sum(verdict.true_stalls for verdict in verdicts)
@@ -67,6 +70,8 @@ def score(
         length_error_ms=_median_size(seen),
         false=false + wrong,
         false_per_hour=rate,
+        blame_right=_share(sum(one.right for one in blamed), len(blamed)),
+        blame_wrong=_share(sum(bool(one.named) and not one.right for one in blamed), len(blamed)),
         why_right=_share(sum(bool(one.waits and one.right_peer) for one in asked), len(asked)),
         why_denies=_share(sum(one.waits is False for one in asked), len(asked)),
     )

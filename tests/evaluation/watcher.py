@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from support.namespace import USERS
 
 from evaluation.process import JobError
 from evaluation.room import Room
@@ -21,6 +24,17 @@ SOURCES = {
 START_S = 30.0
 
 
+def status_directory(room: Room, source: str, host: int) -> Path:
+    """Where `blame`, as the user of a source, finds the probe of this source that runs there."""
+    return room.folder / (f"status-{source}" if source == "kernel" else f"status-{source}-{host}")
+
+
+def _make_directory(path: Path, user: str) -> None:
+    path.mkdir(mode=0o700, exist_ok=True)
+    if user in USERS:
+        os.chown(path, USERS[user], USERS[user])
+
+
 class Watcher:
     """The probe on one host of a room.  `drops` are its `transport.drop` records."""
 
@@ -28,12 +42,16 @@ class Watcher:
         self, room: Room, host: int, source: str, interval_s: float, more: Sequence[str] = ()
     ) -> None:
         user, options = SOURCES[source]
+        directory = status_directory(room, source, host)
+        _make_directory(directory, user)
         words = [
             *room.namespace(host).command(user),
             str(COMMAND),
             "--format",
             "ndjson",
             "--loopback",
+            "--status-dir",
+            str(directory),
         ]
         self.stderr = room.folder / f"probe-{source}-{host}.stderr"
         with self.stderr.open("wb") as log:

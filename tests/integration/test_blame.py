@@ -10,11 +10,11 @@ import time
 
 import pytest
 from support.conversation import QUESTION
+from support.install import NO_PROBES
 from support.probe import SHORT_REPLIES
 from support.require import require
 
 REQUEST_BYTES = QUESTION
-NO_PROBES = ("--status-dir", "/nonexistent")  # those of the host, and of other tests, are not asked
 ENOUGH_S = 45.0  # only where a test fails
 
 

@@ -16,7 +16,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+from integration.test_equals import PIECE, steps
 from support.conversation import answered, connected, unanswered
+from support.install import NO_PROBES
 from support.namespace import UNPRIVILEGED
 from support.require import require
 from support.status import fill
@@ -396,3 +398,35 @@ def test_a_watchdog_that_is_shorter_than_the_interval_is_named(start_probe, back
     running = start_probe(*options, user=backend.user, env=manager.environ)
     running.wait_exit(0)
     assert b"WatchdogSec=0.004 would restart a probe with --interval 1: give it" in running.stderr
+
+
+def test_why_knows_what_a_running_probe_reports(served, folder, installed, netns, backend, worker):
+    """That who accepted waits for an equal that is stopped: to two samples it only may."""
+    running = served()
+    server, client, _ = connected(worker, server_role="evented")
+    steps(server, client)
+    os.kill(client.pid, signal.SIGSTOP)
+    server.begin("ask", PIECE, PIECE)
+
+    def answer(place=folder):
+        words = [str(installed.command), "--status-dir", str(place), "why", str(server.pid)]
+        done = subprocess.run(
+            [*netns.command(backend.user), *words, "--json"],
+            capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        return json.loads(done.stdout)
+
+    if backend.sees("accepted_waits"):
+        running.wait_for(lambda seen: seen.stalls(pid=server.pid, ongoing=True))
+        (finding,) = answer()["findings"]
+        assert "as the probe reports that runs here" in finding["text"]
+        assert (finding["cause"], finding["certain"]) == ("no_reply", True)
+        assert finding["ms"] > 100
+    guess = wait_until(lambda: (one := answer(NO_PROBES[1]))["waits"] and one)
+    assert [finding["certain"] for finding in guess["findings"]] == [False]
+    os.kill(client.pid, signal.SIGCONT)
+    client.begin("send", PIECE)
+    client.expect("send")
+    server.expect("ask")
+    assert not answer()["waits"]
+    running.stop()

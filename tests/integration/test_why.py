@@ -10,6 +10,7 @@ import time
 
 import pytest
 from support.conversation import ANSWER, QUESTION, connected, transfer
+from support.install import NO_PROBES
 from support.require import require
 
 MORE_THAN_BUFFERS = 20_000_003
@@ -35,7 +36,15 @@ def why(installed, netns):
             assert time.monotonic() < deadline, json.dumps(answer, indent=1)
 
     def command(pid, user="unprivileged", options=(), *more):
-        words = [*netns.command(user), str(installed.command), *options, "why", *more, str(pid)]
+        words = [
+            *netns.command(user),
+            str(installed.command),
+            *NO_PROBES,
+            *options,
+            "why",
+            *more,
+            str(pid),
+        ]
         return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
 
     run.command = command
@@ -217,7 +226,7 @@ def test_root_explains_a_process_of_another_namespace(installed, worker):
     server, client, _ = connected(worker)
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    words = [str(installed.command), "why", "--json", str(client.pid)]
+    words = [str(installed.command), *NO_PROBES, "why", "--json", str(client.pid)]
     deadline = time.monotonic() + 60
     answer = {"findings": []}
     while not answer["findings"] and time.monotonic() < deadline:  # it waits, but not long yet
@@ -232,7 +241,7 @@ def test_ones_own_process_in_a_namespace_that_one_may_not_enter(installed, worke
     _, client, identity = connected(worker)
     client.begin("send", MORE_THAN_BUFFERS)
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]
-    words = [*drop, str(installed.command), "why", "--json", str(client.pid)]
+    words = [*drop, str(installed.command), *NO_PROBES, "why", "--json", str(client.pid)]
     deadline = time.monotonic() + 60
     while True:
         answer = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)

@@ -12,6 +12,7 @@ import time
 import pytest
 from support.cgroup import frozen
 from support.conversation import ANSWER, QUESTION, connected
+from support.install import NO_PROBES
 from support.require import require
 
 DENIED = "not waiting on the network"
@@ -24,7 +25,7 @@ def why(installed, netns):
 
     def ask(pid, *words, user="unprivileged", outside=False):
         inside = [] if outside else netns.command(user)
-        command = [*inside, str(installed.command), "why", "--json", str(pid)]
+        command = [*inside, str(installed.command), *NO_PROBES, "why", "--json", str(pid)]
         deadline = time.monotonic() + 60
         while True:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -308,7 +309,7 @@ def test_an_idle_connection_in_an_event_loop_may_owe_the_rest(why, worker):
 
 def refused(netns, installed, pid, command=()):
     """The one line of a refusal."""
-    words = [*(command or netns.command()), str(installed.command), "why", str(pid)]
+    words = [*(command or netns.command()), str(installed.command), *NO_PROBES, "why", str(pid)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     return done.stderr

@@ -43,9 +43,13 @@ class Threads:
 
 
 class Scene:
-    """A connection that is sampled; `tcp` is what happens to it meanwhile."""
+    """A connection that is sampled; `tcp` is what happens to it meanwhile.
 
-    def __init__(self, tcp=None, peer=None):
+    Waits that are only probable are among those it returns with `probable`.
+    """
+
+    def __init__(self, tcp=None, peer=None, *, probable=False):
+        self.probable = probable
         self.tcp = tcp or Tcp()
         self.threads = Threads()
         self.other_end = FakePeer(PeerState.BUSY)
@@ -66,7 +70,8 @@ class Scene:
         self.connection = self._connection()
         self.connection.wait, self.connection.ended = wait, ended
         self._update()
-        return self.connection.wait
+        wait = self.connection.wait
+        return wait if wait and (self.probable or not wait.probable) else None
 
     @property
     def idle(self):

@@ -72,7 +72,8 @@ class Scene:
     @staticmethod
     def _reported(reported):
         kind = {Kind.ONGOING: "lasts", Kind.STALL: "over"}[reported.record.kind]
-        return kind, reported.record.span_ns / MS, reported.cause
+        probably = "probably " if reported.probable else ""
+        return f"{probably}{kind}", reported.record.span_ns / MS, reported.cause
 
 
 def entered(monkeypatch, *ignored_peers):

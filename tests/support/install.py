@@ -11,6 +11,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 WORKLOADS = CHECKOUT / "tests" / "workloads"
 SOURCES = ("xctl_probe", "fallback", "bpf", "examples", "pyproject.toml", "README.md", "LICENSE")
 PYTHON = "/usr/bin/python3"
+# Of `why` and `blame`: probes of the host, and of other tests, are not asked.
+NO_PROBES = ("--status-dir", "/nonexistent")
 
 
 @dataclass(frozen=True)

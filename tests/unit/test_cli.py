@@ -440,7 +440,7 @@ LOADS = {"CAP_BPF", "CAP_PERFMON"}
     [
         (("--backend", "ebpf"), {*LOADS, *EVERYWHERE}),
         (("--backend", "sampler"), INSPECTS),
-        (("why", "0"), {*EVERYWHERE, "CAP_NET_ADMIN"}),
+        (("why", "0"), {*EVERYWHERE, "CAP_DAC_OVERRIDE", "CAP_NET_ADMIN"}),
         (("why", "1", "--since", "1m"), {"CAP_DAC_READ_SEARCH"}),
         (("blame", "/nowhere"), {"CAP_DAC_READ_SEARCH"}),
         (("blame", "--since", "1m"), {"CAP_DAC_READ_SEARCH"}),

@@ -7,12 +7,14 @@ import itertools
 import os
 import select
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.records import NOW_MS, STALL
 
 from xctl_probe import pipeline
 from xctl_probe.aggregate import Filter
@@ -24,7 +26,7 @@ from xctl_probe.events import (
     ProcessLoad,
     TrafficDelta,
 )
-from xctl_probe.exporters.records import BandwidthRecord, CpuRecord, ErrorRecord
+from xctl_probe.exporters.records import BandwidthRecord, CpuRecord, ErrorRecord, StallRecord
 from xctl_probe.exporters.stdout import ReaderGone
 
 CLIENT = Process(233, 7_001, "client")
@@ -405,6 +407,31 @@ def test_metrics_get_the_loads_that_lines_leave_out():
     made.put(iter([little, enough]), 0)
     assert metrics.intervals == [[little, enough]]
     assert written == [enough]
+
+
+@pytest.mark.parametrize("receivers", [0, 1])
+@pytest.mark.parametrize("probable", [False, True])
+def test_what_is_only_probable_is_written_on_request_and_the_monitor_has_it(probable, receivers):
+    """Receivers of records get it with the lines."""
+    written, known = [], []
+    kept = [Receiving(takes_all=all_) for all_ in (False, True)][: 2 * receivers]
+
+    def seen(records, _now_ns):
+        for record in records:
+            known.append(record)
+            yield record
+
+    service = SimpleNamespace(monitor=SimpleNamespace(seen=seen), server=None)
+    writer = SimpleNamespace(put=written.append, dropped=0)
+    made = pipeline._Stdout(writer, 1, mock.Mock(), kept, service, probable=probable)
+    certain, likely = (
+        StallRecord(NOW_MS, replace(STALL, probable=maybe)) for maybe in (False, True)
+    )
+    made.put(iter([certain, likely]), 0)
+    wanted = [certain, likely] if probable else [certain]
+    assert written == wanted
+    assert known == [certain, likely]
+    assert [one.intervals for one in kept] == [[wanted]] * (2 * receivers)
 
 
 def test_metrics_count_what_stdout_dropped():

@@ -16,11 +16,10 @@ class BccSource(RunningSource):
     """Kernel source compiled on this host; needs root, bcc, and the kernel's headers.
 
     `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer;
-    `ignored_peers` has the peers whose reply waits are excluded; `report_probable` is as in
-    `ReplyWaits`; `proc_share` is the part of a core for reads of /proc about owners and peers;
-    `log` receives the messages of bcc and its compiler; programs that serve none of `metrics` are
-    not loaded.  Raises SourceUnavailable with the reason and the remedy; bcc is imported only where
-    everything else exists.
+    `ignored_peers` has the peers whose reply waits are excluded; `proc_share` is the part of a core
+    for reads of /proc about owners and peers; `log` receives the messages of bcc and its compiler;
+    programs that serve none of `metrics` are not loaded.  Raises SourceUnavailable with the reason
+    and the remedy; bcc is imported only where everything else exists.
     """
 
     name = "bcc"
@@ -31,7 +30,6 @@ class BccSource(RunningSource):
         stall_ns: int = 100_000_000,
         reply_ns: int = 0,
         ignored_peers: IgnoredPeers | None = None,
-        report_probable: bool = False,
         proc_share: float = SHARE,
         sizes: MapSizes | None = None,
         log: Callable[[str], None] | None = None,
@@ -43,10 +41,7 @@ class BccSource(RunningSource):
         declared = kernel_headers.declared(kernel_headers.find())
         bcc = find_package.load(folder)
         running = program.start(bcc, declared, stall_ns, sizes or MapSizes(), log, metrics)
-        super().__init__(
-            running, stall_ns, ignored_peers, proc_share, reply_ns,
-            report_probable=report_probable, metrics=metrics,
-        )  # fmt: skip
+        super().__init__(running, stall_ns, ignored_peers, proc_share, reply_ns, metrics=metrics)
 
     @property
     def description(self) -> str:

@@ -87,7 +87,6 @@ class RunningSource:
         proc_share: float = SHARE,
         reply_ns: int = 0,
         *,
-        report_probable: bool = False,
         metrics: frozenset[Metric] = DEFAULT,
     ) -> None:
         self._stall_ns = stall_ns
@@ -106,7 +105,7 @@ class RunningSource:
         budget, barred = Budget(proc_share), Barred()
         self._tracker = StallTracker(
             stall_ns, ignored_peers or IgnoredPeers(), self._endpoint, self._cause, budget, barred,
-            reply_ns=reply_ns, report_probable=report_probable,
+            reply_ns=reply_ns,
         )  # fmt: skip
         self._closers = closers.Closers(stall_ns)
         self._interfaces = IfindexNames()
@@ -329,10 +328,10 @@ class KernelSource(RunningSource):
     """Kernel source of the compiled objects; needs CAP_BPF and CAP_PERFMON, and kernel BTF.
 
     `stall_ns` is the stall length, `reply_ns` that of reply waits where it is longer; `attach` is
-    the attach variant; `ignored_peers` has the peers whose reply waits are excluded;
-    `report_probable` is as in `ReplyWaits`; `proc_share` is the part of a core for reads of /proc
-    about owners and peers; `log` receives the messages of libbpf; programs that serve none of
-    `metrics` are not loaded.  Raises SourceUnavailable with the reason and the remedy.
+    the attach variant; `ignored_peers` has the peers whose reply waits are excluded; `proc_share`
+    is the part of a core for reads of /proc about owners and peers; `log` receives the messages of
+    libbpf; programs that serve none of `metrics` are not loaded.  Raises SourceUnavailable with the
+    reason and the remedy.
     """
 
     def __init__(
@@ -342,17 +341,13 @@ class KernelSource(RunningSource):
         reply_ns: int = 0,
         attach: str = "auto",
         ignored_peers: IgnoredPeers | None = None,
-        report_probable: bool = False,
         proc_share: float = SHARE,
         sizes: MapSizes | None = None,
         log: Callable[[str], None] | None = None,
         metrics: frozenset[Metric] = DEFAULT,
     ) -> None:
         running = load(attach, stall_ns, sizes or MapSizes(), log, metrics)
-        super().__init__(
-            running, stall_ns, ignored_peers, proc_share, reply_ns,
-            report_probable=report_probable, metrics=metrics,
-        )  # fmt: skip
+        super().__init__(running, stall_ns, ignored_peers, proc_share, reply_ns, metrics=metrics)
 
 
 def _stall(record: RawEvent, interface: str | None, stall: ReportedStall) -> Stall:

@@ -66,7 +66,7 @@ class StallTracker:
 
     `endpoint` returns the kernel's history with the peer of an event, `cause` the cause that the
     event alone shows; `budget` limits the reads about peers, `barred` has the processes that are
-    not read; `reply_ns` and `report_probable` are as in `ReplyWaits`.
+    not read; `reply_ns` is as in `ReplyWaits`.
     """
 
     def __init__(
@@ -79,12 +79,10 @@ class StallTracker:
         barred: Barred | None = None,
         *,
         reply_ns: int = 0,
-        report_probable: bool = False,
     ) -> None:
         budget, barred = budget or Budget(), barred or Barred()
         self._stall_ns = stall_ns
         self._reply_ns = reply_ns
-        self._report_probable = report_probable
         self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
@@ -136,7 +134,7 @@ class StallTracker:
                 stalls.append(stall)
             if open_ is None:
                 continue
-            if stall is None or _has_no_end_event(open_.record) != _has_no_end_event(record):
+            if stall is None or stall.probable > open_.probable or _end_differs(open_, record):
                 del self._open[_key(record)]
                 self._closed.append(_closed(open_, record.time_ns))
             elif _has_no_end_event(record):
@@ -210,8 +208,9 @@ class StallTracker:
         self._open.pop(_key(record), None)
         if open_ is not None and open_.cause is Cause.KEEPALIVE and not _got_data(record):
             return _closed(open_, record.time_ns)
-        if record.evidence & Evidence.SUPERSEDED and open_ is None:
-            return None  # who sends again had not waited, unless it was reported
+        if record.evidence & Evidence.SUPERSEDED and (open_ is None or open_.probable):
+            # Who sends again had not waited, unless it was reported.
+            return open_ and _closed(open_, record.time_ns)
         if stall is None and open_ is not None:
             return _closed(open_, record.time_ns)
         if stall is not None:  # a sample may have closed it just before this event came
@@ -308,10 +307,7 @@ class StallTracker:
         if found is None:
             lookup = NetnsLookup(self._visits, record.netns, record.pid)
             inspector = PeerInspector(lookup, self._owners, self._processes, shared=True)
-            replies = ReplyWaits(
-                self._stall_ns, self._ignored_peers, inspector, self._reply_ns,
-                report_probable=self._report_probable,
-            )  # fmt: skip
+            replies = ReplyWaits(self._stall_ns, self._ignored_peers, inspector, self._reply_ns)
             found = _Namespace(replies, lookup)
             self._namespaces[record.netns] = found
             if len(self._namespaces) > _MOST_NAMESPACES:
@@ -358,6 +354,10 @@ def _has_no_end_event(record: RawEvent) -> bool:
     # A receive that spins may be given up.
     unmarked = bool(record.evidence & (Evidence.KEEPALIVE | Evidence.SPINNING))
     return record.protocol in PROTOCOLS_UDP or unmarked
+
+
+def _end_differs(open_: ReportedStall, record: RawEvent) -> bool:
+    return _has_no_end_event(open_.record) != _has_no_end_event(record)
 
 
 def _got_data(record: RawEvent) -> bool:

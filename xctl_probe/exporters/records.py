@@ -200,6 +200,11 @@ class MemoryRecord:
 Record = BandwidthRecord | StallRecord | ErrorRecord | ProcessRecord | CpuRecord | MemoryRecord
 
 
+def is_probable(record: Record) -> bool:
+    """Return whether a record is of a stall that may be an expected wait."""
+    return isinstance(record, StallRecord) and record.stall.probable
+
+
 def _percent(part: int, whole: int) -> float:
     return part * 100 / whole if whole > 0 else 0.0
 

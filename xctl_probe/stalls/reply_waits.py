@@ -77,7 +77,7 @@ class ReplyWait(NamedTuple):
 class ReplyStall(NamedTuple):
     """A stall: begin, cause where the peer shows one, and whether the request is in flight.
 
-    `probable`: it may be an expected wait, and is reported on request only.
+    `probable`: it may be an expected wait, which the stream writes on request only.
     """
 
     since_ns: int
@@ -97,15 +97,11 @@ class _WaitState:
     peer: PeerObservation = field(default_factory=PeerObservation)
     work: PeerWork = field(default_factory=PeerWork)  # of a peer whose event loop is idle
     own: OwnState = field(default_factory=OwnState)
-    stall: ReplyStall | None = None
+    stall: ReplyStall | None = None  # one that is not only likely
+    likely: ReplyStall | None = None
     owner: int | None = None
     hops: int = 0  # between equals, to the one that waits for the one that does not read
     announced: bool = False  # as of the wait
-
-    @property
-    def is_certain(self) -> bool:
-        """True during a stall that is not only likely."""
-        return self.stall is not None and not self.stall.probable
 
     @property
     def is_complete(self) -> bool:
@@ -122,8 +118,8 @@ class ReplyWaits:
 
     `stall_ns` is the stall length; `other_end` inspects peers, None where that is impossible.
     `reply_ns` is the stall length of a wait for a peer that has the request, if it is longer.
-    `report_probable`: waits for a peer that seems idle, or is hidden, count where it always replied
-    soon.  `forget`: waits that no sample has had for long are over, as none is closed.
+    `forget`: waits that no sample has had for long are over, as none is closed.  A wait for a peer
+    that seems idle, or is hidden, is probable where it always replied soon.
     """
 
     def __init__(
@@ -133,10 +129,8 @@ class ReplyWaits:
         other_end: PeerInspector | None = None,
         reply_ns: int = 0,
         *,
-        report_probable: bool = False,
         forget: bool = False,
     ) -> None:
-        self._report_probable = report_probable
         self._forget = forget
         self._stall_ns = stall_ns
         self.reply_ns = max(reply_ns, stall_ns)
@@ -166,7 +160,7 @@ class ReplyWaits:
             if before - kept.sample > _MISSING:
                 continue
             self._lasting += 1
-            if kept.is_certain and kept.owner is not None:
+            if kept.stall is not None and kept.owner is not None:
                 self._stalled.setdefault(kept.owner, []).append((kept.since_ns, kept.hops))
                 if kept.announced and kept.peer.peer is not None:
                     self._awaited.setdefault(kept.peer.peer.pid, []).append(kept.since_ns)
@@ -181,8 +175,10 @@ class ReplyWaits:
         kept.observed_ns, kept.announced = now_ns, asked.announced
         kept.sample, self._sampled_ns = self._sample, max(self._sampled_ns, now_ns)
         self._check(asked, kept, now_ns)
-        kept.stall = self._decide(asked, kept, now_ns)
-        return kept.stall
+        found = self._decide(asked, kept, now_ns)
+        likely = found is not None and found.probable
+        kept.stall, kept.likely = (None, found) if likely else (found, None)
+        return found
 
     def close(self, asked: ReplyWait, end_ns: int) -> ReplyStall | None:
         """Return the stall that this finished wait was, None where it was none."""
@@ -196,8 +192,8 @@ class ReplyWaits:
             and not self._is_another(kept, asked)
         ):
             del self._waits[asked.socket.inode]
-            if kept.stall is not None and kept.stall.probable:
-                return kept.stall
+            if kept.likely is not None:
+                return kept.likely
             idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST and not kept.work.computes
             if idle and not self._peer_just_became_idle(kept, end_ns):
                 return None
@@ -268,7 +264,7 @@ class ReplyWaits:
         found = inspector.inspect(asked.socket, kept.peer, delivered=asked.delivered)
         if found is PeerState.WAITING_FOR_REQUEST and before is not PeerState.WAITING_FOR_REQUEST:
             kept.idle_ns = now_ns
-        if before in _OWES_NOTHING and found not in _OWES_NOTHING and not kept.is_certain:
+        if before in _OWES_NOTHING and found not in _OWES_NOTHING and not kept.stall:
             kept.from_ns = now_ns  # until now it was an expected wait, or maybe one
         self._note_work(inspector, asked, kept, now_ns)
 
@@ -338,7 +334,7 @@ class ReplyWaits:
         at_work = kept.work.computes or self._peer_is_stalled_upstream(asked, kept)
         unseen = found is PeerState.UNKNOWN and _may_be_expected(asked, kept)
         if (found in _SILENT and not at_work) or unseen:
-            probable = self._report_probable and self._is_probable(asked, kept, now_ns)
+            probable = self._is_probable(asked, kept, now_ns)
             return ReplyStall(kept.from_ns, probable=True) if probable else None
         return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)
 
@@ -409,7 +405,7 @@ def _may_be_expected(asked: ReplyWait, kept: _WaitState) -> bool:
         return False
     if asked.answered_elsewhere or asked.one_sided:
         return True
-    return not (kept.is_certain or asked.history.is_known())
+    return not (kept.stall or asked.history.is_known())
 
 
 def _from_this_end(asked: ReplyWait) -> PeerState:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from xctl_probe.events import DroppedEvents, Source
 from xctl_probe.exporters.ndjson import to_line
-from xctl_probe.exporters.records import ErrorRecord, Record, StallRecord
+from xctl_probe.exporters.records import ErrorRecord, Record, StallRecord, is_probable
 from xctl_probe.figures import RecordFigures
 from xctl_probe.linux import procfs
 from xctl_probe.linux.systemd import Notifier
@@ -48,7 +48,8 @@ class Monitor:
     _began_ns: int = field(default_factory=time.monotonic_ns)
     _began_cpu_s: float = field(default_factory=_cpu_s)
     _began_ms: int = field(default_factory=lambda: time.time_ns() // _NS_PER_MS)
-    _stalls: list[StallRecord] = field(default_factory=list)  # ongoing, of the last interval
+    # Ongoing, of the last interval, also those that are only probable.
+    _stalls: list[StallRecord] = field(default_factory=list)
     _lost: Counter[str] = field(default_factory=Counter)
     _lost_ns: int | None = None
 
@@ -88,7 +89,7 @@ class Monitor:
             uptime_ms=(now_ns - self._began_ns) // _NS_PER_MS,
             intervals=self.intervals.figures(now_ns),
             records=records,
-            stalls=len(self._stalls),
+            stalls=sum(not is_probable(record) for record in self._stalls),
             process=process,
             figures=figures,
             lost=self._all_lost(records),
@@ -98,7 +99,10 @@ class Monitor:
         return to_json(status)
 
     def stalls(self) -> Generator[None, None, bytes]:
-        """Make the document of the request `stalls`: the records of those reported now."""
+        """Make the document of the request `stalls`: the records of the ongoing ones.
+
+        Those that are only probable are among them, whether the stream has them or not.
+        """
         records = self._stalls
         lines: list[bytes] = []
         for start in range(0, len(records), _STALLS_A_PIECE):

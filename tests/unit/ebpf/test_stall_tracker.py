@@ -103,6 +103,29 @@ def test_what_is_no_stall_any_more_is_over_with_the_sample_that_confirms_it(scen
     assert scene.drain(3_150) == []
 
 
+def test_what_becomes_only_probable_is_over_too(scene):
+    """The peer always replied soon: lines without what is probable end with the stall."""
+    prompt = {"answered": 8}
+    scene.drain(150, lasts(150, **prompt))
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+    assert scene.take_sample(lasts(450, **prompt)) == [("lasts", 450, NO_REPLY)]
+    assert scene.take_sample(lasts(600, **prompt)) == [("probably lasts", 600, NO_REPLY)]
+    now = ("probably lasts", 700, NO_REPLY)
+    assert scene.drain(700, lasts(700, **prompt)) == [("over", 600, NO_REPLY), now]
+    assert scene.drain(800, lasts(800, **prompt)) == [("probably lasts", 800, NO_REPLY)]
+    assert scene.end(900, **prompt) == ("probably over", 900, NO_REPLY)
+    assert scene.drain(1_150) == []
+
+
+def test_who_asks_again_had_probably_waited(scene):
+    """It makes no stall of what was none."""
+    prompt = {"answered": 8}
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+    assert scene.drain(600, lasts(600, **prompt)) == [("probably lasts", 600, NO_REPLY)]
+    superseded = IN_RECV | Evidence.SUPERSEDED
+    assert scene.end(700, seen=superseded, **prompt) == ("probably over", 700, NO_REPLY)
+
+
 def test_it_does_so_before_a_record_of_its_own(scene):
     """That comes with the answer."""
     scene.drain(150, lasts(150))

@@ -11,11 +11,12 @@ SEGMENTS = 17
 QUIET_MS = 9_001
 
 
-def one(local, remote, inode, segments=SEGMENTS, unread=0):
+def one(local, remote, inode, segments=SEGMENTS, unread=0, received=None):
     """One socket of a connection on which nothing has moved for QUIET_MS."""
     tcp = Tcp()
     tcp.local, tcp.remote, tcp.inode = ("127.0.0.1", local), ("127.0.0.1", remote), inode
-    tcp.at(1_009).send(7 * segments, segments=segments).receive(11 * segments, segments=segments)
+    received = segments if received is None else received
+    tcp.at(1_009).send(7 * segments, segments=segments).receive(11 * received, segments=received)
     tcp.rqueue = unread
     return tcp.at(1_009 + QUIET_MS).message()
 
@@ -35,6 +36,13 @@ def test_both_sockets_of_a_connection_that_carried_data_are_a_pair():
     assert [local[inode] for inode in pair.inodes] == list(pair.addresses)
     assert [inode for inode, unread in zip(pair.inodes, pair.unread, strict=True) if unread] == [13]
     assert pair.quiet_ms == QUIET_MS
+
+
+def test_data_of_one_direction_are_enough():
+    """As between the ranks of a ring of NCCL."""
+    messages = [one(40_009, 29_511, 11, received=1), one(29_511, 40_009, 13, 1, received=SEGMENTS)]
+    (pair,) = pairs_of(messages)
+    assert set(pair.inodes) == {11, 13}
 
 
 def test_a_host_of_very_many_connections_has_none(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.fake_connection import (
     NO_REPLY,
@@ -395,9 +397,9 @@ def test_a_long_request_that_is_still_being_written_awaits_no_reply():
     assert scene.take_sample(320) == waits(RECEIVE, 220, None)
 
 
-def exchanges(messages, size, times=11):
+def exchanges(messages, size, times=11, **kind):
     """So many messages of so many bytes for each reply; a sample finds a whole exchange."""
-    scene = Scene()
+    scene = Scene(**kind)
     for number in range(times):
         scene.tcp.at(number * 50 + 10)
         for _ in range(messages):
@@ -406,6 +408,17 @@ def exchanges(messages, size, times=11):
         assert scene.take_sample(number * 50 + 45) is None
     scene.tcp.at(1_000).send(size)
     return scene
+
+
+def test_a_stall_is_over_when_it_becomes_only_probable():
+    """The peer turned to its event loop without a reply: lines without what is probable end it."""
+    scene = exchanges(1, 53, probable=True)
+    assert scene.take_sample(1_200) == waits(RECEIVE, 1_000, NO_REPLY)
+    scene.other_end.shows = PeerState.WAITING_FOR_REQUEST
+    assert scene.take_sample(1_600) == waits(RECEIVE, 1_000, NO_REPLY)
+    assert scene.take_sample(1_700) == replace(waits(RECEIVE, 1_000, NO_REPLY), probable=True)
+    (over,) = scene.connection.ended
+    assert (over.ongoing, over.probable, over.duration_ns) == (False, False, 700 * MS)
 
 
 def test_who_sends_more_messages_than_come_may_expect_no_reply_to_the_last():

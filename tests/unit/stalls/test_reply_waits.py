@@ -19,9 +19,13 @@ PORT = 6_379
 
 
 class Scene:
-    """One wait on one socket, sampled now and then; times in ms."""
+    """One wait on one socket, sampled now and then; times in ms.
 
-    def __init__(self, *peers, usual=None):
+    Stalls that are only probable are among those it returns with `probable`.
+    """
+
+    def __init__(self, *peers, usual=None, probable=False):
+        self.probable = probable
         self.peer = FakePeer(process=SERVER)
         self.replies = ReplyWaits(STALL_MS * MS, IgnoredPeers.of(peers), self.peer)
         self.usual = usual or RequestHistory(answered=8)
@@ -37,12 +41,14 @@ class Scene:
     def take_sample(self, now_ms, shows=None, **asked):
         self.peer.shows = shows or self.peer.shows
         self.replies.begin_sample()
-        reported = self.replies.observe(self.asked(**asked), now_ms * MS)
-        return reported and reported.since_ns // MS
+        return self._begin(self.replies.observe(self.asked(**asked), now_ms * MS))
 
     def end(self, end_ms, **asked):
-        reported = self.replies.close(self.asked(**asked), end_ms * MS)
-        return reported and reported.since_ns // MS
+        return self._begin(self.replies.close(self.asked(**asked), end_ms * MS))
+
+    def _begin(self, stall):
+        wanted = stall is not None and (self.probable or not stall.probable)
+        return stall.since_ns // MS if wanted else None
 
 
 # What the peer shows
@@ -584,18 +590,12 @@ def prompt(*, late_ms=(), answered=8):
     return usual
 
 
-def with_probable(usual):
-    scene = Scene(usual=usual)
-    scene.replies = ReplyWaits(STALL_MS * MS, None, scene.peer, report_probable=True)
-    return scene
-
-
 @pytest.mark.parametrize(
     "shows", [PeerState.WAITING_FOR_REQUEST, PeerState.HIDDEN, PeerState.UNKNOWN_ACTIVITY]
 )
 def test_a_peer_that_always_replied_soon_has_probably_lost_the_request(shows):
     """Five reply lengths later, from the request on; so is its end."""
-    scene = with_probable(prompt())
+    scene = Scene(usual=prompt(), probable=True)
     assert scene.take_sample(100, shows) is None
     assert scene.take_sample(499) is None
     wanted = ReplyStall(0, probable=True)
@@ -613,19 +613,19 @@ def test_a_peer_that_always_replied_soon_has_probably_lost_the_request(shows):
     ],
 )
 def test_few_replies_or_late_ones_make_nothing_likely(usual):
-    scene = with_probable(usual)
+    scene = Scene(usual=usual, probable=True)
     for now_ms in (100, 500, 3_600_000):
         assert scene.take_sample(now_ms, PeerState.WAITING_FOR_REQUEST) is None
     assert scene.end(3_600_100) is None
 
 
 def test_replies_to_other_connections_make_it_likely_on_a_new_one():
-    scene = with_probable(Usual(RequestHistory(), RequestHistory(answered=8)))
+    scene = Scene(usual=Usual(RequestHistory(), RequestHistory(answered=8)), probable=True)
     assert scene.take_sample(500, PeerState.WAITING_FOR_REQUEST) == 0
 
 
 def test_what_is_likely_is_certain_from_when_the_peer_turns_to_something_else():
-    scene = with_probable(prompt())
+    scene = Scene(usual=prompt(), probable=True)
     assert scene.take_sample(500, PeerState.WAITING_FOR_REQUEST) == 0
     assert scene.take_sample(700, PeerState.BUSY) is None
     scene.replies.begin_sample()
@@ -633,7 +633,7 @@ def test_what_is_likely_is_certain_from_when_the_peer_turns_to_something_else():
 
 
 def test_a_proxy_that_is_only_likely_to_wait_makes_no_stall_of_its_clients():
-    scene = with_probable(prompt())
+    scene = Scene(usual=prompt(), probable=True)
     asked = scene.asked(inode=2, owner=SERVER)  # the proxy's own request, to an idle peer
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     assert scene.replies.observe(asked, 500 * MS) == ReplyStall(0, probable=True)
@@ -702,7 +702,7 @@ def test_of_many_late_answers_only_some_are_asked_for_at_once():
 
 def test_of_many_waits_only_some_are_sampled_at_once():
     """Thousands of workers that wait in one queue: at first 1,024 in a sample, then in turns."""
-    scene = Scene()
+    scene = Scene(usual=RequestHistory())
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST
     workers = range(7_001)
     for number in range(40):

@@ -71,6 +71,15 @@ def test_dropped_events_are_added_up_by_place(monitor):
     assert status["lost_ago_ms"] > 0  # the interval was at 7 ns
 
 
+def test_what_is_only_probable_is_among_the_stalls_and_not_counted(monitor):
+    certain = stall(ongoing=True)
+    likely = StallRecord(NOW_MS, replace(stall(ongoing=True, inode=11).stall, probable=True))
+    pass_on(monitor, [certain, likely])
+    marks = [line["net"].get("probable") for line in answered(monitor.stalls())["stalls"]]
+    assert marks == [None, True]
+    assert answered(monitor.status())["stalls"] == 1
+
+
 def test_stalls_are_the_ongoing_ones_of_the_last_interval(monitor):
     """As the records that were written, byte for byte."""
     now = [stall(ongoing=True, inode=inode) for inode in range(1, 131)]

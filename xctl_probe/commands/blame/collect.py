@@ -134,6 +134,7 @@ class Trail:
                     stall.cause,
                     endpoint_text(stall.socket.local_address, stall.socket.local_port),
                     endpoint_text(stall.socket.remote_address, stall.socket.remote_port),
+                    certain=not stall.probable,
                 )
             )
         if unattributed:

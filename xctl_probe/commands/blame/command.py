@@ -9,8 +9,8 @@ from xctl_probe.commands.blame.collect import check_pid, collect
 from xctl_probe.commands.blame.jobs import check_job
 from xctl_probe.commands.blame.rdma import RdmaSampler
 from xctl_probe.commands.blame.report import to_json, to_text
-from xctl_probe.commands.blame.running import running_stalls, with_running
-from xctl_probe.commands.blame.samples import sample, sample_equals
+from xctl_probe.commands.blame.samples import sample, sample_equals, with_running
+from xctl_probe.commands.running import running_stalls
 from xctl_probe.config import Settings
 from xctl_probe.exporters.stdout import write_answer
 
@@ -31,7 +31,7 @@ def run(
         check_job(job)
     rdma = RdmaSampler()
     sampled = sample(settings)
-    running = running_stalls(settings.status_dir)
+    running = [record.stall for record in running_stalls(settings.status_dir)]
     if running:
         stalls = with_running(sampled.stalls, running)
         sampled = replace(sampled, stalls=stalls, source=f"{sampled.source}, running probe")

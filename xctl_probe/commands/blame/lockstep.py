@@ -1,8 +1,8 @@
 """Processes of one program that fell silent together, while one of them does something else.
 
 The ranks of a job exchange data in turns.  Where nothing has moved between them since one moment,
-and all but one sleep, they wait for that one.  Which of two equals waits for the other their
-sockets do not show, so such a wait is only probable.
+and all but one sleep or poll without sleeping, they wait for that one.  Which of two equals waits
+for the other their sockets do not show, so such a wait is only probable.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from xctl_probe.commands.blame.graph import Wait
 from xctl_probe.commands.why.humanize import format_duration
+from xctl_probe.commands.why.threads import is_much_in_calls
 from xctl_probe.events import Direction, Process
 from xctl_probe.fallback.local_pairs import Pair
 from xctl_probe.linux import procfs, wchan
@@ -34,7 +35,8 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _WAITS = (*wchan.ON_THREADS, *wchan.EVENTS, *wchan.ON_SOCKETS)
 
 RUNS, DISK, SLEEPS = "running on a CPU", "in an uninterruptible sleep", "sleeping for a time"
-STOPPED = "stopped"
+STOPPED, WAITS_ASIDE = "stopped", "sleeping, while the others poll"
+WAITS, POLLS = "", "polling"  # for something that may come from the others
 
 
 class Link(NamedTuple):
@@ -63,7 +65,8 @@ class Thread(NamedTuple):
     """Sample of one thread."""
 
     state: str
-    ticks: int  # on a CPU
+    user_ticks: int  # on a CPU, in its own code
+    system_ticks: int  # and in system calls
     function: str  # of the kernel, in which it sleeps
 
 
@@ -155,29 +158,66 @@ def _thread(folder: str) -> Thread | None:
     stat = procfs.parse_stat(procfs.read(f"{folder}/stat"))
     if stat is None or stat.cpu_ticks is None:
         return None
-    return Thread(stat.state, sum(stat.cpu_ticks), procfs.word(f"{folder}/wchan"))
+    return Thread(stat.state, *stat.cpu_ticks, procfs.word(f"{folder}/wchan"))
+
+
+class _Part(NamedTuple):
+    """What one thread did between the samples."""
+
+    states: set[str]
+    user_ticks: int
+    system_ticks: int
+
+    @property
+    def ticks(self) -> int:
+        return self.user_ticks + self.system_ticks
+
+
+def _part(before: Thread, after: Thread) -> _Part:
+    return _Part(
+        {before.state, after.state},
+        after.user_ticks - before.user_ticks,
+        after.system_ticks - before.system_ticks,
+    )
 
 
 def does(
     pid: int, before: Mapping[int, Thread], after: Mapping[int, Thread], seconds: float
 ) -> str | None:
-    """Return what a process does, empty where it waits for something; None: not known."""
-    both = [(before[tid], after[tid]) for tid in after if tid in before]
-    states = [{one.state, other.state} for one, other in both]
-    ticks = max((other.ticks - one.ticks for one, other in both), default=0)
-    ran = ticks / (seconds * _TICKS_A_SECOND)
-    if ran >= _RUNS or {"R"} in states:  # on a busy host it has less of the time
-        return RUNS
-    if {"D"} in states:
+    """Return what a process does, WAITS where all its threads sleep; None: not known."""
+    parts = [_part(before[tid], after[tid]) for tid in after if tid in before]
+    second = seconds * _TICKS_A_SECOND
+    # On a busy host it has less of the time.
+    running = [one for one in parts if one.ticks >= _RUNS * second or one.states == {"R"}]
+    if running:
+        polls = all(is_much_in_calls(one.user_ticks, one.system_ticks) for one in running)
+        return POLLS if polls else RUNS
+    if any(one.states == {"D"} for one in parts):
         return DISK
     if after and all(one.state in "Tt" for one in after.values()):
         return STOPPED
-    if ran >= _WAKES or pid not in before or pid not in after:
+    wakes = any(one.ticks >= _WAKES * second for one in parts)
+    if wakes or pid not in before or pid not in after:
         return None
     first = before[pid].function, after[pid].function
     if all(function.startswith(wchan.SLEEP) for function in first):
         return SLEEPS
-    return "" if all(function.startswith(_WAITS) for function in first) else None
+    return WAITS if all(function.startswith(_WAITS) for function in first) else None
+
+
+def _odd_one(activities: dict[int, str | None]) -> tuple[int, str] | None:
+    """Return the only process that does not wait as the others do, and what it does.
+
+    One that is unknown may be that one.
+    """
+    busy = [pid for pid, what in activities.items() if what not in (WAITS, POLLS)]
+    if not busy:
+        for usual, does_instead in ((WAITS, RUNS), (POLLS, WAITS_ASIDE)):
+            others = [pid for pid, what in activities.items() if what != usual]
+            if len(others) == 1:
+                return others[0], does_instead
+    what = activities[busy[0]] if len(busy) == 1 else None
+    return (busy[0], what) if what is not None else None
 
 
 def held_by_one(links: list[Link], activities: Mapping[int, str | None], quiet_ms: int) -> Held:
@@ -187,28 +227,29 @@ def held_by_one(links: list[Link], activities: Mapping[int, str | None], quiet_m
     """
     pids = sorted(set(chain.from_iterable(link.pids for link in links)))
     unknown = Held(pids, quiet_ms, [])
-    busy = [pid for pid in pids if activities.get(pid) != ""]
-    if len(busy) != 1 or not (what := activities.get(busy[0])):
+    odd = _odd_one({pid: activities.get(pid) for pid in pids})
+    if odd is None:
         return unknown
+    busy, what = odd
     unread = (
         pid for link in links for pid, data in zip(link.pids, link.unread, strict=True) if data
     )
-    if any(pid != busy[0] for pid in unread):
+    if any(pid != busy for pid in unread):
         return unknown
     towards: dict[int, Wait] = {}
-    left = deque(busy)
+    left = deque([busy])
     while left:
         target = left.popleft()
         for link in links:
             for at, pid in enumerate(link.pids):
-                if link.pids[1 - at] != target or pid in towards or pid == busy[0]:
+                if link.pids[1 - at] != target or pid in towards or pid == busy:
                     continue
                 local, remote = link.addresses[at], link.addresses[1 - at]
                 towards[pid] = Wait(
                     pid, target, float(quiet_ms), Direction.RECEIVE, None, local, remote, False
                 )
                 left.append(pid)
-    return Held(pids, quiet_ms, list(towards.values()), busy[0], what)
+    return Held(pids, quiet_ms, list(towards.values()), busy, what)
 
 
 def lockstep(pairs: Iterable[Pair], owners: Mapping[int, Process]) -> list[Held]:
@@ -236,4 +277,4 @@ def note(held: Held) -> str:
     )
     if held.pid is None:
         return f"{silent}: they are idle, or which of them holds the others up cannot be seen"
-    return f"{silent}, and all but one sleep: who waits is derived from that, not from a socket"
+    return f"{silent}, and all but one wait: who waits is derived from that, not from a socket"

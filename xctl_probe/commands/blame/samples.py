@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -82,6 +82,26 @@ def sample(settings: Settings) -> Sampled:
         barred = barred_others(settings.backend, held())
         notes += barred
         return Sampled(_with_peers(found), places[0].source.name, tuple(notes), bool(barred))
+
+
+def with_running(sampled: Iterable[Stall], running: Iterable[Stall]) -> list[Stall]:
+    """Return the stalls of both; of one wait that of the probe, which has seen more of it.
+
+    But for the peer, where the probe has not found one: it may search its own namespace only.
+    """
+    found = {(stall.socket.inode, stall.direction): stall for stall in sampled}
+    for stall in running:
+        key = stall.socket.inode, stall.direction
+        if key not in found or not stall.probable:
+            found[key] = _with_peer(stall, found.get(key))
+    return list(found.values())
+
+
+def _with_peer(stall: Stall, sampled: Stall | None) -> Stall:
+    if sampled is None or stall.peer is not None:
+        return stall
+    activity = stall.peer_activity or sampled.peer_activity
+    return replace(stall, peer=sampled.peer, peer_activity=activity)
 
 
 def barred_others(backend: Backend, having: frozenset[str]) -> list[str]:

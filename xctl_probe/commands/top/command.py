@@ -26,7 +26,7 @@ from xctl_probe.commands.why.diagnose import diagnose
 from xctl_probe.commands.why.report import to_text
 from xctl_probe.config import Settings
 from xctl_probe.errors import ProbeError, UsageError
-from xctl_probe.exporters.records import Record
+from xctl_probe.exporters.records import Record, is_probable
 from xctl_probe.pipeline import Loop
 from xctl_probe.signals import stop_signals
 from xctl_probe.sources.select import open_source, with_packets, with_protocols
@@ -64,7 +64,7 @@ def run(settings: Settings) -> None:
             loop = Loop(
                 settings,
                 source,
-                _Screen(live, signals, title, settings.stall_ns // _NS_PER_MS),
+                _Screen(live, signals, title, settings),
             )
             with closing(loop):
                 loop.run()
@@ -131,15 +131,16 @@ class _Why:
 class _Screen:
     """Sink of `top`.  A key, a signal and a gone terminal stop the run."""
 
-    def __init__(self, live: Live, signals: socket.socket, title: str, stall_ms: int) -> None:
+    def __init__(self, live: Live, signals: socket.socket, title: str, settings: Settings) -> None:
         self._live = live
+        self._probable = settings.report_probable
         self._signals = signals
         self._title = title
         self._model = Model()
         self._queue_pairs = QueuePairTable()
         self._view = View(time.monotonic_ns())
         self._ui = Ui()
-        self._why = _Why(stall_ms)
+        self._why = _Why(settings.stall_ns // _NS_PER_MS)
         self._stale = False
         signal.signal(signal.SIGWINCH, lambda *_: None)  # wakes, by the wakeup descriptor
         self._draw()
@@ -149,7 +150,8 @@ class _Screen:
         return self._ui.quit
 
     def put(self, records: Iterable[Record], now_ns: int) -> None:
-        self._model.add(records, now_ns)
+        shown_ones = (one for one in records if self._probable or not is_probable(one))
+        self._model.add(shown_ones, now_ns)
         self._queue_pairs.refresh()
         self._stale = True
         if not self._ui.paused:

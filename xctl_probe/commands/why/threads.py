@@ -115,14 +115,18 @@ def idle_times_ms(threads: list[Thread], proc: Path = Path("/proc")) -> dict[int
 
 
 def is_often_in_calls(thread: Thread, before: Thread) -> bool:
-    """Return whether the thread spent much of its time in system calls, as who polls busily.
-
-    Also where it was seldom on a CPU: one that yields to others has too few ticks to decide.
-    """
+    """Return whether the thread spent much of its time in system calls, as who polls busily."""
     user, system = thread.user_ticks - before.user_ticks, thread.system_ticks - before.system_ticks
-    if user + system < _LEAST_TICKS:
-        return True
-    return system > 0 and system >= (user + system) * _OFTEN_IN_CALLS
+    return is_much_in_calls(user, system)
+
+
+def is_much_in_calls(user_ticks: int, system_ticks: int) -> bool:
+    """Return whether much of this time was in system calls.
+
+    Also where it is short: a thread that yields to others has too few ticks to decide.
+    """
+    ticks = user_ticks + system_ticks
+    return ticks < _LEAST_TICKS or 0 < system_ticks >= ticks * _OFTEN_IN_CALLS
 
 
 def naps(thread: Thread, before: Thread | None, network: Container[int] = ()) -> bool:

@@ -81,7 +81,9 @@ def _unless_it_went_on(
     if found is None or not found.waits or found.certain or found.ms is None:
         return found
     exclusive = waiter is not None and waiter.exclusive
-    proven = tcp.peer is not None and (tcp.peer.stopped or tcp.peer.unread_bytes > 0)
+    # Who is stopped owes nothing where it sent last, but for who polls it all the while.
+    owes = tcp.reply_ms is not None or (waiter is not None and waiter.spins)
+    proven = tcp.peer is not None and (tcp.peer.unread_bytes > 0 or (tcp.peer.stopped and owes))
     if exclusive or proven or tcp.send_queue:
         return found
     if computes:

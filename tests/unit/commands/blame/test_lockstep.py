@@ -11,9 +11,12 @@ import pytest
 from xctl_probe.commands.blame import lockstep as module
 from xctl_probe.commands.blame.lockstep import (
     DISK,
+    POLLS,
     RUNS,
     SLEEPS,
     STOPPED,
+    WAITS,
+    WAITS_ASIDE,
     Held,
     Link,
     Thread,
@@ -95,8 +98,8 @@ def test_a_link_of_the_start_is_no_evidence():
     assert fell_silent_together([*RING, link(1, 3, 600_000)]) == QUIET_MS
 
 
-def thread(state="S", ticks=0, function=FUTEX):
-    return Thread(state, ticks, function)
+def thread(state="S", ticks=0, function=FUTEX, in_calls=0):
+    return Thread(state, ticks, in_calls, function)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,12 @@ def thread(state="S", ticks=0, function=FUTEX):
     [
         ({1: thread()}, {1: thread()}, ""),
         ({1: thread(), 2: thread(function=EPOLL)}, {1: thread(), 2: thread("R", 1, "")}, ""),
-        ({1: thread("R", 7)}, {1: thread("R", 8)}, RUNS),
+        ({1: thread("R", 7)}, {1: thread("R", 10)}, RUNS),
+        ({1: thread("R", 7)}, {1: thread("R", 27, in_calls=2)}, RUNS),
+        ({1: thread("R", 7)}, {1: thread("R", 25, in_calls=2)}, POLLS),
+        ({1: thread("R", 7)}, {1: thread("R", 8)}, POLLS),  # too little to decide
+        ({1: thread("S", 7)}, {1: thread("S", 17, in_calls=7)}, POLLS),
+        ({1: thread("R", 7), 2: thread("R")}, {1: thread("R", 9, "", 9), 2: thread("R", 9)}, RUNS),
         ({1: thread(), 2: thread("S", 7)}, {1: thread(), 2: thread("S", 23)}, RUNS),
         ({1: thread()}, {1: thread("S", 4)}, None),  # it wakes up often
         ({1: thread("D")}, {1: thread("D")}, DISK),
@@ -122,6 +130,27 @@ def test_what_a_process_does(monkeypatch, before, after, expected):
     assert does(1, before, after, 0.3) == expected
 
 
+@pytest.mark.parametrize(
+    ("changed", "does_instead"),
+    [
+        ({3: RUNS}, RUNS),
+        ({3: STOPPED, 4: WAITS}, STOPPED),
+        ({3: WAITS}, WAITS_ASIDE),
+    ],
+    ids=str,
+)
+def test_who_polls_without_sleeping_waits_as_well(changed, does_instead):
+    """As in a job of NCCL or MPI; then also who sleeps is the one that does something else."""
+    held = held_by_one(RING, {1: POLLS, 2: POLLS, 3: POLLS, 4: POLLS} | changed, QUIET_MS)
+    assert (held.pid, held.does) == (3, does_instead)
+
+
+def test_the_only_one_that_polls_runs():
+    """What else it does in its calls is not known."""
+    held = held_by_one(RING, {1: WAITS, 2: WAITS, 3: POLLS, 4: WAITS}, QUIET_MS)
+    assert (held.pid, held.does) == (3, RUNS)
+
+
 def test_all_wait_for_the_one_that_does_something_else():
     """Each for the neighbour that is nearer to it."""
     held = held_by_one(RING, {1: "", 2: "", 3: RUNS, 4: ""}, QUIET_MS)
@@ -133,7 +162,17 @@ def test_all_wait_for_the_one_that_does_something_else():
 
 
 @pytest.mark.parametrize(
-    "changed", [{}, {3: RUNS, 4: SLEEPS}, {3: None}, {3: None, 4: RUNS}], ids=str
+    "changed",
+    [
+        {},
+        {3: RUNS, 4: SLEEPS},
+        {3: None},
+        {3: None, 4: RUNS},
+        {3: None, 4: POLLS},
+        {3: POLLS, 4: POLLS},
+        dict.fromkeys(range(1, 5), POLLS),
+    ],
+    ids=str,
 )
 def test_else_none_is_named(changed):
     """All wait, as in a dead-lock of locks; two do something; or one cannot be seen."""
@@ -156,7 +195,7 @@ def test_threads_are_sampled():
     (pid, threads), *others = sample_threads([os.getpid(), 1 << 22]).items()
     assert (pid, others) == (os.getpid(), [])
     assert threads[pid].state == "R"
-    assert threads[pid].ticks > 0
+    assert threads[pid].user_ticks > 0
 
 
 def test_of_too_many_threads_none_is_sampled(monkeypatch):

@@ -77,6 +77,34 @@ def test_whom_an_accepted_connection_does_not_wait_for(differs):
     assert not finding_of(replace(ACCEPTED, peer=read), IN_EPOLL).waits
 
 
+@pytest.mark.parametrize(
+    ("peer", "text"),
+    [
+        (Peer(0, 239, "server", stopped=True), "server (pid 239) is stopped"),
+        (Peer(0, 239, "server", stopped=True, frozen=True), "server (pid 239) is frozen"),
+        (Peer(0, None, None, stopped=True), "the peer is stopped"),
+    ],
+)
+def test_more_is_probably_due_from_a_peer_that_is_stopped(peer, text):
+    """It sent last, maybe a part of a reply; an idle connection appears the same."""
+    finding = finding_of(replace(OPENED, peer=peer), IN_EPOLL)
+    assert finding.text == (
+        f"probably waits for data from 10.0.0.7:5432: the last came 13.0 s ago, and {text}"
+    )
+    assert (finding.waits, finding.certain, finding.ms) == (True, False, 13_000.0)
+
+
+def test_a_stopped_peer_without_which_it_went_on_may_be_that_of_an_idle_connection():
+    stopped = replace(OPENED, peer=Peer(0, 239, "server", stopped=True))
+    used = replace(OPENED, inode=INODE + 2, last_receive_ms=2_000, last_send_ms=2_000)
+    found = findings([stopped, used], [], {INODE: IN_EPOLL, INODE + 2: IN_EPOLL})
+    assert not any(finding.waits for finding in found)
+    (finding,) = [one for one in found if one.inode == INODE]
+    assert finding.text.startswith("may wait for data from 10.0.0.7:5432: the last came 13.0 s ago")
+    assert finding.text.endswith("; it went on without that until 2.0 s ago")
+    assert not finding.seen
+
+
 def test_a_client_that_is_stopped_may_be_in_the_middle_of_a_message():
     """A rank that reads a chunk from a connection that it accepted; a server of one client."""
     finding = finding_of(

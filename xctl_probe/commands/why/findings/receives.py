@@ -111,6 +111,8 @@ def _between(tcp: Tcp, *, first_waits: bool) -> Finding:
     peer = tcp.peer
     if peer and peer.waits_for is not None and tcp.last_receive_ms is not None:
         return _passed_on(tcp, peer, tcp.last_receive_ms)
+    if peer and peer.stopped:
+        return _of_stopped(tcp, peer)
     if peer and peer.listens and first_waits:
         # What the thread waits for may be due from a worker that the peer has given the request.
         text = (
@@ -136,6 +138,16 @@ def _between(tcp: Tcp, *, first_waits: bool) -> Finding:
         "programs know"
     )
     return Finding(text, False, False, None, tcp.inode, seen=False)
+
+
+def _of_stopped(tcp: Tcp, peer: Peer) -> Finding:
+    """Return the finding about a peer that sent last, maybe a part, and is stopped since."""
+    who = f"{peer.comm} (pid {peer.pid})" if peer.pid is not None else "the peer"
+    last = "nothing came yet"
+    if tcp.last_receive_ms is not None:
+        last = f"the last came {format_duration(tcp.last_receive_ms)} ago"
+    text = f"probably waits for data from {tcp.remote}: {last}, and {who} is {held(peer)}"
+    return Finding(text, True, False, None, tcp.inode, milliseconds(tcp.last_receive_ms))
 
 
 def _passed_on(tcp: Tcp, peer: Peer, ms: int) -> Finding:

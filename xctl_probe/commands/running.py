@@ -7,11 +7,9 @@ usual.  Samples of this moment do not show that.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from xctl_probe.events import Stall
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.records import StallRecord
 from xctl_probe.linux.procfs import read_process
@@ -23,18 +21,18 @@ _WAIT_S = 1.0
 _LONGEST_INTERVAL_MS = 5_000  # an older record is no answer about this moment
 
 
-def running_stalls(directory: Path | None) -> list[Stall]:
-    """Return the stalls of all probes of this user, and of root; empty where none runs.
+def running_stalls(directory: Path | None) -> list[StallRecord]:
+    """Return the ongoing stalls of all probes of this user, and of root; empty where none runs.
 
     `directory` is that of --status-dir.  A probe of another user may answer anything, so it is not
-    asked.  What is only likely is left out, and so are processes that are gone.
+    asked.  Those of processes that are gone are left out; some are only probable.
     """
     places = [directory] if directory else known_directories(os.environ, os.geteuid())
     trusted = [one for one in find(places) if one.uid in (0, os.geteuid())]
     return [stall for reply in ask(trusted, "stalls", _WAIT_S) for stall in stalls_of(reply)]
 
 
-def stalls_of(reply: Reply) -> list[Stall]:
+def stalls_of(reply: Reply) -> list[StallRecord]:
     """Return the stalls of one reply; empty for one that is none, or of another pid namespace."""
     document = reply.document
     if not isinstance(document, dict) or document.get("pid") != reply.pid:
@@ -45,35 +43,18 @@ def stalls_of(reply: Reply) -> list[Stall]:
     if not isinstance(lines, list):
         return []
     records = (to_record(ascii_json(line)) for line in lines if isinstance(line, dict))
-    stalls = (_now(record.stall) for record in records if isinstance(record, StallRecord))
-    return [stall for stall in stalls if stall is not None and not stall.probable]
+    found = (_now(record) for record in records if isinstance(record, StallRecord))
+    return [record for record in found if record is not None]
 
 
-def with_running(sampled: Iterable[Stall], running: Iterable[Stall]) -> list[Stall]:
-    """Return the stalls of both; of one wait that of the probe, which has seen more of it.
-
-    But for the peer, where the probe has not found one: it may search its own namespace only.
-    """
-    found = {(stall.socket.inode, stall.direction): stall for stall in sampled}
-    for stall in running:
-        key = stall.socket.inode, stall.direction
-        found[key] = _with_peer(stall, found.get(key))
-    return list(found.values())
-
-
-def _with_peer(stall: Stall, sampled: Stall | None) -> Stall:
-    if sampled is None or stall.peer is not None:
-        return stall
-    activity = stall.peer_activity or sampled.peer_activity
-    return replace(stall, peer=sampled.peer, peer_activity=activity)
-
-
-def _now(stall: Stall) -> Stall | None:
-    """Return the stall with its processes as they are now; None where the one that waits is gone.
+def _now(record: StallRecord) -> StallRecord | None:
+    """Return the record with its processes as they are now; None where the one that waits is gone.
 
     Records have no start times, without which nothing is advised about a process.
     """
+    stall = record.stall
     owner = stall.owner and read_process(stall.owner.pid)
     if stall.owner is not None and owner is None:
         return None
-    return replace(stall, owner=owner, peer=stall.peer and read_process(stall.peer.pid))
+    peer = stall.peer and read_process(stall.peer.pid)
+    return replace(record, stall=replace(stall, owner=owner, peer=peer))

@@ -9,7 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from xctl_probe.commands.blame.running import stalls_of, with_running
+from xctl_probe.commands.blame.samples import with_running
+from xctl_probe.commands.running import stalls_of
 from xctl_probe.events import Cause, Direction, PeerActivity, Process, Socket, Stall
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.exporters.records import StallRecord
@@ -26,8 +27,12 @@ def reply(document, *, pid=PROBE):
     return Reply(Found(Path("/run"), f"{PROBE}-1", 0), pid, document)
 
 
+def record(stall):
+    return StallRecord(1_700_000_000_000, stall)
+
+
 def document(*stalls, **other):
-    lines = [orjson.loads(to_line(StallRecord(1_700_000_000_000, one))) for one in stalls]
+    lines = [orjson.loads(to_line(record(one))) for one in stalls]
     return {"pid": PROBE, "interval_ms": 1_000, "stalls": lines} | other
 
 
@@ -35,16 +40,16 @@ def test_the_stalls_of_a_probe_are_its_records():
     """With the processes as they are now, start times included."""
     ours = read_process(os.getpid())
     with_peer = replace(STALL, peer=STALL.owner, peer_activity=PeerActivity.STOPPED)
-    assert stalls_of(reply(document(STALL))) == [replace(STALL, owner=ours)]
-    assert stalls_of(reply(document(with_peer))) == [replace(with_peer, owner=ours, peer=ours)]
+    assert stalls_of(reply(document(STALL))) == [record(replace(STALL, owner=ours))]
+    found = record(replace(with_peer, owner=ours, peer=ours))
+    assert stalls_of(reply(document(with_peer))) == [found]
     assert ours.start_ticks
 
 
-def test_what_is_likely_and_who_is_gone_are_left_out():
+def test_who_is_gone_is_left_out():
     gone = replace(STALL, owner=Process(2**22 + 1, 0, "rank"))
-    nobodys = replace(STALL, owner=None)
-    probable = replace(STALL, probable=True)
-    assert stalls_of(reply(document(gone, probable, nobodys))) == [nobodys]
+    nobodys = replace(STALL, owner=None, probable=True)
+    assert stalls_of(reply(document(gone, nobodys))) == [record(nobodys)]
 
 
 @pytest.mark.parametrize(
@@ -70,3 +75,10 @@ def test_of_one_wait_the_probe_has_seen_more():
     sends = replace(part, direction=Direction.SEND)
     other = replace(part, socket=replace(SOCKET, inode=4_243))
     assert with_running([part, sends], [STALL, other]) == [STALL, sends, other]
+
+
+def test_what_is_only_probable_to_the_probe_the_sample_may_decide():
+    part = replace(STALL, duration_ns=1)
+    probable = replace(STALL, probable=True)
+    assert with_running([part], [probable]) == [part]
+    assert with_running([], [probable]) == [probable]
