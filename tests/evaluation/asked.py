@@ -72,21 +72,21 @@ class Blamed:
 
 
 def ask(room: Room, sources: Sequence[str], processes: Sequence[Process]) -> list[Answer]:
-    """Ask `why` of each process as the user of each source, all at once."""
+    """Ask `why` of each process as the user of each source, whose probes run, all at once."""
     started = [
-        (source, process.name, _start(room, source, process, "why", str(process.pid)))
+        (source, process.name, _start(room, source, process, "why", str(process.pid), "--json"))
         for source, process in itertools.product(sources, processes)
     ]
     return [Answer(source, who, _answer(running)) for source, who, running in started]
 
 
 def ask_blame(room: Room, sources: Sequence[str], process: Process) -> list[Blamed]:
-    """Ask `blame` of a process as the user of each source, whose probes run, one by one."""
+    """Ask `blame` of a process as `ask` does, the sources one by one."""
     found = []
     for source in sources:
         begun = time.monotonic()
-        options = "--status-dir", str(status_directory(room, source, process.host)), "blame"
-        answer = _answer(_start(room, source, process, *options, "--pid", str(process.pid)))
+        words = "blame", "--pid", str(process.pid), "--json"
+        answer = _answer(_start(room, source, process, *words))
         took_ms = round((time.monotonic() - begun) * 1000)
         found.append(Blamed(source, process.name, answer, took_ms))
     return found
@@ -94,8 +94,9 @@ def ask_blame(room: Room, sources: Sequence[str], process: Process) -> list[Blam
 
 def _start(room: Room, source: str, process: Process, *words: str) -> subprocess.Popen[bytes]:
     prefix = room.namespace(process.host).command(SOURCES[source][0])
+    place = str(status_directory(room, source, process.host))
     return subprocess.Popen(
-        [*prefix, str(COMMAND), *words, "--json"],
+        [*prefix, str(COMMAND), "--status-dir", place, *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         cwd="/tmp",
     )  # fmt: skip

@@ -25,8 +25,8 @@ FAULT_S = (5.0, 12.0)
 HEALTHY = ("none", "idle", "slow", "epoch", "evaluate")
 HEALTHY_S = (5.0, 30.0)
 SETTLE_S = 4.0
-WHY_AT = 0.3  # of a fault, which then lasts longer
-WHY_S = 12.0
+WHY_AT = 0.4  # of a fault, which then lasts longer
+WHY_S = 15.0
 # Each takes a second of a core; more would make the faults longer.
 ASKED_MAX = 2
 SOCKETS_EVERY_S = 0.5
