@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from evaluation.asked import Answer
-from evaluation.compare import Observed, Window, compare, stalls, why
-from evaluation.results import Injection, Results, read
+from evaluation.asked import Answer, Blamed
+from evaluation.compare import Observed, Window, blame, compare, stalls, why
+from evaluation.results import Blame, Injection, Results, read
 from evaluation.score import score
 from evaluation.truth import NOTHING, Truth, Wait
 
@@ -163,3 +163,61 @@ def test_answers_of_why(who, waits, port, expected):
 
 def test_why_of_a_process_that_neither_waits_nor_has_the_fault_does_not_count():
     assert why([Answer("kernel", "rank3", None)], STOPPED, lambda *_: None) == []
+
+
+def culprit(pid=None, address=None, waiters=(11,), dead_lock=()):
+    return {"pid": pid, "address": address, "waiters": list(waiters), "dead_lock": list(dead_lock)}
+
+
+def wait_for(port, peer_pid=None):
+    return {"peer_pid": peer_pid, "local": "127.0.0.1:11", "remote": f"127.0.0.1:{port}"}
+
+
+@pytest.mark.parametrize(
+    ("culprits", "named", "right"),
+    [
+        ([culprit(13)], ["rank1"], True),
+        ([culprit(address="127.0.0.1")], ["rank1"], True),
+        ([culprit(17)], ["rank2"], False),
+        ([culprit(13), culprit(17)], ["rank1", "rank2"], False),
+        ([culprit(dead_lock=(11, 13))], ["rank0", "rank1"], False),
+        ([culprit(address="10.83.0.1")], ["?"], False),
+        ([culprit(23)], ["?"], False),
+        ([], [], False),
+    ],
+)
+def test_answers_of_blame(culprits, named, right):
+    """By pid, or by the addresses of those that wait; what is unknown is another one."""
+    processes = [{"pid": 11, "waits": [wait_for(13), wait_for(17, peer_pid=17)]}]
+    answer = {"verdict": "one sentence", "culprits": culprits, "processes": processes}
+    found = blame(Blamed("kernel", "rank0", answer, 900), STOPPED, NAMES.get, peer_by_port)
+    assert (found.named, found.right, found.took_ms) == (named, right, 900)
+
+
+def peer_by_port(_, remote):
+    return NAMES.get(int(remote.rpartition(":")[2]))
+
+
+def test_an_error_of_blame_names_none():
+    found = blame(Blamed("kernel", "rank0", None, 900), STOPPED, NAMES.get, peer_by_port)
+    assert (found.named, found.right) == ([], False)
+
+
+@pytest.mark.parametrize(("who", "truth"), [("rank1", STOPPED), ("rank0", NOTHING)])
+def test_blame_counts_where_somebody_waits_for_a_process(who, truth):
+    assert blame(Blamed("kernel", who, None, 900), truth, NAMES.get, peer_by_port) is None
+
+
+def test_the_score_of_blame(tmp_path):
+    """Who is named wrongly is apart from where none is named."""
+    injections = []
+    for named, right in ((["rank1"], True), (["rank2"], False), ([], False), (None, False)):
+        verdict, _ = scored([])
+        if named is not None:
+            verdict.blame = Blame("rank0", named, right, "one sentence", 900)
+        injection = Injection("gloo", "one", "stop", "rank1", AT, HEALED, RECOVERED)
+        injection.sources["kernel"] = verdict
+        injections.append(injection)
+    Results([7], "2026-11-26", "Linux", injections).write(tmp_path / "results.json")
+    got = score(read(tmp_path / "results.json"), "kernel", lambda _: True)
+    assert (got.blame_right, got.blame_wrong) == (1 / 3, 1 / 3)

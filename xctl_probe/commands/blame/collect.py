@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 
 from xctl_probe.commands.blame.graph import Graph, Member, Node, Outside, Wait
 from xctl_probe.commands.blame.jobs import Job, jobs_of
-from xctl_probe.commands.blame.lockstep import Held, note
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse, Sign
 from xctl_probe.commands.blame.samples import Sampled
+from xctl_probe.commands.equals.lockstep import Held, note
 from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
 from xctl_probe.commands.why.findings.finding import Finding
 from xctl_probe.commands.why.report import NOTHING, UNSEEN, headline
 from xctl_probe.commands.why.sockets import Tcp
+from xctl_probe.commands.why.thread_activity import Kind, thread_activity
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Cause, Direction, PeerActivity, Process, Stall
 from xctl_probe.linux.addresses import endpoint_text
@@ -178,7 +179,14 @@ class Trail:
         if self.members[busy].does is None:
             self.members[busy] = replace(self.members[busy], does=held.does)
         added = [wait for wait in held.waits if wait.waiter not in known]
-        self.waits += added
+        quiet_ms = float(held.quiet_ms)
+        self.waits += [
+            Wait(
+                one.waiter, one.target, quiet_ms, Direction.RECEIVE, None, one.local, one.remote,
+                certain=False,
+            )
+            for one in added
+        ]  # fmt: skip
         if added:
             self.notes.append(note(held))
 
@@ -274,6 +282,8 @@ class Trail:
             return _HELD[held]
         # Queue pairs are reported apart, from samples of the same moment for all processes.
         text = headline(replace(found, queue_pairs=())).removeprefix(f"{NOTHING}: ")
+        if text.startswith(UNSEEN) and (what := _first_thread_does(found)):
+            return f"its first thread is {what}"
         return text.removeprefix("it is ")
 
     def _add_finding(self, pid: int, finding: Finding, tcp: Tcp) -> None:
@@ -292,6 +302,16 @@ class Trail:
             direction = Direction.CONNECT
         wait = Wait(pid, target, finding.ms, direction, finding.cause, tcp.local, tcp.remote)
         self.waits.append(replace(wait, certain=finding.certain))
+
+
+def _first_thread_does(found: Diagnosis) -> str | None:
+    """Return what the first thread does, None where that may be a wait for the network.
+
+    Others of its threads may wait for ever for what never comes.
+    """
+    first = (thread for thread in found.threads if thread.first)
+    activities = (thread_activity(found, thread) for thread in first)
+    return next((one.text for one in activities if one.kind is Kind.ELSE), None)
 
 
 def _is_about(held: Held, pid: int | None, job: str | None) -> bool:

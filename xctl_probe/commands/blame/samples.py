@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
-from threading import Thread
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from xctl_probe.commands.blame.lockstep import Held, lockstep
-from xctl_probe.commands.why.namespaces import enter
+from xctl_probe.commands.equals.sample import SHARE, owners_of
+from xctl_probe.commands.why.namespaces import inside
 from xctl_probe.config import Backend, Settings
-from xctl_probe.errors import ProbeError
-from xctl_probe.events import Direction, Process, Source, Stall
-from xctl_probe.fallback.local_pairs import Pair, pairs_of
-from xctl_probe.fallback.sock_diag import SockDiag
-from xctl_probe.linux.barred import Barred
-from xctl_probe.linux.budget import Budget
+from xctl_probe.events import Direction, Source, Stall
 from xctl_probe.linux.host_sockets import HostSockets, read_namespaces
-from xctl_probe.linux.owner_search import Search
-from xctl_probe.linux.owners_aside import OwnersAside
 from xctl_probe.linux.procfs import namespace_inode
 from xctl_probe.linux.socket_lookup import SocketSnapshot
 from xctl_probe.linux.thread_states import ThreadStates
@@ -34,8 +25,6 @@ _SAMPLES, _APART_S = 4, 0.12  # of the sampler: an event loop that is busy shows
 _INTERVALS, _INTERVAL_S = 2, 0.5  # of the kernel source
 _MOST_NAMESPACES = 16
 _MOST_ENTERED = 16  # rounds of a search for peer sockets; each enters a few namespaces
-_Made = TypeVar("_Made")
-_SHARE = 0.5  # of a core: a command that answers once has no budget for the long run
 
 
 class _Place(NamedTuple):
@@ -65,7 +54,7 @@ def sample(settings: Settings) -> Sampled:
 
     `--backend auto` is the sampler: it finds waits that began before it, and starts at once.
     """
-    settings = replace(settings, proc_share=max(settings.proc_share, _SHARE))
+    settings = replace(settings, proc_share=max(settings.proc_share, SHARE))
     if settings.backend is Backend.AUTO:
         settings = replace(settings, backend=Backend.SAMPLER)
     with ExitStack() as stack:
@@ -130,7 +119,7 @@ def _open(settings: Settings) -> tuple[list[_Place], list[str]]:
         return places, []
     others = {netns: pid for netns, pid in read_namespaces().items() if netns != own}
     for netns, pid in list(others.items())[:_MOST_NAMESPACES]:
-        other = _inside(pid, lambda: open_source(settings)[0])
+        other = inside(pid, lambda: open_source(settings)[0])
         if other is not None:
             places.append(_Place(other, netns, pid))
     notes = []
@@ -139,31 +128,6 @@ def _open(settings: Settings) -> tuple[list[_Place], list[str]]:
         namespaces = "another network namespace" if left == 1 else f"{left} network namespaces"
         notes.append(f"waits in {namespaces} are not seen: {why}")
     return places, notes
-
-
-def _made(make: Callable[[], _Made]) -> _Made | None:
-    try:
-        return make()
-    except (OSError, ProbeError):
-        return None
-
-
-def _inside(pid: int, make: Callable[[], _Made]) -> _Made | None:
-    """Return what is made in the network namespace of a process; None where that is refused.
-
-    A netlink socket stays in the namespace where it was created; the thread exits there.
-    """
-    found: list[_Made | None] = []
-
-    def run() -> None:
-        with suppress(OSError):
-            if enter(pid):
-                found.append(_made(make))
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
-    return found[0] if found else None
 
 
 def _poll(places: list[_Place], count: int) -> None:
@@ -196,7 +160,7 @@ def _with_peers(found: list[tuple[_Place, Stall]]) -> list[Stall]:
         }
     finally:
         host.close()
-    owners = _owners_of({one.inode for one in seen.values() if one and one.inode})
+    owners = owners_of({one.inode for one in seen.values() if one and one.inode})
     stalls = []
     for number, (_, stall) in enumerate(found):
         peer_socket = seen.get(number)
@@ -206,33 +170,6 @@ def _with_peers(found: list[tuple[_Place, Stall]]) -> list[Stall]:
         else:
             stalls.append(stall)
     return stalls
-
-
-def _owners_of(inodes: set[int]) -> dict[int, Process]:
-    """Return the processes by inode, of those that are found within a second."""
-    barred = Barred()
-    owners = OwnersAside(Search(Budget(_SHARE), barred=barred), barred)
-    owners.allow_first_search()
-    try:
-        owners.search(inodes)
-    finally:
-        owners.close()
-    return {inode: owner for inode in inodes if (owner := owners.get(inode)) is not None}
-
-
-def sample_equals() -> list[Held]:
-    """Return what holds up groups of equal processes that fell silent together."""
-    pairs: list[Pair] = []
-    own = namespace_inode("net")
-    others = (pid for netns, pid in read_namespaces().items() if netns != own)
-    with ExitStack() as stack:
-        sources = [_made(SockDiag)]
-        sources += [_inside(pid, SockDiag) for pid in islice(others, _MOST_NAMESPACES)]
-        for source in filter(None, sources):
-            stack.callback(source.close)
-            with suppress(OSError):
-                pairs += pairs_of(list(source.sockets()))
-    return lockstep(pairs, _owners_of({inode for pair in pairs for inode in pair.inodes}))
 
 
 def _peer_socket(host: HostSockets, place: _Place, stall: Stall) -> SocketSnapshot | None:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
+from threading import Thread
+from typing import TypeVar
 
+from xctl_probe.errors import ProbeError
 from xctl_probe.linux.procfs import namespace_inode
 
 _CLONE_NEWNET = 0x40000000
@@ -21,6 +24,7 @@ _PIDFD_GETFD = 438  # on every architecture
 _SIOCGSKNS = 0x894C
 _MOST_SOCKETS = 256  # whose namespace is requested
 _MOST_NAMESPACES = 8
+_Made = TypeVar("_Made")
 
 
 def is_elsewhere(reader: int) -> bool:
@@ -41,6 +45,24 @@ def enter(reader: int) -> bool:
         return _set(fd)
     finally:
         os.close(fd)
+
+
+def inside(pid: int, make: Callable[[], _Made]) -> _Made | None:
+    """Return what is made in the network namespace of a process; None where either is refused.
+
+    A netlink socket stays in the namespace where it was created; the thread exits there.
+    """
+    found: list[_Made] = []
+
+    def run() -> None:
+        with suppress(OSError, ProbeError):
+            if enter(pid):
+                found.append(make())
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0] if found else None
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from unit.commands.why.test_report import IDLE, PID, WAITING
 
 from xctl_probe.commands.blame import collect as module
 from xctl_probe.commands.blame.collect import Trail, collect
-from xctl_probe.commands.blame.graph import Graph, Outside, Wait
+from xctl_probe.commands.blame.graph import Graph, Outside
 from xctl_probe.commands.blame.jobs import Job
-from xctl_probe.commands.blame.lockstep import Held
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse
 from xctl_probe.commands.blame.samples import Sampled
+from xctl_probe.commands.equals.lockstep import Held, Towards
+from xctl_probe.commands.why.findings.finding import Finding
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.commands.why.sockets import Peer
 from xctl_probe.errors import UsageError
@@ -131,12 +132,25 @@ def test_a_guess_is_followed_only_where_the_peer_was_seen_to_be_stuck():
     assert found.waits_of(PROXY.pid) == []
 
 
+@pytest.mark.parametrize(
+    ("wchan", "does"),
+    [
+        ("hrtimer_nanosleep", "its first thread is sleeping"),
+        ("futex_wait_queue", "its first thread is waiting for another thread"),
+        ("wait_woken", "whether it waits on the network could not be seen: it keeps a receive"),
+    ],
+)
+def test_what_the_first_thread_does_is_more_than_that_another_one_may_wait(wchan, does):
+    unseen = Finding("keeps a receive", False, certain=False, seen=False)
+    first = replace(WAITING.threads[0], wchan=wchan, first=True)
+    explain = Explained(found=(unseen,), threads=(first,), waiting={})
+    found = trail(stall(), explain=explain)
+    assert found.members[PROXY.pid].does == does
+
+
 def equal_waits(*pairs, holder):
     """What lockstep finds: who probably waits for whom, and that the holder runs."""
-    waits = [
-        Wait(one.pid, other.pid, 7_001.0, Direction.RECEIVE, None, "a", "b", certain=False)
-        for one, other in pairs
-    ]
+    waits = [Towards(one.pid, other.pid, "a", "b") for one, other in pairs]
     pids = sorted({one.pid for pair in pairs for one in pair})
     return Held(pids, 7_001, waits, holder.pid, "running on a CPU")
 

@@ -10,8 +10,8 @@ from unit.commands.blame.test_graph import THERE, member, wait
 from xctl_probe.commands.blame.collect import Collected
 from xctl_probe.commands.blame.graph import Graph, Outside
 from xctl_probe.commands.blame.jobs import Job
-from xctl_probe.commands.blame.lockstep import Held
 from xctl_probe.commands.blame.report import headline, to_json, to_text
+from xctl_probe.commands.equals.lockstep import Held
 from xctl_probe.events import PeerActivity, Process
 
 STOPPED = {"activity": PeerActivity.STOPPED, "does": "stopped"}

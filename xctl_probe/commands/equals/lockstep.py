@@ -15,10 +15,9 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import NamedTuple
 
-from xctl_probe.commands.blame.graph import Wait
 from xctl_probe.commands.why.humanize import format_duration
 from xctl_probe.commands.why.threads import is_much_in_calls
-from xctl_probe.events import Direction, Process
+from xctl_probe.events import Process
 from xctl_probe.fallback.local_pairs import Pair
 from xctl_probe.linux import procfs, wchan
 from xctl_probe.linux.helper import Helper
@@ -48,6 +47,15 @@ class Link(NamedTuple):
     unread: tuple[bool, bool] = (False, False)
 
 
+class Towards(NamedTuple):
+    """A process waits for another one on a connection, both its addresses as `1.2.3.4:5`."""
+
+    waiter: int
+    target: int
+    local: str
+    remote: str
+
+
 class Held(NamedTuple):
     """A group of processes that fell silent together, and who probably waits for whom.
 
@@ -56,7 +64,7 @@ class Held(NamedTuple):
 
     pids: list[int]
     quiet_ms: int
-    waits: list[Wait]
+    waits: list[Towards]
     pid: int | None = None
     does: str = ""
 
@@ -236,7 +244,7 @@ def held_by_one(links: list[Link], activities: Mapping[int, str | None], quiet_m
     )
     if any(pid != busy for pid in unread):
         return unknown
-    towards: dict[int, Wait] = {}
+    towards: dict[int, Towards] = {}
     left = deque([busy])
     while left:
         target = left.popleft()
@@ -245,9 +253,7 @@ def held_by_one(links: list[Link], activities: Mapping[int, str | None], quiet_m
                 if link.pids[1 - at] != target or pid in towards or pid == busy:
                     continue
                 local, remote = link.addresses[at], link.addresses[1 - at]
-                towards[pid] = Wait(
-                    pid, target, float(quiet_ms), Direction.RECEIVE, None, local, remote, False
-                )
+                towards[pid] = Towards(pid, target, local, remote)
                 left.append(pid)
     return Held(pids, quiet_ms, list(towards.values()), busy, what)
 
