@@ -124,7 +124,7 @@ def run(plan: Plan, results: Results, report: Callable[[str], None]) -> None:
             target = rng.choice(program.targets(fault))
             report(f"{plan.program.name} {plan.layout}: {fault} at {target}")
             seconds = rng.uniform(*(HEALTHY_S if plan.healthy_s else FAULT_S))
-            seconds += WHY_S if plan.why else 0.0
+            seconds += WHY_S if plan.why and fault not in HEALTHY else 0.0
             unknown_from = now_ms()
             done.append(_inject(plan, program, fault, target, seconds, sockets))
             unknown_from = None
