@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.conversation import connected, transfer
+from support.conversation import connected, transfer, unanswered
 
 ALL_BANDWIDTH = ("--min-bw", 0)  # the last few bytes of a transfer may be an interval's all
 FIRST_BYTES, SECOND_BYTES = 1_000_003, 2_000_003
@@ -68,6 +68,20 @@ def test_a_socket_shared_after_fork_is_counted_once(probe, pair, backend):
     assert consumer.received_bytes(server.pid) == FIRST_BYTES + SECOND_BYTES
     if backend.sees("shared_user"):
         assert parts == (FIRST_BYTES, SECOND_BYTES)
+
+
+def test_who_forked_workers_waits_and_is_waited_for_itself(probe, pair):
+    """They inherit the connections, as those that load the data of a rank, and do not use them."""
+    running = probe()
+    server, client = pair
+    workers = {one.ask("fork_idle")["pid"] for one in pair}
+    unanswered(server, client)
+    running.wait_for(lambda seen: seen.stalls(pid=client.pid, ongoing=True))
+    running.wait_for_intervals(2)
+    consumer = running.stop()
+    assert not any(record.pid in workers for record in consumer.records)
+    peers = [record.net.get("peer_pid") for record in consumer.stalls(pid=client.pid)]
+    assert peers[-1] == server.pid
 
 
 def test_a_socket_passed_to_another_process_has_a_new_owner(probe, worker, pair):

@@ -11,10 +11,12 @@ AUXV_32 = struct.pack("=6I", 33, 0xF7F8C000, 6, 4096, 0, 0)
 AUXV_64 = struct.pack("=6Q", 33, 0x7F9934B35000, 6, 4096, 0, 0)
 
 
-def stat_line(pid: int, comm: bytes = b"client", start: int = 7_001, flags: int = 0) -> bytes:
+def stat_line(
+    pid: int, comm: bytes = b"client", start: int = 7_001, flags: int = 0, parent: int = 1
+) -> bytes:
     """The line of /proc/PID/stat; `start` in clock ticks since boot."""
     rest = b"0 " * 4 + b"%d " % flags + b"0 " * 11 + b"20"
-    return b"%d (%s) S 1 %s %d 0 0\n" % (pid, comm, rest, start)
+    return b"%d (%s) S %d %s %d 0 0\n" % (pid, comm, parent, rest, start)
 
 
 def epoll_line(fd: int, events: int, inode: int) -> str:
@@ -31,8 +33,10 @@ class FakeProcess:
         for folder in ("fd", "fdinfo", "task"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)
 
-    def stat(self, comm: bytes = b"client", start: int = 7_001, flags: int = 0) -> None:
-        self.write("stat", stat_line(self.pid, comm, start, flags))
+    def stat(
+        self, comm: bytes = b"client", start: int = 7_001, flags: int = 0, parent: int = 1
+    ) -> None:
+        self.write("stat", stat_line(self.pid, comm, start, flags, parent))
 
     def link(self, fd: int, target: str) -> None:
         (self.path / f"fd/{fd}").symlink_to(target)

@@ -96,6 +96,7 @@ class Search(Owners):
         )  # fmt: skip
         other._holding = self._holding.copy()
         other._processes = self._processes.copy()
+        other._parents = self._parents.copy()
         other._closed = self._closed.copy()
         other._kernel_threads = self._kernel_threads.copy()
         other._recent = self._recent.copy()
@@ -333,6 +334,9 @@ class Search(Owners):
 
     def _is_free(self) -> bool:
         return self._clock() < self._free_until_ns
+
+    def _may_read_links(self, pid: int) -> bool:
+        return not self._is_barred(pid)
 
     def _is_barred(self, pid: int) -> bool:
         # Of a process in execve(2) the folder may be root's for the moment.

@@ -177,6 +177,13 @@ def parse_process(pid: int, text: bytes) -> Process | None:
     return Process(pid, int(stat.fields[_START_TIME]), command(stat.comm))
 
 
+def parent_of(pid: int, proc: Path = PROC) -> int:
+    """Return the pid of the parent, 0 where it is in another pid namespace or the process gone."""
+    stat = parse_stat(read_once(f"{proc}/{pid}/stat", _STAT_BYTES))
+    parent = stat.fields[1] if stat is not None and len(stat.fields) > 1 else b""
+    return int(parent) if parent.isdigit() else 0
+
+
 def status_field(status: bytes, name: str) -> bytes:
     """Return the value of a field of a status file, empty where there is none.
 

@@ -2,6 +2,9 @@
 
 A search costs one readlink for each descriptor of the readable processes.  Therefore owners are
 cached: an inode is searched for once, and a cached owner is checked with a single readlink.
+
+After a fork both processes hold a socket, under the same number.  The parent is taken: a worker
+that loads data, or writes a snapshot, inherits the connections of its parent and does not use them.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.events import Process
-from xctl_probe.linux.procfs import link, read_process, socket_inode
+from xctl_probe.linux.procfs import link, parent_of, read_process, socket_inode
 from xctl_probe.linux.tasks import reader_of
+
+_MOST_PARENTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Owners:
         self._proc = proc
         self._holding: dict[int, _Holding] = {}
         self._processes: dict[int, Process | None] = {}
+        self._parents: dict[int, int] = {}
         self._closed: dict[str, int] = {}  # unreadable pid -> its uid at that time
         self._without: set[int] = set()  # pids without descriptors: kernel threads
         self._recent: list[str] = []  # pids that held found sockets, latest first
@@ -38,6 +44,7 @@ class Owners:
     def begin(self) -> None:
         """Start an interval: names are read again (a process may have called exec)."""
         self._processes.clear()
+        self._parents.clear()
 
     def process(self, pid: int) -> Process | None:
         """Return the process with this pid, read once an interval; None when it is gone."""
@@ -85,9 +92,9 @@ class Owners:
     def search(self, inodes: Collection[int], asker: int | None = None) -> set[int]:  # noqa: ARG002
         """Search for the owners of these sockets, until all are found.
 
-        Where several processes hold a socket, as after a fork, one of them is taken; when it closes
-        its copy, `is_current` is False.  Returns the inodes for which the search is not finished:
-        none.
+        Where several processes hold a socket, one of them is taken, after a fork the parent; when
+        it closes its copy, `is_current` is False.  Returns the inodes for which the search is not
+        finished: none.
         """
         missing = set(inodes)
         found_in: list[str] = []
@@ -113,9 +120,31 @@ class Owners:
     def _hold(self, inode: int, pid: str, reader: int, fd: str) -> bool:
         """Cache the owner; False where the process is gone."""
         process = self.process(int(pid))
-        if process is not None:
-            self._holding[inode] = _Holding(process, reader, fd)
-        return process is not None
+        if process is None:
+            return False
+        parent = self._inherited_from(process.pid, fd, inode)
+        if parent is not None:
+            process, reader = parent, parent.pid
+        self._holding[inode] = _Holding(process, reader, fd)
+        return True
+
+    def _inherited_from(self, pid: int, fd: str, inode: int) -> Process | None:
+        """Return the first ancestor that also holds the socket, None where the parent does not."""
+        found = None
+        for _ in range(_MOST_PARENTS):
+            pid = self._parent(pid)
+            if pid <= 1 or not self._may_read_links(pid) or self._link(pid, fd) != inode:
+                break
+            found = self.process(pid) or found
+        return found
+
+    def _parent(self, pid: int) -> int:
+        if pid not in self._parents:
+            self._parents[pid] = parent_of(pid, self._proc)
+        return self._parents[pid]
+
+    def _may_read_links(self, pid: int) -> bool:  # noqa: ARG002 - a search with a budget limits it
+        return True
 
     def _note_recent(self, found_in: list[str]) -> None:
         self._recent = [*found_in, *(pid for pid in self._recent if pid not in found_in)][:64]

@@ -24,9 +24,9 @@ class Proc:
         self.path = path
         self.links = 0
 
-    def add(self, pid, *inodes, comm=b"client", start=7_001):
+    def add(self, pid, *inodes, comm=b"client", start=7_001, parent=1):
         process = FakeProcess(self.path, pid)
-        process.stat(comm, start)
+        process.stat(comm, start, parent=parent)
         process.link(0, "/dev/null")
         process.link(1, "pipe:[4241]")
         for fd, inode in enumerate(inodes, start=3):
@@ -50,6 +50,29 @@ def proc(tmp_path):
 @pytest.fixture
 def owners(proc):
     return Owners(proc.path)
+
+
+def test_of_a_parent_and_its_children_the_parent_is_the_owner(proc, owners):
+    """Workers that load data for a rank have its connections; and theirs have them, too."""
+    proc.add(233, INODE, parent=97)  # a shell, which does not hold it
+    proc.add(97, INODE + 2)
+    proc.add(239, INODE, parent=233)
+    proc.add(241, INODE, parent=239)
+    owners.search([INODE])
+    assert owners.get(INODE).pid == 233
+    assert owners.is_current(INODE)
+    proc.close(233)  # as a server that forks for each connection
+    assert not owners.is_current(INODE)
+    owners.search([INODE])
+    assert owners.get(INODE).pid == 239
+
+
+def test_a_socket_of_a_child_is_its_own(proc, owners):
+    """Opened after the fork, under a number that the parent has for another one."""
+    proc.add(233, INODE + 2)
+    proc.add(239, INODE, parent=233)
+    owners.search([INODE])
+    assert owners.get(INODE).pid == 239
 
 
 def test_a_process_is_its_pid_start_and_name(proc):

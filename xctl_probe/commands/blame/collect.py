@@ -282,8 +282,9 @@ class Trail:
             return _HELD[held]
         # Queue pairs are reported apart, from samples of the same moment for all processes.
         text = headline(replace(found, queue_pairs=())).removeprefix(f"{NOTHING}: ")
-        if text.startswith(UNSEEN) and (what := _first_thread_does(found)):
-            return f"its first thread is {what}"
+        by_socket = bool(found.found) and not found.found[0].waits
+        if by_socket and (what := _first_thread_does(found)):
+            return what if len(found.threads) == 1 else f"its first thread is {what}"
         return text.removeprefix("it is ")
 
     def _add_finding(self, pid: int, finding: Finding, tcp: Tcp) -> None:

@@ -143,7 +143,8 @@ def test_a_guess_is_followed_only_where_the_peer_was_seen_to_be_stuck():
 def test_what_the_first_thread_does_is_more_than_that_another_one_may_wait(wchan, does):
     unseen = Finding("keeps a receive", False, certain=False, seen=False)
     first = replace(WAITING.threads[0], wchan=wchan, first=True)
-    explain = Explained(found=(unseen,), threads=(first,), waiting={})
+    threads = (first, replace(first, tid=PID + 2, wchan="wait_woken", first=False))
+    explain = Explained(found=(unseen,), threads=threads, waiting={})
     found = trail(stall(), explain=explain)
     assert found.members[PROXY.pid].does == does
 
