@@ -17,12 +17,18 @@ def with_equals(diagnosis: Diagnosis, equals: Callable[[], Iterable[Held]]) -> D
 
     `equals` samples them, for half a second.
     """
-    if diagnosis.frozen or not diagnosis.tcp or any(one.waits for one in diagnosis.found):
+    if diagnosis.frozen or any(one.waits for one in diagnosis.found) or not _has_equal(diagnosis):
         return diagnosis
     for held in equals():
         if diagnosis.process.pid in held.pids:
             return _of_group(diagnosis, held)
     return diagnosis
+
+
+def _has_equal(diagnosis: Diagnosis) -> bool:
+    process = diagnosis.process
+    peers = (tcp.peer for tcp in diagnosis.tcp if tcp.peer is not None)
+    return any(peer.comm == process.comm and peer.pid != process.pid for peer in peers)
 
 
 def _of_group(diagnosis: Diagnosis, held: Held) -> Diagnosis:

@@ -12,13 +12,13 @@ from unit.commands.why.test_verdict import ACCEPTED, IN_EPOLL, INODE
 from xctl_probe.commands.equals.lockstep import SLEEPS, Held, Towards, note
 from xctl_probe.commands.why.of_equals import with_equals
 from xctl_probe.commands.why.report import headline
+from xctl_probe.commands.why.sockets import Peer
 from xctl_probe.commands.why.verdict import findings
 from xctl_probe.linux.procfs import read_process
 
 HERE, THERE = ACCEPTED.local, ACCEPTED.remote
-UNDECIDED = replace(
-    WAITING, tcp=(ACCEPTED,), found=tuple(findings([ACCEPTED], [], {INODE: IN_EPOLL}))
-)
+EQUAL = replace(ACCEPTED, peer=Peer(0, 239, WAITING.process.comm, stopped=False))
+UNDECIDED = replace(WAITING, tcp=(EQUAL,), found=tuple(findings([EQUAL], [], {INODE: IN_EPOLL})))
 ME = os.getpid()  # stands for a rank that lives
 OTHER = Towards(239, ME, "10.0.0.9:7", "10.0.0.7:9")
 HELD = Held([PID, 239, ME], 14_000, [OTHER, Towards(PID, 239, HERE, THERE)], ME, SLEEPS)
@@ -61,7 +61,14 @@ def test_other_groups_and_connections_show_nothing_of_it(held):
 
 
 @pytest.mark.parametrize(
-    "diagnosis", [WAITING, replace(UNDECIDED, frozen=True), replace(UNDECIDED, tcp=())]
+    "diagnosis",
+    [
+        WAITING,
+        replace(UNDECIDED, frozen=True),
+        replace(UNDECIDED, tcp=(ACCEPTED,)),
+        replace(UNDECIDED, tcp=(replace(EQUAL, peer=Peer(0, 239, "server", stopped=False)),)),
+        replace(UNDECIDED, tcp=(replace(EQUAL, peer=replace(EQUAL.peer, pid=PID)),)),
+    ],
 )
 def test_equals_are_sampled_only_where_something_is_to_be_found(diagnosis):
     assert with_equals(diagnosis, None) == diagnosis
