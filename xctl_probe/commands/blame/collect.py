@@ -75,10 +75,11 @@ def collect(
     """
     trail = Trail(lambda one: diagnose(one, stall_ms=stall_ms), ThreadStates())
     trail.add_stalls(sampled.stalls)
+    # Before guesses: several processes show more than one does.
+    trail.add_equals([held for held in equals() if _is_about(held, pid, job)])
     if pid is not None and not trail.waits_of(pid):
         trail.explain_first(pid)
     trail.follow([pid] if pid is not None else None)
-    trail.add_equals([held for held in equals() if _is_about(held, pid, job)])
     rdma = rdma or RdmaSampled()
     trail.add_rdma(rdma.by_pid)
     members = trail.members
@@ -171,7 +172,8 @@ class Trail:
         processes = [read_process(pid) for pid in held.pids]
         graph = Graph(self.members, tuple(self.waits))
         known = [wait.waiter for wait in held.waits if wait.waiter in graph.waits]
-        agree = all(busy in graph.reachable([pid]) for pid in known)
+        group = set(held.pids)
+        agree = all(graph.reachable([pid]) <= group for pid in known)
         if None in processes or not agree or busy in graph.waits:
             return
         for process in filter(None, processes):

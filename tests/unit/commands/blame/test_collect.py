@@ -212,6 +212,18 @@ def test_other_evidence_counts_more(holder):
     assert (found.waits, found.notes) == (before, [])
 
 
+def test_a_wait_that_is_known_within_the_group_leads_on_to_that_one():
+    """The neighbour that it waits for sleeps as well, and what holds that up the equals show."""
+    found = Trail(Explained(), States())
+    found.add_stalls([stall(CLIENT, PROXY)])
+    found.add_equals([equal_waits(*RING, holder=SERVER)])
+    assert [(one.waiter, one.target, one.certain) for one in found.waits] == [
+        (CLIENT.pid, PROXY.pid, True),
+        (PROXY.pid, SERVER.pid, False),
+    ]
+    assert culprits(found) == [(SERVER.pid,)]
+
+
 def test_equals_of_which_one_is_gone_are_left_out(monkeypatch):
     monkeypatch.setattr(module, "read_process", {CLIENT.pid: CLIENT, PROXY.pid: PROXY}.get)
     found = trail()
