@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from xctl_probe.commands.blame.activity import HELD, activity_of
 from xctl_probe.commands.blame.graph import Graph, Member, Node, Outside, Wait
 from xctl_probe.commands.blame.jobs import Job, jobs_of
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse, Sign
@@ -18,11 +19,9 @@ from xctl_probe.commands.blame.samples import Sampled
 from xctl_probe.commands.equals.lockstep import Held, note
 from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
 from xctl_probe.commands.why.findings.finding import Finding
-from xctl_probe.commands.why.report import NOTHING, UNSEEN, headline
 from xctl_probe.commands.why.sockets import Tcp
-from xctl_probe.commands.why.thread_activity import Kind, thread_activity
 from xctl_probe.errors import ProbeError, UsageError
-from xctl_probe.events import Cause, Direction, PeerActivity, Process, Stall
+from xctl_probe.events import Cause, Direction, Process, Stall
 from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.linux.procfs import read_process
 from xctl_probe.linux.thread_states import ThreadStates
@@ -33,7 +32,6 @@ _AT_ONCE = 4
 _MOST_STEPS = 4  # of a trail that no source has reported
 _SENDS = (Cause.PEER_WINDOW, Cause.SEND_BUFFER, Cause.PACING, Cause.LOCAL_DROP)
 _UNREAD = ", and has not read what was sent to it"
-_HELD = {PeerActivity.STOPPED: "stopped", PeerActivity.FROZEN: "frozen with its cgroup"}
 
 Explain = Callable[[int], Diagnosis]
 
@@ -203,7 +201,7 @@ class Trail:
     def _add_process(self, process: Process) -> None:
         if process.pid not in self.members:
             state = self._states.of(process.pid)
-            self.members[process.pid] = Member(process, state, _HELD.get(state) if state else None)
+            self.members[process.pid] = Member(process, state, HELD.get(state) if state else None)
 
     def described(self, members: Mapping[int, Member]) -> dict[int, Member]:
         """What those do of which RDMA shows a sign and nothing is known yet; only so many."""
@@ -216,8 +214,7 @@ class Trail:
         found = {}
         for pid, explained in self._explained_at_once(pids):
             if isinstance(explained, Diagnosis):
-                # That RDMA cannot be seen is in the answer anyway.
-                does = self._does(pid, explained).removeprefix(f"{UNSEEN}: it is ")
+                does = activity_of(explained, self.members[pid].activity, with_unseen=False)
                 found[pid] = replace(members[pid], does=does)
         return found
 
@@ -265,7 +262,8 @@ class Trail:
             return
         self._add_process(found.process)
         unread = _UNREAD if self._leaves_unread(pid, found.tcp) else ""
-        self.members[pid] = replace(self.members[pid], does=self._does(pid, found) + unread)
+        does = activity_of(found, self.members[pid].activity)
+        self.members[pid] = replace(self.members[pid], does=does + unread)
         by_inode = {tcp.inode: tcp for tcp in found.tcp}
         for finding in found.found:
             tcp = by_inode.get(finding.inode or 0)
@@ -277,17 +275,6 @@ class Trail:
         pairs = {(wait.remote, wait.local) for wait in self.waits if wait.target == pid}
         unread = (one for one in tcp if one.receive_queue and not one.moved)
         return any((one.local, one.remote) in pairs for one in unread)
-
-    def _does(self, pid: int, found: Diagnosis) -> str:
-        held = self.members[pid].activity
-        if held in _HELD:
-            return _HELD[held]
-        # Queue pairs are reported apart, from samples of the same moment for all processes.
-        text = headline(replace(found, queue_pairs=())).removeprefix(f"{NOTHING}: ")
-        by_socket = bool(found.found) and not found.found[0].waits
-        if by_socket and (what := _first_thread_does(found)):
-            return what if len(found.threads) == 1 else f"its first thread is {what}"
-        return text.removeprefix("it is ")
 
     def _add_finding(self, pid: int, finding: Finding, tcp: Tcp) -> None:
         target: Node = Outside(
@@ -305,16 +292,6 @@ class Trail:
             direction = Direction.CONNECT
         wait = Wait(pid, target, finding.ms, direction, finding.cause, tcp.local, tcp.remote)
         self.waits.append(replace(wait, certain=finding.certain))
-
-
-def _first_thread_does(found: Diagnosis) -> str | None:
-    """Return what the first thread does, None where that may be a wait for the network.
-
-    Others of its threads may wait for ever for what never comes.
-    """
-    first = (thread for thread in found.threads if thread.first)
-    activities = (thread_activity(found, thread) for thread in first)
-    return next((one.text for one in activities if one.kind is Kind.ELSE), None)
 
 
 def _is_about(held: Held, pid: int | None, job: str | None) -> bool:

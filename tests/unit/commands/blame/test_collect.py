@@ -133,17 +133,19 @@ def test_a_guess_is_followed_only_where_the_peer_was_seen_to_be_stuck():
 
 
 @pytest.mark.parametrize(
-    ("wchan", "does"),
+    ("first", "other", "does"),
     [
-        ("hrtimer_nanosleep", "its first thread is sleeping"),
-        ("futex_wait_queue", "its first thread is waiting for another thread"),
-        ("wait_woken", "whether it waits on the network could not be seen: it keeps a receive"),
+        ({"wchan": "hrtimer_nanosleep"}, {}, "its first thread is sleeping"),
+        ({"wchan": "futex_wait_queue"}, {}, "its first thread is waiting for another thread"),
+        ({"wchan": "ep_poll"}, {"running": True}, "a thread is running on a CPU"),
+        ({"wchan": "ep_poll"}, {}, "whether it waits on the network could not be seen: it keeps"),
+        ({}, {}, "whether it waits on the network could not be seen: it keeps"),
     ],
 )
-def test_what_the_first_thread_does_is_more_than_that_another_one_may_wait(wchan, does):
-    unseen = Finding("keeps a receive", False, certain=False, seen=False)
-    first = replace(WAITING.threads[0], wchan=wchan, first=True)
-    threads = (first, replace(first, tid=PID + 2, wchan="wait_woken", first=False))
+def test_what_a_thread_does_is_more_than_that_another_one_may_wait(first, other, does):
+    unseen = Finding("keeps", False, certain=False, seen=False)
+    thread = WAITING.threads[0]
+    threads = (replace(thread, first=True, **first), replace(thread, tid=PID + 2, **other))
     explain = Explained(found=(unseen,), threads=threads, waiting={})
     found = trail(stall(), explain=explain)
     assert found.members[PROXY.pid].does == does
