@@ -202,10 +202,9 @@ def test_a_server_that_has_the_request_and_sleeps_is_named_with_what_it_does(bla
     assert found["verdict"] == expected
 
 
-@pytest.mark.parametrize("user", ["root", "unprivileged"])
-def test_equals_that_fell_silent_together_wait_for_the_one_that_computes(blame, worker, user):
-    """No connection shows it: each rank of the ring has sent, and read all that came."""
-    ranks = [worker("links", comm=b"rank") for _ in range(4)]
+def ring(worker, count):
+    """Ranks that have exchanged data: each has sent, and read all that came."""
+    ranks = [worker("links", comm=b"rank") for _ in range(count)]
     for at, rank in enumerate(ranks):
         linked(rank, ranks[at - 1], f"link{at}")
     for _ in range(17):
@@ -213,7 +212,26 @@ def test_equals_that_fell_silent_together_wait_for_the_one_that_computes(blame, 
             rank.begin("ask", f"link{at}", REQUEST_BYTES)
             ranks[at - 1].ask("answer", f"link{at}", REQUEST_BYTES)
             rank.expect("ask")
-    *waiting, slow = ranks
+    return ranks
+
+
+@pytest.mark.parametrize("user", ["root", "unprivileged"])
+def test_ranks_that_poll_without_sleeping_wait_for_the_one_that_sleeps(blame, worker, user):
+    """As with NCCL and MPI: they run all the while, in calls that find nothing."""
+    *waiting, slow = ring(worker, 3)
+    for at, rank in enumerate(waiting):
+        rank.begin("poll", f"link{at + 1}")
+    slow.begin("sleep")
+    found = blame(named(slow.pid), "--pid", waiting[0].pid, user=user)
+    assert found["verdict"] == (
+        f"rank (pid {waiting[0].pid}) probably waits for rank (pid {slow.pid}, sleeping)"
+    )
+
+
+@pytest.mark.parametrize("user", ["root", "unprivileged"])
+def test_equals_that_fell_silent_together_wait_for_the_one_that_computes(blame, worker, user):
+    """No connection shows it."""
+    *waiting, slow = ring(worker, 4)
     for at, rank in enumerate(waiting):
         rank.begin("relay", f"link{at}", f"link{at + 1}")
     slow.begin("compute")

@@ -105,6 +105,13 @@ def test_each_decision_has_its_parts_and_figures(page):
     assert re.search(r"\d", parts["Figures"]) or page.stem.startswith("0006")
 
 
+def test_each_package_is_installed():
+    """A wheel has those that are listed only; a checkout would work without."""
+    folders = {path.parent for path in (ROOT / "xctl_probe").rglob("*.py")}
+    folders |= {ROOT / "xctl_probe/fallback", ROOT / "xctl_probe/bpf"}  # links
+    assert {".".join(folder.relative_to(ROOT).parts) for folder in folders} == set(PACKAGES)
+
+
 def test_version_is_that_of_pyproject():
     """The one source; the installed metadata is made from it."""
     assert importlib.metadata.version(PROJECT["name"]) == PROJECT["version"]

@@ -14,6 +14,7 @@ send NAME BYTES       sends so many bytes
 loop NAME OTHER BYTES sends on NAME, and asks on OTHER whenever it has been answered, in an event
                       loop that monitors both; until data comes on NAME
 sleep                 sleeps until the end
+poll NAME             receives from NAME without blocking, again and again until the end
 compute               computes until the end
 """
 
@@ -24,6 +25,7 @@ import select
 import socket
 import sys
 import time
+from contextlib import suppress
 
 from talk import die_with_parent, failed, hello, report
 
@@ -118,6 +120,16 @@ class Links:
 
     def sleep(self) -> dict[str, object]:
         time.sleep(_LONG_S)
+        return {}
+
+    def poll(self, name: str) -> dict[str, object]:
+        """Receive again and again without blocking, as who never sleeps."""
+        link = self._links[name]
+        link.setblocking(False)
+        until = time.monotonic() + _LONG_S
+        while time.monotonic() < until:
+            with suppress(BlockingIOError):
+                link.recv(_PART_BYTES)
         return {}
 
     def compute(self) -> dict[str, object]:
