@@ -58,6 +58,18 @@ def test_an_epoll_that_is_watched_is_followed(why, worker, how):
     assert answer["tcp"][0]["fd"] in answer["threads"][0]["fds"]
 
 
+def test_a_server_that_does_not_wait_for_a_request_has_not_finished_its_reply(why, worker):
+    """An event loop has a part of it; if the server waited there, the connection would be idle."""
+    server, client, identity = connected(worker, client_role="evented")
+    client.begin("ask", QUESTION, ANSWER)
+    server.ask("recv", QUESTION)
+    server.ask("send", ANSWER - 1)
+    answer = why(client.pid, "probably waits for more data from", str(identity["port"]))
+    assert f"(pid {server.pid}) waits for a request there" in answer["verdict"]
+    server.begin("recv", QUESTION)
+    why(client.pid, DENIED, f"(pid {server.pid}) awaits a request")
+
+
 def test_a_process_whose_first_thread_has_ended_is_alive(why, worker):
     """On both sides: as the one that is explained, and as the peer."""
     server, client, identity = connected(worker, "headless", "headless")

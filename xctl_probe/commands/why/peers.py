@@ -50,5 +50,6 @@ def _described(other: TcpSample, owners: Owners) -> Peer:
         process.comm,
         stopped=processes.stopped(process.pid),
         listens=not other.rqueue and activity in (Activity.WAITING_ON_SOCKET, Activity.UNDECIDED),
+        is_elsewhere=not other.rqueue and activity is Activity.OTHER,
         frozen=Freezer().frozen(process.pid),
     )

@@ -33,6 +33,7 @@ class Peer:
     comm: str | None
     stopped: bool  # by a signal, a debugger or its cgroup
     listens: bool = False  # it has read everything, and waits for more, or may
+    is_elsewhere: bool = False  # it has read everything, and no thread of it waits for more
     frozen: bool = False  # its cgroup is
     waits_for: str | None = None  # of one that listens: address of what it waits for itself
     computes: bool = False  # of one that listens: other threads do

@@ -94,6 +94,20 @@ def test_more_is_probably_due_from_a_peer_that_is_stopped(peer, text):
     assert (finding.waits, finding.certain, finding.ms) == (True, False, 13_000.0)
 
 
+@pytest.mark.parametrize(("quiet_ms", "waits"), [(999, False), (1_000, True)])
+def test_who_does_not_wait_for_a_request_has_not_finished_its_reply(quiet_ms, waits):
+    peer = Peer(0, 239, "server", stopped=False, is_elsewhere=True)
+    part = replace(OPENED, last_receive_ms=quiet_ms, last_send_ms=quiet_ms + 7, peer=peer)
+    finding = finding_of(part, IN_EPOLL)
+    assert finding.waits is waits
+    if waits:
+        assert finding.text == (
+            "probably waits for more data from 10.0.0.7:5432: the last came 1.0 s ago, and no "
+            "thread of server (pid 239) waits for a request there"
+        )
+        assert (finding.certain, finding.ms) == (False, 1_000.0)
+
+
 def test_a_stopped_peer_without_which_it_went_on_may_be_that_of_an_idle_connection():
     stopped = replace(OPENED, peer=Peer(0, 239, "server", stopped=True))
     used = replace(OPENED, inode=INODE + 2, last_receive_ms=2_000, last_send_ms=2_000)

@@ -9,7 +9,7 @@ from xctl_probe.commands.why.humanize import format_bytes, format_duration, plur
 from xctl_probe.commands.why.sockets import Peer, Tcp
 from xctl_probe.commands.why.waiters import Waiter
 from xctl_probe.events import Cause
-from xctl_probe.stalls.policy import is_silent
+from xctl_probe.stalls.policy import REPLY_MS, is_silent
 
 RECEIVES = ("ESTABLISHED", "FIN_WAIT1", "FIN_WAIT2")
 
@@ -130,23 +130,37 @@ def _between(tcp: Tcp, *, first_waits: bool) -> Finding:
     if peer and peer.listens:
         text = f"waits for events; at {tcp.remote} {peer.comm} (pid {peer.pid}) awaits a request"
         return Finding(text, False, True, None, tcp.inode)
-    last = "nothing came yet"
-    if tcp.last_receive_ms is not None:
-        last = f"the last came {format_duration(tcp.last_receive_ms)} ago"
+    if peer and peer.is_elsewhere and (tcp.last_receive_ms or 0) >= REPLY_MS:
+        return _in_the_middle(tcp, peer)
     text = (
-        f"waits for events, also from {tcp.remote}: {last}, and whether more is due only the two "
-        "programs know"
+        f"waits for events, also from {tcp.remote}: {_last(tcp)}, and whether more is due only the "
+        "two programs know"
     )
     return Finding(text, False, False, None, tcp.inode, seen=False)
+
+
+def _last(tcp: Tcp) -> str:
+    if tcp.last_receive_ms is None:
+        return "nothing came yet"
+    return f"the last came {format_duration(tcp.last_receive_ms)} ago"
 
 
 def _of_stopped(tcp: Tcp, peer: Peer) -> Finding:
     """Return the finding about a peer that sent last, maybe a part, and is stopped since."""
     who = f"{peer.comm} (pid {peer.pid})" if peer.pid is not None else "the peer"
-    last = "nothing came yet"
-    if tcp.last_receive_ms is not None:
-        last = f"the last came {format_duration(tcp.last_receive_ms)} ago"
-    text = f"probably waits for data from {tcp.remote}: {last}, and {who} is {held(peer)}"
+    text = f"probably waits for data from {tcp.remote}: {_last(tcp)}, and {who} is {held(peer)}"
+    return Finding(text, True, False, None, tcp.inode, milliseconds(tcp.last_receive_ms))
+
+
+def _in_the_middle(tcp: Tcp, peer: Peer) -> Finding:
+    """Return the finding about a server that does not wait for the next request.
+
+    A server whose reply is complete does, on each connection that it keeps.
+    """
+    text = (
+        f"probably waits for more data from {tcp.remote}: {_last(tcp)}, and no thread of "
+        f"{peer.comm} (pid {peer.pid}) waits for a request there"
+    )
     return Finding(text, True, False, None, tcp.inode, milliseconds(tcp.last_receive_ms))
 
 
