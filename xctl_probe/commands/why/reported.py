@@ -15,7 +15,7 @@ from xctl_probe.commands.why.findings.finding import Finding, ranked
 from xctl_probe.commands.why.humanize import format_duration
 from xctl_probe.commands.why.sockets import Tcp
 from xctl_probe.events import Direction, Stall
-from xctl_probe.exporters.records import StallRecord
+from xctl_probe.exporters.records import StallRecord, is_probable
 from xctl_probe.exporters.text import WAITS
 
 _NS_PER_MS = 1_000_000
@@ -27,18 +27,16 @@ def with_reported(diagnosis: Diagnosis, records: Iterable[StallRecord], now_ms: 
     `now_ms` is the time of the second sample, since the Unix epoch.
     """
     tcp = {socket.inode: socket for socket in diagnosis.tcp}
-    certain = {one.inode for one in diagnosis.found if one.waits and one.certain}
-    waits = {one.inode for one in diagnosis.found if one.waits}
+    decided = {one.inode: one.certain for one in diagnosis.found if one.waits}
     reported: dict[int, Finding] = {}
-    for record in records:
+    for record in sorted(records, key=is_probable, reverse=True):  # of several probes
         stall = record.stall
         socket = tcp.get(stall.socket.inode)
         of_process = stall.owner is not None and stall.owner.pid == diagnosis.process.pid
         if not of_process or socket is None:
             continue
-        if socket.inode in (waits if stall.probable else certain):
-            continue
-        if not _is_over(socket, stall, now_ms - record.ts_ms):
+        samples_know = socket.inode in decided and (stall.probable or decided[socket.inode])
+        if not samples_know and not _is_over(socket, stall, now_ms - record.ts_ms):
             reported[socket.inode] = _finding(socket, stall)
     if not reported:
         return diagnosis

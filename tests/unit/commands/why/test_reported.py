@@ -82,6 +82,13 @@ def test_what_is_only_probable_to_a_probe_is_so_in_the_answer():
     assert reported(guess, STALL) != guess
 
 
+def test_of_several_probes_the_one_that_is_certain_decides():
+    probable = replace(STALL, probable=True)
+    for stalls in ((probable, STALL), (STALL, probable)):
+        (finding,) = reported(UNDECIDED, *stalls).found
+        assert finding.certain
+
+
 def test_what_moved_since_is_over():
     """Between the samples, or between the record and them; of a send what came is no sign."""
     moved = replace(UNDECIDED, tcp=(replace(ACCEPTED, moved=True),))
