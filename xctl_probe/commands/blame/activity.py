@@ -29,7 +29,13 @@ def activity_of(
         return what
     if not with_unseen:
         text = text.removeprefix(f"{UNSEEN}: ")
-    return text.removeprefix("it is ")
+    return text.removeprefix("it is ").removeprefix("it ")
+
+
+def unseen_of(found: Diagnosis) -> str | None:
+    """Return why it could not be seen whether the process waits, None where it could."""
+    text = headline(replace(found, queue_pairs=()))
+    return text.removeprefix(f"{UNSEEN}: ") if text.startswith(UNSEEN) else None
 
 
 def _of_thread(found: Diagnosis) -> str | None:

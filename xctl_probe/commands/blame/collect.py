@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from xctl_probe.commands.blame.activity import HELD, activity_of
+from xctl_probe.commands.blame.activity import HELD, activity_of, unseen_of
 from xctl_probe.commands.blame.graph import Graph, Member, Node, Outside, Wait
 from xctl_probe.commands.blame.jobs import Job, jobs_of
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse, Sign
@@ -43,7 +43,8 @@ class Collected:
     `job_size` is the number of processes of a job that were found on this host.  `ports` has the
     errors of RDMA ports whose process is not known: count by word, by port.  `own_only`: other
     users' processes could not be observed.  `silent`: equal processes that fell silent together,
-    of which none could be named.
+    of which none could be named.  `unseen`: why it could not be seen whether the process that was
+    asked about waits.
     """
 
     graph: Graph
@@ -53,6 +54,7 @@ class Collected:
     ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     own_only: bool = False
     silent: Held | None = None
+    unseen: str | None = None
 
 
 def collect(
@@ -95,7 +97,9 @@ def collect(
     notes = (*sampled.notes, *rdma.notes, *trail.notes)
     has_rdma = any(member.rdma is not None for member in graph.members.values())
     ports = rdma.ports if has_rdma else {}
-    return Collected(graph, sampled.source, notes, sizes, ports, sampled.own_only, trail.silent)
+    return Collected(
+        graph, sampled.source, notes, sizes, ports, sampled.own_only, trail.silent, trail.unseen
+    )
 
 
 class Trail:
@@ -111,6 +115,7 @@ class Trail:
         self.members: dict[int, Member] = {}
         self.notes: list[str] = []
         self.silent: Held | None = None
+        self.unseen: str | None = None
         self._explained: set[int] = set()
 
     def waits_of(self, pid: int) -> list[Wait]:
@@ -220,7 +225,10 @@ class Trail:
 
     def explain_first(self, pid: int) -> None:
         """Explain the process that was asked about.  Raises UsageError."""
-        self._note(pid, self._explain(pid), guesses=True)
+        found = self._explain(pid)
+        self._note(pid, found, guesses=True)
+        if not self.waits_of(pid):
+            self.unseen = unseen_of(found)
 
     def follow(self, starts: Iterable[int] | None) -> None:
         """Explain what is waited for and is not known to wait, until the trail is over.

@@ -38,6 +38,8 @@ def _sentences(collected: Collected, subject: str | None) -> list[str]:
     none = f"{who} waits on {where} for long"
     if subject is not None:
         none = f"{subject} waits for no other process on {where}"
+        if collected.unseen is not None and collected.silent is None:
+            none = f"whether {subject} waits on {where} could not be seen: {collected.unseen}"
         if collected.silent is not None:
             quiet = format_duration(collected.silent.quiet_ms)
             none += f" that can be named; its connections have been silent for {quiet}"

@@ -151,6 +151,20 @@ def test_what_a_thread_does_is_more_than_that_another_one_may_wait(first, other,
     assert found.members[PROXY.pid].does == does
 
 
+@pytest.mark.parametrize(
+    ("guess", "unseen"),
+    [
+        (Finding("waits for events, also from h:7", False, certain=False, seen=False), True),
+        (Finding("waits for connections on h:7", False), False),
+        (Finding("probably waits for h:7", True, certain=False, inode=WAITING.tcp[0].inode), False),
+    ],
+)
+def test_whether_the_process_waits_that_was_asked_about_may_not_be_seen(guess, unseen):
+    found = Trail(Explained(found=(guess,)), States())
+    found.explain_first(PROXY.pid)
+    assert found.unseen == ("it waits for events, also from h:7" if unseen else None)
+
+
 def equal_waits(*pairs, holder):
     """What lockstep finds: who probably waits for whom, and that the holder runs."""
     waits = [Towards(one.pid, other.pid, "a", "b") for one, other in pairs]

@@ -86,6 +86,14 @@ def test_where_none_waits_the_answer_is_about_what_was_asked():
     assert headline(replace(collected(), own_only=True)) == expected
 
 
+def test_what_could_not_be_seen_of_the_process_is_no_denial():
+    found = replace(collected(), unseen="it waits for events, also from 10.0.0.7:5432")
+    assert headline(found, "process 7") == (
+        "whether process 7 waits on the network could not be seen: it waits for events, also from "
+        "10.0.0.7:5432"
+    )
+
+
 def test_equals_that_are_silent_are_no_answer_that_all_is_well():
     """Idle, or held up by one that cannot be named, as in a dead-lock of locks."""
     found = replace(collected(), silent=Held([1, 2, 3], 7_001, []))
