@@ -160,7 +160,8 @@ def test_what_a_thread_does_is_more_than_that_another_one_may_wait(first, other,
     ],
 )
 def test_whether_the_process_waits_that_was_asked_about_may_not_be_seen(guess, unseen):
-    found = Trail(Explained(found=(guess,)), States())
+    sleeps = replace(WAITING.threads[0], wchan="hrtimer_nanosleep")
+    found = Trail(Explained(found=(guess,), threads=(sleeps,), waiting={}), States())
     found.explain_first(PROXY.pid)
     assert found.unseen == ("it waits for events, also from h:7" if unseen else None)
 
