@@ -242,7 +242,7 @@ def _why(
 ) -> None:
     """Explain what a process waits for, and list the evidence.
 
-    Takes a second at most. Your own processes need no privilege; other users' need root.
+    Takes about a second. Your own processes need no privilege; other users' need root.
     --since lists what a recording has of it, also where it has exited:
     xctl-probe-network --record DIR why 4711 --since 10m.
     """
