@@ -22,11 +22,11 @@ from xctl_probe.commands.top.model import Model, View
 from xctl_probe.commands.top.queue_pairs import QueuePairTable
 from xctl_probe.commands.top.screen import Line, draw
 from xctl_probe.commands.top.ui import Mode, Ui, on_key, shown
-from xctl_probe.commands.why.diagnose import diagnose
+from xctl_probe.commands.why.explain import explain
 from xctl_probe.commands.why.report import to_text
 from xctl_probe.config import Settings
 from xctl_probe.errors import ProbeError, UsageError
-from xctl_probe.exporters.records import Record, is_probable
+from xctl_probe.exporters.records import Record, StallRecord, is_probable
 from xctl_probe.pipeline import Loop
 from xctl_probe.signals import stop_signals
 from xctl_probe.sources.select import open_source, with_packets, with_protocols
@@ -107,6 +107,7 @@ class _Why:
 
     def __init__(self, stall_ms: int) -> None:
         self._stall_ms = stall_ms
+        self.reported: Sequence[StallRecord] = ()  # the ongoing stalls of the last interval
         self.lines: Sequence[str] = ()
         self._pid: int | None = None
         self._thread: threading.Thread | None = None
@@ -121,7 +122,8 @@ class _Why:
 
     def _diagnose(self, pid: int) -> None:
         try:
-            lines = to_text(diagnose(pid, stall_ms=self._stall_ms)).decode("ascii").splitlines()
+            found = explain(pid, self.reported, stall_ms=self._stall_ms)
+            lines = to_text(found).decode("ascii").splitlines()
         except (ProbeError, OSError) as error:
             lines = [str(error)]
         if pid == self._pid:
@@ -150,8 +152,10 @@ class _Screen:
         return self._ui.quit
 
     def put(self, records: Iterable[Record], now_ns: int) -> None:
-        shown_ones = (one for one in records if self._probable or not is_probable(one))
-        self._model.add(shown_ones, now_ns)
+        records = list(records)
+        stalls = (one for one in records if isinstance(one, StallRecord))
+        self._why.reported = [one for one in stalls if one.stall.ongoing]
+        self._model.add([r for r in records if self._probable or not is_probable(r)], now_ns)
         self._queue_pairs.refresh()
         self._stale = True
         if not self._ui.paused:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from pathlib import Path
 
-from xctl_probe.commands.equals.sample import sample_equals
 from xctl_probe.commands.running import running_stalls
 from xctl_probe.commands.why.access import has_ended
-from xctl_probe.commands.why.diagnose import diagnose
-from xctl_probe.commands.why.of_equals import with_equals
+from xctl_probe.commands.why.explain import explain
 from xctl_probe.commands.why.report import to_json, to_text
-from xctl_probe.commands.why.reported import with_reported
 from xctl_probe.errors import UsageError
 from xctl_probe.exporters.stdout import write_answer
 
@@ -35,16 +31,13 @@ def run(
     Raises UsageError where it is impossible.
     """
     try:
-        # Before the samples: what moves after a record shows that its stall is over.
         reported = running_stalls(Path(status_dir) if status_dir is not None else None)
-        diagnosis = diagnose(pid, sock_diag=sock_diag, stall_ms=stall_ms)
+        diagnosis = explain(pid, reported, sock_diag=sock_diag, stall_ms=stall_ms)
     except UsageError as error:
         if pid <= 0 or not has_ended(pid):
             raise
         directory = "DIR" if record is None else shlex.quote(record)
         recall = f"xctl-probe-network --record {directory} why {pid} --since 1h"
         raise UsageError(f"{error}; of one that has exited: {recall}") from None
-    diagnosis = with_reported(diagnosis, reported, round(time.time() * 1000))
-    diagnosis = with_equals(diagnosis, sample_equals if sock_diag else tuple)
     width = os.get_terminal_size(stdout).columns if os.isatty(stdout) else None
     write_answer(stdout, to_json(diagnosis) if as_json else to_text(diagnosis, width or None))
