@@ -307,7 +307,10 @@ def _blame(
         ),
     ] = None,
     pid: Annotated[
-        int | None, typer.Option("--pid", metavar="PID", help="Only what this process waits for.")
+        int | None,
+        typer.Option(
+            "--pid", metavar="PID", help="Only what this process, or its children, wait for."
+        ),
     ] = None,
     job: Annotated[
         str | None, typer.Option("--job", metavar="ID", help="Only what this job waits for.")

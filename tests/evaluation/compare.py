@@ -161,8 +161,11 @@ def blame(
     for pid, connections in answer.named():
         names = {name(pid)} if pid is not None else {peer(*one) for one in connections}
         named |= {one or "?" for one in names or {None}}
+    # Who must wait is on the trail, of which the rest is on another host.
+    wrong = bool(named - truth.culprits - {wait.who for wait in truth.must})
     text = answer.answer["verdict"] if answer.answer else "an error"
-    return Blame(answer.who, sorted(named), named == truth.culprits, text, answer.took_ms)
+    right = named == truth.culprits
+    return Blame(answer.who, sorted(named), right, wrong, text, answer.took_ms)
 
 
 def describe(stall: Stall, observed: Observed) -> str:

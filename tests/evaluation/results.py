@@ -36,11 +36,15 @@ class Why:
 
 @dataclass
 class Blame:
-    """Whom `blame` named of a process that waits, by name; `right`: the culprits and none else."""
+    """Whom `blame` named of a process that waits, by name.
+
+    `right`: the culprits and none else; `wrong`: also one that has no fault, and does not wait.
+    """
 
     who: str
     named: list[str]
     right: bool
+    wrong: bool
     text: str
     took_ms: int
 

@@ -71,7 +71,7 @@ def score(
         false=false + wrong,
         false_per_hour=rate,
         blame_right=_share(sum(one.right for one in blamed), len(blamed)),
-        blame_wrong=_share(sum(bool(one.named) and not one.right for one in blamed), len(blamed)),
+        blame_wrong=_share(sum(one.wrong for one in blamed), len(blamed)),
         why_right=_share(sum(bool(one.waits and one.right_peer) for one in asked), len(asked)),
         why_denies=_share(sum(one.waits is False for one in asked), len(asked)),
     )

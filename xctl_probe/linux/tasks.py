@@ -7,6 +7,7 @@ zombie without descriptors; the folders of the other threads show the descriptor
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -72,6 +73,17 @@ def children_of(
     texts = (procfs.read_once(f"{folder}/{tid}/children", _CHILDREN) for tid in tids)
     # A blank follows each number: after the last one, a number may be cut.
     return [int(word) for text in texts for word in text.rpartition(b" ")[0].split()]
+
+
+def descendants_of(pid: int, most: int, proc: Path = Path("/proc")) -> list[int]:
+    """Return the children of a process, theirs, and so on, the nearest first; at most so many."""
+    found: list[int] = []
+    left = deque([pid])
+    while left and len(found) < most:
+        children = children_of(left.popleft(), proc)
+        found += children
+        left += children
+    return found[:most]
 
 
 def _tids(folder: str, most: int) -> Iterator[str]:

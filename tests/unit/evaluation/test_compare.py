@@ -11,7 +11,7 @@ from evaluation.truth import NOTHING, Truth, Wait
 
 INTERVAL_MS = 1000
 AT, HEALED, RECOVERED = 100_000, 107_000, 107_500
-NAMES = {11: "rank0", 13: "rank1", 17: "rank2"}
+NAMES = {11: "rank0", 13: "rank1", 17: "rank2", 29: "rank3"}
 STOPPED = Truth(
     must=(Wait("rank0", frozenset({"rank1"})), Wait("rank2", frozenset({"rank1"}))),
     may=(Wait("rank1", frozenset({"rank0"})),),
@@ -174,24 +174,25 @@ def wait_for(port, peer_pid=None):
 
 
 @pytest.mark.parametrize(
-    ("culprits", "named", "right"),
+    ("culprits", "named", "right", "wrong"),
     [
-        ([culprit(13)], ["rank1"], True),
-        ([culprit(address="127.0.0.1")], ["rank1"], True),
-        ([culprit(17)], ["rank2"], False),
-        ([culprit(13), culprit(17)], ["rank1", "rank2"], False),
-        ([culprit(dead_lock=(11, 13))], ["rank0", "rank1"], False),
-        ([culprit(address="10.83.0.1")], ["?"], False),
-        ([culprit(23)], ["?"], False),
-        ([], [], False),
+        ([culprit(13)], ["rank1"], True, False),
+        ([culprit(address="127.0.0.1")], ["rank1"], True, False),
+        ([culprit(17)], ["rank2"], False, False),  # it waits itself: the trail is not over
+        ([culprit(29)], ["rank3"], False, True),
+        ([culprit(13), culprit(29)], ["rank1", "rank3"], False, True),
+        ([culprit(dead_lock=(11, 13))], ["rank0", "rank1"], False, False),
+        ([culprit(address="10.83.0.1")], ["?"], False, True),
+        ([culprit(23)], ["?"], False, True),
+        ([], [], False, False),
     ],
 )
-def test_answers_of_blame(culprits, named, right):
+def test_answers_of_blame(culprits, named, right, wrong):
     """By pid, or by the addresses of those that wait; what is unknown is another one."""
     processes = [{"pid": 11, "waits": [wait_for(13), wait_for(17, peer_pid=17)]}]
     answer = {"verdict": "one sentence", "culprits": culprits, "processes": processes}
     found = blame(Blamed("kernel", "rank0", answer, 900), STOPPED, NAMES.get, peer_by_port)
-    assert (found.named, found.right, found.took_ms) == (named, right, 900)
+    assert (found.named, found.right, found.wrong) == (named, right, wrong)
 
 
 def peer_by_port(_, remote):
@@ -211,10 +212,11 @@ def test_blame_counts_where_somebody_waits_for_a_process(who, truth):
 def test_the_score_of_blame(tmp_path):
     """Who is named wrongly is apart from where none is named."""
     injections = []
-    for named, right in ((["rank1"], True), (["rank2"], False), ([], False), (None, False)):
+    for named, right in ((["rank1"], True), (["rank3"], False), ([], False), (None, False)):
         verdict, _ = scored([])
         if named is not None:
-            verdict.blame = Blame("rank0", named, right, "one sentence", 900)
+            wrong = bool(named) and not right
+            verdict.blame = Blame("rank0", named, right, wrong, "one sentence", 900)
         injection = Injection("gloo", "one", "stop", "rank1", AT, HEALED, RECOVERED)
         injection.sources["kernel"] = verdict
         injections.append(injection)

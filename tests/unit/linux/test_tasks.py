@@ -7,7 +7,14 @@ import os
 import pytest
 
 from xctl_probe.linux.socket_owners import Owners
-from xctl_probe.linux.tasks import children_of, held_state, held_state_of, reader_of, state_of
+from xctl_probe.linux.tasks import (
+    children_of,
+    descendants_of,
+    held_state,
+    held_state_of,
+    reader_of,
+    state_of,
+)
 
 PID, INODE = 233, 4_241
 
@@ -99,6 +106,17 @@ def test_children_are_those_of_all_threads(threads):
     assert children_of(PID, proc) == [251, 257, 263]
     assert children_of(PID, proc, most_threads=1) == [251]
     assert children_of(PID + 10, proc) == []
+
+
+def test_descendants_are_children_and_theirs(threads):
+    proc = threads("S")
+    (proc / str(PID) / "task" / str(PID) / "children").write_text("251 257 ")
+    below = proc / "251" / "task" / "251"
+    below.mkdir(parents=True)
+    (below / "children").write_text("263 ")
+    assert descendants_of(PID, 256, proc) == [251, 257, 263]
+    assert descendants_of(PID, 2, proc) == [251, 257]
+    assert descendants_of(263, 256, proc) == []
 
 
 def test_of_a_thread_with_very_many_children_a_number_is_not_cut(threads):

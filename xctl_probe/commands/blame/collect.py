@@ -24,11 +24,13 @@ from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Cause, Direction, Process, Stall
 from xctl_probe.linux.addresses import endpoint_text
 from xctl_probe.linux.procfs import read_process
+from xctl_probe.linux.tasks import descendants_of
 from xctl_probe.linux.thread_states import ThreadStates
 from xctl_probe.stalls.peer_inspector import PeerState, seen_from_here
 
 _MOST_EXPLAINED = 16  # processes that are explained
 _AT_ONCE = 4
+_MOST_DESCENDANTS = 256  # of the process that was asked about
 _MOST_STEPS = 4  # of a trail that no source has reported
 _SENDS = (Cause.PEER_WINDOW, Cause.SEND_BUFFER, Cause.PACING, Cause.LOCAL_DROP)
 _UNREAD = ", and has not read what was sent to it"
@@ -68,18 +70,23 @@ def collect(
 ) -> Collected:
     """Return the graph of these stalls: of one process, of one job, or of all.
 
-    It also has the processes with RDMA queue pairs, without waits.  `equals` returns what holds up
-    equal processes that fell silent together.
+    Of a process that does not wait itself it is that of its children, and of theirs: a launcher
+    waits for its ranks.  It also has the processes with RDMA queue pairs, without waits.  `equals`
+    returns what holds up equal processes that fell silent together.
 
     Raises UsageError for a pid that is invalid, gone or unreadable.
     """
     trail = Trail(lambda one: diagnose(one, stall_ms=stall_ms), ThreadStates())
     trail.add_stalls(sampled.stalls)
+    asked = None if pid is None else {pid, *descendants_of(pid, _MOST_DESCENDANTS)}
     # Before guesses: several processes show more than one does.
-    trail.add_equals([held for held in equals() if _is_about(held, pid, job)])
-    if pid is not None and not trail.waits_of(pid):
-        trail.explain_first(pid)
-    trail.follow([pid] if pid is not None else None)
+    trail.add_equals([held for held in equals() if _is_about(held, asked, job)])
+    if pid is not None and asked is not None:
+        asked = trail.waiting(pid, asked)
+        if not asked:
+            trail.explain_first(pid)
+            asked = {pid}
+    trail.follow(asked)
     rdma = rdma or RdmaSampled()
     trail.add_rdma(rdma.by_pid)
     members = trail.members
@@ -89,8 +96,8 @@ def collect(
         {one: replace(member, job=jobs.get(one)) for one, member in members.items()},
         tuple(trail.waits),
     )
-    if pid is not None:
-        graph = graph.part([pid])
+    if asked is not None:
+        graph = graph.part(asked)
     if job is not None:
         graph = graph.part(one for one, known in jobs.items() if known.job_id == job)
     graph = replace(graph, members=graph.members | trail.described(graph.members))
@@ -121,6 +128,11 @@ class Trail:
     def waits_of(self, pid: int) -> list[Wait]:
         """Return the waits of this process."""
         return [wait for wait in self.waits if wait.waiter == pid]
+
+    def waiting(self, pid: int, among: Iterable[int]) -> set[int]:
+        """Return this process where it waits, else those that do `among` these."""
+        waiters = {wait.waiter for wait in self.waits}
+        return {pid} if pid in waiters else waiters.intersection(among)
 
     def add_stalls(self, stalls: Iterable[Stall]) -> None:
         """Add the stalls of processes that are known."""
@@ -302,10 +314,10 @@ class Trail:
         self.waits.append(replace(wait, certain=finding.certain))
 
 
-def _is_about(held: Held, pid: int | None, job: str | None) -> bool:
-    """Return whether the process, or the job, that was asked about is among these."""
-    if pid is not None:
-        return pid in held.pids
+def _is_about(held: Held, pids: set[int] | None, job: str | None) -> bool:
+    """Return whether a process, or the job, that was asked about is among these."""
+    if pids is not None:
+        return not pids.isdisjoint(held.pids)
     return job is None or any(known.job_id == job for known in jobs_of(held.pids).values())
 
 

@@ -263,6 +263,20 @@ def test_of_one_process_only_its_equals_count(monkeypatch, asked, waits):
     assert sum(map(len, found.graph.waits.values())) == waits
 
 
+@pytest.mark.parametrize(
+    ("children", "waits"),
+    [([CLIENT.pid], True), ([SERVER.pid, CLIENT.pid], True), ([], False)],
+)
+def test_of_a_launcher_that_does_not_wait_its_children_count(monkeypatch, children, waits):
+    monkeypatch.setattr(module, "diagnose", explained_idle)
+    monkeypatch.setattr(module, "descendants_of", lambda *_: children)
+    sampled = Sampled([stall(CLIENT, SERVER), stall(PROXY, SERVER)], "none")
+    found = collect(sampled, pid=97, job=None, stall_ms=100)
+    assert set(found.graph.waits) == ({CLIENT.pid} if waits else set())
+    own = collect(sampled, pid=PROXY.pid, job=None, stall_ms=100)
+    assert set(own.graph.waits) == {PROXY.pid}
+
+
 def test_a_process_that_may_not_be_explained_is_the_last_of_its_trail():
     explain = Explained()
     explain.by_pid[PROXY.pid] = UsageError("why 233: not permitted")
