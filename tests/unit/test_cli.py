@@ -331,7 +331,7 @@ def test_why_takes_the_length_of_a_stall(command, monkeypatch, words, variables,
         given.append((pid, options))
         raise SourceUnavailable("as far as it goes")
 
-    monkeypatch.setattr("xctl_probe.commands.why.command.diagnose", diagnose)
+    monkeypatch.setattr("xctl_probe.commands.why.explain.diagnose", diagnose)
     assert command.run(*words, "why", 4_711, **variables) == 1
     assert given == [(4_711, {"sock_diag": True, "stall_ms": stall_ms})]
 
