@@ -16,8 +16,8 @@ from xctl_probe.commands.blame.graph import Graph, Member, Node, Outside, Wait
 from xctl_probe.commands.blame.jobs import Job, jobs_of
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse, Sign
 from xctl_probe.commands.blame.samples import Sampled
-from xctl_probe.commands.equals.lockstep import Held, note
 from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
+from xctl_probe.commands.why.equals.lockstep import Held, note
 from xctl_probe.commands.why.findings.finding import Finding
 from xctl_probe.commands.why.sockets import Tcp
 from xctl_probe.errors import ProbeError, UsageError

@@ -10,8 +10,8 @@ from xctl_probe.commands.blame.jobs import check_job
 from xctl_probe.commands.blame.rdma import RdmaSampler
 from xctl_probe.commands.blame.report import to_json, to_text
 from xctl_probe.commands.blame.samples import sample, with_running
-from xctl_probe.commands.equals.sample import sample_equals
 from xctl_probe.commands.running import running_stalls
+from xctl_probe.commands.why.equals.sample import sample_equals
 from xctl_probe.config import Settings
 from xctl_probe.exporters.stdout import write_answer
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from xctl_probe.commands.equals.sample import SHARE, owners_of
+from xctl_probe.commands.why.equals.sample import SHARE, owners_of
 from xctl_probe.commands.why.namespaces import inside
 from xctl_probe.config import Backend, Settings
 from xctl_probe.events import Direction, Source, Stall

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from xctl_probe.commands.equals.sample import sample_equals
 from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
-from xctl_probe.commands.why.of_equals import with_equals
+from xctl_probe.commands.why.equals.finding import with_equals
+from xctl_probe.commands.why.equals.sample import sample_equals
 from xctl_probe.commands.why.reported import with_reported
 from xctl_probe.exporters.records import StallRecord
 from xctl_probe.stalls.policy import STALL_MS

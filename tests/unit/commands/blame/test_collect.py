@@ -13,7 +13,7 @@ from xctl_probe.commands.blame.graph import Graph, Outside
 from xctl_probe.commands.blame.jobs import Job
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse
 from xctl_probe.commands.blame.samples import Sampled
-from xctl_probe.commands.equals.lockstep import Held, Towards
+from xctl_probe.commands.why.equals.lockstep import Held, Towards
 from xctl_probe.commands.why.findings.finding import Finding
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.commands.why.sockets import Peer

@@ -11,7 +11,7 @@ from xctl_probe.commands.blame.collect import Collected
 from xctl_probe.commands.blame.graph import Graph, Outside
 from xctl_probe.commands.blame.jobs import Job
 from xctl_probe.commands.blame.report import headline, to_json, to_text
-from xctl_probe.commands.equals.lockstep import Held
+from xctl_probe.commands.why.equals.lockstep import Held
 from xctl_probe.events import PeerActivity, Process
 
 STOPPED = {"activity": PeerActivity.STOPPED, "does": "stopped"}

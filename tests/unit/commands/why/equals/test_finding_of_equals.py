@@ -9,8 +9,8 @@ import pytest
 from unit.commands.why.test_report import PID, WAITING
 from unit.commands.why.test_verdict import ACCEPTED, IN_EPOLL, INODE
 
-from xctl_probe.commands.equals.lockstep import SLEEPS, Held, Towards, note
-from xctl_probe.commands.why.of_equals import with_equals
+from xctl_probe.commands.why.equals.finding import with_equals
+from xctl_probe.commands.why.equals.lockstep import SLEEPS, Held, Towards, note
 from xctl_probe.commands.why.report import headline
 from xctl_probe.commands.why.sockets import Peer
 from xctl_probe.commands.why.verdict import findings

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from xctl_probe.commands.equals import lockstep as module
-from xctl_probe.commands.equals.lockstep import (
+from xctl_probe.commands.why.equals import lockstep as module
+from xctl_probe.commands.why.equals.lockstep import (
     DISK,
     POLLS,
     RUNS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from xctl_probe.commands.equals.lockstep import Held, Towards, note
 from xctl_probe.commands.why.diagnose import Diagnosis
+from xctl_probe.commands.why.equals.lockstep import Held, Towards, note
 from xctl_probe.commands.why.findings.finding import Finding, ranked
 from xctl_probe.commands.why.humanize import format_duration, processes
 from xctl_probe.linux.procfs import read_process

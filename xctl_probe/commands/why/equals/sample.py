@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from itertools import islice
 
-from xctl_probe.commands.equals.lockstep import Held, lockstep
+from xctl_probe.commands.why.equals.lockstep import Held, lockstep
 from xctl_probe.commands.why.namespaces import inside
 from xctl_probe.errors import ProbeError
 from xctl_probe.events import Process
