@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,15 +39,11 @@ class Answer:
 
 @dataclass
 class Blamed:
-    """Whom `blame --pid` named of a process that waits; None: it answered an error.
-
-    `took_ms` is how long it took.
-    """
+    """Whom `blame --pid` named of a process that waits; None: it answered an error."""
 
     source: str
     who: str
     answer: dict[str, Any] | None
-    took_ms: int
 
     def named(self) -> Iterator[tuple[int | None, list[tuple[str, str]]]]:
         """The pid of each culprit, or else the local and remote addresses of the waits for it."""
@@ -84,11 +79,9 @@ def ask_blame(room: Room, sources: Sequence[str], process: Process) -> list[Blam
     """Ask `blame` of a process as `ask` does, the sources one by one."""
     found = []
     for source in sources:
-        begun = time.monotonic()
         words = "blame", "--pid", str(process.pid), "--json"
         answer = _answer(_start(room, source, process, *words))
-        took_ms = round((time.monotonic() - begun) * 1000)
-        found.append(Blamed(source, process.name, answer, took_ms))
+        found.append(Blamed(source, process.name, answer))
     return found
 
 

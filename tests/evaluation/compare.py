@@ -165,7 +165,7 @@ def blame(
     wrong = bool(named - truth.culprits - {wait.who for wait in truth.must})
     text = answer.answer["verdict"] if answer.answer else "an error"
     right = named == truth.culprits
-    return Blame(answer.who, sorted(named), right, wrong, text, answer.took_ms)
+    return Blame(answer.who, sorted(named), right, wrong, text)
 
 
 def describe(stall: Stall, observed: Observed) -> str:

@@ -46,7 +46,6 @@ class Blame:
     right: bool
     wrong: bool
     text: str
-    took_ms: int
 
 
 @dataclass

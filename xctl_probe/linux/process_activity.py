@@ -228,8 +228,7 @@ class Processes:
     def _relatives(self, pid: int) -> list[int]:
         """Return its parent and the first of its children."""
         if pid not in self._kin:
-            stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
-            parent = [int(word) for word in stat.fields[1:2]] if stat else []
+            parent = [found] if (found := procfs.parent_of(pid, self._proc)) else []
             self._kin[pid] = parent + children_of(pid, self._proc, _MOST_PARENTS)[:_MOST_RELATIVES]
         return self._kin[pid]
 

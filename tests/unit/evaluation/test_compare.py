@@ -191,7 +191,7 @@ def test_answers_of_blame(culprits, named, right, wrong):
     """By pid, or by the addresses of those that wait; what is unknown is another one."""
     processes = [{"pid": 11, "waits": [wait_for(13), wait_for(17, peer_pid=17)]}]
     answer = {"verdict": "one sentence", "culprits": culprits, "processes": processes}
-    found = blame(Blamed("kernel", "rank0", answer, 900), STOPPED, NAMES.get, peer_by_port)
+    found = blame(Blamed("kernel", "rank0", answer), STOPPED, NAMES.get, peer_by_port)
     assert (found.named, found.right, found.wrong) == (named, right, wrong)
 
 
@@ -200,13 +200,13 @@ def peer_by_port(_, remote):
 
 
 def test_an_error_of_blame_names_none():
-    found = blame(Blamed("kernel", "rank0", None, 900), STOPPED, NAMES.get, peer_by_port)
+    found = blame(Blamed("kernel", "rank0", None), STOPPED, NAMES.get, peer_by_port)
     assert (found.named, found.right) == ([], False)
 
 
 @pytest.mark.parametrize(("who", "truth"), [("rank1", STOPPED), ("rank0", NOTHING)])
 def test_blame_counts_where_somebody_waits_for_a_process(who, truth):
-    assert blame(Blamed("kernel", who, None, 900), truth, NAMES.get, peer_by_port) is None
+    assert blame(Blamed("kernel", who, None), truth, NAMES.get, peer_by_port) is None
 
 
 def test_the_score_of_blame(tmp_path):
@@ -216,7 +216,7 @@ def test_the_score_of_blame(tmp_path):
         verdict, _ = scored([])
         if named is not None:
             wrong = bool(named) and not right
-            verdict.blame = Blame("rank0", named, right, wrong, "one sentence", 900)
+            verdict.blame = Blame("rank0", named, right, wrong, "one sentence")
         injection = Injection("gloo", "one", "stop", "rank1", AT, HEALED, RECOVERED)
         injection.sources["kernel"] = verdict
         injections.append(injection)

@@ -132,7 +132,7 @@ def collect(
         return Collected(Graph({}), "recording", about, {})
     trail = _Trail(moment.begun)
     for record in moment.interval.records(lambda line: _STALL in line):
-        # What is only probable is left out, as by `blame` of this moment.
+        # What is only probable is left out: a recording has it on request only.
         if isinstance(record, StallRecord) and record.stall.ongoing and not record.stall.probable:
             trail.add(record)
     graph = trail.graph()
