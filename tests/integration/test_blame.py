@@ -224,7 +224,7 @@ def test_ranks_that_poll_without_sleeping_wait_for_the_one_that_sleeps(blame, wo
     slow.begin("sleep")
     found = blame(named(slow.pid), "--pid", waiting[0].pid, user=user)
     assert found["verdict"] == (
-        f"rank (pid {waiting[0].pid}) probably waits for rank (pid {slow.pid}, sleeping)"
+        f"rank (pid {waiting[0].pid}) probably waits for rank (pid {slow.pid}, sleeping for a time)"
     )
 
 

@@ -17,7 +17,7 @@ from xctl_probe.commands.blame.jobs import Job, jobs_of
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse, Sign
 from xctl_probe.commands.blame.samples import Sampled
 from xctl_probe.commands.why.diagnose import Diagnosis, diagnose
-from xctl_probe.commands.why.equals.lockstep import Held, note
+from xctl_probe.commands.why.equals.lockstep import WAITS_ASIDE, Held, note
 from xctl_probe.commands.why.findings.finding import Finding
 from xctl_probe.commands.why.sockets import Tcp
 from xctl_probe.errors import ProbeError, UsageError
@@ -195,6 +195,8 @@ class Trail:
             self._add_process(process)
         if self.members[busy].does is None:
             self.members[busy] = replace(self.members[busy], does=held.does)
+        if held.does != WAITS_ASIDE:
+            self._explained.add(busy)  # its own threads are known: it waits for nothing
         added = [wait for wait in held.waits if wait.waiter not in known]
         quiet_ms = float(held.quiet_ms)
         self.waits += [

@@ -13,7 +13,7 @@ from xctl_probe.commands.blame.graph import Graph, Outside
 from xctl_probe.commands.blame.jobs import Job
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse
 from xctl_probe.commands.blame.samples import Sampled
-from xctl_probe.commands.why.equals.lockstep import Held, Towards
+from xctl_probe.commands.why.equals.lockstep import WAITS_ASIDE, Held, Towards
 from xctl_probe.commands.why.findings.finding import Finding
 from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.commands.why.sockets import Peer
@@ -227,6 +227,16 @@ def test_other_evidence_counts_more(holder):
     others = [(one, holder) for one in (CLIENT, PROXY, SERVER) if one is not holder]
     found.add_equals([equal_waits(*others, holder=holder)])
     assert (found.waits, found.notes) == (before, [])
+
+
+def test_the_one_whose_threads_the_equals_show_is_not_explained_again():
+    """That takes as long as all the rest; one that only sleeps may wait itself."""
+    for does, asked in (("running on a CPU", []), (WAITS_ASIDE, [SERVER.pid])):
+        explain = Explained()
+        found = Trail(explain, States())
+        found.add_equals([equal_waits(*RING, holder=SERVER)._replace(does=does)])
+        found.follow(None)
+        assert explain.asked == asked
 
 
 def test_a_wait_that_is_known_within_the_group_leads_on_to_that_one():
