@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from xctl_probe.commands.blame.collect import check_pid, collect
@@ -30,16 +31,18 @@ def run(
         check_pid(pid)
     if job is not None:
         check_job(job)
-    rdma = RdmaSampler()
-    sampled = sample(settings)
-    running = [record.stall for record in running_stalls(settings.status_dir)]
-    if running:
-        stalls = with_running(sampled.stalls, running)
-        sampled = replace(sampled, stalls=stalls, source=f"{sampled.source}, running probe")
-    stall_ms = settings.stall_ns // _NS_PER_MS
-    collected = collect(
-        sampled, rdma.result(), pid=pid, job=job, stall_ms=stall_ms, equals=sample_equals
-    )
+    with ThreadPoolExecutor(1) as pool:
+        equals = pool.submit(sample_equals)  # in the time of the other samples
+        rdma = RdmaSampler()
+        sampled = sample(settings)
+        running = [record.stall for record in running_stalls(settings.status_dir)]
+        if running:
+            stalls = with_running(sampled.stalls, running)
+            sampled = replace(sampled, stalls=stalls, source=f"{sampled.source}, running probe")
+        stall_ms = settings.stall_ns // _NS_PER_MS
+        collected = collect(
+            sampled, rdma.result(), pid=pid, job=job, stall_ms=stall_ms, equals=equals.result
+        )
     subject = f"process {pid}" if pid is not None else None
     if job is not None and subject is None:
         subject = f"job {job}"
