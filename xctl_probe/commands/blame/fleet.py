@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 
 from xctl_probe.commands.blame.collect import Collected
+from xctl_probe.commands.blame.fleet_trail import FleetTrail, is_loopback
 from xctl_probe.commands.blame.graph import Graph
 from xctl_probe.commands.blame.report import to_json, to_text
-from xctl_probe.commands.blame.trail import Trail, is_loopback
 from xctl_probe.commands.recorded import clock_text
 from xctl_probe.commands.why.humanize import format_duration, pluralize
 from xctl_probe.config import check_span
@@ -327,7 +327,7 @@ def collect(loaded: Loaded, skew_ms: int, *, pid: int | None, job: str | None) -
     engine = loaded.engine
     for name in ("waits", "members", "holders", "addresses"):
         engine.keep(name, parameters)
-    trail = Trail(engine.table("addresses"), loaded.stopped)
+    trail = FleetTrail(engine.table("addresses"), loaded.stopped)
     for row in engine.table("members"):
         trail.add_member(row)
     edges = engine.rows("edges", parameters)

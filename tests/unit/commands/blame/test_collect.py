@@ -8,8 +8,10 @@ import pytest
 from unit.commands.why.test_report import IDLE, PID, WAITING
 
 from xctl_probe.commands.blame import collect as module
-from xctl_probe.commands.blame.collect import Trail, collect
+from xctl_probe.commands.blame import host_trail
+from xctl_probe.commands.blame.collect import collect
 from xctl_probe.commands.blame.graph import Graph, Outside
+from xctl_probe.commands.blame.host_trail import HostTrail
 from xctl_probe.commands.blame.jobs import Job
 from xctl_probe.commands.blame.rdma import RdmaSampled, RdmaUse
 from xctl_probe.commands.blame.samples import Sampled
@@ -64,12 +66,12 @@ class Explained:
 def known(monkeypatch):
     """Processes of the test in place of the host's, without jobs."""
     processes = {one.pid: one for one in (CLIENT, PROXY, SERVER)}
-    monkeypatch.setattr(module, "read_process", processes.get)
+    monkeypatch.setattr(host_trail, "read_process", processes.get)
     monkeypatch.setattr(module, "jobs_of", lambda _pids: {})
 
 
 def trail(*stalls, explain=None, starts=None, **held):
-    found = Trail(explain or Explained(), States(**held))
+    found = HostTrail(explain or Explained(), States(**held))
     found.add_stalls(stalls)
     found.follow(starts)
     return found
@@ -161,7 +163,7 @@ def test_what_a_thread_does_is_more_than_that_another_one_may_wait(first, other,
 )
 def test_whether_the_process_waits_that_was_asked_about_may_not_be_seen(guess, unseen):
     sleeps = replace(WAITING.threads[0], wchan="hrtimer_nanosleep")
-    found = Trail(Explained(found=(guess,), threads=(sleeps,), waiting={}), States())
+    found = HostTrail(Explained(found=(guess,), threads=(sleeps,), waiting={}), States())
     found.explain_first(PROXY.pid)
     assert found.unseen == ("it waits for events, also from h:7" if unseen else None)
 
@@ -233,7 +235,7 @@ def test_the_one_whose_threads_the_equals_show_is_not_explained_again():
     """That takes as long as all the rest; one that only sleeps may wait itself."""
     for does, asked in (("running on a CPU", []), (WAITS_ASIDE, [SERVER.pid])):
         explain = Explained()
-        found = Trail(explain, States())
+        found = HostTrail(explain, States())
         found.add_equals([equal_waits(*RING, holder=SERVER)._replace(does=does)])
         found.follow(None)
         assert explain.asked == asked
@@ -241,7 +243,7 @@ def test_the_one_whose_threads_the_equals_show_is_not_explained_again():
 
 def test_a_wait_that_is_known_within_the_group_leads_on_to_that_one():
     """The neighbour that it waits for sleeps as well, and what holds that up the equals show."""
-    found = Trail(Explained(), States())
+    found = HostTrail(Explained(), States())
     found.add_stalls([stall(CLIENT, PROXY)])
     found.add_equals([equal_waits(*RING, holder=SERVER)])
     assert [(one.waiter, one.target, one.certain) for one in found.waits] == [
@@ -252,7 +254,7 @@ def test_a_wait_that_is_known_within_the_group_leads_on_to_that_one():
 
 
 def test_equals_of_which_one_is_gone_are_left_out(monkeypatch):
-    monkeypatch.setattr(module, "read_process", {CLIENT.pid: CLIENT, PROXY.pid: PROXY}.get)
+    monkeypatch.setattr(host_trail, "read_process", {CLIENT.pid: CLIENT, PROXY.pid: PROXY}.get)
     found = trail()
     found.add_equals([equal_waits(*RING, holder=SERVER)])
     assert (found.waits, found.members) == ([], {})

@@ -20,7 +20,7 @@ _SLEEPS, _NOT_REPORTED = "its threads sleep", "what it does is not in the stream
 _Key = tuple[Host, int]  # with the pid
 
 
-class Trail:
+class FleetTrail:
     """The processes and waits of one moment; a node is a number for each process of each host."""
 
     def __init__(self, addresses: Iterable[Row], stopped: dict[Host, int]) -> None:
