@@ -335,9 +335,10 @@ class Manager:
         self._thread.start()
 
     def _receive(self):
-        # The kernel queues ten messages only.
-        while message := self.socket.recv(999).decode():
-            self.messages.append(message)
+        # The kernel queues ten messages only.  A probe may still notify while the socket is closed.
+        with suppress(OSError):
+            while message := self.socket.recv(999).decode():
+                self.messages.append(message)
 
     def all(self):
         """The messages, once the sender has exited."""
