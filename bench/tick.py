@@ -12,7 +12,8 @@ import sys
 import time
 
 from xctl_probe.aggregate import Filter, aggregate
-from xctl_probe.config import Backend, Format, Settings
+from xctl_probe.config.choices import Backend, Format
+from xctl_probe.config.settings import Settings
 from xctl_probe.events import Source
 from xctl_probe.exporters.ndjson import to_line
 from xctl_probe.sources.select import open_source

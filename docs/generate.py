@@ -19,7 +19,8 @@ from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 from xctl_probe.cli import app
 from xctl_probe.commands import help_language
-from xctl_probe.config import FILE_KEYS, OPTIONS, Option
+from xctl_probe.config.option import Option
+from xctl_probe.config.options import FILE_KEYS, OPTIONS
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
 
 NAME = "xctl-probe-network"

@@ -11,17 +11,13 @@ from typing import Annotated, Any
 
 import typer
 
-from xctl_probe.config import (
-    ENV,
-    OPTIONS,
-    ConcreteFormat,
-    Format,
-    Option,
-    Settings,
-    check_stall_ms,
-    read_file,
-    unknown_variables,
-)
+from xctl_probe.config.checks import check_stall_ms
+from xctl_probe.config.choices import ConcreteFormat, Format
+from xctl_probe.config.environment import unknown_variables
+from xctl_probe.config.file import read_file
+from xctl_probe.config.option import ENV, Option
+from xctl_probe.config.options import OPTIONS
+from xctl_probe.config.settings import Settings
 from xctl_probe.errors import (
     ProbeError,
     UsageError,

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from xctl_probe.aggregate import LEAST_PERCENT, Filter, aggregate
-from xctl_probe.config import Settings
+from xctl_probe.config.settings import Settings
 from xctl_probe.errors import is_shortage
 from xctl_probe.events import Batch, DroppedEvents, Event, Source, TrafficDelta
 from xctl_probe.exporters.base import Receiver

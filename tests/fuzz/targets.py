@@ -29,7 +29,7 @@ from xctl_probe.commands.top.model import Model
 from xctl_probe.commands.why.diag_sampler import DiagSampler
 from xctl_probe.commands.why.proc_sampler import ProcSampler, socket_fds, udp_sockets
 from xctl_probe.commands.why.threads import read_threads
-from xctl_probe.config import read_file
+from xctl_probe.config.file import read_file
 from xctl_probe.ebpf.abi import PROCESS_KEY, PROCESS_TRAFFIC, RECORD, decode_process
 from xctl_probe.ebpf.attach_variants import kernel_names
 from xctl_probe.ebpf.batches import read_batches

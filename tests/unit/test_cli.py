@@ -18,7 +18,8 @@ from unit.test_config import KEYS, LITERALS
 
 from xctl_probe import cli
 from xctl_probe.commands import stream
-from xctl_probe.config import FILE_KEYS, OPTIONS, Backend, Format
+from xctl_probe.config.choices import Backend, Format
+from xctl_probe.config.options import FILE_KEYS, OPTIONS
 from xctl_probe.errors import SourceUnavailable, UsageError
 from xctl_probe.stalls.policy import STALL_MS
 

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xctl_probe import config as module
 from xctl_probe.aggregate import Filter
-from xctl_probe.config import FILE_KEYS, OPTIONS, Backend, Format, Settings, read_file
+from xctl_probe.config import checks
+from xctl_probe.config.choices import Backend, Format
+from xctl_probe.config.file import read_file
+from xctl_probe.config.options import FILE_KEYS, OPTIONS
+from xctl_probe.config.settings import Settings
 from xctl_probe.errors import UsageError
 
 PID = os.getpid()
@@ -20,7 +23,7 @@ PID = os.getpid()
 @pytest.fixture(autouse=True)
 def interfaces(monkeypatch):
     """The host has two interfaces."""
-    monkeypatch.setattr(module, "_interface_names", lambda: ["eth0", "lo"])
+    monkeypatch.setattr(checks, "_interface_names", lambda: ["eth0", "lo"])
 
 
 def checked(**changes):
@@ -189,7 +192,7 @@ def test_an_absurd_number_is_a_mistake_like_any_other(option, value):
 def test_any_values_are_settings_or_a_mistake(**values):
     """Settings that hold what they promise, or UsageError; nothing else."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_interface_names", lambda: ["eth0", "lo"])
+        patch.setattr(checks, "_interface_names", lambda: ["eth0", "lo"])
         try:
             found = checked(**values)
         except UsageError:

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from xctl_probe.cli import app
-from xctl_probe.config import OPTIONS
+from xctl_probe.config.options import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 

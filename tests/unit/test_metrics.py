@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xctl_probe.config import OPTIONS
+from xctl_probe.config.options import OPTIONS
 from xctl_probe.metrics import COSTS, DEFAULT, Metric, parse, text_of
 
 (OPTION,) = (option for option in OPTIONS if option.name == "metrics")

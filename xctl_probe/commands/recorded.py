@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xctl_probe.commands.why.humanize import format_duration, pluralize
-from xctl_probe.config import check_span
+from xctl_probe.config.checks import check_span
 from xctl_probe.errors import UsageError
 from xctl_probe.events import PeerActivity
 from xctl_probe.recordings.directory import files, open_to_read

@@ -7,7 +7,8 @@ import sys
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from xctl_probe.config import Backend, ConcreteFormat, Format, Settings
+from xctl_probe.config.choices import Backend, ConcreteFormat, Format
+from xctl_probe.config.settings import Settings
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.events import Source
 from xctl_probe.exporters.base import Exporter, Receiver

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import orjson
 
-from xctl_probe.config import ConcreteFormat, Format, Settings
+from xctl_probe.config.choices import ConcreteFormat, Format
+from xctl_probe.config.settings import Settings
 from xctl_probe.ebpf.call_trace import READ_AGAIN_S, Call, Trace
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.outlet import write_all

@@ -15,7 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from xctl_probe.config import Backend, Settings
+from xctl_probe.config.choices import Backend
+from xctl_probe.config.settings import Settings
 from xctl_probe.linux import capability_sets
 from xctl_probe.linux.capabilities import in_user_namespace
 from xctl_probe.linux.capability_sets import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xctl_probe.config import Backend, Settings
+from xctl_probe.config.choices import Backend
+from xctl_probe.config.settings import Settings
 from xctl_probe.errors import SourceUnavailable, lacks_library
 from xctl_probe.events import Source
 from xctl_probe.linux.addresses import InterfaceByAddress

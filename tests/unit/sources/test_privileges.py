@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from xctl_probe.config import Backend, Settings
+from xctl_probe.config.choices import Backend
+from xctl_probe.config.settings import Settings
 from xctl_probe.linux import capabilities
 from xctl_probe.linux.capability_sets import BITS
 from xctl_probe.sources import privileges

@@ -8,7 +8,7 @@ import pytest
 from support.without_numpy import run_without_numpy
 
 from xctl_probe.aggregate import Filter
-from xctl_probe.config import Backend
+from xctl_probe.config.choices import Backend
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.metrics import DEFAULT, Metric
 from xctl_probe.sources import select

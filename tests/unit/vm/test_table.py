@@ -9,7 +9,7 @@ from vm.expect import ALL_VARIANTS
 from vm.results import load
 from vm.table import replaced, table
 
-from xctl_probe.config import Backend
+from xctl_probe.config.choices import Backend
 
 README = Path(__file__).parents[3] / "README.md"
 

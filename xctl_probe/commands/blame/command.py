@@ -13,7 +13,7 @@ from xctl_probe.commands.blame.report import to_json, to_text
 from xctl_probe.commands.blame.samples import sample, with_running
 from xctl_probe.commands.running import running_stalls
 from xctl_probe.commands.why.equals.sample import sample_equals
-from xctl_probe.config import Settings
+from xctl_probe.config.settings import Settings
 from xctl_probe.exporters.stdout import write_answer
 
 _NS_PER_MS = 1_000_000

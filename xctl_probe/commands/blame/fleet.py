@@ -19,7 +19,7 @@ from xctl_probe.commands.blame.graph import Graph
 from xctl_probe.commands.blame.report import to_json, to_text
 from xctl_probe.commands.recorded import clock_text
 from xctl_probe.commands.why.humanize import format_duration, pluralize
-from xctl_probe.config import check_span
+from xctl_probe.config.checks import check_span
 from xctl_probe.errors import UsageError
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable

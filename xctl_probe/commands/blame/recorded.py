@@ -20,7 +20,7 @@ from xctl_probe.commands.recorded import (
     nothing_recorded,
     recording_since,
 )
-from xctl_probe.config import Settings
+from xctl_probe.config.settings import Settings
 from xctl_probe.events import PeerActivity, Process, Stall, State
 from xctl_probe.exporters.labels import local, remote
 from xctl_probe.exporters.ndjson import ascii_json

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from xctl_probe.commands.why.equals.sample import SHARE, owners_of
 from xctl_probe.commands.why.namespaces import inside
-from xctl_probe.config import Backend, Settings
+from xctl_probe.config.choices import Backend
+from xctl_probe.config.settings import Settings
 from xctl_probe.events import Direction, Source, Stall
 from xctl_probe.linux.host_sockets import HostSockets, read_namespaces
 from xctl_probe.linux.procfs import namespace_inode

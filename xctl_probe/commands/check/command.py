@@ -17,7 +17,8 @@ from xctl_probe.commands.check.probe_sources import (
 )
 from xctl_probe.commands.check.remedies import remedies
 from xctl_probe.commands.check.report import Checked, Row, to_json, to_text
-from xctl_probe.config import Backend, Format, Settings
+from xctl_probe.config.choices import Backend, Format
+from xctl_probe.config.settings import Settings
 from xctl_probe.exporters.stdout import write_answer
 from xctl_probe.sources.privileges import SYMBOLS, features_of, give_up_others, held
 

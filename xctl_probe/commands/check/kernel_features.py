@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xctl_probe.config import Attach
+from xctl_probe.config.choices import Attach
 from xctl_probe.ebpf.attach_variants import ATTACH_VARIANTS, AttachVariant, kernel_names
 from xctl_probe.ebpf.libbpf import Library
 from xctl_probe.errors import SourceUnavailable

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import NoReturn
 
-from xctl_probe.config import Attach, Backend, Settings
+from xctl_probe.config.choices import Attach, Backend
+from xctl_probe.config.settings import Settings
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.events import Source
 from xctl_probe.fallback.sock_diag import SockDiag

@@ -6,7 +6,7 @@ import sys
 
 from xctl_probe.commands.check.host import Host
 from xctl_probe.commands.check.probe_sources import Answer, ProbeResult, SourceVariant
-from xctl_probe.config import Attach, Backend
+from xctl_probe.config.choices import Attach, Backend
 
 _AS_ROOT = "run it as root: sudo xctl-probe-network"
 _SETCAP = (

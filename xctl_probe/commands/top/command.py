@@ -24,7 +24,7 @@ from xctl_probe.commands.top.screen import Line, draw
 from xctl_probe.commands.top.ui import Mode, Ui, on_key, shown
 from xctl_probe.commands.why.explain import explain
 from xctl_probe.commands.why.report import to_text
-from xctl_probe.config import Settings
+from xctl_probe.config.settings import Settings
 from xctl_probe.errors import ProbeError, UsageError
 from xctl_probe.exporters.records import Record, StallRecord, is_probable
 from xctl_probe.pipeline import Loop

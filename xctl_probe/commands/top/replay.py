@@ -20,7 +20,8 @@ from xctl_probe.commands.top.keys import read_keys
 from xctl_probe.commands.top.model import KEEP_NS, Model, View
 from xctl_probe.commands.top.screen import draw
 from xctl_probe.commands.top.ui import Mode, Ui, on_key, shown
-from xctl_probe.config import Settings, check_span
+from xctl_probe.config.checks import check_span
+from xctl_probe.config.settings import Settings
 from xctl_probe.events import SocketError
 from xctl_probe.exporters.records import (
     BandwidthRecord,

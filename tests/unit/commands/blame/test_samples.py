@@ -6,7 +6,7 @@ import pytest
 
 from xctl_probe.commands.blame import samples as module
 from xctl_probe.commands.blame.samples import barred_others
-from xctl_probe.config import Backend
+from xctl_probe.config.choices import Backend
 from xctl_probe.sources.privileges import WHY
 
 ALL = frozenset(WHY.needs)

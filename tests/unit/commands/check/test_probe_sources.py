@@ -23,7 +23,7 @@ from xctl_probe.commands.check.probe_sources import (
 )
 from xctl_probe.commands.check.remedies import remedies
 from xctl_probe.commands.check.report import Checked, Row, to_json, to_text
-from xctl_probe.config import Attach, Backend
+from xctl_probe.config.choices import Attach, Backend
 from xctl_probe.ebpf.attach_variants import ATTACH_VARIANTS
 from xctl_probe.errors import SourceUnavailable
 from xctl_probe.sources import select

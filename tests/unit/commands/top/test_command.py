@@ -24,7 +24,7 @@ TOP = """
 import os
 from types import SimpleNamespace
 from xctl_probe.commands.top import command
-from xctl_probe.config import Settings
+from xctl_probe.config.settings import Settings
 from xctl_probe.events import Batch
 
 source = SimpleNamespace(
