@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from unit.commands.why.test_verdict import ASKED, FD, IN_RECV, INODE
+from support.why_sockets import ASKED, FD, IN_RECV, INODE
 
 from xctl_probe.commands.why.diagnose import Diagnosis
 from xctl_probe.commands.why.queue_pairs import ProcessQueuePair

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.why_sockets import ACCEPTED, IN_EPOLL, INODE
 from unit.commands.why.test_report import IDLE, PID, WAITING
-from unit.commands.why.test_verdict import ACCEPTED, IN_EPOLL, INODE
 
 from xctl_probe.commands.why.report import headline
 from xctl_probe.commands.why.reported import with_reported

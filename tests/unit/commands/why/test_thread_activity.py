@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from support.why_sockets import FD, INODE, OPENED
 from unit.commands.why.test_report import BLOCKED, IDLE, PID
-from unit.commands.why.test_verdict import FD, INODE, OPENED
 
 from xctl_probe.commands.why.findings.finding import ranked
 from xctl_probe.commands.why.others import File, Other, distant_files, mapped_file, mounted_file

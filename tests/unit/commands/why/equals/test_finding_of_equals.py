@@ -6,8 +6,8 @@ import os
 from dataclasses import replace
 
 import pytest
+from support.why_sockets import ACCEPTED, IN_EPOLL, INODE
 from unit.commands.why.test_report import PID, WAITING
-from unit.commands.why.test_verdict import ACCEPTED, IN_EPOLL, INODE
 
 from xctl_probe.commands.why.equals.finding import with_equals
 from xctl_probe.commands.why.equals.lockstep import SLEEPS, Held, Towards, note
