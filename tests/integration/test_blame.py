@@ -279,3 +279,19 @@ def test_a_stall_names_its_peer(probe, worker):
     net = started.wait_for(seen)[0]
     assert (net["peer_pid"], net["peer_comm"]) == (server.pid, "server")
     os.kill(server.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("user", ["unprivileged", "root"])
+def test_a_stopped_process_of_a_job_is_named_before_any_waits_for_it(worker, blame, user):
+    require(user != "root" or os.geteuid() == 0, "needs root")
+    job = f"{os.getpid()}{user == 'root':d}"  # of no other test
+    one, other = (worker(env={"SLURM_JOB_ID": job, "SLURM_PROCID": str(n)}) for n in range(2))
+    os.kill(other.pid, signal.SIGSTOP)
+    try:
+        found = blame(lambda answer: answer["processes"], "--job", job, user=user)
+    finally:
+        os.kill(other.pid, signal.SIGCONT)
+    assert {p["pid"]: p["state"] for p in found["processes"]} == {other.pid: "stopped"}
+    assert f"(rank 1, pid {other.pid}) is stopped" in found["verdict"]
+    assert found["culprits"] == []
+    assert str(one.pid) not in found["verdict"]

@@ -54,14 +54,18 @@ def collect(
     """Return the graph of these stalls: of one process, of one job, or of all.
 
     Of a process that does not wait itself it is that of its children, and of theirs: a launcher
-    waits for its ranks.  It also has the processes with RDMA queue pairs, without waits.  `equals`
-    returns what holds up equal processes that fell silent together.
+    waits for its ranks.  It also has the processes with RDMA queue pairs, and those of the process
+    or job that are stopped or frozen, without waits.  `equals` returns what holds up equal
+    processes that fell silent together.
 
     Raises UsageError for a pid that is invalid, gone or unreadable.
     """
     trail = HostTrail(lambda one: diagnose(one, stall_ms=stall_ms), ThreadStates())
     trail.add_stalls(sampled.stalls)
+    everyone = _jobs_here() if job is not None else {}
+    about = {one for one, known in everyone.items() if known.job_id == job}
     asked = None if pid is None else {pid, *descendants_of(pid, _MOST_DESCENDANTS)}
+    held = trail.add_held(about if asked is None else asked)
     # Before guesses: several processes show more than one does.
     trail.add_equals([held for held in equals() if _is_about(held, asked, job)])
     if pid is not None and asked is not None:
@@ -74,13 +78,13 @@ def collect(
     trail.add_rdma(rdma.by_pid)
     members = trail.members
     jobs = jobs_of(members)
-    sizes = _sizes(jobs) if jobs else {}
+    sizes = _sizes(jobs, everyone or _jobs_here()) if jobs else {}
     graph = Graph(
         {one: replace(member, job=jobs.get(one)) for one, member in members.items()},
         tuple(trail.waits),
     )
     if asked is not None:
-        graph = graph.part(asked)
+        graph = graph.part(asked | held)
     if job is not None:
         graph = graph.part(one for one, known in jobs.items() if known.job_id == job)
     graph = replace(graph, members=graph.members | trail.described(graph.members))
@@ -99,11 +103,16 @@ def _is_about(held: Held, pids: set[int] | None, job: str | None) -> bool:
     return job is None or any(known.job_id == job for known in jobs_of(held.pids).values())
 
 
-def _sizes(jobs: dict[int, Job]) -> dict[str, int]:
-    """Return the number of processes of each job that is in the graph: of its ranks, if any."""
+def _jobs_here() -> dict[int, Job]:
+    """Return the job by pid, for all processes of jobs on this host."""
+    return jobs_of(int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+
+
+def _sizes(jobs: dict[int, Job], everyone: dict[int, Job]) -> dict[str, int]:
+    """Return the number of ranks that are here of each job in the graph."""
     wanted = {job.job_id for job in jobs.values()}
     ranks: dict[str, set[int]] = {job_id: set() for job_id in wanted}
-    for job in jobs_of(int(entry) for entry in os.listdir("/proc") if entry.isdigit()).values():
+    for job in everyone.values():
         if job.job_id in wanted and job.rank is not None:
             ranks[job.job_id].add(job.rank)
     return {job_id: len(found) for job_id, found in ranks.items() if found}

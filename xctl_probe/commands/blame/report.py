@@ -31,8 +31,9 @@ def _sentences(collected: Collected, subject: str | None) -> list[str]:
     graph = collected.graph
     found = [_sentence(collected, one) for one in graph.culprits]
     rdma = rdma_report.sentences(graph, _names(graph))
+    others = [*_held(graph), *rdma]
     if found:
-        return [*found, *rdma]
+        return [*found, *others]
     where = "a socket" if rdma else "the network"
     who = "none of your own processes" if collected.own_only else "no process"
     none = f"{who} waits on {where} for long"
@@ -43,7 +44,16 @@ def _sentences(collected: Collected, subject: str | None) -> list[str]:
         if collected.silent is not None:
             quiet = format_duration(collected.silent.quiet_ms)
             none += f" that can be named; its connections have been silent for {quiet}"
-    return [f"{none}; {rdma[0]}", *rdma[1:]] if rdma else [none]
+    return [f"{none}; {others[0]}", *others[1:]] if others else [none]
+
+
+def _held(graph: Graph) -> list[str]:
+    """Return who is stopped or frozen, and neither waited for nor named for its queue pairs."""
+    return [
+        f"{_name(member)} is {member.does}{member.remedy}"
+        for pid, member in sorted(graph.members.items())
+        if member.held and member.rdma is None and not graph.waiters[pid]
+    ]
 
 
 def _sentence(collected: Collected, culprit: Culprit) -> str:

@@ -371,6 +371,27 @@ def test_one_job_alone_with_the_number_of_its_ranks(monkeypatch):
     assert run(*stalls, job="4712", monkeypatch=monkeypatch).graph.members == {}
 
 
+@pytest.mark.parametrize(("state", "kept"), [(PeerActivity.STOPPED, True), (None, False)])
+def test_a_stopped_process_of_a_job_is_among_the_answer_though_none_waits(monkeypatch, state, kept):
+    jobs = {SERVER.pid: Job("4711", 2), CLIENT.pid: Job("4712", 0)}
+    monkeypatch.setattr(
+        module, "jobs_of", lambda pids: {pid: jobs[pid] for pid in pids if pid in jobs}
+    )
+    monkeypatch.setattr(module.os, "listdir", lambda _: [*map(str, jobs), "self"])
+    monkeypatch.setattr(module, "ThreadStates", lambda: States(server=state))
+    for job, pids in (("4711", [SERVER.pid] if kept else []), ("4712", [])):
+        found = collect(Sampled([], "sampler"), pid=None, job=job, stall_ms=100)
+        assert list(found.graph.members) == pids
+
+
+def test_so_is_a_child_of_a_process(monkeypatch):
+    monkeypatch.setattr(module, "diagnose", explained_idle)
+    monkeypatch.setattr(module, "descendants_of", lambda *_: [SERVER.pid])
+    monkeypatch.setattr(module, "ThreadStates", lambda: States(server=PeerActivity.FROZEN))
+    found = collect(Sampled([], "sampler"), pid=CLIENT.pid, job=None, stall_ms=100)
+    assert found.graph.members[SERVER.pid].does == "frozen with its cgroup"
+
+
 STILL = RdmaUse((DeviceQueuePairs("mlx5_0", still=3),))
 MOVING = RdmaUse((DeviceQueuePairs("mlx5_0", moving=3),))
 

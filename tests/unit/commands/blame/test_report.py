@@ -86,6 +86,19 @@ def test_where_none_waits_the_answer_is_about_what_was_asked():
     assert headline(replace(collected(), own_only=True)) == expected
 
 
+def test_a_stopped_process_is_named_though_none_waits_for_it():
+    held = replace(member(3), **STOPPED, job=Job("4711", 2))
+    alone = Collected(Graph({3: held}), "sampler", (), {})
+    stopped = "c3 (rank 2, pid 3) is stopped (kill -CONT 3 lets it go on)"
+    none = "job 4711 waits for no other process on the network"
+    assert headline(alone, "job 4711") == f"{none}; {stopped}"
+    beside = collected((1, 2))
+    beside = replace(beside, graph=replace(beside.graph, members=beside.graph.members | {3: held}))
+    assert to_text(beside).decode().splitlines()[1] == f"  also: {stopped}"
+    waited_for = collected((1, 2), members={2: STOPPED})
+    assert "also" not in to_text(waited_for).decode()
+
+
 def test_what_could_not_be_seen_of_the_process_is_no_denial():
     found = replace(collected(), unseen="it waits for events, also from 10.0.0.7:5432")
     assert headline(found, "process 7") == (
