@@ -44,6 +44,15 @@ class ThreadStates:
             self._known[pid] = self._read(pid)
         return self._known[pid]
 
+    def stopped(self, pid: int) -> PeerActivity | None:
+        """Return `FROZEN` or `STOPPED` (SIGSTOP), mostly without a read of all threads, else None.
+
+        A process that a debugger or tracer holds is None.
+        """
+        if self._freezer.frozen(pid):
+            return PeerActivity.FROZEN
+        return PeerActivity.STOPPED if held_state_of(pid, self._proc) == "T" else None
+
     def is_partial(self, pid: int) -> bool:
         """True where threads were left out, so that None of `of` means *not known*."""
         return pid in self._partly

@@ -52,6 +52,15 @@ def test_the_states_of_the_threads_are_one_activity(tmp_path, threads, found):
     assert states(tmp_path, *threads) is found
 
 
+@pytest.mark.parametrize(
+    ("threads", "found"), [("T", PeerActivity.STOPPED), ("t", None), ("S", None), ("R", None)]
+)
+def test_who_a_debugger_or_tracer_holds_was_not_stopped(tmp_path, threads, found):
+    """So is a process below strace, at each of its calls."""
+    write(tmp_path, threads)
+    assert ThreadStates(tmp_path).stopped(PID) is found
+
+
 def test_a_process_that_is_gone_shows_nothing(tmp_path):
     assert ThreadStates(tmp_path).of(PID) is None
 

@@ -65,7 +65,7 @@ def collect(
     everyone = _jobs_here() if job is not None else {}
     about = {one for one, known in everyone.items() if known.job_id == job}
     asked = None if pid is None else {pid, *descendants_of(pid, _MOST_DESCENDANTS)}
-    held = trail.add_held(about if asked is None else asked)
+    stopped = trail.add_stopped(about if asked is None else asked)
     # Before guesses: several processes show more than one does.
     trail.add_equals([held for held in equals() if _is_about(held, asked, job)])
     if pid is not None and asked is not None:
@@ -84,7 +84,7 @@ def collect(
         tuple(trail.waits),
     )
     if asked is not None:
-        graph = graph.part(asked | held)
+        graph = graph.part(asked | stopped)
     if job is not None:
         graph = graph.part(one for one, known in jobs.items() if known.job_id == job)
     graph = replace(graph, members=graph.members | trail.described(graph.members))

@@ -27,7 +27,6 @@ from xctl_probe.stalls.peer_inspector import PeerState, seen_from_here
 
 _MOST_EXPLAINED = 16  # processes that are explained
 _AT_ONCE = 4
-_MOST_HELD = 1_024  # processes whose state is read to find those that are stopped
 _MOST_STEPS = 4  # of a trail that no source has reported
 _SENDS = (Cause.PEER_WINDOW, Cause.SEND_BUFFER, Cause.PACING, Cause.LOCAL_DROP)
 _UNREAD = ", and has not read what was sent to it"
@@ -143,12 +142,12 @@ class HostTrail:
                 self._add_process(process)
                 self.members[pid] = replace(self.members[pid], rdma=use)
 
-    def add_held(self, pids: Iterable[int]) -> set[int]:
+    def add_stopped(self, pids: Iterable[int]) -> set[int]:
         """Add the processes among these that are stopped or frozen; return their pids."""
-        held = [pid for pid in sorted(pids)[:_MOST_HELD] if self._states.of(pid) in HELD]
-        for process in filter(None, map(read_process, held)):
+        stopped = [pid for pid in pids if self._states.stopped(pid)]
+        for process in filter(None, map(read_process, stopped)):
             self._add_process(process)
-        return self.members.keys() & held
+        return self.members.keys() & stopped
 
     def _add_process(self, process: Process) -> None:
         if process.pid not in self.members:

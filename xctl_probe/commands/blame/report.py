@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from xctl_probe.commands.blame import rdma_report
 from xctl_probe.commands.blame.collect import Collected
 from xctl_probe.commands.blame.graph import Culprit, Graph, Member, Node, Outside, Wait
-from xctl_probe.commands.blame.rdma import RdmaUse
+from xctl_probe.commands.blame.rdma import RdmaUse, Sign
 from xctl_probe.commands.why.humanize import format_duration, pluralize, processes, wrap
 from xctl_probe.exporters.ndjson import ascii_json
 from xctl_probe.exporters.sanitize import printable
@@ -16,6 +16,7 @@ from xctl_probe.exporters.text import WAITS
 
 _MOST_ROOTS = 12
 _MOST_ALSO = 5
+_MOST_STOPPED = 3  # that are named in the sentence
 _MOST_DEPTH = 32
 _MOST_LINES = 200
 _INDENT = "  "
@@ -31,7 +32,7 @@ def _sentences(collected: Collected, subject: str | None) -> list[str]:
     graph = collected.graph
     found = [_sentence(collected, one) for one in graph.culprits]
     rdma = rdma_report.sentences(graph, _names(graph))
-    others = [*_held(graph), *rdma]
+    others = [*_stopped(graph), *rdma]
     if found:
         return [*found, *others]
     where = "a socket" if rdma else "the network"
@@ -47,13 +48,18 @@ def _sentences(collected: Collected, subject: str | None) -> list[str]:
     return [f"{none}; {others[0]}", *others[1:]] if others else [none]
 
 
-def _held(graph: Graph) -> list[str]:
+def _stopped(graph: Graph) -> list[str]:
     """Return who is stopped or frozen, and neither waited for nor named for its queue pairs."""
-    return [
-        f"{_name(member)} is {member.does}{member.remedy}"
+    found = [
+        member
         for pid, member in sorted(graph.members.items())
-        if member.held and member.rdma is None and not graph.waiters[pid]
+        if member.held and member.sign is not Sign.HELD and not graph.waiters[pid]
     ]
+    if len(found) > 1:
+        names = ", ".join(map(_name, found[:_MOST_STOPPED]))
+        more = f" and {len(found) - _MOST_STOPPED} more" if len(found) > _MOST_STOPPED else ""
+        return [f"{processes(len(found))} are stopped or frozen: {names}{more}"]
+    return [f"{_name(member)} is {member.does}{member.remedy}" for member in found]
 
 
 def _sentence(collected: Collected, culprit: Culprit) -> str:

@@ -39,6 +39,10 @@ class States:
     def of(self, pid):
         return {SERVER.pid: self.held.get("server"), PROXY.pid: self.held.get("proxy")}.get(pid)
 
+    def stopped(self, pid):
+        found = self.of(pid)
+        return found if found in (PeerActivity.STOPPED, PeerActivity.FROZEN) else None
+
 
 class Explained:
     """Explanations by pid; the proxy waits for the server unless the test changes that."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from unit.commands.blame.test_graph import THERE, member, wait
 
 from xctl_probe.commands.blame.collect import Collected
 from xctl_probe.commands.blame.graph import Graph, Outside
 from xctl_probe.commands.blame.jobs import Job
+from xctl_probe.commands.blame.rdma import RdmaUse
 from xctl_probe.commands.blame.report import headline, to_json, to_text
 from xctl_probe.commands.why.equals.lockstep import Held
+from xctl_probe.commands.why.queue_pairs import DeviceQueuePairs
 from xctl_probe.events import PeerActivity, Process
 
 STOPPED = {"activity": PeerActivity.STOPPED, "does": "stopped"}
@@ -97,6 +100,21 @@ def test_a_stopped_process_is_named_though_none_waits_for_it():
     assert to_text(beside).decode().splitlines()[1] == f"  also: {stopped}"
     waited_for = collected((1, 2), members={2: STOPPED})
     assert "also" not in to_text(waited_for).decode()
+
+
+def test_several_stopped_processes_are_one_sentence():
+    held = {pid: replace(member(pid), **STOPPED) for pid in range(1, 6)}
+    named = "c1 (pid 1), c2 (pid 2), c3 (pid 3) and 2 more"
+    found = headline(Collected(Graph(held), "sampler", (), {}))
+    assert found.endswith(f"; 5 processes are stopped or frozen: {named}")
+
+
+@pytest.mark.parametrize("pairs", [{"failed": 1}, {"moving": 1}])
+def test_a_stopped_process_is_named_once_where_it_has_queue_pairs(pairs):
+    rdma = RdmaUse((DeviceQueuePairs("mlx5_0", **pairs),))
+    held = replace(member(3), **STOPPED, rdma=rdma)
+    found = headline(Collected(Graph({3: held}), "sampler", (), {}))
+    assert found.count("stopped (kill -CONT 3 lets it go on)") == 1
 
 
 def test_what_could_not_be_seen_of_the_process_is_no_denial():
