@@ -78,7 +78,9 @@ def render(results: Results) -> str:
     lines += ["", "## Faults", "", "| fault | |", "| --- | --- |"]
     lines += [f"| {fault} | {meaning} |" for fault, meaning in MEANING.items()]
     if results.errors:
-        lines += ["", "## Not run", "", *(f"- {error.splitlines()[0]}" for error in results.errors)]
+        lines += ["", "## Stopped early", ""]
+        lines += ["These did not survive a fault; what was injected before counts above.", ""]
+        lines += [f"- {error.splitlines()[0].partition(', last ')[0]}" for error in results.errors]
     return "\n".join(lines) + "\n"
 
 
@@ -95,7 +97,8 @@ def _goals(results: Results) -> list[str]:
         )
         for name, value, least in goals:
             reached = value is not None and value >= least
-            lines.append(_goal(source, f"{name} at least {least}", _share(value), reached))
+            found = "" if value is None else f"{value:.3f}"
+            lines.append(_goal(source, f"{name} at least {least}", found, reached))
         lines.append(
             _goal(source, "no false stall in a healthy hour", _rate(one), one.false_per_hour == 0)
         )
@@ -105,7 +108,7 @@ def _goals(results: Results) -> list[str]:
         ):
             part = score(results, source, _by_network(by_network))
             in_time = part.to_report_ms is not None and part.to_report_ms <= most_ms
-            goal = f"first record of {what} after {most_ms} ms (median)"
+            goal = f"first record of {what} within {most_ms} ms (median)"
             lines.append(_goal(source, goal, _ms(part.to_report_ms), in_time))
     return lines
 
