@@ -3,8 +3,8 @@
  * Which side breaks the silences of a connection, and what that shows.
  *
  * Equals: ranks of a job, nodes of a cluster.  Either side may wait for the other, whichever has
- * opened the connection.  Both end silences, and now and then one sends after a silence although
- * it sent last.  A server replies.
+ * opened the connection.  Both end silences, and often one sends after a silence although it sent
+ * last.  A server replies.
  *
  * Unsolicited data: a few bytes after a silence while no reply is due, as a ping of the server.
  *
@@ -32,6 +32,8 @@
 #define LONGEST_SILENCE_TICKS 256 /* a night of silence is one silence */
 #define MOST_SILENT_TICKS (1 << 24)
 #define LEAST_IN_A_ROW 3
+/* A request after a window update, or a reply in two parts, are in a row as well, and are rare. */
+#define MOST_IN_TURN 16 /* for each in a row */
 /* The silences that one side has ended last at most so many times as long as those of the other,
  * so that neither is a server. */
 #define BALANCE 4
@@ -101,8 +103,14 @@ static __noinline void note_silence(struct sock_state *state, __u64 ticks, bool 
 		note_longest(small_was_last(state) ? &state->after_small : &state->after_other,
 			     ticks);
 
-	if (sends == state->sent_last && state->silences_in_a_row < 255)
+	if (sends == state->sent_last)
 		state->silences_in_a_row++;
+	else
+		state->silences_in_turn++;
+	if (state->silences_in_a_row == 255 || state->silences_in_turn == 255) {
+		state->silences_in_a_row /= 2;
+		state->silences_in_turn /= 2;
+	}
 	*total += ticks < LONGEST_SILENCE_TICKS ? ticks : LONGEST_SILENCE_TICKS;
 	if (*total > MOST_SILENT_TICKS) { /* what is recent counts more */
 		state->silent_ticks_ours /= 2;
@@ -153,8 +161,10 @@ static __always_inline bool is_symmetric(struct sock_state *state)
 {
 	__u32 ours = state->silent_ticks_ours, peers = state->silent_ticks_peers;
 
-	return state->silences_in_a_row >= LEAST_IN_A_ROW && ours && peers &&
-	       ours <= peers * BALANCE && peers <= ours * BALANCE;
+	if (state->silences_in_a_row < LEAST_IN_A_ROW ||
+	    state->silences_in_turn > state->silences_in_a_row * MOST_IN_TURN)
+		return false;
+	return ours && peers && ours <= peers * BALANCE && peers <= ours * BALANCE;
 }
 
 /*

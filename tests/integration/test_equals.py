@@ -119,6 +119,18 @@ def test_a_server_does_not_wait_for_a_client_that_is_stopped(probe, worker):
     assert not waits_while_stopped(running, server, client)
 
 
+def test_a_server_does_not_wait_for_a_client_that_now_and_then_sends_twice(probe, worker):
+    """As a client of gRPC, which updates its window; regular slow replies balance the silences."""
+    running = probe()
+    server, client, _ = connected(worker)
+    for _ in range(4):
+        sends(client, server)
+        for _ in range(20):
+            sends(client, server)
+            sends(server, client)
+    assert not waits_while_stopped(running, server, client)
+
+
 def test_a_publisher_does_not_wait_for_a_subscriber_that_is_stopped(probe, worker):
     running = probe()
     server, client, _ = connected(worker, server_role="evented")
