@@ -19,6 +19,8 @@ SAME_STALL_MS = 400
 BEFORE_MS = 1000
 # What a healthy process measured itself as a wait this long is no false report.
 REAL_WAIT_MS = 900
+# A record comes with the end of its interval, which a busy host delays.
+REPORTED_WITHIN_MS = 2000
 # A shorter wait need not be reported: a reply may take a second, and the record an interval.
 MUST_MS = 2500
 
@@ -197,7 +199,7 @@ def _really_waited(stall: Stall, ops: list[Op]) -> bool:
     return any(
         end - begin >= REAL_WAIT_MS
         and begin - BEFORE_MS <= stall.begin
-        and stall.end <= end + BEFORE_MS
+        and stall.end <= end + REPORTED_WITHIN_MS
         for begin, end in ops
     )
 
