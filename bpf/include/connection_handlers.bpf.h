@@ -183,8 +183,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 		add_atomic(&state->unread_retransmits, new_attempts(sk, state));
 	flush_retransmits(sk, state);
 	merge_peer_history(sk, state);
-	state->opened = state->listened = 0;
-	state->silences_in_a_row = state->silences_in_turn = 0;
+	state->opened = state->silences_in_a_row = state->listened = 0;
 	state->answered = state->unanswered = 0;
 	state->counted_answers = state->counted_unanswered = 0;
 	if (!is_tcp(sk)) /* of Multipath TCP, the end has no hook */

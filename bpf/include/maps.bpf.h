@@ -98,6 +98,7 @@ struct sock_state {
 	__u32 spins; /* receives that found nothing since spin_begin_ns, saturating */
 	__u32 silent_ticks_ours; /* silences that this side has ended: see silences.bpf.h */
 	__u32 silent_ticks_peers;
+	__u32 silent_ticks_in_a_row; /* those of both that the side ended that had sent last */
 	__u32 last_sent_bytes; /* by the last send */
 	__u32 received_since; /* that send, bytes */
 	__u32 queued_until; /* what had come when a request was sent beside an unread reply */
@@ -113,8 +114,7 @@ struct sock_state {
 	__u8 closed; /* TCP_CLOSE; what has come may still be read */
 	__u8 owed; /* UDP: datagrams sent without a reply, saturating */
 	__u8 unasked; /* UDP: more has come than was asked for, so not each comes as an answer */
-	__u8 silences_in_a_row; /* that the side ended that had sent last */
-	__u8 silences_in_turn; /* that the other side ended */
+	__u8 silences_in_a_row; /* that the side ended that had sent last, saturating */
 	__u8 sent_last; /* and not received: the times may be of one tick */
 	__u8 listened; /* its sends without a reply are no upload: see is_upload() */
 	__u8 http2; /* it has acknowledged the settings of the peer */

@@ -32,8 +32,11 @@
 #define LONGEST_SILENCE_TICKS 256 /* a night of silence is one silence */
 #define MOST_SILENT_TICKS (1 << 24)
 #define LEAST_IN_A_ROW 3
-/* A request after a window update, or a reply in two parts, are in a row as well, and are rare. */
-#define MOST_IN_TURN 16 /* for each in a row */
+/*
+ * The part of the silences, by time, that is in a row: a third with gloo.  A request after a window
+ * update, and a message in two parts on a busy host, are in a row as well, for a tenth at most.
+ */
+#define IN_A_ROW_OF 5
 /* The silences that one side has ended last at most so many times as long as those of the other,
  * so that neither is a server. */
 #define BALANCE 4
@@ -98,23 +101,22 @@ static __always_inline bool is_announced(struct sock_state *state, __u64 silent_
 static __noinline void note_silence(struct sock_state *state, __u64 ticks, bool sends)
 {
 	__u32 *total = sends ? &state->silent_ticks_ours : &state->silent_ticks_peers;
+	__u32 counted = ticks < LONGEST_SILENCE_TICKS ? ticks : LONGEST_SILENCE_TICKS;
 
 	if (!state->awaits_equal && !is_announced(state, ticks)) /* a stall is not usual */
 		note_longest(small_was_last(state) ? &state->after_small : &state->after_other,
 			     ticks);
 
-	if (sends == state->sent_last)
-		state->silences_in_a_row++;
-	else
-		state->silences_in_turn++;
-	if (state->silences_in_a_row == 255 || state->silences_in_turn == 255) {
-		state->silences_in_a_row /= 2;
-		state->silences_in_turn /= 2;
+	if (sends == state->sent_last) {
+		if (state->silences_in_a_row < 255)
+			state->silences_in_a_row++;
+		state->silent_ticks_in_a_row += counted;
 	}
-	*total += ticks < LONGEST_SILENCE_TICKS ? ticks : LONGEST_SILENCE_TICKS;
+	*total += counted;
 	if (*total > MOST_SILENT_TICKS) { /* what is recent counts more */
 		state->silent_ticks_ours /= 2;
 		state->silent_ticks_peers /= 2;
+		state->silent_ticks_in_a_row /= 2;
 	}
 }
 
@@ -162,7 +164,7 @@ static __always_inline bool is_symmetric(struct sock_state *state)
 	__u32 ours = state->silent_ticks_ours, peers = state->silent_ticks_peers;
 
 	if (state->silences_in_a_row < LEAST_IN_A_ROW ||
-	    state->silences_in_turn > state->silences_in_a_row * MOST_IN_TURN)
+	    state->silent_ticks_in_a_row * IN_A_ROW_OF < ours + peers)
 		return false;
 	return ours && peers && ours <= peers * BALANCE && peers <= ours * BALANCE;
 }
