@@ -134,7 +134,7 @@ def _goal(source: str, goal: str, found: str, reached: bool) -> str:
 
 
 def _rate(one: Score) -> str:
-    return "" if one.false_per_hour is None else f"{one.false_per_hour:.0f}"
+    return "" if one.false_per_hour is None else f"{one.false_per_hour:.1f}"
 
 
 def _seeds(results: Results) -> str:

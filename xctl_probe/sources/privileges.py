@@ -72,7 +72,7 @@ JOBS = Feature(
 )
 ELSEWHERE = Feature(
     "namespaces",
-    "both in other network namespaces",
+    "the two rows above, for processes in other network namespaces",
     (PTRACE, READ_SEARCH, ADMIN),
     "as above, for processes in containers with a network of their own",
 )
