@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -77,3 +78,30 @@ def test_an_ignored_hangup_stays_ignored():
         signal.raise_signal(signal.SIGTERM)
         assert stop.recv(7) == bytes([signal.SIGTERM])
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_a_signal_just_before_a_write_that_blocks_stops_the_process():
+    """Its handler would run after the write.  As a call that is begun again, also after it."""
+    words = (
+        "import ctypes, os, signal\n"
+        "from xctl_probe.signals import stop_signals\n"
+        "with stop_signals(0.1, lambda: os.write(1, b'last'), writes_block=True):\n"
+        "    signal.siginterrupt(signal.SIGTERM, False)\n"
+        "    ours, theirs = os.pipe()\n"
+        "    os.write(1, b'ready')\n"
+        "    ctypes.CDLL(None).read(ours, ctypes.create_string_buffer(1), 1)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(5) == b"ready"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert process.stdout.read() == b"last"
+
+
+def test_a_block_that_is_left_in_time_leaves_no_thread():
+    before = threading.active_count()
+    with stop_signals(60, writes_block=True) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.recv(7) == bytes([signal.SIGTERM])
+    assert threading.active_count() == before
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0

@@ -76,7 +76,7 @@ def run(settings: Settings) -> None:
 def terminal() -> Iterator[tuple[Live, socket.socket]]:
     """Yield the screen and the descriptor of signals; keys are read as they are pressed."""
     with (
-        stop_signals(_LONGEST_END_S, restorer(_STDIN)) as signals,
+        stop_signals(_LONGEST_END_S, restorer(_STDIN), writes_block=True) as signals,
         raw_keys(_STDIN),
         live_screen() as live,
     ):
