@@ -26,7 +26,7 @@ def stop_signals(
 
     With `longest_s`, the process exits at most this many seconds after the first of them, with code
     0, whatever it is busy with.  `at_exit` is called before, and must not block.  `writes_block`:
-    the main thread may be in a write that never returns, as on a terminal that nobody reads.
+    the main thread may be in a write that never returns, as on a terminal that no one reads.
     """
     readable, writable = socket.socketpair()
     writable.setblocking(False)
@@ -34,12 +34,12 @@ def stop_signals(
     numbers = _numbers()
     handlers = {number: signal.signal(number, _noted) for number in numbers}
     left = threading.Event()
-    watchdog = None
+    late = None
     if longest_s is not None:
         if writes_block:
             words = readable, frozenset(numbers), longest_s, at_exit, left
-            watchdog = threading.Thread(target=_exit_late, args=words, daemon=True)
-            watchdog.start()
+            late = threading.Thread(target=_exit_late, args=words, daemon=True)
+            late.start()
         handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, _exiting(at_exit))
         for number in numbers:
             signal.signal(number, _ending_within(longest_s))
@@ -53,8 +53,8 @@ def stop_signals(
         signal.set_wakeup_fd(before)
         left.set()
         writable.close()
-        if watchdog is not None:
-            watchdog.join()
+        if late is not None:
+            late.join()
         readable.close()
 
 
