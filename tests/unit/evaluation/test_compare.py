@@ -114,6 +114,14 @@ def test_a_long_wait_that_a_healthy_process_measured_is_no_false_one():
     assert scored([record(104_000, 2000)], NOTHING, {"rank0": [(102_000, 104_100)]})[0].false == []
 
 
+@pytest.mark.parametrize(("late_ms", "is_false"), [(1_500, False), (2_500, True)])
+def test_its_record_may_come_late_on_a_busy_host(late_ms, is_false):
+    _, false = scored(
+        [record(60_000 + late_ms, 2_000, ongoing=False)], ops={"rank0": [(58_000, 60_000)]}
+    )
+    assert bool(false) == is_false
+
+
 def test_other_processes_do_not_count():
     assert scored([record(60_000, 500, pid=19)])[1] == []
 
