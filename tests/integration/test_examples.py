@@ -20,6 +20,7 @@ SETTINGS = {
 }
 PROBE = "xctl-probe-network.py"
 PYTHON = "/usr/bin/python3"
+LINES = 3  # that are waited for
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def stream(netns):
         ) as process:
             consumer = Consumer()
             try:
-                for _ in range(3):
+                for _ in range(LINES):
                     line = process.stdout.readline()
                     assert line, process.stderr.read().decode()
                     consumer.feed(line)
@@ -78,7 +79,10 @@ def stream(netns):
 def assert_settings_taken(consumer):
     """The interval and the loopback interface are those of the environment."""
     assert consumer.graph.bandwidth_mbps.keys() == {"lo"}
-    assert consumer.records[1].net["interval_ms"] < 600  # of 200; without them it is 1000
+    # 200 ms, and some of them late on a busy host; without the setting none is below 1000, but
+    # the one that the signal cut off, which is after these.
+    spans_ms = [record.net.get("interval_ms") for record in consumer.records[:LINES]]
+    assert min(filter(None, spans_ms)) < 900
 
 
 def test_the_probe_starts_where_it_is_installed(stream, installed):

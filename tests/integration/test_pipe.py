@@ -130,7 +130,10 @@ def test_a_duration_is_over_by_itself(start_probe):
         *("--backend", "proc", "--loopback", "--interval", "0.2", "--duration", "1"),
     )
     consumer = running.wait_exit(0)
-    assert 4 <= len(consumer.interface_bandwidth("lo")) <= 6
+    # Fewer intervals on a busy host, but of the same time.
+    spans_ms = [r.net["interval_ms"] for r in consumer.interface_bandwidth("lo")]
+    assert 1 <= len(spans_ms) <= 6
+    assert sum(spans_ms) >= 900
 
 
 @pytest.mark.timeout(120)
