@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from support.backends import Backend
 from support.consumer_model import ContractError
@@ -58,7 +59,20 @@ class Watched:
 
     def wait_intervals(self, count: int, timeout: float = 60.0) -> None:
         wanted = self.tally.intervals + count
-        assert self.wait_for(lambda tally: tally.intervals >= wanted, timeout), "no heartbeat"
+        if not self.wait_for(lambda tally: tally.intervals >= wanted, timeout):
+            raise AssertionError(f"no heartbeat: {self._state()}")
+
+    def _state(self) -> str:
+        """What is known of a probe that is silent."""
+        threads = [
+            f"{task.name} {(task / 'comm').read_text().strip()} in {(task / 'wchan').read_text()}"
+            for task in Path(f"/proc/{self.pid}/task").iterdir()
+        ]
+        return (
+            f"{self.tally.intervals} intervals, at most {self.tally.longest_interval_ms} ms long, "
+            f"lost {dict(self.tally.lost)}, readers {[t.is_alive() for t in self._threads]}, "
+            f"threads {threads}, stderr {self.stderr!r}"
+        )
 
     def kill(self) -> None:
         """As by kill -9."""

@@ -64,19 +64,31 @@ class OwnState:
         since_ns, self._read_ns = read_ns - self._read_ns, read_ns
         self._seen = seen
         self._first = self._first or (seen, read_ns)
-        polls = may_poll and self._polls(seen, read_ns, *self._first)
+        polls = self._polls(seen, read_ns, *self._first) if may_poll else False
         busy = not (seen.blocked or polls) and self._is_busy(seen, before, since_ns)
-        self.elsewhere = self.elsewhere + 1 if busy else 0
+        if not busy:
+            self.elsewhere = 0
+        else:
+            self.elsewhere = 1 if polls is None else self.elsewhere + 1
 
-    def _polls(self, seen: OwnActivity, now_ns: int, first: OwnActivity, first_ns: int) -> bool:
-        if seen.activity is Activity.STOPPED or now_ns == first_ns:
+    def _polls(
+        self, seen: OwnActivity, now_ns: int, first: OwnActivity, first_ns: int
+    ) -> bool | None:
+        """Whether it polls without sleeping; None where it ran for too few ticks to decide."""
+        if seen.activity is Activity.STOPPED:
             return False
         ran_ns, system_ns = seen.ran_ns - first.ran_ns, seen.system_ns - first.system_ns
+        if ran_ns < _POLLS_OFTEN * (now_ns - first_ns):
+            self._polled = False
+            return False
         least_ns = _POLLS * ran_ns
-        if self._polled:  # who was seen to poll still does, within the error of the share
-            least_ns -= _DEVIATIONS * math.sqrt(_POLLS * (1 - _POLLS) * ran_ns * _TICK_NS)
-        self._polled = ran_ns >= _POLLS_OFTEN * (now_ns - first_ns) and system_ns >= least_ns
-        return self._polled
+        error_ns = _DEVIATIONS * math.sqrt(_POLLS * (1 - _POLLS) * ran_ns * _TICK_NS)
+        if system_ns < least_ns - error_ns:
+            self._polled = False
+            return False
+        # Who was seen to poll still does, within the error.
+        self._polled = self._polled or (now_ns > first_ns and system_ns >= least_ns)
+        return self._polled or None
 
     @staticmethod
     def _is_busy(seen: OwnActivity, before: OwnActivity | None, since_ns: int) -> bool:

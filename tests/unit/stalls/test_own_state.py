@@ -60,7 +60,7 @@ def test_a_late_answer_goes_with_the_time_of_its_reading():
     [
         (Activity.EVENT_LOOP_BUSY, 0.25, False),
         (Activity.OTHER, 0.25, False),
-        (Activity.EVENT_LOOP_BUSY, 0.2, True),  # it computes
+        (Activity.EVENT_LOOP_BUSY, 0.1, True),  # it computes
         (Activity.STOPPED, 0.25, True),
     ],
 )
@@ -92,6 +92,20 @@ def test_who_was_seen_to_poll_still_does_within_the_error_of_the_share():
         seen = seen._replace(ran_ns=at_ms * MS)
         polls.note(seen, (at_ms + 1) * MS, may_poll=True)
     assert polls.is_elsewhere
+
+
+def test_a_few_ticks_do_not_decide_whether_a_process_polls_or_computes():
+    """Two samples are 25 ms apart, and of two ticks that half falls to, none may be of system."""
+    polls, computes = OwnState(), OwnState()
+    for at_ms, system_ms in ((0, 0), (30, 0), (230, 100), (430, 200)):
+        seen = OwnActivity(Activity.EVENT_LOOP_BUSY, True, ran_ns=at_ms * MS)
+        now_ns = (at_ms + 1) * MS
+        polls.note(seen._replace(system_ns=system_ms * MS), now_ns, may_poll=True)
+        computes.note(seen, now_ns, may_poll=True)
+        assert not polls.is_elsewhere
+        assert polls.is_undecided == (at_ms < 230)
+        assert computes.is_undecided
+    assert computes.is_elsewhere
 
 
 def test_a_process_whose_first_thread_sleeps_for_a_time_does_not_wait():
