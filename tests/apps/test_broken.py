@@ -11,8 +11,11 @@ from servers.openssh import REALPATH
 INTERVAL_S = 0.25
 STALL_MS = 100
 INTERVALS = 2  # between the moment from which a wait counts and the one that reports it
+INSPECTED_WITHIN = 15  # where a helper reads a process first: a busy host may keep it waiting
 LATE_MS = 150  # what the machine's other work may delay a sample by
-MOMENT_MS = 500  # so long may the machine's other work hold up a program that is not broken
+# So long may the machine's other work hold up a program that is not broken: two programs may each
+# have no processor for a second and more.
+MOMENT_MS = 3_000
 MUCH = 30_000_001  # bytes: more than all buffers on the way
 
 
@@ -57,8 +60,8 @@ def by_program(cases):
 class Broken:
     """One break, from the question on: what is reported meanwhile, and afterwards."""
 
-    def __init__(self, everything, case, probe):
-        self.place, self.probe = everything.place, probe
+    def __init__(self, everything, case, probe, backend):
+        self.place, self.probe, self.backend = everything.place, probe, backend
         self.program = getattr(everything, case.program)
         self.client, self.case = getattr(self.program, case.client), case
         self.asked_ms = 0.0
@@ -73,12 +76,16 @@ class Broken:
     def reported_in_time(self, cause):
         """The right process, socket and cause within three of the probe's own intervals.
 
-        Counted, not timed: beside other work both the question and the intervals are late.
+        Within more of them where it depends on what a helper reads: of the server that does not
+        reply, and to the sampler also of the client in its receive.  Counted, not timed: beside
+        other work both the question and the intervals are late.
         """
+        inspects = cause == "no_reply" or (cause == "loss" and self.backend.per_interval)
+        most = INSPECTED_WITHIN if inspects else INTERVALS
         found = self.probe.wait_for(lambda c: self._first(c, cause))
         began_ms = found.ts - found.stall_ms + STALL_MS
         beats = {r.ts for r in self.probe.consumer.interface_bandwidth()}
-        assert sum(began_ms < beat < found.ts for beat in beats) <= INTERVALS, self.story()
+        assert sum(began_ms < beat < found.ts for beat in beats) <= most, self.story()
         assert found.net["remote"] == f"127.0.0.1:{self.program.port}"
         assert found.ongoing
 
@@ -106,10 +113,15 @@ class Broken:
         if self.probe.consumer.count("RETRANSMIT", pid=self.client.pid):
             causes = causes | {"loss"}  # a busy host acknowledges late enough for a retransmit
         assert {r.net["cause"] for r in reported} <= causes, self.story()
-        slack_ms = INTERVAL_S * 1000 + LATE_MS
+        slack_ms = self._interval_ms(last.ts) + LATE_MS
         began_ms = min(r.ts - r.stall_ms for r in ongoing)  # or sooner
         assert healed_ms - began_ms - slack_ms <= last.stall_ms, self.story()
         assert last.stall_ms <= answered_ms - self.asked_ms + slack_ms, self.story()
+
+    def _interval_ms(self, ts):
+        """How long the interval was whose records have this time: longer where it was late."""
+        of_it = (r for r in self.probe.consumer.interface_bandwidth() if r.ts == ts)
+        return max([INTERVAL_S * 1000, *(r.net["interval_ms"] for r in of_it)])
 
     def _calm(self):
         """Wait until the server's other clients have their answers as well."""
@@ -144,7 +156,7 @@ class Broken:
 
 @pytest.fixture
 def broken(everything, watched, one):
-    return lambda case: Broken(everything, case, watched(one, "--interval", INTERVAL_S))
+    return lambda case: Broken(everything, case, watched(one, "--interval", INTERVAL_S), one)
 
 
 @by_program(ASKING)

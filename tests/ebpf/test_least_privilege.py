@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ import pytest
 from support.conversation import ANSWER, QUESTION
 from support.require import require_tools
 from support.terminal import Terminal
+from support.waiting import until
 
 DAC_OVERRIDE, READ_SEARCH, BIND, NET_ADMIN = 1 << 1, 1 << 2, 1 << 10, 1 << 12
 PTRACE, ADMIN, PERFMON, BPF = 1 << 19, 1 << 21, 1 << 38, 1 << 39
@@ -21,7 +22,6 @@ INSPECTS = PTRACE | READ_SEARCH
 EVERYTHING = BPF | INSPECTS | ADMIN  # CAP_PERFMON is given up once the programs are loaded
 OTHER_USER = 65534
 QUICK = ("--interval", "0.2", "--loopback")
-WAIT_S = 30.0  # only where a test fails
 
 
 class Rights(NamedTuple):
@@ -57,11 +57,12 @@ def of_threads(pid):
     return found
 
 
-def wait_until(what):
-    deadline = time.monotonic() + WAIT_S
-    while not (found := what()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
+def of_helpers(pid):
+    """The distinct rights of all helper processes of a probe."""
+    found = set()
+    for helper in psutil.Process(pid).children():
+        with suppress(FileNotFoundError):  # it has exited
+            found |= of_threads(helper.pid)
     return found
 
 
@@ -106,9 +107,8 @@ def test_root_keeps_what_the_source_needs(running, backend, kept):
     probe.wait_for(lambda c: c.stalls(pid=client.pid))
     assert len(list(Path(f"/proc/{probe.pid}/task").iterdir())) > 1
     assert of_threads(probe.pid) == {only(kept)}
-    helpers = wait_until(psutil.Process(probe.pid).children)
-    for helper in helpers:
-        assert of_threads(helper.pid) == {only(INSPECTS)}
+    # A helper is there a moment before it has given up the rest.
+    until(lambda: of_helpers(probe.pid) == {only(INSPECTS)})
 
 
 def test_a_user_of_its_own_keeps_ambient_capabilities_that_are_needed(running):
@@ -118,8 +118,7 @@ def test_a_user_of_its_own_keeps_ambient_capabilities_that_are_needed(running):
     probe, client = running("--backend", "ebpf", prefix=as_user(caps, f"--bounding-set={caps}"))
     probe.wait_for(lambda c: c.stalls(pid=client.pid))
     assert of_threads(probe.pid) == {only(BPF | INSPECTS, bounding)}  # needs CAP_SETPCAP
-    for helper in wait_until(psutil.Process(probe.pid).children):
-        assert of_threads(helper.pid) == {only(INSPECTS, bounding)}
+    until(lambda: of_helpers(probe.pid) == {only(INSPECTS, bounding)})
     probe.wait_for_stderr("other network namespaces are not inspected")
     probe.wait_for_stderr("needs CAP_SYS_ADMIN")
 
@@ -142,7 +141,7 @@ def test_a_folder_of_another_user_keeps_the_right_to_write_there(folder, start_p
     probe = start_probe(*QUICK, option, folder / name, user="root")
     probe.wait_ready()
     assert of_threads(probe.pid) == {only(EVERYTHING | DAC_OVERRIDE)}
-    wait_until((folder / name).exists)
+    until((folder / name).exists)
 
 
 def test_a_folder_of_ones_own_takes_no_right(start_probe, tmp_path):

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from support.bpftool import loaded_programs, programs_of
 from support.install import CHECKOUT, WORKLOADS
-from support.require import require_tools
-
-PROGRAM = re.compile(r"^prog_id:\s*(\d+)$", re.MULTILINE)
-
-
-def loaded_programs() -> set[str]:
-    """Identities of all programs in the kernel: other probes load and unload theirs meanwhile."""
-    require_tools("bpftool")
-    listing = subprocess.run(
-        ["bpftool", "prog", "show", "--json"], capture_output=True, text=True, check=True
-    ).stdout
-    return {str(program["id"]) for program in json.loads(listing)}
-
-
-def programs_of(pid: int) -> set[str]:
-    """Identities of the programs that a process holds."""
-    files = Path(f"/proc/{pid}/fdinfo").iterdir()
-    return {found[1] for file in files if (found := PROGRAM.search(file.read_text()))}
+from support.waiting import until
 
 
 @pytest.fixture
@@ -46,10 +27,7 @@ def test_a_killed_probe_leaves_nothing(holder):
     assert mine <= loaded_programs()
     process.kill()
     process.wait()
-    end = time.monotonic() + 60
-    while mine & loaded_programs():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: not mine & loaded_programs())
 
 
 def test_nothing_is_pinned(holder):

@@ -12,20 +12,31 @@ from xctl_probe.ebpf.source import MapSizes
 from xctl_probe.events import ErrorKind
 
 REFUSALS = 997
+TRIES = 5
 
 
 def test_a_full_ring_is_counted_to_the_record(watch, peer):
-    """No process reads while a thousand connects are refused; a page of ring holds a few."""
-    seen = watch(sizes=MapSizes(ring_bytes=mmap.PAGESIZE))
-    one = peer("connects.refused", "127.0.0.1", REFUSALS)
-    one.go()
-    seen.until(lambda: seen.lost("ring"))
-    seen.drain()
-    refused = (f for f in seen.events if getattr(f, "kind", None) is ErrorKind.REFUSED)
-    arrived = sum(event.count for event in refused)
-    assert 0 < arrived < mmap.PAGESIZE // RECORD.size
-    # Others on this machine may add a rare record of their own, never hide one.
-    assert REFUSALS <= arrived + seen.lost("ring") < REFUSALS + 50
+    """No process reads while a thousand connects are refused; a page of ring holds a few.
+
+    Others on this host add records of their own, and never hide one: at one of some attempts they
+    add few, and leave room.
+    """
+    found = []
+    for _ in range(TRIES):
+        one = peer("connects.refused", "127.0.0.1", REFUSALS)
+        seen = watch(sizes=MapSizes(ring_bytes=mmap.PAGESIZE))
+        one.go()
+        seen.until(lambda seen=seen: seen.lost("ring"))
+        seen.drain()
+        refused = (f for f in seen.events if getattr(f, "kind", None) is ErrorKind.REFUSED)
+        arrived, lost = sum(event.count for event in refused), seen.lost("ring")
+        seen.source.close()
+        assert arrived < mmap.PAGESIZE // RECORD.size
+        assert arrived + lost >= REFUSALS
+        if arrived and arrived + lost < REFUSALS + 50:
+            return
+        found.append((arrived, lost))
+    pytest.fail(f"{found}")
 
 
 def test_after_the_flood_the_ring_works_again(watch, peer):
@@ -53,9 +64,10 @@ def test_a_full_map_of_processes_is_counted_to_the_call(watch, peer):
 
 def test_many_interfaces_of_one_process_leave_room_for_the_others(watch, peer):
     """One fills the map by sending through many interfaces; another's bytes are all reported."""
-    seen = watch(sizes=MapSizes(processes=96))
     crowd = peer("losses.many_interfaces")
     victim = peer("losses.datagrams", 101, 997)
+    # After them: each program that the crowd made its interfaces with would take a place.
+    seen = watch(sizes=MapSizes(processes=96))
     crowd.go()
     victim.go()
     seen.drain()
@@ -76,7 +88,7 @@ def test_no_count_is_lost_between_two_buffers_of_the_iterator(watch, peer):
 def test_nothing_is_reported_lost_where_nothing_is(watch, peer):
     """At one of some attempts: other processes of the host may lose something meanwhile."""
     found = []
-    for _ in range(5):
+    for _ in range(TRIES):
         seen = watch()
         one = peer("connects.refused", "127.0.0.1", 101)
         one.go()

@@ -10,6 +10,7 @@ import pytest
 from support.conversation import ANSWER, QUESTION
 from support.install import NO_PROBES, WORKLOADS
 from support.require import require, require_tools
+from support.waiting import stalls_once_shown
 
 PROGRAM = WORKLOADS / "source_alone.py"
 SYSTEM_PYTHON = "/usr/bin/python3"  # another user cannot run one that lives in root's home
@@ -159,8 +160,7 @@ def test_a_peer_in_another_network_namespace_takes_sys_admin(start_with, make_ne
     running, server, client = start_with(caps, "blocking", namespace=make_netns())
     client.begin("ask", QUESTION, ANSWER)
     server.ask("recv", QUESTION)
-    running.wait_for_intervals(7)
-    assert bool(running.stop().stalls(pid=client.pid)) is shown
+    assert bool(stalls_once_shown(running, client.pid, shown, intervals=7)) is shown
 
 
 @pytest.mark.parametrize(("caps", "answers"), [(ENOUGH, False), (INSPECTS, True)])

@@ -7,10 +7,13 @@ import subprocess
 import time
 
 import pytest
-from support.require import require, require_tools
+from support.bpftool import names_of
+from support.require import require
 
 from xctl_probe.ebpf.call_trace import READ_AGAIN_S, Trace
 from xctl_probe.errors import SourceUnavailable
+
+TRIES = 5
 
 
 @pytest.fixture
@@ -40,8 +43,8 @@ def everything(trace, pid, until):
 
 
 def test_each_call_with_its_result(trace, peer):
-    stream = trace()
     one = peer("call_trace.each_call")
+    stream = trace()  # what others call while the peer starts takes no room
     client_port, server_port = one.go()
     calls, dropped = everything(stream, one.pid, lambda: True)
     assert dropped == 0
@@ -81,24 +84,26 @@ def test_a_flood_is_complete_or_reports_what_is_missing(trace, peer):
 def test_a_small_ring_drops_and_reports_how_many(trace, peer):
     """At least its own: what other processes of the host call meanwhile is dropped, too."""
     rounds = 5_003
-    one = peer("call_trace.flood", rounds)
-    stream = trace(ring_bytes=1 << 16)
-    list(stream.calls())  # of others: there is room for some of its own
-    one.go()  # no process reads meanwhile
-    calls, dropped = everything(stream, one.pid, lambda: True)
-    assert 0 < len(calls) <= (1 << 16) // 104
-    assert len(calls) + dropped >= 2 * rounds
+    for _ in range(TRIES):
+        one = peer("call_trace.flood", rounds)
+        stream = trace(ring_bytes=1 << 16)
+        list(stream.calls())  # of others: there is room for some of its own
+        one.go()  # no process reads meanwhile
+        calls, dropped = everything(stream, one.pid, lambda: True)
+        stream.close()
+        assert len(calls) <= (1 << 16) // 104
+        assert len(calls) + dropped >= 2 * rounds
+        if calls:
+            return
+    pytest.fail("the calls of others fill the ring")
 
 
 def test_off_it_costs_nothing(watch, trace):
     """Its programs are in an object of their own, loaded only for it."""
-    require_tools("bpftool")
     watch()
-    show = ["bpftool", "prog", "show", "name", "trace_send"]
-    before = subprocess.run(show, capture_output=True, check=False).stdout.count(b"trace_send")
+    assert "trace_send" not in names_of(os.getpid())
     trace()
-    after = subprocess.run(show, capture_output=True, check=False).stdout.count(b"trace_send")
-    assert after == before + 1
+    assert names_of(os.getpid()).count("trace_send") == 1
 
 
 def test_it_exits_with_its_reader_where_nothing_is_written(trace, netns, installed):
@@ -108,4 +113,4 @@ def test_it_exits_with_its_reader_where_nothing_is_written(trace, netns, install
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tracing:
         assert b"tracing every send and receive" in tracing.stderr.readline()
         tracing.stdout.close()
-        assert tracing.wait(10) == 0
+        assert tracing.wait(60) == 0

@@ -7,7 +7,7 @@ import time
 import pytest
 from support.conversation import ANSWER, QUESTION, answered, connected
 
-LIMIT_MS = 3_000  # a busy host may take a second for an interval
+LIMIT_MS = 10_000  # a busy host may take seconds for an interval
 
 
 def test_a_peer_that_vanishes(probe, worker, netns, backend):
@@ -33,10 +33,12 @@ def test_a_peer_that_vanishes(probe, worker, netns, backend):
     *ongoing, ended = consumer.stalls(inode=inode)
     assert {(r.pid, r.net["direction"]) for r in (*ongoing, ended)} == {(client.pid, "receive")}
     assert ongoing[-1].net["cause"] == ended.net["cause"] == "loss"
-    late_ms = backend.tolerance_ms(0.2)
+    late_ms = backend.late_ms(consumer)
     # The machine may take its time to run the process that gets the error.
     assert LIMIT_MS - late_ms <= ended.stall_ms <= lasted_ms + late_ms
-    assert consumer.count("RETRANSMIT", inode=inode, pid=client.pid) == retransmits > 0
+    assert retransmits > 0
+    reported = backend.retransmits(retransmits, netns)
+    assert consumer.count("RETRANSMIT", inode=inode, pid=client.pid) == reported
     reported = 1 if backend.sees("connect_errors") else 0
     assert consumer.count("CONNECT_TIMEOUT", inode=inode, pid=client.pid) == reported
     for other in ("RESET", "CONNECT_REFUSED"):
@@ -91,28 +93,33 @@ def test_a_hole_in_a_download(probe, worker, netns, backend, role, idle_interval
     running = probe()
     server, client, identity = connected(worker, client_role=role)
     answered(server, client)
-    client.begin("recv", 777 + 1_001)
+    running.wait_for_intervals(2)
+    earlier = len(running.consumer.stalls(pid=client.pid))  # on a busy host the answer may be late
+    client.begin("recv", 1_001 + 777)
     running.wait_for_intervals(idle_intervals)
     # Its length marks the segment: 20 bytes of IP, 20 of TCP, 12 of timestamps.
-    netns.drop_incoming(f"tcp sport {identity['port']} meta length {52 + 777}")
-    begin_ns = time.monotonic_ns()
-    server.ask("send", 777)
-    server.ask("send", 1_001)
-    running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 4)
-    released_ns = time.monotonic_ns()
+    netns.drop_incoming(f"tcp sport {identity['port']} meta length {52 + 1_001}")
+    begin_ms = time.time_ns() / 1e6
+    # Both by one command: after the first retransmit, the other one would not leave.
+    server.ask("send", 1_001 + 777, 1_001)
+    running.wait_for_intervals(2)
+    found_ms = running.consumer.interface_bandwidth()[-1].ts
+    running.wait_for(lambda c: sum(r.ongoing for r in c.stalls(pid=client.pid)[earlier:]) >= 4)
+    released_ms = time.time_ns() / 1e6
     netns.lose_nothing()
     client.expect("recv")
-    end_ns = time.monotonic_ns()
-    running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
+    end_ms = time.time_ns() / 1e6
+    running.wait_for(lambda c: not c.stalls(pid=client.pid)[-1].ongoing)
     running.wait_for_intervals(2)
-    *ongoing, ended = running.stop().stalls(pid=client.pid)
+    consumer = running.stop()
+    *ongoing, ended = consumer.stalls(pid=client.pid)[earlier:]
     assert {r.net["direction"] for r in (*ongoing, ended)} == {"receive"}
     assert {r.net["cause"] for r in (*ongoing, ended)} == {"loss"}
     assert [r.ongoing for r in (*ongoing, ended)] == [True] * len(ongoing) + [False]
-    # A sample finds the hole: a stall's length late, and the sampler's own lateness.
-    late_ms = 100 + backend.tolerance_ms(0.2)
-    assert (released_ns - begin_ns) / 1e6 - late_ms <= ended.stall_ms
-    assert ended.stall_ms <= (end_ns - begin_ns) / 1e6 + late_ms
+    # It begins with the sample that found it, or up to the length of a stall before that.
+    late_ms = backend.late_ms(consumer)
+    assert released_ms - found_ms - late_ms <= ended.stall_ms
+    assert ended.stall_ms <= end_ms - begin_ms + 100 + late_ms
 
 
 def test_a_half_closed_client_waits_for_its_answer(probe, worker):

@@ -130,7 +130,8 @@ def test_only_the_chosen_interface_is_reported_of(probe, worker, make_netns, net
     running.wait_for_intervals(4)
     consumer = running.stop()
     assert consumer.graph.bandwidth_mbps.keys() == {here}
-    assert {r.entity_id for r in consumer.records} == {here}
+    # What the probe lost may be of others on this host.
+    assert {r.entity_id for r in consumer.records} - {"xctl-probe"} == {here}
 
 
 def test_a_little_bandwidth_is_not_reported_of_a_process(probe, worker):

@@ -134,7 +134,7 @@ def ingest(installed):
     return [PYTHON, str(installed.checkout / "examples" / "xctl_ingest.py")]
 
 
-def test_the_consumer_shows_who_waits_on_what(worker, netns, installed, ingest, tmp_path):
+def test_the_consumer_shows_who_waits_on_what(worker, netns, installed, ingest):
     """`xctl-probe-network | python3 xctl_ingest.py`, and the model takes the same lines."""
     server, client = worker(), worker()
     port = server.ask("listen")["port"]
@@ -142,27 +142,31 @@ def test_the_consumer_shows_who_waits_on_what(worker, netns, installed, ingest, 
     server.ask("accept")
     client.begin("ask", 7, 11)
     server.ask("recv", 7)
-    probe = [*netns.command(), str(installed.command), "--duration", "1.5"]
-    script = 'set -o pipefail; tee=$1 n=$2; shift 2; "${@:1:n}" | tee "$tee" | "${@:n+1}"'
-    lines = tmp_path / "lines"
-    done = subprocess.run(
-        ["bash", "-c", script, "bash", str(lines), str(len(probe)), *probe, *ingest],
-        env=os.environ | SETTINGS,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    consumer = Consumer()
+    with (
+        subprocess.Popen(
+            [*netns.command(), str(installed.command), "--duration", "60"],
+            env=os.environ | SETTINGS,
+            stdout=subprocess.PIPE,
+        ) as probe,
+        subprocess.Popen(ingest, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shows,
+    ):
+        is_stopped = False
+        for line in probe.stdout:
+            shows.stdin.write(line)
+            consumer.feed(line)
+            if not is_stopped and len(consumer.stalls(pid=client.pid, ongoing=True)) >= 2:
+                probe.terminate()
+                is_stopped = True
+        shown = shows.communicate(timeout=60)[0].decode()
+    assert (probe.returncode, shows.returncode) == (0, 0)
     waits = f"python3[{client.pid}] on socket-{identity['inode']} STALL_"
-    reported, _, summary = done.stdout.partition("INTERFACES")
+    reported, _, summary = shown.partition("INTERFACES")
     assert sum(waits in line for line in reported.splitlines()) == 1  # once, though it lasts
     assert waits in summary
     assert f"receive 127.0.0.1:{port} no_reply" in summary
     assert "  lo " in summary
     assert "no records" not in summary
-    consumer = Consumer()
-    for line in lines.read_bytes().splitlines():
-        consumer.feed(line)
     assert consumer.waits_on(client.pid) == {f"socket-{identity['inode']}"}
 
 
@@ -203,7 +207,7 @@ def test_the_consumer_keeps_a_picture_on_a_terminal(ingest, end):
         process.stdin.write(GOOD)
         process.stdin.flush()
         while b"socket-5" not in shown:
-            assert select.select([ours], [], [], 10)[0]
+            assert select.select([ours], [], [], 60)[0]
             shown += os.read(ours, 65_536)
         if end == "eof":
             process.stdin.close()

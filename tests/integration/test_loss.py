@@ -10,10 +10,7 @@ CUT_BYTES = 20_000_003
 
 @pytest.mark.parametrize("role", ["blocking", "evented"])
 def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, backend, role):
-    """At 5 % loss the RETRANSMIT counts are exactly `total_retrans`, and the sender's.
-
-    The kernel's own count has the attempts, some of which fail on a busy host.
-    """
+    """At 5 % loss the RETRANSMIT counts are exactly `total_retrans`, and the sender's."""
     running = probe()
     receiver, sender = worker(), worker(role)
     port = receiver.ask("listen")["port"]
@@ -25,8 +22,7 @@ def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, backe
     receiver.expect("recv")
     total = sender.ask("settle")["total_retrans"]
     assert total > 0, "no packet was lost: the test proves nothing"
-    if not backend.per_interval:
-        total -= netns.kernel_counter("netstat", "TCPRetransFail")
+    total = backend.retransmits(total, netns)
     running.wait_for_intervals(2)
     consumer = running.stop()
     assert consumer.count("RETRANSMIT", inode=identity["inode"]) == total
@@ -35,7 +31,7 @@ def test_retransmits_add_up_to_the_sockets_own_count(probe, worker, netns, backe
     assert consumer.sent_bytes(sender.pid) <= BULK_BYTES
 
 
-def test_retransmits_that_the_receiver_had_are_marked(probe, worker, netns):
+def test_retransmits_that_the_receiver_had_are_marked(probe, worker, netns, backend):
     """Only acknowledgements are lost: the receiver reports the last retransmit as a duplicate."""
     running = probe()
     receiver, sender = worker(), worker()
@@ -53,7 +49,8 @@ def test_retransmits_that_the_receiver_had_are_marked(probe, worker, netns):
     running.wait_for_intervals(2)
     consumer = running.stop()
     assert info["total_retrans"] > info["dsack_dups"] >= 2
-    assert consumer.count("RETRANSMIT", inode=inode) == info["total_retrans"]
+    reported = backend.retransmits(info["total_retrans"], netns)
+    assert consumer.count("RETRANSMIT", inode=inode) == reported
     assert consumer.duplicates(inode) == info["dsack_dups"]
 
 
@@ -77,7 +74,9 @@ def test_a_sender_into_a_cut_line_waits_because_of_loss(probe, worker, netns):
     stalls = consumer.stalls(inode=identity["inode"])
     assert {r.pid for r in stalls} == {sender.pid}
     assert {r.net["direction"] for r in stalls} == {"send"}
-    assert stalls[-1].net["cause"] == "loss"
+    # On a busy host there may be another one: the receiver is late once the line is whole.
+    cut = next(r for r in stalls if not r.ongoing)
+    assert cut.net["cause"] == "loss"
     assert consumer.count("RETRANSMIT", inode=identity["inode"]) > 0
     assert consumer.sent_bytes(sender.pid) == CUT_BYTES
 
@@ -98,7 +97,8 @@ def test_retransmits_that_could_not_leave_are_none(probe, worker, netns, backend
     running.wait_for(lambda consumer: consumer.count("RETRANSMIT", inode=inode) >= 2)
     netns.drop_outgoing(f"tcp dport {port}")
     left = netns.counted_packets("postrouting") - 1  # the first is no retransmit
-    running.wait_for_intervals(10)
+    while netns.counted_packets("output") < 1:  # the next attempt may be seconds away by now
+        running.wait_for_intervals(1)
     assert netns.counted_packets("postrouting") - 1 == left
     tried = client.ask("info")["total_retrans"]
     assert netns.counted_packets("output") >= tried - left > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.consumer_model import peers_of
 from support.conversation import connected, transfer, unanswered
 
 ALL_BANDWIDTH = ("--min-bw", 0)  # the last few bytes of a transfer may be an interval's all
@@ -76,12 +77,10 @@ def test_who_forked_workers_waits_and_is_waited_for_itself(probe, pair):
     server, client = pair
     workers = {one.ask("fork_idle")["pid"] for one in pair}
     unanswered(server, client)
-    running.wait_for(lambda seen: seen.stalls(pid=client.pid, ongoing=True))
-    running.wait_for_intervals(2)
+    running.wait_for(lambda seen: peers_of(seen.stalls(pid=client.pid, ongoing=True)))
     consumer = running.stop()
     assert not any(record.pid in workers for record in consumer.records)
-    peers = [record.net.get("peer_pid") for record in consumer.stalls(pid=client.pid)]
-    assert peers[-1] == server.pid
+    assert peers_of(consumer.stalls(pid=client.pid)) == {server.pid}
 
 
 def test_a_socket_passed_to_another_process_has_a_new_owner(probe, worker, pair):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
+from support.bpftool import loaded_programs, programs_of
 from support.conversation import ANSWER, QUESTION, connected, unanswered
 from support.require import require, require_tools
+from support.waiting import until
 
 from xctl_probe.commands.profile.numbers import numbers
 
-PROGRAM = re.compile(r"^prog_id:\s*(\d+)$", re.MULTILINE)
 MOST_S = 60  # far more than it takes
 
 
@@ -71,7 +71,9 @@ def test_a_client_that_waits_is_bound_by_the_network(counts, profile, worker):
 @pytest.mark.needs_root
 def test_a_process_that_computes_is_bound_by_the_cpu(counts, profile, worker):
     busy = worker()
+    taken_s = psutil.Process(busy.pid).cpu_times().user
     busy.begin("compute", 60_000)  # it is stopped before
+    until(lambda: psutil.Process(busy.pid).cpu_times().user >= taken_s + 0.1)  # it has begun
     found, _ = profile(busy.pid, "--seconds", 1, user="root")
     assert found["bound_by"] == "cpu"
     busy.process.kill()
@@ -110,23 +112,6 @@ def in_poll(pid):
     return number.isdigit() and numbers(platform.machine())[int(number)] == "poll"
 
 
-def programs_of(pid):
-    """Identities of the programs that a process holds."""
-    found = set()
-    for file in Path(f"/proc/{pid}/fdinfo").iterdir():
-        with suppress(FileNotFoundError):
-            found |= set(PROGRAM.findall(file.read_text()))
-    return found
-
-
-def loaded_programs():
-    """Identities of all programs in the kernel: of others, they come and go meanwhile."""
-    listing = subprocess.run(
-        ["bpftool", "prog", "show", "--json"], capture_output=True, text=True, check=True
-    ).stdout
-    return {str(program["id"]) for program in json.loads(listing)}
-
-
 @pytest.mark.needs_root
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_in_the_kernel(counts, command, worker, number):
@@ -138,10 +123,7 @@ def test_nothing_is_left_in_the_kernel(counts, command, worker, number):
     assert mine <= loaded_programs()
     running.send_signal(number)
     running.communicate(timeout=MOST_S)
-    deadline = time.monotonic() + MOST_S
-    while mine & loaded_programs():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: not mine & loaded_programs())
 
 
 @pytest.mark.needs_root

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.conversation import ANSWER, answered, connected, unanswered
+from support.conversation import ANSWER, connected, unanswered
 
 ENOUGH_S = 45.0  # only where a test fails
 
@@ -84,7 +84,6 @@ def test_after_sigkill_the_recording_has_what_was_written(probe, worker, folder,
     """Each record of the stream up to an interval that is recorded; and the commands answer."""
     running = probe("--record", folder)
     server, client, _ = connected(worker)
-    answered(server, client)
     unanswered(server, client)
     running.wait_for(lambda c: len(c.stalls(pid=client.pid, ongoing=True)) >= 3)
     last = running.wait_for(lambda c: c.records[-1].ts)
@@ -109,7 +108,6 @@ def test_a_process_that_has_exited_is_explained(probe, worker, folder, ask):
     """Its stall has its length, whichever command is asked afterwards."""
     running = probe("--record", folder)
     server, client, identity = connected(worker)
-    answered(server, client)
     unanswered(server, client)
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=True))
     server.ask("send", ANSWER)

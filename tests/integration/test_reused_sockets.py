@@ -26,15 +26,15 @@ def test_a_connect_that_failed_is_tried_again(probe, worker, netns, backend):
     consumer = running.stop()
     first, second = consumer.stalls(inode=inode, ongoing=False)
     assert first.pid == second.pid == client.pid
-    late_ms = backend.tolerance_ms(0.2)
+    late_ms = backend.late_ms(consumer)
     assert first.stall_ms <= (between_s - begun_s) * 1e3 + late_ms
     assert second.stall_ms <= (ended_s - between_s) * 1e3 + late_ms
     again = netns.kernel_counter("snmp", "RetransSegs")
     assert again >= 2
-    assert consumer.count("RETRANSMIT", inode=inode) == again
+    assert consumer.count("RETRANSMIT", inode=inode) == backend.retransmits(again, netns)
 
 
-def test_a_connection_by_a_socket_that_had_another(probe, worker, netns):
+def test_a_connection_by_a_socket_that_had_another(probe, worker, netns, backend):
     """Bytes, retransmits and a stall of the second one are those of a new socket."""
     running = probe("--min-bw", 0)
     first, client, identity = connected(worker)
@@ -71,6 +71,6 @@ def test_a_connection_by_a_socket_that_had_another(probe, worker, netns):
     again += client.ask("settle")["total_retrans"]
     running.wait_for_intervals(2)
     consumer = running.stop()
-    assert consumer.count("RETRANSMIT", inode=inode) == again
+    assert consumer.count("RETRANSMIT", inode=inode) == backend.retransmits(again, netns)
     assert consumer.sent_bytes(client.pid) == 5 * QUESTION
     assert consumer.received_bytes(client.pid) == 5 * ANSWER

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -22,10 +21,10 @@ from support.install import NO_PROBES
 from support.namespace import UNPRIVILEGED
 from support.require import require
 from support.status import fill
+from support.waiting import ENOUGH_S, until
 
 from xctl_probe.status import directory
 
-ENOUGH_S = 45.0  # only where a test fails
 PIPE_BYTES = 4_096
 
 
@@ -73,14 +72,6 @@ def document(answer):
     assert code == 0
     (one,) = json.loads(text)["probes"]
     return one["status"]
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + ENOUGH_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return found
 
 
 def ask(folder, request, timeout_s=ENOUGH_S):
@@ -149,7 +140,7 @@ def _check_kernel(figures, backend):
 def test_written_records_are_those_that_the_reader_has(served, status):
     """All of them, between two intervals."""
     running = served(interval=3.0)
-    wait_until(
+    until(
         lambda: (
             document(status("--json"))["records"]["written"] == len(running.consumer.records) > 1
         )
@@ -170,7 +161,7 @@ def test_the_stalls_are_the_records_that_are_written_now(served, worker, folder)
         assert (found["pid"], found["interval_ms"]) == (running.pid, 200)
         return [one for one in found["stalls"] if one["pid"] == client.pid]
 
-    (stall,) = wait_until(seen)
+    (stall,) = until(seen)
     assert (stall["event_type"], stall["net"]["ongoing"]) == ("transport.drop", True)
     assert stall["net"]["remote"] == identity["remote"]
     running.wait_for(lambda c: any(r.ts == stall["ts"] for r in c.stalls(pid=client.pid)))
@@ -185,9 +176,9 @@ def test_a_probe_answers_while_its_reader_is_stopped(served, status, backend):
     def queued():
         return document(status("--json"))["records"]["queued"]
 
-    wait_until(queued)
+    until(queued)
     before = document(status("--json"))["intervals"]["count"]
-    wait_until(lambda: document(status("--json"))["intervals"]["count"] > before + 2)
+    until(lambda: document(status("--json"))["intervals"]["count"] > before + 2)
     assert queued() > 0
     running.resume()
     running.wait_for_intervals(2)
@@ -223,7 +214,7 @@ def test_a_hundred_clients_at_once_hold_nothing_up(served, status, folder):
                 with suppress(OSError):
                     client.send(b"status\n")
         running.wait_for_intervals(5)
-    found = wait_until(lambda: json.loads(status("--json")[1])["probes"][0]["status"])
+    found = until(lambda: json.loads(status("--json")[1])["probes"][0]["status"])
     assert found["process"]["descriptors"] < 100
     running.stop()
 
@@ -285,9 +276,12 @@ def test_two_probes_are_listed_and_one_is_asked_by_its_pid(served, status):
 
 
 def test_a_check_names_a_probe_that_is_stopped(served, status):
-    """SIGSTOP: 1 in a few seconds, with the reason; 0 before.  Later, its intervals were late."""
-    running = served()
-    wait_until(lambda: status("--check") == (0, "healthy: 1 probe\n"))
+    """SIGSTOP: 1 in a few seconds, with the reason; 0 before.  Later, its intervals were late.
+
+    An interval is late from half of its length on: a busy host makes short ones late all the time.
+    """
+    running = served(interval=1.0)
+    until(lambda: status("--check") == (0, "healthy: 1 probe\n"))
     late = document(status("--json"))["intervals"]["late"]
     running.process.send_signal(signal.SIGSTOP)
     try:
@@ -295,9 +289,9 @@ def test_a_check_names_a_probe_that_is_stopped(served, status):
         assert status("--check") == stopped
     finally:
         running.process.send_signal(signal.SIGCONT)
-    wait_until(lambda: document(status("--json"))["intervals"]["late"] > late)
-    assert document(status("--json"))["intervals"]["missed"] >= 10  # of 0.2 s in three seconds
-    wait_until(lambda: status("--check")[0] == 0)
+    until(lambda: document(status("--json"))["intervals"]["late"] > late)
+    assert document(status("--json"))["intervals"]["missed"] >= 3  # of 1 s in five seconds
+    until(lambda: status("--check")[0] == 0)
     running.stop()
 
 
@@ -388,7 +382,7 @@ def test_a_reader_that_is_stopped_is_no_reason_for_the_watchdog(served, manager)
     running = served(env=manager.environ)
     running.pause()
     fcntl.fcntl(running.process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    wait_until(lambda: len(manager.messages) > 40)  # more than the pipe takes
+    until(lambda: len(manager.messages) > 40)  # more than the pipe takes
     running.resume()
     running.stop()
 
@@ -423,7 +417,7 @@ def test_why_knows_what_a_running_probe_reports(served, folder, installed, netns
         assert "as the probe reports that runs here" in finding["text"]
         assert (finding["cause"], finding["certain"]) == ("no_reply", True)
         assert finding["ms"] > 100
-    guess = wait_until(lambda: (one := answer(NO_PROBES[1]))["waits"] and one)
+    guess = until(lambda: (one := answer(NO_PROBES[1]))["waits"] and one)
     assert [finding["certain"] for finding in guess["findings"]] == [False]
     os.kill(client.pid, signal.SIGCONT)
     client.begin("send", PIECE)

@@ -9,8 +9,13 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from xctl_probe.sources.blind_spots import BLIND_SPOTS
+
+if TYPE_CHECKING:
+    from support.consumer_model import Consumer
+    from support.namespace import Namespace
 
 IN_GUEST = bool(os.environ.get("XCTL_IN_GUEST"))
 # Under emulation everything is late: by so much may the length of an ended stall be off.
@@ -57,6 +62,19 @@ class Backend:
     def tolerance_ms(self, interval_s: float) -> float:
         """By how much the length of an ended stall may be off."""
         return self.stall_tolerance_ms + (interval_s * 1000 if self.per_interval else 0)
+
+    def late_ms(self, consumer: Consumer) -> float:
+        """The same by the longest interval of this run: on a busy host a sample may be late."""
+        longest_ms = max(r.net["interval_ms"] for r in consumer.interface_bandwidth())
+        return self.tolerance_ms(longest_ms / 1000)
+
+    def retransmits(self, tried: int, netns: Namespace) -> int:
+        """How many it reports where the sockets of a namespace count so many.
+
+        They count attempts, some of which fail on a busy host; only the sampler passes that on.
+        """
+        failed = netns.kernel_counter("netstat", "TCPRetransFail")
+        return tried if self.per_interval else tried - failed
 
 
 # 15 ms: the kernel accounts in jiffies, and the machine's other work delays a sample.

@@ -13,6 +13,7 @@ from support.require import require_tools
 
 _number = itertools.count()
 SHELL_PRINTS = "left with"
+WAIT_S = 60.0  # only where a test fails: a program starts in it
 
 
 class Terminal:
@@ -57,7 +58,7 @@ class Terminal:
         """What stands on the screen; `styled` with its escape sequences."""
         return self._tmux("capture-pane", "-p", *(["-e"] if styled else []))
 
-    def wait_for(self, *texts: str, without: str = "", timeout: float = 20.0) -> str:
+    def wait_for(self, *texts: str, without: str = "", timeout: float = WAIT_S) -> str:
         """Wait until all of these stand on the screen; the screen."""
         deadline = time.monotonic() + timeout
         while True:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-
 from support.conversation import connect
+from support.waiting import wait_until_in_call
+
+from xctl_probe.linux.syscalls import Role
 
 MORE_THAN_BUFFERS = 20_000_003
 MEASURED = "bandwidth,stalls,errors,protocols"
@@ -17,12 +17,6 @@ def upload(worker):
     connect(server, client)
     client.begin("post", MORE_THAN_BUFFERS)
     return client
-
-
-def wait_until_blocked(client):
-    """In a send: sendto(2) has these numbers on x86-64 and arm64."""
-    while Path(f"/proc/{client.pid}/syscall").read_text().split()[0] not in ("44", "206"):
-        time.sleep(0.01)
 
 
 def is_named(running, client, shown):
@@ -70,6 +64,6 @@ def test_the_protocol_of_a_socket_as_root(backend, start_probe, worker, agrees):
 def test_the_protocol_of_a_connection_from_before(backend, probe, worker, agrees):
     """It sends no more."""
     client = upload(worker)
-    wait_until_blocked(client)
+    wait_until_in_call(client.pid, Role.SEND)
     running = probe("--metrics", MEASURED)
     agrees("hidden_protocol", is_named(running, client, backend.sees("hidden_protocol")))

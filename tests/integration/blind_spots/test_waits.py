@@ -11,19 +11,11 @@ import pytest
 from support.conversation import ANSWER, QUESTION, connect, unanswered
 from support.require import require_tools
 from support.truth import bounds_ms
+from support.waiting import stalls_once_shown
 
 MORE_THAN_BUFFERS = 20_000_003
 LATE_MS = 100  # what the machine's other work may add
 LATE_TICKETS_MS = 80  # after the request, also where the client is slow to send it; and no stall
-
-
-def stalls_once_shown(running, pid, shown, intervals=5):
-    """Stalls of a process: where one has to show, however late, and else after a while."""
-    if shown:
-        running.wait_for(lambda c: c.stalls(pid=pid))
-    else:
-        running.wait_for_intervals(intervals)
-    return running.consumer.stalls(pid=pid)
 
 
 def answer_late(server, client, late_ms):
@@ -34,13 +26,13 @@ def answer_late(server, client, late_ms):
     client.expect("ask")
 
 
-def test_processes_of_other_users(probe, worker, agrees):
+def test_processes_of_other_users(probe, worker, agrees, backend):
     running = probe()
     server, client = worker(user="root"), worker(user="root")
     connect(server, client)
     client.begin("send", MORE_THAN_BUFFERS)
-    running.wait_for_intervals(5)
-    agrees("foreign_owner", running.stop().stalls(pid=client.pid))
+    shown = backend.sees("foreign_owner")
+    agrees("foreign_owner", stalls_once_shown(running, client.pid, shown))
 
 
 def test_waits_for_a_peer_of_another_user_that_has_read_the_request(probe, worker, agrees, backend):

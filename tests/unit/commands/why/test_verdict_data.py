@@ -82,6 +82,9 @@ def test_who_does_not_wait_for_a_request_has_not_finished_its_reply(quiet_ms, wa
             "thread of server (pid 239) waits for a request there"
         )
         assert (finding.certain, finding.ms) == (False, 1_000.0)
+    else:
+        assert finding.text.startswith("waits for events, also from 10.0.0.7:5432: the last came ")
+        assert not finding.seen
 
 
 def test_a_stopped_peer_without_which_it_went_on_may_be_that_of_an_idle_connection():
