@@ -83,7 +83,7 @@ def test_a_worker_that_waits_for_its_next_job_hides_no_lookup(probe, distant_ser
     asks = connect()
     for _ in range(PROMPT):
         answered(server, asks)
-        running.wait_for_intervals(1)  # else two exchanges may be one to who samples
+        running.wait_for_sample()  # else two exchanges may be one to who samples
     unanswered(server, asks)
     first, *_ = running.wait_for(stalls_of(asks))
     assert first.stall_ms < 2 * LATE_MS

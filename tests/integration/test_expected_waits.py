@@ -95,7 +95,7 @@ def lost(backend, worker):
             for event in ("recv", "send"):
                 server.expect(event)
             if backend.per_interval:  # of what lies between two samples it sees one request
-                running.wait_for_intervals(1)
+                running.wait_for_sample()
         server.begin("recv", QUESTION)
         if compute_ms:
             server.begin("compute_aside", compute_ms)

@@ -57,7 +57,7 @@ def test_pings_while_the_peer_hangs_do_not_begin_the_wait_anew(probe, worker, ba
     server, client, identity = connected(worker)
     for _ in range(17):
         answered(server, client)
-        running.wait_for_intervals(1)  # so that a sampler sees each of them
+        running.wait_for_sample()  # so that a sampler sees each of them
     client.ask("ask_aside", QUESTION, ANSWER)
     client.ask("drip", PING, EVERY_MS, 2)
     wait_until_reported(running, client)
@@ -96,7 +96,7 @@ def test_a_request_after_a_ping_is_one(probe, worker):
     server.ask("send", PING)
     server.ask("recv", PING)
     client.expect("pong")
-    running.wait_for_intervals(1)  # within one tick, samples would not show which came last
+    running.wait_for_sample()  # between two samples it would not see which came last
     client.begin("ask", 10 * QUESTION, ANSWER)
     server.ask("recv", 10 * QUESTION)
     wait_until_reported(running, client)

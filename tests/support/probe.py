@@ -79,6 +79,14 @@ class Probe:
             begin = beats(self.consumer)
         self.wait_for(lambda consumer: beats(consumer) >= begin + count, timeout)
 
+    def wait_for_sample(self) -> None:
+        """Wait until a sample has been taken that begins from now on.
+
+        A record may be of a sample from before it was made; the next one is not.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        self.wait_for(lambda c: len({r.ts for r in c.interface_bandwidth() if r.ts > now_ms}) >= 2)
+
     def wait_ready(self) -> None:
         """Wait for the first interval, so that what follows is seen from its beginning."""
         self.wait_for_intervals(1)
