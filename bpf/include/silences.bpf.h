@@ -40,8 +40,9 @@
 /* The silences that one side has ended last at most so many times as long as those of the other,
  * so that neither is a server. */
 #define BALANCE 4
-#define MOST_ANNOUNCED 128 /* bytes; those of gloo have 48 to 56 */
+#define MOST_ANNOUNCED 64 /* bytes; those of gloo have 48 to 56 */
 #define LEAST_ANNOUNCED 8 /* that were answered, and sends or answers with data */
+#define MOST_PER_DATA 4 /* answered few bytes, per send of data: more are replies of a server */
 #define ASKED_PER_SEND 16 /* answers with data, per send of data, of who only asks */
 #define MOST_TICKS 16384 /* of one silence that counts as the longest */
 #define TOO_LONG 5
@@ -62,6 +63,16 @@ static __always_inline void note_size(struct sock_state *state, __u32 count)
 	state->asks = 0;
 	if (state->large_sent < 255)
 		state->large_sent++;
+}
+
+/* The proportion to the sends of data is that of the recent past. */
+static __always_inline void note_small_answered(struct sock_state *state)
+{
+	if (state->small_answered == 255) {
+		state->small_answered /= 2;
+		state->large_sent /= 2;
+	}
+	state->small_answered++;
 }
 
 static __always_inline bool small_was_last(struct sock_state *state)
@@ -86,6 +97,12 @@ static __always_inline bool only_asks(struct sock_state *state)
 	       state->large_sent * ASKED_PER_SEND <= state->data_asked;
 }
 
+static __always_inline bool sends_data(struct sock_state *state)
+{
+	return state->large_sent >= LEAST_ANNOUNCED &&
+	       state->large_sent * MOST_PER_DATA >= state->small_answered;
+}
+
 /* True where this side has announced itself, and the peer is much later than it ever was. */
 static __always_inline bool is_announced(struct sock_state *state, __u64 silent_ticks)
 {
@@ -93,7 +110,7 @@ static __always_inline bool is_announced(struct sock_state *state, __u64 silent_
 
 	if (!small_was_last(state) || state->small_answered < LEAST_ANNOUNCED)
 		return false;
-	if (state->large_sent < LEAST_ANNOUNCED && !only_asks(state))
+	if (!sends_data(state) && !only_asks(state))
 		return false;
 	return usual * 2 <= state->after_other.longest_ticks && silent_ticks >= usual * TOO_LONG;
 }
@@ -143,8 +160,8 @@ static __always_inline void note_silence_before_receive(struct sock *sk, struct 
 
 	if (state->reply_state || count > MOST_OF_PING)
 		state->unsolicited = 0;
-	if (count > 0 && small_was_last(state) && state->small_answered < 255)
-		state->small_answered++;
+	if (count > 0 && small_was_last(state))
+		note_small_answered(state);
 	if (state->asks && count > MOST_ANNOUNCED) {
 		state->asks = 0;
 		if (state->data_asked < 255)

@@ -161,6 +161,33 @@ def test_who_accepted_waits_for_an_equal_that_has_read_all(probe, worker, backen
     assert bool(shown) == (backend.sees("accepted_waits") and backend.sees("accepted_reply"))
 
 
+def confirmed(server, client, size, confirms=True):
+    """A request and its reply, which the client confirms at once; then it thinks."""
+    time.sleep(STEP_MS / 1e3)
+    for command in (("recv", PIECE), ("nap", SILENCE_MS), ("send", size), ("recv", PIECE)):
+        server.begin(*command)
+    client.begin("ask", PIECE, size)
+    if confirms:
+        client.begin("send", PIECE)
+        client.expect("ask")
+        client.expect("send")
+        for event in ("recv", "nap", "send", "recv"):
+            server.expect(event)
+
+
+def test_a_server_does_not_wait_for_the_confirmation_of_a_small_reply(probe, worker):
+    """As the scheduler of Dask: small replies are announcements only where data follow them."""
+    running = probe()
+    server, client, _ = connected(worker)
+    for number in range(54):
+        confirmed(server, client, DATA if number % 6 == 5 else ANNOUNCED)
+    confirmed(server, client, ANNOUNCED, confirms=False)
+    client.expect("ask")
+    before = len(waits_on(server)(running.consumer))
+    running.wait_for_intervals(8)
+    assert len(waits_on(server)(running.stop())) == before == 0
+
+
 def exchanges(one, other, times):
     """So many announcements after a silence each, answered at once, and then data.
 
