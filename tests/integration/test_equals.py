@@ -181,11 +181,12 @@ def test_a_server_does_not_wait_for_the_confirmation_of_a_small_reply(probe, wor
     server, client, _ = connected(worker)
     for number in range(54):
         confirmed(server, client, DATA if number % 6 == 5 else ANNOUNCED)
+    running.wait_for_intervals(2)
+    before = len(waits_on(server)(running.consumer))  # on a busy host a reply is read late
     confirmed(server, client, ANNOUNCED, confirms=False)
     client.expect("ask")
-    before = len(waits_on(server)(running.consumer))
     running.wait_for_intervals(8)
-    assert len(waits_on(server)(running.stop())) == before == 0
+    assert not waits_on(server)(running.stop())[before:]
 
 
 def exchanges(one, other, times):
