@@ -309,6 +309,7 @@ static __always_inline bool write_received_event(struct seq_file *seq, struct so
 {
 	fill_event(event, sk, state);
 	event->kind = RECORD_RECEIVED;
+	event->time_ns = to_monotonic(state->last_receive_ns);
 	return !bpf_seq_write(seq, event, sizeof(*event));
 }
 

@@ -61,8 +61,11 @@ class Scene:
     def take_sample(self, *records):
         return [self._reported(reported) for reported in self.waits.observe(list(records))]
 
-    def drain(self, now_ms, *records):
+    def drain(self, now_ms, *records, received=()):
+        """`received` has the last data of connections, which came in this drain."""
         now_ns = (BEGAN_MS + now_ms) * MS
+        asked = self.waits.answers.ask()
+        self.waits.answers.note(one for one in received if one.pid in asked)
         return [self._reported(reported) for reported in self.waits.drain(list(records), now_ns)]
 
     def end(self, *args, **fields):

@@ -11,29 +11,40 @@ _Key = tuple[int, int, bytes, int, int]
 
 
 class DrainedAnswers:
-    """Answers to the processes that wait now, by drain; times are monotonic, in ns."""
+    """Answers to the processes that wait, or have waited since the drain before the last one.
+
+    One that has just ended is decided at the next drain.  Times are monotonic, in ns.
+    """
 
     def __init__(self) -> None:
         self._answers: PeerAnswers[_Key] = PeerAnswers()
-        self._drained_ns = 0
-
-    @property
-    def pids(self) -> set[int]:
-        """The processes whose traffic is wanted."""
-        return {key[0] for key in self._answers.wanted}
+        self._wanted: set[_Key] = set()  # since the last drain
+        self._before: set[_Key] = set()  # between the two before
+        self._asked: set[_Key] = set()  # as the last drain began
 
     def want(self, waits: Iterable[RawEvent]) -> None:
-        """Forget all but the peers of these waits."""
-        self._answers.want(map(_key, waits))
+        """From now on, note the answers to the processes of these waits."""
+        self._wanted.update(map(_key, waits))
+        self._answers.want(self._before | self._wanted)
 
-    def note(self, traffic: Iterable[RawEvent], now_ns: int) -> None:
-        """Note the data that came since the last call: after that, it is not known when."""
+    def ask(self) -> set[int]:
+        """Begin a drain: return the processes whose traffic it has to bring."""
+        self._asked = self._before | self._wanted
+        return {key[0] for key in self._asked}
+
+    def note(self, traffic: Iterable[RawEvent]) -> None:
+        """Note the last data of each connection in this drain."""
         for record in traffic:
-            self._answers.note(_key(record), record.cookie, self._drained_ns)
-        self._drained_ns = now_ns
+            self._answers.note(_key(record), record.cookie, record.time_ns)
+        self._before, self._wanted = self._wanted, set()
+        self._answers.want(self._before)
+
+    def was_asked(self, wait: RawEvent) -> bool:
+        """Return whether the last drain was asked about the process of this wait."""
+        return _key(wait) in self._asked
 
     def last_ns(self, wait: RawEvent) -> int:
-        """Return since when at least the peer has answered on another connection; 0: never."""
+        """Return when the peer has last answered on another connection; 0: never, or unknown."""
         return self._answers.last_ns(_key(wait), wait.cookie)
 
 

@@ -30,9 +30,10 @@ from xctl_probe.ebpf.loader import MapSizes, load
 from xctl_probe.ebpf.owner_lookup import OwnerLookup
 from xctl_probe.ebpf.process_totals import ProcessTotals
 from xctl_probe.ebpf.programs import LoadedPrograms
+from xctl_probe.ebpf.reported_stall import ReportedStall
 from xctl_probe.ebpf.sorting import Sorted, records_at, sort
 from xctl_probe.ebpf.stall_policy import DIRECTIONS, seen_wait
-from xctl_probe.ebpf.stall_tracker import ReportedStall, StallTracker
+from xctl_probe.ebpf.stall_tracker import StallTracker
 from xctl_probe.events import (
     Batch,
     Cause,
@@ -166,7 +167,7 @@ class RunningSource:
     def drain(self, now_ns: int) -> Batch:
         """Return the events since the last drain, and the ongoing stalls."""
         self._interfaces.forget()
-        self._asked.ask(self._tracker.answers.pids)
+        self._asked.ask(self._tracker.answers.ask())
         chunk = self._running.collect_iter.run()  # before anything is taken: it may lack memory
         events, self._pending = self._pending, []
         self._room = Room(_MOST_PENDING)
@@ -175,7 +176,7 @@ class RunningSource:
             events.extend(processes.traffic(self._interfaces))
         events.extend(self._from_ring(now_ns))
         found = self._sorted(chunk)
-        self._tracker.answers.note(records_at(chunk, found.received), now_ns)
+        self._tracker.answers.note(records_at(chunk, found.received))
         for record in self._sound(records_at(chunk, found.others)):
             events.extend(self._events(record))
         if self._running.waiters_iter is not None:
@@ -315,13 +316,14 @@ class RunningSource:
         self._missed_runs = max(missed, self._missed_runs)
         if self._invalid:
             yield DroppedEvents("invalid_events", self._invalid)
-        for uid, count in self._overflowed.items():
+        for uid, count in (self._overflowed + self._tracker.held.left_out).items():
             yield DroppedEvents("event_queue_full", count, uid)
         if self._closers.unkept:
             yield DroppedEvents("closing", self._closers.unkept)
             self._closers.unkept = 0
         self._invalid = 0
         self._overflowed.clear()
+        self._tracker.held.left_out.clear()
 
 
 class KernelSource(RunningSource):

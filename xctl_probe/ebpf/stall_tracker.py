@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from xctl_probe.ebpf.abi import (
     PROTOCOLS_UDP,
@@ -15,7 +14,9 @@ from xctl_probe.ebpf.abi import (
     StallDirection,
     socket_of,
 )
+from xctl_probe.ebpf.held_stalls import HeldStalls
 from xctl_probe.ebpf.peer_answers import DrainedAnswers
+from xctl_probe.ebpf.reported_stall import ReportedStall
 from xctl_probe.ebpf.stall_policy import UNASKED, expects_reply_as_client, is_stall
 from xctl_probe.events import Cause, Socket, Stall
 from xctl_probe.linux.addresses import address_text
@@ -44,14 +45,6 @@ _IDLE_NS = 60_000_000_000
 _IN_RECEIVE = Evidence.BLOCKED | Evidence.POLLING | Evidence.SPINNING
 
 _Key = tuple[int, int]  # inode and direction
-
-
-class ReportedStall(NamedTuple):
-    """A stall to report: the record with its length, the cause, and whether it is only likely."""
-
-    record: RawEvent
-    cause: Cause | None
-    probable: bool = False
 
 
 @dataclass(slots=True)
@@ -87,6 +80,7 @@ class StallTracker:
         self._endpoint = endpoint
         self._cause = cause
         self.answers = DrainedAnswers()
+        self.held = HeldStalls(self.answers)
         self._peers = PeerHistory()
         self._owners = OwnersAside(Search(budget, barred=barred), barred)
         self._processes = ProcessesAside(budget, barred=barred)
@@ -166,9 +160,12 @@ class StallTracker:
     def drain(
         self, records: list[RawEvent], now_ns: int, *, whole: bool = True
     ) -> list[ReportedStall]:
-        """Return the stalls to report at a drain: those that are over, then the ongoing ones."""
+        """Return the stalls to report at a drain: those that are over, then the ongoing ones.
+
+        `answers` has what this drain brought.
+        """
         stalls = self.observe(records, whole=whole)
-        over, self._closed = self._closed, []
+        over, self._closed = [*self.held.decided(), *self._closed], []
         # A wait that this sample does not have may still be open: its answer has come and is not
         # read, or it is one of too many.
         self._open |= {_key(stall.record): stall for stall in stalls}
@@ -196,7 +193,7 @@ class StallTracker:
         return self._host.peer_socket(of, netns, pid, tried)
 
     def on_end(self, record: RawEvent) -> ReportedStall | None:
-        """Return the stall that a finished wait was, None where it was none.
+        """Return the stall that a finished wait was, None where it was none, or is held.
 
         A sample and the call itself may both find the reply, at once on two processors.
         """
@@ -215,6 +212,9 @@ class StallTracker:
             return _closed(open_, record.time_ns)
         if stall is not None:  # a sample may have closed it just before this event came
             self._closed = [one for one in self._closed if not _is_one_wait(one.record, record)]
+            if stall.by_silence and open_ is None:
+                self.held.hold(stall)
+                return None
         return stall
 
     def _open_for(self, record: RawEvent) -> ReportedStall | None:
@@ -327,7 +327,9 @@ class StallTracker:
         if stall.in_flight and why is Cause.NO_REPLY:
             why = None  # neither known to be lost nor delivered
         span_ns = record.time_ns - stall.since_ns
-        return ReportedStall(record._replace(span_ns=span_ns), why, stall.probable)
+        return ReportedStall(
+            record._replace(span_ns=span_ns), why, stall.probable, stall.by_silence
+        )
 
 
 def _key(record: RawEvent) -> _Key:

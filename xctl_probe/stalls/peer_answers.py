@@ -8,17 +8,12 @@ its other connections, it is not known to be late on this one.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(slots=True)
-class _Heard:
-    connection: int  # that got data last
-    at_ns: int
-    other_ns: int = 0  # when any other one did
+_KEPT = 2  # connections of a key: the last one, and the last one but for that
 
 
 class PeerAnswers(Generic[Key]):
@@ -28,7 +23,7 @@ class PeerAnswers(Generic[Key]):
     """
 
     def __init__(self) -> None:
-        self._heard: dict[Key, _Heard | None] = {}
+        self._heard: dict[Key, dict[int, int]] = {}  # when data has come, by connection
 
     @property
     def wanted(self) -> Iterable[Key]:
@@ -37,23 +32,18 @@ class PeerAnswers(Generic[Key]):
 
     def want(self, keys: Iterable[Key]) -> None:
         """Forget all but these."""
-        self._heard = {key: self._heard.get(key) for key in keys}
+        self._heard = {key: self._heard.get(key, {}) for key in keys}
 
     def note(self, key: Key, connection: int, at_ns: int) -> None:
-        """Note that data has come on a connection, at this time or later."""
-        if key not in self._heard:
-            return
-        heard = self._heard[key]
-        if heard is None:
-            self._heard[key] = _Heard(connection, at_ns)
-        elif heard.connection == connection:
-            heard.at_ns = at_ns
-        else:
-            self._heard[key] = _Heard(connection, at_ns, heard.at_ns)
-
-    def last_ns(self, key: Key, connection: int) -> int:
-        """Return since when at least the peer has answered on another connection; 0: never."""
+        """Note that data has come on a connection, at this time."""
         heard = self._heard.get(key)
         if heard is None:
-            return 0
-        return heard.other_ns if heard.connection == connection else heard.at_ns
+            return
+        heard[connection] = max(at_ns, heard.get(connection, 0))
+        if len(heard) > _KEPT:
+            del heard[min(heard, key=heard.__getitem__)]
+
+    def last_ns(self, key: Key, connection: int) -> int:
+        """Return when the peer has last answered on another connection; 0: never."""
+        heard = self._heard.get(key, {})
+        return max((at_ns for one, at_ns in heard.items() if one != connection), default=0)

@@ -77,13 +77,16 @@ class ReplyWait(NamedTuple):
 class ReplyStall(NamedTuple):
     """A stall: begin, cause where the peer shows one, and whether the request is in flight.
 
-    `probable`: it may be an expected wait, which the stream writes on request only.
+    `probable`: it may be an expected wait, which the stream writes on request only.  `by_silence`:
+    neither the peer nor a thread in a receive shows it, so it may be an expected wait where the
+    peer has answered the process on another connection.
     """
 
     since_ns: int
     cause: Cause | None = None
     in_flight: bool = False
     probable: bool = False
+    by_silence: bool = False
 
 
 @dataclass(slots=True)
@@ -211,7 +214,10 @@ class ReplyWaits:
         # an expected wait.
         if asked.socket.protocol == "tcp" and self._may_listen(asked):
             return None
-        return ReplyStall(asked.since_ns)
+        by_silence = _is_by_silence(asked)
+        if by_silence and _may_be_expected(asked):
+            return None
+        return ReplyStall(asked.since_ns, by_silence=by_silence)
 
     def _may_listen(self, asked: ReplyWait) -> bool:
         if self._inspector is None:
@@ -332,11 +338,13 @@ class ReplyWaits:
         if self._peer_just_became_idle(kept, now_ns):
             return kept.stall
         at_work = kept.work.computes or self._peer_is_stalled_upstream(asked, kept)
-        unseen = found is PeerState.UNKNOWN and _may_be_expected(asked, kept)
+        by_silence = found is PeerState.UNKNOWN and _is_by_silence(asked)
+        unseen = by_silence and _may_be_expected(asked, stalled=kept.stall is not None)
         if (found in _SILENT and not at_work) or unseen:
             probable = self._is_probable(asked, kept, now_ns)
             return ReplyStall(kept.from_ns, probable=True) if probable else None
-        return ReplyStall(kept.from_ns, cause, found is PeerState.REQUEST_IN_FLIGHT)
+        in_flight = found is PeerState.REQUEST_IN_FLIGHT
+        return ReplyStall(kept.from_ns, cause, in_flight, by_silence=by_silence)
 
     def _is_probable(self, asked: ReplyWait, kept: _WaitState, now_ns: int) -> bool:
         """True when the peer may have lost the request: it always replied far sooner."""
@@ -396,16 +404,19 @@ class ReplyWaits:
         return bool(hops)
 
 
-def _may_be_expected(asked: ReplyWait, kept: _WaitState) -> bool:
-    """True where no thread is in a receive, and the history does not show that a reply is due.
+def _is_by_silence(asked: ReplyWait) -> bool:
+    """True on a stream where no thread is in a receive: of an event loop, maybe."""
+    return not asked.blocked and asked.socket.protocol == "tcp"
 
-    Of a peer that cannot be seen: the first requests of an event loop may be long polls.
+
+def _may_be_expected(asked: ReplyWait, *, stalled: bool = False) -> bool:
+    """True where the history does not show that a reply is due from a peer that cannot be seen.
+
+    The first requests of an event loop may be long polls; a reported stall (`stalled`) goes on.
     """
-    if asked.blocked or asked.socket.protocol != "tcp":
-        return False
     if asked.answered_elsewhere or asked.one_sided:
         return True
-    return not (kept.stall or asked.history.is_known())
+    return not (stalled or asked.history.is_known())
 
 
 def _from_this_end(asked: ReplyWait) -> PeerState:

@@ -44,6 +44,14 @@ def work():
             step()
 
 
+def measured(call):
+    async def one(**arguments):
+        with Op():
+            return await call(**arguments)
+
+    return one
+
+
 async def serve():
     if ROLE == "scheduler":
         node = Scheduler(host=ADDRESS, port=int(PORT), dashboard=False)
@@ -55,6 +63,9 @@ async def serve():
             dashboard=False,
         )  # fmt: skip
     async with node:
+        if ROLE != "scheduler":
+            # What a worker itself waits for: the answer to its heartbeats.
+            node.scheduler.heartbeat_worker = measured(node.scheduler.heartbeat_worker)
         emit(ready=True)
         await node.finished()
 

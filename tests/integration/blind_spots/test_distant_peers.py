@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from support.conversation import ANSWER, QUESTION, connect
+
+LATE_MS = 300
 
 
 def test_a_transfer_to_an_event_loop_that_breaks_off_on_another_host(
@@ -49,6 +53,36 @@ def test_a_peer_on_another_host_that_answers_other_connections(
     assert reported <= {f"socket-{inodes['waiting']}"}
     # It answers no more: now its other connection waits.
     running.wait_for(lambda c: c.stalls(inode=inodes["asked"]))
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_wait_that_is_over_before_the_interval_is(probe, worker, backend, distant, answers):
+    """Where the peer goes on to answer another connection, it was an expected one."""
+    if not (backend.sees("replies") and backend.sees("one_sided")):
+        pytest.skip("it does not find each exchange, and learns of no quick replies here")
+    server, client = worker("links", namespace=distant), worker("links")
+    port = server.ask("listen", "door", "10.23.29.2")["port"]
+    inodes = {}
+    for name in ("waiting", "asked"):
+        inodes[name] = client.ask("connect", name, port, "10.23.29.2")["inode"]
+        server.ask("accept", "door")
+        server.ask("name", "door", name)
+    running = probe("--reply-ms", LATE_MS, "--interval", 5)
+    for _ in range(9):  # of an event loop that hardly knows its peer, nothing is reported
+        client.begin("ask", "waiting", QUESTION)
+        server.ask("answer", "waiting", QUESTION)
+        client.expect("ask")
+    begun = time.monotonic()
+    client.begin("loop", "waiting", "asked", QUESTION)
+    server.ask("take", "waiting", QUESTION)
+    while time.monotonic() - begun < 3 * LATE_MS / 1_000:
+        if answers:
+            server.ask("answer", "asked", QUESTION)
+    server.ask("send", "waiting", QUESTION)
+    client.expect("loop")
+    client.ask("take", "waiting", QUESTION)
+    stalls = running.stop().stalls(inode=inodes["waiting"])
+    assert [stall.net["ongoing"] for stall in stalls][-1:] == ([] if answers else [False])
 
 
 def test_an_early_request_of_an_event_loop_to_another_host(probe, worker, agrees, backend, distant):

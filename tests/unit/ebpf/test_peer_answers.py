@@ -12,33 +12,44 @@ OTHER = WAIT._replace(cookie=12)
 
 
 def drained(answers, *drains):
-    """Drain every second; `drains` has what has come on which connections in each."""
-    for second, traffic in enumerate(drains, 1):
-        answers.note(traffic, second * S)
+    """Each of `drains` has the connections that got data in it, and when, in seconds."""
+    for traffic in drains:
+        asked = answers.ask()
+        answers.note(
+            [one._replace(time_ns=at * S) for one, at in traffic.items() if one.pid in asked]
+        )
+        answers.want([WAIT, OTHER])
 
 
-def test_data_counts_from_the_drain_before_it():
-    """When in between it came is not known, so the earliest time counts."""
+def test_data_counts_from_when_it_came():
     answers = DrainedAnswers()
     answers.want([WAIT])
-    assert answers.pids == {23}
-    drained(answers, [], [], [OTHER])
-    assert answers.last_ns(WAIT) == 2 * S
+    assert answers.ask() == {23}
+    drained(answers, {}, {}, {OTHER: 3})
+    assert answers.last_ns(WAIT) == 3 * S
 
 
 def test_data_of_the_wait_itself_is_no_other_connections():
     answers = DrainedAnswers()
     answers.want([WAIT])
-    drained(answers, [], [WAIT], [WAIT])
+    drained(answers, {WAIT: 2}, {WAIT: 3})
     assert answers.last_ns(WAIT) == 0
-    drained(answers, [])
 
 
 def test_two_connections_that_wait_do_not_hide_each_other():
     answers = DrainedAnswers()
     answers.want([WAIT, OTHER])
-    drained(answers, [], [OTHER], [WAIT], [], [WAIT])
-    assert (answers.last_ns(WAIT), answers.last_ns(OTHER)) == (1 * S, 4 * S)
+    drained(answers, {OTHER: 2}, {WAIT: 3}, {WAIT: 5, OTHER: 4})
+    assert (answers.last_ns(WAIT), answers.last_ns(OTHER)) == (4 * S, 5 * S)
+
+
+def test_of_many_connections_the_last_one_counts():
+    answers = DrainedAnswers()
+    answers.want([WAIT])
+    others = {WAIT._replace(cookie=cookie): 40 - cookie for cookie in range(12, 24)}
+    drained(answers, {WAIT: 30}, others)
+    assert answers.last_ns(WAIT) == 28 * S
+    assert answers.last_ns(WAIT._replace(cookie=12)) == 30 * S
 
 
 def test_another_process_peer_or_port_is_another():
@@ -48,15 +59,19 @@ def test_another_process_peer_or_port_is_another():
         OTHER._replace(pid=29), OTHER._replace(start_ticks=6), OTHER._replace(remote_port=8),
         OTHER._replace(remote_address=b"q" * 16), OTHER._replace(netns=3),
     ]  # fmt: skip
-    drained(answers, [], [], strangers)
+    drained(answers, dict.fromkeys(strangers, 3))
     assert answers.last_ns(WAIT) == 0
 
 
-def test_what_waits_no_more_is_forgotten():
+def test_what_waits_no_more_is_known_until_the_drain_after_the_next():
+    """A wait that is just over is decided by the next one."""
     answers = DrainedAnswers()
     answers.want([WAIT])
-    drained(answers, [], [], [OTHER])
+    assert answers.ask() == {23}
+    answers.note([OTHER._replace(time_ns=2 * S)])
     answers.want([])
-    assert answers.pids == set()
-    answers.want([WAIT])
-    assert answers.last_ns(WAIT) == 0
+    assert (answers.ask(), answers.last_ns(WAIT)) == ({23}, 2 * S)
+    assert answers.was_asked(WAIT)
+    answers.note([])
+    assert (answers.ask(), answers.last_ns(WAIT)) == (set(), 0)
+    assert not answers.was_asked(WAIT)

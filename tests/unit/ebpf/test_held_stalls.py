@@ -1,0 +1,88 @@
+"""Waits of an event loop for another host that are over: the next drain decides."""
+
+from __future__ import annotations
+
+import pytest
+from support.fake_kernel_events import BEGAN_MS, MS, NO_REPLY, PORT, entered, finished, lasts
+
+from xctl_probe.ebpf import held_stalls
+from xctl_probe.ebpf.abi import Evidence
+from xctl_probe.ebpf.held_stalls import HeldStalls
+from xctl_probe.ebpf.peer_answers import DrainedAnswers
+from xctl_probe.ebpf.reported_stall import ReportedStall
+from xctl_probe.stalls.peer_inspector import PeerState
+
+LOOP = {"seen": Evidence.OPENED | Evidence.DATA, "answered": 23}
+
+
+@pytest.fixture
+def scene(monkeypatch):
+    scene = entered(monkeypatch)
+    scene.peer.shows = PeerState.UNKNOWN
+    return scene
+
+
+def answer(at_ms, **fields):
+    """Data that came on another connection to the peer of the wait."""
+    return lasts(at_ms, cookie=11, inode=11, **fields)._replace(time_ns=(BEGAN_MS + at_ms) * MS)
+
+
+@pytest.mark.parametrize("samples", [(), (200, 1_100)])
+def test_it_is_a_stall_where_the_peer_answered_no_other_connection(scene, samples):
+    for now_ms in samples:
+        scene.take_sample(lasts(now_ms, **LOOP))
+    assert scene.end(1_300, **LOOP) is None
+    assert scene.drain(2_000, received=[answer(-1)]) == [("over", 1_300, NO_REPLY)]
+    assert scene.drain(3_000) == []
+
+
+@pytest.mark.parametrize("samples", [(), (200, 1_100)])
+@pytest.mark.parametrize("answered_ms", [1, 900, 1_700])
+def test_it_is_an_expected_wait_where_the_peer_answered_another_one(scene, samples, answered_ms):
+    for now_ms in samples:
+        scene.take_sample(lasts(now_ms, **LOOP))
+    assert scene.end(1_300, **LOOP) is None
+    assert scene.drain(2_000, received=[answer(answered_ms)]) == []
+    assert scene.drain(3_000) == []
+
+
+@pytest.mark.parametrize("stranger", [{"pid": 5}, {"remote_port": PORT + 1}])
+def test_the_answers_of_others_do_not_count(scene, stranger):
+    scene.end(1_300, **LOOP)
+    received = [answer(900, **stranger)]
+    assert scene.drain(2_000, received=received) == [("over", 1_300, NO_REPLY)]
+
+
+def test_an_end_during_a_drain_is_decided_by_the_next_one(scene):
+    """This one was not asked about its process."""
+    scene.waits.answers.ask()
+    scene.end(1_300, **LOOP)
+    scene.waits.answers.note([])
+    assert scene.waits.drain([], (BEGAN_MS + 1_300) * MS) == []
+    assert scene.drain(2_000) == [("over", 1_300, NO_REPLY)]
+
+
+def test_what_was_reported_while_it_lasted_is_over_at_once(scene):
+    assert scene.drain(1_150, lasts(1_150, **LOOP)) == [("lasts", 1_150, NO_REPLY)]
+    assert scene.end(1_300, **LOOP) == ("over", 1_300, NO_REPLY)
+    assert scene.drain(2_000, received=[answer(1_250)]) == []
+
+
+def test_a_thread_in_a_receive_is_decided_at_once(scene):
+    assert scene.end(1_300) == ("over", 1_300, NO_REPLY)
+
+
+def test_what_finds_no_room_is_counted_by_user(monkeypatch):
+    """One user takes half of what is left, so there is always some for the next."""
+    monkeypatch.setattr(held_stalls, "_MOST", 8)
+    answers = DrainedAnswers()
+    held = HeldStalls(answers)
+    for uid in (1, 1, 1, 1, 1, 1, 2):
+        held.hold(ReportedStall(finished(1_300, uid=uid, **LOOP), NO_REPLY))
+    assert held.left_out == {1: 2}
+    answers.ask()
+    answers.note([])
+    assert [stall.record.uid for stall in held.decided()] == [1, 1, 1, 1, 2]
+    assert held.decided() == []
+    held.hold(ReportedStall(finished(1_300, uid=1, **LOOP), NO_REPLY))
+    assert held.left_out == {1: 2}
