@@ -12,7 +12,7 @@
 #define ADDRESS_LEN 16
 
 enum record_kind {
-	RECORD_RECEIVED = 1, /* the last data to a process that is asked for: see asked_processes */
+	RECORD_RECEIVED = 1, /* when data came last, to a process in asked_processes */
 	RECORD_RETRANSMIT, /* occurrences: segments sent again */
 	RECORD_REFUSED,
 	RECORD_TIMEOUT,

@@ -25,6 +25,7 @@
 #include "waitqueue.bpf.h"
 
 #define FLOW_NS (800ULL * NS_PER_MS)
+#define ANSWERS_APART_NS (5000ULL * NS_PER_MS) /* also in xctl_probe/stalls/peer_answers.py */
 
 static __always_inline bool may_receive(struct sock *sk)
 {
@@ -301,7 +302,10 @@ static __always_inline bool is_asked_for(struct sock_state *state)
 {
 	__u32 pid = state->owner.pid;
 
-	return (__s64)state->unread_received > 0 && bpf_map_lookup_elem(&asked_processes, &pid);
+	if ((__s64)state->unread_received <= 0 &&
+	    (!state->last_receive_ns || coarse_ns() - state->last_receive_ns > ANSWERS_APART_NS))
+		return false;
+	return bpf_map_lookup_elem(&asked_processes, &pid);
 }
 
 static __always_inline bool write_received_event(struct seq_file *seq, struct sock *sk,

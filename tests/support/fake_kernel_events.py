@@ -46,13 +46,14 @@ def finished(now_ms, since_ms=0, **fields):
 class Scene:
     """The kernel's records come in."""
 
-    def __init__(self, *ignored_peers):
+    def __init__(self, *ignored_peers, reply_ms=STALL_MS):
         self.peer, self.endpoint = FakePeer(PeerState.UNREAD), RequestHistory()
         self.made = 0  # rules, one for each namespace
         stall_ns = STALL_MS * MS
         self.waits = StallTracker(
-            stall_ns, IgnoredPeers.of(ignored_peers), lambda _record: self.endpoint, cause
-        )
+            stall_ns, IgnoredPeers.of(ignored_peers), lambda _record: self.endpoint, cause,
+            reply_ns=reply_ms * MS,
+        )  # fmt: skip
 
     def other_end(self, *_, **__):
         self.made += 1
@@ -79,8 +80,8 @@ class Scene:
         return f"{probably}{kind}", reported.record.span_ns / MS, reported.cause
 
 
-def entered(monkeypatch, *ignored_peers):
+def entered(monkeypatch, *ignored_peers, **lengths):
     """A scene whose peers the probe finds in place of the host's."""
-    scene = Scene(*ignored_peers)
+    scene = Scene(*ignored_peers, **lengths)
     monkeypatch.setattr(stall_tracker, "PeerInspector", scene.other_end)
     return scene

@@ -46,6 +46,6 @@ class HeldStalls:
                 self._held.append(stall)
                 continue
             self._room.give_back(record.uid, 1)
-            if self._answers.last_ns(record) <= record.time_ns - record.span_ns:
+            if not (self._answers.came_since(record) or self._answers.came_lately(record)):
                 found.append(stall)
         return found

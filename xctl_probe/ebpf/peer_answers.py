@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from xctl_probe.ebpf.abi import RawEvent
-from xctl_probe.stalls.peer_answers import PeerAnswers
+from xctl_probe.stalls.peer_answers import ANSWERS_APART_NS, PeerAnswers
 
 _Key = tuple[int, int, bytes, int, int]
 
@@ -21,6 +21,11 @@ class DrainedAnswers:
         self._wanted: set[_Key] = set()  # since the last drain
         self._before: set[_Key] = set()  # between the two before
         self._asked: set[_Key] = set()  # as the last drain began
+        self._waiting: set[int] = set()  # connections, in the last sample
+
+    def begin_sample(self, waits: Iterable[RawEvent]) -> None:
+        """Note which connections wait now: their peer owes an answer there."""
+        self._waiting = {wait.cookie for wait in waits}
 
     def want(self, waits: Iterable[RawEvent]) -> None:
         """From now on, note the answers to the processes of these waits."""
@@ -43,9 +48,19 @@ class DrainedAnswers:
         """Return whether the last drain was asked about the process of this wait."""
         return _key(wait) in self._asked
 
-    def last_ns(self, wait: RawEvent) -> int:
-        """Return when the peer has last answered on another connection; 0: never, or unknown."""
-        return self._answers.last_ns(_key(wait), wait.cookie)
+    def came_since(self, wait: RawEvent) -> bool:
+        """Return whether the peer has answered on another connection since the wait began."""
+        return self._answers.last_ns(_key(wait), wait.cookie) > wait.time_ns - wait.span_ns
+
+    def came_lately(self, wait: RawEvent) -> bool | None:
+        """Return whether it has answered another connection lately, on which nothing waits.
+
+        None before a drain was asked about the process.
+        """
+        if not self.was_asked(wait):
+            return None
+        last_ns = self._answers.last_ns(_key(wait), wait.cookie, self._waiting)
+        return wait.time_ns - last_ns < ANSWERS_APART_NS
 
 
 def _key(record: RawEvent) -> _Key:

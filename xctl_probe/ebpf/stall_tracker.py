@@ -117,6 +117,7 @@ class StallTracker:
         for namespace in self._namespaces.values():
             namespace.replies.begin_sample()
         self._note_keepalives(records, whole=whole)
+        self.answers.begin_sample(records)
         self.answers.want(filter(_may_be_idle, records))
         stalls = []
         for record in records:
@@ -241,7 +242,11 @@ class StallTracker:
             return ReportedStall(record, self._cause(record))
         stall = None
         if wanted and not record.evidence & Evidence.KEEPALIVE:
-            reply = self._replies(record).observe(self._reply_wait(record), record.time_ns)
+            asked = self._reply_wait(record)._replace(
+                answered_elsewhere=self.answers.came_since(record),
+                answered_lately=self.answers.came_lately(record),
+            )
+            reply = self._replies(record).observe(asked, record.time_ns)
             stall = reply and self._reported(record, reply)
         if is_silent(record.occurrences) and (wanted or _is_blocked(record)):
             return self._of_silent_host(record, stall, open_)
@@ -267,7 +272,7 @@ class StallTracker:
             return None
         if not _awaits(record):
             return ReportedStall(record, self._cause(record))
-        asked = self._reply_wait(record)
+        asked = self._reply_wait(record)  # its answers elsewhere are known at the next drain
         stall = self._replies(record).close(asked, record.time_ns)
         if _got_data(record) and asked.delivered is not False:
             asked.history.record_latency(record.span_ns, self._stall_ns, record.time_ns)
@@ -299,7 +304,6 @@ class StallTracker:
         return ReplyWait(
             socket_of(record, None), since_ns, record.owner, Usual(here, peer), delivered, blocked,
             lost, symmetric, announced, client, bool(record.evidence & Evidence.FLOW),
-            self.answers.last_ns(record) > since_ns,
         )  # fmt: skip
 
     def _replies(self, record: RawEvent) -> ReplyWaits:

@@ -7,13 +7,14 @@ its other connections, it is not known to be late on this one.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
-
-_KEPT = 2  # connections of a key: the last one, and the last one but for that
+# A peer that has answered so lately will be asked again soon.  Also in bpf/include/sock_iter.bpf.h.
+ANSWERS_APART_NS = 5_000_000_000
+_KEPT = 16  # connections of a key: those that got data last
 
 
 class PeerAnswers(Generic[Key]):
@@ -43,7 +44,8 @@ class PeerAnswers(Generic[Key]):
         if len(heard) > _KEPT:
             del heard[min(heard, key=heard.__getitem__)]
 
-    def last_ns(self, key: Key, connection: int) -> int:
+    def last_ns(self, key: Key, connection: int, without: Collection[int] = ()) -> int:
         """Return when the peer has last answered on another connection; 0: never."""
         heard = self._heard.get(key, {})
-        return max((at_ns for one, at_ns in heard.items() if one != connection), default=0)
+        others = (at_ns for one, at_ns in heard.items() if one != connection and one not in without)
+        return max(others, default=0)

@@ -51,6 +51,7 @@ class ReplyWait(NamedTuple):
     a client apply; without them, only an announcement or what an equal has not read is evidence.
     `transfer`: no request is outstanding, and a transfer to this side has paused, or is complete.
     `answered_elsewhere`: the peer has answered the process on another connection since.
+    `answered_lately`: it had done so before, and nothing waits there; None: not known yet.
     `one_sided`: the process sends more messages here than it gets, and its turns are not known.
     """
 
@@ -66,6 +67,7 @@ class ReplyWait(NamedTuple):
     client: bool = True
     transfer: bool = False
     answered_elsewhere: bool = False
+    answered_lately: bool | None = False
     one_sided: bool = False
 
     @property
@@ -339,6 +341,8 @@ class ReplyWaits:
             return kept.stall
         at_work = kept.work.computes or self._peer_is_stalled_upstream(asked, kept)
         by_silence = found is PeerState.UNKNOWN and _is_by_silence(asked)
+        if by_silence and asked.answered_lately is None and kept.stall is None:
+            return None
         unseen = by_silence and _may_be_expected(asked, stalled=kept.stall is not None)
         if (found in _SILENT and not at_work) or unseen:
             probable = self._is_probable(asked, kept, now_ns)
@@ -412,11 +416,11 @@ def _is_by_silence(asked: ReplyWait) -> bool:
 def _may_be_expected(asked: ReplyWait, *, stalled: bool = False) -> bool:
     """True where the history does not show that a reply is due from a peer that cannot be seen.
 
-    The first requests of an event loop may be long polls; a reported stall (`stalled`) goes on.
+    The first requests of an event loop may be long polls.  A stall (`stalled`) goes on.
     """
     if asked.answered_elsewhere or asked.one_sided:
         return True
-    return not (stalled or asked.history.is_known())
+    return not stalled and bool(asked.answered_lately or not asked.history.is_known())
 
 
 def _from_this_end(asked: ReplyWait) -> PeerState:

@@ -17,7 +17,7 @@ LOOP = {"seen": Evidence.OPENED | Evidence.DATA, "answered": 23}
 
 @pytest.fixture
 def scene(monkeypatch):
-    scene = entered(monkeypatch)
+    scene = entered(monkeypatch, reply_ms=1_000)
     scene.peer.shows = PeerState.UNKNOWN
     return scene
 
@@ -29,15 +29,16 @@ def answer(at_ms, **fields):
 
 @pytest.mark.parametrize("samples", [(), (200, 1_100)])
 def test_it_is_a_stall_where_the_peer_answered_no_other_connection(scene, samples):
+    """Nor will it be asked soon: its last answer there is old."""
     for now_ms in samples:
         scene.take_sample(lasts(now_ms, **LOOP))
     assert scene.end(1_300, **LOOP) is None
-    assert scene.drain(2_000, received=[answer(-1)]) == [("over", 1_300, NO_REPLY)]
+    assert scene.drain(2_000, received=[answer(-3_700)]) == [("over", 1_300, NO_REPLY)]
     assert scene.drain(3_000) == []
 
 
 @pytest.mark.parametrize("samples", [(), (200, 1_100)])
-@pytest.mark.parametrize("answered_ms", [1, 900, 1_700])
+@pytest.mark.parametrize("answered_ms", [-3_699, 1, 900, 1_700])
 def test_it_is_an_expected_wait_where_the_peer_answered_another_one(scene, samples, answered_ms):
     for now_ms in samples:
         scene.take_sample(lasts(now_ms, **LOOP))
@@ -63,9 +64,31 @@ def test_an_end_during_a_drain_is_decided_by_the_next_one(scene):
 
 
 def test_what_was_reported_while_it_lasted_is_over_at_once(scene):
+    scene.take_sample(lasts(200, **LOOP))
     assert scene.drain(1_150, lasts(1_150, **LOOP)) == [("lasts", 1_150, NO_REPLY)]
     assert scene.end(1_300, **LOOP) == ("over", 1_300, NO_REPLY)
     assert scene.drain(2_000, received=[answer(1_250)]) == []
+
+
+def test_what_lasts_is_reported_once_a_drain_was_asked(scene):
+    """And once the last answer on another connection is old."""
+    assert scene.drain(1_150, lasts(1_150, **LOOP), received=[answer(-1_000)]) == []
+    assert scene.drain(3_999, lasts(3_999, **LOOP), received=[answer(-1_000)]) == []
+    assert scene.drain(4_000, lasts(4_000, **LOOP)) == [("lasts", 4_000, NO_REPLY)]
+    # The other connection gets no data either; what is reported goes on.
+    other = {"cookie": 11, "inode": 11}
+    scene.drain(5_000, lasts(5_000, **LOOP), lasts(5_000, 4_500, **LOOP | other))
+    assert scene.drain(6_000, lasts(6_000, **LOOP)) == [("lasts", 6_000, NO_REPLY)]
+
+
+def test_two_connections_that_wait_do_not_excuse_each_other(scene):
+    waits = [lasts(200, **LOOP), lasts(200, 50, **LOOP | {"cookie": 11, "inode": 11})]
+    scene.take_sample(*waits)
+    waits = [one._replace(time_ns=one.time_ns + 950 * MS, span_ns=one.span_ns + 950 * MS)
+             for one in waits]  # fmt: skip
+    received = [answer(-100), answer(-100)._replace(cookie=0)]
+    found = scene.drain(1_150, *waits, received=received)
+    assert found == [("lasts", 1_150, NO_REPLY), ("lasts", 1_100, NO_REPLY)]
 
 
 def test_a_thread_in_a_receive_is_decided_at_once(scene):

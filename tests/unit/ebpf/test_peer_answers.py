@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from xctl_probe.ebpf.abi import RawEvent
 from xctl_probe.ebpf.peer_answers import DrainedAnswers
 
@@ -11,67 +13,83 @@ WAIT = EMPTY._replace(pid=23, start_ticks=5, remote_address=b"p" * 16, remote_po
 OTHER = WAIT._replace(cookie=12)
 
 
+LASTS = WAIT._replace(time_ns=14 * S, span_ns=4 * S)
+
+
 def drained(answers, *drains):
     """Each of `drains` has the connections that got data in it, and when, in seconds."""
     for traffic in drains:
         asked = answers.ask()
         answers.note(
-            [one._replace(time_ns=at * S) for one, at in traffic.items() if one.pid in asked]
+            [one._replace(time_ns=int(at * S)) for one, at in traffic.items() if one.pid in asked]
         )
         answers.want([WAIT, OTHER])
 
 
-def test_data_counts_from_when_it_came():
+@pytest.fixture
+def answers():
     answers = DrainedAnswers()
     answers.want([WAIT])
+    return answers
+
+
+@pytest.mark.parametrize(("at", "since"), [(10, False), (10.1, True), (13, True)])
+def test_data_counts_from_when_it_came(answers, at, since):
     assert answers.ask() == {23}
-    drained(answers, {}, {}, {OTHER: 3})
-    assert answers.last_ns(WAIT) == 3 * S
+    drained(answers, {}, {}, {OTHER: at})
+    assert answers.came_since(LASTS) is since
+    assert answers.came_lately(LASTS)
 
 
-def test_data_of_the_wait_itself_is_no_other_connections():
-    answers = DrainedAnswers()
-    answers.want([WAIT])
-    drained(answers, {WAIT: 2}, {WAIT: 3})
-    assert answers.last_ns(WAIT) == 0
+@pytest.mark.parametrize(("at", "lately"), [(9, False), (9.1, True)])
+def test_a_peer_that_answers_every_few_seconds_will_be_asked_again(answers, at, lately):
+    drained(answers, {OTHER: at})
+    assert not answers.came_since(LASTS)
+    assert answers.came_lately(LASTS) is lately
 
 
-def test_two_connections_that_wait_do_not_hide_each_other():
-    answers = DrainedAnswers()
-    answers.want([WAIT, OTHER])
-    drained(answers, {OTHER: 2}, {WAIT: 3}, {WAIT: 5, OTHER: 4})
-    assert (answers.last_ns(WAIT), answers.last_ns(OTHER)) == (4 * S, 5 * S)
+def test_a_connection_that_waits_itself_has_no_answer_now(answers):
+    """Though it may have had one since the other wait began."""
+    drained(answers, {OTHER: 11})
+    answers.begin_sample([LASTS, OTHER])
+    assert answers.came_since(LASTS)
+    assert not answers.came_lately(LASTS)
 
 
-def test_of_many_connections_the_last_one_counts():
-    answers = DrainedAnswers()
-    answers.want([WAIT])
-    others = {WAIT._replace(cookie=cookie): 40 - cookie for cookie in range(12, 24)}
-    drained(answers, {WAIT: 30}, others)
-    assert answers.last_ns(WAIT) == 28 * S
-    assert answers.last_ns(WAIT._replace(cookie=12)) == 30 * S
+def test_data_of_the_wait_itself_is_no_other_connections(answers):
+    drained(answers, {WAIT: 11}, {WAIT: 12})
+    assert not answers.came_since(LASTS)
+    assert not answers.came_lately(LASTS)
 
 
-def test_another_process_peer_or_port_is_another():
-    answers = DrainedAnswers()
-    answers.want([WAIT])
-    strangers = [
-        OTHER._replace(pid=29), OTHER._replace(start_ticks=6), OTHER._replace(remote_port=8),
-        OTHER._replace(remote_address=b"q" * 16), OTHER._replace(netns=3),
-    ]  # fmt: skip
-    drained(answers, dict.fromkeys(strangers, 3))
-    assert answers.last_ns(WAIT) == 0
+def test_of_many_connections_those_with_the_last_data_count(answers):
+    old = {WAIT._replace(cookie=cookie): 1 for cookie in range(13, 97)}
+    drained(answers, {OTHER: 11}, old)
+    assert answers.came_since(LASTS)
 
 
-def test_what_waits_no_more_is_known_until_the_drain_after_the_next():
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pid": 29}, {"start_ticks": 6}, {"remote_port": 8}, {"remote_address": b"q" * 16},
+        {"netns": 3},
+    ],
+)  # fmt: skip
+def test_another_process_peer_or_port_is_another(answers, other):
+    drained(answers, {OTHER._replace(**other): 11})
+    assert not answers.came_since(LASTS)
+    assert not answers.came_lately(LASTS)
+
+
+def test_what_waits_no_more_is_known_until_the_drain_after_the_next(answers):
     """A wait that is just over is decided by the next one."""
-    answers = DrainedAnswers()
-    answers.want([WAIT])
     assert answers.ask() == {23}
-    answers.note([OTHER._replace(time_ns=2 * S)])
+    answers.note([OTHER._replace(time_ns=11 * S)])
     answers.want([])
-    assert (answers.ask(), answers.last_ns(WAIT)) == ({23}, 2 * S)
+    assert answers.ask() == {23}
     assert answers.was_asked(WAIT)
+    assert answers.came_since(LASTS)
     answers.note([])
-    assert (answers.ask(), answers.last_ns(WAIT)) == (set(), 0)
+    assert answers.ask() == set()
     assert not answers.was_asked(WAIT)
+    assert not answers.came_since(LASTS)

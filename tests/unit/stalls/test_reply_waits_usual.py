@@ -170,6 +170,36 @@ def test_a_peer_on_another_host_that_answers_other_connections_is_not_late_on_th
     assert scene.end(900, answered_elsewhere=True) is None
 
 
+def test_one_that_has_answered_them_lately_will_be_asked_again():
+    """Until then nothing is known; what is reported goes on."""
+    scene = Scene(usual=prompt(answered=23))
+    assert scene.take_sample(300, PeerState.UNKNOWN, answered_lately=None) is None
+    assert scene.take_sample(400, answered_lately=True) is None
+    assert scene.take_sample(500) == 0
+    assert scene.take_sample(600, answered_lately=True) == 0
+    assert scene.take_sample(700, answered_lately=None) == 0
+    assert scene.end(900) == 0
+
+
+def test_where_that_is_not_known_a_wait_is_not_likely_either():
+    """Its end decides."""
+    scene = Scene(usual=prompt(answered=23))
+    scene.peer.shows = PeerState.UNKNOWN
+    unknown = scene.asked(answered_lately=None)
+    assert scene.replies.observe(unknown, 900 * MS) is None
+    assert scene.replies.observe(scene.asked(answered_lately=True), 950 * MS).probable
+    assert scene.replies.observe(unknown, 960 * MS) is None
+    found = scene.replies.close(scene.asked(), 990 * MS)
+    assert (found.probable, found.by_silence) == (False, True)
+
+
+@pytest.mark.parametrize(("answered", "reported"), [(7, None), (8, 0)])
+def test_the_end_of_a_wait_for_a_peer_that_is_hardly_known(answered, reported):
+    """No sample has found it."""
+    scene = Scene(usual=prompt(answered=answered))
+    assert scene.end(900) == reported
+
+
 @pytest.mark.parametrize("asked", [{"blocked": True}, {"delivered": False}])
 def test_a_thread_that_waits_or_a_request_on_its_way_is_evidence_all_the_same(asked):
     scene = Scene()
