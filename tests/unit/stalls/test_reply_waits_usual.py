@@ -193,6 +193,16 @@ def test_where_that_is_not_known_a_wait_is_not_likely_either():
     assert (found.probable, found.by_silence) == (False, True)
 
 
+@pytest.mark.parametrize("blocked", [False, True])
+def test_the_samples_show_whether_a_thread_sat_in_the_receive(blocked):
+    """Its end only shows that it read at once."""
+    scene = Scene(usual=prompt(answered=23))
+    scene.peer.shows = PeerState.UNKNOWN
+    for now_ms in (100, 200):
+        scene.replies.observe(scene.asked(blocked=blocked), now_ms * MS)
+    assert scene.replies.close(scene.asked(blocked=True), 300 * MS).by_silence is not blocked
+
+
 @pytest.mark.parametrize(("answered", "reported"), [(7, None), (8, 0)])
 def test_the_end_of_a_wait_for_a_peer_that_is_hardly_known(answered, reported):
     """No sample has found it."""
