@@ -12,6 +12,7 @@ import numpy as np
 
 from xctl_probe.events import Cause, Direction, Socket, Stall
 from xctl_probe.fallback.message_arrays import NO_CGROUP
+from xctl_probe.fallback.peers import NEVER, Answers
 from xctl_probe.fallback.row import NOT_READ, UNSET, history_of
 from xctl_probe.fallback.sock_diag import (
     ESTABLISHED,
@@ -73,7 +74,7 @@ class Connection:
     habit: int
     ask_ns: int
     listened: bool | None
-    answered_ns: int = 0  # since when at least the peer has answered on another connection
+    answers: Answers = NEVER  # of the peer, on other connections
     wait: Wait | None = None  # the ongoing stall
     ended: list[Stall] = field(default_factory=list)
 
@@ -116,7 +117,7 @@ def connection_of(
     sample: TcpSample,
     socket: Socket,
     peer: RequestHistory | None,
-    answered_ns: int = 0,
+    answers: Answers = NEVER,
 ) -> Connection:
     """Return the connection of a row, with its last sample."""
     known: dict[str, Any] = {name: int(row[name]) for name in _NUMBERS}
@@ -125,7 +126,7 @@ def connection_of(
         socket, sample, bool(row["opened"]), history_of(row), peer or RequestHistory(),
         held_by_window=bool(row["held_by_window"]),
         listened=None if row["listened"] == NOT_READ else bool(row["listened"]),
-        answered_ns=answered_ns,
+        answers=answers,
         **known,
     )  # fmt: skip
 

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from xctl_probe.fallback.message_arrays import Records
-from xctl_probe.fallback.row import Ints, Turns
+from xctl_probe.fallback.row import UNSET, Ints, Turns
 from xctl_probe.fallback.rows import Rows
 from xctl_probe.linux.addresses import address_text
-from xctl_probe.stalls.peer_answers import PeerAnswers
 from xctl_probe.stalls.request_history import PeerHistory, RequestHistory
+
+_LAST = 2  # a connection, and another one
+
+
+class Answers(NamedTuple):
+    """When the peer last sent data to the same process on another connection; 0: never.
+
+    `last_ns` of any, `idle_ns` of those on which no request has waited for a stall length.
+    """
+
+    last_ns: int = 0
+    idle_ns: int = 0
+
+
+NEVER = Answers()
 
 
 class Peers:
     """Request/reply histories by user and peer, shared by the rows of its connections."""
 
-    def __init__(self, rows: Rows, stall_ns: int) -> None:
+    def __init__(self, rows: Rows, stall_ns: int, reply_ns: int) -> None:
         self._rows = rows
-        self._stall_ns = stall_ns
+        self._stall_ns, self._reply_ns = stall_ns, reply_ns
         self._histories = PeerHistory()
-        # By holder and peer; connections by row.
-        self._answers: PeerAnswers[tuple[int, int]] = PeerAnswers()
 
     def add(self, numbers: Ints, fields: Records) -> None:
         """Find the peers of rows.  Requests go to those of opened connections only."""
@@ -47,15 +60,34 @@ class Peers:
             peer.answered += count
         for peer, count in self._by_peer(numbers[turns.unanswered]):
             peer.unanswered += count
-        self._note_answers(numbers[turns.answered])
 
-    def want(self, numbers: Iterable[int]) -> None:
-        """From now on, note the answers to the processes of these rows: they wait."""
-        self._answers.want(map(self._key, numbers))
-
-    def answered_ns(self, number: int) -> int:
-        """Return since when at least the peer has answered another connection; 0: never."""
-        return self._answers.last_ns(self._key(number), number)
+    def answers(self, waiting: list[int], now_ns: int) -> dict[int, Answers]:
+        """Return the answers of peers on other connections, by the rows whose reply is late."""
+        rows = self._rows.array
+        pending_ns = rows["pending_ns"][waiting]
+        is_late = (pending_ns != UNSET) & (now_ns - pending_ns >= self._reply_ns)
+        late = np.array(waiting, np.int64)[is_late]
+        if not len(late):
+            return {}
+        known = np.isin(rows["holder"], rows["holder"][late]) & (rows["received_payload"] > 0)
+        others = np.flatnonzero(known)
+        holders, peers = rows["holder"][others], rows["peer"][others]
+        received_ns, pending_ns = rows["received_ns"][others], rows["pending_ns"][others]
+        idle = (pending_ns == UNSET) | (now_ns - pending_ns < self._stall_ns)
+        by_peer: dict[tuple[int, int], list[int]] = {}
+        for number in late.tolist():
+            key = int(rows["holder"][number]), int(rows["peer"][number])
+            by_peer.setdefault(key, []).append(number)
+        found = {}
+        for (holder, peer), numbers in by_peer.items():
+            if not (holder and peer):
+                continue
+            mates = np.flatnonzero((holders == holder) & (peers == peer))
+            last = _two_last(others, received_ns, mates)
+            last_idle = _two_last(others, received_ns, mates[idle[mates]])
+            for number in numbers:
+                found[number] = Answers(_of_another(last, number), _of_another(last_idle, number))
+        return found
 
     def _note_late(self, numbers: Ints, waits: list[tuple[int, int]]) -> None:
         for number, (waited_ns, end_ns) in zip(numbers.tolist(), waits, strict=True):
@@ -74,15 +106,13 @@ class Peers:
             if identity and peer is not None:
                 yield peer, int(count)
 
-    def _note_answers(self, numbers: Ints) -> None:
-        """Note the answers to processes that wait."""
-        holders = [holder for holder, _ in self._answers.wanted]
-        if not holders:
-            return
-        rows = self._rows.array
-        for number in numbers[np.isin(rows["holder"][numbers], holders)].tolist():
-            received_ns = int(rows["received_ns"][number])
-            self._answers.note(self._key(number), number, received_ns)
 
-    def _key(self, number: int) -> tuple[int, int]:
-        return int(self._rows.array["holder"][number]), id(self.of(number))
+def _two_last(numbers: Ints, received_ns: Ints, which: Ints) -> list[tuple[int, int]]:
+    """Return time and row of the two that received last, or fewer."""
+    if len(which) > _LAST:
+        which = which[np.argpartition(received_ns[which], -_LAST)[-_LAST:]]
+    return list(zip(received_ns[which].tolist(), numbers[which].tolist(), strict=True))
+
+
+def _of_another(last: list[tuple[int, int]], number: int) -> int:
+    return max((at_ns for at_ns, one in last if one != number), default=0)

@@ -16,7 +16,7 @@ from xctl_probe.fallback.codes import Codes
 from xctl_probe.fallback.connection import Connection, connection_of, keep, socket_of
 from xctl_probe.fallback.message_arrays import Messages, Records, messages_from, messages_of
 from xctl_probe.fallback.owner_cache import OwnerCache, Owners
-from xctl_probe.fallback.peers import Peers
+from xctl_probe.fallback.peers import NEVER, Answers, Peers
 from xctl_probe.fallback.progress import closed_ns, first_seen, observe
 from xctl_probe.fallback.reported import Vanished, is_older, set_reported
 from xctl_probe.fallback.row import ROW, Ints, Times
@@ -95,7 +95,8 @@ class SocketTable:
         self._replies = replies or ReplyWaits(stall_ns)
         self._detector = StallDetector(stall_ns, self._evidence, self._replies)
         self._rows = Rows()
-        self._peers = Peers(self._rows, stall_ns)
+        self._peers = Peers(self._rows, stall_ns, self._replies.reply_ns)
+        self._answers: dict[int, Answers] = {}  # of the candidates
         self._owner_cache = OwnerCache(owners, self._rows)
         self._names: Codes[str] = Codes()  # of interfaces
         # By row: what may wait at this sample, what waits, and what was retransmitted or over.
@@ -330,14 +331,15 @@ class SocketTable:
     def _connection(self, number: int, sample: TcpSample) -> Connection:
         row = self._rows.array[number]
         socket = socket_of(row, sample, self._interfaces)
-        answered_ns = self._peers.answered_ns(number)
-        connection = connection_of(row, sample, socket, self._peers.of(number), answered_ns)
+        answers = self._answers.get(number, NEVER)
+        connection = connection_of(row, sample, socket, self._peers.of(number), answers)
         running = self._waiting.get(number)
         connection.wait = running.wait if running else None
         return connection
 
     def _decide(self) -> None:
         """Let the rules decide about the candidates, and about what waits."""
+        self._answers = self._peers.answers(list(self._candidates), self._now_ns)
         for number, sample in self._candidates.items():
             connection = self._connection(number, sample)
             if connection.wait is None and self._owner_cache.is_pending(connection.socket.inode):
@@ -346,7 +348,6 @@ class SocketTable:
             self._detector.update(connection, owner, self._now_ns)
             keep(self._rows.array[number], connection)
             self._note_wait(number, connection)
-        self._peers.want(self._candidates)
         for number in self._waiting.keys() - self._candidates.keys():
             generation = int(self._rows.array["generation"][number])
             if generation == self._generation - 1:

@@ -32,7 +32,7 @@ from xctl_probe.fallback.sock_diag import (
 from xctl_probe.fallback.thread_evidence import Blocked
 from xctl_probe.linux.socket_waits import NotRead
 from xctl_probe.stalls.causes import Evidence, cause
-from xctl_probe.stalls.policy import expects_reply
+from xctl_probe.stalls.policy import ANSWERS_APART_NS, expects_reply
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
 from xctl_probe.stalls.request_history import RequestHistory
 
@@ -260,7 +260,8 @@ class StallDetector:
         asked = ReplyWait(
             connection.socket, wait.since_ns, owner, connection.usual, delivered, blocked,
             lost=wait.cause is Cause.LOSS, transfer=connection.pending_ns is None,
-            answered_elsewhere=connection.answered_ns > wait.since_ns,
+            answered_elsewhere=connection.answers.last_ns > wait.since_ns,
+            answered_lately=now_ns - connection.answers.idle_ns < ANSWERS_APART_NS,
             one_sided=connection.is_one_sided,
         )  # fmt: skip
         reply_stall = self._replies.observe(asked, now_ns)

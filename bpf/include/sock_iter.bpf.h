@@ -25,7 +25,7 @@
 #include "waitqueue.bpf.h"
 
 #define FLOW_NS (800ULL * NS_PER_MS)
-#define ANSWERS_APART_NS (5000ULL * NS_PER_MS) /* also in xctl_probe/stalls/peer_answers.py */
+#define ANSWERS_APART_NS (5000ULL * NS_PER_MS) /* also in xctl_probe/stalls/policy.py */
 
 static __always_inline bool may_receive(struct sock *sk)
 {

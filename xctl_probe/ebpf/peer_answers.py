@@ -1,11 +1,18 @@
-"""Answers of the peers of waits, from the traffic of their processes; see `stalls.peer_answers`."""
+"""Whether the peer of a wait answers the same process on other connections.
+
+A process with an event loop that is connected to one peer several times, as a worker to its
+scheduler, may have sent last on a connection that awaits nothing.  Where the peer goes on to answer
+its other connections, it is not known to be late on this one.  A drain reads when data came.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from xctl_probe.ebpf.abi import RawEvent
-from xctl_probe.stalls.peer_answers import ANSWERS_APART_NS, PeerAnswers
+from xctl_probe.stalls.policy import ANSWERS_APART_NS
+
+_KEPT = 16  # connections of a process to a peer: those that got data last
 
 _Key = tuple[int, int, bytes, int, int]
 
@@ -17,7 +24,7 @@ class DrainedAnswers:
     """
 
     def __init__(self) -> None:
-        self._answers: PeerAnswers[_Key] = PeerAnswers()
+        self._came: dict[_Key, dict[int, int]] = {}  # when the last data did, by connection
         self._wanted: set[_Key] = set()  # since the last drain
         self._before: set[_Key] = set()  # between the two before
         self._asked: set[_Key] = set()  # as the last drain began
@@ -30,7 +37,6 @@ class DrainedAnswers:
     def want(self, waits: Iterable[RawEvent]) -> None:
         """From now on, note the answers to the processes of these waits."""
         self._wanted.update(map(_key, waits))
-        self._answers.want(self._before | self._wanted)
 
     def ask(self) -> set[int]:
         """Begin a drain: return the processes whose traffic it has to bring."""
@@ -38,11 +44,16 @@ class DrainedAnswers:
         return {key[0] for key in self._asked}
 
     def note(self, traffic: Iterable[RawEvent]) -> None:
-        """Note the last data of each connection in this drain."""
+        """Note the last data of each connection, as this drain has brought it."""
+        self._came = {key: self._came.get(key, {}) for key in self._asked}
         for record in traffic:
-            self._answers.note(_key(record), record.cookie, record.time_ns)
+            came = self._came.get(_key(record))
+            if came is None:
+                continue
+            came[record.cookie] = max(record.time_ns, came.get(record.cookie, 0))
+            if len(came) > _KEPT:
+                del came[min(came, key=came.__getitem__)]
         self._before, self._wanted = self._wanted, set()
-        self._answers.want(self._before)
 
     def was_asked(self, wait: RawEvent) -> bool:
         """Return whether the last drain was asked about the process of this wait."""
@@ -50,7 +61,7 @@ class DrainedAnswers:
 
     def came_since(self, wait: RawEvent) -> bool:
         """Return whether the peer has answered on another connection since the wait began."""
-        return self._answers.last_ns(_key(wait), wait.cookie) > wait.time_ns - wait.span_ns
+        return self._last_ns(wait) > wait.time_ns - wait.span_ns
 
     def came_lately(self, wait: RawEvent) -> bool | None:
         """Return whether it has answered another connection lately, on which nothing waits.
@@ -59,8 +70,13 @@ class DrainedAnswers:
         """
         if not self.was_asked(wait):
             return None
-        last_ns = self._answers.last_ns(_key(wait), wait.cookie, self._waiting)
-        return wait.time_ns - last_ns < ANSWERS_APART_NS
+        return wait.time_ns - self._last_ns(wait, self._waiting) < ANSWERS_APART_NS
+
+    def _last_ns(self, wait: RawEvent, without: Collection[int] = ()) -> int:
+        """Return when data came last on another connection; 0: never, or it is not known."""
+        came = self._came.get(_key(wait), {})
+        others = (ns for one, ns in came.items() if one != wait.cookie and one not in without)
+        return max(others, default=0)
 
 
 def _key(record: RawEvent) -> _Key:

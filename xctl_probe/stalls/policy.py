@@ -31,6 +31,9 @@ MOST_OF_MESSAGE = 512
 # TCP_DELACK_MAX, include/net/tcp.h; also in bpf/include/existing_sockets.bpf.h.
 DELAYED_ACK_MS = 200
 TICK_MS = 10  # of the slowest scheduler (HZ=100): begins of waits are no more exact
+# A peer that has answered so lately on another connection will be asked there again soon.  Also in
+# bpf/include/sock_iter.bpf.h.
+ANSWERS_APART_NS = 5_000 * NS_PER_MS
 DNS_PORT = 53
 # A sender of datagrams that never got a reply is reported after this time.
 UNANSWERED_DATAGRAM_NS = 1_000_000_000

@@ -92,4 +92,5 @@ def test_what_waits_no_more_is_known_until_the_drain_after_the_next(answers):
     answers.note([])
     assert answers.ask() == set()
     assert not answers.was_asked(WAIT)
+    answers.note([])
     assert not answers.came_since(LASTS)
