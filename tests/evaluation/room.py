@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from support.namespace import Namespace
@@ -78,8 +80,22 @@ class Room:
     def close(self) -> None:
         for process in self.processes.values():
             process.end()
+        for pid in self._left_behind():  # Ray's services outlive the one that started them
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         for namespace in (*self.namespaces, *filter(None, [self._switch])):
             namespace.close()
+
+    def _left_behind(self) -> list[int]:
+        """The processes that still are in the namespaces, but for those that hold them."""
+        holders = [namespace.pid for namespace in self.namespaces]
+        places = {os.stat(f"/proc/{pid}/ns/net").st_ino for pid in holders}
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if (process / "ns/net").stat().st_ino in places:
+                    found.append(int(process.name))
+        return [pid for pid in found if pid not in holders]
 
 
 def descendants(pid: int) -> list[int]:
