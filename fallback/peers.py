@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +13,11 @@ from xctl_probe.fallback.rows import Rows
 from xctl_probe.linux.addresses import address_text
 from xctl_probe.stalls.request_history import PeerHistory, RequestHistory
 
-_LAST = 2  # a connection, and another one
-
 
 class Answers(NamedTuple):
     """When the peer last sent data to the same process on another connection; 0: never.
 
-    `last_ns` of any, `idle_ns` of those on which no request has waited for a stall length.
+    `last_ns` of any, `idle_ns` of those on which no reply is late.
     """
 
     last_ns: int = 0
@@ -73,20 +71,16 @@ class Peers:
         others = np.flatnonzero(known)
         holders, peers = rows["holder"][others], rows["peer"][others]
         received_ns, pending_ns = rows["received_ns"][others], rows["pending_ns"][others]
-        idle = (pending_ns == UNSET) | (now_ns - pending_ns < self._stall_ns)
-        by_peer: dict[tuple[int, int], list[int]] = {}
+        idle = (pending_ns == UNSET) | (now_ns - pending_ns < self._reply_ns)
+        order = np.lexsort((received_ns, peers, holders))
+        last = _two_last(others, holders, peers, received_ns, order)
+        last_idle = _two_last(others, holders, peers, received_ns, order[idle[order]])
+        found = {}
         for number in late.tolist():
             key = int(rows["holder"][number]), int(rows["peer"][number])
-            by_peer.setdefault(key, []).append(number)
-        found = {}
-        for (holder, peer), numbers in by_peer.items():
-            if not (holder and peer):
-                continue
-            mates = np.flatnonzero((holders == holder) & (peers == peer))
-            last = _two_last(others, received_ns, mates)
-            last_idle = _two_last(others, received_ns, mates[idle[mates]])
-            for number in numbers:
-                found[number] = Answers(_of_another(last, number), _of_another(last_idle, number))
+            if all(key):
+                answers = (_of_another(of.get(key, ()), number) for of in (last, last_idle))
+                found[number] = Answers(*answers)
         return found
 
     def _note_late(self, numbers: Ints, waits: list[tuple[int, int]]) -> None:
@@ -107,12 +101,25 @@ class Peers:
                 yield peer, int(count)
 
 
-def _two_last(numbers: Ints, received_ns: Ints, which: Ints) -> list[tuple[int, int]]:
-    """Return time and row of the two that received last, or fewer."""
-    if len(which) > _LAST:
-        which = which[np.argpartition(received_ns[which], -_LAST)[-_LAST:]]
-    return list(zip(received_ns[which].tolist(), numbers[which].tolist(), strict=True))
+def _two_last(
+    numbers: Ints, holders: Ints, peers: Ints, received_ns: Ints, order: Ints
+) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """Return time and row of the two that received last, or of one, by holder and peer.
+
+    `order` sorts by holder, peer and time.
+    """
+    if not len(order):
+        return {}
+    holders, peers = holders[order], peers[order]
+    last = np.ones(len(order), np.bool_)  # of its holder and peer
+    last[:-1] = (holders[:-1] != holders[1:]) | (peers[:-1] != peers[1:])
+    found = {}
+    for at in np.flatnonzero(last).tolist():
+        key = int(holders[at]), int(peers[at])
+        two = [at, at - 1] if at and not last[at - 1] else [at]
+        found[key] = [(int(received_ns[order[one]]), int(numbers[order[one]])) for one in two]
+    return found
 
 
-def _of_another(last: list[tuple[int, int]], number: int) -> int:
+def _of_another(last: Iterable[tuple[int, int]], number: int) -> int:
     return max((at_ns for at_ns, one in last if one != number), default=0)

@@ -260,7 +260,7 @@ class StallDetector:
         asked = ReplyWait(
             connection.socket, wait.since_ns, owner, connection.usual, delivered, blocked,
             lost=wait.cause is Cause.LOSS, transfer=connection.pending_ns is None,
-            answered_elsewhere=connection.answers.last_ns > wait.since_ns,
+            answered_elsewhere=connection.answers.last_ns > wait.since_ns + self._stall_ns // 2,
             answered_lately=now_ns - connection.answers.idle_ns < ANSWERS_APART_NS,
             one_sided=connection.is_one_sided,
         )  # fmt: skip

@@ -298,12 +298,21 @@ static __always_inline bool write_retransmit_event(struct seq_file *seq, struct 
 	return !bpf_seq_write(seq, event, sizeof(*event));
 }
 
-static __always_inline bool is_asked_for(struct sock_state *state)
+/* Of Multipath TCP, when it was read. */
+static __always_inline __u64 last_data_came_ns(struct sock *sk, struct sock_state *state)
+{
+	return is_tcp(sk) ? arrival_ns(sk, coarse_ns()) : state->last_receive_ns;
+}
+
+/* Who has opened a connection may be answered on it. */
+static __always_inline bool is_asked_for(struct sock *sk, struct sock_state *state)
 {
 	__u32 pid = state->owner.pid;
 
+	if (!state->opened || !state->last_receive_ns || transport_of(sk) != TRANSPORT_TCP)
+		return false;
 	if ((__s64)state->unread_received <= 0 &&
-	    (!state->last_receive_ns || coarse_ns() - state->last_receive_ns > ANSWERS_APART_NS))
+	    coarse_ns() - last_data_came_ns(sk, state) > ANSWERS_APART_NS)
 		return false;
 	return bpf_map_lookup_elem(&asked_processes, &pid);
 }
@@ -313,7 +322,7 @@ static __always_inline bool write_received_event(struct seq_file *seq, struct so
 {
 	fill_event(event, sk, state);
 	event->kind = RECORD_RECEIVED;
-	event->time_ns = to_monotonic(state->last_receive_ns);
+	event->time_ns = to_monotonic(last_data_came_ns(sk, state));
 	return !bpf_seq_write(seq, event, sizeof(*event));
 }
 
@@ -396,7 +405,7 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 			if (!write_retransmit_event(seq, sk, state, event, retransmits, duplicates))
 				return 0;
 		}
-		if (is_asked_for(state) && !write_received_event(seq, sk, state, event))
+		if (is_asked_for(sk, state) && !write_received_event(seq, sk, state, event))
 			return 0;
 	}
 	if (!write_wait_event(seq, sk, state, event, coarse_ns()))

@@ -49,6 +49,7 @@ class Scene:
     def __init__(self, *ignored_peers, reply_ms=STALL_MS):
         self.peer, self.endpoint = FakePeer(PeerState.UNREAD), RequestHistory()
         self.made = 0  # rules, one for each namespace
+        self.reply_ms, self.asked = reply_ms, set()
         stall_ns = STALL_MS * MS
         self.waits = StallTracker(
             stall_ns, IgnoredPeers.of(ignored_peers), lambda _record: self.endpoint, cause,
@@ -60,14 +61,27 @@ class Scene:
         return self.peer
 
     def take_sample(self, *records):
-        return [self._reported(reported) for reported in self.waits.observe(list(records))]
+        found = self.waits.observe(list(records), self._late(records))
+        return [self._reported(reported) for reported in found]
 
     def drain(self, now_ms, *records, received=()):
         """`received` has the last data of connections, which came in this drain."""
         now_ns = (BEGAN_MS + now_ms) * MS
-        asked = self.waits.answers.ask()
-        self.waits.answers.note(one for one in received if one.pid in asked)
-        return [self._reported(reported) for reported in self.waits.drain(list(records), now_ns)]
+        self.begin_drain()
+        self.waits.answers.note(one for one in received if one.pid in self.asked)
+        found = self.waits.drain(list(records), self._late(records), now_ns)
+        return [self._reported(reported) for reported in found]
+
+    def begin_drain(self):
+        self.waits.answers.ask(self)
+
+    def ask(self, pids):
+        """As `AskedProcesses`, with room for all."""
+        self.asked = pids
+        return pids
+
+    def _late(self, records):
+        return {one.cookie for one in records if one.span_ns >= self.reply_ms * MS}
 
     def end(self, *args, **fields):
         reported = self.waits.on_end(finished(*args, **fields))

@@ -7,6 +7,8 @@ from contextlib import suppress
 
 from xctl_probe.ebpf.programs import Map
 
+MOST_ASKED = 1_024  # max_entries of the map
+
 _PID = struct.Struct("=I")
 _YES = b"\1"
 
@@ -18,14 +20,16 @@ class AskedProcesses:
         self._table = table
         self._asked: set[int] = set()
 
-    def ask(self, pids: set[int]) -> None:
+    def ask(self, pids: set[int]) -> set[int]:
         """Ask about these from the next iteration on, and about no others.
 
-        Those that find no room are not asked about.
+        Returns those that are asked about: the others find no room.
         """
         for pid in self._asked - pids:
             self._table.delete(_PID.pack(pid))
+        self._asked &= pids
         for pid in pids - self._asked:
             with suppress(OSError):
                 self._table.update(_PID.pack(pid), _YES)
-        self._asked = pids
+                self._asked.add(pid)
+        return self._asked

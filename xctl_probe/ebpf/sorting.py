@@ -11,6 +11,8 @@ from xctl_probe.ebpf.abi import RECORD, Kind, RawEvent
 _HOT_FIELDS = struct.Struct("=48xI4xI4xI84x")  # of struct event: kind, pid, uid
 assert _HOT_FIELDS.size == RECORD.size
 
+_SPAN_AND_COOKIE = struct.Struct("=8xQ24xQ")
+
 _RECEIVED, _ONGOING = Kind.RECEIVED.value, Kind.ONGOING.value
 
 
@@ -42,3 +44,15 @@ def records_at(chunk: bytes, numbers: Iterable[int]) -> Iterator[RawEvent]:
     """Yield the events with these numbers."""
     for number in numbers:
         yield RawEvent._make(RECORD.unpack_from(chunk, number * RECORD.size))
+
+
+def late_cookies(chunk: bytes, found: Sorted, reply_ns: int) -> set[int]:
+    """Return the cookies of the waits that last so long, also of those that are not decoded."""
+    cookies = set()
+    for by_pid in found.waits.values():
+        for numbers in by_pid.values():
+            for number in numbers:
+                span_ns, cookie = _SPAN_AND_COOKIE.unpack_from(chunk, number * RECORD.size)
+                if span_ns >= reply_ns:
+                    cookies.add(cookie)
+    return cookies

@@ -31,7 +31,7 @@ from xctl_probe.ebpf.owner_lookup import OwnerLookup
 from xctl_probe.ebpf.process_totals import ProcessTotals
 from xctl_probe.ebpf.programs import LoadedPrograms
 from xctl_probe.ebpf.reported_stall import ReportedStall
-from xctl_probe.ebpf.sorting import Sorted, records_at, sort
+from xctl_probe.ebpf.sorting import Sorted, late_cookies, records_at, sort
 from xctl_probe.ebpf.stall_policy import DIRECTIONS, seen_wait
 from xctl_probe.ebpf.stall_tracker import StallTracker
 from xctl_probe.events import (
@@ -90,7 +90,7 @@ class RunningSource:
         *,
         metrics: frozenset[Metric] = DEFAULT,
     ) -> None:
-        self._stall_ns = stall_ns
+        self._stall_ns, self._reply_ns = stall_ns, max(reply_ns, stall_ns)
         self._sees_errors = Metric.ERRORS in metrics
         self._running = running
         self.attach = running.name
@@ -155,11 +155,13 @@ class RunningSource:
         else:
             begun_ns = time.thread_time_ns()  # without the time in which helpers are waited for
             chunk = iterator.run()
-            waiting, left_out = self._chosen(chunk, self._sorted(chunk))
+            found = self._sorted(chunk)
+            waiting, left_out = self._chosen(chunk, found)
+            late = late_cookies(chunk, found, self._reply_ns)
             # A wait that ended before this sample is decided by the sample before.
             self._keep(self._from_ring(now_ns))
             self._windows.note(map(seen_wait, waiting))
-            self._tracker.observe(waiting, whole=not left_out)
+            self._tracker.observe(waiting, late, whole=not left_out)
             took_ns = time.thread_time_ns() - begun_ns
             self._next_sample_ns = now_ns + max(self._stall_ns, took_ns * _SAMPLE_SHARE)
         return self._next_sample_ns
@@ -167,7 +169,7 @@ class RunningSource:
     def drain(self, now_ns: int) -> Batch:
         """Return the events since the last drain, and the ongoing stalls."""
         self._interfaces.forget()
-        self._asked.ask(self._tracker.answers.ask())
+        self._tracker.answers.ask(self._asked)
         chunk = self._running.collect_iter.run()  # before anything is taken: it may lack memory
         events, self._pending = self._pending, []
         self._room = Room(_MOST_PENDING)
@@ -196,7 +198,9 @@ class RunningSource:
         """Return the events, the stalls of this drain among them, with the peers of all stalls."""
         records, left_out = self._chosen(chunk, found)
         self._windows.note(map(seen_wait, records))
-        events.extend(map(self._stall, self._tracker.drain(records, now_ns, whole=not left_out)))
+        late = late_cookies(chunk, found, self._reply_ns)
+        stalls = self._tracker.drain(records, late, now_ns, whole=not left_out)
+        events.extend(map(self._stall, stalls))
         events.extend(map(self._closing, self._closers.drain(time.monotonic_ns())))
         lost = (DroppedEvents("waits", count, uid) for uid, count in left_out.items())
         return [*self._with_peers(events), *lost]

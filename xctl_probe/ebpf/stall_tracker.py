@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from xctl_probe.ebpf.abi import (
@@ -79,8 +79,8 @@ class StallTracker:
         self._ignored_peers = ignored_peers
         self._endpoint = endpoint
         self._cause = cause
-        self.answers = DrainedAnswers()
-        self.held = HeldStalls(self.answers)
+        self.answers = DrainedAnswers(stall_ns)
+        self.held = HeldStalls(self.answers, stall_ns)
         self._peers = PeerHistory()
         self._owners = OwnersAside(Search(budget, barred=barred), barred)
         self._processes = ProcessesAside(budget, barred=barred)
@@ -106,10 +106,19 @@ class StallTracker:
         """Return how much is remembered, by what it is."""
         return {"open_stalls": len(self._open), "network_namespaces": len(self._namespaces)}
 
-    def observe(self, records: list[RawEvent], *, whole: bool = True) -> list[ReportedStall]:
+    def observe(
+        self,
+        records: list[RawEvent],
+        late: Collection[int],
+        *,
+        whole: bool = True,
+        is_drain: bool = False,
+    ) -> list[ReportedStall]:
         """Return the current waits that are stalls.
 
         `whole`: the events are all current waits, so that a wait that is not among them is over.
+        `late`: the connections (cookies) of all waits that last longer than the stall length of
+        replies.
         """
         self._owners.begin()
         self._processes.begin()
@@ -117,10 +126,12 @@ class StallTracker:
         for namespace in self._namespaces.values():
             namespace.replies.begin_sample()
         self._note_keepalives(records, whole=whole)
-        self.answers.begin_sample(records)
-        self.answers.want(filter(_may_be_idle, records))
+        self.answers.begin_sample(late, is_drain=is_drain)
+        for record in filter(_may_be_idle, records):
+            self.answers.want(record)
         stalls = []
-        for record in records:
+        # A proxy has forwarded the request after its client has sent it, and is decided first.
+        for record in sorted(records, key=_began_ns, reverse=True):
             if not self._lasts(record):  # an end event follows
                 continue
             open_ = self._open_for(record)
@@ -159,13 +170,18 @@ class StallTracker:
                 self._closed.append(_closed(stall, stall.record.time_ns))
 
     def drain(
-        self, records: list[RawEvent], now_ns: int, *, whole: bool = True
+        self,
+        records: list[RawEvent],
+        late: Collection[int],
+        now_ns: int,
+        *,
+        whole: bool = True,
     ) -> list[ReportedStall]:
         """Return the stalls to report at a drain: those that are over, then the ongoing ones.
 
         `answers` has what this drain brought.
         """
-        stalls = self.observe(records, whole=whole)
+        stalls = self.observe(records, late, whole=whole, is_drain=True)
         over, self._closed = [*self.held.decided(), *self._closed], []
         # A wait that this sample does not have may still be open: its answer has come and is not
         # read, or it is one of too many.
@@ -212,8 +228,10 @@ class StallTracker:
         if stall is None and open_ is not None:
             return _closed(open_, record.time_ns)
         if stall is not None:  # a sample may have closed it just before this event came
-            self._closed = [one for one in self._closed if not _is_one_wait(one.record, record)]
-            if stall.by_silence and open_ is None:
+            closed = self._closed
+            self._closed = [one for one in closed if not _is_one_wait(one.record, record)]
+            was_reported = open_ is not None or len(self._closed) < len(closed)
+            if stall.by_silence and not was_reported:
                 self.held.hold(stall)
                 return None
         return stall

@@ -145,6 +145,7 @@ class ReplyWaits:
         self._waits: OrderedDict[int, _WaitState] = OrderedDict()
         # pid -> begins of its stalled waits, and their hops
         self._stalled: dict[int, list[tuple[int, int]]] = {}
+        self._stalled_now: dict[int, list[int]] = {}  # the same, of this sample so far
         # pid -> begins of stalled waits for it, of equals that have announced themselves to it
         self._awaited: dict[int, list[int]] = {}
         self._new = self._again = 0
@@ -156,6 +157,7 @@ class ReplyWaits:
         """Start a sample of all waits."""
         self._new = self._again = self._lasting = 0
         self._stalled.clear()
+        self._stalled_now.clear()
         self._awaited.clear()
         before, self._sample = self._sample, self._sample + 1
         if self._forget:
@@ -185,6 +187,8 @@ class ReplyWaits:
         found = self._decide(asked, kept, now_ns)
         likely = found is not None and found.probable
         kept.stall, kept.likely = (None, found) if likely else (found, None)
+        if kept.stall is not None and kept.owner is not None:
+            self._stalled_now.setdefault(kept.owner, []).append(kept.since_ns)
         return found
 
     def close(self, asked: ReplyWait, end_ns: int) -> ReplyStall | None:
@@ -382,8 +386,9 @@ class ReplyWaits:
         before_ns = self._stall_ns - 1 if asked.transfer else TICK_MS * NS_PER_MS
         earliest_ns = kept.since_ns - before_ns
         latest_ns = kept.since_ns + self._stall_ns
-        upstream = self._stalled.get(peer.pid, ())
-        return any(earliest_ns <= since_ns < latest_ns for since_ns, _ in upstream)
+        upstream = [since_ns for since_ns, _ in self._stalled.get(peer.pid, ())]
+        upstream += self._stalled_now.get(peer.pid, ())
+        return any(earliest_ns <= since_ns < latest_ns for since_ns in upstream)
 
     def _is_stalled_by_equal(self, kept: _WaitState, found: PeerState) -> bool:
         """True when an equal has not read what was sent, or keeps another waiting, or is stalled.

@@ -31,14 +31,21 @@ def test_those_that_wait_no_more_make_room_for_others():
     table = Table(room=2)
     asked = AskedProcesses(table)
     for pids in ({23, 29}, {29, 31}, {29, 31}, set()):
-        asked.ask(pids)
+        assert asked.ask(pids) == pids
         assert table.pids == pids
 
 
 def test_too_many_are_left_out_without_an_error():
     table = Table(room=2)
     asked = AskedProcesses(table)
-    asked.ask({23, 29, 31})
+    assert asked.ask({23, 29, 31}) == table.pids
     assert len(table.pids) == 2
-    asked.ask({37})
-    assert table.pids == {37}
+    assert asked.ask({37}) == table.pids == {37}
+
+
+def test_one_that_found_no_room_is_tried_again():
+    table = Table(room=1)
+    asked = AskedProcesses(table)
+    asked.ask({23})
+    assert asked.ask({23, 29}) == {23}
+    assert asked.ask({29}) == {29}

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from support.fake_kernel_events import BEGAN_MS, MS, NO_REPLY, PORT, entered, finished, lasts
+from support.fake_kernel_events import (
+    BEGAN_MS,
+    MS,
+    NO_REPLY,
+    PORT,
+    STALL_MS,
+    entered,
+    finished,
+    lasts,
+)
 
 from xctl_probe.ebpf import held_stalls
 from xctl_probe.ebpf.abi import Evidence
@@ -38,7 +47,7 @@ def test_it_is_a_stall_where_the_peer_answered_no_other_connection(scene, sample
 
 
 @pytest.mark.parametrize("samples", [(), (200, 1_100)])
-@pytest.mark.parametrize("answered_ms", [-3_699, 1, 900, 1_700])
+@pytest.mark.parametrize("answered_ms", [-3_699, 51, 900, 1_700])
 def test_it_is_an_expected_wait_where_the_peer_answered_another_one(scene, samples, answered_ms):
     for now_ms in samples:
         scene.take_sample(lasts(now_ms, **LOOP))
@@ -56,10 +65,10 @@ def test_the_answers_of_others_do_not_count(scene, stranger):
 
 def test_an_end_during_a_drain_is_decided_by_the_next_one(scene):
     """This one was not asked about its process."""
-    scene.waits.answers.ask()
+    scene.begin_drain()
     scene.end(1_300, **LOOP)
     scene.waits.answers.note([])
-    assert scene.waits.drain([], (BEGAN_MS + 1_300) * MS) == []
+    assert scene.waits.drain([], (), (BEGAN_MS + 1_300) * MS) == []
     assert scene.drain(2_000) == [("over", 1_300, NO_REPLY)]
 
 
@@ -81,29 +90,79 @@ def test_what_lasts_is_reported_once_a_drain_was_asked(scene):
     assert scene.drain(6_000, lasts(6_000, **LOOP)) == [("lasts", 6_000, NO_REPLY)]
 
 
+OTHER = {"cookie": 11, "inode": 11}
+
+
 def test_two_connections_that_wait_do_not_excuse_each_other(scene):
-    waits = [lasts(200, **LOOP), lasts(200, 50, **LOOP | {"cookie": 11, "inode": 11})]
-    scene.take_sample(*waits)
-    waits = [one._replace(time_ns=one.time_ns + 950 * MS, span_ns=one.span_ns + 950 * MS)
-             for one in waits]  # fmt: skip
+    """Nor does one whose reply is only slow make the other one late."""
+    scene.take_sample(lasts(200, **LOOP))
     received = [answer(-100), answer(-100)._replace(cookie=0)]
-    found = scene.drain(1_150, *waits, received=received)
-    assert found == [("lasts", 1_150, NO_REPLY), ("lasts", 1_100, NO_REPLY)]
+    waits = lasts(1_150, **LOOP), lasts(1_150, 151, **LOOP | OTHER)
+    assert scene.drain(1_150, *waits, received=received) == []
+    waits = lasts(1_151, **LOOP), lasts(1_151, 151, **LOOP | OTHER)
+    assert scene.drain(1_151, *waits) == [
+        ("lasts", 1_000, NO_REPLY), ("lasts", 1_151, NO_REPLY)
+    ]  # fmt: skip
+
+
+def test_a_peer_that_returns_does_not_excuse_its_silence(scene):
+    """Both are over at the same time, and each is answered after the other has begun."""
+    assert scene.end(1_300, **LOOP) is None
+    assert scene.end(1_399, 40, **LOOP | OTHER) is None
+    received = [answer(1_500), answer(1_300)._replace(cookie=0)]
+    found = scene.drain(2_000, received=received)
+    assert found == [("over", 1_300, NO_REPLY), ("over", 1_359, NO_REPLY)]
+
+
+def test_two_waits_that_are_over_one_after_the_other_are_expected(scene):
+    scene.end(1_300, **LOOP)
+    scene.end(1_400, 40, **LOOP | OTHER)
+    received = [answer(1_400), answer(1_300)._replace(cookie=0)]
+    assert scene.drain(2_000, received=received) == []
+
+
+def test_a_stall_that_a_sample_has_closed_is_over_once_more_with_its_end(scene):
+    """It was reported, so its end is not held."""
+    scene.take_sample(lasts(200, **LOOP))
+    assert scene.drain(1_150, lasts(1_150, **LOOP)) == [("lasts", 1_150, NO_REPLY)]
+    scene.peer.shows = PeerState.HIDDEN
+    scene.take_sample(lasts(1_250, **LOOP))
+    scene.peer.shows = PeerState.UNKNOWN
+    scene.take_sample(lasts(1_350, **LOOP))
+    assert scene.end(2_400, **LOOP) == ("over", 1_050, NO_REPLY)
+    assert scene.drain(3_000, received=[answer(2_450)]) == []
+
+
+def test_a_sample_between_two_drains_does_not_know_the_last_answers(scene):
+    """The drain does: an answer every two seconds, of which the first drain has one."""
+    scene.take_sample(lasts(200, **LOOP))
+    assert scene.drain(900, lasts(900, **LOOP), received=[answer(-1_000)]) == []
+    scene.take_sample(lasts(4_300, **LOOP))
+    assert scene.drain(4_400, lasts(4_400, **LOOP), received=[answer(3_000)]) == []
+    assert scene.end(4_500, **LOOP) is None
+    assert scene.drain(5_000) == []
 
 
 def test_a_thread_in_a_receive_is_decided_at_once(scene):
     assert scene.end(1_300) == ("over", 1_300, NO_REPLY)
 
 
+class Asked:
+    """As `AskedProcesses`, with room for all."""
+
+    def ask(self, pids):
+        return pids
+
+
 def test_what_finds_no_room_is_counted_by_user(monkeypatch):
     """One user takes half of what is left, so there is always some for the next."""
     monkeypatch.setattr(held_stalls, "_MOST", 8)
-    answers = DrainedAnswers()
-    held = HeldStalls(answers)
+    answers = DrainedAnswers(STALL_MS * MS)
+    held = HeldStalls(answers, STALL_MS * MS)
     for uid in (1, 1, 1, 1, 1, 1, 2):
         held.hold(ReportedStall(finished(1_300, uid=uid, **LOOP), NO_REPLY))
     assert held.left_out == {1: 2}
-    answers.ask()
+    answers.ask(Asked())
     answers.note([])
     assert [stall.record.uid for stall in held.decided()] == [1, 1, 1, 1, 2]
     assert held.decided() == []

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xctl_probe.ebpf.abi import RECORD, Kind, RawEvent
-from xctl_probe.ebpf.sorting import records_at, sort
+from xctl_probe.ebpf.sorting import late_cookies, records_at, sort
 
 EMPTY = RawEvent(*[0] * 21, bytes(16), bytes(16), bytes(16), 0)
 RECORDS = st.lists(
@@ -37,3 +37,14 @@ def test_waits_data_and_all_others_make_the_whole(records, tail):
         (uid, pid): [r for r in records if (r.kind, r.uid, r.pid) == (Kind.ONGOING, uid, pid)]
         for uid, pid in {(r.uid, r.pid) for r in records if r.kind == Kind.ONGOING}
     }
+
+
+def test_late_waits_are_found_without_decoding_each():
+    chunk = b"".join(
+        RECORD.pack(*EMPTY._replace(kind=kind, pid=pid, span_ns=span_ns, cookie=cookie))
+        for kind, pid, span_ns, cookie in (
+            (Kind.ONGOING, 23, 999, 7), (Kind.ONGOING, 23, 1_000, 11),
+            (Kind.RECEIVED, 23, 5_000, 13), (Kind.ONGOING, 29, 70_000, 17),
+        )
+    )  # fmt: skip
+    assert late_cookies(chunk, sort(chunk), 1_000) == {11, 17}

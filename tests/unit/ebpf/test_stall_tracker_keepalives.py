@@ -47,7 +47,7 @@ def test_keepalives_that_were_answered_in_between_count_anew(scene):
 def test_a_sample_that_is_not_whole_forgets_none(scene):
     """Of many waits only some are decided about."""
     scene.drain(7_000, unanswered(7_000, 1))
-    scene.waits.observe([lasts(7_500, inode=11)], whole=False)
+    scene.waits.observe([lasts(7_500, inode=11)], (), whole=False)
     assert scene.take_sample(unanswered(8_050, 2)) == [("lasts", 1_050, KEEPALIVE)]
 
 
