@@ -70,6 +70,7 @@ class OwnActivity(NamedTuple):
     for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads, to a
     tick; `system_ns`: that in system calls.  `blocked`: a thread sleeps in a receive or a poll of
     this socket, not in an event loop.  `read_ns`: when it was read (monotonic; 0: now).
+    `queued_ns`: time of all threads in the queue for a CPU; None where no thread runs.
     """
 
     activity: Activity
@@ -79,6 +80,7 @@ class OwnActivity(NamedTuple):
     blocked: bool = False
     system_ns: int = 0
     read_ns: int = 0
+    queued_ns: int | None = None
 
 
 class Work(NamedTuple):
@@ -116,6 +118,7 @@ class _Load(NamedTuple):
     ran_ns: int
     system_ns: int
     read_ns: int
+    queued_ns: int | None
 
 
 class Processes:
@@ -208,18 +211,25 @@ class Processes:
         load = self._loads.get(pid) or self._loads.setdefault(pid, self._load(pid))
         return OwnActivity(
             activity, load.runs, load.sleeps_elsewhere, load.ran_ns, blocked, load.system_ns,
-            load.read_ns,
+            load.read_ns, load.queued_ns,
         )  # fmt: skip
 
     def _load(self, pid: int) -> _Load:
-        """Read one file of the process, not several of each thread: a rank has a hundred."""
+        """Read one file of the process, not several of each thread: a rank has a hundred.
+
+        Of one that runs, one of each thread as well: on a busy host it waits for a CPU.
+        """
         stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
         state = stat.state if stat else ""  # of the first thread
         user_ticks, system_ticks = (stat.cpu_ticks if stat else None) or (0, 0)
         runs = any(_runs(thread) for thread in self._threads_of(pid))
         sleeps = state == "D" or (state == "S" and self._sleeps(pid))
         ran_ns, system_ns = (user_ticks + system_ticks) * _TICK_NS, system_ticks * _TICK_NS
-        return _Load(runs, sleeps, ran_ns, system_ns, time.monotonic_ns())
+        queued_ns = self._queued_ns(pid) if runs else None
+        return _Load(runs, sleeps, ran_ns, system_ns, time.monotonic_ns(), queued_ns)
+
+    def _queued_ns(self, pid: int) -> int:
+        return sum(self._schedstat(pid, tid).queued_ns for tid in self._tids(pid))
 
     def _sleeps(self, pid: int) -> bool:
         first = self._thread(pid, str(pid))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from xctl_probe.linux.process_activity import Activity, OwnActivity
 
-# CPU per time between two samples from which a process computes: an event loop takes less.
+# CPU per time between two samples, taken or waited for on a busy host, from which a process
+# computes: an event loop takes less.
 _COMPUTES = 0.5
 # Who polls without sleeping (MPI) runs at least this part of the time, also on a busy host, and
 # spends this part of it in system calls: who computes spends a twentieth.  They are counted in
@@ -87,7 +88,7 @@ class OwnState:
             self._polled = False
             return False
         # Who was seen to poll still does, within the error.
-        self._polled = self._polled or (now_ns > first_ns and system_ns >= least_ns)
+        self._polled = self._polled or (now_ns > first_ns and system_ns > least_ns + error_ns)
         return self._polled or None
 
     @staticmethod
@@ -96,5 +97,8 @@ class OwnState:
             return True
         if before is None:
             return seen.sleeps_elsewhere or seen.runs
-        computes = seen.ran_ns - before.ran_ns >= _COMPUTES * since_ns
+        wanted_ns = seen.ran_ns - before.ran_ns
+        if seen.queued_ns is not None and before.queued_ns is not None:
+            wanted_ns += max(seen.queued_ns - before.queued_ns, 0)
+        computes = wanted_ns >= _COMPUTES * since_ns
         return computes or (seen.sleeps_elsewhere and before.sleeps_elsewhere)

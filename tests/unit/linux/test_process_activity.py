@@ -281,6 +281,15 @@ def test_its_threads_steps_are_added_up(proc):
     assert Processes(proc.path.parent).sched_counters(PID) == SchedCounters(1_110, 7_770, 12_210)
 
 
+@pytest.mark.parametrize(("syscall", "queued_ns"), [("running\n", 12_210), (call(202, 1), None)])
+def test_the_time_in_the_queue_for_a_cpu_is_that_of_all_threads(proc, syscall, queued_ns):
+    """Read where one of them runs."""
+    for tid, count in ((TID, 101), (TID + 1, 1_009)):
+        proc.thread(syscall, tid=tid)
+        (proc.path / f"task/{tid}/schedstat").write_text(f"{count * 7} {count * 11} 13\n")
+    assert own(proc).queued_ns == queued_ns
+
+
 @pytest.mark.parametrize(
     ("parent", "tid", "children"), [(241, PID, ""), (1, PID, "239 241 "), (1, TID, "241 ")]
 )
@@ -374,7 +383,8 @@ def test_the_first_thread_shows_whether_it_sleeps_elsewhere(
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))
     first_thread(proc, state, syscall, wchan)
-    assert own(proc) == OwnActivity(Activity.WAITING_ON_SOCKET, runs, sleeps)
+    expected = OwnActivity(Activity.WAITING_ON_SOCKET, runs, sleeps, queued_ns=0 if runs else None)
+    assert own(proc) == expected
 
 
 @pytest.mark.parametrize(

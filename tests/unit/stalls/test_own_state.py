@@ -78,10 +78,50 @@ def test_who_polls_without_sleeping_may_wait(activity, system_share, elsewhere):
     assert computes.is_elsewhere
 
 
+@pytest.mark.parametrize(
+    ("queued_share", "elsewhere"), [(0.24, False), (0.25, True), (None, False), (0.9, True)]
+)
+def test_who_computes_on_a_busy_host_waits_for_a_cpu(queued_share, elsewhere):
+    """Four ranks on a core get a quarter of it each."""
+    samples = [
+        OwnActivity(
+            Activity.WAITING_ON_SOCKET, True, ran_ns=ms * MS // 4,
+            queued_ns=None if queued_share is None else int(ms * MS * queued_share),
+        )
+        for ms in (200, 400, 600)
+    ]  # fmt: skip
+    state = after(*((200 * at, seen) for at, seen in enumerate(samples, 1)))
+    assert state.is_elsewhere is elsewhere
+
+
+def test_one_tick_of_system_time_makes_no_poll():
+    """Of four, it is a quarter."""
+    state = OwnState()
+    for at_ms, ticks in ((1, 0), (200, 4), (400, 8)):
+        seen = OwnActivity(
+            Activity.WAITING_ON_SOCKET, True, ran_ns=10 * ticks * MS,
+            system_ns=10 * MS * (ticks > 0), queued_ns=at_ms * MS,
+        )  # fmt: skip
+        state.note(seen, at_ms * MS, may_poll=True)
+        assert state.is_undecided
+
+
+def test_the_queue_counts_between_two_samples_that_have_it():
+    """A thread runs at both; threads that have left take their time with them."""
+    seen = OwnActivity(Activity.WAITING_ON_SOCKET, True, queued_ns=9_000 * MS)
+    samples = (100, seen), (200, seen._replace(queued_ns=None)), (300, seen), (400, seen)
+    assert not after(*samples).elsewhere
+    fewer = seen._replace(queued_ns=8_000 * MS, ran_ns=60 * MS)
+    assert after((100, seen), (200, fewer)).elsewhere
+
+
 def test_who_was_seen_to_poll_still_does_within_the_error_of_the_share():
-    """System time is counted in ticks: of 70 of them, a quarter is 17, give or take 7."""
+    """System time is counted in ticks: of 70 of them, a quarter is 17, give or take 7.
+
+    Of 20, it takes 9 to be seen.
+    """
     polls = OwnState()
-    for at_ms, system_ms in ((0, 0), (200, 60), (500, 70), (700, 110)):
+    for at_ms, system_ms in ((0, 0), (200, 110), (500, 110), (700, 110)):
         seen = OwnActivity(
             Activity.EVENT_LOOP_BUSY, True, ran_ns=at_ms * MS, system_ns=system_ms * MS
         )
