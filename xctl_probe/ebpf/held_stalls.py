@@ -15,6 +15,8 @@ from xctl_probe.fair import Room
 
 _MOST = 16_384  # of all users
 
+_End = tuple[int, int]  # cookie and time
+
 
 class HeldStalls:
     """Such stalls until then."""
@@ -23,6 +25,7 @@ class HeldStalls:
         self._answers = answers
         self._stall_ns = stall_ns
         self._held: list[ReportedStall] = []
+        self._over: list[RawEvent] = []  # other late waits that are over since the last drain
         self._room: Room[int] = Room(_MOST)
         self.left_out: Counter[int | None] = Counter()  # by uid; the reader resets it
 
@@ -35,6 +38,11 @@ class HeldStalls:
                 return
             self._room.give_back(uid, 1)
         self.left_out[uid] += 1
+
+    def note_over(self, record: RawEvent) -> None:
+        """Remember the end of a late wait that is not held: see `decided`."""
+        if len(self._over) < _MOST:
+            self._over.append(record)
 
     def decided(self) -> list[ReportedStall]:
         """Return those without another answer, of all that the last drain was asked about.
@@ -50,11 +58,12 @@ class HeldStalls:
                 known.append(stall)
             else:
                 self.hold(stall)
+        over, self._over = self._over, []
+        together = _over_together([*(stall.record for stall in known), *over], self._stall_ns)
         return [
             stall
-            for together in _over_together(known, self._stall_ns)
-            for stall in together
-            if not self._is_expected(stall.record, {one.record.cookie for one in together})
+            for stall in known
+            if not self._is_expected(stall.record, together[_end_of(stall.record)])
         ]
 
     def _is_expected(self, record: RawEvent, together: set[int]) -> bool:
@@ -62,17 +71,26 @@ class HeldStalls:
         return answers.came_since(record, together) or answers.came_lately(record, together) is True
 
 
-def _over_together(stalls: list[ReportedStall], within_ns: int) -> list[list[ReportedStall]]:
-    """Return the stalls in groups: of one process and peer, over one soon after the other."""
-    groups: list[list[ReportedStall]] = []
-    order = sorted(stalls, key=lambda stall: (peer_of(stall.record), stall.record.time_ns))
-    for stall in order:
-        before = groups[-1][-1].record if groups else None
+def _over_together(records: list[RawEvent], within_ns: int) -> dict[_End, set[int]]:
+    """Return the connections of one process to one peer that ended one soon after the other.
+
+    By the end of each wait.
+    """
+    found: dict[_End, set[int]] = {}
+    before: RawEvent | None = None
+    group: set[int] = set()
+    for record in sorted(records, key=lambda one: (peer_of(one), one.time_ns)):
         if (
             before is None
-            or peer_of(before) != peer_of(stall.record)
-            or stall.record.time_ns - before.time_ns >= within_ns
+            or peer_of(before) != peer_of(record)
+            or record.time_ns - before.time_ns >= within_ns
         ):
-            groups.append([])
-        groups[-1].append(stall)
-    return groups
+            group = set()
+        group.add(record.cookie)
+        found[_end_of(record)] = group
+        before = record
+    return found
+
+
+def _end_of(record: RawEvent) -> _End:
+    return record.cookie, record.time_ns

@@ -8,7 +8,7 @@ its other connections, it is not known to be late on this one.  A drain reads wh
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from itertools import islice
+from itertools import chain, islice
 
 from xctl_probe.ebpf.abi import RawEvent
 from xctl_probe.ebpf.asked_processes import MOST_ASKED, AskedProcesses
@@ -37,6 +37,7 @@ class DrainedAnswers:
         self._asked: set[_Key] = set()  # by the last drain
         self._late: Collection[int] = ()  # connections
         self._is_drain = False
+        self._turn = 0  # of the processes, where they are too many
 
     def begin_sample(self, late: Collection[int], *, is_drain: bool) -> None:
         """Begin a sample in which these connections (cookies) have a late reply.
@@ -61,8 +62,10 @@ class DrainedAnswers:
         for key, uid in wanted.items():
             by_user.setdefault(uid, {})[key[0]] = None
         given = shares({uid: len(pids) for uid, pids in by_user.items()}, MOST_ASKED)
-        chosen = {pid for uid, pids in by_user.items() for pid in islice(pids, given[uid])}
-        pids = asked.ask(chosen)
+        self._turn += 1
+        pids = asked.ask(
+            {pid for uid, of in by_user.items() for pid in _in_turn(of, given[uid], self._turn)}
+        )
         self._asked = {key for key in wanted if key[0] in pids}
 
     def note(self, traffic: Iterable[RawEvent]) -> None:
@@ -106,6 +109,13 @@ class DrainedAnswers:
             if one != wait.cookie and not any(one in some for some in without)
         )
         return max(others, default=0)
+
+
+def _in_turn(pids: Iterable[int], count: int, turn: int) -> Iterable[int]:
+    """Return so many of them; of too many, others each turn."""
+    some = sorted(pids)
+    start = turn * count % len(some)
+    return islice(chain(some[start:], some), count)
 
 
 def peer_of(record: RawEvent) -> _Key:

@@ -6,13 +6,15 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from xctl_probe.ebpf.abi import RECORD, Kind, RawEvent
+from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, RawEvent, StallDirection
 
 _HOT_FIELDS = struct.Struct("=48xI4xI4xI84x")  # of struct event: kind, pid, uid
 assert _HOT_FIELDS.size == RECORD.size
 
-_SPAN_AND_COOKIE = struct.Struct("=8xQ24xQ")
+_OF_WAIT = struct.Struct("=8xQ24xQ28xII")  # span_ns, cookie, direction, evidence
+_NO_REPLY_DUE = Evidence.FLOW | Evidence.HOLE | Evidence.KEEPALIVE | Evidence.SPINNING
 
+_RECEIVE = StallDirection.RECEIVE.value
 _RECEIVED, _ONGOING = Kind.RECEIVED.value, Kind.ONGOING.value
 
 
@@ -47,12 +49,14 @@ def records_at(chunk: bytes, numbers: Iterable[int]) -> Iterator[RawEvent]:
 
 
 def late_cookies(chunk: bytes, found: Sorted, reply_ns: int) -> set[int]:
-    """Return the cookies of the waits that last so long, also of those that are not decoded."""
+    """Return the cookies of the waits for a reply that last so long, also of those not decoded."""
     cookies = set()
     for by_pid in found.waits.values():
         for numbers in by_pid.values():
             for number in numbers:
-                span_ns, cookie = _SPAN_AND_COOKIE.unpack_from(chunk, number * RECORD.size)
-                if span_ns >= reply_ns:
+                at = number * RECORD.size
+                span_ns, cookie, direction, evidence = _OF_WAIT.unpack_from(chunk, at)
+                is_reply = direction == _RECEIVE and not evidence & _NO_REPLY_DUE
+                if is_reply and span_ns >= reply_ns:
                     cookies.add(cookie)
     return cookies

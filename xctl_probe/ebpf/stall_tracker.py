@@ -217,6 +217,8 @@ class StallTracker:
         if self._is_over(record):
             return None
         self._ended_ns[_key(record)] = record.time_ns
+        if _may_be_idle(record) and record.span_ns >= self._reply_ns:
+            self.held.note_over(record)
         stall = self._ended(record)
         open_ = self._open_for(record)
         self._open.pop(_key(record), None)

@@ -63,6 +63,14 @@ class SchedCounters(NamedTuple):
         return self.sleeps == before.sleeps and ran_ns >= queued_ns
 
 
+class RunTime(NamedTuple):
+    """Time of a thread on a CPU, and in the queue for one."""
+
+    tid: int
+    ran_ns: int
+    queued_ns: int
+
+
 class OwnActivity(NamedTuple):
     """Activity of a process on a socket whose reply it may wait for.
 
@@ -70,7 +78,7 @@ class OwnActivity(NamedTuple):
     for a time (nanosleep), or uninterruptibly as for a disk.  `ran_ns`: CPU of all threads, to a
     tick; `system_ns`: that in system calls.  `blocked`: a thread sleeps in a receive or a poll of
     this socket, not in an event loop.  `read_ns`: when it was read (monotonic; 0: now).
-    `queued_ns`: time of all threads in the queue for a CPU; None where no thread runs.
+    `running`: the threads that run.
     """
 
     activity: Activity
@@ -80,7 +88,7 @@ class OwnActivity(NamedTuple):
     blocked: bool = False
     system_ns: int = 0
     read_ns: int = 0
-    queued_ns: int | None = None
+    running: tuple[RunTime, ...] = ()
 
 
 class Work(NamedTuple):
@@ -105,6 +113,7 @@ class _Thread(NamedTuple):
     `function` is empty where the call shows what the thread waits for.
     """
 
+    tid: int
     syscall: str
     function: str
     reader: int
@@ -118,7 +127,7 @@ class _Load(NamedTuple):
     ran_ns: int
     system_ns: int
     read_ns: int
-    queued_ns: int | None
+    running: tuple[RunTime, ...]
 
 
 class Processes:
@@ -211,25 +220,26 @@ class Processes:
         load = self._loads.get(pid) or self._loads.setdefault(pid, self._load(pid))
         return OwnActivity(
             activity, load.runs, load.sleeps_elsewhere, load.ran_ns, blocked, load.system_ns,
-            load.read_ns, load.queued_ns,
+            load.read_ns, load.running,
         )  # fmt: skip
 
     def _load(self, pid: int) -> _Load:
         """Read one file of the process, not several of each thread: a rank has a hundred.
 
-        Of one that runs, one of each thread as well: on a busy host it waits for a CPU.
+        Of threads that run, one more: on a busy host they wait for a CPU.
         """
         stat = procfs.parse_stat(procfs.read(f"{self._proc}/{pid}/stat"))
         state = stat.state if stat else ""  # of the first thread
         user_ticks, system_ticks = (stat.cpu_ticks if stat else None) or (0, 0)
-        runs = any(_runs(thread) for thread in self._threads_of(pid))
+        tids = [thread.tid for thread in self._threads_of(pid) if _runs(thread)]
         sleeps = state == "D" or (state == "S" and self._sleeps(pid))
         ran_ns, system_ns = (user_ticks + system_ticks) * _TICK_NS, system_ticks * _TICK_NS
-        queued_ns = self._queued_ns(pid) if runs else None
-        return _Load(runs, sleeps, ran_ns, system_ns, time.monotonic_ns(), queued_ns)
+        running = tuple(self._run_time(pid, tid) for tid in tids)
+        return _Load(bool(tids), sleeps, ran_ns, system_ns, time.monotonic_ns(), running)
 
-    def _queued_ns(self, pid: int) -> int:
-        return sum(self._schedstat(pid, tid).queued_ns for tid in self._tids(pid))
+    def _run_time(self, pid: int, tid: int) -> RunTime:
+        times = self._schedstat(pid, str(tid))
+        return RunTime(tid, times.ran_ns, times.queued_ns)
 
     def _sleeps(self, pid: int) -> bool:
         first = self._thread(pid, str(pid))
@@ -278,7 +288,7 @@ class Processes:
         function = procfs.word(f"{task}/wchan") if _needs_function(call) else ""
         if not is_elsewhere(call) and has_own_descriptors(int(tid), reader, self._proc):
             reader = int(tid)
-        return _Thread(call, function, reader)
+        return _Thread(int(tid), call, function, reader)
 
     def _has_other_calls(self, pid: int) -> bool:
         if pid not in self._other_calls:
@@ -287,7 +297,7 @@ class Processes:
 
     def _waits_for(self, pid: int, inode: int, thread: _Thread) -> bool | None:
         """Return whether the thread waits until data comes on this socket; None: not known."""
-        syscall, function, reader = thread
+        _, syscall, function, reader = thread
         if not syscall:  # not readable: the kernel function decides
             if function.startswith(wchan.EPOLL):
                 return self._in_any_epoll(pid, inode)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from xctl_probe.linux.process_activity import Activity, OwnActivity
 
-# CPU per time between two samples, taken or waited for on a busy host, from which a process
-# computes: an event loop takes less.
+# CPU per time between two samples from which a process computes: an event loop takes less.  Of a
+# thread that runs at both, only time in which it does not wait for a CPU counts.
 _COMPUTES = 0.5
 # Who polls without sleeping (MPI) runs at least this part of the time, also on a busy host, and
 # spends this part of it in system calls: who computes spends a twentieth.  They are counted in
@@ -79,7 +79,8 @@ class OwnState:
         if seen.activity is Activity.STOPPED:
             return False
         ran_ns, system_ns = seen.ran_ns - first.ran_ns, seen.system_ns - first.system_ns
-        if ran_ns < _POLLS_OFTEN * (now_ns - first_ns):
+        queued_ns = max((queued for _, queued in _run_times(seen, first)), default=0)
+        if ran_ns < _POLLS_OFTEN * (now_ns - first_ns - queued_ns):
             self._polled = False
             return False
         least_ns = _POLLS * ran_ns
@@ -97,8 +98,18 @@ class OwnState:
             return True
         if before is None:
             return seen.sleeps_elsewhere or seen.runs
-        wanted_ns = seen.ran_ns - before.ran_ns
-        if seen.queued_ns is not None and before.queued_ns is not None:
-            wanted_ns += max(seen.queued_ns - before.queued_ns, 0)
-        computes = wanted_ns >= _COMPUTES * since_ns
+        computes = seen.ran_ns - before.ran_ns >= _COMPUTES * since_ns or any(
+            ran_ns >= _COMPUTES * (since_ns - queued_ns)
+            for ran_ns, queued_ns in _run_times(seen, before)
+        )
         return computes or (seen.sleeps_elsewhere and before.sleeps_elsewhere)
+
+
+def _run_times(now: OwnActivity, before: OwnActivity) -> list[tuple[int, int]]:
+    """Return the time on a CPU, and in the queue for one, of threads that run at both readings."""
+    earlier = {one.tid: one for one in before.running}
+    return [
+        (one.ran_ns - earlier[one.tid].ran_ns, one.queued_ns - earlier[one.tid].queued_ns)
+        for one in now.running
+        if one.tid in earlier
+    ]

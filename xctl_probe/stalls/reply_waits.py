@@ -108,6 +108,7 @@ class _WaitState:
     hops: int = 0  # between equals, to the one that waits for the one that does not read
     announced: bool = False  # as of the wait
     blocked: bool = False  # in any sample
+    answered_elsewhere: bool = False  # in any sample
 
     @property
     def is_complete(self) -> bool:
@@ -182,6 +183,7 @@ class ReplyWaits:
         kept = self._state_of(asked)
         kept.observed_ns, kept.announced = now_ns, asked.announced
         kept.blocked |= asked.blocked
+        kept.answered_elsewhere |= asked.answered_elsewhere
         kept.sample, self._sampled_ns = self._sample, max(self._sampled_ns, now_ns)
         self._check(asked, kept, now_ns)
         found = self._decide(asked, kept, now_ns)
@@ -206,7 +208,7 @@ class ReplyWaits:
             if kept.likely is not None:
                 return kept.likely
             # At the end, a loop that reads at once seems to have sat in the receive.
-            asked = asked._replace(blocked=kept.blocked)
+            asked = asked._replace(blocked=kept.blocked, answered_elsewhere=kept.answered_elsewhere)
             idle = kept.peer.state is PeerState.WAITING_FOR_REQUEST and not kept.work.computes
             if idle and not self._peer_just_became_idle(kept, end_ns):
                 return None

@@ -114,6 +114,25 @@ def test_a_peer_that_returns_does_not_excuse_its_silence(scene):
     assert found == [("over", 1_300, NO_REPLY), ("over", 1_359, NO_REPLY)]
 
 
+def test_nor_does_one_that_was_reported_while_it_lasted(scene):
+    scene.take_sample(lasts(200, **LOOP))
+    assert scene.drain(1_150, lasts(1_150, **LOOP)) == [("lasts", 1_150, NO_REPLY)]
+    assert scene.end(1_500, **LOOP) == ("over", 1_500, NO_REPLY)
+    assert scene.end(1_505, 300, **LOOP | OTHER) is None
+    received = [answer(1_505), answer(1_500)._replace(cookie=0)]
+    assert scene.drain(2_000, received=received) == [("over", 1_205, NO_REPLY)]
+
+
+def test_a_wait_that_a_drain_found_expected_stays_one(scene):
+    """Though its peer is late on the other connection as well, and both are over together."""
+    scene.take_sample(lasts(200, **LOOP))
+    assert scene.drain(2_000, lasts(2_000, **LOOP), received=[answer(1_900)]) == []
+    scene.end(3_320, **LOOP)
+    scene.end(3_300, 2_100, **LOOP | OTHER)
+    found = scene.drain(4_000, received=[answer(3_300), answer(3_320)._replace(cookie=0)])
+    assert found == [("over", 1_200, NO_REPLY)]
+
+
 def test_two_waits_that_are_over_one_after_the_other_are_expected(scene):
     scene.end(1_300, **LOOP)
     scene.end(1_400, 40, **LOOP | OTHER)

@@ -141,6 +141,14 @@ def test_no_user_takes_the_room_of_another(answers, monkeypatch):
     answers.ask(asked)
     assert WAIT.pid in asked.pids
     assert len(asked.pids) == 4
+    pids = set()
+    for _ in range(5):  # each gets its turn
+        for pid in range(100, 109):
+            answers.want(WAIT._replace(pid=pid, uid=5))
+        answers.ask(asked)
+        pids |= asked.pids
+        answers.note([])
+    assert pids >= set(range(100, 109))
 
     monkeypatch.setattr(peer_answers, "_MOST", 4)
     answers.note([])

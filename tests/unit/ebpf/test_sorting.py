@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xctl_probe.ebpf.abi import RECORD, Kind, RawEvent
+from xctl_probe.ebpf.abi import RECORD, Evidence, Kind, RawEvent, StallDirection
 from xctl_probe.ebpf.sorting import late_cookies, records_at, sort
 
 EMPTY = RawEvent(*[0] * 21, bytes(16), bytes(16), bytes(16), 0)
@@ -39,12 +40,20 @@ def test_waits_data_and_all_others_make_the_whole(records, tail):
     }
 
 
-def test_late_waits_are_found_without_decoding_each():
-    chunk = b"".join(
-        RECORD.pack(*EMPTY._replace(kind=kind, pid=pid, span_ns=span_ns, cookie=cookie))
-        for kind, pid, span_ns, cookie in (
-            (Kind.ONGOING, 23, 999, 7), (Kind.ONGOING, 23, 1_000, 11),
-            (Kind.RECEIVED, 23, 5_000, 13), (Kind.ONGOING, 29, 70_000, 17),
-        )
-    )  # fmt: skip
-    assert late_cookies(chunk, sort(chunk), 1_000) == {11, 17}
+@pytest.mark.parametrize(
+    ("wait", "is_late"),
+    [
+        ({}, True),
+        ({"span_ns": 999}, False),
+        ({"kind": Kind.RECEIVED}, False),
+        ({"direction": StallDirection.SEND}, False),
+        ({"evidence": Evidence.OPENED | Evidence.BLOCKED}, True),
+        ({"evidence": Evidence.OPENED | Evidence.FLOW}, False),
+        ({"evidence": Evidence.KEEPALIVE}, False),
+    ],
+)
+def test_late_waits_are_found_without_decoding_each(wait, is_late):
+    first = EMPTY._replace(kind=Kind.ONGOING, direction=StallDirection.RECEIVE, span_ns=1_000)
+    records = first._replace(cookie=7), first._replace(pid=23, cookie=11)._replace(**wait)
+    chunk = b"".join(RECORD.pack(*record) for record in records)
+    assert late_cookies(chunk, sort(chunk), 1_000) == ({7, 11} if is_late else {7})

@@ -14,6 +14,7 @@ from xctl_probe.linux.process_activity import (
     Activity,
     OwnActivity,
     Processes,
+    RunTime,
     SchedCounters,
     Work,
     worked_ns,
@@ -281,13 +282,11 @@ def test_its_threads_steps_are_added_up(proc):
     assert Processes(proc.path.parent).sched_counters(PID) == SchedCounters(1_110, 7_770, 12_210)
 
 
-@pytest.mark.parametrize(("syscall", "queued_ns"), [("running\n", 12_210), (call(202, 1), None)])
-def test_the_time_in_the_queue_for_a_cpu_is_that_of_all_threads(proc, syscall, queued_ns):
-    """Read where one of them runs."""
-    for tid, count in ((TID, 101), (TID + 1, 1_009)):
+def test_the_time_in_the_queue_for_a_cpu_is_read_of_threads_that_run(proc):
+    for tid, count, syscall in ((TID, 101, "running\n"), (TID + 1, 1_009, call(202, 1))):
         proc.thread(syscall, tid=tid)
         (proc.path / f"task/{tid}/schedstat").write_text(f"{count * 7} {count * 11} 13\n")
-    assert own(proc).queued_ns == queued_ns
+    assert own(proc).running == (RunTime(TID, 707, 1_111),)
 
 
 @pytest.mark.parametrize(
@@ -383,7 +382,8 @@ def test_the_first_thread_shows_whether_it_sleeps_elsewhere(
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))
     first_thread(proc, state, syscall, wchan)
-    expected = OwnActivity(Activity.WAITING_ON_SOCKET, runs, sleeps, queued_ns=0 if runs else None)
+    times = (RunTime(PID, 0, 0),)
+    expected = OwnActivity(Activity.WAITING_ON_SOCKET, runs, sleeps, running=times if runs else ())
     assert own(proc) == expected
 
 

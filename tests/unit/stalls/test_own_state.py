@@ -6,7 +6,7 @@ import pytest
 from support.fake_peer import FakePeer
 
 from xctl_probe.events import Process, Socket
-from xctl_probe.linux.process_activity import Activity, OwnActivity
+from xctl_probe.linux.process_activity import Activity, OwnActivity, RunTime
 from xctl_probe.stalls.own_state import OwnState
 from xctl_probe.stalls.peer_inspector import PeerState
 from xctl_probe.stalls.reply_waits import ReplyWait, ReplyWaits
@@ -78,20 +78,41 @@ def test_who_polls_without_sleeping_may_wait(activity, system_share, elsewhere):
     assert computes.is_elsewhere
 
 
+def queued(ms, ran_share, queued_share, tid=7, **seen):
+    """A thread that runs at each reading, and takes and waits for these parts of the time."""
+    time = RunTime(tid, int(ms * MS * ran_share), int(ms * MS * queued_share))
+    return OwnActivity(
+        Activity.WAITING_ON_SOCKET, True, ran_ns=time.ran_ns, running=(time,), **seen
+    )
+
+
 @pytest.mark.parametrize(
-    ("queued_share", "elsewhere"), [(0.24, False), (0.25, True), (None, False), (0.9, True)]
+    ("ran_share", "queued_share", "elsewhere"),
+    [
+        (0.25, 0.7, True),  # four ranks on a core
+        (0.01, 0.99, True),
+        (0.25, 0.5, True),
+        (0.24, 0.5, False),
+        (0.03, 0.5, False),  # an event loop that is woken often
+    ],
 )
-def test_who_computes_on_a_busy_host_waits_for_a_cpu(queued_share, elsewhere):
-    """Four ranks on a core get a quarter of it each."""
-    samples = [
-        OwnActivity(
-            Activity.WAITING_ON_SOCKET, True, ran_ns=ms * MS // 4,
-            queued_ns=None if queued_share is None else int(ms * MS * queued_share),
-        )
-        for ms in (200, 400, 600)
-    ]  # fmt: skip
-    state = after(*((200 * at, seen) for at, seen in enumerate(samples, 1)))
-    assert state.is_elsewhere is elsewhere
+def test_who_computes_on_a_busy_host_waits_for_a_cpu(ran_share, queued_share, elsewhere):
+    samples = [(ms, queued(ms, ran_share, queued_share)) for ms in (200, 400, 600)]
+    assert after(*samples).is_elsewhere is elsewhere
+
+
+def test_the_queue_counts_for_a_thread_that_runs_at_both_readings():
+    samples = [(ms, queued(ms, 0.1, 0.9, tid=ms)) for ms in (200, 400, 600)]
+    assert not after(*samples).elsewhere
+
+
+def test_who_polls_on_a_busy_host_waits_for_a_cpu_as_well():
+    """A rank of MPI that gets a twelfth of a CPU."""
+    polls = OwnState()
+    for ms in (1, 500, 1_000, 1_500):
+        seen = queued(ms, 0.08, 0.9, system_ns=int(ms * MS * 0.07))
+        polls.note(seen, ms * MS, may_poll=True)
+    assert not polls.elsewhere
 
 
 def test_one_tick_of_system_time_makes_no_poll():
@@ -100,19 +121,10 @@ def test_one_tick_of_system_time_makes_no_poll():
     for at_ms, ticks in ((1, 0), (200, 4), (400, 8)):
         seen = OwnActivity(
             Activity.WAITING_ON_SOCKET, True, ran_ns=10 * ticks * MS,
-            system_ns=10 * MS * (ticks > 0), queued_ns=at_ms * MS,
+            system_ns=10 * MS * (ticks > 0), running=(RunTime(7, 0, at_ms * MS),),
         )  # fmt: skip
         state.note(seen, at_ms * MS, may_poll=True)
         assert state.is_undecided
-
-
-def test_the_queue_counts_between_two_samples_that_have_it():
-    """A thread runs at both; threads that have left take their time with them."""
-    seen = OwnActivity(Activity.WAITING_ON_SOCKET, True, queued_ns=9_000 * MS)
-    samples = (100, seen), (200, seen._replace(queued_ns=None)), (300, seen), (400, seen)
-    assert not after(*samples).elsewhere
-    fewer = seen._replace(queued_ns=8_000 * MS, ran_ns=60 * MS)
-    assert after((100, seen), (200, fewer)).elsewhere
 
 
 def test_who_was_seen_to_poll_still_does_within_the_error_of_the_share():
