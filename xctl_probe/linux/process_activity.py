@@ -64,11 +64,12 @@ class SchedCounters(NamedTuple):
 
 
 class RunTime(NamedTuple):
-    """Time of a thread on a CPU, and in the queue for one."""
+    """Time of a thread on a CPU, and in the queue for one until it last ran; how often it slept."""
 
     tid: int
     ran_ns: int
     queued_ns: int
+    sleeps: int
 
 
 class OwnActivity(NamedTuple):
@@ -173,8 +174,7 @@ class Processes:
         """Return the scheduler counters of the process."""
         sleeps = ran_ns = queued_ns = 0
         for tid in self._tids(pid):
-            status = procfs.read(f"{self._proc}/{pid}/task/{tid}/status")
-            sleeps += int(procfs.status_field(status, "voluntary_ctxt_switches") or b"0")
+            sleeps += self._sleeps_of(pid, tid)
             times = self._schedstat(pid, tid)
             ran_ns += times.ran_ns
             queued_ns += times.queued_ns
@@ -239,7 +239,11 @@ class Processes:
 
     def _run_time(self, pid: int, tid: int) -> RunTime:
         times = self._schedstat(pid, str(tid))
-        return RunTime(tid, times.ran_ns, times.queued_ns)
+        return RunTime(tid, times.ran_ns, times.queued_ns, self._sleeps_of(pid, str(tid)))
+
+    def _sleeps_of(self, pid: int, tid: str) -> int:
+        status = procfs.read(f"{self._proc}/{pid}/task/{tid}/status")
+        return int(procfs.status_field(status, "voluntary_ctxt_switches") or b"0")
 
     def _sleeps(self, pid: int) -> bool:
         first = self._thread(pid, str(pid))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from xctl_probe.linux.process_activity import Activity, OwnActivity
+from xctl_probe.linux.process_activity import Activity, OwnActivity, RunTime
 
-# CPU per time between two samples from which a process computes: an event loop takes less.  Of a
-# thread that runs at both, only time in which it does not wait for a CPU counts.
+# CPU per time between two samples from which a process computes: an event loop takes less.  So
+# does one of which a thread runs at both samples and has not slept, on a busy host, or takes that
+# part of the time in which it does not wait for a CPU.
 _COMPUTES = 0.5
 # Who polls without sleeping (MPI) runs at least this part of the time, also on a busy host, and
 # spends this part of it in system calls: who computes spends a twentieth.  They are counted in
@@ -79,7 +80,7 @@ class OwnState:
         if seen.activity is Activity.STOPPED:
             return False
         ran_ns, system_ns = seen.ran_ns - first.ran_ns, seen.system_ns - first.system_ns
-        queued_ns = max((queued for _, queued in _run_times(seen, first)), default=0)
+        queued_ns = max((ran.queued_ns for ran in _run_times(seen, first)), default=0)
         if ran_ns < _POLLS_OFTEN * (now_ns - first_ns - queued_ns):
             self._polled = False
             return False
@@ -99,17 +100,22 @@ class OwnState:
         if before is None:
             return seen.sleeps_elsewhere or seen.runs
         computes = seen.ran_ns - before.ran_ns >= _COMPUTES * since_ns or any(
-            ran_ns >= _COMPUTES * (since_ns - queued_ns)
-            for ran_ns, queued_ns in _run_times(seen, before)
+            not ran.sleeps or ran.ran_ns >= _COMPUTES * (since_ns - ran.queued_ns)
+            for ran in _run_times(seen, before)
         )
         return computes or (seen.sleeps_elsewhere and before.sleeps_elsewhere)
 
 
-def _run_times(now: OwnActivity, before: OwnActivity) -> list[tuple[int, int]]:
-    """Return the time on a CPU, and in the queue for one, of threads that run at both readings."""
+def _run_times(now: OwnActivity, before: OwnActivity) -> list[RunTime]:
+    """Return what the threads that run at both readings did in between."""
     earlier = {one.tid: one for one in before.running}
     return [
-        (one.ran_ns - earlier[one.tid].ran_ns, one.queued_ns - earlier[one.tid].queued_ns)
+        RunTime(
+            one.tid,
+            one.ran_ns - earlier[one.tid].ran_ns,
+            one.queued_ns - earlier[one.tid].queued_ns,
+            one.sleeps - earlier[one.tid].sleeps,
+        )
         for one in now.running
         if one.tid in earlier
     ]

@@ -286,7 +286,8 @@ def test_the_time_in_the_queue_for_a_cpu_is_read_of_threads_that_run(proc):
     for tid, count, syscall in ((TID, 101, "running\n"), (TID + 1, 1_009, call(202, 1))):
         proc.thread(syscall, tid=tid)
         (proc.path / f"task/{tid}/schedstat").write_text(f"{count * 7} {count * 11} 13\n")
-    assert own(proc).running == (RunTime(TID, 707, 1_111),)
+        (proc.path / f"task/{tid}/status").write_text(f"voluntary_ctxt_switches:\t{count}\n")
+    assert own(proc).running == (RunTime(TID, 707, 1_111, 101),)
 
 
 @pytest.mark.parametrize(
@@ -382,7 +383,7 @@ def test_the_first_thread_shows_whether_it_sleeps_elsewhere(
     proc.epoll(EPOLLIN)
     proc.thread(call(232, EPOLL))
     first_thread(proc, state, syscall, wchan)
-    times = (RunTime(PID, 0, 0),)
+    times = (RunTime(PID, 0, 0, 0),)
     expected = OwnActivity(Activity.WAITING_ON_SOCKET, runs, sleeps, running=times if runs else ())
     assert own(proc) == expected
 

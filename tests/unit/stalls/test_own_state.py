@@ -78,9 +78,9 @@ def test_who_polls_without_sleeping_may_wait(activity, system_share, elsewhere):
     assert computes.is_elsewhere
 
 
-def queued(ms, ran_share, queued_share, tid=7, **seen):
+def queued(ms, ran_share, queued_share, tid=7, *, sleeps=True, **seen):
     """A thread that runs at each reading, and takes and waits for these parts of the time."""
-    time = RunTime(tid, int(ms * MS * ran_share), int(ms * MS * queued_share))
+    time = RunTime(tid, int(ms * MS * ran_share), int(ms * MS * queued_share), ms * sleeps)
     return OwnActivity(
         Activity.WAITING_ON_SOCKET, True, ran_ns=time.ran_ns, running=(time,), **seen
     )
@@ -99,6 +99,12 @@ def queued(ms, ran_share, queued_share, tid=7, **seen):
 def test_who_computes_on_a_busy_host_waits_for_a_cpu(ran_share, queued_share, elsewhere):
     samples = [(ms, queued(ms, ran_share, queued_share)) for ms in (200, 400, 600)]
     assert after(*samples).is_elsewhere is elsewhere
+
+
+def test_who_has_not_slept_computes_however_little_it_got():
+    """Its time in the queue counts from when it runs again."""
+    samples = [(ms, queued(ms, 0.04, 0.5, sleeps=False)) for ms in (200, 400, 600)]
+    assert after(*samples).is_elsewhere
 
 
 def test_the_queue_counts_for_a_thread_that_runs_at_both_readings():
@@ -121,7 +127,7 @@ def test_one_tick_of_system_time_makes_no_poll():
     for at_ms, ticks in ((1, 0), (200, 4), (400, 8)):
         seen = OwnActivity(
             Activity.WAITING_ON_SOCKET, True, ran_ns=10 * ticks * MS,
-            system_ns=10 * MS * (ticks > 0), running=(RunTime(7, 0, at_ms * MS),),
+            system_ns=10 * MS * (ticks > 0), running=(RunTime(7, 0, at_ms * MS, 0),),
         )  # fmt: skip
         state.note(seen, at_ms * MS, may_poll=True)
         assert state.is_undecided
