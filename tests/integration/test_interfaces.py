@@ -105,10 +105,9 @@ def test_an_interface_that_is_made_is_reported_from_its_first_byte(
     running.wait_for_intervals(1)
     here, _ = netns.join(elsewhere)
     transfer(worker, netns, elsewhere, BYTES)
-    running.wait_for(lambda c: sent_by(c, here) == counted(here))
-    assert counted(here) > BYTES
-    consumer = running.stop()
-    assert sent_by(consumer, here) == counted(here)
+    running.wait_for(lambda c: sent_by(c, here) == counted(here) > BYTES)
+    # The neighbour may be asked for again by now (ARP).
+    assert BYTES < sent_by(running.stop(), here) <= counted(here)
 
 
 def test_a_renamed_interface_goes_on_under_its_new_name(probe, worker, make_netns, netns, counted):
