@@ -10,6 +10,19 @@ from support.conversation import ANSWER, QUESTION, connect
 LATE_MS = 300
 
 
+@pytest.fixture
+def linked(worker, distant):
+    """A server on another host, a client, and by name the inodes of its two connections to it."""
+    server, client = worker("links", namespace=distant), worker("links")
+    port = server.ask("listen", "door", "10.23.29.2")["port"]
+    inodes = {}
+    for name in ("waiting", "asked"):
+        inodes[name] = client.ask("connect", name, port, "10.23.29.2")["inode"]
+        server.ask("accept", "door")
+        server.ask("name", "door", name)
+    return server, client, inodes
+
+
 def test_a_transfer_to_an_event_loop_that_breaks_off_on_another_host(
     probe, worker, agrees, distant
 ):
@@ -24,19 +37,11 @@ def test_a_transfer_to_an_event_loop_that_breaks_off_on_another_host(
     agrees("remote_transfer", running.stop().stalls(pid=client.pid))
 
 
-def test_a_peer_on_another_host_that_answers_other_connections(
-    probe, worker, agrees, backend, distant
-):
+def test_a_peer_on_another_host_that_answers_other_connections(probe, agrees, backend, linked):
     """What one of them has sent last may ask for nothing."""
     if not backend.sees("replies"):
         pytest.skip("no waits for a reply at all, which is declared and tested")
-    server, client = worker("links", namespace=distant), worker("links")
-    port = server.ask("listen", "door", "10.23.29.2")["port"]
-    inodes = {}
-    for name in ("waiting", "asked"):
-        inodes[name] = client.ask("connect", name, port, "10.23.29.2")["inode"]
-        server.ask("accept", "door")
-        server.ask("name", "door", name)
+    server, client, inodes = linked
     # More than an answer of a busy host takes: such a one is a wait of `asked`, and in between its
     # peer does not seem to answer.
     running = probe("--reply-ms", 5_000)
@@ -56,17 +61,11 @@ def test_a_peer_on_another_host_that_answers_other_connections(
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_a_wait_that_is_over_before_the_interval_is(probe, worker, backend, distant, answers):
+def test_a_wait_that_is_over_before_the_interval_is(probe, backend, linked, answers):
     """Where the peer goes on to answer another connection, it was an expected one."""
     if not (backend.sees("replies") and backend.sees("one_sided")):
         pytest.skip("it does not find each exchange, and learns of no quick replies here")
-    server, client = worker("links", namespace=distant), worker("links")
-    port = server.ask("listen", "door", "10.23.29.2")["port"]
-    inodes = {}
-    for name in ("waiting", "asked"):
-        inodes[name] = client.ask("connect", name, port, "10.23.29.2")["inode"]
-        server.ask("accept", "door")
-        server.ask("name", "door", name)
+    server, client, inodes = linked
     running = probe("--reply-ms", LATE_MS, "--interval", 5)
     for _ in range(9):  # of an event loop that hardly knows its peer, nothing is reported
         client.begin("ask", "waiting", QUESTION)
