@@ -31,7 +31,7 @@
 #define SILENCE_TICKS 2
 #define LONGEST_SILENCE_TICKS 256 /* a night of silence is one silence */
 #define MOST_SILENT_TICKS (1 << 24)
-#define LEAST_IN_A_ROW 3
+#define LEAST_IN_A_ROW 8 /* fewer may be chance: in the first calls of a client */
 /*
  * The part of the silences, by time, that is in a row: a third with gloo.  A request after a window
  * update, and a message in two parts on a busy host, are in a row as well, for a tenth at most.
