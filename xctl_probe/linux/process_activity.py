@@ -174,7 +174,7 @@ class Processes:
         """Return the scheduler counters of the process."""
         sleeps = ran_ns = queued_ns = 0
         for tid in self._tids(pid):
-            sleeps += self._sleeps_of(pid, tid)
+            sleeps += self._sleep_count(pid, tid)
             times = self._schedstat(pid, tid)
             ran_ns += times.ran_ns
             queued_ns += times.queued_ns
@@ -239,9 +239,9 @@ class Processes:
 
     def _run_time(self, pid: int, tid: int) -> RunTime:
         times = self._schedstat(pid, str(tid))
-        return RunTime(tid, times.ran_ns, times.queued_ns, self._sleeps_of(pid, str(tid)))
+        return RunTime(tid, times.ran_ns, times.queued_ns, self._sleep_count(pid, str(tid)))
 
-    def _sleeps_of(self, pid: int, tid: str) -> int:
+    def _sleep_count(self, pid: int, tid: str) -> int:
         status = procfs.read(f"{self._proc}/{pid}/task/{tid}/status")
         return int(procfs.status_field(status, "voluntary_ctxt_switches") or b"0")
 

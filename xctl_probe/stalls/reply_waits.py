@@ -51,7 +51,8 @@ class ReplyWait(NamedTuple):
     a client apply; without them, only an announcement or what an equal has not read is evidence.
     `transfer`: no request is outstanding, and a transfer to this side has paused, or is complete.
     `answered_elsewhere`: the peer has answered the process on another connection since.
-    `answered_lately`: it had done so before, and nothing waits there; None: not known yet.
+    `answered_lately`: it has done so within ANSWERS_APART_NS, also before the wait, and no reply is
+    late there; None: not known yet.
     `one_sided`: the process sends more messages here than it gets, and its turns are not known.
     """
 

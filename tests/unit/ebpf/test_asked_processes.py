@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+from pathlib import Path
 
-from xctl_probe.ebpf.asked_processes import AskedProcesses
+from xctl_probe.ebpf.asked_processes import MOST_ASKED, AskedProcesses
 
 
 class Table:
@@ -49,3 +51,9 @@ def test_one_that_found_no_room_is_tried_again():
     asked.ask({23})
     assert asked.ask({23, 29}) == {23}
     assert asked.ask({29}) == {29}
+
+
+def test_the_room_is_that_of_the_map():
+    maps = (Path(__file__).parents[3] / "bpf/include/maps.bpf.h").read_text()
+    (entries,) = re.findall(r"max_entries, (\d+)\);[^}]*\} asked_processes", maps)
+    assert int(entries) == MOST_ASKED

@@ -91,6 +91,7 @@ def define(header: str, name: str) -> int:
 
 def test_the_kernel_programs_have_the_same_thresholds() -> None:
     assert define("sock_iter.bpf.h", "FLOW_NS") * MS == policy.FLOW_NS
+    assert define("sock_iter.bpf.h", "ANSWERS_APART_NS") * MS == policy.ANSWERS_APART_NS
     assert define("stall.bpf.h", "FLOW_BYTES_PER_MS") == policy.FLOW_BYTES_PER_MS
     assert define("existing_sockets.bpf.h", "DELAYED_ACK_NS") == policy.DELAYED_ACK_MS * MS
 
@@ -101,6 +102,7 @@ def test_the_documents_have_the_same_thresholds() -> None:
     rate = policy.FLOW_BYTES_PER_MS // 1_000
     assert f"at least {policy.FLOW_NS // MS} ms at {rate} MB/s" in text
     assert f"is connected to port {policy.DNS_PORT} |" in text
+    assert f"undecided for {policy.ANSWERS_APART_NS // SECOND} s after" in text
     assert f"given up after {policy.LONGEST_DATAGRAM_POLL_NS // SECOND} s" in text
     assert policy.UNANSWERED_DATAGRAM_NS == SECOND
     assert "as resolvers do | after `--reply-ms`, at least a second |" in text
