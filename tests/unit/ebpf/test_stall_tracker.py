@@ -204,6 +204,13 @@ def test_each_sample_reads_the_peers_anew(scene):
     assert scene.peer.begun == 4
 
 
+def test_the_wait_that_began_last_is_decided_first(scene):
+    """It may be that of a proxy which has forwarded the request of another one."""
+    forwarded = lasts(250, 5, inode=11, seen=IN_RECV | Evidence.RETRANSMIT)
+    scene.take_sample(lasts(250), forwarded)
+    assert scene.peer.asked == [False, None]  # whether it was delivered
+
+
 # Events of waits that are over
 
 

@@ -184,6 +184,13 @@ def test_a_proxy_that_waits_for_our_answer_itself_is_no_expected_wait(began_ms, 
     assert proxied(began_ms).take_sample(1_001, PeerState.WAITING_FOR_REQUEST) == reported
 
 
+def test_a_proxy_that_was_decided_first_counts_in_the_same_sample():
+    scene = proxied(0)
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+    found = scene.replies.observe(scene.asked(), 1_000 * MS)
+    assert found == ReplyStall(0)
+
+
 @pytest.mark.parametrize("blocked", [True, False])
 @pytest.mark.parametrize(("began_ms", "reported"), [(-99, 0), (99, 0), (100, None), (-100, None)])
 def test_a_transfer_broke_off_where_the_proxy_that_passes_it_on_waits_itself(
