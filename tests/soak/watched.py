@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.backends import Backend
-from support.consumer_model import ContractError
 from support.install import Installed
 from support.namespace import Namespace, end, spawn
 
@@ -33,7 +32,7 @@ class Watched:
         self.pid = self._process.pid
         self.tally = Tally()
         self.stderr = b""
-        self.broken: ContractError | None = None
+        self.broken: Exception | None = None
         self._changed = threading.Condition()
         self._threads = [
             threading.Thread(target=target, daemon=True)
@@ -86,12 +85,16 @@ class Watched:
             for line in self._process.stdout:
                 with self._changed:
                     if line.endswith(b"\n"):
-                        self.tally.feed(line)
+                        self._feed(line)
                     self._changed.notify_all()
-        except ContractError as error:
-            self.broken = error
         except ValueError:  # the pipe was closed with the probe
             return
+
+    def _feed(self, line: bytes) -> None:
+        try:
+            self.tally.feed(line)
+        except Exception as error:  # a silent reader would seem a silent probe
+            self.broken = self.broken or error
 
     def _read_stderr(self) -> None:
         try:

@@ -100,6 +100,8 @@ class Receiver:
 
     def _read(self) -> None:
         for line in self._process.stdout:
+            if not line.endswith(b"\n"):
+                return  # ended while it wrote
             found = json.loads(line)
             with self._changed:
                 if found == "answers":
