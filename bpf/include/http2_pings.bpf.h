@@ -43,11 +43,11 @@ static __noinline void ping_was_reply(struct sock *sk, struct sock_state *state)
 	state->maybe_peer_ping = 0;
 	if (state->reply_state != AWAITING)
 		return;
-	emit_reply_stall(sk, state, to_monotonic(state->last_ping_ns), SEEN_DATA);
+	emit_reply_stall(sk, state, to_monotonic(state->peer_ping_ns), SEEN_DATA);
 	state->reply_state = 0;
 	state->sent_last = 0;
-	state->last_receive_ns = state->last_ping_ns;
-	flow_begins(state, state->last_ping_ns);
+	state->last_receive_ns = state->peer_ping_ns;
+	flow_begins(state, state->peer_ping_ns);
 	count_answer(sk, state);
 }
 
@@ -55,7 +55,7 @@ static __noinline void ping_was_reply(struct sock *sk, struct sock_state *state)
 static __always_inline void find_reply_like_ping(struct sock *sk, struct sock_state *state,
 						 __u64 coarse)
 {
-	if (state->maybe_peer_ping && coarse - state->last_ping_ns >= settings.stall_ns)
+	if (state->maybe_peer_ping && coarse - state->peer_ping_ns >= settings.stall_ns)
 		ping_was_reply(sk, state);
 }
 
@@ -64,7 +64,7 @@ static __always_inline bool sent_ping(struct sock *sk, struct sock_state *state,
 				      __u32 count)
 {
 	if (state->maybe_peer_ping) {
-		if (has_size_of_ping_ack(count) && now - state->last_ping_ns < settings.stall_ns) {
+		if (has_size_of_ping_ack(count) && now - state->peer_ping_ns < settings.stall_ns) {
 			state->maybe_peer_ping = 0;
 			return true;
 		}
@@ -81,8 +81,8 @@ static __always_inline bool received_ping(struct sock_state *state, __u64 now, _
 {
 	bool acknowledged = state->ping_due && has_size_of_ping_ack(count);
 	/* Requests and replies of this size in a loop follow each other faster. */
-	bool apart = state->last_ping_ns <= state->request_ns ||
-		     now - state->last_ping_ns >= PEER_PINGS_APART_NS;
+	bool apart = state->peer_ping_ns <= state->request_ns ||
+		     now - state->peer_ping_ns >= PEER_PINGS_APART_NS;
 	bool pinged = !acknowledged && is_ping(count) && apart && !state->maybe_peer_ping &&
 		      state->reply_state != REPLY_QUEUED;
 
@@ -90,6 +90,8 @@ static __always_inline bool received_ping(struct sock_state *state, __u64 now, _
 	state->maybe_peer_ping = pinged;
 	if (!acknowledged && !pinged)
 		return false;
+	if (pinged)
+		state->peer_ping_ns = now;
 	state->last_ping_ns = now;
 	state->reply_seen_ns = 0; /* an iterator may have seen it unread */
 	return true;

@@ -82,7 +82,8 @@ struct sock_state {
 	__u64 spin_begin_ns; /* receives find nothing since: see spins.bpf.h */
 	__u64 last_spin_ns;
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
-	__u64 last_ping_ns; /* HTTP/2: received, no data otherwise: see http2_pings.bpf.h */
+	__u64 last_ping_ns; /* HTTP/2: received, or an acknowledgement: see http2_pings.bpf.h */
+	__u64 peer_ping_ns; /* HTTP/2: received, no acknowledgement */
 	struct tls_reads tls;
 #ifndef COUNTS_BY_SEQUENCE
 	struct way sending;
@@ -120,7 +121,7 @@ struct sock_state {
 	__u8 listened; /* its sends without a reply are no upload: see is_upload() */
 	__u8 http2; /* it has acknowledged the settings of the peer */
 	__u8 ping_due; /* HTTP/2: the peer has not acknowledged one of this side */
-	__u8 maybe_peer_ping; /* HTTP/2: what came at last_ping_ns; else it was the reply */
+	__u8 maybe_peer_ping; /* HTTP/2: what came at peer_ping_ns; else it was the reply */
 	__u8 sent_again; /* by the last send: nothing was received since the one before */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */

@@ -101,6 +101,9 @@ def pinged() -> Steps:
         server.sendall(PING)
         _take(server, len(PONG + PING))
         server.sendall(UPDATE + PONG)
+        time.sleep(PROMPT_S)
+        server.sendall(PING)
+        _take(server, len(PONG))
         sys.stdin.readline()
         late.release()
         server.sendall(DATA)
@@ -111,6 +114,8 @@ def pinged() -> Steps:
         time.sleep(PAUSE_S)
         client.sendall(PING)
         exactly(client, len(UPDATE + PONG))
+        exactly(client, len(PING))
+        client.sendall(PONG)
         exactly(client, len(DATA))
 
     aside(serve)
