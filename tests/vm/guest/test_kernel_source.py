@@ -11,8 +11,13 @@ from ebpf.test_connects import (
 )
 from ebpf.test_figures import test_what_is_known_of_a_socket_of_multipath_tcp_goes_with_it
 from ebpf.test_http2 import (
+    test_a_reply_of_the_size_of_a_ping_is_one,
+    test_pings_leave_a_download_that_stops_as_it_is,
+    test_pings_of_both_sides_leave_a_wait_as_it_is,
+    test_requests_and_replies_of_the_size_of_a_ping_make_no_wait,
     test_the_first_request_after_the_settings_were_acknowledged,
     test_who_has_acknowledged_the_settings_waits_for_nothing,
+    test_who_pings_waits_for_nothing,
     test_who_updates_the_window_after_a_download_waits_for_nothing,
 )
 from ebpf.test_losses import (
@@ -49,15 +54,20 @@ __all__ = [
     "test_a_passed_socket_belongs_to_who_uses_it",
     "test_a_path_that_the_kernel_adds_is_no_wait_of_its_worker",
     "test_a_process_in_a_namespace_below_has_the_number_that_we_see",
+    "test_a_reply_of_the_size_of_a_ping_is_one",
     "test_a_request_over_tls",
     "test_a_send_that_has_returned_takes_no_room",
     "test_a_sender_that_may_queue_little",
     "test_a_socket_that_no_descriptor_holds",
     "test_open_sockets_have_their_owner_before_they_do_anything",
+    "test_pings_leave_a_download_that_stops_as_it_is",
+    "test_pings_of_both_sides_leave_a_wait_as_it_is",
+    "test_requests_and_replies_of_the_size_of_a_ping_make_no_wait",
     "test_the_first_request_after_the_settings_were_acknowledged",
     "test_two_processes_on_one_socket_have_each_their_own",
     "test_what_is_known_of_a_socket_of_multipath_tcp_goes_with_it",
     "test_who_accepted_before_the_start_waits_for_nothing",
     "test_who_has_acknowledged_the_settings_waits_for_nothing",
+    "test_who_pings_waits_for_nothing",
     "test_who_updates_the_window_after_a_download_waits_for_nothing",
 ]
