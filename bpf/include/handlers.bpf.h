@@ -140,7 +140,7 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 		add_atomic(&state->unread_received, uncounted(state, ret, false));
 		if (state->closed) /* by a reset: nothing follows */
 			flush_bytes_to_process(sk, state, false);
-		if (state->http2 && received_ping(state, now, ret))
+		if (state->http2 && state->tls.phase == TLS_OVER && received_ping(state, now, ret))
 			return 0;
 	}
 	note_silence_before_receive(sk, state, now, ret);

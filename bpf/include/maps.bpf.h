@@ -6,6 +6,12 @@
 #include "abi.h"
 #include "task.bpf.h"
 
+enum http2 {
+	NO_HTTP2, /* or not known */
+	HTTP2_IN_CLEAR,
+	HTTP2_IN_TLS,
+};
+
 enum reply_state {
 	AWAITING_NOTHING,
 	AWAITING, /* sent, and not received since */
@@ -84,6 +90,7 @@ struct sock_state {
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
 	__u64 last_ping_ns; /* HTTP/2: received, or an acknowledgement: see http2_pings.bpf.h */
 	__u64 peer_ping_ns; /* HTTP/2: received, no acknowledgement */
+	__u64 ping_sent_ns; /* HTTP/2: the last one whose acknowledgement is due, else 0 */
 	struct tls_reads tls;
 #ifndef COUNTS_BY_SEQUENCE
 	struct way sending;
@@ -119,8 +126,8 @@ struct sock_state {
 	__u8 silences_in_a_row; /* that the side ended that had sent last, saturating */
 	__u8 sent_last; /* and not received: the times may be of one tick */
 	__u8 listened; /* its sends without a reply are no upload: see is_upload() */
-	__u8 http2; /* it has acknowledged the settings of the peer */
-	__u8 ping_due; /* HTTP/2: the peer has not acknowledged one of this side */
+	__u8 http2; /* enum http2: it has acknowledged the settings of the peer */
+	__u8 peer_pings; /* HTTP/2: received in this wait, saturating */
 	__u8 maybe_peer_ping; /* HTTP/2: what came at peer_ping_ns; else it was the reply */
 	__u8 sent_again; /* by the last send: nothing was received since the one before */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.kernel_watch import answered_once_seen
 
 from xctl_probe.events import Cause
@@ -28,34 +29,78 @@ def test_who_updates_the_window_after_a_download_waits_for_nothing(watch, peer):
     assert seen.waits_for_nothing(one.pid, peer("stalls.hangs_for_ever").pid)
 
 
-def test_pings_of_both_sides_leave_a_wait_as_it_is(watch, peer):
+CLEAR, TLS = 0, 22  # bytes that are added to each message
+
+
+@pytest.mark.parametrize(
+    ("more", "steps"),
+    [
+        (CLEAR, "c100 s17 c17 p230 c17 s30 p50 c17 s17"),
+        (CLEAR, "c100 s30 c17"),  # of the server, with a window update
+        (CLEAR, "c100 s17 c17 p300 s17 c17 p1100 s17 c17 p300 c17 s17"),
+        (CLEAR, "c39"),  # no ping, in the clear
+        (TLS, "c120 s39 c39 p230 c39 s52 p50 c39 s74"),
+        (TLS, "c120 s52 c39 p1100 s39 c39"),
+        (TLS, "c90 p300 c39 s39"),
+    ],
+)
+def test_pings_of_both_sides_leave_a_wait_as_it_is(watch, peer, more, steps):
     """Those of the server and of the client; gRPC sends them after each burst of data."""
     seen = watch()
-    one = peer("http2.pinged")
+    one = peer("http2.asks", more, *steps.split())
     answered_once_seen(seen, one)
     seen.until(lambda: seen.received(one.pid) == seen.sent(one.pid))
 
 
-def test_a_reply_of_the_size_of_a_ping_is_one(watch, peer):
+@pytest.mark.parametrize(
+    ("more", "steps"),
+    [
+        # A reset or an update asks for nothing, and a ping follows.
+        (CLEAR, "c13 c17 s17"),
+        (CLEAR, "c100 s8192 c13 c13 c17 s17"),
+        (CLEAR, "c100 s200 c9 c17 s17"),
+        (CLEAR, "c100 s200 c30 s17 c52 s39"),
+        # Replies of a ping's size: alone, after a ping that came with data, or before a request.
+        (CLEAR, "c100 s17"),
+        (CLEAR, "c100 s30"),
+        (CLEAR, "c100 s217 c17 c100 s30"),
+        (CLEAR, "p300 s17 c17 c100 s17"),
+        (CLEAR, "p300 s17 c100 c17 s30"),
+        (TLS, "c120 s39"),
+        (TLS, "s239 c39 c120 s74"),
+        (TLS, "s239 c39 c120 s39"),
+        (TLS, "p300 s39 c120 c39 s74"),
+        # One after the other.
+        (CLEAR, " ".join(["c100", *["s17 c17"] * 50, "s17"])),
+        (CLEAR, " ".join(["c100", *["s17 c17 p350"] * 4, "s17"])),
+        (TLS, " ".join(["c100", *["c52 p350 s39"] * 4])),
+    ],
+)
+def test_messages_of_the_size_of_a_ping_make_no_wait(watch, peer, more, steps):
     seen = watch()
-    ended = answered_once_seen(seen, peer("http2.short_reply"))
+    one = peer("http2.answered", more, *steps.split())
+    one.start()
+    seen.until(lambda: seen.sent(one.pid))
+    hanging = peer("stalls.hangs_for_ever").pid
+    seen.for_stall_lengths(15, hanging)
+    before = len(seen.stalls(one.pid))  # of a slow step, on a busy host
+    seen.for_stall_lengths(25, hanging)
+    assert seen.stalls(one.pid)[before:] == []
+
+
+def test_a_wait_for_a_reply_of_the_size_of_a_ping_is_over_when_it_comes(watch, peer):
+    """Also where the connection is closed before it is known for the reply."""
+    seen = watch()
+    one = peer("http2.closes")
+    ended = answered_once_seen(seen, one)
     assert ended.cause is Cause.NO_REPLY
+    one.go()
+    assert len(seen.stalls(one.pid, ongoing=False)) == 1
 
 
 def test_who_pings_waits_for_nothing(watch, peer):
     """Nor where the last ping is not acknowledged."""
     seen = watch()
     one = peer("http2.pings")
-    one.start()
-    assert seen.waits_for_nothing(one.pid, peer("stalls.hangs_for_ever").pid)
-
-
-def test_pings_leave_a_download_that_stops_as_it_is(watch, peer):
-    answered_once_seen(watch(), peer("http2.download_stops"))
-
-
-def test_requests_and_replies_of_the_size_of_a_ping_make_no_wait(watch, peer):
-    seen = watch()
-    one = peer("http2.short_messages")
     one.start()
     assert seen.waits_for_nothing(one.pid, peer("stalls.hangs_for_ever").pid)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from functools import partial
 
 from peers.common import LONG_S, Bounds, Steps, aside, connection, exactly
@@ -17,22 +19,27 @@ UPDATE = b"\0\0\4\x08\0\0\0\0\0\0\0\x20\0"
 PING = b"\0\0\x08\6\0\0\0\0\0" + b"p" * 8
 PONG = b"\0\0\x08\6\1\0\0\0\0" + b"p" * 8
 DATA = b"d" * 8_192
-CHUNK, CHUNKS, EVERY_S = b"d" * 65_536, 120, 0.01  # a sustained transfer
+EVERY_S = 0.01
 PROMPT_S, PAUSE_S = 0.05, 0.23  # shorter and longer than a stall
 
 
-def _pair() -> tuple[socket.socket, socket.socket]:
-    """A client and its server after the handshake, without a pause in it."""
+def _pair(more: int = 0) -> tuple[socket.socket, socket.socket]:
+    """A client and its server after the handshake, without a pause in it.
+
+    `more`: bytes that TLS adds to each message.
+    """
+    added = bytes(more)
+    replied = SETTINGS + ACKNOWLEDGED + added
     while True:
         client, server = connection()
-        client.sendall(PREFACE)
-        exactly(server, len(PREFACE))
+        client.sendall(PREFACE + added)
+        exactly(server, len(PREFACE + added))
         begin_s = time.monotonic()
-        server.sendall(SETTINGS + ACKNOWLEDGED)
-        exactly(client, len(SETTINGS + ACKNOWLEDGED))
-        client.sendall(ACKNOWLEDGED)
+        server.sendall(replied)
+        exactly(client, len(replied))
+        client.sendall(ACKNOWLEDGED + added)
         prompt = time.monotonic() - begin_s < PROMPT_S
-        exactly(server, len(ACKNOWLEDGED))
+        exactly(server, len(ACKNOWLEDGED + added))
         if prompt:
             return client, server
 
@@ -91,46 +98,55 @@ def downloads() -> Steps:
     client.recv(100)
 
 
-def pinged() -> Steps:
-    """Waits for a reply while both sides ping each other; yields bounds of that wait in ns."""
+def _play(client: socket.socket, server: socket.socket, steps: Iterable[str]) -> None:
+    """`c100`: the client sends so many bytes, in one message; `s17`: the server; `p300`: ms."""
+    for step in steps:
+        number = int(step[1:])
+        if step[0] == "p":
+            time.sleep(number / 1_000)
+            continue
+        sender, receiver = (client, server) if step[0] == "c" else (server, client)
+        sender.sendall(bytes(number))
+        _take(receiver, number)
+
+
+def answered(more: int, *steps: str) -> Steps:
+    """An event loop that has its reply after these steps, and waits for nothing."""
+    client, server = _pair(more)
+    yield
+    _play(client, server, (*("c100", "s200") * 12, *steps))
+    loop = select.epoll()
+    loop.register(client, select.EPOLLIN)
+    loop.poll(LONG_S)
+
+
+def asks(more: int, request: str, *steps: str) -> Steps:
+    """Waits for a reply while these steps happen; yields bounds of that wait in ns."""
     late = Bounds()
-    client, server = _pair()
+    client, server = _pair(more)
 
     def serve() -> None:
-        _take(server, len(REQUEST))
-        server.sendall(PING)
-        _take(server, len(PONG + PING))
-        server.sendall(UPDATE + PONG)
-        time.sleep(PROMPT_S)
-        server.sendall(PING)
-        _take(server, len(PONG))
         sys.stdin.readline()
         late.release()
         server.sendall(DATA)
 
     def receive() -> None:
-        exactly(client, len(PING))
-        client.sendall(PONG)
-        time.sleep(PAUSE_S)
-        client.sendall(PING)
-        exactly(client, len(UPDATE + PONG))
-        exactly(client, len(PING))
-        client.sendall(PONG)
+        _play(client, server, steps)
+        aside(serve)
         exactly(client, len(DATA))
 
-    aside(serve)
-    time.sleep(PAUSE_S)
     yield
-    yield late.measure(lambda: client.sendall(REQUEST), receive)
+    _play(client, server, ("c100", "s200") * 12)
+    yield late.measure(lambda: _play(client, server, [request]), receive)
 
 
-def short_reply() -> Steps:
-    """Waits for a reply of a ping's size; yields bounds of that wait in ns."""
+def closes() -> Steps:
+    """Has waited for a reply of a ping's size, and closes soon after; yields bounds in ns."""
     late = Bounds()
     client, server = _pair()
 
     def serve() -> None:
-        exactly(server, len(REQUEST))
+        _take(server, len(REQUEST))
         sys.stdin.readline()
         late.release()
         server.sendall(PING)
@@ -138,6 +154,8 @@ def short_reply() -> Steps:
     aside(serve)
     yield
     yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
+    client.close()
+    yield
 
 
 def pings() -> Steps:
@@ -159,53 +177,6 @@ def pings() -> Steps:
         time.sleep(PAUSE_S)
         client.sendall(PING)
         exactly(client, len(PONG))
+    time.sleep(PAUSE_S)
     client.sendall(PING)
     client.recv(100)
-
-
-def download_stops() -> Steps:
-    """A download stops in its midst, and the client pings; yields bounds of the pause in ns."""
-    late = Bounds()
-    client, server = _pair()
-
-    def serve() -> None:
-        exactly(server, len(REQUEST))
-        for _ in range(CHUNKS):
-            server.sendall(CHUNK)
-            time.sleep(EVERY_S)
-        _take(server, len(PING))
-        server.sendall(PONG)
-        sys.stdin.readline()
-        late.release()
-        server.sendall(DATA)
-
-    def receive() -> None:
-        time.sleep(PAUSE_S)
-        client.sendall(PING)
-        exactly(client, len(PONG))
-        exactly(client, len(DATA))
-
-    aside(serve)
-    yield
-    client.sendall(REQUEST)
-    exactly(client, (CHUNKS - 1) * len(CHUNK))
-    yield late.measure(lambda: exactly(client, len(CHUNK)), receive)
-
-
-def short_messages() -> Steps:
-    """A request and replies of a ping's size, and such requests soon after each, for long."""
-    client, server = _pair()
-
-    def serve() -> None:
-        exactly(server, len(REQUEST))
-        while True:
-            server.sendall(PING)
-            _take(server, len(PING))
-
-    aside(serve)
-    yield
-    client.sendall(REQUEST)
-    end_s = time.monotonic() + LONG_S
-    while time.monotonic() < end_s:
-        exactly(client, len(PING))
-        client.sendall(PING)
