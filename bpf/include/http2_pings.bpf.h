@@ -87,14 +87,22 @@ static __always_inline bool sent_ping(struct sock *sk, struct sock_state *state,
 		}
 		ping_was_reply(sk, state);
 	}
+	if (state->pong_due && has_ping(state, count)) {
+		state->pong_due = 0;
+		if (now - state->last_receive_ns < settings.stall_ns)
+			return awaits_request(state); /* else see is_pong() */
+	}
 	if (!is_ping(state, count))
 		return false;
-	if (!state->reply_state) /* soon after data it may acknowledge one that came with them */
-		return now - state->last_receive_ns >= settings.stall_ns;
+	if (!state->reply_state) { /* soon after data it may acknowledge one that came with them */
+		bool soon = now - state->last_receive_ns < settings.stall_ns;
+
+		state->idle_ping = !soon && !state->short_requests;
+		return state->idle_ping;
+	}
 	if (!awaits_request(state))
 		return false;
-	if (!state->unsolicited) /* else it acknowledges one that came before the request */
-		state->ping_sent_ns = now;
+	state->ping_sent_ns = now;
 	return true;
 }
 
@@ -111,7 +119,11 @@ static __always_inline bool received_ping(struct sock_state *state, __u64 now, _
 	bool due = state->ping_sent_ns && now - state->ping_sent_ns < settings.stall_ns;
 	bool first = state->peer_ping_ns <= state->request_ns;
 
+	if (state->idle_ping && !has_ping(state, count))
+		state->short_requests = 1; /* it was one, and this is the reply */
+	state->idle_ping = 0;
 	state->ping_sent_ns = 0; /* what came has it, if it is one at all */
+	state->pong_due = !state->reply_state && has_ping(state, count);
 	if (state->maybe_peer_ping || !has_ping(state, count) || !awaits_request(state)) {
 		state->maybe_peer_ping = 0;
 		return false;

@@ -127,6 +127,9 @@ struct sock_state {
 	__u8 sent_last; /* and not received: the times may be of one tick */
 	__u8 listened; /* its sends without a reply are no upload: see is_upload() */
 	__u8 http2; /* enum http2: it has acknowledged the settings of the peer */
+	__u8 pong_due; /* HTTP/2: to a ping of the peer that came while no reply was due */
+	__u8 idle_ping; /* HTTP/2: sent while no reply was due, and nothing has come since */
+	__u8 short_requests; /* HTTP/2: what seemed to be such a ping got a reply */
 	__u8 peer_pings; /* HTTP/2: received in this wait, saturating */
 	__u8 maybe_peer_ping; /* HTTP/2: what came at peer_ping_ns; else it was the reply */
 	__u8 sent_again; /* by the last send: nothing was received since the one before */

@@ -35,13 +35,16 @@ CLEAR, TLS = 0, 22  # bytes that are added to each message
 @pytest.mark.parametrize(
     ("more", "steps"),
     [
-        (CLEAR, "c100 s17 c17 p230 c17 s30 p50 c17 s17"),
-        (CLEAR, "c100 s30 c17"),  # of the server, with a window update
-        (CLEAR, "c100 s17 c17 p300 s17 c17 p1100 s17 c17 p300 c17 s17"),
-        (CLEAR, "c39"),  # no ping, in the clear
-        (TLS, "c120 s39 c39 p230 c39 s52 p50 c39 s74"),
-        (TLS, "c120 s52 c39 p1100 s39 c39"),
-        (TLS, "c90 p300 c39 s39"),
+        (CLEAR, "r100 s17 c17 p230 c17 s30 p50 c17 s17"),
+        (CLEAR, "r100 s30 c17"),  # of the server, with a window update
+        (CLEAR, "r100 s17 c17 p300 s17 c17 p1100 s17 c17 p300 c17 s17"),
+        (CLEAR, "c100 s200 p20 s17 c30 r100 p230 c17 s30"),  # one before the request
+        (CLEAR, "p300 s17 r100 c17 p230 c17 s17"),
+        (CLEAR, "p300 c17 s200 p300 r17"),  # requests that are as short
+        (CLEAR, "r39"),  # no ping, in the clear
+        (TLS, "r120 s39 c39 p230 c39 s52 p50 c39 s74"),
+        (TLS, "r120 s52 c39 p1100 s39 c39"),
+        (TLS, "r90 p300 c39 s39"),
     ],
 )
 def test_pings_of_both_sides_leave_a_wait_as_it_is(watch, peer, more, steps):

@@ -120,10 +120,12 @@ def answered(more: int, *steps: str) -> Steps:
     loop.poll(LONG_S)
 
 
-def asks(more: int, request: str, *steps: str) -> Steps:
-    """Waits for a reply while these steps happen; yields bounds of that wait in ns."""
+def asks(more: int, *steps: str) -> Steps:
+    """Waits for a reply to its request, such as `r100`; yields bounds of that wait in ns."""
     late = Bounds()
     client, server = _pair(more)
+    (asked,) = (number for number, step in enumerate(steps) if step[0] == "r")
+    before, request, meanwhile = steps[:asked], f"c{steps[asked][1:]}", steps[asked + 1 :]
 
     def serve() -> None:
         sys.stdin.readline()
@@ -131,12 +133,12 @@ def asks(more: int, request: str, *steps: str) -> Steps:
         server.sendall(DATA)
 
     def receive() -> None:
-        _play(client, server, steps)
+        _play(client, server, meanwhile)
         aside(serve)
         exactly(client, len(DATA))
 
     yield
-    _play(client, server, ("c100", "s200") * 12)
+    _play(client, server, (*("c100", "s200") * 12, *before))
     yield late.measure(lambda: _play(client, server, [request]), receive)
 
 
