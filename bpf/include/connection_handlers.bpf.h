@@ -9,7 +9,6 @@
 #include "closing.bpf.h"
 #include "core_read.bpf.h"
 #include "emit.bpf.h"
-#include "http2_pings.bpf.h"
 #include "maps.bpf.h"
 #include "peer_history.bpf.h"
 #include "sock.bpf.h"
@@ -161,8 +160,6 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	state = sock_state_lookup(sk);
 	if (!state)
 		return 0;
-	if (state->maybe_peer_ping)
-		ping_was_reply(sk, state);
 	/* shutdown(SHUT_WR) also leads to FIN_WAIT1, but a reply may still be awaited then. */
 	if (old == TCP_SYN_SENT || new == TCP_CLOSE ||
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&

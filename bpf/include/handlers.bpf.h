@@ -7,7 +7,6 @@
 #include "clock.bpf.h"
 #include "core_read.bpf.h"
 #include "datagrams.bpf.h"
-#include "http2_pings.bpf.h"
 #include "maps.bpf.h"
 #include "settings.bpf.h"
 #include "sock.bpf.h"
@@ -92,8 +91,6 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 	} else if (!settings.sees_full_buffer && sock_nospace(sk) && sock_is_full(sk)) {
 		send_blocked(sk, state);
 	}
-	if (state->http2 && sent_ping(sk, state, now, count))
-		return 0;
 	note_silence_before_send(state, now);
 	if (state->awaits_equal)
 		wait_for_equal_ended(sk, state, exact_ns());
@@ -136,13 +133,6 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 {
 	__u64 now = coarse_ns(), request_ns;
 
-	if (ret > 0 && !(flags & MSG_PEEK)) {
-		add_atomic(&state->unread_received, uncounted(state, ret, false));
-		if (state->closed) /* by a reset: nothing follows */
-			flush_bytes_to_process(sk, state, false);
-		if (state->http2 && state->tls.phase == TLS_OVER && received_ping(state, now, ret))
-			return 0;
-	}
 	note_silence_before_receive(sk, state, now, ret);
 	if (state->spins)
 		spin_ended(sk, state, to_monotonic(arrival_ns(sk, now)), ret > 0 ? SEEN_DATA : 0);
@@ -151,8 +141,11 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 		state->request_ns = now; /* it is no reply to an earlier request as well */
 	}
 	if (ret > 0 && !(flags & MSG_PEEK)) {
+		add_atomic(&state->unread_received, uncounted(state, ret, false));
 		state->flow_bytes += ret;
 		state->received_since += ret;
+		if (state->closed) /* by a reset: nothing follows */
+			flush_bytes_to_process(sk, state, false);
 	}
 	request_ns = state->reply_state == AWAITING ? state->request_ns : 0;
 	if (state->reply_state)

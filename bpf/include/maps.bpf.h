@@ -6,12 +6,6 @@
 #include "abi.h"
 #include "task.bpf.h"
 
-enum http2 {
-	NO_HTTP2, /* or not known */
-	HTTP2_IN_CLEAR,
-	HTTP2_IN_TLS,
-};
-
 enum reply_state {
 	AWAITING_NOTHING,
 	AWAITING, /* sent, and not received since */
@@ -88,9 +82,6 @@ struct sock_state {
 	__u64 spin_begin_ns; /* receives find nothing since: see spins.bpf.h */
 	__u64 last_spin_ns;
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
-	__u64 last_ping_ns; /* HTTP/2: received, or an acknowledgement: see http2_pings.bpf.h */
-	__u64 peer_ping_ns; /* HTTP/2: received, no acknowledgement */
-	__u64 ping_sent_ns; /* HTTP/2: the last one whose acknowledgement is due, else 0 */
 	struct tls_reads tls;
 #ifndef COUNTS_BY_SEQUENCE
 	struct way sending;
@@ -126,12 +117,7 @@ struct sock_state {
 	__u8 silences_in_a_row; /* that the side ended that had sent last, saturating */
 	__u8 sent_last; /* and not received: the times may be of one tick */
 	__u8 listened; /* its sends without a reply are no upload: see is_upload() */
-	__u8 http2; /* enum http2: it has acknowledged the settings of the peer */
-	__u8 pong_due; /* HTTP/2: to a ping of the peer that came while no reply was due */
-	__u8 idle_ping; /* HTTP/2: sent while no reply was due, and nothing has come since */
-	__u8 short_requests; /* HTTP/2: what seemed to be such a ping got a reply */
-	__u8 peer_pings; /* HTTP/2: received in this wait, saturating */
-	__u8 maybe_peer_ping; /* HTTP/2: what came at peer_ping_ns; else it was the reply */
+	__u8 http2; /* it has acknowledged the settings of the peer */
 	__u8 sent_again; /* by the last send: nothing was received since the one before */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */

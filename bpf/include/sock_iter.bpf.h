@@ -9,7 +9,6 @@
 #include "core_read.bpf.h"
 #include "datagram_waits.bpf.h"
 #include "emit.bpf.h"
-#include "http2_pings.bpf.h"
 #include "in_call.bpf.h"
 #include "iter_ctx.bpf.h"
 #include "maps.bpf.h"
@@ -392,7 +391,6 @@ static __always_inline int visit_sock(sock_iter_ctx *ctx, struct event *event, b
 		find_deferred_connect(sk, state);
 		find_unseen_sender(sk, state);
 		find_wait_behind_ticket(sk, state);
-		find_reply_like_ping(sk, state, coarse_ns());
 		count_calls(sk, state);
 	}
 	/*

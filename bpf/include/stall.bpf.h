@@ -255,7 +255,7 @@ static __always_inline void sock_on_send(struct sock *sk, struct sock_state *sta
 		return;
 	}
 	if (is_settings_ack(state, now, count)) {
-		state->http2 = count == HTTP2_FRAME_HEAD ? HTTP2_IN_CLEAR : HTTP2_IN_TLS;
+		state->http2 = 1;
 		state->last_send_ns = now;
 		return;
 	}

@@ -11,12 +11,8 @@ from ebpf.test_connects import (
 )
 from ebpf.test_figures import test_what_is_known_of_a_socket_of_multipath_tcp_goes_with_it
 from ebpf.test_http2 import (
-    test_a_wait_for_a_reply_of_the_size_of_a_ping_is_over_when_it_comes,
-    test_messages_of_the_size_of_a_ping_make_no_wait,
-    test_pings_of_both_sides_leave_a_wait_as_it_is,
     test_the_first_request_after_the_settings_were_acknowledged,
     test_who_has_acknowledged_the_settings_waits_for_nothing,
-    test_who_pings_waits_for_nothing,
     test_who_updates_the_window_after_a_download_waits_for_nothing,
 )
 from ebpf.test_losses import (
@@ -57,15 +53,11 @@ __all__ = [
     "test_a_send_that_has_returned_takes_no_room",
     "test_a_sender_that_may_queue_little",
     "test_a_socket_that_no_descriptor_holds",
-    "test_a_wait_for_a_reply_of_the_size_of_a_ping_is_over_when_it_comes",
-    "test_messages_of_the_size_of_a_ping_make_no_wait",
     "test_open_sockets_have_their_owner_before_they_do_anything",
-    "test_pings_of_both_sides_leave_a_wait_as_it_is",
     "test_the_first_request_after_the_settings_were_acknowledged",
     "test_two_processes_on_one_socket_have_each_their_own",
     "test_what_is_known_of_a_socket_of_multipath_tcp_goes_with_it",
     "test_who_accepted_before_the_start_waits_for_nothing",
     "test_who_has_acknowledged_the_settings_waits_for_nothing",
-    "test_who_pings_waits_for_nothing",
     "test_who_updates_the_window_after_a_download_waits_for_nothing",
 ]

@@ -16,8 +16,6 @@ ACKNOWLEDGED = b"\0\0\0\4\1\0\0\0\0"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
 REQUEST = b"\0\0\x5b\1\4\0\0\0\1" + b"h" * 91
 UPDATE = b"\0\0\4\x08\0\0\0\0\0\0\0\x20\0"
-PING = b"\0\0\x08\6\0\0\0\0\0" + b"p" * 8
-PONG = b"\0\0\x08\6\1\0\0\0\0" + b"p" * 8
 DATA = b"d" * 8_192
 EVERY_S = 0.01
 PROMPT_S, PAUSE_S = 0.05, 0.23  # shorter and longer than a stall
@@ -118,67 +116,3 @@ def answered(more: int, *steps: str) -> Steps:
     loop = select.epoll()
     loop.register(client, select.EPOLLIN)
     loop.poll(LONG_S)
-
-
-def asks(more: int, *steps: str) -> Steps:
-    """Waits for a reply to its request, such as `r100`; yields bounds of that wait in ns."""
-    late = Bounds()
-    client, server = _pair(more)
-    (asked,) = (number for number, step in enumerate(steps) if step[0] == "r")
-    before, request, meanwhile = steps[:asked], f"c{steps[asked][1:]}", steps[asked + 1 :]
-
-    def serve() -> None:
-        sys.stdin.readline()
-        late.release()
-        server.sendall(DATA)
-
-    def receive() -> None:
-        _play(client, server, meanwhile)
-        aside(serve)
-        exactly(client, len(DATA))
-
-    yield
-    _play(client, server, (*("c100", "s200") * 12, *before))
-    yield late.measure(lambda: _play(client, server, [request]), receive)
-
-
-def closes() -> Steps:
-    """Has waited for a reply of a ping's size, and closes soon after; yields bounds in ns."""
-    late = Bounds()
-    client, server = _pair()
-
-    def serve() -> None:
-        _take(server, len(REQUEST))
-        sys.stdin.readline()
-        late.release()
-        server.sendall(PING)
-
-    aside(serve)
-    yield
-    yield late.measure(lambda: client.sendall(REQUEST), lambda: client.recv(100))
-    client.close()
-    yield
-
-
-def pings() -> Steps:
-    """Has its reply, and pings on: the server acknowledges some of them."""
-    client, server = _pair()
-
-    def serve() -> None:
-        exactly(server, len(REQUEST))
-        server.sendall(DATA)
-        for _ in range(3):
-            exactly(server, len(PING))
-            server.sendall(PONG)
-
-    aside(serve)
-    yield
-    client.sendall(REQUEST)
-    exactly(client, len(DATA))
-    for _ in range(3):
-        time.sleep(PAUSE_S)
-        client.sendall(PING)
-        exactly(client, len(PONG))
-    time.sleep(PAUSE_S)
-    client.sendall(PING)
-    client.recv(100)
