@@ -89,7 +89,8 @@ def test_bytes_and_stalls_are_those_of_the_records(probe, receiver, worker, back
     client.expect("ask")
     one.wait_for(lambda: one.events(process__pid=client.pid, xctl__stall__ongoing=False))
     consumer = running.stop()
-    assert consumer.events_lost() == {}
+    # What the source drops are events of others on this host, too: of these, all are found below.
+    assert "otlp" not in consumer.losses()
     last = one.messages(METRICS)[-1]
     (of_resource,) = last.resource_metrics
     about = attributes(of_resource.resource.attributes)
@@ -134,7 +135,7 @@ def test_a_receiver_that_is_away_loses_no_bytes(sampler, receiver, worker):
         lambda: again.total("process.network.io", network__io__direction="transmit") == sum(sums)
     )
     assert running.stderr.count(b"--otlp http") == 2
-    assert consumer.lost() == 0
+    assert "otlp" not in consumer.losses()
 
 
 def test_a_receiver_without_an_answer_delays_no_interval(sampler, receiver, worker):
@@ -153,7 +154,7 @@ def test_a_receiver_without_an_answer_delays_no_interval(sampler, receiver, work
     client.expect("ask")
     running.wait_for(lambda c: c.stalls(pid=client.pid, ongoing=False))
     consumer = running.stop()
-    assert consumer.lost() == 0
+    assert "otlp" not in consumer.losses()
     spans_ms = [r.net["interval_ms"] for r in consumer.interface_bandwidth()]
     assert max(spans_ms) < CLIENT_MS  # a busy host may hold one up, but for less
 

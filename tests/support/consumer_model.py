@@ -272,7 +272,7 @@ class Consumer:
         return sums
 
     def events_lost(self) -> dict[str, int]:
-        """`losses` without the runs that the kernel skipped, of whichever process on this host."""
+        """`losses` without the runs that the kernel skipped: for a host with no other traffic."""
         return {where: n for where, n in self.losses().items() if where != MISSED_RUNS}
 
     def waits_on(self, pid: int) -> set[str]:
