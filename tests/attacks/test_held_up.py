@@ -9,11 +9,14 @@ from contextlib import ExitStack
 
 import pytest
 from support.install import NO_PROBES
+from support.namespace import ATTACKER
 from support.peer import Peer
 from support.require import require
 
 INTERVAL_S = 0.2
 RESIDENT_BYTES = 60 << 20
+# A probe that an attacker has held up reads no more of its user: no other test may be the same one.
+OF_THIS_RUN = 1_000_000 + os.getpid()
 ATTACKS = {
     "descriptors": ("many_descriptors", 57_000),
     "long_list": ("event_loop", 15_000, 0),
@@ -31,8 +34,9 @@ def attacker(netns):
     with ExitStack() as stack:
         prefix = tuple(netns.command("root"))
 
-        def start(name):
-            words = (f"attacks.{ATTACKS[name][0]}", *ATTACKS[name][1:])
+        def start(name, uid):
+            function, *arguments = ATTACKS[name]
+            words = (f"attacks.{function}", uid, *arguments)
             return stack.enter_context(Peer(*words, prefix=prefix)).first
 
         yield start
@@ -40,17 +44,18 @@ def attacker(netns):
 
 @pytest.fixture
 def users(backend):
-    """Of the probe and of the victim: the sampler sees the attacker only as the same user."""
-    sampler = backend.user == "unprivileged"
-    return ("attacker", "attacker") if sampler else (backend.user, "unprivileged")
+    """Of the probe, of the victim and of the attacker, whom the sampler sees as the same user."""
+    if backend.user == "unprivileged":
+        return "attacker", "attacker", ATTACKER
+    return backend.user, "unprivileged", OF_THIS_RUN
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_others_are_reported_in_time_meanwhile(name, users, probe, worker, attacker):
     """And the attacker's own wait too, where his peer is not seen to wait for more."""
-    of_probe, of_victim = users
+    of_probe, of_victim, of_attacker = users
     running = probe(interval=INTERVAL_S, user=of_probe)
-    waits = attacker(name)
+    waits = attacker(name, of_attacker)
     running.wait_for_intervals(5)
 
     server, client = worker(user=of_victim), worker(user=of_victim)
@@ -77,7 +82,7 @@ def test_why_is_not_held_up_by_the_peer_that_it_reads(netns, installed, attacker
         str(installed.command),
         *NO_PROBES,
         "why",
-        str(attacker("page")),
+        str(attacker("page", OF_THIS_RUN)),
     ]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (1, "")

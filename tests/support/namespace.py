@@ -19,7 +19,7 @@ from support.require import require, require_tools
 
 UNPRIVILEGED = 65534
 FLOODER = 65533  # loses its own events only
-ATTACKER = 65532  # whose processes probes stop reading, those of tests at the same time too
+ATTACKER = 65532  # whose processes probes of other users stop reading
 USERS = {"unprivileged": UNPRIVILEGED, "attacker": ATTACKER}
 DROP_CAPABILITIES = ("--bounding-set=-all", "--inh-caps=-all")
 

@@ -1,6 +1,7 @@
 """Attacks by an ordinary user on the probe of root; each needs root to begin with.
 
-Each yields the pid of the client whose wait has to be reported all the same, or 0.
+Each acts as the user `uid`, and yields the pid of the client whose wait has to be reported all the
+same, or 0.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import struct
 
 from peers.common import LOOPBACK, Steps, aside
 
-USER = 65_532  # of no other test: a probe that one of these holds up reads no more of its user
 CALLS = {"x86_64": (323, 272), "aarch64": (282, 97)}[os.uname().machine]  # userfaultfd, unshare
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 UFFDIO_API, UFFDIO_REGISTER = 0xC018AA3F, 0xC020AA00
@@ -28,10 +28,10 @@ libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
 
 
-def become_user() -> None:
+def become(uid: int) -> None:
     os.setgroups([])
-    os.setgid(USER)
-    os.setuid(USER)
+    os.setgid(uid)
+    os.setuid(uid)
     libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else its own /proc files are root's
 
@@ -50,10 +50,10 @@ def waiting_client(listener: socket.socket) -> tuple[int, socket.socket]:
     return pid, server
 
 
-def many_descriptors(count: int) -> Steps:
+def many_descriptors(uid: int, count: int) -> Steps:
     """Of processes that share one table each; and sockets that no process holds."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
-    become_user()
+    become(uid)
     listener = socket.create_server((LOOPBACK, 0))
     left, _right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for _ in range(5):
@@ -71,10 +71,10 @@ def many_descriptors(count: int) -> Steps:
     yield 0
 
 
-def event_loop(monitored: int, copies: int) -> Steps:
+def event_loop(uid: int, monitored: int, copies: int) -> Steps:
     """A peer whose epoll instance is long, and has many descriptors."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (20_000, 20_000))
-    become_user()
+    become(uid)
     pid, server = waiting_client(socket.create_server((LOOPBACK, 0)))
     epoll = select.epoll()
     idle = os.eventfd(0)
@@ -86,14 +86,14 @@ def event_loop(monitored: int, copies: int) -> Steps:
     server.close()
 
 
-def page_that_never_comes() -> Steps:
+def page_that_never_comes(uid: int) -> Steps:
     """A peer that waits for events into a page that a userfaultfd never fills.
 
     Meanwhile the kernel holds the instance's mutex: who reads its fdinfo waits, uninterruptibly.
     """
     fault = libc.syscall(CALLS[0], os.O_CLOEXEC)
     fcntl.ioctl(fault, UFFDIO_API, bytearray(struct.pack("=QQQ", 0xAA, 0, 0)))
-    become_user()
+    become(uid)
     pid, server = waiting_client(socket.create_server((LOOPBACK, 0)))
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     page = libc.mmap(None, mmap.PAGESIZE, 3, flags, -1, ctypes.c_long(0))
@@ -106,9 +106,9 @@ def page_that_never_comes() -> Steps:
     yield pid
 
 
-def many_namespaces(count: int) -> Steps:
+def many_namespaces(uid: int, count: int) -> Steps:
     """Each with one wait, whose peer socket no process holds."""
-    become_user()
+    become(uid)
     readable, writable = os.pipe()
     for _ in range(count):
         if not os.fork():
