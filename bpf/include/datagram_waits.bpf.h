@@ -8,6 +8,7 @@
 #include "datagrams.bpf.h"
 #include "emit.bpf.h"
 #include "maps.bpf.h"
+#include "registers.bpf.h"
 #include "settings.bpf.h"
 #include "stall.bpf.h"
 #include "task.bpf.h"
@@ -28,41 +29,31 @@
  */
 
 /*
- * Does the call that the sleeping thread is in give up after a while?  Its arguments are at the top
- * of its kernel stack.  0 where they are not found.
+ * Does the call that the sleeping thread is in give up after a while?  0 where its arguments are
+ * not found.
  */
 __noinline __u32 has_timeout(__u64 address)
 {
-	struct task_struct *task = (void *)address;
-	void *top = BPF_CORE_READ(task, stack) + settings.kernel_stack_bytes -
-		    bpf_core_type_size(struct pt_regs);
+	struct pt_regs *regs = user_registers((void *)address);
+
+	if (!regs)
+		return 0;
 #if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
-
-	for (int padding = 0; padding <= 16; padding += 16) { /* with FRED there is some */
-		struct pt_regs *regs = top - padding;
-
-		if ((BPF_CORE_READ(regs, cs) & 3) != 3)
-			continue; /* not from user space */
-		switch (BPF_CORE_READ(regs, orig_ax)) {
-		case 7: /* poll */
-			return (int)BPF_CORE_READ(regs, dx) >= 0;
-		case 232: /* epoll_wait */
-		case 281: /* epoll_pwait */
-			return (int)BPF_CORE_READ(regs, r10) >= 0;
-		case 271: /* ppoll */
-			return BPF_CORE_READ(regs, dx) != 0;
-		case 441: /* epoll_pwait2 */
-			return BPF_CORE_READ(regs, r10) != 0;
-		case 23: /* select */
-		case 270: /* pselect6 */
-			return BPF_CORE_READ(regs, r8) != 0;
-		}
+	switch (BPF_CORE_READ(regs, orig_ax)) {
+	case 7: /* poll */
+		return (int)BPF_CORE_READ(regs, dx) >= 0;
+	case 232: /* epoll_wait */
+	case 281: /* epoll_pwait */
+		return (int)BPF_CORE_READ(regs, r10) >= 0;
+	case 271: /* ppoll */
+		return BPF_CORE_READ(regs, dx) != 0;
+	case 441: /* epoll_pwait2 */
+		return BPF_CORE_READ(regs, r10) != 0;
+	case 23: /* select */
+	case 270: /* pselect6 */
+		return BPF_CORE_READ(regs, r8) != 0;
 	}
 #elif defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
-	struct pt_regs *regs = top;
-
-	if (BPF_CORE_READ(regs, pstate) & 0xf)
-		return 0; /* not from user space, EL0 */
 	switch (BPF_CORE_READ(regs, syscallno)) { /* there is no poll, epoll_wait and select */
 	case 22: /* epoll_pwait */
 		return (int)BPF_CORE_READ(regs, regs[3]) >= 0;

@@ -7,6 +7,7 @@
 #include "clock.bpf.h"
 #include "core_read.bpf.h"
 #include "datagrams.bpf.h"
+#include "http2_frames.bpf.h"
 #include "maps.bpf.h"
 #include "settings.bpf.h"
 #include "sock.bpf.h"
@@ -64,8 +65,8 @@ static __always_inline int datagram_received(struct sock *sk, int ret, int flags
 		else
 			state->unasked = 1;
 	}
-	if (state->reply_state)
-		on_reply(sk, state, coarse_ns(), ret, flags);
+	if (state->reply_state && on_reply(sk, state, coarse_ns(), ret, flags) && ret > 0)
+		count_answer(sk, state);
 	return 0;
 }
 
@@ -91,6 +92,8 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 	} else if (!settings.sees_full_buffer && sock_nospace(sk) && sock_is_full(sk)) {
 		send_blocked(sk, state);
 	}
+	if (sent_control_frames(sk, state, count))
+		return 0;
 	note_silence_before_send(state, now);
 	if (state->awaits_equal)
 		wait_for_equal_ended(sk, state, exact_ns());
@@ -132,7 +135,14 @@ static __always_inline int sent(struct sock *sk, int ret)
 static __always_inline int bytes_read(struct sock *sk, struct sock_state *state, int ret, int flags)
 {
 	__u64 now = coarse_ns(), request_ns;
+	bool control = ret > 0 && !(flags & MSG_PEEK) && received_control_frames(state, ret);
 
+	if (control && has_replied(state)) {
+		add_atomic(&state->unread_received, uncounted(state, ret, false));
+		state->last_control_ns = now;
+		state->reply_seen_ns = 0; /* an iterator may have seen it unread */
+		return 0;
+	}
 	note_silence_before_receive(sk, state, now, ret);
 	if (state->spins)
 		spin_ended(sk, state, to_monotonic(arrival_ns(sk, now)), ret > 0 ? SEEN_DATA : 0);
@@ -148,12 +158,14 @@ static __always_inline int bytes_read(struct sock *sk, struct sock_state *state,
 			flush_bytes_to_process(sk, state, false);
 	}
 	request_ns = state->reply_state == AWAITING ? state->request_ns : 0;
-	if (state->reply_state)
-		on_reply(sk, state, now, ret, flags);
-	else if (state->peer_closed && ret > 0)
+	if (state->reply_state) {
+		if (on_reply(sk, state, now, ret, flags) && ret > 0 && !control)
+			count_answer(sk, state);
+	} else if (state->peer_closed && ret > 0) {
 		count_answer(sk, state);
-	else if (state->opened && has_paused(sk, state, now, ret))
+	} else if (state->opened && has_paused(sk, state, now, ret)) {
 		pause_ended(sk, state, now);
+	}
 	if (state->tls.phase != TLS_OVER && ret > 0 && !(flags & MSG_PEEK))
 		tls_read(state, now, ret, state->reply_state ? 0 : request_ns);
 	state->last_receive_ns = now;

@@ -92,7 +92,8 @@ static __always_inline void follow_answer(struct sock *sk, struct sock_state *st
 		return;
 	now = coarse_ns();
 	arrival = arrival_ns(sk, now);
-	if (arrival <= state->request_ns || arrival <= state->last_receive_ns + settings.tick_ns) {
+	if (arrival <= state->request_ns || arrival <= state->last_receive_ns + settings.tick_ns ||
+	    arrival <= state->last_control_ns + settings.tick_ns) {
 		state->waiting_ns = now;
 		return;
 	}

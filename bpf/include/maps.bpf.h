@@ -82,6 +82,7 @@ struct sock_state {
 	__u64 spin_begin_ns; /* receives find nothing since: see spins.bpf.h */
 	__u64 last_spin_ns;
 	__u64 last_loss_ns; /* segments were sent again, with the peer's window open */
+	__u64 last_control_ns; /* received frames of HTTP/2 that replied nothing */
 	struct tls_reads tls;
 #ifndef COUNTS_BY_SEQUENCE
 	struct way sending;

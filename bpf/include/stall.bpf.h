@@ -298,7 +298,8 @@ static __always_inline void count_answer(struct sock *sk, struct sock_state *sta
 		merge_peer_history(sk, state);
 }
 
-static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64 now, int ret,
+/* True where the wait is over. */
+static __noinline bool on_reply(struct sock *sk, struct sock_state *state, __u64 now, int ret,
 				int flags)
 {
 	__u64 arrival = now, end;
@@ -307,7 +308,7 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64
 	if (state->reply_state == REPLY_QUEUED) {
 		state->reply_state = AWAITING;
 		if (unread_bytes(sk) || next_to_come(sk) == state->queued_until)
-			return; /* this is that other's answer; else both were read at once */
+			return false; /* this is that other's answer; else both were read at once */
 	}
 	if (now - state->request_ns + settings.tick_ns >= settings.stall_ns) {
 		end = exact_ns();
@@ -316,7 +317,7 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64
 		if (state->reply_seen_ns > state->request_ns && state->reply_seen_ns < arrival)
 			arrival = state->reply_seen_ns;
 		if (arrival + settings.tick_ns < state->request_ns)
-			return; /* it had come before the request: not its answer */
+			return false; /* it had come before the request: not its answer */
 		if (now - arrival > WAKE_UP_TICKS * settings.tick_ns)
 			end = to_monotonic(arrival);
 		/*
@@ -332,8 +333,7 @@ static __noinline void on_reply(struct sock *sk, struct sock_state *state, __u64
 	state->reply_state = 0;
 	state->reply_seen_ns = 0;
 	flow_begins(state, now);
-	if (ret > 0)
-		count_answer(sk, state);
+	return true;
 }
 
 /* Or given up; most are too short for a second read of the clock. */

@@ -30,44 +30,81 @@ def test_who_updates_the_window_after_a_download_waits_for_nothing(watch, peer):
 
 
 CLEAR, TLS = 0, 22  # bytes that are added to each message
+REPLIED = "c100 s200 " * 12  # the server has replied to each request so far
 
 
+@pytest.mark.parametrize("how", ["buffers", "vectors", "messages"])
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "r100 sP cA p230 cP sA p50 sU cAP sPA",
+        "r100 sPU cA p1100 sU sP cA p300 cP",
+        "r40 sUP cA",  # a request that is as short
+        "sP cA p300 cP sA p300 r100 cP sA p230 sPU cA",
+        "c100 s200 sP r100 cA p300 sUU",
+    ],
+)
+def test_frames_of_the_libraries_leave_a_wait_as_it_is(watch, peer, how, steps):
+    """Pings and updates of both sides; gRPC sends them after each burst of data.
+
+    A stall length that a busy host does not exceed between two of them.
+    """
+    seen = watch(stall_ns=1_000_000_000)
+    one = peer("http2.asks", how, *(REPLIED + steps).split())
+    ended = answered_once_seen(seen, one)
+    assert ended.cause is Cause.NO_REPLY
+
+
+@pytest.mark.parametrize("how", ["buffers", "vectors", "messages"])
 @pytest.mark.parametrize(
     ("more", "steps"),
     [
-        # A reset or an update asks for nothing, and a ping follows.
-        (CLEAR, "c13 c17 s17"),
-        (CLEAR, "c100 s8192 c13 c13 c17 s17"),
-        (CLEAR, "c100 s200 c9 c17 s17"),
-        (CLEAR, "c100 s200 c30 s17 c52 s39"),
-        # Replies of a ping's size: alone, after a ping that came with data, or before a request.
+        # No request: pings, an update, a reset.
+        (CLEAR, "cP sA p230 sP cA p230 cP"),
+        (CLEAR, "cU cP sA"),
+        (CLEAR, "c100 s8192 cU cUU cP sA"),
+        (CLEAR, "c100 cR cP sA"),
+        (CLEAR, "c100 p230 cR cP sA p230 cPU"),
+        (CLEAR, "c100 sP cAR"),
+        (CLEAR, "c100 p230 cP sA sR"),
+        # Replies of the size of those frames: alone, or after some of them.
         (CLEAR, "c100 s17"),
         (CLEAR, "c100 s30"),
+        (CLEAR, "c100 s13"),
+        (CLEAR, "c100 p230 s17"),
+        (CLEAR, "c100 sP cA s17"),
         (CLEAR, "c100 s217 c17 c100 s30"),
-        (CLEAR, "p300 s17 c17 c100 s17"),
+        (CLEAR, "p300 sP cA c100 s17"),
         (CLEAR, "p300 s17 c100 c17 s30"),
-        (CLEAR, "c100 p60 s17"),
-        (TLS, "c120 s39"),
-        (TLS, "s239 c39 c120 s74"),
-        (TLS, "s239 c39 c120 s39"),
-        (TLS, "p300 s39 c120 c39 s74"),
-        # A message of that size, and its reply, or an acknowledgement and a reply at once.
-        (CLEAR, "c100 c17 s17"),
-        (CLEAR, "c100 c17 s30"),
+        (CLEAR, "c100 c17 sA s17"),
         (CLEAR, "c100 s200 c100 c100 c100 c39 c17 s17"),
         # One after the other.
         (CLEAR, " ".join(["c100", *["s17 c17"] * 50, "s17"])),
         (CLEAR, " ".join(["c100", *["s17 c17 p350"] * 4, "s17"])),
+        # Their types are not readable.
+        (TLS, "c120 s39"),
+        (TLS, "s239 c39 c120 s74"),
+        (TLS, "p300 s39 c120 c39 s74"),
         (TLS, " ".join(["c100", *["c52 p350 s39"] * 4])),
     ],
 )
-def test_messages_of_the_size_of_a_ping_make_no_wait(watch, peer, more, steps):
+def test_no_wait_is_left_over(watch, peer, how, more, steps):
+    """Of a reply that came, or of frames that ask for nothing."""
     seen = watch()
-    one = peer("http2.answered", more, *steps.split())
-    one.start()
-    seen.until(lambda: seen.sent(one.pid))
+    one = peer("http2.answered", how, more, *(REPLIED + steps).split())
+    one.go()
     hanging = peer("stalls.hangs_for_ever").pid
     seen.for_stall_lengths(15, hanging)
     before = len(seen.stalls(one.pid))  # of a slow step, on a busy host
     seen.for_stall_lengths(25, hanging)
     assert seen.stalls(one.pid)[before:] == []
+
+
+def test_a_stream_of_messages_without_replies_waits_for_nothing(watch, peer):
+    """The server acknowledges pings, and updates the window; nothing shows that it ever replies."""
+    seen = watch()
+    one = peer("http2.answered", "buffers", CLEAR, *("c100 sPU cA p230 " * 12).split())
+    one.go()
+    hanging = peer("stalls.hangs_for_ever").pid
+    seen.for_stall_lengths(15, hanging)
+    assert seen.stalls(one.pid) == []

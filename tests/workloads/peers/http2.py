@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import sys
@@ -16,6 +17,12 @@ ACKNOWLEDGED = b"\0\0\0\4\1\0\0\0\0"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
 REQUEST = b"\0\0\x5b\1\4\0\0\0\1" + b"h" * 91
 UPDATE = b"\0\0\4\x08\0\0\0\0\0\0\0\x20\0"
+FRAMES = {
+    "P": b"\0\0\x08\6\0\0\0\0\0" + b"p" * 8,  # a ping
+    "A": b"\0\0\x08\6\1\0\0\0\0" + b"p" * 8,  # its acknowledgement
+    "U": UPDATE,
+    "R": b"\0\0\4\3\0\0\0\0\1\0\0\0\x08",  # a reset of the stream: cancelled
+}
 DATA = b"d" * 8_192
 EVERY_S = 0.01
 PROMPT_S, PAUSE_S = 0.05, 0.23  # shorter and longer than a stall
@@ -42,13 +49,31 @@ def _pair(more: int = 0) -> tuple[socket.socket, socket.socket]:
             return client, server
 
 
-def _take(sock: socket.socket, count: int) -> None:
+def _take(sock: socket.socket, count: int, how: str) -> None:
     """Receive so many bytes, and never wait in a receive: there a server is idle."""
+    buffer = bytearray(count)
+    sock.setblocking(False)
     while count:
         try:
-            count -= len(sock.recv(count, socket.MSG_DONTWAIT))
+            if how == "vectors":
+                count -= os.readv(sock.fileno(), [buffer])
+            elif how == "messages":
+                count -= sock.recvmsg_into([buffer])[0]
+            else:
+                count -= sock.recv_into(buffer, count)
         except BlockingIOError:
             time.sleep(EVERY_S)
+    sock.setblocking(True)
+
+
+def _send(sock: socket.socket, frames: list[bytes], how: str) -> None:
+    """Send these at once: one buffer for each frame, or one for all."""
+    if how == "vectors":
+        os.writev(sock.fileno(), frames)
+    elif how == "messages":
+        sock.sendmsg(frames)
+    else:
+        sock.send(b"".join(frames))
 
 
 def first_request() -> Steps:
@@ -96,23 +121,57 @@ def downloads() -> Steps:
     client.recv(100)
 
 
-def _play(client: socket.socket, server: socket.socket, steps: Iterable[str]) -> None:
-    """`c100`: the client sends so many bytes, in one message; `s17`: the server; `p300`: ms."""
+def _frames(words: str) -> list[bytes]:
+    """`100`: a message of so many bytes in all; `PU`: a ping and an update of the window."""
+    if not words.isdigit():
+        return [FRAMES[letter] for letter in words]
+    count = int(words) - len(ACKNOWLEDGED)
+    return [count.to_bytes(3, "big") + b"\0\0\0\0\0\1" + b"d" * count]
+
+
+def _play(client: socket.socket, server: socket.socket, how: str, steps: Iterable[str]) -> None:
+    """`c100`: the client sends a message; `sPU`: the server these frames; `p300`: ms."""
     for step in steps:
-        number = int(step[1:])
         if step[0] == "p":
-            time.sleep(number / 1_000)
+            time.sleep(int(step[1:]) / 1_000)
             continue
         sender, receiver = (client, server) if step[0] == "c" else (server, client)
-        sender.sendall(bytes(number))
-        _take(receiver, number)
+        frames = _frames(step[1:])
+        _send(sender, frames, how)
+        _take(receiver, sum(map(len, frames)), how)
 
 
-def answered(more: int, *steps: str) -> Steps:
-    """An event loop that has its reply after these steps, and waits for nothing."""
+def answered(how: str, more: int, *steps: str) -> Steps:
+    """An event loop that has its reply after these steps, and waits for nothing.
+
+    `more`: bytes that TLS adds to each message of the handshake.
+    """
     client, server = _pair(more)
     yield
-    _play(client, server, (*("c100", "s200") * 12, *steps))
+    _play(client, server, how, steps)
+    yield
     loop = select.epoll()
     loop.register(client, select.EPOLLIN)
     loop.poll(LONG_S)
+
+
+def asks(how: str, *steps: str) -> Steps:
+    """Waits for the reply to the request among these steps, `r100`; yields its bounds in ns."""
+    late = Bounds()
+    client, server = _pair()
+    (asked,) = (number for number, step in enumerate(steps) if step[0] == "r")
+    before, request, meanwhile = steps[:asked], f"c{steps[asked][1:]}", steps[asked + 1 :]
+
+    def serve() -> None:
+        sys.stdin.readline()
+        late.release()
+        server.sendall(DATA)
+
+    def receive() -> None:
+        _play(client, server, how, meanwhile)
+        aside(serve)
+        exactly(client, len(DATA))
+
+    yield
+    _play(client, server, how, before)
+    yield late.measure(lambda: _play(client, server, how, [request]), receive)
