@@ -55,7 +55,6 @@ def test_frames_of_the_libraries_leave_a_wait_as_it_is(watch, peer, how, steps):
     assert ended.cause is Cause.NO_REPLY
 
 
-@pytest.mark.parametrize("how", ["buffers", "vectors", "messages"])
 @pytest.mark.parametrize(
     ("more", "steps"),
     [
@@ -88,10 +87,10 @@ def test_frames_of_the_libraries_leave_a_wait_as_it_is(watch, peer, how, steps):
         (TLS, " ".join(["c100", *["c52 p350 s39"] * 4])),
     ],
 )
-def test_no_wait_is_left_over(watch, peer, how, more, steps):
+def test_no_wait_is_left_over(watch, peer, more, steps):
     """Of a reply that came, or of frames that ask for nothing."""
     seen = watch()
-    one = peer("http2.answered", how, more, *(REPLIED + steps).split())
+    one = peer("http2.answered", "buffers", more, *(REPLIED + steps).split())
     one.go()
     hanging = peer("stalls.hangs_for_ever").pid
     seen.for_stall_lengths(15, hanging)

@@ -12,7 +12,6 @@ from ebpf.test_connects import (
 from ebpf.test_figures import test_what_is_known_of_a_socket_of_multipath_tcp_goes_with_it
 from ebpf.test_http2 import (
     test_frames_of_the_libraries_leave_a_wait_as_it_is,
-    test_no_wait_is_left_over,
     test_the_first_request_after_the_settings_were_acknowledged,
     test_who_has_acknowledged_the_settings_waits_for_nothing,
     test_who_updates_the_window_after_a_download_waits_for_nothing,
@@ -56,7 +55,6 @@ __all__ = [
     "test_a_sender_that_may_queue_little",
     "test_a_socket_that_no_descriptor_holds",
     "test_frames_of_the_libraries_leave_a_wait_as_it_is",
-    "test_no_wait_is_left_over",
     "test_open_sockets_have_their_owner_before_they_do_anything",
     "test_the_first_request_after_the_settings_were_acknowledged",
     "test_two_processes_on_one_socket_have_each_their_own",
