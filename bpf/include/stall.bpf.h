@@ -230,14 +230,13 @@ static __always_inline bool is_settings_ack(struct sock_state *state, __u64 now,
 }
 
 /*
- * During a download, and after its end: of the connection, of the stream, or of both at once.  A
- * request of the same size, right after such a reply, is taken for one.
+ * Inside TLS, during a download, and after its end: of the connection, of the stream, or of both at
+ * once.  A request of the same size, right after such a reply, is taken for one.
  */
 static __always_inline bool is_window_update(struct sock_state *state, __u64 now, __u32 count)
 {
 	return state->http2 && !state->sent_last && !state->reply_state &&
-	       (count == WINDOW_UPDATE || count == 2 * WINDOW_UPDATE ||
-		count == WINDOW_UPDATE_IN_TLS || count == WINDOW_UPDATE_IN_TLS + WINDOW_UPDATE) &&
+	       (count == WINDOW_UPDATE_IN_TLS || count == WINDOW_UPDATE_IN_TLS + WINDOW_UPDATE) &&
 	       state->received_since >= LEAST_DOWNLOADED &&
 	       now - state->last_receive_ns < settings.stall_ns;
 }
