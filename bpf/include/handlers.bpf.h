@@ -135,9 +135,10 @@ static __always_inline int sent(struct sock *sk, int ret)
 static __always_inline int bytes_read(struct sock *sk, struct sock_state *state, int ret, int flags)
 {
 	__u64 now = coarse_ns(), request_ns;
-	bool control = ret > 0 && !(flags & MSG_PEEK) && received_control_frames(state, ret);
+	bool control =
+		ret > 0 && !(flags & (MSG_PEEK | MSG_TRUNC)) && received_control_frames(state, ret);
 
-	if (control && has_replied(state)) {
+	if (control && owes_reply(state)) {
 		add_atomic(&state->unread_received, uncounted(state, ret, false));
 		state->last_control_ns = now;
 		state->reply_seen_ns = 0; /* an iterator may have seen it unread */

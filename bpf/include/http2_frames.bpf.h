@@ -4,7 +4,7 @@
  *
  * Libraries send them by themselves, also while all handlers hang: gRPC measures the path with a
  * ping after each burst of data.  A message may have the same size, so the heads of the frames are
- * read, from the buffer of the call.  Inside TLS they are not readable.
+ * read, from the buffers of the call.  Inside TLS they are not readable.
  */
 #ifndef HTTP2_FRAMES_BPF_H
 #define HTTP2_FRAMES_BPF_H
@@ -16,144 +16,202 @@
 #include "maps.bpf.h"
 #include "registers.bpf.h"
 #include "stall.bpf.h"
+#include "tcp_sock.bpf.h"
 
-#define MOST_OF_FRAMES 64 /* bytes of a send or a receive whose frames are read */
-#define MOST_FRAMES 5
-#define MOST_VECTORS 4
+#define MOST_FRAMES 8 /* of a call */
+#define MOST_VECTORS 8
+#define MOST_OF_CONTROL 64 /* bytes of a receive whose frames are read */
 
 enum frame_type {
+	FRAME_DATA = 0,
+	FRAME_HEADERS = 1,
 	FRAME_RESET = 3, /* of a stream */
 	FRAME_SETTINGS = 4,
 	FRAME_PING = 6,
 	FRAME_WINDOW_UPDATE = 8,
 };
+#define CONTROL_FRAMES                                                                             \
+	(1 << FRAME_RESET | 1 << FRAME_SETTINGS | 1 << FRAME_PING | 1 << FRAME_WINDOW_UPDATE)
+#define END_STREAM 1 /* a flag of data and headers */
 
-struct frame_head {
-	__u8 length[3]; /* of what follows the head, big endian */
-	__u8 type;
-	__u8 flags;
-	__u8 stream[4];
-};
+/* The frames of a call, besides the bit of each type. */
+#define IS_REQUEST (1U << 31) /* headers come first, and the last frame ends its stream */
 
-static __always_inline bool is_control_frame(struct frame_head *head)
+/* The first eight bytes of a frame: big endian its length, less its head; its type, its flags. */
+static __always_inline __u32 frame_bytes(__u64 head)
 {
-	if (head->length[0] || head->length[1])
-		return false;
-	switch (head->type) {
+	return HTTP2_FRAME_HEAD +
+	       ((head & 0xff) << 16 | (head >> 8 & 0xff) << 8 | (head >> 16 & 0xff));
+}
+
+static __always_inline bool is_frame(__u32 type, __u32 bytes)
+{
+	switch (type) {
+	case FRAME_DATA:
+	case FRAME_HEADERS:
+		return true;
 	case FRAME_RESET:
 	case FRAME_WINDOW_UPDATE:
-		return head->length[2] == 4;
+		return bytes == HTTP2_FRAME_HEAD + 4;
 	case FRAME_SETTINGS:
-		return !(head->length[2] % 6);
+		return bytes < 256;
 	case FRAME_PING:
-		return head->length[2] == 8;
+		return bytes == HTTP2_FRAME_HEAD + 8;
 	}
 	return false;
 }
 
-/* The types of the frames in a buffer of user space, as bits; 0 where any of them is another. */
-__noinline __u32 control_frames(__u64 buffer, __u32 count)
-{
-	__u32 types = 0, at = 0;
-	struct frame_head head;
+struct vector { /* struct iovec */
+	__u64 base;
+	__u64 length;
+};
 
-	for (int i = 0; i < MOST_FRAMES && at < count; i++) {
-		if (bpf_probe_read_user(&head, sizeof(head), (void *)(buffer + at)) ||
-		    !is_control_frame(&head))
-			return 0;
-		types |= 1 << (head.type & 31);
-		at += sizeof(head) + head.length[2];
-	}
-	return at == count ? types : 0;
+/* Where in a list of buffers. */
+struct cursor {
+	__u64 next; /* vector; 0: there is one buffer */
+	struct vector here;
+	__u64 at; /* in it */
+};
+
+static __always_inline bool next_vector(struct cursor *cursor)
+{
+	if (!cursor->next ||
+	    bpf_probe_read_user(&cursor->here, sizeof(cursor->here), (void *)cursor->next))
+		return false;
+	cursor->next += sizeof(cursor->here);
+	return true;
 }
 
-/* The same of a list of buffers. */
-__noinline __u32 control_frames_of_vectors(__u64 vectors, __u32 count)
+/* The first bytes of a frame, which may lie in two buffers. */
+static __always_inline bool read_head(struct cursor *cursor, __u64 *head)
 {
-	struct {
-		__u64 base;
-		__u64 length;
-	} vector; /* struct iovec */
-	__u32 types = 0;
+	struct vector behind;
+	__u64 rest, left;
 
-	for (int i = 0; i < MOST_VECTORS && count; i++) {
-		__u32 length, found;
-
-		if (bpf_probe_read_user(&vector, sizeof(vector),
-					(void *)(vectors + i * sizeof(vector))))
-			return 0;
-		length = vector.length < count ? vector.length : count;
-		if (!length)
-			continue;
-		found = control_frames(vector.base, length);
-		if (!found)
-			return 0;
-		types |= found;
-		count -= length;
+	for (int i = 0; i < MOST_VECTORS && cursor->at >= cursor->here.length; i++) {
+		cursor->at -= cursor->here.length;
+		if (!next_vector(cursor))
+			return false;
 	}
-	return count ? 0 : types;
+	if (cursor->at >= cursor->here.length ||
+	    bpf_probe_read_user(head, sizeof(*head), (void *)(cursor->here.base + cursor->at)))
+		return false;
+	left = cursor->here.length - cursor->at;
+	if (left >= sizeof(*head))
+		return true;
+	if (!cursor->next || bpf_probe_read_user(&behind, sizeof(behind), (void *)cursor->next) ||
+	    bpf_probe_read_user(&rest, sizeof(rest), (void *)behind.base))
+		return false;
+	left *= 8;
+	*head = (*head & ((1ULL << (left & 63)) - 1)) | rest << (left & 63);
+	return true;
 }
 
-/*
- * The same of the call that the task is in.  Its second argument is the buffer of read, write, recv
- * and send, the vectors of readv and writev, or the header of recvmsg and sendmsg, which has them
- * in its third word.
- */
-__noinline __u32 control_frames_of_call(__u64 task, __u32 count)
+/* The types of the frames that a call has sent or received, `count` bytes; 0: not whole frames. */
+__noinline __u32 frames_at(__u64 argument, __u32 count, __u32 buffers)
 {
-	struct pt_regs *regs = user_registers((void *)task);
-	__u64 argument, vectors = 0;
-	__u32 types;
+	struct cursor cursor = { .here = { .base = argument, .length = count } };
+	__u32 types = 0, done = 0, first = 0, flags = 0;
+	__u64 head;
 
-	if (!regs)
+	if (buffers != ONE_BUFFER) {
+		cursor.next = argument;
+		if (buffers == MESSAGE &&
+		    bpf_probe_read_user(&cursor.next, sizeof(cursor.next), (void *)(argument + 16)))
+			return 0;
+		if (!next_vector(&cursor))
+			return 0;
+	}
+	for (int i = 0; i < MOST_FRAMES && done < count; i++) {
+		__u32 type, bytes;
+
+		if (!read_head(&cursor, &head))
+			return 0;
+		type = head >> 24 & 0xff;
+		flags = head >> 32;
+		bytes = frame_bytes(head);
+		if (!is_frame(type, bytes))
+			return 0;
+		if (!types)
+			first = type;
+		types |= 1 << (type & 15);
+		done += bytes;
+		cursor.at += bytes;
+	}
+	if (done != count)
 		return 0;
-	argument = second_argument(regs);
-	types = control_frames(argument, count);
-	if (types)
-		return types;
-	types = control_frames_of_vectors(argument, count);
-	if (types || bpf_probe_read_user(&vectors, sizeof(vectors), (void *)(argument + 16)))
-		return types;
-	return control_frames_of_vectors(vectors, count);
-}
-
-static __always_inline __u32 control_frames_of(struct sock_state *state, __u32 count)
-{
-	if (!state->http2 || count > MOST_OF_FRAMES)
-		return 0;
-	return control_frames_of_call(address_of(current_task()), count);
-}
-
-/* True for a send that asks for nothing.  With a reset the process gives up its request. */
-static __always_inline bool sent_control_frames(struct sock *sk, struct sock_state *state,
-						__u32 count)
-{
-	__u32 types = control_frames_of(state, count);
-
-	if (types & 1 << FRAME_RESET && state->reply_state) {
-		emit_reply_stall(sk, state, exact_ns(), 0);
-		state->reply_state = 0;
-	}
+	if (first == FRAME_HEADERS && !(types & CONTROL_FRAMES) && flags & END_STREAM)
+		types |= IS_REQUEST;
 	return types;
 }
 
-/* True for a receive that does not reply.  A reset does. */
+/* The same of the call that the task is in. */
+__noinline __u32 frames_of_call(__u64 task, __u32 count)
+{
+	struct pt_regs *regs = user_registers((void *)task);
+	__u64 argument = 0;
+	__u32 buffers;
+
+	if (!regs)
+		return 0;
+	buffers = buffers_of(regs, &argument);
+	return buffers ? frames_at(argument, count, buffers) : 0;
+}
+
+/* With a reset the process gives its request up, unless the reply lies there already. */
+static __noinline void gave_up(struct sock *sk, struct sock_state *state)
+{
+	__u64 arrival, end = exact_ns();
+
+	if (unread_bytes(sk)) {
+		arrival = arrival_ns(sk, coarse_ns());
+		if (state->reply_seen_ns > state->request_ns && state->reply_seen_ns < arrival)
+			arrival = state->reply_seen_ns;
+		end = to_monotonic(arrival);
+	}
+	emit_reply_stall(sk, state, end, 0);
+	state->reply_state = 0;
+	state->reply_seen_ns = 0;
+}
+
+/* True for a send that asks for nothing. */
+static __always_inline bool sent_control_frames(struct sock *sk, struct sock_state *state,
+						__u32 count)
+{
+	__u32 types;
+
+	if (!state->http2)
+		return false;
+	types = frames_of_call(address_of(current_task()), count);
+	if (!types || types & ~CONTROL_FRAMES) {
+		state->sent_request = types & IS_REQUEST ? 1 : 0;
+		return false;
+	}
+	if (types & 1 << FRAME_RESET && state->reply_state)
+		gave_up(sk, state);
+	return true;
+}
+
+/* True for a receive that replies nothing.  A reset does. */
 static __always_inline bool received_control_frames(struct sock_state *state, __u32 count)
 {
-	__u32 types = 0;
+	__u32 types;
 
-	if (state->reply_state == AWAITING && state->tls.phase == TLS_OVER)
-		types = control_frames_of(state, count);
-	return types && !(types & 1 << FRAME_RESET);
+	if (!state->http2 || state->reply_state != AWAITING || state->tls.phase != TLS_OVER ||
+	    count > MOST_OF_CONTROL)
+		return false;
+	types = frames_of_call(address_of(current_task()), count);
+	return types && !(types & ~CONTROL_FRAMES) && !(types & 1 << FRAME_RESET);
 }
 
 /*
- * Of a connection on which hardly any reply was missing.  Else this may be a stream of messages to
- * which no reply is due: there control frames end each wait.
+ * A reply is due: the last message was a whole request, of a connection on which hardly any reply
+ * was missing.  Other messages may be of a stream without replies, and frames that could not be
+ * read may be no request: there control frames end each wait.
  */
-static __always_inline bool has_replied(struct sock_state *state)
+static __always_inline bool owes_reply(struct sock_state *state)
 {
-	return state->answered > ANSWERED_PER_SLIP && !is_one_way(state);
+	return state->sent_request && state->answered > ANSWERED_PER_SLIP && !is_one_way(state);
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
-/* The registers of user space, as a system call has left them at the top of the kernel stack. */
+/* What a system call got: the registers of user space lie at the top of the kernel stack. */
 #ifndef REGISTERS_BPF_H
 #define REGISTERS_BPF_H
 
@@ -25,15 +25,48 @@ static __always_inline struct pt_regs *user_registers(struct task_struct *task)
 #endif
 }
 
-static __always_inline __u64 second_argument(struct pt_regs *regs)
+enum buffers {
+	NO_BUFFERS, /* it is another call */
+	ONE_BUFFER,
+	VECTORS, /* an array of struct iovec */
+	MESSAGE, /* struct msghdr */
+};
+
+/* What the second argument of a call that sends or receives points to. */
+static __always_inline enum buffers buffers_of(struct pt_regs *regs, __u64 *argument)
 {
 #if defined(__TARGET_ARCH_x86) || defined(__x86_64__)
-	return BPF_CORE_READ(regs, si);
+	*argument = BPF_CORE_READ(regs, si);
+	switch (BPF_CORE_READ(regs, orig_ax)) {
+	case 0: /* read */
+	case 1: /* write */
+	case 44: /* sendto */
+	case 45: /* recvfrom */
+		return ONE_BUFFER;
+	case 19: /* readv */
+	case 20: /* writev */
+		return VECTORS;
+	case 46: /* sendmsg */
+	case 47: /* recvmsg */
+		return MESSAGE;
+	}
 #elif defined(__TARGET_ARCH_arm64) || defined(__aarch64__)
-	return BPF_CORE_READ(regs, regs[1]);
-#else
-	return 0;
+	*argument = BPF_CORE_READ(regs, regs[1]);
+	switch (BPF_CORE_READ(regs, syscallno)) {
+	case 63: /* read */
+	case 64: /* write */
+	case 206: /* sendto */
+	case 207: /* recvfrom */
+		return ONE_BUFFER;
+	case 65: /* readv */
+	case 66: /* writev */
+		return VECTORS;
+	case 211: /* sendmsg */
+	case 212: /* recvmsg */
+		return MESSAGE;
+	}
 #endif
+	return NO_BUFFERS;
 }
 
 #endif

@@ -44,6 +44,7 @@
 #define S_IFIFO 0010000
 
 #define MSG_PEEK 0x2
+#define MSG_TRUNC 0x20
 #define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
 

@@ -31,9 +31,10 @@ def test_who_updates_the_window_after_a_download_waits_for_nothing(watch, peer):
 
 CLEAR, TLS = 0, 22  # bytes that are added to each message
 REPLIED = "c100 s200 " * 12  # the server has replied to each request so far
+HOW = ("buffers", "vectors", "messages")
 
 
-@pytest.mark.parametrize("how", ["buffers", "vectors", "messages"])
+@pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize(
     "steps",
     [
@@ -55,6 +56,19 @@ def test_frames_of_the_libraries_leave_a_wait_as_it_is(watch, peer, how, steps):
     assert ended.cause is Cause.NO_REPLY
 
 
+def reported_later(watch, peer, how, more, steps):
+    """What is reported of the event loop that waits after these steps."""
+    seen = watch()
+    one = peer("http2.answered", how, more, *(REPLIED + steps).split())
+    one.go()
+    one.start()
+    hanging = peer("stalls.hangs_for_ever").pid
+    seen.for_stall_lengths(15, hanging)
+    before = len(seen.stalls(one.pid))  # of a slow step, on a busy host
+    seen.for_stall_lengths(25, hanging)
+    return seen.stalls(one.pid)[before:]
+
+
 @pytest.mark.parametrize(
     ("more", "steps"),
     [
@@ -62,10 +76,16 @@ def test_frames_of_the_libraries_leave_a_wait_as_it_is(watch, peer, how, steps):
         (CLEAR, "cP sA p230 sP cA p230 cP"),
         (CLEAR, "cU cP sA"),
         (CLEAR, "c100 s8192 cU cUU cP sA"),
+        (CLEAR, "c100 s8192 cUUP sA"),
+        (CLEAR, "c100 s8192 cUUUUUUP sA"),
         (CLEAR, "c100 cR cP sA"),
         (CLEAR, "c100 p230 cR cP sA p230 cPU"),
         (CLEAR, "c100 sP cAR"),
         (CLEAR, "c100 p230 cP sA sR"),
+        # Data of a stream that goes on: no reply is due.
+        (CLEAR, "cD100 sP cA"),
+        (CLEAR, "c100 s200 cD30 sPU cA"),
+        (CLEAR, "cD9000 p230 sU cD9000 p230 sU"),
         # Replies of the size of those frames: alone, or after some of them.
         (CLEAR, "c100 s17"),
         (CLEAR, "c100 s30"),
@@ -89,21 +109,18 @@ def test_frames_of_the_libraries_leave_a_wait_as_it_is(watch, peer, how, steps):
 )
 def test_no_wait_is_left_over(watch, peer, more, steps):
     """Of a reply that came, or of frames that ask for nothing."""
-    seen = watch()
-    one = peer("http2.answered", "buffers", more, *(REPLIED + steps).split())
-    one.go()
-    hanging = peer("stalls.hangs_for_ever").pid
-    seen.for_stall_lengths(15, hanging)
-    before = len(seen.stalls(one.pid))  # of a slow step, on a busy host
-    seen.for_stall_lengths(25, hanging)
-    assert seen.stalls(one.pid)[before:] == []
+    assert reported_later(watch, peer, "messages", more, steps) == []
 
 
-def test_a_stream_of_messages_without_replies_waits_for_nothing(watch, peer):
-    """The server acknowledges pings, and updates the window; nothing shows that it ever replies."""
+@pytest.mark.parametrize("how", HOW)
+def test_a_wait_that_is_left_over_is_reported(watch, peer, how):
+    assert reported_later(watch, peer, how, CLEAR, "c100 s200 c100 sP cA")
+
+
+def test_a_request_that_is_given_up_late_has_waited_until_its_reply(watch, peer):
+    """The process was late, and not the server."""
     seen = watch()
-    one = peer("http2.answered", "buffers", CLEAR, *("c100 sPU cA p230 " * 12).split())
+    one = peer("http2.answered", "buffers", CLEAR, *(REPLIED + "c100 S200 p1000 cR").split())
     one.go()
-    hanging = peer("stalls.hangs_for_ever").pid
-    seen.for_stall_lengths(15, hanging)
-    assert seen.stalls(one.pid) == []
+    seen.for_stall_lengths(15, peer("stalls.hangs_for_ever").pid)
+    assert [stall for stall in seen.stalls(one.pid) if stall.duration_ns > 500_000_000] == []

@@ -48,7 +48,7 @@ from xctl_probe.errors import SourceUnavailable
 from xctl_probe.linux.heap import give_back_memory
 from xctl_probe.metrics import DEFAULT, Metric
 
-_MEMORY_BYTES = 336  # struct sock_state in bpf/include/maps.bpf.h; the compiler compares
+_MEMORY_BYTES = 344  # struct sock_state in bpf/include/maps.bpf.h; the compiler compares
 _DRAFTS_BYTES = 4 * RECORD.size + 8  # struct event_scratch_percpu in bpf/include/bcc_compat.h
 _ITER_BYTES = 1 << 18
 _QUEUED = 4096  # records

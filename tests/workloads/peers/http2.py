@@ -25,6 +25,7 @@ FRAMES = {
 }
 DATA = b"d" * 8_192
 EVERY_S = 0.01
+INLINED, HEADERS = 23, 40  # bytes
 PROMPT_S, PAUSE_S = 0.05, 0.23  # shorter and longer than a stall
 
 
@@ -67,13 +68,14 @@ def _take(sock: socket.socket, count: int, how: str) -> None:
 
 
 def _send(sock: socket.socket, frames: list[bytes], how: str) -> None:
-    """Send these at once: one buffer for each frame, or one for all."""
+    """Send these at once: a buffer for each, or for all; or as gRPC, which fills small ones."""
+    data = b"".join(frames)
     if how == "vectors":
         os.writev(sock.fileno(), frames)
     elif how == "messages":
-        sock.sendmsg(frames)
+        sock.sendmsg([data[:INLINED], data[INLINED:]])
     else:
-        sock.send(b"".join(frames))
+        sock.send(data)
 
 
 def first_request() -> Steps:
@@ -121,16 +123,29 @@ def downloads() -> Steps:
     client.recv(100)
 
 
+def _frame(kind: int, flags: int, count: int) -> bytes:
+    """A frame of so many bytes in all."""
+    count -= len(ACKNOWLEDGED)
+    return count.to_bytes(3, "big") + bytes((kind, flags)) + b"\0\0\0\1" + b"d" * count
+
+
 def _frames(words: str) -> list[bytes]:
-    """`100`: a message of so many bytes in all; `PU`: a ping and an update of the window."""
+    """`100`: a call of so many bytes in all, `D100`: data of one that goes on, `PU`: see FRAMES."""
+    if words[0] == "D":
+        return [_frame(0, 0, int(words[1:]))]
     if not words.isdigit():
         return [FRAMES[letter] for letter in words]
-    count = int(words) - len(ACKNOWLEDGED)
-    return [count.to_bytes(3, "big") + b"\0\0\0\0\0\1" + b"d" * count]
+    count = int(words)
+    if count < 2 * HEADERS:
+        return [_frame(1, 5, count)]
+    return [_frame(1, 4, HEADERS), _frame(0, 1, count - HEADERS)]
 
 
 def _play(client: socket.socket, server: socket.socket, how: str, steps: Iterable[str]) -> None:
-    """`c100`: the client sends a message; `sPU`: the server these frames; `p300`: ms."""
+    """`c100`: the client calls; `sPU`: the server sends these frames; `p300`: ms pass.
+
+    `S200`: as `s200`, and the client does not read it.
+    """
     for step in steps:
         if step[0] == "p":
             time.sleep(int(step[1:]) / 1_000)
@@ -138,7 +153,8 @@ def _play(client: socket.socket, server: socket.socket, how: str, steps: Iterabl
         sender, receiver = (client, server) if step[0] == "c" else (server, client)
         frames = _frames(step[1:])
         _send(sender, frames, how)
-        _take(receiver, sum(map(len, frames)), how)
+        if step[0] != "S":
+            _take(receiver, sum(map(len, frames)), how)
 
 
 def answered(how: str, more: int, *steps: str) -> Steps:
