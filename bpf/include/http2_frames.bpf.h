@@ -34,11 +34,10 @@ enum frame_type {
 	(1 << FRAME_RESET | 1 << FRAME_SETTINGS | 1 << FRAME_PING | 1 << FRAME_WINDOW_UPDATE)
 #define END_STREAM 1 /* a flag of data and headers */
 
-/*
- * The frames of a call, besides the bit of each type: there are headers, and the last of them or of
- * data end a stream.
+/* The frames of a call, besides the bit of each type, by the last one of headers, data or resets.
  */
-#define IS_REQUEST (1U << 31)
+#define IS_REQUEST (1U << 31) /* there are headers, and it ends its stream */
+#define IS_RESET (1U << 30)
 
 /* The first eight bytes of a frame: big endian its length, less its head; its type, its flags. */
 static __always_inline __u32 frame_bytes(__u64 head)
@@ -84,7 +83,7 @@ static __always_inline bool next_vector(struct cursor *cursor)
 	return true;
 }
 
-/* The first bytes of a frame, which may lie in two buffers. */
+/* The first bytes of a frame, which may lie in two buffers, and in no more. */
 static __always_inline bool read_head(struct cursor *cursor, __u64 *head)
 {
 	struct vector behind;
@@ -113,8 +112,8 @@ static __always_inline bool read_head(struct cursor *cursor, __u64 *head)
 __noinline __u32 frames_at(__u64 argument, __u32 count, __u32 buffers)
 {
 	struct cursor cursor = { .here = { .base = argument, .length = count } };
-	__u32 types = 0, done = 0, flags = 0;
-	__u64 head;
+	__u64 head, last = 0;
+	__u32 types = 0, done = 0;
 
 	if (buffers != ONE_BUFFER) {
 		cursor.next = argument;
@@ -133,15 +132,17 @@ __noinline __u32 frames_at(__u64 argument, __u32 count, __u32 buffers)
 		bytes = frame_bytes(head);
 		if (!is_frame(type, bytes))
 			return 0;
-		if (type == FRAME_DATA || type == FRAME_HEADERS)
-			flags = head >> 32;
+		if (type <= FRAME_RESET)
+			last = head;
 		types |= 1 << (type & 15);
 		done += bytes;
 		cursor.at += bytes;
 	}
 	if (done != count)
 		return 0;
-	if (types & 1 << FRAME_HEADERS && flags & END_STREAM)
+	if (types & 1 << FRAME_RESET && (last >> 24 & 0xff) == FRAME_RESET)
+		types |= IS_RESET;
+	else if (types & 1 << FRAME_HEADERS && last >> 32 & END_STREAM)
 		types |= IS_REQUEST;
 	return types;
 }
@@ -159,7 +160,8 @@ __noinline __u32 frames_of_call(__u64 task, __u32 count)
 	return buffers ? frames_at(argument, count, buffers) : 0;
 }
 
-/* With a reset the process gives its request up, unless the reply lies there already. */
+/* With a reset, of whichever stream, the wait is over; before, where its reply lies there already.
+ */
 static __noinline void gave_up(struct sock *sk, struct sock_state *state)
 {
 	__u64 arrival, end = exact_ns();
@@ -184,13 +186,15 @@ static __always_inline bool sent_control_frames(struct sock *sk, struct sock_sta
 	if (!state->http2)
 		return false;
 	types = frames_of_call(address_of(current_task()), count);
-	if (!types || types & ~CONTROL_FRAMES) {
-		state->sent_request = types & IS_REQUEST ? 1 : 0;
-		return false;
+	if (types & IS_RESET) {
+		if (state->reply_state)
+			gave_up(sk, state);
+		return true;
 	}
-	if (types & 1 << FRAME_RESET && state->reply_state)
-		gave_up(sk, state);
-	return true;
+	if (types && !(types & ~CONTROL_FRAMES))
+		return true;
+	state->sent_request = types & IS_REQUEST ? 1 : 0;
+	return false;
 }
 
 /* True for a receive that replies nothing.  A reset does. */

@@ -119,7 +119,7 @@ struct sock_state {
 	__u8 sent_last; /* and not received: the times may be of one tick */
 	__u8 listened; /* its sends without a reply are no upload: see is_upload() */
 	__u8 http2; /* it has acknowledged the settings of the peer */
-	__u8 sent_request; /* HTTP/2: the last message was a whole one: see http2_frames.bpf.h */
+	__u8 sent_request; /* HTTP/2: the last message was a whole call: see http2_frames.bpf.h */
 	__u8 sent_again; /* by the last send: nothing was received since the one before */
 	__u8 unsolicited; /* what came last: see silences.bpf.h */
 	__u8 awaits_equal; /* an iterator has reported such a wait */

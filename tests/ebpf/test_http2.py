@@ -81,6 +81,9 @@ def reported_later(watch, peer, how, more, steps):
         (CLEAR, "c100 cR cP sA"),
         (CLEAR, "c100 p230 cR cP sA p230 cPU"),
         (CLEAR, "c100 sP cAR"),
+        (CLEAR, "c100+R cP sA"),
+        (CLEAR, "c40+R"),
+        (CLEAR, "c100 cR+100 sP cA s200"),
         (CLEAR, "c100 p230 cP sA sR"),
         # Data of a stream that goes on: no reply is due.
         (CLEAR, "cD100 sP cA"),

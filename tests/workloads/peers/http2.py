@@ -130,7 +130,12 @@ def _frame(kind: int, flags: int, count: int) -> bytes:
 
 
 def _frames(words: str) -> list[bytes]:
-    """`100`: a call of so many bytes in all, `D100`: data of one that goes on, `PU`: see FRAMES."""
+    """`100`: a call of so many bytes in all, `D100`: data of one that goes on, `PU`: see FRAMES.
+
+    `100+R`: both at once.
+    """
+    if "+" in words:
+        return [frame for some in words.split("+") for frame in _frames(some)]
     if words[0] == "D":
         return [_frame(0, 0, int(words[1:]))]
     if not words.isdigit():
