@@ -36,7 +36,7 @@ enum frame_type {
 
 /* The frames of a call, besides the bit of each type, by the last one of headers, data or resets.
  */
-#define IS_REQUEST (1U << 31) /* there are headers, and it ends its stream */
+#define IS_REQUEST (1U << 31) /* there are headers, and it has END_STREAM */
 #define IS_RESET (1U << 30)
 
 /* The first eight bytes of a frame: big endian its length, less its head; its type, its flags. */

@@ -59,7 +59,7 @@ def waits_on(server):
     ]
 
 
-def waits_so_far(running, server):
+def waits_until_now(running, server):
     """How many were reported: on a busy host a step may be longer than a stall."""
     running.wait_for_intervals(2)
     return len(waits_on(server)(running.consumer))
@@ -67,7 +67,7 @@ def waits_so_far(running, server):
 
 def waits_while_stopped(running, server, client):
     """What is reported of the server after a message that its stopped client does not read."""
-    before = waits_so_far(running, server)
+    before = waits_until_now(running, server)
     os.kill(client.pid, signal.SIGSTOP)
     server.ask("send", PIECE)
     server.begin("recv", PIECE)
@@ -121,7 +121,7 @@ def test_an_equal_that_has_read_all_and_is_silent_is_no_stall(probe, worker):
     server, client, _ = connected(worker)
     steps(server, client)
     sends(server, client)
-    before = waits_so_far(running, server)
+    before = waits_until_now(running, server)
     server.begin("recv", PIECE)
     running.wait_for_intervals(8)
     client.ask("send", PIECE)
@@ -166,7 +166,7 @@ def test_who_accepted_waits_for_an_equal_that_has_read_all(probe, worker, backen
     running = probe()
     server, client, _ = connected(worker)
     steps(server, client)
-    before = waits_so_far(running, server)
+    before = waits_until_now(running, server)
     client.begin("recv", PIECE)
     server.begin("ask", PIECE, PIECE)
     client.expect("recv")
@@ -198,7 +198,7 @@ def test_a_server_does_not_wait_for_the_confirmation_of_a_small_reply(probe, wor
     server, client, _ = connected(worker)
     for number in range(54):
         confirmed(server, client, DATA if number % 6 == 5 else ANNOUNCED)
-    before = waits_so_far(running, server)
+    before = waits_until_now(running, server)
     confirmed(server, client, ANNOUNCED, confirms=False)
     client.expect("ask")
     running.wait_for_intervals(8)
@@ -303,7 +303,7 @@ def test_who_accepted_and_asks_for_work_is_idle_while_there_is_none(probe, worke
         server.ask("ask", ANNOUNCED, DATA)
         for event in ("recv", "send"):
             client.expect(event)
-    before = waits_so_far(running, server)
+    before = waits_until_now(running, server)
     client.begin("recv", ANNOUNCED)
     server.begin("ask", ANNOUNCED, DATA)
     client.expect("recv")
@@ -345,7 +345,7 @@ def test_who_sent_data_to_an_equal_that_keeps_another_waiting_waits_as_well(prob
             passes(*way, DATA)
             time.sleep(LONG_SILENCE_S)
             passes(*way, DATA)
-    before = waits_so_far(running, last)
+    before = waits_until_now(running, last)
     began_ms = time.time_ns() // 1_000_000
     passes(last, "late", late, "last", DATA)
     last.begin("take", "late", PIECE)
