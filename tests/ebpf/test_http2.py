@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.backends import IN_GUEST
 from support.kernel_watch import answered_once_seen
 
 from xctl_probe.events import Cause
@@ -31,7 +32,7 @@ def test_who_updates_the_window_after_a_download_waits_for_nothing(watch, peer):
 
 CLEAR, TLS = 0, 22  # bytes that are added to each message
 REPLIED = "c100 s200 " * 12  # the server has replied to each request so far
-HOW = ("buffers", "vectors", "messages")
+HOW = ("buffers",) if IN_GUEST else ("buffers", "vectors", "messages")
 
 
 @pytest.mark.parametrize("how", HOW)
