@@ -92,7 +92,7 @@ static __always_inline int stream_sent(struct sock *sk, struct sock_state *state
 	} else if (!settings.sees_full_buffer && sock_nospace(sk) && sock_is_full(sk)) {
 		send_blocked(sk, state);
 	}
-	if (sent_control_frames(sk, state, count))
+	if (sent_control_frames(sk, state, now, count))
 		return 0;
 	note_silence_before_send(state, now);
 	if (state->awaits_equal)

@@ -34,8 +34,7 @@ enum frame_type {
 	(1 << FRAME_RESET | 1 << FRAME_SETTINGS | 1 << FRAME_PING | 1 << FRAME_WINDOW_UPDATE)
 #define END_STREAM 1 /* a flag of data and headers */
 
-/* The frames of a call, besides the bit of each type, by the last one of headers, data or resets.
- */
+/* The frames of a call, besides the bit of each type, by its last headers, data or reset. */
 #define IS_REQUEST (1U << 31) /* there are headers, and it has END_STREAM */
 #define IS_RESET (1U << 30)
 
@@ -101,6 +100,7 @@ static __always_inline bool read_head(struct cursor *cursor, __u64 *head)
 	if (left >= sizeof(*head))
 		return true;
 	if (!cursor->next || bpf_probe_read_user(&behind, sizeof(behind), (void *)cursor->next) ||
+	    behind.length < sizeof(*head) - left ||
 	    bpf_probe_read_user(&rest, sizeof(rest), (void *)behind.base))
 		return false;
 	left *= 8;
@@ -160,8 +160,7 @@ __noinline __u32 frames_of_call(__u64 task, __u32 count)
 	return buffers ? frames_at(argument, count, buffers) : 0;
 }
 
-/* With a reset, of whichever stream, the wait is over; before, where its reply lies there already.
- */
+/* The wait is over with a reset, of whichever stream; or with its reply, if that lies there. */
 static __noinline void gave_up(struct sock *sk, struct sock_state *state)
 {
 	__u64 arrival, end = exact_ns();
@@ -179,13 +178,17 @@ static __noinline void gave_up(struct sock *sk, struct sock_state *state)
 
 /* True for a send that asks for nothing. */
 static __always_inline bool sent_control_frames(struct sock *sk, struct sock_state *state,
-						__u32 count)
+						__u64 now, __u32 count)
 {
 	__u32 types;
 
-	if (!state->http2)
+	if (!state->http2 && !follows_preface(state, now, 1))
 		return false;
 	types = frames_of_call(address_of(current_task()), count);
+	if (types & 1 << FRAME_SETTINGS) /* acknowledged, alone or with the first request */
+		state->http2 = 1;
+	if (!state->http2)
+		return false;
 	if (types & IS_RESET) {
 		if (state->reply_state)
 			gave_up(sk, state);

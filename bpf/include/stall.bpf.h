@@ -216,17 +216,20 @@ static __always_inline bool is_pong(struct sock_state *state, __u64 now, __u32 c
 	       now - state->last_receive_ns < settings.stall_ns;
 }
 
-/*
- * The acknowledgement of the peer's settings, right after the reply to the preface: a head alone.
- * It asks for nothing.
- */
-static __always_inline bool is_settings_ack(struct sock_state *state, __u64 now, __u32 count)
+/* Right after the reply to what may be the preface of HTTP/2, and to no more than `most` before. */
+static __always_inline bool follows_preface(struct sock_state *state, __u64 now, __u64 most)
 {
-	if (count != HTTP2_FRAME_HEAD && count != HTTP2_FRAME_HEAD_IN_TLS)
-		return false;
 	return !state->sent_last && state->last_sent_bytes >= LEAST_HTTP2_PREFACE &&
 	       now - state->last_receive_ns < settings.stall_ns && state->answered &&
-	       state->answered <= (count == HTTP2_FRAME_HEAD ? 1 : 3); /* of the handshake, too */
+	       state->answered <= most;
+}
+
+/* The acknowledgement of the peer's settings: a head alone.  It asks for nothing. */
+static __always_inline bool is_settings_ack(struct sock_state *state, __u64 now, __u32 count)
+{
+	return (count == HTTP2_FRAME_HEAD && follows_preface(state, now, 1)) ||
+	       (count == HTTP2_FRAME_HEAD_IN_TLS &&
+		follows_preface(state, now, 3)); /* of the handshake, too */
 }
 
 /*

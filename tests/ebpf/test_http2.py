@@ -32,6 +32,7 @@ def test_who_updates_the_window_after_a_download_waits_for_nothing(watch, peer):
 
 CLEAR, TLS = 0, 22  # bytes that are added to each message
 REPLIED = "c100 s200 " * 12  # the server has replied to each request so far
+ACKNOWLEDGED = "cK+100 s200 " + REPLIED  # its settings with the first of them
 HOW = ("buffers",) if IN_GUEST else ("buffers", "vectors", "messages")
 
 
@@ -39,11 +40,12 @@ HOW = ("buffers",) if IN_GUEST else ("buffers", "vectors", "messages")
 @pytest.mark.parametrize(
     "steps",
     [
-        "r100 sP cA p230 cP sA p50 sU cAP sPA",
-        "r100 sPU cA p1100 sU sP cA p300 cP",
-        "r40 sUP cA",  # a request that is as short
-        "sP cA p300 cP sA p300 r100 cP sA p230 sPU cA",
-        "c100 s200 sP r100 cA p300 sUU",
+        REPLIED + "r100 sP cA p230 cP sA p50 sU cAP sPA",
+        REPLIED + "r100 sPU cA p1100 sU sP cA p300 cP",
+        REPLIED + "r40 sUP cA",  # a request that is as short
+        REPLIED + "sP cA p300 cP sA p300 r100 cP sA p230 sPU cA",
+        REPLIED + "c100 s200 sP r100 cA p300 sUU",
+        ACKNOWLEDGED + "r100 sP cA p230 cP sA",
     ],
 )
 def test_frames_of_the_libraries_leave_a_wait_as_it_is(watch, peer, how, steps):
@@ -52,7 +54,7 @@ def test_frames_of_the_libraries_leave_a_wait_as_it_is(watch, peer, how, steps):
     A stall length that a busy host does not exceed between two of them.
     """
     seen = watch(stall_ns=1_000_000_000)
-    one = peer("http2.asks", how, *(REPLIED + steps).split())
+    one = peer("http2.asks", how, *steps.split())
     ended = answered_once_seen(seen, one)
     assert ended.cause is Cause.NO_REPLY
 

@@ -7,7 +7,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from peers.common import LONG_S, Bounds, Steps, aside, connection, exactly
@@ -18,6 +18,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
 REQUEST = b"\0\0\x5b\1\4\0\0\0\1" + b"h" * 91
 UPDATE = b"\0\0\4\x08\0\0\0\0\0\0\0\x20\0"
 FRAMES = {
+    "K": ACKNOWLEDGED,
     "P": b"\0\0\x08\6\0\0\0\0\0" + b"p" * 8,  # a ping
     "A": b"\0\0\x08\6\1\0\0\0\0" + b"p" * 8,  # its acknowledgement
     "U": UPDATE,
@@ -29,10 +30,10 @@ INLINED, HEADERS = 23, 40  # bytes
 PROMPT_S, PAUSE_S = 0.05, 0.23  # shorter and longer than a stall
 
 
-def _pair(more: int = 0) -> tuple[socket.socket, socket.socket]:
+def _pair(more: int = 0, steps: Sequence[str] = ()) -> tuple[socket.socket, socket.socket]:
     """A client and its server after the handshake, without a pause in it.
 
-    `more`: bytes that TLS adds to each message.
+    `more`: bytes that TLS adds to each message.  The first of `steps` may acknowledge the settings.
     """
     added = bytes(more)
     replied = SETTINGS + ACKNOWLEDGED + added
@@ -43,10 +44,10 @@ def _pair(more: int = 0) -> tuple[socket.socket, socket.socket]:
         begin_s = time.monotonic()
         server.sendall(replied)
         exactly(client, len(replied))
-        client.sendall(ACKNOWLEDGED + added)
-        prompt = time.monotonic() - begin_s < PROMPT_S
-        exactly(server, len(ACKNOWLEDGED + added))
-        if prompt:
+        if not (steps and "K" in steps[0]):
+            client.sendall(ACKNOWLEDGED + added)
+            exactly(server, len(ACKNOWLEDGED + added))
+        if time.monotonic() - begin_s < PROMPT_S:
             return client, server
 
 
@@ -167,7 +168,7 @@ def answered(how: str, more: int, *steps: str) -> Steps:
 
     `more`: bytes that TLS adds to each message of the handshake.
     """
-    client, server = _pair(more)
+    client, server = _pair(more, steps)
     yield
     _play(client, server, how, steps)
     yield
@@ -179,7 +180,7 @@ def answered(how: str, more: int, *steps: str) -> Steps:
 def asks(how: str, *steps: str) -> Steps:
     """Waits for the reply to the request among these steps, `r100`; yields its bounds in ns."""
     late = Bounds()
-    client, server = _pair()
+    client, server = _pair(0, steps)
     (asked,) = (number for number, step in enumerate(steps) if step[0] == "r")
     before, request, meanwhile = steps[:asked], f"c{steps[asked][1:]}", steps[asked + 1 :]
 
