@@ -31,9 +31,9 @@ def test_a_full_ring_is_counted_to_the_record(watch, peer):
         refused = (f for f in seen.events if getattr(f, "kind", None) is ErrorKind.REFUSED)
         arrived, lost = sum(event.count for event in refused), seen.lost("ring")
         seen.source.close()
-        assert arrived < mmap.PAGESIZE // RECORD.size
         assert arrived + lost >= REFUSALS
-        if arrived and arrived + lost < REFUSALS + 50:
+        # Others have connects refused as well, and it is read once or more often.
+        if 0 < arrived < mmap.PAGESIZE // RECORD.size and arrived + lost < REFUSALS + 50:
             return
         found.append((arrived, lost))
     pytest.fail(f"{found}")

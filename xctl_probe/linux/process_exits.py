@@ -94,7 +94,10 @@ class ProcessExits:
 
     def _is_gone(self, process: Process) -> bool:
         """True where the process has exited, a zombie included."""
-        text = procfs.read_once(self._proc / str(process.pid) / "stat", _STAT_BYTES)
+        folder = self._proc / str(process.pid)
+        text = procfs.read_once(folder / "stat", _STAT_BYTES)
+        if not text:  # descriptors may have run out
+            return not folder.exists()
         now, stat = procfs.parse_process(process.pid, text), procfs.parse_stat(text)
         if now is None or stat is None or now.start_ticks != process.start_ticks:
             return True

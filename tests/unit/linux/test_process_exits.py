@@ -56,6 +56,19 @@ def test_a_process_that_exits_is_reported_once(exits, sleeper):
     assert exits.ended() == []
 
 
+def test_a_process_has_not_exited_because_descriptors_ran_out(exits, sleeper):
+    child, one = sleeper()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        exits.watch(one)
+        assert exits.ended() == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    child.kill()
+    assert until_ended(exits) == [one]
+
+
 def test_a_stopped_process_has_not_exited(exits, sleeper):
     child, one = sleeper()
     exits.watch(one)
