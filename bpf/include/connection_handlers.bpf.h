@@ -126,6 +126,10 @@ static __always_inline void begins(struct sock *sk, struct sock_state *state, in
 {
 	bool subflow = is_tcp(sk) && is_subflow((struct tcp_sock *)sk);
 
+	if (new == TCP_SYN_SENT && state->connect_ns) { /* see find_missed_connect() */
+		connected(sk, state);
+		state->closed = 1;
+	}
 	if (state->closed)
 		forget_connection(state);
 	/* Where the peer has announced another address, a worker of the kernel connects to it. */

@@ -60,6 +60,22 @@ def test_a_connect_that_times_out_shows_while_it_hangs_and_at_its_end(watch, pee
     assert {stall.tid for stall in while_it_hung} == {one.pid}
 
 
+def test_a_connect_whose_end_the_kernel_skipped_is_over_as_the_next_one_begins(watch, peer):
+    """Its last change of state interrupts the same program on its processor: it is not run then.
+
+    Each is a stall of its own, of 1 s: the timeout of the first SYN.
+    """
+    seen = watch()
+    one = peer("connects.timed_out_again", 120, 4, prefix=DEAF)
+    one.start()
+    seen.until(lambda: len(seen.stalls(one.pid, ongoing=False)) >= 120 * 3)
+    one.finish()
+    seen.until(lambda: len(seen.stalls(one.pid, ongoing=False)) >= 120 * 4)
+    ended = seen.stalls(one.pid, ongoing=False)
+    assert len(ended) == 120 * 4
+    assert min(stall.duration_ns for stall in ended) >= 900_000_000
+
+
 def test_a_connect_by_the_first_send_waits_from_that_on(watch, peer):
     """TCP Fast Open: connect() has returned long before, and nothing waits meanwhile."""
     seen = watch()

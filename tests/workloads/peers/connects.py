@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -56,6 +57,46 @@ def timed_out() -> Steps:
     client = socket.socket()
     yield
     yield _time_out(lambda: client.connect((LOOPBACK, DEAF_PORT)))
+
+
+def timed_out_again(sockets: int, times: int) -> Steps:
+    """Each socket connects again as soon as its connect has timed out.
+
+    A child opens connections all the time on the same processor: where it is in the kernel
+    source's program as a timer expires, the kernel skips that program's run for the timer.
+    """
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    parent, other = os.getpid(), os.fork()
+    while not other:
+        if os.getppid() != parent:
+            os._exit(0)
+        for end in connection():
+            end.close()
+    poller, left, held = select.epoll(), {}, []
+    yield
+    for _ in range(sockets):
+        client = socket.socket()
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)  # at the first RTO
+        client.connect_ex((LOOPBACK, DEAF_PORT))
+        poller.register(client, select.EPOLLOUT)
+        left[client.fileno()] = client, times
+        time.sleep(0.004)
+    while left:
+        for number, _ in poller.poll():
+            client, due = left.pop(number)
+            assert client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ETIMEDOUT
+            if due == 1:
+                poller.unregister(number)
+                held.append(client)  # an iteration finds it, where the kernel skipped its end
+                continue
+            left[number] = client, due - 1
+            while client.connect_ex((LOOPBACK, DEAF_PORT)) == errno.ECONNABORTED:
+                continue  # the first call after the failed one returns that
+    os.kill(other, signal.SIGKILL)
+    os.waitpid(other, 0)
+    yield
+    assert len(held) == sockets
 
 
 def timed_out_by_multipath() -> Steps:
