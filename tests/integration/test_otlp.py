@@ -67,7 +67,9 @@ def test_bytes_and_stalls_are_those_of_the_records(probe, receiver, worker, back
     """Known traffic, and a wait that lasts and is over: exact at the receiver."""
     one = receiver()
     running = probe("--otlp", one.url, *SECOND, *ALL, "--host", "node7")
-    sender, taker = worker(comm=b"otlp-sender"), worker(comm=b"otlp-taker")
+    # A suite that runs beside this one has processes of other names.
+    sends, takes = f"sends-{os.getpid()}", f"takes-{os.getpid()}"
+    sender, taker = worker(comm=sends.encode()), worker(comm=takes.encode())
     port = taker.ask("listen")["port"]
     sender.connect("127.0.0.1", port)
     taker.ask("accept")
@@ -79,8 +81,8 @@ def test_bytes_and_stalls_are_those_of_the_records(probe, receiver, worker, back
         return one.total("process.network.io", **has, network__interface__name="lo")
 
     least = BULK_BYTES * (1 - backend.bytes_tolerance)
-    one.wait_for(lambda: total("otlp-sender", "transmit") >= least)
-    one.wait_for(lambda: total("otlp-taker", "receive") >= least)
+    one.wait_for(lambda: total(sends, "transmit") >= least)
+    one.wait_for(lambda: total(takes, "receive") >= least)
     server, client, _ = connected(worker)
     answered(server, client)
     unanswered(server, client)
@@ -95,10 +97,10 @@ def test_bytes_and_stalls_are_those_of_the_records(probe, receiver, worker, back
     (of_resource,) = last.resource_metrics
     about = attributes(of_resource.resource.attributes)
     assert (about["service.name"], about["host.name"]) == ("xctl-probe-network", "node7")
-    one.wait_for(lambda: total("otlp-sender", "transmit") == consumer.sent_bytes(sender.pid))
-    one.wait_for(lambda: total("otlp-taker", "receive") == consumer.received_bytes(taker.pid))
+    one.wait_for(lambda: total(sends, "transmit") == consumer.sent_bytes(sender.pid))
+    one.wait_for(lambda: total(takes, "receive") == consumer.received_bytes(taker.pid))
     if not backend.bytes_tolerance:
-        assert total("otlp-sender", "transmit") == total("otlp-taker", "receive") == BULK_BYTES
+        assert total(sends, "transmit") == total(takes, "receive") == BULK_BYTES
     of_interface = [r.net for r in consumer.records if r.event_type == "transport.bw" and not r.pid]
     for direction, key in (("receive", "rx_bytes"), ("transmit", "tx_bytes")):
         has = {"network__interface__name": "lo", "network__io__direction": direction}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -160,7 +161,8 @@ def test_the_counters_have_the_sums_of_all_records(served, get, moved, worker):
     """Bytes of each kind, and the time that sockets waited: records have whole milliseconds."""
     running, url = served(*ALL)
     moved()
-    server, client = worker(), worker(comm=b"sums-of-waits")
+    name = f"waits-{os.getpid()}"  # a suite that runs beside this one has another
+    server, client = worker(), worker(comm=name.encode())
     client.connect("127.0.0.1", server.ask("listen")["port"])
     server.ask("accept")
     answered(server, client)
@@ -186,8 +188,8 @@ def test_the_counters_have_the_sums_of_all_records(served, get, moved, worker):
             total(text, "process_bytes_total"),
             total(text, "interface_bytes_total"),
             total(text, "interface_unattributed_bytes_total"),
-            total(text, "waiting_sockets", comm="sums-of-waits"),
-            total(text, "wait_seconds_total", comm="sums-of-waits") * 1_000 // 1,
+            total(text, "waiting_sockets", comm=name),
+            total(text, "wait_seconds_total", comm=name) * 1_000 // 1,
         ]
         expected = [
             sum(net["rx_bytes"] + net["tx_bytes"] for net in by_process),
