@@ -157,13 +157,13 @@ TSO, GSO, GRO = 0x1F, 0x24, 0x2C
 
 
 def send_stream(pair):
-    """Send one stream; its bytes and its segments, with what was sent again."""
+    """Send one stream; how many of its bytes were sent again, and all of its segments."""
     here, there = pair
     words = [*there.command("root"), sys.executable, "-c", STREAM, "listen"]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as listener:
         assert listener.stdout.readline() == b"ready\n"
         again, segments = map(int, run(here, STREAM, "send").split())
-    return PAYLOAD_BYTES + again, segments
+    return again, segments
 
 
 def stream_bytes(counts):
@@ -175,7 +175,8 @@ def stream_bytes(counts):
 def test_a_stream_that_the_kernel_merges(pair, counting):
     """Packets as the hook sees them: their bytes are the stream, and one header each."""
     probe = counting(pair[0])
-    sent_bytes, segments = send_stream(pair)
+    again, segments = send_stream(pair)
+    sent_bytes = PAYLOAD_BYTES + again
     probe.wait_for(lambda c: counted(c, "va", "tx").get("tcp", [0, 0])[1] > sent_bytes)
     probe.wait_for_intervals(1)
     counts = counted(probe.consumer, "va", "tx")
@@ -187,25 +188,30 @@ def test_a_stream_that_the_kernel_merges(pair, counting):
 @pytest.mark.parametrize("hook", ["tcx", "xdp", "xdp-native"])
 @pytest.mark.parametrize("gro", [0, 1], ids=["no-gro", "gro"])
 def test_a_stream_in_segments(pair, counting, hook, gro):
-    """Where the device has no GSO, each segment arrives by itself; only tcx comes after GRO."""
+    """Where the device has no GSO, each segment arrives by itself; only tcx comes after GRO.
+
+    On a busy host the queue of the device may drop some before the hook; they are sent again.
+    """
     here, there = pair
     run(here, OFFLOADS, "va", f"{TSO}=0", f"{GSO}=0")
     run(there, OFFLOADS, "vb", f"{GRO}={gro}")
     probe = counting(there, "--packets-hook", hook)
-    sent_bytes, segments = send_stream(pair)
+    again, segments = send_stream(pair)
 
     def has_all(consumer):
         counts = counted(consumer, "vb", "rx")
-        return "tcp" in counts and stream_bytes(counts) >= sent_bytes
+        return "tcp" in counts and stream_bytes(counts) >= PAYLOAD_BYTES
 
     probe.wait_for(has_all)
     probe.wait_for_intervals(1)
     counts = counted(probe.consumer, "vb", "rx")
-    assert stream_bytes(counts) == sent_bytes
+    dropped_bytes = PAYLOAD_BYTES + again - stream_bytes(counts)
+    assert 0 <= dropped_bytes <= again  # without a retransmit, exact
     if gro and hook == "tcx":
         assert counts["tcp"][0] < segments
     else:
-        assert counts["tcp"][0] == segments
+        dropped = segments - counts["tcp"][0]
+        assert dropped == 0 if not dropped_bytes else 0 < dropped <= dropped_bytes
     probe.stop()
 
 
