@@ -81,7 +81,7 @@ def timed_out_again(sockets: int, times: int) -> Steps:
         client.connect_ex((LOOPBACK, DEAF_PORT))
         poller.register(client, select.EPOLLOUT)
         left[client.fileno()] = client, times
-        time.sleep(0.004)
+        time.sleep(0.004)  # their timers expire one after the other
     while left:
         for number, _ in poller.poll():
             client, due = left.pop(number)
@@ -96,7 +96,6 @@ def timed_out_again(sockets: int, times: int) -> Steps:
     os.kill(other, signal.SIGKILL)
     os.waitpid(other, 0)
     yield
-    assert len(held) == sockets
 
 
 def timed_out_by_multipath() -> Steps:
