@@ -227,13 +227,14 @@ class StallTracker:
         if record.evidence & Evidence.SUPERSEDED and (open_ is None or open_.probable):
             # Who sends again had not waited, unless it was reported.
             return open_ and _closed(open_, record.time_ns)
-        if stall is None and open_ is not None:
+        if open_ is not None and (stall is None or stall.probable > open_.probable):
             return _closed(open_, record.time_ns)
         if stall is not None:  # a sample may have closed it just before this event came
-            closed = self._closed
-            self._closed = [one for one in closed if not _is_one_wait(one.record, record)]
-            was_reported = open_ is not None or len(self._closed) < len(closed)
-            if stall.by_silence and not was_reported:
+            of_wait = [one for one in self._closed if _is_one_wait(one.record, record)]
+            if any(stall.probable > one.probable for one in of_wait):
+                return None  # what was reported has ended there
+            self._closed = [one for one in self._closed if one not in of_wait]
+            if stall.by_silence and open_ is None and not of_wait:
                 self.held.hold(stall)
                 return None
         return stall

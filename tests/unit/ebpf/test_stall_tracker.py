@@ -117,6 +117,18 @@ def test_what_becomes_only_probable_is_over_too(scene):
     assert scene.drain(1_150) == []
 
 
+def test_what_became_only_probable_is_over_also_where_the_wait_is_before_the_drain(scene):
+    """Its last line has no `probable`, so that it follows the lines that it ends."""
+    prompt = {"answered": 8}
+    scene.drain(150, lasts(150, **prompt))
+    scene.peer.shows = PeerState.WAITING_FOR_REQUEST
+    scene.take_sample(lasts(450, **prompt))
+    assert scene.take_sample(lasts(600, **prompt)) == [("probably lasts", 600, NO_REPLY)]
+    assert scene.end(650, **prompt) is None
+    assert scene.drain(1_150) == [("over", 600, NO_REPLY)]
+    assert scene.drain(2_150) == []
+
+
 def test_who_asks_again_had_probably_waited(scene):
     """It makes no stall of what was none."""
     prompt = {"answered": 8}
