@@ -64,6 +64,21 @@ def test_what_a_call_moves_is_the_process_that_is_in_it(watch, peer):
     assert (seen.received(child), seen.received(one.pid)) == (2 * PIECE, 7)
 
 
+@pytest.mark.parametrize("reset", [0, 1], ids=["closed", "reset"])
+def test_a_child_that_waits_for_its_parents_reply_has_waited_when_it_is_over(watch, peer, reset):
+    """No call of its own has ended: the last process that did I/O is its parent."""
+    seen = watch()
+    one = peer("in_call.inherited_wait", reset)
+    child = one.first
+    seen.until(lambda: seen.stalls(child, ongoing=True))
+    assert one.go() == 0
+    seen.until(lambda: seen.stalls(child, ongoing=False))
+    seen.drain()
+    (ended,) = seen.stalls(child, ongoing=False)
+    assert (ended.direction, ended.cause) == (Direction.RECEIVE, Cause.NO_REPLY)
+    assert not seen.stalls(one.pid)
+
+
 def test_a_large_send_counts_as_it_goes(watch, peer):
     """The receiver takes a part at each step; what was sent is never far ahead of it."""
     seen = watch()

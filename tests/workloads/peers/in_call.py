@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -92,6 +94,24 @@ def inherited_connection() -> Steps:
     client.sendall(bytes(PIECE))
     yield
     client.sendall(bytes(PIECE))
+    yield os.waitpid(child, 0)[1]
+
+
+def inherited_wait(reset: int) -> Steps:
+    """Yields the child that waits for the reply to its parent's request, which does not come."""
+    client, server = connection()
+    client.sendall(b"a" * 7)
+    exactly(server, 7)
+    child = os.fork()
+    if not child:
+        server.close()
+        with contextlib.suppress(ConnectionResetError):
+            client.recv(11)
+        os._exit(0)
+    yield child
+    if reset:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    server.close()
     yield os.waitpid(child, 0)[1]
 
 

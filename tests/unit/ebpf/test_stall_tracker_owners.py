@@ -1,0 +1,51 @@
+"""Whose a wait was that is over, where several processes have the socket."""
+
+from __future__ import annotations
+
+import pytest
+from support.fake_kernel_events import ANSWERED, CLIENT, IN_RECV, OTHER, entered, finished, lasts
+
+CHILD = {"pid": OTHER, "tid": OTHER, "start_ticks": 31, "cgroup": 37, "comm": b"child"}
+
+
+@pytest.fixture
+def scene(monkeypatch):
+    return entered(monkeypatch)
+
+
+def whose(scene, now_ms, since_ms=0, **fields):
+    """The process of the stall that this end event makes."""
+    over = scene.waits.on_end(finished(now_ms, since_ms, **fields))
+    return {name: getattr(over.record, name) for name in ("pid", "start_ticks", "cgroup", "comm")}
+
+
+PARENT = {"pid": CLIENT, "start_ticks": 0, "cgroup": 0, "comm": bytes(16)}
+WAITER = {name: value for name, value in CHILD.items() if name != "tid"}
+
+
+@pytest.mark.parametrize("seen", [IN_RECV, ANSWERED])
+def test_a_stall_that_was_reported_ends_as_that_of_the_same_process(scene, seen):
+    """Also where another one takes the data."""
+    scene.drain(150, lasts(150, **CHILD))
+    assert whose(scene, 400, seen=seen) == WAITER
+
+
+def test_one_that_only_a_sample_found_is_that_of_the_process_that_waited(scene):
+    scene.take_sample(lasts(150, **CHILD))
+    assert whose(scene, 400) == WAITER
+
+
+def test_who_took_the_data_had_waited_where_nothing_was_reported(scene):
+    scene.take_sample(lasts(150, **CHILD))
+    assert whose(scene, 400, seen=ANSWERED) == PARENT
+
+
+def test_the_next_wait_on_the_socket_has_an_owner_of_its_own(scene):
+    scene.take_sample(lasts(150, **CHILD))
+    assert whose(scene, 700, 403) == PARENT
+
+
+@pytest.mark.parametrize("unseen", [{"pid": 0}, {"tid": 0}])
+def test_what_is_not_visible_or_in_no_call_takes_no_place(scene, unseen):
+    scene.take_sample(lasts(150, **CHILD | unseen))
+    assert whose(scene, 400) == PARENT
