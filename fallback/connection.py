@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xctl_probe.events import Cause, Direction, Socket, Stall
+from xctl_probe.events import Cause, Direction, Process, Socket, Stall
 from xctl_probe.fallback.message_arrays import NO_CGROUP
 from xctl_probe.fallback.peers import NEVER, Answers
 from xctl_probe.fallback.row import NOT_READ, UNSET, history_of
@@ -37,7 +37,7 @@ _NUMBERS = ("first_sample_ns", "sent_ns", "wrote_ns", "received_ns", "flow_begin
 class Wait:
     """Wait of a process on a connection: direction, begin (monotonic, ns) and cause.
 
-    `probable`: see `ReplyStall`.
+    `probable`: see `ReplyStall`.  `reported`: the process in the last line about it.
     """
 
     direction: Direction
@@ -45,6 +45,7 @@ class Wait:
     cause: Cause | None
     tid: int | None = None
     probable: bool = False
+    reported: Process | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True, eq=False)

@@ -29,7 +29,7 @@ from xctl_probe.fallback.sock_diag import (
     TcpSample,
     decode,
 )
-from xctl_probe.fallback.stall_detector import StallDetector, stall_of
+from xctl_probe.fallback.stall_detector import StallDetector
 from xctl_probe.fallback.thread_evidence import Processes, ProcessEvidence
 from xctl_probe.linux.addresses import InterfaceByAddress, address_text
 from xctl_probe.stalls.reply_waits import ReplyWaits
@@ -474,6 +474,5 @@ class SocketTable:
         generations = self._rows.array["generation"]
         for number, connection in self._waiting.items():
             if number not in pending and generations[number] == self._generation:
-                assert connection.wait is not None
                 owner = self._owner_cache.owner(number)
-                yield stall_of(connection, connection.wait, owner, self._now_ns, ongoing=True)
+                yield from self._detector.ongoing(connection, owner, self._now_ns)

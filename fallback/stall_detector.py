@@ -6,6 +6,7 @@ takes a stall for the root cause of a hang, so a false stall is worse than a mis
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -91,7 +92,10 @@ class StallDetector:
             self.end(connection, owner, now_ns)
         elif running and wait:
             known = running.cause if _is_weaker(connection, wait, now_ns) else wait.cause
-            wait = replace(wait, since_ns=running.since_ns, cause=known or wait.cause)
+            wait = replace(
+                wait, since_ns=running.since_ns, cause=known or wait.cause,
+                reported=running.reported,
+            )  # fmt: skip
         connection.wait = wait
 
     def _wait(self, connection: Connection, owner: Process | None, now_ns: int) -> Wait | None:
@@ -111,7 +115,25 @@ class StallDetector:
         end_ns = now_ns
         if running.direction is Direction.RECEIVE and connection.received_ns > running.since_ns:
             end_ns = connection.received_ns
+        owner = running.reported or owner
         connection.ended.append(stall_of(connection, running, owner, end_ns, ongoing=False))
+
+    def ongoing(
+        self, connection: Connection, owner: Process | None, now_ns: int
+    ) -> Iterator[Stall]:
+        """Yield the ongoing stall, which is that of its `owner` from now on.
+
+        The stall of a process that has no longer the socket is over.
+        """
+        wait = connection.wait
+        if wait is None:
+            return
+        before, owner = wait.reported, owner or wait.reported
+        if before and owner and before.pid != owner.pid:
+            yield stall_of(connection, wait, before, now_ns, ongoing=False)
+        if owner is not before:
+            connection.wait = replace(wait, reported=owner)
+        yield stall_of(connection, wait, owner, now_ns, ongoing=True)
 
     def _exceeds_threshold(self, since_ns: int, now_ns: int) -> bool:
         return now_ns - since_ns >= self._stall_ns

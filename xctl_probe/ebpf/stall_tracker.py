@@ -142,7 +142,7 @@ class StallTracker:
                 stalls.append(stall)
             if open_ is None:
                 continue
-            if stall is None or stall.probable > open_.probable or _end_differs(open_, record):
+            if stall is None or _is_another_stall(open_, stall) or _end_differs(open_, record):
                 del self._open[_key(record)]
                 self._closed.append(_closed(open_, record.time_ns))
             elif _has_no_end_event(record):
@@ -234,7 +234,7 @@ class StallTracker:
             return _closed(open_, record.time_ns)
         if stall is not None:  # a sample may have closed it just before this event came
             of_wait = [one for one in self._closed if _is_one_wait(one.record, record)]
-            if any(stall.probable > one.probable for one in of_wait):
+            if any(_is_another_stall(one, stall) for one in of_wait):
                 return None  # what was reported has ended there
             self._closed = [one for one in self._closed if one not in of_wait]
             if stall.by_silence and open_ is None and not of_wait:
@@ -401,6 +401,11 @@ def _has_no_end_event(record: RawEvent) -> bool:
     # A receive that spins may be given up.
     unmarked = bool(record.evidence & (Evidence.KEEPALIVE | Evidence.SPINNING))
     return record.protocol in PROTOCOLS_UDP or unmarked
+
+
+def _is_another_stall(open_: ReportedStall, now: ReportedStall) -> bool:
+    """True where what was certain is over, or the reported process has left the wait to another."""
+    return now.probable > open_.probable or now.record.pid != open_.record.pid
 
 
 def _end_differs(open_: ReportedStall, record: RawEvent) -> bool:

@@ -118,7 +118,7 @@ def test_what_becomes_only_probable_is_over_too(scene):
 
 
 def test_what_became_only_probable_is_over_also_where_the_wait_is_before_the_drain(scene):
-    """Its last line has no `probable`, so that it follows the lines that it ends."""
+    """Its last line has no `probable`, as those before it."""
     prompt = {"answered": 8}
     scene.drain(150, lasts(150, **prompt))
     scene.peer.shows = PeerState.WAITING_FOR_REQUEST

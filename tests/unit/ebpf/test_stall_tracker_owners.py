@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from support.fake_kernel_events import ANSWERED, CLIENT, IN_RECV, OTHER, entered, finished, lasts
+from support.fake_kernel_events import (
+    ANSWERED,
+    BEGAN_MS,
+    CLIENT,
+    IN_RECV,
+    MS,
+    OTHER,
+    entered,
+    finished,
+    lasts,
+)
+
+from xctl_probe.ebpf.abi import Kind
 
 CHILD = {"pid": OTHER, "tid": OTHER, "start_ticks": 31, "cgroup": 37, "comm": b"child"}
 
@@ -24,7 +36,7 @@ WAITER = {name: value for name, value in CHILD.items() if name != "tid"}
 
 
 @pytest.mark.parametrize("seen", [IN_RECV, ANSWERED])
-def test_a_stall_that_was_reported_ends_as_that_of_the_same_process(scene, seen):
+def test_a_stall_that_was_reported_stays_that_of_the_same_process(scene, seen):
     """Also where another one takes the data."""
     scene.drain(150, lasts(150, **CHILD))
     assert whose(scene, 400, seen=seen) == WAITER
@@ -49,3 +61,25 @@ def test_the_next_wait_on_the_socket_has_an_owner_of_its_own(scene):
 def test_what_is_not_visible_or_in_no_call_takes_no_place(scene, unseen):
     scene.take_sample(lasts(150, **CHILD | unseen))
     assert whose(scene, 400) == PARENT
+
+
+def test_a_process_that_leaves_the_wait_to_another_has_waited_until_then(scene):
+    """As where it is killed, and its parent has the connection."""
+    scene.drain(150, lasts(150, **CHILD))
+    over, now = drained(scene, 1_150, lasts(1_150))
+    assert (over, now) == ((Kind.STALL, OTHER, 1_150 * MS), (Kind.ONGOING, CLIENT, 1_150 * MS))
+    assert drained(scene, 2_150, lasts(2_150)) == [(Kind.ONGOING, CLIENT, 2_150 * MS)]
+    assert whose(scene, 2_400) == PARENT
+
+
+def test_it_has_done_so_also_where_the_wait_is_over_before_the_drain(scene):
+    scene.drain(150, lasts(150, **CHILD))
+    scene.take_sample(lasts(400))
+    assert scene.end(450) is None
+    assert drained(scene, 1_150) == [(Kind.STALL, OTHER, 400 * MS)]
+
+
+def drained(scene, now_ms, *records):
+    scene.begin_drain()
+    found = scene.waits.drain(list(records), set(), (BEGAN_MS + now_ms) * MS)
+    return [(one.record.kind, one.record.pid, one.record.span_ns) for one in found]
