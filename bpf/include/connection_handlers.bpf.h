@@ -34,6 +34,25 @@ static __always_inline int was_accepted(struct sock *sk)
 	return 0;
 }
 
+/*
+ * The connection breaks off under a thread in a call, as in a child that waits for the reply to its
+ * parent's request.  Who only polls is the owner where none is known: of what was accepted, and
+ * neither sent nor received.
+ */
+static __noinline void claim_for_waiter(struct sock *sk, struct sock_state *state)
+{
+	__u64 waiter = stream_waiter(sk);
+	struct task_struct *task = task_of(waiter);
+	bool in_call = in_call_or_alone(waiter);
+
+	if (in_call)
+		state->seen_blocked_ns = coarse_ns();
+	if (!task || (state->owner.tgid && !in_call))
+		return;
+	if (state->owner.tgid != (__u32)BPF_CORE_READ(task, tgid))
+		change_owner(sk, state, (__u64)task);
+}
+
 static __always_inline int was_reset(struct sock *sk)
 {
 	struct sock_state *state;
@@ -43,12 +62,7 @@ static __always_inline int was_reset(struct sock *sk)
 	state = sock_state_get_or_create(sk);
 	if (!state)
 		return 0;
-	if (!state->owner.tgid) { /* accepted, and nothing sent or received yet */
-		struct task_struct *task = task_of(stream_waiter(sk));
-
-		if (task)
-			fill_owner(&state->owner, (__u64)task);
-	}
+	claim_for_waiter(sk, state);
 	emit_event(sk, state, RECORD_RESET, 1);
 	return 0;
 }
@@ -111,8 +125,7 @@ static __always_inline void peer_finished(struct sock *sk, struct sock_state *st
 {
 	if (!state->reply_state || unread_bytes(sk) > 1) /* a FIN counts as one */
 		return;
-	emit_reply_stall(sk, state, exact_ns(),
-			 in_call_or_alone(stream_waiter(sk)) ? SEEN_BLOCKED : 0);
+	emit_reply_stall(sk, state, exact_ns(), 0);
 	state->reply_state = 0;
 	state->peer_closed = 1;
 }
@@ -164,6 +177,8 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	state = sock_state_lookup(sk);
 	if (!state)
 		return 0;
+	if (state->reply_state && (new == TCP_CLOSE || new == TCP_CLOSE_WAIT))
+		claim_for_waiter(sk, state);
 	/* shutdown(SHUT_WR) also leads to FIN_WAIT1, but a reply may still be awaited then. */
 	if (old == TCP_SYN_SENT || new == TCP_CLOSE ||
 	    ((new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK) &&

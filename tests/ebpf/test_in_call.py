@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xctl_probe.events import Cause, Direction
+from xctl_probe.events import Cause, Direction, ErrorKind
 
 PIECE = 100_003
 
@@ -65,18 +65,24 @@ def test_what_a_call_moves_is_the_process_that_is_in_it(watch, peer):
 
 
 @pytest.mark.parametrize("reset", [0, 1], ids=["closed", "reset"])
-def test_a_child_that_waits_for_its_parents_reply_has_waited_when_it_is_over(watch, peer, reset):
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_child_that_waits_for_its_parents_reply_has_waited_when_it_is_over(
+    watch, peer, reset, reported
+):
     """No call of its own has ended: the last process that did I/O is its parent."""
     seen = watch()
-    one = peer("in_call.inherited_wait", reset)
+    one = peer("in_call.inherited_wait", reset, 0 if reported else 300)
     child = one.first
-    seen.until(lambda: seen.stalls(child, ongoing=True))
+    if reported:
+        seen.until(lambda: seen.stalls(child, ongoing=True))
     assert one.go() == 0
     seen.until(lambda: seen.stalls(child, ongoing=False))
     seen.drain()
     (ended,) = seen.stalls(child, ongoing=False)
     assert (ended.direction, ended.cause) == (Direction.RECEIVE, Cause.NO_REPLY)
     assert not seen.stalls(one.pid)
+    errors = [seen.errors(pid, ErrorKind.RESET) for pid in (child, one.pid)]
+    assert errors == [reset, 0]
 
 
 def test_a_large_send_counts_as_it_goes(watch, peer):

@@ -93,7 +93,6 @@ class StallTracker:
         self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing, and not as over
         self._closed: list[ReportedStall] = []  # of those, the ones that a later sample has closed
         self._ended_ns: dict[_Key, int] = {}  # ended since the last sample
-        self._waiters: dict[_Key, RawEvent] = {}  # of the last sample, where the thread is known
         self._silent_ns: dict[_Key, int] = {}  # since when keepalives go unanswered
 
     def close(self) -> None:
@@ -130,7 +129,6 @@ class StallTracker:
         self.answers.begin_sample(late, is_drain=is_drain)
         for record in filter(_may_be_idle, records):
             self.answers.want(record)
-        self._waiters = {_key(record): record for record in records if record.tid}
         stalls = []
         # A proxy has forwarded the request after its client has sent it, and is decided first.
         for record in sorted(records, key=_began_ns, reverse=True):
@@ -223,7 +221,8 @@ class StallTracker:
             self.held.note_over(record)
         stall = self._ended(record)
         open_ = self._open_for(record)
-        stall = stall and self._of_waiter(stall, open_)
+        if stall is not None and open_ is not None:
+            stall = _of_same_process(stall, open_)
         self._open.pop(_key(record), None)
         if open_ is not None and open_.cause is Cause.KEEPALIVE and not _got_data(record):
             return _closed(open_, record.time_ns)
@@ -241,23 +240,6 @@ class StallTracker:
                 self.held.hold(stall)
                 return None
         return stall
-
-    def _of_waiter(self, stall: ReportedStall, open_: ReportedStall | None) -> ReportedStall:
-        """Return the stall with the process that waited, which may not be the last that did I/O.
-
-        A child waits for the reply to its parent's request, and no call of its own has ended.
-        """
-        waiter = open_.record if open_ else self._waiters.get(_key(stall.record))
-        if waiter is None or not waiter.pid or _began_ns(stall.record) > waiter.time_ns:
-            return stall
-        if open_ is None and _got_data(stall.record):
-            return stall  # by the process that took them
-        return stall._replace(
-            record=stall.record._replace(
-                pid=waiter.pid, start_ticks=waiter.start_ticks, cgroup=waiter.cgroup,
-                comm=waiter.comm,
-            )
-        )  # fmt: skip
 
     def _open_for(self, record: RawEvent) -> ReportedStall | None:
         """Return the reported stall that this wait is, None where it is another wait."""
@@ -401,6 +383,18 @@ def _has_no_end_event(record: RawEvent) -> bool:
     # A receive that spins may be given up.
     unmarked = bool(record.evidence & (Evidence.KEEPALIVE | Evidence.SPINNING))
     return record.protocol in PROTOCOLS_UDP or unmarked
+
+
+def _of_same_process(stall: ReportedStall, open_: ReportedStall) -> ReportedStall:
+    """Return the stall with the process that it was reported with.
+
+    The data may have come to another one, as to the parent of a child that waits.
+    """
+    was = open_.record
+    record = stall.record._replace(
+        pid=was.pid, start_ticks=was.start_ticks, cgroup=was.cgroup, comm=was.comm
+    )
+    return stall._replace(record=record)
 
 
 def _is_another_stall(open_: ReportedStall, now: ReportedStall) -> bool:

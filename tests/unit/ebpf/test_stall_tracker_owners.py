@@ -42,25 +42,14 @@ def test_a_stall_that_was_reported_stays_that_of_the_same_process(scene, seen):
     assert whose(scene, 400, seen=seen) == WAITER
 
 
-def test_one_that_only_a_sample_found_is_that_of_the_process_that_waited(scene):
-    scene.take_sample(lasts(150, **CHILD))
-    assert whose(scene, 400) == WAITER
-
-
 def test_who_took_the_data_had_waited_where_nothing_was_reported(scene):
     scene.take_sample(lasts(150, **CHILD))
     assert whose(scene, 400, seen=ANSWERED) == PARENT
 
 
 def test_the_next_wait_on_the_socket_has_an_owner_of_its_own(scene):
-    scene.take_sample(lasts(150, **CHILD))
+    scene.drain(150, lasts(150, **CHILD))
     assert whose(scene, 700, 403) == PARENT
-
-
-@pytest.mark.parametrize("unseen", [{"pid": 0}, {"tid": 0}])
-def test_what_is_not_visible_or_in_no_call_takes_no_place(scene, unseen):
-    scene.take_sample(lasts(150, **CHILD | unseen))
-    assert whose(scene, 400) == PARENT
 
 
 def test_a_process_that_leaves_the_wait_to_another_has_waited_until_then(scene):

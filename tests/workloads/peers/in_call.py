@@ -97,8 +97,11 @@ def inherited_connection() -> Steps:
     yield os.waitpid(child, 0)[1]
 
 
-def inherited_wait(reset: int) -> Steps:
-    """Yields the child that waits for the reply to its parent's request, which does not come."""
+def inherited_wait(reset: int, held_ms: int) -> Steps:
+    """Yields the child that waits for the reply to its parent's request, which does not come.
+
+    The server closes `held_ms` after the next step.
+    """
     client, server = connection()
     client.sendall(b"a" * 7)
     exactly(server, 7)
@@ -109,6 +112,7 @@ def inherited_wait(reset: int) -> Steps:
             client.recv(11)
         os._exit(0)
     yield child
+    time.sleep(held_ms / 1e3)
     if reset:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     server.close()
