@@ -67,6 +67,26 @@ def test_refused_connects_and_resets_are_errors_of_who_gets_them(running, worker
     assert consumer.count("RESET", pid=server.pid) == 0
 
 
+def test_a_reset_is_that_of_the_child_that_waits_for_the_reply(running, worker, only_rare):
+    """Its parent has sent the request, and nothing came since."""
+    server, client = worker(), worker()
+    inode = client.connect("127.0.0.1", server.ask("listen")["port"])["inode"]
+    server.ask("accept")
+    client.ask("send", 23)
+    family = client.ask("fork")
+    client.begin("recv", 29)
+    child, parent = family["pid"], family["parent"]
+    running.wait_for(lambda c: c.stalls(pid=child, ongoing=True), LIMIT_S)
+    server.ask("close")
+    assert client.expect("recv")["error"] == "ECONNRESET"
+    running.wait_for(lambda c: c.stalls(pid=child, ongoing=False), LIMIT_S)
+    running.wait_for(lambda c: c.count("RESET", inode=inode), LIMIT_S)
+    running.wait_for_intervals(1)
+    consumer = running.consumer
+    assert [consumer.count("RESET", inode=inode, pid=pid) for pid in (child, parent)] == [1, 0]
+    assert {r.pid for r in consumer.stalls(inode=inode)} == {child}
+
+
 @pytest.fixture
 def gives_up_early(netns):
     """A handshake fails after three seconds, not after two minutes."""
