@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+MOST_RESETS = 30
+
 
 @pytest.fixture
 def running(probe, backend):
@@ -48,13 +50,23 @@ def test_a_connect_that_times_out_is_an_error_of_its_process(running, worker, ne
 
 
 def test_a_reset_before_anything_was_read_is_its_process_too(running, worker):
-    """Accepted, and neither sent nor received on: not each kernel shows who has it."""
+    """Accepted, and neither sent nor received on: not each kernel shows who has it.
+
+    There its owner is searched for, in a budget that the resets of other tests have a part of.
+    """
     server, client = worker(), worker()
-    client.connect("127.0.0.1", server.ask("listen")["port"])
-    inode = server.ask("accept")["inode"]
-    client.ask("reset")
-    running.wait_for(lambda consumer: consumer.count("RESET", inode=inode))
-    assert {r.pid for r in running.stop().errors(f"socket-{inode}")} == {server.pid}
+    port = server.ask("listen")["port"]
+    found = set()
+    for _ in range(MOST_RESETS):
+        client.connect("127.0.0.1", port)
+        inode = server.ask("accept")["inode"]
+        client.ask("reset")
+        running.wait_for(lambda consumer, inode=inode: consumer.count("RESET", inode=inode))
+        found |= {r.pid for r in running.consumer.errors(f"socket-{inode}")}
+        if server.pid in found:
+            break
+        running.wait_for_intervals(1)
+    assert found - {None} == {server.pid}
 
 
 @pytest.mark.parametrize("victim", ["client", "server"])
