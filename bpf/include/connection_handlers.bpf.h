@@ -177,7 +177,7 @@ static __always_inline int state_changed(struct sock *sk, int old, int new)
 	state = sock_state_lookup(sk);
 	if (!state)
 		return 0;
-	if (state->reply_state && (new == TCP_CLOSE || new == TCP_CLOSE_WAIT))
+	if (state->reply_state)
 		claim_for_waiter(sk, state);
 	/* shutdown(SHUT_WR) also leads to FIN_WAIT1, but a reply may still be awaited then. */
 	if (old == TCP_SYN_SENT || new == TCP_CLOSE ||

@@ -64,14 +64,14 @@ def test_what_a_call_moves_is_the_process_that_is_in_it(watch, peer):
     assert (seen.received(child), seen.received(one.pid)) == (2 * PIECE, 7)
 
 
-@pytest.mark.parametrize("reset", [0, 1], ids=["closed", "reset"])
+@pytest.mark.parametrize("how", ["close", "reset", "shutdown"])
 @pytest.mark.parametrize("reported", [True, False])
 def test_a_child_that_waits_for_its_parents_reply_has_waited_when_it_is_over(
-    watch, peer, reset, reported
+    watch, peer, how, reported
 ):
     """No call of its own has ended: the last process that did I/O is its parent."""
     seen = watch()
-    one = peer("in_call.inherited_wait", reset, 0 if reported else 300)
+    one = peer("in_call.inherited_wait", how, 0 if reported else 300)
     child = one.first
     if reported:
         seen.until(lambda: seen.stalls(child, ongoing=True))
@@ -82,7 +82,7 @@ def test_a_child_that_waits_for_its_parents_reply_has_waited_when_it_is_over(
     assert (ended.direction, ended.cause) == (Direction.RECEIVE, Cause.NO_REPLY)
     assert not seen.stalls(one.pid)
     errors = [seen.errors(pid, ErrorKind.RESET) for pid in (child, one.pid)]
-    assert errors == [reset, 0]
+    assert errors == [int(how == "reset"), 0]
 
 
 def test_a_large_send_counts_as_it_goes(watch, peer):

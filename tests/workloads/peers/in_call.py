@@ -97,10 +97,10 @@ def inherited_connection() -> Steps:
     yield os.waitpid(child, 0)[1]
 
 
-def inherited_wait(reset: int, held_ms: int) -> Steps:
+def inherited_wait(how: str, held_ms: int) -> Steps:
     """Yields the child that waits for the reply to its parent's request, which does not come.
 
-    The server closes `held_ms` after the next step.
+    `held_ms` after the next step the server closes, or resets, or the parent shuts down.
     """
     client, server = connection()
     client.sendall(b"a" * 7)
@@ -113,7 +113,9 @@ def inherited_wait(reset: int, held_ms: int) -> Steps:
         os._exit(0)
     yield child
     time.sleep(held_ms / 1e3)
-    if reset:
+    if how == "shutdown":
+        client.shutdown(socket.SHUT_RDWR)
+    elif how == "reset":
         server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     server.close()
     yield os.waitpid(child, 0)[1]
