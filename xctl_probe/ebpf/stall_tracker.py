@@ -15,6 +15,7 @@ from xctl_probe.ebpf.abi import (
     socket_of,
 )
 from xctl_probe.ebpf.held_stalls import HeldStalls
+from xctl_probe.ebpf.open_stalls import Key, OpenStalls, began_ns, got_data, key
 from xctl_probe.ebpf.peer_answers import DrainedAnswers
 from xctl_probe.ebpf.reported_stall import ReportedStall
 from xctl_probe.ebpf.stall_policy import UNASKED, expects_reply_as_client, is_stall
@@ -38,13 +39,10 @@ from xctl_probe.stalls.request_history import Histories, PeerHistory, RequestHis
 
 _MOST_NAMESPACES = 1_024  # that are remembered
 _MOST_SILENT = 16_384  # waits whose keepalives go unanswered
-_MOST_OPEN = 4_096  # stalls that were reported as ongoing
 _IDLE_NS = 60_000_000_000
 
 # The process need not be read to know that it waits here.
 _IN_RECEIVE = Evidence.BLOCKED | Evidence.POLLING | Evidence.SPINNING
-
-_Key = tuple[int, int]  # inode and direction
 
 
 @dataclass(slots=True)
@@ -90,10 +88,9 @@ class StallTracker:
         self._places: dict[int, tuple[int, int]] = {}  # inode -> namespace, and a process there
         self._connections = Histories()  # by cookie: usual latency
         self._namespaces: OrderedDict[int, _Namespace] = OrderedDict()
-        self._open: dict[_Key, ReportedStall] = {}  # reported as ongoing, and not as over
-        self._closed: list[ReportedStall] = []  # of those, the ones that a later sample has closed
-        self._ended_ns: dict[_Key, int] = {}  # ended since the last sample
-        self._silent_ns: dict[_Key, int] = {}  # since when keepalives go unanswered
+        self._open = OpenStalls()
+        self._ended_ns: dict[Key, int] = {}  # ended since the last sample
+        self._silent_ns: dict[Key, int] = {}  # since when keepalives go unanswered
 
     def close(self) -> None:
         """Close all descriptors.  Safe to call twice."""
@@ -131,22 +128,17 @@ class StallTracker:
             self.answers.want(record)
         stalls = []
         # A proxy has forwarded the request after its client has sent it, and is decided first.
-        for record in sorted(records, key=_began_ns, reverse=True):
+        for record in sorted(records, key=began_ns, reverse=True):
             if not self._lasts(record):  # an end event follows
                 continue
-            open_ = self._open_for(record)
+            open_ = self._open.of(record)
             stall = self._ongoing(record, open_)
             if stall is not None:
                 stalls.append(stall)
-            if open_ is None:
-                continue
-            if stall is None or _is_another_stall(open_, stall) or _end_differs(open_, record):
-                del self._open[_key(record)]
-                self._closed.append(_closed(open_, record.time_ns))
-            elif _has_no_end_event(record):
-                self._open[_key(record)] = stall
+            if open_ is not None:
+                self._open.update(record, open_, stall)
         if whole:
-            self._close_unseen({_key(record) for record in records})
+            self._open.close_unseen({key(record) for record in records})
         self._ended_ns.clear()
         self._visits.leave()  # no namespace is held until the next sample
         return stalls
@@ -154,20 +146,13 @@ class StallTracker:
     def _note_keepalives(self, records: list[RawEvent], *, whole: bool) -> None:
         """Remember when each wait was first seen with a keepalive that is not answered."""
         silent = {
-            _key(record): self._silent_ns.get(_key(record), record.time_ns)
+            key(record): self._silent_ns.get(key(record), record.time_ns)
             for record in records
             if record.kind == Kind.ONGOING and record.occurrences
         }
         if not whole and len(self._silent_ns) < _MOST_SILENT:
             silent = self._silent_ns | silent
         self._silent_ns = silent
-
-    def _close_unseen(self, waiting: set[_Key]) -> None:
-        """Close what was reported and waits no more, where the kernel emits nothing at its end."""
-        for key, stall in list(self._open.items()):
-            if _has_no_end_event(stall.record) and key not in waiting:
-                del self._open[key]
-                self._closed.append(_closed(stall, stall.record.time_ns))
 
     def drain(
         self,
@@ -182,12 +167,8 @@ class StallTracker:
         `answers` has what this drain brought.
         """
         stalls = self.observe(records, late, whole=whole, is_drain=True)
-        over, self._closed = [*self.held.decided(), *self._closed], []
-        # A wait that this sample does not have may still be open: its answer has come and is not
-        # read, or it is one of too many.
-        self._open |= {_key(stall.record): stall for stall in stalls}
-        while len(self._open) > _MOST_OPEN:
-            del self._open[next(iter(self._open))]
+        over = [*self.held.decided(), *self._open.take_closed()]
+        self._open.add(stalls)
         self._forget_idle(now_ns)
         return over + stalls
 
@@ -216,40 +197,14 @@ class StallTracker:
         """
         if self._is_over(record):
             return None
-        self._ended_ns[_key(record)] = record.time_ns
+        self._ended_ns[key(record)] = record.time_ns
         if _may_be_idle(record) and record.span_ns >= self._reply_ns:
             self.held.note_over(record)
-        stall = self._ended(record)
-        open_ = self._open_for(record)
-        if stall is not None and open_ is not None:
-            stall = _of_same_process(stall, open_)
-        self._open.pop(_key(record), None)
-        if open_ is not None and open_.cause is Cause.KEEPALIVE and not _got_data(record):
-            return _closed(open_, record.time_ns)
-        if record.evidence & Evidence.SUPERSEDED and (open_ is None or open_.probable):
-            # Who sends again had not waited, unless it was reported.
-            return open_ and _closed(open_, record.time_ns)
-        if open_ is not None and (stall is None or stall.probable > open_.probable):
-            return _closed(open_, record.time_ns)
-        if stall is not None:  # a sample may have closed it just before this event came
-            of_wait = [one for one in self._closed if _is_one_wait(one.record, record)]
-            if any(_is_another_stall(one, stall) for one in of_wait):
-                return None  # what was reported has ended there
-            self._closed = [one for one in self._closed if one not in of_wait]
-            if stall.by_silence and open_ is None and not of_wait:
-                self.held.hold(stall)
-                return None
-        return stall
-
-    def _open_for(self, record: RawEvent) -> ReportedStall | None:
-        """Return the reported stall that this wait is, None where it is another wait."""
-        open_ = self._open.get(_key(record))
-        if open_ is None or _has_no_end_event(open_.record) or _has_no_end_event(record):
-            return open_
-        if _began_ns(record) > open_.record.time_ns:
-            del self._open[_key(record)]  # its end event was lost
+        stall, was_reported = self._open.end(record, self._ended(record))
+        if stall is not None and stall.by_silence and not was_reported:
+            self.held.hold(stall)
             return None
-        return open_
+        return stall
 
     def _lasts(self, record: RawEvent) -> bool:
         """True for an ongoing wait: its end event may precede a sample that contains it."""
@@ -257,7 +212,7 @@ class StallTracker:
 
     def _is_over(self, record: RawEvent) -> bool:
         """True for a wait that had begun long before the last one of its socket was over."""
-        return _began_ns(record) < self._ended_ns.get(_key(record), 0) - self._stall_ns // 2
+        return began_ns(record) < self._ended_ns.get(key(record), 0) - self._stall_ns // 2
 
     def _ongoing(self, record: RawEvent, open_: ReportedStall | None) -> ReportedStall | None:
         wanted = is_stall(record, self._endpoint(record))
@@ -282,10 +237,10 @@ class StallTracker:
 
         It goes on as it was reported first.
         """
-        since_ns = self._silent_ns.get(_key(record), record.time_ns)
+        since_ns = self._silent_ns.get(key(record), record.time_ns)
         for known in (stall, open_):
             if known is not None and known.cause is Cause.KEEPALIVE:
-                since_ns = _began_ns(known.record)
+                since_ns = began_ns(known.record)
         if record.time_ns - since_ns < self._stall_ns:
             return None
         return ReportedStall(record._replace(span_ns=record.time_ns - since_ns), Cause.KEEPALIVE)
@@ -297,7 +252,7 @@ class StallTracker:
             return ReportedStall(record, self._cause(record))
         asked = self._reply_wait(record)  # its answers elsewhere are known at the next drain
         stall = self._replies(record).close(asked, record.time_ns)
-        if _got_data(record) and asked.delivered is not False:
+        if got_data(record) and asked.delivered is not False:
             asked.history.record_latency(record.span_ns, self._stall_ns, record.time_ns)
         return stall and self._reported(record, stall)
 
@@ -359,55 +314,10 @@ class StallTracker:
         )
 
 
-def _key(record: RawEvent) -> _Key:
-    return record.inode, record.direction
-
-
-def _began_ns(record: RawEvent) -> int:
-    return record.time_ns - record.span_ns
-
-
-def _is_one_wait(before: RawEvent, end: RawEvent) -> bool:
-    """True where the wait that is over had begun when the other one was seen last."""
-    return _key(before) == _key(end) and _began_ns(end) < before.time_ns
-
-
 def _is_blocked(record: RawEvent) -> bool:
     """A thread of the side that opened the connection sits in a receive."""
     blocked = Evidence.OPENED | Evidence.BLOCKED
     return record.direction == StallDirection.RECEIVE and record.evidence & blocked == blocked
-
-
-def _has_no_end_event(record: RawEvent) -> bool:
-    """True where the kernel emits nothing when the wait is over."""
-    # A receive that spins may be given up.
-    unmarked = bool(record.evidence & (Evidence.KEEPALIVE | Evidence.SPINNING))
-    return record.protocol in PROTOCOLS_UDP or unmarked
-
-
-def _of_same_process(stall: ReportedStall, open_: ReportedStall) -> ReportedStall:
-    """Return the stall with the process that it was reported with.
-
-    The data may have come to another one, as to the parent of a child that waits.
-    """
-    was = open_.record
-    record = stall.record._replace(
-        pid=was.pid, start_ticks=was.start_ticks, cgroup=was.cgroup, comm=was.comm
-    )
-    return stall._replace(record=record)
-
-
-def _is_another_stall(open_: ReportedStall, now: ReportedStall) -> bool:
-    """True where what was certain is over, or the reported process has left the wait to another."""
-    return now.probable > open_.probable or now.record.pid != open_.record.pid
-
-
-def _end_differs(open_: ReportedStall, record: RawEvent) -> bool:
-    return _has_no_end_event(open_.record) != _has_no_end_event(record)
-
-
-def _got_data(record: RawEvent) -> bool:
-    return bool(record.evidence & Evidence.DATA)
 
 
 def _may_be_idle(record: RawEvent) -> bool:
@@ -419,9 +329,3 @@ def _may_be_idle(record: RawEvent) -> bool:
 def _awaits(record: RawEvent) -> bool:
     """True for a reply wait, which may be an expected one; a hole in the sequence is not."""
     return record.direction == StallDirection.RECEIVE and not record.evidence & Evidence.HOLE
-
-
-def _closed(stall: ReportedStall, now_ns: int) -> ReportedStall:
-    since_ns = _began_ns(stall.record)
-    record = stall.record._replace(kind=Kind.STALL, time_ns=now_ns, span_ns=now_ns - since_ns)
-    return ReportedStall(record, stall.cause, stall.probable)
